@@ -1,0 +1,191 @@
+//! Serves a simulator on a port of its own, with its faults in front of it.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    response::{IntoResponse, Response},
+};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt as _;
+
+use crate::{
+    effects::Effects,
+    faults::{Fault, Faults},
+};
+
+/// Which operation a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Named as the client names it: `create_group`.
+    pub operation: &'static str,
+    /// Whether it may change something.
+    pub write: bool,
+}
+
+/// Names the operation that a request asks for.
+pub type Classify = fn(&Method, path: &str, body: &[u8]) -> Asked;
+
+/// A simulator that is being served. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// What goes wrong there.
+    pub faults: Faults,
+    /// What happened there.
+    pub effects: Effects,
+    _stop: DropGuard,
+}
+
+impl Server {
+    /// Serves `router` on `address`, port 0 for any free one.
+    pub async fn start(
+        address: SocketAddr,
+        router: Router,
+        classify: Classify,
+        effects: Effects,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let faults = Faults::default();
+        let stop = CancellationToken::new();
+        let service = Service {
+            router,
+            classify,
+            faults: faults.clone(),
+        };
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(service.listen(listener, address)),
+        );
+        Ok(Self {
+            url: format!("http://{address}"),
+            faults,
+            effects,
+            _stop: stop.drop_guard(),
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    classify: Classify,
+    faults: Faults,
+}
+
+impl Service {
+    /// Listens for ever, except while the upstream is down.
+    async fn listen(self, listener: TcpListener, address: SocketAddr) {
+        let mut listener = Some(listener);
+        // Dropped with the listener: going down ends the connections that are open.
+        let mut connections = JoinSet::new();
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            let down = self.faults.is_down();
+            if down && listener.is_some() {
+                listener = None;
+                connections = JoinSet::new();
+            }
+            if !down && listener.is_none() {
+                listener = TcpListener::bind(address).await.ok();
+            }
+            let accept = async {
+                match &listener {
+                    Some(listener) => listener.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = look.tick() => {}
+                Some(_) = connections.join_next() => {}
+                Ok((stream, _)) = accept => {
+                    let service = self.clone();
+                    connections.spawn(async move {
+                        let answer = hyper::service::service_fn(move |request| service.clone().answer(request));
+                        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+                        // An error is a connection that a fault, or its client, broke off.
+                        let _ = connection.await;
+                    });
+                }
+            }
+        }
+    }
+
+    /// An error ends the connection without an answer.
+    async fn answer(self, request: Request<hyper::body::Incoming>) -> Result<Response, io::Error> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let asked = (self.classify)(&parts.method, parts.uri.path(), &body);
+        let fault = self.faults.strike(asked.operation, asked.write);
+        let request = Request::from_parts(parts, Body::from(body));
+
+        match fault {
+            Some(Fault::Reset) => return Err(io::Error::other("reset on demand")),
+            Some(Fault::Status {
+                status,
+                retry_after,
+            }) => return Ok(refusal(status, retry_after)),
+            Some(Fault::SlowEffect { millis }) => {
+                // It happens even if the client has gone away by then.
+                let late = tokio::spawn(async move {
+                    tokio::time::sleep(Fault::delay(millis)).await;
+                    self.run(request).await
+                });
+                return late.await.map_err(io::Error::other);
+            }
+            _ => {}
+        }
+        // As above: what was asked for happens, even if the client does not wait for it.
+        let response = tokio::spawn(self.run(request))
+            .await
+            .map_err(io::Error::other)?;
+        match fault {
+            Some(Fault::AnswerLost) => Err(io::Error::other("answer lost on demand")),
+            Some(Fault::SlowAnswer { millis }) => {
+                tokio::time::sleep(Fault::delay(millis)).await;
+                Ok(response)
+            }
+            Some(Fault::Html) => Ok((
+                [(header::CONTENT_TYPE, "text/html")],
+                "<html><body>It works</body></html>",
+            )
+                .into_response()),
+            Some(Fault::Truncated) => {
+                let body = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .map_err(io::Error::other)?
+                    .to_bytes();
+                let half: Bytes = body.slice(..body.len() / 2);
+                Ok(([(header::CONTENT_TYPE, "application/json")], half).into_response())
+            }
+            _ => Ok(response),
+        }
+    }
+
+    async fn run(self, request: Request<Body>) -> Response {
+        match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn refusal(status: u16, retry_after: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = status.into_response();
+    if let Some(seconds) = retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}

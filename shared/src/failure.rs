@@ -1,0 +1,206 @@
+//! Why something failed, and what happens next: one enum from which codes, the texts customers read and the
+//! retry decision all come.
+
+use serde::{Deserialize, Serialize};
+
+use crate::upstream::Upstream;
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The customer, for instance by correcting a domain.
+    UserAction,
+    /// The operators of the upstream; we retry meanwhile.
+    Upstream,
+    /// Nobody: we were too fast, and wait.
+    RateLimited,
+    /// Our operator: an upstream refuses our credentials or lacks a permission.
+    Credentials,
+    /// Our operator: something in an upstream belongs to somebody else.
+    Conflict,
+    /// Us.
+    Bug,
+}
+
+/// What the engine does with a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Never again: trying once more cannot help.
+    Final,
+    /// Later, and the attempt counts against the limit.
+    Charged,
+    /// Later, at no cost: it was not this job's fault.
+    Free,
+    /// Only after a long pause, at no cost: somebody has to mend something first.
+    Hold,
+}
+
+/// A stable name for each way in which work can fail. It is stored, shown to callers and documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// No connection to the upstream.
+    UpstreamUnreachable,
+    /// The upstream answered that it cannot serve us now, or answered nonsense to a read.
+    UpstreamUnavailable,
+    /// A write was sent and its answer never came: it may or may not have happened.
+    UpstreamAnswerLost,
+    /// The upstream asked us to slow down.
+    UpstreamRateLimited,
+    /// The upstream refused the request for good.
+    UpstreamRejected,
+    /// The upstream does not accept our credentials.
+    UpstreamCredentialsRefused,
+    /// Our account at the upstream lacks a permission.
+    UpstreamPermissionMissing,
+    /// The name is taken in the upstream by something that is not ours.
+    UpstreamConflict,
+    /// The mail server does not accept the domain name.
+    DomainInvalid,
+    /// The domain cannot be removed while mailboxes or lists use it.
+    DomainInUse,
+    /// The attempt took longer than a job of its kind may.
+    AttemptTimedOut,
+    /// The worker died three times while running this job.
+    WorkerCrashed,
+    /// The time allowed for retrying is over.
+    GaveUp,
+    /// Another job with the same purpose took this one's place.
+    Superseded,
+    /// A person cancelled the job.
+    Cancelled,
+    /// Something failed that should not.
+    Internal,
+}
+
+impl ErrorCode {
+    /// Every code, for documentation and tests.
+    pub const ALL: [Self; 16] = [
+        Self::UpstreamUnreachable,
+        Self::UpstreamUnavailable,
+        Self::UpstreamAnswerLost,
+        Self::UpstreamRateLimited,
+        Self::UpstreamRejected,
+        Self::UpstreamCredentialsRefused,
+        Self::UpstreamPermissionMissing,
+        Self::UpstreamConflict,
+        Self::DomainInvalid,
+        Self::DomainInUse,
+        Self::AttemptTimedOut,
+        Self::WorkerCrashed,
+        Self::GaveUp,
+        Self::Superseded,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// Who has to act.
+    pub const fn class(self) -> ErrorClass {
+        match self {
+            Self::DomainInvalid | Self::DomainInUse | Self::Cancelled => ErrorClass::UserAction,
+            Self::UpstreamUnreachable
+            | Self::UpstreamUnavailable
+            | Self::UpstreamAnswerLost
+            | Self::AttemptTimedOut
+            | Self::GaveUp => ErrorClass::Upstream,
+            Self::UpstreamRateLimited => ErrorClass::RateLimited,
+            Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => {
+                ErrorClass::Credentials
+            }
+            Self::UpstreamConflict | Self::Superseded => ErrorClass::Conflict,
+            Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal => ErrorClass::Bug,
+        }
+    }
+
+    /// What the engine does with a step that failed this way.
+    pub const fn disposition(self) -> Disposition {
+        match self {
+            Self::UpstreamRejected
+            | Self::DomainInvalid
+            | Self::DomainInUse
+            | Self::WorkerCrashed
+            | Self::GaveUp
+            | Self::Superseded
+            | Self::Cancelled => Disposition::Final,
+            Self::UpstreamAnswerLost
+            | Self::UpstreamConflict
+            | Self::AttemptTimedOut
+            | Self::Internal => Disposition::Charged,
+            Self::UpstreamUnreachable | Self::UpstreamUnavailable | Self::UpstreamRateLimited => {
+                Disposition::Free
+            }
+            Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => Disposition::Hold,
+        }
+    }
+
+    /// A sentence that is safe to show to a customer.
+    pub fn customer_text(self, upstream: Option<Upstream>) -> String {
+        let service = upstream.map_or("The service", |upstream| match upstream {
+            Upstream::Authentik => "The sign-on service",
+            Upstream::Stalwart => "The mail service",
+            Upstream::Ocis => "The files service",
+        });
+        match self {
+            Self::UpstreamUnreachable | Self::UpstreamUnavailable => {
+                format!("{service} cannot be reached at the moment. We keep trying.")
+            }
+            Self::UpstreamAnswerLost => {
+                format!("{service} did not answer in time. We will look again and finish the work.")
+            }
+            Self::UpstreamRateLimited => format!("{service} is busy. We keep trying."),
+            Self::UpstreamRejected => {
+                format!("{service} refused the change. Our team has to look at it.")
+            }
+            Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => {
+                format!(
+                    "{service} does not accept our access at the moment. Our team has to look at it."
+                )
+            }
+            Self::UpstreamConflict => {
+                format!(
+                    "{service} already holds something of this name. Our team has to look at it."
+                )
+            }
+            Self::DomainInvalid => {
+                "The mail service does not accept this domain. Please check its name.".to_owned()
+            }
+            Self::DomainInUse => {
+                "The domain still has mailboxes or lists. Remove them first, then try again."
+                    .to_owned()
+            }
+            Self::AttemptTimedOut => "The work took too long. We will try again.".to_owned(),
+            Self::WorkerCrashed | Self::Internal => {
+                "Something went wrong on our side. Our team has to look at it.".to_owned()
+            }
+            Self::GaveUp => {
+                "The work could not be finished in time. It starts afresh with the next reconcile."
+                    .to_owned()
+            }
+            Self::Superseded => "A newer job does this work.".to_owned(),
+            Self::Cancelled => "The job was cancelled.".to_owned(),
+        }
+    }
+
+    /// The same name in `CamelCase`, as conditions show their reason.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::UpstreamUnreachable => "UpstreamUnreachable",
+            Self::UpstreamUnavailable => "UpstreamUnavailable",
+            Self::UpstreamAnswerLost => "UpstreamAnswerLost",
+            Self::UpstreamRateLimited => "UpstreamRateLimited",
+            Self::UpstreamRejected => "UpstreamRejected",
+            Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
+            Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",
+            Self::UpstreamConflict => "UpstreamConflict",
+            Self::DomainInvalid => "DomainInvalid",
+            Self::DomainInUse => "DomainInUse",
+            Self::AttemptTimedOut => "AttemptTimedOut",
+            Self::WorkerCrashed => "WorkerCrashed",
+            Self::GaveUp => "GaveUp",
+            Self::Superseded => "Superseded",
+            Self::Cancelled => "Cancelled",
+            Self::Internal => "Internal",
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The systems whose state Dezky keeps.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A system in which a tenant has state of its own. Each is one step of every tenant job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upstream {
+    /// Identity: groups, users, sessions.
+    Authentik,
+    /// Mail: domains, mailboxes.
+    Stalwart,
+    /// Files: a project space for each tenant.
+    Ocis,
+}
+
+impl Upstream {
+    /// Every upstream that a tenant is provisioned in.
+    pub const ALL: [Self; 3] = [Self::Authentik, Self::Stalwart, Self::Ocis];
+
+    /// The name used in documents, logs and URLs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authentik => "authentik",
+            Self::Stalwart => "stalwart",
+            Self::Ocis => "ocis",
+        }
+    }
+
+    /// What customers call it.
+    pub const fn service(self) -> &'static str {
+        match self {
+            Self::Authentik => "sign-on",
+            Self::Stalwart => "mail",
+            Self::Ocis => "files",
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
