@@ -165,6 +165,25 @@ impl Operation {
     }
 }
 
+/// Whether an `ensure_…` changes what it finds or only says what it would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Change it.
+    Apply,
+    /// Change nothing.
+    DryRun,
+}
+
+/// What an `ensure_…` found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensured<T> {
+    /// The thing itself; `None` only where a dry run found nothing.
+    pub value: Option<T>,
+    /// What was changed, or would be in a dry run: short phrases an operator reads, such as `group created`. Empty
+    /// when all was as it should be.
+    pub changes: Vec<String>,
+}
+
 /// An HTTP client for one upstream.
 #[derive(Debug, Clone)]
 pub struct Http {

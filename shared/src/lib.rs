@@ -3,8 +3,25 @@
 //!
 //! The plain types (`tenant`, `job`, `user`, …) use nothing; `store` and `clients` use the plain types.
 
+#![warn(missing_docs)]
+
+pub mod audit;
+pub mod changes;
 pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod id;
+pub mod job;
+pub mod jobs;
+pub mod ready;
+pub mod reconnect;
+pub mod redis;
+pub mod sealed;
+pub mod shutdown;
+pub mod store;
+pub mod subscription;
+pub mod telemetry;
+pub mod tenant;
 pub mod upstream;
+pub mod user;

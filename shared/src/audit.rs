@@ -1,0 +1,200 @@
+//! Who changed what: one event for each mutation, in the transaction of the mutation.
+//!
+//! Events are only ever inserted. A leader seals them later (`seq`, `prev_hash`, `hash`): the fields that it fills
+//! are here, and `sealed` is false until then.
+
+use bson::{DateTime, Document};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AuditEventId, JobId, TenantId};
+
+/// What was done. The name is the action's on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// A tenant was created.
+    #[serde(rename = "tenant.create")]
+    TenantCreate,
+    /// A tenant's fields were changed.
+    #[serde(rename = "tenant.update")]
+    TenantUpdate,
+    /// A tenant was suspended.
+    #[serde(rename = "tenant.suspend")]
+    TenantSuspend,
+    /// A suspended tenant was resumed.
+    #[serde(rename = "tenant.resume")]
+    TenantResume,
+    /// A tenant was terminated.
+    #[serde(rename = "tenant.delete")]
+    TenantDelete,
+    /// A terminated tenant was restored.
+    #[serde(rename = "tenant.restore")]
+    TenantRestore,
+    /// A reconcile was asked for.
+    #[serde(rename = "tenant.reconcile")]
+    TenantReconcile,
+    /// A pending tenant became active.
+    #[serde(rename = "tenant.activated")]
+    TenantActivated,
+    /// A tenant was removed from every upstream.
+    #[serde(rename = "tenant.terminated")]
+    TenantTerminated,
+    /// A user was seen for the first time.
+    #[serde(rename = "user.create")]
+    UserCreate,
+    /// A user's rights were changed.
+    #[serde(rename = "user.update")]
+    UserUpdate,
+    /// A user's rights followed the groups of a token.
+    #[serde(rename = "user.sync")]
+    UserSync,
+    /// A subscription was made.
+    #[serde(rename = "subscription.create")]
+    SubscriptionCreate,
+    /// A job was put in the queue again.
+    #[serde(rename = "job.requeue")]
+    JobRequeue,
+    /// A job was cancelled.
+    #[serde(rename = "job.cancel")]
+    JobCancel,
+}
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// Our id of them, or `system`.
+    pub id: String,
+    /// Their address at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// What they acted as: `operator`, `partner`, `tenant`, `user`, `system`.
+    pub kind: String,
+    /// The audience of their token.
+    #[serde(default)]
+    pub audience: Vec<String>,
+}
+
+impl Actor {
+    /// The service itself.
+    pub fn system() -> Self {
+        Self {
+            id: "system".to_owned(),
+            email: None,
+            kind: "system".to_owned(),
+            audience: Vec::new(),
+        }
+    }
+}
+
+/// From where it was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The request, as it stands in the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The caller's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The caller's `User-Agent`, at most 256 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+/// What it was done to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `tenant`, `user`, `job`, `subscription`.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+}
+
+/// One entry of the audit trail, as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEvent {
+    /// Its id.
+    #[serde(rename = "_id")]
+    pub id: AuditEventId,
+    /// When.
+    pub at: DateTime,
+    /// The tenant whose trail it belongs to; the platform's when missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<TenantId>,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub action: Action,
+    /// To what.
+    pub target: Target,
+    /// `accepted`: what an audit trail of intents records.
+    pub outcome: String,
+    /// The fields that changed, as they were.
+    #[serde(default)]
+    pub before: Document,
+    /// The fields that changed, as they are.
+    #[serde(default)]
+    pub after: Document,
+    /// From where.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The job it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// Whether it has its place in the chain of hashes.
+    pub sealed: bool,
+    /// Its place in the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// The hash of the event before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev_hash: Option<String>,
+    /// Its own hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+}
+
+impl AuditEvent {
+    /// An event of now, without changed fields.
+    pub fn new(at: DateTime, actor: Actor, action: Action, target: Target, origin: Origin) -> Self {
+        Self {
+            id: AuditEventId::new(),
+            at,
+            tenant_id: None,
+            actor,
+            action,
+            target,
+            outcome: "accepted".to_owned(),
+            before: Document::new(),
+            after: Document::new(),
+            origin,
+            job_id: None,
+            sealed: false,
+            seq: None,
+            prev_hash: None,
+            hash: None,
+        }
+    }
+
+    /// The fields in which `after` differs from `before`. Documents here hold no secrets.
+    #[must_use]
+    pub fn with_changes(mut self, before: &Document, after: &Document) -> Self {
+        for (field, value) in after {
+            if before.get(field) != Some(value) {
+                self.after.insert(field.clone(), value.clone());
+                if let Some(old) = before.get(field) {
+                    self.before.insert(field.clone(), old.clone());
+                }
+            }
+        }
+        for (field, old) in before {
+            if !after.contains_key(field) {
+                self.before.insert(field.clone(), old.clone());
+            }
+        }
+        self
+    }
+}

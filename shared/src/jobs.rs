@@ -1,0 +1,105 @@
+//! The stored arguments of every kind of job.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::TenantId, job::JobArgs};
+
+/// Brings a new or changed tenant into the upstreams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvisionTenant {
+    /// Which tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Looks whether the upstreams still hold what they should, and repairs what they do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconcileTenant {
+    /// Which tenant.
+    pub tenant_id: TenantId,
+    /// Only say what would be repaired.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Freezes a tenant: nobody signs in, nothing is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuspendTenant {
+    /// Which tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Lifts what suspending froze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResumeTenant {
+    /// Which tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Removes a tenant from the upstreams for good, once its time to be restored is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeprovisionTenant {
+    /// Which tenant.
+    pub tenant_id: TenantId,
+}
+
+macro_rules! tenant_job {
+    ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
+        impl JobArgs for $args {
+            const KIND: &'static str = $kind;
+
+            fn tenant_id(&self) -> Option<TenantId> {
+                Some(self.tenant_id)
+            }
+
+            fn joins(&self) -> bool {
+                let $this = self;
+                $joins
+            }
+        }
+    };
+}
+
+tenant_job!(ProvisionTenant, "provision_tenant", joins: |_this| true);
+tenant_job!(ReconcileTenant, "reconcile_tenant", joins: |this| !this.dry_run);
+tenant_job!(SuspendTenant, "suspend_tenant", joins: |_this| true);
+tenant_job!(ResumeTenant, "resume_tenant", joins: |_this| true);
+// A purge has an instant of its own, and must not be pulled forward by another.
+tenant_job!(DeprovisionTenant, "deprovision_tenant", joins: |_this| false);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stored form outlives a deploy: a change here is a change to documents that already wait.
+    #[test]
+    fn the_stored_form_of_every_kind_is_this() {
+        let tenant_id = TenantId::from_bytes([7; 16]);
+        let stored = [
+            serde_json::to_value(ProvisionTenant { tenant_id }).unwrap(),
+            serde_json::to_value(ReconcileTenant {
+                tenant_id,
+                dry_run: true,
+            })
+            .unwrap(),
+            serde_json::to_value(SuspendTenant { tenant_id }).unwrap(),
+            serde_json::to_value(ResumeTenant { tenant_id }).unwrap(),
+            serde_json::to_value(DeprovisionTenant { tenant_id }).unwrap(),
+        ];
+
+        insta::assert_json_snapshot!(stored, @"");
+    }
+
+    #[test]
+    fn a_reconcile_stored_without_the_dry_run_field_is_not_a_dry_run() {
+        let stored = bson::doc! { "tenantId": TenantId::from_bytes([7; 16]) };
+
+        let args: ReconcileTenant = bson::deserialize_from_document(stored).unwrap();
+
+        assert!(!args.dry_run);
+    }
+}

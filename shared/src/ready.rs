@@ -1,0 +1,164 @@
+//! The ready set: lock keys that may have work, for each queue.
+//!
+//! A key in the set means "there may be work for this key now", once, however many jobs wait behind it. It is a
+//! hint: a lost key is found by the sweep, a surplus one is an empty pop. Keys are scored with Redis' own time less
+//! a minute for each step of priority, and one that is there keeps its place.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use redis::{
+    Client, RedisError, Script,
+    aio::{ConnectionManager, MultiplexedConnection},
+};
+
+use crate::{
+    job::{Job, Queue},
+    redis::{RedisConfig, blocking_connection, shared_connection},
+};
+
+/// Adds each key that is not there yet, scored by the server's clock and the key's priority.
+const ADD: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+for i = 1, #ARGV, 2 do
+    redis.call('ZADD', KEYS[1], 'NX', now - 60 * (2 - tonumber(ARGV[i])), ARGV[i + 1])
+end
+return 1
+";
+
+/// The ready sets of all queues.
+#[derive(Clone)]
+pub struct Ready {
+    client: Client,
+    connection: ConnectionManager,
+    prefix: String,
+    add: Script,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock key that may have work, and the priority of that work.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadyKey {
+    /// The lock key.
+    pub lock_key: String,
+    /// 0 to 2, lower first.
+    pub priority: i32,
+}
+
+impl Ready {
+    /// The ready sets below the configured prefix. Connects only when first used.
+    pub fn new(config: &RedisConfig) -> anyhow::Result<Self> {
+        let client = config.client()?;
+        Ok(Self {
+            connection: shared_connection(client.clone())?,
+            client,
+            prefix: config.prefix.clone(),
+            add: Script::new(ADD),
+        })
+    }
+
+    fn key(&self, queue: Queue) -> String {
+        format!("{}:ready:{queue}", self.prefix)
+    }
+
+    /// Says that `keys` may have work that is due now.
+    pub async fn add(&self, queue: Queue, keys: &[ReadyKey]) -> Result<(), RedisError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut call = self.add.key(self.key(queue));
+        for key in keys {
+            call.arg(key.priority.clamp(0, 2)).arg(&key.lock_key);
+        }
+        call.invoke_async::<()>(&mut self.connection.clone()).await
+    }
+
+    /// Says that `jobs`, just committed, are due. Losing this is no harm: the sweep finds them.
+    pub async fn announce(&self, jobs: &[Job]) {
+        let mut keys: BTreeMap<Queue, Vec<ReadyKey>> = BTreeMap::new();
+        for job in jobs.iter().filter(|job| job.run_at <= job.updated_at) {
+            let key = ReadyKey {
+                lock_key: job.lock_key.clone(),
+                priority: job.priority,
+            };
+            keys.entry(job.queue).or_default().push(key);
+        }
+        for (queue, keys) in keys {
+            if let Err(error) = self.add(queue, &keys).await {
+                tracing::warn!(%queue, error = error.category(), "Redis did not take a hint; the sweep will find the jobs");
+            }
+        }
+    }
+
+    /// How many keys wait in `queue`.
+    pub async fn len(&self, queue: Queue) -> Result<u64, RedisError> {
+        redis::cmd("ZCARD")
+            .arg(self.key(queue))
+            .query_async(&mut self.connection.clone())
+            .await
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        redis::cmd("PING")
+            .query_async(&mut self.connection.clone())
+            .await
+    }
+
+    /// A connection of one's own, to pop from `queue`.
+    pub async fn popper(&self, queue: Queue, block: Duration) -> Result<Popper, RedisError> {
+        let connection = blocking_connection(&self.client, block).await?;
+        Ok(Popper {
+            connection,
+            key: self.key(queue),
+            block,
+        })
+    }
+}
+
+/// Takes keys out of one queue's ready set, on a connection of its own.
+pub struct Popper {
+    connection: MultiplexedConnection,
+    key: String,
+    block: Duration,
+}
+
+impl std::fmt::Debug for Popper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Popper")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Popper {
+    /// Waits for a key, for the block time at most.
+    pub async fn next(&mut self) -> Result<Option<String>, RedisError> {
+        let popped: Option<(String, String, f64)> = redis::cmd("BZPOPMIN")
+            .arg(&self.key)
+            .arg(self.block.as_secs_f64())
+            .query_async(&mut self.connection)
+            .await?;
+        Ok(popped.map(|(_, key, _)| key))
+    }
+
+    /// Takes at most `count` more keys, without waiting.
+    pub async fn more(&mut self, count: usize) -> Result<Vec<String>, RedisError> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let popped: Vec<(String, f64)> = redis::cmd("ZPOPMIN")
+            .arg(&self.key)
+            .arg(count)
+            .query_async(&mut self.connection)
+            .await?;
+        Ok(popped.into_iter().map(|(key, _)| key).collect())
+    }
+}

@@ -1,0 +1,196 @@
+//! MongoDB, where the truth is: connecting, transactions, and a repository for each collection.
+//!
+//! Documents and filters appear in the repositories and nowhere else, save for the engine's own writes to `jobs`.
+//! Everything is written with majority and journal, and read from the primary.
+
+pub mod audit;
+pub mod jobs;
+pub mod subscriptions;
+pub mod tenants;
+pub mod users;
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use bson::{DateTime, Document, doc};
+use futures::{FutureExt as _, future::BoxFuture};
+use mongodb::{
+    Client, ClientSession, Collection, Database,
+    options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern},
+};
+
+use crate::{
+    clock,
+    config::{optional, required},
+};
+
+/// What MongoDB said when it did not do as asked.
+pub type StoreError = mongodb::error::Error;
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub struct MongoConfig {
+    /// A connection string: `mongodb://…`.
+    pub uri: String,
+    /// The name of the database.
+    pub database: String,
+}
+
+impl MongoConfig {
+    /// Reads `MONGODB_URI` and `MONGODB_DATABASE` (default `dezky`).
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            uri: required("MONGODB_URI")?,
+            database: optional("MONGODB_DATABASE")?.unwrap_or_else(|| "dezky".to_owned()),
+        })
+    }
+}
+
+/// A connection to the database.
+#[derive(Debug)]
+pub struct Store {
+    client: Client,
+    database: Database,
+    /// MongoDB's time less our boot clock, in milliseconds.
+    time_offset: AtomicI64,
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug)]
+pub enum Abort<E> {
+    /// MongoDB could not; the helper repeats what may be repeated.
+    Store(StoreError),
+    /// The caller decided so.
+    Because(E),
+}
+
+impl<E> From<StoreError> for Abort<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<E> From<bson::error::Error> for Abort<E> {
+    fn from(error: bson::error::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Store {
+    /// Connects, and waits until the database answers.
+    pub async fn connect(config: &MongoConfig) -> Result<Self, StoreError> {
+        let mut options = ClientOptions::parse(&config.uri).await?;
+        options.app_name.get_or_insert_with(|| "dezky".to_owned());
+        options.server_selection_timeout = Some(Duration::from_secs(5));
+        options.connect_timeout = Some(Duration::from_secs(2));
+        options.write_concern = Some(
+            WriteConcern::builder()
+                .w(Acknowledgment::Majority)
+                .journal(true)
+                .build(),
+        );
+        options.read_concern = Some(ReadConcern::majority());
+        let client = Client::with_options(options)?;
+        let store = Self {
+            database: client.database(&config.database),
+            client,
+            time_offset: AtomicI64::new(0),
+        };
+        store.look_at_the_time().await?;
+        Ok(store)
+    }
+
+    /// A collection of this database.
+    pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
+        self.database.collection(name)
+    }
+
+    /// The database, for commands.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// MongoDB's time: as last seen, plus what has passed since.
+    pub fn now(&self) -> DateTime {
+        DateTime::from_millis(boot_millis() + self.time_offset.load(Ordering::Relaxed))
+    }
+
+    /// Asks MongoDB for its time, so that [`Store::now`] follows it.
+    pub async fn look_at_the_time(&self) -> Result<(), StoreError> {
+        let before = boot_millis();
+        let answer = self.database.run_command(doc! { "hello": 1 }).await?;
+        let after = boot_millis();
+        if let Ok(time) = answer.get_datetime("localTime") {
+            self.time_offset.store(
+                time.timestamp_millis() - i64::midpoint(before, after),
+                Ordering::Relaxed,
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs `body` in a transaction and commits it. It is repeated when another transaction was in its way, so it
+    /// does nothing that cannot be repeated: no network call but to the session, no computation that takes long.
+    ///
+    /// `context` is what the body works with; it is handed back to it each time.
+    pub async fn transaction<C, R, E, F>(&self, context: C, body: F) -> Result<R, Abort<E>>
+    where
+        C: Send,
+        R: Send,
+        E: Send,
+        F: for<'s> FnMut(&'s mut ClientSession, &'s mut C) -> BoxFuture<'s, Result<R, Abort<E>>>
+            + Send,
+    {
+        let mut session = self.client.start_session().await?;
+        let outcome = session
+            .start_transaction()
+            .and_run((context, body), |session, (context, body)| {
+                async move {
+                    match body(&mut *session, context).await {
+                        Ok(value) => Ok(Ok(value)),
+                        Err(Abort::Store(error)) => Err(error),
+                        Err(Abort::Because(reason)) => {
+                            session.abort_transaction().await?;
+                            Ok(Err(reason))
+                        }
+                    }
+                }
+                .boxed()
+            })
+            .await?;
+        outcome.map_err(Abort::Because)
+    }
+
+    /// Closes the connections. Without it, dropping the client while the runtime ends prints a panic.
+    pub async fn close(&self) {
+        self.client.clone().shutdown().immediate(true).await;
+    }
+}
+
+fn boot_millis() -> i64 {
+    i64::try_from(clock::boot_time().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The name of the unique index that `error` says was violated.
+pub fn violated_index(error: &StoreError) -> Option<String> {
+    use mongodb::error::{ErrorKind, WriteFailure};
+    let message = match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == 11000 => &write.message,
+        ErrorKind::Command(command) if command.code == 11000 => &command.message,
+        _ => return None,
+    };
+    let name = message.split("index: ").nth(1)?.split_whitespace().next()?;
+    Some(name.to_owned())
+}
+
+/// A value as BSON, for a filter or an update.
+pub fn to_bson<T: serde::Serialize>(value: &T) -> Result<bson::Bson, StoreError> {
+    Ok(bson::serialize_to_bson(value)?)
+}
+
+/// A value as a document.
+pub fn to_document<T: serde::Serialize>(value: &T) -> Result<Document, StoreError> {
+    Ok(bson::serialize_to_document(value)?)
+}

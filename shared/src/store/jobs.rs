@@ -1,0 +1,161 @@
+//! The jobs, as those see them who ask for them, look at them and stop them. What the engine does with them is
+//! the engine's.
+
+mod ending;
+mod enqueue;
+
+use std::sync::Arc;
+
+use bson::{Bson, Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::{Collection, IndexModel, options::IndexOptions};
+
+pub use self::{
+    ending::{CancelError, RequeueError, Requeued},
+    enqueue::NewJob,
+};
+use super::{Store, StoreError, tenants::TenantRepository};
+use crate::{
+    id::{JobId, TenantId},
+    job::{Job, JobState},
+};
+
+/// The name of the index that keeps two jobs with one lock key from running at the same time.
+pub const LOCK_INDEX: &str = "one_running_per_lock";
+/// The name of the index that keeps two jobs with one unique key from waiting at the same time.
+pub const UNIQUE_INDEX: &str = "one_available_per_unique_key";
+/// The name of the index that claims, sweeps and looks for more work use.
+pub const CLAIM_INDEX: &str = "claim";
+
+/// The jobs.
+#[derive(Debug, Clone)]
+pub struct JobRepository {
+    store: Arc<Store>,
+    tenants: TenantRepository,
+    jobs: Collection<Job>,
+}
+
+/// Which jobs a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only jobs about these tenants; everything when missing.
+    pub tenants: Option<Vec<TenantId>>,
+    /// Only in this state.
+    pub state: Option<JobState>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only those made before this one.
+    pub before: Option<JobId>,
+}
+
+impl JobRepository {
+    /// The jobs in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            store: store.clone(),
+            tenants: TenantRepository::new(store),
+            jobs: store.collection("jobs"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let named = |name: &str| IndexOptions::builder().name(name.to_owned());
+        let index = |keys: Document, options: IndexOptions| {
+            IndexModel::builder().keys(keys).options(options).build()
+        };
+        self.jobs
+            .create_indexes([
+                index(
+                    doc! { "queue": 1, "state": 1, "lockKey": 1, "priority": 1, "runAt": 1 },
+                    named(CLAIM_INDEX).build(),
+                ),
+                index(
+                    doc! { "lockKey": 1 },
+                    named(LOCK_INDEX)
+                        .unique(true)
+                        .partial_filter_expression(doc! { "state": "running" })
+                        .build(),
+                ),
+                index(
+                    doc! { "uniqueKey": 1 },
+                    named(UNIQUE_INDEX)
+                        .unique(true)
+                        .partial_filter_expression(
+                            doc! { "state": "available", "uniqueKey": { "$exists": true } },
+                        )
+                        .build(),
+                ),
+                index(
+                    doc! { "state": 1, "lease.until": 1 },
+                    named("leases")
+                        .partial_filter_expression(doc! { "state": "running" })
+                        .build(),
+                ),
+                index(
+                    doc! { "tenantId": 1, "createdAt": 1 },
+                    named("tenant").build(),
+                ),
+                index(
+                    doc! { "expireAt": 1 },
+                    named("retention")
+                        .expire_after(std::time::Duration::ZERO)
+                        .build(),
+                ),
+            ])
+            .await?;
+        Ok(())
+    }
+
+    /// The job with this id.
+    pub async fn find(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.jobs.find_one(doc! { "_id": id }).await
+    }
+
+    /// At most `limit` jobs that `filter` lets through, newest first.
+    pub async fn list(&self, filter: &JobFilter, limit: i64) -> Result<Vec<Job>, StoreError> {
+        let mut wanted = Document::new();
+        if let Some(tenants) = &filter.tenants {
+            wanted.insert("tenantId", doc! { "$in": tenants.clone() });
+        }
+        if let Some(state) = filter.state {
+            wanted.insert("state", state.name());
+        }
+        if let Some(kind) = &filter.kind {
+            wanted.insert("kind", kind);
+        }
+        if let Some(before) = filter.before {
+            wanted.insert("_id", doc! { "$lt": before });
+        }
+        self.jobs
+            .find(wanted)
+            .sort(doc! { "_id": -1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// The id and revision of each of these jobs that exists.
+    pub async fn revisions(&self, ids: &[JobId]) -> Result<Vec<(JobId, i64)>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Revision {
+            #[serde(rename = "_id")]
+            id: JobId,
+            revision: i64,
+        }
+        let ids: Vec<Bson> = ids.iter().map(|id| (*id).into()).collect();
+        let revisions: Vec<Revision> = self
+            .jobs
+            .clone_with_type()
+            .find(doc! { "_id": { "$in": ids } })
+            .projection(doc! { "revision": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        Ok(revisions
+            .into_iter()
+            .map(|job| (job.id, job.revision))
+            .collect())
+    }
+}

@@ -1,0 +1,294 @@
+//! Ending a job from outside its handler, and starting one again.
+
+use bson::{DateTime, doc};
+use futures::FutureExt as _;
+use mongodb::{ClientSession, options::ReturnDocument};
+
+use super::{JobRepository, NewJob, enqueue::give_up_at};
+use crate::{
+    audit::AuditEvent,
+    clock,
+    failure::ErrorCode,
+    id::{JobId, TenantId},
+    job::{Job, JobFailure, JobState},
+    store::{Abort, StoreError, audit::AuditRepository, to_bson},
+    tenant::{Condition, ConditionStatus, ProvisioningState, condition_type},
+    upstream::Upstream,
+};
+
+/// Why a job cannot be cancelled.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// There is no such job.
+    #[error("there is no such job")]
+    NotFound,
+    /// It is over already.
+    #[error("the job is already {}", .0.name())]
+    Final(JobState),
+}
+
+/// Why a job cannot be put in the queue again.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequeueError {
+    /// There is no such job.
+    #[error("there is no such job")]
+    NotFound,
+    /// It is running now.
+    #[error("the job is running")]
+    Running,
+    /// The secrets it needs were deleted when it became final.
+    #[error("the job's secrets are gone")]
+    SecretsGone,
+}
+
+/// A job that will run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requeued {
+    /// The job: the same one where it was waiting, a new one where it was final.
+    pub job: Job,
+    /// Whether it is a new one.
+    pub is_new: bool,
+}
+
+impl JobRepository {
+    /// Cancels a job: at once where it waits, as soon as its present step ends where it runs.
+    pub async fn cancel(
+        &self,
+        id: JobId,
+        audit: &AuditRepository,
+        event: &AuditEvent,
+    ) -> Result<Job, Abort<CancelError>> {
+        let now = self.store.now();
+        self.store
+            .transaction((self, audit, event), |session, (this, audit, event)| {
+                async move {
+                    let failure =
+                        JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
+                    let job = match this
+                        .end_waiting(session, id, JobState::Cancelled, &failure, now)
+                        .await?
+                    {
+                        Some(job) => job,
+                        None => this.request_cancel(session, id, now).await?,
+                    };
+                    audit.record(session, event).await?;
+                    Ok(job)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn request_cancel(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Job, Abort<CancelError>> {
+        let running = doc! { "_id": id, "state": JobState::Running.name() };
+        let request = doc! { "$set": { "cancelRequested": true, "updatedAt": now }, "$inc": { "revision": 1_i64 } };
+        let asked = self
+            .jobs
+            .find_one_and_update(running, request)
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        if let Some(job) = asked {
+            return Ok(job);
+        }
+        let job = self
+            .jobs
+            .find_one(doc! { "_id": id })
+            .session(session)
+            .await?;
+        Err(Abort::Because(job.map_or(CancelError::NotFound, |job| {
+            CancelError::Final(job.state)
+        })))
+    }
+
+    /// Ends a job that waits, and tells its tenant. `None` if it does not wait.
+    pub async fn end_waiting(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        state: JobState,
+        failure: &JobFailure,
+        now: DateTime,
+    ) -> Result<Option<Job>, StoreError> {
+        let waiting = doc! { "_id": id, "state": JobState::Available.name() };
+        let mut end = doc! {
+            "state": state.name(),
+            "error": to_bson(failure)?,
+            "finishedAt": now,
+            "updatedAt": now,
+        };
+        if let Some(kept_for) = state.kept_for() {
+            end.insert("expireAt", clock::later(now, kept_for));
+        }
+        let update =
+            doc! { "$set": end, "$unset": { "sealed": "" }, "$inc": { "revision": 1_i64 } };
+        let ended = self
+            .jobs
+            .find_one_and_update(waiting, update)
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        if let Some(job) = &ended {
+            self.close_open_steps(session, job, failure, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Tells the tenant of a job that ended outside its handler, so that it does not stay `pending` with nothing
+    /// on its way. Another job that will still run for the tenant speaks for itself.
+    pub async fn close_open_steps(
+        &self,
+        session: &mut ClientSession,
+        job: &Job,
+        failure: &JobFailure,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let Some(tenant_id) = job.tenant_id else {
+            return Ok(());
+        };
+        if !job.writes_tenant()
+            || self
+                .another_is_on_its_way(session, tenant_id, job.id)
+                .await?
+        {
+            return Ok(());
+        }
+        let Some(mut tenant) = self.tenants.lock(session, tenant_id).await? else {
+            return Ok(());
+        };
+        for upstream in Upstream::ALL {
+            let waits = tenant
+                .condition(upstream)
+                .is_some_and(|condition| condition.next_attempt_at.is_some());
+            if !waits && *tenant.provisioning_status.get(upstream) != ProvisioningState::Pending {
+                continue;
+            }
+            *tenant.provisioning_status.get_mut(upstream) = ProvisioningState::Error;
+            *tenant.provisioning_errors.get_mut(upstream) = Some(failure.message.clone());
+            tenant.set_condition(Condition {
+                kind: condition_type(upstream).to_owned(),
+                status: ConditionStatus::False,
+                reason: failure.code.reason().to_owned(),
+                message: failure.message.clone(),
+                observed_generation: tenant.generation,
+                last_transition_at: now,
+                next_attempt_at: None,
+                class: Some(failure.class),
+            });
+        }
+        tenant.updated_at = now;
+        self.tenants.save(session, &tenant).await
+    }
+
+    async fn another_is_on_its_way(
+        &self,
+        session: &mut ClientSession,
+        tenant: TenantId,
+        except: JobId,
+    ) -> Result<bool, StoreError> {
+        let others = doc! {
+            "tenantId": tenant,
+            "_id": { "$ne": except },
+            "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
+            "args.dryRun": { "$ne": true },
+        };
+        Ok(self.jobs.find_one(others).session(session).await?.is_some())
+    }
+
+    /// Makes a job run now. One that waits gets its attempts back; of one that is final a new one is made.
+    pub async fn requeue(
+        &self,
+        id: JobId,
+        created_by: &str,
+        audit: &AuditRepository,
+        event: &AuditEvent,
+    ) -> Result<Requeued, Abort<RequeueError>> {
+        let now = self.store.now();
+        self.store
+            .transaction(
+                (self, audit, event, created_by),
+                |session, (this, audit, event, created_by)| {
+                    async move {
+                        let requeued = match this.bring_forward(session, id, now).await? {
+                            Some(job) => Requeued { job, is_new: false },
+                            None => this.repeat_final(session, id, created_by, now).await?,
+                        };
+                        audit.record(session, event).await?;
+                        Ok(requeued)
+                    }
+                    .boxed()
+                },
+            )
+            .await
+    }
+
+    async fn bring_forward(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Option<Job>, Abort<RequeueError>> {
+        let Some(job) = self
+            .jobs
+            .find_one(doc! { "_id": id })
+            .session(&mut *session)
+            .await?
+        else {
+            return Err(Abort::Because(RequeueError::NotFound));
+        };
+        if job.state != JobState::Available {
+            return Ok(None);
+        }
+        // Every step that is not done is due now, one that was given up included.
+        let steps = job.steps.iter().cloned().map(|mut step| {
+            if !step.state.is_done() {
+                step.next_at = Some(now);
+            }
+            step
+        });
+        let mut afresh = doc! { "runAt": now, "attempt": 0, "crashes": 0, "updatedAt": now };
+        afresh.insert("steps", to_bson(&steps.collect::<Vec<_>>())?);
+        if let Some(give_up_at) = give_up_at(job.queue, now) {
+            afresh.insert("giveUpAt", give_up_at);
+        }
+        let waiting = doc! { "_id": id, "state": JobState::Available.name() };
+        let update = doc! { "$set": afresh, "$inc": { "revision": 1_i64 } };
+        Ok(self
+            .jobs
+            .find_one_and_update(waiting, update)
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await?)
+    }
+
+    async fn repeat_final(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        created_by: &str,
+        now: DateTime,
+    ) -> Result<Requeued, Abort<RequeueError>> {
+        let Some(job) = self
+            .jobs
+            .find_one(doc! { "_id": id })
+            .session(&mut *session)
+            .await?
+        else {
+            return Err(Abort::Because(RequeueError::NotFound));
+        };
+        if !job.state.is_final() {
+            return Err(Abort::Because(RequeueError::Running));
+        }
+        if job.had_secrets {
+            return Err(Abort::Because(RequeueError::SecretsGone));
+        }
+        let again = NewJob::again(&job, created_by, now);
+        let job = self.enqueue(session, &again).await?;
+        Ok(Requeued { job, is_new: true })
+    }
+}

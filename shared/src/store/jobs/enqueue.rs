@@ -1,0 +1,174 @@
+//! Putting a job in the queue, in the transaction of the change it serves.
+
+use std::time::Duration;
+
+use bson::{DateTime, doc};
+use mongodb::{ClientSession, options::ReturnDocument};
+
+use super::JobRepository;
+use crate::{
+    clock,
+    id::{JobId, TenantId},
+    job::{Job, JobArgs, JobState, Queue},
+    store::{StoreError, to_document},
+};
+
+/// A job to be enqueued.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    job: Job,
+}
+
+impl NewJob {
+    /// A job of `args`' kind, due at once, asked for by `created_by`.
+    pub fn new<A: JobArgs>(args: &A, created_by: &str, now: DateTime) -> Result<Self, StoreError> {
+        let id = JobId::new();
+        let tenant_id = args.tenant_id();
+        let job = Job {
+            id,
+            kind: A::KIND.to_owned(),
+            args: to_document(args)?,
+            queue: A::QUEUE,
+            tenant_id,
+            priority: A::PRIORITY,
+            state: JobState::Available,
+            run_at: now,
+            attempt: 0,
+            max_attempts: A::QUEUE.max_attempts(),
+            crashes: 0,
+            snoozes: 0,
+            give_up_at: give_up_at(A::QUEUE, now),
+            lock_key: lock_key(id, tenant_id),
+            unique_key: tenant_id
+                .filter(|_| args.joins())
+                .map(|tenant| format!("{}:{tenant}", A::KIND)),
+            lease: None,
+            steps: Vec::new(),
+            attempts: Vec::new(),
+            error: None,
+            cancel_requested: None,
+            superseded_by: None,
+            requeued_from: None,
+            progress: None,
+            created_by: created_by.to_owned(),
+            request_id: None,
+            traceparent: None,
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+            expire_at: None,
+            revision: 1,
+            sealed: None,
+            had_secrets: false,
+        };
+        Ok(Self { job })
+    }
+
+    /// The request that asks for it, and the trace it belongs to.
+    #[must_use]
+    pub fn requested_by(mut self, request_id: Option<String>, traceparent: Option<String>) -> Self {
+        self.job.request_id = request_id;
+        self.job.traceparent = traceparent;
+        self
+    }
+
+    /// Due only at `run_at`.
+    #[must_use]
+    pub fn run_at(mut self, run_at: DateTime) -> Self {
+        self.job.run_at = run_at;
+        self.job.give_up_at = give_up_at(self.job.queue, run_at);
+        self
+    }
+
+    /// The same work as `job`, which is final, from the start.
+    pub(super) fn again(job: &Job, created_by: &str, now: DateTime) -> Self {
+        let id = JobId::new();
+        let job = Job {
+            id,
+            state: JobState::Available,
+            run_at: now,
+            attempt: 0,
+            crashes: 0,
+            snoozes: 0,
+            give_up_at: give_up_at(job.queue, now),
+            lock_key: lock_key(id, job.tenant_id),
+            lease: None,
+            steps: Vec::new(),
+            attempts: Vec::new(),
+            error: None,
+            cancel_requested: None,
+            superseded_by: None,
+            requeued_from: Some(job.id),
+            progress: None,
+            created_by: created_by.to_owned(),
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+            expire_at: None,
+            revision: 1,
+            ..job.clone()
+        };
+        Self { job }
+    }
+}
+
+/// Work for a tenant is done one job at a time; other work is in nobody's way.
+fn lock_key(id: JobId, tenant: Option<TenantId>) -> String {
+    tenant.map_or_else(|| format!("job:{id}"), |tenant| format!("tenant:{tenant}"))
+}
+
+/// When a job of this queue that is first due at `run_at` is given up.
+pub(super) fn give_up_at(queue: Queue, run_at: DateTime) -> Option<DateTime> {
+    queue
+        .give_up_after()
+        .map(|after: Duration| clock::later(run_at, after))
+}
+
+impl JobRepository {
+    /// Enqueues a job, or joins the one with its unique key that waits. After the commit, tell the ready set.
+    ///
+    /// A join **writes** the job it joins. Catching the duplicate would abort the transaction, and only reading it
+    /// would let a worker claim it with the old intent before the new one is committed. It starts the steps afresh,
+    /// since the intent is new.
+    pub async fn enqueue(
+        &self,
+        session: &mut ClientSession,
+        new: &NewJob,
+    ) -> Result<Job, StoreError> {
+        let job = &new.job;
+        let Some(unique_key) = &job.unique_key else {
+            self.jobs.insert_one(job).session(session).await?;
+            return Ok(job.clone());
+        };
+
+        let waiting = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
+        let mut afresh =
+            doc! { "attempt": 0, "crashes": 0, "steps": [], "updatedAt": job.updated_at };
+        if let Some(give_up_at) = job.give_up_at {
+            afresh.insert("giveUpAt", give_up_at);
+        }
+        let sooner = doc! { "runAt": job.run_at, "priority": job.priority };
+        // What a fresh job has besides: neither given by the filter nor written by the other operators.
+        let mut the_rest = to_document(job)?;
+        for written in waiting.keys().chain(afresh.keys()).chain(sooner.keys()) {
+            the_rest.remove(written);
+        }
+        the_rest.remove("revision");
+
+        let update = doc! {
+            "$setOnInsert": the_rest,
+            "$min": sooner,
+            "$set": afresh,
+            "$unset": { "error": "" },
+            "$inc": { "revision": 1_i64 },
+        };
+        let joined = self
+            .jobs
+            .find_one_and_update(waiting, update)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await?;
+        joined.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+    }
+}

@@ -1,0 +1,64 @@
+//! The subscriptions.
+
+use std::sync::Arc;
+
+use bson::doc;
+use futures::TryStreamExt as _;
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+
+use super::{Store, StoreError};
+use crate::{id::TenantId, subscription::Subscription};
+
+/// The subscriptions of all tenants.
+#[derive(Debug, Clone)]
+pub struct SubscriptionRepository {
+    subscriptions: Collection<Subscription>,
+}
+
+impl SubscriptionRepository {
+    /// The subscriptions in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            subscriptions: store.collection("subscriptions"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let one_active = IndexOptions::builder()
+            .name("one_active_per_tenant".to_owned())
+            .unique(true)
+            .partial_filter_expression(doc! { "status": "active" })
+            .build();
+        let one_active = IndexModel::builder()
+            .keys(doc! { "tenantId": 1 })
+            .options(one_active)
+            .build();
+        self.subscriptions.create_indexes([one_active]).await?;
+        Ok(())
+    }
+
+    /// Adds a subscription.
+    pub async fn insert(
+        &self,
+        session: &mut ClientSession,
+        subscription: &Subscription,
+    ) -> Result<(), StoreError> {
+        self.subscriptions
+            .insert_one(subscription)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// The subscriptions of these tenants.
+    pub async fn list_for(&self, tenants: &[TenantId]) -> Result<Vec<Subscription>, StoreError> {
+        let theirs = doc! { "tenantId": { "$in": tenants.to_vec() } };
+        self.subscriptions
+            .find(theirs)
+            .sort(doc! { "_id": 1 })
+            .await?
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,247 @@
+//! The tenants.
+
+use std::sync::Arc;
+
+use bson::{Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::{
+    ClientSession, Collection, IndexModel,
+    options::{IndexOptions, ReturnDocument},
+};
+
+use super::{Store, StoreError};
+use crate::{
+    id::{PartnerId, TenantId},
+    tenant::{Plan, Tenant, TenantStatus},
+};
+
+/// The name of the index that keeps a slug from being used twice.
+pub const SLUG_INDEX: &str = "slug";
+/// The name of the index that keeps a domain from standing in two tenants.
+pub const DOMAIN_INDEX: &str = "domains";
+
+/// The tenants.
+#[derive(Debug, Clone)]
+pub struct TenantRepository {
+    tenants: Collection<Tenant>,
+}
+
+/// Which tenants a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct TenantFilter {
+    /// Only these, or those of `visible_partner`; everything when both are missing.
+    pub visible: Option<Vec<TenantId>>,
+    /// Also those of this partner.
+    pub visible_partner: Option<PartnerId>,
+    /// Only in this status.
+    pub status: Option<TenantStatus>,
+    /// Only with this plan.
+    pub plan: Option<Plan>,
+    /// Only of this partner.
+    pub partner_id: Option<PartnerId>,
+    /// Only after this one.
+    pub after: Option<TenantId>,
+}
+
+impl TenantFilter {
+    fn document(&self) -> Result<Document, StoreError> {
+        let mut filter = Document::new();
+        let mut visible = Vec::new();
+        if let Some(ids) = &self.visible {
+            visible.push(doc! { "_id": { "$in": ids.clone() } });
+        }
+        if let Some(partner) = self.visible_partner {
+            visible.push(doc! { "partnerId": partner });
+        }
+        if !visible.is_empty() {
+            filter.insert("$or", visible);
+        }
+        if let Some(status) = self.status {
+            filter.insert("status", status.name());
+        }
+        if let Some(plan) = &self.plan {
+            filter.insert("plan", super::to_bson(plan)?);
+        }
+        if let Some(partner) = self.partner_id {
+            filter.insert("partnerId", partner);
+        }
+        if let Some(after) = self.after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        Ok(filter)
+    }
+}
+
+impl TenantRepository {
+    /// The tenants in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            tenants: store.collection("tenants"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let slug = IndexOptions::builder()
+            .name(SLUG_INDEX.to_owned())
+            .unique(true)
+            .build();
+        let slug = IndexModel::builder()
+            .keys(doc! { "slug": 1 })
+            .options(slug)
+            .build();
+        // Without the filter, two tenants without a domain would be in each other's way.
+        let domains = IndexOptions::builder()
+            .name(DOMAIN_INDEX.to_owned())
+            .unique(true)
+            .partial_filter_expression(doc! { "domains.0": { "$exists": true } })
+            .build();
+        let domains = IndexModel::builder()
+            .keys(doc! { "domains": 1 })
+            .options(domains)
+            .build();
+        let partner = IndexModel::builder().keys(doc! { "partnerId": 1 }).build();
+        let groups = IndexModel::builder()
+            .keys(doc! { "authentikGroupId": 1 })
+            .build();
+        self.tenants
+            .create_indexes([slug, domains, partner, groups])
+            .await?;
+        Ok(())
+    }
+
+    /// The tenant with this id.
+    pub async fn find(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        self.tenants.find_one(doc! { "_id": id }).await
+    }
+
+    /// The tenant with this slug.
+    pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
+        self.tenants.find_one(doc! { "slug": slug }).await
+    }
+
+    /// The tenants with these slugs.
+    pub async fn list_by_slugs(&self, slugs: &[String]) -> Result<Vec<Tenant>, StoreError> {
+        self.tenants
+            .find(doc! { "slug": { "$in": slugs } })
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// The tenants with these ids, oldest first.
+    pub async fn list_by_ids(&self, ids: &[TenantId]) -> Result<Vec<Tenant>, StoreError> {
+        self.tenants
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
+            .sort(doc! { "_id": 1 })
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// At most `limit` tenants that `filter` lets through, oldest first.
+    pub async fn list(&self, filter: &TenantFilter, limit: i64) -> Result<Vec<Tenant>, StoreError> {
+        self.tenants
+            .find(filter.document()?)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members
+    /// may sign in.
+    pub async fn list_open_groups(
+        &self,
+        groups: &[String],
+        except: TenantId,
+    ) -> Result<Vec<String>, StoreError> {
+        let open = doc! {
+            "authentikGroupId": { "$in": groups },
+            "_id": { "$ne": except },
+            "status": { "$in": ["pending", "active"] },
+        };
+        let tenants: Vec<Tenant> = self.tenants.find(open).await?.try_collect().await?;
+        Ok(tenants
+            .into_iter()
+            .filter_map(|tenant| tenant.authentik_group_id)
+            .collect())
+    }
+
+    /// Adds a tenant. A taken slug or domain violates [`SLUG_INDEX`] or [`DOMAIN_INDEX`].
+    pub async fn insert(
+        &self,
+        session: &mut ClientSession,
+        tenant: &Tenant,
+    ) -> Result<(), StoreError> {
+        self.tenants.insert_one(tenant).session(session).await?;
+        Ok(())
+    }
+
+    /// The tenant with this slug, to be written in this transaction: its revision is already one more.
+    pub async fn lock_by_slug(
+        &self,
+        session: &mut ClientSession,
+        slug: &str,
+    ) -> Result<Option<Tenant>, StoreError> {
+        self.lock_where(session, doc! { "slug": slug }).await
+    }
+
+    /// The tenant with this id, to be written in this transaction: its revision is already one more.
+    pub async fn lock(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+    ) -> Result<Option<Tenant>, StoreError> {
+        self.lock_where(session, doc! { "_id": id }).await
+    }
+
+    async fn lock_where(
+        &self,
+        session: &mut ClientSession,
+        filter: Document,
+    ) -> Result<Option<Tenant>, StoreError> {
+        // A write, not a read: whoever comes second waits for nothing and is repeated at once.
+        self.tenants
+            .find_one_and_update(filter, doc! { "$inc": { "revision": 1 } })
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await
+    }
+
+    /// Writes a tenant that was locked in this transaction.
+    pub async fn save(
+        &self,
+        session: &mut ClientSession,
+        tenant: &Tenant,
+    ) -> Result<(), StoreError> {
+        self.tenants
+            .replace_one(doc! { "_id": tenant.id }, tenant)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// The id and revision of each of these tenants that exists.
+    pub async fn revisions(&self, ids: &[TenantId]) -> Result<Vec<(TenantId, i64)>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Revision {
+            #[serde(rename = "_id")]
+            id: TenantId,
+            revision: i64,
+        }
+        let revisions: Vec<Revision> = self
+            .tenants
+            .clone_with_type()
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
+            .projection(doc! { "revision": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        Ok(revisions
+            .into_iter()
+            .map(|tenant| (tenant.id, tenant.revision))
+            .collect())
+    }
+}

@@ -1,0 +1,157 @@
+//! The users, found by the identity provider's subject alone.
+
+use std::sync::Arc;
+
+use bson::{DateTime, doc};
+use mongodb::{
+    ClientSession, Collection, IndexModel,
+    options::{IndexOptions, ReturnDocument},
+};
+
+use super::{Store, StoreError};
+use crate::{
+    id::{TenantId, UserId},
+    user::{Membership, MembershipSource, Role, User},
+};
+
+/// The users.
+#[derive(Debug, Clone)]
+pub struct UserRepository {
+    users: Collection<User>,
+}
+
+impl UserRepository {
+    /// The users in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            users: store.collection("users"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let by_subject = IndexOptions::builder()
+            .name("authentikSubjectId".to_owned())
+            .unique(true)
+            .build();
+        let by_subject = IndexModel::builder()
+            .keys(doc! { "authentikSubjectId": 1 })
+            .options(by_subject)
+            .build();
+        let by_tenant = IndexModel::builder()
+            .keys(doc! { "memberships.tenantId": 1 })
+            .build();
+        self.users.create_indexes([by_subject, by_tenant]).await?;
+        Ok(())
+    }
+
+    /// The user whom the identity provider calls `subject`.
+    pub async fn find_by_subject(&self, subject: &str) -> Result<Option<User>, StoreError> {
+        self.users
+            .find_one(doc! { "authentikSubjectId": subject })
+            .await
+    }
+
+    /// The same, to be written in this transaction: its revision is already one more.
+    pub async fn lock_by_subject(
+        &self,
+        session: &mut ClientSession,
+        subject: &str,
+    ) -> Result<Option<User>, StoreError> {
+        self.users
+            .find_one_and_update(
+                doc! { "authentikSubjectId": subject },
+                doc! { "$inc": { "revision": 1 } },
+            )
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await
+    }
+
+    /// The user with this id, to be written in this transaction: its revision is already one more.
+    pub async fn lock(
+        &self,
+        session: &mut ClientSession,
+        id: UserId,
+    ) -> Result<Option<User>, StoreError> {
+        self.users
+            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1 } })
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await
+    }
+
+    /// Adds a user. A second one with the same subject violates the index `authentikSubjectId`.
+    pub async fn insert(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
+        self.users.insert_one(user).session(session).await?;
+        Ok(())
+    }
+
+    /// Writes a user that was locked in this transaction.
+    pub async fn save(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
+        self.users
+            .replace_one(doc! { "_id": user.id }, user)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// How many owners `tenant` has.
+    pub async fn count_owners(
+        &self,
+        session: &mut ClientSession,
+        tenant: TenantId,
+    ) -> Result<u64, StoreError> {
+        let owners =
+            doc! { "memberships": { "$elemMatch": { "tenantId": tenant, "role": "owner" } } };
+        self.users.count_documents(owners).session(session).await
+    }
+
+    /// Whether one of `subjects` is an operator of ours.
+    pub async fn list_operators(&self, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
+        use futures::TryStreamExt as _;
+        let operators = doc! { "authentikSubjectId": { "$in": subjects }, "platformAdmin": true };
+        let users: Vec<User> = self.users.find(operators).await?.try_collect().await?;
+        Ok(users
+            .into_iter()
+            .map(|user| user.authentik_subject_id)
+            .collect())
+    }
+
+    /// Makes the person a new workspace is for its owner, unless that was decided here before.
+    pub async fn grant_ownership(
+        &self,
+        session: &mut ClientSession,
+        subject: &str,
+        email: &str,
+        name: &str,
+        tenant: TenantId,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let membership = Membership {
+            role: Some(Role::Owner),
+            source: MembershipSource::Local,
+            changed_at: now,
+        };
+        match self.lock_by_subject(session, subject).await? {
+            Some(user)
+                if user
+                    .memberships
+                    .get(&tenant)
+                    .is_some_and(|known| known.source == MembershipSource::Local) =>
+            {
+                Ok(())
+            }
+            Some(mut user) => {
+                user.memberships.insert(tenant, membership);
+                user.updated_at = now;
+                self.save(session, &user).await
+            }
+            None => {
+                let mut user = User::first_seen(subject, email, name, now);
+                user.memberships.insert(tenant, membership);
+                self.insert(session, &user).await
+            }
+        }
+    }
+}
