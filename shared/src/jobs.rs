@@ -91,7 +91,26 @@ mod tests {
             serde_json::to_value(DeprovisionTenant { tenant_id }).unwrap(),
         ];
 
-        insta::assert_json_snapshot!(stored, @"");
+        insta::assert_json_snapshot!(stored, @r#"
+[
+  {
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "dryRun": true,
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  }
+]
+"#);
     }
 
     #[test]
