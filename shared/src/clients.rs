@@ -291,10 +291,15 @@ impl Http {
             }
             Ok(answer)
         };
-        let answer = match tokio::time::timeout(timeout, exchange).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(lost(failed("no answer in time"))),
-        };
+        // Not undone when this future is dropped: then nobody learns how the write went.
+        if operation.effect == Effect::Write {
+            self.trust.write_begins();
+        }
+        let answer = tokio::time::timeout(timeout, exchange).await;
+        if operation.effect == Effect::Write {
+            self.trust.write_ended();
+        }
+        let answer = answer.unwrap_or_else(|_| Err(lost(failed("no answer in time"))))?;
 
         let span = tracing::Span::current();
         span.record("status", answer.status.as_u16());

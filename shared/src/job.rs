@@ -322,6 +322,9 @@ pub struct Job {
     /// Workers that died running it, with no step ended in between.
     #[serde(default)]
     pub crashes: i32,
+    /// Whether a worker vanished with it: then it says that it starts before it does, and runs alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescued: bool,
     /// Times it was put off at no cost.
     #[serde(default)]
     pub snoozes: i32,
@@ -391,9 +394,19 @@ impl Job {
         bson::deserialize_from_document(self.args.clone())
     }
 
+    /// How often it was tried, whoever was to blame for how that went.
+    pub fn tries(&self) -> i32 {
+        self.attempt + self.snoozes + self.crashes
+    }
+
+    /// Whether it only says what it would do.
+    pub fn is_dry_run(&self) -> bool {
+        self.args.get_bool("dryRun").unwrap_or(false)
+    }
+
     /// Whether its steps speak of its tenant. A dry run's do not.
     pub fn writes_tenant(&self) -> bool {
-        self.tenant_id.is_some() && !self.args.get_bool("dryRun").unwrap_or(false)
+        self.tenant_id.is_some() && !self.is_dry_run()
     }
 
     /// The step of this name.

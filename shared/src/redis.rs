@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+pub use redis::RedisError;
 use redis::{
-    AsyncConnectionConfig, Client, RedisError,
+    AsyncConnectionConfig, Client,
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
 };
 

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod jobs;
 pub mod subscriptions;
 pub mod tenants;
+pub mod upstreams;
 pub mod users;
 
 use std::{

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,49 +17,61 @@ const REQUEST_IDS: usize = 8;
 /// The time during which the holder of a lease may believe that nobody else has it.
 ///
 /// It ends before the lease does, is counted on `CLOCK_BOOTTIME` from before the claim or renewal was sent,
-/// and is shared by all calls of one attempt.
+/// and is shared by all calls of one attempt. Each step keeps a record of its own calls.
 #[derive(Debug, Clone)]
-pub struct Trust(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Trust {
     /// Boot time in milliseconds; `u64::MAX` means for ever.
-    ends: AtomicU64,
+    ends: Arc<AtomicU64>,
     margin: Duration,
     least: Duration,
+    calls: Arc<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
     request_ids: Mutex<VecDeque<String>>,
+    unanswered_writes: AtomicUsize,
 }
 
 impl Trust {
     /// Trust that lasts until `ends` on the boot clock. A write gets at most what is left less `margin`, and is
     /// not begun when that is under `least`.
     pub fn until(ends: Duration, margin: Duration, least: Duration) -> Self {
-        Self::new(millis(ends), margin, least)
+        Self {
+            ends: Arc::new(AtomicU64::new(millis(ends))),
+            margin,
+            least,
+            calls: Arc::default(),
+        }
     }
 
     /// Trust without an end, for callers that hold no lease.
     pub fn unlimited() -> Self {
-        Self::new(u64::MAX, Duration::ZERO, Duration::ZERO)
+        Self {
+            ends: Arc::new(AtomicU64::new(u64::MAX)),
+            margin: Duration::ZERO,
+            least: Duration::ZERO,
+            calls: Arc::default(),
+        }
     }
 
-    fn new(ends: u64, margin: Duration, least: Duration) -> Self {
-        let request_ids = Mutex::new(VecDeque::new());
-        Self(Arc::new(Inner {
-            ends: AtomicU64::new(ends),
-            margin,
-            least,
-            request_ids,
-        }))
+    /// The same trust, with a record of calls of its own.
+    #[must_use]
+    pub fn for_step(&self) -> Self {
+        Self {
+            calls: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Moves the end to `ends` on the boot clock: the lease was renewed.
     pub fn extend(&self, ends: Duration) {
-        self.0.ends.fetch_max(millis(ends), Ordering::Relaxed);
+        self.ends.fetch_max(millis(ends), Ordering::Relaxed);
     }
 
     /// What is left of it.
     pub fn left(&self) -> Duration {
-        match self.0.ends.load(Ordering::Relaxed) {
+        match self.ends.load(Ordering::Relaxed) {
             u64::MAX => Duration::MAX,
             ends => Duration::from_millis(ends).saturating_sub(clock::boot_time()),
         }
@@ -67,8 +79,23 @@ impl Trust {
 
     /// How long a write that wants `timeout` may take, or `None` if it must not begin.
     pub fn for_write(&self, timeout: Duration) -> Option<Duration> {
-        let usable = self.left().saturating_sub(self.0.margin);
-        (usable >= self.0.least).then(|| usable.min(timeout))
+        let usable = self.left().saturating_sub(self.margin);
+        (usable >= self.least).then(|| usable.min(timeout))
+    }
+
+    /// A write is about to be sent.
+    pub(super) fn write_begins(&self) {
+        self.calls.unanswered_writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The caller of a write was told how it went.
+    pub(super) fn write_ended(&self) {
+        self.calls.unanswered_writes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a write was cut off before its caller learned how it went.
+    pub fn has_unanswered_writes(&self) -> bool {
+        self.calls.unanswered_writes.load(Ordering::Relaxed) > 0
     }
 
     /// Remembers the id an upstream knows a request by.
@@ -86,7 +113,7 @@ impl Trust {
     }
 
     fn request_ids_mut(&self) -> std::sync::MutexGuard<'_, VecDeque<String>> {
-        self.0
+        self.calls
             .request_ids
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

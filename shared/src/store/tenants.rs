@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection, IndexModel,
@@ -13,6 +13,7 @@ use super::{Store, StoreError};
 use crate::{
     id::{PartnerId, TenantId},
     tenant::{Plan, Tenant, TenantStatus},
+    upstream::Upstream,
 };
 
 /// The name of the index that keeps a slug from being used twice.
@@ -195,6 +196,35 @@ impl TenantRepository {
         id: TenantId,
     ) -> Result<Option<Tenant>, StoreError> {
         self.lock_where(session, doc! { "_id": id }).await
+    }
+
+    /// The tenant with this id, as [`TenantRepository::lock`] gives it, if no caller has changed it since
+    /// `generation`.
+    pub async fn lock_generation(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+        generation: i64,
+    ) -> Result<Option<Tenant>, StoreError> {
+        self.lock_where(session, doc! { "_id": id, "generation": generation })
+            .await
+    }
+
+    /// Keeps everyone from writing to `upstream` for this tenant until `until`.
+    pub async fn set_unknown_until(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+        upstream: Upstream,
+        until: DateTime,
+    ) -> Result<(), StoreError> {
+        let field = format!("unknownUntil.{upstream}");
+        let update = doc! { "$set": { field: until }, "$inc": { "revision": 1_i64 } };
+        self.tenants
+            .update_one(doc! { "_id": id }, update)
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     async fn lock_where(

@@ -1,0 +1,130 @@
+//! From lock keys to jobs that are ours.
+
+use bson::{Bson, DateTime, Document, doc};
+use dezky_shared::{
+    clients::Trust,
+    clock,
+    id::{JobId, LeaseToken},
+    job::{Job, JobState, Queue},
+    store::{StoreError, jobs::CLAIM_INDEX},
+};
+use futures::TryStreamExt as _;
+use mongodb::options::Hint;
+
+use super::{
+    Engine,
+    bulk::{self, Update},
+};
+
+/// A job whose lease is ours.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) job: Job,
+    pub(crate) token: LeaseToken,
+    pub(crate) trust: Trust,
+    /// By the database's clock.
+    pub(crate) claimed_at: DateTime,
+}
+
+/// Stages that give each of `keys` its first due job in `queue`.
+///
+/// `now` is a literal: with `$$NOW` here the planner cannot bound the scan and reads every job that waits.
+pub(crate) fn first_due(queue: Queue, keys: Bson, now: DateTime) -> Vec<Document> {
+    vec![
+        doc! { "$match": {
+            "queue": queue.name(),
+            "state": JobState::Available.name(),
+            "lockKey": keys,
+            "runAt": { "$lte": now },
+        } },
+        doc! { "$sort": { "lockKey": 1, "priority": 1, "runAt": 1 } },
+        doc! { "$group": {
+            "_id": "$lockKey",
+            "job": { "$first": "$_id" },
+            "priority": { "$first": "$priority" },
+        } },
+    ]
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct FirstDue {
+    job: JobId,
+}
+
+impl Engine {
+    /// Claims the first due job of each of these lock keys, where it has one and nobody holds the lock.
+    pub(crate) async fn claim(
+        &self,
+        queue: Queue,
+        keys: Vec<String>,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let due = first_due(queue, doc! { "$in": keys }.into(), self.ctx.store.now());
+        let found: Vec<FirstDue> = self
+            .jobs
+            .clone_with_type::<Document>()
+            .aggregate(due)
+            .hint(Hint::Name(CLAIM_INDEX.to_owned()))
+            .with_type()
+            .await?
+            .try_collect()
+            .await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+
+        let token = LeaseToken::new();
+        let ids: Vec<JobId> = found.into_iter().map(|found| found.job).collect();
+        let updates: Vec<Update> = ids.iter().map(|id| self.claim_update(*id, token)).collect();
+        // Trust counts from before the claim is sent: the lease cannot have begun earlier.
+        let sent = clock::boot_time();
+        // An error here may hide a claim that was written, so the answer is what reading back by the token says.
+        bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
+        let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
+        let claimed: Vec<Job> = self.jobs.find(ours).await?.try_collect().await?;
+
+        let claimed_at = self.ctx.store.now();
+        let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
+        Ok(claimed
+            .into_iter()
+            .map(|job| {
+                let trust = Trust::until(ends, self.times.write_margin, self.times.least_write);
+                Claim {
+                    job,
+                    token,
+                    trust,
+                    claimed_at,
+                }
+            })
+            .collect())
+    }
+
+    fn claim_update(&self, id: JobId, token: LeaseToken) -> Update {
+        Update::one(
+            doc! {
+                "_id": id,
+                "state": JobState::Available.name(),
+                "$expr": { "$lte": ["$runAt", "$$NOW"] },
+            },
+            vec![
+                // In a pipeline `$set` merges into what is there: without this, an old lease's fields live on.
+                doc! { "$unset": "lease" },
+                doc! { "$set": {
+                    "state": JobState::Running.name(),
+                    "lease": {
+                        "token": token,
+                        "worker": { "$literal": self.worker.as_str() },
+                        "until": { "$add": ["$$NOW", millis(self.times.lease)] },
+                    },
+                    "attempt": { "$add": ["$attempt", 1] },
+                    "revision": { "$add": ["$revision", 1_i64] },
+                    "updatedAt": "$$NOW",
+                } },
+            ],
+        )
+    }
+}
+
+/// A span of time as MongoDB adds it to a date.
+pub(crate) fn millis(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}

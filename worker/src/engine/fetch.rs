@@ -1,0 +1,129 @@
+//! One loop for each queue: from the ready set, or from MongoDB while Redis is away, to claimed jobs.
+
+use std::sync::Arc;
+
+use dezky_shared::{job::Queue, ready::Popper, reconnect::Pace, redis::RedisError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::{Engine, backend::Claimed, sweep::Cursor};
+
+impl Engine {
+    /// Claims jobs of `queue` as long as there are free slots, until the worker stops. No error ends it.
+    pub(crate) async fn keep_fetching(
+        self: Arc<Self>,
+        queue: Queue,
+        slots: usize,
+        claimed: mpsc::Sender<Claimed>,
+    ) {
+        let free = Arc::new(Semaphore::new(slots));
+        let mut popper: Option<Popper> = None;
+        let mut cursor = Cursor::somewhere();
+        let mut pace = Pace::default();
+        while !self.stop.is_cancelled() {
+            // A slot first: a key that is popped with nobody to run its job would be lost until the sweep.
+            let Ok(permit) = free.clone().acquire_owned().await else {
+                return;
+            };
+            let mut permits = vec![permit];
+            while let Ok(permit) = free.clone().try_acquire_owned() {
+                permits.push(permit);
+            }
+
+            let keys = self.stop.run_until_cancelled(self.next_keys(
+                queue,
+                &mut popper,
+                &mut cursor,
+                permits.len(),
+            ));
+            let Some(keys) = keys.await else { return };
+            if keys.is_empty() {
+                continue;
+            }
+            match self.claim(queue, keys).await {
+                Ok(claims) => {
+                    pace.reset();
+                    for claim in claims {
+                        let Some(permit) = permits.pop() else { break };
+                        self.hand_over(claim, permit, &claimed).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%queue, %error, "Could not claim; trying again");
+                    self.database_failed();
+                    tokio::time::sleep(pace.delay()).await;
+                }
+            }
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        claim: super::claim::Claim,
+        permit: OwnedSemaphorePermit,
+        claimed: &mpsc::Sender<Claimed>,
+    ) {
+        let held = self
+            .held
+            .add(claim.job.id, claim.token, claim.trust.clone());
+        // The channel is as long as there are slots. If its worker is gone, the lease runs out and is rescued.
+        let _ = claimed.send(Claimed::new(claim, held, permit)).await;
+    }
+
+    /// Lock keys that may have work; none after at most a second.
+    async fn next_keys(
+        &self,
+        queue: Queue,
+        popper: &mut Option<Popper>,
+        cursor: &mut Cursor,
+        slots: usize,
+    ) -> Vec<String> {
+        if let Some(keys) = self.pop(queue, popper, slots).await {
+            return keys;
+        }
+        // Without Redis each queue looks for itself, from another place each time.
+        tokio::time::sleep(self.times.sweep_every).await;
+        match self.due_keys(queue, cursor, slots).await {
+            Ok(keys) => keys.into_iter().map(|key| key.lock_key).collect(),
+            Err(error) => {
+                tracing::warn!(%queue, %error, "Could not look for work; trying again");
+                self.database_failed();
+                Vec::new()
+            }
+        }
+    }
+
+    /// `None` if Redis does not answer.
+    async fn pop(
+        &self,
+        queue: Queue,
+        popper: &mut Option<Popper>,
+        slots: usize,
+    ) -> Option<Vec<String>> {
+        if popper.is_none() {
+            match self.ctx.ready.popper(queue, self.times.pop_block).await {
+                Ok(connected) => *popper = Some(connected),
+                Err(error) => {
+                    tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");
+                    return None;
+                }
+            }
+        }
+        let connected = popper.as_mut()?;
+        let taken = async {
+            let Some(first) = connected.next().await? else {
+                return Ok(Vec::new());
+            };
+            let mut keys = vec![first];
+            keys.extend(connected.more(slots - 1).await?);
+            Ok::<_, RedisError>(keys)
+        };
+        match taken.await {
+            Ok(keys) => Some(keys),
+            Err(error) => {
+                tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");
+                *popper = None;
+                None
+            }
+        }
+    }
+}

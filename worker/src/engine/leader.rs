@@ -1,0 +1,128 @@
+//! One worker leads: it sweeps and rescues. All it does is compare-and-set, so two leaders do no harm.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{Document, doc};
+use dezky_shared::{clock, job::Queue, store::StoreError};
+use mongodb::options::ReturnDocument;
+use tokio::time::Instant;
+
+use super::{Engine, claim::millis, sweep::Cursor};
+
+/// The term of one leadership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Term(i64);
+
+impl Engine {
+    /// Leads whenever nobody else does, until the worker stops.
+    pub(crate) async fn keep_leading(self: Arc<Self>) {
+        while !self.stop.is_cancelled() {
+            match self.elect().await {
+                Ok(Some(term)) => {
+                    tracing::info!(term = term.0, "Leading");
+                    self.lead(term).await;
+                    tracing::info!(term = term.0, "Leading no more");
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "Could not ask who leads; trying again"),
+            }
+            let _ = self
+                .stop
+                .run_until_cancelled(tokio::time::sleep(self.times.leader_renew_every))
+                .await;
+        }
+    }
+
+    /// Does the leader's duties until it is not the leader any more.
+    async fn lead(&self, term: Term) {
+        self.database_failed(); // Quiet at first: leases may have run out only because nobody could renew them.
+        let mut cursors: Vec<(Queue, Cursor)> =
+            Queue::ALL.map(|queue| (queue, Cursor::default())).to_vec();
+        let mut sweep = tokio::time::interval(self.times.sweep_every);
+        let mut rescue = tokio::time::interval(self.times.rescue_every);
+        let mut renew = tokio::time::interval(self.times.leader_renew_every);
+        let mut leads_until = Instant::now() + self.times.leader_lease;
+        while Instant::now() < leads_until {
+            let duty = tokio::select! {
+                () = self.stop.cancelled() => {
+                    let _ = self.resign(term).await;
+                    return;
+                }
+                _ = sweep.tick() => self.sweep(&mut cursors).await,
+                _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
+                _ = renew.tick() => {
+                    let sent = Instant::now();
+                    match self.stay(term).await {
+                        Ok(true) => { leads_until = sent + self.times.leader_lease; Ok(()) }
+                        Ok(false) => return,
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            if let Err(error) = duty {
+                tracing::warn!(%error, "A duty of the leader failed; trying again");
+                self.database_failed();
+            }
+        }
+    }
+
+    async fn elect(&self) -> Result<Option<Term>, StoreError> {
+        let leader = self.ctx.store.collection::<Document>("leader");
+        let vacant = doc! { "_id": "leader", "until": { "$lt": self.ctx.store.now() } };
+        let take = vec![doc! { "$set": {
+            "holder": { "$literal": self.worker.as_str() },
+            "until": { "$add": ["$$NOW", millis(self.times.leader_lease)] },
+            "term": { "$add": [{ "$ifNull": ["$term", 0_i64] }, 1_i64] },
+        } }];
+        let taken = leader
+            .find_one_and_update(vacant, take)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match taken {
+            Ok(taken) => Ok(taken.and_then(|taken| taken.get_i64("term").ok()).map(Term)),
+            // Somebody leads, so the filter found nothing and the upsert met their document.
+            Err(error) if dezky_shared::store::violated_index(&error).is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stay(&self, term: Term) -> Result<bool, StoreError> {
+        let leader = self.ctx.store.collection::<Document>("leader");
+        let renewed = vec![
+            doc! { "$set": { "until": { "$add": ["$$NOW", millis(self.times.leader_lease)] } } },
+        ];
+        Ok(leader
+            .update_one(doc! { "_id": "leader", "term": term.0 }, renewed)
+            .await?
+            .matched_count
+            == 1)
+    }
+
+    /// So that the next leader need not wait for the lease to run out.
+    async fn resign(&self, term: Term) -> Result<(), StoreError> {
+        let leader = self.ctx.store.collection::<Document>("leader");
+        leader
+            .update_one(
+                doc! { "_id": "leader", "term": term.0 },
+                vec![doc! { "$set": { "until": "$$NOW" } }],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that MongoDB did not do as asked: for a while, leases that ran out mean nothing.
+    pub(crate) fn database_failed(&self) {
+        let now = u64::try_from(clock::boot_time().as_millis()).unwrap_or(u64::MAX);
+        self.database_failed_at
+            .fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn database_was_well(&self) -> bool {
+        let failed_at = Duration::from_millis(
+            self.database_failed_at
+                .load(std::sync::atomic::Ordering::Relaxed),
+        );
+        clock::boot_time().saturating_sub(failed_at) >= self.times.leader_quiet
+    }
+}

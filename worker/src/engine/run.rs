@@ -1,0 +1,623 @@
+//! One attempt of one job, from the claim to its settlement.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bson::{DateTime, doc};
+use dezky_shared::{
+    clients::{Mode, Trust},
+    failure::ErrorCode,
+    job::{Attempt, Job, JobFailure, Step, StepState},
+    store::{Abort, StoreError},
+    tenant::{Intent, Tenant},
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
+use tracing::Instrument as _;
+
+use super::{
+    Engine,
+    backend::Claimed,
+    lease::HeldJob,
+    record::{Holder, Recorded},
+    settle::{Outcome, Settlement},
+    step::StepEnd,
+};
+use crate::work::{StepOf, StepRun};
+
+/// Why an attempt ends before its steps have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutOff {
+    /// The job is somebody else's: nothing more is written.
+    Lost,
+    /// The lease can be trusted no more, or the worker stops.
+    Released,
+    /// It took too long.
+    TimedOut,
+}
+
+/// A step that runs in this attempt.
+struct RunningStep {
+    index: usize,
+    step: StepOf,
+    trust: Trust,
+}
+
+/// Keeps others from running beside a job that a worker may have died of.
+enum Turn {
+    Shared { _turn: OwnedRwLockReadGuard<()> },
+    Alone { _turn: OwnedRwLockWriteGuard<()> },
+}
+
+impl Engine {
+    /// Runs a claimed job and settles it.
+    pub(crate) async fn run(self: Arc<Self>, claimed: Claimed) {
+        let Claimed {
+            claim,
+            held,
+            permit,
+        } = claimed;
+        let mut job = claim.job;
+        let span = tracing::info_span!(
+            "job",
+            job.id = %job.id,
+            job.kind = job.kind,
+            job.attempt = job.attempt,
+            tenant.id = job.tenant_id.map(|id| id.to_string()),
+        );
+        let token = claim.token;
+        let id = job.id;
+        async {
+            let attempt = Running {
+                engine: self.clone(),
+                held,
+                trusts: Vec::new(),
+                request_ids: Vec::new(),
+            };
+            let Some((outcome, request_ids)) = attempt.attempt(&mut job).await else {
+                tracing::warn!("The lease was lost; whoever has it now goes on");
+                self.held.remove(id, token);
+                return;
+            };
+            let (done, settled) = oneshot::channel();
+            let settlement = Settlement {
+                id,
+                token,
+                tenant_id: job.tenant_id,
+                queue: job.queue,
+                lock_key: job.lock_key.clone(),
+                unique_key: job.unique_key.clone(),
+                priority: job.priority,
+                attempt: self.describe(&job, claim.claimed_at, &outcome, request_ids),
+                steps: job.steps,
+                outcome,
+                permit: Some(permit),
+                done,
+            };
+            // Both fail only when the process ends; then the lease runs out and the job is rescued.
+            if self.settlements.send(settlement).await.is_ok() {
+                let _ = settled.await;
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn describe(
+        &self,
+        job: &Job,
+        began: DateTime,
+        outcome: &Outcome,
+        request_ids: Vec<String>,
+    ) -> Attempt {
+        Attempt {
+            n: job.tries(),
+            worker: self.worker.clone(),
+            started_at: began,
+            finished_at: self.ctx.store.now(),
+            outcome: outcome.name().to_owned(),
+            error: outcome
+                .error()
+                .map(|error| error.detail.chars().take(2_000).collect()),
+            upstream_request_ids: request_ids,
+        }
+    }
+
+    async fn take_turn(&self, suspect: bool) -> Turn {
+        if suspect {
+            Turn::Alone {
+                _turn: self.turns.clone().write_owned().await,
+            }
+        } else {
+            Turn::Shared {
+                _turn: self.turns.clone().read_owned().await,
+            }
+        }
+    }
+}
+
+/// An attempt under way.
+struct Running {
+    engine: Arc<Engine>,
+    held: Arc<HeldJob>,
+    /// The trust of each step that ran, with the ids of its requests.
+    trusts: Vec<Trust>,
+    request_ids: Vec<String>,
+}
+
+impl Running {
+    /// Runs the job's steps. `None` if the lease was lost.
+    async fn attempt(mut self, job: &mut Job) -> Option<(Outcome, Vec<String>)> {
+        let suspect = job.crashes > 0 || job.rescued;
+        let engine = self.engine.clone();
+        let _turn = tokio::select! {
+            turn = engine.take_turn(suspect) => turn,
+            cut = self.cut_off(Duration::MAX) => {
+                return (cut != CutOff::Lost).then(|| (Outcome::Release, Vec::new()));
+            }
+        };
+        if suspect && !self.mark_started(job).await {
+            return None;
+        }
+        self.held.started.store(true, Ordering::Relaxed);
+        let outcome = self.work(job).await?;
+        Some((outcome, self.request_ids))
+    }
+
+    async fn mark_started(&self, job: &Job) -> bool {
+        match self.engine.mark_started(job.id, self.held.token).await {
+            Ok(ours) => ours,
+            Err(error) => {
+                tracing::warn!(%error, "Could not say that the job starts; leaving it to be rescued");
+                false
+            }
+        }
+    }
+
+    async fn work(&mut self, job: &mut Job) -> Option<Outcome> {
+        let engine = self.engine.clone();
+        let now = engine.ctx.store.now();
+        if job.give_up_at.is_some_and(|give_up_at| give_up_at <= now) {
+            let detail = job
+                .error
+                .as_ref()
+                .map_or_else(|| "no try succeeded".to_owned(), |last| last.detail.clone());
+            let failure = JobFailure::for_good(ErrorCode::GaveUp, &detail);
+            return self
+                .end_outside_steps(job, failure, |error| Outcome::Discard { error })
+                .await;
+        }
+        let Some(steps) = engine.registry.steps(&job.kind).cloned() else {
+            // Written by a newer build, whose workers will take it.
+            tracing::warn!("This build does not know the kind of this job; leaving it alone");
+            return Some(Outcome::Snooze {
+                at: dezky_shared::clock::later(now, engine.times.hold),
+                error: None,
+            });
+        };
+        let tenant = match self.read_tenant(job, now).await {
+            Ok(tenant) => tenant,
+            Err(error) => {
+                tracing::warn!(%error, "Could not read the tenant");
+                engine.database_failed();
+                return Some(Outcome::Release);
+            }
+        };
+        if job.tenant_id.is_some() && tenant.is_none() {
+            tracing::info!("The tenant does not exist; there is nothing to do");
+            return Some(Outcome::Complete);
+        }
+        align(&mut job.steps, &steps.0);
+        self.run_steps(job, &steps.0, tenant).await
+    }
+
+    /// The tenant as it is now, after the claim: an intent that joined this job before it is seen here.
+    async fn read_tenant(
+        &self,
+        job: &Job,
+        now: DateTime,
+    ) -> Result<Option<(Arc<Tenant>, Intent)>, StoreError> {
+        let Some(id) = job.tenant_id else {
+            return Ok(None);
+        };
+        let tenant = self.engine.ctx.tenants.find(id).await?;
+        Ok(tenant.map(|tenant| {
+            let intent = tenant.intent(now);
+            (Arc::new(tenant), intent)
+        }))
+    }
+
+    async fn run_steps(
+        &mut self,
+        job: &mut Job,
+        steps: &[StepOf],
+        tenant: Option<(Arc<Tenant>, Intent)>,
+    ) -> Option<Outcome> {
+        let engine = &self.engine.clone();
+        let (running, mut tasks) = self.begin_steps(job, steps, tenant.as_ref());
+        let holder = Holder {
+            id: job.id,
+            token: self.held.token,
+            tenant: tenant
+                .as_ref()
+                .filter(|_| job.writes_tenant())
+                .map(|(tenant, intent)| (&**tenant, *intent)),
+        };
+        let mut seen = Seen::default();
+        let mut unfinished = running;
+        let mut ended: Vec<StepEnd> = Vec::new();
+        let mut recording: Option<BoxFuture<'_, Written>> = None;
+        let mut attempt_ends = Box::pin(self.cut_off(engine.times.attempt_timeout));
+        let cut = loop {
+            // Steps that end while others are being written are written together, by the next write. Where no
+            // tenant looks on, the last are left to the settlement.
+            if recording.is_none()
+                && !ended.is_empty()
+                && (holder.tenant.is_some() || !tasks.is_empty())
+            {
+                recording = Some(
+                    write(
+                        engine,
+                        holder,
+                        job.steps.clone(),
+                        std::mem::take(&mut ended),
+                    )
+                    .boxed(),
+                );
+            }
+            if recording.is_none() && tasks.is_empty() {
+                break None;
+            }
+            tokio::select! {
+                Some(end) = tasks.next(), if !tasks.is_empty() => {
+                    unfinished.retain(|step| step.index != end.index);
+                    seen.charged |= end.charged;
+                    ended.push(end);
+                }
+                written = in_progress(&mut recording) => {
+                    recording = None;
+                    match seen.note(written, &mut job.steps) {
+                        Ok(()) => {}
+                        Err(cut) => break Some(cut),
+                    }
+                }
+                cut = &mut attempt_ends => break Some(cut),
+            }
+        };
+        drop(tasks);
+        for step in &self.trusts {
+            self.request_ids.extend(step.request_ids());
+        }
+
+        if let Some(cut) = cut {
+            if cut == CutOff::Lost {
+                return None;
+            }
+            if let Some(recording) = recording {
+                seen.note(recording.await, &mut job.steps).ok()?;
+            }
+            let timed_out = cut == CutOff::TimedOut;
+            ended.extend(unfinished.iter().filter_map(|step| {
+                let before = job.steps[step.index].clone();
+                engine.cut_off(step.index, &step.step, job, before, &step.trust, timed_out)
+            }));
+            seen.charged |= timed_out;
+            if !ended.is_empty() {
+                let written = write(engine, holder, job.steps.clone(), ended).await;
+                seen.note(written, &mut job.steps).ok()?;
+            }
+        } else {
+            apply(&mut job.steps, &ended);
+        }
+        self.settle_as(job, cut, seen).await
+    }
+
+    async fn settle_as(&self, job: &Job, cut: Option<CutOff>, seen: Seen) -> Option<Outcome> {
+        if seen.outdated {
+            return Some(Outcome::Restart);
+        }
+        let cancelled = seen.cancel_requested || self.held.cancel_requested.load(Ordering::Relaxed);
+        if cancelled && !job.steps.iter().all(|step| step.state.is_done()) {
+            let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
+            return self
+                .end_outside_steps(job, failure, |error| Outcome::Cancel { error })
+                .await;
+        }
+        if cut == Some(CutOff::Released) {
+            return Some(Outcome::Release);
+        }
+        Some(decide(
+            &job.steps,
+            seen.charged,
+            self.engine.ctx.store.now(),
+        ))
+    }
+
+    fn begin_steps(
+        &mut self,
+        job: &Job,
+        steps: &[StepOf],
+        tenant: Option<&(Arc<Tenant>, Intent)>,
+    ) -> (
+        Vec<RunningStep>,
+        FuturesUnordered<BoxFuture<'static, StepEnd>>,
+    ) {
+        let snapshot = Arc::new(job.clone());
+        let mode = if job.is_dry_run() {
+            Mode::DryRun
+        } else {
+            Mode::Apply
+        };
+        let now = self.engine.ctx.store.now();
+        let mut running = Vec::new();
+        let tasks = FuturesUnordered::new();
+        for (index, step) in steps.iter().enumerate() {
+            let before = job.steps[index].clone();
+            if before.state.is_done()
+                || before.is_hopeless()
+                || before.next_at.is_some_and(|at| at > now)
+            {
+                continue;
+            }
+            let trust = self.held.trust.for_step();
+            self.trusts.push(trust.clone());
+            running.push(RunningStep {
+                index,
+                step: step.clone(),
+                trust: trust.clone(),
+            });
+            let run = StepRun {
+                ctx: self.engine.ctx.clone(),
+                job: snapshot.clone(),
+                tenant: tenant.cloned(),
+                trust,
+                mode,
+            };
+            tasks.push(
+                self.engine
+                    .clone()
+                    .run_step(index, step.clone(), run, before)
+                    .boxed(),
+            );
+        }
+        (running, tasks)
+    }
+
+    /// Ends when the attempt has to.
+    fn cut_off(&self, timeout: Duration) -> impl Future<Output = CutOff> + Send + use<> {
+        let held = self.held.clone();
+        let kill = self.engine.kill.clone();
+        async move {
+            let trust_ends = async {
+                // The trust grows with each renewal.
+                while let left = held.trust.left()
+                    && !left.is_zero()
+                {
+                    tokio::time::sleep(left).await;
+                }
+            };
+            tokio::select! {
+                () = held.lost.cancelled() => CutOff::Lost,
+                () = trust_ends => CutOff::Released,
+                () = kill.cancelled() => CutOff::Released,
+                () = tokio::time::sleep(timeout) => {
+                    held.abandoned.store(true, Ordering::Relaxed);
+                    CutOff::TimedOut
+                }
+            }
+        }
+    }
+
+    /// Ends a job for a reason that is none of its steps': its tenant must not wait for what will not come.
+    async fn end_outside_steps(
+        &self,
+        job: &Job,
+        failure: JobFailure,
+        outcome: impl FnOnce(JobFailure) -> Outcome,
+    ) -> Option<Outcome> {
+        let engine = &self.engine;
+        let now = engine.ctx.store.now();
+        let token = self.held.token;
+        let told = engine
+            .ctx
+            .store
+            .transaction(
+                (engine, job, &failure),
+                |session, (engine, job, failure)| {
+                    async move {
+                        let ours = doc! { "_id": job.id, "lease.token": token };
+                        let touch = doc! { "$set": { "updatedAt": now } };
+                        let touched = engine
+                            .jobs
+                            .update_one(ours, touch)
+                            .session(&mut *session)
+                            .await?;
+                        if touched.matched_count == 0 {
+                            return Err(Abort::Because(()));
+                        }
+                        engine
+                            .ctx
+                            .jobs
+                            .close_open_steps(session, job, failure, now)
+                            .await?;
+                        Ok(())
+                    }
+                    .boxed()
+                },
+            )
+            .await;
+        match told {
+            Ok(()) => Some(outcome(failure)),
+            Err(Abort::Because(())) => None,
+            Err(Abort::Store(error)) => {
+                tracing::warn!(%error, "Could not tell the tenant how the job ended");
+                engine.database_failed();
+                Some(Outcome::Release)
+            }
+        }
+    }
+}
+
+/// What the attempt has seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    charged: bool,
+    cancel_requested: bool,
+    outdated: bool,
+}
+
+/// Ends of steps on their way into the documents, and the steps as they are once there.
+struct Written {
+    recorded: Result<Recorded, StoreError>,
+    steps: Vec<Step>,
+}
+
+impl Seen {
+    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it.
+    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> Result<(), CutOff> {
+        match written.recorded {
+            Ok(Recorded::Lost) => Err(CutOff::Lost),
+            Ok(Recorded::Written { cancel_requested }) => {
+                self.cancel_requested |= cancel_requested;
+                *steps = written.steps;
+                Ok(())
+            }
+            Ok(Recorded::Outdated { cancel_requested }) => {
+                self.cancel_requested |= cancel_requested;
+                self.outdated = true;
+                *steps = written.steps;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Could not record how a step ended");
+                Err(CutOff::Released)
+            }
+        }
+    }
+}
+
+async fn write(
+    engine: &Engine,
+    holder: Holder<'_>,
+    mut steps: Vec<Step>,
+    ends: Vec<StepEnd>,
+) -> Written {
+    apply(&mut steps, &ends);
+    let recorded = engine.record(holder, &steps, &ends).await;
+    if recorded.is_err() {
+        engine.database_failed();
+    }
+    Written { recorded, steps }
+}
+
+async fn in_progress<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
+    match future {
+        Some(future) => Pin::new(future).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn apply(steps: &mut [Step], ends: &[StepEnd]) {
+    for end in ends {
+        steps[end.index] = end.step.clone();
+    }
+}
+
+/// Brings the stored steps in line with those of the kind, which a newer build may have changed.
+fn align(stored: &mut Vec<Step>, steps: &[StepOf]) {
+    let aligned = steps.iter().map(|step| {
+        let known = stored.iter().find(|stored| stored.name == step.name);
+        known.cloned().unwrap_or_else(|| Step::pending(step.name))
+    });
+    *stored = aligned.collect();
+}
+
+/// What becomes of a job whose steps stand like this: later, at the time of the first that may still succeed, else
+/// discarded with the first failure that is final, else done.
+fn decide(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
+    let open = || {
+        steps
+            .iter()
+            .filter(|step| !step.state.is_done() && !step.is_hopeless())
+    };
+    if let Some(at) = open().map(|step| step.next_at.unwrap_or(now)).min() {
+        let error = open().find_map(|step| step.error.clone());
+        return match error {
+            Some(error) if charged => Outcome::Retry { at, error },
+            error => Outcome::Snooze { at, error },
+        };
+    }
+    match steps.iter().find_map(|step| {
+        step.error
+            .clone()
+            .filter(|_| step.state == StepState::Error)
+    }) {
+        Some(error) => Outcome::Discard { error },
+        None => Outcome::Complete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(state: StepState, next_at: Option<i64>) -> Step {
+        let failed = matches!(state, StepState::Error | StepState::Unknown);
+        Step {
+            state,
+            next_at: next_at.map(DateTime::from_millis),
+            error: failed.then(|| JobFailure::for_good(ErrorCode::UpstreamUnavailable, "away")),
+            ..Step::pending("step")
+        }
+    }
+
+    fn outcome(steps: &[Step], charged: bool) -> Outcome {
+        decide(steps, charged, DateTime::from_millis(1))
+    }
+
+    #[test]
+    fn a_job_whose_steps_are_all_done_is_complete() {
+        let steps = [step(StepState::Ok, None), step(StepState::Skipped, None)];
+
+        assert_eq!(outcome(&steps, false), Outcome::Complete);
+        assert_eq!(outcome(&[], false), Outcome::Complete);
+    }
+
+    #[test]
+    fn a_job_waits_for_the_first_step_that_may_still_succeed() {
+        let steps = [
+            step(StepState::Error, Some(30)),
+            step(StepState::Unknown, Some(20)),
+            step(StepState::Ok, None),
+        ];
+
+        assert!(
+            matches!(outcome(&steps, true), Outcome::Retry { at, .. } if at.timestamp_millis() == 20)
+        );
+        assert!(
+            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
+        );
+    }
+
+    #[test]
+    fn a_final_failure_does_not_stop_a_step_that_may_still_succeed() {
+        let steps = [
+            step(StepState::Error, None),
+            step(StepState::Error, Some(20)),
+        ];
+
+        assert!(
+            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
+        );
+    }
+
+    #[test]
+    fn a_job_with_nothing_left_to_try_is_discarded() {
+        let steps = [step(StepState::Ok, None), step(StepState::Error, None)];
+
+        assert!(matches!(outcome(&steps, true), Outcome::Discard { .. }));
+    }
+}

@@ -1,0 +1,234 @@
+//! One step of one attempt: running it, and what its end means.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bson::DateTime;
+use dezky_shared::{
+    clients::Trust,
+    clock,
+    failure::{Disposition, ErrorCode},
+    job::{Job, JobFailure, Step, StepState},
+    upstream::Upstream,
+};
+use futures::FutureExt as _;
+
+use super::Engine;
+use crate::{
+    retry_delay::delay,
+    work::{StepDone, StepFailure, StepOf, StepRun},
+};
+
+/// A step that has ended, for now or for good.
+#[derive(Debug, Clone)]
+pub(crate) struct StepEnd {
+    /// Its place in the job's list.
+    pub(crate) index: usize,
+    /// As it is recorded.
+    pub(crate) step: Step,
+    /// The upstream it speaks of.
+    pub(crate) upstream: Option<Upstream>,
+    /// What it brought, unless it failed.
+    pub(crate) done: Option<StepDone>,
+    /// Whether its failure costs the job an attempt.
+    pub(crate) charged: bool,
+    /// Whether a write of unknown outcome may still land.
+    pub(crate) unknown: bool,
+}
+
+/// How a step's failure is judged.
+struct Verdict {
+    state: StepState,
+    next_at: Option<DateTime>,
+    charged: bool,
+    unknown: bool,
+}
+
+impl Engine {
+    /// Runs a step. It always ends: a panic is a failure like any other.
+    pub(crate) async fn run_step(
+        self: Arc<Self>,
+        index: usize,
+        step: StepOf,
+        run: StepRun,
+        before: Step,
+    ) -> StepEnd {
+        let began = self.ctx.store.now();
+        let job = run.job.clone();
+        let result = self.try_step(&step, run).await;
+        let mut end = match result {
+            Ok(done) => StepEnd {
+                index,
+                step: Step {
+                    state: if done.skipped {
+                        StepState::Skipped
+                    } else {
+                        StepState::Ok
+                    },
+                    attempts: 0,
+                    next_at: None,
+                    changes: done.changes.clone(),
+                    error: None,
+                    ..before
+                },
+                upstream: step.upstream,
+                done: Some(done),
+                charged: false,
+                unknown: false,
+            },
+            Err(failure) => self.failed(index, &step, &job, before, &failure),
+        };
+        end.step.started_at = Some(began);
+        end.step.finished_at = Some(self.ctx.store.now());
+        end
+    }
+
+    async fn try_step(&self, step: &StepOf, run: StepRun) -> Result<StepDone, StepFailure> {
+        let Some(upstream) = step.upstream else {
+            return guarded(step, run).await;
+        };
+        if let Some(until) = run
+            .tenant
+            .as_ref()
+            .and_then(|(tenant, _)| *tenant.unknown_until.get(upstream))
+        {
+            let now = self.ctx.store.now();
+            if now < until {
+                return Err(StepFailure {
+                    code: ErrorCode::UpstreamAnswerLost,
+                    detail: "an earlier write may still land; waiting before looking again"
+                        .to_owned(),
+                    retry_after: Some(clock::until(now, until)),
+                });
+            }
+        }
+        self.admit(upstream).await?;
+        let result = guarded(step, run).await;
+        self.note_credentials(upstream, result.as_ref().map(|_| ()))
+            .await;
+        result
+    }
+
+    pub(crate) fn failed(
+        &self,
+        index: usize,
+        step: &StepOf,
+        job: &Job,
+        before: Step,
+        failure: &StepFailure,
+    ) -> StepEnd {
+        let failures = before.attempts.saturating_add(1);
+        let verdict = self.judge(job, failures, failure);
+        tracing::warn!(
+            step = step.name,
+            code = failure.code.reason(),
+            detail = failure.detail,
+            next_at = verdict.next_at.map(|at| at.to_string()),
+            "A step failed"
+        );
+        StepEnd {
+            index,
+            step: Step {
+                state: verdict.state,
+                attempts: failures,
+                next_at: verdict.next_at,
+                error: Some(JobFailure {
+                    code: failure.code,
+                    class: failure.code.class(),
+                    message: failure.code.customer_text(step.upstream),
+                    detail: failure.detail.chars().take(2_000).collect(),
+                    retryable: verdict.next_at.is_some(),
+                }),
+                ..before
+            },
+            upstream: step.upstream,
+            done: None,
+            charged: verdict.charged,
+            unknown: verdict.unknown,
+        }
+    }
+
+    fn judge(&self, job: &Job, failures: i32, failure: &StepFailure) -> Verdict {
+        let now = self.ctx.store.now();
+        let disposition = failure.code.disposition();
+        // Waiting for what another job's write left open is not this job's fault.
+        let waited = failure.code == ErrorCode::UpstreamAnswerLost && failure.retry_after.is_some();
+        let unknown = failure.code == ErrorCode::UpstreamAnswerLost && !waited;
+        let charged = disposition == Disposition::Charged && !waited;
+        let exhausted = charged && job.max_attempts.is_some_and(|most| job.attempt >= most);
+
+        let chance = rand::random();
+        let wait = match disposition {
+            Disposition::Final => None,
+            _ if exhausted => None,
+            Disposition::Hold => {
+                let hold = failure.retry_after.unwrap_or(self.times.hold);
+                Some(hold + (self.times.hold / 10).mul_f64(chance))
+            }
+            Disposition::Charged | Disposition::Free => {
+                let delay = delay(
+                    failures,
+                    self.times.retry_base,
+                    job.queue.longest_delay(),
+                    chance,
+                );
+                let floor = if unknown {
+                    self.times.unknown_wait
+                } else {
+                    Duration::ZERO
+                };
+                Some(
+                    delay
+                        .max(floor)
+                        .max(failure.retry_after.unwrap_or(Duration::ZERO)),
+                )
+            }
+        };
+        Verdict {
+            state: if failure.code == ErrorCode::UpstreamAnswerLost {
+                StepState::Unknown
+            } else {
+                StepState::Error
+            },
+            next_at: wait.map(|wait| clock::later(now, wait)),
+            charged,
+            unknown,
+        }
+    }
+
+    /// The end of a step that was cut off while it ran. `None` if nothing happened that has to be recorded.
+    pub(crate) fn cut_off(
+        &self,
+        index: usize,
+        step: &StepOf,
+        job: &Job,
+        before: Step,
+        trust: &Trust,
+        timed_out: bool,
+    ) -> Option<StepEnd> {
+        let unanswered = trust.has_unanswered_writes();
+        let code = match (unanswered, timed_out) {
+            (true, false) => ErrorCode::UpstreamAnswerLost,
+            (_, true) => ErrorCode::AttemptTimedOut,
+            (false, false) => return None,
+        };
+        let failure = StepFailure::new(code, "the step was cut off");
+        let mut end = self.failed(index, step, job, before, &failure);
+        end.charged = timed_out;
+        end.unknown = unanswered && step.upstream.is_some();
+        end.step.finished_at = Some(self.ctx.store.now());
+        if end.unknown {
+            end.step.state = StepState::Unknown;
+            let landed = clock::later(self.ctx.store.now(), self.times.unknown_wait);
+            end.step.next_at = end.step.next_at.map(|at| at.max(landed));
+        }
+        Some(end)
+    }
+}
+
+async fn guarded(step: &StepOf, run: StepRun) -> Result<StepDone, StepFailure> {
+    // A step keeps nothing between runs that a panic could leave half done.
+    AssertUnwindSafe((step.run)(run))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(StepFailure::new(ErrorCode::Internal, "the step panicked")))
+}

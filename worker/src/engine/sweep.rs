@@ -1,0 +1,139 @@
+//! The guarantee beneath the hints: due keys that the ready set does not hold are found and added.
+
+use bson::{Document, doc};
+use dezky_shared::{
+    id::TenantId,
+    job::{JobState, Queue},
+    ready::ReadyKey,
+    store::{StoreError, jobs::CLAIM_INDEX},
+};
+use futures::TryStreamExt as _;
+use mongodb::options::Hint;
+
+use super::{Engine, claim::first_due};
+
+/// How many keys the sweep keeps in a ready set.
+const TOP_UP_TO: u64 = 5_000;
+
+/// Where a look at the distinct due keys goes on, wrapping at the end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cursor {
+    after: String,
+}
+
+impl Cursor {
+    /// A random place, so that several who look do not all look at the same keys.
+    pub(crate) fn somewhere() -> Self {
+        let mut id = TenantId::new().bytes();
+        // Ids begin with the time they were made; most tenants are from the last years.
+        let age = rand::random_range(0..1_u64 << 37);
+        let made = u64::from_be_bytes([0, 0, id[0], id[1], id[2], id[3], id[4], id[5]])
+            .saturating_sub(age);
+        id[..6].copy_from_slice(&made.to_be_bytes()[2..]);
+        Self {
+            after: format!("tenant:{}", TenantId::from_bytes(id)),
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct DueKey {
+    #[serde(rename = "_id")]
+    lock_key: String,
+    priority: i32,
+}
+
+impl Engine {
+    /// Tops up the ready set of each queue. Run by the leader, once a second.
+    pub(crate) async fn sweep(&self, cursors: &mut [(Queue, Cursor)]) -> Result<(), StoreError> {
+        for (queue, cursor) in cursors {
+            // Without Redis the queues look for themselves.
+            let Ok(length) = self.ctx.ready.len(*queue).await else {
+                return Ok(());
+            };
+            let room = usize::try_from(TOP_UP_TO.saturating_sub(length)).unwrap_or(0);
+            if room > 0 {
+                let keys = self.due_keys(*queue, cursor, room).await?;
+                let _ = self.ctx.ready.add(*queue, &keys).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// At most `limit` lock keys with due work in `queue` and no job running, from the cursor on, wrapping.
+    pub(crate) async fn due_keys(
+        &self,
+        queue: Queue,
+        cursor: &mut Cursor,
+        limit: usize,
+    ) -> Result<Vec<ReadyKey>, StoreError> {
+        let mut found = self.due_keys_after(queue, &cursor.after, limit).await?;
+        if found.len() < limit && !cursor.after.is_empty() {
+            let from_the_start = self.due_keys_after(queue, "", limit - found.len()).await?;
+            // Those after the cursor stand in `found` already.
+            found.extend(
+                from_the_start
+                    .into_iter()
+                    .take_while(|key| key.lock_key <= cursor.after),
+            );
+        }
+        cursor.after = match found.last() {
+            Some(last) if found.len() == limit => last.lock_key.clone(),
+            _ => String::new(),
+        };
+        self.without_running(found).await
+    }
+
+    async fn due_keys_after(
+        &self,
+        queue: Queue,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ReadyKey>, StoreError> {
+        let due = first_due(queue, doc! { "$gt": after }.into(), self.ctx.store.now());
+        let mut keys = self
+            .jobs
+            .clone_with_type::<Document>()
+            .aggregate(due)
+            .hint(Hint::Name(CLAIM_INDEX.to_owned()))
+            .with_type::<DueKey>()
+            .await?;
+        // The index gives each key once and in order, so the cursor is left where enough were found.
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(key) = keys.try_next().await?
+        {
+            found.push(ReadyKey {
+                lock_key: key.lock_key,
+                priority: key.priority,
+            });
+        }
+        Ok(found)
+    }
+
+    async fn without_running(&self, keys: Vec<ReadyKey>) -> Result<Vec<ReadyKey>, StoreError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Running {
+            lock_key: String,
+        }
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let names: Vec<&str> = keys.iter().map(|key| key.lock_key.as_str()).collect();
+        let running: Vec<Running> = self
+            .jobs
+            .clone_with_type()
+            .find(doc! { "state": JobState::Running.name(), "lockKey": { "$in": names } })
+            .projection(doc! { "lockKey": 1, "_id": 0 })
+            .await?
+            .try_collect()
+            .await?;
+        let running: std::collections::HashSet<String> =
+            running.into_iter().map(|job| job.lock_key).collect();
+        Ok(keys
+            .into_iter()
+            .filter(|key| !running.contains(&key.lock_key))
+            .collect())
+    }
+}

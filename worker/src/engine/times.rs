@@ -1,0 +1,75 @@
+//! Every span of time the engine knows, in one place, so that tests shrink them together.
+
+use std::time::Duration;
+
+/// The engine's times. The default is what production runs with.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// How long a claim holds.
+    pub lease: Duration,
+    /// How often it is renewed.
+    pub renew_every: Duration,
+    /// How long before its lease a worker stops trusting it.
+    pub trust_margin: Duration,
+    /// How much of the trust must be left over when a write upstream ends.
+    pub write_margin: Duration,
+    /// The shortest write worth beginning.
+    pub least_write: Duration,
+    /// How long an attempt may take.
+    pub attempt_timeout: Duration,
+    /// How long a write of unknown outcome may still land.
+    pub unknown_wait: Duration,
+    /// How long settlements are gathered.
+    pub settle_after: Duration,
+    /// How long a bulk of claims, renewals or settlements may take.
+    pub bulk_deadline: Duration,
+    /// How often leases that ran out are looked for.
+    pub rescue_every: Duration,
+    /// Over how long the first rescue spreads a job; doubled with each crash.
+    pub rescue_spread: Duration,
+    /// How long the leader leads without renewing.
+    pub leader_lease: Duration,
+    /// How often it renews.
+    pub leader_renew_every: Duration,
+    /// How long a leader rescues nothing after it became one, or after MongoDB was not well.
+    pub leader_quiet: Duration,
+    /// How often the sweep runs, and how often a queue without Redis looks for work.
+    pub sweep_every: Duration,
+    /// Within what time a job's next run is remembered by the worker that put it off.
+    pub remember_within: Duration,
+    /// How long a pop from the ready set blocks.
+    pub pop_block: Duration,
+    /// The first retry's longest delay.
+    pub retry_base: Duration,
+    /// How long a step whose credentials or permissions are refused waits.
+    pub hold: Duration,
+    /// How long running jobs may go on after the worker was asked to stop.
+    pub drain: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_mins(1),
+            renew_every: Duration::from_secs(20),
+            trust_margin: Duration::from_secs(5),
+            write_margin: Duration::from_secs(5),
+            least_write: Duration::from_secs(1),
+            attempt_timeout: Duration::from_mins(5),
+            unknown_wait: Duration::from_secs(30),
+            settle_after: Duration::from_millis(5),
+            bulk_deadline: Duration::from_secs(3),
+            rescue_every: Duration::from_secs(10),
+            rescue_spread: Duration::from_secs(30),
+            leader_lease: Duration::from_secs(15),
+            leader_renew_every: Duration::from_secs(5),
+            leader_quiet: Duration::from_mins(1),
+            sweep_every: Duration::from_secs(1),
+            remember_within: Duration::from_mins(1),
+            pop_block: Duration::from_secs(1),
+            retry_base: Duration::from_secs(2),
+            hold: Duration::from_mins(30),
+            drain: Duration::from_secs(25),
+        }
+    }
+}

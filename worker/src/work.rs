@@ -1,0 +1,210 @@
+//! What a kind of job does: named steps, each a function that brings one thing to the intent and says how that
+//! went. The engine runs them, records them and settles the job from them.
+//!
+//! A step is run again after a failure and may be run twice, so it looks before it acts. It neither sleeps nor
+//! retries: it returns, and the engine does the waiting.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use dezky_shared::{
+    clients::{ClientError, Mode, Trust},
+    failure::ErrorCode,
+    job::{Job, JobArgs},
+    tenant::{Intent, Tenant},
+    upstream::Upstream,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+
+use crate::context::Context;
+
+/// What a step is given.
+#[derive(Clone)]
+pub struct StepRun {
+    /// What it can reach.
+    pub ctx: Arc<Context>,
+    /// The job it is part of.
+    pub job: Arc<Job>,
+    /// The job's tenant as it was read after the claim, and what the upstreams should hold for it.
+    pub tenant: Option<(Arc<Tenant>, Intent)>,
+    /// How long it may begin writes.
+    pub trust: Trust,
+    /// Whether it changes anything or only says what it would.
+    pub mode: Mode,
+}
+
+/// How a step that did not fail went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepDone {
+    /// Whether there was anything to do.
+    pub skipped: bool,
+    /// A stable name for where that leaves the tenant; see [`dezky_shared::tenant::reason`].
+    pub reason: &'static str,
+    /// What it changed upstream.
+    pub changes: Vec<String>,
+    /// What it learned about the tenant.
+    pub facts: Facts,
+}
+
+impl StepDone {
+    /// It brought everything to where `reason` says.
+    pub fn ok(reason: &'static str, changes: Vec<String>, facts: Facts) -> Self {
+        Self {
+            skipped: false,
+            reason,
+            changes,
+            facts,
+        }
+    }
+
+    /// There was nothing to do.
+    pub fn skipped(reason: &'static str) -> Self {
+        Self {
+            skipped: true,
+            reason,
+            changes: Vec::new(),
+            facts: Facts::default(),
+        }
+    }
+}
+
+/// What a step learned and the tenant's document keeps. An outer `None` leaves the document as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Facts {
+    /// The tenant's group.
+    pub authentik_group_id: Option<Option<String>>,
+    /// The owner's id at the identity provider.
+    pub owner_subject: Option<String>,
+    /// The tenant's first domain that the mail server serves.
+    pub stalwart_domain: Option<Option<String>>,
+    /// Domains that the tenant gave up and that are gone now.
+    pub removed_domains: Vec<String>,
+    /// The tenant's space.
+    pub ocis_space_id: Option<Option<String>>,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}: {detail}", code.reason())]
+pub struct StepFailure {
+    /// What went wrong; it decides what happens next.
+    pub code: ErrorCode,
+    /// For operators.
+    pub detail: String,
+    /// The least time to wait, where the upstream said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl StepFailure {
+    /// A failure without a time to wait.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<ClientError> for StepFailure {
+    fn from(error: ClientError) -> Self {
+        let retry_after = match &error {
+            ClientError::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        Self {
+            code: error.code(),
+            detail: error.to_string(),
+            retry_after,
+        }
+    }
+}
+
+impl From<dezky_shared::store::StoreError> for StepFailure {
+    fn from(error: dezky_shared::store::StoreError) -> Self {
+        Self::new(
+            ErrorCode::Internal,
+            format!("the database did not answer: {error}"),
+        )
+    }
+}
+
+type StepFn =
+    Arc<dyn Fn(StepRun) -> BoxFuture<'static, Result<StepDone, StepFailure>> + Send + Sync>;
+
+/// A named part of a kind.
+#[derive(Clone)]
+pub struct StepOf {
+    /// Its name in documents.
+    pub name: &'static str,
+    /// The upstream it speaks to, whose state in the tenant it reports.
+    pub upstream: Option<Upstream>,
+    /// What it does.
+    pub run: StepFn,
+}
+
+/// The steps of a kind, which do not depend on each other and run side by side.
+#[derive(Clone, Default)]
+pub struct Steps(pub(crate) Vec<StepOf>);
+
+impl Steps {
+    /// No steps yet.
+    pub fn side_by_side() -> Self {
+        Self::default()
+    }
+
+    /// One more, which brings `upstream` to the tenant's intent and is named after it.
+    #[must_use]
+    pub fn upstream<F, R>(self, upstream: Upstream, run: F) -> Self
+    where
+        F: Fn(StepRun) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
+    {
+        self.add(upstream.name(), Some(upstream), run)
+    }
+
+    /// One more, which speaks to no upstream.
+    #[must_use]
+    pub fn step<F, R>(self, name: &'static str, run: F) -> Self
+    where
+        F: Fn(StepRun) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
+    {
+        self.add(name, None, run)
+    }
+
+    fn add<F, R>(mut self, name: &'static str, upstream: Option<Upstream>, run: F) -> Self
+    where
+        F: Fn(StepRun) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
+    {
+        self.0.push(StepOf {
+            name,
+            upstream,
+            run: Arc::new(move |input| run(input).boxed()),
+        });
+        self
+    }
+}
+
+/// Every kind of job a worker knows.
+#[derive(Clone, Default)]
+pub struct Registry(BTreeMap<&'static str, Steps>);
+
+impl Registry {
+    /// One more kind.
+    #[must_use]
+    pub fn kind<A: JobArgs>(mut self, steps: Steps) -> Self {
+        self.0.insert(A::KIND, steps);
+        self
+    }
+
+    /// What a job of `kind` does.
+    pub fn steps(&self, kind: &str) -> Option<&Steps> {
+        self.0.get(kind)
+    }
+
+    /// The names of all kinds.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
