@@ -6,3 +6,4 @@
 pub mod effects;
 pub mod faults;
 pub mod server;
+pub mod stalwart;

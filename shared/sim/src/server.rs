@@ -28,6 +28,10 @@ pub struct Asked {
     pub write: bool,
 }
 
+/// Put by a simulator into the extensions of a response that is not to be sent: the connection ends instead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HangUp;
+
 /// Names the operation that a request asks for.
 pub type Classify = fn(&Method, path: &str, body: &[u8]) -> Asked;
 
@@ -146,6 +150,9 @@ impl Service {
         let response = tokio::spawn(self.run(request))
             .await
             .map_err(io::Error::other)?;
+        if response.extensions().get::<HangUp>().is_some() {
+            return Err(io::Error::other("hung up"));
+        }
         match fault {
             Some(Fault::AnswerLost) => Err(io::Error::other("answer lost on demand")),
             Some(Fault::SlowAnswer { millis }) => {

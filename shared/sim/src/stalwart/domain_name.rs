@@ -1,0 +1,62 @@
+//! Which domain names the server accepts, and the form it keeps them in.
+
+/// Top-level names for private use that count as public suffixes.
+const SPECIAL: [&str; 10] = [
+    "test",
+    "localhost",
+    "local",
+    "internal",
+    "lan",
+    "home",
+    "corp",
+    "intranet",
+    "private",
+    "localdomain",
+];
+
+/// A short stand-in for the Public Suffix List, which does not have `example`.
+const PUBLIC: [&str; 28] = [
+    "app", "at", "be", "biz", "ch", "cloud", "co", "co.uk", "com", "com.au", "de", "dev", "dk",
+    "es", "eu", "fi", "fr", "info", "io", "it", "net", "nl", "no", "online", "org", "pl", "se",
+    "uk",
+];
+
+/// The name as the server keeps it: lower case, without white space, in its ASCII form. `None` when it is no
+/// domain that anybody can register.
+pub(super) fn normalised(name: &str) -> Option<String> {
+    let name: String = name
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .collect();
+    // A URL's host goes through the same mapping (IDNA).
+    let url = reqwest::Url::parse(&format!("http://{name}/")).ok()?;
+    let name = url.domain()?.to_owned();
+    let is_registrable = SPECIAL.iter().chain(&PUBLIC).any(|suffix| {
+        name.strip_suffix(suffix)
+            .and_then(|rest| rest.strip_suffix('.'))
+            .is_some_and(|rest| !rest.is_empty())
+    });
+    let is_hostname = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    (is_registrable && is_hostname).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normalised_as_recorded() {
+        assert_eq!(normalised("ACME.Test").unwrap(), "acme.test");
+        assert_eq!(normalised("bücher.test").unwrap(), "xn--bcher-kva.test");
+        assert_eq!(normalised("sub.acme.co.uk").unwrap(), "sub.acme.co.uk");
+    }
+
+    #[test]
+    fn names_below_no_public_suffix_are_refused() {
+        for name in ["acme.example", "not a domain", "test", "", "a/b.test"] {
+            assert_eq!(normalised(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A request: its method calls, in order, with what later ones take from earlier ones.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Mail,
+    methods::{self, Created},
+    object::{Kind, Object},
+    query,
+};
+
+/// The most calls in one request.
+const MAX_CALLS: usize = 16;
+const CAPABILITIES: [&str; 3] = [
+    "urn:ietf:params:jmap:core",
+    "urn:ietf:params:jmap:mail",
+    "urn:stalwart:jmap",
+];
+
+/// Why a whole request is refused, with status 400.
+pub(super) enum RequestError {
+    /// It is not a request. The answer quotes it, secrets and all.
+    NotRequest,
+    TooManyCalls,
+}
+
+/// Why a method call is refused.
+pub(super) struct MethodError {
+    kind: &'static str,
+    description: String,
+}
+
+impl MethodError {
+    pub(super) fn new(kind: &'static str, description: &str) -> Self {
+        Self {
+            kind,
+            description: description.to_owned(),
+        }
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(
+            "requestTooLarge",
+            "The number of ids requested by the client exceeds the maximum number the server is willing to process in a single method call.",
+        )
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    using: Vec<String>,
+    method_calls: Vec<(String, Object, String)>,
+}
+
+/// Runs a request for a caller, who may manage the server or not.
+pub(super) fn run(
+    mail: &Mail,
+    account_id: &str,
+    may_manage: bool,
+    body: &[u8],
+) -> Result<Value, RequestError> {
+    let request: Request = serde_json::from_slice(body).map_err(|_| RequestError::NotRequest)?;
+    let is_known = |capability: &String| CAPABILITIES.contains(&capability.as_str());
+    // Any state but the constant one cannot be parsed, which fails the request as a whole.
+    let is_state = |arguments: &Object| arguments.get("ifInState").is_none_or(|state| state == "n");
+    let mut calls = request.method_calls.iter();
+    if !request.using.iter().all(is_known) || !calls.all(|(_, arguments, _)| is_state(arguments)) {
+        return Err(RequestError::NotRequest);
+    }
+    if request.method_calls.len() > MAX_CALLS {
+        return Err(RequestError::TooManyCalls);
+    }
+
+    let mut created = Created::new();
+    let mut replies: Vec<Value> = Vec::new();
+    for (method, arguments, call_id) in request.method_calls {
+        let outcome = with_results(arguments, &replies).and_then(|arguments| {
+            if method == "Core/echo" {
+                return Ok(arguments);
+            }
+            let mut reply = call(mail, &method, &arguments, may_manage, &mut created)?;
+            let account = arguments.get("accountId").cloned();
+            reply.insert(
+                "accountId".into(),
+                account.unwrap_or_else(|| json!(account_id)),
+            );
+            Ok(reply)
+        });
+        replies.push(match outcome {
+            Ok(reply) => json!([method, reply, call_id]),
+            Err(error) => {
+                let error = json!({ "type": error.kind, "description": error.description });
+                json!(["error", error, call_id])
+            }
+        });
+    }
+    Ok(json!({ "methodResponses": replies, "sessionState": "1731e49e" }))
+}
+
+fn call(
+    mail: &Mail,
+    method: &str,
+    arguments: &Object,
+    may_manage: bool,
+    created: &mut Created,
+) -> Result<Object, MethodError> {
+    let unknown = || MethodError::new("unknownMethod", method);
+    let (kind, verb) = Kind::of_method(method).ok_or_else(unknown)?;
+    if !["get", "query", "set"].contains(&verb) {
+        return Err(unknown());
+    }
+    if !may_manage {
+        return Err(MethodError::new(
+            "forbidden",
+            "You are not authorized to perform this action",
+        ));
+    }
+    match verb {
+        "get" => methods::get(&mail.lock(), kind, arguments),
+        "query" => query::query(&mail.lock().objects, kind, arguments),
+        _ => methods::set(mail, kind, arguments, created),
+    }
+}
+
+/// The arguments, with those that begin with `#` taken from earlier replies.
+fn with_results(arguments: Object, replies: &[Value]) -> Result<Object, MethodError> {
+    let invalid = || MethodError::new("invalidResultReference", "Invalid result reference");
+    let taken = |reference: &Value| {
+        let reply = replies
+            .iter()
+            .find(|reply| reply[0] == reference["name"] && reply[2] == reference["resultOf"])?;
+        reply[1].pointer(reference["path"].as_str()?).cloned()
+    };
+    arguments
+        .into_iter()
+        .map(|(name, value)| match name.strip_prefix('#') {
+            None => Ok((name, value)),
+            Some(name) => Ok((name.to_owned(), taken(&value).ok_or_else(invalid)?)),
+        })
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! The mail server and its client.
+
+mod freezing;
+mod provisioning;
+mod removal;
+mod stories;
+
+use std::{net::SocketAddr, time::Duration};
+
+use dezky_shared::clients::{
+    TrustRoots,
+    stalwart::{Login, Stalwart, StalwartConfig},
+};
+use dezky_sim::stalwart::StalwartSim;
+
+/// The tenant that most tests are about.
+const TENANT: &str = "0199aaaa-0000-7000-8000-000000000001";
+/// The description of that tenant's domains.
+const MARK: &str = "dezky:0199aaaa-0000-7000-8000-000000000001";
+const PASSWORD: &str = "Correct-horse-7-battery";
+
+/// A fresh server whose domains are born with their keys, and a client of it.
+async fn stalwart() -> (StalwartSim, Stalwart) {
+    let sim = StalwartSim::start(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .await
+        .unwrap();
+    sim.instant_dkim(true);
+    let stalwart = client(&sim, Login::ApiKey(StalwartSim::TOKEN.to_owned().into()));
+    (sim, stalwart)
+}
+
+fn client(sim: &StalwartSim, login: Login) -> Stalwart {
+    let config = StalwartConfig {
+        base_url: sim.server.url.clone(),
+        login,
+        timeout: Duration::from_secs(5),
+    };
+    Stalwart::new(&config, &TrustRoots::default()).unwrap()
+}
+
+/// The status that the owner of a mailbox gets for signing in.
+async fn signs_in(sim: &StalwartSim, email: &str) -> u16 {
+    let http = TrustRoots::default().client_builder().build().unwrap();
+    let session = http
+        .get(format!("{}/jmap/session", sim.server.url))
+        .basic_auth(email, Some(PASSWORD));
+    session.send().await.unwrap().status().as_u16()
+}

@@ -1,0 +1,256 @@
+//! Taking domains away.
+
+use dezky_shared::{
+    clients::{ClientError, Mode},
+    failure::ErrorCode,
+};
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    stalwart::StalwartSim,
+};
+use serde_json::json;
+
+use super::{MARK, PASSWORD, TENANT, stalwart};
+
+fn ours(sim: &StalwartSim, name: &str) -> String {
+    sim.add_domain(name, json!({ "description": MARK }))
+}
+
+/// A domain of ours with mailboxes and a list, and another of somebody else with addresses in it.
+fn populate(sim: &StalwartSim) {
+    ours(sim, "acme.test");
+    sim.add_domain("other.test", json!({}));
+    sim.add_account("ada@acme.test", PASSWORD, &["a@acme.test"], json!({}));
+    sim.add_account("bob@acme.test", PASSWORD, &["bob@other.test"], json!({}));
+    sim.add_list("team@acme.test", &[]);
+    let aliases = ["eve@acme.test", "e@other.test", "e@acme.test"];
+    sim.add_account("eve@other.test", PASSWORD, &aliases, json!({}));
+    sim.add_list("all@other.test", &["all@acme.test"]);
+}
+
+#[tokio::test]
+async fn a_domain_that_nobody_uses_goes_with_its_keys() {
+    let (sim, stalwart) = stalwart().await;
+    ours(&sim, "acme.test");
+
+    let removed = stalwart
+        .remove_domain("acme.test", TENANT, Mode::Apply)
+        .await
+        .unwrap();
+    let again = stalwart
+        .remove_domain("acme.test", TENANT, Mode::Apply)
+        .await
+        .unwrap();
+
+    assert_eq!(removed.changes, ["2 DKIM keys removed", "domain removed"]);
+    assert!(again.changes.is_empty());
+    assert!(sim.domains().is_empty());
+    assert!(sim.dkim_signatures().is_empty());
+}
+
+#[tokio::test]
+async fn a_domain_in_use_is_left_as_it_is() {
+    for user in ["mailbox", "list", "alias of a mailbox elsewhere"] {
+        let (sim, stalwart) = stalwart().await;
+        ours(&sim, "acme.test");
+        match user {
+            "mailbox" => {
+                sim.add_account("ada@acme.test", PASSWORD, &[], json!({}));
+            }
+            "list" => {
+                sim.add_list("team@acme.test", &[]);
+            }
+            _ => {
+                sim.add_domain("other.test", json!({}));
+                sim.add_account("eve@other.test", PASSWORD, &["eve@acme.test"], json!({}));
+            }
+        }
+
+        let removed = stalwart
+            .remove_domain("acme.test", TENANT, Mode::Apply)
+            .await;
+
+        let error = removed.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::DomainInUse, "{user}");
+        let counted = match user {
+            "list" => "0 accounts and 1 list use it",
+            _ => "1 account and 0 lists use it",
+        };
+        assert_eq!(error.call().detail, counted);
+        assert!(sim.server.effects.all().is_empty(), "{user}");
+    }
+}
+
+#[tokio::test]
+async fn a_domain_that_is_not_ours_is_left_alone() {
+    let (sim, stalwart) = stalwart().await;
+    sim.add_domain(
+        "theirs.test",
+        json!({ "description": "dezky:somebody-else" }),
+    );
+
+    for name in ["theirs.test", "missing.test"] {
+        let removed = stalwart
+            .remove_domain(name, TENANT, Mode::Apply)
+            .await
+            .unwrap();
+        let purged = stalwart
+            .purge_domain(name, TENANT, Mode::Apply)
+            .await
+            .unwrap();
+
+        assert!(removed.changes.is_empty() && purged.changes.is_empty());
+    }
+    assert_eq!(sim.domains(), ["theirs.test"]);
+}
+
+#[tokio::test]
+async fn a_key_that_appears_while_the_others_are_removed_is_removed_too() {
+    let (sim, stalwart) = stalwart().await;
+    ours(&sim, "acme.test");
+    sim.late_dkim_keys(2);
+
+    let removed = stalwart
+        .remove_domain("acme.test", TENANT, Mode::Apply)
+        .await
+        .unwrap();
+
+    assert_eq!(removed.changes, ["4 DKIM keys removed", "domain removed"]);
+    assert!(sim.dkim_signatures().is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_never_stop_appearing_end_the_attempt() {
+    let (sim, stalwart) = stalwart().await;
+    ours(&sim, "acme.test");
+    sim.late_dkim_keys(u32::MAX);
+
+    let removed = stalwart
+        .remove_domain("acme.test", TENANT, Mode::Apply)
+        .await;
+
+    assert!(
+        matches!(removed, Err(ClientError::Conflict(_))),
+        "{removed:?}"
+    );
+    assert_eq!(sim.server.faults.requests()["destroy_domain"], 5);
+}
+
+#[tokio::test]
+async fn the_servers_own_domain_is_never_emptied() {
+    let (sim, stalwart) = stalwart().await;
+    let name = StalwartSim::OWN_DOMAIN;
+    let found = stalwart.find_domain(name).await.unwrap().unwrap();
+    sim.describe_domain(name, MARK);
+
+    let purged = stalwart.purge_domain(name, TENANT, Mode::Apply).await;
+
+    assert_eq!(found.description, None);
+    assert!(
+        matches!(purged, Err(ClientError::Conflict(_))),
+        "{purged:?}"
+    );
+    assert!(sim.server.effects.all().is_empty());
+    stalwart.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_purge_takes_what_lives_in_the_domain_and_only_the_aliases_of_others() {
+    let (sim, stalwart) = stalwart().await;
+    populate(&sim);
+
+    let purged = stalwart
+        .purge_domain("acme.test", TENANT, Mode::Apply)
+        .await
+        .unwrap();
+
+    assert_eq!(
+        purged.changes,
+        [
+            "2 accounts removed",
+            "1 list removed",
+            "3 aliases removed",
+            "2 DKIM keys removed",
+            "domain removed"
+        ]
+    );
+    assert_eq!(sim.domains(), ["other.test"]);
+    assert_eq!(sim.lists(), ["all@other.test"]);
+    let accounts = sim.accounts();
+    assert_eq!(accounts.len(), 1);
+    assert_eq!(accounts[0].email, "eve@other.test");
+    assert_eq!(accounts[0].aliases, ["e@other.test"]);
+}
+
+#[tokio::test]
+async fn a_purge_goes_on_after_every_lost_answer_and_does_nothing_twice() {
+    let (sim, stalwart) = stalwart().await;
+    populate(&sim);
+    let writes = [
+        "destroy_accounts",
+        "remove_account_aliases",
+        "destroy_lists",
+        "remove_list_aliases",
+        "destroy_dkim_signatures",
+    ];
+    for write in writes {
+        sim.server
+            .faults
+            .add(FaultRule::once(write, Fault::AnswerLost));
+    }
+
+    for _ in writes {
+        let lost = stalwart
+            .purge_domain("acme.test", TENANT, Mode::Apply)
+            .await;
+        assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
+    }
+    // Of the domain the first attempts are refused, so its own answer is lost only now.
+    sim.server
+        .faults
+        .add(FaultRule::once("destroy_domain", Fault::AnswerLost));
+    let lost = stalwart
+        .purge_domain("acme.test", TENANT, Mode::Apply)
+        .await;
+    let done = stalwart
+        .purge_domain("acme.test", TENANT, Mode::Apply)
+        .await;
+
+    assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
+    assert!(done.unwrap().changes.is_empty());
+    let effects = &sim.server.effects;
+    assert_eq!(effects.count("destroy_accounts"), 2);
+    assert_eq!(effects.count("destroy_dkim_signatures"), 2);
+    for once in [
+        "remove_account_aliases",
+        "destroy_lists",
+        "remove_list_aliases",
+        "destroy_domain",
+    ] {
+        assert_eq!(effects.count(once), 1, "{once}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_removes_nothing() {
+    let (sim, stalwart) = stalwart().await;
+    populate(&sim);
+    ours(&sim, "unused.test");
+
+    let in_use = stalwart
+        .remove_domain("acme.test", TENANT, Mode::DryRun)
+        .await;
+    let unused = stalwart
+        .remove_domain("unused.test", TENANT, Mode::DryRun)
+        .await
+        .unwrap();
+    let purged = stalwart
+        .purge_domain("acme.test", TENANT, Mode::DryRun)
+        .await
+        .unwrap();
+
+    assert_eq!(in_use.unwrap_err().code(), ErrorCode::DomainInUse);
+    assert_eq!(unused.changes, ["domain removed"]);
+    assert_eq!(purged.changes, ["2 accounts removed", "domain removed"]);
+    assert!(sim.server.effects.all().is_empty());
+}

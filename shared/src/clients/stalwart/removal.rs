@@ -1,0 +1,320 @@
+//! Taking a domain away.
+//!
+//! Stalwart refuses to destroy a domain that anything depends on, its own DKIM keys included, and names all
+//! that does. So the attempt is also the look: what it names is cleared away, and it is made again. Keys that
+//! are still being made may appear in between, hence the rounds.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Domain, Stalwart, failed,
+    jmap::{Call, ObjectId},
+};
+use crate::{
+    clients::{ClientError, Ensured, Mode, Operation},
+    failure::ErrorCode,
+};
+
+/// How often the domain is tried before we give up for now.
+const ROUNDS: usize = 5;
+/// The most objects read or destroyed in a call.
+const AT_ONCE: usize = 100;
+
+/// What may be lost with the domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Its DKIM keys.
+    Keys,
+    /// Its mailboxes and lists, too.
+    Everything,
+}
+
+impl Stalwart {
+    /// Removes a domain that the tenant gave up, with its DKIM keys.
+    ///
+    /// One that accounts or lists use is left as it is, and the customer has to act. A domain that is not this
+    /// tenant's is none of our business: nothing happens. A dry run finds the mailboxes of the domain, but not
+    /// lists and not aliases of mailboxes elsewhere.
+    pub async fn remove_domain(
+        &self,
+        name: &str,
+        tenant_id: &str,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        self.take_away(name, tenant_id, mode, Extent::Keys).await
+    }
+
+    /// Removes a domain of a tenant that is deleted, with all its mailboxes and lists.
+    ///
+    /// Accounts and lists of other domains lose the aliases they have in it. A domain that is not this tenant's
+    /// is left alone.
+    pub async fn purge_domain(
+        &self,
+        name: &str,
+        tenant_id: &str,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        self.take_away(name, tenant_id, mode, Extent::Everything)
+            .await
+    }
+
+    async fn take_away(
+        &self,
+        name: &str,
+        tenant_id: &str,
+        mode: Mode,
+        extent: Extent,
+    ) -> Result<Ensured<()>, ClientError> {
+        let mut removed = Removed::default();
+        let domain = self.find_domain(name).await?;
+        let Some(domain) = domain.filter(|domain| domain.belongs_to(tenant_id)) else {
+            return Ok(removed.ensured());
+        };
+        if mode == Mode::DryRun {
+            removed.accounts = self.list_accounts(&domain.id).await?.len();
+            if extent == Extent::Keys && removed.accounts > 0 {
+                return Err(in_use(removed.accounts, 0));
+            }
+            removed.domain = true;
+            return Ok(removed.ensured());
+        }
+
+        let mut blockers = Vec::new();
+        for _ in 0..ROUNDS {
+            blockers = match self.destroy_domain(&domain).await? {
+                Attempt::Destroyed => {
+                    removed.domain = true;
+                    return Ok(removed.ensured());
+                }
+                Attempt::Gone => return Ok(removed.ensured()),
+                Attempt::Blocked(blockers) => blockers,
+            };
+            let ids_of = |object: &str| -> Vec<String> {
+                let mine = blockers.iter().filter(|blocker| blocker.object == object);
+                mine.map(|blocker| blocker.id.clone()).collect()
+            };
+            let (accounts, lists) = (ids_of(ACCOUNTS.object), ids_of(LISTS.object));
+            if extent == Extent::Keys && !(accounts.is_empty() && lists.is_empty()) {
+                return Err(in_use(accounts.len(), lists.len()));
+            }
+            let keys = ids_of("DkimSignature");
+            if accounts.len() + lists.len() + keys.len() < blockers.len() {
+                break;
+            }
+            removed.accounts += self
+                .clear(ACCOUNTS, &accounts, &domain, &mut removed.aliases)
+                .await?;
+            removed.lists += self
+                .clear(LISTS, &lists, &domain, &mut removed.aliases)
+                .await?;
+            removed.keys += self
+                .destroy("x:DkimSignature/set", "destroy_dkim_signatures", &keys)
+                .await?;
+        }
+        let names: Vec<String> = blockers
+            .iter()
+            .take(10)
+            .map(|blocker| format!("{} {}", blocker.object, blocker.id))
+            .collect();
+        let detail = format!("still used by {}", names.join(", "));
+        Err(ClientError::Conflict(failed("destroy_domain", detail)))
+    }
+
+    async fn destroy_domain(&self, domain: &Domain) -> Result<Attempt, ClientError> {
+        let destroy = Call::new("x:Domain/set", json!({ "destroy": [domain.id] }));
+        let reply = self
+            .call(Operation::write("destroy_domain"), [destroy])
+            .await?;
+        let outcome = reply.destroyed()?;
+        let Some(refusal) = outcome.not_destroyed.get(&domain.id) else {
+            return Ok(Attempt::Destroyed);
+        };
+        if refusal.is_not_found() {
+            return Ok(Attempt::Gone);
+        }
+        match refusal.dependants() {
+            Some(blockers) => Ok(Attempt::Blocked(blockers.to_vec())),
+            None => Err(reply.refused(refusal)),
+        }
+    }
+
+    /// Destroys those of the accounts or lists that live in the domain; the others lose their aliases in it.
+    /// Says how many were destroyed.
+    async fn clear(
+        &self,
+        kind: AddressKind,
+        ids: &[String],
+        domain: &Domain,
+        aliases_removed: &mut usize,
+    ) -> Result<usize, ClientError> {
+        let mut destroyed = 0;
+        for ids in ids.chunks(AT_ONCE) {
+            let get = json!({ "ids": ids, "properties": ["domainId", "aliases"] });
+            let get = Call::new(kind.get, get);
+            let reply = self
+                .call(Operation::read(kind.get_operation), [get])
+                .await?;
+            let (inside, outside): (Vec<Addressed>, Vec<Addressed>) = reply
+                .list(0)?
+                .into_iter()
+                .partition(|addressed: &Addressed| addressed.domain_id == domain.id);
+            for addressed in outside {
+                *aliases_removed += self.drop_aliases(kind, &addressed, domain).await?;
+            }
+            let inside: Vec<String> = inside.into_iter().map(|addressed| addressed.id).collect();
+            destroyed += self
+                .destroy(kind.set, kind.destroy_operation, &inside)
+                .await?;
+        }
+        Ok(destroyed)
+    }
+
+    /// Removes the aliases in the domain, all in one write. Their numbers are not stable, so the list is
+    /// replaced.
+    async fn drop_aliases(
+        &self,
+        kind: AddressKind,
+        addressed: &Addressed,
+        domain: &Domain,
+    ) -> Result<usize, ClientError> {
+        let kept: Map<String, Value> = addressed
+            .aliases
+            .values()
+            .filter(|alias| alias.get("domainId") != Some(&json!(domain.id)))
+            .enumerate()
+            .map(|(position, alias)| (position.to_string(), alias.clone()))
+            .collect();
+        let dropped = addressed.aliases.len() - kept.len();
+        let update = json!({ "update": { &addressed.id: { "aliases": kept } } });
+        let update = Call::new(kind.set, update);
+        let reply = self
+            .call(Operation::write(kind.alias_operation), [update])
+            .await?;
+        match reply.updated()? {
+            Ok(()) => Ok(dropped),
+            Err(refusal) if refusal.is_not_found() => Ok(0),
+            Err(refusal) => Err(reply.refused(&refusal)),
+        }
+    }
+
+    /// Destroys objects and says how many. What something else depends on is left for the next round.
+    async fn destroy(
+        &self,
+        method: &'static str,
+        operation: &'static str,
+        ids: &[String],
+    ) -> Result<usize, ClientError> {
+        let mut count = 0;
+        for ids in ids.chunks(AT_ONCE) {
+            let destroy = Call::new(method, json!({ "destroy": ids }));
+            let reply = self.call(Operation::write(operation), [destroy]).await?;
+            let outcome = reply.destroyed()?;
+            let refusals = outcome.not_destroyed.values();
+            for refusal in refusals {
+                if !refusal.is_not_found() && refusal.dependants().is_none() {
+                    return Err(reply.refused(refusal));
+                }
+            }
+            count += outcome.destroyed.len();
+        }
+        Ok(count)
+    }
+}
+
+/// How an attempt to destroy a domain went.
+enum Attempt {
+    Destroyed,
+    /// There was none.
+    Gone,
+    Blocked(Vec<ObjectId>),
+}
+
+/// What has addresses in a domain.
+#[derive(Clone, Copy)]
+struct AddressKind {
+    object: &'static str,
+    get: &'static str,
+    set: &'static str,
+    get_operation: &'static str,
+    alias_operation: &'static str,
+    destroy_operation: &'static str,
+}
+
+const ACCOUNTS: AddressKind = AddressKind {
+    object: "Account",
+    get: "x:Account/get",
+    set: "x:Account/set",
+    get_operation: "get_accounts",
+    alias_operation: "remove_account_aliases",
+    destroy_operation: "destroy_accounts",
+};
+
+const LISTS: AddressKind = AddressKind {
+    object: "MailingList",
+    get: "x:MailingList/get",
+    set: "x:MailingList/set",
+    get_operation: "get_lists",
+    alias_operation: "remove_list_aliases",
+    destroy_operation: "destroy_lists",
+};
+
+/// An account or a list, as far as its addresses go.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Addressed {
+    id: String,
+    domain_id: String,
+    #[serde(default)]
+    aliases: Map<String, Value>,
+}
+
+/// What went, or would go in a dry run.
+#[derive(Default)]
+struct Removed {
+    domain: bool,
+    accounts: usize,
+    lists: usize,
+    aliases: usize,
+    keys: usize,
+}
+
+impl Removed {
+    fn ensured(&self) -> Ensured<()> {
+        let counted = |count: usize, what: &str| {
+            (count > 0).then(|| format!("{} removed", plural(count, what)))
+        };
+        let changes = [
+            counted(self.accounts, "account"),
+            counted(self.lists, "list"),
+            counted(self.aliases, "alias"),
+            counted(self.keys, "DKIM key"),
+            self.domain.then(|| "domain removed".to_owned()),
+        ];
+        Ensured {
+            value: Some(()),
+            changes: changes.into_iter().flatten().collect(),
+        }
+    }
+}
+
+fn in_use(accounts: usize, lists: usize) -> ClientError {
+    let detail = format!(
+        "{} and {} use it",
+        plural(accounts, "account"),
+        plural(lists, "list")
+    );
+    ClientError::UserAction {
+        call: failed("destroy_domain", detail),
+        code: ErrorCode::DomainInUse,
+    }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    let ending = match (count, what.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {what}{ending}")
+}
