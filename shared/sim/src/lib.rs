@@ -5,4 +5,5 @@
 
 pub mod effects;
 pub mod faults;
+pub mod ocis;
 pub mod server;

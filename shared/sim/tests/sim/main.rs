@@ -1,0 +1,3 @@
+//! The simulators and the stores, held to what they promise.
+
+mod ocis;
