@@ -4,6 +4,7 @@
 //! them are ignored, and what an account may not see answers as if it were not there.
 
 mod answers;
+mod groups;
 mod logins;
 mod people;
 mod spaces;
@@ -26,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
 pub use self::spaces::SimSpace;
-use self::{logins::Logins, people::People};
+use self::{groups::Group, logins::Logins, people::People};
 use crate::{
     effects::Effects,
     server::{Asked, Server},
@@ -157,7 +158,7 @@ impl OcisSim {
         json!({
             "drives": state.spaces.iter().map(SimSpace::view).collect::<Vec<_>>(),
             "users": state.people.users(),
-            "groups": state.people.groups(),
+            "groups": state.people.groups.iter().map(Group::view).collect::<Vec<_>>(),
             "accessTokens": state.logins.snapshot(),
         })
     }
@@ -181,12 +182,12 @@ fn router(shared: Shared) -> Router {
                 .delete(people::delete_user),
         )
         .route("/users/{id}/appRoleAssignments", get(people::list_roles))
-        .route("/groups", post(people::create_group))
+        .route("/groups", post(groups::create))
         .route(
             "/groups/{id}",
-            get(people::find_group)
-                .patch(people::update_group)
-                .delete(people::delete_group),
+            get(groups::find)
+                .patch(groups::update)
+                .delete(groups::delete),
         );
     Router::new()
         .nest("/graph/v1.0", graph)

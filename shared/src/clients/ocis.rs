@@ -7,7 +7,9 @@
 //! One service account does everything: who creates a space is its only manager, and no other account, however
 //! powerful, can repair its membership.
 
+mod answers;
 mod credentials;
+mod drives;
 mod spaces;
 
 use std::time::Duration;
@@ -19,8 +21,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use self::credentials::{Credentials, Proof};
 pub use self::spaces::{Space, space_name};
+use self::{
+    answers::GraphAnswer as _,
+    credentials::{Credentials, Proof},
+};
 use super::{Answer, CALL_TIMEOUT, ClientError, Http, Operation, Trust, TrustRoots};
 use crate::{
     config::{optional, required, seconds, switch},
@@ -231,76 +236,6 @@ impl Ocis {
 #[derive(Deserialize)]
 struct Me {
     id: String,
-}
-
-/// How a refusal of the graph API describes itself.
-#[derive(Deserialize)]
-struct Problem {
-    error: ProblemDetail,
-}
-
-#[derive(Deserialize)]
-struct ProblemDetail {
-    code: String,
-    #[serde(default)]
-    message: String,
-}
-
-impl Problem {
-    /// Reads a refusal; `None` when the answer does not come from the graph API.
-    fn of(answer: &Answer) -> Option<ProblemDetail> {
-        let problem: Self = serde_json::from_slice(&answer.body).ok()?;
-        Some(problem.error)
-    }
-}
-
-/// What an answer of oCIS means.
-trait GraphAnswer: Sized {
-    /// This answer if it is a success, else the error that it stands for.
-    fn success(self) -> Result<Self, ClientError>;
-    /// `None` if what was asked for does not exist, or is hidden from us.
-    fn found(self) -> Result<Option<Self>, ClientError>;
-    /// The error that this answer stands for.
-    fn refusal(&self) -> ClientError;
-}
-
-impl GraphAnswer for Answer {
-    fn success(self) -> Result<Self, ClientError> {
-        if self.status.is_success() {
-            Ok(self)
-        } else {
-            Err(self.refusal())
-        }
-    }
-
-    fn found(self) -> Result<Option<Self>, ClientError> {
-        if self.status == StatusCode::NOT_FOUND && Problem::of(&self).is_some() {
-            return Ok(None);
-        }
-        self.success().map(Some)
-    }
-
-    fn refusal(&self) -> ClientError {
-        let problem = Problem::of(self);
-        let detail = problem.as_ref().map_or_else(String::new, |problem| {
-            format!("{}: {}", problem.code, problem.message)
-        });
-        match self.status.as_u16() {
-            404 if problem.is_none() => ClientError::Rejected(
-                self.failed("no such route; is OCIS_API_URL right?"),
-            ),
-            // What we may not change answers as if it did not exist.
-            404 => ClientError::Permission(self.failed(&format!(
-                "{detail}; it was there a moment ago: gone meanwhile, or our account may not change it"
-            ))),
-            409 => ClientError::Conflict(self.failed(&detail)),
-            500 if self.body.is_empty() => ClientError::Unavailable(self.failed(
-                "oCIS could not resolve our account or its role: check its OIDC claims, its role assignment and the scopes we ask for",
-            )),
-            501 => ClientError::Rejected(self.failed(&detail)),
-            _ => self.error(&detail),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Users and groups, as far as the control plane needs them.
+//! Users, as far as the control plane needs them, and who the caller is.
 
 use axum::{
     Json,
@@ -14,12 +14,13 @@ use uuid::Uuid;
 use super::{
     OcisSim, Shared,
     answers::{object, refusal, text},
+    groups::Group,
 };
 
 const ADMIN: &str = "71881883-1768-46bd-a24d-a356a2afdf7f";
 const PLAIN_USER: &str = "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11";
 const APPLICATION: &str = "0f0b6c8e-3f0c-4f0e-9d58-7b1d7a4c2e11";
-const PREFIX: &str = "invalid request body: ";
+pub(super) const PREFIX: &str = "invalid request body: ";
 
 #[derive(Debug)]
 pub(super) struct People {
@@ -27,7 +28,7 @@ pub(super) struct People {
     /// Whether the service account has lost its role.
     pub(super) demoted: bool,
     users: Vec<User>,
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
 }
 
 #[derive(Debug)]
@@ -38,12 +39,6 @@ struct User {
     mail: Option<String>,
     /// Shown by a create only if it was sent.
     enabled: bool,
-}
-
-#[derive(Debug)]
-struct Group {
-    id: Uuid,
-    name: String,
 }
 
 impl People {
@@ -65,10 +60,6 @@ impl People {
 
     pub(super) fn users(&self) -> Vec<Value> {
         self.users.iter().map(User::view).collect()
-    }
-
-    pub(super) fn groups(&self) -> Vec<Value> {
-        self.groups.iter().map(Group::view).collect()
     }
 
     fn user_mut(&mut self, id_or_name: &str) -> Option<&mut User> {
@@ -111,21 +102,15 @@ impl User {
     }
 }
 
-impl Group {
-    fn view(&self) -> Value {
-        json!({ "id": self.id, "displayName": self.name, "groupTypes": [] })
-    }
-}
-
-fn new_id() -> Uuid {
+pub(super) fn new_id() -> Uuid {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
-fn not_found() -> Response {
+pub(super) fn not_found() -> Response {
     refusal(404, "itemNotFound", "not found")
 }
 
-fn forbidden() -> Response {
+pub(super) fn forbidden() -> Response {
     refusal(403, "accessDenied", "Forbidden")
 }
 
@@ -359,82 +344,5 @@ pub(super) async fn delete_user(Held(shared): Held<Shared>, Path(id): Path<Strin
     }
     let user = state.people.users.remove(place);
     shared.effects.record("delete_user", user.username);
-    StatusCode::NO_CONTENT.into_response()
-}
-
-/// `POST /groups`. A description is dropped, members are ignored.
-pub(super) async fn create_group(Held(shared): Held<Shared>, body: Bytes) -> Response {
-    let body = match object(&body, &["displayName", "description", "members@odata.bind"]) {
-        Ok(body) => body,
-        Err(unreadable) => return unreadable.refusal(PREFIX),
-    };
-    let mut state = shared.lock();
-    if state.people.demoted {
-        return forbidden();
-    }
-    let Some(name) = text(&body, "displayName") else {
-        return refusal(400, "invalidRequest", "Missing Required Attribute");
-    };
-    if state.people.groups.iter().any(|group| group.name == name) {
-        return refusal(409, "nameAlreadyExists", "group already exists");
-    }
-    let group = Group {
-        id: new_id(),
-        name: name.to_owned(),
-    };
-    let view = group.view();
-    shared.effects.record("create_group", name);
-    state.people.groups.push(group);
-    (StatusCode::CREATED, Json(view)).into_response()
-}
-
-/// `GET /groups/{id or name}`.
-pub(super) async fn find_group(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
-    let state = shared.lock();
-    let found = state
-        .people
-        .groups
-        .iter()
-        .find(|group| group.id.to_string() == id || group.name == id);
-    match found {
-        Some(group) => Json(group.view()).into_response(),
-        None => not_found(),
-    }
-}
-
-/// `PATCH /groups/{id}`: a rename. Not by name.
-pub(super) async fn update_group(
-    Held(shared): Held<Shared>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Response {
-    let body = match object(&body, &["displayName"]) {
-        Ok(body) => body,
-        Err(unreadable) => return unreadable.refusal(PREFIX),
-    };
-    let mut state = shared.lock();
-    let groups = &mut state.people.groups;
-    let Some(place) = groups.iter().position(|group| group.id.to_string() == id) else {
-        return not_found();
-    };
-    if let Some(name) = text(&body, "displayName").filter(|name| *name != groups[place].name) {
-        if groups.iter().any(|group| group.name == name) {
-            return refusal(409, "nameAlreadyExists", "Group name already in use");
-        }
-        name.clone_into(&mut groups[place].name);
-        shared.effects.record("update_group", name);
-    }
-    StatusCode::NO_CONTENT.into_response()
-}
-
-/// `DELETE /groups/{id}`. Not by name.
-pub(super) async fn delete_group(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
-    let mut state = shared.lock();
-    let groups = &mut state.people.groups;
-    let Some(place) = groups.iter().position(|group| group.id.to_string() == id) else {
-        return not_found();
-    };
-    let group = groups.remove(place);
-    shared.effects.record("delete_group", group.name);
     StatusCode::NO_CONTENT.into_response()
 }

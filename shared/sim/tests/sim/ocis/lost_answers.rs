@@ -36,11 +36,11 @@ async fn survives(operation: &str, wish: Wish, prepare: fn(&OcisSim), check: fn(
     for fault in [
         Fault::AnswerLost,
         Fault::Reset,
-        Fault::SlowAnswer { millis: 1_500 },
+        Fault::SlowAnswer { millis: 60_000 },
     ] {
         let sim = start().await;
         let mut config = app_token(&sim.server.url);
-        config.timeout = Duration::from_millis(500);
+        config.timeout = Duration::from_secs(1);
         let ocis = client(&config);
         prepare(&sim);
         sim.server
@@ -146,9 +146,9 @@ async fn a_create_answered_with_nonsense_leaves_one_space() {
 async fn a_create_that_lands_late_is_reported_and_not_passed_over() {
     let sim = start().await;
     let mut config = app_token(&sim.server.url);
-    config.timeout = Duration::from_millis(400);
+    config.timeout = Duration::from_secs(1);
     let impatient = client(&config);
-    let late = Fault::SlowEffect { millis: 1_200 };
+    let late = Fault::SlowEffect { millis: 3_000 };
     sim.server.faults.add(FaultRule::once("create_space", late));
 
     let lost = ensure(&impatient, None).await.unwrap_err();
@@ -166,7 +166,7 @@ async fn a_create_that_lands_late_is_reported_and_not_passed_over() {
 /// Lets a second space with our marker, of the id `other`, appear between our create and our second look. `used`
 /// is what ours holds by then.
 async fn create_beside(sim: &OcisSim, other: &str, used: i64) -> Result<String, ClientError> {
-    let slow = Fault::SlowAnswer { millis: 300 };
+    let slow = Fault::SlowAnswer { millis: 1_000 };
     sim.server.faults.add(FaultRule::once("create_space", slow));
     let ocis = client_of(sim);
     let ensured = tokio::spawn(async move { ensure(&ocis, None).await });
