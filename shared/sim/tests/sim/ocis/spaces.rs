@@ -225,7 +225,7 @@ async fn a_space_that_our_account_may_no_longer_see_is_not_taken_for_gone() {
     sim.demote(true);
 
     let ensured = ensure(&ocis, Some(&id)).await.unwrap_err();
-    let creates = asked(&sim, "create_space");
+    let sent = asked(&sim, "create_space");
     let disabled = ocis
         .disable_space(TENANT, Some(&id), Mode::Apply)
         .await
@@ -239,7 +239,7 @@ async fn a_space_that_our_account_may_no_longer_see_is_not_taken_for_gone() {
     for error in [ensured, disabled, purged, created] {
         assert!(matches!(error, ClientError::Permission(_)), "{error:?}");
     }
-    assert_eq!(creates, 1, "the one at the start");
+    assert_eq!(sent, 1, "the create at the start");
     assert_eq!(sim.server.effects.all().len(), 1);
 }
 
