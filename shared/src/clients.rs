@@ -5,6 +5,7 @@
 //! it is [`ClientError::AnswerLost`], and whoever comes next looks before creating again.
 
 pub mod stalwart;
+pub mod ocis;
 pub mod trust;
 
 use std::{fmt, time::Duration};

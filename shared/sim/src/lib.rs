@@ -5,5 +5,6 @@
 
 pub mod effects;
 pub mod faults;
+pub mod ocis;
 pub mod server;
 pub mod stalwart;

@@ -7,7 +7,7 @@ use axum::{
     body::{Body, Bytes},
     response::{IntoResponse, Response},
 };
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -33,7 +33,7 @@ pub struct Asked {
 pub(crate) struct HangUp;
 
 /// Names the operation that a request asks for.
-pub type Classify = fn(&Method, path: &str, body: &[u8]) -> Asked;
+pub type Classify = fn(&Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Asked;
 
 /// A simulator that is being served. Dropping it stops it.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Service {
     async fn answer(self, request: Request<hyper::body::Incoming>) -> Result<Response, io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let asked = (self.classify)(&parts.method, parts.uri.path(), &body);
+        let asked = (self.classify)(&parts.method, parts.uri.path(), &parts.headers, &body);
         let fault = self.faults.strike(asked.operation, asked.write);
         let request = Request::from_parts(parts, Body::from(body));
 

@@ -1,8 +1,11 @@
-//! The simulators against what was recorded from the real upstreams, and the clients against the simulators.
+//! The simulators against what was recorded from the real upstreams, the clients against the simulators, and the
+//! real stores.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on should stop there"
 )]
 
+mod authentik;
+mod ocis;
 mod stalwart;

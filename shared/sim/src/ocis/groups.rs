@@ -1,0 +1,106 @@
+//! Groups, as far as the control plane needs them.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State as Held},
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    answers::{object, refusal, text},
+    people::{PREFIX, forbidden, new_id, not_found},
+};
+
+#[derive(Debug)]
+pub(super) struct Group {
+    id: Uuid,
+    name: String,
+}
+
+impl Group {
+    pub(super) fn view(&self) -> Value {
+        json!({ "id": self.id, "displayName": self.name, "groupTypes": [] })
+    }
+}
+
+/// `POST /groups`. A description is dropped, members are ignored.
+pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
+    let body = match object(&body, &["displayName", "description", "members@odata.bind"]) {
+        Ok(body) => body,
+        Err(unreadable) => return unreadable.refusal(PREFIX),
+    };
+    let mut state = shared.lock();
+    if state.people.demoted {
+        return forbidden();
+    }
+    let Some(name) = text(&body, "displayName") else {
+        return refusal(400, "invalidRequest", "Missing Required Attribute");
+    };
+    if state.people.groups.iter().any(|group| group.name == name) {
+        return refusal(409, "nameAlreadyExists", "group already exists");
+    }
+    let group = Group {
+        id: new_id(),
+        name: name.to_owned(),
+    };
+    let view = group.view();
+    shared.effects.record("create_group", name);
+    state.people.groups.push(group);
+    (StatusCode::CREATED, Json(view)).into_response()
+}
+
+/// `GET /groups/{id or name}`.
+pub(super) async fn find(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+    let state = shared.lock();
+    let found = state
+        .people
+        .groups
+        .iter()
+        .find(|group| group.id.to_string() == id || group.name == id);
+    match found {
+        Some(group) => Json(group.view()).into_response(),
+        None => not_found(),
+    }
+}
+
+/// `PATCH /groups/{id}`: a rename. Not by name.
+pub(super) async fn update(
+    Held(shared): Held<Shared>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    let body = match object(&body, &["displayName"]) {
+        Ok(body) => body,
+        Err(unreadable) => return unreadable.refusal(PREFIX),
+    };
+    let mut state = shared.lock();
+    let groups = &mut state.people.groups;
+    let Some(place) = groups.iter().position(|group| group.id.to_string() == id) else {
+        return not_found();
+    };
+    if let Some(name) = text(&body, "displayName").filter(|name| *name != groups[place].name) {
+        if groups.iter().any(|group| group.name == name) {
+            return refusal(409, "nameAlreadyExists", "Group name already in use");
+        }
+        name.clone_into(&mut groups[place].name);
+        shared.effects.record("update_group", name);
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `DELETE /groups/{id}`. Not by name.
+pub(super) async fn delete(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+    let mut state = shared.lock();
+    let groups = &mut state.people.groups;
+    let Some(place) = groups.iter().position(|group| group.id.to_string() == id) else {
+        return not_found();
+    };
+    let group = groups.remove(place);
+    shared.effects.record("delete_group", group.name);
+    StatusCode::NO_CONTENT.into_response()
+}

@@ -1,0 +1,162 @@
+//! Who is calling: app tokens, and access tokens of a token endpoint in place of an identity provider.
+
+use std::{collections::HashMap, time::Duration};
+
+use axum::{
+    Form, Json,
+    extract::{Request, State as Held},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use dezky_shared::clock;
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{OcisSim, Shared};
+
+#[derive(Debug)]
+pub(super) struct Logins {
+    pub(super) reject_all: bool,
+    pub(super) idp_down: bool,
+    pub(super) refuse_client: bool,
+    pub(super) lifetime: Duration,
+    tokens: HashMap<String, AccessToken>,
+}
+
+#[derive(Debug)]
+struct AccessToken {
+    /// On the boot clock.
+    expires: Duration,
+    /// Whether oCIS has checked it with the identity provider already.
+    seen: bool,
+    /// Whether it carries the claim by which oCIS finds the account.
+    names_account: bool,
+}
+
+enum Verdict {
+    Accepted,
+    Refused,
+    /// The token is good, and no account can be told from it.
+    NoAccount,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self {
+            reject_all: false,
+            idp_down: false,
+            refuse_client: false,
+            lifetime: Duration::from_mins(5),
+            tokens: HashMap::new(),
+        }
+    }
+}
+
+impl Logins {
+    pub(super) fn expire_all(&mut self) {
+        for token in self.tokens.values_mut() {
+            token.expires = Duration::ZERO;
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Value {
+        json!({ "issued": self.tokens.len(), "values": "masked" })
+    }
+
+    fn verdict(&mut self, headers: &HeaderMap) -> Verdict {
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '));
+        match shown {
+            _ if self.reject_all => Verdict::Refused,
+            Some(("Basic", value)) if value == app_token() => Verdict::Accepted,
+            Some(("Bearer", value)) => match self.tokens.get_mut(value) {
+                Some(token) if token.expires <= clock::boot_time() => Verdict::Refused,
+                Some(token) if !token.seen && self.idp_down => Verdict::Refused,
+                Some(token) => {
+                    token.seen = true;
+                    if token.names_account {
+                        Verdict::Accepted
+                    } else {
+                        Verdict::NoAccount
+                    }
+                }
+                None => Verdict::Refused,
+            },
+            _ => Verdict::Refused,
+        }
+    }
+}
+
+fn app_token() -> String {
+    BASE64_STANDARD.encode(format!("{}:{}", OcisSim::USER, OcisSim::PASSWORD))
+}
+
+/// Lets those in who may; refuses the others with empty bodies, as the proxy of the real one does.
+pub(super) async fn authenticate(
+    Held(shared): Held<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    const CHALLENGE: &str =
+        r#"Bearer realm="ocis.sim", charset="UTF-8", Basic realm="ocis.sim", charset="UTF-8""#;
+    let verdict = shared.lock().logins.verdict(request.headers());
+    let from_browser = request
+        .headers()
+        .get("x-requested-with")
+        .is_some_and(|value| value == "XMLHttpRequest");
+    match verdict {
+        Verdict::Accepted => next.run(request).await,
+        Verdict::NoAccount => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Verdict::Refused if from_browser => StatusCode::UNAUTHORIZED.into_response(),
+        Verdict::Refused => (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, CHALLENGE)],
+        )
+            .into_response(),
+    }
+}
+
+/// `POST /sim-idp/token`: the client credentials grant for the service account.
+pub(super) async fn token(
+    Held(shared): Held<Shared>,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response {
+    let field = |name: &str| form.get(name).map_or("", String::as_str);
+    let mut state = shared.lock();
+    let logins = &mut state.logins;
+    let refusal = if field("grant_type") != "client_credentials" {
+        Some("unsupported_grant_type")
+    } else if logins.refuse_client || field("client_id") != OcisSim::OIDC_CLIENT_ID {
+        Some("invalid_client")
+    } else if field("username") != OcisSim::USER || field("password") != OcisSim::OIDC_PASSWORD {
+        Some("invalid_grant")
+    } else {
+        None
+    };
+    if let Some(error) = refusal {
+        let body = Json(json!({ "error": error, "error_description": "refused by the simulator" }));
+        return (StatusCode::BAD_REQUEST, body).into_response();
+    }
+
+    let value = format!("sim-access-{}", Uuid::now_v7());
+    let scope = field("scope");
+    logins.tokens.insert(
+        value.clone(),
+        AccessToken {
+            expires: clock::boot_time() + logins.lifetime,
+            seen: false,
+            names_account: scope.split(' ').any(|scope| scope == "profile"),
+        },
+    );
+    Json(json!({
+        "access_token": value,
+        "token_type": "Bearer",
+        "expires_in": logins.lifetime.as_secs(),
+        "scope": scope,
+    }))
+    .into_response()
+}

@@ -1,0 +1,348 @@
+//! Users, as far as the control plane needs them, and who the caller is.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State as Held},
+    response::{IntoResponse as _, Response},
+};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    OcisSim, Shared,
+    answers::{object, refusal, text},
+    groups::Group,
+};
+
+const ADMIN: &str = "71881883-1768-46bd-a24d-a356a2afdf7f";
+const PLAIN_USER: &str = "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11";
+const APPLICATION: &str = "0f0b6c8e-3f0c-4f0e-9d58-7b1d7a4c2e11";
+pub(super) const PREFIX: &str = "invalid request body: ";
+
+#[derive(Debug)]
+pub(super) struct People {
+    pub(super) service_account: Uuid,
+    /// Whether the service account has lost its role.
+    pub(super) demoted: bool,
+    users: Vec<User>,
+    pub(super) groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct User {
+    id: Uuid,
+    username: String,
+    display_name: String,
+    mail: Option<String>,
+    /// Shown by a create only if it was sent.
+    enabled: bool,
+}
+
+impl People {
+    pub(super) fn with_service_account() -> Self {
+        let account = User {
+            id: new_id(),
+            username: OcisSim::USER.to_owned(),
+            display_name: "Control plane".to_owned(),
+            mail: None,
+            enabled: true,
+        };
+        Self {
+            service_account: account.id,
+            demoted: false,
+            users: vec![account],
+            groups: Vec::new(),
+        }
+    }
+
+    pub(super) fn users(&self) -> Vec<Value> {
+        self.users.iter().map(User::view).collect()
+    }
+
+    fn user_mut(&mut self, id_or_name: &str) -> Option<&mut User> {
+        self.users.iter_mut().find(|user| user.is(id_or_name))
+    }
+
+    fn username_taken(&self, name: &str, by_other_than: Option<Uuid>) -> bool {
+        self.users
+            .iter()
+            .any(|user| user.username.eq_ignore_ascii_case(name) && Some(user.id) != by_other_than)
+    }
+}
+
+impl User {
+    fn is(&self, id_or_name: &str) -> bool {
+        self.id.to_string() == id_or_name || self.username == id_or_name
+    }
+
+    fn view(&self) -> Value {
+        let mut view = json!({
+            "id": self.id,
+            "onPremisesSamAccountName": self.username,
+            "displayName": self.display_name,
+            "surname": self.username,
+            "userType": "Member",
+            "accountEnabled": self.enabled,
+        });
+        if let Some(mail) = &self.mail {
+            view["mail"] = json!(mail);
+        }
+        view
+    }
+
+    fn view_without(&self, field: &str) -> Value {
+        let mut view = self.view();
+        view.as_object_mut()
+            .expect("a view is an object")
+            .remove(field);
+        view
+    }
+}
+
+pub(super) fn new_id() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+pub(super) fn not_found() -> Response {
+    refusal(404, "itemNotFound", "not found")
+}
+
+pub(super) fn forbidden() -> Response {
+    refusal(403, "accessDenied", "Forbidden")
+}
+
+fn user_exists() -> Response {
+    refusal(
+        409,
+        "nameAlreadyExists",
+        "a user with that name already exists",
+    )
+}
+
+fn valid_username(name: &str) -> bool {
+    name.is_ascii()
+        && name.starts_with(|first: char| !first.is_ascii_digit())
+        && !name.contains(' ')
+}
+
+fn valid_mail(mail: &str) -> bool {
+    mail.contains('@') && !mail.contains(' ')
+}
+
+/// `GET /me`.
+pub(super) async fn me(Held(shared): Held<Shared>) -> Json<Value> {
+    let state = shared.lock();
+    Json(json!({
+        "id": state.people.service_account,
+        "onPremisesSamAccountName": OcisSim::USER,
+        "displayName": "Control plane",
+        "preferredLanguage": "en",
+        "userType": "Member",
+    }))
+}
+
+/// `GET /users/{id}/appRoleAssignments`. A name in place of the id is not resolved.
+pub(super) async fn list_roles(Held(shared): Held<Shared>, Path(id): Path<String>) -> Json<Value> {
+    let state = shared.lock();
+    let Some(user) = state
+        .people
+        .users
+        .iter()
+        .find(|user| user.id.to_string() == id)
+    else {
+        return Json(json!({ "value": [] }));
+    };
+    let admin = user.id == state.people.service_account && !state.people.demoted;
+    Json(json!({ "value": [{
+        "id": user.id,
+        "appRoleId": if admin { ADMIN } else { PLAIN_USER },
+        "principalId": user.id,
+        "principalType": "User",
+        "resourceDisplayName": "oCIS simulator",
+        "resourceId": APPLICATION,
+    }] }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Search {
+    #[serde(rename = "$search")]
+    search: Option<String>,
+    #[serde(rename = "$filter")]
+    filter: Option<String>,
+}
+
+/// `GET /users`: all, or those with the search term in name, display name or address.
+pub(super) async fn list_users(
+    Held(shared): Held<Shared>,
+    Query(query): Query<Search>,
+) -> Response {
+    let state = shared.lock();
+    if state.people.demoted && query.search.is_none() {
+        return refusal(403, "accessDenied", "search term too short");
+    }
+    if query.filter.is_some() {
+        return refusal(501, "generalException", "unsupported filter");
+    }
+    let term = query.search.unwrap_or_default().to_lowercase();
+    let views: Vec<_> = state
+        .people
+        .users
+        .iter()
+        .filter(|user| {
+            let mail = user.mail.as_deref().unwrap_or_default();
+            [user.username.as_str(), &user.display_name, mail]
+                .iter()
+                .any(|text| text.to_lowercase().contains(&term))
+        })
+        .map(User::view)
+        .collect();
+    Json(json!({ "value": views })).into_response()
+}
+
+/// `POST /users`.
+pub(super) async fn create_user(Held(shared): Held<Shared>, body: Bytes) -> Response {
+    const KNOWN: [&str; 9] = [
+        "id",
+        "onPremisesSamAccountName",
+        "displayName",
+        "mail",
+        "passwordProfile",
+        "accountEnabled",
+        "givenName",
+        "surname",
+        "identities",
+    ];
+    let invalid = |message: &str| refusal(400, "invalidRequest", message);
+    let mut state = shared.lock();
+    if state.people.demoted {
+        return forbidden();
+    }
+    let body = match object(&body, &KNOWN) {
+        Ok(body) => body,
+        Err(unreadable) => return unreadable.refusal(PREFIX),
+    };
+    for field in ["displayName", "onPremisesSamAccountName"] {
+        if !body.contains_key(field) {
+            return invalid(&format!(
+                "{PREFIX}no value given for required property {field}"
+            ));
+        }
+    }
+    let username = text(&body, "onPremisesSamAccountName").unwrap_or_default();
+    let display_name = text(&body, "displayName").unwrap_or_default();
+    let mail = text(&body, "mail");
+    if body.contains_key("id") {
+        return invalid("user id is a read-only attribute");
+    }
+    if display_name.is_empty() {
+        return invalid("Empty displayname");
+    }
+    if !valid_username(username) {
+        return invalid("Invalid username");
+    }
+    if mail.is_some_and(|mail| !valid_mail(mail)) {
+        return invalid("invalid email address");
+    }
+    if state.people.username_taken(username, None) {
+        return user_exists();
+    }
+
+    let enabled = body.get("accountEnabled").and_then(Value::as_bool);
+    let user = User {
+        id: new_id(),
+        username: username.to_owned(),
+        display_name: display_name.to_owned(),
+        mail: mail.map(str::to_owned),
+        enabled: enabled.unwrap_or(true),
+    };
+    let view = match enabled {
+        Some(_) => user.view(),
+        None => user.view_without("accountEnabled"),
+    };
+    shared.effects.record("create_user", username);
+    state.people.users.push(user);
+    (StatusCode::CREATED, Json(view)).into_response()
+}
+
+/// `GET /users/{id or name}`, which hides the address even from admins.
+pub(super) async fn find_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+    let state = shared.lock();
+    match state.people.users.iter().find(|user| user.is(&id)) {
+        Some(user) => Json(user.view_without("mail")).into_response(),
+        None => not_found(),
+    }
+}
+
+/// `PATCH /users/{id or name}`.
+pub(super) async fn update_user(
+    Held(shared): Held<Shared>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    const KNOWN: [&str; 7] = [
+        "onPremisesSamAccountName",
+        "displayName",
+        "mail",
+        "passwordProfile",
+        "accountEnabled",
+        "givenName",
+        "surname",
+    ];
+    let body = match object(&body, &KNOWN) {
+        Ok(body) => body,
+        Err(unreadable) => return unreadable.refusal(PREFIX),
+    };
+    let mut state = shared.lock();
+    if state.people.demoted {
+        return forbidden();
+    }
+    let Some(own) = state.people.user_mut(&id).map(|user| user.id) else {
+        return not_found();
+    };
+    let username = text(&body, "onPremisesSamAccountName");
+    if username.is_some_and(|name| state.people.username_taken(name, Some(own))) {
+        return user_exists();
+    }
+    if body.is_empty() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+
+    let user = state.people.user_mut(&id).expect("it was there just now");
+    let before = user.view();
+    if let Some(username) = username {
+        username.clone_into(&mut user.username);
+    }
+    if let Some(name) = text(&body, "displayName") {
+        name.clone_into(&mut user.display_name);
+    }
+    if let Some(mail) = text(&body, "mail") {
+        user.mail = Some(mail.to_owned());
+    }
+    if let Some(enabled) = body.get("accountEnabled").and_then(Value::as_bool) {
+        user.enabled = enabled;
+    }
+    if user.view() != before {
+        shared.effects.record("update_user", &user.username);
+    }
+    Json(user.view()).into_response()
+}
+
+/// `DELETE /users/{id or name}`. The name can be used again, for a user with another id.
+pub(super) async fn delete_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+    let mut state = shared.lock();
+    if state.people.demoted {
+        return forbidden();
+    }
+    let Some(place) = state.people.users.iter().position(|user| user.is(&id)) else {
+        return not_found();
+    };
+    if state.people.users[place].id == state.people.service_account {
+        return refusal(403, "notAllowed", "self deletion forbidden");
+    }
+    let user = state.people.users.remove(place);
+    shared.effects.record("delete_user", user.username);
+    StatusCode::NO_CONTENT.into_response()
+}

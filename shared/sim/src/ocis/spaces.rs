@@ -1,0 +1,386 @@
+//! Spaces, which the graph API calls drives.
+
+use std::collections::HashMap;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State as Held},
+    response::{IntoResponse as _, Response},
+};
+use dezky_shared::clock;
+use http::{HeaderMap, StatusCode};
+use rand::seq::SliceRandom as _;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    answers::{Unreadable, object, refusal, text},
+};
+
+const STORAGE: &str = "5f1e0d2c-7a64-4b53-9c2e-0c5d6e7f8a90";
+/// What a space may hold when nobody says.
+const DEFAULT_QUOTA: i64 = 1_000_000_000;
+const FORBIDDEN: [char; 10] = ['/', '\\', '.', ':', '?', '*', '"', '>', '<', '|'];
+
+/// A space as the simulator holds it.
+#[derive(Debug, Clone)]
+pub struct SimSpace {
+    /// The storage's id and its own, joined by `$`.
+    pub id: String,
+    /// Not unique.
+    pub name: String,
+    /// `project`, `personal` or `virtual`.
+    pub drive_type: String,
+    /// Not unique either.
+    pub alias: String,
+    /// Free text.
+    pub description: String,
+    /// Bytes it may hold; 0 is no limit.
+    pub quota: i64,
+    /// Bytes it holds.
+    pub used: i64,
+    /// Whether it is disabled.
+    pub trashed: bool,
+    /// Whether a negative quota has hidden it from every look.
+    pub vanished: bool,
+    modified: String,
+}
+
+impl SimSpace {
+    /// A new, empty project space.
+    pub(super) fn project(name: &str) -> Self {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        Self {
+            id: format!("{STORAGE}${id}"),
+            name: name.to_owned(),
+            drive_type: "project".to_owned(),
+            alias: format!("project/{}", name.to_lowercase().replace(' ', "-")),
+            description: String::new(),
+            quota: DEFAULT_QUOTA,
+            used: 0,
+            trashed: false,
+            vanished: false,
+            modified: now(),
+        }
+    }
+
+    /// What every account sees from its first login on: its own space, and what others share with it.
+    pub(super) fn of_a_new_account(id: &Uuid, name: &str) -> Vec<Self> {
+        let personal = Self {
+            id: format!("{STORAGE}${id}"),
+            drive_type: "personal".to_owned(),
+            alias: format!("personal/{name}"),
+            quota: 0,
+            ..Self::project(name)
+        };
+        let shares = Self {
+            drive_type: "virtual".to_owned(),
+            alias: "virtual/shares".to_owned(),
+            quota: 0,
+            ..Self::project("Shares")
+        };
+        vec![personal, shares]
+    }
+
+    /// As the graph API shows it.
+    pub(super) fn view(&self) -> Value {
+        let own_id = self.id.split('$').next_back();
+        let mut root = json!({
+            "id": self.id,
+            "eTag": format!("\"{}\"", self.modified),
+            "webDavUrl": format!("https://ocis.sim/dav/spaces/{}", self.id),
+        });
+        if self.trashed {
+            root["deleted"] = json!({ "state": "trashed" });
+        }
+        let mut view = json!({
+            "id": self.id,
+            "name": self.name,
+            "driveType": self.drive_type,
+            "driveAlias": self.alias,
+            "lastModifiedDateTime": self.modified,
+            "owner": { "user": { "displayName": "", "id": own_id } },
+            "quota": self.quota_view(),
+            "root": root,
+            "webUrl": format!("https://ocis.sim/f/{}", self.id),
+        });
+        if !self.description.is_empty() {
+            view["description"] = json!(self.description);
+        }
+        view
+    }
+
+    fn quota_view(&self) -> Value {
+        let (total, used) = (self.quota, self.used);
+        if self.trashed {
+            return json!({ "total": total });
+        }
+        if total == 0 {
+            return json!({ "total": 0, "used": used, "remaining": i64::MAX, "state": "normal" });
+        }
+        let state = match used.saturating_mul(100) / total {
+            ..=75 => "normal",
+            76..=90 => "nearing",
+            91..=99 => "critical",
+            _ => "exceeded",
+        };
+        json!({ "total": total, "used": used, "remaining": (total - used).max(0), "state": state })
+    }
+}
+
+fn now() -> String {
+    clock::now()
+        .try_to_rfc3339_string()
+        .expect("the present can be written as RFC 3339")
+}
+
+/// Whether the header says yes. Anything that is not a Go boolean for true means no, without complaint.
+pub(super) fn asks(headers: &HeaderMap, header: &str) -> bool {
+    headers
+        .get(header)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| ["1", "t", "T", "true", "True", "TRUE"].contains(&value))
+}
+
+/// What is wrong with a name, if anything.
+fn name_problem(name: &str) -> Option<&'static str> {
+    if name.trim().is_empty() {
+        Some("spacename must not be empty")
+    } else if name.len() > 255 {
+        Some("spacename must be smaller than 255")
+    } else if name.contains(FORBIDDEN) {
+        Some(r#"spacenames must not contain [/ \ . : ? * " > < |]"#)
+    } else {
+        None
+    }
+}
+
+fn no_such_space() -> Response {
+    refusal(404, "itemNotFound", "drive not found")
+}
+
+/// `GET /drives`: every space in any order. Only two filters work.
+pub(super) async fn list(
+    Held(shared): Held<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let filter = query.get("$filter").map_or("", String::as_str);
+    let tokens: Vec<_> = filter.splitn(3, ' ').collect();
+    let wanted = match tokens[..] {
+        _ if filter.contains(" and ") => {
+            return refusal(501, "notSupported", "unsupported filter operand: and");
+        }
+        _ if filter.starts_with("startswith(") => {
+            return refusal(
+                501,
+                "notSupported",
+                "unsupported filter operand: startswith",
+            );
+        }
+        [""] => None,
+        [field, "eq", value] => Some((field, value.trim_matches('\''))),
+        _ => {
+            let start = tokens[..tokens.len().min(2)].join(" ");
+            let message = format!("invalid token sequence: {start}");
+            return refusal(400, "invalidRequest", &message);
+        }
+    };
+    if let Some(order) = query.get("$orderby") {
+        let field = order.split(' ').next().unwrap_or_default();
+        if !["name", "lastModifiedDateTime"].contains(&field) {
+            let message = format!("we do not support <{field}> as a order parameter");
+            return refusal(400, "invalidRequest", &message);
+        }
+    }
+
+    let state = shared.lock();
+    let mut spaces: Vec<_> = state
+        .spaces
+        .iter()
+        .filter(|space| !space.vanished)
+        .filter(|space| !state.people.demoted || space.drive_type != "project")
+        .filter(|space| match wanted {
+            Some(("driveType", kind)) => space.drive_type == kind,
+            Some(("id", id)) => space.id == id,
+            // Any other field is ignored without a word.
+            _ => true,
+        })
+        .collect();
+    spaces.shuffle(&mut rand::rng());
+    match query.get("$orderby").map(String::as_str) {
+        Some(order) if order.starts_with("name") => spaces.sort_by(|a, b| a.name.cmp(&b.name)),
+        Some(_) => spaces.sort_by(|a, b| a.modified.cmp(&b.modified)),
+        None => {}
+    }
+    let views: Vec<_> = spaces.into_iter().map(SimSpace::view).collect();
+    Json(json!({ "value": views })).into_response()
+}
+
+/// `POST /drives`: always a new space, however many of the name exist.
+pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
+    const KNOWN: [&str; 5] = ["name", "driveType", "description", "driveAlias", "quota"];
+    let unreadable = || refusal(400, "invalidRequest", "invalid body schema definition");
+    let mut state = shared.lock();
+    if state.people.demoted {
+        let message = "insufficient permissions to create a space.";
+        return refusal(403, "notAllowed", message);
+    }
+    let Ok(body) = object(&body, &KNOWN) else {
+        return unreadable();
+    };
+    let (Some(name), Ok(quota)) = (text(&body, "name"), asked_quota(&body)) else {
+        return unreadable();
+    };
+    if let Some(problem) = name_problem(name) {
+        return refusal(
+            400,
+            "invalidRequest",
+            &format!("invalid spacename: {problem}"),
+        );
+    }
+    if text(&body, "driveType").is_some_and(|kind| kind != "project") {
+        let message = "drives of this type cannot be created via this api";
+        return refusal(400, "invalidRequest", message);
+    }
+
+    let mut space = SimSpace::project(name.trim());
+    space.apply(&body);
+    space.quota = quota.filter(|total| *total >= 0).unwrap_or(DEFAULT_QUOTA);
+    let view = space.view();
+    shared.effects.record("create_space", &space.alias);
+    state.spaces.push(space);
+    (StatusCode::CREATED, Json(view)).into_response()
+}
+
+/// `GET /drives/{id}`.
+pub(super) async fn find(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+    let state = shared.lock();
+    let visible = |space: &&SimSpace| space.id == id && !space.vanished && !state.people.demoted;
+    match state.spaces.iter().find(visible) {
+        Some(space) => Json(space.view()).into_response(),
+        None => refusal(404, "itemNotFound", "no drive returned from storage"),
+    }
+}
+
+/// `PATCH /drives/{id}`: changes fields, or restores.
+pub(super) async fn update(
+    Held(shared): Held<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    // What only oCIS sets is tolerated and ignored.
+    const KNOWN: [&str; 10] = [
+        "name",
+        "description",
+        "driveAlias",
+        "quota",
+        "id",
+        "driveType",
+        "owner",
+        "root",
+        "webUrl",
+        "lastModifiedDateTime",
+    ];
+    let prefix = "invalid request body: error: ";
+    let body = match object(&body, &KNOWN) {
+        Ok(body) => body,
+        Err(unreadable) => return unreadable.refusal(prefix),
+    };
+    let quota = match asked_quota(&body) {
+        Ok(quota) => quota,
+        Err(unreadable) => return unreadable.refusal(prefix),
+    };
+    let mut state = shared.lock();
+    if state.people.demoted {
+        return match quota {
+            Some(_) => refusal(
+                403,
+                "notAllowed",
+                "user is not allowed to set the space quota",
+            ),
+            None => no_such_space(),
+        };
+    }
+    let Some(space) = state.spaces.iter_mut().find(|space| space.id == id) else {
+        return no_such_space();
+    };
+    if let Some(problem) = text(&body, "name").and_then(name_problem) {
+        return refusal(400, "generalException", problem);
+    }
+    if quota.is_some_and(|total| total < 0) {
+        space.vanished = true;
+        return refusal(500, "generalException", "grpc error");
+    }
+
+    if asks(&headers, "restore") && space.trashed {
+        space.trashed = false;
+        shared.effects.record("restore_space", &space.alias);
+    }
+    let before = space.view();
+    space.apply(&body);
+    if let Some(total) = quota {
+        space.quota = total;
+        space.vanished = false;
+    }
+    if space.view() != before {
+        shared.effects.record("update_space", &space.alias);
+    }
+    space.modified = now();
+    Json(space.view()).into_response()
+}
+
+/// `DELETE /drives/{id}`: disables; only with `Purge` on a disabled space does it remove.
+pub(super) async fn delete(
+    Held(shared): Held<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let mut state = shared.lock();
+    let demoted = state.people.demoted;
+    let place = state.spaces.iter().position(|space| space.id == id);
+    let Some(place) = place.filter(|_| !demoted) else {
+        return no_such_space();
+    };
+    let space = &mut state.spaces[place];
+    if asks(&headers, "purge") {
+        if !space.trashed {
+            let message = "error: bad request: can't purge enabled space";
+            return refusal(400, "invalidRequest", message);
+        }
+        shared.effects.record("purge_space", &space.alias);
+        state.spaces.remove(place);
+    } else if !space.trashed {
+        space.trashed = true;
+        shared.effects.record("disable_space", &space.alias);
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+impl SimSpace {
+    fn apply(&mut self, body: &Map<String, Value>) {
+        if let Some(name) = text(body, "name") {
+            name.trim().clone_into(&mut self.name);
+        }
+        if let Some(description) = text(body, "description") {
+            description.clone_into(&mut self.description);
+        }
+        // An empty alias is ignored.
+        if let Some(alias) = text(body, "driveAlias").filter(|alias| !alias.is_empty()) {
+            alias.clone_into(&mut self.alias);
+        }
+    }
+}
+
+/// The quota that a body asks for, if any.
+fn asked_quota(body: &Map<String, Value>) -> Result<Option<i64>, Unreadable> {
+    let Some(total) = body.get("quota").and_then(|quota| quota.get("total")) else {
+        return Ok(None);
+    };
+    total
+        .as_i64()
+        .map(Some)
+        .ok_or(Unreadable::Malformed("json: cannot unmarshal quota.total"))
+}

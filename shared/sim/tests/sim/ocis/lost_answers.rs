@@ -1,0 +1,203 @@
+//! Writes whose answer never came, and writes that land when nobody waits any more.
+
+use std::time::Duration;
+
+use dezky_shared::clients::{ClientError, Mode, ocis::Ocis};
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    ocis::{OcisSim, SimSpace},
+};
+
+use super::{MARKER, NAME, TENANT, app_token, client, client_of, ensure, eventually, only, start};
+
+/// What is asked of a space in these tests.
+#[derive(Clone, Copy)]
+enum Wish {
+    Ensured,
+    Disabled,
+    Purged,
+}
+
+impl Wish {
+    async fn carry_out(self, ocis: &Ocis) -> Result<(), ClientError> {
+        match self {
+            Self::Ensured => ensure(ocis, None).await.map(drop),
+            Self::Disabled => ocis
+                .disable_space(TENANT, None, Mode::Apply)
+                .await
+                .map(drop),
+            Self::Purged => ocis.purge_space(TENANT, None, Mode::Apply).await.map(drop),
+        }
+    }
+}
+
+/// Loses one answer to `operation` in each of the ways there are, and carries out the wish again.
+async fn survives(operation: &str, wish: Wish, prepare: fn(&OcisSim), check: fn(Vec<SimSpace>)) {
+    for fault in [
+        Fault::AnswerLost,
+        Fault::Reset,
+        Fault::SlowAnswer { millis: 60_000 },
+    ] {
+        let sim = start().await;
+        let mut config = app_token(&sim.server.url);
+        config.timeout = Duration::from_secs(1);
+        let ocis = client(&config);
+        prepare(&sim);
+        sim.server
+            .faults
+            .add(FaultRule::once(operation, fault.clone()));
+
+        let lost = wish.carry_out(&ocis).await.unwrap_err();
+        let repeated = wish.carry_out(&ocis).await;
+
+        assert!(
+            matches!(lost, ClientError::AnswerLost(_)),
+            "{fault:?}: {lost:?}"
+        );
+        assert!(repeated.is_ok(), "{fault:?}: {repeated:?}");
+        assert_eq!(sim.server.effects.count(operation), 1, "{fault:?}");
+        check(sim.spaces());
+    }
+}
+
+fn ours(sim: &OcisSim) -> String {
+    sim.add_space(NAME, MARKER, 7)
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_is_lost_leaves_one_space() {
+    survives(
+        "create_space",
+        Wish::Ensured,
+        |_| {},
+        |spaces| {
+            assert_eq!(only(spaces).alias, MARKER);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_whose_answer_is_lost_is_made_once() {
+    let wrong_name = |sim: &OcisSim| {
+        sim.add_space("Acme", MARKER, 7);
+    };
+    survives("update_space", Wish::Ensured, wrong_name, |spaces| {
+        assert_eq!(only(spaces).name, NAME);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restore_whose_answer_is_lost_is_made_once() {
+    let trashed = |sim: &OcisSim| sim.edit_space(&ours(sim), |space| space.trashed = true);
+    survives("restore_space", Wish::Ensured, trashed, |spaces| {
+        let space = only(spaces);
+        assert!(!space.trashed && space.used == 7);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disable_whose_answer_is_lost_is_made_once() {
+    let enabled = |sim: &OcisSim| {
+        ours(sim);
+    };
+    survives("disable_space", Wish::Disabled, enabled, |spaces| {
+        assert!(only(spaces).trashed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_purge_whose_answer_is_lost_is_made_once() {
+    for operation in ["disable_space", "purge_space"] {
+        let enabled = |sim: &OcisSim| {
+            ours(sim);
+        };
+        survives(operation, Wish::Purged, enabled, |spaces| {
+            assert!(spaces.is_empty());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_create_answered_with_nonsense_leaves_one_space() {
+    for fault in [Fault::Html, Fault::Truncated] {
+        let sim = start().await;
+        let ocis = client_of(&sim);
+        sim.server
+            .faults
+            .add(FaultRule::once("create_space", fault.clone()));
+
+        let lost = ensure(&ocis, None).await.unwrap_err();
+        let id = ensure(&ocis, None).await.unwrap();
+
+        assert!(
+            matches!(lost, ClientError::AnswerLost(_)),
+            "{fault:?}: {lost:?}"
+        );
+        assert_eq!(only(sim.spaces()).id, id);
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_lands_late_is_reported_and_not_passed_over() {
+    let sim = start().await;
+    let mut config = app_token(&sim.server.url);
+    config.timeout = Duration::from_secs(1);
+    let impatient = client(&config);
+    let late = Fault::SlowEffect { millis: 3_000 };
+    sim.server.faults.add(FaultRule::once("create_space", late));
+
+    let lost = ensure(&impatient, None).await.unwrap_err();
+    let stored = ensure(&client_of(&sim), None).await.unwrap();
+    eventually("the late create", || sim.spaces().len() == 2).await;
+    let error = ensure(&client_of(&sim), Some(&stored)).await.unwrap_err();
+
+    assert!(matches!(lost, ClientError::AnswerLost(_)), "{lost:?}");
+    assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
+    for space in sim.spaces() {
+        assert!(error.call().detail.contains(&space.id), "{error}");
+    }
+}
+
+/// Lets a second space with our marker, of the id `other`, appear between our create and our second look. `used`
+/// is what ours holds by then.
+async fn create_beside(sim: &OcisSim, other: &str, used: i64) -> Result<String, ClientError> {
+    let slow = Fault::SlowAnswer { millis: 1_000 };
+    sim.server.faults.add(FaultRule::once("create_space", slow));
+    let ocis = client_of(sim);
+    let ensured = tokio::spawn(async move { ensure(&ocis, None).await });
+    eventually("our create", || sim.spaces().len() == 1).await;
+    sim.edit_space(&only(sim.spaces()).id, |space| space.used = used);
+    let id = sim.add_space(NAME, MARKER, 0);
+    sim.edit_space(&id, |space| other.clone_into(&mut space.id));
+    ensured.await.unwrap()
+}
+
+#[tokio::test]
+async fn our_own_empty_duplicate_goes_when_the_other_has_the_smaller_id() {
+    let sim = start().await;
+
+    let kept = create_beside(&sim, "0-smaller", 0).await.unwrap();
+
+    assert_eq!(kept, "0-smaller");
+    assert_eq!(only(sim.spaces()).id, "0-smaller");
+}
+
+#[tokio::test]
+async fn a_duplicate_that_is_not_ours_or_not_empty_is_reported_and_kept() {
+    for (other, used) in [("z-larger", 0), ("0-smaller", 1)] {
+        let sim = start().await;
+
+        let error = create_beside(&sim, other, used).await.unwrap_err();
+
+        assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
+        assert_eq!(sim.spaces().len(), 2);
+        for space in sim.spaces() {
+            assert!(error.call().detail.contains(&space.id), "{error}");
+        }
+    }
+}
