@@ -4,6 +4,7 @@
 //! and says what it means for its upstream. **A write whose answer is not known is never an ordinary failure**:
 //! it is [`ClientError::AnswerLost`], and whoever comes next looks before creating again.
 
+pub mod authentik;
 pub mod trust;
 
 use std::{fmt, time::Duration};
@@ -127,6 +128,25 @@ impl ClientError {
             Self::AnswerLost(_) => ErrorCode::UpstreamAnswerLost,
         }
     }
+}
+
+/// Whether an `ensure_…` changes what it finds or only says what it would change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Change what is not as it should be.
+    Apply,
+    /// Only look.
+    DryRun,
+}
+
+/// What an `ensure_…` found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensured<T> {
+    /// The thing itself; `None` only where a dry run found nothing.
+    pub value: Option<T>,
+    /// What was changed, or would be in a dry run: short phrases an operator reads, such as `group created`.
+    /// Empty when all was as it should be.
+    pub changes: Vec<String>,
 }
 
 /// Whether a call can change anything upstream.

@@ -1,0 +1,3 @@
+//! The simulators held to what the upstreams really do, and the clients against the simulators.
+
+mod authentik;
