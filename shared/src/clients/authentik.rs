@@ -3,7 +3,7 @@
 //! Three habits of Authentik shape this client. It **ignores filters it does not know** and answers with
 //! everything, so every object in an answer is compared with what was asked for before it is used. A `PATCH`
 //! **replaces `attributes` as a whole**, so they are read, merged and sent back. And it says 403 where others say
-//! 401, and 400 where others say 409; [`refusal`] tells them apart.
+//! 401, and 400 where others say 409.
 //!
 //! <https://docs.goauthentik.io/developer-docs/api/>
 

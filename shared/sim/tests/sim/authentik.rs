@@ -3,6 +3,7 @@
 mod failures;
 mod freeze;
 mod groups;
+mod reading;
 mod recorded;
 mod users;
 
