@@ -39,7 +39,11 @@ fn is_asked(exchange: &Exchange, request: &Request) -> bool {
     let asked: BTreeSet<_> = request.url.query_pairs().collect();
     let mut wanted = url.query_pairs().filter(|(name, _)| name != "page_size");
     let body = serde_json::from_slice(&request.body).unwrap_or_default();
-    request.method.as_str() == exchange.method()
+    let has_header = |name, value| request.headers.get(name).is_some_and(|it| it == value);
+    let bearer = format!("Bearer {}", AuthentikSim::TOKEN);
+    has_header("accept", "application/json")
+        && has_header("authorization", &bearer)
+        && request.method.as_str() == exchange.method()
         && request.url.path() == url.path()
         && wanted.all(|pair| asked.contains(&pair))
         && exchange

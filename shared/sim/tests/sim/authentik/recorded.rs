@@ -1,4 +1,5 @@
-//! What Authentik is known to answer, word for word where it matters. The simulator must answer the same.
+//! What Authentik 2026.8 is known to answer, word for word where it matters, from its published schema and
+//! documentation and from what others saw on running servers. The simulator must answer the same.
 
 use dezky_shared::clients::TrustRoots;
 use dezky_sim::authentik::{AuthentikSim, Group, OAuthToken, Session, User};
@@ -19,8 +20,9 @@ pub(super) struct Exchange {
     /// The simulator does not answer so of its own accord.
     #[serde(default)]
     only_for_clients: bool,
+    /// Empty when none is sent.
     #[serde(default = "live_token")]
-    token: Option<String>,
+    token: String,
     /// Method and path; paths are below `/api/v3`, except those of health.
     request: String,
     #[serde(default = "json_type")]
@@ -35,8 +37,8 @@ pub(super) struct Exchange {
     exactly: Vec<String>,
 }
 
-fn live_token() -> Option<String> {
-    Some(AuthentikSim::TOKEN.to_owned())
+fn live_token() -> String {
+    AuthentikSim::TOKEN.to_owned()
 }
 
 fn json_type() -> String {
@@ -168,8 +170,8 @@ async fn the_simulator_answers_as_authentik_does() {
         sim.set_recovery_flow(exchange.with.is_some());
         let url = format!("{}{}", sim.server.url, exchange.path_and_query());
         let mut request = http.request(exchange.method().parse().unwrap(), url);
-        if let Some(token) = &exchange.token {
-            request = request.bearer_auth(token);
+        if !exchange.token.is_empty() {
+            request = request.bearer_auth(&exchange.token);
         }
         if let Some(body) = &exchange.body {
             let body = body
@@ -195,4 +197,29 @@ async fn the_simulator_answers_as_authentik_does() {
             assert_eq!(body, Value::Null, "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_holds_twenty_unless_asked_otherwise_and_never_more_than_a_hundred() {
+    let sim = sim().await;
+    for n in 0..105 {
+        sim.add_group(&format!("group-{n}"), &Value::Null);
+    }
+    let http = TrustRoots::default().client_builder().build().unwrap();
+    let page = async |query: &str| -> Value {
+        let url = format!("{}/core/groups/?{query}", sim.api_url());
+        let request = http.get(url).bearer_auth(AuthentikSim::TOKEN);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+
+    let unasked = page("").await;
+    let greedy = page("page_size=1000").await;
+    let last = page("page_size=1000&page=2").await;
+
+    assert_eq!(unasked["results"].as_array().unwrap().len(), 20);
+    assert_eq!(unasked["pagination"]["total_pages"], 6);
+    assert_eq!(greedy["results"].as_array().unwrap().len(), 100);
+    assert_eq!(greedy["pagination"]["next"], 2);
+    assert_eq!(last["results"].as_array().unwrap().len(), 5);
+    assert_eq!(last["pagination"]["next"], 0);
 }
