@@ -4,8 +4,9 @@
 //! and says what it means for its upstream. **A write whose answer is not known is never an ordinary failure**:
 //! it is [`ClientError::AnswerLost`], and whoever comes next looks before creating again.
 
-pub mod stalwart;
+pub mod authentik;
 pub mod ocis;
+pub mod stalwart;
 pub mod trust;
 
 use std::{fmt, time::Duration};

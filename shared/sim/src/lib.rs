@@ -3,6 +3,7 @@
 //!
 //! For development and tests only.
 
+pub mod authentik;
 pub mod effects;
 pub mod faults;
 pub mod ocis;

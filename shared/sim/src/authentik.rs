@@ -1,0 +1,320 @@
+//! A simulator of Authentik 2026.x: groups, users, memberships, sessions and OAuth tokens, as its REST API shows
+//! them, with the habits that a client has to live with.
+//!
+//! - Every path ends in a slash; without it there is nothing.
+//! - Query parameters and members of a body that it does not know are ignored without a word.
+//! - A filter that names a missing object is a 400, a duplicate name is a 400, a dead token is a 403.
+//! - `PATCH` replaces `attributes`, `groups` and `users` as a whole. `PUT` is not there: nobody should use it.
+//! - A user who becomes inactive loses sessions and tokens. A deleted session takes its access tokens along, but
+//!   no refresh token.
+
+mod groups;
+mod sessions;
+mod state;
+mod users;
+mod wire;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Router,
+    extract::{Request, State as Shared},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{delete, get, post},
+};
+use http::{Method, StatusCode, header};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+pub use self::state::{Group, OAuthToken, Session, State, User};
+use self::wire::Refusal;
+use crate::{
+    effects::Effects,
+    server::{Asked, Server},
+};
+
+/// An Authentik of one's own.
+#[derive(Debug)]
+pub struct AuthentikSim {
+    /// Where it is served, with its faults and effects.
+    pub server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+impl AuthentikSim {
+    /// The token that is accepted from the start.
+    pub const TOKEN: &str = "sim-authentik-token";
+
+    /// Serves an Authentik without groups and users.
+    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+        let effects = Effects::default();
+        let state = Arc::new(Mutex::new(State::new(Self::TOKEN)));
+        let sim = Sim {
+            state: state.clone(),
+            effects: effects.clone(),
+        };
+        let server = Server::start(address, router(sim), classify, effects).await?;
+        Ok(Self { server, state })
+    }
+
+    /// What `AUTHENTIK_API_URL` is to say.
+    pub fn api_url(&self) -> String {
+        format!("{}/api/v3", self.server.url)
+    }
+
+    /// Accepts this token from now on, and no other.
+    pub fn accept_token(&self, token: &str) {
+        self.state().token = Some(token.to_owned());
+    }
+
+    /// Accepts no token any more.
+    pub fn revoke_token(&self) {
+        self.state().token = None;
+    }
+
+    /// Ignores every filter from now on, as if none of them existed.
+    pub fn ignore_filters(&self) {
+        self.state().ignores_filters = true;
+    }
+
+    /// Whether recovery links can be made. Not so at first, as in a fresh installation.
+    pub fn set_recovery_flow(&self, has_recovery_flow: bool) {
+        self.state().has_recovery_flow = has_recovery_flow;
+    }
+
+    /// All groups, by name.
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.state().groups.values().cloned().collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        groups
+    }
+
+    /// All users, by username.
+    pub fn users(&self) -> Vec<User> {
+        let mut users: Vec<User> = self.state().users.values().cloned().collect();
+        users.sort_by(|a, b| a.username.cmp(&b.username));
+        users
+    }
+
+    /// The group with this name.
+    pub fn group_named(&self, name: &str) -> Option<Group> {
+        let state = self.state();
+        state
+            .groups
+            .values()
+            .find(|group| group.name == name)
+            .cloned()
+    }
+
+    /// The user with this username.
+    pub fn user_named(&self, username: &str) -> Option<User> {
+        let state = self.state();
+        state
+            .users
+            .values()
+            .find(|user| user.username == username)
+            .cloned()
+    }
+
+    /// The members of a group, by username.
+    pub fn members(&self, group: Uuid) -> Vec<String> {
+        let users = self.users().into_iter();
+        let members = users.filter(|user| user.groups.contains(&group));
+        members.map(|user| user.username).collect()
+    }
+
+    /// What the user is signed in with: sessions, refresh tokens and access tokens together.
+    pub fn signed_in_with(&self, user: i64) -> usize {
+        let state = self.state();
+        let sessions = state.sessions.values().filter(|it| it.user == user).count();
+        let refresh = state.refresh_tokens.values().filter(|it| it.user == user);
+        let access = state.access_tokens.values().filter(|it| it.user == user);
+        sessions + refresh.count() + access.count()
+    }
+
+    /// Adds a group, with these attributes (an object).
+    pub fn add_group(&self, name: &str, attributes: &Value) -> Group {
+        let group = Group::new(name, attributes.as_object().cloned().unwrap_or_default());
+        self.state().groups.insert(group.id, group.clone());
+        group
+    }
+
+    /// Adds an active user, a member of these groups.
+    pub fn add_user(&self, username: &str, groups: &[Uuid]) -> User {
+        let mut state = self.state();
+        let mut user = User::new(state.next_number(), username);
+        user.groups.extend(groups);
+        state.users.insert(user.pk, user.clone());
+        user
+    }
+
+    /// Signs the user in: a session.
+    pub fn add_session(&self, user: i64) -> Uuid {
+        let id = Uuid::now_v7();
+        self.state().sessions.insert(id, Session { user });
+        id
+    }
+
+    /// Gives the user a refresh token.
+    pub fn add_refresh_token(&self, user: i64) -> i64 {
+        let mut state = self.state();
+        let pk = state.next_number();
+        let session = None;
+        state
+            .refresh_tokens
+            .insert(pk, OAuthToken { user, session });
+        pk
+    }
+
+    /// Gives the user an access token, belonging to a session or to none.
+    pub fn add_access_token(&self, user: i64, session: Option<Uuid>) -> i64 {
+        let mut state = self.state();
+        let pk = state.next_number();
+        state.access_tokens.insert(pk, OAuthToken { user, session });
+        pk
+    }
+
+    /// Changes the state behind the API's back, as an administrator would.
+    pub fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.state())
+    }
+
+    /// All that it holds, without secrets.
+    pub fn snapshot(&self) -> Value {
+        let groups: Map<String, Value> = self
+            .groups()
+            .into_iter()
+            .map(|group| {
+                let members = self.members(group.id);
+                let mut shown = json!(group);
+                shown["members"] = members.into();
+                (group.name, shown)
+            })
+            .collect();
+        let users = self.users();
+        let state = self.state();
+        json!({
+            "groups": groups,
+            "users": users,
+            "sessions": state.sessions,
+            "refreshTokens": state.refresh_tokens,
+            "accessTokens": state.access_tokens,
+            "recoveryLinks": state.recovery_links.keys().collect::<Vec<_>>(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+struct Sim {
+    state: Arc<Mutex<State>>,
+    effects: Effects,
+}
+
+impl Sim {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn router(sim: Sim) -> Router {
+    let api = Router::new()
+        .route("/core/users/me/", get(users::me))
+        .route("/core/groups/", get(groups::list).post(groups::create))
+        .route(
+            "/core/groups/{id}/",
+            get(groups::read)
+                .patch(groups::update)
+                .delete(groups::remove),
+        )
+        .route("/core/groups/{id}/add_user/", post(groups::add_user))
+        .route("/core/groups/{id}/remove_user/", post(groups::remove_user))
+        .route("/core/users/", get(users::list).post(users::create))
+        .route(
+            "/core/users/{pk}/",
+            get(users::read).patch(users::update).delete(users::remove),
+        )
+        .route("/core/users/{pk}/recovery/", post(users::recovery_link))
+        .route("/core/authenticated_sessions/", get(sessions::list))
+        .route(
+            "/core/authenticated_sessions/{id}/",
+            delete(sessions::remove),
+        )
+        .route(
+            "/oauth2/refresh_tokens/",
+            get(sessions::list_refresh_tokens),
+        )
+        .route(
+            "/oauth2/refresh_tokens/{pk}/",
+            delete(sessions::remove_refresh_token),
+        )
+        .route("/oauth2/access_tokens/", get(sessions::list_access_tokens))
+        .route(
+            "/oauth2/access_tokens/{pk}/",
+            delete(sessions::remove_access_token),
+        )
+        .route_layer(middleware::from_fn_with_state(sim.clone(), authenticate))
+        .method_not_allowed_fallback(wire::method_not_allowed);
+    Router::new()
+        .nest("/api/v3", api)
+        .route("/-/health/live/", get(StatusCode::OK))
+        .route("/-/health/ready/", get(StatusCode::OK))
+        .with_state(sim)
+}
+
+/// 403 rather than 401, told apart from a missing permission by its text alone.
+async fn authenticate(Shared(sim): Shared<Sim>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let presented = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let detail = match presented {
+        None => "Authentication credentials were not provided.",
+        Some(token) if sim.state().token.as_deref() == Some(token) => {
+            return next.run(request).await;
+        }
+        Some(_) => "Token invalid/expired",
+    };
+    Refusal::detail(StatusCode::FORBIDDEN, detail).into_response()
+}
+
+fn classify(method: &Method, path: &str, body: &[u8]) -> Asked {
+    let path = path.strip_prefix("/api/v3/").unwrap_or(path);
+    let path: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    let operation = match (method.as_str(), path.as_slice()) {
+        ("GET", ["core", "users", "me"]) => "check_credentials",
+        ("GET", ["core", "groups"]) => "list_groups",
+        ("POST", ["core", "groups"]) => "create_group",
+        ("GET", ["core", "groups", _]) => "get_group",
+        ("PATCH", ["core", "groups", _]) => "update_group",
+        ("DELETE", ["core", "groups", _]) => "delete_group",
+        ("POST", ["core", "groups", _, "add_user"]) => "add_member",
+        ("POST", ["core", "groups", _, "remove_user"]) => "remove_member",
+        ("GET", ["core", "users"]) => "list_users",
+        ("POST", ["core", "users"]) => "create_user",
+        ("GET", ["core", "users", _]) => "get_user",
+        ("PATCH", ["core", "users", _]) => {
+            let body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+            users::kind_of_update(&body)
+        }
+        ("DELETE", ["core", "users", _]) => "delete_user",
+        ("POST", ["core", "users", _, "recovery"]) => "create_recovery_link",
+        ("GET", ["core", "authenticated_sessions"]) => "list_sessions",
+        ("DELETE", ["core", "authenticated_sessions", _]) => "delete_session",
+        ("GET", ["oauth2", "refresh_tokens"]) => "list_refresh_tokens",
+        ("DELETE", ["oauth2", "refresh_tokens", _]) => "delete_refresh_token",
+        ("GET", ["oauth2", "access_tokens"]) => "list_access_tokens",
+        ("DELETE", ["oauth2", "access_tokens", _]) => "delete_access_token",
+        ("GET", ["", "-", "health", _]) => "check_health",
+        _ => "unknown",
+    };
+    let write = *method != Method::GET;
+    Asked { operation, write }
+}

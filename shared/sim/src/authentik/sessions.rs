@@ -1,0 +1,150 @@
+//! What users are signed in with: sessions, refresh tokens, access tokens.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Path, Query, State as Shared},
+    response::Response,
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    OAuthToken, Sim, State, users,
+    wire::{Params, Refusal, first, page},
+};
+
+/// A moment in a far future, which is when everything here expires.
+const EXPIRES: &str = "2099-01-01T00:00:00.000000Z";
+
+/// `user__username` is a filter here. `user` is none.
+pub(super) async fn list(
+    Shared(sim): Shared<Sim>,
+    Query(params): Query<Params>,
+) -> Result<Response, Refusal> {
+    let state = sim.state();
+    let username = first(&params, "user__username").filter(|_| !state.ignores_filters);
+    let sessions: Vec<_> = state
+        .sessions
+        .iter()
+        .filter(|(_, session)| {
+            username.is_none_or(|username| state.users[&session.user].username == username)
+        })
+        .collect();
+    page(&params, &sessions, |(id, session)| {
+        json!({
+            "uuid": id,
+            "current": false,
+            "user_agent": {
+                "device": { "brand": null, "family": "Other", "model": null },
+                "os": { "family": "Linux", "major": null, "minor": null, "patch": null, "patch_minor": null },
+                "user_agent": { "family": "Firefox", "major": "143", "minor": "0", "patch": "" },
+                "string": "Mozilla/5.0",
+            },
+            "geo_ip": null,
+            "asn": null,
+            "user": session.user,
+            "last_ip": "192.0.2.10",
+            "last_user_agent": "Mozilla/5.0",
+            "last_used": state.users[&session.user].date_joined,
+            "expires": EXPIRES,
+        })
+    })
+}
+
+/// Takes the session's access tokens along; refresh tokens stay.
+pub(super) async fn remove(
+    Shared(sim): Shared<Sim>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let mut state = sim.state();
+    let id = id.parse::<Uuid>().ok();
+    let id = id.filter(|id| state.sessions.remove(id).is_some());
+    let id = id.ok_or_else(|| Refusal::missing("AuthenticatedSession"))?;
+    state
+        .access_tokens
+        .retain(|_, token| token.session != Some(id));
+    sim.effects.record("delete_session", id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn list_refresh_tokens(
+    Shared(sim): Shared<Sim>,
+    Query(params): Query<Params>,
+) -> Result<Response, Refusal> {
+    let state = sim.state();
+    list_tokens(&state, &state.refresh_tokens, &params)
+}
+
+pub(super) async fn list_access_tokens(
+    Shared(sim): Shared<Sim>,
+    Query(params): Query<Params>,
+) -> Result<Response, Refusal> {
+    let state = sim.state();
+    list_tokens(&state, &state.access_tokens, &params)
+}
+
+pub(super) async fn remove_refresh_token(
+    Shared(sim): Shared<Sim>,
+    Path(pk): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    remove_token(&mut sim.state().refresh_tokens, &pk, "RefreshToken")?;
+    sim.effects.record("delete_refresh_token", pk);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn remove_access_token(
+    Shared(sim): Shared<Sim>,
+    Path(pk): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    remove_token(&mut sim.state().access_tokens, &pk, "AccessToken")?;
+    sim.effects.record("delete_access_token", pk);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `user` is a filter here.
+fn list_tokens(
+    state: &State,
+    tokens: &BTreeMap<i64, OAuthToken>,
+    params: &Params,
+) -> Result<Response, Refusal> {
+    let mut user = None;
+    if let Some(choice) = first(params, "user").filter(|_| !state.ignores_filters) {
+        let pk = choice.parse().ok();
+        user = pk.filter(|pk| state.users.contains_key(pk));
+        if user.is_none() {
+            return Err(Refusal::no_choice("user", "That choice"));
+        }
+    }
+    let tokens: Vec<_> = tokens
+        .iter()
+        .filter(|(_, token)| user.is_none_or(|user| token.user == user))
+        .collect();
+    page(params, &tokens, |(pk, token)| {
+        token_view(state, **pk, token)
+    })
+}
+
+fn remove_token(
+    tokens: &mut BTreeMap<i64, OAuthToken>,
+    pk: &str,
+    model: &str,
+) -> Result<(), Refusal> {
+    let token = pk.parse().ok().and_then(|pk: i64| tokens.remove(&pk));
+    token.map(|_| ()).ok_or_else(|| Refusal::missing(model))
+}
+
+/// The token itself is never shown.
+fn token_view(state: &State, pk: i64, token: &OAuthToken) -> Value {
+    json!({
+        "pk": pk,
+        "provider": { "pk": 17, "name": "portal", "assigned_application_slug": "portal" },
+        "user": users::view(state, &state.users[&token.user], &Params::new()),
+        "is_expired": false,
+        "expires": EXPIRES,
+        "scope": ["openid", "email", "profile"],
+        "id_token": "{}",
+        "revoked": false,
+    })
+}

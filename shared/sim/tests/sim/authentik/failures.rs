@@ -1,0 +1,225 @@
+//! What goes wrong on the way, and that nothing happens twice for it.
+
+use std::time::Duration;
+
+use dezky_shared::{
+    clients::{ClientError, Mode, Trust, authentik::Authentik},
+    clock,
+};
+use dezky_sim::{
+    authentik::AuthentikSim,
+    faults::{Fault, FaultRule},
+};
+use serde_json::json;
+
+use super::{TENANT, client_at, effects, marks, sim_and_client};
+
+/// Every operation that writes, named as the client names it.
+const WRITES: [&str; 11] = [
+    "create_group",
+    "update_group",
+    "delete_group",
+    "create_user",
+    "add_member",
+    "remove_member",
+    "freeze_user",
+    "unfreeze_user",
+    "delete_session",
+    "delete_refresh_token",
+    "delete_access_token",
+];
+
+/// An Authentik in which each operation has something to do: a group with Ada, who can be frozen and is signed in,
+/// and Bob, who is frozen.
+fn furnish(sim: &AuthentikSim, operation: &str) {
+    if operation == "create_group" {
+        return;
+    }
+    let name = if operation == "update_group" {
+        "renamed"
+    } else {
+        "acme"
+    };
+    let group = sim.add_group(name, &marks(TENANT, "acme"));
+    let ada = sim.add_user("ada@acme.test", &[]).pk;
+    let bob = sim.add_user("bob@acme.test", &[group.id]).pk;
+    sim.add_session(ada);
+    sim.add_refresh_token(ada);
+    sim.add_access_token(ada, None);
+    sim.change(|state| {
+        let bob = state.users.get_mut(&bob).unwrap();
+        bob.is_active = false;
+        bob.attributes
+            .insert("dezkyFrozenBy".to_owned(), json!([TENANT]));
+    });
+}
+
+/// Asks for what leads to `operation`.
+async fn ask_for(
+    operation: &str,
+    sim: &AuthentikSim,
+    client: &Authentik,
+) -> Result<(), ClientError> {
+    let user = async |username| client.find_user(username).await.map(Option::unwrap);
+    let group = || sim.groups()[0].id.to_string();
+    match operation {
+        "create_group" | "update_group" => {
+            let ensured = client.ensure_group("acme", TENANT, None, Mode::Apply);
+            ensured.await.map(drop)
+        }
+        "delete_group" => {
+            let deleted = client.delete_group(TENANT, None, Mode::Apply);
+            deleted.await.map(drop)
+        }
+        "create_user" => client.ensure_user("new@acme.test", "New").await.map(drop),
+        "add_member" => {
+            let ada = user("ada@acme.test").await?;
+            client.add_member(&group(), ada.pk).await
+        }
+        "remove_member" => {
+            let bob = user("bob@acme.test").await?;
+            client.remove_member(&group(), bob.pk).await
+        }
+        "freeze_user" => {
+            let ada = user("ada@acme.test").await?;
+            client
+                .freeze_user(&ada, TENANT, Mode::Apply)
+                .await
+                .map(drop)
+        }
+        "unfreeze_user" => {
+            let bob = user("bob@acme.test").await?;
+            client
+                .unfreeze_user(&bob, TENANT, Mode::Apply)
+                .await
+                .map(drop)
+        }
+        _ => {
+            let ada = user("ada@acme.test").await?;
+            client.end_sessions(&ada).await.map(drop)
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_happens_once_though_it_is_asked_for_again() {
+    for operation in WRITES {
+        for fault in [Fault::AnswerLost, Fault::Html] {
+            let (sim, client) = sim_and_client().await;
+            furnish(&sim, operation);
+            sim.server.faults.add(FaultRule::once(operation, fault));
+
+            let lost = ask_for(operation, &sim, &client).await;
+            let again = ask_for(operation, &sim, &client).await;
+
+            let lost = lost.unwrap_err();
+            assert!(matches!(lost, ClientError::AnswerLost(_)), "{lost}");
+            assert_eq!(lost.call().operation, operation);
+            again.unwrap();
+            assert_eq!(sim.server.effects.count(operation), 1, "{operation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_never_arrived_happens_when_it_is_asked_for_again() {
+    for operation in WRITES {
+        let (sim, client) = sim_and_client().await;
+        furnish(&sim, operation);
+        sim.server
+            .faults
+            .add(FaultRule::once(operation, Fault::Reset));
+
+        let lost = ask_for(operation, &sim, &client).await;
+        let again = ask_for(operation, &sim, &client).await;
+
+        assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
+        again.unwrap();
+        assert_eq!(sim.server.effects.count(operation), 1, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_lost() {
+    for operation in ["create_group", "update_group", "create_user", "freeze_user"] {
+        let (sim, client) = sim_and_client().await;
+        furnish(&sim, operation);
+        let rule = FaultRule::once(operation, Fault::Truncated);
+        sim.server.faults.add(rule);
+
+        let lost = ask_for(operation, &sim, &client).await;
+
+        assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_write_begins_once_the_trust_is_used_up() {
+    for operation in WRITES {
+        let (sim, client) = sim_and_client().await;
+        furnish(&sim, operation);
+        let before = sim.snapshot();
+        let second = Duration::from_secs(1);
+        let trust = Trust::until(clock::boot_time(), 5 * second, second);
+
+        let refused = ask_for(operation, &sim, &client.trusting(&trust)).await;
+
+        assert!(
+            matches!(refused, Err(ClientError::TrustExpired(_))),
+            "{refused:?}"
+        );
+        let requests = sim.server.faults.requests();
+        assert!(requests.keys().all(|name| !WRITES.contains(&name.as_str())));
+        assert!(effects(&sim).is_empty());
+        assert_eq!(sim.snapshot(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_died_is_refused_credentials_until_another_is_used() {
+    let (sim, client) = sim_and_client().await;
+    client.check().await.unwrap();
+    sim.revoke_token();
+
+    let refused = client.check().await.unwrap_err();
+    let ensured = client.ensure_group("acme", TENANT, None, Mode::Apply).await;
+    sim.accept_token("the next one");
+    let renewed = client_at(&sim.api_url(), "the next one").check().await;
+
+    assert!(matches!(refused, ClientError::Credentials(_)), "{refused}");
+    assert!(matches!(ensured, Err(ClientError::Credentials(_))));
+    assert!(!refused.to_string().contains(AuthentikSim::TOKEN));
+    renewed.unwrap();
+    assert!(effects(&sim).is_empty());
+}
+
+#[tokio::test]
+async fn an_address_without_the_path_of_the_api_is_rejected() {
+    let (sim, _) = sim_and_client().await;
+
+    let error = client_at(&sim.server.url, AuthentikSim::TOKEN)
+        .check()
+        .await
+        .unwrap_err();
+
+    assert!(matches!(error, ClientError::Rejected(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_wants_us_to_wait_says_how_long() {
+    let (sim, client) = sim_and_client().await;
+    let status = Fault::Status {
+        status: 429,
+        retry_after: Some(7),
+    };
+    sim.server
+        .faults
+        .add(FaultRule::once("check_credentials", status));
+
+    let error = client.check().await.unwrap_err();
+
+    let ClientError::RateLimited { retry_after, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(7)));
+}

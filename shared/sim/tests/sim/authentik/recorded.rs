@@ -1,0 +1,225 @@
+//! What Authentik 2026.8 is known to answer, word for word where it matters, from its published schema and
+//! documentation and from what others saw on running servers. The simulator must answer the same.
+
+use dezky_shared::clients::TrustRoots;
+use dezky_sim::authentik::{AuthentikSim, Group, OAuthToken, Session, User};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{TENANT, marks, sim};
+
+pub(super) const GROUP: &str = "ba4af669-4637-4467-af2e-1f9961dc4bd3";
+pub(super) const MISSING_GROUP: &str = "babe9600-3ef4-44d5-a5fe-c12a4801a1a5";
+
+/// One request and its answer, in the world that [`world`] sets up.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Exchange {
+    pub(super) name: String,
+    /// What is different about the world.
+    with: Option<String>,
+    /// The simulator does not answer so of its own accord.
+    #[serde(default)]
+    only_for_clients: bool,
+    /// Empty when none is sent.
+    #[serde(default = "live_token")]
+    token: String,
+    /// Method and path; paths are below `/api/v3`, except those of health.
+    request: String,
+    #[serde(default = "json_type")]
+    content_type: String,
+    /// A text is sent as it is, anything else as JSON.
+    pub(super) body: Option<Value>,
+    pub(super) status: u16,
+    /// What the answer holds; it may hold more.
+    pub(super) answer: Option<Value>,
+    /// Members of the answer that may not hold more.
+    #[serde(default)]
+    exactly: Vec<String>,
+}
+
+fn live_token() -> String {
+    AuthentikSim::TOKEN.to_owned()
+}
+
+fn json_type() -> String {
+    "application/json".to_owned()
+}
+
+impl Exchange {
+    fn all() -> Vec<Self> {
+        let files = [
+            include_str!("../../fixtures/authentik/access.json"),
+            include_str!("../../fixtures/authentik/groups.json"),
+            include_str!("../../fixtures/authentik/sessions.json"),
+            include_str!("../../fixtures/authentik/users.json"),
+        ];
+        let exchanges = files.map(|file| serde_json::from_str::<Vec<Self>>(file).unwrap());
+        exchanges.concat()
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        let found = Self::all()
+            .into_iter()
+            .find(|exchange| exchange.name == name);
+        found.unwrap_or_else(|| panic!("no exchange is called {name:?}"))
+    }
+
+    pub(super) fn method(&self) -> &str {
+        self.request.split_once(' ').unwrap().0
+    }
+
+    pub(super) fn path_and_query(&self) -> String {
+        match self.request.split_once(' ').unwrap().1 {
+            path if path.starts_with("/-/") => path.to_owned(),
+            path => format!("/api/v3{path}"),
+        }
+    }
+}
+
+/// Whether `actual` holds all that `wanted` does. `<uuid>`, `<number>` and `<text>` stand for any of their kind.
+pub(super) fn holds(actual: &Value, wanted: &Value) -> bool {
+    match wanted {
+        Value::String(kind) if kind == "<uuid>" => {
+            actual.as_str().is_some_and(|text| text.len() == 36)
+        }
+        Value::String(kind) if kind == "<number>" => actual.is_i64(),
+        Value::String(kind) if kind == "<text>" => {
+            actual.as_str().is_some_and(|text| !text.is_empty())
+        }
+        Value::Object(wanted) => wanted
+            .iter()
+            .all(|(key, wanted)| actual.get(key).is_some_and(|value| holds(value, wanted))),
+        Value::Array(wanted) => actual.as_array().is_some_and(|actual| {
+            let mut pairs = actual.iter().zip(wanted);
+            actual.len() == wanted.len() && pairs.all(|(value, wanted)| holds(value, wanted))
+        }),
+        wanted => actual == wanted,
+    }
+}
+
+/// One group with two members, and what those are signed in with. A third user is in no group.
+async fn world() -> AuthentikSim {
+    let sim = sim().await;
+    let group_id = GROUP.parse().unwrap();
+    let attributes = marks(TENANT, "acme").as_object().cloned().unwrap();
+    let people = [
+        (
+            42,
+            "jane@acme.example",
+            "Jane Doe",
+            "bdd101df-d1ca-4707-ae77-97b7c881cc51",
+        ),
+        (
+            43,
+            "bob@acme.example",
+            "Bob Roe",
+            "68ef1dda-fa17-4088-a186-fc64b0284600",
+        ),
+        (
+            44,
+            "eve@acme.example",
+            "Eve Moe",
+            "0c26b76c-8faa-4179-a4dc-08551a98c0e1",
+        ),
+    ];
+    let session = "0b737ab6-43cd-479d-a8ae-33097fc8367d".parse().unwrap();
+    sim.change(|state| {
+        let mut group = Group::new("acme", attributes);
+        group.id = group_id;
+        state.groups.insert(group_id, group);
+        for (pk, username, name, uuid) in people {
+            let mut user = User::new(pk, username);
+            name.clone_into(&mut user.name);
+            user.uuid = uuid.parse().unwrap();
+            if pk < 44 {
+                user.groups.insert(group_id);
+            }
+            if pk == 42 {
+                user.attributes.insert("locale".to_owned(), "da".into());
+                "tenants/acme".clone_into(&mut user.path);
+            }
+            state.users.insert(pk, user);
+        }
+        let sessions = [
+            (session, 42),
+            ("53a8397a-bbb4-4630-a085-b8c2e3ca783b".parse().unwrap(), 42),
+            ("0d70dc47-bf78-47be-a322-6ac74e66d148".parse().unwrap(), 43),
+        ];
+        let sessions = sessions.map(|(id, user)| (id, Session { user }));
+        state.sessions.extend(sessions);
+        let token = |user, session| OAuthToken { user, session };
+        state
+            .refresh_tokens
+            .extend([(501, token(42, None)), (502, token(43, None))]);
+        state
+            .access_tokens
+            .extend([(901, token(42, Some(session)))]);
+    });
+    sim
+}
+
+#[tokio::test]
+async fn the_simulator_answers_as_authentik_does() {
+    let http = TrustRoots::default().client_builder().build().unwrap();
+
+    for exchange in Exchange::all() {
+        if exchange.only_for_clients {
+            continue;
+        }
+        let sim = world().await;
+        sim.set_recovery_flow(exchange.with.is_some());
+        let url = format!("{}{}", sim.server.url, exchange.path_and_query());
+        let mut request = http.request(exchange.method().parse().unwrap(), url);
+        if !exchange.token.is_empty() {
+            request = request.bearer_auth(&exchange.token);
+        }
+        if let Some(body) = &exchange.body {
+            let body = body
+                .as_str()
+                .map_or_else(|| body.to_string(), str::to_owned);
+            request = request
+                .header("content-type", &exchange.content_type)
+                .body(body);
+        }
+
+        let response = request.send().await.unwrap();
+
+        let name = &exchange.name;
+        assert_eq!(response.status().as_u16(), exchange.status, "{name}");
+        let body = response.bytes().await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if let Some(wanted) = &exchange.answer {
+            assert!(holds(&body, wanted), "{name}: {body:#}");
+            for member in &exchange.exactly {
+                assert_eq!(body[member], wanted[member], "{name}");
+            }
+        } else {
+            assert_eq!(body, Value::Null, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_holds_twenty_unless_asked_otherwise_and_never_more_than_a_hundred() {
+    let sim = sim().await;
+    for n in 0..105 {
+        sim.add_group(&format!("group-{n}"), &Value::Null);
+    }
+    let http = TrustRoots::default().client_builder().build().unwrap();
+    let page = async |query: &str| -> Value {
+        let url = format!("{}/core/groups/?{query}", sim.api_url());
+        let request = http.get(url).bearer_auth(AuthentikSim::TOKEN);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+
+    let unasked = page("").await;
+    let greedy = page("page_size=1000").await;
+    let last = page("page_size=1000&page=2").await;
+
+    assert_eq!(unasked["results"].as_array().unwrap().len(), 20);
+    assert_eq!(unasked["pagination"]["total_pages"], 6);
+    assert_eq!(greedy["results"].as_array().unwrap().len(), 100);
+    assert_eq!(greedy["pagination"]["next"], 2);
+    assert_eq!(last["results"].as_array().unwrap().len(), 5);
+    assert_eq!(last["pagination"]["next"], 0);
+}

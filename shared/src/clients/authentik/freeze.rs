@@ -1,0 +1,142 @@
+//! Suspending a tenant's members, and lifting exactly that again.
+//!
+//! Who is frozen carries the ids of the tenants that did it in the attribute `dezkyFrozenBy`. Whoever is inactive
+//! without it was suspended by somebody else, and stays so. The mark and `is_active` change in one request.
+//!
+//! Authentik has no `If-Match`. A user is read immediately before they are written, so that what was written down
+//! about them meanwhile is kept; of two tenants freezing the same user in the same instant one mark can still be
+//! lost, until the next reconcile of its tenant puts it back.
+
+use http::StatusCode;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::{Authentik, User};
+use crate::clients::{ClientError, Ensured, Mode, Operation};
+
+/// The attribute with the ids of the tenants that a user is frozen by.
+const FROZEN_BY: &str = "dezkyFrozenBy";
+
+impl User {
+    /// The tenants whose suspension froze this user.
+    pub fn frozen_by(&self) -> Vec<&str> {
+        let tenants = self.attributes.get(FROZEN_BY).and_then(Value::as_array);
+        let tenants = tenants.map_or(&[][..], Vec::as_slice);
+        tenants.iter().filter_map(Value::as_str).collect()
+    }
+}
+
+impl Authentik {
+    /// Makes sure that the user cannot sign in and has no session, on behalf of this tenant.
+    ///
+    /// A user who was suspended by somebody else is left alone.
+    pub async fn freeze_user(
+        &self,
+        user: &User,
+        tenant_id: &str,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        let mut changes = Vec::new();
+        let value = Some(());
+        let Some(user) = self.get_user(user.pk).await? else {
+            return Ok(Ensured { value, changes });
+        };
+        let mut frozen_by = user.frozen_by();
+        if !user.is_active && frozen_by.is_empty() {
+            return Ok(Ensured { value, changes });
+        }
+
+        if user.is_active {
+            changes.push("user deactivated".to_owned());
+        }
+        if !frozen_by.contains(&tenant_id) {
+            changes.push("user marked as frozen".to_owned());
+            frozen_by.push(tenant_id);
+        }
+        if mode == Mode::DryRun {
+            return Ok(Ensured { value, changes });
+        }
+        if !changes.is_empty() {
+            let attributes = attributes_with(&user, &frozen_by);
+            let body = json!({ "is_active": false, "attributes": attributes });
+            self.update_user("freeze_user", user.pk, &body).await?;
+        }
+        // Authentik ends sessions itself when a user becomes inactive. An attempt that died in between, or a login
+        // that was under way, may have left some.
+        let ended = self.end_sessions(&user).await?;
+        if ended > 0 {
+            changes.push(format!("{ended} sessions and tokens ended"));
+        }
+        Ok(Ensured { value, changes })
+    }
+
+    /// Makes sure that this tenant no longer freezes the user, and that they can sign in again if no other does.
+    pub async fn unfreeze_user(
+        &self,
+        user: &User,
+        tenant_id: &str,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        let mut changes = Vec::new();
+        let value = Some(());
+        let Some(user) = self.get_user(user.pk).await? else {
+            return Ok(Ensured { value, changes });
+        };
+        let mut frozen_by = user.frozen_by();
+        if !frozen_by.contains(&tenant_id) {
+            return Ok(Ensured { value, changes });
+        }
+
+        frozen_by.retain(|tenant| *tenant != tenant_id);
+        changes.push("mark as frozen removed from user".to_owned());
+        let mut operation = "update_user";
+        let mut body = json!({ "attributes": attributes_with(&user, &frozen_by) });
+        if frozen_by.is_empty() && !user.is_active {
+            changes.push("user activated".to_owned());
+            operation = "unfreeze_user";
+            body["is_active"] = true.into();
+        }
+        if mode == Mode::Apply {
+            self.update_user(operation, user.pk, &body).await?;
+        }
+        Ok(Ensured { value, changes })
+    }
+
+    /// Changes the user and sees that it was done: what Authentik does not know in a body it ignores. A user who is
+    /// gone needs no change.
+    async fn update_user(
+        &self,
+        operation: &'static str,
+        pk: i64,
+        body: &Value,
+    ) -> Result<(), ClientError> {
+        let path = format!("/core/users/{pk}/");
+        let request = self.http.request(Method::PATCH, &path).json(body);
+        let answer = self.send(Operation::write(operation), request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        self.expect(&answer, StatusCode::OK)?;
+        let user: User = answer.json()?;
+        let active_as_asked = body
+            .get("is_active")
+            .is_none_or(|asked| *asked == user.is_active);
+        let marked_as_asked = body["attributes"].get(FROZEN_BY) == user.attributes.get(FROZEN_BY);
+        if !(active_as_asked && marked_as_asked) {
+            let call = answer.failed("the user is not as was asked for");
+            return Err(ClientError::Rejected(call));
+        }
+        Ok(())
+    }
+}
+
+/// The user's attributes with these tenants in the mark, and without the mark if there are none.
+fn attributes_with(user: &User, frozen_by: &[&str]) -> Map<String, Value> {
+    let mut attributes = user.attributes.clone();
+    if frozen_by.is_empty() {
+        attributes.remove(FROZEN_BY);
+    } else {
+        attributes.insert(FROZEN_BY.to_owned(), frozen_by.into());
+    }
+    attributes
+}

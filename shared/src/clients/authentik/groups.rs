@@ -1,0 +1,243 @@
+//! A tenant's group. Its name is the tenant's slug, because names are what a token's `groups` claim carries; whose
+//! it is stands in its attribute `tenantId` and nowhere else.
+
+use http::StatusCode;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Authentik, failed, refusal};
+use crate::clients::{ClientError, Ensured, Mode, Operation};
+
+/// Members are loaded with every group unless this is said.
+const WITHOUT_MEMBERS: (&str, &str) = ("include_users", "false");
+
+/// A tenant's group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The UUID that addresses it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Authentik {
+    /// Makes sure that the tenant has its group, named exactly as its slug, and that nothing about it has drifted.
+    ///
+    /// `known_id` is where the group was when last seen. A group of that name that is not this tenant's is a
+    /// [`ClientError::Conflict`]; it is never adopted.
+    pub async fn ensure_group(
+        &self,
+        slug: &str,
+        tenant_id: &str,
+        known_id: Option<&str>,
+        mode: Mode,
+    ) -> Result<Ensured<Group>, ClientError> {
+        if let Some(group) = self.find_group(tenant_id, known_id).await? {
+            return self.repair_group(group, slug, tenant_id, mode).await;
+        }
+        if self.group_named(slug).await?.is_some() {
+            return Err(name_is_foreign());
+        }
+        let changes = vec!["group created".to_owned()];
+        if mode == Mode::DryRun {
+            let value = None;
+            return Ok(Ensured { value, changes });
+        }
+        if let Some(group) = self.create_group(slug, tenant_id).await? {
+            let value = Some(group.into());
+            return Ok(Ensured { value, changes });
+        }
+        // The name was taken since we looked, perhaps by an earlier attempt of ours whose answer was lost.
+        if let Some(group) = self.find_group(tenant_id, None).await? {
+            return self.repair_group(group, slug, tenant_id, mode).await;
+        }
+        match self.group_named(slug).await? {
+            Some(_) => Err(name_is_foreign()),
+            None => Err(ClientError::Permission(failed(
+                "create_group",
+                "the name is taken by a group that our account cannot see",
+            ))),
+        }
+    }
+
+    /// Makes sure that the tenant has no group. What is not marked as this tenant's is left alone.
+    pub async fn delete_group(
+        &self,
+        tenant_id: &str,
+        known_id: Option<&str>,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        let mut changes = Vec::new();
+        if let Some(group) = self.find_group(tenant_id, known_id).await? {
+            if group.tenant_id() != Some(tenant_id) {
+                return Err(ClientError::Conflict(failed(
+                    "delete_group",
+                    "the tenant's group no longer says whose it is",
+                )));
+            }
+            let path = format!("/core/groups/{}/", group.pk);
+            if mode == Mode::DryRun || self.delete("delete_group", &path).await? {
+                changes.push("group deleted".to_owned());
+            }
+        }
+        let value = Some(());
+        Ok(Ensured { value, changes })
+    }
+
+    /// The tenant's group: the one at `known_id`, unless it now says it is another tenant's, else the one with the
+    /// tenant's mark, whatever its name.
+    async fn find_group(
+        &self,
+        tenant_id: &str,
+        known_id: Option<&str>,
+    ) -> Result<Option<WireGroup>, ClientError> {
+        if let Some(id) = known_id {
+            let path = format!("/core/groups/{id}/");
+            let group: Option<WireGroup> = self.get("get_group", &path, &[WITHOUT_MEMBERS]).await?;
+            // Its attributes may have been emptied; that its id is the one we stored says enough.
+            let ours = |group: &WireGroup| group.tenant_id().is_none_or(|owner| owner == tenant_id);
+            if let Some(group) = group.filter(ours) {
+                return Ok(Some(group));
+            }
+        }
+        let mark = json!({ "tenantId": tenant_id }).to_string();
+        let mut groups = self.list_groups(("attributes", &mark)).await?;
+        groups.retain(|group| group.tenant_id() == Some(tenant_id));
+        match groups.len() {
+            0 | 1 => Ok(groups.pop()),
+            _ => Err(ClientError::Conflict(failed(
+                "list_groups",
+                "several groups say that they are this tenant's",
+            ))),
+        }
+    }
+
+    async fn group_named(&self, name: &str) -> Result<Option<WireGroup>, ClientError> {
+        let groups = self.list_groups(("name", name)).await?;
+        Ok(groups.into_iter().find(|group| group.name == name))
+    }
+
+    async fn list_groups(&self, filter: (&str, &str)) -> Result<Vec<WireGroup>, ClientError> {
+        self.list("list_groups", "/core/groups/", &[filter, WITHOUT_MEMBERS])
+            .await
+    }
+
+    /// `None` when the name is taken.
+    async fn create_group(
+        &self,
+        slug: &str,
+        tenant_id: &str,
+    ) -> Result<Option<WireGroup>, ClientError> {
+        let request = self
+            .http
+            .request(Method::POST, "/core/groups/")
+            .json(&json!({
+                "name": slug,
+                "is_superuser": false,
+                "attributes": marks(slug, tenant_id),
+            }));
+        let answer = self.send(Operation::write("create_group"), request).await?;
+        if refusal::taken(&answer, "name") {
+            return Ok(None);
+        }
+        self.expect(&answer, StatusCode::CREATED)?;
+        answer.json().map(Some)
+    }
+
+    /// Gives the group back its name and its marks, and takes from it what it must not have.
+    async fn repair_group(
+        &self,
+        group: WireGroup,
+        slug: &str,
+        tenant_id: &str,
+        mode: Mode,
+    ) -> Result<Ensured<Group>, ClientError> {
+        let mut changes = Vec::new();
+        let mut body = Map::new();
+        if group.name != slug {
+            changes.push("group name restored".to_owned());
+            body.insert("name".to_owned(), slug.into());
+        }
+        if group.is_superuser {
+            changes.push("superuser status removed from group".to_owned());
+            body.insert("is_superuser".to_owned(), false.into());
+        }
+        let marks = marks(slug, tenant_id);
+        if marks
+            .iter()
+            .any(|(key, mark)| group.attributes.get(key) != Some(mark))
+        {
+            changes.push("group attributes restored".to_owned());
+            let mut attributes = group.attributes.clone();
+            attributes.extend(marks);
+            body.insert("attributes".to_owned(), attributes.into());
+        }
+
+        let group = if changes.is_empty() || mode == Mode::DryRun {
+            group
+        } else {
+            self.update_group(&group.pk, &body).await?
+        };
+        let value = Some(group.into());
+        Ok(Ensured { value, changes })
+    }
+
+    async fn update_group(
+        &self,
+        id: &str,
+        body: &Map<String, Value>,
+    ) -> Result<WireGroup, ClientError> {
+        let path = format!("/core/groups/{id}/");
+        let request = self
+            .http
+            .request(Method::PATCH, &path)
+            .query(&[WITHOUT_MEMBERS])
+            .json(body);
+        let answer = self.send(Operation::write("update_group"), request).await?;
+        if refusal::taken(&answer, "name") {
+            return Err(name_is_foreign());
+        }
+        self.expect(&answer, StatusCode::OK)?;
+        answer.json()
+    }
+}
+
+fn marks(slug: &str, tenant_id: &str) -> Map<String, Value> {
+    Map::from_iter([
+        ("tenantSlug".to_owned(), slug.into()),
+        ("tenantId".to_owned(), tenant_id.into()),
+    ])
+}
+
+fn name_is_foreign() -> ClientError {
+    ClientError::Conflict(failed(
+        "ensure_group",
+        "the name belongs to a group that is not this tenant's",
+    ))
+}
+
+#[derive(Debug, Deserialize)]
+struct WireGroup {
+    pk: String,
+    name: String,
+    #[serde(default)]
+    is_superuser: bool,
+    #[serde(default)]
+    attributes: Map<String, Value>,
+}
+
+impl WireGroup {
+    fn tenant_id(&self) -> Option<&str> {
+        self.attributes.get("tenantId")?.as_str()
+    }
+}
+
+impl From<WireGroup> for Group {
+    fn from(group: WireGroup) -> Self {
+        Self {
+            id: group.pk,
+            name: group.name,
+        }
+    }
+}
