@@ -32,7 +32,7 @@ pub struct Program {
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Variables added to the environment it inherits.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(&'static str, String)>,
     /// The file that what it prints is appended to.
     pub log: PathBuf,
 }

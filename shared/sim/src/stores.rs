@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::process::Process;
 
 /// How long a store may take to answer after its start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a store may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(20);
 /// How long between two looks at a store that is starting.

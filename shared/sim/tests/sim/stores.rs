@@ -146,12 +146,12 @@ async fn a_program_that_ends_at_once_is_reported_with_the_end_of_its_log() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
-    std::fs::write(data.join("WiredTiger"), "not a database").unwrap();
+    std::fs::write(data.join("storage.bson"), "not a database").unwrap();
 
     let error = Mongo::start(&data).await.unwrap_err().to_string();
 
     assert!(error.contains("mongodb ended unexpectedly"), "{error}");
-    assert!(error.contains("WiredTiger"), "{error}");
+    assert!(error.contains("storage.bson"), "{error}");
 }
 
 #[test]
