@@ -151,7 +151,7 @@ async fn a_program_that_ends_at_once_is_reported_with_the_end_of_its_log() {
     let error = Mongo::start(&data).await.unwrap_err().to_string();
 
     assert!(error.contains("mongodb ended unexpectedly"), "{error}");
-    assert!(error.contains("storage.bson"), "{error}");
+    assert!(error.contains("storage engine metadata"), "{error}");
 }
 
 #[test]

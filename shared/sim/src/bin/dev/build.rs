@@ -18,11 +18,12 @@ pub(crate) async fn build(what: &[&str]) -> anyhow::Result<PathBuf> {
     let mut command = cargo(&["build", "--message-format=json-render-diagnostics"]);
     command.args(what);
     println!("$ {}", line(&command));
-    command
+    let child = command
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
-    let output = command.output().await?;
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = child.wait_with_output().await?;
     ensure!(output.status.success(), "the build failed");
     let messages = String::from_utf8(output.stdout)?;
     let executable = messages

@@ -1,11 +1,12 @@
 //! `cargo dev test`: all tests, with a real MongoDB and Redis that live as long as they run.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use dezky_sim::{
     fresh,
     stores::{Mongo, Redis},
+    workspace,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -46,7 +47,7 @@ pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
     }
     let mut nextest = with_stores(cargo(&["nextest", "run", "--workspace"]));
     nextest.args(arguments);
-    count += tests(nextest, &binaries).await?;
+    count += tests(nextest).await?;
 
     println!("{} passed, {} failed", count.passed, count.failed);
     if count.failed > 0 {
@@ -62,11 +63,9 @@ impl std::ops::AddAssign for Count {
     }
 }
 
-async fn tests(mut nextest: Command, binaries: &Path) -> anyhow::Result<Count> {
-    let target = binaries
-        .parent()
-        .context("the binaries lie in the target directory")?;
-    let report = target.join("nextest/default/junit.xml");
+async fn tests(mut nextest: Command) -> anyhow::Result<Count> {
+    // Where `.config/nextest.toml` has it.
+    let report = workspace::dev().join("nextest/default/junit.xml");
     // That of an earlier run must not be taken for this one's.
     if report.exists() {
         fs::remove_file(&report)?;

@@ -81,6 +81,8 @@ impl Stack {
             ("MONGODB_URI", mongodb.clone()),
             ("REDIS_URL", redis.clone()),
             ("LOG_FORMAT", "pretty".to_owned()),
+            // Into files.
+            ("NO_COLOR", "1".to_owned()),
         ];
         let mut environment = stores.to_vec();
         environment.extend([
