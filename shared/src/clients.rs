@@ -132,25 +132,6 @@ impl ClientError {
     }
 }
 
-/// Whether an `ensure_…` changes what it finds or only says what it would change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Change what differs.
-    Apply,
-    /// Only look.
-    DryRun,
-}
-
-/// What an `ensure_…` found or made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ensured<T> {
-    /// The thing itself; `None` only where a dry run found nothing.
-    pub value: Option<T>,
-    /// What was changed, or would be in a dry run: short phrases an operator reads, such as `group created`.
-    /// Empty when all was as it should be.
-    pub changes: Vec<String>,
-}
-
 /// Whether a call can change anything upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {

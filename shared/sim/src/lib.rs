@@ -4,8 +4,18 @@
 //! For development and tests only.
 
 pub mod authentik;
+pub mod callers;
+pub mod control;
 pub mod effects;
 pub mod faults;
+pub mod fresh;
+pub mod issuer;
 pub mod ocis;
+pub mod ports;
+pub mod process;
 pub mod server;
+pub mod simulators;
 pub mod stalwart;
+pub mod stores;
+pub mod tools;
+pub mod workspace;
