@@ -388,6 +388,19 @@ impl Answer {
     }
 }
 
+/// A name for credentials by which nobody can guess them, so that workers notice when they were changed.
+pub(crate) fn fingerprint(credentials: &[&str]) -> String {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    for part in credentials {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let short = u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"));
+    format!("{short:016x}")
+}
+
 /// Certificates trusted beside the usual ones: `EXTRA_CA_CERTS`, a path to a PEM file.
 #[derive(Debug, Clone, Default)]
 pub struct TrustRoots(Vec<reqwest::Certificate>);

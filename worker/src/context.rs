@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use dezky_shared::{
     changes::Changes,
+    clients::{
+        TrustRoots,
+        authentik::{Authentik, AuthentikConfig},
+        ocis::{Ocis, OcisConfig},
+        stalwart::{Stalwart, StalwartConfig},
+    },
     ready::Ready,
     redis::RedisConfig,
     store::{
@@ -13,9 +19,82 @@ use dezky_shared::{
     upstream::Upstream,
 };
 
+/// Where the upstreams are. One is missing where its integration is switched off.
+#[derive(Debug, Clone, Default)]
+pub struct ClientsConfig {
+    /// Identity.
+    pub authentik: Option<AuthentikConfig>,
+    /// Mail.
+    pub stalwart: Option<StalwartConfig>,
+    /// Files.
+    pub ocis: Option<OcisConfig>,
+}
+
+impl ClientsConfig {
+    /// Reads the variables of all upstreams.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            authentik: AuthentikConfig::from_env()?,
+            stalwart: StalwartConfig::from_env()?,
+            ocis: OcisConfig::from_env()?,
+        })
+    }
+}
+
 /// The clients of the upstreams. One is missing where its integration is switched off.
 #[derive(Debug, Clone, Default)]
-pub struct Clients {}
+pub struct Clients {
+    /// Identity.
+    pub authentik: Option<Authentik>,
+    /// Mail.
+    pub stalwart: Option<Stalwart>,
+    /// Files.
+    pub ocis: Option<Ocis>,
+    fingerprints: Vec<(Upstream, String)>,
+}
+
+impl Clients {
+    /// Clients for what is configured.
+    pub fn new(config: &ClientsConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
+        let fingerprints = [
+            config
+                .authentik
+                .as_ref()
+                .map(|config| (Upstream::Authentik, config.fingerprint())),
+            config
+                .stalwart
+                .as_ref()
+                .map(|config| (Upstream::Stalwart, config.fingerprint())),
+            config
+                .ocis
+                .as_ref()
+                .map(|config| (Upstream::Ocis, config.fingerprint())),
+        ];
+        Ok(Self {
+            authentik: config
+                .authentik
+                .as_ref()
+                .map(|config| Authentik::new(config, trust_roots))
+                .transpose()?,
+            stalwart: config
+                .stalwart
+                .as_ref()
+                .map(|config| Stalwart::new(config, trust_roots))
+                .transpose()?,
+            ocis: config
+                .ocis
+                .as_ref()
+                .map(|config| Ocis::new(config, trust_roots))
+                .transpose()?,
+            fingerprints: fingerprints.into_iter().flatten().collect(),
+        })
+    }
+
+    /// A name for the credentials used for each upstream.
+    pub fn fingerprints(&self) -> &[(Upstream, String)] {
+        &self.fingerprints
+    }
+}
 
 /// What a job can reach.
 #[derive(Debug)]
@@ -62,10 +141,5 @@ impl Context {
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.audit.ensure_indexes().await
-    }
-
-    /// A fingerprint of the credentials used for each upstream.
-    pub fn credential_fingerprints(&self) -> Vec<(Upstream, String)> {
-        Vec::new()
     }
 }

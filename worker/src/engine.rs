@@ -142,7 +142,7 @@ pub async fn run(
     }));
     let watching = engine.clone();
     spawn(Box::pin(async move {
-        watching.keep_watching_credentials().await
+        watching.keep_watching_credentials().await;
     }));
     let looking = engine.clone();
     spawn(Box::pin(async move {

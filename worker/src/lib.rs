@@ -1,6 +1,8 @@
 //! The worker: jobs in, upstream calls out.
 
+pub mod config;
 pub mod context;
 pub mod engine;
+pub mod jobs;
 mod retry_delay;
 pub mod work;

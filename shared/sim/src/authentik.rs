@@ -285,7 +285,7 @@ async fn authenticate(Shared(sim): Shared<Sim>, request: Request, next: Next) ->
     Refusal::detail(StatusCode::FORBIDDEN, detail).into_response()
 }
 
-fn classify(method: &Method, path: &str, _: &HeaderMap, body: &[u8]) -> Asked {
+fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Asked {
     let path = path.strip_prefix("/api/v3/").unwrap_or(path);
     let path: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let operation = match (method.as_str(), path.as_slice()) {

@@ -222,7 +222,7 @@ async fn jwks(
     Ok(Json(keys.published()))
 }
 
-fn classify(_: &Method, path: &str, _: &HeaderMap, _: &[u8]) -> Asked {
+fn classify(_: &Method, path: &str, _: &http::HeaderMap, _: &[u8]) -> Asked {
     let operation = match (path.contains(OPERATOR), path.ends_with("/jwks/")) {
         (true, true) => "operator_jwks",
         (true, false) => "operator_discovery",

@@ -22,7 +22,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::{groups::Group, users::User};
 use crate::{
-    clients::{Answer, CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots},
+    clients::{Answer, CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots, fingerprint},
     config::{required, seconds, switch},
     upstream::Upstream,
 };
@@ -42,6 +42,11 @@ pub struct AuthentikConfig {
 }
 
 impl AuthentikConfig {
+    /// A name for these credentials, by which nobody can guess them.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&[&self.api_url, self.api_token.expose_secret()])
+    }
+
     /// Reads the environment; `None` when `AUTHENTIK_PROVISIONING_ENABLED` is false.
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         if !switch("AUTHENTIK_PROVISIONING_ENABLED", true)? {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::bail;
 use http::{Method, StatusCode, header::HeaderName};
 use reqwest::{RequestBuilder, Url};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ use self::{
     answers::GraphAnswer as _,
     credentials::{Credentials, Proof},
 };
-use super::{Answer, CALL_TIMEOUT, ClientError, Http, Operation, Trust, TrustRoots};
+use super::{Answer, CALL_TIMEOUT, ClientError, Http, Operation, Trust, TrustRoots, fingerprint};
 use crate::{
     config::{optional, required, seconds, switch},
     upstream::Upstream,
@@ -89,6 +89,28 @@ pub struct OidcLogin {
 }
 
 impl OcisConfig {
+    /// A name for these credentials, by which nobody can guess them.
+    pub fn fingerprint(&self) -> String {
+        match &self.login {
+            OcisLogin::AppToken(login) => {
+                fingerprint(&[&self.base_url, &login.user, login.password.expose_secret()])
+            }
+            OcisLogin::Oidc(login) => {
+                let secret = login
+                    .client_secret
+                    .as_ref()
+                    .map_or("", |secret| secret.expose_secret());
+                fingerprint(&[
+                    &self.base_url,
+                    &login.client_id,
+                    secret,
+                    &login.username,
+                    login.password.expose_secret(),
+                ])
+            }
+        }
+    }
+
     /// Reads `OCIS_…`; `None` when the integration is switched off.
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         if !switch("OCIS_PROVISIONING_ENABLED", true)? {

@@ -26,7 +26,9 @@ pub use self::{
     domains::Domain,
     freezing::{Access, Account},
 };
-use super::{CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots};
+use super::{
+    CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots, fingerprint,
+};
 use crate::{
     config::{optional, required, seconds, switch},
     upstream::Upstream,
@@ -61,6 +63,16 @@ pub enum Login {
 }
 
 impl StalwartConfig {
+    /// A name for these credentials, by which nobody can guess them.
+    pub fn fingerprint(&self) -> String {
+        match &self.login {
+            Login::ApiKey(key) => fingerprint(&[&self.base_url, key.expose_secret()]),
+            Login::Password { user, password } => {
+                fingerprint(&[&self.base_url, user, password.expose_secret()])
+            }
+        }
+    }
+
     /// Reads the `STALWART_…` variables; `None` when provisioning of mail is switched off.
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         if !switch("STALWART_PROVISIONING_ENABLED", true)? {

@@ -63,13 +63,8 @@ impl Engine {
 
     /// Says which credentials this worker uses. Jobs that others' held are let go.
     pub(crate) async fn introduce_credentials(&self) -> Result<(), StoreError> {
-        for (upstream, fingerprint) in self.ctx.credential_fingerprints() {
-            if self
-                .ctx
-                .upstreams
-                .start_with(upstream, &fingerprint)
-                .await?
-            {
+        for &(upstream, ref fingerprint) in self.ctx.clients.fingerprints() {
+            if self.ctx.upstreams.start_with(upstream, fingerprint).await? {
                 tracing::info!(%upstream, "Trying other credentials");
                 self.let_go(upstream).await?;
             }

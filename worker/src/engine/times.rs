@@ -73,3 +73,31 @@ impl Default for Times {
         }
     }
 }
+
+impl Times {
+    /// The same proportions around another lease. For tests, and for whoever must notice a lost worker sooner and
+    /// can afford more renewals.
+    #[must_use]
+    pub fn with_lease(lease: Duration) -> Self {
+        let usual = Self::default();
+        let scale = lease.as_secs_f64() / usual.lease.as_secs_f64();
+        let scaled = |span: Duration| span.mul_f64(scale);
+        Self {
+            lease,
+            renew_every: scaled(usual.renew_every),
+            trust_margin: scaled(usual.trust_margin),
+            write_margin: scaled(usual.write_margin),
+            least_write: scaled(usual.least_write),
+            attempt_timeout: scaled(usual.attempt_timeout),
+            unknown_wait: scaled(usual.unknown_wait),
+            rescue_every: scaled(usual.rescue_every),
+            rescue_spread: scaled(usual.rescue_spread),
+            leader_lease: scaled(usual.leader_lease),
+            leader_renew_every: scaled(usual.leader_renew_every),
+            leader_quiet: scaled(usual.leader_quiet),
+            retry_base: scaled(usual.retry_base),
+            hold: scaled(usual.hold),
+            ..usual
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::object::{Kind, Object, Properties as _};
 use crate::server::Asked;
 
 /// Names the operation that a request asks for: the first write in it, else what its reads are for.
-pub(super) fn classify(_: &Method, path: &str, _: &HeaderMap, body: &[u8]) -> Asked {
+pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Asked {
     let read = |operation| Asked {
         operation,
         write: false,

@@ -1,7 +1,10 @@
 //! The simulators against what was recorded from the real upstreams, the clients against the simulators, and the
 //! real stores.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop there"
+)]
 
 mod authentik;
 mod control;

@@ -1,0 +1,83 @@
+//! What the worker reads from its environment.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::ensure;
+use dezky_shared::{
+    clients::TrustRoots,
+    config::{optional, seconds},
+    job::Queue,
+    redis::RedisConfig,
+    store::MongoConfig,
+};
+
+use crate::{
+    context::ClientsConfig,
+    engine::{EngineConfig, Times},
+};
+
+/// The worker's configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The database.
+    pub mongodb: MongoConfig,
+    /// The hints.
+    pub redis: RedisConfig,
+    /// The upstreams.
+    pub clients: ClientsConfig,
+    /// Whom the clients trust besides.
+    pub trust_roots: TrustRoots,
+    /// How jobs are run.
+    pub engine: EngineConfig,
+}
+
+impl Config {
+    /// Reads it, or says which variable is missing or wrong.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            mongodb: MongoConfig::from_env()?,
+            redis: RedisConfig::from_env()?,
+            clients: ClientsConfig::from_env()?,
+            trust_roots: TrustRoots::from_env()?,
+            engine: engine_from_env()?,
+        })
+    }
+}
+
+fn engine_from_env() -> anyhow::Result<EngineConfig> {
+    let slots = [
+        (Queue::Provisioning, "WORKER_SLOTS_PROVISIONING", 16),
+        (Queue::Dns, "WORKER_SLOTS_DNS", 32),
+        (Queue::Billing, "WORKER_SLOTS_BILLING", 8),
+        (Queue::Webhooks, "WORKER_SLOTS_WEBHOOKS", 8),
+        (Queue::Maintenance, "WORKER_SLOTS_MAINTENANCE", 2),
+    ];
+    let mut by_queue = BTreeMap::new();
+    for (queue, name, default) in slots {
+        let slots: usize = optional(name)?.unwrap_or(default);
+        ensure!(
+            (1..=1_000).contains(&slots),
+            "{name} is not valid: expected 1 to 1000"
+        );
+        by_queue.insert(queue, slots);
+    }
+    let lease = seconds("WORKER_LEASE_SECONDS", Times::default().lease)?;
+    ensure!(
+        lease >= Duration::from_millis(500),
+        "WORKER_LEASE_SECONDS is not valid: expected at least 0.5"
+    );
+    Ok(EngineConfig {
+        worker: optional("WORKER_NAME")?.unwrap_or_else(default_name),
+        slots: by_queue,
+        times: Times {
+            drain: seconds("WORKER_DRAIN_SECONDS", Times::default().drain)?,
+            ..Times::with_lease(lease)
+        },
+    })
+}
+
+/// Host and process, by which people find its logs. Nothing depends on it being unique.
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}

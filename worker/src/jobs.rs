@@ -1,0 +1,22 @@
+//! Every kind of job, and what it does.
+
+mod tenant;
+
+use dezky_shared::jobs::{
+    DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant,
+};
+
+use crate::work::Registry;
+
+/// The one list of kinds.
+///
+/// The five about a tenant do the same work: they bring the upstreams to what the tenant's document says when they
+/// run. The kind only says why, so a late suspend cannot undo a resume.
+pub fn registry() -> Registry {
+    Registry::default()
+        .kind::<ProvisionTenant>(tenant::steps())
+        .kind::<ReconcileTenant>(tenant::steps())
+        .kind::<SuspendTenant>(tenant::steps())
+        .kind::<ResumeTenant>(tenant::steps())
+        .kind::<DeprovisionTenant>(tenant::steps())
+}

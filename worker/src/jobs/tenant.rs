@@ -1,0 +1,46 @@
+//! Bringing the upstreams to what a tenant's document says: one step for each, side by side.
+
+mod authentik;
+mod ocis;
+mod stalwart;
+
+use dezky_shared::{
+    clients::Mode,
+    tenant::{Intent, Tenant, reason},
+    upstream::Upstream,
+};
+
+use crate::work::{StepFailure, StepRun, Steps};
+
+/// The steps of every kind of job about a tenant.
+pub(super) fn steps() -> Steps {
+    Steps::side_by_side()
+        .upstream(Upstream::Authentik, authentik::converge)
+        .upstream(Upstream::Stalwart, stalwart::converge)
+        .upstream(Upstream::Ocis, ocis::converge)
+}
+
+/// The tenant that a step is about, and what the upstreams should hold for it.
+fn tenant_of(run: &StepRun) -> Result<(&Tenant, Intent), StepFailure> {
+    let (tenant, intent) = run.tenant.as_ref().ok_or_else(|| {
+        StepFailure::new(
+            dezky_shared::failure::ErrorCode::Internal,
+            "the job names no tenant",
+        )
+    })?;
+    Ok((tenant, *intent))
+}
+
+/// Where a tenant stands once an upstream holds what it should.
+fn settled(intent: Intent) -> &'static str {
+    match intent {
+        Intent::Active => reason::PROVISIONED,
+        Intent::Suspended => reason::SUSPENDED,
+        Intent::Gone => reason::REMOVED,
+    }
+}
+
+/// Whether a step changes anything.
+fn applies(mode: Mode) -> bool {
+    mode == Mode::Apply
+}

@@ -1,0 +1,166 @@
+//! A tenant in Authentik: its group, its owner, and whether its members may sign in.
+
+use dezky_shared::{
+    clients::{
+        ClientError,
+        authentik::{Authentik, Group, User},
+    },
+    store::StoreError,
+    tenant::{Intent, Owner, Tenant, reason},
+};
+
+use super::{applies, settled, tenant_of};
+use crate::work::{Facts, StepDone, StepFailure, StepRun};
+
+/// Brings the tenant's group and its members to the intent.
+pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+    let (tenant, intent) = tenant_of(&run)?;
+    let Some(client) = &run.ctx.clients.authentik else {
+        return Ok(StepDone::skipped(reason::INTEGRATION_DISABLED));
+    };
+    let client = client.trusting(&run.trust);
+    match intent {
+        Intent::Gone => remove(&run, &client, tenant).await,
+        Intent::Active | Intent::Suspended => keep(&run, &client, tenant, intent).await,
+    }
+}
+
+async fn keep(
+    run: &StepRun,
+    client: &Authentik,
+    tenant: &Tenant,
+    intent: Intent,
+) -> Result<StepDone, StepFailure> {
+    let id = tenant.id.to_string();
+    let known = tenant.authentik_group_id.as_deref();
+    let ensured = client
+        .ensure_group(&tenant.slug, &id, known, run.mode)
+        .await?;
+    let mut changes = ensured.changes;
+    let mut facts = Facts::default();
+    if let Some(group) = &ensured.value {
+        facts.authentik_group_id = Some(Some(group.id.clone()));
+    }
+
+    if let Some(owner) = tenant
+        .owner
+        .as_ref()
+        .filter(|owner| owner.subject.is_none())
+    {
+        facts.owner_subject =
+            welcome(run, client, ensured.value.as_ref(), owner, &mut changes).await?;
+    }
+    if let Some(group) = &ensured.value {
+        let members = client.list_members(&group.id).await?;
+        match intent {
+            Intent::Suspended => freeze(run, client, tenant, &members, &mut changes).await?,
+            _ => unfreeze(run, client, &members, &mut changes).await?,
+        }
+    }
+    Ok(StepDone::ok(settled(intent), changes, facts))
+}
+
+/// Makes the owner's account and puts it in the group, once: who leaves the group later has left it.
+async fn welcome(
+    run: &StepRun,
+    client: &Authentik,
+    group: Option<&Group>,
+    owner: &Owner,
+    changes: &mut Vec<String>,
+) -> Result<Option<String>, StepFailure> {
+    let Some(group) = group.filter(|_| applies(run.mode)) else {
+        changes.push("owner welcomed".to_owned());
+        return Ok(None);
+    };
+    let user = client.ensure_user(&owner.email, &owner.name).await?;
+    client.add_member(&group.id, user.pk).await?;
+    changes.push("owner welcomed".to_owned());
+    Ok(Some(user.uuid))
+}
+
+/// Keeps members from signing in, except those who may for another reason.
+async fn freeze(
+    run: &StepRun,
+    client: &Authentik,
+    tenant: &Tenant,
+    members: &[User],
+    changes: &mut Vec<String>,
+) -> Result<(), StepFailure> {
+    let exempt = Exempt::find(run, tenant, members).await?;
+    let id = tenant.id.to_string();
+    for user in members {
+        let ensured = if exempt.covers(user) {
+            client.unfreeze_user(user, &id, run.mode).await?
+        } else {
+            client.freeze_user(user, &id, run.mode).await?
+        };
+        changes.extend(ensured.changes);
+    }
+    Ok(())
+}
+
+/// Lifts what suspending tenants froze, this one or another: a member of an active tenant may sign in.
+async fn unfreeze(
+    run: &StepRun,
+    client: &Authentik,
+    members: &[User],
+    changes: &mut Vec<String>,
+) -> Result<(), ClientError> {
+    for user in members {
+        for tenant_id in user.frozen_by() {
+            changes.extend(
+                client
+                    .unfreeze_user(user, tenant_id, run.mode)
+                    .await?
+                    .changes,
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn remove(
+    run: &StepRun,
+    client: &Authentik,
+    tenant: &Tenant,
+) -> Result<StepDone, StepFailure> {
+    let id = tenant.id.to_string();
+    let removed = client
+        .delete_group(&id, tenant.authentik_group_id.as_deref(), run.mode)
+        .await?;
+    let facts = Facts {
+        authentik_group_id: Some(None),
+        ..Facts::default()
+    };
+    Ok(StepDone::ok(reason::REMOVED, removed.changes, facts))
+}
+
+/// Members of a suspended tenant who may sign in all the same.
+struct Exempt {
+    /// Groups of other tenants that are not suspended.
+    open_groups: Vec<String>,
+    /// The subjects of our own operators.
+    operators: Vec<String>,
+}
+
+impl Exempt {
+    async fn find(run: &StepRun, tenant: &Tenant, members: &[User]) -> Result<Self, StoreError> {
+        let groups: Vec<String> = members
+            .iter()
+            .flat_map(|user| user.groups.clone())
+            .collect();
+        let subjects: Vec<&str> = members.iter().map(|user| user.uuid.as_str()).collect();
+        Ok(Self {
+            open_groups: run.ctx.tenants.list_open_groups(&groups, tenant.id).await?,
+            operators: run.ctx.users.list_operators(&subjects).await?,
+        })
+    }
+
+    fn covers(&self, user: &User) -> bool {
+        self.operators.contains(&user.uuid)
+            || user
+                .groups
+                .iter()
+                .any(|group| self.open_groups.contains(group))
+    }
+}

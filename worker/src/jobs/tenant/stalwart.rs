@@ -1,0 +1,97 @@
+//! A tenant in Stalwart: its mail domains, and whether their mailboxes may be opened.
+
+use dezky_shared::{
+    clients::stalwart::{Access, Domain, Stalwart},
+    tenant::{Intent, Tenant, reason},
+};
+
+use super::{settled, tenant_of};
+use crate::work::{Facts, StepDone, StepFailure, StepRun};
+
+/// Brings the tenant's domains and their mailboxes to the intent.
+pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+    let (tenant, intent) = tenant_of(&run)?;
+    let Some(client) = &run.ctx.clients.stalwart else {
+        return Ok(StepDone::skipped(reason::INTEGRATION_DISABLED));
+    };
+    if tenant.domains.is_empty() && tenant.former_domains.is_empty() {
+        let reason = if intent == Intent::Gone {
+            reason::REMOVED
+        } else {
+            reason::NO_DOMAIN
+        };
+        let mut done = StepDone::skipped(reason);
+        done.facts.stalwart_domain = Some(None);
+        return Ok(done);
+    }
+    let client = client.trusting(&run.trust);
+    match intent {
+        Intent::Gone => remove(&run, &client, tenant).await,
+        Intent::Active | Intent::Suspended => keep(&run, &client, tenant, intent).await,
+    }
+}
+
+async fn keep(
+    run: &StepRun,
+    client: &Stalwart,
+    tenant: &Tenant,
+    intent: Intent,
+) -> Result<StepDone, StepFailure> {
+    let id = tenant.id.to_string();
+    let mut changes = Vec::new();
+    for name in &tenant.domains {
+        let ensured = client.ensure_domain(name, &id, run.mode).await?;
+        changes.extend(ensured.changes);
+        if let Some(domain) = ensured.value {
+            set_access(run, client, &domain, intent, &mut changes).await?;
+        }
+    }
+    // Last, since a domain that is still in use stops here.
+    let mut removed_domains = Vec::new();
+    for name in &tenant.former_domains {
+        changes.extend(client.remove_domain(name, &id, run.mode).await?.changes);
+        removed_domains.push(name.clone());
+    }
+    let facts = Facts {
+        stalwart_domain: Some(tenant.domains.first().cloned()),
+        removed_domains,
+        ..Facts::default()
+    };
+    Ok(StepDone::ok(settled(intent), changes, facts))
+}
+
+/// Freezes the mailboxes of a domain, or lifts what freezing did and nothing else.
+async fn set_access(
+    run: &StepRun,
+    client: &Stalwart,
+    domain: &Domain,
+    intent: Intent,
+    changes: &mut Vec<String>,
+) -> Result<(), StepFailure> {
+    for account in client.list_accounts(&domain.id).await? {
+        let ensured = match (intent, account.access) {
+            (Intent::Suspended, Access::Open) => client.freeze_account(&account, run.mode).await?,
+            (Intent::Active, Access::Frozen) => client.unfreeze_account(&account, run.mode).await?,
+            _ => continue,
+        };
+        changes.extend(ensured.changes);
+    }
+    Ok(())
+}
+
+async fn remove(
+    run: &StepRun,
+    client: &Stalwart,
+    tenant: &Tenant,
+) -> Result<StepDone, StepFailure> {
+    let id = tenant.id.to_string();
+    let mut changes = Vec::new();
+    for name in tenant.domains.iter().chain(&tenant.former_domains) {
+        changes.extend(client.purge_domain(name, &id, run.mode).await?.changes);
+    }
+    let facts = Facts {
+        stalwart_domain: Some(None),
+        ..Facts::default()
+    };
+    Ok(StepDone::ok(reason::REMOVED, changes, facts))
+}
