@@ -170,9 +170,10 @@ impl IssuerState {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn url(&self, application: &str) -> String {
+    /// What is found below `path`: an application, or what all applications share.
+    fn url(&self, path: &str) -> String {
         let base_url = self.base_url.get().map_or("", String::as_str);
-        format!("{base_url}/application/o/{application}/")
+        format!("{base_url}/application/o/{path}/")
     }
 
     fn change(
@@ -203,8 +204,8 @@ async fn discovery(
     Ok(Json(json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}jwks/"),
-        "authorization_endpoint": format!("{issuer}../authorize/"),
-        "token_endpoint": format!("{issuer}../token/"),
+        "authorization_endpoint": state.url("authorize"),
+        "token_endpoint": state.url("token"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],

@@ -33,7 +33,7 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// Variables added to the environment it inherits.
     pub environment: Vec<(&'static str, String)>,
-    /// The file that what it prints is appended to.
+    /// The file that holds what it prints, begun anew with each [`Process::start`].
     pub log: PathBuf,
 }
 
@@ -47,6 +47,8 @@ pub struct Process {
 impl Process {
     /// Starts `program` in a process group of its own, out of reach of the terminal's Ctrl-C.
     pub fn start(program: Program) -> anyhow::Result<Self> {
+        File::create(&program.log)
+            .with_context(|| format!("{} cannot be written", program.log.display()))?;
         let child = spawn(&program)?;
         Ok(Self { program, child })
     }
@@ -118,11 +120,7 @@ impl Process {
 }
 
 fn spawn(program: &Program) -> anyhow::Result<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&program.log)
-        .with_context(|| format!("{} cannot be written", program.log.display()))?;
+    let log = File::options().append(true).open(&program.log)?;
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(&program.path)

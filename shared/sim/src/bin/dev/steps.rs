@@ -16,6 +16,12 @@ use crate::interrupted;
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(workspace::root());
+    // What `cargo run` says about this package must not be taken for something about another.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") {
+            command.env_remove(name);
+        }
+    }
     if let Some(path) = path() {
         command.env("PATH", path);
     }

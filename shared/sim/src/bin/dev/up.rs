@@ -1,4 +1,8 @@
 //! `cargo dev up`: everything, running on this machine, with a tenant to look at.
+//!
+//! What MongoDB holds and the issuer's keys survive a restart. The simulators keep their state in memory and begin
+//! empty: the demo tenant is reconciled at every start, which brings it back there; other tenants come back when
+//! they are reconciled.
 
 mod demo;
 mod stack;

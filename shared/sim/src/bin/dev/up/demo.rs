@@ -97,9 +97,15 @@ impl Demo {
             tenant.status,
             tenant.provisioning_status
         );
+        let steps: Vec<String> = tenant
+            .provisioning_status
+            .iter()
+            .map(|(step, state)| format!("{step} {state}"))
+            .collect();
         println!(
-            "  verified: GET /tenants/{DEMO_TENANT} says {}",
-            tenant.status
+            "  verified: GET /tenants/{DEMO_TENANT} says {} ({})",
+            tenant.status,
+            steps.join(", ")
         );
         Ok(())
     }
@@ -213,7 +219,8 @@ impl Shown {
     /// Says what is new. What is done is only said once `trusted`: it may have been done by an earlier run.
     fn print(&mut self, tenant: &Tenant, trusted: bool) {
         for (step, state) in &tenant.provisioning_status {
-            if is_done(state) && !trusted || self.0.get(step) == Some(state) {
+            let early = is_done(state) && !trusted;
+            if state == "pending" || early || self.0.get(step) == Some(state) {
                 continue;
             }
             let error = tenant.provisioning_errors.get(step);

@@ -69,7 +69,9 @@ impl Stack {
             format!("--keys={}", workspace::dev().join("keys").display()),
         ];
         let control = url(control);
-        let simulators = program(&binaries, "dezky-sim", &logs, arguments, Vec::new());
+        // Its log is a file.
+        let environment = vec![("NO_COLOR", "1".to_owned())];
+        let simulators = program(&binaries, "dezky-sim", &logs, arguments, environment);
         let simulators = self.simulators.insert(Process::start(simulators)?);
         until_ready(simulators, &format!("{control}/healthz")).await?;
 
@@ -81,7 +83,6 @@ impl Stack {
             ("MONGODB_URI", mongodb.clone()),
             ("REDIS_URL", redis.clone()),
             ("LOG_FORMAT", "pretty".to_owned()),
-            // Into files.
             ("NO_COLOR", "1".to_owned()),
         ];
         let mut environment = stores.to_vec();
