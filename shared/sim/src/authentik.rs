@@ -153,6 +153,13 @@ impl AuthentikSim {
         user
     }
 
+    /// Adds an active user whose tokens carry `subject`, which is a UUID.
+    pub fn add_known_user(&self, username: &str, subject: &str) {
+        let user = self.add_user(username, &[]);
+        let uuid = subject.parse().unwrap_or(user.uuid);
+        self.change(|state| state.users.insert(user.pk, User { uuid, ..user }));
+    }
+
     /// Signs the user in: a session.
     pub fn add_session(&self, user: i64) -> Uuid {
         let id = Uuid::now_v7();

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     authentik::AuthentikSim,
+    callers::Caller,
     effects::Effects,
     faults::Faults,
     issuer::{Issuer, IssuerOptions},
@@ -74,6 +75,9 @@ impl Simulators {
         let authentik = Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
+        for caller in Caller::ALL {
+            authentik.add_known_user(&caller.email(), caller.subject());
+        }
         let all = vec![
             Simulated::new("issuer", &issuer, |sim| &sim.server, Issuer::snapshot),
             Simulated::new("authentik", &authentik, |sim| &sim.server, AuthentikSim::snapshot),

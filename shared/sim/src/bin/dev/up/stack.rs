@@ -75,7 +75,7 @@ impl Stack {
         let simulators = self.simulators.insert(Process::start(simulators)?);
         until_ready(simulators, &format!("{control}/healthz")).await?;
 
-        let [api, api_metrics, worker_metrics] = self.claim([API_PORT, 9464, 9465])?;
+        let [api, api_metrics] = self.claim([API_PORT, 9464])?;
         if api != API_PORT {
             println!("  port {API_PORT} is taken: the API listens on {api} instead");
         }
@@ -98,14 +98,10 @@ impl Stack {
 
         let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url))?;
         let mut environment = stores.to_vec();
-        environment.push((
-            "WORKER_METRICS_LISTEN",
-            format!("127.0.0.1:{worker_metrics}"),
-        ));
         environment.extend(upstreams.environment);
-        let ready = format!("{}/metrics", url(worker_metrics));
         let service = program(&binaries, "dezky-worker", &logs, Vec::new(), environment);
-        self.serve(service, &ready).await?;
+        // It listens on no port: that it works is seen by the demo tenant.
+        self.services.push(Process::start(service)?);
 
         let mut shown = vec![("API", format!("{0} (documentation: {0}/docs)", url(api)))];
         shown.extend(upstreams.shown);
@@ -113,10 +109,7 @@ impl Stack {
             ("Simulators", format!("{control}/upstreams")),
             ("MongoDB", mongodb),
             ("Redis", redis),
-            (
-                "Metrics",
-                format!("{}/metrics and {ready}", url(api_metrics)),
-            ),
+            ("Metrics", format!("{}/metrics", url(api_metrics))),
             ("Logs", logs.display().to_string()),
         ]);
         Ok(Addresses {
