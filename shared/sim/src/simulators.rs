@@ -72,7 +72,8 @@ impl Simulators {
     pub async fn start(addresses: &Addresses, options: IssuerOptions) -> anyhow::Result<Self> {
         let issuer = Issuer::start_with(addresses.at(addresses.issuer_port), options).await?;
         let issuer = Arc::new(issuer);
-        let authentik = Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
+        let authentik =
+            Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
         for caller in Caller::ALL {
@@ -80,8 +81,18 @@ impl Simulators {
         }
         let all = vec![
             Simulated::new("issuer", &issuer, |sim| &sim.server, Issuer::snapshot),
-            Simulated::new("authentik", &authentik, |sim| &sim.server, AuthentikSim::snapshot),
-            Simulated::new("stalwart", &stalwart, |sim| &sim.server, StalwartSim::snapshot),
+            Simulated::new(
+                "authentik",
+                &authentik,
+                |sim| &sim.server,
+                AuthentikSim::snapshot,
+            ),
+            Simulated::new(
+                "stalwart",
+                &stalwart,
+                |sim| &sim.server,
+                StalwartSim::snapshot,
+            ),
             Simulated::new("ocis", &ocis, |sim| &sim.server, OcisSim::snapshot),
         ];
         Ok(Self { issuer, all })

@@ -18,7 +18,9 @@ use dezky_shared::{
     tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
-use dezky_sim::{authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim};
+use dezky_sim::{
+    authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim,
+};
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
     engine::{self, EngineConfig, Times},
@@ -120,13 +122,25 @@ impl Harness {
 
     async fn with(clients: ClientsConfig) -> Self {
         let stores = FreshStores::new().unwrap();
-        let config = MongoConfig { uri: stores.mongodb_uri.clone(), database: stores.database.clone() };
-        let redis = RedisConfig { url: stores.redis_url.clone(), prefix: stores.redis_prefix.clone() };
+        let config = MongoConfig {
+            uri: stores.mongodb_uri.clone(),
+            database: stores.database.clone(),
+        };
+        let redis = RedisConfig {
+            url: stores.redis_url.clone(),
+            prefix: stores.redis_prefix.clone(),
+        };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
         let context = Arc::new(Context::new(store, &redis, connected).unwrap());
         context.ensure_indexes().await.unwrap();
-        Self { context, times: quick(), redis, clients, _stores: stores }
+        Self {
+            context,
+            times: quick(),
+            redis,
+            clients,
+            _stores: stores,
+        }
     }
 
     /// A worker that runs the product's jobs.
@@ -144,14 +158,22 @@ impl Harness {
             times: self.times.clone(),
         };
         let stop = CancellationToken::new();
-        let running = tokio::spawn(engine::run(Arc::new(context), registry, config, stop.clone()));
+        let running = tokio::spawn(engine::run(
+            Arc::new(context),
+            registry,
+            config,
+            stop.clone(),
+        ));
         Worker { stop, running }
     }
 
     /// Enqueues a job and announces it.
     pub(crate) async fn enqueue<A: JobArgs>(&self, args: &A) -> Job {
         let job = self.enqueue_silently(args).await;
-        self.context.ready.announce(std::slice::from_ref(&job)).await;
+        self.context
+            .ready
+            .announce(std::slice::from_ref(&job))
+            .await;
         job
     }
 
@@ -176,31 +198,41 @@ impl Harness {
         let added: Result<(), Abort<()>> = self
             .context
             .store
-            .transaction((&self.context.tenants, &tenant), |session, (tenants, tenant)| {
-                async move { Ok(tenants.insert(session, tenant).await?) }.boxed()
-            })
+            .transaction(
+                (&self.context.tenants, &tenant),
+                |session, (tenants, tenant)| {
+                    async move { Ok(tenants.insert(session, tenant).await?) }.boxed()
+                },
+            )
             .await;
         added.unwrap();
         tenant
     }
 
     /// Changes a tenant as a caller of the API does: a new generation, the steps pending.
-    pub(crate) async fn change_tenant(&self, id: TenantId, change: impl Fn(&mut Tenant) + Send) -> Tenant {
+    pub(crate) async fn change_tenant(
+        &self,
+        id: TenantId,
+        change: impl Fn(&mut Tenant) + Send,
+    ) -> Tenant {
         let now = self.context.store.now();
         let changed: Result<Tenant, Abort<()>> = self
             .context
             .store
-            .transaction((&self.context.tenants, change), |session, (tenants, change)| {
-                async move {
-                    let mut tenant = tenants.lock(session, id).await?.unwrap();
-                    change(&mut tenant);
-                    tenant.generation += 1;
-                    tenant.set_pending(&Upstream::ALL, now);
-                    tenants.save(session, &tenant).await?;
-                    Ok(tenant)
-                }
-                .boxed()
-            })
+            .transaction(
+                (&self.context.tenants, change),
+                |session, (tenants, change)| {
+                    async move {
+                        let mut tenant = tenants.lock(session, id).await?.unwrap();
+                        change(&mut tenant);
+                        tenant.generation += 1;
+                        tenant.set_pending(&Upstream::ALL, now);
+                        tenants.save(session, &tenant).await?;
+                        Ok(tenant)
+                    }
+                    .boxed()
+                },
+            )
             .await;
         changed.unwrap()
     }
@@ -231,7 +263,9 @@ impl Harness {
     /// Writes to a job's document directly, as only a test may.
     pub(crate) async fn edit_job(&self, id: JobId, set: bson::Document) {
         let jobs = self.context.store.collection::<bson::Document>("jobs");
-        jobs.update_one(doc! { "_id": id }, doc! { "$set": set }).await.unwrap();
+        jobs.update_one(doc! { "_id": id }, doc! { "$set": set })
+            .await
+            .unwrap();
     }
 }
 
@@ -245,7 +279,11 @@ impl Worker {
     /// Asks it to stop, and waits until it has drained.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(DEADLINE, self.running).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 
     /// Asks it to stop.
@@ -265,7 +303,10 @@ pub(crate) async fn until<T: std::fmt::Debug>(
         if is(&seen) {
             return seen;
         }
-        assert!(tokio::time::Instant::now() < deadline, "what was waited for did not come; last seen: {seen:#?}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "what was waited for did not come; last seen: {seen:#?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

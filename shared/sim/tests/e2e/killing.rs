@@ -1,0 +1,116 @@
+//! Killing and stopping the processes.
+
+use std::time::Duration;
+
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    server::Server,
+};
+use nix::sys::signal::Signal;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::stack::{Stack, until};
+
+/// The write that each step makes, and where.
+const WRITES: [&str; 3] = ["create_group", "create_domain", "create_space"];
+
+fn server<'a>(stack: &'a Stack, operation: &str) -> &'a Server {
+    match operation {
+        "create_group" => &stack.authentik.server,
+        "create_domain" => &stack.stalwart.server,
+        _ => &stack.ocis.server,
+    }
+}
+
+/// Makes `operation` take long, once, and waits until it has been asked for.
+async fn in_the_middle_of(stack: &Stack, operation: &str, fault: Fault) {
+    let server = server(stack, operation);
+    server.faults.add(FaultRule::once(operation, fault));
+    stack.create("acme").await;
+    until(operation, || {
+        server.faults.requests().contains_key(operation)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_the_middle_of_a_step_loses_and_doubles_nothing() {
+    for operation in WRITES {
+        for fault in [
+            Fault::SlowAnswer { millis: 1_500 },
+            Fault::SlowEffect { millis: 300 },
+        ] {
+            let mut stack = Stack::start().await;
+            in_the_middle_of(&stack, operation, fault).await;
+
+            stack.worker.kill().await;
+            stack.worker.restart().await.unwrap();
+
+            stack.until_status("acme", "active").await;
+            stack.assert_one_of_everything("acme");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
+    let stack = Stack::start().await;
+    in_the_middle_of(&stack, "create_space", Fault::SlowAnswer { millis: 1_000 }).await;
+    stack.worker.signal(Signal::SIGSTOP);
+    let _second = stack.another_worker();
+
+    let active = stack.until_status("acme", "active").await;
+    stack.worker.signal(Signal::SIGCONT);
+    // What the first worker still believes to hold, it would write within its old lease's time.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let later = stack.tenant("acme").await;
+    stack.assert_one_of_everything("acme");
+    assert_eq!(later, active);
+}
+
+#[tokio::test]
+async fn a_worker_asked_to_stop_ends_what_it_began() {
+    let mut stack = Stack::start().await;
+    in_the_middle_of(&stack, "create_space", Fault::SlowAnswer { millis: 500 }).await;
+
+    stack.worker.signal(Signal::SIGTERM);
+    let ended = tokio::time::timeout(Duration::from_secs(30), stack.worker.ended())
+        .await
+        .unwrap()
+        .unwrap();
+
+    let tenant = stack.tenant("acme").await;
+    assert!(ended.success());
+    assert_eq!(tenant["status"], "active", "{tenant:#}");
+    stack.assert_one_of_everything("acme");
+}
+
+#[tokio::test]
+async fn an_api_killed_after_its_answer_has_lost_nothing() {
+    let mut stack = Stack::start().await;
+
+    stack.create("acme").await;
+    stack.api.kill().await;
+    stack.api.restart().await.unwrap();
+    stack.until_ready().await;
+
+    stack.until_status("acme", "active").await;
+    stack.assert_one_of_everything("acme");
+}
+
+#[tokio::test]
+async fn the_same_request_sent_again_after_the_api_was_killed_makes_no_second_tenant() {
+    let mut stack = Stack::start().await;
+    stack.create("acme").await;
+
+    stack.api.kill().await;
+    stack.api.restart().await.unwrap();
+    stack.until_ready().await;
+    let body = json!({ "slug": "acme", "name": "acme Ltd", "plan": "business" });
+    let (status, problem) = stack.ask(Method::POST, "/tenants", Some(body)).await;
+
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert_eq!(problem["code"], "slug_taken");
+}

@@ -1,0 +1,313 @@
+//! The whole of it: api, worker, simulators, on stores of the test's own or on shared ones.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use dezky_shared::clients::TrustRoots;
+use dezky_sim::{
+    authentik::AuthentikSim,
+    callers::Caller,
+    fresh::{self, FreshStores},
+    issuer::{Issuer, OPERATOR, PORTAL},
+    ocis::OcisSim,
+    ports::Port,
+    process::{Process, Program},
+    stalwart::StalwartSim,
+    stores::{Mongo, Redis},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// The worker's lease, in seconds: everything it waits for is in proportion.
+const LEASE_SECONDS: &str = "3";
+
+/// Everything that runs in a test.
+pub(crate) struct Stack {
+    pub(crate) api: Process,
+    pub(crate) worker: Process,
+    _issuer: Issuer,
+    pub(crate) authentik: AuthentikSim,
+    pub(crate) stalwart: StalwartSim,
+    pub(crate) ocis: OcisSim,
+    pub(crate) url: String,
+    client: reqwest::Client,
+    operator: String,
+    worker_program: Program,
+    _api_port: Port,
+    _stores: FreshStores,
+    _directory: TempDir,
+}
+
+/// Stores that a test may kill and wipe.
+pub(crate) struct OwnStores {
+    pub(crate) mongo: Mongo,
+    pub(crate) redis: Redis,
+    _directory: TempDir,
+}
+
+impl OwnStores {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            mongo: Mongo::start(&directory.path().join("mongodb"))
+                .await
+                .unwrap(),
+            redis: Redis::start(&directory.path().join("redis")).await.unwrap(),
+            _directory: directory,
+        }
+    }
+}
+
+impl Stack {
+    /// On the stores that all tests share.
+    pub(crate) async fn start() -> Self {
+        Self::on(FreshStores::new().unwrap()).await
+    }
+
+    /// On stores of the test's own.
+    pub(crate) async fn start_on(stores: &OwnStores) -> Self {
+        Self::on(FreshStores::on(&stores.mongo, &stores.redis)).await
+    }
+
+    async fn on(stores: FreshStores) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let directory = tempfile::tempdir().unwrap();
+        let issuer = Issuer::start(any_port).await.unwrap();
+        let authentik = AuthentikSim::start(any_port).await.unwrap();
+        let stalwart = StalwartSim::start(any_port).await.unwrap();
+        stalwart.instant_dkim(true);
+        let ocis = OcisSim::start(any_port).await.unwrap();
+
+        let api_port = Port::free().unwrap();
+        let url = format!("http://127.0.0.1:{}", api_port.number);
+        let metrics = Port::free().unwrap();
+        let program = |name: &str, environment: Vec<(&'static str, String)>| Program {
+            name: name.to_owned(),
+            path: fresh::binary(name).unwrap(),
+            arguments: Vec::new(),
+            environment: environment
+                .into_iter()
+                .chain(stores_environment(&stores))
+                .collect(),
+            log: log(&directory, name),
+        };
+        let api = program(
+            "dezky-api",
+            vec![
+                ("API_LISTEN", format!("127.0.0.1:{}", api_port.number)),
+                (
+                    "API_METRICS_LISTEN",
+                    format!("127.0.0.1:{}", metrics.number),
+                ),
+                (
+                    "AUTHENTIK_ISSUERS",
+                    format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
+                ),
+                ("TENANT_PURGE_AFTER", "0s".to_owned()),
+            ],
+        );
+        let worker_program = program(
+            "dezky-worker",
+            vec![
+                ("WORKER_LEASE_SECONDS", LEASE_SECONDS.to_owned()),
+                ("AUTHENTIK_API_URL", authentik.api_url()),
+                ("AUTHENTIK_API_TOKEN", AuthentikSim::TOKEN.to_owned()),
+                ("STALWART_API_URL", stalwart.server.url.clone()),
+                ("STALWART_API_TOKEN", StalwartSim::TOKEN.to_owned()),
+                ("OCIS_API_URL", ocis.server.url.clone()),
+                ("OCIS_API_USER", OcisSim::USER.to_owned()),
+                ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
+            ],
+        );
+        let mut stack = Self {
+            api: Process::start(api).unwrap(),
+            worker: Process::start(worker_program.clone()).unwrap(),
+            operator: issuer.token(&Caller::Operator.token()).unwrap(),
+            client: TrustRoots::default().client_builder().build().unwrap(),
+            _issuer: issuer,
+            authentik,
+            stalwart,
+            ocis,
+            url,
+            worker_program,
+            _api_port: api_port,
+            _stores: stores,
+            _directory: directory,
+        };
+        stack.until_ready().await;
+        let (status, _) = stack.ask(Method::GET, "/users/me", None).await;
+        assert_eq!(status, StatusCode::OK);
+        stack
+    }
+
+    /// One more worker beside the first.
+    pub(crate) fn another_worker(&self) -> Process {
+        let log = self.worker_program.log.with_extension("second.log");
+        Process::start(Program {
+            log,
+            ..self.worker_program.clone()
+        })
+        .unwrap()
+    }
+
+    pub(crate) async fn until_ready(&mut self) {
+        let url = format!("{}/readyz", self.url);
+        let client = self.client.clone();
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            self.api.expect_running().unwrap();
+            if client
+                .get(&url)
+                .send()
+                .await
+                .is_ok_and(|response| response.status().is_success())
+            {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the api does not become ready"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks the api as an operator.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let response = self.try_ask(method, path, body).await;
+        response.unwrap()
+    }
+
+    pub(crate) async fn try_ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.operator);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    /// Creates a tenant with a domain of its own.
+    pub(crate) async fn create(&self, slug: &str) -> Value {
+        let body = json!({ "slug": slug, "name": format!("{slug} Ltd"), "plan": "business", "domains": [format!("{slug}.test")] });
+        let (status, tenant) = self.ask(Method::POST, "/tenants", Some(body)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{tenant}");
+        tenant
+    }
+
+    pub(crate) async fn tenant(&self, slug: &str) -> Value {
+        self.ask(Method::GET, &format!("/tenants/{slug}"), None)
+            .await
+            .1
+    }
+
+    /// Waits until the tenant has this status.
+    pub(crate) async fn until_status(&self, slug: &str, status: &str) -> Value {
+        self.until(slug, |tenant| tenant["status"] == status).await
+    }
+
+    /// Waits until the tenant is as it should be.
+    pub(crate) async fn until(&self, slug: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            // While a store is away the api may answer 503.
+            let seen = self
+                .try_ask(Method::GET, &format!("/tenants/{slug}"), None)
+                .await;
+            if let Ok((StatusCode::OK, tenant)) = &seen
+                && is(tenant)
+            {
+                return tenant.clone();
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "what was waited for did not come; last seen: {seen:#?}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Nothing of this tenant exists twice, and everything exists once.
+    pub(crate) fn assert_one_of_everything(&self, slug: &str) {
+        let groups = self.authentik.groups();
+        assert_eq!(
+            groups.iter().filter(|group| group.name == slug).count(),
+            1,
+            "{groups:#?}"
+        );
+        assert_eq!(
+            self.authentik
+                .server
+                .effects
+                .count_for("create_group", slug),
+            1
+        );
+        let domain = format!("{slug}.test");
+        assert_eq!(
+            self.stalwart
+                .domains()
+                .iter()
+                .filter(|name| **name == domain)
+                .count(),
+            1
+        );
+        assert_eq!(
+            self.stalwart
+                .server
+                .effects
+                .count_for("create_domain", &domain),
+            1
+        );
+        let name = format!("{slug} Ltd");
+        let spaces = self.ocis.spaces();
+        assert_eq!(
+            spaces.iter().filter(|space| space.name == name).count(),
+            1,
+            "{spaces:#?}"
+        );
+    }
+}
+
+/// Waits until `is`.
+pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !is() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what}: did not come"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn stores_environment(stores: &FreshStores) -> [(&'static str, String); 6] {
+    [
+        ("MONGODB_URI", stores.mongodb_uri.clone()),
+        ("MONGODB_DATABASE", stores.database.clone()),
+        ("REDIS_URL", stores.redis_url.clone()),
+        ("REDIS_PREFIX", stores.redis_prefix.clone()),
+        ("LOG_FORMAT", "pretty".to_owned()),
+        ("RUST_LOG", "info".to_owned()),
+    ]
+}
+
+fn log(directory: &TempDir, name: &str) -> PathBuf {
+    directory.path().join(format!("{name}.log"))
+}

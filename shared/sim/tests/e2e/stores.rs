@@ -1,0 +1,85 @@
+//! Wiping, stopping and killing the stores.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+
+use crate::stack::{OwnStores, Stack};
+
+async fn wipe(url: &str) {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection: MultiplexedConnection =
+        client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHALL")
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn wiping_redis_at_any_moment_loses_and_doubles_nothing() {
+    let stores = OwnStores::start().await;
+    let stack = Stack::start_on(&stores).await;
+    let slugs: Vec<String> = (0..12).map(|n| format!("acme{n}")).collect();
+
+    for slug in &slugs {
+        stack.create(slug).await;
+        wipe(&stores.redis.url).await;
+    }
+    for slug in &slugs {
+        stack.until_status(slug, "active").await;
+        wipe(&stores.redis.url).await;
+    }
+
+    for slug in &slugs {
+        stack.assert_one_of_everything(slug);
+    }
+}
+
+#[tokio::test]
+async fn without_redis_work_goes_on() {
+    let mut stores = OwnStores::start().await;
+    let stack = Stack::start_on(&stores).await;
+
+    stores.redis.kill().await;
+    stack.create("acme").await;
+    stack.until_status("acme", "active").await;
+    stores.redis.restart().await.unwrap();
+    stack.create("later").await;
+    stack.until_status("later", "active").await;
+
+    stack.assert_one_of_everything("acme");
+    stack.assert_one_of_everything("later");
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_answer_holds_up_nothing() {
+    let stores = OwnStores::start().await;
+    let stack = Stack::start_on(&stores).await;
+
+    stores.redis.pause();
+    stack.create("acme").await;
+    stack.until_status("acme", "active").await;
+    stores.redis.resume();
+
+    stack.assert_one_of_everything("acme");
+}
+
+#[tokio::test]
+async fn a_killed_database_loses_and_doubles_nothing() {
+    let mut stores = OwnStores::start().await;
+    let stack = Stack::start_on(&stores).await;
+    let slugs: Vec<String> = (0..6).map(|n| format!("acme{n}")).collect();
+
+    for slug in &slugs {
+        stack.create(slug).await;
+    }
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    stores.mongo.kill().await;
+    stores.mongo.restart().await.unwrap();
+
+    for slug in &slugs {
+        stack.until_status(slug, "active").await;
+        stack.assert_one_of_everything(slug);
+    }
+}
