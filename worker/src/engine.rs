@@ -49,11 +49,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
-use apalis_core::{
-    monitor::Monitor,
-    task::data::Data,
-    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt as _},
-};
+use apalis::prelude::{Data, Monitor, ParallelizeExt as _, WorkerBuilder};
 use dezky_shared::{
     job::{Job, Queue},
     reconnect::Pace,
@@ -89,7 +85,7 @@ pub(crate) struct Engine {
     times: Times,
     worker: String,
     jobs: Collection<Job>,
-    held: Held,
+    held: Arc<Held>,
     refused: Refused,
     settlements: mpsc::Sender<Settlement>,
     /// Read by all who run, written by one that must run alone.
@@ -116,7 +112,7 @@ pub async fn run(
         registry,
         times: config.times,
         worker: config.worker,
-        held: Held::default(),
+        held: Arc::default(),
         refused: Refused::default(),
         settlements,
         turns: Arc::new(RwLock::new(())),
@@ -192,10 +188,14 @@ fn register(
     let jobs = Mutex::new(Some(jobs));
     monitor.register(move |_| {
         let taken = jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let jobs = taken.unwrap_or_else(|| mpsc::channel(1).1);
+        let backend = ClaimedJobs {
+            jobs: taken.unwrap_or_else(|| mpsc::channel(1).1),
+            engine: engine.clone(),
+            running: running.clone(),
+        };
         let running = running.clone();
         WorkerBuilder::new(queue.name())
-            .backend(ClaimedJobs(jobs))
+            .backend(backend)
             .data(engine.clone())
             // Each job in a task of its own: else an error of the backend would cancel them half way.
             .parallelize(move |job| running.spawn(job))

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dezky_shared::{job::Queue, ready::Popper, reconnect::Pace, redis::RedisError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendError};
 
-use super::{Engine, backend::Claimed, sweep::Cursor};
+use super::{Engine, backend::Claimed, claim::Claim, sweep::Cursor};
 
 impl Engine {
     /// Claims jobs of `queue` as long as there are free slots, until the worker stops. No error ends it.
@@ -57,16 +57,23 @@ impl Engine {
     }
 
     async fn hand_over(
-        &self,
-        claim: super::claim::Claim,
+        self: &Arc<Self>,
+        claim: Claim,
         permit: OwnedSemaphorePermit,
         claimed: &mpsc::Sender<Claimed>,
     ) {
-        let held = self
+        let hold = self
             .held
-            .add(claim.job.id, claim.token, claim.trust.clone());
-        // The channel is as long as there are slots. If its worker is gone, the lease runs out and is rescued.
-        let _ = claimed.send(Claimed::new(claim, held, permit)).await;
+            .hold(claim.job.id, claim.token, claim.trust.clone());
+        let job = Claimed {
+            claim,
+            hold,
+            permit,
+        };
+        // The channel is as long as there are slots, so this does not wait.
+        if let Err(SendError(job)) = claimed.send(job).await {
+            self.clone().put_back(job).await;
+        }
     }
 
     /// Lock keys that may have work; none after at most a second.

@@ -44,8 +44,22 @@ pub(crate) struct HeldJob {
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<HashMap<JobId, Arc<HeldJob>>>);
 
+/// Holds a job: its lease is renewed until this is dropped, however that comes about.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    held: Arc<Held>,
+    id: JobId,
+    pub(crate) job: Arc<HeldJob>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.remove(self.id, self.job.token);
+    }
+}
+
 impl Held {
-    pub(crate) fn add(&self, id: JobId, token: LeaseToken, trust: Trust) -> Arc<HeldJob> {
+    pub(crate) fn hold(self: &Arc<Self>, id: JobId, token: LeaseToken, trust: Trust) -> Hold {
         let job = Arc::new(HeldJob {
             token,
             trust,
@@ -55,11 +69,15 @@ impl Held {
             cancel_requested: AtomicBool::new(false),
         });
         self.lock().insert(id, job.clone());
-        job
+        Hold {
+            held: self.clone(),
+            id,
+            job,
+        }
     }
 
     /// Forgets a job, unless it has been claimed again since.
-    pub(crate) fn remove(&self, id: JobId, token: LeaseToken) {
+    fn remove(&self, id: JobId, token: LeaseToken) {
         let mut held = self.lock();
         if held.get(&id).is_some_and(|job| job.token == token) {
             held.remove(&id);

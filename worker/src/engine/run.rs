@@ -55,55 +55,70 @@ enum Turn {
 impl Engine {
     /// Runs a claimed job and settles it.
     pub(crate) async fn run(self: Arc<Self>, claimed: Claimed) {
-        let Claimed {
-            claim,
-            held,
-            permit,
-        } = claimed;
-        let mut job = claim.job;
         let span = tracing::info_span!(
             "job",
-            job.id = %job.id,
-            job.kind = job.kind,
-            job.attempt = job.attempt,
-            tenant.id = job.tenant_id.map(|id| id.to_string()),
+            job.id = %claimed.claim.job.id,
+            job.kind = claimed.claim.job.kind,
+            job.attempt = claimed.claim.job.attempt,
+            tenant.id = claimed.claim.job.tenant_id.map(|id| id.to_string()),
         );
-        let token = claim.token;
-        let id = job.id;
         async {
+            let mut job = claimed.claim.job.clone();
             let attempt = Running {
                 engine: self.clone(),
-                held,
+                held: claimed.hold.job.clone(),
                 trusts: Vec::new(),
                 request_ids: Vec::new(),
             };
             let Some((outcome, request_ids)) = attempt.attempt(&mut job).await else {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
-                self.held.remove(id, token);
                 return;
             };
-            let (done, settled) = oneshot::channel();
-            let settlement = Settlement {
-                id,
-                token,
-                tenant_id: job.tenant_id,
-                queue: job.queue,
-                lock_key: job.lock_key.clone(),
-                unique_key: job.unique_key.clone(),
-                priority: job.priority,
-                attempt: self.describe(&job, claim.claimed_at, &outcome, request_ids),
-                steps: job.steps,
-                outcome,
-                permit: Some(permit),
-                done,
-            };
-            // Both fail only when the process ends; then the lease runs out and the job is rescued.
-            if self.settlements.send(settlement).await.is_ok() {
-                let _ = settled.await;
-            }
+            self.hand_in(claimed, job, outcome, request_ids).await;
         }
         .instrument(span)
         .await;
+    }
+
+    /// Gives back a job that was claimed and not begun, because the worker stops.
+    pub(crate) async fn put_back(self: Arc<Self>, claimed: Claimed) {
+        let job = claimed.claim.job.clone();
+        self.hand_in(claimed, job, Outcome::Release, Vec::new())
+            .await;
+    }
+
+    async fn hand_in(
+        &self,
+        claimed: Claimed,
+        job: Job,
+        outcome: Outcome,
+        request_ids: Vec<String>,
+    ) {
+        let Claimed {
+            claim,
+            hold,
+            permit,
+        } = claimed;
+        let (done, settled) = oneshot::channel();
+        let settlement = Settlement {
+            id: job.id,
+            token: claim.token,
+            tenant_id: job.tenant_id,
+            queue: job.queue,
+            lock_key: job.lock_key.clone(),
+            unique_key: job.unique_key.clone(),
+            priority: job.priority,
+            attempt: self.describe(&job, claim.claimed_at, &outcome, request_ids),
+            steps: job.steps,
+            outcome,
+            done,
+            _hold: hold,
+            _permit: permit,
+        };
+        // Both fail only when the process ends; then the lease runs out and the job is rescued.
+        if self.settlements.send(settlement).await.is_ok() {
+            let _ = settled.await;
+        }
     }
 
     fn describe(
@@ -297,7 +312,8 @@ impl Running {
                 return None;
             }
             if let Some(recording) = recording {
-                seen.note(recording.await, &mut job.steps).ok()?;
+                let written = in_time(engine, recording).await?;
+                seen.note(written, &mut job.steps).ok()?;
             }
             let timed_out = cut == CutOff::TimedOut;
             ended.extend(unfinished.iter().filter_map(|step| {
@@ -306,7 +322,8 @@ impl Running {
             }));
             seen.charged |= timed_out;
             if !ended.is_empty() {
-                let written = write(engine, holder, job.steps.clone(), ended).await;
+                let written = write(engine, holder, job.steps.clone(), ended);
+                let written = in_time(engine, written).await?;
                 seen.note(written, &mut job.steps).ok()?;
             }
         } else {
@@ -511,6 +528,14 @@ async fn write(
         engine.database_failed();
     }
     Written { recorded, steps }
+}
+
+/// What is written when the attempt is cut off must not take longer than a settlement may. `None` if it does: then
+/// nobody knows whether it is written, and whoever rescues the job looks again.
+async fn in_time(engine: &Engine, written: impl Future<Output = Written>) -> Option<Written> {
+    tokio::time::timeout(engine.times.bulk_deadline, written)
+        .await
+        .ok()
 }
 
 async fn in_progress<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {

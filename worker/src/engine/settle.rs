@@ -20,6 +20,7 @@ use super::{
     Engine,
     bulk::{self, ItemError, Update},
     claim::{first_due, millis},
+    lease::Hold,
 };
 
 /// The most settlements in one bulk.
@@ -94,10 +95,11 @@ pub(crate) struct Settlement {
     pub(crate) steps: Vec<Step>,
     pub(crate) attempt: Attempt,
     pub(crate) outcome: Outcome,
-    /// Frees the slot once all is written.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// Told once all is written.
     pub(crate) done: oneshot::Sender<()>,
+    /// Until then its lease is renewed, and its slot taken.
+    pub(crate) _hold: Hold,
+    pub(crate) _permit: OwnedSemaphorePermit,
 }
 
 impl Settlement {
@@ -333,8 +335,6 @@ impl Engine {
                 error = settlement.outcome.error().map(|error| error.detail.as_str()),
                 "Settled"
             );
-            self.held.remove(settlement.id, settlement.token);
-            drop(settlement.permit);
             // Nobody may be listening any more.
             let _ = settlement.done.send(());
         }
