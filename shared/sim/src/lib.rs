@@ -3,6 +3,16 @@
 //!
 //! For development and tests only.
 
+pub mod callers;
+pub mod control;
 pub mod effects;
 pub mod faults;
+pub mod fresh;
+pub mod issuer;
+pub mod ports;
+pub mod process;
 pub mod server;
+pub mod simulators;
+pub mod stores;
+pub mod tools;
+pub mod workspace;

@@ -1,0 +1,84 @@
+//! The one instance of `cargo dev up` in this checkout, known by a file that it keeps locked.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _},
+};
+
+use anyhow::{Context as _, bail};
+use dezky_sim::workspace;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+/// What others may know of the running instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// The address of the API, as soon as it is up.
+    pub(crate) api: Option<String>,
+    /// The address of the simulators' control API, as soon as it is up.
+    pub(crate) control: Option<String>,
+}
+
+/// The right to be the running instance, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim(Flock<File>);
+
+impl Claim {
+    /// Takes it, unless somebody else has it.
+    pub(crate) fn take() -> anyhow::Result<Self> {
+        let mut claim = match lock()? {
+            Ok(file) => Self(file),
+            Err(file) => {
+                let Running { pid, api, .. } =
+                    read(file).context("another `cargo dev up` is just starting")?;
+                let at = api.map(|api| format!(", its API is at {api}"));
+                bail!("already running: process {pid}{}", at.unwrap_or_default());
+            }
+        };
+        claim.publish(&Running {
+            pid: std::process::id(),
+            api: None,
+            control: None,
+        })?;
+        Ok(claim)
+    }
+
+    /// Lets others know.
+    pub(crate) fn publish(&mut self, running: &Running) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(running)?;
+        self.0.rewind()?;
+        self.0.set_len(0)?;
+        self.0.write_all(&text)?;
+        Ok(())
+    }
+}
+
+/// The running instance, if there is one.
+pub(crate) fn running() -> anyhow::Result<Option<Running>> {
+    match lock()? {
+        Ok(_nobody_has_it) => Ok(None),
+        Err(file) => read(file).map(Some),
+    }
+}
+
+/// The locked file, or the file alone when somebody else has locked it.
+fn lock() -> anyhow::Result<Result<Flock<File>, File>> {
+    fs::create_dir_all(workspace::dev())?;
+    let path = workspace::dev().join("up.json");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, _)| file))
+}
+
+fn read(mut file: File) -> anyhow::Result<Running> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}

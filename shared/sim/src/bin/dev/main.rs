@@ -1,0 +1,94 @@
+//! `cargo dev`: everything a developer runs here. All that it makes lies in `.dev/`.
+#![expect(
+    clippy::print_stdout,
+    reason = "this is a command that talks to people"
+)]
+
+mod build;
+mod check;
+mod instance;
+mod reset;
+mod steps;
+mod test;
+mod token;
+mod tool;
+mod up;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+use dezky_sim::callers::Caller;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Runs and checks Dezky's control plane on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo dev", bin_name = "cargo dev")]
+enum Dev {
+    /// Builds and starts everything, provisions the tenant `demo`, and stays up until Ctrl-C.
+    Up {
+        /// Verify that the demo tenant is active, then stop: the exit status says whether it was.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Prints a token for a caller of what `up` runs.
+    Token {
+        /// Who is calling.
+        caller: Caller,
+        /// How long the token is valid.
+        #[arg(long, default_value_t = 12)]
+        hours: u32,
+    },
+    /// Forgets all data of what `up` ran.
+    Reset,
+    /// Runs the tests, with a real MongoDB and Redis.
+    Test {
+        /// Passed on to `cargo nextest run`, such as the names of tests.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Formatting, lints, documentation, dependencies.
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Dev::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("dezky_sim=info")),
+        )
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .with_writer(io::stderr)
+        .init();
+
+    let outcome = match command {
+        Dev::Up { check } => up::up(check).await,
+        Dev::Token { caller, hours } => token::token(caller, hours).await,
+        Dev::Reset => reset::reset(),
+        Dev::Test { arguments } => test::test(&arguments).await,
+        Dev::Check => check::check().await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits for Ctrl-C, or for another signal that asks us to end.
+async fn interrupted() {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signals) => signals.recv().await,
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => {}
+        _ = wait(SignalKind::terminate()) => {}
+        _ = wait(SignalKind::hangup()) => {}
+    }
+}

@@ -1,0 +1,169 @@
+//! `cargo dev test`: all tests, with a real MongoDB and Redis that live as long as they run.
+
+use std::{fs, path::Path, process::Stdio};
+
+use anyhow::{Context as _, bail};
+use dezky_sim::{
+    fresh,
+    stores::{Mongo, Redis},
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+use crate::{build::build, steps, steps::cargo, tool::NEXTEST};
+
+/// How many tests came out how.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
+    NEXTEST.ensure().await?;
+    // Tests of the whole run these as processes.
+    let binaries = build(&["--workspace", "--bins"]).await?;
+    println!("Starting MongoDB and Redis");
+    let directory = tempfile::tempdir()?;
+    let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
+    let redis = Redis::start(&directory.path().join("redis")).await?;
+
+    let with_stores = |mut command: Command| {
+        command
+            .env(fresh::MONGODB_URI, &mongo.uri)
+            .env(fresh::REDIS_URL, &redis.url)
+            .env(fresh::BINARIES, &binaries)
+            // A snapshot that does not fit is a failure, not a new file.
+            .env("INSTA_UPDATE", "no");
+        command
+    };
+    let mut count = Count::default();
+    // nextest does not know documentation tests; a filter means that they are not wanted.
+    if arguments.is_empty() {
+        count += doctests(with_stores(cargo(&["test", "--workspace", "--doc"]))).await?;
+    }
+    let mut nextest = with_stores(cargo(&["nextest", "run", "--workspace"]));
+    nextest.args(arguments);
+    count += tests(nextest, &binaries).await?;
+
+    println!("{} passed, {} failed", count.passed, count.failed);
+    if count.failed > 0 {
+        bail!("not all tests passed");
+    }
+    Ok(())
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+async fn tests(mut nextest: Command, binaries: &Path) -> anyhow::Result<Count> {
+    let target = binaries
+        .parent()
+        .context("the binaries lie in the target directory")?;
+    let report = target.join("nextest/default/junit.xml");
+    // That of an earlier run must not be taken for this one's.
+    if report.exists() {
+        fs::remove_file(&report)?;
+    }
+    println!("$ {}", steps::line(&nextest));
+    let status = steps::status(&mut nextest).await?;
+    let count = fs::read_to_string(&report)
+        .ok()
+        .as_deref()
+        .and_then(counted);
+    match count {
+        Some(count) if status.success() || count.failed > 0 => Ok(count),
+        _ => bail!("`{}` failed ({status})", steps::line(&nextest)),
+    }
+}
+
+/// The count in a JUnit report, which is in the attributes of its first element.
+fn counted(report: &str) -> Option<Count> {
+    let suites = report.split("<testsuites ").nth(1)?.split('>').next()?;
+    let number = |name: &str| -> Option<u64> {
+        let value = suites.split(&format!("{name}=\"")).nth(1)?;
+        value.split('"').next()?.parse().ok()
+    };
+    let failed = number("failures")? + number("errors")?;
+    Some(Count {
+        passed: number("tests")?.checked_sub(failed)?,
+        failed,
+    })
+}
+
+async fn doctests(mut command: Command) -> anyhow::Result<Count> {
+    println!("$ {}", steps::line(&command));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = child.stdout.take().context("its output is piped")?;
+    let mut lines = BufReader::new(output).lines();
+    let mut count = Count::default();
+    while let Some(line) = lines.next_line().await? {
+        println!("{line}");
+        if let Some(of_one) = summed_up(&line) {
+            count += of_one;
+        }
+    }
+    let status = child.wait().await?;
+    if !status.success() && count.failed == 0 {
+        bail!("`{}` failed ({status})", steps::line(&command));
+    }
+    Ok(count)
+}
+
+/// The count in a line such as `test result: ok. 3 passed; 0 failed; …`.
+fn summed_up(line: &str) -> Option<Count> {
+    let words: Vec<&str> = line.strip_prefix("test result: ")?.split(' ').collect();
+    let before = |word: &str| -> Option<u64> {
+        let at = words.iter().position(|other| *other == word)?;
+        words.get(at.checked_sub(1)?)?.parse().ok()
+    };
+    Some(Count {
+        passed: before("passed;")?,
+        failed: before("failed;")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_a_report_is_read() {
+        let report = r#"<?xml version="1.0"?>
+<testsuites name="nextest-run" tests="22" failures="1" errors="1" uuid="x"><testsuite name="a" tests="9">"#;
+
+        let count = counted(report);
+
+        assert_eq!(
+            count,
+            Some(Count {
+                passed: 20,
+                failed: 2
+            })
+        );
+    }
+
+    #[test]
+    fn the_count_of_documentation_tests_is_read() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
+
+        assert_eq!(
+            summed_up(line),
+            Some(Count {
+                passed: 3,
+                failed: 1
+            })
+        );
+        assert_eq!(summed_up("test stores ... ok"), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! The tenant `demo`, provisioned through the API as an operator would do it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use dezky_shared::clients::TrustRoots;
+use dezky_sim::callers::{Caller, DEMO_TENANT};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// How long provisioning may take.
+const PATIENCE: Duration = Duration::from_mins(3);
+/// How long the API may take to answer, its own waiting included.
+const ANSWER: Duration = Duration::from_secs(40);
+
+/// The API as an operator sees it.
+pub(super) struct Demo {
+    api: String,
+    operator: String,
+    client: reqwest::Client,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Tenant {
+    status: String,
+    provisioning_status: BTreeMap<String, String>,
+    #[serde(default)]
+    provisioning_errors: BTreeMap<String, String>,
+    job: Option<Job>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Job {
+    id: String,
+    state: String,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+impl Job {
+    fn is_final(&self) -> bool {
+        matches!(self.state.as_str(), "completed" | "discarded" | "cancelled")
+    }
+}
+
+impl Tenant {
+    fn is_as_it_should_be(&self) -> bool {
+        let mut steps = self.provisioning_status.values();
+        self.status == "active" && steps.all(|state| is_done(state))
+    }
+}
+
+fn is_done(state: &str) -> bool {
+    matches!(state, "ok" | "skipped")
+}
+
+impl Demo {
+    pub(super) fn new(api: &str, operator: String) -> anyhow::Result<Self> {
+        Ok(Self {
+            api: api.to_owned(),
+            operator,
+            client: TrustRoots::default()
+                .client_builder()
+                .timeout(ANSWER)
+                .build()?,
+        })
+    }
+
+    /// Makes the API know a caller.
+    pub(super) async fn introduce(&self, caller: Caller, token: &str) -> anyhow::Result<()> {
+        let request = self.client.get(format!("{}/users/me", self.api));
+        send(request.bearer_auth(token))
+            .await
+            .with_context(|| format!("{} is not let in", caller.name()))?;
+        Ok(())
+    }
+
+    /// Creates the tenant, or reconciles it when it is there, and follows its steps until it is active.
+    pub(super) async fn ensure(&self) -> anyhow::Result<()> {
+        let asked = self.ask_for_it().await?;
+        let mut shown = Shown::default();
+        let follow = self.follow(asked.job, &mut shown);
+        match tokio::time::timeout(PATIENCE, follow).await {
+            Ok(outcome) => outcome?,
+            Err(_) => println!("  no end after {PATIENCE:?}"),
+        }
+
+        let tenant = self.tenant().await?;
+        shown.print(&tenant, true);
+        let problems = serde_json::to_string(&tenant.provisioning_errors)?;
+        ensure!(
+            tenant.is_as_it_should_be(),
+            "the tenant is {}, its steps are {:?}, its errors {problems}",
+            tenant.status,
+            tenant.provisioning_status
+        );
+        println!(
+            "  verified: GET /tenants/{DEMO_TENANT} says {}",
+            tenant.status
+        );
+        Ok(())
+    }
+
+    /// A tenant that is there already may have lost its state in simulators that were restarted: a reconcile
+    /// brings it back.
+    async fn ask_for_it(&self) -> anyhow::Result<Tenant> {
+        let there = self.request(Method::GET, "").send().await?;
+        let request = if there.status() == StatusCode::NOT_FOUND {
+            let owner = Caller::Owner;
+            let tenants = format!("{}/tenants", self.api);
+            self.client
+                .post(tenants)
+                .bearer_auth(&self.operator)
+                .json(&json!({
+                    "slug": DEMO_TENANT,
+                    "name": "Demo",
+                    "domains": [format!("{DEMO_TENANT}.test")],
+                    "owner": { "email": owner.email(), "name": "Demo owner" },
+                }))
+        } else {
+            self.request(Method::POST, "/reconcile").json(&json!({}))
+        };
+        let key = Uuid::now_v7().to_string();
+        let response = send(request.header("idempotency-key", key)).await?;
+        response.json().await.context("the tenant cannot be read")
+    }
+
+    /// Shows the steps as they turn `ok`, until the job has ended.
+    async fn follow(&self, job: Option<Job>, shown: &mut Shown) -> anyhow::Result<()> {
+        // Those of a tenant that was there already say nothing before the reconcile has ended.
+        let mut fresh = false;
+        let mut etag = None;
+        let Some(job) = job else { return Ok(()) };
+        let end = self.end_of(job);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                job = &mut end => {
+                    let Job { id, state, error } = job?;
+                    ensure!(state == "completed", "job {id} was {state}: {}", error.unwrap_or_default());
+                    return Ok(());
+                }
+                tenant = self.change(&mut etag) => {
+                    if let Some(tenant) = tenant? {
+                        fresh |= tenant.status == "pending";
+                        shown.print(&tenant, fresh);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end_of(&self, mut job: Job) -> anyhow::Result<Job> {
+        while !job.is_final() {
+            let url = format!("{}/jobs/{}?wait=25s", self.api, job.id);
+            let request = self.client.get(url).bearer_auth(&self.operator);
+            job = send(request).await?.json().await?;
+        }
+        Ok(job)
+    }
+
+    /// The tenant when it is not what `etag` says any more, or nothing for now.
+    async fn change(&self, etag: &mut Option<String>) -> anyhow::Result<Option<Tenant>> {
+        let request = match etag {
+            Some(etag) => self
+                .request(Method::GET, "?wait=25s")
+                .header(header::IF_NONE_MATCH, etag.as_str()),
+            None => self.request(Method::GET, ""),
+        };
+        let response = send(request).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let new = response.headers().get(header::ETAG);
+        let new = new.context("the tenant has no ETag")?.to_str()?.to_owned();
+        let tenant = response.json().await.context("the tenant cannot be read")?;
+        *etag = Some(new);
+        Ok(Some(tenant))
+    }
+
+    async fn tenant(&self) -> anyhow::Result<Tenant> {
+        let response = send(self.request(Method::GET, "")).await?;
+        response.json().await.context("the tenant cannot be read")
+    }
+
+    /// A request below the tenant, by the operator.
+    fn request(&self, method: Method, below: &str) -> RequestBuilder {
+        let url = format!("{}/tenants/{DEMO_TENANT}{below}", self.api);
+        self.client.request(method, url).bearer_auth(&self.operator)
+    }
+}
+
+/// Sends a request and fails, with what the API said, unless it was understood.
+async fn send(request: RequestBuilder) -> anyhow::Result<Response> {
+    let response = request.send().await.context("the API does not answer")?;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let path = response.url().path().to_owned();
+        let said = response.text().await.unwrap_or_default();
+        bail!("{path} answered {status}: {said}");
+    }
+    Ok(response)
+}
+
+/// What was said about each step last.
+#[derive(Debug, Default)]
+struct Shown(BTreeMap<String, String>);
+
+impl Shown {
+    /// Says what is new. What is done is only said once `trusted`: it may have been done by an earlier run.
+    fn print(&mut self, tenant: &Tenant, trusted: bool) {
+        for (step, state) in &tenant.provisioning_status {
+            if is_done(state) && !trusted || self.0.get(step) == Some(state) {
+                continue;
+            }
+            let error = tenant.provisioning_errors.get(step);
+            let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+            println!("  {step:<14} {state}{error}");
+            self.0.insert(step.clone(), state.clone());
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The processes, in the order in which they need each other.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use dezky_shared::{clients::TrustRoots, config};
+use dezky_sim::{
+    issuer::{APPLICATIONS, OPERATOR, PORTAL},
+    ports::Port,
+    process::{Process, Program},
+    stores::{Mongo, Redis},
+    workspace,
+};
+use futures::future;
+
+use super::upstreams::Upstreams;
+use crate::build::build;
+
+/// The port of the API, if it is free.
+const API_PORT: u16 = 3001;
+/// How long a service may take until it is ready.
+const READY: Duration = Duration::from_mins(1);
+/// How long between two looks at a service that is not.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a service may take to stop: the worker drains its jobs for up to 25 s.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Everything that runs. Dropping it kills it; [`Stack::stop`] is kinder.
+#[derive(Debug, Default)]
+pub(super) struct Stack {
+    mongo: Option<Mongo>,
+    redis: Option<Redis>,
+    simulators: Option<Process>,
+    /// The api and the worker.
+    services: Vec<Process>,
+    /// Claimed until all have stopped.
+    ports: Vec<Port>,
+}
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub(super) api: String,
+    pub(super) control: String,
+    /// All that is worth showing, with what it is.
+    pub(super) shown: Vec<(&'static str, String)>,
+}
+
+impl Stack {
+    /// Builds and starts all of it and waits until it is ready.
+    pub(super) async fn start(&mut self) -> anyhow::Result<Addresses> {
+        let binaries = build(&["--bin=dezky-api", "--bin=dezky-worker", "--bin=dezky-sim"]).await?;
+        let logs = workspace::dev().join("logs");
+        fs::create_dir_all(&logs)?;
+
+        let (mongodb, redis) = self.start_stores(&logs).await?;
+        let [control, issuer, authentik, stalwart, ocis] =
+            self.claim([3900, 3901, 3902, 3903, 3904])?;
+        let arguments = vec![
+            format!("--control-port={control}"),
+            format!("--issuer-port={issuer}"),
+            format!("--authentik-port={authentik}"),
+            format!("--stalwart-port={stalwart}"),
+            format!("--ocis-port={ocis}"),
+            format!("--keys={}", workspace::dev().join("keys").display()),
+        ];
+        let control = url(control);
+        let simulators = program(&binaries, "dezky-sim", &logs, arguments, Vec::new());
+        let simulators = self.simulators.insert(Process::start(simulators)?);
+        until_ready(simulators, &format!("{control}/healthz")).await?;
+
+        let [api, api_metrics, worker_metrics] = self.claim([API_PORT, 9464, 9465])?;
+        if api != API_PORT {
+            println!("  port {API_PORT} is taken: the API listens on {api} instead");
+        }
+        let stores = [
+            ("MONGODB_URI", mongodb.clone()),
+            ("REDIS_URL", redis.clone()),
+            ("LOG_FORMAT", "pretty".to_owned()),
+        ];
+        let mut environment = stores.to_vec();
+        environment.extend([
+            ("API_LISTEN", format!("127.0.0.1:{api}")),
+            ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
+            ("AUTHENTIK_ISSUERS", issuers(&url(issuer))?),
+            ("AUTHENTIK_AUDIENCE", format!("{PORTAL},{OPERATOR}")),
+        ]);
+        let ready = format!("{}/readyz", url(api));
+        let service = program(&binaries, "dezky-api", &logs, Vec::new(), environment);
+        self.serve(service, &ready).await?;
+
+        let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url))?;
+        let mut environment = stores.to_vec();
+        environment.push((
+            "WORKER_METRICS_LISTEN",
+            format!("127.0.0.1:{worker_metrics}"),
+        ));
+        environment.extend(upstreams.environment);
+        let ready = format!("{}/metrics", url(worker_metrics));
+        let service = program(&binaries, "dezky-worker", &logs, Vec::new(), environment);
+        self.serve(service, &ready).await?;
+
+        let mut shown = vec![("API", format!("{0} (documentation: {0}/docs)", url(api)))];
+        shown.extend(upstreams.shown);
+        shown.extend([
+            ("Simulators", format!("{control}/upstreams")),
+            ("MongoDB", mongodb),
+            ("Redis", redis),
+            (
+                "Metrics",
+                format!("{}/metrics and {ready}", url(api_metrics)),
+            ),
+            ("Logs", logs.display().to_string()),
+        ]);
+        Ok(Addresses {
+            api: url(api),
+            control,
+            shown,
+        })
+    }
+
+    /// Waits until any of the processes ends, which none should.
+    pub(super) async fn first_end(&mut self) -> anyhow::Error {
+        let ends = self.processes().map(|process| {
+            Box::pin(async {
+                let ended = process.ended().await;
+                (process, ended)
+            })
+        });
+        let ((process, ended), _, _) = future::select_all(ends).await;
+        match ended {
+            Ok(status) => process.failure(status),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Asks everything to stop: the services first, and what they need after them.
+    pub(super) async fn stop(&mut self) {
+        future::join_all(self.services.iter_mut().map(|service| service.stop(STOP))).await;
+        if let Some(simulators) = &mut self.simulators {
+            simulators.stop(STOP).await;
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.stop().await;
+        }
+        if let Some(mongo) = &mut self.mongo {
+            mongo.stop().await;
+        }
+    }
+
+    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        let mongo = self.mongo.as_mut().map(|mongo| &mut mongo.process);
+        let redis = self.redis.as_mut().map(|redis| &mut redis.process);
+        let stores = mongo.into_iter().chain(redis);
+        stores.chain(&mut self.simulators).chain(&mut self.services)
+    }
+
+    /// Starts MongoDB and Redis and returns their addresses.
+    async fn start_stores(&mut self, logs: &Path) -> anyhow::Result<(String, String)> {
+        let start = Instant::now();
+        let data = workspace::dev().join("mongodb");
+        let mongo = Mongo::start_on(Port::prefer(3905)?, &data, &logs.join("mongodb.log")).await?;
+        started("mongodb", start);
+        let start = Instant::now();
+        let data = workspace::dev().join("redis");
+        let redis = Redis::start_on(Port::prefer(3906)?, &data, &logs.join("redis.log")).await?;
+        started("redis", start);
+        let addresses = (mongo.uri.clone(), redis.url.clone());
+        self.mongo = Some(mongo);
+        self.redis = Some(redis);
+        Ok(addresses)
+    }
+
+    async fn serve(&mut self, service: Program, ready: &str) -> anyhow::Result<()> {
+        self.services.push(Process::start(service)?);
+        let service = self.services.last_mut().context("it was just started")?;
+        until_ready(service, ready).await
+    }
+
+    /// These ports where they are free, others where not.
+    fn claim<const N: usize>(&mut self, wanted: [u16; N]) -> anyhow::Result<[u16; N]> {
+        let mut numbers = wanted;
+        for number in &mut numbers {
+            let port = Port::prefer(*number)?;
+            *number = port.number;
+            self.ports.push(port);
+        }
+        Ok(numbers)
+    }
+}
+
+fn program(
+    binaries: &Path,
+    binary: &str,
+    logs: &Path,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+) -> Program {
+    Program {
+        name: binary.to_owned(),
+        path: binaries.join(binary),
+        arguments,
+        environment,
+        log: logs.join(format!("{binary}.log")),
+    }
+}
+
+/// The simulated issuers, and those that the environment names besides.
+fn issuers(issuer: &str) -> anyhow::Result<String> {
+    let mut issuers = config::list("AUTHENTIK_ISSUERS")?;
+    issuers
+        .extend(APPLICATIONS.map(|application| format!("{issuer}/application/o/{application}/")));
+    Ok(issuers.join(","))
+}
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Waits until `url` answers with success.
+async fn until_ready(process: &mut Process, url: &str) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let client = TrustRoots::default().client_builder().build()?;
+    loop {
+        process.expect_running()?;
+        let not_ready = match client.get(url).timeout(READY).send().await {
+            Ok(response) if response.status().is_success() => break,
+            Ok(response) => response.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        if start.elapsed() > READY {
+            bail!(
+                "{} is not ready after {READY:?}: {not_ready}",
+                process.name()
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    started(process.name(), start);
+    Ok(())
+}
+
+fn started(name: &str, start: Instant) {
+    println!(
+        "  {name:<14} started in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+}

@@ -1,0 +1,29 @@
+//! What is shown when everything is up.
+
+use dezky_sim::callers::{Caller, DEMO_TENANT};
+
+use super::stack::Addresses;
+use crate::token;
+
+pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<()> {
+    println!("\nEverything is up:");
+    for (name, address) in &addresses.shown {
+        println!("  {name:<12} {address}");
+    }
+    println!("\nReady to paste, with tokens valid for {hours} h:");
+    for caller in Caller::ALL {
+        let token = token::mint(&addresses.control, caller, hours).await?;
+        let path = match caller {
+            Caller::Stranger | Caller::OperatorWithoutFlag => "/users/me".to_owned(),
+            Caller::Partner => "/tenants".to_owned(),
+            Caller::Member | Caller::Owner | Caller::Operator => format!("/tenants/{DEMO_TENANT}"),
+        };
+        println!("\n# {}: {}", caller.name(), caller.description());
+        println!(
+            "curl -sS -H 'authorization: Bearer {token}' {}{path}",
+            addresses.api
+        );
+    }
+    println!("\n`cargo dev token <caller>` mints more. Ctrl-C stops everything.");
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Which upstreams the worker speaks to: simulated ones, unless the environment names a real one.
+
+use dezky_shared::config;
+
+/// What points the worker at one upstream.
+struct Upstream {
+    name: &'static str,
+    url: &'static str,
+    /// Below the simulator's own address.
+    path: &'static str,
+    /// What the simulator lets in.
+    credentials: &'static [(&'static str, &'static str)],
+}
+
+/// In the order of their simulators' ports.
+const UPSTREAMS: [Upstream; 3] = [
+    Upstream {
+        name: "Authentik",
+        url: "AUTHENTIK_API_URL",
+        path: "/api/v3",
+        credentials: &[("AUTHENTIK_API_TOKEN", "sim-authentik-token")],
+    },
+    Upstream {
+        name: "Stalwart",
+        url: "STALWART_API_URL",
+        path: "",
+        credentials: &[("STALWART_API_TOKEN", "API_sim-stalwart")],
+    },
+    Upstream {
+        name: "oCIS",
+        url: "OCIS_API_URL",
+        path: "",
+        credentials: &[
+            ("OCIS_API_USER", "svc-dezky"),
+            ("OCIS_API_PASSWORD", "sim-ocis-app-token"),
+        ],
+    },
+];
+
+/// The worker's variables, and what to show to people.
+#[derive(Debug, Default)]
+pub(super) struct Upstreams {
+    pub(super) environment: Vec<(&'static str, String)>,
+    pub(super) shown: Vec<(&'static str, String)>,
+}
+
+impl Upstreams {
+    /// For simulators at these addresses.
+    pub(super) fn new(simulators: &[String; 3]) -> anyhow::Result<Self> {
+        let mut upstreams = Self::default();
+        for (upstream, simulator) in UPSTREAMS.iter().zip(simulators) {
+            upstreams.add(upstream, simulator)?;
+        }
+        Ok(upstreams)
+    }
+
+    fn add(&mut self, upstream: &Upstream, simulator: &str) -> anyhow::Result<()> {
+        if let Some(real) = config::optional::<String>(upstream.url)? {
+            // The worker inherits it, and the credentials with it.
+            self.shown
+                .push((upstream.name, format!("{real} (from the environment)")));
+            return Ok(());
+        }
+        let url = format!("{simulator}{}", upstream.path);
+        self.shown
+            .push((upstream.name, format!("{url} (simulated)")));
+        self.environment.push((upstream.url, url));
+        let credentials = upstream.credentials.iter();
+        self.environment
+            .extend(credentials.map(|(name, value)| (*name, (*value).to_owned())));
+        Ok(())
+    }
+}

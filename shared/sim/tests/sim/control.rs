@@ -1,0 +1,150 @@
+use std::sync::Arc;
+
+use dezky_shared::clients::TrustRoots;
+use dezky_sim::{
+    callers::Caller,
+    control,
+    issuer::{IssuerOptions, PORTAL},
+    simulators::{Addresses, Simulators},
+};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+struct Control {
+    url: String,
+    client: reqwest::Client,
+    simulators: Arc<Simulators>,
+}
+
+impl Control {
+    async fn start() -> Self {
+        let addresses = Addresses {
+            host: "127.0.0.1".parse().unwrap(),
+            control_port: 0,
+            issuer_port: 0,
+            authentik_port: 0,
+            stalwart_port: 0,
+            ocis_port: 0,
+        };
+        let simulators = Simulators::start(&addresses, IssuerOptions::default()).await;
+        let simulators = Arc::new(simulators.unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = control::router(simulators.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = TrustRoots::default().client_builder().build().unwrap();
+        Self {
+            url,
+            client,
+            simulators,
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> Response {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        request.json(body).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await;
+        response.unwrap().json().await.unwrap()
+    }
+
+    async fn ask_for_keys(&self) -> Result<StatusCode, reqwest::Error> {
+        let url = self.simulators.issuer.jwks_url(PORTAL);
+        Ok(self.client.get(url).send().await?.status())
+    }
+}
+
+#[tokio::test]
+async fn faults_are_added_and_ended() {
+    let control = Control::start().await;
+    let rule = json!({ "operation": "portal_jwks", "fault": { "kind": "status", "status": 500 } });
+
+    let added = control
+        .ask(Method::POST, "/upstreams/issuer/faults", &rule)
+        .await;
+    let while_faulty = control.ask_for_keys().await.unwrap();
+    let ended = control
+        .ask(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
+        .await;
+    let afterwards = control.ask_for_keys().await.unwrap();
+
+    assert_eq!(added.status(), StatusCode::NO_CONTENT);
+    assert_eq!(while_faulty, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(ended.status(), StatusCode::NO_CONTENT);
+    assert_eq!(afterwards, StatusCode::OK);
+    assert_eq!(
+        control.get("/upstreams/issuer/requests").await,
+        json!({ "portal_jwks": 2 })
+    );
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_refuses_connections_until_its_faults_are_ended() {
+    let control = Control::start().await;
+
+    control
+        .ask(Method::POST, "/upstreams/issuer/down", &Value::Null)
+        .await;
+    while control.ask_for_keys().await.is_ok() {}
+    control
+        .ask(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
+        .await;
+
+    while control.ask_for_keys().await.is_err() {}
+}
+
+#[tokio::test]
+async fn the_state_follows_a_rotation_of_keys() {
+    let control = Control::start().await;
+    let keys = async || {
+        let state = control.get("/upstreams/issuer/state").await;
+        state[PORTAL]["jwks"]["keys"].as_array().unwrap().len()
+    };
+
+    assert_eq!(keys().await, 3);
+    control
+        .ask(Method::POST, "/keys/dezky-portal/rotate", &Value::Null)
+        .await;
+    assert_eq!(keys().await, 6);
+    control
+        .ask(
+            Method::POST,
+            "/keys/dezky-portal/rotate?dropOld=true",
+            &Value::Null,
+        )
+        .await;
+    assert_eq!(keys().await, 3);
+}
+
+#[tokio::test]
+async fn a_token_is_signed_for_a_specification() {
+    let control = Control::start().await;
+    let spec = serde_json::to_value(Caller::Operator.token()).unwrap();
+
+    let signed = control.ask(Method::POST, "/tokens", &spec).await;
+    let signed: Value = signed.json().await.unwrap();
+
+    let claims =
+        jsonwebtoken::dangerous::insecure_decode::<Value>(signed["token"].as_str().unwrap());
+    let claims = claims.unwrap().claims;
+    assert_eq!(claims["aud"], json!("dezky-operator"));
+    assert_eq!(claims["groups"], json!(["dezky-platform-admins"]));
+}
+
+#[tokio::test]
+async fn a_mistake_is_refused_with_what_was_wrong() {
+    let control = Control::start().await;
+
+    let unknown = control.get("/upstreams/nobody/effects").await;
+    let application = json!({ "application": "nobody" });
+    let no_application = control.ask(Method::POST, "/tokens", &application).await;
+    let misspelt = control
+        .ask(Method::POST, "/tokens", &json!({ "subjekt": "x" }))
+        .await;
+
+    assert_eq!(unknown, json!({ "error": "there is no upstream nobody" }));
+    assert_eq!(no_application.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(misspelt.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
