@@ -1,1 +1,28 @@
+//! HTTP in, jobs out: authenticates, authorises, validates, and records what is wanted together with the job that
+//! carries it out. No request calls an upstream.
 
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod extract;
+pub mod fields;
+pub mod intent;
+pub mod layers;
+pub mod metrics;
+pub mod routes;
+pub mod seed;
+pub mod state;
+pub mod turns;
+pub mod waiting;
+pub mod wire;
+
+use axum::Router;
+
+pub use self::{config::Config, routes::openapi, state::AppState};
+
+/// The whole app without a socket.
+pub fn router(state: state::App) -> Router {
+    let (routes, document) = routes::router().split_for_parts();
+    let routes = routes.merge(openapi::serve(document));
+    layers::around(routes, &state).with_state(state)
+}

@@ -4,6 +4,7 @@
 //! Everything is written with majority and journal, and read from the primary.
 
 pub mod audit;
+pub mod idempotency;
 pub mod jobs;
 pub mod subscriptions;
 pub mod tenants;

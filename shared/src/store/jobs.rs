@@ -30,7 +30,6 @@ pub const CLAIM_INDEX: &str = "claim";
 /// The jobs.
 #[derive(Debug, Clone)]
 pub struct JobRepository {
-    store: Arc<Store>,
     tenants: TenantRepository,
     jobs: Collection<Job>,
 }
@@ -52,7 +51,6 @@ impl JobRepository {
     /// The jobs in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
-            store: store.clone(),
             tenants: TenantRepository::new(store),
             jobs: store.collection("jobs"),
         }

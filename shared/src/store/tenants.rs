@@ -140,6 +140,20 @@ impl TenantRepository {
             .await
     }
 
+    /// The ids of the tenants that `partner` looks after.
+    pub async fn list_ids_of_partner(
+        &self,
+        partner: PartnerId,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        let ids = self
+            .tenants
+            .distinct("_id", doc! { "partnerId": partner })
+            .await?;
+        ids.into_iter()
+            .map(|id| Ok(bson::deserialize_from_bson(id)?))
+            .collect()
+    }
+
     /// At most `limit` tenants that `filter` lets through, oldest first.
     pub async fn list(&self, filter: &TenantFilter, limit: i64) -> Result<Vec<Tenant>, StoreError> {
         self.tenants
@@ -238,6 +252,19 @@ impl TenantRepository {
             .return_document(ReturnDocument::After)
             .session(session)
             .await
+    }
+
+    /// Leaves a tenant that was locked in this transaction as it was before.
+    pub async fn unlock(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+    ) -> Result<(), StoreError> {
+        self.tenants
+            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     /// Writes a tenant that was locked in this transaction.

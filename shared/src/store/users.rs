@@ -14,6 +14,9 @@ use crate::{
     user::{Membership, MembershipSource, Role, User},
 };
 
+/// The name of the index that keeps a subject from having two users.
+pub const SUBJECT_INDEX: &str = "authentikSubjectId";
+
 /// The users.
 #[derive(Debug, Clone)]
 pub struct UserRepository {
@@ -31,7 +34,7 @@ impl UserRepository {
     /// Makes the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let by_subject = IndexOptions::builder()
-            .name("authentikSubjectId".to_owned())
+            .name(SUBJECT_INDEX.to_owned())
             .unique(true)
             .build();
         let by_subject = IndexModel::builder()
@@ -81,9 +84,18 @@ impl UserRepository {
             .await
     }
 
-    /// Adds a user. A second one with the same subject violates the index `authentikSubjectId`.
+    /// Adds a user. A second one with the same subject violates [`SUBJECT_INDEX`].
     pub async fn insert(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
         self.users.insert_one(user).session(session).await?;
+        Ok(())
+    }
+
+    /// Leaves a user that was locked in this transaction as it was before.
+    pub async fn unlock(&self, session: &mut ClientSession, id: UserId) -> Result<(), StoreError> {
+        self.users
+            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
+            .session(session)
+            .await?;
         Ok(())
     }
 

@@ -1,17 +1,15 @@
 //! Ending a job from outside its handler, and starting one again.
 
 use bson::{DateTime, doc};
-use futures::FutureExt as _;
 use mongodb::{ClientSession, options::ReturnDocument};
 
 use super::{JobRepository, NewJob, enqueue::give_up_at};
 use crate::{
-    audit::AuditEvent,
     clock,
     failure::ErrorCode,
     id::{JobId, TenantId},
     job::{Job, JobFailure, JobState},
-    store::{Abort, StoreError, audit::AuditRepository, to_bson},
+    store::{Abort, StoreError, to_bson},
     tenant::{Condition, ConditionStatus, ProvisioningState, condition_type},
     upstream::Upstream,
 };
@@ -54,29 +52,18 @@ impl JobRepository {
     /// Cancels a job: at once where it waits, as soon as its present step ends where it runs.
     pub async fn cancel(
         &self,
+        session: &mut ClientSession,
         id: JobId,
-        audit: &AuditRepository,
-        event: &AuditEvent,
+        now: DateTime,
     ) -> Result<Job, Abort<CancelError>> {
-        let now = self.store.now();
-        self.store
-            .transaction((self, audit, event), |session, (this, audit, event)| {
-                async move {
-                    let failure =
-                        JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
-                    let job = match this
-                        .end_waiting(session, id, JobState::Cancelled, &failure, now)
-                        .await?
-                    {
-                        Some(job) => job,
-                        None => this.request_cancel(session, id, now).await?,
-                    };
-                    audit.record(session, event).await?;
-                    Ok(job)
-                }
-                .boxed()
-            })
-            .await
+        let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
+        let ended = self
+            .end_waiting(session, id, JobState::Cancelled, &failure, now)
+            .await?;
+        match ended {
+            Some(job) => Ok(job),
+            None => self.request_cancel(session, id, now).await,
+        }
     }
 
     async fn request_cancel(
@@ -203,28 +190,15 @@ impl JobRepository {
     /// Makes a job run now. One that waits gets its attempts back; of one that is final a new one is made.
     pub async fn requeue(
         &self,
+        session: &mut ClientSession,
         id: JobId,
         created_by: &str,
-        audit: &AuditRepository,
-        event: &AuditEvent,
+        now: DateTime,
     ) -> Result<Requeued, Abort<RequeueError>> {
-        let now = self.store.now();
-        self.store
-            .transaction(
-                (self, audit, event, created_by),
-                |session, (this, audit, event, created_by)| {
-                    async move {
-                        let requeued = match this.bring_forward(session, id, now).await? {
-                            Some(job) => Requeued { job, is_new: false },
-                            None => this.repeat_final(session, id, created_by, now).await?,
-                        };
-                        audit.record(session, event).await?;
-                        Ok(requeued)
-                    }
-                    .boxed()
-                },
-            )
-            .await
+        match self.bring_forward(session, id, now).await? {
+            Some(job) => Ok(Requeued { job, is_new: false }),
+            None => self.repeat_final(session, id, created_by, now).await,
+        }
     }
 
     async fn bring_forward(

@@ -1,0 +1,184 @@
+//! What the api reads from its environment.
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use anyhow::{bail, ensure};
+use dezky_shared::{
+    clients::TrustRoots,
+    config::{list, optional},
+    redis::RedisConfig,
+    store::MongoConfig,
+};
+use http::HeaderValue;
+
+/// Everything the api is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where requests are served.
+    pub listen: SocketAddr,
+    /// Where metrics are served.
+    pub metrics_listen: SocketAddr,
+    /// The database.
+    pub mongo: MongoConfig,
+    /// The hints.
+    pub redis: RedisConfig,
+    /// Whose tokens are accepted.
+    pub auth: AuthConfig,
+    /// How long a deleted tenant can be restored.
+    pub purge_after: Duration,
+    /// The pages that may call us from a browser.
+    pub cors_allowed_origins: Vec<HeaderValue>,
+    /// Certificates trusted beside the usual ones.
+    pub trust_roots: TrustRoots,
+}
+
+/// Whose tokens are accepted, and what their groups mean.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// The issuers, as their tokens name them.
+    pub issuers: Vec<IssuerConfig>,
+    /// One of these must be in `aud`.
+    pub audiences: Vec<String>,
+    /// Groups that mean the admin flag, and never a tenant.
+    pub admin_groups: Vec<String>,
+}
+
+/// One issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// The issuer, as its tokens name it.
+    pub name: String,
+    /// Where its keys are, when its discovery document is not to be asked.
+    pub jwks_url: Option<String>,
+}
+
+impl Config {
+    /// Reads it.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            listen: optional("API_LISTEN")?.unwrap_or(([0, 0, 0, 0], 3001).into()),
+            metrics_listen: optional("API_METRICS_LISTEN")?
+                .unwrap_or(([127, 0, 0, 1], 9464).into()),
+            mongo: MongoConfig::from_env()?,
+            redis: RedisConfig::from_env()?,
+            auth: AuthConfig::from_env()?,
+            purge_after: optional::<HumanDuration>("TENANT_PURGE_AFTER")?
+                .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
+            cors_allowed_origins: list("CORS_ALLOWED_ORIGINS")?
+                .iter()
+                .map(|origin| {
+                    origin.parse().map_err(|_| {
+                        anyhow::anyhow!("CORS_ALLOWED_ORIGINS is not valid: {origin:?}")
+                    })
+                })
+                .collect::<anyhow::Result<_>>()?,
+            trust_roots: TrustRoots::from_env()?,
+        })
+    }
+}
+
+impl AuthConfig {
+    /// Reads `AUTHENTIK_ISSUERS`, `AUTHENTIK_JWKS_URLS`, `AUTHENTIK_AUDIENCE` and `AUTHENTIK_ADMIN_GROUPS`.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let issuers = list("AUTHENTIK_ISSUERS")?;
+        let or_default = |names: Vec<String>, default: [&str; 2]| {
+            if names.is_empty() {
+                default.map(str::to_owned).to_vec()
+            } else {
+                names
+            }
+        };
+        ensure!(!issuers.is_empty(), "AUTHENTIK_ISSUERS must be set");
+        Ok(Self {
+            issuers: pair(issuers, list("AUTHENTIK_JWKS_URLS")?)?,
+            audiences: or_default(
+                list("AUTHENTIK_AUDIENCE")?,
+                ["dezky-portal", "dezky-operator"],
+            ),
+            admin_groups: or_default(
+                list("AUTHENTIK_ADMIN_GROUPS")?,
+                ["dezky-platform-admins", "authentik Admins"],
+            ),
+        })
+    }
+}
+
+fn pair(issuers: Vec<String>, jwks_urls: Vec<String>) -> anyhow::Result<Vec<IssuerConfig>> {
+    if !jwks_urls.is_empty() && jwks_urls.len() != issuers.len() {
+        bail!(
+            "AUTHENTIK_JWKS_URLS must be empty or have as many entries as AUTHENTIK_ISSUERS, in the same order"
+        );
+    }
+    let mut jwks_urls = jwks_urls.into_iter();
+    Ok(issuers
+        .into_iter()
+        .map(|name| IssuerConfig {
+            name,
+            jwks_url: jwks_urls.next(),
+        })
+        .collect())
+}
+
+/// A duration as people write it: `0s`, `90s`, `15m`, `12h`, `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HumanDuration(Duration);
+
+impl FromStr for HumanDuration {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a number with a unit, such as 90s, 15m, 12h or 30d";
+        let unit = text.chars().last().ok_or(EXPECTED)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 60 * 60,
+            'd' => 24 * 60 * 60,
+            _ => return Err(EXPECTED),
+        };
+        let number: u32 = text
+            .strip_suffix(unit)
+            .and_then(|number| number.parse().ok())
+            .ok_or(EXPECTED)?;
+        Ok(Self(Duration::from_secs(u64::from(number) * seconds)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let read = |text: &str| {
+            text.parse()
+                .map(|HumanDuration(duration)| duration.as_secs())
+        };
+
+        assert_eq!(read("0s"), Ok(0));
+        assert_eq!(read("90s"), Ok(90));
+        assert_eq!(read("15m"), Ok(900));
+        assert_eq!(read("12h"), Ok(43_200));
+        assert_eq!(read("30d"), Ok(2_592_000));
+        for wrong in ["", "s", "30", "-1d", "1.5h", "1 d", "1ö"] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn jwks_urls_are_as_many_as_issuers_or_none() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+
+        let without = pair(names(&["a", "b"]), vec![]).unwrap();
+        let with = pair(names(&["a", "b"]), names(&["x", "y"])).unwrap();
+
+        assert!(without.iter().all(|issuer| issuer.jwks_url.is_none()));
+        assert_eq!(with[1].jwks_url.as_deref(), Some("y"));
+        assert!(pair(names(&["a", "b"]), names(&["x"])).is_err());
+    }
+}

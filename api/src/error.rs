@@ -1,0 +1,241 @@
+//! What a caller is told when a request is refused: the one place that chooses a status (RFC 9457).
+
+mod code;
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use dezky_shared::store::StoreError;
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use self::code::Code;
+
+/// A refusal, on its way to the caller.
+#[derive(Debug)]
+pub struct ApiError {
+    /// What is wrong, as a stable name.
+    pub code: Code,
+    /// What is wrong, for a person.
+    pub detail: String,
+    /// What is wrong with each field.
+    pub errors: Vec<FieldError>,
+    /// After how many seconds trying again makes sense.
+    pub retry_after: Option<u32>,
+    /// Whether it is the stored answer to an earlier request.
+    pub replayed: bool,
+    /// Logged, and never sent.
+    cause: Option<anyhow::Error>,
+}
+
+/// What is wrong with one field or parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldError {
+    /// Where it is in the body (RFC 6901).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Which query parameter or header it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// A stable name for what is wrong.
+    pub code: String,
+    /// The same, for a person.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Something wrong in the body.
+    pub fn at(pointer: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            pointer: Some(pointer.into()),
+            parameter: None,
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// Something wrong with a query parameter or header.
+    pub fn parameter(name: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            pointer: None,
+            parameter: Some(name.into()),
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// A refusal with the code's usual text.
+    pub fn new(code: Code) -> Self {
+        Self {
+            code,
+            detail: code.detail().to_owned(),
+            errors: Vec::new(),
+            retry_after: code.retry_after(),
+            replayed: false,
+            cause: None,
+        }
+    }
+
+    /// The same, with a text of its own.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// A body or parameter of the wrong shape: the first thing that is wrong.
+    pub fn shape(error: FieldError) -> Self {
+        Self {
+            detail: error.message.clone(),
+            errors: vec![error],
+            ..Self::new(Code::InvalidRequest)
+        }
+    }
+
+    /// Values that cannot be taken: all of them.
+    pub fn values(errors: Vec<FieldError>) -> Self {
+        Self {
+            errors,
+            ..Self::new(Code::ValidationFailed)
+        }
+    }
+
+    /// Something that should not have happened.
+    pub fn internal(cause: anyhow::Error) -> Self {
+        Self {
+            cause: Some(cause),
+            ..Self::new(Code::InternalError)
+        }
+    }
+}
+
+impl From<Code> for ApiError {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        use mongodb::error::ErrorKind;
+        let away = matches!(
+            error.kind.as_ref(),
+            ErrorKind::ServerSelection { .. }
+                | ErrorKind::Io(_)
+                | ErrorKind::ConnectionPoolCleared { .. }
+                | ErrorKind::DnsResolve { .. }
+        ) || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
+            || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
+            || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
+        let code = if away {
+            Code::ServiceUnavailable
+        } else {
+            Code::InternalError
+        };
+        Self {
+            cause: Some(error.into()),
+            ..Self::new(code)
+        }
+    }
+}
+
+/// The body of a refusal (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A URI that stands for the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the code means.
+    pub title: &'static str,
+    /// The status, once more.
+    pub status: u16,
+    /// What is wrong here.
+    pub detail: String,
+    /// What is wrong, as a stable name.
+    pub code: Code,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// The request, as it stands in the logs.
+    pub request_id: String,
+    /// What is wrong with each field or parameter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+/// What the outermost layer, which knows the request's id, makes a [`Problem`] of.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self {
+            code,
+            detail: code.detail().to_owned(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl Refusal {
+    /// The response for the request with this id, with the headers that are there already.
+    pub fn respond(self, request_id: &str, mut headers: http::HeaderMap) -> Response {
+        let status = self.code.status();
+        let problem = Problem {
+            kind: format!("urn:dezky:problem:{}", self.code.name()),
+            title: self.code.title(),
+            status: status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            retryable: self.code.is_retryable(),
+            request_id: request_id.to_owned(),
+            errors: self.errors,
+        };
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (status, headers, Json(problem)).into_response()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Some(cause) = &self.cause {
+            let cause = format!("{cause:#}");
+            if self.code.is_retryable() {
+                tracing::warn!(cause, "A request cannot be served at present");
+            } else {
+                tracing::error!(cause, "A request failed");
+            }
+        }
+        let mut response = self.code.status().into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, self.code.challenge());
+        }
+        if self.replayed {
+            headers.insert(crate::intent::REPLAYED, HeaderValue::from_static("true"));
+        }
+        response.extensions_mut().insert(Refusal {
+            code: self.code,
+            detail: self.detail,
+            errors: self.errors,
+        });
+        response
+    }
+}

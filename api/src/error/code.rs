@@ -1,0 +1,155 @@
+//! The stable names of refusals, and what follows from each.
+
+use http::{HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($name:ident: $wire:literal, $status:ident, $title:literal;)*) => {
+        /// What is wrong with a request, as a stable name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub enum Code {$(
+            #[doc = $title]
+            #[serde(rename = $wire)]
+            $name,
+        )*}
+
+        impl Code {
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $wire,)* }
+            }
+
+            /// The status it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// What it means.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest: "invalid_request", BAD_REQUEST, "The request cannot be understood";
+    InvalidIdempotencyKey: "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key cannot be used";
+    InvalidCursor: "invalid_cursor", BAD_REQUEST, "The cursor does not belong to this list";
+    TokenMissing: "token_missing", UNAUTHORIZED, "There is no bearer token";
+    TokenInvalid: "token_invalid", UNAUTHORIZED, "The token is not valid";
+    TokenExpired: "token_expired", UNAUTHORIZED, "The token has expired";
+    TokenNotYetValid: "token_not_yet_valid", UNAUTHORIZED, "The token is not valid yet";
+    TokenWrongIssuer: "token_wrong_issuer", UNAUTHORIZED, "The token is of another issuer";
+    TokenWrongAudience: "token_wrong_audience", UNAUTHORIZED, "The token is for another audience";
+    Forbidden: "forbidden", FORBIDDEN, "The caller may not do this";
+    UserUnknown: "user_unknown", FORBIDDEN, "The caller has not been seen before";
+    NotFound: "not_found", NOT_FOUND, "There is no such thing";
+    MethodNotAllowed: "method_not_allowed", METHOD_NOT_ALLOWED, "The method is not allowed here";
+    SlugTaken: "slug_taken", CONFLICT, "The slug is taken";
+    DomainTaken: "domain_taken", CONFLICT, "A domain stands in another tenant";
+    TenantTerminating: "tenant_terminating", CONFLICT, "The tenant is to be removed";
+    TenantTerminated: "tenant_terminated", CONFLICT, "The tenant was removed";
+    NotTerminating: "not_terminating", CONFLICT, "The tenant is not to be removed";
+    PurgeStarted: "purge_started", CONFLICT, "The tenant's removal has begun";
+    LastOwner: "last_owner", CONFLICT, "A tenant keeps its last owner";
+    OwnAdminFlag: "own_admin_flag", CONFLICT, "Operators cannot take the flag from themselves";
+    JobFinal: "job_final", CONFLICT, "The job is over";
+    JobRunning: "job_running", CONFLICT, "The job is running";
+    SecretsGone: "secrets_gone", CONFLICT, "The job's secrets were deleted";
+    IdempotencyInProgress: "idempotency_in_progress", CONFLICT, "A request with this Idempotency-Key is under way";
+    PreconditionFailed: "precondition_failed", PRECONDITION_FAILED, "Somebody changed it in between";
+    PayloadTooLarge: "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    UnsupportedMediaType: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
+    ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
+    IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
+    TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
+    InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
+    IdentityUnavailable: "identity_unavailable", SERVICE_UNAVAILABLE, "The sign-on service cannot be reached";
+    Timeout: "timeout", SERVICE_UNAVAILABLE, "The request took too long";
+}
+
+impl Code {
+    /// What a caller is told unless there is more to say.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::TokenMissing => "Send an access token as \"Authorization: Bearer …\".",
+            Self::UserUnknown => "Call GET /users/me first.",
+            Self::Forbidden => "Your role does not allow this.",
+            Self::SlugTaken => "A slug is never used twice, also not after its tenant was removed.",
+            Self::DomainTaken => "A domain stands in at most one tenant.",
+            Self::TenantTerminating => {
+                "The tenant is to be removed. Restore it before you change it."
+            }
+            Self::TenantTerminated => "The tenant was removed and cannot come back.",
+            Self::NotTerminating => "Only a tenant that is to be removed can be restored.",
+            Self::PurgeStarted => "The time to restore the tenant is over.",
+            Self::LastOwner => "Make somebody else an owner first.",
+            Self::OwnAdminFlag => "Another operator has to do this.",
+            Self::JobFinal => "A job that is over cannot be cancelled.",
+            Self::JobRunning => "Wait until the job is over, or cancel it.",
+            Self::SecretsGone => "The job needs secrets that were deleted when it ended.",
+            Self::IdempotencyInProgress => "Try again in a moment to read its answer.",
+            Self::IdempotencyKeyReused => "Use a new key for each request.",
+            Self::InvalidIdempotencyKey => {
+                "The key must be 1 to 255 visible ASCII characters, and be sent once."
+            }
+            Self::InvalidCursor => "Start again without a cursor, or with the same filters.",
+            Self::PreconditionFailed => {
+                "Read it again, and repeat your change if it still applies."
+            }
+            Self::PayloadTooLarge => "A body has at most 256 KiB.",
+            Self::UnsupportedMediaType => "Send the body as application/json.",
+            Self::ValidationFailed => "See the errors.",
+            Self::TooManyRequests => "Other requests for this tenant wait already.",
+            Self::InternalError => "Our team can find out with the request's id.",
+            Self::InvalidRequest
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::TokenNotYetValid
+            | Self::TokenWrongIssuer
+            | Self::TokenWrongAudience
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::ServiceUnavailable
+            | Self::IdentityUnavailable
+            | Self::Timeout => self.title(),
+        }
+    }
+
+    /// Whether the same request may succeed later, with nothing else done.
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::IdempotencyInProgress
+                | Self::JobRunning
+                | Self::TooManyRequests
+                | Self::ServiceUnavailable
+                | Self::IdentityUnavailable
+                | Self::Timeout
+        )
+    }
+
+    /// After how many seconds trying again makes sense.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::IdempotencyInProgress | Self::TooManyRequests => Some(1),
+            Self::ServiceUnavailable | Self::IdentityUnavailable | Self::Timeout => Some(5),
+            _ => None,
+        }
+    }
+
+    /// The challenge of a 401 (RFC 6750, section 3): without an error where there was no token.
+    pub fn challenge(self) -> HeaderValue {
+        if self == Self::TokenMissing {
+            return HeaderValue::from_static("Bearer");
+        }
+        let challenge = format!(
+            "Bearer error=\"invalid_token\", error_description=\"{}\"",
+            self.title()
+        );
+        HeaderValue::from_str(&challenge).expect("titles are visible ASCII")
+    }
+}

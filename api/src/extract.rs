@@ -1,0 +1,23 @@
+//! What handlers ask for in their signatures: who is calling, and what they say.
+
+mod body;
+mod caller;
+mod conditional;
+mod page;
+mod path;
+mod query;
+mod request;
+mod wait;
+
+pub use self::{
+    body::{Accept, NoBody, Submitted},
+    caller::{
+        Bearer, Caller, Level, Manage, Operate, Operator, Read, SignedIn, TenantAccess, Write,
+    },
+    conditional::{ETag, IfMatch, IfNoneMatch},
+    page::{Cursor, Page, PageOf},
+    path::PathParam,
+    query::{FromQuery, Parameters, QueryParams},
+    request::RequestInfo,
+    wait::{Prefer, Wait, longest_wait},
+};

@@ -1,0 +1,257 @@
+//! Who is calling, and whether they may. A handler without one of these is public, and looks it.
+//!
+//! Rights are read from MongoDB on every request; of the token, only the audience counts. A tenant that the caller
+//! may not know does not exist for them.
+
+use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use dezky_shared::{
+    audit::Actor,
+    tenant::Tenant,
+    user::{PartnerRole, Role, User},
+};
+use http::{header, request::Parts};
+
+use crate::{
+    auth::{Claims, OPERATOR_AUDIENCE},
+    error::{ApiError, Code},
+    state::{App, AppState},
+};
+
+/// What an operator's route says to others.
+const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
+
+/// Somebody with a valid token, whom we may not have seen before.
+#[derive(Debug)]
+pub struct Bearer(pub Claims);
+
+/// Somebody we know, and the token they came with.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who, and their rights at this moment.
+    pub user: Arc<User>,
+    audiences: Vec<String>,
+}
+
+/// Anybody we know.
+#[derive(Debug)]
+pub struct SignedIn(pub Caller);
+
+/// An operator: the audience and the flag.
+#[derive(Debug)]
+pub struct Operator(pub Caller);
+
+/// Somebody who has this much access to the tenant in the path.
+pub struct TenantAccess<L> {
+    /// Who.
+    pub caller: Caller,
+    /// The tenant, as it was when access was granted.
+    pub tenant: Tenant,
+    level: PhantomData<L>,
+}
+
+/// How much access to a tenant a route needs.
+pub trait Level: Send + Sync + 'static {
+    /// Whether only operators have it.
+    const OPERATORS_ONLY: bool = false;
+
+    /// Whether this caller has it.
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool;
+}
+
+/// Reading: members, partner staff, operators.
+#[derive(Debug)]
+pub enum Read {}
+
+/// Changing what is the tenant's own: its owners and admins, partner staff who may write, operators.
+#[derive(Debug)]
+pub enum Write {}
+
+/// Suspending and resuming: partner staff who may write, operators.
+#[derive(Debug)]
+pub enum Manage {}
+
+/// Deleting and restoring: operators.
+#[derive(Debug)]
+pub enum Operate {}
+
+impl Level for Read {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        caller.may_read(tenant)
+    }
+}
+
+impl Level for Write {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        Manage::allows(caller, tenant)
+            || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
+    }
+}
+
+impl Level for Manage {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        caller.is_operator()
+            || caller.works_for_partner_of(tenant)
+                && caller.user.partner_role.is_some_and(PartnerRole::may_write)
+    }
+}
+
+impl Level for Operate {
+    const OPERATORS_ONLY: bool = true;
+
+    fn allows(caller: &Caller, _: &Tenant) -> bool {
+        caller.is_operator()
+    }
+}
+
+impl Caller {
+    /// Whether the audience and the flag are both there.
+    pub fn is_operator(&self) -> bool {
+        self.user.platform_admin && self.has_operator_audience()
+    }
+
+    /// Whether the caller may know that this tenant exists.
+    pub fn may_read(&self, tenant: &Tenant) -> bool {
+        self.is_operator()
+            || self.works_for_partner_of(tenant)
+            || self.user.role_in(tenant.id).is_some()
+    }
+
+    /// The caller as the audit trail names them, acting on `tenant`.
+    pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
+        let kind = if self.is_operator() {
+            "operator"
+        } else if tenant.is_some_and(|tenant| self.works_for_partner_of(tenant)) {
+            "partner"
+        } else if tenant.is_some() {
+            "tenant"
+        } else {
+            "user"
+        };
+        Actor {
+            id: self.user.id.to_string(),
+            email: Some(self.user.email.clone()),
+            kind: kind.to_owned(),
+            audience: self.audiences.clone(),
+        }
+    }
+
+    fn has_operator_audience(&self) -> bool {
+        self.audiences.iter().any(|name| name == OPERATOR_AUDIENCE)
+    }
+
+    /// One of the two things that make an operator, without the other.
+    fn is_half_an_operator(&self) -> bool {
+        self.user.platform_admin != self.has_operator_audience()
+    }
+
+    fn works_for_partner_of(&self, tenant: &Tenant) -> bool {
+        self.user.partner_id.is_some() && self.user.partner_id == tenant.partner_id
+    }
+}
+
+impl FromRequestParts<App> for Bearer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(Code::TokenMissing.into());
+        };
+        let value = value.to_str().map_err(|_| Code::TokenInvalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(Code::TokenMissing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
+            return Err(Code::TokenMissing.into());
+        }
+        Ok(Self(app.tokens.verify(token.trim()).await?))
+    }
+}
+
+impl FromRequestParts<App> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
+        let user = app
+            .users
+            .find_by_subject(&claims.sub)
+            .await?
+            .ok_or(Code::UserUnknown)?;
+        let caller = Caller {
+            user: Arc::new(user),
+            audiences: claims.aud,
+        };
+        // For the body's extractor: an idempotency key is its caller's own.
+        parts.extensions.insert(caller.clone());
+        Ok(Self(caller))
+    }
+}
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+        if caller.is_operator() {
+            Ok(Self(caller))
+        } else {
+            Err(ApiError::new(Code::Forbidden).with_detail(OPERATORS_ONLY))
+        }
+    }
+}
+
+impl<L: Level> FromRequestParts<App> for TenantAccess<L> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+        if L::OPERATORS_ONLY && caller.is_half_an_operator() {
+            return Err(ApiError::new(Code::Forbidden).with_detail(OPERATORS_ONLY));
+        }
+        let tenant = tenant_in_path(parts, app).await?;
+        let tenant = tenant
+            .filter(|tenant| caller.may_read(tenant))
+            .ok_or(Code::NotFound)?;
+        if !L::allows(&caller, &tenant) {
+            let refused = ApiError::new(Code::Forbidden);
+            return Err(if L::OPERATORS_ONLY {
+                refused.with_detail(OPERATORS_ONLY)
+            } else {
+                refused
+            });
+        }
+        Ok(Self {
+            caller,
+            tenant,
+            level: PhantomData,
+        })
+    }
+}
+
+async fn tenant_in_path(parts: &mut Parts, app: &AppState) -> Result<Option<Tenant>, ApiError> {
+    let parameters = RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| Code::NotFound)?;
+    let slug = parameters
+        .iter()
+        .find_map(|(name, value)| (name == "slug").then_some(value))
+        .ok_or(Code::NotFound)?;
+    Ok(app.tenants.find_by_slug(slug).await?)
+}
+
+impl<L> fmt::Debug for TenantAccess<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantAccess")
+            .field("slug", &self.tenant.slug)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deref for SignedIn {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}

@@ -1,0 +1,124 @@
+//! What a request says about itself.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use dezky_shared::audit::Origin;
+use http::{HeaderMap, header, request::Parts};
+use uuid::Uuid;
+
+/// The header with a request's id.
+const REQUEST_ID: &str = "x-request-id";
+/// The longest id that is taken from a caller.
+const REQUEST_ID_LIMIT: usize = 64;
+/// How much of a caller's `User-Agent` is kept.
+const USER_AGENT_LIMIT: usize = 256;
+
+/// Which request it is, and where it came from. The outermost layer makes it.
+#[derive(Debug, Clone, Default)]
+pub struct RequestInfo {
+    /// The request's name in answers and logs.
+    pub id: String,
+    /// The trace it belongs to (W3C Trace Context).
+    pub traceparent: Option<String>,
+    ip: Option<String>,
+    user_agent: Option<String>,
+}
+
+impl RequestInfo {
+    /// Reads it from a request.
+    pub fn of<B>(request: &http::Request<B>) -> Self {
+        let headers = request.headers();
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let id = text(REQUEST_ID)
+            .filter(|id| is_sane(id))
+            .map_or_else(|| Uuid::now_v7().hyphenated().to_string(), str::to_owned);
+        Self {
+            id,
+            traceparent: traceparent(headers),
+            ip: request
+                .extensions()
+                .get::<ConnectInfo<SocketAddr>>()
+                .map(|ConnectInfo(address)| address.ip().to_string()),
+            user_agent: text(header::USER_AGENT.as_str())
+                .map(|agent| agent.chars().take(USER_AGENT_LIMIT).collect()),
+        }
+    }
+
+    /// The same, for the audit trail.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            request_id: Some(self.id.clone()),
+            ip: self.ip.clone(),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestInfo {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// Short, and harmless in a log.
+fn is_sane(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= REQUEST_ID_LIMIT
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// `00-<trace>-<parent>-<flags>`, in lower-case hexadecimal, neither id all zeros.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, parent, flags] = parts[..] else {
+        return None;
+    };
+    let is_hex = |part: &str, length| {
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let is_id = |part: &str, length| is_hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    (version == "00" && is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2))
+        .then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, value: &str) -> RequestInfo {
+        let request = http::Request::builder().header(name, value);
+        RequestInfo::of(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn only_a_short_and_harmless_id_is_taken_from_a_caller() {
+        assert_eq!(info("x-request-id", "abc-1.2_3").id, "abc-1.2_3");
+        for odd in ["", "a b", "a\"b", &"a".repeat(65), "a/b"] {
+            assert_ne!(info("x-request-id", odd).id, odd);
+            assert_eq!(info("x-request-id", odd).id.len(), 36);
+        }
+    }
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_kept() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(info("traceparent", good).traceparent.as_deref(), Some(good));
+        for odd in [
+            "",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        ] {
+            assert_eq!(info("traceparent", odd).traceparent, None, "{odd}");
+        }
+    }
+}

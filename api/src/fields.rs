@@ -1,0 +1,398 @@
+//! Values that callers give, each with its rules. All that is wrong with a body is reported together.
+
+use std::{collections::BTreeSet, fmt::Display, str::FromStr};
+
+use dezky_shared::tenant::{Owner, Plan};
+use serde::{Deserialize, Deserializer};
+
+use crate::error::FieldError;
+
+/// The most domains of a tenant.
+const DOMAINS: usize = 20;
+/// The longest domain name (RFC 1035, section 2.3.4, without the trailing dot).
+const DOMAIN_LENGTH: usize = 253;
+/// The longest name of a tenant or a person, in characters.
+const NAME_LENGTH: usize = 120;
+/// The longest address (RFC 5321, section 4.5.3.1).
+const EMAIL_LENGTH: usize = 254;
+
+/// Words that mean something else where a slug could stand: in our URLs, in host names, or as a group.
+const RESERVED: &[&str] = &[
+    "about",
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "api",
+    "app",
+    "assets",
+    "audit",
+    "auth",
+    "authentik",
+    "billing",
+    "blog",
+    "cdn",
+    "cloud",
+    "dashboard",
+    "docs",
+    "domains",
+    "events",
+    "files",
+    "health",
+    "healthz",
+    "help",
+    "internal",
+    "invoices",
+    "jobs",
+    "login",
+    "logout",
+    "mail",
+    "me",
+    "members",
+    "metrics",
+    "ocis",
+    "openapi",
+    "operator",
+    "partners",
+    "platform",
+    "portal",
+    "public",
+    "readyz",
+    "root",
+    "settings",
+    "signup",
+    "sso",
+    "stalwart",
+    "static",
+    "status",
+    "subscriptions",
+    "support",
+    "system",
+    "tenants",
+    "users",
+    "webhooks",
+    "webmail",
+    "www",
+];
+
+/// What is wrong with a value: a stable name, and a sentence.
+type Wrong = (&'static str, String);
+
+/// Collects what is wrong with the fields of a body.
+#[derive(Debug, Default)]
+pub struct Checks(Vec<FieldError>);
+
+impl Checks {
+    /// The value, or a note of what is wrong with it.
+    pub fn check<T>(&mut self, pointer: &str, value: Result<T, Wrong>) -> Option<T> {
+        value
+            .map_err(|(code, message)| self.0.push(FieldError::at(pointer, code, message)))
+            .ok()
+    }
+
+    /// Notes something wrong elsewhere.
+    pub fn note(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
+    /// The whole, provided that nothing was wrong.
+    pub fn done<T>(self, whole: Option<T>) -> Result<T, Vec<FieldError>> {
+        match whole {
+            Some(whole) if self.0.is_empty() => Ok(whole),
+            _ => Err(self.0),
+        }
+    }
+}
+
+/// A slug: `^[a-z][a-z0-9-]{1,38}[a-z0-9]$`, no `--`, not reserved.
+pub fn slug(text: &str, admin_groups: &[String]) -> Result<String, Wrong> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let well_formed = (3..=40).contains(&text.len())
+        && text.bytes().all(allowed)
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && !text.contains("--");
+    if !well_formed {
+        let message = "A slug has 3 to 40 characters: lower-case letters, digits and single hyphens, a letter first, \
+                       no hyphen last.";
+        return Err(("invalid_slug", message.to_owned()));
+    }
+    let is_admin_group = admin_groups
+        .iter()
+        .any(|group| group.to_lowercase().replace(' ', "-") == text);
+    if is_admin_group || RESERVED.contains(&text) {
+        return Err(("reserved_slug", format!("{text:?} is reserved.")));
+    }
+    Ok(text.to_owned())
+}
+
+/// A name for people: some text on one line.
+pub fn name(text: &str) -> Result<String, Wrong> {
+    let name = text.trim();
+    if name.is_empty() {
+        return Err(("too_short", "This cannot be empty.".to_owned()));
+    }
+    if name.chars().count() > NAME_LENGTH {
+        return Err((
+            "too_long",
+            format!("This has at most {NAME_LENGTH} characters."),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err((
+            "invalid_characters",
+            "This cannot hold control characters.".to_owned(),
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// A colour: `#rrggbb`.
+pub fn color(text: &str) -> Result<String, Wrong> {
+    let is_color = text
+        .strip_prefix('#')
+        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    if is_color {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(("invalid_color", "A colour is written #rrggbb.".to_owned()))
+    }
+}
+
+/// A plan.
+pub fn plan(text: &str) -> Result<Plan, Wrong> {
+    match text {
+        "starter" => Ok(Plan::Starter),
+        "business" => Ok(Plan::Business),
+        "enterprise" => Ok(Plan::Enterprise),
+        _ => Err((
+            "invalid_plan",
+            "A plan is starter, business or enterprise.".to_owned(),
+        )),
+    }
+}
+
+/// An id.
+pub fn id<T>(text: &str) -> Result<T, Wrong>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse()
+        .map_err(|error| ("invalid_id", format!("This is {error}.")))
+}
+
+/// An address, in lower case.
+pub fn email(text: &str) -> Result<String, Wrong> {
+    let invalid = || ("invalid_email", "This is not an e-mail address.".to_owned());
+    let email = text.trim().to_lowercase();
+    let (local, host) = email.rsplit_once('@').ok_or_else(invalid)?;
+    let is_local = !local.is_empty()
+        && local.len() <= 64
+        && local
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte))
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..");
+    if email.len() > EMAIL_LENGTH || !is_local || domain(host).is_err() {
+        return Err(invalid());
+    }
+    Ok(email)
+}
+
+/// A domain name: lower case, no trailing dot, A-labels (RFC 5890).
+pub fn domain(text: &str) -> Result<String, Wrong> {
+    if !text.is_ascii() {
+        let message = "Write the domain with A-labels (xn--…).";
+        return Err(("domain_not_ascii", message.to_owned()));
+    }
+    let domain = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels: Vec<&str> = domain.split('.').collect();
+    let is_domain = domain.len() <= DOMAIN_LENGTH
+        && labels.len() >= 2
+        && labels.iter().all(|label| is_label(label))
+        // The last label of an address is a number, that of a name is not.
+        && labels.last().is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_alphabetic()));
+    if is_domain {
+        Ok(domain)
+    } else {
+        Err(("invalid_domain", "This is not a domain name.".to_owned()))
+    }
+}
+
+/// A tenant's domains, none of them twice.
+pub fn domains(checks: &mut Checks, texts: &[String]) -> Option<Vec<String>> {
+    if texts.len() > DOMAINS {
+        let message = format!("A tenant has at most {DOMAINS} domains.");
+        checks.note(FieldError::at("/domains", "too_many", message));
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut domains = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let pointer = format!("/domains/{index}");
+        let once = domain(text).and_then(|domain| {
+            if seen.insert(domain.clone()) {
+                Ok(domain)
+            } else {
+                Err(("duplicate", format!("{domain} is given twice.")))
+            }
+        });
+        domains.extend(checks.check(&pointer, once));
+    }
+    (domains.len() == texts.len()).then_some(domains)
+}
+
+/// Somebody's address and name.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnerRequest {
+    /// The address, which becomes the username.
+    #[schema(example = "ada@example.com")]
+    pub email: String,
+    /// The name, for people.
+    pub name: String,
+}
+
+/// The person a workspace is for.
+pub fn owner(checks: &mut Checks, wire: &OwnerRequest) -> Option<Owner> {
+    let email = checks.check("/owner/email", email(&wire.email));
+    let name = checks.check("/owner/name", name(&wire.name));
+    Some(Owner {
+        email: email?,
+        name: name?,
+        subject: None,
+    })
+}
+
+/// For a field that may be missing, and is not null when it is there.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_plain_short_and_not_reserved() {
+        let groups = [
+            "dezky-platform-admins".to_owned(),
+            "authentik Admins".to_owned(),
+        ];
+        let code = |text: &str| slug(text, &groups).map_err(|(code, _)| code);
+
+        for good in [
+            "abc",
+            "a-b",
+            "acme-2",
+            "a1b",
+            &format!("a{}", "b".repeat(39)),
+        ] {
+            assert!(code(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "ab",
+            "Acme",
+            "1abc",
+            "-abc",
+            "abc-",
+            "a--b",
+            "a_b",
+            "a b",
+            "аcme",
+            "acmé",
+            "ａｃｍｅ",
+            "acme\n",
+            "acme\0",
+            &format!("a{}", "b".repeat(40)),
+        ] {
+            assert_eq!(code(bad), Err("invalid_slug"), "{bad:?}");
+        }
+        for reserved in [
+            "www",
+            "api",
+            "admin",
+            "dezky-platform-admins",
+            "authentik-admins",
+        ] {
+            assert_eq!(code(reserved), Err("reserved_slug"), "{reserved}");
+        }
+    }
+
+    #[test]
+    fn domains_are_lower_case_a_labels_without_a_trailing_dot() {
+        let code = |text: &str| domain(text).map_err(|(code, _)| code);
+
+        assert_eq!(code("Example.COM."), Ok("example.com".to_owned()));
+        assert_eq!(
+            code("xn--bcher-kva.example"),
+            Ok("xn--bcher-kva.example".to_owned())
+        );
+        assert_eq!(code("bücher.example"), Err("domain_not_ascii"));
+        for bad in [
+            "",
+            ".",
+            "com",
+            "a..b",
+            "-a.com",
+            "a-.com",
+            "a_b.com",
+            "10.0.0.1",
+            "a b.com",
+            "a.com..",
+            "user@a.com",
+            "a.com/x",
+            &format!("{}.com", "a".repeat(64)),
+            &format!("{}com", "abcdefgh.".repeat(30)),
+        ] {
+            assert_eq!(code(bad), Err("invalid_domain"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_lower_case_and_plain() {
+        assert_eq!(email(" Ada@Example.com").unwrap(), "ada@example.com");
+        for bad in [
+            "",
+            "ada",
+            "@a.com",
+            "ada@",
+            "a b@a.com",
+            "a..b@a.com",
+            "ä@a.com",
+            "ada@localhost",
+        ] {
+            assert!(email(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_one_line_of_text() {
+        assert_eq!(name("  Ærø & Sons ").unwrap(), "Ærø & Sons");
+        for bad in ["", "  ", "a\nb", "a\u{7f}", &"x".repeat(121)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn colors_are_six_hexadecimal_digits() {
+        assert_eq!(color("#A1b2C3").unwrap(), "#a1b2c3");
+        for bad in ["", "#fff", "a1b2c3", "#gggggg", "#a1b2c3d4"] {
+            assert!(color(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Recording what a caller wants: the change, the jobs it causes, the audit events and the answer, in one
+//! transaction that begins by claiming the idempotency key.
+//!
+//! A repeated request finds the key claimed, and is given the answer that was stored. Workers and whoever waits are
+//! told after the commit, never inside: that is a hint, and losing it is no harm.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bson::DateTime;
+use dezky_shared::{
+    audit::{Action, AuditEvent, Target},
+    changes::Change as Changed,
+    job::Job,
+    store::{
+        Abort, StoreError,
+        idempotency::{Claim, IdempotencyKey, StoredAnswer},
+        tenants::{DOMAIN_INDEX, SLUG_INDEX},
+        violated_index,
+    },
+    tenant::Tenant,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use mongodb::ClientSession;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::{ApiError, Code, FieldError},
+    extract::{Caller, ETag, RequestInfo},
+    state::AppState,
+};
+
+/// The header of an answer that was given before.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// After how many seconds looking at a new job makes sense.
+const LOOK_AGAIN: u32 = 2;
+
+/// Something a caller wants changed.
+pub trait Intent: Send + Sync {
+    /// Changes it. May be run again when another transaction was in the way.
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>>;
+}
+
+/// What was changed.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What the caller is told.
+    pub answer: Answer,
+    /// The jobs that will carry it out, the one the caller is told of first.
+    pub jobs: Vec<Job>,
+    /// What whoever waits is told of, beside the jobs.
+    pub changed: Vec<Changed>,
+    /// What the audit trail is told.
+    pub events: Vec<AuditEvent>,
+}
+
+/// Why nothing was recorded.
+#[derive(Debug)]
+pub enum Stop {
+    /// It may not be.
+    Refused(Box<ApiError>),
+    /// It was before: the answer is there.
+    Answered,
+}
+
+impl From<ApiError> for Stop {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(Box::new(error))
+    }
+}
+
+/// Ends a transaction because of `error`.
+pub fn refuse(error: impl Into<ApiError>) -> Abort<Stop> {
+    Abort::Because(error.into().into())
+}
+
+/// What a caller is told about a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Where the outcome can be looked up.
+    pub location: Option<String>,
+    /// The version of what is in the body.
+    pub etag: Option<String>,
+    /// The resource, as GET shows it.
+    pub body: Value,
+    /// Whether it is the stored answer to an earlier request.
+    pub replayed: bool,
+}
+
+impl Answer {
+    /// The resource, in this version.
+    pub fn new(status: StatusCode, etag: ETag, body: &impl Serialize) -> Result<Self, ApiError> {
+        Ok(Self {
+            status,
+            location: None,
+            etag: Some(etag.to_string()),
+            body: serde_json::to_value(body).map_err(|error| ApiError::internal(error.into()))?,
+            replayed: false,
+        })
+    }
+
+    /// The same, with the place where the outcome can be looked up.
+    #[must_use]
+    pub fn at(mut self, location: String) -> Self {
+        self.location = Some(location);
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let texts = [(header::LOCATION, self.location), (header::ETAG, self.etag)];
+        for (name, value) in texts {
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        if self.status == StatusCode::ACCEPTED {
+            headers.insert(header::RETRY_AFTER, LOOK_AGAIN.into());
+        }
+        if self.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// Records what one request wants.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    /// Where it is recorded.
+    pub app: &'a AppState,
+    /// Who wants it.
+    pub caller: &'a Caller,
+    /// The request.
+    pub request: &'a RequestInfo,
+    /// What makes it safe to ask twice.
+    pub key: Option<&'a IdempotencyKey>,
+}
+
+/// What was recorded, or had been.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the caller is told.
+    pub answer: Answer,
+    /// The job that the answer speaks of; none in a replay.
+    pub job: Option<Job>,
+}
+
+impl<'a> Recorder<'a> {
+    /// For a request of `caller`'s.
+    pub fn new(
+        app: &'a AppState,
+        caller: &'a Caller,
+        request: &'a RequestInfo,
+        key: Option<&'a IdempotencyKey>,
+    ) -> Self {
+        Self {
+            app,
+            caller,
+            request,
+            key,
+        }
+    }
+
+    /// The caller, as jobs name who asked for them.
+    pub fn by(&self) -> String {
+        self.caller.user.id.to_string()
+    }
+
+    /// Records `intent`, or finds the answer to the request that did.
+    pub async fn record(&self, intent: &impl Intent) -> Result<Outcome, ApiError> {
+        let recorded = self
+            .app
+            .store
+            .transaction((self, intent), |session, (recorder, intent)| {
+                async move {
+                    recorder.claim_key(session).await?;
+                    let recorded = intent.record(session, recorder).await?;
+                    for event in &recorded.events {
+                        recorder.app.audit.record(session, event).await?;
+                    }
+                    if let Some(key) = recorder.key {
+                        let answer = stored(&recorded.answer);
+                        recorder
+                            .app
+                            .idempotency
+                            .answer(session, key, &answer)
+                            .await?;
+                    }
+                    Ok(recorded)
+                }
+                .boxed()
+            })
+            .await;
+        match recorded {
+            Ok(recorded) => {
+                self.tell(&recorded).await;
+                Ok(Outcome {
+                    answer: recorded.answer,
+                    job: recorded.jobs.into_iter().next(),
+                })
+            }
+            Err(Abort::Because(Stop::Answered)) => self.replay().await,
+            Err(Abort::Because(Stop::Refused(error))) => Err(*error),
+            Err(Abort::Store(error)) => Err(refused_by_store(error)),
+        }
+    }
+
+    /// An event of this request.
+    pub fn event(
+        &self,
+        now: DateTime,
+        action: Action,
+        target: Target,
+        tenant: Option<&Tenant>,
+    ) -> AuditEvent {
+        let mut event = AuditEvent::new(
+            now,
+            self.caller.actor(tenant),
+            action,
+            target,
+            self.request.origin(),
+        );
+        event.tenant_id = tenant.map(|tenant| tenant.id);
+        event
+    }
+
+    async fn claim_key(&self, session: &mut ClientSession) -> Result<(), Abort<Stop>> {
+        let Some(key) = self.key else {
+            return Ok(());
+        };
+        let now = self.app.store.now();
+        match self.app.idempotency.claim(session, key, now).await? {
+            Claim::New => Ok(()),
+            Claim::Answered => Err(Abort::Because(Stop::Answered)),
+            Claim::InProgress => Err(refuse(Code::IdempotencyInProgress)),
+        }
+    }
+
+    async fn replay(&self) -> Result<Outcome, ApiError> {
+        let key = self.key.ok_or(Code::IdempotencyInProgress)?;
+        let answer = replay(self.app, key).await?;
+        Ok(Outcome { answer, job: None })
+    }
+
+    async fn tell(&self, recorded: &Recorded) {
+        let jobs = recorded.jobs.iter().map(|job| Changed::Job(job.id));
+        let changed: Vec<Changed> = recorded.changed.iter().copied().chain(jobs).collect();
+        self.app.ready.announce(&recorded.jobs).await;
+        self.app.changes.publish(&changed).await;
+    }
+}
+
+/// A refusal, as it is stored with its key.
+#[derive(Serialize, Deserialize)]
+struct StoredRefusal {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+/// Remembers a refusal that followed from the request alone, unless its key was used before.
+pub async fn remember_refusal(
+    app: &AppState,
+    key: &IdempotencyKey,
+    refusal: ApiError,
+) -> Result<ApiError, ApiError> {
+    let body = StoredRefusal {
+        code: refusal.code,
+        detail: refusal.detail.clone(),
+        errors: refusal.errors.clone(),
+    };
+    let answer = StoredAnswer {
+        status: refusal.code.status().as_u16().into(),
+        location: None,
+        etag: None,
+        body: serde_json::to_string(&body).map_err(|error| ApiError::internal(error.into()))?,
+    };
+    let now = app.store.now();
+    if app.idempotency.remember(key, &answer, now).await? {
+        return Ok(refusal);
+    }
+    // A stored success under this key is of another body, and `replay` says so.
+    match replay(app, key).await {
+        Ok(_) => Err(Code::IdempotencyKeyReused.into()),
+        Err(stored) => Ok(stored),
+    }
+}
+
+/// The answer that was stored with a key; a stored refusal is an error once more.
+async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError> {
+    let Some(answered) = app.idempotency.find(key).await? else {
+        // It was there a moment ago, and its time was over.
+        return Err(Code::IdempotencyInProgress.into());
+    };
+    if answered.fingerprint != key.fingerprint {
+        return Err(Code::IdempotencyKeyReused.into());
+    }
+    let answer = answered.answer;
+    let status = u16::try_from(answer.status)
+        .ok()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .ok_or_else(|| ApiError::internal(anyhow::anyhow!("a stored answer has no status")))?;
+    let unreadable = |error: serde_json::Error| ApiError::internal(error.into());
+    if status.is_success() {
+        return Ok(Answer {
+            status,
+            location: answer.location,
+            etag: answer.etag,
+            body: serde_json::from_str(&answer.body).map_err(unreadable)?,
+            replayed: true,
+        });
+    }
+    let refusal: StoredRefusal = serde_json::from_str(&answer.body).map_err(unreadable)?;
+    let mut error = ApiError::new(refusal.code).with_detail(refusal.detail);
+    error.errors = refusal.errors;
+    error.replayed = true;
+    Err(error)
+}
+
+fn stored(answer: &Answer) -> StoredAnswer {
+    StoredAnswer {
+        status: answer.status.as_u16().into(),
+        location: answer.location.clone(),
+        etag: answer.etag.clone(),
+        body: answer.body.to_string(),
+    }
+}
+
+/// What a unique index has to say is for the caller.
+fn refused_by_store(error: StoreError) -> ApiError {
+    match violated_index(&error).as_deref() {
+        Some(SLUG_INDEX) => Code::SlugTaken.into(),
+        Some(DOMAIN_INDEX) => Code::DomainTaken.into(),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Serves the API until a signal.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use dezky_api::{AppState, Config, metrics, router, seed, state::App};
+use dezky_shared::{
+    reconnect::until_connected,
+    shutdown,
+    store::{Store, StoreError},
+    telemetry,
+};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long requests that are under way may take once the process is to end.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How often MongoDB is asked for its time.
+const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::start()?;
+    let config = Config::from_env()?;
+    let shutdown = shutdown::on_signal()?;
+    let listener = bind(config.listen, "API_LISTEN").await?;
+    let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
+    let measured = metrics::start()?;
+
+    let Some(app) = shutdown
+        .run_until_cancelled(start(&config, &shutdown))
+        .await
+    else {
+        return Ok(());
+    };
+    let app = app?;
+    let store = app.store.clone();
+    tokio::spawn(follow_the_time(store.clone()));
+    tokio::spawn(metrics::tidy(measured.clone()));
+    tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
+
+    tracing::info!(listen = %config.listen, "Serving");
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let ended = shutdown.clone();
+    let serve = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { ended.cancelled().await })
+        .into_future();
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serve => served?,
+        () = late => tracing::warn!("Some requests took too long to end"),
+    }
+    let _ = timeout(Duration::from_secs(1), store.close()).await;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{variable}: cannot listen on {address}"))
+}
+
+/// Waits for MongoDB, and makes what has to be there.
+async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<App> {
+    let store = until_connected("MongoDB", async || Store::connect(&config.mongo).await).await;
+    let app = AppState::new(config, &Arc::new(store), shutdown)?;
+    until_connected("MongoDB", async || {
+        app.ensure_indexes().await?;
+        seed::seed(&app).await?;
+        Ok::<_, StoreError>(())
+    })
+    .await;
+    Ok(app)
+}
+
+async fn follow_the_time(store: Arc<Store>) {
+    loop {
+        tokio::time::sleep(LOOK_AT_THE_TIME).await;
+        if let Err(error) = store.look_at_the_time().await {
+            tracing::warn!(%error, "MongoDB did not tell its time");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What is measured, and the port on which it is read.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use http::{Method, StatusCode, header};
+use metrics::{counter, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Requests, by route template, method and status.
+const REQUESTS: &str = "http_requests_total";
+/// How long they took, in seconds.
+const DURATION: &str = "http_request_duration_seconds";
+/// Requests that wait take up to half a minute.
+const BUCKETS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
+];
+/// How often what was measured is tidied up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Counts a request.
+pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
+    // A method may be any word: only those that exist get a series of their own.
+    let method = match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => method.as_str().to_owned(),
+        _ => "other".to_owned(),
+    };
+    let labels = [
+        ("route", route.to_owned()),
+        ("method", method),
+        ("status", status.as_u16().to_string()),
+    ];
+    counter!(REQUESTS, &labels).increment(1);
+    histogram!(DURATION, &labels[..2]).record(took);
+}
+
+/// Begins to measure.
+pub fn start() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BUCKETS)?;
+    Ok(recorder.install_recorder()?)
+}
+
+/// Shows what was measured, as Prometheus reads it.
+pub fn router(handle: PrometheusHandle) -> Router {
+    let render = async move || {
+        let text = "text/plain; version=0.0.4; charset=utf-8";
+        ([(header::CONTENT_TYPE, text)], handle.render())
+    };
+    Router::new().route("/metrics", get(render))
+}
+
+/// Tidies up for ever.
+pub async fn tidy(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
+    }
+}

@@ -1,0 +1,417 @@
+//! Jobs: looking at them, and, for operators, running them again or stopping them.
+
+mod view;
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use dezky_shared::{
+    audit::{Action, Target},
+    changes::Change,
+    id::{JobId, TenantId},
+    job::{Job, JobState},
+    store::{
+        Abort,
+        jobs::{CancelError, JobFilter, RequeueError},
+    },
+    tenant::Tenant,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderValue, StatusCode, header};
+use mongodb::ClientSession;
+use tokio::time::Instant;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use self::view::{JobLink, JobView};
+use crate::{
+    error::{ApiError, Code, Problem},
+    extract::{
+        Caller, ETag, FromQuery, IfNoneMatch, NoBody, Operator, Page, PageOf, Parameters,
+        PathParam, QueryParams, Read, RequestInfo, SignedIn, Submitted, TenantAccess, Wait,
+    },
+    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
+    state::{App, AppState},
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_of_tenant))
+        .routes(routes!(show))
+        .routes(routes!(requeue))
+        .routes(routes!(cancel))
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only in this state.
+    #[param(value_type = Option<String>, example = "discarded")]
+    state: Option<JobState>,
+    /// Only of this kind.
+    #[param(example = "provision_tenant")]
+    kind: Option<String>,
+    /// Only about this tenant.
+    #[param(value_type = Option<String>)]
+    tenant_id: Option<TenantId>,
+    #[param(ignore)]
+    page: Page,
+}
+
+impl FromQuery for ListQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            state: parameters.take("state")?,
+            kind: parameters.text("kind"),
+            tenant_id: parameters.take("tenantId")?,
+            page: Page::from_query(parameters)?,
+        })
+    }
+}
+
+/// The jobs the caller may see, newest first
+#[utoipa::path(
+    get, path = "/jobs", tag = "jobs", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+)]
+async fn list(
+    SignedIn(caller): SignedIn,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<JobView>>, ApiError> {
+    let visible = visible_tenants(&app, &caller).await?;
+    let tenants = match (query.tenant_id, visible) {
+        (None, visible) => visible,
+        (Some(wanted), None) => Some(vec![wanted]),
+        (Some(wanted), Some(visible)) => {
+            Some(visible.into_iter().filter(|id| *id == wanted).collect())
+        }
+    };
+    page(&app, &caller, query, tenants, "jobs").await
+}
+
+/// A tenant's jobs, newest first
+#[utoipa::path(
+    get, path = "/tenants/{slug}/jobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+)]
+async fn list_of_tenant(
+    access: TenantAccess<Read>,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<JobView>>, ApiError> {
+    let id = access.tenant.id;
+    let tenants = match query.tenant_id {
+        Some(other) if other != id => Vec::new(),
+        _ => vec![id],
+    };
+    let list = format!("tenants/{id}/jobs");
+    page(&app, &access.caller, query, Some(tenants), &list).await
+}
+
+async fn page(
+    app: &AppState,
+    caller: &Caller,
+    query: ListQuery,
+    tenants: Option<Vec<TenantId>>,
+    list: &str,
+) -> Result<Json<PageOf<JobView>>, ApiError> {
+    let list = format!(
+        "{list}?{:?}&{:?}&{:?}",
+        query.state, query.kind, query.tenant_id
+    );
+    let filter = JobFilter {
+        tenants,
+        state: query.state,
+        kind: query.kind,
+        before: query.page.after(&list)?,
+    };
+    let jobs = app.jobs.list(&filter, query.page.to_fetch()).await?;
+    let slugs = slugs_of(app, &jobs).await?;
+    let view = |job: Job| {
+        let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
+        JobView::new(job, slug, caller)
+    };
+    Ok(Json(query.page.of(
+        &list,
+        jobs,
+        |job| job.id.to_string(),
+        view,
+    )))
+}
+
+/// A job
+///
+/// With `wait`, answers when the job is over; with `If-None-Match` too, when anything about it changed. Whoever
+/// waits for a job whose work another one does is given that one.
+#[utoipa::path(
+    get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
+    responses((status = 200, body = JobView), (status = 304), (status = "default", body = Problem)),
+)]
+async fn show(
+    SignedIn(caller): SignedIn,
+    PathParam(id): PathParam<JobId>,
+    QueryParams(wait): QueryParams<Wait>,
+    known: IfNoneMatch,
+    State(app): State<App>,
+) -> Result<Response, ApiError> {
+    let (job, slug) = visible_job(&app, &caller, id).await?;
+    let job = match wait.deadline() {
+        None => job,
+        Some(deadline) if known.is_given() => until_changed(&app, job, &known, deadline).await?,
+        Some(deadline) => until_final(&app, job, deadline).await?,
+    };
+    let etag = ETag::from(&job);
+    if known.knows(etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
+    }
+    let location = (job.id != id).then(|| view::href(job.id));
+    let view = JobView::new(job, slug, &caller);
+    let mut response = Answer::new(StatusCode::OK, etag, &view)?.into_response();
+    if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Runs a job again
+///
+/// One that waits runs at once, and gets its attempts back. Of one that is over a new one is made.
+#[utoipa::path(
+    post, path = "/jobs/{id}/requeue", tag = "jobs",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 202, body = JobView), (status = "default", body = Problem)),
+)]
+async fn requeue(
+    Operator(caller): Operator,
+    PathParam(id): PathParam<JobId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    submitted: Submitted<NoBody>,
+) -> Result<Answer, ApiError> {
+    change(&app, &caller, &request, &submitted, id, Wanted::Requeue).await
+}
+
+/// Stops a job
+///
+/// One that waits is over at once; one that runs, when its present step has ended.
+#[utoipa::path(
+    post, path = "/jobs/{id}/cancel", tag = "jobs",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = JobView), (status = 202, body = JobView), (status = "default", body = Problem)),
+)]
+async fn cancel(
+    Operator(caller): Operator,
+    PathParam(id): PathParam<JobId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    submitted: Submitted<NoBody>,
+) -> Result<Answer, ApiError> {
+    change(&app, &caller, &request, &submitted, id, Wanted::Cancel).await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Requeue,
+    Cancel,
+}
+
+struct JobChange {
+    id: JobId,
+    tenant: Option<Tenant>,
+    wanted: Wanted,
+}
+
+async fn change(
+    app: &AppState,
+    caller: &Caller,
+    request: &RequestInfo,
+    submitted: &Submitted<NoBody>,
+    id: JobId,
+    wanted: Wanted,
+) -> Result<Answer, ApiError> {
+    let tenant = match app.jobs.find(id).await? {
+        None => return Err(Code::NotFound.into()),
+        Some(job) => tenant_of(app, &job).await?,
+    };
+    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
+    let _turn = match &tenant {
+        Some(tenant) => Some(app.turns.take(&tenant.slug).await?),
+        None => None,
+    };
+    let Outcome { answer, .. } = recorder.record(&JobChange { id, tenant, wanted }).await?;
+    Ok(answer)
+}
+
+impl Intent for JobChange {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let now = app.store.now();
+            let job = match self.wanted {
+                Wanted::Cancel => cancelled(app.jobs.cancel(session, self.id, now).await)?,
+                Wanted::Requeue => requeued(
+                    app.jobs
+                        .requeue(session, self.id, &recorder.by(), now)
+                        .await,
+                )?,
+            };
+            let (action, status) = match self.wanted {
+                Wanted::Requeue => (Action::JobRequeue, StatusCode::ACCEPTED),
+                Wanted::Cancel if job.state.is_final() => (Action::JobCancel, StatusCode::OK),
+                Wanted::Cancel => (Action::JobCancel, StatusCode::ACCEPTED),
+            };
+            let target = Target {
+                kind: "job".to_owned(),
+                id: self.id.to_string(),
+                name: job.kind.clone(),
+            };
+            let mut event = recorder.event(now, action, target, self.tenant.as_ref());
+            event.job_id = Some(job.id);
+
+            let slug = self.tenant.as_ref().map(|tenant| tenant.slug.clone());
+            let view = JobView::new(job.clone(), slug, recorder.caller);
+            let answer = Answer::new(status, ETag::from(&job), &view).map_err(refuse)?;
+            let changed = self.tenant.iter().map(|tenant| Change::Tenant(tenant.id));
+            Ok(Recorded {
+                answer: answer.at(view::href(job.id)),
+                changed: changed.collect(),
+                jobs: vec![job],
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}
+
+fn cancelled(outcome: Result<Job, Abort<CancelError>>) -> Result<Job, Abort<Stop>> {
+    outcome.map_err(|abort| match abort {
+        Abort::Store(error) => Abort::Store(error),
+        Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),
+        Abort::Because(CancelError::Final(_)) => refuse(Code::JobFinal),
+    })
+}
+
+fn requeued(
+    outcome: Result<dezky_shared::store::jobs::Requeued, Abort<RequeueError>>,
+) -> Result<Job, Abort<Stop>> {
+    match outcome {
+        Ok(requeued) => Ok(requeued.job),
+        Err(Abort::Store(error)) => Err(Abort::Store(error)),
+        Err(Abort::Because(error)) => Err(refuse(match error {
+            RequeueError::NotFound => Code::NotFound,
+            RequeueError::Running => Code::JobRunning,
+            RequeueError::SecretsGone => Code::SecretsGone,
+        })),
+    }
+}
+
+/// Waits until there is a version of `job` that the caller does not know.
+async fn until_changed(
+    app: &AppState,
+    mut job: Job,
+    known: &IfNoneMatch,
+    deadline: Instant,
+) -> Result<Job, ApiError> {
+    let mut waiter = app.waiting.subscribe(Change::Job(job.id));
+    loop {
+        job = app.jobs.find(job.id).await?.ok_or(Code::NotFound)?;
+        if !known.knows(ETag::from(&job)) || !waiter.changed_from(job.revision, deadline).await {
+            return Ok(job);
+        }
+    }
+}
+
+/// Waits until `job`, or the one that does its work, is over.
+pub(super) async fn until_final(
+    app: &AppState,
+    mut job: Job,
+    deadline: Instant,
+) -> Result<Job, ApiError> {
+    loop {
+        let mut waiter = app.waiting.subscribe(Change::Job(job.id));
+        loop {
+            job = app.jobs.find(job.id).await?.ok_or(Code::NotFound)?;
+            if job.state.is_final() {
+                break;
+            }
+            if !waiter.changed_from(job.revision, deadline).await {
+                return Ok(job);
+            }
+        }
+        let successor = match job.superseded_by {
+            Some(id) => app.jobs.find(id).await?,
+            None => None,
+        };
+        match successor {
+            Some(successor) => job = successor,
+            None => return Ok(job),
+        }
+    }
+}
+
+/// The job, and its tenant's slug, if the caller may see it.
+async fn visible_job(
+    app: &AppState,
+    caller: &Caller,
+    id: JobId,
+) -> Result<(Job, Option<String>), ApiError> {
+    let job = app.jobs.find(id).await?.ok_or(Code::NotFound)?;
+    let tenant = tenant_of(app, &job).await?;
+    let visible = match &tenant {
+        Some(tenant) => caller.may_read(tenant),
+        None => caller.is_operator(),
+    };
+    if visible {
+        Ok((job, tenant.map(|tenant| tenant.slug)))
+    } else {
+        Err(Code::NotFound.into())
+    }
+}
+
+async fn tenant_of(app: &AppState, job: &Job) -> Result<Option<Tenant>, ApiError> {
+    match job.tenant_id {
+        Some(id) => Ok(app.tenants.find(id).await?),
+        None => Ok(None),
+    }
+}
+
+/// The tenants whose jobs the caller may see; all when `None`.
+async fn visible_tenants(
+    app: &AppState,
+    caller: &Caller,
+) -> Result<Option<Vec<TenantId>>, ApiError> {
+    if caller.is_operator() {
+        return Ok(None);
+    }
+    let mut visible = caller.user.tenant_ids();
+    if let Some(partner) = caller.user.partner_id {
+        visible.extend(app.tenants.list_ids_of_partner(partner).await?);
+    }
+    Ok(Some(visible))
+}
+
+async fn slugs_of(app: &AppState, jobs: &[Job]) -> Result<BTreeMap<TenantId, String>, ApiError> {
+    let mut ids: Vec<TenantId> = jobs.iter().filter_map(|job| job.tenant_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let tenants = app.tenants.list_by_ids(&ids).await?;
+    Ok(tenants
+        .into_iter()
+        .map(|tenant| (tenant.id, tenant.slug))
+        .collect())
+}

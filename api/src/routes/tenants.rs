@@ -1,0 +1,333 @@
+//! Tenants: looking at them, and saying what is wanted of them.
+
+mod actions;
+pub(crate) mod create;
+mod patch;
+mod view;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bson::DateTime;
+use dezky_shared::{
+    audit::Target,
+    changes::Change,
+    id::{PartnerId, TenantId},
+    store::{Abort, tenants::TenantFilter, to_document},
+    tenant::{Plan, Tenant, TenantStatus},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use mongodb::ClientSession;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::actions::Decision;
+pub use self::view::TenantView;
+use super::jobs::{JobLink, until_final};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{
+        ETag, FromQuery, IfMatch, IfNoneMatch, Page, PageOf, Parameters, Prefer, QueryParams, Read,
+        SignedIn, TenantAccess, Wait,
+    },
+    fields,
+    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
+    state::{App, AppState},
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create::create))
+        .routes(routes!(show, patch::patch, actions::delete))
+        .routes(routes!(actions::reconcile))
+        .routes(routes!(actions::suspend))
+        .routes(routes!(actions::resume))
+        .routes(routes!(actions::restore))
+}
+
+/// Which tenants are asked for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only in this status.
+    #[param(value_type = Option<String>, example = "active")]
+    status: Option<TenantStatus>,
+    /// Only with this plan.
+    #[param(value_type = Option<String>, example = "business")]
+    plan: Option<Plan>,
+    /// Only of this partner.
+    #[param(value_type = Option<String>)]
+    partner_id: Option<PartnerId>,
+    #[param(ignore)]
+    page: Page,
+}
+
+impl FromQuery for ListQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            status: parameters.take("status")?,
+            plan: parameters
+                .take::<PlanName>("plan")?
+                .map(|PlanName(plan)| plan),
+            partner_id: parameters.take("partnerId")?,
+            page: Page::from_query(parameters)?,
+        })
+    }
+}
+
+struct PlanName(Plan);
+
+impl std::str::FromStr for PlanName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        fields::plan(text).map(Self).map_err(|(_, message)| message)
+    }
+}
+
+/// The tenants the caller may see, oldest first
+#[utoipa::path(
+    get, path = "/tenants", tag = "tenants", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<TenantView>), (status = "default", body = Problem)),
+)]
+async fn list(
+    SignedIn(caller): SignedIn,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<TenantView>>, ApiError> {
+    let list = format!(
+        "tenants?{:?}&{:?}&{:?}",
+        query.status, query.plan, query.partner_id
+    );
+    let mut filter = TenantFilter {
+        status: query.status,
+        plan: query.plan,
+        partner_id: query.partner_id,
+        after: query.page.after(&list)?,
+        ..TenantFilter::default()
+    };
+    if !caller.is_operator() {
+        filter.visible = Some(caller.user.tenant_ids());
+        filter.visible_partner = caller.user.partner_id;
+    }
+    let tenants = app.tenants.list(&filter, query.page.to_fetch()).await?;
+    Ok(Json(query.page.of(
+        &list,
+        tenants,
+        |tenant| tenant.id.to_string(),
+        TenantView::from,
+    )))
+}
+
+/// A tenant
+///
+/// With `wait` and `If-None-Match`, answers when anything about it changed.
+#[utoipa::path(
+    get, path = "/tenants/{slug}", tag = "tenants",
+    params(("slug" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = TenantView), (status = 304), (status = "default", body = Problem)),
+)]
+async fn show(
+    access: TenantAccess<Read>,
+    QueryParams(wait): QueryParams<Wait>,
+    known: IfNoneMatch,
+    State(app): State<App>,
+) -> Result<Response, ApiError> {
+    let tenant = match wait.deadline() {
+        None => access.tenant,
+        Some(_) if !known.is_given() => {
+            let message = "wait needs If-None-Match with the version you know.";
+            let error = FieldError::parameter("wait", "needs_if_none_match", message);
+            return Err(ApiError::values(vec![error]));
+        }
+        Some(deadline) => {
+            let mut waiter = app.waiting.subscribe(Change::Tenant(access.tenant.id));
+            loop {
+                let tenant = read(&app, access.tenant.id).await?;
+                if !known.knows(ETag::from(&tenant))
+                    || !waiter.changed_from(tenant.revision, deadline).await
+                {
+                    break tenant;
+                }
+            }
+        }
+    };
+    let etag = ETag::from(&tenant);
+    if known.knows(etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
+    }
+    Ok(Answer::new(StatusCode::OK, etag, &TenantView::from(tenant))?.into_response())
+}
+
+async fn read(app: &AppState, id: TenantId) -> Result<Tenant, ApiError> {
+    Ok(app.tenants.find(id).await?.ok_or(Code::NotFound)?)
+}
+
+/// What is decided about a tenant, by looking at it as it is now.
+type Decide<'a> = dyn Fn(&mut Tenant, DateTime) -> Result<Decision, ApiError> + Send + Sync + 'a;
+
+/// A change to one tenant.
+struct TenantChange<'a> {
+    slug: &'a str,
+    if_match: &'a IfMatch,
+    decide: &'a Decide<'a>,
+}
+
+/// Decides about a tenant and records it, and waits for the outcome if the caller prefers.
+async fn change(
+    recorder: &Recorder<'_>,
+    tenant: &Tenant,
+    if_match: &IfMatch,
+    prefer: Prefer,
+    decide: &Decide<'_>,
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
+    let turn = recorder.app.turns.take(&tenant.slug).await?;
+    let change = TenantChange {
+        slug: &tenant.slug,
+        if_match,
+        decide,
+    };
+    let outcome = recorder.record(&change).await?;
+    drop(turn);
+    answer(recorder.app, tenant.id, outcome, deadline).await
+}
+
+/// The answer to a change; the final state, if it is reached before `deadline`.
+async fn answer(
+    app: &AppState,
+    tenant: TenantId,
+    outcome: Outcome,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<Response, ApiError> {
+    let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
+        return Ok(outcome.answer.into_response());
+    };
+    let job = until_final(app, job, deadline).await?;
+    let tenant = read(app, tenant).await?;
+    let status = if job.state.is_final() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let link = JobLink::from(&job);
+    let href = link.href.clone();
+    let etag = ETag::from(&tenant);
+    let view = TenantView::from(tenant).with_job(link);
+    let mut response = Answer::new(status, etag, &view)?.at(href).into_response();
+    response.headers_mut().insert(
+        HeaderName::from_static("preference-applied"),
+        HeaderValue::from_static("wait"),
+    );
+    Ok(response)
+}
+
+impl Intent for TenantChange<'_> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let mut tenant = app
+                .tenants
+                .lock_by_slug(session, self.slug)
+                .await?
+                .ok_or_else(|| refuse(Code::NotFound))?;
+            let now = app.store.now();
+            self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;
+            let before = to_document(&tenant)?;
+            let decision = (self.decide)(&mut tenant, now).map_err(refuse)?;
+
+            let Some(decided) = decision.0 else {
+                app.tenants.unlock(session, tenant.id).await?;
+                tenant.revision -= 1;
+                return Ok(Recorded {
+                    answer: answer_with(StatusCode::OK, &tenant, None)?,
+                    jobs: Vec::new(),
+                    changed: Vec::new(),
+                    events: Vec::new(),
+                });
+            };
+            if decided.is_written {
+                tenant.updated_at = now;
+                app.tenants.save(session, &tenant).await?;
+            } else {
+                app.tenants.unlock(session, tenant.id).await?;
+                tenant.revision -= 1;
+            }
+            let mut jobs = Vec::new();
+            for job in decided.jobs {
+                let job = job.requested_by(
+                    Some(recorder.request.id.clone()),
+                    recorder.request.traceparent.clone(),
+                );
+                jobs.push(app.jobs.enqueue(session, &job).await?);
+            }
+            let mut event = recorder
+                .event(now, decided.action, target(&tenant), Some(&tenant))
+                .with_changes(&audited(before), &audited(to_document(&tenant)?));
+            event.job_id = jobs.first().map(|job| job.id);
+            let status = if jobs.is_empty() {
+                StatusCode::OK
+            } else {
+                StatusCode::ACCEPTED
+            };
+            Ok(Recorded {
+                answer: answer_with(status, &tenant, jobs.first().map(JobLink::from))?,
+                jobs,
+                changed: vec![Change::Tenant(tenant.id)],
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}
+
+fn answer_with(
+    status: StatusCode,
+    tenant: &Tenant,
+    job: Option<JobLink>,
+) -> Result<Answer, Abort<Stop>> {
+    let etag = ETag::from(tenant);
+    let view = TenantView::from(tenant.clone());
+    let answer = match job {
+        None => Answer::new(status, etag, &view),
+        Some(job) => {
+            let href = job.href.clone();
+            Answer::new(status, etag, &view.with_job(job)).map(|answer| answer.at(href))
+        }
+    };
+    answer.map_err(refuse)
+}
+
+fn target(tenant: &Tenant) -> Target {
+    Target {
+        kind: "tenant".to_owned(),
+        id: tenant.id.to_string(),
+        name: tenant.slug.clone(),
+    }
+}
+
+/// What the audit trail shows of a tenant: what callers write.
+fn audited(mut tenant: bson::Document) -> bson::Document {
+    let not_by_callers = [
+        "_id",
+        "revision",
+        "updatedAt",
+        "createdAt",
+        "provisioningStatus",
+        "provisioningErrors",
+        "conditions",
+        "unknownUntil",
+        "formerDomains",
+    ];
+    for field in not_by_callers {
+        tenant.remove(field);
+    }
+    tenant
+}

@@ -1,0 +1,217 @@
+//! A new tenant.
+
+use axum::{extract::State, response::Response};
+use bson::{DateTime, Document};
+use dezky_shared::{
+    audit::Action,
+    changes::Change,
+    id::{PartnerId, TenantId},
+    jobs::ProvisionTenant,
+    store::{Abort, to_document},
+    tenant::{Owner, PerUpstream, Plan, Tenant, TenantStatus},
+    upstream::Upstream,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::StatusCode;
+use mongodb::ClientSession;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{JobLink, TenantView, actions, answer, answer_with, audited, target};
+use crate::{
+    error::{ApiError, FieldError, Problem},
+    extract::{Accept, Operator, Prefer, QueryParams, RequestInfo, Submitted},
+    fields::{self, Checks, OwnerRequest},
+    intent::{Intent, Recorded, Recorder, Stop, refuse},
+    state::{App, AppState},
+};
+
+/// The tenant that is wanted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CreateRequest {
+    /// Its name in URLs: for ever, and never used again.
+    #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
+    slug: String,
+    /// Its name for people.
+    #[schema(example = "Acme A/S")]
+    name: String,
+    /// What it has bought: `starter` (unless said otherwise), `business` or `enterprise`.
+    plan: Option<String>,
+    /// Its mail domains.
+    #[serde(default)]
+    domains: Vec<String>,
+    /// The partner that looks after it.
+    partner_id: Option<String>,
+    /// What its company does.
+    industry: Option<String>,
+    /// Its colour, `#rrggbb`.
+    brand_color: Option<String>,
+    /// The person it is for, who becomes its owner.
+    owner: Option<OwnerRequest>,
+}
+
+/// A tenant to be created.
+#[derive(Debug)]
+pub(super) struct NewTenant {
+    /// Its name in URLs.
+    pub(super) slug: String,
+    name: String,
+    plan: Plan,
+    domains: Vec<String>,
+    partner_id: Option<PartnerId>,
+    industry: Option<String>,
+    brand_color: Option<String>,
+    owner: Option<Owner>,
+}
+
+impl Accept for NewTenant {
+    type Wire = CreateRequest;
+
+    fn accept(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let slug = checks.check("/slug", fields::slug(&wire.slug, &app.admin_groups));
+        let name = checks.check("/name", fields::name(&wire.name));
+        let plan = wire.plan.map_or(Some(Plan::Starter), |plan| {
+            checks.check("/plan", fields::plan(&plan))
+        });
+        let domains = fields::domains(&mut checks, &wire.domains);
+        let partner_id = wire
+            .partner_id
+            .and_then(|id| checks.check("/partnerId", fields::id(&id)));
+        let industry = wire
+            .industry
+            .and_then(|text| checks.check("/industry", fields::name(&text)));
+        let brand_color = wire
+            .brand_color
+            .and_then(|text| checks.check("/brandColor", fields::color(&text)));
+        let owner = wire
+            .owner
+            .and_then(|owner| fields::owner(&mut checks, &owner));
+        let whole = slug.zip(name).zip(plan).zip(domains);
+        checks.done(whole.map(|(((slug, name), plan), domains)| Self {
+            slug,
+            name,
+            plan,
+            domains,
+            partner_id,
+            industry,
+            brand_color,
+            owner,
+        }))
+    }
+}
+
+impl NewTenant {
+    fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
+        let mut tenant = pending(id, &self.slug, &self.name, self.plan, now);
+        tenant.domains.clone_from(&self.domains);
+        tenant.partner_id = self.partner_id;
+        tenant.industry.clone_from(&self.industry);
+        tenant.brand_color.clone_from(&self.brand_color);
+        tenant.owner.clone_from(&self.owner);
+        tenant
+    }
+}
+
+/// A tenant that is wanted, and of which nothing exists yet.
+pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: DateTime) -> Tenant {
+    let mut tenant = Tenant {
+        id,
+        slug: slug.to_owned(),
+        name: name.to_owned(),
+        status: TenantStatus::Pending,
+        status_before: None,
+        purge_at: None,
+        plan,
+        domains: Vec::new(),
+        former_domains: Vec::new(),
+        partner_id: None,
+        industry: None,
+        brand_color: None,
+        owner: None,
+        authentik_group_id: None,
+        ocis_space_id: None,
+        stalwart_domain: None,
+        stripe_customer_id: None,
+        generation: 1,
+        provisioning_status: PerUpstream::default(),
+        provisioning_errors: PerUpstream::default(),
+        conditions: Vec::new(),
+        unknown_until: PerUpstream::default(),
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    tenant.set_pending(&Upstream::ALL, now);
+    tenant
+}
+
+/// Creates a tenant
+///
+/// The job that is answered brings it into the upstreams.
+#[utoipa::path(
+    post, path = "/tenants", tag = "tenants", request_body = CreateRequest,
+    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = TenantView), (status = "default", body = Problem)),
+)]
+pub(super) async fn create(
+    Operator(caller): Operator,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    prefer: Prefer,
+    submitted: Submitted<NewTenant>,
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
+    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let turn = app.turns.take(&submitted.body.slug).await?;
+    let id = TenantId::new();
+    let outcome = recorder
+        .record(&Create {
+            id,
+            new: &submitted.body,
+        })
+        .await?;
+    drop(turn);
+    answer(&app, id, outcome, deadline).await
+}
+
+struct Create<'a> {
+    id: TenantId,
+    new: &'a NewTenant,
+}
+
+impl Intent for Create<'_> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let now = app.store.now();
+            let tenant = self.new.tenant(self.id, now);
+            app.tenants.insert(session, &tenant).await?;
+            let args = ProvisionTenant { tenant_id: self.id };
+            let job = actions::job(&args, &recorder.by(), now)
+                .map_err(refuse)?
+                .requested_by(
+                    Some(recorder.request.id.clone()),
+                    recorder.request.traceparent.clone(),
+                );
+            let job = app.jobs.enqueue(session, &job).await?;
+            let mut event = recorder
+                .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
+                .with_changes(&Document::new(), &audited(to_document(&tenant)?));
+            event.job_id = Some(job.id);
+            Ok(Recorded {
+                answer: answer_with(StatusCode::ACCEPTED, &tenant, Some(JobLink::from(&job)))?,
+                jobs: vec![job],
+                changed: vec![Change::Tenant(tenant.id)],
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,194 @@
+//! Editing a tenant.
+
+use axum::{extract::State, response::Response};
+use bson::DateTime;
+use dezky_shared::{
+    audit::Action,
+    id::PartnerId,
+    jobs::ProvisionTenant,
+    tenant::{Plan, Tenant},
+    upstream::Upstream,
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    TenantView,
+    actions::{self, Decision},
+    change,
+};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{Accept, IfMatch, Prefer, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
+    fields::{self, Checks, present},
+    intent::Recorder,
+    state::{App, AppState},
+};
+
+/// The fields that are to change. What is missing stays; null removes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PatchRequest {
+    /// Its name for people.
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    /// What it has bought: `starter`, `business` or `enterprise`. For operators.
+    #[serde(default, deserialize_with = "present")]
+    plan: Option<String>,
+    /// All of its mail domains. For operators.
+    #[serde(default, deserialize_with = "present")]
+    domains: Option<Vec<String>>,
+    /// What its company does.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    industry: Option<Option<String>>,
+    /// Its colour, `#rrggbb`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    brand_color: Option<Option<String>>,
+    /// The partner that looks after it. For operators.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    partner_id: Option<Option<String>>,
+}
+
+/// What is to change.
+#[derive(Debug)]
+pub(super) struct Patch {
+    name: Option<String>,
+    plan: Option<Plan>,
+    domains: Option<Vec<String>>,
+    industry: Option<Option<String>>,
+    brand_color: Option<Option<String>>,
+    partner_id: Option<Option<PartnerId>>,
+}
+
+impl Accept for Patch {
+    type Wire = PatchRequest;
+
+    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let patch = Self {
+            name: wire
+                .name
+                .and_then(|name| checks.check("/name", fields::name(&name))),
+            plan: wire
+                .plan
+                .and_then(|plan| checks.check("/plan", fields::plan(&plan))),
+            domains: wire
+                .domains
+                .and_then(|domains| fields::domains(&mut checks, &domains)),
+            industry: wire.industry.map(|industry| {
+                industry.and_then(|text| checks.check("/industry", fields::name(&text)))
+            }),
+            brand_color: wire.brand_color.map(|color| {
+                color.and_then(|text| checks.check("/brandColor", fields::color(&text)))
+            }),
+            partner_id: wire
+                .partner_id
+                .map(|id| id.and_then(|id| checks.check("/partnerId", fields::id(&id)))),
+        };
+        checks.done(Some(patch))
+    }
+}
+
+impl Patch {
+    fn is_for_operators(&self) -> bool {
+        self.plan.is_some() || self.domains.is_some() || self.partner_id.is_some()
+    }
+
+    /// Edits `tenant`, and says which upstreams that concerns. `None` if it changes nothing.
+    fn apply(&self, tenant: &mut Tenant) -> Option<Vec<Upstream>> {
+        let before = tenant.clone();
+        if let Some(name) = &self.name {
+            tenant.name.clone_from(name);
+        }
+        if let Some(plan) = self.plan {
+            tenant.plan = plan;
+        }
+        if let Some(domains) = &self.domains {
+            let given_up = tenant.domains.iter().chain(&tenant.former_domains);
+            let mut former: Vec<String> = given_up
+                .filter(|domain| !domains.contains(domain))
+                .cloned()
+                .collect();
+            former.sort();
+            former.dedup();
+            tenant.domains.clone_from(domains);
+            if tenant.domains != before.domains {
+                tenant.former_domains = former;
+            }
+        }
+        if let Some(industry) = &self.industry {
+            tenant.industry.clone_from(industry);
+        }
+        if let Some(brand_color) = &self.brand_color {
+            tenant.brand_color.clone_from(brand_color);
+        }
+        if let Some(partner_id) = self.partner_id {
+            tenant.partner_id = partner_id;
+        }
+        if *tenant == before {
+            return None;
+        }
+        let mut concerned = Vec::new();
+        if tenant.domains != before.domains {
+            concerned.push(Upstream::Stalwart);
+        }
+        if tenant.name != before.name || tenant.plan != before.plan {
+            concerned.push(Upstream::Ocis);
+        }
+        Some(concerned)
+    }
+
+    fn decide(&self, tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
+        actions::refuse_if_ending(tenant)?;
+        let Some(concerned) = self.apply(tenant) else {
+            return Ok(Decision::NOTHING);
+        };
+        tenant.generation += 1;
+        tenant.set_pending(&concerned, now);
+        let mut jobs = Vec::new();
+        if !concerned.is_empty() {
+            let args = ProvisionTenant {
+                tenant_id: tenant.id,
+            };
+            jobs.push(actions::job(&args, by, now)?);
+        }
+        Ok(Decision::changed(Action::TenantUpdate, jobs))
+    }
+}
+
+/// Edits a tenant
+///
+/// 202 if that concerns an upstream, else 200.
+#[utoipa::path(
+    patch, path = "/tenants/{slug}", tag = "tenants", request_body = PatchRequest,
+    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", body = Problem)),
+)]
+pub(super) async fn patch(
+    access: TenantAccess<Write>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    prefer: Prefer,
+    submitted: Submitted<Patch>,
+) -> Result<Response, ApiError> {
+    let patch = &submitted.body;
+    if patch.is_for_operators() && !access.caller.is_operator() {
+        let detail = "Only operators change plan, domains and partnerId.";
+        return Err(ApiError::new(Code::Forbidden).with_detail(detail));
+    }
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.by();
+    change(
+        &recorder,
+        &access.tenant,
+        &if_match,
+        prefer,
+        &|tenant, now| patch.decide(tenant, &by, now),
+    )
+    .await
+}

@@ -1,0 +1,117 @@
+//! What is there from the start: Dezky's own tenant, and its subscription.
+
+use bson::{DateTime, Document};
+use dezky_shared::{
+    audit::{Action, Actor, AuditEvent, Origin, Target},
+    id::{SubscriptionId, TenantId},
+    job::Job,
+    jobs::ProvisionTenant,
+    store::{Abort, StoreError, jobs::NewJob, to_document, violated_index},
+    subscription::{Cycle, Subscription, SubscriptionStatus},
+    tenant::{Plan, Tenant},
+};
+use futures::FutureExt as _;
+
+use crate::{routes::tenants::create::pending, state::AppState};
+
+/// The slug of Dezky's own tenant.
+pub const DEFAULT_TENANT: &str = "dezky";
+
+/// Makes sure that the default tenant and its subscription are there. Any number of processes may do so at once.
+pub async fn seed(app: &AppState) -> Result<(), StoreError> {
+    let found = app.tenants.find_by_slug(DEFAULT_TENANT).await?;
+    if let Some(tenant) = &found
+        && !app.subscriptions.list_for(&[tenant.id]).await?.is_empty()
+    {
+        return Ok(());
+    }
+    let id = found
+        .as_ref()
+        .map_or_else(TenantId::new, |tenant| tenant.id);
+    let seeded = app
+        .store
+        .transaction((app, id, found.is_none()), |session, (app, id, is_new)| {
+            async move {
+                let now = app.store.now();
+                let mut jobs = Vec::new();
+                if *is_new {
+                    let tenant = pending(*id, DEFAULT_TENANT, "Dezky", Plan::Enterprise, now);
+                    app.tenants.insert(session, &tenant).await?;
+                    let args = ProvisionTenant { tenant_id: *id };
+                    let job = NewJob::new(&args, "system", now)?;
+                    let job = app.jobs.enqueue(session, &job).await?;
+                    let event = created(&tenant, &job, now)?;
+                    app.audit.record(session, &event).await?;
+                    jobs.push(job);
+                }
+                let subscription = free_of_charge(*id, now);
+                app.subscriptions.insert(session, &subscription).await?;
+                let event = subscribed(&subscription, now)?;
+                app.audit.record(session, &event).await?;
+                Ok::<_, Abort<StoreError>>(jobs)
+            }
+            .boxed()
+        })
+        .await;
+    match seeded {
+        Ok(jobs) => {
+            app.ready.announce(&jobs).await;
+            tracing::info!(tenant = DEFAULT_TENANT, "Seeded the default tenant");
+            Ok(())
+        }
+        // Another process was faster.
+        Err(Abort::Store(error)) if violated_index(&error).is_some() => Ok(()),
+        Err(Abort::Store(error) | Abort::Because(error)) => Err(error),
+    }
+}
+
+fn free_of_charge(tenant_id: TenantId, now: DateTime) -> Subscription {
+    Subscription {
+        id: SubscriptionId::new(),
+        tenant_id,
+        plan: Plan::Enterprise,
+        cycle: Cycle::Yearly,
+        seats: 50,
+        currency: "DKK".to_owned(),
+        price_minor: 0,
+        status: SubscriptionStatus::Active,
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn created(tenant: &Tenant, job: &Job, now: DateTime) -> Result<AuditEvent, StoreError> {
+    let target = Target {
+        kind: "tenant".to_owned(),
+        id: tenant.id.to_string(),
+        name: tenant.slug.clone(),
+    };
+    let mut event = event(now, Action::TenantCreate, target, tenant.id).with_changes(
+        &Document::new(),
+        &bson::doc! { "slug": &tenant.slug, "name": &tenant.name },
+    );
+    event.job_id = Some(job.id);
+    Ok(event)
+}
+
+fn subscribed(subscription: &Subscription, now: DateTime) -> Result<AuditEvent, StoreError> {
+    let target = Target {
+        kind: "subscription".to_owned(),
+        id: subscription.id.to_string(),
+        name: DEFAULT_TENANT.to_owned(),
+    };
+    let event = event(
+        now,
+        Action::SubscriptionCreate,
+        target,
+        subscription.tenant_id,
+    );
+    Ok(event.with_changes(&Document::new(), &to_document(subscription)?))
+}
+
+fn event(now: DateTime, action: Action, target: Target, tenant: TenantId) -> AuditEvent {
+    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
+    event.tenant_id = Some(tenant);
+    event
+}

@@ -1,0 +1,98 @@
+//! What a handler can reach. What is absent is out of its reach: no upstream is here.
+
+use std::{sync::Arc, time::Duration};
+
+use dezky_shared::{
+    changes::Changes,
+    ready::Ready,
+    store::{
+        Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
+        jobs::JobRepository, subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        users::UserRepository,
+    },
+};
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::{auth::Tokens, config::Config, turns::Turns, waiting::Waiting};
+
+/// What handlers share.
+pub type App = Arc<AppState>;
+
+/// What handlers can reach.
+#[derive(Debug)]
+pub struct AppState {
+    /// The database.
+    pub store: Arc<Store>,
+    /// The tenants.
+    pub tenants: TenantRepository,
+    /// The users.
+    pub users: UserRepository,
+    /// The jobs.
+    pub jobs: JobRepository,
+    /// The subscriptions.
+    pub subscriptions: SubscriptionRepository,
+    /// The audit trail.
+    pub audit: AuditRepository,
+    /// Answers to requests that may be repeated.
+    pub idempotency: IdempotencyRepository,
+    /// Where workers are told of new jobs.
+    pub ready: Ready,
+    /// Where whoever waits is told of changes.
+    pub changes: Changes,
+    /// Requests that wait for a change.
+    pub waiting: Waiting,
+    /// Requests that wait for another one on the same tenant.
+    pub turns: Turns,
+    /// Who is calling.
+    pub tokens: Tokens,
+    /// Groups that mean the admin flag, and never a tenant.
+    pub admin_groups: Vec<String>,
+    /// How long a deleted tenant can be restored.
+    pub purge_after: Duration,
+    /// The pages that may call us from a browser.
+    pub cors_allowed_origins: Vec<HeaderValue>,
+    /// Cancelled when the process is to end: whoever waits then answers at once.
+    pub shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Puts together what handlers need, and begins to look for changes until `shutdown`.
+    pub fn new(
+        config: &Config,
+        store: &Arc<Store>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<App> {
+        let tenants = TenantRepository::new(store);
+        let jobs = JobRepository::new(store);
+        let changes = Changes::new(&config.redis)?;
+        Ok(Arc::new(Self {
+            waiting: Waiting::start(&tenants, &jobs, &changes, shutdown),
+            tenants,
+            jobs,
+            changes,
+            store: store.clone(),
+            users: UserRepository::new(store),
+            subscriptions: SubscriptionRepository::new(store),
+            audit: AuditRepository::new(store),
+            idempotency: IdempotencyRepository::new(store),
+            ready: Ready::new(&config.redis)?,
+            turns: Turns::default(),
+            tokens: Tokens::new(&config.auth, &config.trust_roots)?,
+            admin_groups: config.auth.admin_groups.clone(),
+            purge_after: config.purge_after,
+            cors_allowed_origins: config.cors_allowed_origins.clone(),
+            shutdown: shutdown.clone(),
+        }))
+    }
+
+    /// Makes the indexes of every collection that is written here.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        self.tenants.ensure_indexes().await?;
+        self.users.ensure_indexes().await?;
+        self.jobs.ensure_indexes().await?;
+        self.subscriptions.ensure_indexes().await?;
+        self.audit.ensure_indexes().await?;
+        self.idempotency.ensure_indexes().await
+    }
+}

@@ -1,0 +1,197 @@
+//! Requests that wait for a document to change.
+//!
+//! Subscribe, then look, then wait: nothing that changes after the look is missed. Redis tells of changes, which is a
+//! hint and may be lost; so each process also looks once a second, in one query for each collection, at the
+//! revisions of everything that somebody waits for.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dezky_shared::{
+    changes::{Change, Changes},
+    reconnect::Pace,
+    store::{StoreError, jobs::JobRepository, tenants::TenantRepository},
+};
+use futures::StreamExt as _;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How often revisions are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many hints may wait to be looked after; more are found by the next look.
+const HINTS: usize = 1024;
+
+/// Everything that somebody waits for.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    watched: Arc<Mutex<HashMap<Change, Watched>>>,
+    shutdown: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// The revision last seen; 0 before the first look.
+    revision: watch::Sender<i64>,
+    waiters: usize,
+}
+
+/// Somebody who waits for one document.
+#[derive(Debug)]
+pub struct Waiter {
+    waiting: Waiting,
+    what: Change,
+    revision: watch::Receiver<i64>,
+}
+
+impl Waiting {
+    /// Begins to look, until `shutdown`.
+    pub fn start(
+        tenants: &TenantRepository,
+        jobs: &JobRepository,
+        changes: &Changes,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let waiting = Self {
+            watched: Arc::default(),
+            shutdown: shutdown.clone(),
+        };
+        let (hints, hinted) = mpsc::channel(HINTS);
+        let listen = listen(changes.clone(), hints);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(listen));
+        let look = waiting.clone().look(tenants.clone(), jobs.clone(), hinted);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(look));
+        waiting
+    }
+
+    /// Takes notice of every change to `what` from now on.
+    pub fn subscribe(&self, what: Change) -> Waiter {
+        let mut watched = self.watched();
+        let entry = watched.entry(what).or_insert_with(|| Watched {
+            revision: watch::Sender::new(0),
+            waiters: 0,
+        });
+        entry.waiters += 1;
+        Waiter {
+            waiting: self.clone(),
+            what,
+            revision: entry.revision.subscribe(),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<Change, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(
+        self,
+        tenants: TenantRepository,
+        jobs: JobRepository,
+        mut hinted: mpsc::Receiver<Change>,
+    ) {
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hints = Vec::new();
+        loop {
+            hints.clear();
+            let what: Vec<Change> = tokio::select! {
+                _ = tick.tick() => self.watched().keys().copied().collect(),
+                _ = hinted.recv_many(&mut hints, HINTS) => {
+                    let watched = self.watched();
+                    hints.iter().copied().filter(|hint| watched.contains_key(hint)).collect()
+                }
+            };
+            if let Err(error) = self.look_at(&tenants, &jobs, &what).await {
+                tracing::warn!(%error, "Cannot look for changes; trying again");
+            }
+        }
+    }
+
+    async fn look_at(
+        &self,
+        tenants: &TenantRepository,
+        jobs: &JobRepository,
+        what: &[Change],
+    ) -> Result<(), StoreError> {
+        let mut tenant_ids = Vec::new();
+        let mut job_ids = Vec::new();
+        for change in what {
+            match change {
+                Change::Tenant(id) => tenant_ids.push(*id),
+                Change::Job(id) => job_ids.push(*id),
+            }
+        }
+        if !tenant_ids.is_empty() {
+            for (id, revision) in tenants.revisions(&tenant_ids).await? {
+                self.seen(Change::Tenant(id), revision);
+            }
+        }
+        if !job_ids.is_empty() {
+            for (id, revision) in jobs.revisions(&job_ids).await? {
+                self.seen(Change::Job(id), revision);
+            }
+        }
+        Ok(())
+    }
+
+    fn seen(&self, what: Change, revision: i64) {
+        if let Some(watched) = self.watched().get(&what) {
+            watched.revision.send_if_modified(|known| {
+                let newer = *known != revision;
+                *known = revision;
+                newer
+            });
+        }
+    }
+}
+
+impl Waiter {
+    /// Waits until there is another revision than `known`. `false` when the time, or the process, ends first.
+    pub async fn changed_from(&mut self, known: i64, deadline: Instant) -> bool {
+        let changed = self
+            .revision
+            .wait_for(|revision| *revision != 0 && *revision != known);
+        tokio::select! {
+            changed = timeout_at(deadline, changed) => matches!(changed, Ok(Ok(_))),
+            () = self.waiting.shutdown.cancelled() => false,
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut watched = self.waiting.watched();
+        if let Some(entry) = watched.get_mut(&self.what) {
+            entry.waiters -= 1;
+            if entry.waiters == 0 {
+                watched.remove(&self.what);
+            }
+        }
+    }
+}
+
+/// Passes hints on for ever.
+async fn listen(changes: Changes, hints: mpsc::Sender<Change>) {
+    let mut pace = Pace::default();
+    loop {
+        match changes.subscribe().await {
+            Ok(told) => {
+                let mut told = std::pin::pin!(told);
+                while let Some(change) = told.next().await {
+                    pace.reset();
+                    // A full channel is no loss: everything is looked at once a second.
+                    let _ = hints.try_send(change);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = error.category(), "Redis does not tell of changes");
+            }
+        }
+        sleep(pace.delay()).await;
+    }
+}
