@@ -26,12 +26,11 @@ fn server<'a>(stack: &'a Stack, operation: &str) -> &'a Server {
 /// Makes `operation` take long, once, and waits until it has been asked for.
 async fn in_the_middle_of(stack: &Stack, operation: &str, fault: Fault) {
     let server = server(stack, operation);
+    let asked = || server.faults.requests().get(operation).copied();
+    let before = asked();
     server.faults.add(FaultRule::once(operation, fault));
     stack.create("acme").await;
-    until(operation, || {
-        server.faults.requests().contains_key(operation)
-    })
-    .await;
+    until(operation, || asked() > before).await;
 }
 
 #[tokio::test]
@@ -83,7 +82,12 @@ async fn a_worker_asked_to_stop_ends_what_it_began() {
 
     let tenant = stack.tenant("acme").await;
     assert!(ended.success());
-    assert_eq!(tenant["status"], "active", "{tenant:#}");
+    assert_eq!(
+        tenant["status"],
+        "active",
+        "{tenant:#}\n{}",
+        stack.worker_log()
+    );
     stack.assert_one_of_everything("acme");
 }
 

@@ -8,7 +8,7 @@ use dezky_sim::{
     callers::Caller,
     fresh::{self, FreshStores},
     issuer::{Issuer, OPERATOR, PORTAL},
-    ocis::OcisSim,
+    ocis::{OcisSim, SimSpace},
     ports::Port,
     process::{Process, Program},
     stalwart::StalwartSim,
@@ -139,6 +139,8 @@ impl Stack {
         stack.until_ready().await;
         let (status, _) = stack.ask(Method::GET, "/users/me", None).await;
         assert_eq!(status, StatusCode::OK);
+        // The tenant that every installation begins with, so that no test's fault hits it.
+        stack.until_status("dezky", "active").await;
         stack
     }
 
@@ -172,6 +174,11 @@ impl Stack {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// What the worker has printed.
+    pub(crate) fn worker_log(&self) -> String {
+        std::fs::read_to_string(&self.worker_program.log).unwrap()
     }
 
     /// Asks the api as an operator.
@@ -244,6 +251,13 @@ impl Stack {
         }
     }
 
+    /// The spaces of this tenant.
+    pub(crate) fn spaces(&self, slug: &str) -> Vec<SimSpace> {
+        let mut spaces = self.ocis.spaces();
+        spaces.retain(|space| space.name == format!("{slug} Ltd"));
+        spaces
+    }
+
     /// Nothing of this tenant exists twice, and everything exists once.
     pub(crate) fn assert_one_of_everything(&self, slug: &str) {
         let groups = self.authentik.groups();
@@ -275,13 +289,8 @@ impl Stack {
                 .count_for("create_domain", &domain),
             1
         );
-        let name = format!("{slug} Ltd");
-        let spaces = self.ocis.spaces();
-        assert_eq!(
-            spaces.iter().filter(|space| space.name == name).count(),
-            1,
-            "{spaces:#?}"
-        );
+        let spaces = self.spaces(slug);
+        assert_eq!(spaces.len(), 1, "{spaces:#?}");
     }
 }
 
