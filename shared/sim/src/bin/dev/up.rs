@@ -1,8 +1,7 @@
 //! `cargo dev up`: everything, running on this machine, with a tenant to look at.
 //!
 //! What MongoDB holds and the issuer's keys survive a restart. The simulators keep their state in memory and begin
-//! empty: the demo tenant is reconciled at every start, which brings it back there; other tenants come back when
-//! they are reconciled.
+//! empty: every tenant is reconciled at every start, which brings it back there.
 
 mod demo;
 mod stack;
@@ -75,5 +74,6 @@ async fn provision(addresses: &Addresses) -> anyhow::Result<()> {
             demo.introduce(caller, &token).await?;
         }
     }
-    demo.ensure().await
+    demo.ensure().await?;
+    demo.reconcile_others().await
 }

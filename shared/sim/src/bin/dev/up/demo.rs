@@ -110,6 +110,43 @@ impl Demo {
         Ok(())
     }
 
+    /// Brings every other tenant back into simulators that were restarted and are empty.
+    pub(super) async fn reconcile_others(&self) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Page {
+            items: Vec<Listed>,
+            next_cursor: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Listed {
+            slug: String,
+            status: String,
+        }
+        let tenants = format!("{}/tenants", self.api);
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = vec![("limit", "100")];
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let request = self.client.get(&tenants).query(&query);
+            let page: Page = send(request.bearer_auth(&self.operator))
+                .await?
+                .json()
+                .await?;
+            for Listed { slug, status } in page.items {
+                if slug != DEMO_TENANT && status != "terminated" {
+                    let request = self.client.post(format!("{tenants}/{slug}/reconcile"));
+                    send(request.bearer_auth(&self.operator).json(&json!({}))).await?;
+                    println!("  {slug:<14} reconciling");
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// A tenant that is there already may have lost its state in simulators that were restarted: a reconcile
     /// brings it back.
     async fn ask_for_it(&self) -> anyhow::Result<Tenant> {
