@@ -1,5 +1,5 @@
-//! The simulators against what was recorded from the real upstreams, the clients against the simulators, and the
-//! real stores.
+//! The simulators against what was recorded from the real upstreams, the clients against the simulators, the real
+//! stores, and what the containers are built and started from against the code.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 
 mod authentik;
 mod control;
+mod deployment;
 mod issuer;
 mod ocis;
 mod stalwart;

@@ -1,0 +1,38 @@
+//! `docker-compose.yml`, the Dockerfiles, `.dockerignore` and `.env.example`, held against the code that they are about
+//! and against each other. No image is built and no container started.
+
+mod compose;
+mod compose_file;
+mod dockerfiles;
+mod environment;
+mod variables;
+
+use std::fs;
+
+use dezky_sim::workspace;
+
+/// The text of a file, by its path in the checkout.
+fn read(path: &str) -> String {
+    let path = workspace::root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the workspace's `Cargo.toml` says of itself: the first line that sets `key`.
+fn manifest(key: &str) -> String {
+    let manifest = read("Cargo.toml");
+    let value = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='));
+    let value = value.unwrap_or_else(|| panic!("Cargo.toml does not set {key}"));
+    value.trim().trim_matches('"').to_owned()
+}
+
+/// The directories of the workspace's members.
+fn members() -> Vec<String> {
+    let members = manifest("members");
+    members
+        .trim_matches(['[', ']'])
+        .split(',')
+        .map(|member| member.trim().trim_matches('"').to_owned())
+        .collect()
+}

@@ -1,0 +1,233 @@
+//! `docker-compose.yml`: complete, and nothing in it that nothing else knows.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use dezky_sim::workspace;
+
+use super::{
+    compose_file::{self, Compose},
+    environment, manifest, read, variables,
+};
+
+/// How long the worker and the api take to end, at most.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// The services without a healthcheck.
+const WITHOUT_HEALTHCHECK: [&str; 1] = [
+    // It serves nothing that could be asked.
+    "worker",
+];
+
+#[test]
+fn the_services_are_those_that_each_profile_promises() {
+    let compose = Compose::open();
+    let of = |profile: Option<&str>| -> Vec<&str> {
+        let services = compose.services.iter();
+        services
+            .filter(|(_, service)| service.profiles.first().map(String::as_str) == profile)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    };
+
+    assert_eq!(of(None), ["api", "mongodb", "redis", "worker"]);
+    assert_eq!(of(Some("sim")), ["sim"]);
+    assert_eq!(
+        of(Some("upstreams")),
+        [
+            "authentik",
+            "authentik-postgresql",
+            "authentik-worker",
+            "ocis",
+            "stalwart"
+        ]
+    );
+    for (name, service) in &compose.services {
+        assert!(service.profiles.len() <= 1, "{name}");
+        assert_eq!(service.restart, "unless-stopped", "{name}");
+    }
+}
+
+#[test]
+fn every_variable_that_compose_uses_is_in_the_example() {
+    let mut used = compose_file::interpolated();
+    used.extend(Compose::open().handed_on());
+
+    let missing: Vec<_> = used.difference(&environment::names()).cloned().collect();
+
+    assert!(missing.is_empty(), "not in .env.example: {missing:?}");
+}
+
+#[test]
+fn the_api_and_the_worker_are_given_what_they_read_and_nothing_else() {
+    let compose = Compose::open();
+    let api = compose.services["api"].environment.handed_on();
+    let worker = compose.services["worker"].environment.handed_on();
+    let clients = variables::read_below("shared/src/clients");
+    let of_both = &variables::read_below("shared/src") - &clients;
+
+    let missing_in_api = &(&variables::read_below("api/src") | &of_both) - &api;
+    let missing_in_worker =
+        &(&(&variables::read_below("worker/src") | &of_both) | &clients) - &worker;
+    let unread = &(&api | &worker) - &variables::read_anywhere();
+
+    assert!(missing_in_api.is_empty(), "{missing_in_api:?}");
+    assert!(missing_in_worker.is_empty(), "{missing_in_worker:?}");
+    assert!(unread.is_empty(), "{unread:?}");
+}
+
+#[test]
+fn every_volume_and_network_that_is_declared_is_used_and_the_other_way_round() {
+    let compose = Compose::open();
+    let services = compose.services.values();
+    let volumes: BTreeSet<_> = services
+        .clone()
+        .flat_map(|service| &service.volumes)
+        .filter_map(|volume| volume.split(':').next())
+        .map(str::to_owned)
+        .collect();
+    let networks: BTreeSet<_> = services
+        .flat_map(|service| service.networks.names())
+        .collect();
+
+    assert_eq!(volumes, compose.volumes.into_keys().collect());
+    assert_eq!(networks, compose.networks.into_keys().collect());
+    for (name, service) in &compose.services {
+        let names = service.networks.names();
+        assert!(!names.is_empty(), "{name} is in the default network");
+    }
+}
+
+#[test]
+fn images_are_ours_at_the_version_of_the_workspace_or_others_at_a_version() {
+    let version = manifest("version");
+
+    for (name, service) in Compose::open().services {
+        let (_, tag) = service
+            .image
+            .rsplit_once(':')
+            .unwrap_or_else(|| panic!("{name} has an image without a tag: {}", service.image));
+        if let Some(build) = service.build {
+            assert_eq!(tag, version, "{name}");
+            assert_eq!(build.context, ".", "{name}");
+            let dockerfile = workspace::root().join(build.dockerfile);
+            assert!(dockerfile.is_file(), "{}", dockerfile.display());
+        } else {
+            assert!(
+                tag.contains(|character: char| character.is_ascii_digit()),
+                "{name} has no version: {}",
+                service.image
+            );
+        }
+        assert_ne!(tag, "latest", "{name}");
+    }
+}
+
+#[test]
+fn every_service_can_be_seen_to_be_well() {
+    for (name, service) in Compose::open().services {
+        let dockerfile = service.build.map(|build| read(&build.dockerfile));
+        let in_its_image =
+            dockerfile.is_some_and(|dockerfile| dockerfile.contains("\nHEALTHCHECK --"));
+        let has_one = service.healthcheck.is_some() || in_its_image;
+
+        assert_ne!(
+            has_one,
+            WITHOUT_HEALTHCHECK.contains(&name.as_str()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_waited_for_exists_and_says_when_it_is_healthy() {
+    let compose = Compose::open();
+
+    for (name, service) in &compose.services {
+        for (other, dependency) in &service.depends_on {
+            let other = &compose.services[other];
+            // Else the one could be started without the other.
+            assert!(other.profiles.is_empty() || other.profiles == service.profiles);
+            if dependency.condition == "service_healthy" {
+                assert!(other.healthcheck.is_some(), "{name}");
+            }
+        }
+    }
+    for name in ["api", "worker"] {
+        let mongodb = &compose.services[name].depends_on["mongodb"];
+        assert_eq!(mongodb.condition, "service_healthy", "{name}");
+    }
+}
+
+#[test]
+fn mongodb_makes_itself_a_replica_set_whose_transactions_end_after_five_seconds() {
+    let mongodb = &Compose::open().services["mongodb"];
+    let command = mongodb.command.words();
+    let initialised = mongodb.healthcheck.as_ref().unwrap().test.concat();
+
+    assert!(command.contains(&"--setParameter=transactionLifetimeLimitSeconds=5"));
+    assert!(command.contains(&"--replSet=dezky"));
+    assert!(initialised.contains(r#"rs.initiate({ _id: "dezky""#));
+    assert!(initialised.contains("isWritablePrimary"));
+    assert!(read(".env.example").contains("replicaSet=dezky"));
+}
+
+#[test]
+fn the_api_and_the_worker_are_not_killed_while_they_drain() {
+    let compose = Compose::open();
+
+    for name in ["api", "worker"] {
+        let grace = compose.services[name].stop_grace_period.as_deref();
+        let grace = grace.and_then(|grace| grace.strip_suffix('s')?.parse().ok());
+        let grace = Duration::from_secs(grace.unwrap_or_default());
+        assert!(
+            grace > DRAIN,
+            "{name} has {grace:?}, written as seconds: `30s`"
+        );
+    }
+}
+
+#[test]
+fn the_portals_find_the_api_where_they_look_for_it() {
+    let api = &Compose::open().services["api"];
+
+    assert!(api.networks.aliases().contains(&"platform-api".to_owned()));
+    assert_eq!(api.ports, ["127.0.0.1:3001:3001"]);
+    assert!(api.image.starts_with("dezky-platform-api:"));
+}
+
+#[test]
+fn stores_are_out_of_reach_and_nothing_is_published_beyond_loopback() {
+    let compose = Compose::open();
+
+    for (name, service) in &compose.services {
+        for port in &service.ports {
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
+        }
+    }
+    for store in ["mongodb", "redis", "authentik-postgresql"] {
+        let store = &compose.services[store];
+        assert!(store.ports.is_empty());
+        for network in store.networks.names() {
+            let network = compose.networks[&network].as_ref();
+            assert!(network.is_some_and(|network| network.internal));
+        }
+    }
+}
+
+#[test]
+fn compose_holds_no_secret() {
+    for (name, service) in Compose::open().services {
+        for (variable, value) in service.environment.set() {
+            let secret = ["PASSWORD", "TOKEN", "SECRET", "KEY", "ADMIN"]
+                .iter()
+                .any(|word| variable.ends_with(word));
+            assert!(
+                !secret || value.starts_with("${"),
+                "{variable} of {name} is written out"
+            );
+        }
+        for handed_on in service.environment.handed_on() {
+            assert!(!handed_on.contains('='), "{name}: {handed_on}");
+        }
+    }
+}
