@@ -6,16 +6,16 @@
 //!
 //! 1. *Ready* ([`dezky_shared::ready`]): after the commit, the job's lock key is added to its queue's ready set. A key
 //!    there means "there may be work for this key now", once, however many jobs wait behind it.
-//! 2. *Claim* ([`fetch`], [`claim`]): a queue's loop takes a free slot first, then pops keys, resolves each to its first
+//! 2. *Claim* (`fetch`, `claim`): a queue's loop takes a free slot first, then pops keys, resolves each to its first
 //!    due job and claims those by compare-and-set, with a lease whose token fences everything that follows. A key
 //!    popped while its lock is held is dropped; the holder adds it again.
-//! 3. *Run* ([`run`], [`step`]): the handler reads the tenant **after** the claim, and runs the kind's steps side by
-//!    side. The lease is renewed by a task of its own ([`lease`]); its *trust* ends before it does, and the upstream
+//! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by
+//!    side. The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
 //!    clients begin no write that they could not finish within it.
-//! 4. *Record* ([`record`]): a step's end is one transaction that first writes the job, by its token, then the tenant.
-//! 5. *Settle* ([`settle`]): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
+//! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant.
+//! 5. *Settle* (`settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
-//! 6. *Rescue* and *sweep* ([`mod@rescue`], [`sweep`], [`leader`]): one worker leads. It takes back jobs whose lease ran
+//! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
 //!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint.
 //!
 //! | order (K a key; A, B fetch loops; J a job of K) | outcome |
