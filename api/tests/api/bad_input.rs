@@ -49,6 +49,11 @@ async fn errors_of_shape_name_the_first_with_its_pointer() {
         ("[]", "", "wrong_type"),
         ("null", "", "wrong_type"),
         ("7", "", "wrong_type"),
+        (
+            "[\"acme\",\"Acme\",null,[],null,null,null,null]",
+            "",
+            "wrong_type",
+        ),
         ("{\"slug\":7,\"name\":\"Acme\"}", "/slug", "wrong_type"),
         ("{\"slug\":\"acme\"}", "/name", "missing_field"),
         (
@@ -137,7 +142,24 @@ async fn a_problem_looks_like_this() {
         reply.header("content-type"),
         Some("application/problem+json")
     );
-    insta::assert_json_snapshot!(reply.body, @"");
+    insta::assert_json_snapshot!(reply.body, @r#"
+    {
+      "code": "validation_failed",
+      "detail": "See the errors.",
+      "errors": [
+        {
+          "code": "reserved_slug",
+          "message": "\"www\" is reserved.",
+          "pointer": "/slug"
+        }
+      ],
+      "requestId": "r-1",
+      "retryable": false,
+      "status": 422,
+      "title": "Some values cannot be taken",
+      "type": "urn:dezky:problem:validation_failed"
+    }
+    "#);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn with_its_stores_it_is_ready() {
 #[tokio::test]
 async fn without_redis_it_is_degraded_and_takes_intents_all_the_same() {
     let app = TestApp::start_with(shared_issuer(), |config| {
-        config.redis.url = "redis://127.0.0.1:1/".to_owned()
+        config.redis.url = "redis://127.0.0.1:1/".to_owned();
     })
     .await;
 

@@ -46,7 +46,50 @@ async fn a_job_shows_its_steps_and_keeps_its_arguments_to_itself() {
     insta::assert_json_snapshot!(for_member.body, {
         ".id" => "[id]", ".tenantId" => "[id]", ".**.nextAttemptAt" => "[time]", ".createdAt" => "[time]", ".updatedAt" => "[time]",
         ".runAt" => "[time]", ".finishedAt" => "[time]", ".giveUpAt" => "[time]",
-    }, @"");
+    }, @r#"
+    {
+      "attempt": 0,
+      "crashes": 0,
+      "createdAt": "[time]",
+      "error": {
+        "class": "user_action",
+        "code": "domain_invalid",
+        "message": "The mail service does not accept this domain. Please check its name.",
+        "retryable": false
+      },
+      "finishedAt": "[time]",
+      "giveUpAt": "[time]",
+      "id": "[id]",
+      "kind": "provision_tenant",
+      "maxAttempts": 12,
+      "priority": 1,
+      "queue": "provisioning",
+      "revision": 2,
+      "runAt": "[time]",
+      "snoozes": 0,
+      "state": "discarded",
+      "steps": [
+        {
+          "attempts": 2,
+          "changes": [
+            "domain created"
+          ],
+          "error": {
+            "class": "user_action",
+            "code": "domain_invalid",
+            "message": "The mail service does not accept this domain. Please check its name.",
+            "retryable": false
+          },
+          "name": "stalwart",
+          "nextAttemptAt": "[time]",
+          "state": "error"
+        }
+      ],
+      "tenantId": "[id]",
+      "tenantSlug": "demo",
+      "updatedAt": "[time]"
+    }
+    "#);
     assert_eq!(for_operator.body["error"]["detail"], "x:Domain said no");
     assert_eq!(
         for_operator.body["steps"][0]["error"]["detail"],

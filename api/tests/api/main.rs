@@ -1,6 +1,8 @@
 //! The API through its router, with real MongoDB and Redis and the simulated issuer. What happens to a job after it
 //! was enqueued is the worker's to test.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod access;
 mod app;
 mod bad_input;

@@ -26,7 +26,7 @@ const HEADERS: [(&str, &str); 16] = [
     ("if-match", "\"99999999999999999999.1\""),
     ("if-match", "\"-1.x\", W/\"\""),
     ("if-none-match", "\"\", *"),
-    ("if-none-match", "\u{7f}"),
+    ("if-none-match", "\t;"),
     ("idempotency-key", "odd"),
     ("idempotency-key", "\u{e9}"),
     ("prefer", "wait=0"),

@@ -42,7 +42,68 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
     insta::assert_json_snapshot!(reply.body, {
         ".id" => "[id]", ".job.id" => "[id]", ".job.href" => "[href]", ".createdAt" => "[time]", ".updatedAt" => "[time]",
         ".conditions[].lastTransitionAt" => "[time]", ".conditions[].nextAttemptAt" => "[time]",
-    }, @"");
+    }, @r##"
+    {
+      "brandColor": "#aabbcc",
+      "conditions": [
+        {
+          "lastTransitionAt": "[time]",
+          "message": "Waiting to be carried out.",
+          "nextAttemptAt": "[time]",
+          "observedGeneration": 1,
+          "reason": "Pending",
+          "status": "unknown",
+          "type": "AuthentikReady"
+        },
+        {
+          "lastTransitionAt": "[time]",
+          "message": "Waiting to be carried out.",
+          "nextAttemptAt": "[time]",
+          "observedGeneration": 1,
+          "reason": "Pending",
+          "status": "unknown",
+          "type": "StalwartReady"
+        },
+        {
+          "lastTransitionAt": "[time]",
+          "message": "Waiting to be carried out.",
+          "nextAttemptAt": "[time]",
+          "observedGeneration": 1,
+          "reason": "Pending",
+          "status": "unknown",
+          "type": "OcisReady"
+        }
+      ],
+      "createdAt": "[time]",
+      "domains": [
+        "acme.test"
+      ],
+      "generation": 1,
+      "id": "[id]",
+      "industry": "anvils",
+      "job": {
+        "href": "[href]",
+        "id": "[id]",
+        "state": "available"
+      },
+      "name": "Acme A/S",
+      "owner": {
+        "email": "ada@acme.test",
+        "name": "Ada"
+      },
+      "plan": "business",
+      "provisioningErrors": {},
+      "provisioningStatus": {
+        "authentik": "pending",
+        "ocis": "pending",
+        "stalwart": "pending"
+      },
+      "revision": 1,
+      "slug": "acme",
+      "status": "pending",
+      "updatedAt": "[time]"
+    }
+    "##);
     let jobs = app.jobs().await;
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].kind, "provision_tenant");

@@ -44,7 +44,31 @@ async fn somebody_is_created_on_first_sight() {
         ".tenants[].id" => "[id]", ".tenantRoles" => insta::dynamic_redaction(|roles, _| {
             insta::internals::Content::from(format!("{roles:?}").contains("member"))
         }),
-    }, @"");
+    }, @r#"
+    {
+      "authentikSubjectId": "00000000-0000-4000-8000-000000000002",
+      "createdAt": "[time]",
+      "email": "member@demo.test",
+      "id": "[id]",
+      "name": "Demo member",
+      "platformAdmin": false,
+      "revision": 1,
+      "tenantIds": [
+        "[id]"
+      ],
+      "tenantRoles": true,
+      "tenants": [
+        {
+          "id": "[id]",
+          "name": "Demo",
+          "role": "member",
+          "slug": "demo",
+          "status": "pending"
+        }
+      ],
+      "updatedAt": "[time]"
+    }
+    "#);
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn a_wait_for_a_tenant_needs_the_version_that_is_known() {
 #[tokio::test]
 async fn without_redis_changes_are_found_all_the_same() {
     let app = TestApp::start_with(shared_issuer(), |config| {
-        config.redis.url = "redis://127.0.0.1:1/".to_owned()
+        config.redis.url = "redis://127.0.0.1:1/".to_owned();
     })
     .await;
     app.demo().await;
