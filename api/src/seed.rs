@@ -40,7 +40,7 @@ pub async fn seed(app: &AppState) -> Result<(), StoreError> {
                     let args = ProvisionTenant { tenant_id: *id };
                     let job = NewJob::new(&args, "system", now)?;
                     let job = app.jobs.enqueue(session, &job).await?;
-                    let event = created(&tenant, &job, now)?;
+                    let event = created(&tenant, &job, now);
                     app.audit.record(session, &event).await?;
                     jobs.push(job);
                 }
@@ -81,7 +81,7 @@ fn free_of_charge(tenant_id: TenantId, now: DateTime) -> Subscription {
     }
 }
 
-fn created(tenant: &Tenant, job: &Job, now: DateTime) -> Result<AuditEvent, StoreError> {
+fn created(tenant: &Tenant, job: &Job, now: DateTime) -> AuditEvent {
     let target = Target {
         kind: "tenant".to_owned(),
         id: tenant.id.to_string(),
@@ -92,7 +92,7 @@ fn created(tenant: &Tenant, job: &Job, now: DateTime) -> Result<AuditEvent, Stor
         &bson::doc! { "slug": &tenant.slug, "name": &tenant.name },
     );
     event.job_id = Some(job.id);
-    Ok(event)
+    event
 }
 
 fn subscribed(subscription: &Subscription, now: DateTime) -> Result<AuditEvent, StoreError> {

@@ -142,15 +142,15 @@ impl Issuer {
     }
 
     async fn fetch(&self) -> anyhow::Result<HashMap<String, Key>> {
-        let jwks_url = match &self.jwks_url {
-            Some(url) => url.clone(),
-            None => self.discover().await?,
-        };
         // One key of a kind that we do not know must not hide the others.
         #[derive(Deserialize)]
         struct Published {
             keys: Vec<serde_json::Value>,
         }
+        let jwks_url = match &self.jwks_url {
+            Some(url) => url.clone(),
+            None => self.discover().await?,
+        };
         let published: Published = self.read(&jwks_url).await?;
         let keys = published
             .keys

@@ -7,10 +7,14 @@ use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dezky_shared::{id::UserId, store::idempotency::IdempotencyKey};
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -104,6 +108,7 @@ fn parse<T: Accept>(headers: &HeaderMap, bytes: &[u8], app: &AppState) -> Result
         }
         bytes
     };
+    expect_object(bytes)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let wire: T::Wire = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| ApiError::shape(shape_error(&error)))?;
@@ -119,6 +124,19 @@ fn parse<T: Accept>(headers: &HeaderMap, bytes: &[u8], app: &AppState) -> Result
         return Err(ApiError::values(nuls));
     }
     T::accept(wire, app).map_err(ApiError::values)
+}
+
+/// Fields are named: serde would take an array of their values as well.
+fn expect_object(bytes: &[u8]) -> Result<(), ApiError> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_none_or(|first| *first == b'{') {
+        return Ok(());
+    }
+    let (code, message) = match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => ("wrong_type", "The body must be an object.".to_owned()),
+        Err(error) => ("invalid_json", error.to_string()),
+    };
+    Err(ApiError::shape(FieldError::at("", code, message)))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -157,7 +175,8 @@ fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     } else if let Some(field) = quoted_after(&message, "missing field `") {
         push(&mut pointer, field);
         "missing_field"
-    } else if message.starts_with("duplicate field") {
+    } else if let Some(field) = quoted_after(&message, "duplicate field `") {
+        push(&mut pointer, field);
         "duplicate_field"
     } else {
         "wrong_type"
@@ -166,7 +185,7 @@ fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
 }
 
 fn quoted_after<'a>(message: &'a str, before: &str) -> Option<&'a str> {
-    let (name, _) = message.strip_prefix(before)?.split_once("`")?;
+    let (name, _) = message.strip_prefix(before)?.split_once('`')?;
     Some(name)
 }
 
@@ -250,9 +269,5 @@ fn digest(parts: &[&[u8]]) -> String {
         digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         digest.update(part);
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    URL_SAFE_NO_PAD.encode(digest.finalize())
 }

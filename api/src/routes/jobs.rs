@@ -1,5 +1,6 @@
 //! Jobs: looking at them, and, for operators, running them again or stopping them.
 
+mod change;
 mod view;
 
 use std::collections::BTreeMap;
@@ -10,19 +11,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dezky_shared::{
-    audit::{Action, Target},
     changes::Change,
     id::{JobId, TenantId},
     job::{Job, JobState},
-    store::{
-        Abort,
-        jobs::{CancelError, JobFilter, RequeueError},
-    },
+    store::jobs::JobFilter,
     tenant::Tenant,
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header};
-use mongodb::ClientSession;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -31,10 +26,10 @@ pub use self::view::{JobLink, JobView};
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{
-        Caller, ETag, FromQuery, IfNoneMatch, NoBody, Operator, Page, PageOf, Parameters,
-        PathParam, QueryParams, Read, RequestInfo, SignedIn, Submitted, TenantAccess, Wait,
+        Caller, ETag, FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathParam, QueryParams,
+        Read, SignedIn, TenantAccess, Wait,
     },
-    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
+    intent::Answer,
     state::{App, AppState},
 };
 
@@ -43,8 +38,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
         .routes(routes!(show))
-        .routes(routes!(requeue))
-        .routes(routes!(cancel))
+        .routes(routes!(change::requeue))
+        .routes(routes!(change::cancel))
 }
 
 /// Which jobs are asked for.
@@ -180,144 +175,6 @@ async fn show(
             .insert(header::CONTENT_LOCATION, location);
     }
     Ok(response)
-}
-
-/// Runs a job again
-///
-/// One that waits runs at once, and gets its attempts back. Of one that is over a new one is made.
-#[utoipa::path(
-    post, path = "/jobs/{id}/requeue", tag = "jobs",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = JobView), (status = "default", body = Problem)),
-)]
-async fn requeue(
-    Operator(caller): Operator,
-    PathParam(id): PathParam<JobId>,
-    _: QueryParams<()>,
-    State(app): State<App>,
-    request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    change(&app, &caller, &request, &submitted, id, Wanted::Requeue).await
-}
-
-/// Stops a job
-///
-/// One that waits is over at once; one that runs, when its present step has ended.
-#[utoipa::path(
-    post, path = "/jobs/{id}/cancel", tag = "jobs",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = JobView), (status = 202, body = JobView), (status = "default", body = Problem)),
-)]
-async fn cancel(
-    Operator(caller): Operator,
-    PathParam(id): PathParam<JobId>,
-    _: QueryParams<()>,
-    State(app): State<App>,
-    request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    change(&app, &caller, &request, &submitted, id, Wanted::Cancel).await
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Requeue,
-    Cancel,
-}
-
-struct JobChange {
-    id: JobId,
-    tenant: Option<Tenant>,
-    wanted: Wanted,
-}
-
-async fn change(
-    app: &AppState,
-    caller: &Caller,
-    request: &RequestInfo,
-    submitted: &Submitted<NoBody>,
-    id: JobId,
-    wanted: Wanted,
-) -> Result<Answer, ApiError> {
-    let tenant = match app.jobs.find(id).await? {
-        None => return Err(Code::NotFound.into()),
-        Some(job) => tenant_of(app, &job).await?,
-    };
-    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
-    let _turn = match &tenant {
-        Some(tenant) => Some(app.turns.take(&tenant.slug).await?),
-        None => None,
-    };
-    let Outcome { answer, .. } = recorder.record(&JobChange { id, tenant, wanted }).await?;
-    Ok(answer)
-}
-
-impl Intent for JobChange {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
-        async move {
-            let app = recorder.app;
-            let now = app.store.now();
-            let job = match self.wanted {
-                Wanted::Cancel => cancelled(app.jobs.cancel(session, self.id, now).await)?,
-                Wanted::Requeue => requeued(
-                    app.jobs
-                        .requeue(session, self.id, &recorder.by(), now)
-                        .await,
-                )?,
-            };
-            let (action, status) = match self.wanted {
-                Wanted::Requeue => (Action::JobRequeue, StatusCode::ACCEPTED),
-                Wanted::Cancel if job.state.is_final() => (Action::JobCancel, StatusCode::OK),
-                Wanted::Cancel => (Action::JobCancel, StatusCode::ACCEPTED),
-            };
-            let target = Target {
-                kind: "job".to_owned(),
-                id: self.id.to_string(),
-                name: job.kind.clone(),
-            };
-            let mut event = recorder.event(now, action, target, self.tenant.as_ref());
-            event.job_id = Some(job.id);
-
-            let slug = self.tenant.as_ref().map(|tenant| tenant.slug.clone());
-            let view = JobView::new(job.clone(), slug, recorder.caller);
-            let answer = Answer::new(status, ETag::from(&job), &view).map_err(refuse)?;
-            let changed = self.tenant.iter().map(|tenant| Change::Tenant(tenant.id));
-            Ok(Recorded {
-                answer: answer.at(view::href(job.id)),
-                changed: changed.collect(),
-                jobs: vec![job],
-                events: vec![event],
-            })
-        }
-        .boxed()
-    }
-}
-
-fn cancelled(outcome: Result<Job, Abort<CancelError>>) -> Result<Job, Abort<Stop>> {
-    outcome.map_err(|abort| match abort {
-        Abort::Store(error) => Abort::Store(error),
-        Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),
-        Abort::Because(CancelError::Final(_)) => refuse(Code::JobFinal),
-    })
-}
-
-fn requeued(
-    outcome: Result<dezky_shared::store::jobs::Requeued, Abort<RequeueError>>,
-) -> Result<Job, Abort<Stop>> {
-    match outcome {
-        Ok(requeued) => Ok(requeued.job),
-        Err(Abort::Store(error)) => Err(Abort::Store(error)),
-        Err(Abort::Because(error)) => Err(refuse(match error {
-            RequeueError::NotFound => Code::NotFound,
-            RequeueError::Running => Code::JobRunning,
-            RequeueError::SecretsGone => Code::SecretsGone,
-        })),
-    }
 }
 
 /// Waits until there is a version of `job` that the caller does not know.

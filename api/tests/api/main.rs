@@ -1,1 +1,19 @@
-fn main() {}
+//! The API through its router, with real MongoDB and Redis and the simulated issuer. What happens to a job after it
+//! was enqueued is the worker's to test.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod access;
+mod app;
+mod bad_input;
+mod health;
+mod idempotency;
+mod jobs;
+mod odd_requests;
+mod openapi;
+mod seed;
+mod states;
+mod tenants;
+mod tokens;
+mod users;
+mod waiting;

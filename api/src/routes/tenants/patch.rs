@@ -26,6 +26,10 @@ use crate::{
 };
 
 /// The fields that are to change. What is missing stays; null removes.
+#[expect(
+    clippy::option_option,
+    reason = "missing, null and a value are three things"
+)]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PatchRequest {
@@ -53,6 +57,10 @@ pub(super) struct PatchRequest {
 }
 
 /// What is to change.
+#[expect(
+    clippy::option_option,
+    reason = "missing, null and a value are three things"
+)]
 #[derive(Debug)]
 pub(super) struct Patch {
     name: Option<String>,

@@ -124,27 +124,24 @@ async fn write(
                 async move {
                     let now = app.store.now();
                     let locked = app.users.lock_by_subject(session, &claims.sub).await?;
-                    let (action, before, user) = match locked {
-                        Some(user) => {
-                            let Some(changed) = followed(&user, said, now) else {
-                                app.users.unlock(session, user.id).await?;
-                                return Ok(User {
-                                    revision: user.revision - 1,
-                                    ..user
-                                });
-                            };
-                            app.users.save(session, &changed).await?;
-                            (Action::UserSync, audited(&user), changed)
-                        }
-                        None => {
-                            let email = said.email.as_deref().unwrap_or_default();
-                            let name = said.name.as_deref().unwrap_or(email);
-                            let user = User::first_seen(&claims.sub, email, name, now);
-                            let mut user = followed(&user, said, now).unwrap_or(user);
-                            user.last_seen_at = Some(now);
-                            app.users.insert(session, &user).await?;
-                            (Action::UserCreate, Document::new(), user)
-                        }
+                    let (action, before, user) = if let Some(user) = locked {
+                        let Some(changed) = followed(&user, said, now) else {
+                            app.users.unlock(session, user.id).await?;
+                            return Ok(User {
+                                revision: user.revision - 1,
+                                ..user
+                            });
+                        };
+                        app.users.save(session, &changed).await?;
+                        (Action::UserSync, audited(&user), changed)
+                    } else {
+                        let email = said.email.as_deref().unwrap_or_default();
+                        let name = said.name.as_deref().unwrap_or(email);
+                        let user = User::first_seen(&claims.sub, email, name, now);
+                        let mut user = followed(&user, said, now).unwrap_or(user);
+                        user.last_seen_at = Some(now);
+                        app.users.insert(session, &user).await?;
+                        (Action::UserCreate, Document::new(), user)
                     };
                     let actor = Actor {
                         id: user.id.to_string(),

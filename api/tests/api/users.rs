@@ -1,0 +1,274 @@
+//! Who the caller is, and what operators say they may do.
+
+use dezky_shared::{clock, id::UserId, user::Role};
+use dezky_sim::{callers::Caller, issuer::TokenSpec};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::app::{Reply, TestApp, id_of};
+
+fn with_groups(groups: Option<&[&str]>, issued_at: i64) -> TokenSpec {
+    TokenSpec {
+        groups: groups.map(|groups| groups.iter().map(|group| (*group).to_owned()).collect()),
+        issued_at: Some(issued_at),
+        ..Caller::Stranger.token()
+    }
+}
+
+fn now() -> i64 {
+    clock::now().timestamp_millis() / 1000
+}
+
+async fn me(app: &TestApp, spec: &TokenSpec) -> Value {
+    let reply = app.get("/users/me").token(&app.token(spec)).send().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.body
+}
+
+async fn set(app: &TestApp, id: UserId, body: Value) -> Reply {
+    app.patch(&format!("/users/{id}"))
+        .by(Caller::Operator)
+        .json(&body)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn somebody_is_created_on_first_sight() {
+    let app = TestApp::with_demo().await;
+
+    let reply = app.get("/users/me").by(Caller::Member).send().await;
+
+    insta::assert_json_snapshot!(reply.body, {
+        ".id" => "[id]", ".createdAt" => "[time]", ".updatedAt" => "[time]", ".tenantIds[]" => "[id]",
+        ".tenants[].id" => "[id]", ".tenantRoles" => insta::dynamic_redaction(|roles, _| {
+            insta::internals::Content::from(format!("{roles:?}").contains("member"))
+        }),
+    }, @r#"
+    {
+      "authentikSubjectId": "00000000-0000-4000-8000-000000000002",
+      "createdAt": "[time]",
+      "email": "member@demo.test",
+      "id": "[id]",
+      "name": "Demo member",
+      "platformAdmin": false,
+      "revision": 1,
+      "tenantIds": [
+        "[id]"
+      ],
+      "tenantRoles": true,
+      "tenants": [
+        {
+          "id": "[id]",
+          "name": "Demo",
+          "role": "member",
+          "slug": "demo",
+          "status": "pending"
+        }
+      ],
+      "updatedAt": "[time]"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn of_many_first_sights_at_once_one_user_comes() {
+    let app = TestApp::start().await;
+
+    let replies = join_all((0..8).map(|_| app.get("/users/me").by(Caller::Stranger).send())).await;
+
+    assert!(
+        replies.iter().all(|reply| reply.status == 200),
+        "{replies:?}"
+    );
+    assert!(
+        replies
+            .iter()
+            .all(|reply| reply.body["id"] == replies[0].body["id"])
+    );
+    assert_eq!(
+        (app.count("users").await, app.actions().await.len()),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_second_look_changes_nothing() {
+    let app = TestApp::with_demo().await;
+    let (users, events) = (
+        app.user(Caller::Member).await,
+        app.count("audit_events").await,
+    );
+
+    let reply = app.sign_in(Caller::Member).await;
+    let known = app
+        .get("/users/me")
+        .by(Caller::Member)
+        .header("if-none-match", reply.etag())
+        .send()
+        .await;
+
+    assert_eq!(app.user(Caller::Member).await, users);
+    assert_eq!(app.count("audit_events").await, events);
+    assert_eq!(known.status, 304);
+}
+
+#[tokio::test]
+async fn groups_become_memberships_and_admin_groups_never_do() {
+    let app = TestApp::with_demo().await;
+    let groups = ["demo", "demo", "authentik Admins", "nobody-knows", "DEMO"];
+
+    let user = me(&app, &with_groups(Some(&groups), now())).await;
+
+    assert_eq!(user["platformAdmin"], true);
+    assert_eq!(user["tenantIds"].as_array().unwrap().len(), 1);
+    assert_eq!(user["tenants"][0]["slug"], "demo");
+}
+
+#[tokio::test]
+async fn memberships_follow_claims_and_old_tokens_give_nothing_back() {
+    let app = TestApp::with_demo().await;
+    let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() + 5);
+    let joined = me(&app, &old).await;
+    let silent = me(&app, &with_groups(None, now() + 7)).await;
+
+    let left = me(&app, &with_groups(Some(&[]), now() + 10)).await;
+    let replayed = me(&app, &old).await;
+
+    assert_eq!(
+        (&joined["platformAdmin"], &joined["tenants"][0]["role"]),
+        (&json!(true), &json!("member"))
+    );
+    assert_eq!(silent["tenantIds"], joined["tenantIds"]);
+    assert_eq!(
+        (&left["platformAdmin"], &left["tenantIds"]),
+        (&json!(false), &json!([]))
+    );
+    assert_eq!(replayed, left);
+}
+
+#[tokio::test]
+async fn what_operators_set_outlives_claims() {
+    let app = TestApp::with_demo().await;
+    let id = app.user(Caller::Member).await.id;
+    set(
+        &app,
+        id,
+        json!({ "tenantRoles": { "demo": "admin" }, "platformAdmin": true }),
+    )
+    .await;
+
+    let token = TokenSpec {
+        groups: Some(vec![]),
+        issued_at: Some(now() + 20),
+        ..Caller::Member.token()
+    };
+    let user = me(&app, &token).await;
+
+    assert_eq!(user["tenants"][0]["role"], "admin");
+    assert_eq!(user["platformAdmin"], true);
+}
+
+#[tokio::test]
+async fn what_was_revoked_here_is_not_given_back_by_a_token() {
+    let app = TestApp::with_demo().await;
+    let id = app.user(Caller::Member).await.id;
+
+    let reply = set(&app, id, json!({ "tenantRoles": { "demo": null } })).await;
+    let user = app.sign_in(Caller::Member).await.body;
+
+    assert_eq!(reply.body["tenantIds"], json!([]));
+    assert_eq!(user["tenantIds"], json!([]));
+}
+
+#[tokio::test]
+async fn tenants_are_named_by_id_or_slug_and_must_exist() {
+    let app = TestApp::with_demo().await;
+    let tenant = app.tenant("demo").await.id;
+    let id = app.user(Caller::Stranger).await.id;
+
+    let by_id = set(
+        &app,
+        id,
+        json!({ "tenantRoles": { tenant.to_string(): "owner" } }),
+    )
+    .await;
+    let twice = set(
+        &app,
+        id,
+        json!({ "tenantRoles": { tenant.to_string(): "owner", "demo": "admin" } }),
+    )
+    .await;
+    let unknown = set(
+        &app,
+        id,
+        json!({ "tenantRoles": { "nobody/knows": "owner" } }),
+    )
+    .await;
+    let nobody = set(&app, UserId::new(), json!({ "platformAdmin": true })).await;
+
+    assert_eq!(by_id.status, 200);
+    assert_eq!(
+        app.user(Caller::Stranger).await.role_in(tenant),
+        Some(Role::Owner)
+    );
+    assert_eq!(twice.summary(), "422 validation_failed");
+    assert_eq!(unknown.summary(), "422 validation_failed");
+    assert_eq!(
+        unknown.body["errors"][0]["pointer"],
+        "/tenantRoles/nobody~1knows"
+    );
+    assert_eq!(nobody.summary(), "404 not_found");
+}
+
+#[tokio::test]
+async fn a_tenant_keeps_its_last_owner() {
+    let app = TestApp::with_demo().await;
+    let owner = app.user(Caller::Owner).await.id;
+    let other = app.user(Caller::Stranger).await.id;
+
+    let refused = set(&app, owner, json!({ "tenantRoles": { "demo": "admin" } })).await;
+    set(&app, other, json!({ "tenantRoles": { "demo": "owner" } })).await;
+    let both = tokio::join!(
+        set(&app, owner, json!({ "tenantRoles": { "demo": null } })),
+        set(&app, other, json!({ "tenantRoles": { "demo": null } })),
+    );
+
+    assert_eq!(refused.summary(), "409 last_owner");
+    let mut found = [both.0.summary(), both.1.summary()];
+    found.sort();
+    assert_eq!(found, ["200", "409 last_owner"]);
+}
+
+#[tokio::test]
+async fn operators_do_not_take_the_flag_from_themselves() {
+    let app = TestApp::with_demo().await;
+    let own = app.user(Caller::Operator).await.id;
+
+    let reply = set(&app, own, json!({ "platformAdmin": false })).await;
+
+    assert_eq!(reply.summary(), "409 own_admin_flag");
+    assert!(app.user(Caller::Operator).await.platform_admin);
+}
+
+#[tokio::test]
+async fn an_edit_of_a_user_is_recorded_once_and_only_if_it_changes_something() {
+    let app = TestApp::with_demo().await;
+    let id = app.user(Caller::Stranger).await.id;
+    let events = app.count("audit_events").await;
+
+    let first = set(&app, id, json!({ "tenantRoles": { "demo": "admin" } })).await;
+    let again = set(&app, id, json!({ "tenantRoles": { "demo": "admin" } })).await;
+    let stale = app
+        .patch(&format!("/users/{id}"))
+        .by(Caller::Operator)
+        .header("if-match", "\"1.1\"")
+        .json(&json!({ "platformAdmin": true }))
+        .send()
+        .await;
+
+    assert_eq!((first.etag(), again.etag()), ("\"2.2\"", "\"2.2\""));
+    assert_eq!(id_of::<UserId>(&first.body["id"]), id);
+    assert_eq!(stale.summary(), "412 precondition_failed");
+    assert_eq!(app.count("audit_events").await - events, 1);
+}
