@@ -33,23 +33,36 @@ async fn in_the_middle_of(stack: &Stack, operation: &str, fault: Fault) {
     until(operation, || asked() > before).await;
 }
 
-#[tokio::test]
-async fn a_worker_killed_in_the_middle_of_a_step_loses_and_doubles_nothing() {
-    for operation in WRITES {
-        for fault in [
-            Fault::SlowAnswer { millis: 1_500 },
-            Fault::SlowEffect { millis: 300 },
-        ] {
-            let mut stack = Stack::start().await;
-            in_the_middle_of(&stack, operation, fault).await;
+/// Kills the worker while `operation` is under way, before and after its effect.
+async fn kill_in_the_middle_of(operation: &str) {
+    for fault in [
+        Fault::SlowAnswer { millis: 1_500 },
+        Fault::SlowEffect { millis: 300 },
+    ] {
+        let mut stack = Stack::start().await;
+        in_the_middle_of(&stack, operation, fault).await;
 
-            stack.worker.kill().await;
-            stack.worker.restart().await.unwrap();
+        stack.worker.kill().await;
+        stack.worker.restart().await.unwrap();
 
-            stack.until_status("acme", "active").await;
-            stack.assert_one_of_everything("acme");
-        }
+        stack.until_status("acme", "active").await;
+        stack.assert_one_of_everything("acme");
     }
+}
+
+#[tokio::test]
+async fn a_worker_killed_while_it_speaks_to_authentik_loses_and_doubles_nothing() {
+    kill_in_the_middle_of("create_group").await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_while_it_speaks_to_stalwart_loses_and_doubles_nothing() {
+    kill_in_the_middle_of("create_domain").await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_while_it_speaks_to_ocis_loses_and_doubles_nothing() {
+    kill_in_the_middle_of("create_space").await;
 }
 
 #[tokio::test]
