@@ -120,6 +120,9 @@ impl ClientError {
         match self {
             // A write that was not begun for want of trust is tried again as if the upstream had been away.
             Self::Unreachable(_) | Self::TrustExpired(_) => ErrorCode::UpstreamUnreachable,
+            Self::Unavailable(call) if call.status == Some(StatusCode::UNAUTHORIZED) => {
+                ErrorCode::UpstreamIdentityUnavailable
+            }
             Self::Unavailable(_) => ErrorCode::UpstreamUnavailable,
             Self::RateLimited { .. } => ErrorCode::UpstreamRateLimited,
             Self::Credentials(_) => ErrorCode::UpstreamCredentialsRefused,

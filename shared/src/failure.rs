@@ -44,6 +44,8 @@ pub enum ErrorCode {
     UpstreamUnreachable,
     /// The upstream answered that it cannot serve us now, or answered nonsense to a read.
     UpstreamUnavailable,
+    /// The upstream could not tell who we are: its identity provider may be away.
+    UpstreamIdentityUnavailable,
     /// A write was sent and its answer never came: it may or may not have happened.
     UpstreamAnswerLost,
     /// The upstream asked us to slow down.
@@ -76,9 +78,10 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
+        Self::UpstreamIdentityUnavailable,
         Self::UpstreamAnswerLost,
         Self::UpstreamRateLimited,
         Self::UpstreamRejected,
@@ -101,6 +104,7 @@ impl ErrorCode {
             Self::DomainInvalid | Self::DomainInUse | Self::Cancelled => ErrorClass::UserAction,
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
+            | Self::UpstreamIdentityUnavailable
             | Self::UpstreamAnswerLost
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
@@ -127,9 +131,10 @@ impl ErrorCode {
             | Self::UpstreamConflict
             | Self::AttemptTimedOut
             | Self::Internal => Disposition::Charged,
-            Self::UpstreamUnreachable | Self::UpstreamUnavailable | Self::UpstreamRateLimited => {
-                Disposition::Free
-            }
+            Self::UpstreamUnreachable
+            | Self::UpstreamUnavailable
+            | Self::UpstreamIdentityUnavailable
+            | Self::UpstreamRateLimited => Disposition::Free,
             Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => Disposition::Hold,
         }
     }
@@ -142,7 +147,9 @@ impl ErrorCode {
             Upstream::Ocis => "The files service",
         });
         match self {
-            Self::UpstreamUnreachable | Self::UpstreamUnavailable => {
+            Self::UpstreamUnreachable
+            | Self::UpstreamUnavailable
+            | Self::UpstreamIdentityUnavailable => {
                 format!("{service} cannot be reached at the moment. We keep trying.")
             }
             Self::UpstreamAnswerLost => {
@@ -187,6 +194,7 @@ impl ErrorCode {
         match self {
             Self::UpstreamUnreachable => "UpstreamUnreachable",
             Self::UpstreamUnavailable => "UpstreamUnavailable",
+            Self::UpstreamIdentityUnavailable => "UpstreamIdentityUnavailable",
             Self::UpstreamAnswerLost => "UpstreamAnswerLost",
             Self::UpstreamRateLimited => "UpstreamRateLimited",
             Self::UpstreamRejected => "UpstreamRejected",
@@ -201,6 +209,46 @@ impl ErrorCode {
             Self::Superseded => "Superseded",
             Self::Cancelled => "Cancelled",
             Self::Internal => "Internal",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_code_in_camel_case() {
+        for code in ErrorCode::ALL {
+            let snake = serde_json::to_string(&code).unwrap();
+            let camel: String = snake
+                .trim_matches('"')
+                .split('_')
+                .map(|word| word[..1].to_uppercase() + &word[1..])
+                .collect();
+
+            assert_eq!(code.reason(), camel);
+        }
+    }
+
+    #[test]
+    fn texts_for_customers_name_our_services_and_never_the_software() {
+        for code in ErrorCode::ALL {
+            for upstream in Upstream::ALL {
+                let text = code.customer_text(Some(upstream));
+
+                assert!(text.ends_with('.'), "{text}");
+                assert!(!text.to_lowercase().contains(upstream.name()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_an_operator_can_mend_is_held_and_costs_nothing() {
+        for code in ErrorCode::ALL {
+            let held = code.disposition() == Disposition::Hold;
+
+            assert_eq!(held, code.class() == ErrorClass::Credentials, "{code:?}");
         }
     }
 }

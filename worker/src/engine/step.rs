@@ -171,10 +171,10 @@ impl Engine {
                     job.queue.longest_delay(),
                     chance,
                 );
-                let floor = if unknown {
-                    self.times.unknown_wait
-                } else {
-                    Duration::ZERO
+                let floor = match failure.code {
+                    ErrorCode::UpstreamIdentityUnavailable => self.times.identity_wait,
+                    _ if unknown => self.times.unknown_wait,
+                    _ => Duration::ZERO,
                 };
                 Some(
                     delay

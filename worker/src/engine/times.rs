@@ -41,6 +41,9 @@ pub struct Times {
     pub pop_block: Duration,
     /// The first retry's longest delay.
     pub retry_base: Duration,
+    /// The least time to wait for an upstream that could not tell who we are: that may be its identity provider
+    /// starting, and some upstreams ban whoever goes on.
+    pub identity_wait: Duration,
     /// How long a step whose credentials or permissions are refused waits.
     pub hold: Duration,
     /// How long running jobs may go on after the worker was asked to stop.
@@ -68,6 +71,7 @@ impl Default for Times {
             remember_within: Duration::from_mins(1),
             pop_block: Duration::from_secs(1),
             retry_base: Duration::from_secs(2),
+            identity_wait: Duration::from_mins(1),
             hold: Duration::from_mins(30),
             drain: Duration::from_secs(25),
         }
@@ -96,6 +100,7 @@ impl Times {
             leader_renew_every: scaled(usual.leader_renew_every),
             leader_quiet: scaled(usual.leader_quiet),
             retry_base: scaled(usual.retry_base),
+            identity_wait: scaled(usual.identity_wait),
             hold: scaled(usual.hold),
             ..usual
         }

@@ -12,9 +12,6 @@ use serde_json::json;
 
 use crate::stack::{Stack, until};
 
-/// The write that each step makes, and where.
-const WRITES: [&str; 3] = ["create_group", "create_domain", "create_space"];
-
 fn server<'a>(stack: &'a Stack, operation: &str) -> &'a Server {
     match operation {
         "create_group" => &stack.authentik.server,
