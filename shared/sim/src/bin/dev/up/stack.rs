@@ -110,7 +110,7 @@ impl Stack {
             ("MongoDB", mongodb),
             ("Redis", redis),
             ("Metrics", format!("{}/metrics", url(api_metrics))),
-            ("Logs", logs.display().to_string()),
+            ("Logs", ".dev/logs".to_owned()),
         ]);
         Ok(Addresses {
             api: url(api),
