@@ -3,5 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod answer_lost;
+mod deprovision;
+mod domains;
 mod harness;
+mod integrations;
+mod owner;
 mod provisioning;
+mod reconcile;
+mod suspension;
+mod world;
