@@ -64,7 +64,11 @@ impl Setbacks {
         };
         let is_final = |failure: &StepFailure| failure.code.disposition() == Disposition::Final;
         // The step goes on while any of them may still succeed.
-        if self.0.as_ref().is_none_or(|kept| is_final(kept) && !is_final(&failure)) {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|kept| is_final(kept) && !is_final(&failure))
+        {
             self.0 = Some(failure);
         }
         Ok(None)

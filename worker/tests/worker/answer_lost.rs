@@ -33,7 +33,11 @@ const LATE: Fault = Fault::SlowEffect { millis: 900 };
 async fn every_write_of_every_client_is_part_of_a_story() {
     let written: BTreeSet<String> = writes_in_the_sources();
 
-    let told: BTreeSet<String> = cases().await.iter().map(|case| case.operation.clone()).collect();
+    let told: BTreeSet<String> = cases()
+        .await
+        .iter()
+        .map(|case| case.operation.clone())
+        .collect();
 
     let others: BTreeSet<String> = OTHERS.map(str::to_owned).into();
     assert!(written.len() > 20, "{written:?}");
@@ -68,7 +72,11 @@ async fn writes_that_never_arrive_are_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_that_the_upstream_or_a_gateway_fails_are_made_again() {
     for status in [500, 502, 503] {
-        all_writes_survive(&Fault::Status { status, retry_after: None }).await;
+        all_writes_survive(&Fault::Status {
+            status,
+            retry_after: None,
+        })
+        .await;
     }
 }
 
@@ -126,7 +134,11 @@ async fn cases() -> Vec<Case> {
     }
     found
         .into_iter()
-        .map(|((upstream, operation), story)| Case { story, upstream, operation })
+        .map(|((upstream, operation), story)| Case {
+            story,
+            upstream,
+            operation,
+        })
         .collect()
 }
 
@@ -153,7 +165,11 @@ impl Told {
 async fn undisturbed() -> &'static [Told] {
     static TOLD: OnceCell<Vec<Told>> = OnceCell::const_new();
     TOLD.get_or_init(async || {
-        stream::iter(&STORIES).map(|story| tell(story, &[])).buffered(AT_ONCE).collect().await
+        stream::iter(&STORIES)
+            .map(|story| tell(story, &[]))
+            .buffered(AT_ONCE)
+            .collect()
+            .await
     })
     .await
 }
@@ -190,7 +206,11 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
         .collect();
     effects.sort();
     let asked = servers.iter().flat_map(|(upstream, server)| {
-        server.faults.requests().into_keys().map(|operation| (*upstream, operation))
+        server
+            .faults
+            .requests()
+            .into_keys()
+            .map(|operation| (*upstream, operation))
     });
     let told = Told {
         asked: asked.collect(),
@@ -231,8 +251,12 @@ fn writes_in_the_sources() -> BTreeSet<String> {
             let source = fs::read_to_string(&path).unwrap();
             let source = source.split("#[cfg(test)]").next().unwrap();
             for named in source.split("Operation::write(").skip(1) {
-                let name = named.trim_start().strip_prefix('"').and_then(|name| name.split('"').next());
-                let name = name.unwrap_or_else(|| panic!("{}: a write without a name", path.display()));
+                let name = named
+                    .trim_start()
+                    .strip_prefix('"')
+                    .and_then(|name| name.split('"').next());
+                let name =
+                    name.unwrap_or_else(|| panic!("{}: a write without a name", path.display()));
                 writes.insert(name.to_owned());
             }
         }

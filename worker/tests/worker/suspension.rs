@@ -22,7 +22,10 @@ async fn suspending_ends_every_way_to_get_in_and_resuming_gives_all_of_it_back()
 
     world.done(&world.suspend(tenant.id).await).await;
     let suspended = world.tenant(tenant.id).await;
-    let frozen = (world.user("ada@acme.test").is_active, world.may_open("ada@acme.test"));
+    let frozen = (
+        world.user("ada@acme.test").is_active,
+        world.may_open("ada@acme.test"),
+    );
     let space = world.space(&tenant).unwrap();
     let signed_in = world.upstreams.authentik.signed_in_with(ada.pk);
     let resumed = world.done(&world.resume(tenant.id).await).await;
@@ -57,7 +60,10 @@ async fn resuming_lifts_only_what_suspending_froze() {
     let suspended = json!({ "permissions": {
         "@type": "Merge", "enabledPermissions": {}, "disabledPermissions": { "authenticate": true },
     } });
-    world.upstreams.stalwart.change_account("eve@acme.test", suspended);
+    world
+        .upstreams
+        .stalwart
+        .change_account("eve@acme.test", suspended);
 
     world.done(&world.suspend(tenant.id).await).await;
     world.done(&world.resume(tenant.id).await).await;
@@ -80,12 +86,17 @@ async fn a_member_of_another_active_tenant_keeps_signing_in() {
 
     world.done(&world.suspend(acme.id).await).await;
     let spared = world.user("ada@acme.test");
-    let touched = world.effects()[effects..].iter().any(|effect| effect.key == "ada@acme.test");
+    let touched = world.effects()[effects..]
+        .iter()
+        .any(|effect| effect.key == "ada@acme.test");
     world.done(&world.suspend(globex.id).await).await;
     let without_a_tenant = world.user("ada@acme.test");
 
     assert!(spared.is_active && !touched);
-    assert!(!without_a_tenant.is_active, "no tenant is left in which they may sign in");
+    assert!(
+        !without_a_tenant.is_active,
+        "no tenant is left in which they may sign in"
+    );
     world.stop().await;
 }
 
@@ -107,9 +118,15 @@ async fn a_member_of_two_suspended_tenants_signs_in_again_with_the_first_that_is
     let reconciled = world.user("ada@acme.test");
 
     assert!(!frozen.is_active);
-    assert_eq!(frozen.attributes["dezkyFrozenBy"], json!([globex.id.to_string(), acme.id.to_string()]));
+    assert_eq!(
+        frozen.attributes["dezkyFrozenBy"],
+        json!([globex.id.to_string(), acme.id.to_string()])
+    );
     assert!(resumed.is_active);
-    assert!(reconciled.is_active, "the tenant that is still suspended freezes nobody of an active one");
+    assert!(
+        reconciled.is_active,
+        "the tenant that is still suspended freezes nobody of an active one"
+    );
     world.stop().await;
 }
 
@@ -125,10 +142,18 @@ async fn an_operator_is_never_deactivated() {
     person.platform_admin = true;
     let people = world.harness.context.store.collection::<Person>("users");
     people.insert_one(&person).await.unwrap();
-    let admins = world.upstreams.authentik.add_group("authentik Admins", &json!({}));
+    let admins = world
+        .upstreams
+        .authentik
+        .add_group("authentik Admins", &json!({}));
     world.upstreams.authentik.change(|state| {
         state.groups.get_mut(&admins.id).unwrap().is_superuser = true;
-        state.users.get_mut(&administrator.pk).unwrap().groups.insert(admins.id);
+        state
+            .users
+            .get_mut(&administrator.pk)
+            .unwrap()
+            .groups
+            .insert(admins.id);
     });
 
     world.done(&world.suspend(tenant.id).await).await;
@@ -164,10 +189,20 @@ async fn who_cannot_be_frozen_keeps_nobody_else_signed_in() {
         world.add_member("acme", email);
         world.add_mailbox(email);
     }
-    let refused = Fault::Status { status: 400, retry_after: None };
-    let servers = [&world.upstreams.authentik.server, &world.upstreams.stalwart.server];
-    servers[0].faults.add(FaultRule::once("freeze_user", refused.clone()));
-    servers[1].faults.add(FaultRule::once("freeze_account", refused));
+    let refused = Fault::Status {
+        status: 400,
+        retry_after: None,
+    };
+    let servers = [
+        &world.upstreams.authentik.server,
+        &world.upstreams.stalwart.server,
+    ];
+    servers[0]
+        .faults
+        .add(FaultRule::once("freeze_user", refused.clone()));
+    servers[1]
+        .faults
+        .add(FaultRule::once("freeze_account", refused));
 
     let job = world.suspend(tenant.id).await;
     let job = world.harness.finished(job.id).await;
@@ -188,14 +223,17 @@ async fn a_late_suspend_does_not_undo_a_resume() {
     world.add_member("acme", "ada@acme.test");
     world.upstreams.ocis.server.faults.go_down();
     let suspend = world.suspend(tenant.id).await;
-    world.harness.job_until(suspend.id, |job| job.snoozes > 0).await;
+    world
+        .harness
+        .job_until(suspend.id, |job| job.snoozes > 0)
+        .await;
 
     let resume = world.resume(tenant.id).await;
     world.upstreams.ocis.server.faults.clear();
     world.done(&resume).await;
     world.done(&suspend).await;
 
-    must_be(&world, &tenant, true).await;
+    must_be(&world, &tenant, true, "resumed").await;
     world.stop().await;
 }
 
@@ -224,7 +262,10 @@ async fn walk(seed: u64) {
         Fault::Reset,
         Fault::Html,
         Fault::SlowEffect { millis: 700 },
-        Fault::Status { status: 503, retry_after: None },
+        Fault::Status {
+            status: 503,
+            retry_after: None,
+        },
     ];
 
     let mut is_active = true;
@@ -256,21 +297,29 @@ async fn walk(seed: u64) {
     }
     world.quiet().await;
 
-    must_be(&world, &tenant, is_active).await;
+    must_be(&world, &tenant, is_active, &format!("seed {seed}")).await;
     world.stop().await;
 }
 
-async fn must_be(world: &World, tenant: &Tenant, is_active: bool) {
-    let wanted = if is_active { TenantStatus::Active } else { TenantStatus::Suspended };
-    assert_eq!(world.tenant(tenant.id).await.status, wanted);
+async fn must_be(world: &World, tenant: &Tenant, is_active: bool, about: &str) {
+    let wanted = if is_active {
+        TenantStatus::Active
+    } else {
+        TenantStatus::Suspended
+    };
+    assert_eq!(world.tenant(tenant.id).await.status, wanted, "{about}");
     let authentik = &world.upstreams.authentik;
     for username in authentik.members(authentik.group_named(&tenant.slug).unwrap().id) {
-        assert_eq!(world.user(&username).is_active, is_active, "{username}");
+        assert_eq!(
+            world.user(&username).is_active,
+            is_active,
+            "{about}: {username}"
+        );
     }
     for account in world.upstreams.stalwart.accounts() {
-        assert_eq!(account.can_sign_in, is_active, "{}", account.email);
+        assert_eq!(account.can_sign_in, is_active, "{about}: {}", account.email);
     }
-    assert_eq!(world.space(tenant).unwrap().trashed, !is_active);
+    assert_eq!(world.space(tenant).unwrap().trashed, !is_active, "{about}");
 }
 
 fn join(world: &World, user: i64, slug: &str) {

@@ -7,9 +7,7 @@ use dezky_shared::{
     clock,
     id::TenantId,
     job::{Job, JobArgs, JobState, Step},
-    jobs::{
-        DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant,
-    },
+    jobs::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
     store::{Abort, jobs::NewJob},
     tenant::{Tenant, TenantStatus},
 };
@@ -41,7 +39,11 @@ impl World {
         let mut harness = Harness::with(config).await;
         harness.times = times;
         let worker = harness.worker();
-        Self { harness, upstreams, worker }
+        Self {
+            harness,
+            upstreams,
+            worker,
+        }
     }
 
     pub(crate) async fn stop(self) {
@@ -62,7 +64,9 @@ impl World {
     }
 
     pub(crate) async fn provision(&self, id: TenantId) -> Job {
-        self.harness.enqueue(&ProvisionTenant { tenant_id: id }).await
+        self.harness
+            .enqueue(&ProvisionTenant { tenant_id: id })
+            .await
     }
 
     pub(crate) async fn suspend(&self, id: TenantId) -> Job {
@@ -80,12 +84,18 @@ impl World {
     }
 
     pub(crate) async fn reconcile(&self, id: TenantId) -> Job {
-        let args = ReconcileTenant { tenant_id: id, dry_run: false };
+        let args = ReconcileTenant {
+            tenant_id: id,
+            dry_run: false,
+        };
         self.harness.enqueue(&args).await
     }
 
     pub(crate) async fn dry_run(&self, id: TenantId) -> Job {
-        let args = ReconcileTenant { tenant_id: id, dry_run: true };
+        let args = ReconcileTenant {
+            tenant_id: id,
+            dry_run: true,
+        };
         self.harness.enqueue(&args).await
     }
 
@@ -100,8 +110,21 @@ impl World {
             })
             .await;
         let freeze = self.harness.enqueue(&SuspendTenant { tenant_id: id }).await;
-        let purge = self.enqueue_at(&DeprovisionTenant { tenant_id: id }, purge_at).await;
+        let purge = self
+            .enqueue_at(&DeprovisionTenant { tenant_id: id }, purge_at)
+            .await;
         [freeze, purge]
+    }
+
+    /// Lets the time come at which a deleted tenant is purged.
+    pub(crate) async fn purge(&self, id: TenantId) -> Job {
+        let now = self.harness.context.store.now();
+        self.harness
+            .change_tenant(id, |tenant| tenant.purge_at = Some(now))
+            .await;
+        self.harness
+            .enqueue(&DeprovisionTenant { tenant_id: id })
+            .await
     }
 
     pub(crate) async fn restore(&self, id: TenantId) -> Job {
@@ -116,7 +139,9 @@ impl World {
 
     async fn enqueue_at<A: JobArgs>(&self, args: &A, run_at: bson::DateTime) -> Job {
         let context = &self.harness.context;
-        let new = NewJob::new(args, "test", context.store.now()).unwrap().run_at(run_at);
+        let new = NewJob::new(args, "test", context.store.now())
+            .unwrap()
+            .run_at(run_at);
         let enqueued: Result<Job, Abort<()>> = context
             .store
             .transaction((&context.jobs, &new), |session, (jobs, new)| {
@@ -141,7 +166,11 @@ impl World {
     pub(crate) async fn quiet(&self) {
         let jobs = self.harness.context.store.collection::<Document>("jobs");
         let open = doc! { "state": { "$in": ["available", "running"] } };
-        until(async || jobs.count_documents(open.clone()).await.unwrap(), |&open| open == 0).await;
+        until(
+            async || jobs.count_documents(open.clone()).await.unwrap(),
+            |&open| open == 0,
+        )
+        .await;
     }
 
     pub(crate) fn user(&self, username: &str) -> User {
@@ -179,20 +208,37 @@ impl World {
     }
 
     pub(crate) fn add_mailbox(&self, email: &str) {
-        self.upstreams.stalwart.add_account(email, "correct horse battery", &[], json!({}));
+        self.upstreams
+            .stalwart
+            .add_account(email, "correct horse battery", &[], json!({}));
     }
 
     /// Every change of an upstream so far.
     pub(crate) fn effects(&self) -> Vec<Effect> {
-        let Upstreams { authentik, stalwart, ocis } = &self.upstreams;
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
         let servers = [&authentik.server, &stalwart.server, &ocis.server];
-        servers.iter().flat_map(|server| server.effects.all()).collect()
+        servers
+            .iter()
+            .flat_map(|server| server.effects.all())
+            .collect()
     }
 
     /// All that the upstreams hold, but for what differs from run to run.
     pub(crate) fn holdings(&self) -> Value {
-        let Upstreams { authentik, stalwart, ocis } = &self.upstreams;
-        masked(json!([authentik.snapshot(), stalwart.snapshot(), ocis.snapshot()]))
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
+        masked(json!([
+            authentik.snapshot(),
+            stalwart.snapshot(),
+            ocis.snapshot()
+        ]))
     }
 }
 
@@ -203,7 +249,9 @@ pub(crate) fn step<'a>(job: &'a Job, name: &str) -> &'a Step {
 
 /// Ids, times and keys differ from run to run.
 fn masked(value: Value) -> Value {
-    const DIFFER: [&str; 7] = [
+    const DIFFER: [&str; 9] = [
+        "id",
+        "domainId",
         "pk",
         "date_joined",
         "lastModifiedDateTime",

@@ -67,7 +67,8 @@ impl Authentik {
         if !changes.is_empty() {
             let attributes = attributes_with(&user, &frozen_by);
             let body = json!({ "is_active": false, "attributes": attributes });
-            self.update_user(Operation::write("freeze_user"), user.pk, &body).await?;
+            self.update_user(Operation::write("freeze_user"), user.pk, &body)
+                .await?;
         }
         // Authentik ends sessions itself when a user becomes inactive. An attempt that died in between, or a login
         // that was under way, may have left some.

@@ -109,7 +109,11 @@ impl Stalwart {
                 .clear(LISTS, &lists, &domain, &mut removed.aliases)
                 .await?;
             removed.keys += self
-                .destroy("x:DkimSignature/set", Operation::write("destroy_dkim_signatures"), &keys)
+                .destroy(
+                    "x:DkimSignature/set",
+                    Operation::write("destroy_dkim_signatures"),
+                    &keys,
+                )
                 .await?;
         }
         let names: Vec<String> = blockers
@@ -161,9 +165,7 @@ impl Stalwart {
                 *aliases_removed += self.drop_aliases(kind, &addressed, domain).await?;
             }
             let inside: Vec<String> = inside.into_iter().map(|addressed| addressed.id).collect();
-            destroyed += self
-                .destroy(kind.set, kind.destroy, &inside)
-                .await?;
+            destroyed += self.destroy(kind.set, kind.destroy, &inside).await?;
         }
         Ok(destroyed)
     }

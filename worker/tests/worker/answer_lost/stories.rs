@@ -19,17 +19,41 @@ pub(super) struct Story {
 }
 
 pub(super) const STORIES: [Story; 7] = [
-    Story { name: "a new tenant with an owner and two domains", tell: |world| begin(world).boxed_local() },
-    Story { name: "another plan and name", tell: |world| change(world).boxed_local() },
-    Story { name: "suspended", tell: |world| suspend(world).boxed_local() },
-    Story { name: "suspended and resumed", tell: |world| resume(world).boxed_local() },
-    Story { name: "repaired", tell: |world| repair(world).boxed_local() },
-    Story { name: "a domain given up", tell: |world| give_up_domain(world).boxed_local() },
-    Story { name: "deleted", tell: |world| delete(world).boxed_local() },
+    Story {
+        name: "a new tenant with an owner and two domains",
+        tell: |world| begin(world).boxed_local(),
+    },
+    Story {
+        name: "another plan and name",
+        tell: |world| change(world).boxed_local(),
+    },
+    Story {
+        name: "suspended",
+        tell: |world| suspend(world).boxed_local(),
+    },
+    Story {
+        name: "suspended and resumed",
+        tell: |world| resume(world).boxed_local(),
+    },
+    Story {
+        name: "repaired",
+        tell: |world| repair(world).boxed_local(),
+    },
+    Story {
+        name: "a domain given up",
+        tell: |world| give_up_domain(world).boxed_local(),
+    },
+    Story {
+        name: "deleted",
+        tell: |world| delete(world).boxed_local(),
+    },
 ];
 
 async fn begin(world: &World) -> TenantId {
-    let tenant = world.harness.add_tenant("acme", &["acme.test", "acme-mail.test"]).await;
+    let tenant = world
+        .harness
+        .add_tenant("acme", &["acme.test", "acme-mail.test"])
+        .await;
     world
         .harness
         .change_tenant(tenant.id, |tenant| {
@@ -118,10 +142,18 @@ async fn delete(world: &World) -> TenantId {
     mail.add_list("all@acme.test", &[]);
     mail.add_list(&format!("news@{elsewhere}"), &["news@acme.test"]);
     let postmaster = format!("postmaster@{elsewhere}");
-    mail.add_account(&postmaster, "correct horse battery", &["postmaster@acme.test"], json!({}));
+    mail.add_account(
+        &postmaster,
+        "correct horse battery",
+        &["postmaster@acme.test"],
+        json!({}),
+    );
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.done(&job).await;
     }
-    assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Terminated);
+    assert_eq!(
+        world.tenant(tenant.id).await.status,
+        TenantStatus::Terminated
+    );
     tenant.id
 }
