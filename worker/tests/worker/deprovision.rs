@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use dezky_shared::{
     jobs::DeprovisionTenant,
-    tenant::{ProvisioningState, TenantStatus},
+    tenant::{ProvisioningState, TenantStatus, reason},
+    upstream::Upstream,
 };
 use dezky_sim::stalwart::StalwartSim;
 use serde_json::json;
@@ -148,10 +149,13 @@ async fn when_its_time_has_come_all_that_is_ours_goes_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_purged_at_once_leaves_nobody_signed_in() {
+async fn a_tenant_purged_at_once_leaves_none_of_its_members_signed_in() {
     let world = World::start().await;
+    world.active("globex", &[]).await;
+    world.add_member("globex", "gus@globex.test");
     let tenant = world.active("acme", &[]).await;
     let ada = world.add_member("acme", "ada@acme.test");
+    world.join("gus@globex.test", "acme");
 
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.done(&job).await;
@@ -163,6 +167,10 @@ async fn a_tenant_purged_at_once_leaves_nobody_signed_in() {
     );
     assert!(!world.user("ada@acme.test").is_active);
     assert_eq!(world.upstreams.authentik.signed_in_with(ada.pk), 0);
+    assert!(
+        world.user("gus@globex.test").is_active,
+        "who has another tenant keeps it"
+    );
     world.stop().await;
 }
 
@@ -187,26 +195,29 @@ async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
 async fn a_purge_that_meets_an_upstream_that_is_away_goes_on_when_it_is_back() {
     let world = World::start().await;
     let tenant = world.active("acme", &["acme.test"]).await;
+    let [freeze, _later] = world.delete(tenant.id, LATER).await;
+    world.done(&freeze).await;
     world.upstreams.stalwart.server.faults.go_down();
 
-    let [freeze, purge] = world.delete(tenant.id, Duration::ZERO).await;
+    let purge = world.purge(tenant.id).await;
     let waiting = world
         .harness
         .tenant_until(tenant.id, |tenant| {
             let state = &tenant.provisioning_status;
+            let is_gone = |upstream| {
+                let condition = tenant.condition(upstream);
+                condition.is_some_and(|condition| condition.reason == reason::REMOVED)
+            };
             state.stalwart == ProvisioningState::Error
-                && state.authentik == ProvisioningState::Ok
-                && state.ocis == ProvisioningState::Ok
+                && is_gone(Upstream::Authentik)
+                && is_gone(Upstream::Ocis)
         })
         .await;
     world.upstreams.stalwart.server.faults.clear();
-    world.done(&freeze).await;
     world.done(&purge).await;
 
     assert_eq!(waiting.status, TenantStatus::Terminating);
-    let condition = waiting
-        .condition(dezky_shared::upstream::Upstream::Stalwart)
-        .unwrap();
+    let condition = waiting.condition(Upstream::Stalwart).unwrap();
     assert!(condition.next_attempt_at.is_some());
     assert_eq!(
         world.tenant(tenant.id).await.status,

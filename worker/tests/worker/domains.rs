@@ -47,7 +47,7 @@ async fn a_domain_given_up_that_still_has_mailboxes_is_the_customers_to_clear() 
     world
         .harness
         .change_tenant(tenant.id, |tenant| {
-            tenant.former_domains = tenant.domains.split_off(1)
+            tenant.former_domains = tenant.domains.split_off(1);
         })
         .await;
 

@@ -11,6 +11,7 @@ mod deprovision;
 mod domains;
 mod harness;
 mod integrations;
+mod outage;
 mod owner;
 mod provisioning;
 mod reconcile;

@@ -56,7 +56,7 @@ fn drifts() -> Vec<Drift> {
             |world, _tenant| {
                 world.upstreams.authentik.change(|state| {
                     let group = state.groups.values_mut().next().unwrap();
-                    group.name = "renamed".to_owned();
+                    "renamed".clone_into(&mut group.name);
                 });
             }
         ),
@@ -115,7 +115,7 @@ fn drifts() -> Vec<Drift> {
             "ocis",
             ["space renamed"],
             |world, tenant| {
-                edit_space(world, tenant, |space| space.name = "Renamed".to_owned());
+                edit_space(world, tenant, |space| "Renamed".clone_into(&mut space.name));
             }
         ),
         drift!(
@@ -124,7 +124,7 @@ fn drifts() -> Vec<Drift> {
             ["marker restored"],
             |world, tenant| {
                 edit_space(world, tenant, |space| {
-                    space.alias = "project/acme".to_owned()
+                    "project/acme".clone_into(&mut space.alias);
                 });
             }
         ),

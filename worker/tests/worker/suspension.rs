@@ -80,8 +80,8 @@ async fn a_member_of_another_active_tenant_keeps_signing_in() {
     let world = World::start().await;
     let acme = world.active("acme", &[]).await;
     let globex = world.active("globex", &[]).await;
-    let ada = world.add_member("acme", "ada@acme.test");
-    join(&world, ada.pk, "globex");
+    world.add_member("acme", "ada@acme.test");
+    world.join("ada@acme.test", "globex");
     let effects = world.effects().len();
 
     world.done(&world.suspend(acme.id).await).await;
@@ -105,8 +105,8 @@ async fn a_member_of_two_suspended_tenants_signs_in_again_with_the_first_that_is
     let world = World::start().await;
     let acme = world.active("acme", &[]).await;
     let globex = world.active("globex", &[]).await;
-    let ada = world.add_member("acme", "ada@acme.test");
-    join(&world, ada.pk, "globex");
+    world.add_member("acme", "ada@acme.test");
+    world.join("ada@acme.test", "globex");
     world.done(&world.suspend(acme.id).await).await;
     world.done(&world.suspend(globex.id).await).await;
     world.done(&world.reconcile(acme.id).await).await;
@@ -320,11 +320,4 @@ async fn must_be(world: &World, tenant: &Tenant, is_active: bool, about: &str) {
         assert_eq!(account.can_sign_in, is_active, "{about}: {}", account.email);
     }
     assert_eq!(world.space(tenant).unwrap().trashed, !is_active, "{about}");
-}
-
-fn join(world: &World, user: i64, slug: &str) {
-    let group = world.upstreams.authentik.group_named(slug).unwrap().id;
-    world.upstreams.authentik.change(|state| {
-        state.users.get_mut(&user).unwrap().groups.insert(group);
-    });
 }

@@ -118,10 +118,10 @@ impl World {
 
     /// Lets the time come at which a deleted tenant is purged.
     pub(crate) async fn purge(&self, id: TenantId) -> Job {
-        let now = self.harness.context.store.now();
-        self.harness
-            .change_tenant(id, |tenant| tenant.purge_at = Some(now))
-            .await;
+        let store = &self.harness.context.store;
+        let due = doc! { "$set": { "purgeAt": store.now() } };
+        let tenants = store.collection::<Document>("tenants");
+        tenants.update_one(doc! { "_id": id }, due).await.unwrap();
         self.harness
             .enqueue(&DeprovisionTenant { tenant_id: id })
             .await
@@ -197,6 +197,16 @@ impl World {
         let user = self.upstreams.authentik.add_user(username, &[group.id]);
         self.sign_in(user.pk);
         user
+    }
+
+    /// Makes somebody a member of another tenant, too.
+    pub(crate) fn join(&self, username: &str, slug: &str) {
+        let authentik = &self.upstreams.authentik;
+        let group = authentik.group_named(slug).unwrap().id;
+        let user = self.user(username).pk;
+        authentik.change(|state| {
+            state.users.get_mut(&user).unwrap().groups.insert(group);
+        });
     }
 
     pub(crate) fn sign_in(&self, user: i64) {

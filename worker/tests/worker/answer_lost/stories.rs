@@ -74,7 +74,7 @@ async fn change(world: &World) -> TenantId {
         .harness
         .change_tenant(tenant.id, |tenant| {
             tenant.plan = Plan::Enterprise;
-            tenant.name = "Acme Holding".to_owned();
+            "Acme Holding".clone_into(&mut tenant.name);
         })
         .await;
     world.done(&world.provision(tenant.id).await).await;
