@@ -197,6 +197,7 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
     }
 
     let id = (story.tell)(&world).await;
+    world.landed().await;
 
     let tenant = world.tenant(id).await;
     let mut effects: Vec<String> = world

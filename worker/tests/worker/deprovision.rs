@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use dezky_shared::{
+    failure::ErrorClass,
     jobs::DeprovisionTenant,
     tenant::{ProvisioningState, TenantStatus, reason},
     upstream::Upstream,
 };
-use dezky_sim::stalwart::StalwartSim;
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    ocis::SimSpace,
+    stalwart::StalwartSim,
+};
 use serde_json::json;
 
 use crate::{
@@ -193,11 +198,16 @@ async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_that_meets_an_upstream_that_is_away_goes_on_when_it_is_back() {
-    let world = World::start().await;
+    let world = World::start_with(|config, _| {
+        config.stalwart.as_mut().unwrap().timeout = Duration::from_millis(400);
+    })
+    .await;
     let tenant = world.active("acme", &["acme.test"]).await;
     let [freeze, _later] = world.delete(tenant.id, LATER).await;
     world.done(&freeze).await;
-    world.upstreams.stalwart.server.faults.go_down();
+    // It ends last, and fails.
+    let too_slow = FaultRule::every(Fault::SlowAnswer { millis: 1_000 });
+    world.upstreams.stalwart.server.faults.add(too_slow);
 
     let purge = world.purge(tenant.id).await;
     let waiting = world
@@ -224,5 +234,65 @@ async fn a_purge_that_meets_an_upstream_that_is_away_goes_on_when_it_is_back() {
         TenantStatus::Terminated
     );
     assert!(world.upstreams.stalwart.domains().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deleted_tenant_wanted_and_never_got_is_left_alone() {
+    let world = World::start().await;
+    let Upstreams {
+        authentik,
+        stalwart,
+        ocis,
+    } = &world.upstreams;
+    stalwart.add_domain("foreign.test", json!({ "description": "not ours" }));
+    world.add_mailbox("mia@foreign.test");
+    authentik.add_group("acme", &json!({}));
+    let foreign = world.holdings();
+    let tenant = world
+        .harness
+        .add_tenant("acme", &["foreign.test", "acme.test"])
+        .await;
+    let provision = world.provision(tenant.id).await;
+    world
+        .harness
+        .job_until(provision.id, |job| job.attempt > 1)
+        .await;
+
+    for job in world.delete(tenant.id, Duration::ZERO).await {
+        world.done(&job).await;
+    }
+
+    assert_eq!(
+        world.tenant(tenant.id).await.status,
+        TenantStatus::Terminated
+    );
+    assert_eq!(world.holdings(), foreign);
+    assert!(ocis.spaces().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_space_that_no_longer_says_whose_it_is_is_not_purged() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let space = world.space(&tenant).unwrap();
+    let renamed = |space: &mut SimSpace| "project/precious".clone_into(&mut space.alias);
+    world.upstreams.ocis.edit_space(&space.id, renamed);
+
+    world.delete(tenant.id, Duration::ZERO).await;
+    let told = world
+        .harness
+        .tenant_until(tenant.id, |tenant| {
+            tenant.provisioning_errors.ocis.is_some()
+        })
+        .await;
+
+    assert_eq!(told.status, TenantStatus::Terminating);
+    assert_eq!(
+        told.condition(Upstream::Ocis).unwrap().class,
+        Some(ErrorClass::Conflict)
+    );
+    assert_eq!(world.upstreams.ocis.spaces().len(), 1);
     world.stop().await;
 }

@@ -296,6 +296,7 @@ async fn walk(seed: u64) {
         }
     }
     world.quiet().await;
+    world.landed().await;
 
     must_be(&world, &tenant, is_active, &format!("seed {seed}")).await;
     world.stop().await;

@@ -173,6 +173,23 @@ impl World {
         .await;
     }
 
+    /// Waits until every late effect has come.
+    pub(crate) async fn landed(&self) {
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
+        let faults = [&authentik.server, &stalwart.server, &ocis.server].map(|it| &it.faults);
+        let outstanding = async || {
+            faults
+                .iter()
+                .map(|faults| faults.outstanding())
+                .sum::<usize>()
+        };
+        until(outstanding, |&outstanding| outstanding == 0).await;
+    }
+
     pub(crate) fn user(&self, username: &str) -> User {
         self.upstreams.authentik.user_named(username).unwrap()
     }
