@@ -1,6 +1,8 @@
 //! Suspending and resuming: whatever comes in between, the upstreams end in the last intent, and resuming lifts
 //! nothing that suspending did not freeze.
 
+use std::time::Duration;
+
 use dezky_shared::{
     job::JobState,
     tenant::{Tenant, TenantStatus},
@@ -10,7 +12,10 @@ use dezky_sim::faults::{Fault, FaultRule};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::json;
 
-use crate::world::{World, step};
+use crate::{
+    harness::until,
+    world::{World, step},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suspending_ends_every_way_to_get_in_and_resuming_gives_all_of_it_back() {
@@ -237,6 +242,40 @@ async fn a_late_suspend_does_not_undo_a_resume() {
     world.stop().await;
 }
 
+/// The space is disabled late, whether the resume is asked for while that is under way or once it is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_effect_of_a_suspend_does_not_undo_a_resume() {
+    for is_given_up in [false, true] {
+        let world = World::start_with(|config, times| {
+            config.ocis.as_mut().unwrap().timeout = Duration::from_millis(600);
+            times.unknown_wait = Duration::from_secs(2);
+        })
+        .await;
+        let tenant = world.active("acme", &[]).await;
+        let faults = &world.upstreams.ocis.server.faults;
+        faults.add(FaultRule::once(
+            "disable_space",
+            Fault::SlowEffect { millis: 1_500 },
+        ));
+        world.suspend(tenant.id).await;
+        if is_given_up {
+            world
+                .harness
+                .tenant_until(tenant.id, |tenant| tenant.unknown_until.ocis.is_some())
+                .await;
+        } else {
+            until(async || faults.hits(), |&hits| hits == 1).await;
+        }
+
+        world.resume(tenant.id).await;
+        world.quiet().await;
+        world.landed().await;
+
+        must_be(&world, &tenant, true, "resumed").await;
+        world.stop().await;
+    }
+}
+
 /// Suspend, resume and reconcile in any order, with failures between them.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_comes_in_between_the_last_intent_wins() {
@@ -246,11 +285,11 @@ async fn whatever_comes_in_between_the_last_intent_wins() {
 async fn walk(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::start_with(|config, times| {
-        let timeout = std::time::Duration::from_millis(500);
+        let timeout = Duration::from_millis(500);
         config.authentik.as_mut().unwrap().timeout = timeout;
         config.stalwart.as_mut().unwrap().timeout = timeout;
         config.ocis.as_mut().unwrap().timeout = timeout;
-        times.unknown_wait = std::time::Duration::from_millis(900);
+        times.unknown_wait = Duration::from_millis(900);
     })
     .await;
     let tenant = world.active("acme", &["acme.test"]).await;
