@@ -94,6 +94,7 @@ struct State {
     down: bool,
     requests: BTreeMap<String, u64>,
     hits: u64,
+    outstanding: usize,
 }
 
 impl Faults {
@@ -124,6 +125,11 @@ impl Faults {
         self.lock().hits
     }
 
+    /// How many requests are still to take effect late.
+    pub fn outstanding(&self) -> usize {
+        self.lock().outstanding
+    }
+
     /// How often each operation was asked for, hit or not.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.lock().requests.clone()
@@ -145,7 +151,13 @@ impl Faults {
         rule.times = rule.times.map(|left| left - 1);
         let fault = rule.fault.clone();
         state.hits += 1;
+        state.outstanding += usize::from(matches!(fault, Fault::SlowEffect { .. }));
         Some(fault)
+    }
+
+    /// A request took effect late.
+    pub(crate) fn landed(&self) {
+        self.lock().outstanding -= 1;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

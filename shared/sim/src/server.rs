@@ -140,7 +140,10 @@ impl Service {
                 // It happens even if the client has gone away by then.
                 let late = tokio::spawn(async move {
                     tokio::time::sleep(Fault::delay(millis)).await;
-                    self.run(request).await
+                    let faults = self.faults.clone();
+                    let response = self.run(request).await;
+                    faults.landed();
+                    response
                 });
                 return late.await.map_err(io::Error::other);
             }

@@ -202,16 +202,25 @@ impl StalwartSim {
 
     /// Changes a domain's description as an operator would.
     pub fn describe_domain(&self, name: &str, description: &str) {
+        self.change_domain(name, json!({ "description": description }));
+    }
+
+    /// Overrides properties of a domain as an operator would.
+    pub fn change_domain(&self, name: &str, properties: Value) {
         let mut state = self.mail.lock();
-        let found = state.objects.domain_called(name);
-        let id = found.unwrap_or_else(|| panic!("there is no domain {name}"));
-        let mut domain = state
-            .objects
-            .get(Kind::Domain, id)
-            .cloned()
-            .unwrap_or_default();
-        domain.insert("description".to_owned(), json!(description));
-        state.objects.replace(Kind::Domain, id, domain);
+        let id = state.objects.domain_called(name);
+        let id = id.unwrap_or_else(|| panic!("there is no domain {name}"));
+        change(&mut state, Kind::Domain, id, properties);
+    }
+
+    /// Overrides properties of a mailbox as an operator would.
+    pub fn change_account(&self, email: &str, properties: Value) {
+        let mut state = self.mail.lock();
+        let mut accounts = state.objects.all(Kind::Account);
+        let found = accounts.find(|(_, account)| state.objects.email(account) == email);
+        let (id, _) = found.unwrap_or_else(|| panic!("there is no account {email}"));
+        drop(accounts);
+        change(&mut state, Kind::Account, id, properties);
     }
 
     /// Adds a mailbox as an operator would, and gives its id. `extra` overrides its properties; aliases are
@@ -343,4 +352,13 @@ impl StalwartSim {
         members.insert("aliases".to_owned(), Value::Object(aliases));
         object
     }
+}
+
+fn change(state: &mut State, kind: Kind, id: Id, properties: Value) {
+    let mut object = state.objects.get(kind, id).cloned().unwrap_or_default();
+    let Value::Object(properties) = properties else {
+        panic!("properties are a JSON object");
+    };
+    object.extend(properties);
+    state.objects.replace(kind, id, object);
 }

@@ -140,9 +140,9 @@ impl Authentik {
     }
 
     /// Deletes what is at `path`; false when it was gone already.
-    async fn delete(&self, operation: &'static str, path: &str) -> Result<bool, ClientError> {
+    async fn delete(&self, operation: Operation, path: &str) -> Result<bool, ClientError> {
         let request = self.http.request(Method::DELETE, path);
-        let answer = self.send(Operation::write(operation), request).await?;
+        let answer = self.send(operation, request).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(false);
         }

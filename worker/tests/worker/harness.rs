@@ -62,7 +62,8 @@ impl Upstreams {
         }
     }
 
-    fn config(&self) -> ClientsConfig {
+    /// How a worker reaches them.
+    pub(crate) fn config(&self) -> ClientsConfig {
         let timeout = Duration::from_secs(2);
         ClientsConfig {
             authentik: Some(AuthentikConfig {
@@ -120,7 +121,8 @@ impl Harness {
         Self::with(upstreams.config()).await
     }
 
-    async fn with(clients: ClientsConfig) -> Self {
+    /// Stores, and clients of whatever is configured.
+    pub(crate) async fn with(clients: ClientsConfig) -> Self {
         let stores = FreshStores::new().unwrap();
         let config = MongoConfig {
             uri: stores.mongodb_uri.clone(),

@@ -6,5 +6,14 @@
     reason = "a test that cannot go on should stop there"
 )]
 
+mod answer_lost;
+mod deprovision;
+mod domains;
 mod harness;
+mod integrations;
+mod outage;
+mod owner;
 mod provisioning;
+mod reconcile;
+mod suspension;
+mod world;

@@ -27,6 +27,14 @@ impl User {
 }
 
 impl Authentik {
+    /// Whom this tenant and no other froze, wherever they are by now.
+    pub async fn list_frozen(&self, tenant_id: &str) -> Result<Vec<User>, ClientError> {
+        let mark = json!({ FROZEN_BY: [tenant_id] }).to_string();
+        let mut users = self.list_users(("attributes", &mark)).await?;
+        users.retain(|user| user.frozen_by() == [tenant_id]);
+        Ok(users)
+    }
+
     /// Makes sure that the user cannot sign in and has no session, on behalf of this tenant.
     ///
     /// A user who was suspended by somebody else is left alone.
@@ -59,7 +67,8 @@ impl Authentik {
         if !changes.is_empty() {
             let attributes = attributes_with(&user, &frozen_by);
             let body = json!({ "is_active": false, "attributes": attributes });
-            self.update_user("freeze_user", user.pk, &body).await?;
+            self.update_user(Operation::write("freeze_user"), user.pk, &body)
+                .await?;
         }
         // Authentik ends sessions itself when a user becomes inactive. An attempt that died in between, or a login
         // that was under way, may have left some.
@@ -89,11 +98,11 @@ impl Authentik {
 
         frozen_by.retain(|tenant| *tenant != tenant_id);
         changes.push("mark as frozen removed from user".to_owned());
-        let mut operation = "update_user";
+        let mut operation = Operation::write("update_user");
         let mut body = json!({ "attributes": attributes_with(&user, &frozen_by) });
         if frozen_by.is_empty() && !user.is_active {
             changes.push("user activated".to_owned());
-            operation = "unfreeze_user";
+            operation = Operation::write("unfreeze_user");
             body["is_active"] = true.into();
         }
         if mode == Mode::Apply {
@@ -106,13 +115,13 @@ impl Authentik {
     /// gone needs no change.
     async fn update_user(
         &self,
-        operation: &'static str,
+        operation: Operation,
         pk: i64,
         body: &Value,
     ) -> Result<(), ClientError> {
         let path = format!("/core/users/{pk}/");
         let request = self.http.request(Method::PATCH, &path).json(body);
-        let answer = self.send(Operation::write(operation), request).await?;
+        let answer = self.send(operation, request).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(());
         }

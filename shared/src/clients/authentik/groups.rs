@@ -33,7 +33,7 @@ impl Authentik {
         known_id: Option<&str>,
         mode: Mode,
     ) -> Result<Ensured<Group>, ClientError> {
-        if let Some(group) = self.find_group(tenant_id, known_id).await? {
+        if let Some(group) = self.look_up(tenant_id, known_id).await? {
             return self.repair_group(group, slug, tenant_id, mode).await;
         }
         if self.group_named(slug).await?.is_some() {
@@ -49,7 +49,7 @@ impl Authentik {
             return Ok(Ensured { value, changes });
         }
         // The name was taken since we looked, perhaps by an earlier attempt of ours whose answer was lost.
-        if let Some(group) = self.find_group(tenant_id, None).await? {
+        if let Some(group) = self.look_up(tenant_id, None).await? {
             return self.repair_group(group, slug, tenant_id, mode).await;
         }
         match self.group_named(slug).await? {
@@ -69,7 +69,7 @@ impl Authentik {
         mode: Mode,
     ) -> Result<Ensured<()>, ClientError> {
         let mut changes = Vec::new();
-        if let Some(group) = self.find_group(tenant_id, known_id).await? {
+        if let Some(group) = self.look_up(tenant_id, known_id).await? {
             if group.tenant_id() != Some(tenant_id) {
                 return Err(ClientError::Conflict(failed(
                     "delete_group",
@@ -77,7 +77,7 @@ impl Authentik {
                 )));
             }
             let path = format!("/core/groups/{}/", group.pk);
-            if mode == Mode::DryRun || self.delete("delete_group", &path).await? {
+            if mode == Mode::DryRun || self.delete(Operation::write("delete_group"), &path).await? {
                 changes.push("group deleted".to_owned());
             }
         }
@@ -85,9 +85,19 @@ impl Authentik {
         Ok(Ensured { value, changes })
     }
 
+    /// The tenant's group, whatever its name is by now. `known_id` is where it was when last seen.
+    pub async fn find_group(
+        &self,
+        tenant_id: &str,
+        known_id: Option<&str>,
+    ) -> Result<Option<Group>, ClientError> {
+        let group = self.look_up(tenant_id, known_id).await?;
+        Ok(group.map(Group::from))
+    }
+
     /// The tenant's group: the one at `known_id`, unless it now says it is another tenant's, else the one with the
     /// tenant's mark, whatever its name.
-    async fn find_group(
+    async fn look_up(
         &self,
         tenant_id: &str,
         known_id: Option<&str>,

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::{Authentik, User, failed};
-use crate::clients::ClientError;
+use crate::clients::{ClientError, Operation};
 
 /// How often to look for what is left before giving up: a login may run meanwhile.
 const LOOKS: usize = 4;
@@ -16,23 +16,23 @@ const LOOKS: usize = 4;
 struct Kind {
     path: &'static str,
     list: &'static str,
-    delete: &'static str,
+    delete: Operation,
 }
 
 const SESSIONS: Kind = Kind {
     path: "/core/authenticated_sessions/",
     list: "list_sessions",
-    delete: "delete_session",
+    delete: Operation::write("delete_session"),
 };
 const REFRESH_TOKENS: Kind = Kind {
     path: "/oauth2/refresh_tokens/",
     list: "list_refresh_tokens",
-    delete: "delete_refresh_token",
+    delete: Operation::write("delete_refresh_token"),
 };
 const ACCESS_TOKENS: Kind = Kind {
     path: "/oauth2/access_tokens/",
     list: "list_access_tokens",
-    delete: "delete_access_token",
+    delete: Operation::write("delete_access_token"),
 };
 
 impl Authentik {

@@ -22,6 +22,9 @@ pub struct User {
     pub username: String,
     /// Whether they can sign in.
     pub is_active: bool,
+    /// Whether they may do everything in Authentik.
+    #[serde(default)]
+    pub is_superuser: bool,
     /// The ids of the groups they are direct members of.
     #[serde(default)]
     pub groups: Vec<String>,
@@ -68,7 +71,7 @@ impl Authentik {
         Ok(users)
     }
 
-    async fn list_users(&self, filter: (&str, &str)) -> Result<Vec<User>, ClientError> {
+    pub(super) async fn list_users(&self, filter: (&str, &str)) -> Result<Vec<User>, ClientError> {
         let [groups, roles] = IDS_ONLY;
         self.list("list_users", "/core/users/", &[filter, groups, roles])
             .await

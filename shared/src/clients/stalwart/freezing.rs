@@ -88,7 +88,8 @@ impl Stalwart {
             .filter(|permissions| permissions.access() == Access::Open)
             .map(Permissions::frozen);
         let change = frozen.map(|frozen| (frozen, "frozen"));
-        self.change(account, change, "freeze_account", mode).await
+        self.change(account, change, Operation::write("freeze_account"), mode)
+            .await
     }
 
     /// Lets the owner of a mailbox that we froze sign in again. One that is suspended or gone is left as it is.
@@ -102,7 +103,8 @@ impl Stalwart {
             .filter(|permissions| permissions.access() == Access::Frozen)
             .map(Permissions::unfrozen);
         let change = open.map(|open| (open, "unfrozen"));
-        self.change(account, change, "unfreeze_account", mode).await
+        self.change(account, change, Operation::write("unfreeze_account"), mode)
+            .await
     }
 
     /// What the account may do now; `None` when it is gone.
@@ -119,7 +121,7 @@ impl Stalwart {
         &self,
         account: &Account,
         change: Option<(Permissions, &str)>,
-        operation: &'static str,
+        operation: Operation,
         mode: Mode,
     ) -> Result<Ensured<()>, ClientError> {
         let mut changes = Vec::new();
@@ -128,7 +130,7 @@ impl Stalwart {
             if mode == Mode::Apply {
                 let update = json!({ "update": { &account.id: { "permissions": permissions } } });
                 let update = Call::new("x:Account/set", update);
-                let reply = self.call(Operation::write(operation), [update]).await?;
+                let reply = self.call(operation, [update]).await?;
                 match reply.updated()? {
                     Ok(()) => {}
                     Err(refusal) if refusal.is_not_found() => changes.clear(),

@@ -109,7 +109,11 @@ impl Stalwart {
                 .clear(LISTS, &lists, &domain, &mut removed.aliases)
                 .await?;
             removed.keys += self
-                .destroy("x:DkimSignature/set", "destroy_dkim_signatures", &keys)
+                .destroy(
+                    "x:DkimSignature/set",
+                    Operation::write("destroy_dkim_signatures"),
+                    &keys,
+                )
                 .await?;
         }
         let names: Vec<String> = blockers
@@ -152,9 +156,7 @@ impl Stalwart {
         for ids in ids.chunks(AT_ONCE) {
             let get = json!({ "ids": ids, "properties": ["domainId", "aliases"] });
             let get = Call::new(kind.get, get);
-            let reply = self
-                .call(Operation::read(kind.get_operation), [get])
-                .await?;
+            let reply = self.call(kind.look, [get]).await?;
             let (inside, outside): (Vec<Addressed>, Vec<Addressed>) = reply
                 .list(0)?
                 .into_iter()
@@ -163,9 +165,7 @@ impl Stalwart {
                 *aliases_removed += self.drop_aliases(kind, &addressed, domain).await?;
             }
             let inside: Vec<String> = inside.into_iter().map(|addressed| addressed.id).collect();
-            destroyed += self
-                .destroy(kind.set, kind.destroy_operation, &inside)
-                .await?;
+            destroyed += self.destroy(kind.set, kind.destroy, &inside).await?;
         }
         Ok(destroyed)
     }
@@ -188,9 +188,7 @@ impl Stalwart {
         let dropped = addressed.aliases.len() - kept.len();
         let update = json!({ "update": { &addressed.id: { "aliases": kept } } });
         let update = Call::new(kind.set, update);
-        let reply = self
-            .call(Operation::write(kind.alias_operation), [update])
-            .await?;
+        let reply = self.call(kind.drop_aliases, [update]).await?;
         match reply.updated()? {
             Ok(()) => Ok(dropped),
             Err(refusal) if refusal.is_not_found() => Ok(0),
@@ -202,13 +200,13 @@ impl Stalwart {
     async fn destroy(
         &self,
         method: &'static str,
-        operation: &'static str,
+        operation: Operation,
         ids: &[String],
     ) -> Result<usize, ClientError> {
         let mut count = 0;
         for ids in ids.chunks(AT_ONCE) {
             let destroy = Call::new(method, json!({ "destroy": ids }));
-            let reply = self.call(Operation::write(operation), [destroy]).await?;
+            let reply = self.call(operation, [destroy]).await?;
             let outcome = reply.destroyed()?;
             let refusals = outcome.not_destroyed.values();
             for refusal in refusals {
@@ -236,27 +234,27 @@ struct AddressKind {
     object: &'static str,
     get: &'static str,
     set: &'static str,
-    get_operation: &'static str,
-    alias_operation: &'static str,
-    destroy_operation: &'static str,
+    look: Operation,
+    drop_aliases: Operation,
+    destroy: Operation,
 }
 
 const ACCOUNTS: AddressKind = AddressKind {
     object: "Account",
     get: "x:Account/get",
     set: "x:Account/set",
-    get_operation: "get_accounts",
-    alias_operation: "remove_account_aliases",
-    destroy_operation: "destroy_accounts",
+    look: Operation::read("get_accounts"),
+    drop_aliases: Operation::write("remove_account_aliases"),
+    destroy: Operation::write("destroy_accounts"),
 };
 
 const LISTS: AddressKind = AddressKind {
     object: "MailingList",
     get: "x:MailingList/get",
     set: "x:MailingList/set",
-    get_operation: "get_lists",
-    alias_operation: "remove_list_aliases",
-    destroy_operation: "destroy_lists",
+    look: Operation::read("get_lists"),
+    drop_aliases: Operation::write("remove_list_aliases"),
+    destroy: Operation::write("destroy_lists"),
 };
 
 /// An account or a list, as far as its addresses go.

@@ -1,15 +1,12 @@
 //! A tenant in Authentik: its group, its owner, and whether its members may sign in.
 
 use dezky_shared::{
-    clients::{
-        ClientError,
-        authentik::{Authentik, Group, User},
-    },
+    clients::authentik::{Authentik, Group, User},
     store::StoreError,
     tenant::{Intent, Owner, Tenant, reason},
 };
 
-use super::{applies, settled, tenant_of};
+use super::{Setbacks, applies, settled, tenant_of};
 use crate::work::{Facts, StepDone, StepFailure, StepRun};
 
 /// Brings the tenant's group and its members to the intent.
@@ -50,13 +47,17 @@ async fn keep(
         facts.owner_subject =
             welcome(run, client, ensured.value.as_ref(), owner, &mut changes).await?;
     }
+    let mut setbacks = Setbacks::default();
     if let Some(group) = &ensured.value {
         let members = client.list_members(&group.id).await?;
         match intent {
-            Intent::Suspended => freeze(run, client, tenant, &members, &mut changes).await?,
-            _ => unfreeze(run, client, &members, &mut changes).await?,
+            Intent::Active => {
+                unfreeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
+            }
+            _ => freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?,
         }
     }
+    setbacks.end()?;
     Ok(StepDone::ok(settled(intent), changes, facts))
 }
 
@@ -85,54 +86,70 @@ async fn freeze(
     tenant: &Tenant,
     members: &[User],
     changes: &mut Vec<String>,
+    setbacks: &mut Setbacks,
 ) -> Result<(), StepFailure> {
     let exempt = Exempt::find(run, tenant, members).await?;
     let id = tenant.id.to_string();
     for user in members {
         let ensured = if exempt.covers(user) {
-            client.unfreeze_user(user, &id, run.mode).await?
+            client.unfreeze_user(user, &id, run.mode).await
         } else {
-            client.freeze_user(user, &id, run.mode).await?
+            client.freeze_user(user, &id, run.mode).await
         };
-        changes.extend(ensured.changes);
-    }
-    Ok(())
-}
-
-/// Lifts what suspending tenants froze, this one or another: a member of an active tenant may sign in.
-async fn unfreeze(
-    run: &StepRun,
-    client: &Authentik,
-    members: &[User],
-    changes: &mut Vec<String>,
-) -> Result<(), ClientError> {
-    for user in members {
-        for tenant_id in user.frozen_by() {
-            changes.extend(
-                client
-                    .unfreeze_user(user, tenant_id, run.mode)
-                    .await?
-                    .changes,
-            );
+        if let Some(ensured) = setbacks.note(ensured)? {
+            changes.extend(ensured.changes);
         }
     }
     Ok(())
 }
 
+/// Lifts what suspending tenants froze, this one or another: a member of an active tenant may sign in. Who is no
+/// member any more is let go by this tenant alone.
+async fn unfreeze(
+    run: &StepRun,
+    client: &Authentik,
+    tenant: &Tenant,
+    members: &[User],
+    changes: &mut Vec<String>,
+    setbacks: &mut Setbacks,
+) -> Result<(), StepFailure> {
+    let id = tenant.id.to_string();
+    let mut left = client.list_frozen(&id).await?;
+    left.retain(|user| members.iter().all(|member| member.pk != user.pk));
+    for user in members.iter().chain(&left) {
+        for tenant_id in user.frozen_by() {
+            let ensured = client.unfreeze_user(user, tenant_id, run.mode).await;
+            if let Some(ensured) = setbacks.note(ensured)? {
+                changes.extend(ensured.changes);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the group. Its members' accounts stay, frozen: they may hold what somebody will want back, and without
+/// the group nobody could tell any more whom to keep out.
 async fn remove(
     run: &StepRun,
     client: &Authentik,
     tenant: &Tenant,
 ) -> Result<StepDone, StepFailure> {
     let id = tenant.id.to_string();
-    let removed = client
-        .delete_group(&id, tenant.authentik_group_id.as_deref(), run.mode)
-        .await?;
+    let known = tenant.authentik_group_id.as_deref();
+    let mut changes = Vec::new();
+    if let Some(group) = client.find_group(&id, known).await? {
+        let members = client.list_members(&group.id).await?;
+        let mut setbacks = Setbacks::default();
+        freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
+        setbacks.end()?;
+    }
+    let removed = client.delete_group(&id, known, run.mode).await?;
+    changes.extend(removed.changes);
     let facts = Facts {
         authentik_group_id: Some(None),
         ..Facts::default()
     };
-    Ok(StepDone::ok(reason::REMOVED, removed.changes, facts))
+    Ok(StepDone::ok(reason::REMOVED, changes, facts))
 }
 
 /// Members of a suspended tenant who may sign in all the same.
@@ -157,7 +174,9 @@ impl Exempt {
     }
 
     fn covers(&self, user: &User) -> bool {
-        self.operators.contains(&user.uuid)
+        // Not every operator has signed in with us yet.
+        user.is_superuser
+            || self.operators.contains(&user.uuid)
             || user
                 .groups
                 .iter()

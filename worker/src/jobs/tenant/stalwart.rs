@@ -1,11 +1,14 @@
 //! A tenant in Stalwart: its mail domains, and whether their mailboxes may be opened.
 
 use dezky_shared::{
-    clients::stalwart::{Access, Domain, Stalwart},
+    clients::{
+        ClientError,
+        stalwart::{Access, Domain, Stalwart},
+    },
     tenant::{Intent, Tenant, reason},
 };
 
-use super::{settled, tenant_of};
+use super::{Setbacks, settled, tenant_of};
 use crate::work::{Facts, StepDone, StepFailure, StepRun};
 
 /// Brings the tenant's domains and their mailboxes to the intent.
@@ -39,19 +42,32 @@ async fn keep(
 ) -> Result<StepDone, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
+    let mut setbacks = Setbacks::default();
+    let mut served = Vec::new();
     for name in &tenant.domains {
-        let ensured = client.ensure_domain(name, &id, run.mode).await?;
-        changes.extend(ensured.changes);
-        if let Some(domain) = ensured.value {
-            set_access(run, client, &domain, intent, &mut changes).await?;
+        let ensured = client.ensure_domain(name, &id, run.mode).await;
+        if let Some(ensured) = setbacks.note(ensured)? {
+            changes.extend(ensured.changes);
+            served.extend(ensured.value);
         }
     }
-    // Last, since a domain that is still in use stops here.
     let mut removed_domains = Vec::new();
     for name in &tenant.former_domains {
-        changes.extend(client.remove_domain(name, &id, run.mode).await?.changes);
-        removed_domains.push(name.clone());
+        let removed = client.remove_domain(name, &id, run.mode).await;
+        if matches!(removed, Err(ClientError::UserAction { .. })) {
+            // Still in use: its mailboxes follow the tenant like the others.
+            let kept = client.find_domain(name).await?;
+            served.extend(kept.filter(|domain| domain.belongs_to(&id)));
+        }
+        if let Some(removed) = setbacks.note(removed)? {
+            changes.extend(removed.changes);
+            removed_domains.push(name.clone());
+        }
     }
+    for domain in &served {
+        set_access(run, client, domain, intent, &mut changes, &mut setbacks).await?;
+    }
+    setbacks.end()?;
     let facts = Facts {
         stalwart_domain: Some(tenant.domains.first().cloned()),
         removed_domains,
@@ -67,14 +83,17 @@ async fn set_access(
     domain: &Domain,
     intent: Intent,
     changes: &mut Vec<String>,
+    setbacks: &mut Setbacks,
 ) -> Result<(), StepFailure> {
     for account in client.list_accounts(&domain.id).await? {
         let ensured = match (intent, account.access) {
-            (Intent::Suspended, Access::Open) => client.freeze_account(&account, run.mode).await?,
-            (Intent::Active, Access::Frozen) => client.unfreeze_account(&account, run.mode).await?,
+            (Intent::Suspended, Access::Open) => client.freeze_account(&account, run.mode).await,
+            (Intent::Active, Access::Frozen) => client.unfreeze_account(&account, run.mode).await,
             _ => continue,
         };
-        changes.extend(ensured.changes);
+        if let Some(ensured) = setbacks.note(ensured)? {
+            changes.extend(ensured.changes);
+        }
     }
     Ok(())
 }
@@ -86,9 +105,14 @@ async fn remove(
 ) -> Result<StepDone, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
+    let mut setbacks = Setbacks::default();
     for name in tenant.domains.iter().chain(&tenant.former_domains) {
-        changes.extend(client.purge_domain(name, &id, run.mode).await?.changes);
+        let purged = client.purge_domain(name, &id, run.mode).await;
+        if let Some(purged) = setbacks.note(purged)? {
+            changes.extend(purged.changes);
+        }
     }
+    setbacks.end()?;
     let facts = Facts {
         stalwart_domain: Some(None),
         ..Facts::default()

@@ -1,0 +1,266 @@
+//! Every write to every upstream, disturbed one at a time: each story ends as it does undisturbed, and no upstream
+//! ever holds two of anything.
+
+mod stories;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::Duration,
+};
+
+use dezky_shared::{tenant::ProvisioningState, upstream::Upstream};
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    server::Server,
+};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use self::stories::{STORIES, Story};
+use crate::world::{World, without_ids};
+
+/// Writes that no job about a tenant makes.
+const OTHERS: [&str; 1] = ["remove_member"];
+/// How many stories are told at a time.
+const AT_ONCE: usize = 6;
+/// An effect that comes after its client gave up, and before anybody looks again.
+const LATE: Fault = Fault::SlowEffect { millis: 900 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_of_every_client_is_part_of_a_story() {
+    let written: BTreeSet<String> = writes_in_the_sources();
+
+    let told: BTreeSet<String> = cases()
+        .await
+        .iter()
+        .map(|case| case.operation.clone())
+        .collect();
+
+    let others: BTreeSet<String> = OTHERS.map(str::to_owned).into();
+    assert!(written.len() > 20, "{written:?}");
+    assert_eq!(written, &told | &others);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_done_once() {
+    each_write_survives(&Fault::AnswerLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_lands_after_its_client_gave_up_is_done_once() {
+    each_write_survives(&LATE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_are_answered_with_a_page_are_done_once() {
+    all_writes_survive(&Fault::Html).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_whose_answers_break_off_are_done_once() {
+    all_writes_survive(&Fault::Truncated).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_never_arrive_are_made_again() {
+    all_writes_survive(&Fault::Reset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_the_upstream_or_a_gateway_fails_are_made_again() {
+    for status in [500, 502, 503] {
+        all_writes_survive(&Fault::Status {
+            status,
+            retry_after: None,
+        })
+        .await;
+    }
+}
+
+/// Tells, for each write, a story that makes it, with this fault in its way.
+async fn each_write_survives(fault: &Fault) {
+    let undisturbed = undisturbed().await;
+    stream::iter(cases().await)
+        .for_each_concurrent(AT_ONCE, async |case| {
+            let rule = FaultRule::once(&case.operation, fault.clone());
+
+            let told = tell(&STORIES[case.story], &[(case.upstream, rule)]).await;
+
+            let about = format!("{fault:?} in {}", case.operation);
+            told.must_equal(&undisturbed[case.story], 1, &about);
+        })
+        .await;
+}
+
+/// Tells every story with this fault in the way of each of its writes, the first time it is made.
+async fn all_writes_survive(fault: &Fault) {
+    let writes = writes_in_the_sources();
+    let undisturbed = undisturbed().await;
+    stream::iter(STORIES.iter().zip(undisturbed))
+        .for_each_concurrent(AT_ONCE, async |(story, undisturbed)| {
+            let asked = undisturbed.asked.iter();
+            let rules: Vec<(Upstream, FaultRule)> = asked
+                .filter(|(_, operation)| writes.contains(operation))
+                .map(|(upstream, operation)| (*upstream, FaultRule::once(operation, fault.clone())))
+                .collect();
+
+            let told = tell(story, &rules).await;
+
+            let about = format!("{fault:?} in every write of {:?}", story.name);
+            told.must_equal(undisturbed, rules.len(), &about);
+        })
+        .await;
+}
+
+/// A write, and the first story that makes it.
+struct Case {
+    story: usize,
+    upstream: Upstream,
+    operation: String,
+}
+
+async fn cases() -> Vec<Case> {
+    let writes = writes_in_the_sources();
+    let mut found = BTreeMap::new();
+    for (story, told) in undisturbed().await.iter().enumerate() {
+        for (upstream, operation) in &told.asked {
+            if writes.contains(operation) {
+                found.entry((*upstream, operation.clone())).or_insert(story);
+            }
+        }
+    }
+    found
+        .into_iter()
+        .map(|((upstream, operation), story)| Case {
+            story,
+            upstream,
+            operation,
+        })
+        .collect()
+}
+
+/// How a story went.
+struct Told {
+    /// What was asked of which upstream.
+    asked: BTreeSet<(Upstream, String)>,
+    faults_met: u64,
+    effects: Vec<String>,
+    holdings: Value,
+    tenant: Value,
+}
+
+impl Told {
+    fn must_equal(&self, undisturbed: &Self, faults: usize, about: &str) {
+        assert_eq!(self.faults_met, faults as u64, "{about}");
+        assert_eq!(self.effects, undisturbed.effects, "{about}");
+        assert_eq!(self.holdings, undisturbed.holdings, "{about}");
+        assert_eq!(self.tenant, undisturbed.tenant, "{about}");
+    }
+}
+
+/// Every story without a fault.
+async fn undisturbed() -> &'static [Told] {
+    static TOLD: OnceCell<Vec<Told>> = OnceCell::const_new();
+    TOLD.get_or_init(async || {
+        stream::iter(&STORIES)
+            .map(|story| tell(story, &[]))
+            .buffered(AT_ONCE)
+            .collect()
+            .await
+    })
+    .await
+}
+
+async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
+    let is_late = faults.iter().any(|(_, rule)| rule.fault == LATE);
+    let world = World::start_with(|config, times| {
+        if is_late {
+            let timeout = Duration::from_millis(600);
+            config.authentik.as_mut().unwrap().timeout = timeout;
+            config.stalwart.as_mut().unwrap().timeout = timeout;
+            config.ocis.as_mut().unwrap().timeout = timeout;
+            times.unknown_wait = Duration::from_millis(1_200);
+        }
+    })
+    .await;
+    let servers: [(Upstream, &Server); 3] = [
+        (Upstream::Authentik, &world.upstreams.authentik.server),
+        (Upstream::Stalwart, &world.upstreams.stalwart.server),
+        (Upstream::Ocis, &world.upstreams.ocis.server),
+    ];
+    for (upstream, rule) in faults {
+        let (_, server) = servers.iter().find(|(name, _)| name == upstream).unwrap();
+        server.faults.add(rule.clone());
+    }
+
+    let id = (story.tell)(&world).await;
+    world.landed().await;
+
+    let tenant = world.tenant(id).await;
+    let mut effects: Vec<String> = world
+        .effects()
+        .iter()
+        .map(|effect| format!("{} {}", effect.operation, without_ids(&effect.key)))
+        .collect();
+    effects.sort();
+    let asked = servers.iter().flat_map(|(upstream, server)| {
+        server
+            .faults
+            .requests()
+            .into_keys()
+            .map(|operation| (*upstream, operation))
+    });
+    let told = Told {
+        asked: asked.collect(),
+        faults_met: servers.iter().map(|(_, server)| server.faults.hits()).sum(),
+        effects,
+        holdings: world.holdings(),
+        tenant: json!({
+            "status": tenant.status,
+            // The second job for a tenant that is gone finds nothing to do.
+            "settled": Upstream::ALL.map(|upstream| {
+                let state = tenant.provisioning_status.get(upstream);
+                matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
+            }),
+            "errors": tenant.provisioning_errors,
+            "domains": tenant.domains,
+            "formerDomains": tenant.former_domains,
+            "hasGroup": tenant.authentik_group_id.is_some(),
+            "hasSpace": tenant.ocis_space_id.is_some(),
+            "hasOwner": tenant.owner.map(|owner| owner.subject.is_some()),
+        }),
+    };
+    world.stop().await;
+    told
+}
+
+/// The names that clients give to their writes, which all stand where the write is made.
+fn writes_in_the_sources() -> BTreeSet<String> {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src/clients");
+    let mut writes = BTreeSet::new();
+    let mut folders = vec![clients];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap();
+            for named in source.split("Operation::write(").skip(1) {
+                let name = named
+                    .trim_start()
+                    .strip_prefix('"')
+                    .and_then(|name| name.split('"').next());
+                let name =
+                    name.unwrap_or_else(|| panic!("{}: a write without a name", path.display()));
+                writes.insert(name.to_owned());
+            }
+        }
+    }
+    writes
+}

@@ -1,0 +1,319 @@
+//! A worker over simulated upstreams, and what the API records for it.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use dezky_shared::{
+    clock,
+    id::TenantId,
+    job::{Job, JobArgs, JobState, Step},
+    jobs::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
+    store::{Abort, jobs::NewJob},
+    tenant::{Tenant, TenantStatus},
+};
+use dezky_sim::{authentik::User, effects::Effect, ocis::SimSpace};
+use dezky_worker::{context::ClientsConfig, engine::Times};
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+
+use crate::harness::{Harness, Upstreams, Worker, until};
+
+/// Upstreams, stores and a running worker.
+pub(crate) struct World {
+    pub(crate) harness: Harness,
+    pub(crate) upstreams: Upstreams,
+    worker: Worker,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_, _| ()).await
+    }
+
+    /// With other clients or times than usual.
+    pub(crate) async fn start_with(adapt: impl FnOnce(&mut ClientsConfig, &mut Times)) -> Self {
+        let upstreams = Upstreams::start().await;
+        let mut config = upstreams.config();
+        let mut times = crate::harness::quick();
+        adapt(&mut config, &mut times);
+        let mut harness = Harness::with(config).await;
+        harness.times = times;
+        let worker = harness.worker();
+        Self {
+            harness,
+            upstreams,
+            worker,
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.worker.stop().await;
+    }
+
+    /// A tenant that is active.
+    pub(crate) async fn active(&self, slug: &str, domains: &[&str]) -> Tenant {
+        let tenant = self.harness.add_tenant(slug, domains).await;
+        self.done(&self.provision(tenant.id).await).await;
+        let tenant = self.tenant(tenant.id).await;
+        assert_eq!(tenant.status, TenantStatus::Active);
+        tenant
+    }
+
+    pub(crate) async fn tenant(&self, id: TenantId) -> Tenant {
+        self.harness.tenant(id).await
+    }
+
+    pub(crate) async fn provision(&self, id: TenantId) -> Job {
+        self.harness
+            .enqueue(&ProvisionTenant { tenant_id: id })
+            .await
+    }
+
+    pub(crate) async fn suspend(&self, id: TenantId) -> Job {
+        self.harness
+            .change_tenant(id, |tenant| tenant.status = TenantStatus::Suspended)
+            .await;
+        self.harness.enqueue(&SuspendTenant { tenant_id: id }).await
+    }
+
+    pub(crate) async fn resume(&self, id: TenantId) -> Job {
+        self.harness
+            .change_tenant(id, |tenant| tenant.status = TenantStatus::Pending)
+            .await;
+        self.harness.enqueue(&ResumeTenant { tenant_id: id }).await
+    }
+
+    pub(crate) async fn reconcile(&self, id: TenantId) -> Job {
+        let args = ReconcileTenant {
+            tenant_id: id,
+            dry_run: false,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    pub(crate) async fn dry_run(&self, id: TenantId) -> Job {
+        let args = ReconcileTenant {
+            tenant_id: id,
+            dry_run: true,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    /// The jobs that freeze it now and purge it later.
+    pub(crate) async fn delete(&self, id: TenantId, purge_after: Duration) -> [Job; 2] {
+        let purge_at = clock::later(self.harness.context.store.now(), purge_after);
+        self.harness
+            .change_tenant(id, |tenant| {
+                tenant.status_before = Some(tenant.status);
+                tenant.status = TenantStatus::Terminating;
+                tenant.purge_at = Some(purge_at);
+            })
+            .await;
+        let freeze = self.harness.enqueue(&SuspendTenant { tenant_id: id }).await;
+        let purge = self
+            .enqueue_at(&DeprovisionTenant { tenant_id: id }, purge_at)
+            .await;
+        [freeze, purge]
+    }
+
+    /// Lets the time come at which a deleted tenant is purged.
+    pub(crate) async fn purge(&self, id: TenantId) -> Job {
+        let store = &self.harness.context.store;
+        let due = doc! { "$set": { "purgeAt": store.now() } };
+        let tenants = store.collection::<Document>("tenants");
+        tenants.update_one(doc! { "_id": id }, due).await.unwrap();
+        self.harness
+            .enqueue(&DeprovisionTenant { tenant_id: id })
+            .await
+    }
+
+    pub(crate) async fn restore(&self, id: TenantId) -> Job {
+        self.harness
+            .change_tenant(id, |tenant| {
+                tenant.status = tenant.status_before.take().unwrap();
+                tenant.purge_at = None;
+            })
+            .await;
+        self.harness.enqueue(&ResumeTenant { tenant_id: id }).await
+    }
+
+    async fn enqueue_at<A: JobArgs>(&self, args: &A, run_at: bson::DateTime) -> Job {
+        let context = &self.harness.context;
+        let new = NewJob::new(args, "test", context.store.now())
+            .unwrap()
+            .run_at(run_at);
+        let enqueued: Result<Job, Abort<()>> = context
+            .store
+            .transaction((&context.jobs, &new), |session, (jobs, new)| {
+                async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
+            })
+            .await;
+        let job = enqueued.unwrap();
+        if run_at <= context.store.now() {
+            context.ready.announce(std::slice::from_ref(&job)).await;
+        }
+        job
+    }
+
+    /// Waits until the job is final, and insists that it did its work.
+    pub(crate) async fn done(&self, job: &Job) -> Job {
+        let job = self.harness.finished(job.id).await;
+        assert_eq!(job.state, JobState::Completed, "{job:#?}");
+        job
+    }
+
+    /// Waits until no job has anything left to do.
+    pub(crate) async fn quiet(&self) {
+        let jobs = self.harness.context.store.collection::<Document>("jobs");
+        let open = doc! { "state": { "$in": ["available", "running"] } };
+        until(
+            async || jobs.count_documents(open.clone()).await.unwrap(),
+            |&open| open == 0,
+        )
+        .await;
+    }
+
+    /// Waits until every late effect has come.
+    pub(crate) async fn landed(&self) {
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
+        let faults = [&authentik.server, &stalwart.server, &ocis.server].map(|it| &it.faults);
+        let outstanding = async || {
+            faults
+                .iter()
+                .map(|faults| faults.outstanding())
+                .sum::<usize>()
+        };
+        until(outstanding, |&outstanding| outstanding == 0).await;
+    }
+
+    pub(crate) fn user(&self, username: &str) -> User {
+        self.upstreams.authentik.user_named(username).unwrap()
+    }
+
+    pub(crate) fn may_open(&self, mailbox: &str) -> bool {
+        let accounts = self.upstreams.stalwart.accounts();
+        let account = accounts.iter().find(|account| account.email == mailbox);
+        account.unwrap().can_sign_in
+    }
+
+    pub(crate) fn space(&self, tenant: &Tenant) -> Option<SimSpace> {
+        let marker = format!("project/{}", tenant.id);
+        let mut spaces = self.upstreams.ocis.spaces();
+        spaces.retain(|space| space.alias == marker);
+        assert!(spaces.len() <= 1, "{spaces:#?}");
+        spaces.pop()
+    }
+
+    /// A member of the tenant, with a session and tokens.
+    pub(crate) fn add_member(&self, slug: &str, username: &str) -> User {
+        let group = self.upstreams.authentik.group_named(slug).unwrap();
+        let user = self.upstreams.authentik.add_user(username, &[group.id]);
+        self.sign_in(user.pk);
+        user
+    }
+
+    /// Makes somebody a member of another tenant, too.
+    pub(crate) fn join(&self, username: &str, slug: &str) {
+        let authentik = &self.upstreams.authentik;
+        let group = authentik.group_named(slug).unwrap().id;
+        let user = self.user(username).pk;
+        authentik.change(|state| {
+            state.users.get_mut(&user).unwrap().groups.insert(group);
+        });
+    }
+
+    pub(crate) fn sign_in(&self, user: i64) {
+        let authentik = &self.upstreams.authentik;
+        let session = authentik.add_session(user);
+        authentik.add_access_token(user, Some(session));
+        authentik.add_access_token(user, None);
+        authentik.add_refresh_token(user);
+    }
+
+    pub(crate) fn add_mailbox(&self, email: &str) {
+        self.upstreams
+            .stalwart
+            .add_account(email, "correct horse battery", &[], json!({}));
+    }
+
+    /// Every change of an upstream so far.
+    pub(crate) fn effects(&self) -> Vec<Effect> {
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
+        let servers = [&authentik.server, &stalwart.server, &ocis.server];
+        servers
+            .iter()
+            .flat_map(|server| server.effects.all())
+            .collect()
+    }
+
+    /// All that the upstreams hold, but for what differs from run to run.
+    pub(crate) fn holdings(&self) -> Value {
+        let Upstreams {
+            authentik,
+            stalwart,
+            ocis,
+        } = &self.upstreams;
+        masked(json!([
+            authentik.snapshot(),
+            stalwart.snapshot(),
+            ocis.snapshot()
+        ]))
+    }
+}
+
+/// The step of this name.
+pub(crate) fn step<'a>(job: &'a Job, name: &str) -> &'a Step {
+    job.steps.iter().find(|step| step.name == name).unwrap()
+}
+
+/// Ids, times and keys differ from run to run.
+fn masked(value: Value) -> Value {
+    const DIFFER: [&str; 9] = [
+        "id",
+        "domainId",
+        "pk",
+        "date_joined",
+        "lastModifiedDateTime",
+        "eTag",
+        "createdAt",
+        "publicKey",
+        "dnsZoneFile",
+    ];
+    match value {
+        Value::String(text) => Value::String(without_ids(&text)),
+        Value::Array(values) => values.into_iter().map(masked).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(key, _)| !DIFFER.contains(&key.as_str()))
+            .map(|(key, value)| (without_ids(&key), masked(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+/// The text with `<id>` for every UUID in it.
+pub(crate) fn without_ids(text: &str) -> String {
+    const LENGTH: usize = 36;
+    let is_id = |part: &[u8]| {
+        part.iter().enumerate().all(|(place, byte)| match place {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let mut left = text;
+    let mut kept = String::new();
+    while let Some(place) = left.as_bytes().windows(LENGTH).position(is_id) {
+        kept.push_str(&left[..place]);
+        kept.push_str("<id>");
+        left = &left[place + LENGTH..];
+    }
+    kept + left
+}
