@@ -58,6 +58,7 @@ codes! {
     JobFinal: "job_final", CONFLICT, "The job is over";
     JobRunning: "job_running", CONFLICT, "The job is running";
     SecretsGone: "secrets_gone", CONFLICT, "The job's secrets were deleted";
+    PurgeScheduled: "purge_scheduled", CONFLICT, "The job removes a tenant at its time";
     IdempotencyInProgress: "idempotency_in_progress", CONFLICT, "A request with this Idempotency-Key is under way";
     PreconditionFailed: "precondition_failed", PRECONDITION_FAILED, "Somebody changed it in between";
     PayloadTooLarge: "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
@@ -91,6 +92,7 @@ impl Code {
             Self::JobFinal => "A job that is over cannot be cancelled.",
             Self::JobRunning => "Wait until the job is over, or cancel it.",
             Self::SecretsGone => "The job needs secrets that were deleted when it ended.",
+            Self::PurgeScheduled => "To stop it, restore the tenant.",
             Self::IdempotencyInProgress => "Try again in a moment to read its answer.",
             Self::IdempotencyKeyReused => "Use a new key for each request.",
             Self::InvalidIdempotencyKey => {

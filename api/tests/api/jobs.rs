@@ -156,6 +156,38 @@ async fn a_waiting_job_is_cancelled_at_once_and_its_tenant_told() {
 }
 
 #[tokio::test]
+async fn a_scheduled_purge_is_neither_brought_forward_nor_cancelled() {
+    let app = TestApp::with_demo().await;
+    app.delete("/tenants/demo?confirm=demo")
+        .by(Caller::Operator)
+        .send()
+        .await;
+    let purges = app
+        .get("/jobs?kind=deprovision_tenant")
+        .by(Caller::Operator)
+        .send()
+        .await;
+    let purge = purges.body["items"][0].clone();
+    let path = format!("/jobs/{}", purge["id"].as_str().unwrap());
+
+    let requeue = app
+        .post(&format!("{path}/requeue"))
+        .by(Caller::Operator)
+        .send()
+        .await;
+    let cancel = app
+        .post(&format!("{path}/cancel"))
+        .by(Caller::Operator)
+        .send()
+        .await;
+
+    assert_eq!(requeue.summary(), "409 purge_scheduled");
+    assert_eq!(cancel.summary(), "409 purge_scheduled");
+    let later = app.get(&path).by(Caller::Operator).send().await.body;
+    assert_eq!(later, purge);
+}
+
+#[tokio::test]
 async fn a_running_job_is_asked_to_stop() {
     let app = TestApp::with_demo().await;
     let id = only_job(&app).await;

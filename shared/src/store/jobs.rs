@@ -91,8 +91,8 @@ impl JobRepository {
                         .build(),
                 ),
                 index(
-                    doc! { "tenantId": 1, "createdAt": 1 },
-                    named("tenant").build(),
+                    doc! { "tenantId": 1, "_id": -1 },
+                    named("tenant_newest_first").build(),
                 ),
                 index(
                     doc! { "expireAt": 1 },

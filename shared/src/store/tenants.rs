@@ -116,6 +116,18 @@ impl TenantRepository {
         self.tenants.find_one(doc! { "_id": id }).await
     }
 
+    /// The same, as this transaction sees it.
+    pub async fn find_in(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+    ) -> Result<Option<Tenant>, StoreError> {
+        self.tenants
+            .find_one(doc! { "_id": id })
+            .session(session)
+            .await
+    }
+
     /// The tenant with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         self.tenants.find_one(doc! { "slug": slug }).await

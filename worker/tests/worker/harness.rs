@@ -14,7 +14,10 @@ use dezky_shared::{
     id::{JobId, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
-    store::{Abort, MongoConfig, Store, jobs::NewJob},
+    store::{
+        Abort, MongoConfig, Store,
+        jobs::{NewJob, RequeueError, Requeued},
+    },
     tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -190,6 +193,17 @@ impl Harness {
             })
             .await;
         enqueued.unwrap()
+    }
+
+    /// Puts a job in the queue again, as an operator does.
+    pub(crate) async fn requeue(&self, id: JobId) -> Result<Requeued, Abort<RequeueError>> {
+        let (jobs, now) = (&self.context.jobs, self.context.store.now());
+        self.context
+            .store
+            .transaction(jobs, |session, jobs| {
+                async move { jobs.requeue(session, id, "operator", now).await }.boxed()
+            })
+            .await
     }
 
     /// Adds a tenant that has not been provisioned.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Origin, Target},
     job::Job,
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
@@ -30,24 +29,8 @@ async fn an_operators_requeue_does_not_wait_for_the_next_attempt() {
     let (world, tenant, job) = with_ocis_away_for_long().await;
     world.upstreams.ocis.server.faults.clear();
     let context = &world.harness.context;
-    let target = Target {
-        kind: "job".to_owned(),
-        id: job.id.to_string(),
-        name: job.kind.clone(),
-    };
-    let now = context.store.now();
-    let event = AuditEvent::new(
-        now,
-        Actor::system(),
-        Action::JobRequeue,
-        target,
-        Origin::default(),
-    );
 
-    let requeued = context
-        .jobs
-        .requeue(job.id, "operator", &context.audit, &event)
-        .await;
+    let requeued = world.harness.requeue(job.id).await;
     let job = requeued.unwrap().job;
     context.ready.announce(std::slice::from_ref(&job)).await;
     world.done(&job).await;

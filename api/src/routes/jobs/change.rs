@@ -145,6 +145,7 @@ fn cancelled(outcome: Result<Job, Abort<CancelError>>) -> Result<Job, Abort<Stop
         Abort::Store(error) => Abort::Store(error),
         Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),
         Abort::Because(CancelError::Final(_)) => refuse(Code::JobFinal),
+        Abort::Because(CancelError::Purge) => refuse(Code::PurgeScheduled),
     })
 }
 
@@ -156,6 +157,7 @@ fn requeued(outcome: Result<Requeued, Abort<RequeueError>>) -> Result<Job, Abort
             RequeueError::NotFound => Code::NotFound,
             RequeueError::Running => Code::JobRunning,
             RequeueError::SecretsGone => Code::SecretsGone,
+            RequeueError::PurgeNotDue => Code::PurgeScheduled,
         })),
     }
 }

@@ -8,9 +8,10 @@ use crate::{
     clock,
     failure::ErrorCode,
     id::{JobId, TenantId},
-    job::{Job, JobFailure, JobState},
+    job::{Job, JobArgs as _, JobFailure, JobState},
+    jobs::DeprovisionTenant,
     store::{Abort, StoreError, to_bson},
-    tenant::{Condition, ConditionStatus, ProvisioningState, condition_type},
+    tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
     upstream::Upstream,
 };
 
@@ -23,6 +24,9 @@ pub enum CancelError {
     /// It is over already.
     #[error("the job is already {}", .0.name())]
     Final(JobState),
+    /// It removes a tenant, which only restoring the tenant stops.
+    #[error("the job removes a tenant")]
+    Purge,
 }
 
 /// Why a job cannot be put in the queue again.
@@ -37,6 +41,9 @@ pub enum RequeueError {
     /// The secrets it needs were deleted when it became final.
     #[error("the job's secrets are gone")]
     SecretsGone,
+    /// It removes a tenant that can still be restored.
+    #[error("the tenant can still be restored")]
+    PurgeNotDue,
 }
 
 /// A job that will run.
@@ -56,6 +63,11 @@ impl JobRepository {
         id: JobId,
         now: DateTime,
     ) -> Result<Job, Abort<CancelError>> {
+        if let Some(job) = self.find_in(session, id).await?
+            && self.purged_by(session, &job).await?.is_some()
+        {
+            return Err(Abort::Because(CancelError::Purge));
+        }
         let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
         let ended = self
             .end_waiting(session, id, JobState::Cancelled, &failure, now)
@@ -64,6 +76,33 @@ impl JobRepository {
             Some(job) => Ok(job),
             None => self.request_cancel(session, id, now).await,
         }
+    }
+
+    async fn find_in(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+    ) -> Result<Option<Job>, StoreError> {
+        self.jobs
+            .find_one(doc! { "_id": id })
+            .session(session)
+            .await
+    }
+
+    /// The tenant that `job` is to remove. Run early, or not at all, the job would be the last that speaks of it,
+    /// and the tenant would be about to be removed for ever.
+    async fn purged_by(
+        &self,
+        session: &mut ClientSession,
+        job: &Job,
+    ) -> Result<Option<Tenant>, StoreError> {
+        let (DeprovisionTenant::KIND, Some(id), false) =
+            (job.kind.as_str(), job.tenant_id, job.state.is_final())
+        else {
+            return Ok(None);
+        };
+        let tenant = self.tenants.find_in(session, id).await?;
+        Ok(tenant.filter(|tenant| tenant.status == TenantStatus::Terminating))
     }
 
     async fn request_cancel(
@@ -207,16 +246,15 @@ impl JobRepository {
         id: JobId,
         now: DateTime,
     ) -> Result<Option<Job>, Abort<RequeueError>> {
-        let Some(job) = self
-            .jobs
-            .find_one(doc! { "_id": id })
-            .session(&mut *session)
-            .await?
-        else {
+        let Some(job) = self.find_in(session, id).await? else {
             return Err(Abort::Because(RequeueError::NotFound));
         };
         if job.state != JobState::Available {
             return Ok(None);
+        }
+        let purged = self.purged_by(session, &job).await?;
+        if purged.is_some_and(|tenant| tenant.purge_at.is_some_and(|at| at > now)) {
+            return Err(Abort::Because(RequeueError::PurgeNotDue));
         }
         // Every step that is not done is due now, one that was given up included.
         let steps = job.steps.iter().cloned().map(|mut step| {
@@ -247,12 +285,7 @@ impl JobRepository {
         created_by: &str,
         now: DateTime,
     ) -> Result<Requeued, Abort<RequeueError>> {
-        let Some(job) = self
-            .jobs
-            .find_one(doc! { "_id": id })
-            .session(&mut *session)
-            .await?
-        else {
+        let Some(job) = self.find_in(session, id).await? else {
             return Err(Abort::Because(RequeueError::NotFound));
         };
         if !job.state.is_final() {
