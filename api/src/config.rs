@@ -9,7 +9,7 @@ use dezky_shared::{
     redis::RedisConfig,
     store::MongoConfig,
 };
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 
 /// Everything the api is told at its start.
 #[derive(Debug, Clone)]
@@ -66,21 +66,34 @@ impl Config {
                 .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
             cors_allowed_origins: list("CORS_ALLOWED_ORIGINS")?
                 .iter()
-                .map(|origin| {
-                    origin.parse().map_err(|_| {
-                        anyhow::anyhow!("CORS_ALLOWED_ORIGINS is not valid: {origin:?}")
-                    })
-                })
+                .map(|origin| allowed_origin(origin))
                 .collect::<anyhow::Result<_>>()?,
             trust_roots: TrustRoots::from_env()?,
         })
     }
 }
 
+/// An origin that may be named in an answer. `*` may not: callers send credentials.
+fn allowed_origin(origin: &str) -> anyhow::Result<HeaderValue> {
+    ensure!(
+        is_http_url(origin),
+        "CORS_ALLOWED_ORIGINS is not valid: expected https://host, found {origin:?}"
+    );
+    Ok(origin.parse()?)
+}
+
+fn is_http_url(text: &str) -> bool {
+    let uri: Option<Uri> = text.parse().ok();
+    uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    })
+}
+
 impl AuthConfig {
     /// Reads `AUTHENTIK_ISSUERS`, `AUTHENTIK_JWKS_URLS`, `AUTHENTIK_AUDIENCE` and `AUTHENTIK_ADMIN_GROUPS`.
     pub fn from_env() -> anyhow::Result<Self> {
         let issuers = list("AUTHENTIK_ISSUERS")?;
+        let jwks_urls = list("AUTHENTIK_JWKS_URLS")?;
         let or_default = |names: Vec<String>, default: [&str; 2]| {
             if names.is_empty() {
                 default.map(str::to_owned).to_vec()
@@ -89,8 +102,16 @@ impl AuthConfig {
             }
         };
         ensure!(!issuers.is_empty(), "AUTHENTIK_ISSUERS must be set");
+        for (name, urls) in [
+            ("AUTHENTIK_ISSUERS", &issuers),
+            ("AUTHENTIK_JWKS_URLS", &jwks_urls),
+        ] {
+            if let Some(wrong) = urls.iter().find(|url| !is_http_url(url)) {
+                bail!("{name} is not valid: expected http or https URLs, found {wrong:?}");
+            }
+        }
         Ok(Self {
-            issuers: pair(issuers, list("AUTHENTIK_JWKS_URLS")?)?,
+            issuers: pair(issuers, jwks_urls)?,
             audiences: or_default(
                 list("AUTHENTIK_AUDIENCE")?,
                 ["dezky-portal", "dezky-operator"],

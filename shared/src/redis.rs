@@ -1,6 +1,6 @@
 //! Connecting to Redis, which carries hints and can be wiped at any moment.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 pub use redis::RedisError;
 use redis::{
@@ -16,21 +16,31 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where Redis is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisConfig {
-    /// `redis://host:port/db`.
+    /// `redis://host:port/db`. It may hold a password, so it is not printed.
     pub url: String,
     /// What all keys and channels begin with.
     pub prefix: String,
 }
 
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
 impl RedisConfig {
     /// Reads `REDIS_URL` and `REDIS_PREFIX` (default `dezky`).
     pub fn from_env() -> anyhow::Result<Self> {
-        Ok(Self {
+        let config = Self {
             url: required("REDIS_URL")?,
             prefix: optional("REDIS_PREFIX")?.unwrap_or_else(|| "dezky".to_owned()),
-        })
+        };
+        config.client()?;
+        Ok(config)
     }
 
     pub(crate) fn client(&self) -> anyhow::Result<Client> {

@@ -12,15 +12,17 @@ pub mod upstreams;
 pub mod users;
 
 use std::{
+    fmt,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
+use anyhow::ensure;
 use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::{
     Client, ClientSession, Collection, Database,
-    options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern},
+    options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, WriteConcern},
 };
 
 use crate::{
@@ -32,9 +34,9 @@ use crate::{
 pub type StoreError = mongodb::error::Error;
 
 /// Where the database is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MongoConfig {
-    /// A connection string: `mongodb://…`.
+    /// A connection string: `mongodb://…`. It may hold a password, so it is not printed.
     pub uri: String,
     /// The name of the database.
     pub database: String,
@@ -43,10 +45,32 @@ pub struct MongoConfig {
 impl MongoConfig {
     /// Reads `MONGODB_URI` and `MONGODB_DATABASE` (default `dezky`).
     pub fn from_env() -> anyhow::Result<Self> {
-        Ok(Self {
-            uri: required("MONGODB_URI")?,
-            database: optional("MONGODB_DATABASE")?.unwrap_or_else(|| "dezky".to_owned()),
-        })
+        let uri: String = required("MONGODB_URI")?;
+        // What the driver says of a bad one could hold its password.
+        ensure!(
+            ConnectionString::parse(&uri).is_ok(),
+            "MONGODB_URI is not valid: expected mongodb://host:port/?replicaSet=name"
+        );
+        let database = optional("MONGODB_DATABASE")?.unwrap_or_else(|| "dezky".to_owned());
+        ensure!(
+            is_database_name(&database),
+            "MONGODB_DATABASE is not valid: expected at most 63 letters, digits, hyphens and underscores"
+        );
+        Ok(Self { uri, database })
+    }
+}
+
+/// Stricter than MongoDB, which forbids only some characters.
+fn is_database_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=63).contains(&name.len()) && name.bytes().all(is_plain)
+}
+
+impl fmt::Debug for MongoConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoConfig")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Caller {
     OperatorWithoutFlag,
     /// An administrator in the operators' application: may do everything.
     Operator,
-    /// Somebody who works for a partner.
+    /// Somebody who will work for a partner, once there are partners; a stranger until then.
     Partner,
 }
 
@@ -60,7 +60,7 @@ impl Caller {
             Self::Owner => "the owner of the demo tenant",
             Self::OperatorWithoutFlag => "in the operators' application without the admin flag",
             Self::Operator => "an operator, who may do everything",
-            Self::Partner => "works for a partner",
+            Self::Partner => "will work for a partner, once there are partners",
         }
     }
 

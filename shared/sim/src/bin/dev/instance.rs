@@ -28,7 +28,7 @@ pub(crate) struct Claim(Flock<File>);
 impl Claim {
     /// Takes it, unless somebody else has it.
     pub(crate) fn take() -> anyhow::Result<Self> {
-        let mut claim = match lock()? {
+        let mut claim = match lock(FlockArg::LockExclusiveNonblock)? {
             Ok(file) => Self(file),
             Err(file) => {
                 let Running { pid, api, .. } =
@@ -57,14 +57,15 @@ impl Claim {
 
 /// The running instance, if there is one.
 pub(crate) fn running() -> anyhow::Result<Option<Running>> {
-    match lock()? {
+    // A shared lock is in nobody's way who looks too, and only for an instant in the way of who starts.
+    match lock(FlockArg::LockSharedNonblock)? {
         Ok(_nobody_has_it) => Ok(None),
         Err(file) => read(file).map(Some),
     }
 }
 
 /// The locked file, or the file alone when somebody else has locked it.
-fn lock() -> anyhow::Result<Result<Flock<File>, File>> {
+fn lock(how: FlockArg) -> anyhow::Result<Result<Flock<File>, File>> {
     fs::create_dir_all(workspace::dev())?;
     let path = workspace::dev().join("up.json");
     let file = File::options()
@@ -74,7 +75,7 @@ fn lock() -> anyhow::Result<Result<Flock<File>, File>> {
         .truncate(false)
         .open(&path)
         .with_context(|| format!("{} cannot be opened", path.display()))?;
-    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, _)| file))
+    Ok(Flock::lock(file, how).map_err(|(file, _)| file))
 }
 
 fn read(mut file: File) -> anyhow::Result<Running> {

@@ -2,21 +2,17 @@
 
 use std::{fs, io::ErrorKind};
 
-use anyhow::bail;
+use anyhow::Context as _;
 use dezky_sim::workspace;
 
-use crate::instance;
+use crate::instance::Claim;
 
 /// All that `up` keeps in `.dev/`.
 const KEPT: [&str; 4] = ["mongodb", "redis", "keys", "logs"];
 
 pub(crate) fn reset() -> anyhow::Result<()> {
-    if let Some(running) = instance::running()? {
-        bail!(
-            "`cargo dev up` is running, process {}: stop it first",
-            running.pid
-        );
-    }
+    // Held to the end, so that nothing starts in between.
+    let _claim = Claim::take().context("stop `cargo dev up` first")?;
     for name in KEPT {
         let directory = workspace::dev().join(name);
         match fs::remove_dir_all(&directory) {

@@ -89,9 +89,9 @@ impl Stack {
         environment.extend([
             ("API_LISTEN", format!("127.0.0.1:{api}")),
             ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
-            ("AUTHENTIK_ISSUERS", issuers(&url(issuer))?),
             ("AUTHENTIK_AUDIENCE", format!("{PORTAL},{OPERATOR}")),
         ]);
+        environment.extend(issuers(&url(issuer))?);
         let ready = format!("{}/readyz", url(api));
         let service = program(&binaries, "dezky-api", &logs, Vec::new(), environment);
         self.serve(service, &ready).await?;
@@ -206,11 +206,20 @@ fn program(
 }
 
 /// The simulated issuers, and those that the environment names besides.
-fn issuers(issuer: &str) -> anyhow::Result<String> {
+/// The simulated issuers beside those of the environment, and where the keys of all of them are.
+fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 2]> {
     let mut issuers = config::list("AUTHENTIK_ISSUERS")?;
-    issuers
-        .extend(APPLICATIONS.map(|application| format!("{issuer}/application/o/{application}/")));
-    Ok(issuers.join(","))
+    let mut jwks_urls = config::list("AUTHENTIK_JWKS_URLS")?;
+    let simulated = APPLICATIONS.map(|name| format!("{issuer}/application/o/{name}/"));
+    // Without any, each issuer says itself where its keys are.
+    if !jwks_urls.is_empty() {
+        jwks_urls.extend(simulated.iter().map(|issuer| format!("{issuer}jwks/")));
+    }
+    issuers.extend(simulated);
+    Ok([
+        ("AUTHENTIK_ISSUERS", issuers.join(",")),
+        ("AUTHENTIK_JWKS_URLS", jwks_urls.join(",")),
+    ])
 }
 
 fn url(port: u16) -> String {
