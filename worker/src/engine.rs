@@ -157,25 +157,44 @@ pub async fn run(
         killer.kill.cancel();
     }));
 
+    let fetching = TaskTracker::new();
     let running = TaskTracker::new();
+    let mut channels = Vec::new();
     let mut monitor = Monitor::new();
     for (queue, slots) in config.slots {
         let (claimed, jobs) = mpsc::channel(slots.max(1));
-        running.spawn(engine.clone().keep_fetching(queue, slots, claimed));
+        channels.push(claimed.clone());
+        fetching.spawn(engine.clone().keep_fetching(queue, slots, claimed));
         monitor = register(monitor, queue, jobs, &engine, &running);
     }
-    let stopped = engine.stop.clone();
-    monitor
-        // The channels close once the loops have stopped; jobs end, or are let go when the drain is over.
-        .run_with_signal(async move {
-            stopped.cancelled().await;
+    let drained = async {
+        let taken = async move {
+            fetching.close();
+            fetching.wait().await;
+            // Once told, apalis takes no more jobs, so it must have taken those that were claimed last: only an
+            // empty channel has all of its places free.
+            for channel in channels {
+                let _ = channel.reserve_many(channel.max_capacity()).await;
+            }
             Ok(())
-        })
-        .await?;
-    running.close();
-    running.wait().await;
-    leading.await?;
-    Ok(())
+        };
+        monitor.run_with_signal(taken).await?;
+        running.close();
+        running.wait().await;
+        leading.await?;
+        Ok(())
+    };
+    let overdue = async {
+        engine.kill.cancelled().await;
+        tokio::time::sleep(2 * engine.times.bulk_deadline).await;
+    };
+    tokio::select! {
+        drained = drained => drained,
+        () = overdue => {
+            tracing::warn!("MongoDB does not take the last settlements; the jobs will be rescued");
+            Ok(())
+        }
+    }
 }
 
 /// One apalis worker for a queue.

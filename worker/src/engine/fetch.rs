@@ -21,7 +21,8 @@ impl Engine {
         let mut pace = Pace::default();
         while !self.stop.is_cancelled() {
             // A slot first: a key that is popped with nobody to run its job would be lost until the sweep.
-            let Ok(permit) = free.clone().acquire_owned().await else {
+            let permit = self.stop.run_until_cancelled(free.clone().acquire_owned());
+            let Some(Ok(permit)) = permit.await else {
                 return;
             };
             let mut permits = vec![permit];
@@ -50,7 +51,8 @@ impl Engine {
                 Err(error) => {
                     tracing::warn!(%queue, %error, "Could not claim; trying again");
                     self.database_failed();
-                    tokio::time::sleep(pace.delay()).await;
+                    let pause = tokio::time::sleep(pace.delay());
+                    let _ = self.stop.run_until_cancelled(pause).await;
                 }
             }
         }

@@ -10,7 +10,8 @@ use bson::{DateTime, doc};
 use dezky_shared::{
     clients::{Mode, Trust},
     failure::ErrorCode,
-    job::{Attempt, Job, JobFailure, Step, StepState},
+    job::{Attempt, Job, JobFailure, Step},
+    reconnect::Pace,
     store::{Abort, StoreError},
     tenant::{Intent, Tenant},
 };
@@ -68,34 +69,32 @@ impl Engine {
             job.attempt = job.attempt,
             tenant.id = job.tenant_id.map(|id| id.to_string()),
         );
-        let token = claim.token;
-        let id = job.id;
         async {
             let attempt = Running {
                 engine: self.clone(),
-                held,
+                held: held.clone(),
                 trusts: Vec::new(),
                 request_ids: Vec::new(),
             };
             let Some((outcome, request_ids)) = attempt.attempt(&mut job).await else {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
-                self.held.remove(id, token);
                 return;
             };
             let (done, settled) = oneshot::channel();
             let settlement = Settlement {
-                id,
-                token,
+                id: job.id,
                 tenant_id: job.tenant_id,
                 queue: job.queue,
                 lock_key: job.lock_key.clone(),
                 unique_key: job.unique_key.clone(),
                 priority: job.priority,
-                attempt: self.describe(&job, claim.claimed_at, &outcome, request_ids),
+                attempt: self.describe(&job, &held, claim.claimed_at, &outcome, request_ids),
+                held,
                 steps: job.steps,
                 outcome,
-                permit: Some(permit),
+                permit,
                 done,
+                pace: Pace::default(),
             };
             // Both fail only when the process ends; then the lease runs out and the job is rescued.
             if self.settlements.send(settlement).await.is_ok() {
@@ -109,6 +108,7 @@ impl Engine {
     fn describe(
         &self,
         job: &Job,
+        held: &HeldJob,
         began: DateTime,
         outcome: &Outcome,
         request_ids: Vec<String>,
@@ -118,7 +118,11 @@ impl Engine {
             worker: self.worker.clone(),
             started_at: began,
             finished_at: self.ctx.store.now(),
-            outcome: outcome.name().to_owned(),
+            outcome: if held.abandoned.load(Ordering::Relaxed) {
+                "timeout".to_owned()
+            } else {
+                outcome.name().to_owned()
+            },
             error: outcome
                 .error()
                 .map(|error| error.detail.chars().take(2_000).collect()),
@@ -189,6 +193,10 @@ impl Running {
             return self
                 .end_outside_steps(job, failure, |error| Outcome::Discard { error })
                 .await;
+        }
+        if job.cancel_requested == Some(true) {
+            // Asked for while it ran last, when nobody looked any more.
+            return self.cancel(job).await;
         }
         let Some(steps) = engine.registry.steps(&job.kind).cloned() else {
             // Written by a newer build, whose workers will take it.
@@ -279,9 +287,8 @@ impl Running {
                 }
                 written = in_progress(&mut recording) => {
                     recording = None;
-                    match seen.note(written, &mut job.steps) {
-                        Ok(()) => {}
-                        Err(cut) => break Some(cut),
+                    if !seen.note(written, &mut job.steps) {
+                        break Some(CutOff::Lost);
                     }
                 }
                 cut = &mut attempt_ends => break Some(cut),
@@ -296,8 +303,10 @@ impl Running {
             if cut == CutOff::Lost {
                 return None;
             }
-            if let Some(recording) = recording {
-                seen.note(recording.await, &mut job.steps).ok()?;
+            if let Some(recording) = recording
+                && !seen.note(recording.await, &mut job.steps)
+            {
+                return None;
             }
             let timed_out = cut == CutOff::TimedOut;
             ended.extend(unfinished.iter().filter_map(|step| {
@@ -307,7 +316,9 @@ impl Running {
             seen.charged |= timed_out;
             if !ended.is_empty() {
                 let written = write(engine, holder, job.steps.clone(), ended).await;
-                seen.note(written, &mut job.steps).ok()?;
+                if !seen.note(written, &mut job.steps) {
+                    return None;
+                }
             }
         } else {
             apply(&mut job.steps, &ended);
@@ -321,10 +332,7 @@ impl Running {
         }
         let cancelled = seen.cancel_requested || self.held.cancel_requested.load(Ordering::Relaxed);
         if cancelled && !job.steps.iter().all(|step| step.state.is_done()) {
-            let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
-            return self
-                .end_outside_steps(job, failure, |error| Outcome::Cancel { error })
-                .await;
+            return self.cancel(job).await;
         }
         if cut == Some(CutOff::Released) {
             return Some(Outcome::Release);
@@ -411,6 +419,12 @@ impl Running {
         }
     }
 
+    async fn cancel(&self, job: &Job) -> Option<Outcome> {
+        let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
+        self.end_outside_steps(job, failure, |error| Outcome::Cancel { error })
+            .await
+    }
+
     /// Ends a job for a reason that is none of its steps': its tenant must not wait for what will not come.
     async fn end_outside_steps(
         &self,
@@ -469,36 +483,31 @@ struct Seen {
     outdated: bool,
 }
 
-/// Ends of steps on their way into the documents, and the steps as they are once there.
+/// What came of writing down how steps ended, and the steps as they are then.
 struct Written {
-    recorded: Result<Recorded, StoreError>,
+    recorded: Recorded,
     steps: Vec<Step>,
 }
 
 impl Seen {
-    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it.
-    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> Result<(), CutOff> {
+    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it. False if the
+    /// lease was lost.
+    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> bool {
         match written.recorded {
-            Ok(Recorded::Lost) => Err(CutOff::Lost),
-            Ok(Recorded::Written { cancel_requested }) => {
-                self.cancel_requested |= cancel_requested;
-                *steps = written.steps;
-                Ok(())
-            }
-            Ok(Recorded::Outdated { cancel_requested }) => {
+            Recorded::Lost => return false,
+            Recorded::Written { cancel_requested } => self.cancel_requested |= cancel_requested,
+            Recorded::Outdated { cancel_requested } => {
                 self.cancel_requested |= cancel_requested;
                 self.outdated = true;
-                *steps = written.steps;
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%error, "Could not record how a step ended");
-                Err(CutOff::Released)
             }
         }
+        *steps = written.steps;
+        true
     }
 }
 
+/// Writes until it is written, or the lease is found to be lost: a step's end that was forgotten might be a write
+/// upstream whose outcome nobody knows.
 async fn write(
     engine: &Engine,
     holder: Holder<'_>,
@@ -506,11 +515,17 @@ async fn write(
     ends: Vec<StepEnd>,
 ) -> Written {
     apply(&mut steps, &ends);
-    let recorded = engine.record(holder, &steps, &ends).await;
-    if recorded.is_err() {
-        engine.database_failed();
+    let mut pace = Pace::default();
+    loop {
+        match engine.record(holder, &steps, &ends).await {
+            Ok(recorded) => return Written { recorded, steps },
+            Err(error) => {
+                tracing::warn!(%error, "Could not record how a step ended; trying again");
+                engine.database_failed();
+                tokio::time::sleep(pace.delay()).await;
+            }
+        }
     }
-    Written { recorded, steps }
 }
 
 async fn in_progress<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
@@ -550,11 +565,11 @@ fn decide(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
             error => Outcome::Snooze { at, error },
         };
     }
-    match steps.iter().find_map(|step| {
-        step.error
-            .clone()
-            .filter(|_| step.state == StepState::Error)
-    }) {
+    match steps
+        .iter()
+        .filter(|step| !step.state.is_done())
+        .find_map(|step| step.error.clone())
+    {
         Some(error) => Outcome::Discard { error },
         None => Outcome::Complete,
     }
@@ -562,6 +577,8 @@ fn decide(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use dezky_shared::job::StepState;
+
     use super::*;
 
     fn step(state: StepState, next_at: Option<i64>) -> Step {
@@ -616,8 +633,10 @@ mod tests {
 
     #[test]
     fn a_job_with_nothing_left_to_try_is_discarded() {
-        let steps = [step(StepState::Ok, None), step(StepState::Error, None)];
+        for last in [StepState::Error, StepState::Unknown] {
+            let steps = [step(StepState::Ok, None), step(last, None)];
 
-        assert!(matches!(outcome(&steps, true), Outcome::Discard { .. }));
+            assert!(matches!(outcome(&steps, true), Outcome::Discard { .. }));
+        }
     }
 }
