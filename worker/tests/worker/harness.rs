@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clients::{
         TrustRoots,
@@ -11,23 +11,32 @@ use dezky_shared::{
         stalwart::{Login, StalwartConfig},
     },
     clock,
-    id::{JobId, TenantId},
+    id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
     store::{Abort, MongoConfig, Store, jobs::NewJob},
     tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
-use dezky_sim::{authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim};
+use dezky_sim::{
+    authentik::AuthentikSim,
+    fresh::FreshStores,
+    ocis::OcisSim,
+    stalwart::StalwartSim,
+    stores::{Mongo, Redis},
+};
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
     engine::{self, EngineConfig, Times},
     jobs,
     work::Registry,
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
+use mongodb::{ClientSession, Collection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::proxy::Proxy;
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,8 +45,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Harness {
     pub(crate) context: Arc<Context>,
     pub(crate) times: Times,
-    redis: RedisConfig,
-    clients: ClientsConfig,
+    pub(crate) mongodb: MongoConfig,
+    pub(crate) redis: RedisConfig,
+    pub(crate) clients: ClientsConfig,
     _stores: FreshStores,
 }
 
@@ -118,15 +128,26 @@ impl Harness {
         Self::with(upstreams.config()).await
     }
 
+
+    /// The shared Redis' neighbour: its own Redis, with the MongoDB that all tests share.
+    pub(crate) async fn on_redis(redis: &Redis) -> Self {
+        let mut stores = FreshStores::new().unwrap();
+        stores.redis_url.clone_from(&redis.url);
+        Self::at(stores, ClientsConfig::default()).await
+    }
+
     async fn with(clients: ClientsConfig) -> Self {
-        let stores = FreshStores::new().unwrap();
+        Self::at(FreshStores::new().unwrap(), clients).await
+    }
+
+    async fn at(stores: FreshStores, clients: ClientsConfig) -> Self {
         let config = MongoConfig { uri: stores.mongodb_uri.clone(), database: stores.database.clone() };
         let redis = RedisConfig { url: stores.redis_url.clone(), prefix: stores.redis_prefix.clone() };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
         let context = Arc::new(Context::new(store, &redis, connected).unwrap());
         context.ensure_indexes().await.unwrap();
-        Self { context, times: quick(), redis, clients, _stores: stores }
+        Self { context, times: quick(), mongodb: config, redis, clients, _stores: stores }
     }
 
     /// A worker that runs the product's jobs.
@@ -136,16 +157,55 @@ impl Harness {
 
     /// A worker of these kinds, with so many slots for each queue.
     pub(crate) fn worker_of(&self, name: &str, registry: Registry, slots: usize) -> Worker {
+        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+        self.worker_with(self.context.store.clone(), name, registry, slots)
+    }
+
+    /// A worker that leads and runs nothing.
+    pub(crate) fn leader(&self) -> Worker {
+        let store = self.context.store.clone();
+        self.worker_with(store, "leader", Registry::default(), BTreeMap::new())
+    }
+
+    /// A worker that reaches MongoDB by way of `proxy`.
+    pub(crate) async fn worker_behind(&self, proxy: &Proxy, registry: Registry, slots: usize) -> Worker {
+        let config = MongoConfig { uri: proxy.uri.clone(), ..self.mongodb.clone() };
+        let store = Arc::new(Store::connect(&config).await.unwrap());
+        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+        self.worker_with(store, "behind", registry, slots)
+    }
+
+    fn worker_with(
+        &self,
+        store: Arc<Store>,
+        name: &str,
+        registry: Registry,
+        slots: BTreeMap<Queue, usize>,
+    ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
-        let context = Context::new(self.context.store.clone(), &self.redis, clients).unwrap();
-        let config = EngineConfig {
-            worker: name.to_owned(),
-            slots: BTreeMap::from(Queue::ALL.map(|queue| (queue, slots))),
-            times: self.times.clone(),
-        };
+        let context = Context::new(store, &self.redis, clients).unwrap();
+        let config = EngineConfig { worker: name.to_owned(), slots, times: self.times.clone() };
         let stop = CancellationToken::new();
         let running = tokio::spawn(engine::run(Arc::new(context), registry, config, stop.clone()));
         Worker { stop, running }
+    }
+
+    /// A worker in a runtime of its own, which can be made to vanish.
+    pub(crate) fn doomed_worker(&self, registry: Registry, slots: usize) -> Doomed {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (mongodb, redis, times) = (self.mongodb.clone(), self.redis.clone(), self.times.clone());
+        runtime.spawn(async move {
+            let store = Arc::new(Store::connect(&mongodb).await.unwrap());
+            let context = Context::new(store, &redis, Clients::default()).unwrap();
+            let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+            let config = EngineConfig { worker: "doomed".to_owned(), slots, times };
+            engine::run(Arc::new(context), registry, config, CancellationToken::new()).await.unwrap();
+        });
+        Doomed(Some(runtime))
     }
 
     /// Enqueues a job and announces it.
@@ -229,9 +289,166 @@ impl Harness {
     }
 
     /// Writes to a job's document directly, as only a test may.
-    pub(crate) async fn edit_job(&self, id: JobId, set: bson::Document) {
-        let jobs = self.context.store.collection::<bson::Document>("jobs");
-        jobs.update_one(doc! { "_id": id }, doc! { "$set": set }).await.unwrap();
+    pub(crate) async fn edit_job(&self, id: JobId, set: Document) {
+        self.jobs().update_one(doc! { "_id": id }, doc! { "$set": set }).await.unwrap();
+    }
+
+    /// The jobs' documents.
+    pub(crate) fn jobs(&self) -> Collection<Document> {
+        self.context.store.collection("jobs")
+    }
+
+    /// A job's document.
+    pub(crate) async fn document(&self, id: JobId) -> Document {
+        self.jobs().find_one(doc! { "_id": id }).await.unwrap().unwrap()
+    }
+
+    /// Enqueues a job that a worker which is gone left behind: its lease ran out.
+    pub(crate) async fn leave_behind<A: JobArgs>(&self, args: &A, started: bool) -> Job {
+        let job = self.enqueue_silently(args).await;
+        let past = clock::earlier(self.context.store.now(), Duration::from_mins(1));
+        let mut lease = doc! { "token": LeaseToken::new(), "worker": "gone", "until": past };
+        if started {
+            lease.insert("startedAt", past);
+        }
+        self.edit_job(job.id, doc! { "state": "running", "attempt": 1, "lease": lease }).await;
+        self.job(job.id).await
+    }
+
+    /// Enqueues many jobs like this one, one behind each of these lock keys.
+    pub(crate) async fn multiply<A: JobArgs>(&self, args: &A, lock_keys: &[String]) {
+        let first = self.enqueue_silently(args).await.id;
+        let like = self.document(first).await;
+        self.jobs().delete_one(doc! { "_id": first }).await.unwrap();
+        for batch in lock_keys.chunks(2_500) {
+            let jobs = batch.iter().map(|lock_key| {
+                let mut job = like.clone();
+                job.insert("_id", JobId::new());
+                job.insert("lockKey", lock_key);
+                job
+            });
+            self.jobs().insert_many(jobs).await.unwrap();
+        }
+    }
+
+    /// Gives a running job's lease to somebody else.
+    pub(crate) async fn steal(&self, id: JobId) -> LeaseToken {
+        let thief = LeaseToken::new();
+        self.edit_job(id, doc! { "lease.token": thief }).await;
+        thief
+    }
+
+    /// Holds these jobs in a transaction that stays open until it is told to end.
+    pub(crate) async fn hold(&self, ids: &[JobId]) -> OpenTransaction {
+        let ids = ids.to_vec();
+        let jobs = self.jobs();
+        self.open(move |session| {
+            let (jobs, ids) = (jobs.clone(), ids.clone());
+            async move {
+                let held = doc! { "_id": { "$in": ids } };
+                jobs.update_many(held, doc! { "$set": { "held": true } }).session(session).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Runs `body` in a transaction that stays open until it is told to end.
+    pub(crate) async fn open<F>(&self, body: F) -> OpenTransaction
+    where
+        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), Abort<()>>> + Send + 'static,
+    {
+        let (opened, is_open) = tokio::sync::oneshot::channel();
+        let commit = CancellationToken::new();
+        let (store, may_commit) = (self.context.store.clone(), commit.clone());
+        let done = tokio::spawn(async move {
+            let told: Result<(), Abort<()>> = store
+                .transaction((Some(opened), body, may_commit), |session, (opened, body, commit)| {
+                    async move {
+                        body(session).await?;
+                        if let Some(opened) = opened.take() {
+                            opened.send(()).unwrap();
+                        }
+                        commit.cancelled().await;
+                        Ok(())
+                    }
+                    .boxed()
+                })
+                .await;
+            told.unwrap();
+        });
+        is_open.await.unwrap();
+        OpenTransaction { commit, done }
+    }
+
+    /// Waits until an update of jobs waits for a transaction that is in its way.
+    pub(crate) async fn until_an_update_is_blocked(&self) {
+        let admin = self.context.store.collection::<Document>("jobs").client().database("admin");
+        let namespace = format!("{}.jobs", self.mongodb.database);
+        let blocked = vec![
+            doc! { "$currentOp": { "allUsers": true } },
+            doc! { "$match": { "ns": { "$in": [namespace, format!("{}.$cmd", self.mongodb.database)] }, "writeConflicts": { "$gt": 0 } } },
+        ];
+        until(
+            async || {
+                let mut found = admin.aggregate(blocked.clone()).await.unwrap();
+                found.try_next().await.unwrap()
+            },
+            Option::is_some,
+        )
+        .await;
+    }
+
+    /// What the ready set of `queue` holds, first to be popped first.
+    pub(crate) async fn ready(&self, queue: Queue) -> Vec<(String, f64)> {
+        let key = format!("{}:ready:{queue}", self.redis.prefix);
+        let mut connection = self.redis_connection().await;
+        redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").query_async(&mut connection).await.unwrap()
+    }
+
+    /// A connection to Redis.
+    pub(crate) async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.redis.url.as_str()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Waits until some worker leads.
+    pub(crate) async fn until_led(&self) -> Document {
+        let leaders = self.context.store.collection::<Document>("leader");
+        until(async || leaders.find_one(doc! {}).await.unwrap(), Option::is_some).await.unwrap()
+    }
+}
+
+/// A transaction that stays open.
+pub(crate) struct OpenTransaction {
+    commit: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+impl OpenTransaction {
+    /// Commits it.
+    pub(crate) async fn commit(self) {
+        self.commit.cancel();
+        self.done.await.unwrap();
+    }
+}
+
+/// A worker that can be made to vanish.
+pub(crate) struct Doomed(Option<tokio::runtime::Runtime>);
+
+impl Doomed {
+    /// As if its machine had lost its power.
+    pub(crate) fn vanish(mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -3,5 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
+mod claiming;
+mod credentials;
+mod draining;
+mod enqueue;
 mod harness;
+mod leading;
+mod leases;
 mod provisioning;
+mod proxy;
+mod ready_set;
+mod rescue;
+mod scale;
+mod script;
+mod settling;
+mod steps;
+mod superseding;
+mod sweep;
+mod time_limits;
+mod unknown;
