@@ -397,7 +397,11 @@ pub(crate) fn fingerprint(credentials: &[&str]) -> String {
         hash.update(part);
     }
     let digest = hash.finalize();
-    let short = u64::from_be_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"));
+    let short = u64::from_be_bytes(
+        digest[..8]
+            .try_into()
+            .expect("a SHA-256 digest has 32 bytes"),
+    );
     format!("{short:016x}")
 }
 

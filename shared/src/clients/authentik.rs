@@ -22,7 +22,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::{groups::Group, users::User};
 use crate::{
-    clients::{Answer, CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots, fingerprint},
+    clients::{
+        Answer, CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots,
+        fingerprint,
+    },
     config::{required, seconds, switch},
     upstream::Upstream,
 };

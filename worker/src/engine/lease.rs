@@ -105,8 +105,7 @@ impl Engine {
         let errors = bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
         let unsure: HashSet<JobId> = errors.keys().map(|index| held[*index].0).collect();
 
-        let still_ours =
-            bulk::in_time(self.times.bulk_deadline, self.find_held(&held)).await?;
+        let still_ours = bulk::in_time(self.times.bulk_deadline, self.find_held(&held)).await?;
         let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
         for (id, job) in held {
             match still_ours.get(&id) {

@@ -103,7 +103,8 @@ impl Engine {
         }
         let probing = self.admit(upstream).await?;
         let result = guarded(step, run).await;
-        self.note_credentials(upstream, probing, result.as_ref()).await;
+        self.note_credentials(upstream, probing, result.as_ref())
+            .await;
         result
     }
 

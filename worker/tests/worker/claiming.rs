@@ -19,7 +19,9 @@ use crate::{
 
 fn registry(script: &Script) -> Registry {
     let steps = || Steps::side_by_side().step("work", script.step());
-    Registry::default().kind::<Lone>(steps()).kind::<Single>(steps())
+    Registry::default()
+        .kind::<Lone>(steps())
+        .kind::<Single>(steps())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,14 +41,20 @@ async fn nothing_of_an_old_lease_lives_on_in_a_new_one() {
     worker.stop().await;
 
     assert_eq!(lease.worker, "worker");
-    assert_eq!(lease.started_at, None, "else a claim that nobody ran would count as a crash");
+    assert_eq!(
+        lease.started_at, None,
+        "else a claim that nobody ran would count as a crash"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dollar_in_the_texts_of_others_is_a_dollar() {
     let harness = Harness::new().await;
     let job = harness.enqueue(&Lone { n: 1 }).await;
-    let script = Script::held([Say::FailSaying(ErrorCode::UpstreamRejected, "$lease.token $$NOW")]);
+    let script = Script::held([Say::FailSaying(
+        ErrorCode::UpstreamRejected,
+        "$lease.token $$NOW",
+    )]);
 
     let worker = harness.worker_of("$state", registry(&script), 1);
     script.ran(1).await;
@@ -58,18 +66,28 @@ async fn a_dollar_in_the_texts_of_others_is_a_dollar() {
     assert_eq!(running.lease.unwrap().worker, "$state");
     assert_eq!(job.attempts[0].worker, "$state");
     assert_eq!(job.attempts[0].error.as_deref(), Some("$lease.token $$NOW"));
-    assert_eq!(job.steps[0].error.as_ref().unwrap().detail, "$lease.token $$NOW");
+    assert_eq!(
+        job.steps[0].error.as_ref().unwrap().detail,
+        "$lease.token $$NOW"
+    );
     assert_eq!(job.error.unwrap().detail, "$lease.token $$NOW");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_held_concerns_its_own_job_alone() {
     let harness = Harness::new().await;
-    let (busy, free) = (harness.add_tenant("busy", &[]).await, harness.add_tenant("free", &[]).await);
-    let running = harness.enqueue_silently(&Single { tenant_id: busy.id }).await;
+    let (busy, free) = (
+        harness.add_tenant("busy", &[]).await,
+        harness.add_tenant("free", &[]).await,
+    );
+    let running = harness
+        .enqueue_silently(&Single { tenant_id: busy.id })
+        .await;
     let until = clock::later(harness.context.store.now(), Duration::from_mins(10));
     let lease = doc! { "token": LeaseToken::new(), "worker": "other", "until": until };
-    harness.edit_job(running.id, doc! { "state": "running", "lease": lease }).await;
+    harness
+        .edit_job(running.id, doc! { "state": "running", "lease": lease })
+        .await;
     // All keys stand in the ready set before the worker starts: they are one batch.
     let behind = harness.enqueue(&Single { tenant_id: busy.id }).await;
     let others = [
@@ -116,7 +134,10 @@ async fn a_job_held_by_an_open_transaction_does_not_keep_its_batch_from_being_cl
 async fn a_claim_whose_answer_is_lost_is_read_back() {
     let mut harness = Harness::new().await;
     // Nothing else would find the job soon.
-    harness.times = dezky_worker::engine::Times { pop_block: Duration::from_millis(100), ..Default::default() };
+    harness.times = dezky_worker::engine::Times {
+        pop_block: Duration::from_millis(100),
+        ..Default::default()
+    };
     let proxy = Proxy::to(&harness.mongodb.uri).await;
     let script = Script::new([]);
     let worker = harness.worker_behind(&proxy, registry(&script), 8).await;
@@ -139,7 +160,13 @@ async fn two_workers_never_run_the_same_job_or_two_jobs_of_one_tenant() {
     let script = Script::new([]);
     let mut jobs = Vec::new();
     for _ in 0..12 {
-        jobs.push(harness.enqueue(&Single { tenant_id: tenant.id }).await);
+        jobs.push(
+            harness
+                .enqueue(&Single {
+                    tenant_id: tenant.id,
+                })
+                .await,
+        );
     }
 
     let workers = ["one", "two"].map(|name| harness.worker_of(name, registry(&script), 4));

@@ -19,8 +19,14 @@ use crate::harness::{Harness, Upstreams, until};
 async fn add(harness: &Harness, count: usize) -> Vec<(Tenant, JobId)> {
     let mut added = Vec::new();
     for n in 0..count {
-        let tenant = harness.add_tenant(&format!("acme-{n}"), &[&format!("acme-{n}.test")]).await;
-        let job = harness.enqueue_silently(&ProvisionTenant { tenant_id: tenant.id }).await;
+        let tenant = harness
+            .add_tenant(&format!("acme-{n}"), &[&format!("acme-{n}.test")])
+            .await;
+        let job = harness
+            .enqueue_silently(&ProvisionTenant {
+                tenant_id: tenant.id,
+            })
+            .await;
         added.push((tenant, job.id));
     }
     added
@@ -34,28 +40,44 @@ async fn held(harness: &Harness, jobs: &[(Tenant, JobId)]) {
     for (tenant, job) in jobs {
         harness
             .job_until(*job, |job| {
-                job.state == JobState::Available && job.steps.iter().filter(|step| step.state.is_done()).count() == 2
+                job.state == JobState::Available
+                    && job.steps.iter().filter(|step| step.state.is_done()).count() == 2
             })
             .await;
         let tenant = harness.tenant(tenant.id).await;
         let status = &tenant.provisioning_status;
         assert_eq!(status.authentik, ProvisioningState::Error);
-        assert_eq!((status.stalwart, status.ocis), (ProvisioningState::Ok, ProvisioningState::Ok));
+        assert_eq!(
+            (status.stalwart, status.ocis),
+            (ProvisioningState::Ok, ProvisioningState::Ok)
+        );
         let condition = tenant.condition(Upstream::Authentik).unwrap();
-        assert_eq!(condition.reason, ErrorCode::UpstreamCredentialsRefused.reason());
+        assert_eq!(
+            condition.reason,
+            ErrorCode::UpstreamCredentialsRefused.reason()
+        );
     }
 }
 
 async fn active(harness: &Harness, jobs: &[(Tenant, JobId)]) {
     for (tenant, job) in jobs {
-        harness.tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active).await;
+        harness
+            .tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active)
+            .await;
         let job = harness.finished(*job).await;
-        assert_eq!((job.state, job.attempt), (JobState::Completed, 1), "being held costs nothing");
+        assert_eq!(
+            (job.state, job.attempt),
+            (JobState::Completed, 1),
+            "being held costs nothing"
+        );
     }
 }
 
 fn refuse() -> FaultRule {
-    FaultRule::every(Fault::Status { status: 401, retry_after: None })
+    FaultRule::every(Fault::Status {
+        status: 401,
+        retry_after: None,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +112,10 @@ async fn other_credentials_let_all_go_at_once() {
     let mut harness = Harness::with_upstreams(&upstreams).await;
     harness.times.hold = Duration::from_hours(1);
     let right = harness.clients.authentik.clone().unwrap();
-    harness.clients.authentik = Some(AuthentikConfig { api_token: "wrong".into(), ..right.clone() });
+    harness.clients.authentik = Some(AuthentikConfig {
+        api_token: "wrong".into(),
+        ..right.clone()
+    });
     let jobs = add(&harness, 4).await;
     let worker = harness.worker();
     held(&harness, &jobs).await;
@@ -107,7 +132,10 @@ async fn other_credentials_let_all_go_at_once() {
     active(&harness, &jobs).await;
     worker.stop().await;
 
-    assert!(refused >= 1 && still == refused, "the same credentials are not tried again");
+    assert!(
+        refused >= 1 && still == refused,
+        "the same credentials are not tried again"
+    );
     assert!(waiting.run_at > harness.context.store.now());
 }
 
@@ -120,23 +148,39 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
     let with_mail = add(&harness, 1).await;
     let worker = harness.worker();
     harness
-        .tenant_until(with_mail[0].0.id, |tenant| tenant.provisioning_status.stalwart == ProvisioningState::Error)
+        .tenant_until(with_mail[0].0.id, |tenant| {
+            tenant.provisioning_status.stalwart == ProvisioningState::Error
+        })
         .await;
 
     let stalwart = async || {
         let known = harness.context.upstreams.list().await.unwrap();
-        known.into_iter().find(|health| health.upstream == Upstream::Stalwart).unwrap()
+        known
+            .into_iter()
+            .find(|health| health.upstream == Upstream::Stalwart)
+            .unwrap()
     };
     let health = harness.context.store.collection::<Document>("upstreams");
     let due = harness.context.store.now();
     let probe = doc! { "$set": { "probeAt": due } };
-    health.update_one(doc! { "_id": Upstream::Stalwart.name() }, probe).await.unwrap();
+    health
+        .update_one(doc! { "_id": Upstream::Stalwart.name() }, probe)
+        .await
+        .unwrap();
     let mut n = 0;
     while stalwart().await.probe_at == Some(due) {
         n += 1;
         let tenant = harness.add_tenant(&format!("plain-{n}"), &[]).await;
-        let job = harness.enqueue(&ProvisionTenant { tenant_id: tenant.id }).await;
-        harness.job_until(job.id, |job| job.steps.len() == 3 && job.state != JobState::Running).await;
+        let job = harness
+            .enqueue(&ProvisionTenant {
+                tenant_id: tenant.id,
+            })
+            .await;
+        harness
+            .job_until(job.id, |job| {
+                job.steps.len() == 3 && job.state != JobState::Running
+            })
+            .await;
     }
     worker.stop().await;
 

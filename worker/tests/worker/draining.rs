@@ -44,7 +44,10 @@ async fn a_job_that_does_not_end_in_time_is_released_at_no_cost_and_taken_up_by_
     worker.stop().await;
 
     let released = harness.job(job.id).await;
-    assert_eq!((released.state, released.attempt, released.crashes), (JobState::Available, 0, 0));
+    assert_eq!(
+        (released.state, released.attempt, released.crashes),
+        (JobState::Available, 0, 0)
+    );
     assert!(released.lease.is_none() && released.run_at <= released.updated_at);
     assert_eq!(released.attempts[0].outcome, "release");
     assert_eq!(script.cut_off(), 1);
@@ -68,7 +71,11 @@ async fn whenever_a_worker_stops_it_leaves_no_job_running() {
         let done = script.runs().len();
         let worker = harness.worker_of("worker", registry(&script), 2);
         // At another moment of its rounds each time.
-        until(async || script.runs().len(), |runs| *runs > done || *runs == 120).await;
+        until(
+            async || script.runs().len(),
+            |runs| *runs > done || *runs == 120,
+        )
+        .await;
         tokio::time::sleep(Duration::from_micros(pause * 300)).await;
         worker.stop().await;
 

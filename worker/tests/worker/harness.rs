@@ -19,11 +19,8 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use dezky_sim::{
-    authentik::AuthentikSim,
-    fresh::FreshStores,
-    ocis::OcisSim,
-    stalwart::StalwartSim,
-    stores::{Mongo, Redis},
+    authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim,
+    stores::Redis,
 };
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
@@ -32,7 +29,7 @@ use dezky_worker::{
     work::Registry,
 };
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
-use mongodb::{ClientSession, Collection};
+use mongodb::{ClientSession, Collection, options::ReadConcern};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +125,6 @@ impl Harness {
         Self::with(upstreams.config()).await
     }
 
-
     /// The shared Redis' neighbour: its own Redis, with the MongoDB that all tests share.
     pub(crate) async fn on_redis(redis: &Redis) -> Self {
         let mut stores = FreshStores::new().unwrap();
@@ -141,13 +137,26 @@ impl Harness {
     }
 
     async fn at(stores: FreshStores, clients: ClientsConfig) -> Self {
-        let config = MongoConfig { uri: stores.mongodb_uri.clone(), database: stores.database.clone() };
-        let redis = RedisConfig { url: stores.redis_url.clone(), prefix: stores.redis_prefix.clone() };
+        let config = MongoConfig {
+            uri: stores.mongodb_uri.clone(),
+            database: stores.database.clone(),
+        };
+        let redis = RedisConfig {
+            url: stores.redis_url.clone(),
+            prefix: stores.redis_prefix.clone(),
+        };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
         let context = Arc::new(Context::new(store, &redis, connected).unwrap());
         context.ensure_indexes().await.unwrap();
-        Self { context, times: quick(), mongodb: config, redis, clients, _stores: stores }
+        Self {
+            context,
+            times: quick(),
+            mongodb: config,
+            redis,
+            clients,
+            _stores: stores,
+        }
     }
 
     /// A worker that runs the product's jobs.
@@ -168,8 +177,16 @@ impl Harness {
     }
 
     /// A worker that reaches MongoDB by way of `proxy`.
-    pub(crate) async fn worker_behind(&self, proxy: &Proxy, registry: Registry, slots: usize) -> Worker {
-        let config = MongoConfig { uri: proxy.uri.clone(), ..self.mongodb.clone() };
+    pub(crate) async fn worker_behind(
+        &self,
+        proxy: &Proxy,
+        registry: Registry,
+        slots: usize,
+    ) -> Worker {
+        let config = MongoConfig {
+            uri: proxy.uri.clone(),
+            ..self.mongodb.clone()
+        };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
         self.worker_with(store, "behind", registry, slots)
@@ -184,9 +201,18 @@ impl Harness {
     ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
         let context = Context::new(store, &self.redis, clients).unwrap();
-        let config = EngineConfig { worker: name.to_owned(), slots, times: self.times.clone() };
+        let config = EngineConfig {
+            worker: name.to_owned(),
+            slots,
+            times: self.times.clone(),
+        };
         let stop = CancellationToken::new();
-        let running = tokio::spawn(engine::run(Arc::new(context), registry, config, stop.clone()));
+        let running = tokio::spawn(engine::run(
+            Arc::new(context),
+            registry,
+            config,
+            stop.clone(),
+        ));
         Worker { stop, running }
     }
 
@@ -197,13 +223,25 @@ impl Harness {
             .enable_all()
             .build()
             .unwrap();
-        let (mongodb, redis, times) = (self.mongodb.clone(), self.redis.clone(), self.times.clone());
+        let (mongodb, redis, times) =
+            (self.mongodb.clone(), self.redis.clone(), self.times.clone());
         runtime.spawn(async move {
             let store = Arc::new(Store::connect(&mongodb).await.unwrap());
             let context = Context::new(store, &redis, Clients::default()).unwrap();
             let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
-            let config = EngineConfig { worker: "doomed".to_owned(), slots, times };
-            engine::run(Arc::new(context), registry, config, CancellationToken::new()).await.unwrap();
+            let config = EngineConfig {
+                worker: "doomed".to_owned(),
+                slots,
+                times,
+            };
+            engine::run(
+                Arc::new(context),
+                registry,
+                config,
+                CancellationToken::new(),
+            )
+            .await
+            .unwrap();
         });
         Doomed(Some(runtime))
     }
@@ -211,7 +249,10 @@ impl Harness {
     /// Enqueues a job and announces it.
     pub(crate) async fn enqueue<A: JobArgs>(&self, args: &A) -> Job {
         let job = self.enqueue_silently(args).await;
-        self.context.ready.announce(std::slice::from_ref(&job)).await;
+        self.context
+            .ready
+            .announce(std::slice::from_ref(&job))
+            .await;
         job
     }
 
@@ -236,31 +277,41 @@ impl Harness {
         let added: Result<(), Abort<()>> = self
             .context
             .store
-            .transaction((&self.context.tenants, &tenant), |session, (tenants, tenant)| {
-                async move { Ok(tenants.insert(session, tenant).await?) }.boxed()
-            })
+            .transaction(
+                (&self.context.tenants, &tenant),
+                |session, (tenants, tenant)| {
+                    async move { Ok(tenants.insert(session, tenant).await?) }.boxed()
+                },
+            )
             .await;
         added.unwrap();
         tenant
     }
 
     /// Changes a tenant as a caller of the API does: a new generation, the steps pending.
-    pub(crate) async fn change_tenant(&self, id: TenantId, change: impl Fn(&mut Tenant) + Send) -> Tenant {
+    pub(crate) async fn change_tenant(
+        &self,
+        id: TenantId,
+        change: impl Fn(&mut Tenant) + Send,
+    ) -> Tenant {
         let now = self.context.store.now();
         let changed: Result<Tenant, Abort<()>> = self
             .context
             .store
-            .transaction((&self.context.tenants, change), |session, (tenants, change)| {
-                async move {
-                    let mut tenant = tenants.lock(session, id).await?.unwrap();
-                    change(&mut tenant);
-                    tenant.generation += 1;
-                    tenant.set_pending(&Upstream::ALL, now);
-                    tenants.save(session, &tenant).await?;
-                    Ok(tenant)
-                }
-                .boxed()
-            })
+            .transaction(
+                (&self.context.tenants, change),
+                |session, (tenants, change)| {
+                    async move {
+                        let mut tenant = tenants.lock(session, id).await?.unwrap();
+                        change(&mut tenant);
+                        tenant.generation += 1;
+                        tenant.set_pending(&Upstream::ALL, now);
+                        tenants.save(session, &tenant).await?;
+                        Ok(tenant)
+                    }
+                    .boxed()
+                },
+            )
             .await;
         changed.unwrap()
     }
@@ -290,7 +341,10 @@ impl Harness {
 
     /// Writes to a job's document directly, as only a test may.
     pub(crate) async fn edit_job(&self, id: JobId, set: Document) {
-        self.jobs().update_one(doc! { "_id": id }, doc! { "$set": set }).await.unwrap();
+        self.jobs()
+            .update_one(doc! { "_id": id }, doc! { "$set": set })
+            .await
+            .unwrap();
     }
 
     /// The jobs' documents.
@@ -300,7 +354,11 @@ impl Harness {
 
     /// A job's document.
     pub(crate) async fn document(&self, id: JobId) -> Document {
-        self.jobs().find_one(doc! { "_id": id }).await.unwrap().unwrap()
+        self.jobs()
+            .find_one(doc! { "_id": id })
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Enqueues a job that a worker which is gone left behind: its lease ran out.
@@ -311,7 +369,11 @@ impl Harness {
         if started {
             lease.insert("startedAt", past);
         }
-        self.edit_job(job.id, doc! { "state": "running", "attempt": 1, "lease": lease }).await;
+        self.edit_job(
+            job.id,
+            doc! { "state": "running", "attempt": 1, "lease": lease },
+        )
+        .await;
         self.job(job.id).await
     }
 
@@ -346,7 +408,9 @@ impl Harness {
             let (jobs, ids) = (jobs.clone(), ids.clone());
             async move {
                 let held = doc! { "_id": { "$in": ids } };
-                jobs.update_many(held, doc! { "$set": { "held": true } }).session(session).await?;
+                jobs.update_many(held, doc! { "$set": { "held": true } })
+                    .session(session)
+                    .await?;
                 Ok(())
             }
             .boxed()
@@ -357,24 +421,29 @@ impl Harness {
     /// Runs `body` in a transaction that stays open until it is told to end.
     pub(crate) async fn open<F>(&self, body: F) -> OpenTransaction
     where
-        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), Abort<()>>> + Send + 'static,
+        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), Abort<()>>>
+            + Send
+            + 'static,
     {
         let (opened, is_open) = tokio::sync::oneshot::channel();
         let commit = CancellationToken::new();
         let (store, may_commit) = (self.context.store.clone(), commit.clone());
         let done = tokio::spawn(async move {
             let told: Result<(), Abort<()>> = store
-                .transaction((Some(opened), body, may_commit), |session, (opened, body, commit)| {
-                    async move {
-                        body(session).await?;
-                        if let Some(opened) = opened.take() {
-                            opened.send(()).unwrap();
+                .transaction(
+                    (Some(opened), body, may_commit),
+                    |session, (opened, body, commit)| {
+                        async move {
+                            body(session).await?;
+                            if let Some(opened) = opened.take() {
+                                opened.send(()).unwrap();
+                            }
+                            commit.cancelled().await;
+                            Ok(())
                         }
-                        commit.cancelled().await;
-                        Ok(())
-                    }
-                    .boxed()
-                })
+                        .boxed()
+                    },
+                )
                 .await;
             told.unwrap();
         });
@@ -384,7 +453,12 @@ impl Harness {
 
     /// Waits until an update of jobs waits for a transaction that is in its way.
     pub(crate) async fn until_an_update_is_blocked(&self) {
-        let admin = self.context.store.collection::<Document>("jobs").client().database("admin");
+        let admin = self
+            .context
+            .store
+            .collection::<Document>("jobs")
+            .client()
+            .database("admin");
         let namespace = format!("{}.jobs", self.mongodb.database);
         let blocked = vec![
             doc! { "$currentOp": { "allUsers": true } },
@@ -392,7 +466,11 @@ impl Harness {
         ];
         until(
             async || {
-                let mut found = admin.aggregate(blocked.clone()).await.unwrap();
+                let mut found = admin
+                    .aggregate(blocked.clone())
+                    .read_concern(ReadConcern::local())
+                    .await
+                    .unwrap();
                 found.try_next().await.unwrap()
             },
             Option::is_some,
@@ -404,7 +482,14 @@ impl Harness {
     pub(crate) async fn ready(&self, queue: Queue) -> Vec<(String, f64)> {
         let key = format!("{}:ready:{queue}", self.redis.prefix);
         let mut connection = self.redis_connection().await;
-        redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").query_async(&mut connection).await.unwrap()
+        redis::cmd("ZRANGE")
+            .arg(key)
+            .arg(0)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query_async(&mut connection)
+            .await
+            .unwrap()
     }
 
     /// A connection to Redis.
@@ -416,7 +501,12 @@ impl Harness {
     /// Waits until some worker leads.
     pub(crate) async fn until_led(&self) -> Document {
         let leaders = self.context.store.collection::<Document>("leader");
-        until(async || leaders.find_one(doc! {}).await.unwrap(), Option::is_some).await.unwrap()
+        until(
+            async || leaders.find_one(doc! {}).await.unwrap(),
+            Option::is_some,
+        )
+        .await
+        .unwrap()
     }
 }
 
@@ -462,7 +552,11 @@ impl Worker {
     /// Asks it to stop, and waits until it has drained.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(DEADLINE, self.running).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
 
     /// Asks it to stop.
@@ -482,7 +576,10 @@ pub(crate) async fn until<T: std::fmt::Debug>(
         if is(&seen) {
             return seen;
         }
-        assert!(tokio::time::Instant::now() < deadline, "what was waited for did not come; last seen: {seen:#?}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "what was waited for did not come; last seen: {seen:#?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

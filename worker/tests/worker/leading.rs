@@ -56,7 +56,8 @@ async fn two_leaders_do_no_harm() {
     harness.times.leader_renew_every = Duration::from_millis(500);
     let leaders = harness.context.store.collection::<Document>("leader");
     let script = Script::new([]);
-    let registry = || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let registry =
+        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
     let workers = ["one", "two"].map(|name| harness.worker_of(name, registry(), 4));
     harness.until_led().await;
 
@@ -64,7 +65,10 @@ async fn two_leaders_do_no_harm() {
     for n in 0..40 {
         // The one who leads believes so for a while yet; the other is elected at once.
         let over = clock::earlier(harness.context.store.now(), Duration::from_secs(1));
-        leaders.update_one(doc! {}, doc! { "$set": { "until": over } }).await.unwrap();
+        leaders
+            .update_one(doc! {}, doc! { "$set": { "until": over } })
+            .await
+            .unwrap();
         let lost = harness.leave_behind(&Lone { n }, true).await;
         let silent = harness.enqueue_silently(&Lone { n }).await;
         jobs.extend([(lost, 1), (silent, 0)]);
@@ -73,9 +77,19 @@ async fn two_leaders_do_no_harm() {
     for (job, rescues) in &jobs {
         let job = harness.finished(job.id).await;
         assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
-        let rescued = job.attempts.iter().filter(|attempt| attempt.outcome == "rescue").count();
+        let rescued = job
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.outcome == "rescue")
+            .count();
         assert_eq!(rescued, *rescues);
-        terms = leaders.find_one(doc! {}).await.unwrap().unwrap().get_i64("term").unwrap();
+        terms = leaders
+            .find_one(doc! {})
+            .await
+            .unwrap()
+            .unwrap()
+            .get_i64("term")
+            .unwrap();
     }
     for worker in workers {
         worker.stop().await;

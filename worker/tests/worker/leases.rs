@@ -24,7 +24,11 @@ fn registry(script: &Script) -> Registry {
 
 /// Leases so long that nothing is noticed by renewing.
 fn slow() -> Times {
-    Times { pop_block: Duration::from_millis(100), drain: Duration::from_secs(5), ..Times::default() }
+    Times {
+        pop_block: Duration::from_millis(100),
+        drain: Duration::from_secs(5),
+        ..Times::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +36,11 @@ async fn a_step_that_ends_after_its_lease_was_taken_writes_neither_job_nor_tenan
     let mut harness = Harness::new().await;
     harness.times = slow();
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.enqueue(&Single { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     let script = Script::held([]);
     let worker = harness.worker_of("dead", registry(&script), 8);
     script.ran(1).await;
@@ -69,7 +77,11 @@ async fn a_step_that_ends_while_its_lease_is_being_taken_does_not_slip_through()
     let mut harness = Harness::new().await;
     harness.times = slow();
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.enqueue(&Single { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     let script = Script::held([]);
     let worker = harness.worker_of("dead", registry(&script), 8);
     script.ran(1).await;
@@ -80,7 +92,9 @@ async fn a_step_that_ends_while_its_lease_is_being_taken_does_not_slip_through()
             let jobs = jobs.clone();
             async move {
                 let taken = doc! { "$set": { "lease.token": LeaseToken::new() } };
-                jobs.update_one(doc! { "_id": job.id }, taken).session(session).await?;
+                jobs.update_one(doc! { "_id": job.id }, taken)
+                    .session(session)
+                    .await?;
                 Ok(())
             }
             .boxed()
@@ -106,7 +120,12 @@ async fn a_handler_is_cancelled_once_its_lease_is_found_to_be_lost() {
     let worker = harness.worker_of("dead", registry(&script), 8);
     script.ran(1).await;
     let far = clock::later(harness.context.store.now(), Duration::from_mins(10));
-    harness.edit_job(job.id, doc! { "lease.token": LeaseToken::new(), "lease.until": far }).await;
+    harness
+        .edit_job(
+            job.id,
+            doc! { "lease.token": LeaseToken::new(), "lease.until": far },
+        )
+        .await;
 
     until(async || script.cut_off(), |cut_off| *cut_off == 1).await;
     worker.stop().await;
@@ -120,7 +139,12 @@ async fn a_worker_renews_its_own_leases_and_not_those_of_its_namesake() {
     let orphan = harness.enqueue_silently(&Lone { n: 1 }).await;
     let until = clock::later(harness.context.store.now(), Duration::from_secs(2));
     let lease = doc! { "token": LeaseToken::new(), "worker": "twin", "until": until };
-    harness.edit_job(orphan.id, doc! { "state": "running", "attempt": 1, "lease": lease }).await;
+    harness
+        .edit_job(
+            orphan.id,
+            doc! { "state": "running", "attempt": 1, "lease": lease },
+        )
+        .await;
     let own = harness.enqueue(&Lone { n: 2 }).await;
     let script = Script::held([]);
 
@@ -128,11 +152,14 @@ async fn a_worker_renews_its_own_leases_and_not_those_of_its_namesake() {
     script.ran(1).await;
     let began = harness.job(own.id).await;
     // Once the namesake's is rescued, its own has outlived the span that it was claimed for.
-    harness.job_until(orphan.id, |job| job.rescued || job.state.is_final()).await;
+    harness
+        .job_until(orphan.id, |job| job.rescued || job.state.is_final())
+        .await;
     let renewed = harness
         .job_until(own.id, |job| {
             let lease = job.lease.as_ref().unwrap();
-            lease.until.timestamp_millis() > began.lease.as_ref().unwrap().until.timestamp_millis() + 3_000
+            lease.until.timestamp_millis()
+                > began.lease.as_ref().unwrap().until.timestamp_millis() + 3_000
         })
         .await;
     script.let_go(2);
@@ -140,7 +167,10 @@ async fn a_worker_renews_its_own_leases_and_not_those_of_its_namesake() {
     harness.finished(orphan.id).await;
     worker.stop().await;
 
-    assert_eq!(renewed.revision, began.revision, "a renewal is nothing that a person would want to see");
+    assert_eq!(
+        renewed.revision, began.revision,
+        "a renewal is nothing that a person would want to see"
+    );
     assert!(renewed.lease.unwrap().started_at.is_some());
     assert_eq!(renewed.attempt, 1);
 }
@@ -150,7 +180,10 @@ async fn a_job_held_by_an_open_transaction_does_not_keep_others_from_being_renew
     let mut harness = Harness::new().await;
     harness.times.bulk_deadline = Duration::from_millis(200);
     let script = Script::held([]);
-    let (held, other) = (harness.enqueue(&Lone { n: 1 }).await, harness.enqueue(&Lone { n: 2 }).await);
+    let (held, other) = (
+        harness.enqueue(&Lone { n: 1 }).await,
+        harness.enqueue(&Lone { n: 2 }).await,
+    );
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(2).await;
     let open = harness.hold(&[held.id]).await;
@@ -184,13 +217,19 @@ async fn who_cannot_renew_begins_no_write_lets_go_and_is_charged_nothing() {
     assert!(trust.for_write(Duration::from_secs(1)).is_some());
 
     proxy.cut();
-    until(async || trust.for_write(Duration::from_secs(10)), Option::is_none).await;
+    until(
+        async || trust.for_write(Duration::from_secs(10)),
+        Option::is_none,
+    )
+    .await;
     let cancelled_early = script.cut_off();
     until(async || script.cut_off(), |cut_off| *cut_off == 1).await;
     let lease = harness.job(job.id).await.lease.unwrap();
     let now = harness.context.store.now();
     proxy.mend();
-    let released = harness.job_until(job.id, |job| !job.attempts.is_empty()).await;
+    let released = harness
+        .job_until(job.id, |job| !job.attempts.is_empty())
+        .await;
     script.let_go(1);
     let job = harness.finished(job.id).await;
     worker.stop().await;
@@ -198,5 +237,8 @@ async fn who_cannot_renew_begins_no_write_lets_go_and_is_charged_nothing() {
     assert_eq!(cancelled_early, 0, "writes end before the handler does");
     assert!(now <= lease.until, "trust ends before the lease");
     assert_eq!(released.attempts[0].outcome, "release");
-    assert_eq!((job.attempt, job.crashes, job.state), (1, 0, JobState::Completed));
+    assert_eq!(
+        (job.attempt, job.crashes, job.state),
+        (1, 0, JobState::Completed)
+    );
 }

@@ -1,7 +1,10 @@
 //! The worker against a real MongoDB, a real Redis and simulated upstreams. Tests begin at the job that was
 //! enqueued.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop there"
+)]
 
 mod claiming;
 mod credentials;

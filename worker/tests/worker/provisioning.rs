@@ -12,10 +12,16 @@ async fn a_new_tenant_becomes_active_in_every_upstream() {
     let upstreams = Upstreams::start().await;
     let harness = Harness::with_upstreams(&upstreams).await;
     let tenant = harness.add_tenant("acme", &["acme.test"]).await;
-    let job = harness.enqueue(&ProvisionTenant { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue(&ProvisionTenant {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     let worker = harness.worker();
-    let active = harness.tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active).await;
+    let active = harness
+        .tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active)
+        .await;
     let job = harness.finished(job.id).await;
     worker.stop().await;
 
@@ -35,7 +41,11 @@ async fn an_upstream_that_is_away_holds_up_nobody_else_and_is_caught_up_with() {
     let harness = Harness::with_upstreams(&upstreams).await;
     let tenant = harness.add_tenant("acme", &["acme.test"]).await;
     upstreams.ocis.server.faults.go_down();
-    let job = harness.enqueue(&ProvisionTenant { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue(&ProvisionTenant {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     let worker = harness.worker();
     let waiting = harness
@@ -48,13 +58,20 @@ async fn an_upstream_that_is_away_holds_up_nobody_else_and_is_caught_up_with() {
         .await;
     let snoozed = harness.job_until(job.id, |job| job.snoozes > 2).await;
     upstreams.ocis.server.faults.clear();
-    harness.tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active).await;
+    harness
+        .tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active)
+        .await;
     worker.stop().await;
 
     assert_eq!(waiting.status, TenantStatus::Pending);
     let text = waiting.provisioning_errors.ocis.clone().unwrap();
-    assert_eq!(text, "The files service cannot be reached at the moment. We keep trying.");
-    let condition = waiting.condition(dezky_shared::upstream::Upstream::Ocis).unwrap();
+    assert_eq!(
+        text,
+        "The files service cannot be reached at the moment. We keep trying."
+    );
+    let condition = waiting
+        .condition(dezky_shared::upstream::Upstream::Ocis)
+        .unwrap();
     assert!(condition.next_attempt_at.is_some());
     assert!(snoozed.attempt <= 1, "an outage costs no attempt");
     assert_eq!(upstreams.authentik.server.effects.count("create_group"), 1);

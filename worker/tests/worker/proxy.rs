@@ -23,7 +23,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// In front of the MongoDB at `uri`.
     pub(crate) async fn to(uri: &str) -> Self {
-        let target = uri.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned();
+        let target = uri
+            .trim_start_matches("mongodb://")
+            .split('/')
+            .next()
+            .unwrap()
+            .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cut, is_cut) = watch::channel(false);
@@ -64,7 +69,12 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, target: String, is_cut: watch::Receiver<bool>, armed: Arc<AtomicBool>) {
+async fn pass(
+    client: TcpStream,
+    target: String,
+    is_cut: watch::Receiver<bool>,
+    armed: Arc<AtomicBool>,
+) {
     let server = TcpStream::connect(target).await.unwrap();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();

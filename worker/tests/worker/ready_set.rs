@@ -17,7 +17,10 @@ use crate::{
 };
 
 fn key(name: &str, priority: i32) -> ReadyKey {
-    ReadyKey { lock_key: name.to_owned(), priority }
+    ReadyKey {
+        lock_key: name.to_owned(),
+        priority,
+    }
 }
 
 /// The sweep comes once, before there is anything to find.
@@ -31,8 +34,17 @@ async fn a_key_is_scored_by_the_servers_clock_and_its_priority() {
     let mut connection = harness.redis_connection().await;
     let ready = &harness.context.ready;
 
-    ready.add(Queue::Dns, &[key("urgent", 0), key("usual", 1), key("late", 2)]).await.unwrap();
-    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await.unwrap();
+    ready
+        .add(
+            Queue::Dns,
+            &[key("urgent", 0), key("usual", 1), key("late", 2)],
+        )
+        .await
+        .unwrap();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
 
     let scored = harness.ready(Queue::Dns).await;
     let names: Vec<&str> = scored.iter().map(|(name, _)| name.as_str()).collect();
@@ -51,7 +63,10 @@ async fn a_key_that_is_there_keeps_its_place() {
     ready.add(Queue::Dns, &[key("second", 1)]).await.unwrap();
     let before = harness.ready(Queue::Dns).await;
 
-    ready.add(Queue::Dns, &[key("first", 1), key("second", 0)]).await.unwrap();
+    ready
+        .add(Queue::Dns, &[key("first", 1), key("second", 0)])
+        .await
+        .unwrap();
 
     assert_eq!(harness.ready(Queue::Dns).await, before);
 }
@@ -72,13 +87,20 @@ async fn all_jobs_of_a_key_are_worked_off_after_one_hint() {
     let mut harness = Harness::new().await;
     without_sweep(&mut harness);
     let worker_kinds = Script::new([]);
-    let registry = Registry::default().kind::<Single>(Steps::side_by_side().step("work", worker_kinds.step()));
+    let registry =
+        Registry::default().kind::<Single>(Steps::side_by_side().step("work", worker_kinds.step()));
     let tenant = harness.add_tenant("acme", &[]).await;
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_led().await;
     let mut jobs = Vec::new();
     for _ in 0..4 {
-        jobs.push(harness.enqueue_silently(&Single { tenant_id: tenant.id }).await);
+        jobs.push(
+            harness
+                .enqueue_silently(&Single {
+                    tenant_id: tenant.id,
+                })
+                .await,
+        );
     }
 
     harness.context.ready.announce(&jobs[..1]).await;
@@ -101,14 +123,28 @@ async fn a_key_dropped_while_its_lock_is_held_is_added_again_to_whichever_queue_
         .kind::<Lone>(Steps::side_by_side().step("work", Script::new([]).step()));
     let tenant = harness.add_tenant("acme", &[]).await;
     let worker = harness.worker_of("worker", registry, 8);
-    let first = harness.enqueue(&Single { tenant_id: tenant.id }).await;
+    let first = harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     provisioning.ran(1).await;
 
     let behind = [
-        harness.enqueue(&Bill { tenant_id: tenant.id }).await,
-        harness.enqueue(&Single { tenant_id: tenant.id }).await,
+        harness
+            .enqueue(&Bill {
+                tenant_id: tenant.id,
+            })
+            .await,
+        harness
+            .enqueue(&Single {
+                tenant_id: tenant.id,
+            })
+            .await,
     ];
-    let dropped = async || harness.ready(Queue::Billing).await.len() + harness.ready(Queue::Provisioning).await.len();
+    let dropped = async || {
+        harness.ready(Queue::Billing).await.len() + harness.ready(Queue::Provisioning).await.len()
+    };
     crate::harness::until(dropped, |left| *left == 0).await;
     provisioning.let_go(2);
     for job in behind.iter().chain([&first]) {
@@ -123,8 +159,12 @@ async fn a_key_dropped_while_its_lock_is_held_is_added_again_to_whichever_queue_
 async fn a_retry_that_is_due_soon_is_on_time_however_slow_the_sweep() {
     let mut harness = Harness::new().await;
     without_sweep(&mut harness);
-    let script = Script::new([Say::Fail(ErrorCode::Internal), Say::Fail(ErrorCode::UpstreamUnavailable)]);
-    let registry = Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let script = Script::new([
+        Say::Fail(ErrorCode::Internal),
+        Say::Fail(ErrorCode::UpstreamUnavailable),
+    ]);
+    let registry =
+        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_led().await;
 
@@ -139,11 +179,14 @@ async fn a_retry_that_is_due_soon_is_on_time_however_slow_the_sweep() {
 async fn a_job_that_is_due_is_popped_before_less_urgent_ones() {
     let harness = Harness::new().await;
     let script = Script::new([]);
-    let registry = Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let registry =
+        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
     let mut jobs = Vec::new();
     for (n, priority) in [(1, 2), (2, 1), (3, 0)] {
         let job = harness.enqueue_silently(&Lone { n }).await;
-        harness.edit_job(job.id, doc! { "priority": priority }).await;
+        harness
+            .edit_job(job.id, doc! { "priority": priority })
+            .await;
         jobs.push(harness.job(job.id).await);
     }
     harness.context.ready.announce(&jobs).await;

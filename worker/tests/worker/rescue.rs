@@ -18,7 +18,9 @@ use crate::{
 
 fn registry(script: &Script) -> Registry {
     let steps = || Steps::side_by_side().step("work", script.step());
-    Registry::default().kind::<Lone>(steps()).kind::<Joining>(steps())
+    Registry::default()
+        .kind::<Lone>(steps())
+        .kind::<Joining>(steps())
 }
 
 fn with_poison(script: &Script, poison: &Script) -> Registry {
@@ -42,12 +44,18 @@ async fn a_job_left_behind_is_taken_back_and_charged_only_a_crash_it_may_have_ca
     leader.stop().await;
 
     for (job, crashes) in [(&started, 1), (&claimed, 0)] {
-        assert_eq!((job.state, job.attempt, job.crashes), (JobState::Available, 0, crashes));
+        assert_eq!(
+            (job.state, job.attempt, job.crashes),
+            (JobState::Available, 0, crashes)
+        );
         assert!(job.lease.is_none());
         assert_eq!(job.attempts[0].outcome, "rescue");
         assert_eq!(job.attempts[0].worker, "gone");
         let wait = clock::until(job.updated_at, job.run_at);
-        assert!(wait <= Duration::from_mins(10) * 2_u32.pow(crashes.try_into().unwrap()), "{wait:?}");
+        assert!(
+            wait <= Duration::from_mins(10) * 2_u32.pow(crashes.try_into().unwrap()),
+            "{wait:?}"
+        );
     }
 }
 
@@ -61,20 +69,36 @@ async fn a_lease_that_is_renewed_is_not_rescued() {
     let witness = harness.leave_behind(&Lone { n: 2 }, false).await;
     let began = harness.job(job.id).await.lease.unwrap().until;
 
-    harness.job_until(witness.id, |job| !job.attempts.is_empty()).await;
-    harness.job_until(job.id, |job| job.lease.as_ref().unwrap().until > clock::later(began, Duration::from_secs(3))).await;
+    harness
+        .job_until(witness.id, |job| !job.attempts.is_empty())
+        .await;
+    harness
+        .job_until(job.id, |job| {
+            job.lease.as_ref().unwrap().until > clock::later(began, Duration::from_secs(3))
+        })
+        .await;
     script.let_go(2);
     let job = harness.finished(job.id).await;
     worker.stop().await;
 
-    assert_eq!((job.crashes, job.rescued, job.attempts.len()), (0, false, 1));
+    assert_eq!(
+        (job.crashes, job.rescued, job.attempts.len()),
+        (0, false, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_three_workers_died_of_is_discarded_and_its_tenant_told() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.leave_behind(&Joining { tenant_id: tenant.id }, true).await;
+    let job = harness
+        .leave_behind(
+            &Joining {
+                tenant_id: tenant.id,
+            },
+            true,
+        )
+        .await;
     harness.edit_job(job.id, doc! { "crashes": 2 }).await;
 
     let leader = harness.leader();
@@ -85,8 +109,16 @@ async fn a_job_that_three_workers_died_of_is_discarded_and_its_tenant_told() {
     assert_eq!(job.error.unwrap().code, ErrorCode::WorkerCrashed);
     assert!(job.expire_at.is_some());
     let tenant = harness.tenant(tenant.id).await;
-    assert_eq!(tenant.provisioning_status.authentik, ProvisioningState::Error);
-    assert!(tenant.conditions.iter().all(|condition| condition.next_attempt_at.is_none()));
+    assert_eq!(
+        tenant.provisioning_status.authentik,
+        ProvisioningState::Error
+    );
+    assert!(
+        tenant
+            .conditions
+            .iter()
+            .all(|condition| condition.next_attempt_at.is_none())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,8 +138,13 @@ async fn a_worker_that_dies_before_its_handler_starts_discards_nothing() {
 async fn crashes_are_forgotten_once_the_steps_have_ended() {
     let harness = Harness::new().await;
     let job = harness.enqueue_silently(&Lone { n: 1 }).await;
-    harness.edit_job(job.id, doc! { "crashes": 2, "rescued": true }).await;
-    let script = Script::new([Say::FailFor(ErrorCode::UpstreamRateLimited, Duration::from_mins(10))]);
+    harness
+        .edit_job(job.id, doc! { "crashes": 2, "rescued": true })
+        .await;
+    let script = Script::new([Say::FailFor(
+        ErrorCode::UpstreamRateLimited,
+        Duration::from_mins(10),
+    )]);
 
     let worker = harness.worker_of("worker", registry(&script), 8);
     let job = harness.job_until(job.id, |job| job.snoozes == 1).await;
@@ -120,7 +157,9 @@ async fn crashes_are_forgotten_once_the_steps_have_ended() {
 async fn a_suspect_runs_alone_in_its_process() {
     let harness = Harness::new().await;
     let suspect = harness.enqueue_silently(&Lone { n: 0 }).await;
-    harness.edit_job(suspect.id, doc! { "crashes": 1, "rescued": true }).await;
+    harness
+        .edit_job(suspect.id, doc! { "crashes": 1, "rescued": true })
+        .await;
     let mut innocents = Vec::new();
     for n in 1..6 {
         innocents.push(harness.enqueue(&Lone { n }).await);
@@ -128,13 +167,21 @@ async fn a_suspect_runs_alone_in_its_process() {
     let script = Script::held([]);
 
     let worker = harness.worker_of("worker", registry(&script), 8);
-    harness.job_until(suspect.id, |job| job.state == JobState::Running).await;
+    harness
+        .job_until(suspect.id, |job| job.state == JobState::Running)
+        .await;
     // One more each time, until all are through.
     for _ in 0..6 {
         until(async || script.inside(), |inside| *inside > 0).await;
         if script.inside() > 1 {
             let inside = script.runs();
-            assert!(inside.iter().rev().take(script.inside()).all(|run| run.job != suspect.id));
+            assert!(
+                inside
+                    .iter()
+                    .rev()
+                    .take(script.inside())
+                    .all(|run| run.job != suspect.id)
+            );
         }
         script.let_go(1);
     }
@@ -166,8 +213,12 @@ async fn poison_is_discarded_and_takes_no_innocent_with_it() {
         let worker = harness.doomed_worker(with_poison(&innocent, &poison), 8);
         let job = harness
             .job_until(dying.id, |job| {
-                job.state.is_final() || job.lease.as_ref().is_some_and(|lease| lease.started_at.is_some())
-                    && poison.runs().len() > deaths
+                job.state.is_final()
+                    || job
+                        .lease
+                        .as_ref()
+                        .is_some_and(|lease| lease.started_at.is_some())
+                        && poison.runs().len() > deaths
             })
             .await;
         if job.state.is_final() {
@@ -176,7 +227,13 @@ async fn poison_is_discarded_and_takes_no_innocent_with_it() {
         if deaths == 0 {
             // All of them are caught in the first death.
             for job in &innocents {
-                harness.job_until(job.id, |job| job.lease.as_ref().is_some_and(|lease| lease.started_at.is_some())).await;
+                harness
+                    .job_until(job.id, |job| {
+                        job.lease
+                            .as_ref()
+                            .is_some_and(|lease| lease.started_at.is_some())
+                    })
+                    .await;
             }
         }
         innocent.let_go(8);
@@ -192,7 +249,10 @@ async fn poison_is_discarded_and_takes_no_innocent_with_it() {
     }
     worker.stop().await;
 
-    assert_eq!((over.state, over.error.unwrap().code), (JobState::Discarded, ErrorCode::WorkerCrashed));
+    assert_eq!(
+        (over.state, over.error.unwrap().code),
+        (JobState::Discarded, ErrorCode::WorkerCrashed)
+    );
     assert_eq!(deaths, 3);
 }
 
@@ -207,9 +267,10 @@ async fn poison_that_works_before_the_first_renewal_is_found_out_too() {
     let mut deaths = 0;
     let over = loop {
         let worker = harness.doomed_worker(with_poison(&Script::new([]), &poison), 8);
-        let job = until(async || harness.job(dying.id).await, |job| {
-            job.state.is_final() || poison.runs().len() > deaths
-        })
+        let job = until(
+            async || harness.job(dying.id).await,
+            |job| job.state.is_final() || poison.runs().len() > deaths,
+        )
         .await;
         if job.state.is_final() {
             break job;
@@ -219,8 +280,14 @@ async fn poison_that_works_before_the_first_renewal_is_found_out_too() {
         assert!(deaths <= 5, "nobody notices");
     };
 
-    assert_eq!((over.state, over.error.unwrap().code), (JobState::Discarded, ErrorCode::WorkerCrashed));
-    assert_eq!(deaths, 4, "the first death is not counted, and makes it a suspect");
+    assert_eq!(
+        (over.state, over.error.unwrap().code),
+        (JobState::Discarded, ErrorCode::WorkerCrashed)
+    );
+    assert_eq!(
+        deaths, 4,
+        "the first death is not counted, and makes it a suspect"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,7 +149,8 @@ impl Script {
     /// The step.
     pub(crate) fn step(
         &self,
-    ) -> impl Fn(StepRun) -> BoxFuture<'static, Result<StepDone, StepFailure>> + Send + Sync + 'static {
+    ) -> impl Fn(StepRun) -> BoxFuture<'static, Result<StepDone, StepFailure>> + Send + Sync + 'static
+    {
         let script = self.clone();
         move |run| Box::pin(script.clone().run(run))
     }
@@ -158,7 +159,10 @@ impl Script {
         let line = self.0.lines.lock().unwrap().pop_front().unwrap_or(Say::Ok);
         let inside = self.0.inside.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_inside.fetch_max(inside, Ordering::SeqCst);
-        let mut guard = Inside { script: self.clone(), ended: false };
+        let mut guard = Inside {
+            script: self.clone(),
+            ended: false,
+        };
         self.0.runs.lock().unwrap().push(Ran {
             job: run.job.id,
             tenant: run.tenant.as_ref().map(|(tenant, _)| tenant.clone()),
@@ -170,9 +174,16 @@ impl Script {
         }
         let failure = |code, detail: &str| StepFailure::new(code, detail);
         let result = match line {
-            Say::Ok => Ok(StepDone::ok(reason::PROVISIONED, Vec::new(), Facts::default())),
+            Say::Ok => Ok(StepDone::ok(
+                reason::PROVISIONED,
+                Vec::new(),
+                Facts::default(),
+            )),
             Say::Fail(code) => Err(failure(code, "as the script says")),
-            Say::FailFor(code, wait) => Err(StepFailure { retry_after: Some(wait), ..failure(code, "as the script says") }),
+            Say::FailFor(code, wait) => Err(StepFailure {
+                retry_after: Some(wait),
+                ..failure(code, "as the script says")
+            }),
             Say::FailSaying(code, detail) => Err(failure(code, detail)),
             Say::Panic => panic!("as the script says"),
             Say::Hang => std::future::pending().await,

@@ -39,26 +39,45 @@ fn registry(script: &Script) -> Registry {
 }
 
 fn event() -> AuditEvent {
-    let target = Target { kind: "job".to_owned(), id: String::new(), name: String::new() };
+    let target = Target {
+        kind: "job".to_owned(),
+        id: String::new(),
+        name: String::new(),
+    };
     let now = clock::now();
-    AuditEvent::new(now, Actor::system(), Action::TenantActivated, target, Origin::default())
+    AuditEvent::new(
+        now,
+        Actor::system(),
+        Action::TenantActivated,
+        target,
+        Origin::default(),
+    )
 }
 
 async fn cancel(harness: &Harness, id: JobId) -> Job {
     let context = &harness.context;
-    context.jobs.cancel(id, &context.audit, &event()).await.unwrap()
+    context
+        .jobs
+        .cancel(id, &context.audit, &event())
+        .await
+        .unwrap()
 }
 
 async fn requeue(harness: &Harness, id: JobId) -> Result<Requeued, Abort<RequeueError>> {
     let context = &harness.context;
-    context.jobs.requeue(id, "test", &context.audit, &event()).await
+    context
+        .jobs
+        .requeue(id, "test", &context.audit, &event())
+        .await
 }
 
 /// No upstream is left waiting for something that will not come.
 fn nothing_is_pending(tenant: &Tenant) -> bool {
     Upstream::ALL.into_iter().all(|upstream| {
         *tenant.provisioning_status.get(upstream) != ProvisioningState::Pending
-            && tenant.condition(upstream).is_some_and(|condition| condition.next_attempt_at.is_none())
+            && tenant
+                .condition(upstream)
+                .is_some_and(|condition| condition.next_attempt_at.is_none())
     })
 }
 
@@ -71,7 +90,12 @@ async fn each_failure_costs_what_it_should() {
 
     for code in ErrorCode::ALL {
         let job = harness.enqueue_silently(&Failing { code }).await;
-        harness.edit_job(job.id, doc! { "runAt": clock::later(job.run_at, Duration::from_hours(1)) }).await;
+        harness
+            .edit_job(
+                job.id,
+                doc! { "runAt": clock::later(job.run_at, Duration::from_hours(1)) },
+            )
+            .await;
         let last = harness.enqueue_silently(&Failing { code }).await;
         harness.edit_job(last.id, doc! { "attempt": 11 }).await;
         harness.edit_job(job.id, doc! { "runAt": job.run_at }).await;
@@ -85,21 +109,32 @@ async fn each_failure_costs_what_it_should() {
             ErrorCode::Internal
             | ErrorCode::UpstreamConflict
             | ErrorCode::UpstreamAnswerLost
-            | ErrorCode::AttemptTimedOut => ((JobState::Available, 1, 0), (JobState::Discarded, 12, 0)),
+            | ErrorCode::AttemptTimedOut => {
+                ((JobState::Available, 1, 0), (JobState::Discarded, 12, 0))
+            }
             // The upstream's fault, or the operator's to mend.
             ErrorCode::UpstreamUnreachable
             | ErrorCode::UpstreamUnavailable
             | ErrorCode::UpstreamRateLimited
             | ErrorCode::UpstreamCredentialsRefused
-            | ErrorCode::UpstreamPermissionMissing => ((JobState::Available, 0, 1), (JobState::Available, 11, 1)),
+            | ErrorCode::UpstreamPermissionMissing => {
+                ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
+            }
             // A refusal, or the customer's to mend.
             _ => ((JobState::Discarded, 1, 0), (JobState::Discarded, 12, 0)),
         };
         assert_eq!(cost(&job), first_time, "{code:?}");
         assert_eq!(cost(&last), last_time, "{code:?}");
         assert_eq!(job.error.unwrap().code, code);
-        assert_eq!(job.attempts.is_empty(), first_time.2 == 1, "a snooze is counted, not listed: {code:?}");
-        assert_eq!(code.disposition() == Disposition::Final, first_time.0 == JobState::Discarded);
+        assert_eq!(
+            job.attempts.is_empty(),
+            first_time.2 == 1,
+            "a snooze is counted, not listed: {code:?}"
+        );
+        assert_eq!(
+            code.disposition() == Disposition::Final,
+            first_time.0 == JobState::Discarded
+        );
     }
     worker.stop().await;
 }
@@ -111,7 +146,12 @@ async fn only_the_last_twenty_tries_are_listed() {
     let tries: Vec<_> = (1..=20)
         .map(|n| doc! { "n": n, "worker": "w", "startedAt": job.run_at, "finishedAt": job.run_at, "outcome": "retry" })
         .collect();
-    harness.edit_job(job.id, doc! { "attempts": tries, "attempt": 5, "snoozes": 15 }).await;
+    harness
+        .edit_job(
+            job.id,
+            doc! { "attempts": tries, "attempt": 5, "snoozes": 15 },
+        )
+        .await;
 
     let worker = harness.worker_of("worker", registry(&Script::new([])), 1);
     let job = harness.finished(job.id).await;
@@ -128,10 +168,19 @@ async fn a_job_that_is_final_says_when_it_is_deleted_and_keeps_no_secrets() {
     let script = Script::new([Say::Ok]);
     let sealed = doc! { "keyId": "k", "data": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1] } };
     let completed = harness.enqueue_silently(&Lone { n: 1 }).await;
-    let discarded = harness.enqueue_silently(&Failing { code: ErrorCode::UpstreamRejected }).await;
+    let discarded = harness
+        .enqueue_silently(&Failing {
+            code: ErrorCode::UpstreamRejected,
+        })
+        .await;
     let cancelled = harness.enqueue_silently(&Lone { n: 2 }).await;
     for job in [&completed, &discarded, &cancelled] {
-        harness.edit_job(job.id, doc! { "sealed": sealed.clone(), "hadSecrets": true }).await;
+        harness
+            .edit_job(
+                job.id,
+                doc! { "sealed": sealed.clone(), "hadSecrets": true },
+            )
+            .await;
     }
     cancel(&harness, cancelled.id).await;
 
@@ -143,10 +192,18 @@ async fn a_job_that_is_final_says_when_it_is_deleted_and_keeps_no_secrets() {
 
     for (job, days) in [(&completed, 30), (&discarded, 90), (&cancelled, 90)] {
         let finished = job.finished_at.unwrap().timestamp_millis();
-        assert_eq!(job.expire_at.unwrap().timestamp_millis() - finished, days * DAY, "{:?}", job.state);
+        assert_eq!(
+            job.expire_at.unwrap().timestamp_millis() - finished,
+            days * DAY,
+            "{:?}",
+            job.state
+        );
         assert_eq!(job.sealed, None);
         let again = requeue(&harness, job.id).await;
-        assert!(matches!(again, Err(Abort::Because(RequeueError::SecretsGone))), "{again:?}");
+        assert!(
+            matches!(again, Err(Abort::Because(RequeueError::SecretsGone))),
+            "{again:?}"
+        );
     }
 }
 
@@ -154,15 +211,24 @@ async fn a_job_that_is_final_says_when_it_is_deleted_and_keeps_no_secrets() {
 async fn a_job_past_its_time_is_given_up_and_its_tenant_told() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.enqueue_silently(&Joining { tenant_id: tenant.id }).await;
-    harness.edit_job(job.id, doc! { "giveUpAt": job.run_at }).await;
+    let job = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
+    harness
+        .edit_job(job.id, doc! { "giveUpAt": job.run_at })
+        .await;
     let script = Script::new([]);
 
     let worker = harness.worker_of("worker", registry(&script), 8);
     let job = harness.finished(job.id).await;
     worker.stop().await;
 
-    assert_eq!((job.state, job.error.unwrap().code), (JobState::Discarded, ErrorCode::GaveUp));
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Discarded, ErrorCode::GaveUp)
+    );
     assert!(script.runs().is_empty());
     assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
 }
@@ -171,11 +237,18 @@ async fn a_job_past_its_time_is_given_up_and_its_tenant_told() {
 async fn cancelling_a_job_that_waits_tells_its_tenant() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.enqueue_silently(&Joining { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     let job = cancel(&harness, job.id).await;
 
-    assert_eq!((job.state, job.error.unwrap().code), (JobState::Cancelled, ErrorCode::Cancelled));
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Cancelled, ErrorCode::Cancelled)
+    );
     assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
 }
 
@@ -185,12 +258,23 @@ async fn two_jobs_cancelled_at_once_do_not_each_leave_the_tenant_to_the_other() 
 
     for n in 0..20 {
         let tenant = harness.add_tenant(&format!("acme-{n}"), &[]).await;
-        let one = harness.enqueue_silently(&Single { tenant_id: tenant.id }).await;
-        let two = harness.enqueue_silently(&Single { tenant_id: tenant.id }).await;
+        let one = harness
+            .enqueue_silently(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
+        let two = harness
+            .enqueue_silently(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
 
         tokio::join!(cancel(&harness, one.id), cancel(&harness, two.id));
 
-        assert!(nothing_is_pending(&harness.tenant(tenant.id).await), "in round {n}");
+        assert!(
+            nothing_is_pending(&harness.tenant(tenant.id).await),
+            "in round {n}"
+        );
     }
 }
 
@@ -199,7 +283,11 @@ async fn a_running_job_is_cancelled_when_its_step_ends() {
     let mut harness = Harness::new().await;
     harness.times.renew_every = Duration::from_secs(1);
     let tenant = harness.add_tenant("acme", &[]).await;
-    let job = harness.enqueue(&Joining { tenant_id: tenant.id }).await;
+    let job = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
     let script = Script::held([Say::Fail(ErrorCode::UpstreamUnavailable)]);
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(1).await;
@@ -210,7 +298,10 @@ async fn a_running_job_is_cancelled_when_its_step_ends() {
     worker.stop().await;
 
     assert_eq!(asked.state, JobState::Running);
-    assert_eq!((job.state, job.error.unwrap().code), (JobState::Cancelled, ErrorCode::Cancelled));
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Cancelled, ErrorCode::Cancelled)
+    );
     assert_eq!((job.cancel_requested, script.runs().len()), (None, 1));
     assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
 }
@@ -223,7 +314,10 @@ async fn a_cancel_that_comes_when_nobody_looks_any_more_ends_the_job_before_it_r
     harness.times.renew_every = Duration::from_mins(1);
     harness.times.retry_base = Duration::from_mins(10);
     let job = harness.enqueue(&Lone { n: 1 }).await;
-    let script = Script::held([Say::FailFor(ErrorCode::UpstreamRateLimited, Duration::from_mins(10))]);
+    let script = Script::held([Say::FailFor(
+        ErrorCode::UpstreamRateLimited,
+        Duration::from_mins(10),
+    )]);
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(1).await;
 
@@ -241,13 +335,20 @@ async fn the_tenant_is_told_the_very_instant_at_which_the_job_runs_again() {
     harness.times.retry_base = Duration::from_mins(10);
     let tenant = harness.add_tenant("acme", &[]).await;
     for code in [ErrorCode::UpstreamUnavailable, ErrorCode::Internal] {
-        let job = harness.enqueue(&Single { tenant_id: tenant.id }).await;
+        let job = harness
+            .enqueue(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
         let worker = harness.worker_of("worker", registry(&Script::new([Say::Fail(code)])), 8);
         let job = harness.job_until(job.id, |job| job.error.is_some()).await;
         worker.stop().await;
 
         let tenant = harness.tenant(tenant.id).await;
-        let told = tenant.condition(Upstream::Authentik).unwrap().next_attempt_at;
+        let told = tenant
+            .condition(Upstream::Authentik)
+            .unwrap()
+            .next_attempt_at;
         assert_eq!(told, Some(job.run_at));
         cancel(&harness, job.id).await;
     }
@@ -267,19 +368,32 @@ async fn requeueing_a_job_that_waits_makes_it_due_with_all_its_attempts() {
     let again = requeued.job;
     assert!(!requeued.is_new && again.id == job.id);
     assert!(again.run_at < later && again.give_up_at.unwrap() > later);
-    assert_eq!((again.attempt, again.crashes, again.cancel_requested), (0, 0, None));
-    assert_eq!(again.steps[0].next_at, Some(again.run_at), "a step that was given up is tried again");
+    assert_eq!(
+        (again.attempt, again.crashes, again.cancel_requested),
+        (0, 0, None)
+    );
+    assert_eq!(
+        again.steps[0].next_at,
+        Some(again.run_at),
+        "a step that was given up is tried again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requeueing_a_final_job_makes_a_new_one_and_a_running_one_is_left_alone() {
     let harness = Harness::new().await;
     let worker = harness.worker_of("worker", registry(&Script::new([])), 8);
-    let job = harness.enqueue(&Failing { code: ErrorCode::UpstreamRejected }).await;
+    let job = harness
+        .enqueue(&Failing {
+            code: ErrorCode::UpstreamRejected,
+        })
+        .await;
     let over = harness.finished(job.id).await;
     worker.stop().await;
     let running = harness.enqueue_silently(&Lone { n: 1 }).await;
-    harness.edit_job(running.id, doc! { "state": "running" }).await;
+    harness
+        .edit_job(running.id, doc! { "state": "running" })
+        .await;
 
     let requeued = requeue(&harness, over.id).await.unwrap();
     let refused = requeue(&harness, running.id).await;
@@ -287,11 +401,20 @@ async fn requeueing_a_final_job_makes_a_new_one_and_a_running_one_is_left_alone(
 
     assert!(requeued.is_new && requeued.job.id != over.id);
     assert_eq!(requeued.job.requeued_from, Some(over.id));
-    assert_eq!((requeued.job.state, requeued.job.attempt), (JobState::Available, 0));
+    assert_eq!(
+        (requeued.job.state, requeued.job.attempt),
+        (JobState::Available, 0)
+    );
     assert!(requeued.job.attempts.is_empty() && requeued.job.expire_at.is_none());
     assert_eq!(harness.job(over.id).await, over);
-    assert!(matches!(refused, Err(Abort::Because(RequeueError::Running))));
-    assert!(matches!(unknown, Err(Abort::Because(RequeueError::NotFound))));
+    assert!(matches!(
+        refused,
+        Err(Abort::Because(RequeueError::Running))
+    ));
+    assert!(matches!(
+        unknown,
+        Err(Abort::Because(RequeueError::NotFound))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

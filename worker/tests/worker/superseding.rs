@@ -17,7 +17,9 @@ use crate::{
 fn registry(script: &Script) -> Registry {
     let steps = Upstream::ALL
         .into_iter()
-        .fold(Steps::side_by_side(), |steps, upstream| steps.upstream(upstream, script.step()));
+        .fold(Steps::side_by_side(), |steps, upstream| {
+            steps.upstream(upstream, script.step())
+        });
     Registry::default().kind::<Joining>(steps)
 }
 
@@ -25,14 +27,22 @@ fn registry(script: &Script) -> Registry {
 async fn after(say: Say, changes_intent: bool) -> (Job, Job) {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let old = harness.enqueue(&Joining { tenant_id: tenant.id }).await;
+    let old = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
     let script = Script::held([say]);
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(3).await;
     if changes_intent {
         harness.change_tenant(tenant.id, |_| {}).await;
     }
-    let new = harness.enqueue(&Joining { tenant_id: tenant.id }).await;
+    let new = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     script.let_go(6);
     let old = harness.finished(old.id).await;
@@ -76,7 +86,10 @@ async fn a_restart_gives_way() {
 async fn a_job_that_succeeds_does_not_give_way() {
     let (old, new) = after(Say::Ok, false).await;
 
-    assert_eq!((old.state, new.state), (JobState::Completed, JobState::Completed));
+    assert_eq!(
+        (old.state, new.state),
+        (JobState::Completed, JobState::Completed)
+    );
     assert_eq!(old.superseded_by, None);
 }
 
@@ -85,11 +98,19 @@ async fn a_release_gives_way() {
     let mut harness = Harness::new().await;
     harness.times.drain = std::time::Duration::ZERO;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let old = harness.enqueue(&Joining { tenant_id: tenant.id }).await;
+    let old = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
     let script = Script::held([]);
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(3).await;
-    let new = harness.enqueue_silently(&Joining { tenant_id: tenant.id }).await;
+    let new = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     worker.stop().await;
     let old = harness.job(old.id).await;
@@ -105,8 +126,19 @@ async fn a_release_gives_way() {
 async fn a_rescue_gives_way() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let old = harness.leave_behind(&Joining { tenant_id: tenant.id }, true).await;
-    let new = harness.enqueue(&Joining { tenant_id: tenant.id }).await;
+    let old = harness
+        .leave_behind(
+            &Joining {
+                tenant_id: tenant.id,
+            },
+            true,
+        )
+        .await;
+    let new = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
 
     let worker = harness.worker_of("worker", registry(&Script::new([])), 8);
     let old = harness.finished(old.id).await;
@@ -121,9 +153,22 @@ async fn a_rescue_gives_way() {
 async fn the_tenant_of_a_superseded_job_still_waits_for_the_other() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let old = harness.leave_behind(&Joining { tenant_id: tenant.id }, true).await;
-    let new = harness.enqueue_silently(&Joining { tenant_id: tenant.id }).await;
-    harness.edit_job(new.id, doc! { "runAt": bson::DateTime::MAX }).await;
+    let old = harness
+        .leave_behind(
+            &Joining {
+                tenant_id: tenant.id,
+            },
+            true,
+        )
+        .await;
+    let new = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
+    harness
+        .edit_job(new.id, doc! { "runAt": bson::DateTime::MAX })
+        .await;
 
     let leader = harness.leader();
     harness.finished(old.id).await;

@@ -17,7 +17,10 @@ fn registry(script: &Script) -> Registry {
 
 async fn flush(harness: &Harness) {
     let mut connection = harness.redis_connection().await;
-    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +71,11 @@ async fn work_goes_on_while_redis_is_away_and_after_it_came_back() {
         harness.finished(job.id).await;
     }
     redis.restart().await.unwrap();
-    until(async || harness.context.ready.ping().await.is_ok(), |answers| *answers).await;
+    until(
+        async || harness.context.ready.ping().await.is_ok(),
+        |answers| *answers,
+    )
+    .await;
     let after = harness.enqueue(&Lone { n: 12 }).await;
     harness.finished(after.id).await;
     worker.stop().await;
@@ -95,7 +102,10 @@ async fn one_tenants_backlog_takes_one_place_and_no_key_is_passed_over() {
     harness.times.sweep_every = Duration::from_millis(200);
     let others = (0..6_000).map(|_| format!("tenant:{}", TenantId::new()));
     let mut jobs: Vec<String> = others.collect();
-    jobs.extend(std::iter::repeat_n(format!("tenant:{}", TenantId::new()), 5_000));
+    jobs.extend(std::iter::repeat_n(
+        format!("tenant:{}", TenantId::new()),
+        5_000,
+    ));
     harness.multiply(&Lone { n: 1 }, &jobs).await;
     let keys: BTreeSet<String> = jobs.into_iter().collect();
     let mut connection = harness.redis_connection().await;
@@ -105,12 +115,25 @@ async fn one_tenants_backlog_takes_one_place_and_no_key_is_passed_over() {
     let mut found = BTreeSet::new();
     let mut adds = 0;
     while found.len() < keys.len() {
-        let added = until(async || harness.ready(Queue::Provisioning).await, |added| added.len() >= 5_000).await;
+        let added = until(
+            async || harness.ready(Queue::Provisioning).await,
+            |added| added.len() >= 5_000,
+        )
+        .await;
         assert_eq!(added.len(), 5_000, "no more than it keeps at once");
-        redis::cmd("DEL").arg(&set).query_async::<()>(&mut connection).await.unwrap();
+        redis::cmd("DEL")
+            .arg(&set)
+            .query_async::<()>(&mut connection)
+            .await
+            .unwrap();
         found.extend(added.into_iter().map(|(key, _)| key));
         adds += 1;
-        assert!(adds <= 4, "it went on with the wrong keys: {} of {}", found.len(), keys.len());
+        assert!(
+            adds <= 4,
+            "it went on with the wrong keys: {} of {}",
+            found.len(),
+            keys.len()
+        );
     }
     leader.stop().await;
 
@@ -125,10 +148,22 @@ async fn a_key_whose_lock_is_held_is_not_added() {
     let tenant = harness.add_tenant("acme", &[]).await;
     let script = Script::held([]);
     let steps = Steps::side_by_side().step("work", script.step());
-    let worker = harness.worker_of("worker", registry(&Script::new([])).kind::<Single>(steps), 8);
-    let running = harness.enqueue(&Single { tenant_id: tenant.id }).await;
+    let worker = harness.worker_of(
+        "worker",
+        registry(&Script::new([])).kind::<Single>(steps),
+        8,
+    );
+    let running = harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     script.ran(1).await;
-    let mut behind = harness.enqueue_silently(&Single { tenant_id: tenant.id }).await;
+    let mut behind = harness
+        .enqueue_silently(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     let other = harness.enqueue_silently(&Lone { n: 1 }).await;
 
     harness.finished(other.id).await;
