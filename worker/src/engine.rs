@@ -13,7 +13,7 @@
 //!    side. The lease is renewed by a task of its own ([`lease`]); its *trust* ends before it does, and the upstream
 //!    clients begin no write that they could not finish within it.
 //! 4. *Record* ([`record`]): a step's end is one transaction that first writes the job, by its token, then the tenant.
-//! 5. *Settle* ([`settle`]): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
+//! 5. *Settle* ([`decide`], [`settle`]): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* ([`mod@rescue`], [`sweep`], [`leader`]): one worker leads. It takes back jobs whose lease ran
 //!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint.
@@ -33,6 +33,7 @@ mod backend;
 mod bulk;
 mod claim;
 mod credentials;
+mod decide;
 mod fetch;
 mod leader;
 mod lease;

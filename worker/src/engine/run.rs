@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use super::{
     Engine,
     backend::Claimed,
+    decide::decide,
     lease::HeldJob,
     record::{Holder, Recorded},
     settle::{Outcome, Settlement},
@@ -548,95 +549,4 @@ fn align(stored: &mut Vec<Step>, steps: &[StepOf]) {
         known.cloned().unwrap_or_else(|| Step::pending(step.name))
     });
     *stored = aligned.collect();
-}
-
-/// What becomes of a job whose steps stand like this: later, at the time of the first that may still succeed, else
-/// discarded with the first failure that is final, else done.
-fn decide(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
-    let open = || {
-        steps
-            .iter()
-            .filter(|step| !step.state.is_done() && !step.is_hopeless())
-    };
-    if let Some(at) = open().map(|step| step.next_at.unwrap_or(now)).min() {
-        let error = open().find_map(|step| step.error.clone());
-        return match error {
-            Some(error) if charged => Outcome::Retry { at, error },
-            error => Outcome::Snooze { at, error },
-        };
-    }
-    match steps
-        .iter()
-        .filter(|step| !step.state.is_done())
-        .find_map(|step| step.error.clone())
-    {
-        Some(error) => Outcome::Discard { error },
-        None => Outcome::Complete,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dezky_shared::job::StepState;
-
-    use super::*;
-
-    fn step(state: StepState, next_at: Option<i64>) -> Step {
-        let failed = matches!(state, StepState::Error | StepState::Unknown);
-        Step {
-            state,
-            next_at: next_at.map(DateTime::from_millis),
-            error: failed.then(|| JobFailure::for_good(ErrorCode::UpstreamUnavailable, "away")),
-            ..Step::pending("step")
-        }
-    }
-
-    fn outcome(steps: &[Step], charged: bool) -> Outcome {
-        decide(steps, charged, DateTime::from_millis(1))
-    }
-
-    #[test]
-    fn a_job_whose_steps_are_all_done_is_complete() {
-        let steps = [step(StepState::Ok, None), step(StepState::Skipped, None)];
-
-        assert_eq!(outcome(&steps, false), Outcome::Complete);
-        assert_eq!(outcome(&[], false), Outcome::Complete);
-    }
-
-    #[test]
-    fn a_job_waits_for_the_first_step_that_may_still_succeed() {
-        let steps = [
-            step(StepState::Error, Some(30)),
-            step(StepState::Unknown, Some(20)),
-            step(StepState::Ok, None),
-        ];
-
-        assert!(
-            matches!(outcome(&steps, true), Outcome::Retry { at, .. } if at.timestamp_millis() == 20)
-        );
-        assert!(
-            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
-        );
-    }
-
-    #[test]
-    fn a_final_failure_does_not_stop_a_step_that_may_still_succeed() {
-        let steps = [
-            step(StepState::Error, None),
-            step(StepState::Error, Some(20)),
-        ];
-
-        assert!(
-            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
-        );
-    }
-
-    #[test]
-    fn a_job_with_nothing_left_to_try_is_discarded() {
-        for last in [StepState::Error, StepState::Unknown] {
-            let steps = [step(StepState::Ok, None), step(last, None)];
-
-            assert!(matches!(outcome(&steps, true), Outcome::Discard { .. }));
-        }
-    }
 }

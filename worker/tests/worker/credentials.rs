@@ -14,7 +14,10 @@ use dezky_shared::{
 };
 use dezky_sim::faults::{Fault, FaultRule};
 
-use crate::harness::{Harness, Upstreams, until};
+use crate::{
+    harness::{Harness, until},
+    upstreams::Upstreams,
+};
 
 async fn add(harness: &Harness, count: usize) -> Vec<(Tenant, JobId)> {
     let mut added = Vec::new();
@@ -160,6 +163,7 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
             .find(|health| health.upstream == Upstream::Stalwart)
             .unwrap()
     };
+    let since = stalwart().await.refused_at;
     let health = harness.context.store.collection::<Document>("upstreams");
     let due = harness.context.store.now();
     let probe = doc! { "$set": { "probeAt": due } };
@@ -170,6 +174,7 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
     let mut n = 0;
     while stalwart().await.probe_at == Some(due) {
         n += 1;
+        assert!(n <= 50, "nobody tries again");
         let tenant = harness.add_tenant(&format!("plain-{n}"), &[]).await;
         let job = harness
             .enqueue(&ProvisionTenant {
@@ -184,5 +189,6 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
     }
     worker.stop().await;
 
-    assert!(stalwart().await.refused_at.is_some());
+    assert!(since.is_some());
+    assert_eq!(stalwart().await.refused_at, since);
 }

@@ -1,15 +1,10 @@
 //! What every test here starts from.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    clients::{
-        TrustRoots,
-        authentik::AuthentikConfig,
-        ocis::{AppTokenLogin, OcisConfig, OcisLogin},
-        stalwart::{Login, StalwartConfig},
-    },
+    clients::TrustRoots,
     clock,
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
@@ -19,8 +14,8 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use dezky_sim::{
-    authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim,
-    stores::Redis,
+    fresh::FreshStores,
+    stores::{Mongo, Redis},
 };
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
@@ -33,7 +28,7 @@ use mongodb::{ClientSession, Collection, options::ReadConcern};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::Proxy;
+use crate::{proxy::Proxy, upstreams::Upstreams};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -46,51 +41,6 @@ pub(crate) struct Harness {
     pub(crate) redis: RedisConfig,
     pub(crate) clients: ClientsConfig,
     _stores: FreshStores,
-}
-
-/// Simulated upstreams.
-pub(crate) struct Upstreams {
-    pub(crate) authentik: AuthentikSim,
-    pub(crate) stalwart: StalwartSim,
-    pub(crate) ocis: OcisSim,
-}
-
-impl Upstreams {
-    pub(crate) async fn start() -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let stalwart = StalwartSim::start(any_port).await.unwrap();
-        stalwart.instant_dkim(true);
-        Self {
-            authentik: AuthentikSim::start(any_port).await.unwrap(),
-            stalwart,
-            ocis: OcisSim::start(any_port).await.unwrap(),
-        }
-    }
-
-    fn config(&self) -> ClientsConfig {
-        let timeout = Duration::from_secs(2);
-        ClientsConfig {
-            authentik: Some(AuthentikConfig {
-                api_url: self.authentik.api_url(),
-                api_token: AuthentikSim::TOKEN.into(),
-                timeout,
-            }),
-            stalwart: Some(StalwartConfig {
-                base_url: self.stalwart.server.url.clone(),
-                login: Login::ApiKey(StalwartSim::TOKEN.into()),
-                timeout,
-            }),
-            ocis: Some(OcisConfig {
-                base_url: self.ocis.server.url.clone(),
-                login: OcisLogin::AppToken(AppTokenLogin {
-                    user: OcisSim::USER.to_owned(),
-                    password: OcisSim::PASSWORD.into(),
-                }),
-                timeout,
-                refusal_grace: Duration::from_millis(200),
-            }),
-        }
-    }
 }
 
 /// Everything fast, and a lease long enough for a busy machine.
@@ -110,7 +60,7 @@ pub(crate) fn quick() -> Times {
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
         drain: Duration::from_secs(5),
-        ..Times::with_lease(Duration::from_secs(3))
+        ..Times::with_lease(Duration::from_secs(10))
     }
 }
 
@@ -125,7 +75,14 @@ impl Harness {
         Self::with(upstreams.config()).await
     }
 
-    /// The shared Redis' neighbour: its own Redis, with the MongoDB that all tests share.
+    /// A MongoDB of the test's own, which it may kill, with the Redis that all tests share.
+    pub(crate) async fn on_mongodb(mongo: &Mongo) -> Self {
+        let mut stores = FreshStores::new().unwrap();
+        stores.mongodb_uri.clone_from(&mongo.uri);
+        Self::at(stores, ClientsConfig::default()).await
+    }
+
+    /// A Redis of the test's own, which it may kill and flush, with the MongoDB that all tests share.
     pub(crate) async fn on_redis(redis: &Redis) -> Self {
         let mut stores = FreshStores::new().unwrap();
         stores.redis_url.clone_from(&redis.url);
@@ -363,18 +320,32 @@ impl Harness {
 
     /// Enqueues a job that a worker which is gone left behind: its lease ran out.
     pub(crate) async fn leave_behind<A: JobArgs>(&self, args: &A, started: bool) -> Job {
-        let job = self.enqueue_silently(args).await;
-        let past = clock::earlier(self.context.store.now(), Duration::from_mins(1));
+        let now = self.context.store.now();
+        let past = clock::earlier(now, Duration::from_mins(1));
         let mut lease = doc! { "token": LeaseToken::new(), "worker": "gone", "until": past };
         if started {
             lease.insert("startedAt", past);
         }
-        self.edit_job(
-            job.id,
-            doc! { "state": "running", "attempt": 1, "lease": lease },
-        )
-        .await;
-        self.job(job.id).await
+        let left = doc! { "$set": { "state": "running", "attempt": 1, "lease": lease } };
+        let new = NewJob::new(args, "test", now).unwrap();
+        // Nobody may claim it in between.
+        let enqueued: Result<Job, Abort<()>> = self
+            .context
+            .store
+            .transaction((self, &new, left), |session, (this, new, left)| {
+                async move {
+                    let job = this.context.jobs.enqueue(session, new).await?;
+                    let filter = doc! { "_id": job.id };
+                    let jobs = this.jobs();
+                    jobs.update_one(filter, left.clone())
+                        .session(session)
+                        .await?;
+                    Ok(job)
+                }
+                .boxed()
+            })
+            .await;
+        self.job(enqueued.unwrap().id).await
     }
 
     /// Enqueues many jobs like this one, one behind each of these lock keys.

@@ -135,7 +135,8 @@ async fn a_handler_is_cancelled_once_its_lease_is_found_to_be_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_renews_its_own_leases_and_not_those_of_its_namesake() {
-    let harness = Harness::new().await;
+    let mut harness = Harness::new().await;
+    harness.times.lease = Duration::from_secs(3);
     let orphan = harness.enqueue_silently(&Lone { n: 1 }).await;
     let until = clock::later(harness.context.store.now(), Duration::from_secs(2));
     let lease = doc! { "token": LeaseToken::new(), "worker": "twin", "until": until };
@@ -209,6 +210,7 @@ async fn a_job_held_by_an_open_transaction_does_not_keep_others_from_being_renew
 async fn who_cannot_renew_begins_no_write_lets_go_and_is_charged_nothing() {
     let mut harness = Harness::new().await;
     harness.times.leader_quiet = Duration::from_secs(30);
+    harness.times.lease = Duration::from_secs(3);
     let proxy = Proxy::to(&harness.mongodb.uri).await;
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let script = Script::held([]);
