@@ -400,11 +400,13 @@ impl Harness {
         let commit = CancellationToken::new();
         let (store, may_commit) = (self.context.store.clone(), commit.clone());
         let done = tokio::spawn(async move {
+            let mut runs = 0;
             let told: Result<(), Abort<()>> = store
                 .transaction(
-                    (Some(opened), body, may_commit),
-                    |session, (opened, body, commit)| {
+                    (Some(opened), body, may_commit, &mut runs),
+                    |session, (opened, body, commit, runs)| {
                         async move {
+                            **runs += 1;
                             body(session).await?;
                             if let Some(opened) = opened.take() {
                                 opened.send(()).unwrap();
@@ -417,6 +419,7 @@ impl Harness {
                 )
                 .await;
             told.unwrap();
+            runs == 1
         });
         is_open.await.unwrap();
         OpenTransaction { commit, done }
@@ -484,14 +487,14 @@ impl Harness {
 /// A transaction that stays open.
 pub(crate) struct OpenTransaction {
     commit: CancellationToken,
-    done: JoinHandle<()>,
+    done: JoinHandle<bool>,
 }
 
 impl OpenTransaction {
-    /// Commits it.
-    pub(crate) async fn commit(self) {
+    /// Commits it. False if the machine is so slow that MongoDB ended it before, and it had to be repeated.
+    pub(crate) async fn commit(self) -> bool {
         self.commit.cancel();
-        self.done.await.unwrap();
+        self.done.await.unwrap()
     }
 }
 

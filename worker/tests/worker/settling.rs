@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     clock,
@@ -416,13 +416,23 @@ async fn requeueing_a_final_job_makes_a_new_one_and_a_running_one_is_left_alone(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_that_cannot_be_written_holds_up_no_other() {
-    let mut harness = Harness::new().await;
-    harness.times.bulk_deadline = Duration::from_millis(200);
+    let harness = Harness::new().await;
     let script = Script::held([]);
     let stuck = harness.enqueue(&Lone { n: 1 }).await;
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(1).await;
-    let open = harness.hold(&[stuck.id]).await;
+    let refuse = async |validator: Document| {
+        let change = doc! { "collMod": "jobs", "validator": validator };
+        harness
+            .context
+            .store
+            .database()
+            .run_command(change)
+            .await
+            .unwrap();
+    };
+    let stays = doc! { "$or": [{ "_id": { "$ne": stuck.id } }, { "state": "running" }] };
+    refuse(stays).await;
 
     script.let_go(4);
     let mut others = Vec::new();
@@ -433,7 +443,7 @@ async fn a_settlement_that_cannot_be_written_holds_up_no_other() {
         harness.finished(job.id).await;
     }
     let meanwhile = harness.job(stuck.id).await.state;
-    open.commit().await;
+    refuse(doc! {}).await;
     let stuck = harness.finished(stuck.id).await;
     worker.stop().await;
 
