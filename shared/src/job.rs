@@ -227,7 +227,7 @@ impl Step {
 
     /// Whether trying again cannot help.
     pub fn is_hopeless(&self) -> bool {
-        self.state == StepState::Error && self.next_at.is_none()
+        matches!(self.state, StepState::Error | StepState::Unknown) && self.next_at.is_none()
     }
 }
 
@@ -271,7 +271,8 @@ pub struct Attempt {
     pub started_at: DateTime,
     /// When it ended.
     pub finished_at: DateTime,
-    /// How it was settled: `complete`, `retry`, `snooze`, `discard`, `cancel`, `release` or `rescue`.
+    /// How it was settled: `complete`, `retry`, `discard`, `cancel`, `release` or `rescue`; `timeout` if it took too
+    /// long, whatever came of that.
     pub outcome: String,
     /// What failed, at most 2 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]

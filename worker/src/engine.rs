@@ -13,7 +13,7 @@
 //!    side. The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
 //!    clients begin no write that they could not finish within it.
 //! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant.
-//! 5. *Settle* (`settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
+//! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
 //!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint.
@@ -33,6 +33,7 @@ mod backend;
 mod bulk;
 mod claim;
 mod credentials;
+mod decide;
 mod fetch;
 mod leader;
 mod lease;
@@ -85,7 +86,7 @@ pub(crate) struct Engine {
     times: Times,
     worker: String,
     jobs: Collection<Job>,
-    held: Arc<Held>,
+    held: Held,
     refused: Refused,
     settlements: mpsc::Sender<Settlement>,
     /// Read by all who run, written by one that must run alone.
@@ -112,7 +113,7 @@ pub async fn run(
         registry,
         times: config.times,
         worker: config.worker,
-        held: Arc::default(),
+        held: Held::default(),
         refused: Refused::default(),
         settlements,
         turns: Arc::new(RwLock::new(())),
@@ -153,25 +154,44 @@ pub async fn run(
         killer.kill.cancel();
     }));
 
+    let fetching = TaskTracker::new();
     let running = TaskTracker::new();
+    let mut channels = Vec::new();
     let mut monitor = Monitor::new();
     for (queue, slots) in config.slots {
         let (claimed, jobs) = mpsc::channel(slots.max(1));
-        running.spawn(engine.clone().keep_fetching(queue, slots, claimed));
+        channels.push(claimed.clone());
+        fetching.spawn(engine.clone().keep_fetching(queue, slots, claimed));
         monitor = register(monitor, queue, jobs, &engine, &running);
     }
-    let stopped = engine.stop.clone();
-    monitor
-        // The channels close once the loops have stopped; jobs end, or are let go when the drain is over.
-        .run_with_signal(async move {
-            stopped.cancelled().await;
+    let drained = async {
+        let taken = async move {
+            fetching.close();
+            fetching.wait().await;
+            // Once told, apalis takes no more jobs, so it must have taken those that were claimed last: only an
+            // empty channel has all of its places free.
+            for channel in channels {
+                let _ = channel.reserve_many(channel.max_capacity()).await;
+            }
             Ok(())
-        })
-        .await?;
-    running.close();
-    running.wait().await;
-    leading.await?;
-    Ok(())
+        };
+        monitor.run_with_signal(taken).await?;
+        running.close();
+        running.wait().await;
+        leading.await?;
+        Ok(())
+    };
+    let overdue = async {
+        engine.kill.cancelled().await;
+        tokio::time::sleep(2 * engine.times.bulk_deadline).await;
+    };
+    tokio::select! {
+        drained = drained => drained,
+        () = overdue => {
+            tracing::warn!("MongoDB does not take the last settlements; the jobs will be rescued");
+            Ok(())
+        }
+    }
 }
 
 /// One apalis worker for a queue.
@@ -188,14 +208,10 @@ fn register(
     let jobs = Mutex::new(Some(jobs));
     monitor.register(move |_| {
         let taken = jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let backend = ClaimedJobs {
-            jobs: taken.unwrap_or_else(|| mpsc::channel(1).1),
-            engine: engine.clone(),
-            running: running.clone(),
-        };
+        let jobs = taken.unwrap_or_else(|| mpsc::channel(1).1);
         let running = running.clone();
         WorkerBuilder::new(queue.name())
-            .backend(backend)
+            .backend(ClaimedJobs(jobs))
             .data(engine.clone())
             // Each job in a task of its own: else an error of the backend would cancel them half way.
             .parallelize(move |job| running.spawn(job))

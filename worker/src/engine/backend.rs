@@ -12,34 +12,31 @@ use apalis_core::{
     worker::context::WorkerContext,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_util::task::TaskTracker;
 use tower::layer::util::Identity;
 
-use super::{Engine, claim::Claim, lease::Hold};
+use super::{claim::Claim, lease::HeldJob};
 
 /// A claimed job on its way to its handler, with the slot it takes.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) claim: Claim,
-    pub(crate) hold: Hold,
+    pub(crate) held: Arc<HeldJob>,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
-/// The receiving end of the channel. What is still in it when the worker stops goes back to where it came from.
-pub(crate) struct ClaimedJobs {
-    pub(crate) jobs: mpsc::Receiver<Claimed>,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) running: TaskTracker,
-}
-
-impl Drop for ClaimedJobs {
-    fn drop(&mut self) {
-        self.jobs.close();
-        while let Ok(claimed) = self.jobs.try_recv() {
-            self.running.spawn(self.engine.clone().put_back(claimed));
+impl Claimed {
+    pub(crate) fn new(claim: Claim, held: Arc<HeldJob>, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            claim,
+            held,
+            permit,
         }
     }
 }
+
+/// The receiving end of the channel.
+#[derive(Debug)]
+pub(crate) struct ClaimedJobs(pub(crate) mpsc::Receiver<Claimed>);
 
 impl Backend for ClaimedJobs {
     type Task = Task<Claimed>;
@@ -58,7 +55,7 @@ impl Backend for ClaimedJobs {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Task<Claimed>, Infallible>>> {
-        let claimed = ready!(self.jobs.poll_recv(cx));
+        let claimed = ready!(self.0.poll_recv(cx));
         Poll::Ready(claimed.map(|claimed| Ok(Task::new(claimed))))
     }
 

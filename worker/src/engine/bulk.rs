@@ -11,26 +11,20 @@ use futures::future::join_all;
 /// One update of a bulk.
 #[derive(Debug, Clone)]
 pub(crate) struct Update {
-    /// Which documents.
+    /// Which document.
     pub(crate) filter: Document,
-    /// What is done with them: a pipeline.
+    /// What is done with it: a pipeline.
     pub(crate) pipeline: Vec<Document>,
-    /// Whether more than one document may match.
-    pub(crate) many: bool,
 }
 
 impl Update {
     /// An update of at most one document.
     pub(crate) fn one(filter: Document, pipeline: Vec<Document>) -> Self {
-        Self {
-            filter,
-            pipeline,
-            many: false,
-        }
+        Self { filter, pipeline }
     }
 
     fn document(&self) -> Document {
-        doc! { "q": self.filter.clone(), "u": self.pipeline.clone(), "multi": self.many }
+        doc! { "q": self.filter.clone(), "u": self.pipeline.clone(), "multi": false }
     }
 }
 
@@ -74,6 +68,16 @@ pub(crate) async fn update(
     }
 }
 
+/// What `question` answers within `deadline`: a connection that died unnoticed must not hold up the loop that asks.
+pub(crate) async fn in_time<T>(
+    deadline: Duration,
+    question: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(deadline, question)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::custom("no answer in time")))
+}
+
 async fn command(
     store: &Store,
     updates: &[Update],
@@ -89,12 +93,12 @@ async fn command(
         "writeConcern": { "w": "majority", "j": true },
         "maxTimeMS": i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX),
     };
-    let answer = tokio::time::timeout(
+    let answer = in_time(
+        // The server's own deadline comes first: its answer says more than silence.
         deadline + Duration::from_millis(500),
-        store.database().run_command(command),
+        async { store.database().run_command(command).await },
     )
-    .await
-    .map_err(|_| StoreError::custom("no answer in time"))??;
+    .await?;
     if let Ok(concern) = answer.get_document("writeConcernError") {
         return Err(StoreError::custom(format!(
             "not acknowledged by a majority: {concern}"

@@ -59,15 +59,17 @@ impl Engine {
         keys: Vec<String>,
     ) -> Result<Vec<Claim>, StoreError> {
         let due = first_due(queue, doc! { "$in": keys }.into(), self.ctx.store.now());
-        let found: Vec<FirstDue> = self
-            .jobs
-            .clone_with_type::<Document>()
-            .aggregate(due)
-            .hint(Hint::Name(CLAIM_INDEX.to_owned()))
-            .with_type()
-            .await?
-            .try_collect()
-            .await?;
+        let found: Vec<FirstDue> = bulk::in_time(self.times.bulk_deadline, async {
+            self.jobs
+                .clone_with_type::<Document>()
+                .aggregate(due)
+                .hint(Hint::Name(CLAIM_INDEX.to_owned()))
+                .with_type()
+                .await?
+                .try_collect()
+                .await
+        })
+        .await?;
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,7 +82,10 @@ impl Engine {
         // An error here may hide a claim that was written, so the answer is what reading back by the token says.
         bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
-        let claimed: Vec<Job> = self.jobs.find(ours).await?.try_collect().await?;
+        let claimed: Vec<Job> = bulk::in_time(self.times.bulk_deadline, async {
+            self.jobs.find(ours).await?.try_collect().await
+        })
+        .await?;
 
         let claimed_at = self.ctx.store.now();
         let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);

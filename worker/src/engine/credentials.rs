@@ -18,7 +18,7 @@ use dezky_shared::{
 };
 
 use super::Engine;
-use crate::work::StepFailure;
+use crate::work::{StepDone, StepFailure};
 
 /// The upstreams whose credentials are refused, as last read, and when each may be tried.
 #[derive(Debug, Default)]
@@ -72,10 +72,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a step may speak to `upstream` now.
-    pub(crate) async fn admit(&self, upstream: Upstream) -> Result<(), StepFailure> {
+    /// Whether a step may speak to `upstream` now; true if it is the one that tries refused credentials again.
+    pub(crate) async fn admit(&self, upstream: Upstream) -> Result<bool, StepFailure> {
         let Some(probe_at) = self.refused.probe_at(upstream) else {
-            return Ok(());
+            return Ok(false);
         };
         let now = self.ctx.store.now();
         if now >= probe_at {
@@ -87,7 +87,7 @@ impl Engine {
                 .take_probe(upstream, probe_at, next)
                 .await?
             {
-                return Ok(());
+                return Ok(true);
             }
         }
         let until = self.refused.probe_at(upstream).unwrap_or(probe_at);
@@ -104,13 +104,15 @@ impl Engine {
     pub(crate) async fn note_credentials(
         &self,
         upstream: Upstream,
-        result: Result<(), &StepFailure>,
+        probing: bool,
+        result: Result<&StepDone, &StepFailure>,
     ) {
         let noted = match result {
             Err(failure) if failure.code == ErrorCode::UpstreamCredentialsRefused => {
                 self.refuse(upstream).await
             }
-            Ok(()) if self.refused.probe_at(upstream).is_some() => self.accept(upstream).await,
+            // Only the probe: another step may have been answered before the refusal. And only if it asked at all.
+            Ok(done) if probing && !done.skipped => self.accept(upstream).await,
             _ => Ok(()),
         };
         if let Err(error) = noted {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dezky_shared::{job::Queue, ready::Popper, reconnect::Pace, redis::RedisError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::SendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Engine, backend::Claimed, claim::Claim, sweep::Cursor};
+use super::{Engine, backend::Claimed, sweep::Cursor};
 
 impl Engine {
     /// Claims jobs of `queue` as long as there are free slots, until the worker stops. No error ends it.
@@ -21,7 +21,8 @@ impl Engine {
         let mut pace = Pace::default();
         while !self.stop.is_cancelled() {
             // A slot first: a key that is popped with nobody to run its job would be lost until the sweep.
-            let Ok(permit) = free.clone().acquire_owned().await else {
+            let permit = self.stop.run_until_cancelled(free.clone().acquire_owned());
+            let Some(Ok(permit)) = permit.await else {
                 return;
             };
             let mut permits = vec![permit];
@@ -50,30 +51,24 @@ impl Engine {
                 Err(error) => {
                     tracing::warn!(%queue, %error, "Could not claim; trying again");
                     self.database_failed();
-                    tokio::time::sleep(pace.delay()).await;
+                    let pause = tokio::time::sleep(pace.delay());
+                    let _ = self.stop.run_until_cancelled(pause).await;
                 }
             }
         }
     }
 
     async fn hand_over(
-        self: &Arc<Self>,
-        claim: Claim,
+        &self,
+        claim: super::claim::Claim,
         permit: OwnedSemaphorePermit,
         claimed: &mpsc::Sender<Claimed>,
     ) {
-        let hold = self
+        let held = self
             .held
-            .hold(claim.job.id, claim.token, claim.trust.clone());
-        let job = Claimed {
-            claim,
-            hold,
-            permit,
-        };
-        // The channel is as long as there are slots, so this does not wait.
-        if let Err(SendError(job)) = claimed.send(job).await {
-            self.clone().put_back(job).await;
-        }
+            .add(claim.job.id, claim.token, claim.trust.clone());
+        // The channel is as long as there are slots. If its worker is gone, the lease runs out and is rescued.
+        let _ = claimed.send(Claimed::new(claim, held, permit)).await;
     }
 
     /// Lock keys that may have work; none after at most a second.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bson::{Document, doc};
 use dezky_shared::{clock, job::Queue, store::StoreError};
 use mongodb::options::ReturnDocument;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::{Engine, claim::millis, sweep::Cursor};
 
@@ -38,9 +38,12 @@ impl Engine {
         self.database_failed(); // Quiet at first: leases may have run out only because nobody could renew them.
         let mut cursors: Vec<(Queue, Cursor)> =
             Queue::ALL.map(|queue| (queue, Cursor::default())).to_vec();
-        let mut sweep = tokio::time::interval(self.times.sweep_every);
-        let mut rescue = tokio::time::interval(self.times.rescue_every);
-        let mut renew = tokio::time::interval(self.times.leader_renew_every);
+        let [mut sweep, mut rescue, mut renew] = [
+            self.times.sweep_every,
+            self.times.rescue_every,
+            self.times.leader_renew_every,
+        ]
+        .map(every);
         let mut leads_until = Instant::now() + self.times.leader_lease;
         while Instant::now() < leads_until {
             let duty = tokio::select! {
@@ -125,4 +128,11 @@ impl Engine {
         );
         clock::boot_time().saturating_sub(failed_at) >= self.times.leader_quiet
     }
+}
+
+/// Ticks that are late put off those after them: what was missed while MongoDB hung is not made up for.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

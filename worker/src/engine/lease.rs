@@ -1,9 +1,9 @@
 //! Keeping what we hold: one task renews every lease, whatever the handlers are doing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,26 +40,13 @@ pub(crate) struct HeldJob {
     pub(crate) cancel_requested: AtomicBool,
 }
 
-/// The jobs this process holds.
+/// The jobs this process holds, each for as long as somebody here works on it: a lease that was renewed for nobody
+/// would never be rescued.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<HashMap<JobId, Arc<HeldJob>>>);
-
-/// Holds a job: its lease is renewed until this is dropped, however that comes about.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    held: Arc<Held>,
-    id: JobId,
-    pub(crate) job: Arc<HeldJob>,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.held.remove(self.id, self.job.token);
-    }
-}
+pub(crate) struct Held(Mutex<HashMap<JobId, Weak<HeldJob>>>);
 
 impl Held {
-    pub(crate) fn hold(self: &Arc<Self>, id: JobId, token: LeaseToken, trust: Trust) -> Hold {
+    pub(crate) fn add(&self, id: JobId, token: LeaseToken, trust: Trust) -> Arc<HeldJob> {
         let job = Arc::new(HeldJob {
             token,
             trust,
@@ -68,31 +55,20 @@ impl Held {
             abandoned: AtomicBool::new(false),
             cancel_requested: AtomicBool::new(false),
         });
-        self.lock().insert(id, job.clone());
-        Hold {
-            held: self.clone(),
-            id,
-            job,
-        }
-    }
-
-    /// Forgets a job, unless it has been claimed again since.
-    fn remove(&self, id: JobId, token: LeaseToken) {
-        let mut held = self.lock();
-        if held.get(&id).is_some_and(|job| job.token == token) {
-            held.remove(&id);
-        }
+        self.lock().insert(id, Arc::downgrade(&job));
+        job
     }
 
     fn renewable(&self) -> Vec<(JobId, Arc<HeldJob>)> {
-        let held = self.lock();
-        let renewable = held
-            .iter()
-            .filter(|(_, job)| !job.abandoned.load(Ordering::Relaxed));
-        renewable.map(|(id, job)| (*id, job.clone())).collect()
+        let mut held = self.lock();
+        held.retain(|_, job| job.strong_count() > 0);
+        held.iter()
+            .filter_map(|(id, job)| Some((*id, job.upgrade()?)))
+            .filter(|(_, job)| !job.abandoned.load(Ordering::Relaxed))
+            .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<HeldJob>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Weak<HeldJob>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,54 +96,50 @@ impl Engine {
         if held.is_empty() {
             return Ok(());
         }
-        let mut updates: BTreeMap<(LeaseToken, bool), Vec<JobId>> = BTreeMap::new();
-        for (id, job) in &held {
-            updates
-                .entry((job.token, job.started.load(Ordering::Relaxed)))
-                .or_default()
-                .push(*id);
-        }
-        let updates: Vec<Update> = updates
-            .into_iter()
-            .map(|((token, started), ids)| self.renewal(token, started, &ids))
+        let updates: Vec<Update> = held
+            .iter()
+            .map(|(id, job)| self.renewal(*id, job))
             .collect();
 
         let sent = clock::boot_time();
         let errors = bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
-        if let Some(error) = errors.values().next() {
-            return Err(StoreError::custom(format!("{error:?}")));
-        }
+        let unsure: HashSet<JobId> = errors.keys().map(|index| held[*index].0).collect();
 
-        let still_ours = self.find_held(&held).await?;
+        let still_ours = bulk::in_time(self.times.bulk_deadline, self.find_held(&held)).await?;
         let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
         for (id, job) in held {
             match still_ours.get(&id) {
                 Some((token, cancel_requested)) if *token == job.token => {
-                    job.trust.extend(ends);
+                    if !unsure.contains(&id) {
+                        job.trust.extend(ends);
+                    }
                     job.cancel_requested
                         .fetch_or(*cancel_requested, Ordering::Relaxed);
                 }
                 _ => job.lost.cancel(),
             }
         }
-        Ok(())
+        match errors.into_values().next() {
+            Some(error) => Err(StoreError::custom(format!("{error:?}"))),
+            None => Ok(()),
+        }
     }
 
-    /// By ids and token, never by the worker's name: two processes may share one. No new revision: nothing changed
-    /// that a person would want to see.
-    fn renewal(&self, token: LeaseToken, started: bool, ids: &[JobId]) -> Update {
+    /// By id and token, never by the worker's name: two processes may share one. No new revision: nothing changed
+    /// that a person would want to see. One update for each job: one that an open transaction holds keeps no other
+    /// from being renewed.
+    fn renewal(&self, id: JobId, job: &HeldJob) -> Update {
         let mut renewed = doc! { "lease.until": { "$add": ["$$NOW", millis(self.times.lease)] } };
-        if started {
+        if job.started.load(Ordering::Relaxed) {
             renewed.insert(
                 "lease.startedAt",
                 doc! { "$ifNull": ["$lease.startedAt", "$$NOW"] },
             );
         }
-        Update {
-            filter: doc! { "_id": { "$in": ids.to_vec() }, "lease.token": token },
-            pipeline: vec![doc! { "$set": renewed }],
-            many: true,
-        }
+        Update::one(
+            doc! { "_id": id, "lease.token": job.token },
+            vec![doc! { "$set": renewed }],
+        )
     }
 
     async fn find_held(

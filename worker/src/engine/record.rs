@@ -7,7 +7,6 @@ use bson::{DateTime, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     changes::Change,
-    clock,
     id::{JobId, LeaseToken},
     job::{Step, StepState},
     store::{Abort, StoreError, to_bson},
@@ -77,7 +76,7 @@ impl Engine {
                             .lock_generation(session, tenant.id, tenant.generation)
                             .await?;
                         let Some(current) = current else {
-                            this.record_unknown(session, tenant, ends, now).await?;
+                            this.record_unknown(session, tenant, ends).await?;
                             return Ok(Recorded::Outdated { cancel_requested });
                         };
                         this.record_in_tenant(session, current, *holder, intent, ends, now)
@@ -134,13 +133,10 @@ impl Engine {
         session: &mut ClientSession,
         tenant: &Tenant,
         ends: &[StepEnd],
-        now: DateTime,
     ) -> Result<(), StoreError> {
-        let until = clock::later(now, self.times.unknown_wait);
-        for upstream in ends
+        for (upstream, until) in ends
             .iter()
-            .filter(|end| end.unknown)
-            .filter_map(|end| end.upstream)
+            .filter_map(|end| Some((end.upstream?, end.unknown_until?)))
         {
             self.ctx
                 .tenants
@@ -160,11 +156,8 @@ impl Engine {
         now: DateTime,
     ) -> Result<(), StoreError> {
         for end in ends {
-            if end.unknown
-                && let Some(upstream) = end.upstream
-            {
-                *tenant.unknown_until.get_mut(upstream) =
-                    Some(clock::later(now, self.times.unknown_wait));
+            if let (Some(upstream), Some(until)) = (end.upstream, end.unknown_until) {
+                *tenant.unknown_until.get_mut(upstream) = Some(until);
             }
             tell(&mut tenant, end, now);
             if let Some(facts) = end.done.as_ref().map(|done| &done.facts)

@@ -98,7 +98,13 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let failure = JobFailure::for_good(code, "its worker is gone");
         let superseded_by = match (&job.unique_key, code) {
-            (Some(key), ErrorCode::Superseded) => self.find_waiting(key).await?,
+            (Some(key), ErrorCode::Superseded) => {
+                let Some(waiting) = self.find_waiting(key).await? else {
+                    // It was cancelled meanwhile: the next rescue lets this one wait.
+                    return Ok(());
+                };
+                Some(waiting)
+            }
             _ => None,
         };
         let now = self.ctx.store.now();

@@ -10,7 +10,8 @@ use bson::{DateTime, doc};
 use dezky_shared::{
     clients::{Mode, Trust},
     failure::ErrorCode,
-    job::{Attempt, Job, JobFailure, Step, StepState},
+    job::{Attempt, Job, JobFailure, Step},
+    reconnect::Pace,
     store::{Abort, StoreError},
     tenant::{Intent, Tenant},
 };
@@ -21,6 +22,7 @@ use tracing::Instrument as _;
 use super::{
     Engine,
     backend::Claimed,
+    decide::decide,
     lease::HeldJob,
     record::{Holder, Recorded},
     settle::{Outcome, Settlement},
@@ -55,18 +57,23 @@ enum Turn {
 impl Engine {
     /// Runs a claimed job and settles it.
     pub(crate) async fn run(self: Arc<Self>, claimed: Claimed) {
+        let Claimed {
+            claim,
+            held,
+            permit,
+        } = claimed;
+        let mut job = claim.job;
         let span = tracing::info_span!(
             "job",
-            job.id = %claimed.claim.job.id,
-            job.kind = claimed.claim.job.kind,
-            job.attempt = claimed.claim.job.attempt,
-            tenant.id = claimed.claim.job.tenant_id.map(|id| id.to_string()),
+            job.id = %job.id,
+            job.kind = job.kind,
+            job.attempt = job.attempt,
+            tenant.id = job.tenant_id.map(|id| id.to_string()),
         );
         async {
-            let mut job = claimed.claim.job.clone();
             let attempt = Running {
                 engine: self.clone(),
-                held: claimed.hold.job.clone(),
+                held: held.clone(),
                 trusts: Vec::new(),
                 request_ids: Vec::new(),
             };
@@ -74,56 +81,35 @@ impl Engine {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
                 return;
             };
-            self.hand_in(claimed, job, outcome, request_ids).await;
+            let (done, settled) = oneshot::channel();
+            let settlement = Settlement {
+                id: job.id,
+                tenant_id: job.tenant_id,
+                queue: job.queue,
+                lock_key: job.lock_key.clone(),
+                unique_key: job.unique_key.clone(),
+                priority: job.priority,
+                attempt: self.describe(&job, &held, claim.claimed_at, &outcome, request_ids),
+                held,
+                steps: job.steps,
+                outcome,
+                permit,
+                done,
+                pace: Pace::default(),
+            };
+            // Both fail only when the process ends; then the lease runs out and the job is rescued.
+            if self.settlements.send(settlement).await.is_ok() {
+                let _ = settled.await;
+            }
         }
         .instrument(span)
         .await;
     }
 
-    /// Gives back a job that was claimed and not begun, because the worker stops.
-    pub(crate) async fn put_back(self: Arc<Self>, claimed: Claimed) {
-        let job = claimed.claim.job.clone();
-        self.hand_in(claimed, job, Outcome::Release, Vec::new())
-            .await;
-    }
-
-    async fn hand_in(
-        &self,
-        claimed: Claimed,
-        job: Job,
-        outcome: Outcome,
-        request_ids: Vec<String>,
-    ) {
-        let Claimed {
-            claim,
-            hold,
-            permit,
-        } = claimed;
-        let (done, settled) = oneshot::channel();
-        let settlement = Settlement {
-            id: job.id,
-            token: claim.token,
-            tenant_id: job.tenant_id,
-            queue: job.queue,
-            lock_key: job.lock_key.clone(),
-            unique_key: job.unique_key.clone(),
-            priority: job.priority,
-            attempt: self.describe(&job, claim.claimed_at, &outcome, request_ids),
-            steps: job.steps,
-            outcome,
-            done,
-            _hold: hold,
-            _permit: permit,
-        };
-        // Both fail only when the process ends; then the lease runs out and the job is rescued.
-        if self.settlements.send(settlement).await.is_ok() {
-            let _ = settled.await;
-        }
-    }
-
     fn describe(
         &self,
         job: &Job,
+        held: &HeldJob,
         began: DateTime,
         outcome: &Outcome,
         request_ids: Vec<String>,
@@ -133,7 +119,11 @@ impl Engine {
             worker: self.worker.clone(),
             started_at: began,
             finished_at: self.ctx.store.now(),
-            outcome: outcome.name().to_owned(),
+            outcome: if held.abandoned.load(Ordering::Relaxed) {
+                "timeout".to_owned()
+            } else {
+                outcome.name().to_owned()
+            },
             error: outcome
                 .error()
                 .map(|error| error.detail.chars().take(2_000).collect()),
@@ -204,6 +194,10 @@ impl Running {
             return self
                 .end_outside_steps(job, failure, |error| Outcome::Discard { error })
                 .await;
+        }
+        if job.cancel_requested == Some(true) {
+            // Asked for while it ran last, when nobody looked any more.
+            return self.cancel(job).await;
         }
         let Some(steps) = engine.registry.steps(&job.kind).cloned() else {
             // Written by a newer build, whose workers will take it.
@@ -294,9 +288,8 @@ impl Running {
                 }
                 written = in_progress(&mut recording) => {
                     recording = None;
-                    match seen.note(written, &mut job.steps) {
-                        Ok(()) => {}
-                        Err(cut) => break Some(cut),
+                    if !seen.note(written, &mut job.steps) {
+                        break Some(CutOff::Lost);
                     }
                 }
                 cut = &mut attempt_ends => break Some(cut),
@@ -311,9 +304,10 @@ impl Running {
             if cut == CutOff::Lost {
                 return None;
             }
-            if let Some(recording) = recording {
-                let written = in_time(engine, recording).await?;
-                seen.note(written, &mut job.steps).ok()?;
+            if let Some(recording) = recording
+                && !seen.note(recording.await, &mut job.steps)
+            {
+                return None;
             }
             let timed_out = cut == CutOff::TimedOut;
             ended.extend(unfinished.iter().filter_map(|step| {
@@ -322,9 +316,10 @@ impl Running {
             }));
             seen.charged |= timed_out;
             if !ended.is_empty() {
-                let written = write(engine, holder, job.steps.clone(), ended);
-                let written = in_time(engine, written).await?;
-                seen.note(written, &mut job.steps).ok()?;
+                let written = write(engine, holder, job.steps.clone(), ended).await;
+                if !seen.note(written, &mut job.steps) {
+                    return None;
+                }
             }
         } else {
             apply(&mut job.steps, &ended);
@@ -338,10 +333,7 @@ impl Running {
         }
         let cancelled = seen.cancel_requested || self.held.cancel_requested.load(Ordering::Relaxed);
         if cancelled && !job.steps.iter().all(|step| step.state.is_done()) {
-            let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
-            return self
-                .end_outside_steps(job, failure, |error| Outcome::Cancel { error })
-                .await;
+            return self.cancel(job).await;
         }
         if cut == Some(CutOff::Released) {
             return Some(Outcome::Release);
@@ -428,6 +420,12 @@ impl Running {
         }
     }
 
+    async fn cancel(&self, job: &Job) -> Option<Outcome> {
+        let failure = JobFailure::for_good(ErrorCode::Cancelled, "cancelled by a person");
+        self.end_outside_steps(job, failure, |error| Outcome::Cancel { error })
+            .await
+    }
+
     /// Ends a job for a reason that is none of its steps': its tenant must not wait for what will not come.
     async fn end_outside_steps(
         &self,
@@ -486,36 +484,31 @@ struct Seen {
     outdated: bool,
 }
 
-/// Ends of steps on their way into the documents, and the steps as they are once there.
+/// What came of writing down how steps ended, and the steps as they are then.
 struct Written {
-    recorded: Result<Recorded, StoreError>,
+    recorded: Recorded,
     steps: Vec<Step>,
 }
 
 impl Seen {
-    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it.
-    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> Result<(), CutOff> {
+    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it. False if the
+    /// lease was lost.
+    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> bool {
         match written.recorded {
-            Ok(Recorded::Lost) => Err(CutOff::Lost),
-            Ok(Recorded::Written { cancel_requested }) => {
-                self.cancel_requested |= cancel_requested;
-                *steps = written.steps;
-                Ok(())
-            }
-            Ok(Recorded::Outdated { cancel_requested }) => {
+            Recorded::Lost => return false,
+            Recorded::Written { cancel_requested } => self.cancel_requested |= cancel_requested,
+            Recorded::Outdated { cancel_requested } => {
                 self.cancel_requested |= cancel_requested;
                 self.outdated = true;
-                *steps = written.steps;
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(%error, "Could not record how a step ended");
-                Err(CutOff::Released)
             }
         }
+        *steps = written.steps;
+        true
     }
 }
 
+/// Writes until it is written, or the lease is found to be lost: a step's end that was forgotten might be a write
+/// upstream whose outcome nobody knows.
 async fn write(
     engine: &Engine,
     holder: Holder<'_>,
@@ -523,19 +516,17 @@ async fn write(
     ends: Vec<StepEnd>,
 ) -> Written {
     apply(&mut steps, &ends);
-    let recorded = engine.record(holder, &steps, &ends).await;
-    if recorded.is_err() {
-        engine.database_failed();
+    let mut pace = Pace::default();
+    loop {
+        match engine.record(holder, &steps, &ends).await {
+            Ok(recorded) => return Written { recorded, steps },
+            Err(error) => {
+                tracing::warn!(%error, "Could not record how a step ended; trying again");
+                engine.database_failed();
+                tokio::time::sleep(pace.delay()).await;
+            }
+        }
     }
-    Written { recorded, steps }
-}
-
-/// What is written when the attempt is cut off must not take longer than a settlement may. `None` if it does: then
-/// nobody knows whether it is written, and whoever rescues the job looks again.
-async fn in_time(engine: &Engine, written: impl Future<Output = Written>) -> Option<Written> {
-    tokio::time::timeout(engine.times.bulk_deadline, written)
-        .await
-        .ok()
 }
 
 async fn in_progress<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
@@ -558,91 +549,4 @@ fn align(stored: &mut Vec<Step>, steps: &[StepOf]) {
         known.cloned().unwrap_or_else(|| Step::pending(step.name))
     });
     *stored = aligned.collect();
-}
-
-/// What becomes of a job whose steps stand like this: later, at the time of the first that may still succeed, else
-/// discarded with the first failure that is final, else done.
-fn decide(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
-    let open = || {
-        steps
-            .iter()
-            .filter(|step| !step.state.is_done() && !step.is_hopeless())
-    };
-    if let Some(at) = open().map(|step| step.next_at.unwrap_or(now)).min() {
-        let error = open().find_map(|step| step.error.clone());
-        return match error {
-            Some(error) if charged => Outcome::Retry { at, error },
-            error => Outcome::Snooze { at, error },
-        };
-    }
-    match steps.iter().find_map(|step| {
-        step.error
-            .clone()
-            .filter(|_| step.state == StepState::Error)
-    }) {
-        Some(error) => Outcome::Discard { error },
-        None => Outcome::Complete,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn step(state: StepState, next_at: Option<i64>) -> Step {
-        let failed = matches!(state, StepState::Error | StepState::Unknown);
-        Step {
-            state,
-            next_at: next_at.map(DateTime::from_millis),
-            error: failed.then(|| JobFailure::for_good(ErrorCode::UpstreamUnavailable, "away")),
-            ..Step::pending("step")
-        }
-    }
-
-    fn outcome(steps: &[Step], charged: bool) -> Outcome {
-        decide(steps, charged, DateTime::from_millis(1))
-    }
-
-    #[test]
-    fn a_job_whose_steps_are_all_done_is_complete() {
-        let steps = [step(StepState::Ok, None), step(StepState::Skipped, None)];
-
-        assert_eq!(outcome(&steps, false), Outcome::Complete);
-        assert_eq!(outcome(&[], false), Outcome::Complete);
-    }
-
-    #[test]
-    fn a_job_waits_for_the_first_step_that_may_still_succeed() {
-        let steps = [
-            step(StepState::Error, Some(30)),
-            step(StepState::Unknown, Some(20)),
-            step(StepState::Ok, None),
-        ];
-
-        assert!(
-            matches!(outcome(&steps, true), Outcome::Retry { at, .. } if at.timestamp_millis() == 20)
-        );
-        assert!(
-            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
-        );
-    }
-
-    #[test]
-    fn a_final_failure_does_not_stop_a_step_that_may_still_succeed() {
-        let steps = [
-            step(StepState::Error, None),
-            step(StepState::Error, Some(20)),
-        ];
-
-        assert!(
-            matches!(outcome(&steps, false), Outcome::Snooze { at, .. } if at.timestamp_millis() == 20)
-        );
-    }
-
-    #[test]
-    fn a_job_with_nothing_left_to_try_is_discarded() {
-        let steps = [step(StepState::Ok, None), step(StepState::Error, None)];
-
-        assert!(matches!(outcome(&steps, true), Outcome::Discard { .. }));
-    }
 }

@@ -7,7 +7,7 @@ use dezky_shared::{
     changes::Change,
     clock,
     failure::ErrorCode,
-    id::{JobId, LeaseToken, TenantId},
+    id::{JobId, TenantId},
     job::{Attempt, JobFailure, JobState, Queue, Step},
     ready::ReadyKey,
     reconnect::Pace,
@@ -20,7 +20,7 @@ use super::{
     Engine,
     bulk::{self, ItemError, Update},
     claim::{first_due, millis},
-    lease::Hold,
+    lease::HeldJob,
 };
 
 /// The most settlements in one bulk.
@@ -86,7 +86,8 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) id: JobId,
-    pub(crate) token: LeaseToken,
+    /// Renewed until all is written.
+    pub(crate) held: Arc<HeldJob>,
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) queue: Queue,
     pub(crate) lock_key: String,
@@ -95,16 +96,17 @@ pub(crate) struct Settlement {
     pub(crate) steps: Vec<Step>,
     pub(crate) attempt: Attempt,
     pub(crate) outcome: Outcome,
+    /// Frees the slot once all is written.
+    pub(crate) permit: OwnedSemaphorePermit,
     /// Told once all is written.
     pub(crate) done: oneshot::Sender<()>,
-    /// Until then its lease is renewed, and its slot taken.
-    pub(crate) _hold: Hold,
-    pub(crate) _permit: OwnedSemaphorePermit,
+    /// When it is tried again if it cannot be written.
+    pub(crate) pace: Pace,
 }
 
 impl Settlement {
     fn ours(&self) -> Document {
-        doc! { "_id": self.id, "lease.token": self.token }
+        doc! { "_id": self.id, "lease.token": self.held.token }
     }
 
     fn update(&self) -> Result<Update, StoreError> {
@@ -120,11 +122,16 @@ impl Settlement {
             Outcome::Cancel { .. } => end(&mut set, JobState::Cancelled),
             Outcome::Retry { at, .. } => {
                 set.insert("state", JobState::Available.name());
-                set.insert("runAt", *at);
+                set.insert("runAt", unless_cancelled(*at));
+                survived(&mut set);
             }
-            Outcome::Snooze { at, .. } => {
+            Outcome::Snooze { at, error } => {
                 set.insert("state", JobState::Available.name());
-                set.insert("runAt", *at);
+                set.insert("runAt", unless_cancelled(*at));
+                // Without an error nothing was tried.
+                if error.is_some() {
+                    survived(&mut set);
+                }
                 set.insert("attempt", less_one);
                 set.insert("snoozes", doc! { "$add": ["$snoozes", 1] });
             }
@@ -164,7 +171,7 @@ impl Settlement {
     }
 
     /// Another job with its unique key waits: that one does the work.
-    fn superseded_update(&self, by: Option<JobId>) -> Result<Update, StoreError> {
+    fn superseded_update(&self, by: JobId) -> Result<Update, StoreError> {
         let error = JobFailure::for_good(
             ErrorCode::Superseded,
             "another job with the same unique key waits",
@@ -173,12 +180,10 @@ impl Settlement {
             "steps": { "$literal": to_bson(&self.steps)? },
             "error": { "$literal": to_bson(&error)? },
             "attempts": listed(&self.attempt)?,
+            "supersededBy": by,
             "updatedAt": "$$NOW",
             "revision": { "$add": ["$revision", 1_i64] },
         };
-        if let Some(by) = by {
-            set.insert("supersededBy", by);
-        }
         end(&mut set, JobState::Cancelled);
         let unset = vec!["lease", "error", "sealed", "cancelRequested"];
         Ok(Update::one(
@@ -194,6 +199,17 @@ fn end(set: &mut Document, state: JobState) {
     if let Some(kept_for) = state.kept_for() {
         set.insert("expireAt", doc! { "$add": ["$$NOW", millis(kept_for)] });
     }
+}
+
+/// A person may have asked it to stop when nobody looked any more: then it ends at its next claim, which is now.
+fn unless_cancelled(at: DateTime) -> Document {
+    doc! { "$cond": ["$cancelRequested", "$$NOW", at] }
+}
+
+/// Its steps have ended: whoever dies of it next does not die of the same thing.
+fn survived(set: &mut Document) {
+    set.insert("crashes", 0);
+    set.insert("rescued", false);
 }
 
 /// The list of tries with one more. Texts of others go in `$literal`: a `$` in them is no expression.
@@ -235,30 +251,30 @@ impl Engine {
         }
     }
 
-    /// Writes these settlements; one that cannot be written is tried until it can.
-    async fn settle(&self, mut unsettled: Vec<Settlement>) {
-        let mut pace = Pace::default();
-        loop {
-            let errors = self.write(&unsettled).await;
-            let mut settled = Vec::new();
-            let mut failed = Vec::new();
-            for (index, settlement) in unsettled.into_iter().enumerate() {
-                match errors.get(&index) {
-                    None => settled.push(settlement),
-                    Some(error) => {
-                        tracing::warn!(job.id = %settlement.id, ?error, "A settlement was not written; trying again");
-                        failed.push(settlement);
-                    }
+    /// Writes these settlements. One that cannot be written is tried until it can, and holds up no other.
+    async fn settle(&self, settlements: Vec<Settlement>) {
+        let errors = self.write(&settlements).await;
+        let mut settled = Vec::new();
+        for (index, settlement) in settlements.into_iter().enumerate() {
+            match errors.get(&index) {
+                None => settled.push(settlement),
+                Some(error) => {
+                    tracing::warn!(job.id = %settlement.id, ?error, "A settlement was not written; trying again");
+                    self.database_failed();
+                    self.settle_later(settlement);
                 }
             }
-            self.after_settling(settled).await;
-            if failed.is_empty() {
-                return;
-            }
-            self.database_failed();
-            unsettled = failed;
-            tokio::time::sleep(pace.delay()).await;
         }
+        self.after_settling(settled).await;
+    }
+
+    fn settle_later(&self, mut settlement: Settlement) {
+        let settlements = self.settlements.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(settlement.pace.delay()).await;
+            // It fails only when the process ends; then the lease runs out and the job is rescued.
+            let _ = settlements.send(settlement).await;
+        });
     }
 
     async fn write(&self, settlements: &[Settlement]) -> BTreeMap<usize, ItemError> {
@@ -291,8 +307,11 @@ impl Engine {
     async fn supersede(&self, settlement: &Settlement) -> Result<(), StoreError> {
         let waiting =
             doc! { "uniqueKey": &settlement.unique_key, "state": JobState::Available.name() };
-        let by = self.jobs.find_one(waiting).await?.map(|job| job.id);
-        let update = settlement.superseded_update(by)?;
+        let Some(by) = self.jobs.find_one(waiting).await? else {
+            // It was cancelled meanwhile, so this one may wait after all.
+            return Err(StoreError::custom("the job that waited does so no more"));
+        };
+        let update = settlement.superseded_update(by.id)?;
         match bulk::update(&self.ctx.store, &[update], self.times.bulk_deadline)
             .await
             .into_values()
@@ -311,8 +330,10 @@ impl Engine {
         }
         let keys: Vec<String> = settled
             .iter()
-            // The lock of a job without a tenant is its own.
-            .filter(|settlement| settlement.tenant_id.is_some())
+            // The lock of a job without a tenant is its own: behind it there can be no other.
+            .filter(|settlement| {
+                settlement.tenant_id.is_some() || settlement.outcome == Outcome::Release
+            })
             .map(|settlement| settlement.lock_key.clone())
             .collect();
         if let Err(error) = self.wake(keys).await {
@@ -335,6 +356,8 @@ impl Engine {
                 error = settlement.outcome.error().map(|error| error.detail.as_str()),
                 "Settled"
             );
+            drop(settlement.held);
+            drop(settlement.permit);
             // Nobody may be listening any more.
             let _ = settlement.done.send(());
         }
@@ -366,14 +389,16 @@ impl Engine {
                 .iter()
                 .map(|queue| doc! { "$unionWith": { "coll": "jobs", "pipeline": branch(*queue) } }),
         );
-        let due: Vec<Due> = self
-            .jobs
-            .clone_with_type::<Document>()
-            .aggregate(pipeline)
-            .with_type()
-            .await?
-            .try_collect()
-            .await?;
+        let due: Vec<Due> = bulk::in_time(self.times.bulk_deadline, async {
+            self.jobs
+                .clone_with_type::<Document>()
+                .aggregate(pipeline)
+                .with_type()
+                .await?
+                .try_collect()
+                .await
+        })
+        .await?;
 
         let mut by_queue: BTreeMap<Queue, Vec<ReadyKey>> = BTreeMap::new();
         for due in due {

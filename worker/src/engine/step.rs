@@ -31,8 +31,8 @@ pub(crate) struct StepEnd {
     pub(crate) done: Option<StepDone>,
     /// Whether its failure costs the job an attempt.
     pub(crate) charged: bool,
-    /// Whether a write of unknown outcome may still land.
-    pub(crate) unknown: bool,
+    /// Until when a write of unknown outcome may still land. The step's next try is not earlier.
+    pub(crate) unknown_until: Option<DateTime>,
 }
 
 /// How a step's failure is judged.
@@ -40,7 +40,7 @@ struct Verdict {
     state: StepState,
     next_at: Option<DateTime>,
     charged: bool,
-    unknown: bool,
+    unknown_until: Option<DateTime>,
 }
 
 impl Engine {
@@ -73,7 +73,7 @@ impl Engine {
                 upstream: step.upstream,
                 done: Some(done),
                 charged: false,
-                unknown: false,
+                unknown_until: None,
             },
             Err(failure) => self.failed(index, &step, &job, before, &failure),
         };
@@ -101,9 +101,9 @@ impl Engine {
                 });
             }
         }
-        self.admit(upstream).await?;
+        let probing = self.admit(upstream).await?;
         let result = guarded(step, run).await;
-        self.note_credentials(upstream, result.as_ref().map(|_| ()))
+        self.note_credentials(upstream, probing, result.as_ref())
             .await;
         result
     }
@@ -143,7 +143,7 @@ impl Engine {
             upstream: step.upstream,
             done: None,
             charged: verdict.charged,
-            unknown: verdict.unknown,
+            unknown_until: verdict.unknown_until,
         }
     }
 
@@ -191,7 +191,7 @@ impl Engine {
             },
             next_at: wait.map(|wait| clock::later(now, wait)),
             charged,
-            unknown,
+            unknown_until: unknown.then(|| clock::later(now, self.times.unknown_wait)),
         }
     }
 
@@ -214,11 +214,13 @@ impl Engine {
         let failure = StepFailure::new(code, "the step was cut off");
         let mut end = self.failed(index, step, job, before, &failure);
         end.charged = timed_out;
-        end.unknown = unanswered && step.upstream.is_some();
-        end.step.finished_at = Some(self.ctx.store.now());
-        if end.unknown {
+        let now = self.ctx.store.now();
+        end.step.finished_at = Some(now);
+        end.unknown_until = None;
+        if unanswered && step.upstream.is_some() {
+            let landed = clock::later(now, self.times.unknown_wait);
+            end.unknown_until = Some(landed);
             end.step.state = StepState::Unknown;
-            let landed = clock::later(self.ctx.store.now(), self.times.unknown_wait);
             end.step.next_at = end.step.next_at.map(|at| at.max(landed));
         }
         Some(end)
@@ -227,7 +229,7 @@ impl Engine {
 
 async fn guarded(step: &StepOf, run: StepRun) -> Result<StepDone, StepFailure> {
     // A step keeps nothing between runs that a panic could leave half done.
-    AssertUnwindSafe((step.run)(run))
+    AssertUnwindSafe(async { (step.run)(run).await })
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(StepFailure::new(ErrorCode::Internal, "the step panicked")))

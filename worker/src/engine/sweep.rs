@@ -90,25 +90,25 @@ impl Engine {
         after: &str,
         limit: usize,
     ) -> Result<Vec<ReadyKey>, StoreError> {
-        let due = first_due(queue, doc! { "$gt": after }.into(), self.ctx.store.now());
-        let mut keys = self
+        let mut due = first_due(queue, doc! { "$gt": after }.into(), self.ctx.store.now());
+        // The index gives each key once and in order, so nothing is read beyond the last that is wanted.
+        due.push(doc! { "$limit": i64::try_from(limit).unwrap_or(i64::MAX) });
+        let found: Vec<DueKey> = self
             .jobs
             .clone_with_type::<Document>()
             .aggregate(due)
             .hint(Hint::Name(CLAIM_INDEX.to_owned()))
-            .with_type::<DueKey>()
+            .with_type()
+            .await?
+            .try_collect()
             .await?;
-        // The index gives each key once and in order, so the cursor is left where enough were found.
-        let mut found = Vec::new();
-        while found.len() < limit
-            && let Some(key) = keys.try_next().await?
-        {
-            found.push(ReadyKey {
+        Ok(found
+            .into_iter()
+            .map(|key| ReadyKey {
                 lock_key: key.lock_key,
                 priority: key.priority,
-            });
-        }
-        Ok(found)
+            })
+            .collect())
     }
 
     async fn without_running(&self, keys: Vec<ReadyKey>) -> Result<Vec<ReadyKey>, StoreError> {

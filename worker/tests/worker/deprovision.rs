@@ -16,7 +16,7 @@ use dezky_sim::{
 use serde_json::json;
 
 use crate::{
-    harness::Upstreams,
+    upstreams::Upstreams,
     world::{World, step},
 };
 

@@ -1,28 +1,24 @@
 //! What every test here starts from.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    clients::{
-        TrustRoots,
-        authentik::AuthentikConfig,
-        ocis::{AppTokenLogin, OcisConfig, OcisLogin},
-        stalwart::{Login, StalwartConfig},
-    },
+    clients::TrustRoots,
     clock,
-    id::{JobId, TenantId},
+    id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
     store::{
         Abort, MongoConfig, Store,
-        jobs::{NewJob, RequeueError, Requeued},
+        jobs::{CancelError, NewJob, RequeueError, Requeued},
     },
     tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use dezky_sim::{
-    authentik::AuthentikSim, fresh::FreshStores, ocis::OcisSim, stalwart::StalwartSim,
+    fresh::FreshStores,
+    stores::{Mongo, Redis},
 };
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
@@ -30,9 +26,12 @@ use dezky_worker::{
     jobs,
     work::Registry,
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
+use mongodb::{ClientSession, Collection, options::ReadConcern};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::{proxy::Proxy, upstreams::Upstreams};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,55 +40,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Harness {
     pub(crate) context: Arc<Context>,
     pub(crate) times: Times,
-    redis: RedisConfig,
-    clients: ClientsConfig,
+    pub(crate) mongodb: MongoConfig,
+    pub(crate) redis: RedisConfig,
+    pub(crate) clients: ClientsConfig,
     _stores: FreshStores,
-}
-
-/// Simulated upstreams.
-pub(crate) struct Upstreams {
-    pub(crate) authentik: AuthentikSim,
-    pub(crate) stalwart: StalwartSim,
-    pub(crate) ocis: OcisSim,
-}
-
-impl Upstreams {
-    pub(crate) async fn start() -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let stalwart = StalwartSim::start(any_port).await.unwrap();
-        stalwart.instant_dkim(true);
-        Self {
-            authentik: AuthentikSim::start(any_port).await.unwrap(),
-            stalwart,
-            ocis: OcisSim::start(any_port).await.unwrap(),
-        }
-    }
-
-    /// How a worker reaches them.
-    pub(crate) fn config(&self) -> ClientsConfig {
-        let timeout = Duration::from_secs(2);
-        ClientsConfig {
-            authentik: Some(AuthentikConfig {
-                api_url: self.authentik.api_url(),
-                api_token: AuthentikSim::TOKEN.into(),
-                timeout,
-            }),
-            stalwart: Some(StalwartConfig {
-                base_url: self.stalwart.server.url.clone(),
-                login: Login::ApiKey(StalwartSim::TOKEN.into()),
-                timeout,
-            }),
-            ocis: Some(OcisConfig {
-                base_url: self.ocis.server.url.clone(),
-                login: OcisLogin::AppToken(AppTokenLogin {
-                    user: OcisSim::USER.to_owned(),
-                    password: OcisSim::PASSWORD.into(),
-                }),
-                timeout,
-                refusal_grace: Duration::from_millis(200),
-            }),
-        }
-    }
 }
 
 /// Everything fast, and a lease long enough for a busy machine.
@@ -109,7 +63,7 @@ pub(crate) fn quick() -> Times {
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
         drain: Duration::from_secs(5),
-        ..Times::with_lease(Duration::from_secs(3))
+        ..Times::with_lease(Duration::from_secs(10))
     }
 }
 
@@ -124,9 +78,26 @@ impl Harness {
         Self::with(upstreams.config()).await
     }
 
+    /// A MongoDB of the test's own, which it may kill, with the Redis that all tests share.
+    pub(crate) async fn on_mongodb(mongo: &Mongo) -> Self {
+        let mut stores = FreshStores::new().unwrap();
+        stores.mongodb_uri.clone_from(&mongo.uri);
+        Self::at(stores, ClientsConfig::default()).await
+    }
+
+    /// A Redis of the test's own, which it may kill and flush, with the MongoDB that all tests share.
+    pub(crate) async fn on_redis(redis: &Redis) -> Self {
+        let mut stores = FreshStores::new().unwrap();
+        stores.redis_url.clone_from(&redis.url);
+        Self::at(stores, ClientsConfig::default()).await
+    }
+
     /// Stores, and clients of whatever is configured.
     pub(crate) async fn with(clients: ClientsConfig) -> Self {
-        let stores = FreshStores::new().unwrap();
+        Self::at(FreshStores::new().unwrap(), clients).await
+    }
+
+    async fn at(stores: FreshStores, clients: ClientsConfig) -> Self {
         let config = MongoConfig {
             uri: stores.mongodb_uri.clone(),
             database: stores.database.clone(),
@@ -142,6 +113,7 @@ impl Harness {
         Self {
             context,
             times: quick(),
+            mongodb: config,
             redis,
             clients,
             _stores: stores,
@@ -155,11 +127,44 @@ impl Harness {
 
     /// A worker of these kinds, with so many slots for each queue.
     pub(crate) fn worker_of(&self, name: &str, registry: Registry, slots: usize) -> Worker {
+        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+        self.worker_with(self.context.store.clone(), name, registry, slots)
+    }
+
+    /// A worker that leads and runs nothing.
+    pub(crate) fn leader(&self) -> Worker {
+        let store = self.context.store.clone();
+        self.worker_with(store, "leader", Registry::default(), BTreeMap::new())
+    }
+
+    /// A worker that reaches MongoDB by way of `proxy`.
+    pub(crate) async fn worker_behind(
+        &self,
+        proxy: &Proxy,
+        registry: Registry,
+        slots: usize,
+    ) -> Worker {
+        let config = MongoConfig {
+            uri: proxy.uri.clone(),
+            ..self.mongodb.clone()
+        };
+        let store = Arc::new(Store::connect(&config).await.unwrap());
+        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+        self.worker_with(store, "behind", registry, slots)
+    }
+
+    fn worker_with(
+        &self,
+        store: Arc<Store>,
+        name: &str,
+        registry: Registry,
+        slots: BTreeMap<Queue, usize>,
+    ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
-        let context = Context::new(self.context.store.clone(), &self.redis, clients).unwrap();
+        let context = Context::new(store, &self.redis, clients).unwrap();
         let config = EngineConfig {
             worker: name.to_owned(),
-            slots: BTreeMap::from(Queue::ALL.map(|queue| (queue, slots))),
+            slots,
             times: self.times.clone(),
         };
         let stop = CancellationToken::new();
@@ -170,6 +175,36 @@ impl Harness {
             stop.clone(),
         ));
         Worker { stop, running }
+    }
+
+    /// A worker in a runtime of its own, which can be made to vanish.
+    pub(crate) fn doomed_worker(&self, registry: Registry, slots: usize) -> Doomed {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (mongodb, redis, times) =
+            (self.mongodb.clone(), self.redis.clone(), self.times.clone());
+        runtime.spawn(async move {
+            let store = Arc::new(Store::connect(&mongodb).await.unwrap());
+            let context = Context::new(store, &redis, Clients::default()).unwrap();
+            let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+            let config = EngineConfig {
+                worker: "doomed".to_owned(),
+                slots,
+                times,
+            };
+            engine::run(
+                Arc::new(context),
+                registry,
+                config,
+                CancellationToken::new(),
+            )
+            .await
+            .unwrap();
+        });
+        Doomed(Some(runtime))
     }
 
     /// Enqueues a job and announces it.
@@ -193,6 +228,19 @@ impl Harness {
             })
             .await;
         enqueued.unwrap()
+    }
+
+    /// Cancels a job, as an operator does.
+    pub(crate) async fn cancel(&self, id: JobId) -> Job {
+        let (jobs, now) = (&self.context.jobs, self.context.store.now());
+        let cancelled: Result<Job, Abort<CancelError>> = self
+            .context
+            .store
+            .transaction(jobs, |session, jobs| {
+                async move { jobs.cancel(session, id, now).await }.boxed()
+            })
+            .await;
+        cancelled.unwrap()
     }
 
     /// Puts a job in the queue again, as an operator does.
@@ -277,11 +325,222 @@ impl Harness {
     }
 
     /// Writes to a job's document directly, as only a test may.
-    pub(crate) async fn edit_job(&self, id: JobId, set: bson::Document) {
-        let jobs = self.context.store.collection::<bson::Document>("jobs");
-        jobs.update_one(doc! { "_id": id }, doc! { "$set": set })
+    pub(crate) async fn edit_job(&self, id: JobId, set: Document) {
+        self.jobs()
+            .update_one(doc! { "_id": id }, doc! { "$set": set })
             .await
             .unwrap();
+    }
+
+    /// The jobs' documents.
+    pub(crate) fn jobs(&self) -> Collection<Document> {
+        self.context.store.collection("jobs")
+    }
+
+    /// A job's document.
+    pub(crate) async fn document(&self, id: JobId) -> Document {
+        self.jobs()
+            .find_one(doc! { "_id": id })
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Enqueues a job that a worker which is gone left behind: its lease ran out.
+    pub(crate) async fn leave_behind<A: JobArgs>(&self, args: &A, started: bool) -> Job {
+        let now = self.context.store.now();
+        let past = clock::earlier(now, Duration::from_mins(1));
+        let mut lease = doc! { "token": LeaseToken::new(), "worker": "gone", "until": past };
+        if started {
+            lease.insert("startedAt", past);
+        }
+        let left = doc! { "$set": { "state": "running", "attempt": 1, "lease": lease } };
+        let new = NewJob::new(args, "test", now).unwrap();
+        // Nobody may claim it in between.
+        let enqueued: Result<Job, Abort<()>> = self
+            .context
+            .store
+            .transaction((self, &new, left), |session, (this, new, left)| {
+                async move {
+                    let job = this.context.jobs.enqueue(session, new).await?;
+                    let filter = doc! { "_id": job.id };
+                    let jobs = this.jobs();
+                    jobs.update_one(filter, left.clone())
+                        .session(session)
+                        .await?;
+                    Ok(job)
+                }
+                .boxed()
+            })
+            .await;
+        self.job(enqueued.unwrap().id).await
+    }
+
+    /// Enqueues many jobs like this one, one behind each of these lock keys.
+    pub(crate) async fn multiply<A: JobArgs>(&self, args: &A, lock_keys: &[String]) {
+        let first = self.enqueue_silently(args).await.id;
+        let like = self.document(first).await;
+        self.jobs().delete_one(doc! { "_id": first }).await.unwrap();
+        for batch in lock_keys.chunks(2_500) {
+            let jobs = batch.iter().map(|lock_key| {
+                let mut job = like.clone();
+                job.insert("_id", JobId::new());
+                job.insert("lockKey", lock_key);
+                job
+            });
+            self.jobs().insert_many(jobs).await.unwrap();
+        }
+    }
+
+    /// Gives a running job's lease to somebody else.
+    pub(crate) async fn steal(&self, id: JobId) -> LeaseToken {
+        let thief = LeaseToken::new();
+        self.edit_job(id, doc! { "lease.token": thief }).await;
+        thief
+    }
+
+    /// Holds these jobs in a transaction that stays open until it is told to end.
+    pub(crate) async fn hold(&self, ids: &[JobId]) -> OpenTransaction {
+        let ids = ids.to_vec();
+        let jobs = self.jobs();
+        self.open(move |session| {
+            let (jobs, ids) = (jobs.clone(), ids.clone());
+            async move {
+                let held = doc! { "_id": { "$in": ids } };
+                jobs.update_many(held, doc! { "$set": { "held": true } })
+                    .session(session)
+                    .await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Runs `body` in a transaction that stays open until it is told to end.
+    pub(crate) async fn open<F>(&self, body: F) -> OpenTransaction
+    where
+        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), Abort<()>>>
+            + Send
+            + 'static,
+    {
+        let (opened, is_open) = tokio::sync::oneshot::channel();
+        let commit = CancellationToken::new();
+        let (store, may_commit) = (self.context.store.clone(), commit.clone());
+        let done = tokio::spawn(async move {
+            let mut runs = 0;
+            let told: Result<(), Abort<()>> = store
+                .transaction(
+                    (Some(opened), body, may_commit, &mut runs),
+                    |session, (opened, body, commit, runs)| {
+                        async move {
+                            **runs += 1;
+                            body(session).await?;
+                            if let Some(opened) = opened.take() {
+                                opened.send(()).unwrap();
+                            }
+                            commit.cancelled().await;
+                            Ok(())
+                        }
+                        .boxed()
+                    },
+                )
+                .await;
+            told.unwrap();
+            runs == 1
+        });
+        is_open.await.unwrap();
+        OpenTransaction { commit, done }
+    }
+
+    /// Waits until an update of jobs waits for a transaction that is in its way.
+    pub(crate) async fn until_an_update_is_blocked(&self) {
+        let admin = self
+            .context
+            .store
+            .collection::<Document>("jobs")
+            .client()
+            .database("admin");
+        let namespace = format!("{}.jobs", self.mongodb.database);
+        let blocked = vec![
+            doc! { "$currentOp": { "allUsers": true } },
+            doc! { "$match": { "ns": { "$in": [namespace, format!("{}.$cmd", self.mongodb.database)] }, "writeConflicts": { "$gt": 0 } } },
+        ];
+        until(
+            async || {
+                let mut found = admin
+                    .aggregate(blocked.clone())
+                    .read_concern(ReadConcern::local())
+                    .await
+                    .unwrap();
+                found.try_next().await.unwrap()
+            },
+            Option::is_some,
+        )
+        .await;
+    }
+
+    /// What the ready set of `queue` holds, first to be popped first.
+    pub(crate) async fn ready(&self, queue: Queue) -> Vec<(String, f64)> {
+        let key = format!("{}:ready:{queue}", self.redis.prefix);
+        let mut connection = self.redis_connection().await;
+        redis::cmd("ZRANGE")
+            .arg(key)
+            .arg(0)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query_async(&mut connection)
+            .await
+            .unwrap()
+    }
+
+    /// A connection to Redis.
+    pub(crate) async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.redis.url.as_str()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Waits until some worker leads.
+    pub(crate) async fn until_led(&self) -> Document {
+        let leaders = self.context.store.collection::<Document>("leader");
+        until(
+            async || leaders.find_one(doc! {}).await.unwrap(),
+            Option::is_some,
+        )
+        .await
+        .unwrap()
+    }
+}
+
+/// A transaction that stays open.
+pub(crate) struct OpenTransaction {
+    commit: CancellationToken,
+    done: JoinHandle<bool>,
+}
+
+impl OpenTransaction {
+    /// Commits it. False if the machine is so slow that MongoDB ended it before, and it had to be repeated.
+    pub(crate) async fn commit(self) -> bool {
+        self.commit.cancel();
+        self.done.await.unwrap()
+    }
+}
+
+/// A worker that can be made to vanish.
+pub(crate) struct Doomed(Option<tokio::runtime::Runtime>);
+
+impl Doomed {
+    /// As if its machine had lost its power.
+    pub(crate) fn vanish(mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

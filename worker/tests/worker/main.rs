@@ -7,13 +7,32 @@
 )]
 
 mod answer_lost;
+mod catching_up;
+mod claiming;
+mod credentials;
 mod deprovision;
 mod domains;
+mod draining;
+mod enqueue;
 mod harness;
 mod integrations;
+mod leading;
+mod leases;
 mod outage;
 mod owner;
 mod provisioning;
+mod proxy;
+mod ready_set;
 mod reconcile;
+mod rescue;
+mod scale;
+mod script;
+mod settling;
+mod steps;
+mod superseding;
 mod suspension;
+mod sweep;
+mod time_limits;
+mod unknown;
+mod upstreams;
 mod world;

@@ -1,58 +1,76 @@
-//! An upstream that was away: nobody has to do anything, and who does not want to wait need not.
+//! MongoDB is the truth, and may be away.
 
 use std::time::Duration;
 
-use dezky_shared::{
-    job::Job,
-    tenant::{ProvisioningState, Tenant, TenantStatus},
-    upstream::Upstream,
+use dezky_shared::{job::JobState, tenant::TenantStatus, upstream::Upstream};
+use dezky_sim::stores::Mongo;
+use dezky_worker::work::{Registry, Steps};
+
+use crate::{
+    harness::{Harness, until},
+    proxy::Proxy,
+    script::{Joining, Lone, Script},
 };
 
-use crate::world::World;
-
-/// Longer than any test.
-const LONG: Duration = Duration::from_hours(1);
-
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconcile_does_not_wait_for_the_next_attempt() {
-    let (world, tenant, _) = with_ocis_away_for_long().await;
-    world.upstreams.ocis.server.faults.clear();
+async fn a_mongodb_that_is_killed_and_comes_back_loses_no_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut mongo = Mongo::start(directory.path()).await.unwrap();
+    let harness = Harness::on_mongodb(&mongo).await;
+    let script = Script::held([]);
+    let steps = Upstream::ALL
+        .into_iter()
+        .fold(Steps::side_by_side(), |steps, upstream| {
+            steps.upstream(upstream, script.step())
+        });
+    let mut jobs = Vec::new();
+    for n in 0..12 {
+        let tenant = harness.add_tenant(&format!("acme-{n}"), &[]).await;
+        let args = Joining {
+            tenant_id: tenant.id,
+        };
+        jobs.push((harness.enqueue(&args).await, tenant));
+    }
+    let worker = harness.worker_of("worker", Registry::default().kind::<Joining>(steps), 8);
+    script.ran(24).await;
 
-    world.done(&world.reconcile(tenant.id).await).await;
-
-    assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Active);
-    world.stop().await;
+    // Some are claimed, some are being written, some wait.
+    script.let_go(10);
+    mongo.kill().await;
+    script.let_go(200);
+    mongo.restart().await.unwrap();
+    for (job, tenant) in &jobs {
+        let job = harness.finished(job.id).await;
+        assert_eq!(job.state, JobState::Completed, "{job:#?}");
+        let tenant = harness.tenant(tenant.id).await;
+        assert_eq!(tenant.status, TenantStatus::Active);
+    }
+    worker.stop().await;
+    harness.context.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operators_requeue_does_not_wait_for_the_next_attempt() {
-    let (world, tenant, job) = with_ocis_away_for_long().await;
-    world.upstreams.ocis.server.faults.clear();
-    let context = &world.harness.context;
+async fn a_worker_that_cannot_settle_stops_all_the_same_and_its_job_is_rescued() {
+    let mut harness = Harness::new().await;
+    harness.times.lease = Duration::from_secs(3);
+    harness.times.drain = Duration::from_millis(200);
+    harness.times.bulk_deadline = Duration::from_millis(300);
+    let proxy = Proxy::to(&harness.mongodb.uri).await;
+    let script = Script::held([]);
+    let registry =
+        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let worker = harness.worker_behind(&proxy, registry(), 8).await;
+    script.ran(1).await;
 
-    let requeued = world.harness.requeue(job.id).await;
-    let job = requeued.unwrap().job;
-    context.ready.announce(std::slice::from_ref(&job)).await;
-    world.done(&job).await;
+    proxy.cut();
+    worker.stop().await;
+    until(async || script.cut_off(), |cut_off| *cut_off == 1).await;
+    script.let_go(1);
+    let next = harness.worker_of("next", registry(), 8);
+    let job = harness.finished(job.id).await;
+    next.stop().await;
 
-    assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Active);
-    world.stop().await;
-}
-
-/// A tenant that waits for oCIS, and whose next attempt no test lives to see.
-async fn with_ocis_away_for_long() -> (World, Tenant, Job) {
-    let world = World::start_with(|_, times| times.retry_base = LONG * 1_000).await;
-    world.upstreams.ocis.server.faults.go_down();
-    let tenant = world.harness.add_tenant("acme", &["acme.test"]).await;
-    let job = world.provision(tenant.id).await;
-    let job = world.harness.job_until(job.id, |job| job.snoozes > 0).await;
-    let told = world.tenant(tenant.id).await;
-    assert_eq!(told.provisioning_status.ocis, ProvisioningState::Error);
-    let next = told.condition(Upstream::Ocis).unwrap().next_attempt_at;
-    assert_eq!(
-        next,
-        Some(job.run_at),
-        "the tenant names the time at which it is tried again"
-    );
-    (world, told, job)
+    assert_eq!(job.state, JobState::Completed);
+    assert_eq!(job.attempts[0].outcome, "rescue");
 }

@@ -5,7 +5,7 @@ use dezky_shared::{
     tenant::{ProvisioningState, TenantStatus},
 };
 
-use crate::harness::{Harness, Upstreams};
+use crate::{harness::Harness, upstreams::Upstreams};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_tenant_becomes_active_in_every_upstream() {

@@ -16,7 +16,10 @@ use dezky_worker::{context::ClientsConfig, engine::Times};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, Upstreams, Worker, until};
+use crate::{
+    harness::{Harness, Worker, until},
+    upstreams::Upstreams,
+};
 
 /// Upstreams, stores and a running worker.
 pub(crate) struct World {

@@ -177,16 +177,19 @@ impl JobRepository {
         let Some(tenant_id) = job.tenant_id else {
             return Ok(());
         };
-        if !job.writes_tenant()
-            || self
-                .another_is_on_its_way(session, tenant_id, job.id)
-                .await?
-        {
+        if !job.writes_tenant() {
             return Ok(());
         }
+        // Before looking for others: two jobs that end at the same time would each rely on the other.
         let Some(mut tenant) = self.tenants.lock(session, tenant_id).await? else {
             return Ok(());
         };
+        if self
+            .another_is_on_its_way(session, tenant_id, job.id)
+            .await?
+        {
+            return Ok(());
+        }
         for upstream in Upstream::ALL {
             let waits = tenant
                 .condition(upstream)
@@ -269,7 +272,11 @@ impl JobRepository {
             afresh.insert("giveUpAt", give_up_at);
         }
         let waiting = doc! { "_id": id, "state": JobState::Available.name() };
-        let update = doc! { "$set": afresh, "$inc": { "revision": 1_i64 } };
+        let update = doc! {
+            "$set": afresh,
+            "$unset": { "cancelRequested": "" },
+            "$inc": { "revision": 1_i64 },
+        };
         Ok(self
             .jobs
             .find_one_and_update(waiting, update)

@@ -161,7 +161,7 @@ impl JobRepository {
             "$setOnInsert": the_rest,
             "$min": sooner,
             "$set": afresh,
-            "$unset": { "error": "" },
+            "$unset": { "error": "", "cancelRequested": "" },
             "$inc": { "revision": 1_i64 },
         };
         let joined = self

@@ -1,0 +1,196 @@
+//! From lock keys to jobs that are ours.
+
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::{
+    clock,
+    failure::ErrorCode,
+    id::{LeaseToken, TenantId},
+    job::JobState,
+};
+use dezky_worker::work::{Registry, Steps};
+
+use crate::{
+    harness::Harness,
+    proxy::Proxy,
+    script::{Lone, Say, Script, Single},
+};
+
+fn registry(script: &Script) -> Registry {
+    let steps = || Steps::side_by_side().step("work", script.step());
+    Registry::default()
+        .kind::<Lone>(steps())
+        .kind::<Single>(steps())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_an_old_lease_lives_on_in_a_new_one() {
+    let mut harness = Harness::new().await;
+    harness.times.renew_every = Duration::from_mins(1);
+    let job = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let old = doc! { "token": LeaseToken::new(), "worker": "old", "until": job.run_at, "startedAt": job.run_at };
+    harness.edit_job(job.id, doc! { "lease": old }).await;
+    let script = Script::held([]);
+
+    let worker = harness.worker_of("worker", registry(&script), 1);
+    script.ran(1).await;
+    let lease = harness.job(job.id).await.lease.unwrap();
+    script.let_go(1);
+    harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(lease.worker, "worker");
+    assert_eq!(
+        lease.started_at, None,
+        "else a claim that nobody ran would count as a crash"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dollar_in_the_texts_of_others_is_a_dollar() {
+    let harness = Harness::new().await;
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let script = Script::held([Say::FailSaying(
+        ErrorCode::UpstreamRejected,
+        "$lease.token $$NOW",
+    )]);
+
+    let worker = harness.worker_of("$state", registry(&script), 1);
+    script.ran(1).await;
+    let running = harness.job(job.id).await;
+    script.let_go(1);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(running.lease.unwrap().worker, "$state");
+    assert_eq!(job.attempts[0].worker, "$state");
+    assert_eq!(job.attempts[0].error.as_deref(), Some("$lease.token $$NOW"));
+    assert_eq!(
+        job.steps[0].error.as_ref().unwrap().detail,
+        "$lease.token $$NOW"
+    );
+    assert_eq!(job.error.unwrap().detail, "$lease.token $$NOW");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_held_concerns_its_own_job_alone() {
+    let harness = Harness::new().await;
+    let (busy, free) = (
+        harness.add_tenant("busy", &[]).await,
+        harness.add_tenant("free", &[]).await,
+    );
+    let running = harness
+        .enqueue_silently(&Single { tenant_id: busy.id })
+        .await;
+    let until = clock::later(harness.context.store.now(), Duration::from_mins(10));
+    let lease = doc! { "token": LeaseToken::new(), "worker": "other", "until": until };
+    harness
+        .edit_job(running.id, doc! { "state": "running", "lease": lease })
+        .await;
+    // All keys stand in the ready set before the worker starts: they are one batch.
+    let behind = harness.enqueue(&Single { tenant_id: busy.id }).await;
+    let others = [
+        harness.enqueue(&Single { tenant_id: free.id }).await,
+        harness.enqueue(&Lone { n: 1 }).await,
+    ];
+    let script = Script::new([]);
+
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    for job in &others {
+        harness.finished(job.id).await;
+    }
+    worker.stop().await;
+
+    let behind = harness.job(behind.id).await;
+    assert_eq!((behind.state, behind.attempt), (JobState::Available, 0));
+    assert_eq!(script.runs().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_held_by_an_open_transaction_does_not_keep_its_batch_from_being_claimed() {
+    let mut harness = Harness::new().await;
+    harness.times.bulk_deadline = Duration::from_millis(300);
+    let held = harness.enqueue(&Lone { n: 0 }).await;
+    let mut others = Vec::new();
+    for n in 1..4 {
+        others.push(harness.enqueue(&Lone { n }).await);
+    }
+    let open = harness.hold(&[held.id]).await;
+
+    let worker = harness.worker_of("worker", registry(&Script::new([])), 8);
+    for job in &others {
+        harness.finished(job.id).await;
+    }
+    let meanwhile = harness.job(held.id).await.state;
+    let was_held = open.commit().await;
+    harness.finished(held.id).await;
+    worker.stop().await;
+
+    assert!(meanwhile == JobState::Available || !was_held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_is_lost_is_read_back() {
+    let mut harness = Harness::new().await;
+    // Nothing else would find the job soon.
+    harness.times = dezky_worker::engine::Times {
+        pop_block: Duration::from_millis(100),
+        ..Default::default()
+    };
+    let proxy = Proxy::to(&harness.mongodb.uri).await;
+    let script = Script::new([]);
+    let worker = harness.worker_behind(&proxy, registry(&script), 8).await;
+    harness.until_led().await;
+
+    proxy.lose_the_next_claims_answer();
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert!(!proxy.is_armed());
+    assert_eq!((job.attempt, job.crashes), (1, 0));
+    assert_eq!(script.runs().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_never_run_the_same_job_or_two_jobs_of_one_tenant() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let script = Script::new([]);
+    let mut jobs = Vec::new();
+    for _ in 0..12 {
+        jobs.push(
+            harness
+                .enqueue(&Single {
+                    tenant_id: tenant.id,
+                })
+                .await,
+        );
+    }
+
+    let workers = ["one", "two"].map(|name| harness.worker_of(name, registry(&script), 4));
+    for job in &jobs {
+        harness.finished(job.id).await;
+    }
+    for worker in workers {
+        worker.stop().await;
+    }
+
+    assert_eq!(script.most_inside(), 1);
+    assert_eq!(script.runs().len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_kind_that_this_build_does_not_know_is_put_off_at_no_cost() {
+    let harness = Harness::new().await;
+    let tenant_id = TenantId::new();
+    let job = harness.enqueue(&Single { tenant_id }).await;
+
+    let worker = harness.worker_of("old", Registry::default(), 8);
+    let job = harness.job_until(job.id, |job| job.snoozes == 1).await;
+    worker.stop().await;
+
+    assert_eq!((job.state, job.attempt), (JobState::Available, 0));
+    assert!(job.run_at > job.updated_at && job.error.is_none());
+}

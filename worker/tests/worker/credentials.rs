@@ -1,0 +1,194 @@
+//! Refused credentials stop everybody's knocking, and lose no job.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use dezky_shared::{
+    clients::authentik::AuthentikConfig,
+    failure::ErrorCode,
+    id::JobId,
+    job::JobState,
+    jobs::ProvisionTenant,
+    tenant::{ProvisioningState, Tenant, TenantStatus},
+    upstream::Upstream,
+};
+use dezky_sim::faults::{Fault, FaultRule};
+
+use crate::{
+    harness::{Harness, until},
+    upstreams::Upstreams,
+};
+
+async fn add(harness: &Harness, count: usize) -> Vec<(Tenant, JobId)> {
+    let mut added = Vec::new();
+    for n in 0..count {
+        let tenant = harness
+            .add_tenant(&format!("acme-{n}"), &[&format!("acme-{n}.test")])
+            .await;
+        let job = harness
+            .enqueue_silently(&ProvisionTenant {
+                tenant_id: tenant.id,
+            })
+            .await;
+        added.push((tenant, job.id));
+    }
+    added
+}
+
+fn asked(upstreams: &Upstreams) -> u64 {
+    upstreams.authentik.server.faults.requests().values().sum()
+}
+
+async fn held(harness: &Harness, jobs: &[(Tenant, JobId)]) {
+    for (tenant, job) in jobs {
+        harness
+            .job_until(*job, |job| {
+                job.state == JobState::Available
+                    && job.steps.iter().filter(|step| step.state.is_done()).count() == 2
+            })
+            .await;
+        let tenant = harness.tenant(tenant.id).await;
+        let status = &tenant.provisioning_status;
+        assert_eq!(status.authentik, ProvisioningState::Error);
+        assert_eq!(
+            (status.stalwart, status.ocis),
+            (ProvisioningState::Ok, ProvisioningState::Ok)
+        );
+        let condition = tenant.condition(Upstream::Authentik).unwrap();
+        assert_eq!(
+            condition.reason,
+            ErrorCode::UpstreamCredentialsRefused.reason()
+        );
+    }
+}
+
+async fn active(harness: &Harness, jobs: &[(Tenant, JobId)]) {
+    for (tenant, job) in jobs {
+        harness
+            .tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Active)
+            .await;
+        let job = harness.finished(*job).await;
+        assert_eq!(
+            (job.state, job.attempt),
+            (JobState::Completed, 1),
+            "being held costs nothing"
+        );
+    }
+}
+
+fn refuse() -> FaultRule {
+    FaultRule::every(Fault::Status {
+        status: 401,
+        retry_after: None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_refusal_stops_all_workers_and_one_job_tries_again() {
+    let upstreams = Upstreams::start().await;
+    let mut harness = Harness::with_upstreams(&upstreams).await;
+    harness.times.hold = Duration::from_secs(4);
+    upstreams.authentik.server.faults.add(refuse());
+    let jobs = add(&harness, 6).await;
+
+    let slow = harness.worker_of("one", dezky_worker::jobs::registry(), 1);
+    held(&harness, &jobs[..1]).await;
+    let refusals = asked(&upstreams);
+    let other = harness.worker_of("two", dezky_worker::jobs::registry(), 8);
+    held(&harness, &jobs).await;
+    let still = asked(&upstreams);
+    // The probe is refused too: one more, and everybody waits again.
+    until(async || asked(&upstreams), |asked| *asked > still).await;
+    upstreams.authentik.server.faults.clear();
+    let probed = asked(&upstreams);
+    active(&harness, &jobs).await;
+    slow.stop().await;
+    other.stop().await;
+
+    assert_eq!((refusals, still), (1, 1), "nobody knocks twice");
+    assert_eq!(probed, 2, "one job tries again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_credentials_let_all_go_at_once() {
+    let upstreams = Upstreams::start().await;
+    let mut harness = Harness::with_upstreams(&upstreams).await;
+    harness.times.hold = Duration::from_hours(1);
+    let right = harness.clients.authentik.clone().unwrap();
+    harness.clients.authentik = Some(AuthentikConfig {
+        api_token: "wrong".into(),
+        ..right.clone()
+    });
+    let jobs = add(&harness, 4).await;
+    let worker = harness.worker();
+    held(&harness, &jobs).await;
+    worker.stop().await;
+    let refused = asked(&upstreams);
+
+    let same = harness.worker();
+    harness.until_led().await;
+    let waiting = harness.job(jobs[0].1).await;
+    same.stop().await;
+    let still = asked(&upstreams);
+    harness.clients.authentik = Some(right);
+    let worker = harness.worker();
+    active(&harness, &jobs).await;
+    worker.stop().await;
+
+    assert!(
+        refused >= 1 && still == refused,
+        "the same credentials are not tried again"
+    );
+    assert!(waiting.run_at > harness.context.store.now());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
+    let upstreams = Upstreams::start().await;
+    let mut harness = Harness::with_upstreams(&upstreams).await;
+    harness.times.hold = Duration::from_hours(1);
+    upstreams.stalwart.server.faults.add(refuse());
+    let with_mail = add(&harness, 1).await;
+    let worker = harness.worker();
+    harness
+        .tenant_until(with_mail[0].0.id, |tenant| {
+            tenant.provisioning_status.stalwart == ProvisioningState::Error
+        })
+        .await;
+
+    let stalwart = async || {
+        let known = harness.context.upstreams.list().await.unwrap();
+        known
+            .into_iter()
+            .find(|health| health.upstream == Upstream::Stalwart)
+            .unwrap()
+    };
+    let since = stalwart().await.refused_at;
+    let health = harness.context.store.collection::<Document>("upstreams");
+    let due = harness.context.store.now();
+    let probe = doc! { "$set": { "probeAt": due } };
+    health
+        .update_one(doc! { "_id": Upstream::Stalwart.name() }, probe)
+        .await
+        .unwrap();
+    let mut n = 0;
+    while stalwart().await.probe_at == Some(due) {
+        n += 1;
+        assert!(n <= 50, "nobody tries again");
+        let tenant = harness.add_tenant(&format!("plain-{n}"), &[]).await;
+        let job = harness
+            .enqueue(&ProvisionTenant {
+                tenant_id: tenant.id,
+            })
+            .await;
+        harness
+            .job_until(job.id, |job| {
+                job.steps.len() == 3 && job.state != JobState::Running
+            })
+            .await;
+    }
+    worker.stop().await;
+
+    assert!(since.is_some());
+    assert_eq!(stalwart().await.refused_at, since);
+}

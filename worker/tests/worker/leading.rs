@@ -1,0 +1,100 @@
+//! One worker leads, and two that think so do no harm.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use dezky_shared::{clock, job::JobState};
+use dezky_worker::work::{Registry, Steps};
+
+use crate::{
+    harness::{Harness, until},
+    script::{Lone, Script},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_resigns_so_that_nobody_waits_for_its_lease() {
+    let mut harness = Harness::new().await;
+    harness.times.leader_lease = Duration::from_mins(10);
+    let leaders = harness.context.store.collection::<Document>("leader");
+    let first = harness.leader();
+    let before = harness.until_led().await;
+
+    let second = harness.leader();
+    first.stop().await;
+    let after = until(
+        async || leaders.find_one(doc! {}).await.unwrap().unwrap(),
+        |leader| leader.get_i64("term").unwrap() == 2,
+    )
+    .await;
+    second.stop().await;
+
+    assert_eq!(before.get_i64("term").unwrap(), 1);
+    assert!(after.get_datetime("until").unwrap() > before.get_datetime("until").unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_vanishes_is_followed_when_its_lease_runs_out() {
+    let harness = Harness::new().await;
+    let leaders = harness.context.store.collection::<Document>("leader");
+    let doomed = harness.doomed_worker(Registry::default(), 1);
+    harness.until_led().await;
+    doomed.vanish();
+
+    let next = harness.leader();
+    until(
+        async || leaders.find_one(doc! {}).await.unwrap().unwrap(),
+        |leader| leader.get_str("holder").unwrap() == "leader",
+    )
+    .await;
+    next.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_leaders_do_no_harm() {
+    let mut harness = Harness::new().await;
+    harness.times.leader_quiet = Duration::ZERO;
+    harness.times.leader_renew_every = Duration::from_millis(500);
+    let leaders = harness.context.store.collection::<Document>("leader");
+    let script = Script::new([]);
+    let registry =
+        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let workers = ["one", "two"].map(|name| harness.worker_of(name, registry(), 4));
+    harness.until_led().await;
+
+    let mut jobs = Vec::new();
+    for n in 0..40 {
+        // The one who leads believes so for a while yet; the other is elected at once.
+        let over = clock::earlier(harness.context.store.now(), Duration::from_secs(1));
+        leaders
+            .update_one(doc! {}, doc! { "$set": { "until": over } })
+            .await
+            .unwrap();
+        let lost = harness.leave_behind(&Lone { n }, true).await;
+        let silent = harness.enqueue_silently(&Lone { n }).await;
+        jobs.extend([(lost, 1), (silent, 0)]);
+    }
+    let mut terms = 0;
+    for (job, rescues) in &jobs {
+        let job = harness.finished(job.id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
+        let rescued = job
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.outcome == "rescue")
+            .count();
+        assert_eq!(rescued, *rescues);
+        terms = leaders
+            .find_one(doc! {})
+            .await
+            .unwrap()
+            .unwrap()
+            .get_i64("term")
+            .unwrap();
+    }
+    for worker in workers {
+        worker.stop().await;
+    }
+
+    assert!(terms > 1);
+    assert_eq!(script.runs().len(), 80);
+}

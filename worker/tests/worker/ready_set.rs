@@ -1,0 +1,203 @@
+//! Keys that may have work, and what becomes of one whose lock is held.
+
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::{
+    clock,
+    failure::ErrorCode,
+    job::{JobState, Queue},
+    ready::ReadyKey,
+};
+use dezky_worker::work::{Registry, Steps};
+
+use crate::{
+    harness::Harness,
+    script::{Bill, Lone, Say, Script, Single},
+};
+
+fn key(name: &str, priority: i32) -> ReadyKey {
+    ReadyKey {
+        lock_key: name.to_owned(),
+        priority,
+    }
+}
+
+/// The sweep comes once, before there is anything to find.
+fn without_sweep(harness: &mut Harness) {
+    harness.times.sweep_every = Duration::from_mins(10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_scored_by_the_servers_clock_and_its_priority() {
+    let harness = Harness::new().await;
+    let mut connection = harness.redis_connection().await;
+    let ready = &harness.context.ready;
+
+    ready
+        .add(
+            Queue::Dns,
+            &[key("urgent", 0), key("usual", 1), key("late", 2)],
+        )
+        .await
+        .unwrap();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+
+    let scored = harness.ready(Queue::Dns).await;
+    let names: Vec<&str> = scored.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["urgent", "usual", "late"]);
+    for ((_, score), head_start) in scored.into_iter().zip([120.0, 60.0, 0.0]) {
+        let age = f64::from(u32::try_from(seconds).unwrap()) - head_start - score;
+        assert!(age.abs() < 10.0, "{age}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_there_keeps_its_place() {
+    let harness = Harness::new().await;
+    let ready = &harness.context.ready;
+    ready.add(Queue::Dns, &[key("first", 1)]).await.unwrap();
+    ready.add(Queue::Dns, &[key("second", 1)]).await.unwrap();
+    let before = harness.ready(Queue::Dns).await;
+
+    ready
+        .add(Queue::Dns, &[key("first", 1), key("second", 0)])
+        .await
+        .unwrap();
+
+    assert_eq!(harness.ready(Queue::Dns).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_not_due_is_not_announced() {
+    let harness = Harness::new().await;
+    let mut job = harness.enqueue_silently(&Lone { n: 1 }).await;
+    job.run_at = clock::later(job.run_at, Duration::from_mins(1));
+
+    harness.context.ready.announce(&[job]).await;
+
+    assert!(harness.ready(Queue::Provisioning).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_jobs_of_a_key_are_worked_off_after_one_hint() {
+    let mut harness = Harness::new().await;
+    without_sweep(&mut harness);
+    let worker_kinds = Script::new([]);
+    let registry =
+        Registry::default().kind::<Single>(Steps::side_by_side().step("work", worker_kinds.step()));
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let worker = harness.worker_of("worker", registry, 8);
+    harness.until_led().await;
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(
+            harness
+                .enqueue_silently(&Single {
+                    tenant_id: tenant.id,
+                })
+                .await,
+        );
+    }
+
+    harness.context.ready.announce(&jobs[..1]).await;
+    for job in &jobs {
+        harness.finished(job.id).await;
+    }
+    worker.stop().await;
+
+    assert_eq!(worker_kinds.most_inside(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_dropped_while_its_lock_is_held_is_added_again_to_whichever_queue_has_work() {
+    let mut harness = Harness::new().await;
+    without_sweep(&mut harness);
+    let (provisioning, billing) = (Script::held([]), Script::new([]));
+    let registry = Registry::default()
+        .kind::<Single>(Steps::side_by_side().step("work", provisioning.step()))
+        .kind::<Bill>(Steps::side_by_side().step("work", billing.step()))
+        .kind::<Lone>(Steps::side_by_side().step("work", Script::new([]).step()));
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let worker = harness.worker_of("worker", registry, 8);
+    let first = harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
+    provisioning.ran(1).await;
+
+    let behind = [
+        harness
+            .enqueue(&Bill {
+                tenant_id: tenant.id,
+            })
+            .await,
+        harness
+            .enqueue(&Single {
+                tenant_id: tenant.id,
+            })
+            .await,
+    ];
+    let dropped = async || {
+        harness.ready(Queue::Billing).await.len() + harness.ready(Queue::Provisioning).await.len()
+    };
+    crate::harness::until(dropped, |left| *left == 0).await;
+    provisioning.let_go(2);
+    for job in behind.iter().chain([&first]) {
+        harness.finished(job.id).await;
+    }
+    worker.stop().await;
+
+    assert_eq!(billing.runs().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_due_soon_is_on_time_however_slow_the_sweep() {
+    let mut harness = Harness::new().await;
+    without_sweep(&mut harness);
+    let script = Script::new([
+        Say::Fail(ErrorCode::Internal),
+        Say::Fail(ErrorCode::UpstreamUnavailable),
+    ]);
+    let registry =
+        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let worker = harness.worker_of("worker", registry, 8);
+    harness.until_led().await;
+
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!((job.attempt, job.snoozes), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_due_is_popped_before_less_urgent_ones() {
+    let harness = Harness::new().await;
+    let script = Script::new([]);
+    let registry =
+        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let mut jobs = Vec::new();
+    for (n, priority) in [(1, 2), (2, 1), (3, 0)] {
+        let job = harness.enqueue_silently(&Lone { n }).await;
+        harness
+            .edit_job(job.id, doc! { "priority": priority })
+            .await;
+        jobs.push(harness.job(job.id).await);
+    }
+    harness.context.ready.announce(&jobs).await;
+
+    let worker = harness.worker_of("worker", registry, 1);
+    for job in &jobs {
+        let job = harness.finished(job.id).await;
+        assert_eq!(job.state, JobState::Completed);
+    }
+    worker.stop().await;
+
+    let order: Vec<_> = script.runs().iter().map(|run| run.job).collect();
+    assert_eq!(order, [jobs[2].id, jobs[1].id, jobs[0].id]);
+}

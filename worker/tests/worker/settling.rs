@@ -1,0 +1,416 @@
+//! What an outcome costs, what is kept of it, and what ends a job from outside its handler.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use dezky_shared::{
+    clock,
+    failure::{Disposition, ErrorCode},
+    id::JobId,
+    job::{Job, JobState},
+    store::{Abort, jobs::RequeueError},
+    tenant::{ProvisioningState, Tenant},
+    upstream::Upstream,
+};
+use dezky_worker::work::{Registry, StepDone, StepFailure, Steps};
+
+use crate::{
+    harness::Harness,
+    script::{Failing, Joining, Lone, Say, Script, Single},
+};
+
+const DAY: i64 = 24 * 60 * 60 * 1_000;
+
+fn registry(script: &Script) -> Registry {
+    let for_tenant = || Steps::side_by_side().upstream(Upstream::Authentik, script.step());
+    let fail = Steps::side_by_side().step("fail", async |run| {
+        let args: Failing = run.job.args().unwrap();
+        Err::<StepDone, _>(StepFailure::new(args.code, "as asked"))
+    });
+    Registry::default()
+        .kind::<Lone>(Steps::side_by_side().step("work", script.step()))
+        .kind::<Single>(for_tenant())
+        .kind::<Joining>(for_tenant())
+        .kind::<Failing>(fail)
+}
+
+/// No upstream is left waiting for something that will not come.
+fn nothing_is_pending(tenant: &Tenant) -> bool {
+    Upstream::ALL.into_iter().all(|upstream| {
+        *tenant.provisioning_status.get(upstream) != ProvisioningState::Pending
+            && tenant
+                .condition(upstream)
+                .is_some_and(|condition| condition.next_attempt_at.is_none())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_costs_what_it_should() {
+    let mut harness = Harness::new().await;
+    harness.times.retry_base = Duration::from_mins(1);
+    harness.times.hold = Duration::from_mins(1);
+    let mut jobs = Vec::new();
+    for code in ErrorCode::ALL {
+        let first = harness.enqueue_silently(&Failing { code }).await;
+        let last = harness.enqueue_silently(&Failing { code }).await;
+        harness.edit_job(last.id, doc! { "attempt": 11 }).await;
+        jobs.push((code, first.id, last.id));
+    }
+
+    let worker = harness.worker_of("worker", registry(&Script::new([])), 16);
+    for (code, first, last) in jobs {
+        let settled = |job: &Job| job.state != JobState::Running && job.error.is_some();
+        let job = harness.job_until(first, settled).await;
+        let last = harness.job_until(last, settled).await;
+
+        let cost = |job: &Job| (job.state, job.attempt, job.snoozes);
+        let (first_time, last_time) = match code {
+            // A bug of ours, a conflict, an unknown outcome, a timeout.
+            ErrorCode::Internal
+            | ErrorCode::UpstreamConflict
+            | ErrorCode::UpstreamAnswerLost
+            | ErrorCode::AttemptTimedOut => {
+                ((JobState::Available, 1, 0), (JobState::Discarded, 12, 0))
+            }
+            // The upstream's fault, or the operator's to mend.
+            ErrorCode::UpstreamUnreachable
+            | ErrorCode::UpstreamUnavailable
+            | ErrorCode::UpstreamRateLimited
+            | ErrorCode::UpstreamCredentialsRefused
+            | ErrorCode::UpstreamPermissionMissing => {
+                ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
+            }
+            // A refusal, or the customer's to mend.
+            _ => ((JobState::Discarded, 1, 0), (JobState::Discarded, 12, 0)),
+        };
+        assert_eq!(cost(&job), first_time, "{code:?}");
+        assert_eq!(cost(&last), last_time, "{code:?}");
+        assert_eq!(job.error.unwrap().code, code);
+        assert_eq!(
+            job.attempts.is_empty(),
+            first_time.2 == 1,
+            "a snooze is counted, not listed: {code:?}"
+        );
+        assert_eq!(
+            code.disposition() == Disposition::Final,
+            first_time.0 == JobState::Discarded
+        );
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_last_twenty_tries_are_listed() {
+    let harness = Harness::new().await;
+    let job = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let tries: Vec<_> = (1..=20)
+        .map(|n| doc! { "n": n, "worker": "w", "startedAt": job.run_at, "finishedAt": job.run_at, "outcome": "retry" })
+        .collect();
+    harness
+        .edit_job(
+            job.id,
+            doc! { "attempts": tries, "attempt": 5, "snoozes": 15 },
+        )
+        .await;
+
+    let worker = harness.worker_of("worker", registry(&Script::new([])), 1);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    let listed: Vec<i32> = job.attempts.iter().map(|attempt| attempt.n).collect();
+    assert_eq!(listed, (2..=21).collect::<Vec<i32>>());
+    assert_eq!(job.attempts[19].outcome, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_final_says_when_it_is_deleted_and_keeps_no_secrets() {
+    let harness = Harness::new().await;
+    let script = Script::new([Say::Ok]);
+    let sealed = doc! { "keyId": "k", "data": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1] } };
+    let completed = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let discarded = harness
+        .enqueue_silently(&Failing {
+            code: ErrorCode::UpstreamRejected,
+        })
+        .await;
+    let cancelled = harness.enqueue_silently(&Lone { n: 2 }).await;
+    for job in [&completed, &discarded, &cancelled] {
+        harness
+            .edit_job(
+                job.id,
+                doc! { "sealed": sealed.clone(), "hadSecrets": true },
+            )
+            .await;
+    }
+    harness.cancel(cancelled.id).await;
+
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    let completed = harness.finished(completed.id).await;
+    let discarded = harness.finished(discarded.id).await;
+    let cancelled = harness.finished(cancelled.id).await;
+    worker.stop().await;
+
+    for (job, days) in [(&completed, 30), (&discarded, 90), (&cancelled, 90)] {
+        let finished = job.finished_at.unwrap().timestamp_millis();
+        assert_eq!(
+            job.expire_at.unwrap().timestamp_millis() - finished,
+            days * DAY,
+            "{:?}",
+            job.state
+        );
+        assert_eq!(job.sealed, None);
+        let again = harness.requeue(job.id).await;
+        assert!(
+            matches!(again, Err(Abort::Because(RequeueError::SecretsGone))),
+            "{again:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_past_its_time_is_given_up_and_its_tenant_told() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
+    harness
+        .edit_job(job.id, doc! { "giveUpAt": job.run_at })
+        .await;
+    let script = Script::new([]);
+
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Discarded, ErrorCode::GaveUp)
+    );
+    assert!(script.runs().is_empty());
+    assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_job_that_waits_tells_its_tenant() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
+
+    let job = harness.cancel(job.id).await;
+
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Cancelled, ErrorCode::Cancelled)
+    );
+    assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_jobs_cancelled_at_once_do_not_each_leave_the_tenant_to_the_other() {
+    let harness = Harness::new().await;
+
+    for n in 0..20 {
+        let tenant = harness.add_tenant(&format!("acme-{n}"), &[]).await;
+        let one = harness
+            .enqueue_silently(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
+        let two = harness
+            .enqueue_silently(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
+
+        tokio::join!(harness.cancel(one.id), harness.cancel(two.id));
+
+        assert!(
+            nothing_is_pending(&harness.tenant(tenant.id).await),
+            "in round {n}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_is_cancelled_when_its_step_ends() {
+    let mut harness = Harness::new().await;
+    harness.times.renew_every = Duration::from_secs(1);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness
+        .enqueue(&Joining {
+            tenant_id: tenant.id,
+        })
+        .await;
+    let script = Script::held([Say::Fail(ErrorCode::UpstreamUnavailable)]);
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    script.ran(1).await;
+
+    let asked = harness.cancel(job.id).await;
+    script.let_go(1);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(asked.state, JobState::Running);
+    assert_eq!(
+        (job.state, job.error.unwrap().code),
+        (JobState::Cancelled, ErrorCode::Cancelled)
+    );
+    assert_eq!((job.cancel_requested, script.runs().len()), (None, 1));
+    assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_comes_when_nobody_looks_any_more_ends_the_job_before_it_runs_again() {
+    let mut harness = Harness::new().await;
+    // The end of a job's only step is left to its settlement, and this lease is not renewed meanwhile.
+    harness.times.lease = Duration::from_mins(1);
+    harness.times.renew_every = Duration::from_mins(1);
+    harness.times.retry_base = Duration::from_mins(10);
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let script = Script::held([Say::FailFor(
+        ErrorCode::UpstreamRateLimited,
+        Duration::from_mins(10),
+    )]);
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    script.ran(1).await;
+
+    harness.cancel(job.id).await;
+    script.let_go(2);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!((job.state, script.runs().len()), (JobState::Cancelled, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tenant_is_told_the_very_instant_at_which_the_job_runs_again() {
+    let mut harness = Harness::new().await;
+    harness.times.retry_base = Duration::from_mins(10);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    for code in [ErrorCode::UpstreamUnavailable, ErrorCode::Internal] {
+        let job = harness
+            .enqueue(&Single {
+                tenant_id: tenant.id,
+            })
+            .await;
+        let worker = harness.worker_of("worker", registry(&Script::new([Say::Fail(code)])), 8);
+        let job = harness.job_until(job.id, |job| job.error.is_some()).await;
+        worker.stop().await;
+
+        let tenant = harness.tenant(tenant.id).await;
+        let told = tenant
+            .condition(Upstream::Authentik)
+            .unwrap()
+            .next_attempt_at;
+        assert_eq!(told, Some(job.run_at));
+        harness.cancel(job.id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requeueing_a_job_that_waits_makes_it_due_with_all_its_attempts() {
+    let harness = Harness::new().await;
+    let job = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let later = clock::later(job.run_at, Duration::from_hours(1));
+    let given_up = doc! { "name": "work", "state": "error", "attempts": 2 };
+    let waiting = doc! { "runAt": later, "attempt": 11, "crashes": 2, "giveUpAt": job.run_at, "steps": [given_up], "cancelRequested": true };
+    harness.edit_job(job.id, waiting).await;
+
+    let requeued = harness.requeue(job.id).await.unwrap();
+
+    let again = requeued.job;
+    assert!(!requeued.is_new && again.id == job.id);
+    assert!(again.run_at < later && again.give_up_at.unwrap() > later);
+    assert_eq!(
+        (again.attempt, again.crashes, again.cancel_requested),
+        (0, 0, None)
+    );
+    assert_eq!(
+        again.steps[0].next_at,
+        Some(again.run_at),
+        "a step that was given up is tried again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requeueing_a_final_job_makes_a_new_one_and_a_running_one_is_left_alone() {
+    let harness = Harness::new().await;
+    let worker = harness.worker_of("worker", registry(&Script::new([])), 8);
+    let job = harness
+        .enqueue(&Failing {
+            code: ErrorCode::UpstreamRejected,
+        })
+        .await;
+    let over = harness.finished(job.id).await;
+    worker.stop().await;
+    let running = harness.enqueue_silently(&Lone { n: 1 }).await;
+    harness
+        .edit_job(running.id, doc! { "state": "running" })
+        .await;
+
+    let requeued = harness.requeue(over.id).await.unwrap();
+    let refused = harness.requeue(running.id).await;
+    let unknown = harness.requeue(JobId::new()).await;
+
+    assert!(requeued.is_new && requeued.job.id != over.id);
+    assert_eq!(requeued.job.requeued_from, Some(over.id));
+    assert_eq!(
+        (requeued.job.state, requeued.job.attempt),
+        (JobState::Available, 0)
+    );
+    assert!(requeued.job.attempts.is_empty() && requeued.job.expire_at.is_none());
+    assert_eq!(harness.job(over.id).await, over);
+    assert!(matches!(
+        refused,
+        Err(Abort::Because(RequeueError::Running))
+    ));
+    assert!(matches!(
+        unknown,
+        Err(Abort::Because(RequeueError::NotFound))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_cannot_be_written_holds_up_no_other() {
+    let harness = Harness::new().await;
+    let script = Script::held([]);
+    let stuck = harness.enqueue(&Lone { n: 1 }).await;
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    script.ran(1).await;
+    let refuse = async |validator: Document| {
+        let change = doc! { "collMod": "jobs", "validator": validator };
+        harness
+            .context
+            .store
+            .database()
+            .run_command(change)
+            .await
+            .unwrap();
+    };
+    let stays = doc! { "$or": [{ "_id": { "$ne": stuck.id } }, { "state": "running" }] };
+    refuse(stays).await;
+
+    script.let_go(4);
+    let mut others = Vec::new();
+    for n in 2..5 {
+        others.push(harness.enqueue(&Lone { n }).await);
+    }
+    for job in &others {
+        harness.finished(job.id).await;
+    }
+    let meanwhile = harness.job(stuck.id).await.state;
+    refuse(doc! {}).await;
+    let stuck = harness.finished(stuck.id).await;
+    worker.stop().await;
+
+    assert_eq!(meanwhile, JobState::Running);
+    assert_eq!(stuck.state, JobState::Completed);
+    assert_eq!(script.runs().len(), 4);
+}
