@@ -13,6 +13,9 @@ use utoipa::ToSchema;
 
 pub use self::code::Code;
 
+/// The most errors that are told at once: an answer should not be larger than its request.
+const ERRORS: usize = 100;
+
 /// A refusal, on its way to the caller.
 #[derive(Debug)]
 pub struct ApiError {
@@ -97,12 +100,15 @@ impl ApiError {
         }
     }
 
-    /// Values that cannot be taken: all of them.
-    pub fn values(errors: Vec<FieldError>) -> Self {
-        Self {
-            errors,
-            ..Self::new(Code::ValidationFailed)
+    /// Values that cannot be taken: all of them, up to a hundred.
+    pub fn values(mut errors: Vec<FieldError>) -> Self {
+        let mut error = Self::new(Code::ValidationFailed);
+        if errors.len() > ERRORS {
+            errors.truncate(ERRORS);
+            error.detail = format!("See the first {ERRORS} errors.");
         }
+        error.errors = errors;
+        error
     }
 
     /// Something that should not have happened.

@@ -48,6 +48,7 @@ pub(super) struct CreateRequest {
     /// Its colour, `#rrggbb`.
     brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
+    #[serde(default, deserialize_with = "fields::object")]
     owner: Option<OwnerRequest>,
 }
 
