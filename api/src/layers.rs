@@ -120,10 +120,12 @@ fn cors(app: &AppState) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([
+            header::CONTENT_LOCATION,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
+            HeaderName::from_static("preference-applied"),
             REPLAYED,
             REQUEST_ID,
         ])

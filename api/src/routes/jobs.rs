@@ -42,6 +42,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change::cancel))
 }
 
+/// What a filter by state can be.
+const STATES: &str = "available, running, completed, discarded or cancelled";
+
 /// Which jobs are asked for.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -62,9 +65,9 @@ struct ListQuery {
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            state: parameters.take("state")?,
+            state: parameters.take("state", STATES)?,
             kind: parameters.text("kind"),
-            tenant_id: parameters.take("tenantId")?,
+            tenant_id: parameters.take("tenantId", "an id")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -48,6 +48,9 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(actions::restore))
 }
 
+/// What a filter by status can be.
+const STATUSES: &str = "pending, active, suspended, terminating or terminated";
+
 /// Which tenants are asked for.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -68,11 +71,11 @@ struct ListQuery {
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            status: parameters.take("status")?,
+            status: parameters.take("status", STATUSES)?,
             plan: parameters
-                .take::<PlanName>("plan")?
+                .take::<PlanName>("plan", "starter, business or enterprise")?
                 .map(|PlanName(plan)| plan),
-            partner_id: parameters.take("partnerId")?,
+            partner_id: parameters.take("partnerId", "an id")?,
             page: Page::from_query(parameters)?,
         })
     }
@@ -81,10 +84,10 @@ impl FromQuery for ListQuery {
 struct PlanName(Plan);
 
 impl std::str::FromStr for PlanName {
-    type Err = String;
+    type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        fields::plan(text).map(Self).map_err(|(_, message)| message)
+    fn from_str(text: &str) -> Result<Self, ()> {
+        fields::plan(text).map(Self).map_err(drop)
     }
 }
 

@@ -248,7 +248,7 @@ pub(super) struct ReconcileQuery {
 impl FromQuery for ReconcileQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            dry_run: parameters.take("dryRun")?,
+            dry_run: parameters.take("dryRun", "true or false")?,
         })
     }
 }
