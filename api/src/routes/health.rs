@@ -67,7 +67,7 @@ impl From<anyhow::Result<()>> for Check {
 }
 
 /// The process lives
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, body = Alive)))]
+#[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "health", security(()), responses((status = 200, body = Alive)))]
 async fn alive(_: QueryParams<()>) -> Json<Alive> {
     Json(Alive {
         status: "ok",
@@ -78,7 +78,7 @@ async fn alive(_: QueryParams<()>) -> Json<Alive> {
 
 /// The service can do its work
 #[utoipa::path(
-    get, path = "/readyz", tag = "health", security(()),
+    get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
 async fn ready(_: QueryParams<()>, State(app): State<App>) -> (StatusCode, Json<Readiness>) {

@@ -47,7 +47,7 @@ const STATES: &str = "available, running, completed, discarded or cancelled";
 
 /// Which jobs are asked for.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this state.
     #[param(value_type = Option<String>, example = "discarded")]
@@ -75,8 +75,8 @@ impl FromQuery for ListQuery {
 
 /// The jobs the caller may see, newest first
 #[utoipa::path(
-    get, path = "/jobs", tag = "jobs", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+    get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
 )]
 async fn list(
     SignedIn(caller): SignedIn,
@@ -96,8 +96,8 @@ async fn list(
 
 /// A tenant's jobs, newest first
 #[utoipa::path(
-    get, path = "/tenants/{slug}/jobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+    get, path = "/tenants/{slug}/jobs", operation_id = "listTenantJobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
 )]
 async fn list_of_tenant(
     access: TenantAccess<Read>,
@@ -149,8 +149,8 @@ async fn page(
 /// With `wait`, answers when the job is over; with `If-None-Match` too, when anything about it changed. Whoever
 /// waits for a job whose work another one does is given that one.
 #[utoipa::path(
-    get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
-    responses((status = 200, body = JobView), (status = 304), (status = "default", body = Problem)),
+    get, path = "/jobs/{id}", operation_id = "getJob", tag = "jobs", params(("id" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = JobView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn show(
     SignedIn(caller): SignedIn,

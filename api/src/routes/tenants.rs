@@ -53,7 +53,7 @@ const STATUSES: &str = "pending, active, suspended, terminating or terminated";
 
 /// Which tenants are asked for.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this status.
     #[param(value_type = Option<String>, example = "active")]
@@ -93,8 +93,8 @@ impl std::str::FromStr for PlanName {
 
 /// The tenants the caller may see, oldest first
 #[utoipa::path(
-    get, path = "/tenants", tag = "tenants", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<TenantView>), (status = "default", body = Problem)),
+    get, path = "/tenants", operation_id = "listTenants", tag = "tenants", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<TenantView>), (status = "default", response = Problem)),
 )]
 async fn list(
     SignedIn(caller): SignedIn,
@@ -129,9 +129,9 @@ async fn list(
 ///
 /// With `wait` and `If-None-Match`, answers when anything about it changed.
 #[utoipa::path(
-    get, path = "/tenants/{slug}", tag = "tenants",
+    get, path = "/tenants/{slug}", operation_id = "getTenant", tag = "tenants",
     params(("slug" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = TenantView), (status = 304), (status = "default", body = Problem)),
+    responses((status = 200, body = TenantView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn show(
     access: TenantAccess<Read>,
