@@ -9,9 +9,17 @@ use axum::{
 use dezky_shared::store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToResponse, ToSchema,
+    openapi::{Content, Ref, RefOr, Response as ResponseDescription, ResponseBuilder},
+};
 
 pub use self::code::Code;
+
+/// The type of a refusal's body.
+const PROBLEM_JSON: &str = "application/problem+json";
+/// The most errors that are told at once: an answer should not be larger than its request.
+const ERRORS: usize = 100;
 
 /// A refusal, on its way to the caller.
 #[derive(Debug)]
@@ -97,12 +105,15 @@ impl ApiError {
         }
     }
 
-    /// Values that cannot be taken: all of them.
-    pub fn values(errors: Vec<FieldError>) -> Self {
-        Self {
-            errors,
-            ..Self::new(Code::ValidationFailed)
+    /// Values that cannot be taken: all of them, up to a hundred.
+    pub fn values(mut errors: Vec<FieldError>) -> Self {
+        let mut error = Self::new(Code::ValidationFailed);
+        if errors.len() > ERRORS {
+            errors.truncate(ERRORS);
+            error.detail = format!("See the first {ERRORS} errors.");
         }
+        error.errors = errors;
+        error
     }
 
     /// Something that should not have happened.
@@ -168,6 +179,16 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
 }
 
+impl<'r> ToResponse<'r> for Problem {
+    fn response() -> (&'r str, RefOr<ResponseDescription>) {
+        let schema = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response = ResponseBuilder::new()
+            .description("The request is refused")
+            .content(PROBLEM_JSON, schema);
+        ("Problem", response.build().into())
+    }
+}
+
 /// What the outermost layer, which knows the request's id, makes a [`Problem`] of.
 #[derive(Debug, Clone)]
 pub struct Refusal {
@@ -201,10 +222,7 @@ impl Refusal {
             errors: self.errors,
         };
         headers.remove(header::CONTENT_LENGTH);
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         (status, headers, Json(problem)).into_response()
     }

@@ -9,6 +9,7 @@ mod query;
 mod request;
 mod wait;
 
+pub(crate) use self::body::Object;
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{

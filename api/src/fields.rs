@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Display, str::FromStr};
 use dezky_shared::tenant::{Owner, Plan};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::FieldError;
+use crate::{error::FieldError, extract::Object};
 
 /// The most domains of a tenant.
 const DOMAINS: usize = 20;
@@ -138,13 +138,23 @@ pub fn name(text: &str) -> Result<String, Wrong> {
             format!("This has at most {NAME_LENGTH} characters."),
         ));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(|c| c.is_control() || is_unseen(c)) {
         return Err((
             "invalid_characters",
-            "This cannot hold control characters.".to_owned(),
+            "This cannot hold control characters or characters that are not seen.".to_owned(),
         ));
     }
     Ok(name.to_owned())
+}
+
+/// Whether a character breaks the line, turns the direction of text, or takes no room: with these, a name looks
+/// like nothing or like another one.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        // Letters of Hangul that are blank.
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
 /// A colour: `#rrggbb`.
@@ -185,7 +195,11 @@ where
 /// An address, in lower case.
 pub fn email(text: &str) -> Result<String, Wrong> {
     let invalid = || ("invalid_email", "This is not an e-mail address.".to_owned());
-    let email = text.trim().to_lowercase();
+    // Some letters beyond ASCII are lower-cased into it: the sign of Kelvin becomes a k.
+    if !text.is_ascii() {
+        return Err(invalid());
+    }
+    let email = text.trim().to_ascii_lowercase();
     let (local, host) = email.rsplit_once('@').ok_or_else(invalid)?;
     let is_local = !local.is_empty()
         && local.len() <= 64
@@ -272,6 +286,14 @@ pub fn owner(checks: &mut Checks, wire: &OwnerRequest) -> Option<Owner> {
         name: name?,
         subject: None,
     })
+}
+
+/// For a struct in a field that may be missing or null.
+pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let object = Option::<Object<T>>::deserialize(deserializer)?;
+    Ok(object.map(|Object(value)| value))
 }
 
 /// For a field that may be missing, and is not null when it is there.
@@ -375,6 +397,7 @@ mod tests {
             "a..b@a.com",
             "ä@a.com",
             "ada@localhost",
+            "\u{212a}ate@a.com",
         ] {
             assert!(email(bad).is_err(), "{bad:?}");
         }
@@ -383,8 +406,17 @@ mod tests {
     #[test]
     fn names_are_one_line_of_text() {
         assert_eq!(name("  Ærø & Sons ").unwrap(), "Ærø & Sons");
+        assert_eq!(name("株式会社 עברית ❤️").unwrap(), "株式会社 עברית ❤️");
         for bad in ["", "  ", "a\nb", "a\u{7f}", &"x".repeat(121)] {
             assert!(name(bad).is_err(), "{bad:?}");
+        }
+        for unseen in [
+            '\u{200b}', '\u{200d}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{feff}',
+            '\u{3164}',
+        ] {
+            for bad in [unseen.to_string(), format!("a{unseen}b")] {
+                assert!(name(&bad).is_err(), "{bad:?}");
+            }
         }
     }
 

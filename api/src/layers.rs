@@ -20,7 +20,6 @@ use crate::{
     extract::{RequestInfo, longest_wait},
     intent::REPLAYED,
     metrics,
-    state::{App, AppState},
 };
 
 /// How long a request may take that does not wait.
@@ -29,12 +28,15 @@ const TIME_LIMIT: Duration = Duration::from_secs(15);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the layers around `router`.
-pub fn around(router: Router<App>, app: &AppState) -> Router<App> {
+pub fn around<S>(router: Router<S>, allowed_origins: &[HeaderValue]) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     let router = router.layer(from_fn(limited));
-    let router = if app.cors_allowed_origins.is_empty() {
+    let router = if allowed_origins.is_empty() {
         router
     } else {
-        router.layer(cors(app))
+        router.layer(cors(allowed_origins))
     };
     router.layer(from_fn(observed))
 }
@@ -105,9 +107,9 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     }
 }
 
-fn cors(app: &AppState) -> CorsLayer {
+fn cors(allowed_origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(app.cors_allowed_origins.clone()))
+        .allow_origin(AllowOrigin::list(allowed_origins.to_vec()))
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
@@ -120,10 +122,12 @@ fn cors(app: &AppState) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([
+            header::CONTENT_LOCATION,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
+            HeaderName::from_static("preference-applied"),
             REPLAYED,
             REQUEST_ID,
         ])

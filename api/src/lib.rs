@@ -11,6 +11,7 @@ pub mod layers;
 pub mod metrics;
 pub mod routes;
 pub mod seed;
+pub mod serve;
 pub mod state;
 pub mod turns;
 pub mod waiting;
@@ -24,5 +25,10 @@ pub use self::{config::Config, routes::openapi, state::AppState};
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();
     let routes = routes.merge(openapi::serve(document));
-    layers::around(routes, &state).with_state(state)
+    layers::around(routes, &state.cors_allowed_origins).with_state(state)
+}
+
+/// What is served until there is a state: that the process lives, and can do nothing yet.
+pub fn starting(config: &Config) -> Router {
+    layers::around(routes::health::starting(), &config.cors_allowed_origins)
 }

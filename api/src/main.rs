@@ -3,16 +3,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use dezky_api::{AppState, Config, metrics, router, seed, state::App};
+use dezky_api::{AppState, Config, metrics, seed, serve::serve, starting, state::App};
 use dezky_shared::{
     reconnect::until_connected,
     shutdown,
     store::{Store, StoreError},
     telemetry,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+/// How long a connection may take to say what is asked for.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long requests that are under way may take once the process is to end.
 const DRAIN: Duration = Duration::from_secs(20);
 /// How often MongoDB is asked for its time.
@@ -27,33 +29,29 @@ async fn main() -> anyhow::Result<()> {
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
     let measured = metrics::start()?;
 
-    let Some(app) = shutdown
-        .run_until_cancelled(start(&config, &shutdown))
-        .await
-    else {
-        return Ok(());
-    };
-    let app = app?;
-    let store = app.store.clone();
-    tokio::spawn(follow_the_time(store.clone()));
     tokio::spawn(metrics::tidy(measured.clone()));
     tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
 
+    let (routers, router) = watch::channel(starting(&config));
+    let serving = serve(listener, router, HEADER_TIMEOUT, shutdown.clone());
+    let serving = tokio::spawn(serving);
     tracing::info!(listen = %config.listen, "Serving");
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let ended = shutdown.clone();
-    let serve = axum::serve(listener, service)
-        .with_graceful_shutdown(async move { ended.cancelled().await })
-        .into_future();
-    let late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = serve => served?,
-        () = late => tracing::warn!("Some requests took too long to end"),
+
+    let started = shutdown.run_until_cancelled(start(&config, &shutdown));
+    let app = started.await.transpose()?;
+    if let Some(app) = &app {
+        tokio::spawn(follow_the_time(app.store.clone()));
+        routers.send_modify(|router| *router = dezky_api::router(app.clone()));
+        tracing::info!("Ready");
     }
-    let _ = timeout(Duration::from_secs(1), store.close()).await;
+
+    shutdown.cancelled().await;
+    if timeout(DRAIN, serving).await.is_err() {
+        tracing::warn!("Some requests took too long to end");
+    }
+    if let Some(app) = app {
+        let _ = timeout(Duration::from_secs(1), app.store.close()).await;
+    }
     tracing::info!("Stopped");
     Ok(())
 }

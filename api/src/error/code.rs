@@ -47,6 +47,7 @@ codes! {
     UserUnknown: "user_unknown", FORBIDDEN, "The caller has not been seen before";
     NotFound: "not_found", NOT_FOUND, "There is no such thing";
     MethodNotAllowed: "method_not_allowed", METHOD_NOT_ALLOWED, "The method is not allowed here";
+    BodyTimeout: "body_timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
     SlugTaken: "slug_taken", CONFLICT, "The slug is taken";
     DomainTaken: "domain_taken", CONFLICT, "A domain stands in another tenant";
     TenantTerminating: "tenant_terminating", CONFLICT, "The tenant is to be removed";
@@ -68,6 +69,7 @@ codes! {
     TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
+    Starting: "starting", SERVICE_UNAVAILABLE, "The service is starting";
     IdentityUnavailable: "identity_unavailable", SERVICE_UNAVAILABLE, "The sign-on service cannot be reached";
     Timeout: "timeout", SERVICE_UNAVAILABLE, "The request took too long";
 }
@@ -115,6 +117,8 @@ impl Code {
             | Self::TokenWrongAudience
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::BodyTimeout
+            | Self::Starting
             | Self::ServiceUnavailable
             | Self::IdentityUnavailable
             | Self::Timeout => self.title(),
@@ -125,10 +129,12 @@ impl Code {
     pub const fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::IdempotencyInProgress
+            Self::BodyTimeout
+                | Self::IdempotencyInProgress
                 | Self::JobRunning
                 | Self::TooManyRequests
                 | Self::ServiceUnavailable
+                | Self::Starting
                 | Self::IdentityUnavailable
                 | Self::Timeout
         )
@@ -138,7 +144,10 @@ impl Code {
     pub const fn retry_after(self) -> Option<u32> {
         match self {
             Self::IdempotencyInProgress | Self::TooManyRequests => Some(1),
-            Self::ServiceUnavailable | Self::IdentityUnavailable | Self::Timeout => Some(5),
+            Self::ServiceUnavailable
+            | Self::Starting
+            | Self::IdentityUnavailable
+            | Self::Timeout => Some(5),
             _ => None,
         }
     }

@@ -3,21 +3,23 @@
 //! A request that is refused for its body alone is remembered with its key, like one that was carried out. So this
 //! comes after the extractor that authorises.
 
+mod shape;
+
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts as _, MatchedPath, RawPathParams, Request},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use dezky_shared::{id::UserId, store::idempotency::IdempotencyKey};
+use dezky_shared::store::idempotency::IdempotencyKey;
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::{
-    Deserialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 
+pub(crate) use self::shape::Object;
 use super::Caller;
 use crate::{
     error::{ApiError, Code, FieldError},
@@ -27,6 +29,8 @@ use crate::{
 
 /// The largest body that is read.
 const BODY_LIMIT: usize = 256 * 1024;
+/// How long a body may take to arrive: less than a request may take, so that it is known who was slow.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest idempotency key.
 const KEY_LIMIT: usize = 255;
 
@@ -68,12 +72,12 @@ impl<T: Accept> FromRequest<App> for Submitted<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let text = key_text(&parts.headers)?;
-        let bytes = read(&parts.headers, body).await?;
+        let (mut parts, body) = request.into_parts();
+        let text = key_text(&parts.headers)?.map(str::to_owned);
+        let bytes = read(&parts.headers, body, BODY_TIMEOUT).await?;
         let key = match text {
             None => None,
-            Some(text) => Some(key(&parts, text, &bytes)?),
+            Some(text) => Some(key(&mut parts, &text, &bytes).await?),
         };
         match parse::<T>(&parts.headers, &bytes, app) {
             Ok(body) => Ok(Self { body, key }),
@@ -85,14 +89,17 @@ impl<T: Accept> FromRequest<App> for Submitted<T> {
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+async fn read(headers: &HeaderMap, body: Body, patience: Duration) -> Result<Bytes, ApiError> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_LIMIT) {
         return Err(Code::PayloadTooLarge.into());
     }
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    let Ok(body) = timeout(patience, Limited::new(body, BODY_LIMIT).collect()).await else {
+        return Err(Code::BodyTimeout.into());
+    };
+    match body {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Code::PayloadTooLarge.into()),
         Err(_) => Err(ApiError::new(Code::InvalidRequest).with_detail("The body broke off.")),
@@ -108,119 +115,23 @@ fn parse<T: Accept>(headers: &HeaderMap, bytes: &[u8], app: &AppState) -> Result
         }
         bytes
     };
-    expect_object(bytes)?;
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let wire: T::Wire = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| ApiError::shape(shape_error(&error)))?;
-    reader
-        .end()
-        .map_err(|error| ApiError::shape(FieldError::at("", "invalid_json", error.to_string())))?;
-
-    let mut nuls = Vec::new();
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        find_nuls(&value, "", &mut nuls);
-    }
-    if !nuls.is_empty() {
-        return Err(ApiError::values(nuls));
+    let wire = shape::read(bytes).map_err(ApiError::shape)?;
+    if let Some(nul) = shape::nul(bytes) {
+        return Err(ApiError::values(vec![nul]));
     }
     T::accept(wire, app).map_err(ApiError::values)
 }
 
-/// Fields are named: serde would take an array of their values as well.
-fn expect_object(bytes: &[u8]) -> Result<(), ApiError> {
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first.is_none_or(|first| *first == b'{') {
-        return Ok(());
-    }
-    let (code, message) = match serde_json::from_slice::<IgnoredAny>(bytes) {
-        Ok(_) => ("wrong_type", "The body must be an object.".to_owned()),
-        Err(error) => ("invalid_json", error.to_string()),
-    };
-    Err(ApiError::shape(FieldError::at("", code, message)))
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    ["application/json", "application/merge-patch+json"]
-        .iter()
-        .any(|json| essence.eq_ignore_ascii_case(json))
+    ["application/json", "application/merge-patch+json"].contains(&media_type(headers).as_str())
 }
 
-/// The first thing that is wrong with a body's shape, and where.
-fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
-    let inner = error.inner();
-    let message = inner.to_string();
-    let mut pointer = String::new();
-    for segment in error.path() {
-        use serde_path_to_error::Segment;
-        match segment {
-            Segment::Map { key } => push(&mut pointer, key),
-            Segment::Seq { index } => push(&mut pointer, &index.to_string()),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    let code = if !inner.is_data() {
-        "invalid_json"
-    } else if let Some(field) = quoted_after(&message, "unknown field `") {
-        if !pointer.ends_with(&escaped(field)) {
-            push(&mut pointer, field);
-        }
-        "unknown_field"
-    } else if let Some(field) = quoted_after(&message, "missing field `") {
-        push(&mut pointer, field);
-        "missing_field"
-    } else if let Some(field) = quoted_after(&message, "duplicate field `") {
-        push(&mut pointer, field);
-        "duplicate_field"
-    } else {
-        "wrong_type"
-    };
-    FieldError::at(pointer, code, message)
-}
-
-fn quoted_after<'a>(message: &'a str, before: &str) -> Option<&'a str> {
-    let (name, _) = message.strip_prefix(before)?.split_once('`')?;
-    Some(name)
-}
-
-fn push(pointer: &mut String, segment: &str) {
-    pointer.push('/');
-    pointer.push_str(&escaped(segment));
-}
-
-/// RFC 6901, section 3.
-fn escaped(segment: &str) -> String {
-    segment.replace('~', "~0").replace('/', "~1")
-}
-
-fn find_nuls(value: &Value, at: &str, found: &mut Vec<FieldError>) {
-    let mut check = |text: &str| {
-        if text.contains('\0') {
-            let at = at.replace('\0', "");
-            found.push(FieldError::at(at, "nul", "NUL is not allowed."));
-        }
-    };
-    match value {
-        Value::String(text) => check(text),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                find_nuls(item, &format!("{at}/{index}"), found);
-            }
-        }
-        Value::Object(fields) => {
-            fields.keys().for_each(|name| check(name));
-            for (name, field) in fields {
-                find_nuls(field, &format!("{at}/{}", escaped(name)), found);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+/// The type of a body without its parameters, in lower case; empty where none is told.
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok());
+    let essence = text.and_then(|text| text.split(';').next());
+    essence.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn key_text(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
@@ -240,26 +151,41 @@ fn key_text(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-fn key(parts: &Parts, text: &str, body: &[u8]) -> Result<IdempotencyKey, ApiError> {
-    let caller: &Caller = parts.extensions.get().ok_or_else(|| {
-        ApiError::internal(anyhow::anyhow!(
-            "a body was read before its caller was known"
-        ))
-    })?;
-    Ok(IdempotencyKey {
-        id: id(caller.user.id, parts, text),
-        fingerprint: digest(&[parts.uri.query().unwrap_or_default().as_bytes(), body]),
-    })
-}
-
-/// Whose key it is, and for which route.
-fn id(caller: UserId, parts: &Parts, text: &str) -> String {
-    digest(&[
-        &caller.bytes(),
+/// The key is its caller's and its route's own, however the path is spelled. The rest of the request is what it was
+/// used for.
+async fn key(parts: &mut Parts, text: &str, body: &[u8]) -> Result<IdempotencyKey, ApiError> {
+    let params = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|_| Code::NotFound)?;
+    let (Some(Caller { user, .. }), Some(route)) = (
+        parts.extensions.get::<Caller>(),
+        parts.extensions.get::<MatchedPath>(),
+    ) else {
+        let cause = anyhow::anyhow!("a body was read before its caller and route were known");
+        return Err(ApiError::internal(cause));
+    };
+    // Slugs are lower case, and ids the same in both.
+    let params: Vec<String> = params
+        .iter()
+        .map(|(_, value)| value.to_ascii_lowercase())
+        .collect();
+    let user = user.id.bytes();
+    let mut scope = vec![
+        &user[..],
         parts.method.as_str().as_bytes(),
-        parts.uri.path().as_bytes(),
+        route.as_str().as_bytes(),
         text.as_bytes(),
-    ])
+    ];
+    scope.extend(params.iter().map(String::as_bytes));
+    let query = parts.uri.query().unwrap_or_default();
+    Ok(IdempotencyKey {
+        id: digest(&scope),
+        fingerprint: digest(&[
+            query.as_bytes(),
+            media_type(&parts.headers).as_bytes(),
+            body,
+        ]),
+    })
 }
 
 /// A digest that tells apart where one part ends and the next begins.
@@ -270,4 +196,18 @@ fn digest(parts: &[&[u8]]) -> String {
         digest.update(part);
     }
     URL_SAFE_NO_PAD.encode(digest.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_not_waited_for() {
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+
+        let read = read(&HeaderMap::new(), never, Duration::from_millis(20)).await;
+
+        assert_eq!(read.unwrap_err().code.status(), 408);
+    }
 }

@@ -74,22 +74,26 @@ impl IfNoneMatch {
         self.0.is_some()
     }
 
-    /// Whether the caller knows this version.
+    /// Whether the caller knows this version. The comparison is weak: the sign of a weak tag does not count.
     pub fn knows(&self, etag: ETag) -> bool {
+        let etag = etag.to_string();
         match &self.0 {
             None => false,
             Some(Tags::Any) => true,
-            Some(Tags::These(tags)) => tags.contains(&etag.to_string()),
+            Some(Tags::These(tags)) => tags
+                .iter()
+                .any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
         }
     }
 }
 
 impl IfMatch {
     /// Refuses a change to a version that is not meant. Only the generation counts: the progress of a step must
-    /// not refuse an edit.
+    /// not refuse an edit. The comparison is strong: a weak tag is that of no version.
     pub fn check(&self, etag: ETag) -> Result<(), ApiError> {
         let generation = |tag: &String| {
-            let (generation, _) = tag.trim_matches('"').split_once('.')?;
+            let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
+            let (generation, _) = tag.split_once('.')?;
             generation.parse::<i64>().ok()
         };
         let meant = match &self.0 {
@@ -122,7 +126,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
-/// The tags of a header, without the sign of a weak one. Nonsense is the tag of nothing.
+/// The tags of a header. Nonsense is the tag of nothing.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Tags> {
     if !headers.contains_key(name) {
         return None;
@@ -132,7 +136,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Tags> {
         for tag in value.to_str().unwrap_or_default().split(',') {
             match tag.trim() {
                 "*" => return Some(Tags::Any),
-                tag => tags.push(tag.strip_prefix("W/").unwrap_or(tag).to_owned()),
+                tag => tags.push(tag.to_owned()),
             }
         }
     }
@@ -157,9 +161,10 @@ mod tests {
     fn if_match_compares_only_the_generation() {
         let check = |value: &str| IfMatch(header_tags(value)).check(NOW).is_ok();
 
-        assert!(check("\"3.12\"") && check("\"3.1\"") && check("W/\"3.9\"") && check("*"));
+        assert!(check("\"3.12\"") && check("\"3.1\"") && check("*"));
         assert!(check("\"2.1\", \"3.4\""));
-        assert!(!check("\"2.12\"") && !check("nonsense") && !check(""));
+        assert!(!check("\"2.12\"") && !check("nonsense") && !check("") && !check("3.12"));
+        assert!(!check("W/\"3.12\""));
         assert!(IfMatch(None).check(NOW).is_ok());
     }
 

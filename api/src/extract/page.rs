@@ -22,6 +22,7 @@ pub struct PageOf<T> {
     /// What is on the page.
     pub items: Vec<T>,
     /// Where the next page begins; null on the last.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
@@ -79,7 +80,7 @@ impl Page {
 
 impl FromQuery for Page {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let limit = parameters.take("limit")?.unwrap_or(USUAL_PAGE);
+        let limit = parameters.take("limit", "a number")?.unwrap_or(USUAL_PAGE);
         if !(1..=LONGEST_PAGE).contains(&limit) {
             return Err(ApiError::values(vec![FieldError::parameter(
                 "limit",

@@ -1,6 +1,6 @@
 //! The query string: every parameter is one that is known, and stands there once.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr};
 
 use axum::extract::{FromRequestParts, Query as AxumQuery};
 use http::request::Parts;
@@ -28,22 +28,14 @@ impl FromQuery for () {
 }
 
 impl Parameters {
-    /// Takes a parameter that is not of the wrong kind.
-    pub fn take<T>(&mut self, name: &str) -> Result<Option<T>, ApiError>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
+    /// Takes a parameter that must be what is `expected`.
+    pub fn take<T: FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
+        let wrong = |_| {
+            let message = format!("{name} must be {expected}.");
+            ApiError::shape(FieldError::parameter(name, "invalid", message))
+        };
         self.text(name)
-            .map(|text| {
-                text.parse().map_err(|error| {
-                    ApiError::shape(FieldError::parameter(
-                        name,
-                        "invalid",
-                        format!("{name} is not valid: {error}"),
-                    ))
-                })
-            })
+            .map(|text| text.parse().map_err(wrong))
             .transpose()
     }
 
@@ -70,10 +62,10 @@ impl Parameters {
                     "NUL is not allowed.",
                 )]));
             }
-            if let Some(twice) = parameters.insert(name.clone(), value).map(|_| name) {
-                let message = format!("{twice} is given twice.");
+            if parameters.insert(name.clone(), value).is_some() {
+                let message = "This parameter is given twice.";
                 return Err(ApiError::shape(FieldError::parameter(
-                    twice,
+                    name,
                     "duplicate",
                     message,
                 )));
@@ -92,7 +84,7 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for QueryParams<T> {
         match parameters.0.into_keys().next() {
             None => Ok(Self(value)),
             Some(unknown) => {
-                let message = format!("There is no parameter {unknown:?} here.");
+                let message = "There is no such parameter here.";
                 let error = FieldError::parameter(unknown, "unknown_parameter", message);
                 Err(ApiError::shape(error))
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use axum::{Json, extract::State};
+use axum::{Json, Router, extract::State, routing::get};
 use bson::{Bson, doc};
 use dezky_shared::store::Store;
 use http::StatusCode;
@@ -12,7 +12,11 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{extract::QueryParams, state::App};
+use crate::{
+    error::{ApiError, Code},
+    extract::QueryParams,
+    state::App,
+};
 
 /// How long a store may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,6 +27,20 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(alive))
         .routes(routes!(ready))
+}
+
+/// What is answered while the service starts: it waits for MongoDB.
+pub(crate) fn starting() -> Router {
+    let unready = Readiness {
+        status: "unready",
+        mongodb: Check::failed("MongoDB does not answer, or the indexes are not made yet"),
+        redis: Check::failed("Redis is not looked at before MongoDB is there"),
+    };
+    let unready = async move || (StatusCode::SERVICE_UNAVAILABLE, Json(unready));
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(unready))
+        .fallback(async || ApiError::new(Code::Starting))
 }
 
 /// That the process lives.
@@ -37,7 +55,7 @@ struct Alive {
 }
 
 /// Whether the service can do its work.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Readiness {
     /// `ready`; `degraded`: it works, with more delay than usual; `unready`.
     status: &'static str,
@@ -48,13 +66,22 @@ struct Readiness {
 }
 
 /// How one part stands.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Check {
     /// Whether it is as it should be.
     ok: bool,
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+}
+
+impl Check {
+    fn failed(detail: &str) -> Self {
+        Self {
+            ok: false,
+            detail: Some(detail.to_owned()),
+        }
+    }
 }
 
 impl From<anyhow::Result<()>> for Check {
@@ -67,7 +94,7 @@ impl From<anyhow::Result<()>> for Check {
 }
 
 /// The process lives
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses((status = 200, body = Alive)))]
+#[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "health", security(()), responses((status = 200, body = Alive)))]
 async fn alive(_: QueryParams<()>) -> Json<Alive> {
     Json(Alive {
         status: "ok",
@@ -78,7 +105,7 @@ async fn alive(_: QueryParams<()>) -> Json<Alive> {
 
 /// The service can do its work
 #[utoipa::path(
-    get, path = "/readyz", tag = "health", security(()),
+    get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
 async fn ready(_: QueryParams<()>, State(app): State<App>) -> (StatusCode, Json<Readiness>) {

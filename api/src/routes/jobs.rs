@@ -42,9 +42,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change::cancel))
 }
 
+/// What a filter by state can be.
+const STATES: &str = "available, running, completed, discarded or cancelled";
+
 /// Which jobs are asked for.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this state.
     #[param(value_type = Option<String>, example = "discarded")]
@@ -62,9 +65,9 @@ struct ListQuery {
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            state: parameters.take("state")?,
+            state: parameters.take("state", STATES)?,
             kind: parameters.text("kind"),
-            tenant_id: parameters.take("tenantId")?,
+            tenant_id: parameters.take("tenantId", "an id")?,
             page: Page::from_query(parameters)?,
         })
     }
@@ -72,8 +75,8 @@ impl FromQuery for ListQuery {
 
 /// The jobs the caller may see, newest first
 #[utoipa::path(
-    get, path = "/jobs", tag = "jobs", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+    get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
 )]
 async fn list(
     SignedIn(caller): SignedIn,
@@ -93,8 +96,8 @@ async fn list(
 
 /// A tenant's jobs, newest first
 #[utoipa::path(
-    get, path = "/tenants/{slug}/jobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", body = Problem)),
+    get, path = "/tenants/{slug}/jobs", operation_id = "listTenantJobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
 )]
 async fn list_of_tenant(
     access: TenantAccess<Read>,
@@ -146,8 +149,8 @@ async fn page(
 /// With `wait`, answers when the job is over; with `If-None-Match` too, when anything about it changed. Whoever
 /// waits for a job whose work another one does is given that one.
 #[utoipa::path(
-    get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
-    responses((status = 200, body = JobView), (status = 304), (status = "default", body = Problem)),
+    get, path = "/jobs/{id}", operation_id = "getJob", tag = "jobs", params(("id" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = JobView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn show(
     SignedIn(caller): SignedIn,

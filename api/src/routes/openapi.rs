@@ -21,7 +21,7 @@ use crate::{error::Problem, state::App};
             A change is answered with 202 as soon as it is recorded; `Location` names the job that carries it out. \
             Send an `Idempotency-Key` with every change, so that repeating it is safe.",
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem), responses(Problem)),
     security(("token" = [])),
     modifiers(&Token),
 )]

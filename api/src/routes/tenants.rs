@@ -48,9 +48,12 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(actions::restore))
 }
 
+/// What a filter by status can be.
+const STATUSES: &str = "pending, active, suspended, terminating or terminated";
+
 /// Which tenants are asked for.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this status.
     #[param(value_type = Option<String>, example = "active")]
@@ -68,11 +71,11 @@ struct ListQuery {
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            status: parameters.take("status")?,
+            status: parameters.take("status", STATUSES)?,
             plan: parameters
-                .take::<PlanName>("plan")?
+                .take::<PlanName>("plan", "starter, business or enterprise")?
                 .map(|PlanName(plan)| plan),
-            partner_id: parameters.take("partnerId")?,
+            partner_id: parameters.take("partnerId", "an id")?,
             page: Page::from_query(parameters)?,
         })
     }
@@ -81,17 +84,17 @@ impl FromQuery for ListQuery {
 struct PlanName(Plan);
 
 impl std::str::FromStr for PlanName {
-    type Err = String;
+    type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        fields::plan(text).map(Self).map_err(|(_, message)| message)
+    fn from_str(text: &str) -> Result<Self, ()> {
+        fields::plan(text).map(Self).map_err(drop)
     }
 }
 
 /// The tenants the caller may see, oldest first
 #[utoipa::path(
-    get, path = "/tenants", tag = "tenants", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<TenantView>), (status = "default", body = Problem)),
+    get, path = "/tenants", operation_id = "listTenants", tag = "tenants", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<TenantView>), (status = "default", response = Problem)),
 )]
 async fn list(
     SignedIn(caller): SignedIn,
@@ -126,9 +129,9 @@ async fn list(
 ///
 /// With `wait` and `If-None-Match`, answers when anything about it changed.
 #[utoipa::path(
-    get, path = "/tenants/{slug}", tag = "tenants",
+    get, path = "/tenants/{slug}", operation_id = "getTenant", tag = "tenants",
     params(("slug" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = TenantView), (status = 304), (status = "default", body = Problem)),
+    responses((status = 200, body = TenantView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn show(
     access: TenantAccess<Read>,

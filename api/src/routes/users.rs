@@ -132,8 +132,8 @@ impl UserView {
 ///
 /// Creates the caller's user on first sight, and follows the groups in their token.
 #[utoipa::path(
-    get, path = "/users/me", tag = "users", params(("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = UserView), (status = 304), (status = "default", body = Problem)),
+    get, path = "/users/me", operation_id = "getMe", tag = "users", params(("If-None-Match" = Option<String>, Header)),
+    responses((status = 200, body = UserView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn me(
     Bearer(claims): Bearer,

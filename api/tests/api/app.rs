@@ -35,6 +35,7 @@ use tower::ServiceExt as _;
 pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) state: App,
+    pub(crate) config: Config,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) shutdown: CancellationToken,
     _stop: DropGuard,
@@ -171,6 +172,7 @@ impl TestApp {
         Self {
             router: router(state.clone()),
             state,
+            config,
             issuer,
             _stop: shutdown.clone().drop_guard(),
             shutdown,

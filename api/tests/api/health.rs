@@ -88,4 +88,11 @@ async fn only_allowed_pages_may_call_from_a_browser() {
         Some("https://portal.dezky.test")
     );
     assert_eq!(other.header("access-control-allow-origin"), None);
+    let exposed = allowed.header("access-control-expose-headers").unwrap();
+    for name in ["content-location", "preference-applied", "location", "etag"] {
+        assert!(
+            exposed.split(',').any(|exposed| exposed == name),
+            "{exposed}"
+        );
+    }
 }

@@ -121,6 +121,41 @@ async fn a_key_with_another_body_or_query_is_refused() {
 }
 
 #[tokio::test]
+async fn a_refused_content_type_does_not_outlive_its_correction() {
+    let app = operator().await;
+    let send = |content_type: &'static str| {
+        app.post("/tenants")
+            .by(Caller::Operator)
+            .header("idempotency-key", "k")
+            .raw(content_type, acme().to_string().into_bytes())
+            .send()
+    };
+
+    let wrong = send("text/plain").await;
+    let corrected = send("application/json").await;
+
+    assert_eq!(wrong.summary(), "415 unsupported_media_type");
+    assert_eq!(corrected.summary(), "422 idempotency_key_reused");
+}
+
+#[tokio::test]
+async fn a_key_is_the_same_however_the_path_is_spelled() {
+    let app = TestApp::with_demo().await;
+    let suspend = |path: &'static str| {
+        app.post(path)
+            .by(Caller::Operator)
+            .header("idempotency-key", "k")
+            .send()
+    };
+
+    let first = suspend("/tenants/demo/suspend").await;
+    let again = suspend("/tenants/%64emo/suspend").await;
+
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (202, 202));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+}
+
+#[tokio::test]
 async fn a_key_is_its_callers_and_its_routes_own() {
     let app = TestApp::with_demo().await;
     app.create("globex").await;

@@ -12,6 +12,7 @@ mod jobs;
 mod odd_requests;
 mod openapi;
 mod seed;
+mod serving;
 mod states;
 mod tenants;
 mod tokens;

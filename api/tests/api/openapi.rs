@@ -1,7 +1,10 @@
 //! The document, held against the router that is served.
 
+use std::collections::BTreeSet;
+
+use dezky_sim::callers::Caller;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::app::TestApp;
 
@@ -57,6 +60,156 @@ async fn every_operation_is_described_and_says_what_it_answers() {
                     .any(|status| status.starts_with('2')),
                 "{what}"
             );
+        }
+    }
+}
+
+/// Every operation with its method and path.
+fn operations(document: &Value) -> Vec<(Method, String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, item)| {
+        let item = item.as_object().unwrap().iter();
+        item.map(move |(method, operation)| {
+            let method = method.to_uppercase().parse().unwrap();
+            (method, path.clone(), operation)
+        })
+    });
+    operations.collect()
+}
+
+/// The names of an operation's parameters that stand there.
+fn parameters<'a>(operation: &'a Value, place: &str) -> Vec<&'a str> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    parameters
+        .filter(|parameter| parameter["in"] == place)
+        .map(|parameter| parameter["name"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn every_operation_has_an_id_of_its_own_that_says_what_it_is_about() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let mut seen = BTreeSet::new();
+
+    for (method, path, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+
+        assert!(seen.insert(id), "{method} {path}: {id} is another's");
+        assert!(id.contains(char::is_uppercase), "{method} {path}: {id}");
+    }
+}
+
+#[tokio::test]
+async fn every_documented_query_parameter_is_known_to_the_service() {
+    let app = TestApp::with_demo().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let mut looked_at = 0;
+
+    for (method, path, operation) in operations(&document) {
+        let concrete = path
+            .replace("{slug}", "demo")
+            .replace("{id}", "01990000-0000-7000-8000-000000000000");
+        for name in parameters(operation, "query") {
+            let reply = app
+                .call(method.clone(), &format!("{concrete}?{name}=x"))
+                .by(Caller::Operator)
+                .send()
+                .await;
+
+            let code = &reply.body["errors"][0]["code"];
+            assert_ne!(code, "unknown_parameter", "{method} {path}?{name}");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 10, "{looked_at}");
+}
+
+#[tokio::test]
+async fn refusals_are_documented_with_the_type_they_are_sent_with() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let sent = app.get("/tenants").send().await;
+
+    let reference = document["paths"]["/tenants"]["get"]["responses"]["default"]["$ref"].clone();
+    let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+    let content = document.pointer(pointer).unwrap()["content"].as_object();
+
+    let documented: Vec<&str> = content.unwrap().keys().map(String::as_str).collect();
+    assert_eq!(documented, [sent.header("content-type").unwrap()]);
+    for (method, path, operation) in operations(&document) {
+        let default = &operation["responses"]["default"];
+        assert!(
+            default.is_null() || default["$ref"] == reference,
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn whatever_can_be_waited_for_is_answered_with_200_or_202() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let mut looked_at = 0;
+
+    for (method, path, operation) in operations(&document) {
+        if parameters(operation, "header").contains(&"Prefer") {
+            for status in ["200", "202"] {
+                let body = &operation["responses"][status]["content"]["application/json"];
+                assert!(body.is_object(), "{status} {method} {path}");
+            }
+            looked_at += 1;
+        }
+        let answers_304 = !operation["responses"]["304"].is_null();
+        let is_conditional = parameters(operation, "header").contains(&"If-None-Match");
+        assert_eq!(answers_304, is_conditional, "{method} {path}");
+    }
+    assert_eq!(looked_at, 7);
+}
+
+#[tokio::test]
+async fn patches_are_documented_field_by_field_with_null_where_it_removes() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let fields = |path: &str| {
+        let body = &document["paths"][path]["patch"]["requestBody"]["content"]["application/json"];
+        let reference = body["schema"]["$ref"].as_str().unwrap();
+        let schema = document
+            .pointer(reference.strip_prefix('#').unwrap())
+            .unwrap();
+        assert!(schema["required"].is_null(), "{path}");
+        let properties = schema["properties"].as_object().unwrap().iter();
+        properties
+            .map(|(name, property)| (name.clone(), property["type"].clone()))
+            .collect::<Map<_, _>>()
+    };
+
+    let tenant = fields("/tenants/{slug}");
+    let user = fields("/users/{id}");
+
+    assert_eq!(
+        Value::from(tenant),
+        json!({
+            "name": "string", "plan": "string", "domains": "array", "industry": ["string", "null"],
+            "brandColor": ["string", "null"], "partnerId": ["string", "null"],
+        })
+    );
+    assert_eq!(
+        Value::from(user),
+        json!({ "tenantRoles": "object", "platformAdmin": "boolean" })
+    );
+}
+
+#[tokio::test]
+async fn a_page_always_says_whether_there_is_another() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        if name.starts_with("PageOf") {
+            assert_eq!(schema["required"], json!(["items", "nextCursor"]), "{name}");
+            let cursor = &schema["properties"]["nextCursor"]["type"];
+            assert_eq!(*cursor, json!(["string", "null"]), "{name}");
         }
     }
 }

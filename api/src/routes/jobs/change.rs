@@ -28,9 +28,9 @@ use crate::{
 ///
 /// One that waits runs at once, and gets its attempts back. Of one that is over a new one is made.
 #[utoipa::path(
-    post, path = "/jobs/{id}/requeue", tag = "jobs",
+    post, path = "/jobs/{id}/requeue", operation_id = "requeueJob", tag = "jobs",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = JobView), (status = "default", body = Problem)),
+    responses((status = 202, body = JobView), (status = "default", response = Problem)),
 )]
 pub(super) async fn requeue(
     Operator(caller): Operator,
@@ -47,9 +47,9 @@ pub(super) async fn requeue(
 ///
 /// One that waits is over at once; one that runs, when its present step has ended.
 #[utoipa::path(
-    post, path = "/jobs/{id}/cancel", tag = "jobs",
+    post, path = "/jobs/{id}/cancel", operation_id = "cancelJob", tag = "jobs",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = JobView), (status = 202, body = JobView), (status = "default", body = Problem)),
+    responses((status = 200, body = JobView), (status = 202, body = JobView), (status = "default", response = Problem)),
 )]
 pub(super) async fn cancel(
     Operator(caller): Operator,

@@ -168,9 +168,9 @@ fn decide_restore(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decisi
 ///
 /// Nobody signs in any more, and nothing is lost.
 #[utoipa::path(
-    post, path = "/tenants/{slug}/suspend", tag = "tenants",
+    post, path = "/tenants/{slug}/suspend", operation_id = "suspendTenant", tag = "tenants",
     params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn suspend(
     access: TenantAccess<Manage>,
@@ -195,9 +195,9 @@ pub(super) async fn suspend(
 
 /// Lifts what suspending froze
 #[utoipa::path(
-    post, path = "/tenants/{slug}/resume", tag = "tenants",
+    post, path = "/tenants/{slug}/resume", operation_id = "resumeTenant", tag = "tenants",
     params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn resume(
     access: TenantAccess<Manage>,
@@ -248,16 +248,16 @@ pub(super) struct ReconcileQuery {
 impl FromQuery for ReconcileQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            dry_run: parameters.take("dryRun")?,
+            dry_run: parameters.take("dryRun", "true or false")?,
         })
     }
 }
 
 /// Looks whether the upstreams hold what they should, and repairs what they do not
 #[utoipa::path(
-    post, path = "/tenants/{slug}/reconcile", tag = "tenants", request_body = Option<ReconcileRequest>,
+    post, path = "/tenants/{slug}/reconcile", operation_id = "reconcileTenant", tag = "tenants", request_body = Option<ReconcileRequest>,
     params(("slug" = String, Path), ReconcileQuery, ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn reconcile(
     access: TenantAccess<Write>,
@@ -303,9 +303,9 @@ impl FromQuery for DeleteQuery {
 ///
 /// It is frozen now, and removed for good at `purgeAt`. Until then it can be restored.
 #[utoipa::path(
-    delete, path = "/tenants/{slug}", tag = "tenants",
+    delete, path = "/tenants/{slug}", operation_id = "deleteTenant", tag = "tenants",
     params(("slug" = String, Path), DeleteQuery, ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn delete(
     access: TenantAccess<Operate>,
@@ -335,9 +335,9 @@ pub(super) async fn delete(
 
 /// Takes back a removal
 #[utoipa::path(
-    post, path = "/tenants/{slug}/restore", tag = "tenants",
+    post, path = "/tenants/{slug}/restore", operation_id = "restoreTenant", tag = "tenants",
     params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn restore(
     access: TenantAccess<Operate>,

@@ -48,6 +48,7 @@ pub(super) struct CreateRequest {
     /// Its colour, `#rrggbb`.
     brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
+    #[serde(default, deserialize_with = "fields::object")]
     owner: Option<OwnerRequest>,
 }
 
@@ -151,9 +152,9 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
 ///
 /// The job that is answered brings it into the upstreams.
 #[utoipa::path(
-    post, path = "/tenants", tag = "tenants", request_body = CreateRequest,
+    post, path = "/tenants", operation_id = "createTenant", tag = "tenants", request_body = CreateRequest,
     params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn create(
     Operator(caller): Operator,

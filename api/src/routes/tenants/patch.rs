@@ -32,15 +32,19 @@ use crate::{
 )]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = TenantPatch)]
 pub(super) struct PatchRequest {
     /// Its name for people.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String)]
     name: Option<String>,
     /// What it has bought: `starter`, `business` or `enterprise`. For operators.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String)]
     plan: Option<String>,
     /// All of its mail domains. For operators.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>)]
     domains: Option<Vec<String>>,
     /// What its company does.
     #[serde(default, deserialize_with = "present")]
@@ -171,9 +175,9 @@ impl Patch {
 ///
 /// 202 if that concerns an upstream, else 200.
 #[utoipa::path(
-    patch, path = "/tenants/{slug}", tag = "tenants", request_body = PatchRequest,
+    patch, path = "/tenants/{slug}", operation_id = "updateTenant", tag = "tenants", request_body = PatchRequest,
     params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", body = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn patch(
     access: TenantAccess<Write>,

@@ -35,12 +35,14 @@ const TENANTS: usize = 100;
 /// The rights that are to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = UserPatch)]
 pub(super) struct PatchRequest {
     /// Roles by tenant, which is named by its id or slug: `member`, `admin`, `owner`, or null for none.
     #[serde(default)]
     tenant_roles: BTreeMap<String, Option<String>>,
     /// Whether they are an operator.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool)]
     platform_admin: Option<bool>,
 }
 
@@ -97,9 +99,9 @@ fn pointer(tenant: &str) -> String {
 
 /// Says what somebody may do
 #[utoipa::path(
-    patch, path = "/users/{id}", tag = "users", request_body = PatchRequest,
+    patch, path = "/users/{id}", operation_id = "updateUser", tag = "users", request_body = PatchRequest,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = UserView), (status = "default", body = Problem)),
+    responses((status = 200, body = UserView), (status = "default", response = Problem)),
 )]
 pub(super) async fn patch(
     Operator(caller): Operator,
