@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests that are under way may take once the process is to end.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the stores may take to be told of the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often MongoDB is asked for its time.
 const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
 
@@ -34,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let app = app?;
-    let store = app.store.clone();
+    let (store, hints) = (app.store.clone(), app.hints.clone());
     tokio::spawn(follow_the_time(store.clone()));
     tokio::spawn(metrics::tidy(measured.clone()));
     tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
@@ -53,7 +55,9 @@ async fn main() -> anyhow::Result<()> {
         served = serve => served?,
         () = late => tracing::warn!("Some requests took too long to end"),
     }
-    let _ = timeout(Duration::from_secs(1), store.close()).await;
+    hints.close();
+    let _ = timeout(LAST_WORDS, hints.wait()).await;
+    let _ = timeout(LAST_WORDS, store.close()).await;
     tracing::info!("Stopped");
     Ok(())
 }
