@@ -5,11 +5,11 @@
 
 mod issuer;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dezky_shared::clients::TrustRoots;
 use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use self::issuer::Issuer;
 use crate::{
@@ -36,20 +36,20 @@ pub struct Claims {
     #[serde(default)]
     pub iat: Option<f64>,
     /// The groups its bearer is in; missing says nothing about them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub groups: Option<BTreeSet<String>>,
     /// The address, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub email: Option<String>,
     /// The name, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
 }
 
 /// Verifies tokens.
 #[derive(Debug)]
 pub struct Tokens {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     audiences: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Tokens {
         let issuers = config
             .issuers
             .iter()
-            .map(|issuer| Issuer::new(issuer, trust_roots));
+            .map(|issuer| Issuer::new(issuer, trust_roots).map(Arc::new));
         Ok(Self {
             issuers: issuers.collect::<anyhow::Result<_>>()?,
             audiences: config.audiences.clone(),
@@ -123,6 +123,16 @@ impl Tokens {
         }
         Ok(claims)
     }
+}
+
+/// A claim of another type than expected is as good as none: most routes do without it.
+fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let claim = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(claim).ok())
 }
 
 /// `aud` is a string or a list (RFC 7519, section 4.1.3).

@@ -2,7 +2,7 @@
 //! transaction that begins by claiming the idempotency key.
 //!
 //! A repeated request finds the key claimed, and is given the answer that was stored. Workers and whoever waits are
-//! told after the commit, never inside: that is a hint, and losing it is no harm.
+//! told after the commit, never inside, and nobody waits for that: it is a hint, and losing it is no harm.
 
 use axum::{
     body::Body,
@@ -211,7 +211,7 @@ impl<'a> Recorder<'a> {
             .await;
         match recorded {
             Ok(recorded) => {
-                self.tell(&recorded).await;
+                self.tell(&recorded);
                 Ok(Outcome {
                     answer: recorded.answer,
                     job: recorded.jobs.into_iter().next(),
@@ -260,11 +260,14 @@ impl<'a> Recorder<'a> {
         Ok(Outcome { answer, job: None })
     }
 
-    async fn tell(&self, recorded: &Recorded) {
-        let jobs = recorded.jobs.iter().map(|job| Changed::Job(job.id));
-        let changed: Vec<Changed> = recorded.changed.iter().copied().chain(jobs).collect();
-        self.app.ready.announce(&recorded.jobs).await;
-        self.app.changes.publish(&changed).await;
+    fn tell(&self, recorded: &Recorded) {
+        let (ready, changes) = (self.app.ready.clone(), self.app.changes.clone());
+        let jobs = recorded.jobs.clone();
+        let of_jobs = jobs.iter().map(|job| Changed::Job(job.id));
+        let news: Vec<Changed> = recorded.changed.iter().copied().chain(of_jobs).collect();
+        self.app.hints.spawn(async move {
+            tokio::join!(ready.announce(&jobs), changes.publish(&news));
+        });
     }
 }
 

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long requests that are under way may take once the process is to end.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long the stores may take to be told of the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often MongoDB is asked for its time.
 const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,9 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!("Some requests took too long to end");
     }
     if let Some(app) = app {
-        let _ = timeout(Duration::from_secs(1), app.store.close()).await;
+        app.hints.close();
+        let _ = timeout(LAST_WORDS, app.hints.wait()).await;
+        let _ = timeout(LAST_WORDS, app.store.close()).await;
     }
     tracing::info!("Stopped");
     Ok(())

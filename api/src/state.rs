@@ -12,7 +12,7 @@ use dezky_shared::{
     },
 };
 use http::HeaderValue;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{auth::Tokens, config::Config, turns::Turns, waiting::Waiting};
 
@@ -40,6 +40,8 @@ pub struct AppState {
     pub ready: Ready,
     /// Where whoever waits is told of changes.
     pub changes: Changes,
+    /// What workers and whoever waits are being told.
+    pub hints: TaskTracker,
     /// Requests that wait for a change.
     pub waiting: Waiting,
     /// Requests that wait for another one on the same tenant.
@@ -77,6 +79,7 @@ impl AppState {
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
             ready: Ready::new(&config.redis)?,
+            hints: TaskTracker::new(),
             turns: Turns::default(),
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
             admin_groups: config.auth.admin_groups.clone(),

@@ -151,11 +151,10 @@ impl Waiting {
 }
 
 impl Waiter {
-    /// Waits until there is another revision than `known`. `false` when the time, or the process, ends first.
+    /// Waits until there is a newer revision than `known`, which may itself be newer than what was seen here.
+    /// `false` when the time, or the process, ends first.
     pub async fn changed_from(&mut self, known: i64, deadline: Instant) -> bool {
-        let changed = self
-            .revision
-            .wait_for(|revision| *revision != 0 && *revision != known);
+        let changed = self.revision.wait_for(|revision| *revision > known);
         tokio::select! {
             changed = timeout_at(deadline, changed) => matches!(changed, Ok(Ok(_))),
             () = self.waiting.shutdown.cancelled() => false,
@@ -193,5 +192,31 @@ async fn listen(changes: Changes, hints: mpsc::Sender<Change>) {
             }
         }
         sleep(pace.delay()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dezky_shared::id::JobId;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_knows_more_than_was_seen_waits_for_something_newer() {
+        let waiting = Waiting {
+            watched: Arc::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let job = Change::Job(JobId::new());
+        let mut waiter = waiting.subscribe(job);
+        let deadline = Instant::now() + Duration::from_mins(1);
+
+        waiting.seen(job, 3);
+        let older = waiter.changed_from(5, deadline).now_or_never();
+        waiting.seen(job, 6);
+        let newer = waiter.changed_from(5, deadline).now_or_never();
+
+        assert_eq!((older, newer), (None, Some(true)));
     }
 }

@@ -95,6 +95,10 @@ pub struct User {
     /// What they may do there; missing is read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_role: Option<PartnerRole>,
+    /// When the newest token with a `groups` claim was issued. An older one has nothing to say, whatever this one
+    /// changed; missing before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_at: Option<DateTime>,
     /// Their places in tenants, by tenant.
     #[serde(default, with = "memberships")]
     pub memberships: BTreeMap<TenantId, Membership>,
@@ -123,6 +127,7 @@ impl User {
             platform_admin_source: MembershipSource::Claim,
             partner_id: None,
             partner_role: None,
+            claims_at: None,
             memberships: BTreeMap::new(),
             last_seen_at: None,
             revision: 1,

@@ -1,8 +1,9 @@
 //! The keys of one issuer: asked for when first needed, again when a token names one that is not known, and kept
-//! while the issuer is away.
+//! while the issuer is away. Only for a key that is not known does anybody wait; the others are refreshed meanwhile.
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -38,13 +39,13 @@ pub(super) struct Issuer {
     http: reqwest::Client,
     keys: RwLock<Option<Keys>>,
     /// Whoever has this asks; the others wait for what was found.
-    looks: Mutex<Looks>,
+    looks: Arc<Mutex<Looks>>,
 }
 
 #[derive(Debug)]
 struct Keys {
     by_id: HashMap<String, Key>,
-    fetched_at: Instant,
+    stale_at: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -53,12 +54,25 @@ struct Key {
     algorithm: Option<String>,
 }
 
+/// A key, and whether it was withdrawn for all we know.
+struct Known {
+    key: Key,
+    is_stale: bool,
+}
+
 /// When the issuer may be asked again.
 #[derive(Debug, Default)]
 struct Looks {
     not_before: Option<Instant>,
     pace: Pace,
     failed: bool,
+}
+
+impl Looks {
+    fn are_due(&self) -> bool {
+        self.not_before
+            .is_none_or(|not_before| not_before <= Instant::now())
+    }
 }
 
 impl Issuer {
@@ -72,58 +86,67 @@ impl Issuer {
                 .timeout(ANSWER_TIMEOUT)
                 .build()?,
             keys: RwLock::default(),
-            looks: Mutex::default(),
+            looks: Arc::default(),
         })
     }
 
     /// The key of this id, if the issuer publishes it for this algorithm.
     pub(super) async fn key(
-        &self,
+        self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
     ) -> Result<Option<DecodingKey>, ApiError> {
-        let (known, asked_for) = self.known(kid).await;
-        let key = match known {
-            Some(key) if !asked_for => Some(key),
-            known => {
-                let failed = self.look(kid).await;
-                let key = self.known(kid).await.0.or(known);
-                if key.is_none() && failed {
-                    // It may well be a good token: a 401 would end its bearer's session.
-                    return Err(Code::IdentityUnavailable.into());
-                }
-                key
+        let key = if let Some(known) = self.known(kid).await {
+            if known.is_stale {
+                self.refresh();
             }
+            Some(known.key)
+        } else {
+            let failed = self.look(kid).await;
+            let found = self.known(kid).await;
+            if found.is_none() && failed {
+                // It may well be a good token: a 401 would end its bearer's session.
+                return Err(Code::IdentityUnavailable.into());
+            }
+            found.map(|known| known.key)
         };
         Ok(key.filter(|key| key.suits(algorithm)).map(|key| key.key))
     }
 
-    /// The key as far as known, and whether the issuer should be asked.
-    async fn known(&self, kid: &str) -> (Option<Key>, bool) {
+    async fn known(&self, kid: &str) -> Option<Known> {
         let keys = self.keys.read().await;
-        let Some(keys) = keys.as_ref() else {
-            return (None, true);
-        };
-        let key = keys.by_id.get(kid).cloned();
-        let ask = key.is_none() || keys.fetched_at.elapsed() > FRESH_FOR;
-        (key, ask)
+        let keys = keys.as_ref()?;
+        Some(Known {
+            key: keys.by_id.get(kid)?.clone(),
+            is_stale: keys.stale_at <= Instant::now(),
+        })
     }
 
-    /// Asks the issuer for its keys, if it is time. Whether the last try failed.
+    /// Asks for the keys while nobody waits, if it is time and nobody asks already.
+    fn refresh(self: &Arc<Self>) {
+        if let Ok(mut looks) = self.looks.clone().try_lock_owned()
+            && looks.are_due()
+        {
+            let issuer = self.clone();
+            tokio::spawn(async move { issuer.ask(&mut looks).await });
+        }
+    }
+
+    /// Asks for the keys, if it is time and nobody else has found this one. Whether the last try failed.
     async fn look(&self, kid: &str) -> bool {
         let mut looks = self.looks.lock().await;
-        let (_, ask) = self.known(kid).await;
-        let too_soon = looks
-            .not_before
-            .is_some_and(|not_before| Instant::now() < not_before);
-        if !ask || too_soon {
-            return looks.failed;
+        if looks.are_due() && self.known(kid).await.is_none() {
+            self.ask(&mut looks).await;
         }
+        looks.failed
+    }
+
+    async fn ask(&self, looks: &mut Looks) {
         match self.fetch().await {
             Ok(by_id) => {
                 let fetched = Keys {
                     by_id,
-                    fetched_at: Instant::now(),
+                    stale_at: Instant::now() + FRESH_FOR,
                 };
                 let before = self.keys.write().await.replace(fetched);
                 // The first look is not one for an unknown key.
@@ -138,7 +161,6 @@ impl Issuer {
                 looks.failed = true;
             }
         }
-        looks.failed
     }
 
     async fn fetch(&self) -> anyhow::Result<HashMap<String, Key>> {
@@ -222,5 +244,43 @@ impl Key {
                 .algorithm
                 .as_ref()
                 .is_none_or(|only| *only == format!("{algorithm:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_that_is_known_is_used_at_once_while_the_issuer_hangs() {
+        let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = IssuerConfig {
+            name: "https://auth.dezky.test/portal/".to_owned(),
+            jwks_url: Some(format!("http://{}/", hung.local_addr().unwrap())),
+        };
+        let issuer = Arc::new(Issuer::new(&config, &TrustRoots::default()).unwrap());
+        let key = Key {
+            key: DecodingKey::from_ed_components("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+                .unwrap(),
+            algorithm: None,
+        };
+        let known = Keys {
+            by_id: [("known".to_owned(), key)].into(),
+            stale_at: Instant::now(),
+        };
+        *issuer.keys.write().await = Some(known);
+
+        let first = issuer.key("known", Algorithm::EdDSA).now_or_never();
+        let asked = timeout(ANSWER_TIMEOUT, hung.accept()).await;
+        let second = issuer.key("known", Algorithm::EdDSA).now_or_never();
+
+        for answer in [first, second] {
+            assert!(matches!(answer, Some(Ok(Some(_)))), "it was waited for");
+        }
+        assert!(asked.is_ok(), "newer keys were not asked for");
+        assert!(issuer.looks.try_lock().is_err(), "somebody still asks");
     }
 }

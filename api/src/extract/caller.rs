@@ -118,6 +118,13 @@ impl Caller {
             || self.user.role_in(tenant.id).is_some()
     }
 
+    /// Reads the rights again: whoever waited may have lost them. What they are shown is to be read before, so that
+    /// nothing is that came later.
+    pub async fn refresh(&mut self, app: &AppState) -> Result<(), ApiError> {
+        self.user = known_user(app, &self.user.authentik_subject_id).await?;
+        Ok(())
+    }
+
     /// The caller as the audit trail names them, acting on `tenant`.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
         let kind = if self.is_operator() {
@@ -173,13 +180,8 @@ impl FromRequestParts<App> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
-        let user = app
-            .users
-            .find_by_subject(&claims.sub)
-            .await?
-            .ok_or(Code::UserUnknown)?;
         let caller = Caller {
-            user: Arc::new(user),
+            user: known_user(app, &claims.sub).await?,
             audiences: claims.aud,
         };
         // For the body's extractor: an idempotency key is its caller's own.
@@ -227,6 +229,11 @@ impl<L: Level> FromRequestParts<App> for TenantAccess<L> {
             level: PhantomData,
         })
     }
+}
+
+async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError> {
+    let user = app.users.find_by_subject(subject).await?;
+    Ok(Arc::new(user.ok_or(Code::UserUnknown)?))
 }
 
 async fn tenant_in_path(parts: &mut Parts, app: &AppState) -> Result<Option<Tenant>, ApiError> {

@@ -153,7 +153,7 @@ async fn page(
     responses((status = 200, body = JobView), (status = 304), (status = "default", response = Problem)),
 )]
 async fn show(
-    SignedIn(caller): SignedIn,
+    SignedIn(mut caller): SignedIn,
     PathParam(id): PathParam<JobId>,
     QueryParams(wait): QueryParams<Wait>,
     known: IfNoneMatch,
@@ -162,8 +162,10 @@ async fn show(
     let (job, slug) = visible_job(&app, &caller, id).await?;
     let job = match wait.deadline() {
         None => job,
-        Some(deadline) if known.is_given() => until_changed(&app, job, &known, deadline).await?,
-        Some(deadline) => until_final(&app, job, deadline).await?,
+        Some(deadline) if known.is_given() => {
+            until_changed(&app, &mut caller, job, &known, deadline).await?
+        }
+        Some(deadline) => until_final(&app, &mut caller, job, deadline).await?,
     };
     let etag = ETag::from(&job);
     if known.knows(etag) {
@@ -183,13 +185,14 @@ async fn show(
 /// Waits until there is a version of `job` that the caller does not know.
 async fn until_changed(
     app: &AppState,
+    caller: &mut Caller,
     mut job: Job,
     known: &IfNoneMatch,
     deadline: Instant,
 ) -> Result<Job, ApiError> {
     let mut waiter = app.waiting.subscribe(Change::Job(job.id));
     loop {
-        job = app.jobs.find(job.id).await?.ok_or(Code::NotFound)?;
+        job = still_visible_job(app, caller, job.id).await?;
         if !known.knows(ETag::from(&job)) || !waiter.changed_from(job.revision, deadline).await {
             return Ok(job);
         }
@@ -199,13 +202,14 @@ async fn until_changed(
 /// Waits until `job`, or the one that does its work, is over.
 pub(super) async fn until_final(
     app: &AppState,
+    caller: &mut Caller,
     mut job: Job,
     deadline: Instant,
 ) -> Result<Job, ApiError> {
     loop {
         let mut waiter = app.waiting.subscribe(Change::Job(job.id));
         loop {
-            job = app.jobs.find(job.id).await?.ok_or(Code::NotFound)?;
+            job = still_visible_job(app, caller, job.id).await?;
             if job.state.is_final() {
                 break;
             }
@@ -230,16 +234,38 @@ async fn visible_job(
     caller: &Caller,
     id: JobId,
 ) -> Result<(Job, Option<String>), ApiError> {
+    let (job, tenant) = find(app, id).await?;
+    if !may_see(caller, tenant.as_ref()) {
+        return Err(Code::NotFound.into());
+    }
+    Ok((job, tenant.map(|tenant| tenant.slug)))
+}
+
+/// The job as it is now, if the caller, who may have waited, still may see it.
+async fn still_visible_job(
+    app: &AppState,
+    caller: &mut Caller,
+    id: JobId,
+) -> Result<Job, ApiError> {
+    let (job, tenant) = find(app, id).await?;
+    caller.refresh(app).await?;
+    if !may_see(caller, tenant.as_ref()) {
+        return Err(Code::NotFound.into());
+    }
+    Ok(job)
+}
+
+async fn find(app: &AppState, id: JobId) -> Result<(Job, Option<Tenant>), ApiError> {
     let job = app.jobs.find(id).await?.ok_or(Code::NotFound)?;
     let tenant = tenant_of(app, &job).await?;
-    let visible = match &tenant {
+    Ok((job, tenant))
+}
+
+/// Whether the caller may see the jobs of this tenant, or those of none.
+fn may_see(caller: &Caller, tenant: Option<&Tenant>) -> bool {
+    match tenant {
         Some(tenant) => caller.may_read(tenant),
         None => caller.is_operator(),
-    };
-    if visible {
-        Ok((job, tenant.map(|tenant| tenant.slug)))
-    } else {
-        Err(Code::NotFound.into())
     }
 }
 

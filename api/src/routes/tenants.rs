@@ -30,8 +30,8 @@ use super::jobs::{JobLink, until_final};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
-        ETag, FromQuery, IfMatch, IfNoneMatch, Page, PageOf, Parameters, Prefer, QueryParams, Read,
-        SignedIn, TenantAccess, Wait,
+        Caller, ETag, FromQuery, IfMatch, IfNoneMatch, Page, PageOf, Parameters, Prefer,
+        QueryParams, Read, SignedIn, TenantAccess, Wait,
     },
     fields,
     intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
@@ -147,9 +147,10 @@ async fn show(
             return Err(ApiError::values(vec![error]));
         }
         Some(deadline) => {
+            let mut caller = access.caller;
             let mut waiter = app.waiting.subscribe(Change::Tenant(access.tenant.id));
             loop {
-                let tenant = read(&app, access.tenant.id).await?;
+                let tenant = still_visible(&app, &mut caller, access.tenant.id).await?;
                 if !known.knows(ETag::from(&tenant))
                     || !waiter.changed_from(tenant.revision, deadline).await
                 {
@@ -165,8 +166,16 @@ async fn show(
     Ok(Answer::new(StatusCode::OK, etag, &TenantView::from(tenant))?.into_response())
 }
 
-async fn read(app: &AppState, id: TenantId) -> Result<Tenant, ApiError> {
-    Ok(app.tenants.find(id).await?.ok_or(Code::NotFound)?)
+/// The tenant as it is now, if the caller, who may have waited, still may see it.
+async fn still_visible(
+    app: &AppState,
+    caller: &mut Caller,
+    id: TenantId,
+) -> Result<Tenant, ApiError> {
+    let tenant = app.tenants.find(id).await?;
+    caller.refresh(app).await?;
+    let visible = tenant.filter(|tenant| caller.may_read(tenant));
+    Ok(visible.ok_or(Code::NotFound)?)
 }
 
 /// What is decided about a tenant, by looking at it as it is now.
@@ -196,12 +205,12 @@ async fn change(
     };
     let outcome = recorder.record(&change).await?;
     drop(turn);
-    answer(recorder.app, tenant.id, outcome, deadline).await
+    answer(recorder, tenant.id, outcome, deadline).await
 }
 
 /// The answer to a change; the final state, if it is reached before `deadline`.
 async fn answer(
-    app: &AppState,
+    recorder: &Recorder<'_>,
     tenant: TenantId,
     outcome: Outcome,
     deadline: Option<tokio::time::Instant>,
@@ -209,8 +218,9 @@ async fn answer(
     let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
         return Ok(outcome.answer.into_response());
     };
-    let job = until_final(app, job, deadline).await?;
-    let tenant = read(app, tenant).await?;
+    let (app, mut caller) = (recorder.app, recorder.caller.clone());
+    let job = until_final(app, &mut caller, job, deadline).await?;
+    let tenant = still_visible(app, &mut caller, tenant).await?;
     let status = if job.state.is_final() {
         StatusCode::OK
     } else {

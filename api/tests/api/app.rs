@@ -300,6 +300,12 @@ impl TestApp {
         found.unwrap().unwrap()
     }
 
+    /// Waits until everybody has been told of what was recorded so far.
+    pub(crate) async fn all_told(&self) {
+        self.state.hints.close();
+        self.state.hints.wait().await;
+    }
+
     /// All jobs, oldest first.
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let jobs = self.state.store.collection::<Job>("jobs");

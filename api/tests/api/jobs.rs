@@ -200,6 +200,11 @@ async fn a_running_job_is_asked_to_stop() {
         .by(Caller::Operator)
         .send()
         .await;
+    let again = app
+        .post(&format!("/jobs/{id}/cancel"))
+        .by(Caller::Operator)
+        .send()
+        .await;
     let requeue = app
         .post(&format!("/jobs/{id}/requeue"))
         .by(Caller::Operator)
@@ -210,6 +215,14 @@ async fn a_running_job_is_asked_to_stop() {
         (cancel.status.as_u16(), &cancel.body["cancelRequested"]),
         (202, &Value::from(true))
     );
+    assert_eq!(
+        (again.status, &again.body, again.etag()),
+        (cancel.status, &cancel.body, cancel.etag()),
+        "it was asked before, and nothing changes"
+    );
+    let cancels = app.actions().await;
+    let cancels = cancels.iter().filter(|action| *action == "job.cancel");
+    assert_eq!(cancels.count(), 1);
     assert_eq!(requeue.summary(), "409 job_running");
 }
 

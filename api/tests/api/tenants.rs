@@ -117,6 +117,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     );
     assert_eq!(app.actions().await, ["user.create", "tenant.create"]);
+    app.all_told().await;
     assert_eq!(app.state.ready.len(jobs[0].queue).await.unwrap(), 1);
 }
 

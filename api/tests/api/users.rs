@@ -1,6 +1,11 @@
 //! Who the caller is, and what operators say they may do.
 
-use dezky_shared::{clock, id::UserId, user::Role};
+use bson::doc;
+use dezky_shared::{
+    clock,
+    id::UserId,
+    user::{Role, User},
+};
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -95,12 +100,14 @@ async fn of_many_first_sights_at_once_one_user_comes() {
 #[tokio::test]
 async fn a_second_look_changes_nothing() {
     let app = TestApp::with_demo().await;
-    let (users, events) = (
-        app.user(Caller::Member).await,
-        app.count("audit_events").await,
-    );
+    let events = app.count("audit_events").await;
+    let before = app.user(Caller::Member).await;
+    let newer = TokenSpec {
+        issued_at: Some(now() + 60),
+        ..Caller::Member.token()
+    };
 
-    let reply = app.sign_in(Caller::Member).await;
+    let reply = app.get("/users/me").token(&app.token(&newer)).send().await;
     let known = app
         .get("/users/me")
         .by(Caller::Member)
@@ -108,7 +115,15 @@ async fn a_second_look_changes_nothing() {
         .send()
         .await;
 
-    assert_eq!(app.user(Caller::Member).await, users);
+    let after = app.user(Caller::Member).await;
+    assert!(after.claims_at > before.claims_at);
+    assert_eq!(
+        User {
+            claims_at: before.claims_at,
+            ..after
+        },
+        before
+    );
     assert_eq!(app.count("audit_events").await, events);
     assert_eq!(known.status, 304);
 }
@@ -128,11 +143,11 @@ async fn groups_become_memberships_and_admin_groups_never_do() {
 #[tokio::test]
 async fn memberships_follow_claims_and_old_tokens_give_nothing_back() {
     let app = TestApp::with_demo().await;
-    let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() + 5);
+    let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() - 600);
     let joined = me(&app, &old).await;
-    let silent = me(&app, &with_groups(None, now() + 7)).await;
+    let silent = me(&app, &with_groups(None, now() - 500)).await;
 
-    let left = me(&app, &with_groups(Some(&[]), now() + 10)).await;
+    let left = me(&app, &with_groups(Some(&[]), now() - 60)).await;
     let replayed = me(&app, &old).await;
 
     assert_eq!(
@@ -145,6 +160,32 @@ async fn memberships_follow_claims_and_old_tokens_give_nothing_back() {
         (&json!(false), &json!([]))
     );
     assert_eq!(replayed, left);
+}
+
+#[tokio::test]
+async fn an_old_token_gives_nothing_that_a_newer_one_did_not_have() {
+    let app = TestApp::with_demo().await;
+    let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() - 600);
+
+    let newer = me(&app, &with_groups(Some(&[]), now() - 60)).await;
+    let older = me(&app, &old).await;
+
+    assert_eq!(
+        (&older["platformAdmin"], &older["tenantIds"]),
+        (&json!(false), &json!([]))
+    );
+    assert_eq!(older, newer);
+}
+
+#[tokio::test]
+async fn a_token_from_the_future_does_not_silence_those_that_follow() {
+    let app = TestApp::with_demo().await;
+
+    let joined = me(&app, &with_groups(Some(&["demo"]), now() + 3600)).await;
+    let left = me(&app, &with_groups(Some(&[]), now() + 1)).await;
+
+    assert_eq!(joined["tenants"][0]["slug"], "demo");
+    assert_eq!(left["tenantIds"], json!([]));
 }
 
 #[tokio::test]
@@ -213,12 +254,58 @@ async fn tenants_are_named_by_id_or_slug_and_must_exist() {
         Some(Role::Owner)
     );
     assert_eq!(twice.summary(), "422 validation_failed");
+    assert_eq!(twice.body["errors"][0]["code"], "duplicate_field");
     assert_eq!(unknown.summary(), "422 validation_failed");
     assert_eq!(
         unknown.body["errors"][0]["pointer"],
         "/tenantRoles/nobody~1knows"
     );
     assert_eq!(nobody.summary(), "404 not_found");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_named_twice_is_refused() {
+    let app = TestApp::with_demo().await;
+    let id = app.user(Caller::Stranger).await.id;
+    let body = r#"{ "tenantRoles": { "demo": "owner", "demo": null } }"#;
+
+    let reply = app
+        .patch(&format!("/users/{id}"))
+        .by(Caller::Operator)
+        .raw("application/json", body.into())
+        .send()
+        .await;
+
+    assert_eq!(reply.summary(), "400 invalid_request");
+    let error = &reply.body["errors"][0];
+    assert_eq!(
+        (&error["code"], &error["pointer"]),
+        (&json!("duplicate_field"), &json!("/tenantRoles/demo"))
+    );
+}
+
+#[tokio::test]
+async fn a_tenants_trail_shows_no_role_in_another_tenant() {
+    let app = TestApp::with_demo().await;
+    app.create("acme").await;
+    let (demo, acme) = (app.tenant("demo").await.id, app.tenant("acme").await.id);
+    let id = app.user(Caller::Member).await.id;
+
+    let reply = set(&app, id, json!({ "tenantRoles": { "acme": "admin" } })).await;
+
+    assert_eq!(reply.body["tenantIds"].as_array().unwrap().len(), 2);
+    let events = app.collection("audit_events");
+    let of_user = doc! { "action": "user.update", "tenantId": acme };
+    let event = events.find_one(of_user).await.unwrap().unwrap();
+    let (before, after) = (event.get_document("before"), event.get_document("after"));
+    assert_eq!(
+        (before.unwrap(), after.unwrap()),
+        (
+            &doc! { "tenantRoles": {} },
+            &doc! { "tenantRoles": { acme.to_string(): "admin" } }
+        )
+    );
+    assert!(!event.to_string().contains(&demo.to_string()));
 }
 
 #[tokio::test]

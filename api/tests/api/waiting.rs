@@ -6,7 +6,10 @@ use bson::doc;
 use dezky_shared::{changes::Change, id::JobId};
 use dezky_sim::callers::Caller;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 
 use crate::app::{Reply, TestApp, shared_issuer};
 
@@ -119,6 +122,73 @@ async fn a_wait_for_a_tenant_needs_the_version_that_is_known() {
     assert_eq!(without.summary(), "422 validation_failed");
     assert_eq!(long.summary(), "422 validation_failed");
     assert_eq!(odd.summary(), "400 invalid_request");
+}
+
+#[tokio::test]
+async fn who_loses_their_rights_while_they_wait_sees_nothing_more() {
+    let waits = async |path: &str, known: Option<&str>| -> Reply {
+        let app = TestApp::with_demo().await;
+        let id = job(&app).await;
+        let member = app.user(Caller::Member).await.id;
+        let mut wait = app
+            .get(&format!(
+                "{}?wait=25s",
+                path.replace("{id}", &id.to_string())
+            ))
+            .by(Caller::Member);
+        if let Some(known) = known {
+            wait = wait.header("if-none-match", known);
+        }
+        let removed = app
+            .patch(&format!("/users/{member}"))
+            .by(Caller::Operator)
+            .json(&json!({ "tenantRoles": { "demo": null } }));
+
+        let (reply, ()) = tokio::join!(
+            wait.send(),
+            soon(async {
+                assert_eq!(removed.send().await.status, 200);
+                app.set_tenant("demo", doc! { "industry": "secret" }).await;
+                app.set_job(id, doc! { "state": "completed" }).await;
+            })
+        );
+        reply
+    };
+
+    for (path, known) in [
+        ("/tenants/demo", Some("*")),
+        ("/jobs/{id}", None),
+        ("/jobs/{id}", Some("\"1.1\"")),
+    ] {
+        let reply = waits(path, known).await;
+
+        assert_eq!(reply.summary(), "404 not_found", "{path} {known:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_keeps_nobody_waiting() {
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = hung.local_addr().unwrap();
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.redis.url = format!("redis://{address}/");
+    })
+    .await;
+    app.demo().await;
+    let mut quickest = Duration::MAX;
+
+    for attempt in 0..5 {
+        let write = app
+            .patch("/tenants/demo")
+            .by(Caller::Operator)
+            .json(&json!({ "industry": attempt.to_string() }))
+            .send();
+        let (reply, took) = timed(write).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        quickest = quickest.min(took);
+    }
+
+    assert!(quickest < Duration::from_millis(400), "{quickest:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
-    ending::{CancelError, RequeueError, Requeued},
+    ending::{CancelError, Cancelled, RequeueError, Requeued},
     enqueue::NewJob,
 };
 use super::{Store, StoreError, tenants::TenantRepository};

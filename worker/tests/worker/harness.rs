@@ -11,7 +11,7 @@ use dezky_shared::{
     redis::RedisConfig,
     store::{
         Abort, MongoConfig, Store,
-        jobs::{CancelError, NewJob, RequeueError, Requeued},
+        jobs::{CancelError, Cancelled, NewJob, RequeueError, Requeued},
     },
     tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
@@ -233,14 +233,14 @@ impl Harness {
     /// Cancels a job, as an operator does.
     pub(crate) async fn cancel(&self, id: JobId) -> Job {
         let (jobs, now) = (&self.context.jobs, self.context.store.now());
-        let cancelled: Result<Job, Abort<CancelError>> = self
+        let cancelled: Result<Cancelled, Abort<CancelError>> = self
             .context
             .store
             .transaction(jobs, |session, jobs| {
                 async move { jobs.cancel(session, id, now).await }.boxed()
             })
             .await;
-        cancelled.unwrap()
+        cancelled.unwrap().job
     }
 
     /// Puts a job in the queue again, as an operator does.

@@ -8,7 +8,7 @@ use dezky_shared::{
     job::Job,
     store::{
         Abort,
-        jobs::{CancelError, RequeueError, Requeued},
+        jobs::{CancelError, Cancelled, RequeueError, Requeued},
     },
     tenant::Tenant,
 };
@@ -104,13 +104,17 @@ impl Intent for JobChange {
         async move {
             let app = recorder.app;
             let now = app.store.now();
-            let job = match self.wanted {
-                Wanted::Cancel => cancelled(app.jobs.cancel(session, self.id, now).await)?,
-                Wanted::Requeue => requeued(
-                    app.jobs
-                        .requeue(session, self.id, &recorder.by(), now)
-                        .await,
-                )?,
+            let (job, is_change) = match self.wanted {
+                Wanted::Cancel => {
+                    let outcome = app.jobs.cancel(session, self.id, now).await;
+                    let cancelled = cancelled(outcome)?;
+                    (cancelled.job, cancelled.is_new)
+                }
+                Wanted::Requeue => {
+                    let by = recorder.by();
+                    let outcome = app.jobs.requeue(session, self.id, &by, now).await;
+                    (requeued(outcome)?, true)
+                }
             };
             let (action, status) = match self.wanted {
                 Wanted::Requeue => (Action::JobRequeue, StatusCode::ACCEPTED),
@@ -127,10 +131,20 @@ impl Intent for JobChange {
 
             let slug = self.tenant.as_ref().map(|tenant| tenant.slug.clone());
             let view = JobView::new(job.clone(), slug, recorder.caller);
-            let answer = Answer::new(status, ETag::from(&job), &view).map_err(refuse)?;
+            let answer = Answer::new(status, ETag::from(&job), &view)
+                .map_err(refuse)?
+                .at(view::href(job.id));
+            if !is_change {
+                return Ok(Recorded {
+                    answer,
+                    jobs: Vec::new(),
+                    changed: Vec::new(),
+                    events: Vec::new(),
+                });
+            }
             let changed = self.tenant.iter().map(|tenant| Change::Tenant(tenant.id));
             Ok(Recorded {
-                answer: answer.at(view::href(job.id)),
+                answer,
                 changed: changed.collect(),
                 jobs: vec![job],
                 events: vec![event],
@@ -140,7 +154,7 @@ impl Intent for JobChange {
     }
 }
 
-fn cancelled(outcome: Result<Job, Abort<CancelError>>) -> Result<Job, Abort<Stop>> {
+fn cancelled(outcome: Result<Cancelled, Abort<CancelError>>) -> Result<Cancelled, Abort<Stop>> {
     outcome.map_err(|abort| match abort {
         Abort::Store(error) => Abort::Store(error),
         Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),

@@ -175,7 +175,7 @@ pub(super) async fn create(
         })
         .await?;
     drop(turn);
-    answer(&app, id, outcome, deadline).await
+    answer(&recorder, id, outcome, deadline).await
 }
 
 struct Create<'a> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
-use bson::DateTime;
+use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
     id::{TenantId, UserId},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{Accept, ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    fields::{Checks, present},
+    fields::{Checks, distinct, present},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
     state::{App, AppState},
 };
@@ -38,7 +38,7 @@ const TENANTS: usize = 100;
 #[schema(as = UserPatch)]
 pub(super) struct PatchRequest {
     /// Roles by tenant, which is named by its id or slug: `member`, `admin`, `owner`, or null for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "distinct")]
     tenant_roles: BTreeMap<String, Option<String>>,
     /// Whether they are an operator.
     #[serde(default, deserialize_with = "present")]
@@ -146,7 +146,7 @@ async fn by_tenant(
             Some(tenant) => {
                 if by_tenant.insert(tenant.id, *role).is_some() {
                     let message = "This tenant is named twice.";
-                    errors.push(FieldError::at(pointer(name), "duplicate", message));
+                    errors.push(FieldError::at(pointer(name), "duplicate_field", message));
                 }
             }
         }
@@ -253,9 +253,13 @@ impl Intent for UserChange<'_> {
                 [only] if user.platform_admin == known.platform_admin => Some(only),
                 _ => None,
             };
+            let shown = |user: &User| match trail {
+                None => audited(user),
+                Some(only) => audited_in(only, user),
+            };
             let event = recorder
                 .event(now, Action::UserUpdate, target(&user), trail)
-                .with_changes(&audited(&known), &audited(&user));
+                .with_changes(&shown(&known), &shown(&user));
             let tenants = tenants_of(app, &user).await?;
             Ok(Recorded {
                 answer: answer(user, tenants).map_err(refuse)?,
@@ -266,6 +270,13 @@ impl Intent for UserChange<'_> {
         }
         .boxed()
     }
+}
+
+/// What a tenant's own trail shows of a user: of their roles, the one there.
+fn audited_in(tenant: &Tenant, user: &User) -> Document {
+    let mut user = user.clone();
+    user.memberships.retain(|id, _| *id == tenant.id);
+    audited(&user)
 }
 
 async fn tenants_of(app: &AppState, user: &User) -> Result<Vec<Tenant>, Abort<Stop>> {

@@ -1,7 +1,8 @@
 //! A user, as their token's groups have it.
 //!
 //! What came from a claim follows claims; what was set here is left alone. A claim counts only if its token was
-//! issued after the last change, so that an old token never gives back what was revoked.
+//! issued after the last change and after every token whose claim was read before, so that an old token never gives
+//! back what was revoked.
 
 use std::collections::BTreeSet;
 
@@ -94,21 +95,22 @@ async fn said(app: &AppState, claims: &Claims) -> Result<Said, ApiError> {
         (!text.trim().is_empty()).then(|| text.trim().to_owned())
     };
     Ok(Said {
-        at: issued_at(claims),
+        at: issued_at(claims, app.store.now()),
         groups,
         email: text(&claims.email).map(|email| email.to_lowercase()),
         name: text(&claims.name),
     })
 }
 
-/// When the token was issued; one that does not say so was issued before everything.
-fn issued_at(claims: &Claims) -> DateTime {
+/// When the token was issued; one that does not say so was issued before everything, and none after now: it would
+/// silence those that really come later.
+fn issued_at(claims: &Claims, now: DateTime) -> DateTime {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast saturates, and such times are refused by nobody"
     )]
     let millis = (claims.iat.unwrap_or(0.0) * 1000.0) as i64;
-    DateTime::from_millis(millis.max(0))
+    DateTime::from_millis(millis.max(0)).min(now)
 }
 
 async fn write(
@@ -125,15 +127,16 @@ async fn write(
                     let now = app.store.now();
                     let locked = app.users.lock_by_subject(session, &claims.sub).await?;
                     let (action, before, user) = if let Some(user) = locked {
-                        let Some(changed) = followed(&user, said, now) else {
-                            app.users.unlock(session, user.id).await?;
-                            return Ok(User {
-                                revision: user.revision - 1,
-                                ..user
-                            });
-                        };
+                        let mut changed = followed(&user, said, now).unwrap_or(user.clone());
+                        let before = audited(&user);
+                        if before == audited(&changed) {
+                            // At most the claim's time, which is no version of what anybody sees.
+                            changed.revision -= 1;
+                            app.users.save(session, &changed).await?;
+                            return Ok(changed);
+                        }
                         app.users.save(session, &changed).await?;
-                        (Action::UserSync, audited(&user), changed)
+                        (Action::UserSync, before, changed)
                     } else {
                         let email = said.email.as_deref().unwrap_or_default();
                         let name = said.name.as_deref().unwrap_or(email);
@@ -171,15 +174,18 @@ fn followed(user: &User, said: &Said, now: DateTime) -> Option<User> {
         after.email = said.email.clone().unwrap_or(after.email);
         after.name = said.name.clone().unwrap_or(after.name);
     }
-    if after == *user {
-        return None;
+    if audited(&after) != audited(user) {
+        after.updated_at = now;
+        after.last_seen_at = Some(now);
     }
-    after.updated_at = now;
-    after.last_seen_at = Some(now);
-    Some(after)
+    (after != *user).then_some(after)
 }
 
 fn follow(user: &mut User, groups: &Groups, at: DateTime) {
+    if Some(at) <= user.claims_at {
+        return;
+    }
+    user.claims_at = Some(at);
     if user.platform_admin_source == MembershipSource::Claim
         && at > user.platform_admin_changed_at
         && user.platform_admin != groups.is_admin
@@ -290,8 +296,12 @@ mod tests {
             },
         );
 
-        assert_eq!(after(&user, &said(50, Some((true, &[])))), user);
-        assert_eq!(after(&user, &said(50, Some((true, &[tenant])))), user);
+        for tenants in [&[] as &[TenantId], &[tenant]] {
+            let followed = after(&user, &said(50, Some((true, tenants))));
+
+            assert_eq!(followed.memberships, user.memberships);
+            assert!(!followed.platform_admin);
+        }
     }
 
     #[test]

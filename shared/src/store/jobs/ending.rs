@@ -46,6 +46,15 @@ pub enum RequeueError {
     PurgeNotDue,
 }
 
+/// A job that is over, or will be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancelled {
+    /// The job.
+    pub job: Job,
+    /// Whether that is news: it was not asked to stop before.
+    pub is_new: bool,
+}
+
 /// A job that will run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requeued {
@@ -62,7 +71,7 @@ impl JobRepository {
         session: &mut ClientSession,
         id: JobId,
         now: DateTime,
-    ) -> Result<Job, Abort<CancelError>> {
+    ) -> Result<Cancelled, Abort<CancelError>> {
         if let Some(job) = self.find_in(session, id).await?
             && self.purged_by(session, &job).await?.is_some()
         {
@@ -73,7 +82,7 @@ impl JobRepository {
             .end_waiting(session, id, JobState::Cancelled, &failure, now)
             .await?;
         match ended {
-            Some(job) => Ok(job),
+            Some(job) => Ok(Cancelled { job, is_new: true }),
             None => self.request_cancel(session, id, now).await,
         }
     }
@@ -110,8 +119,8 @@ impl JobRepository {
         session: &mut ClientSession,
         id: JobId,
         now: DateTime,
-    ) -> Result<Job, Abort<CancelError>> {
-        let running = doc! { "_id": id, "state": JobState::Running.name() };
+    ) -> Result<Cancelled, Abort<CancelError>> {
+        let running = doc! { "_id": id, "state": JobState::Running.name(), "cancelRequested": { "$ne": true } };
         let request = doc! { "$set": { "cancelRequested": true, "updatedAt": now }, "$inc": { "revision": 1_i64 } };
         let asked = self
             .jobs
@@ -120,16 +129,18 @@ impl JobRepository {
             .session(&mut *session)
             .await?;
         if let Some(job) = asked {
-            return Ok(job);
+            return Ok(Cancelled { job, is_new: true });
         }
         let job = self
             .jobs
             .find_one(doc! { "_id": id })
             .session(session)
-            .await?;
-        Err(Abort::Because(job.map_or(CancelError::NotFound, |job| {
-            CancelError::Final(job.state)
-        })))
+            .await?
+            .ok_or(Abort::Because(CancelError::NotFound))?;
+        if job.state.is_final() {
+            return Err(Abort::Because(CancelError::Final(job.state)));
+        }
+        Ok(Cancelled { job, is_new: false })
     }
 
     /// Ends a job that waits, and tells its tenant. `None` if it does not wait.
