@@ -75,6 +75,7 @@ async fn each_failure_costs_what_it_should() {
             // The upstream's fault, or the operator's to mend.
             ErrorCode::UpstreamUnreachable
             | ErrorCode::UpstreamUnavailable
+            | ErrorCode::UpstreamIdentityUnavailable
             | ErrorCode::UpstreamRateLimited
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing => {
