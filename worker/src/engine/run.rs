@@ -203,7 +203,7 @@ impl Running {
             // Written by a newer build, whose workers will take it.
             tracing::warn!("This build does not know the kind of this job; leaving it alone");
             return Some(Outcome::Snooze {
-                at: dezky_shared::clock::later(now, engine.times.hold),
+                at: dezky_shared::clock::later(now, engine.times.lease),
                 error: None,
             });
         };
@@ -234,7 +234,8 @@ impl Running {
         };
         let tenant = self.engine.ctx.tenants.find(id).await?;
         Ok(tenant.map(|tenant| {
-            let intent = tenant.intent(now);
+            // Our reading of MongoDB's clock may be a little behind the one that made the job due.
+            let intent = tenant.intent(now.max(job.run_at));
             (Arc::new(tenant), intent)
         }))
     }

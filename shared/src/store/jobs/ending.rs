@@ -235,7 +235,9 @@ impl JobRepository {
             "tenantId": tenant,
             "_id": { "$ne": except },
             "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
+            // A dry run says nothing of the tenant, and a scheduled purge nothing before its time.
             "args.dryRun": { "$ne": true },
+            "kind": { "$ne": DeprovisionTenant::KIND },
         };
         Ok(self.jobs.find_one(others).session(session).await?.is_some())
     }
