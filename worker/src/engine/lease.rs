@@ -189,3 +189,29 @@ impl Engine {
         Ok(marked.matched_count == 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_took_too_long_is_renewed_no_more() {
+        let held = Held::default();
+        let job = held.add(JobId::new(), LeaseToken::new(), Trust::unlimited());
+
+        let before = held.renewable().len();
+        job.abandoned.store(true, Ordering::Relaxed);
+
+        assert_eq!((before, held.renewable().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_job_that_nobody_works_on_any_more_is_renewed_no_more() {
+        let held = Held::default();
+        let job = held.add(JobId::new(), LeaseToken::new(), Trust::unlimited());
+
+        drop(job);
+
+        assert!(held.renewable().is_empty());
+    }
+}

@@ -392,6 +392,23 @@ impl Harness {
         }
     }
 
+    /// Has MongoDB refuse whatever would end this run of a job.
+    pub(crate) async fn refuse_to_settle(&self, id: JobId) {
+        let stays = doc! { "$or": [{ "_id": { "$ne": id } }, { "state": "running" }] };
+        self.refuse_unless(stays).await;
+    }
+
+    /// Ends that.
+    pub(crate) async fn refuse_nothing(&self) {
+        self.refuse_unless(doc! {}).await;
+    }
+
+    async fn refuse_unless(&self, validator: Document) {
+        let change = doc! { "collMod": "jobs", "validator": validator };
+        let database = self.context.store.database();
+        database.run_command(change).await.unwrap();
+    }
+
     /// Gives a running job's lease to somebody else.
     pub(crate) async fn steal(&self, id: JobId) -> LeaseToken {
         let thief = LeaseToken::new();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::doc;
 use dezky_shared::{
     clock,
     failure::{Disposition, ErrorCode},
     id::JobId,
-    job::{Job, JobState},
+    job::{Job, JobState, Queue},
     store::{Abort, jobs::RequeueError},
     tenant::{ProvisioningState, Tenant},
     upstream::Upstream,
@@ -385,18 +385,7 @@ async fn a_settlement_that_cannot_be_written_holds_up_no_other() {
     let stuck = harness.enqueue(&Lone { n: 1 }).await;
     let worker = harness.worker_of("worker", registry(&script), 8);
     script.ran(1).await;
-    let refuse = async |validator: Document| {
-        let change = doc! { "collMod": "jobs", "validator": validator };
-        harness
-            .context
-            .store
-            .database()
-            .run_command(change)
-            .await
-            .unwrap();
-    };
-    let stays = doc! { "$or": [{ "_id": { "$ne": stuck.id } }, { "state": "running" }] };
-    refuse(stays).await;
+    harness.refuse_to_settle(stuck.id).await;
 
     script.let_go(4);
     let mut others = Vec::new();
@@ -407,11 +396,38 @@ async fn a_settlement_that_cannot_be_written_holds_up_no_other() {
         harness.finished(job.id).await;
     }
     let meanwhile = harness.job(stuck.id).await.state;
-    refuse(doc! {}).await;
+    harness.refuse_nothing().await;
     let stuck = harness.finished(stuck.id).await;
     worker.stop().await;
 
     assert_eq!(meanwhile, JobState::Running);
     assert_eq!(stuck.state, JobState::Completed);
     assert_eq!(script.runs().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_of_more_work_before_the_settlement_is_written() {
+    let mut harness = Harness::new().await;
+    harness.times.sweep_every = Duration::from_hours(1);
+    let script = Script::held([]);
+    let tenant_id = harness.add_tenant("acme", &[]).await.id;
+    let first = harness.enqueue(&Single { tenant_id }).await;
+    // Its one slot is taken until the settlement is written: a key that is added early stays to be seen.
+    let worker = harness.worker_of("worker", registry(&script), 1);
+    script.ran(1).await;
+    let second = harness.enqueue_silently(&Single { tenant_id }).await;
+    harness.refuse_to_settle(first.id).await;
+
+    script.let_go(2);
+    let is_recorded = |job: &Job| job.steps.iter().all(|step| step.state.is_done());
+    harness.job_until(first.id, is_recorded).await;
+    // Time for several tries to settle it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let meanwhile = harness.ready(Queue::Provisioning).await;
+    harness.refuse_nothing().await;
+    harness.finished(second.id).await;
+    worker.stop().await;
+
+    assert_eq!(meanwhile, []);
+    assert_eq!(harness.job(first.id).await.state, JobState::Completed);
 }
