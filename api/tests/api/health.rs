@@ -1,5 +1,7 @@
 //! Whether the process lives, and whether it can do its work.
 
+use bson::doc;
+use dezky_sim::stores::Mongo;
 use serde_json::json;
 
 use crate::app::{TestApp, shared_issuer};
@@ -43,6 +45,40 @@ async fn without_redis_it_is_degraded_and_takes_intents_all_the_same() {
         (200, &json!("degraded"))
     );
     assert_eq!(app.kinds().await, ["provision_tenant"]);
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_transactions_may_block_a_tenant_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let mongo = Mongo::start(directory.path()).await.unwrap();
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.mongo.uri.clone_from(&mongo.uri);
+    })
+    .await;
+    let set_limit = async |seconds: i32| {
+        let command = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": seconds };
+        let jobs = app.collection("jobs");
+        jobs.client()
+            .database("admin")
+            .run_command(command)
+            .await
+            .unwrap();
+    };
+
+    let before = app.get("/readyz").send().await;
+    set_limit(60).await;
+    let after = app.get("/readyz").send().await;
+
+    assert_eq!(before.status, 200);
+    assert_eq!(
+        (after.status.as_u16(), &after.body["status"]),
+        (503, &json!("unready"))
+    );
+    let detail = after.body["mongodb"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("transactionLifetimeLimitSeconds"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]
