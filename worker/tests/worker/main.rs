@@ -33,6 +33,7 @@ mod superseding;
 mod suspension;
 mod sweep;
 mod time_limits;
+mod transactions;
 mod unknown;
 mod upstreams;
 mod world;
