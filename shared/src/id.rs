@@ -70,6 +70,8 @@ macro_rules! ids {
 ids! {
     /// A job.
     JobId;
+    /// A tenant's claim to a mail domain.
+    DomainId;
     /// A tenant.
     TenantId;
     /// A user of ours, known to the identity provider by another id.

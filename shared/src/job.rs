@@ -291,6 +291,9 @@ pub struct Progress {
     pub total: i64,
     /// What it is doing.
     pub note: String,
+    /// Where the next try goes on; nobody but the job reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// A job, as it is stored.

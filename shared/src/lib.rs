@@ -10,6 +10,7 @@ pub mod changes;
 pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod domain;
 pub mod failure;
 pub mod id;
 pub mod job;

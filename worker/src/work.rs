@@ -7,9 +7,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dezky_shared::{
+    changes::Change,
     clients::{ClientError, Mode, Trust},
     failure::ErrorCode,
-    job::{Job, JobArgs},
+    job::{Job, JobArgs, Progress},
     tenant::{Intent, Tenant},
     upstream::Upstream,
 };
@@ -30,6 +31,21 @@ pub struct StepRun {
     pub trust: Trust,
     /// Whether it changes anything or only says what it would.
     pub mode: Mode,
+}
+
+impl StepRun {
+    /// Says how far a long job has come, and remembers where the next try goes on.
+    ///
+    /// Fails once the job is somebody else's: the step should end then.
+    pub async fn report(&self, progress: &Progress) -> Result<(), StepFailure> {
+        let lost = || StepFailure::new(ErrorCode::Internal, "the lease was lost");
+        let token = self.job.lease.as_ref().ok_or_else(lost)?.token;
+        if !self.ctx.jobs.set_progress(self.job.id, token, progress).await? {
+            return Err(lost());
+        }
+        self.ctx.changes.publish(&[Change::Job(self.job.id)]).await;
+        Ok(())
+    }
 }
 
 /// How a step that did not fail went.

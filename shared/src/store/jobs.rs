@@ -14,10 +14,10 @@ pub use self::{
     ending::{CancelError, Cancelled, RequeueError, Requeued},
     enqueue::NewJob,
 };
-use super::{Store, StoreError, tenants::TenantRepository};
+use super::{Store, StoreError, tenants::TenantRepository, to_bson};
 use crate::{
-    id::{JobId, TenantId},
-    job::{Job, JobState},
+    id::{JobId, LeaseToken, TenantId},
+    job::{Job, JobState, Progress},
 };
 
 /// The name of the index that keeps two jobs with one lock key from running at the same time.
@@ -132,6 +132,18 @@ impl JobRepository {
             .await?
             .try_collect()
             .await
+    }
+
+    /// Writes how far a running job has come; false if the lease is no longer the one with this token.
+    pub async fn set_progress(
+        &self,
+        id: JobId,
+        token: LeaseToken,
+        progress: &Progress,
+    ) -> Result<bool, StoreError> {
+        let ours = doc! { "_id": id, "lease.token": token };
+        let set = doc! { "$set": { "progress": to_bson(progress)? }, "$inc": { "revision": 1_i64 } };
+        Ok(self.jobs.update_one(ours, set).await?.matched_count == 1)
     }
 
     /// The id and revision of each of these jobs that exists.

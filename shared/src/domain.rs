@@ -1,0 +1,195 @@
+//! A mail domain of a tenant: whose it is, what its public DNS should say, and what it says.
+//!
+//! Several tenants may claim a name, each with a token of its own; one owns it. Only what is owned is made upstream:
+//! an unproven domain would receive what other tenants send to it.
+
+pub mod check;
+
+use std::{fmt, str::FromStr};
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use self::check::{Check, Record};
+use crate::{
+    id::{DomainId, TenantId},
+    tenant::Condition,
+};
+
+/// Where a domain stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainStatus {
+    /// Not all of it is in place yet.
+    Pending,
+    /// It is ours to serve and its DNS says what it should.
+    Verified,
+    /// It was verified, and something is off now.
+    Attention,
+    /// Nobody proved within seven days that it is theirs, or another tenant did.
+    Failed,
+}
+
+impl DomainStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Verified, Self::Attention, Self::Failed];
+
+    /// The name used in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Verified => "verified",
+            Self::Attention => "attention",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for DomainStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DomainStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or_else(|| "expected pending, verified, attention or failed".to_owned())
+    }
+}
+
+/// What receivers are asked to do with mail that fails DMARC (RFC 9989). In order of strictness.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum DmarcPolicy {
+    /// Deliver it, and report.
+    #[default]
+    None,
+    /// Treat it as suspicious.
+    Quarantine,
+    /// Refuse it.
+    Reject,
+}
+
+impl DmarcPolicy {
+    /// The value of `p=`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// The DMARC record a domain should have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Dmarc {
+    /// At least this strict.
+    pub policy: DmarcPolicy,
+    /// Where aggregate reports go: an e-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rua: Option<String>,
+}
+
+/// Why a domain belongs to its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnedBy {
+    /// The token was found in its DNS.
+    Proof,
+    /// An operator set it.
+    Operator,
+}
+
+/// One change worth remembering.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: DateTime,
+    /// What changed: `status`, or the name of a check.
+    pub what: String,
+    /// From what; missing for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// To what.
+    pub to: String,
+    /// The stable code of why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// How many changes a domain remembers.
+pub const HISTORY_LENGTH: usize = 50;
+
+/// A claim of one tenant to one name, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Domain {
+    /// Its id.
+    #[serde(rename = "_id")]
+    pub id: DomainId,
+    /// The tenant that claims it.
+    pub tenant_id: TenantId,
+    /// Lower case, A-labels, no trailing dot.
+    pub name: String,
+    /// What its owner puts in the DNS to prove that it is theirs.
+    pub token: String,
+    /// Why it is the tenant's. A name is owned at most once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_by: Option<OwnedBy>,
+    /// When it became the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_at: Option<DateTime>,
+    /// Where it stands.
+    pub status: DomainStatus,
+    /// It is to be removed, and is shown as that until it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
+    /// Whether new mailboxes are made here. At most one of a tenant's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub primary: bool,
+    /// The DMARC record that it should have.
+    pub dmarc: Dmarc,
+    /// The records that should be in its DNS, once the mail server said which.
+    #[serde(default)]
+    pub expected: Vec<Record>,
+    /// What the last check found.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<DateTime>,
+    /// When it is checked next; missing while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<DateTime>,
+    /// When the expectation last changed, from which the first, closer checks count.
+    pub expected_since: DateTime,
+    /// What is known about it, such as `Owned` and `DnsInOrder`.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// Its last changes, latest last.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
+    /// + 1 with every write by a caller.
+    pub generation: i64,
+    /// + 1 with every write.
+    pub revision: i64,
+    /// When it was claimed.
+    pub created_at: DateTime,
+    /// When it last changed.
+    pub updated_at: DateTime,
+}
+
+impl Domain {
+    /// Whether it may be made upstream.
+    pub const fn is_owned(&self) -> bool {
+        self.owned_by.is_some()
+    }
+}
