@@ -434,9 +434,14 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The tenant it is about.
     fn tenant_id(&self) -> Option<TenantId>;
 
-    /// Whether a second job like this one, asked for while the first waits, is the same job. Only for kinds whose
+    /// What jobs have in common of which only one runs at a time; nothing for work that is in nobody's way.
+    fn lock(&self) -> Option<String> {
+        self.tenant_id().map(|tenant| format!("tenant:{tenant}"))
+    }
+
+    /// What makes a second job of this kind, asked for while the first waits, the same job. Only for kinds whose
     /// arguments are their identity.
-    fn joins(&self) -> bool {
-        false
+    fn joins(&self) -> Option<String> {
+        None
     }
 }

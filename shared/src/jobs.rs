@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::TenantId, job::JobArgs};
+use crate::{
+    id::{DomainId, TenantId},
+    job::{JobArgs, Queue},
+};
 
 /// Brings a new or changed tenant into the upstreams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,46 @@ pub struct DeprovisionTenant {
     pub tenant_id: TenantId,
 }
 
+/// Makes an owned domain in the mail server, and learns which records its DNS should have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvisionDomain {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Which claim.
+    pub domain_id: DomainId,
+}
+
+/// Brings the DMARC policy that a domain should have into what it expects of its DNS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetDmarc {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Which claim.
+    pub domain_id: DomainId,
+}
+
+/// Removes a domain from the mail server, and then the claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoveDomain {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Which claim.
+    pub domain_id: DomainId,
+}
+
+/// Looks at a domain's public DNS. It reads only, so it waits for nobody's lock but the domain's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecheckDomain {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Which claim.
+    pub domain_id: DomainId,
+}
+
 macro_rules! tenant_job {
     ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
         impl JobArgs for $args {
@@ -56,9 +99,9 @@ macro_rules! tenant_job {
                 Some(self.tenant_id)
             }
 
-            fn joins(&self) -> bool {
+            fn joins(&self) -> Option<String> {
                 let $this = self;
-                $joins
+                ($joins).then(|| self.tenant_id.to_string())
             }
         }
     };
@@ -71,6 +114,43 @@ tenant_job!(ResumeTenant, "resume_tenant", joins: |_this| true);
 // A purge has an instant of its own, and must not be pulled forward by another.
 tenant_job!(DeprovisionTenant, "deprovision_tenant", joins: |_this| false);
 
+macro_rules! domain_job {
+    ($args:ident, $kind:literal) => {
+        impl JobArgs for $args {
+            const KIND: &'static str = $kind;
+
+            fn tenant_id(&self) -> Option<TenantId> {
+                Some(self.tenant_id)
+            }
+
+            fn joins(&self) -> Option<String> {
+                Some(self.domain_id.to_string())
+            }
+        }
+    };
+}
+
+domain_job!(ProvisionDomain, "provision_domain");
+domain_job!(SetDmarc, "set_dmarc");
+domain_job!(RemoveDomain, "remove_domain");
+
+impl JobArgs for RecheckDomain {
+    const KIND: &'static str = "recheck_domain";
+    const QUEUE: Queue = Queue::Dns;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        Some(self.tenant_id)
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(format!("domain:{}", self.domain_id))
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some(self.domain_id.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +159,7 @@ mod tests {
     #[test]
     fn the_stored_form_of_every_kind_is_this() {
         let tenant_id = TenantId::from_bytes([7; 16]);
+        let domain_id = DomainId::from_bytes([8; 16]);
         let stored = [
             serde_json::to_value(ProvisionTenant { tenant_id }).unwrap(),
             serde_json::to_value(ReconcileTenant {
@@ -89,6 +170,26 @@ mod tests {
             serde_json::to_value(SuspendTenant { tenant_id }).unwrap(),
             serde_json::to_value(ResumeTenant { tenant_id }).unwrap(),
             serde_json::to_value(DeprovisionTenant { tenant_id }).unwrap(),
+            serde_json::to_value(ProvisionDomain {
+                tenant_id,
+                domain_id,
+            })
+            .unwrap(),
+            serde_json::to_value(SetDmarc {
+                tenant_id,
+                domain_id,
+            })
+            .unwrap(),
+            serde_json::to_value(RemoveDomain {
+                tenant_id,
+                domain_id,
+            })
+            .unwrap(),
+            serde_json::to_value(RecheckDomain {
+                tenant_id,
+                domain_id,
+            })
+            .unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -107,6 +208,22 @@ mod tests {
     "tenantId": "07070707-0707-0707-0707-070707070707"
   },
   {
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "domainId": "08080808-0808-0808-0808-080808080808",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "domainId": "08080808-0808-0808-0808-080808080808",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "domainId": "08080808-0808-0808-0808-080808080808",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "domainId": "08080808-0808-0808-0808-080808080808",
     "tenantId": "07070707-0707-0707-0707-070707070707"
   }
 ]

@@ -40,7 +40,12 @@ impl StepRun {
     pub async fn report(&self, progress: &Progress) -> Result<(), StepFailure> {
         let lost = || StepFailure::new(ErrorCode::Internal, "the lease was lost");
         let token = self.job.lease.as_ref().ok_or_else(lost)?.token;
-        if !self.ctx.jobs.set_progress(self.job.id, token, progress).await? {
+        if !self
+            .ctx
+            .jobs
+            .set_progress(self.job.id, token, progress)
+            .await?
+        {
             return Err(lost());
         }
         self.ctx.changes.publish(&[Change::Job(self.job.id)]).await;

@@ -142,7 +142,8 @@ impl JobRepository {
         progress: &Progress,
     ) -> Result<bool, StoreError> {
         let ours = doc! { "_id": id, "lease.token": token };
-        let set = doc! { "$set": { "progress": to_bson(progress)? }, "$inc": { "revision": 1_i64 } };
+        let set =
+            doc! { "$set": { "progress": to_bson(progress)? }, "$inc": { "revision": 1_i64 } };
         Ok(self.jobs.update_one(ours, set).await?.matched_count == 1)
     }
 

@@ -38,8 +38,8 @@ macro_rules! kinds {
                 $tenant
             }
 
-            fn joins(&self) -> bool {
-                $joins
+            fn joins(&self) -> Option<String> {
+                self.tenant_id().filter(|_| $joins).map(|tenant| tenant.to_string())
             }
         }
     )*};

@@ -8,7 +8,7 @@ use mongodb::{ClientSession, options::ReturnDocument};
 use super::JobRepository;
 use crate::{
     clock,
-    id::{JobId, TenantId},
+    id::JobId,
     job::{Job, JobArgs, JobState, Queue},
     store::{StoreError, to_document},
 };
@@ -39,10 +39,8 @@ impl NewJob {
             rescued: false,
             snoozes: 0,
             give_up_at: give_up_at(A::QUEUE, now),
-            lock_key: lock_key(id, tenant_id),
-            unique_key: tenant_id
-                .filter(|_| args.joins())
-                .map(|tenant| format!("{}:{tenant}", A::KIND)),
+            lock_key: args.lock().unwrap_or_else(|| own_lock(id)),
+            unique_key: args.joins().map(|subject| format!("{}:{subject}", A::KIND)),
             lease: None,
             steps: Vec::new(),
             attempts: Vec::new(),
@@ -93,7 +91,11 @@ impl NewJob {
             rescued: false,
             snoozes: 0,
             give_up_at: give_up_at(job.queue, now),
-            lock_key: lock_key(id, job.tenant_id),
+            lock_key: if job.lock_key == own_lock(job.id) {
+                own_lock(id)
+            } else {
+                job.lock_key.clone()
+            },
             lease: None,
             steps: Vec::new(),
             attempts: Vec::new(),
@@ -114,9 +116,9 @@ impl NewJob {
     }
 }
 
-/// Work for a tenant is done one job at a time; other work is in nobody's way.
-fn lock_key(id: JobId, tenant: Option<TenantId>) -> String {
-    tenant.map_or_else(|| format!("job:{id}"), |tenant| format!("tenant:{tenant}"))
+/// The lock of work that is in nobody's way.
+fn own_lock(id: JobId) -> String {
+    format!("job:{id}")
 }
 
 /// When a job of this queue that is first due at `run_at` is given up.
