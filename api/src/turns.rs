@@ -13,7 +13,7 @@ use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 use crate::error::{ApiError, Code};
 
 /// How many may wait for their turn on one tenant.
-const LONGEST_LINE: usize = 32;
+const LONGEST_LINE: usize = 64;
 
 /// The lines before all tenants.
 #[derive(Debug, Default)]

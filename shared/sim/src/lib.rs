@@ -8,6 +8,7 @@ pub mod callers;
 pub mod control;
 pub mod effects;
 pub mod faults;
+pub mod figures;
 pub mod fresh;
 pub mod issuer;
 pub mod ocis;

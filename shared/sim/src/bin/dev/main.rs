@@ -4,6 +4,7 @@
     reason = "this is a command that talks to people"
 )]
 
+mod bench;
 mod build;
 mod check;
 mod instance;
@@ -49,6 +50,11 @@ enum Dev {
     },
     /// Formatting, lints, documentation, dependencies.
     Check,
+    /// Measures a release build, with a real MongoDB and Redis.
+    Bench {
+        /// Only this one: `engine` or `service`.
+        only: Option<String>,
+    },
 }
 
 #[tokio::main]
@@ -70,6 +76,7 @@ async fn main() -> ExitCode {
         Dev::Reset => reset::reset(),
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
+        Dev::Bench { only } => bench::bench(only.as_deref()).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

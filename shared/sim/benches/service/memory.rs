@@ -1,0 +1,45 @@
+//! What the processes use, by the kernel's own count.
+
+use std::fs;
+
+use dezky_sim::{figures::tell, process::Process};
+
+use crate::world::World;
+
+/// Clock ticks in a second, as Linux counts for user space on every architecture.
+const TICKS: f64 = 100.0;
+
+pub(crate) fn tell_of(world: &World) {
+    tell("memory after the run: api", megabytes(&world.api), "MB");
+    tell(
+        "memory after the run: worker",
+        megabytes(&world.worker),
+        "MB",
+    );
+}
+
+/// The memory that is in use, in units of 10^6 bytes.
+pub(crate) fn megabytes(process: &Process) -> f64 {
+    let status = read(process, "status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
+    let kilobytes: f64 = kilobytes.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    kilobytes * 1_024.0 / 1_000_000.0
+}
+
+/// The processor time used so far.
+pub(crate) fn cpu_seconds(process: &Process) -> f64 {
+    let stat = read(process, "stat");
+    // The second field is the name in brackets, which may hold anything.
+    let fields = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks = fields.split(' ').skip(11).take(2);
+    ticks
+        .filter_map(|text| text.parse::<f64>().ok())
+        .sum::<f64>()
+        / TICKS
+}
+
+fn read(process: &Process, file: &str) -> String {
+    let id = process.id().expect("the process runs");
+    fs::read_to_string(format!("/proc/{id}/{file}")).expect("the process runs")
+}

@@ -1,0 +1,214 @@
+//! Everything that runs, and a client that asks it.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use dezky_shared::clients::TrustRoots;
+use dezky_sim::{
+    authentik::AuthentikSim,
+    callers::Caller,
+    faults::{Fault, FaultRule},
+    fresh::{self, FreshStores},
+    issuer::{Issuer, OPERATOR, PORTAL},
+    ocis::OcisSim,
+    ports::Port,
+    process::{Process, Program},
+    stalwart::StalwartSim,
+};
+use futures::{StreamExt as _, stream};
+use mongodb::{
+    Client, Database,
+    bson::{Document, doc},
+};
+use reqwest::{Method, StatusCode, header};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How many connections ask at the same time.
+pub(crate) const CONNECTIONS: usize = 64;
+/// How late every answer of an upstream is.
+const UPSTREAM_MILLIS: u64 = 5;
+/// Slots of the worker's provisioning queue.
+const SLOTS: usize = 64;
+
+pub(crate) struct World {
+    pub(crate) api: Process,
+    pub(crate) worker: Process,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    pub(crate) database: Database,
+    _authentik: AuthentikSim,
+    token: String,
+    _issuer: Issuer,
+    _stalwart: StalwartSim,
+    _ocis: OcisSim,
+    _ports: [Port; 2],
+    _stores: FreshStores,
+    _directory: TempDir,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let stores = FreshStores::new().expect("the benchmarks are run with `cargo dev bench`");
+        let directory = tempfile::tempdir().expect("there is room");
+        let issuer = Issuer::start(any_port).await.expect("a port is free");
+        let authentik = AuthentikSim::start(any_port).await.expect("a port is free");
+        let stalwart = StalwartSim::start(any_port).await.expect("a port is free");
+        stalwart.instant_dkim(true);
+        let ocis = OcisSim::start(any_port).await.expect("a port is free");
+        for faults in [
+            &authentik.server.faults,
+            &stalwart.server.faults,
+            &ocis.server.faults,
+        ] {
+            faults.add(FaultRule::every(Fault::SlowAnswer {
+                millis: UPSTREAM_MILLIS,
+            }));
+        }
+
+        let ports = [(); 2].map(|()| Port::free().expect("a port is free"));
+        let listen = ports
+            .each_ref()
+            .map(|port| format!("127.0.0.1:{}", port.number));
+        let url = format!("http://{}", listen[0]);
+        let program = |name: &str, own: Vec<(&'static str, String)>| Program {
+            name: name.to_owned(),
+            path: fresh::binary(name).expect("it was built"),
+            arguments: Vec::new(),
+            environment: own
+                .into_iter()
+                .chain([
+                    ("MONGODB_URI", stores.mongodb_uri.clone()),
+                    ("MONGODB_DATABASE", stores.database.clone()),
+                    ("REDIS_URL", stores.redis_url.clone()),
+                    ("REDIS_PREFIX", stores.redis_prefix.clone()),
+                    ("LOG_FORMAT", "json".to_owned()),
+                    ("RUST_LOG", "warn".to_owned()),
+                ])
+                .collect(),
+            log: directory.path().join(format!("{name}.log")),
+        };
+        let [listen, metrics] = listen;
+        let api = program(
+            "dezky-api",
+            vec![
+                ("API_LISTEN", listen),
+                ("API_METRICS_LISTEN", metrics),
+                (
+                    "AUTHENTIK_ISSUERS",
+                    format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
+                ),
+            ],
+        );
+        let worker = program(
+            "dezky-worker",
+            vec![
+                ("WORKER_SLOTS_PROVISIONING", SLOTS.to_string()),
+                ("AUTHENTIK_API_URL", authentik.api_url()),
+                ("AUTHENTIK_API_TOKEN", AuthentikSim::TOKEN.to_owned()),
+                ("STALWART_API_URL", stalwart.server.url.clone()),
+                ("STALWART_API_TOKEN", StalwartSim::TOKEN.to_owned()),
+                ("OCIS_API_URL", ocis.server.url.clone()),
+                ("OCIS_API_USER", OcisSim::USER.to_owned()),
+                ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
+            ],
+        );
+        let world = Self {
+            api: Process::start(api).expect("the api starts"),
+            worker: Process::start(worker).expect("the worker starts"),
+            url,
+            client: TrustRoots::default()
+                .client_builder()
+                .build()
+                .expect("a client needs nothing"),
+            database: Client::with_uri_str(&stores.mongodb_uri)
+                .await
+                .expect("MongoDB is there")
+                .database(&stores.database),
+            _authentik: authentik,
+            token: issuer
+                .token(&Caller::Operator.token())
+                .expect("the issuer signs"),
+            _issuer: issuer,
+            _stalwart: stalwart,
+            _ocis: ocis,
+            _ports: ports,
+            _stores: stores,
+            _directory: directory,
+        };
+        until("the api is ready", async || {
+            let ready = world.client.get(format!("{}/readyz", world.url)).send();
+            ready.await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        world.ask(Method::GET, "/users/me", None).await;
+        world.until_active(1).await;
+        world
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+    }
+
+    /// Asks as an operator; anything but success ends the benchmark.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> StatusCode {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("the api answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("the api answers whole");
+        assert!(status.is_success(), "{path}: {status} {text}");
+        status
+    }
+
+    /// Asks for `path` until `time` is over, on every connection, and counts.
+    pub(crate) async fn ask_for(&self, path: &str, etag: Option<&str>, time: Duration) -> usize {
+        let until = Instant::now() + time;
+        let one = async || {
+            let mut answered = 0;
+            while Instant::now() < until {
+                let mut request = self.request(Method::GET, path);
+                if let Some(etag) = etag {
+                    request = request.header(header::IF_NONE_MATCH, etag);
+                }
+                let answer = request.send().await.expect("the api answers");
+                let expected = if etag.is_some() { 304 } else { 200 };
+                assert_eq!(answer.status().as_u16(), expected);
+                answer.bytes().await.expect("the api answers whole");
+                answered += 1;
+            }
+            answered
+        };
+        stream::iter(0..CONNECTIONS)
+            .map(|_| one())
+            .buffer_unordered(CONNECTIONS)
+            .fold(0, async |sum, answered| sum + answered)
+            .await
+    }
+
+    /// Waits until so many tenants are active.
+    pub(crate) async fn until_active(&self, count: u64) {
+        let tenants = self.database.collection::<Document>("tenants");
+        until("all tenants are active", async || {
+            let active = tenants.count_documents(doc! { "status": "active" }).await;
+            active.expect("MongoDB answers") >= count
+        })
+        .await;
+    }
+}
+
+/// Waits until `is`, for at most five minutes.
+pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(5);
+    while !is().await {
+        assert!(Instant::now() < deadline, "{what}: did not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

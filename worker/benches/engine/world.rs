@@ -1,0 +1,171 @@
+//! What each measurement starts from: an empty database, and workers of jobs that do nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dezky_shared::{
+    id::TenantId,
+    job::{Job, JobArgs, Queue},
+    redis::RedisConfig,
+    store::{Abort, MongoConfig, Store, jobs::NewJob},
+    tenant::reason,
+};
+use dezky_sim::fresh::FreshStores;
+use dezky_worker::{
+    context::{Clients, Context},
+    engine::{self, EngineConfig, Times},
+    work::{Facts, Registry, StepDone, Steps},
+};
+use futures::{FutureExt as _, StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// How many enqueue at the same time.
+const ENQUEUERS: usize = 64;
+
+/// A job that does nothing. Jobs with the same `lock` run one after the other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Noop {
+    pub(crate) lock: Option<String>,
+}
+
+impl JobArgs for Noop {
+    const KIND: &'static str = "do_nothing";
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        self.lock.clone()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) context: Arc<Context>,
+    redis: RedisConfig,
+    mongodb: MongoConfig,
+    _stores: FreshStores,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let stores = FreshStores::new().expect("the benchmarks are run with `cargo dev bench`");
+        let mongodb = MongoConfig {
+            uri: stores.mongodb_uri.clone(),
+            database: stores.database.clone(),
+        };
+        let redis = RedisConfig {
+            url: stores.redis_url.clone(),
+            prefix: stores.redis_prefix.clone(),
+        };
+        let context = Arc::new(connect(&mongodb, &redis).await);
+        context
+            .ensure_indexes()
+            .await
+            .expect("the indexes are made");
+        Self {
+            context,
+            redis,
+            mongodb,
+            _stores: stores,
+        }
+    }
+
+    /// Enqueues as the API does: each job in a transaction of its own, then the hint.
+    pub(crate) async fn enqueue(&self, args: &Noop) -> Job {
+        let new = NewJob::new(args, "bench", self.context.store.now()).expect("it is small");
+        let enqueued: Result<Job, Abort<()>> = self
+            .context
+            .store
+            .transaction((&self.context.jobs, &new), |session, (jobs, new)| {
+                async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
+            })
+            .await;
+        let job = enqueued.expect("MongoDB takes it");
+        self.context
+            .ready
+            .announce(std::slice::from_ref(&job))
+            .await;
+        job
+    }
+
+    /// Enqueues all of these, many at a time.
+    pub(crate) async fn enqueue_all(&self, jobs: impl Iterator<Item = Noop>) {
+        stream::iter(jobs)
+            .for_each_concurrent(ENQUEUERS, async |args| {
+                self.enqueue(&args).await;
+            })
+            .await;
+    }
+
+    /// A worker process's engine, with so many slots. It tells of each job that starts.
+    pub(crate) async fn worker(&self, slots: usize) -> Worker {
+        let context = Arc::new(connect(&self.mongodb, &self.redis).await);
+        let (starts, started) = mpsc::unbounded_channel();
+        let registry =
+            Registry::default().kind::<Noop>(Steps::side_by_side().step("nothing", move |run| {
+                let _ = starts.send((run.job.lock_key.clone(), Instant::now()));
+                async {
+                    Ok(StepDone::ok(
+                        reason::PROVISIONED,
+                        Vec::new(),
+                        Facts::default(),
+                    ))
+                }
+            }));
+        let config = EngineConfig {
+            worker: "bench".to_owned(),
+            slots: BTreeMap::from([(Queue::Provisioning, slots)]),
+            times: Times::default(),
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(engine::run(context, registry, config, stop.clone()));
+        Worker {
+            started,
+            stop,
+            running,
+        }
+    }
+
+    /// Waits until no job is left to do.
+    pub(crate) async fn drained(&self) {
+        let open =
+            bson::doc! { "state": { "$in": ["available", "running"] }, "queue": "provisioning" };
+        let jobs = self.context.store.collection::<Job>("jobs");
+        while jobs
+            .find_one(open.clone())
+            .await
+            .expect("MongoDB answers")
+            .is_some()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn connect(mongodb: &MongoConfig, redis: &RedisConfig) -> Context {
+    let store = Store::connect(mongodb).await.expect("MongoDB is there");
+    Context::new(Arc::new(store), redis, Clients::default()).expect("Redis is there")
+}
+
+pub(crate) struct Worker {
+    /// The lock key of each job that started, and when.
+    pub(crate) started: mpsc::UnboundedReceiver<(String, Instant)>,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Worker {
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.running
+            .await
+            .expect("the worker does not panic")
+            .expect("the worker stops");
+    }
+}
