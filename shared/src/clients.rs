@@ -26,7 +26,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A call that did not give what was asked. Each variant is something a caller does differently.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ClientError {
     /// No connection: nothing was sent.
     #[error("{0}: unreachable")]

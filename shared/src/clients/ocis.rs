@@ -10,6 +10,7 @@
 mod answers;
 mod credentials;
 mod drives;
+mod listing;
 mod spaces;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use self::spaces::{Space, space_name};
 use self::{
     answers::GraphAnswer as _,
     credentials::{Credentials, Proof},
+    listing::Listing,
 };
 use super::{Answer, CALL_TIMEOUT, ClientError, Http, Operation, Trust, TrustRoots, fingerprint};
 use crate::{
@@ -175,6 +177,7 @@ impl OidcLogin {
 pub struct Ocis {
     http: Http,
     credentials: Credentials,
+    listing: Listing,
 }
 
 impl Ocis {
@@ -188,6 +191,7 @@ impl Ocis {
                 trust_roots,
             )?,
             credentials: Credentials::new(config, trust_roots)?,
+            listing: Listing::default(),
         })
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Ocis, answers::GraphAnswer as _};
 use crate::{
-    clients::{ClientError, FailedCall, Operation},
+    clients::{ClientError, FailedCall, Operation, Trust},
     upstream::Upstream,
 };
 
@@ -113,17 +113,27 @@ impl Ocis {
         marker: &str,
         stored_id: Option<&str>,
     ) -> Result<Vec<Drive>, ClientError> {
+        // Shared with other steps, so not bound to the trust of this one.
+        let anyone = self.trusting(&Trust::unlimited());
+        let all = self.listing.read(async move { anyone.list_spaces().await });
+        let mut spaces: Vec<Drive> = all
+            .await?
+            .iter()
+            .filter(|space| space.has_marker(marker) || Some(space.id.as_str()) == stored_id)
+            .cloned()
+            .collect();
+        spaces.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(spaces)
+    }
+
+    async fn list_spaces(&self) -> Result<Vec<Drive>, ClientError> {
         let request = self
             .http
             .request(Method::GET, DRIVES)
             .query(&[("$filter", "driveType eq 'project'")]);
         let answer = self.send(Operation::read("list_spaces"), request).await?;
         let list: List<Drive> = answer.success()?.json()?;
-
-        let mut spaces = list.value;
-        spaces.retain(|space| space.has_marker(marker) || Some(space.id.as_str()) == stored_id);
-        spaces.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(spaces)
+        Ok(list.value)
     }
 
     /// Fails when our account has no role that sees every space: what it may not see looks as if it were gone.
@@ -173,7 +183,7 @@ struct RoleAssignment {
 }
 
 /// A space as oCIS shows it.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Drive {
     pub(super) id: String,
     #[serde(default)]
@@ -188,14 +198,14 @@ pub(super) struct Drive {
     root: Root,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Quota {
     pub(super) total: Option<i64>,
     /// Missing while the space is in the trash.
     used: Option<i64>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Root {
     /// Present while the space is in the trash.
     deleted: Option<serde::de::IgnoredAny>,

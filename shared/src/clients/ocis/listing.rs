@@ -1,0 +1,135 @@
+//! The list of all spaces, read once for everybody who asks while another reading is under way.
+//!
+//! oCIS cannot be asked for the spaces with a marker, so each tenant's step reads them all. With many steps at work
+//! that list would be most of what oCIS sends. Whoever asks is given a list that was asked for *after* they did, so
+//! it holds whatever they wrote before: only the waiting is shared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use tokio::sync::Mutex as FairMutex;
+
+use super::drives::Drive;
+use crate::clients::ClientError;
+
+type Reading = Shared<BoxFuture<'static, Result<Arc<[Drive]>, ClientError>>>;
+
+/// Readings of all spaces, one at a time.
+#[derive(Clone, Default)]
+pub(super) struct Listing(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Held by the reading under way.
+    turn: FairMutex<()>,
+    /// The reading that has not been sent, which everybody who asks now can share.
+    next: Mutex<Option<Reading>>,
+}
+
+impl Listing {
+    /// All spaces, as `ask` reads them from now on at the earliest.
+    pub(super) async fn read(
+        &self,
+        ask: impl Future<Output = Result<Vec<Drive>, ClientError>> + Send + 'static,
+    ) -> Result<Arc<[Drive]>, ClientError> {
+        let inner = self.0.clone();
+        let reading = self
+            .next()
+            .get_or_insert_with(|| {
+                async move {
+                    let _turn = inner.turn.lock().await;
+                    // Whoever asks from here on needs a later one.
+                    inner
+                        .next
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take();
+                    Ok(ask.await?.into())
+                }
+                .boxed()
+                .shared()
+            })
+            .clone();
+        reading.await
+    }
+
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<Reading>> {
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Listing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::{join_all, pending};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn count(
+        readings: &Arc<AtomicUsize>,
+    ) -> impl Future<Output = Result<Vec<Drive>, ClientError>> + use<> {
+        let readings = readings.clone();
+        async move {
+            readings.fetch_add(1, Ordering::SeqCst);
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_during_a_reading_share_the_next_one() {
+        let listing = Listing::default();
+        let readings = Arc::new(AtomicUsize::new(0));
+        let release = Arc::new(Notify::new());
+        let (released, counted) = (release.clone(), readings.clone());
+        let first = tokio::spawn({
+            let listing = listing.clone();
+            async move {
+                let slow = async move {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    released.notified().await;
+                    Ok(Vec::new())
+                };
+                listing.read(slow).await.map(drop)
+            }
+        });
+        while readings.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        let others = (0..10).map(|_| listing.read(count(&readings)));
+        let (answers, ()) = tokio::join!(join_all(others), async { release.notify_one() });
+
+        assert!(answers.iter().all(Result::is_ok));
+        assert!(first.await.unwrap().is_ok());
+        assert_eq!(readings.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_keeps_nobody_waiting() {
+        let listing = Listing::default();
+        let readings = Arc::new(AtomicUsize::new(0));
+        {
+            let under_way = listing.read(pending());
+            let queued = listing.read(count(&readings));
+            futures::pin_mut!(under_way, queued);
+            assert!(futures::poll!(under_way.as_mut()).is_pending());
+            assert!(futures::poll!(queued.as_mut()).is_pending());
+        }
+
+        let answer = listing.read(count(&readings)).await;
+
+        assert!(answer.is_ok());
+        assert_eq!(readings.load(Ordering::SeqCst), 1);
+    }
+}
