@@ -229,6 +229,11 @@ impl Http {
         }
     }
 
+    /// How long its writes may begin, with a record of its calls.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// The address calls go to, without a trailing slash.
     pub fn base_url(&self) -> &str {
         &self.base_url

@@ -56,6 +56,8 @@ pub enum ErrorCode {
     UpstreamCredentialsRefused,
     /// Our account at the upstream lacks a permission.
     UpstreamPermissionMissing,
+    /// The secrets that the job carries do not open: this worker lacks their key.
+    SecretsUnreadable,
     /// The name is taken in the upstream by something that is not ours.
     UpstreamConflict,
     /// The mail server does not accept the domain name.
@@ -78,7 +80,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
@@ -87,6 +89,7 @@ impl ErrorCode {
         Self::UpstreamRejected,
         Self::UpstreamCredentialsRefused,
         Self::UpstreamPermissionMissing,
+        Self::SecretsUnreadable,
         Self::UpstreamConflict,
         Self::DomainInvalid,
         Self::DomainInUse,
@@ -109,9 +112,9 @@ impl ErrorCode {
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
-            Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => {
-                ErrorClass::Credentials
-            }
+            Self::UpstreamCredentialsRefused
+            | Self::UpstreamPermissionMissing
+            | Self::SecretsUnreadable => ErrorClass::Credentials,
             Self::UpstreamConflict | Self::Superseded => ErrorClass::Conflict,
             Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal => ErrorClass::Bug,
         }
@@ -135,7 +138,9 @@ impl ErrorCode {
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
             | Self::UpstreamRateLimited => Disposition::Free,
-            Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => Disposition::Hold,
+            Self::UpstreamCredentialsRefused
+            | Self::UpstreamPermissionMissing
+            | Self::SecretsUnreadable => Disposition::Hold,
         }
     }
 
@@ -177,7 +182,7 @@ impl ErrorCode {
                     .to_owned()
             }
             Self::AttemptTimedOut => "The work took too long. We will try again.".to_owned(),
-            Self::WorkerCrashed | Self::Internal => {
+            Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal => {
                 "Something went wrong on our side. Our team has to look at it.".to_owned()
             }
             Self::GaveUp => {
@@ -200,6 +205,7 @@ impl ErrorCode {
             Self::UpstreamRejected => "UpstreamRejected",
             Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
             Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",
+            Self::SecretsUnreadable => "SecretsUnreadable",
             Self::UpstreamConflict => "UpstreamConflict",
             Self::DomainInvalid => "DomainInvalid",
             Self::DomainInUse => "DomainInUse",

@@ -8,6 +8,7 @@ use dezky_shared::{
     config::{optional, seconds},
     job::Queue,
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::MongoConfig,
 };
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub clients: ClientsConfig,
     /// Whom the clients trust besides.
     pub trust_roots: TrustRoots,
+    /// What opens the secrets that jobs carry.
+    pub sealing_keys: SealingKeys,
     /// How jobs are run.
     pub engine: EngineConfig,
 }
@@ -39,6 +42,7 @@ impl Config {
             redis: RedisConfig::from_env()?,
             clients: ClientsConfig::from_env()?,
             trust_roots: TrustRoots::from_env()?,
+            sealing_keys: SealingKeys::from_env()?,
             engine: engine_from_env()?,
         })
     }

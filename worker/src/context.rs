@@ -12,6 +12,7 @@ use dezky_shared::{
     },
     ready::Ready,
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, jobs::JobRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository,
@@ -117,11 +118,18 @@ pub struct Context {
     pub changes: Changes,
     /// The upstreams.
     pub clients: Clients,
+    /// What opens the secrets that jobs carry.
+    pub sealing_keys: SealingKeys,
 }
 
 impl Context {
     /// What there is in `store`, with hints in Redis.
-    pub fn new(store: Arc<Store>, redis: &RedisConfig, clients: Clients) -> anyhow::Result<Self> {
+    pub fn new(
+        store: Arc<Store>,
+        redis: &RedisConfig,
+        clients: Clients,
+        sealing_keys: SealingKeys,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             jobs: JobRepository::new(&store),
             tenants: TenantRepository::new(&store),
@@ -132,6 +140,7 @@ impl Context {
             changes: Changes::new(redis)?,
             store,
             clients,
+            sealing_keys,
         })
     }
 

@@ -22,7 +22,12 @@ async fn main() -> anyhow::Result<()> {
     };
     let store = Arc::new(store);
     let clients = Clients::new(&config.clients, &config.trust_roots)?;
-    let context = Arc::new(Context::new(store.clone(), &config.redis, clients)?);
+    let context = Arc::new(Context::new(
+        store.clone(),
+        &config.redis,
+        clients,
+        config.sealing_keys,
+    )?);
     context.ensure_indexes().await.context("the indexes")?;
 
     tracing::info!(worker = config.engine.worker, "Running jobs");

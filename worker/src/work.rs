@@ -15,6 +15,7 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 
@@ -34,6 +35,15 @@ pub struct StepRun {
 }
 
 impl StepRun {
+    /// The secrets that the job was enqueued with.
+    pub fn secrets<T: DeserializeOwned>(&self) -> Result<T, StepFailure> {
+        let unreadable = |why: String| StepFailure::new(ErrorCode::SecretsUnreadable, why);
+        let sealed = self.job.sealed.as_ref();
+        let sealed = sealed.ok_or_else(|| unreadable("the job carries none".to_owned()))?;
+        let opened = self.ctx.sealing_keys.open(self.job.id, sealed);
+        opened.map_err(|error| unreadable(error.to_string()))
+    }
+
     /// Says how far a long job has come, and remembers where the next try goes on.
     ///
     /// Fails once the job is somebody else's: the step should end then.

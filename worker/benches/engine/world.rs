@@ -10,6 +10,7 @@ use dezky_shared::{
     id::TenantId,
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::{Abort, MongoConfig, Store, jobs::NewJob},
     tenant::reason,
 };
@@ -150,7 +151,13 @@ impl World {
 
 async fn connect(mongodb: &MongoConfig, redis: &RedisConfig) -> Context {
     let store = Store::connect(mongodb).await.expect("MongoDB is there");
-    Context::new(Arc::new(store), redis, Clients::default()).expect("Redis is there")
+    Context::new(
+        Arc::new(store),
+        redis,
+        Clients::default(),
+        SealingKeys::default(),
+    )
+    .expect("Redis is there")
 }
 
 pub(crate) struct Worker {

@@ -9,6 +9,7 @@ use dezky_shared::{
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::{
         Abort, MongoConfig, Store,
         jobs::{CancelError, Cancelled, NewJob, RequeueError, Requeued},
@@ -67,6 +68,12 @@ pub(crate) fn quick() -> Times {
     }
 }
 
+/// A key that all workers have, after one that seals no more.
+pub(crate) fn sealing_keys() -> SealingKeys {
+    let key = |id: &str, letter: &str| format!("{id}:{}=", letter.repeat(43));
+    SealingKeys::parse([&*key("new", "A"), &*key("old", "E")]).unwrap()
+}
+
 impl Harness {
     /// Stores without upstreams, for tests of the engine.
     pub(crate) async fn new() -> Self {
@@ -108,7 +115,7 @@ impl Harness {
         };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
-        let context = Arc::new(Context::new(store, &redis, connected).unwrap());
+        let context = Arc::new(Context::new(store, &redis, connected, sealing_keys()).unwrap());
         context.ensure_indexes().await.unwrap();
         Self {
             context,
@@ -161,7 +168,7 @@ impl Harness {
         slots: BTreeMap<Queue, usize>,
     ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
-        let context = Context::new(store, &self.redis, clients).unwrap();
+        let context = Context::new(store, &self.redis, clients, sealing_keys()).unwrap();
         let config = EngineConfig {
             worker: name.to_owned(),
             slots,
@@ -188,7 +195,7 @@ impl Harness {
             (self.mongodb.clone(), self.redis.clone(), self.times.clone());
         runtime.spawn(async move {
             let store = Arc::new(Store::connect(&mongodb).await.unwrap());
-            let context = Context::new(store, &redis, Clients::default()).unwrap();
+            let context = Context::new(store, &redis, Clients::default(), sealing_keys()).unwrap();
             let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
             let config = EngineConfig {
                 worker: "doomed".to_owned(),
@@ -220,10 +227,15 @@ impl Harness {
     /// Enqueues a job as if its enqueuer had died before it could announce it.
     pub(crate) async fn enqueue_silently<A: JobArgs>(&self, args: &A) -> Job {
         let new = NewJob::new(args, "test", self.context.store.now()).unwrap();
+        self.enqueue_new(&new).await
+    }
+
+    /// The same, for one that is not only its arguments.
+    pub(crate) async fn enqueue_new(&self, new: &NewJob) -> Job {
         let enqueued: Result<Job, Abort<()>> = self
             .context
             .store
-            .transaction((&self.context.jobs, &new), |session, (jobs, new)| {
+            .transaction((&self.context.jobs, new), |session, (jobs, new)| {
                 async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
             })
             .await;
@@ -307,6 +319,12 @@ impl Harness {
 
     pub(crate) async fn job(&self, id: JobId) -> Job {
         self.context.jobs.find(id).await.unwrap().unwrap()
+    }
+
+    /// A job as it is stored.
+    pub(crate) async fn stored_job(&self, id: JobId) -> Document {
+        let jobs = self.jobs().clone_with_type::<Document>();
+        jobs.find_one(doc! { "_id": id }).await.unwrap().unwrap()
     }
 
     /// Waits until the tenant is as it should be.

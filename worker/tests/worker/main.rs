@@ -27,6 +27,7 @@ mod reconcile;
 mod rescue;
 mod scale;
 mod script;
+mod secrets;
 mod settling;
 mod steps;
 mod superseding;

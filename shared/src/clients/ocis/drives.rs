@@ -4,7 +4,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Ocis, answers::GraphAnswer as _};
+use super::{Ocis, answers::GraphAnswer as _, listing::Listed};
 use crate::{
     clients::{ClientError, FailedCall, Operation, Trust},
     upstream::Upstream,
@@ -113,11 +113,12 @@ impl Ocis {
         marker: &str,
         stored_id: Option<&str>,
     ) -> Result<Vec<Drive>, ClientError> {
-        // Shared with other steps, so not bound to the trust of this one.
-        let anyone = self.trusting(&Trust::unlimited());
-        let all = self.listing.read(async move { anyone.list_spaces().await });
-        let mut spaces: Vec<Drive> = all
-            .await?
+        let listed = self.listing.read(self.clone().list_spaces()).await;
+        for id in &listed.request_ids {
+            self.http.trust().note_request_id(id);
+        }
+        let mut spaces: Vec<Drive> = listed
+            .spaces?
             .iter()
             .filter(|space| space.has_marker(marker) || Some(space.id.as_str()) == stored_id)
             .cloned()
@@ -126,7 +127,17 @@ impl Ocis {
         Ok(spaces)
     }
 
-    async fn list_spaces(&self) -> Result<Vec<Drive>, ClientError> {
+    /// All spaces, for any number of steps: the trust of one of them does not bound it.
+    async fn list_spaces(self) -> Listed {
+        let trust = Trust::unlimited();
+        let spaces = self.trusting(&trust).read_spaces().await;
+        Listed {
+            spaces: spaces.map(Into::into),
+            request_ids: trust.request_ids(),
+        }
+    }
+
+    async fn read_spaces(&self) -> Result<Vec<Drive>, ClientError> {
         let request = self
             .http
             .request(Method::GET, DRIVES)

@@ -15,7 +15,16 @@ use tokio::sync::Mutex as FairMutex;
 use super::drives::Drive;
 use crate::clients::ClientError;
 
-type Reading = Shared<BoxFuture<'static, Result<Arc<[Drive]>, ClientError>>>;
+type Reading = Shared<BoxFuture<'static, Listed>>;
+
+/// What came of one reading.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    /// All spaces.
+    pub(super) spaces: Result<Arc<[Drive]>, ClientError>,
+    /// The ids by which oCIS knows its requests.
+    pub(super) request_ids: Vec<String>,
+}
 
 /// Readings of all spaces, one at a time.
 #[derive(Clone, Default)]
@@ -31,10 +40,7 @@ struct Inner {
 
 impl Listing {
     /// All spaces, as `ask` reads them from now on at the earliest.
-    pub(super) async fn read(
-        &self,
-        ask: impl Future<Output = Result<Vec<Drive>, ClientError>> + Send + 'static,
-    ) -> Result<Arc<[Drive]>, ClientError> {
+    pub(super) async fn read(&self, ask: impl Future<Output = Listed> + Send + 'static) -> Listed {
         let inner = self.0.clone();
         let reading = self
             .next()
@@ -47,7 +53,7 @@ impl Listing {
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .take();
-                    Ok(ask.await?.into())
+                    ask.await
                 }
                 .boxed()
                 .shared()
@@ -76,13 +82,18 @@ mod tests {
 
     use super::*;
 
-    fn count(
-        readings: &Arc<AtomicUsize>,
-    ) -> impl Future<Output = Result<Vec<Drive>, ClientError>> + use<> {
+    fn nothing() -> Listed {
+        Listed {
+            spaces: Ok([].into()),
+            request_ids: Vec::new(),
+        }
+    }
+
+    fn count(readings: &Arc<AtomicUsize>) -> impl Future<Output = Listed> + use<> {
         let readings = readings.clone();
         async move {
             readings.fetch_add(1, Ordering::SeqCst);
-            Ok(Vec::new())
+            nothing()
         }
     }
 
@@ -98,9 +109,9 @@ mod tests {
                 let slow = async move {
                     counted.fetch_add(1, Ordering::SeqCst);
                     released.notified().await;
-                    Ok(Vec::new())
+                    nothing()
                 };
-                listing.read(slow).await.map(drop)
+                listing.read(slow).await
             }
         });
         while readings.load(Ordering::SeqCst) == 0 {
@@ -110,8 +121,8 @@ mod tests {
         let others = (0..10).map(|_| listing.read(count(&readings)));
         let (answers, ()) = tokio::join!(join_all(others), async { release.notify_one() });
 
-        assert!(answers.iter().all(Result::is_ok));
-        assert!(first.await.unwrap().is_ok());
+        assert!(answers.iter().all(|listed| listed.spaces.is_ok()));
+        assert!(first.await.unwrap().spaces.is_ok());
         assert_eq!(readings.load(Ordering::SeqCst), 2);
     }
 
@@ -129,7 +140,7 @@ mod tests {
 
         let answer = listing.read(count(&readings)).await;
 
-        assert!(answer.is_ok());
+        assert!(answer.spaces.is_ok());
         assert_eq!(readings.load(Ordering::SeqCst), 1);
     }
 }

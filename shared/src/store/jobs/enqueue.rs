@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bson::{DateTime, doc};
 use mongodb::{ClientSession, options::ReturnDocument};
+use serde::Serialize;
 
 use super::JobRepository;
 use crate::{
     clock,
     id::JobId,
     job::{Job, JobArgs, JobState, Queue},
+    sealed::{SealError, SealingKeys},
     store::{StoreError, to_document},
 };
 
@@ -77,6 +79,17 @@ impl NewJob {
         self.job.run_at = run_at;
         self.job.give_up_at = give_up_at(self.job.queue, run_at);
         self
+    }
+
+    /// With secrets that only its own steps can read. They go with the job: once it is final nobody can.
+    pub fn with_secrets(
+        mut self,
+        keys: &SealingKeys,
+        secrets: &impl Serialize,
+    ) -> Result<Self, SealError> {
+        self.job.sealed = Some(keys.seal(self.job.id, secrets)?);
+        self.job.had_secrets = true;
+        Ok(self)
     }
 
     /// The same work as `job`, which is final, from the start.

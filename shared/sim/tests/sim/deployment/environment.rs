@@ -93,7 +93,7 @@ fn every_variable_in_the_example_stands_there_once_and_is_explained() {
 #[test]
 fn no_secret_in_the_example_opens_more_than_a_simulator() {
     let is_secret = |name: &str| {
-        ["_TOKEN", "_PASSWORD", "_SECRET", "_KEY"]
+        ["_TOKEN", "_PASSWORD", "_SECRET", "_KEY", "_KEYS"]
             .iter()
             .any(|end| name.ends_with(end))
     };

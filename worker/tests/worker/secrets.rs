@@ -1,0 +1,84 @@
+//! Secrets that a job carries.
+
+use dezky_shared::{
+    failure::ErrorCode,
+    job::{Job, JobState, StepState},
+    sealed::SealingKeys,
+    store::jobs::NewJob,
+    tenant::reason,
+};
+use dezky_worker::work::{Facts, Registry, StepDone, Steps};
+
+use crate::{
+    harness::{Harness, sealing_keys},
+    script::Lone,
+};
+
+const SECRET: &str = "correct horse";
+
+/// A kind whose step succeeds if it is told the secret.
+fn registry() -> Registry {
+    Registry::default().kind::<Lone>(Steps::side_by_side().step("tell", async |run| {
+        let told: String = run.secrets()?;
+        assert_eq!(told, SECRET);
+        Ok(StepDone::ok(
+            reason::PROVISIONED,
+            Vec::new(),
+            Facts::default(),
+        ))
+    }))
+}
+
+async fn enqueue(harness: &Harness, keys: &SealingKeys) -> Job {
+    let new = NewJob::new(&Lone { n: 1 }, "test", harness.context.store.now())
+        .unwrap()
+        .with_secrets(keys, &SECRET)
+        .unwrap();
+    harness.enqueue_new(&new).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_reads_the_secrets_of_its_job_and_nobody_after_it() {
+    let harness = Harness::new().await;
+    let job = enqueue(&harness, &sealing_keys()).await;
+    let stored = harness.stored_job(job.id).await.to_string();
+
+    let worker = harness.worker_of("worker", registry(), 1);
+    let done = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert!(!stored.contains(SECRET), "{stored}");
+    assert_eq!((done.state, done.sealed), (JobState::Completed, None));
+    assert!(done.had_secrets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_retired_key_sealed_still_opens() {
+    let harness = Harness::new().await;
+    let before = SealingKeys::parse([&*format!("old:{}=", "E".repeat(43))]).unwrap();
+    let job = enqueue(&harness, &before).await;
+
+    let worker = harness.worker_of("worker", registry(), 1);
+    let done = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(done.state, JobState::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_the_key_holds_the_job_at_no_cost() {
+    let harness = Harness::new().await;
+    let lost = SealingKeys::parse([&*format!("lost:{}=", "I".repeat(43))]).unwrap();
+    let job = enqueue(&harness, &lost).await;
+
+    let worker = harness.worker_of("worker", registry(), 1);
+    let held = harness.job_until(job.id, |job| job.snoozes > 0).await;
+    worker.stop().await;
+
+    let error = held.steps[0].error.clone().unwrap();
+    assert_eq!((held.state, held.attempt), (JobState::Available, 0));
+    assert_eq!(held.steps[0].state, StepState::Error);
+    assert_eq!(error.code, ErrorCode::SecretsUnreadable);
+    assert!(error.detail.contains("lost"), "{}", error.detail);
+    assert!(held.sealed.is_some());
+}
