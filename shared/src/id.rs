@@ -26,6 +26,17 @@ macro_rules! ids {
                 Self(uuid::Uuid::now_v7().into())
             }
 
+            /// The id that `maker` gives what it makes for `subject`: always the same, and sorted beside the maker's.
+            pub fn derived(maker: Self, subject: &str) -> Self {
+                let made = maker.0.bytes();
+                let name = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(made), subject.as_bytes());
+                let mut bytes = *name.as_bytes();
+                // The time and the version of the maker's id; the variant is the same in both.
+                bytes[..6].copy_from_slice(&made[..6]);
+                bytes[6] = bytes[6] & 0x0f | made[6] & 0xf0;
+                Self::from_bytes(bytes)
+            }
+
             /// The id with exactly these bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bson::Uuid::from_bytes(bytes))
@@ -103,6 +114,20 @@ mod tests {
         assert_eq!(bson::deserialize_from_bson::<JobId>(stored).unwrap(), id);
         assert_eq!(written, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<JobId>(&written).unwrap(), id);
+    }
+
+    #[test]
+    fn a_derived_id_is_the_same_each_time_and_sorted_beside_its_makers() {
+        let (maker, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
+
+        let derived = JobId::derived(maker, "acme");
+
+        assert_eq!(JobId::derived(maker, "acme"), derived);
+        assert_ne!(JobId::derived(maker, "other"), derived);
+        assert_ne!(JobId::derived(later, "acme"), derived);
+        assert_eq!(derived.bytes()[..6], maker.bytes()[..6]);
+        assert_eq!(derived.to_string().as_bytes()[14], b'7');
+        assert!(derived < later);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use dezky_shared::{
     config::{optional, seconds},
     job::Queue,
     redis::RedisConfig,
+    schedules,
     store::MongoConfig,
 };
 
@@ -73,6 +74,7 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
             drain: seconds("WORKER_DRAIN_SECONDS", Times::default().drain)?,
             ..Times::with_lease(lease)
         },
+        schedules: schedules::all()?,
     })
 }
 

@@ -48,6 +48,7 @@ impl NewJob {
             cancel_requested: None,
             superseded_by: None,
             requeued_from: None,
+            parent: None,
             progress: None,
             created_by: created_by.to_owned(),
             request_id: None,
@@ -77,6 +78,26 @@ impl NewJob {
         self.job.run_at = run_at;
         self.job.give_up_at = give_up_at(self.job.queue, run_at);
         self
+    }
+
+    /// Made by `parent`, as one of many; `subject` says which. The same one is the same job, however often it is made.
+    #[must_use]
+    pub fn child_of(mut self, parent: &Job, subject: &str) -> Self {
+        let id = JobId::derived(parent.id, subject);
+        if self.job.lock_key == own_lock(self.job.id) {
+            self.job.lock_key = own_lock(id);
+        }
+        self.job.id = id;
+        self.job.parent = Some(parent.id);
+        self.job.created_by.clone_from(&parent.created_by);
+        // What many wait for is in nobody's way.
+        self.job.priority = 2;
+        self.requested_by(parent.request_id.clone(), parent.traceparent.clone())
+    }
+
+    /// As it will be stored.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// The same work as `job`, which is final, from the start.

@@ -1,0 +1,433 @@
+//! A schedule: what is to be done at which instants, and what becomes of instants that were missed.
+//!
+//! A cron expression names **wall-clock times** of its zone, and each of them is one instant: a time that the clocks
+//! skip is the instant of the change, a time that they show twice is the first of the two. So none is lost and none
+//! comes twice. What is meant as an interval belongs in UTC.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bson::DateTime;
+use cronexpr::Crontab;
+use jiff::{
+    Timestamp,
+    civil::DateTime as WallClock,
+    tz::{AmbiguousOffset, TimeZone},
+};
+
+use crate::{
+    clock,
+    store::{StoreError, jobs::NewJob},
+};
+
+/// An instant that is found within this time was not missed.
+const ON_TIME: Duration = Duration::from_mins(5);
+/// How far back instants that were missed are looked for. Who was away for longer begins anew.
+pub const LOOK_BACK: Duration = Duration::from_hours(366 * 24);
+/// The most jobs that a gap causes.
+const MOST_AT_ONCE: usize = 100;
+
+/// Something that is done again and again.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Its name: stable, since the ledger knows it by that.
+    pub name: &'static str,
+    /// What it is for, in a sentence.
+    pub purpose: &'static str,
+    /// When.
+    pub calendar: Calendar,
+    /// What becomes of instants that were missed.
+    pub missed: Missed,
+    /// Whether it can be run to only say what it would do.
+    pub can_dry_run: bool,
+    /// The job of one run.
+    pub job: fn(Occasion, by: &str, now: DateTime) -> Result<NewJob, StoreError>,
+}
+
+/// Why a schedule is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// Its time has come.
+    Due,
+    /// A person asked for it.
+    Asked {
+        /// Only to say what it would do.
+        dry_run: bool,
+    },
+}
+
+/// What becomes of instants that nobody saw come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The last of them is made up for, and stands for all.
+    Once,
+    /// Each is made up for: the last hundred, if there are more.
+    Each,
+    /// None is made up for.
+    Skip,
+}
+
+impl Missed {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Each => "each",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// The instants that have come since a schedule was last looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Those that are run, oldest first.
+    pub run: Vec<DateTime>,
+    /// How many others there were.
+    pub missed: i64,
+    /// The last of them all, from which the next look goes on.
+    pub last: DateTime,
+}
+
+impl Schedule {
+    /// The instants after `seen` until `now`; nothing if there are none.
+    pub fn due(&self, seen: DateTime, now: DateTime) -> Option<Due> {
+        let from = seen.max(clock::earlier(now, LOOK_BACK));
+        let mut run = VecDeque::new();
+        let mut found = 0;
+        for instant in self.calendar.after(from).take_while(|at| *at <= now) {
+            found += 1;
+            run.push_back(instant);
+            if run.len() > self.most_at_once() {
+                run.pop_front();
+            }
+        }
+        let last = *run.back()?;
+        if self.missed == Missed::Skip && clock::until(last, now) > ON_TIME {
+            run.clear();
+        }
+        Some(Due {
+            missed: found - i64::try_from(run.len()).unwrap_or(found),
+            run: run.into(),
+            last,
+        })
+    }
+
+    const fn most_at_once(&self) -> usize {
+        match self.missed {
+            Missed::Each => MOST_AT_ONCE,
+            Missed::Once | Missed::Skip => 1,
+        }
+    }
+}
+
+/// Wall-clock times in a zone.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    /// The cron expression: minute, hour, day of month, month, day of week.
+    pub expression: &'static str,
+    /// The zone's name in the IANA database.
+    pub zone: &'static str,
+    times: Crontab,
+    clock: TimeZone,
+}
+
+/// An expression or a zone that means nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the schedule {expression:?} in {zone:?} cannot be read: {reason}")]
+pub struct CalendarError {
+    expression: &'static str,
+    zone: &'static str,
+    reason: String,
+}
+
+impl Calendar {
+    /// The times that `expression` names on the clocks of `zone`.
+    pub fn new(expression: &'static str, zone: &'static str) -> Result<Self, CalendarError> {
+        let unreadable = |reason: String| CalendarError {
+            expression,
+            zone,
+            reason,
+        };
+        Ok(Self {
+            expression,
+            zone,
+            // In UTC, where each time of the clock comes once: what the zone makes of it is decided here.
+            times: cronexpr::parse_crontab(&format!("{expression} UTC"))
+                .map_err(|error| unreadable(error.to_string()))?,
+            clock: TimeZone::get(zone).map_err(|error| unreadable(error.to_string()))?,
+        })
+    }
+
+    /// The instants after `instant`, in order and without end. It does end where the expression names no time within
+    /// four years, and with the calendar itself.
+    pub fn after(&self, instant: DateTime) -> impl Iterator<Item = DateTime> + '_ {
+        let shown = self.clock.to_datetime(timestamp(instant));
+        let mut last = instant;
+        std::iter::successors(self.time_after(shown), |time| self.time_after(*time))
+            .map_while(|time| self.instant_of(time))
+            .filter(move |instant| {
+                let is_new = *instant > last;
+                last = last.max(*instant);
+                is_new
+            })
+    }
+
+    /// The first instant after `instant`.
+    pub fn next(&self, instant: DateTime) -> Option<DateTime> {
+        self.after(instant).next()
+    }
+
+    fn time_after(&self, time: WallClock) -> Option<WallClock> {
+        let as_utc = TimeZone::UTC.to_timestamp(time).ok()?;
+        Some(self.times.find_next(as_utc).ok()?.datetime())
+    }
+
+    /// When the zone's clocks first show `time`, or skip it.
+    fn instant_of(&self, time: WallClock) -> Option<DateTime> {
+        let ambiguous = self.clock.to_ambiguous_timestamp(time);
+        let is_skipped = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
+        let instant = ambiguous.compatible().ok()?;
+        let instant = if is_skipped {
+            // The clocks were moved at most as long ago as they were moved far.
+            self.clock
+                .preceding(instant.checked_add(jiff::Span::new().seconds(1)).ok()?)
+                .next()?
+                .timestamp()
+        } else {
+            instant
+        };
+        Some(DateTime::from_millis(instant.as_millisecond()))
+    }
+}
+
+/// A stored time; one beyond the calendar (the year 9999) is its end.
+fn timestamp(time: DateTime) -> Timestamp {
+    Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{ToSpan as _, civil::date};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ZONES: [&str; 8] = [
+        "UTC",
+        "Europe/Berlin",
+        "Europe/Dublin",
+        "America/New_York",
+        // Its clocks change at midnight.
+        "Africa/Cairo",
+        // By half an hour.
+        "Australia/Lord_Howe",
+        // Not on a full hour of UTC.
+        "Asia/Kathmandu",
+        "America/St_Johns",
+    ];
+
+    fn at(text: &str) -> DateTime {
+        DateTime::from_millis(text.parse::<Timestamp>().unwrap().as_millisecond())
+    }
+
+    fn texts(instants: impl IntoIterator<Item = DateTime>) -> Vec<String> {
+        instants
+            .into_iter()
+            .map(|instant| timestamp(instant).to_string())
+            .collect()
+    }
+
+    fn schedule(expression: &'static str, missed: Missed) -> Schedule {
+        Schedule {
+            name: "test",
+            purpose: "",
+            calendar: Calendar::new(expression, "UTC").unwrap(),
+            missed,
+            can_dry_run: false,
+            job: |_, _, _| Err(StoreError::custom("not asked for")),
+        }
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_is_the_instant_of_the_change() {
+        let berlin = Calendar::new("30 2 * * *", "Europe/Berlin").unwrap();
+
+        let found = texts(berlin.after(at("2026-03-28T00:00:00Z")).take(3));
+
+        assert_eq!(
+            found,
+            [
+                "2026-03-28T01:30:00Z",
+                "2026-03-29T01:00:00Z",
+                "2026-03-30T00:30:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_show_twice_is_the_first_of_the_two() {
+        let berlin = Calendar::new("30 2 * * *", "Europe/Berlin").unwrap();
+
+        let found = texts(berlin.after(at("2026-10-24T12:00:00Z")).take(2));
+        let between_the_two = berlin.next(at("2026-10-25T00:45:00Z"));
+
+        assert_eq!(found, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+        assert_eq!(between_the_two, Some(at("2026-10-26T01:30:00Z")));
+    }
+
+    #[test]
+    fn the_last_day_of_a_month_is_as_long_as_the_month() {
+        let calendar = Calendar::new("0 6 L * *", "UTC").unwrap();
+
+        let found = texts(calendar.after(at("2027-12-31T06:00:00Z")).take(3));
+
+        assert_eq!(
+            found,
+            [
+                "2028-01-31T06:00:00Z",
+                "2028-02-29T06:00:00Z",
+                "2028-03-31T06:00:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_calendar_that_means_nothing_is_refused_and_one_that_never_comes_ends() {
+        let no_zone = Calendar::new("0 1 * * *", "Europe/Atlantis").unwrap_err();
+        let no_time = Calendar::new("0 25 * * *", "UTC").unwrap_err();
+        let never = Calendar::new("0 1 30 2 *", "UTC").unwrap();
+
+        assert!(no_zone.to_string().contains("Atlantis"), "{no_zone}");
+        assert!(no_time.to_string().contains("0 25"), "{no_time}");
+        assert_eq!(never.next(at("2026-11-22T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn of_what_was_missed_each_policy_makes_its_own() {
+        let (seen, now) = (at("2026-11-19T01:00:00Z"), at("2026-11-22T09:00:00Z"));
+        let due = |missed| schedule("0 1 * * *", missed).due(seen, now).unwrap();
+
+        let (once, each, skip) = (due(Missed::Once), due(Missed::Each), due(Missed::Skip));
+
+        assert_eq!(texts(once.run), ["2026-11-22T01:00:00Z"]);
+        assert_eq!(each.run.len(), 3);
+        assert_eq!(skip.run, []);
+        assert_eq!((once.missed, each.missed, skip.missed), (2, 0, 3));
+        assert_eq!(
+            [once.last, each.last, skip.last],
+            [at("2026-11-22T01:00:00Z"); 3]
+        );
+    }
+
+    #[test]
+    fn an_instant_that_is_found_soon_was_not_missed() {
+        let nightly = schedule("0 1 * * *", Missed::Skip);
+
+        let soon = nightly.due(at("2026-11-21T01:00:00Z"), at("2026-11-22T01:00:09Z"));
+        let again = nightly.due(at("2026-11-22T01:00:00Z"), at("2026-11-22T01:00:09Z"));
+
+        assert_eq!(texts(soon.unwrap().run), ["2026-11-22T01:00:00Z"]);
+        assert_eq!(again, None);
+    }
+
+    #[test]
+    fn a_year_without_anybody_looking_causes_a_hundred_jobs_at_most() {
+        let (seen, now) = (at("2020-01-01T00:00:00Z"), at("2026-11-22T09:00:00Z"));
+
+        for (missed, most) in [(Missed::Once, 1), (Missed::Each, 100), (Missed::Skip, 1)] {
+            let due = schedule("*/5 * * * *", missed).due(seen, now).unwrap();
+
+            assert_eq!(due.run.len(), most);
+            assert_eq!(due.last, now);
+            // A year's, and not the six before it.
+            let found = due.missed + i64::try_from(due.run.len()).unwrap();
+            assert_eq!(found, 366 * 24 * 12);
+        }
+    }
+
+    fn any_zone() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(ZONES.to_vec())
+    }
+
+    /// From 2025 to 2038.
+    fn any_instant() -> impl Strategy<Value = DateTime> {
+        (1_735_689_600_000_i64..2_145_916_800_000).prop_map(DateTime::from_millis)
+    }
+
+    fn leaked(text: String) -> &'static str {
+        Box::leak(text.into_boxed_str())
+    }
+
+    proptest! {
+        #[test]
+        fn a_daily_time_comes_once_on_every_date_at_the_time_asked_for(
+            zone in any_zone(), from in any_instant(), minute in 0_i8..60, hour in 0_i8..24,
+        ) {
+            let daily = Calendar::new(leaked(format!("{minute} {hour} * * *")), zone).unwrap();
+            let clock = TimeZone::get(zone).unwrap();
+
+            let found: Vec<Timestamp> = daily.after(from).take(400).map(timestamp).collect();
+
+            prop_assert!(found[0] > timestamp(from));
+            prop_assert!(found.is_sorted_by(|one, next| one < next));
+            let shown: Vec<_> = found.iter().map(|instant| clock.to_datetime(*instant)).collect();
+            for (one, next) in shown.iter().zip(&shown[1..]) {
+                prop_assert_eq!(one.date().tomorrow().unwrap(), next.date());
+            }
+            for shown in shown {
+                let asked = shown.date().at(hour, minute, 0, 0);
+                let is_skipped = matches!(
+                    clock.to_ambiguous_timestamp(asked).offset(), AmbiguousOffset::Gap { .. }
+                );
+                prop_assert_eq!(shown == asked, !is_skipped);
+                prop_assert!(shown >= asked);
+            }
+            let before_the_first = clock.to_datetime(found[0]).date().yesterday().unwrap();
+            let skipped_over = clock.to_timestamp(before_the_first.at(hour, minute, 0, 0)).unwrap();
+            prop_assert!(skipped_over <= timestamp(from) + 1.hour());
+        }
+
+        #[test]
+        fn the_end_of_every_month_comes_once(zone in any_zone(), year in 2025_i16..2038, hour in 0_i8..24) {
+            let monthly = Calendar::new(leaked(format!("0 {hour} L * *")), zone).unwrap();
+            let clock = TimeZone::get(zone).unwrap();
+            let new_year = clock.to_timestamp(date(year, 1, 1).at(0, 0, 0, 0)).unwrap();
+
+            let found = monthly.after(DateTime::from_millis(new_year.as_millisecond())).take(24);
+            let dates: Vec<_> = found.map(|at| clock.to_datetime(timestamp(at)).date()).collect();
+
+            let ends = (0..24).map(|month| {
+                date(year, 1, 1).checked_add(month.months()).unwrap().last_of_month()
+            });
+            prop_assert_eq!(dates, ends.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn looking_often_finds_what_looking_once_finds(
+            zone in any_zone(), from in any_instant(), pauses in prop::collection::vec(1_i64..5_000, 1..20),
+            expression in prop::sample::select(vec![
+                "*/7 * * * *", "0,30 1-3 * * *", "15 2 * * 0", "0 0 31 * *", "59 23 L * 1-5", "0 0 * * *",
+            ]),
+        ) {
+            let calendar = Calendar::new(expression, zone).unwrap();
+            let mut each = schedule("* * * * *", Missed::Each);
+            each.calendar = calendar.clone();
+            let mut now = from;
+            let (mut seen, mut found, mut run) = (from, 0, Vec::new());
+
+            for minutes in pauses {
+                now = clock::later(now, Duration::from_secs(60 * minutes.unsigned_abs()));
+                if let Some(due) = each.due(seen, now) {
+                    found += due.missed + i64::try_from(due.run.len()).unwrap();
+                    run.extend(due.run);
+                    seen = due.last;
+                }
+            }
+
+            let all: Vec<_> = calendar.after(from).take_while(|at| *at <= now).collect();
+            prop_assert_eq!(found, i64::try_from(all.len()).unwrap());
+            prop_assert!(run.iter().all(|at| all.binary_search(at).is_ok()));
+            prop_assert!(run.is_sorted_by(|one, next| one < next));
+        }
+    }
+}
