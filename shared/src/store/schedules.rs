@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{DateTime, doc};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
@@ -116,10 +116,10 @@ impl ScheduleRepository {
         let Some(due) = schedule.due(state.seen, now) else {
             return Ok(Vec::new());
         };
+        let by = format!("schedule:{}", schedule.name);
         let mut jobs = Vec::new();
-        for instant in &due.run {
-            let by = format!("schedule:{}", schedule.name);
-            jobs.push((*instant, (schedule.job)(Occasion::Due, &by, now)?));
+        for instant in self.not_in_ledger(schedule, &due.run).await? {
+            jobs.push((instant, (schedule.job)(Occasion::Due, &by, now)?));
         }
         let taken = self
             .store
@@ -149,6 +149,23 @@ impl ScheduleRepository {
             Err(error) if violated_index(&error).is_none() => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Those of `instants` that were not run. Others are there only where the schedule's state was set back, as by
+    /// restoring it from a copy.
+    async fn not_in_ledger(
+        &self,
+        schedule: &Schedule,
+        instants: &[DateTime],
+    ) -> Result<Vec<DateTime>, StoreError> {
+        let among = doc! { "schedule": schedule.name, "instant": { "$in": instants } };
+        let known: Vec<LedgerEntry> = self.ledger.find(among).await?.try_collect().await?;
+        let is_known = |instant: &DateTime| known.iter().any(|entry| entry.instant == *instant);
+        Ok(instants
+            .iter()
+            .copied()
+            .filter(|instant| !is_known(instant))
+            .collect())
     }
 
     async fn take(

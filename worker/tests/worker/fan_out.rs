@@ -48,7 +48,7 @@ fn making(spread: Duration, began: &Arc<AtomicI32>, before: Before) -> Steps {
                 let run = run.clone();
                 move |n| one(run.clone(), n, before(run.clone(), n, n == first))
             };
-            let children = stream::iter(first..=many).then(one);
+            let children = stream::iter(first..=many).then(one).boxed();
             let fan_out = FanOut {
                 of: "things",
                 total: 7,
@@ -232,6 +232,8 @@ async fn a_child_whose_work_a_waiting_job_does_is_not_made_and_the_others_are() 
             tenant_id: tenants[1],
         })
         .await;
+    let later = clock::later(harness.context.store.now(), HOUR);
+    harness.edit_job(asked.id, doc! { "runAt": later }).await;
     let for_each = tenants.clone();
     let steps = Steps::side_by_side().step("many", move |run| {
         let tenants = for_each.clone();

@@ -43,6 +43,14 @@ async fn last_seen(harness: &Harness, hours: u64) -> DateTime {
     seen
 }
 
+async fn forget_instants(harness: &Harness) {
+    let ledger = harness
+        .context
+        .store
+        .collection::<Document>("schedule_instants");
+    ledger.delete_many(doc! {}).await.unwrap();
+}
+
 async fn ledger(harness: &Harness) -> Vec<Document> {
     let ledger = harness.context.store.collection("schedule_instants");
     let found = ledger.find(doc! {}).sort(doc! { "instant": 1 }).await;
@@ -92,14 +100,8 @@ async fn two_leaders_run_each_instant_once() {
         let over = clock::earlier(harness.context.store.now(), Duration::from_secs(1));
         let ended = doc! { "$set": { "until": over } };
         leaders.update_one(doc! {}, ended).await.unwrap();
+        forget_instants(&harness).await;
         last_seen(&harness, 3).await;
-        harness
-            .context
-            .store
-            .collection::<Document>("schedule_instants")
-            .delete_many(doc! {})
-            .await
-            .unwrap();
         script.ran(round).await;
     }
     let settled = until(
@@ -222,4 +224,22 @@ async fn an_instant_whose_job_cannot_be_enqueued_stays_due() {
     assert!(refused.is_err());
     assert_eq!(state.unwrap().seen, seen);
     assert_eq!(accepted.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_in_the_ledger_is_not_run_again_when_the_state_was_set_back() {
+    let harness = Harness::new().await;
+    let schedule = hourly(Missed::Each);
+    let now = half_past(harness.context.store.now());
+    last_seen(&harness, 5).await;
+    let first = harness.context.schedules.run_due(&schedule, now).await;
+    last_seen(&harness, 8).await;
+
+    let again = harness.context.schedules.run_due(&schedule, now).await;
+    let then = harness.context.schedules.run_due(&schedule, now).await;
+
+    let ran = first.unwrap().len() + again.unwrap().len();
+    assert_eq!(ran, ledger(&harness).await.len());
+    assert!((7..=9).contains(&ran), "{ran}");
+    assert_eq!(then.unwrap(), []);
 }
