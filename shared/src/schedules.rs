@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::{
     jobs::ReconcileTenants,
-    schedule::{Calendar, CalendarError, Missed, Occasion, Schedule},
+    schedule::{
+        Missed, Occasion, Schedule,
+        calendar::{Calendar, CalendarError},
+    },
     store::jobs::NewJob,
 };
 

@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clock,
     job::JobState,
-    schedule::{Calendar, Missed, Schedule},
+    schedule::{Missed, Schedule, calendar::Calendar},
     store::jobs::NewJob,
 };
 use dezky_worker::work::{Registry, Steps};
