@@ -1,4 +1,5 @@
-//! One worker leads: it sweeps, rescues, and enqueues what is scheduled. All it does is compare-and-set, so two leaders do no harm.
+//! One worker leads: it sweeps, rescues, and enqueues what is scheduled. All it does is compare-and-set, so two leaders
+//! do no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +55,10 @@ impl Engine {
                 }
                 _ = sweep.tick() => self.sweep(&mut cursors).await,
                 _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
-                _ = cron.tick() => self.run_due_schedules().await,
+                _ = cron.tick() => {
+                    self.run_due_schedules().await;
+                    Ok(())
+                }
                 _ = renew.tick() => {
                     let sent = Instant::now();
                     match self.stay(term).await {

@@ -7,7 +7,7 @@ use dezky_shared::{
     clock,
     job::JobState,
     schedule::{Missed, Schedule, calendar::Calendar},
-    store::jobs::NewJob,
+    store::{StoreError, jobs::NewJob},
 };
 use dezky_worker::work::{Registry, Steps};
 use futures::TryStreamExt as _;
@@ -242,4 +242,33 @@ async fn an_instant_in_the_ledger_is_not_run_again_when_the_state_was_set_back()
     assert_eq!(ran, ledger(&harness).await.len());
     assert!((7..=9).contains(&ran), "{ran}");
     assert_eq!(then.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_cannot_be_run_is_in_nobodys_way() {
+    let mut harness = Harness::new().await;
+    harness.times.leader_quiet = Duration::from_secs(1);
+    let broken = Schedule {
+        name: "broken",
+        calendar: Calendar::new("* * * * *", "UTC").unwrap(),
+        job: |_, _, _| Err(StoreError::custom("as the test says")),
+        ..hourly(Missed::Once)
+    };
+    harness.schedules = vec![broken, hourly(Missed::Once)];
+    let long_ago = clock::earlier(harness.context.store.now(), Duration::from_hours(1));
+    let states = harness.context.store.collection::<Document>("schedules");
+    let state = doc! { "_id": "broken", "seen": long_ago, "missed": 0_i64 };
+    states.insert_one(state).await.unwrap();
+    last_seen(&harness, 2).await;
+    let left = harness.leave_behind(&Lone { n: 2 }, true).await;
+    let script = Script::new([]);
+    let steps = Steps::side_by_side().step("work", script.step());
+
+    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 2);
+    let rescued = harness.finished(left.id).await;
+    script.ran(2).await;
+    worker.stop().await;
+
+    assert_eq!(rescued.state, JobState::Completed);
+    assert_eq!(ledger(&harness).await.len(), 1);
 }
