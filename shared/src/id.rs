@@ -26,17 +26,6 @@ macro_rules! ids {
                 Self(uuid::Uuid::now_v7().into())
             }
 
-            /// The id that `maker` gives what it makes for `subject`: always the same, and sorted beside the maker's.
-            pub fn derived(maker: Self, subject: &str) -> Self {
-                let made = maker.0.bytes();
-                let name = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(made), subject.as_bytes());
-                let mut bytes = *name.as_bytes();
-                // The time and the version of the maker's id; the variant is the same in both.
-                bytes[..6].copy_from_slice(&made[..6]);
-                bytes[6] = bytes[6] & 0x0f | made[6] & 0xf0;
-                Self::from_bytes(bytes)
-            }
-
             /// The id with exactly these bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bson::Uuid::from_bytes(bytes))
@@ -95,6 +84,19 @@ ids! {
     AuditEventId;
     /// The right to settle a job, or to lead: whoever has another token has lost it.
     LeaseToken;
+}
+
+impl JobId {
+    /// The id of the job that `maker` makes for `subject`: always the same, and sorted beside the maker's.
+    pub fn derived(maker: Self, subject: &str) -> Self {
+        let made = maker.bytes();
+        let name = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(made), subject.as_bytes());
+        let mut bytes = *name.as_bytes();
+        // The time and the version of the maker's id; the variant is the same in both.
+        bytes[..6].copy_from_slice(&made[..6]);
+        bytes[6] = bytes[6] & 0x0f | made[6] & 0xf0;
+        Self::from_bytes(bytes)
+    }
 }
 
 #[cfg(test)]

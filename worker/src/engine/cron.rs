@@ -12,7 +12,7 @@ impl Engine {
     pub(crate) async fn run_due_schedules(&self) {
         for schedule in &self.schedules {
             if let Err(error) = self.run_due(schedule).await {
-                tracing::error!(schedule = schedule.name, %error, "Could not run a schedule; trying again");
+                tracing::warn!(schedule = schedule.name, %error, "Could not run a schedule; trying again");
             }
         }
     }
