@@ -146,22 +146,22 @@ async fn run(
         return Err(ApiError::values(vec![error]));
     }
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
-    let run = Run {
+    let asked = AskedRun {
         schedule,
         dry_run,
         shown: view(&app, schedule).await?,
     };
-    Ok(recorder.record(&run).await?.answer)
+    Ok(recorder.record(&asked).await?.answer)
 }
 
-struct Run<'a> {
+struct AskedRun<'a> {
     schedule: &'a Schedule,
     dry_run: bool,
     /// As it was before; nothing of it changes.
     shown: ScheduleView,
 }
 
-impl Intent for Run<'_> {
+impl Intent for AskedRun<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
