@@ -100,9 +100,17 @@ impl Answer {
     /// The resource, in this version.
     pub fn new(status: StatusCode, etag: ETag, body: &impl Serialize) -> Result<Self, ApiError> {
         Ok(Self {
+            etag: Some(etag.to_string()),
+            ..Self::unversioned(status, body)?
+        })
+    }
+
+    /// A resource that has no versions.
+    pub fn unversioned(status: StatusCode, body: &impl Serialize) -> Result<Self, ApiError> {
+        Ok(Self {
             status,
             location: None,
-            etag: Some(etag.to_string()),
+            etag: None,
             body: serde_json::to_value(body).map_err(|error| ApiError::internal(error.into()))?,
             replayed: false,
         })

@@ -3,6 +3,7 @@
 pub mod health;
 pub mod jobs;
 pub mod openapi;
+pub mod schedules;
 pub mod tenants;
 pub mod users;
 
@@ -17,4 +18,5 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(users::router())
         .merge(jobs::router())
+        .merge(schedules::router())
 }

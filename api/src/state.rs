@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use dezky_shared::{
     changes::Changes,
     ready::Ready,
+    schedule::Schedule,
+    schedules,
     store::{
         Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        users::UserRepository,
+        jobs::JobRepository, schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, users::UserRepository,
     },
 };
 use http::HeaderValue;
@@ -30,6 +32,10 @@ pub struct AppState {
     pub users: UserRepository,
     /// The jobs.
     pub jobs: JobRepository,
+    /// What is done again and again.
+    pub schedules: Vec<Schedule>,
+    /// Which instants of the schedules were run.
+    pub ledger: ScheduleRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -75,6 +81,8 @@ impl AppState {
             changes,
             store: store.clone(),
             users: UserRepository::new(store),
+            schedules: schedules::all()?,
+            ledger: ScheduleRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -94,6 +102,7 @@ impl AppState {
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
+        self.ledger.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await

@@ -56,6 +56,9 @@ pub enum Action {
     /// A job was cancelled.
     #[serde(rename = "job.cancel")]
     JobCancel,
+    /// A schedule was run before its time.
+    #[serde(rename = "schedule.run")]
+    ScheduleRun,
 }
 
 /// Who did it.
@@ -104,7 +107,7 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `subscription`.
+    /// `tenant`, `user`, `job`, `subscription`, `schedule`.
     pub kind: String,
     /// Its id.
     pub id: String,

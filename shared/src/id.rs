@@ -86,6 +86,19 @@ ids! {
     LeaseToken;
 }
 
+impl JobId {
+    /// The id of the job that `maker` makes for `subject`: always the same, and sorted beside the maker's.
+    pub fn derived(maker: Self, subject: &str) -> Self {
+        let made = maker.bytes();
+        let name = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(made), subject.as_bytes());
+        let mut bytes = *name.as_bytes();
+        // The time and the version of the maker's id; the variant is the same in both.
+        bytes[..6].copy_from_slice(&made[..6]);
+        bytes[6] = bytes[6] & 0x0f | made[6] & 0xf0;
+        Self::from_bytes(bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +116,20 @@ mod tests {
         assert_eq!(bson::deserialize_from_bson::<JobId>(stored).unwrap(), id);
         assert_eq!(written, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<JobId>(&written).unwrap(), id);
+    }
+
+    #[test]
+    fn a_derived_id_is_the_same_each_time_and_sorted_beside_its_makers() {
+        let (maker, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
+
+        let derived = JobId::derived(maker, "acme");
+
+        assert_eq!(JobId::derived(maker, "acme"), derived);
+        assert_ne!(JobId::derived(maker, "other"), derived);
+        assert_ne!(JobId::derived(later, "acme"), derived);
+        assert_eq!(derived.bytes()[..6], maker.bytes()[..6]);
+        assert_eq!(derived.to_string().as_bytes()[14], b'7');
+        assert!(derived < later);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl fmt::Display for Queue {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Waiting to be claimed, from `run_at` on.
@@ -361,6 +361,9 @@ pub struct Job {
     /// The final job it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requeued_from: Option<JobId>,
+    /// The job that made it, as one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
     /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,

@@ -50,6 +50,18 @@ pub struct DeprovisionTenant {
     pub tenant_id: TenantId,
 }
 
+/// Has every tenant that was not removed reconciled, each by a job of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconcileTenants {
+    /// Only say what would be repaired.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Over how many seconds the tenants are spread.
+    #[serde(default)]
+    pub spread_seconds: u64,
+}
+
 /// Makes an owned domain in the mail server, and learns which records its DNS should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +126,15 @@ tenant_job!(ResumeTenant, "resume_tenant", joins: |_this| true);
 // A purge has an instant of its own, and must not be pulled forward by another.
 tenant_job!(DeprovisionTenant, "deprovision_tenant", joins: |_this| false);
 
+impl JobArgs for ReconcileTenants {
+    const KIND: &'static str = "reconcile_tenants";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+}
+
 macro_rules! domain_job {
     ($args:ident, $kind:literal) => {
         impl JobArgs for $args {
@@ -170,6 +191,11 @@ mod tests {
             serde_json::to_value(SuspendTenant { tenant_id }).unwrap(),
             serde_json::to_value(ResumeTenant { tenant_id }).unwrap(),
             serde_json::to_value(DeprovisionTenant { tenant_id }).unwrap(),
+            serde_json::to_value(ReconcileTenants {
+                dry_run: true,
+                spread_seconds: 60,
+            })
+            .unwrap(),
             serde_json::to_value(ProvisionDomain {
                 tenant_id,
                 domain_id,
@@ -209,6 +235,10 @@ mod tests {
   },
   {
     "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "dryRun": true,
+    "spreadSeconds": 60
   },
   {
     "domainId": "08080808-0808-0808-0808-080808080808",

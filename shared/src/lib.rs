@@ -18,6 +18,8 @@ pub mod jobs;
 pub mod ready;
 pub mod reconnect;
 pub mod redis;
+pub mod schedule;
+pub mod schedules;
 pub mod sealed;
 pub mod shutdown;
 pub mod store;

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod idempotency;
 pub mod jobs;
+pub mod schedules;
 pub mod subscriptions;
 pub mod tenants;
 pub mod upstreams;

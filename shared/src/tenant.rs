@@ -222,6 +222,8 @@ pub mod reason {
     pub const NO_DOMAIN: &str = "NoDomain";
     /// It has not been tried with the present intent.
     pub const PENDING: &str = "Pending";
+    /// The work is about no tenant.
+    pub const NO_TENANT: &str = "NoTenant";
 }
 
 /// The person a new workspace is for.

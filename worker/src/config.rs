@@ -8,6 +8,7 @@ use dezky_shared::{
     config::{optional, seconds},
     job::Queue,
     redis::RedisConfig,
+    schedules,
     sealed::SealingKeys,
     store::MongoConfig,
 };
@@ -77,6 +78,7 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
             drain: seconds("WORKER_DRAIN_SECONDS", Times::default().drain)?,
             ..Times::with_lease(lease)
         },
+        schedules: schedules::all()?,
     })
 }
 

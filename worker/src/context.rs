@@ -14,8 +14,9 @@ use dezky_shared::{
     redis::RedisConfig,
     sealed::SealingKeys,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository,
+        Store, StoreError, audit::AuditRepository, jobs::JobRepository,
+        schedules::ScheduleRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
+        users::UserRepository,
     },
     upstream::Upstream,
 };
@@ -110,6 +111,8 @@ pub struct Context {
     pub users: UserRepository,
     /// The audit trail.
     pub audit: AuditRepository,
+    /// Which instants of the schedules were run.
+    pub schedules: ScheduleRepository,
     /// What is known about the upstreams.
     pub upstreams: UpstreamRepository,
     /// Lock keys that may have work.
@@ -135,6 +138,7 @@ impl Context {
             tenants: TenantRepository::new(&store),
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
+            schedules: ScheduleRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
             ready: Ready::new(redis)?,
             changes: Changes::new(redis)?,
@@ -149,6 +153,7 @@ impl Context {
         self.jobs.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
+        self.schedules.ensure_indexes().await?;
         self.audit.ensure_indexes().await
     }
 }

@@ -16,7 +16,8 @@
 //! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
-//!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint.
+//!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint. It also
+//!    enqueues what is due of the schedules (`cron`).
 //!
 //! | order (K a key; A, B fetch loops; J a job of K) | outcome |
 //! | --- | --- |
@@ -33,6 +34,7 @@ mod backend;
 mod bulk;
 mod claim;
 mod credentials;
+mod cron;
 mod decide;
 mod fetch;
 mod leader;
@@ -54,6 +56,7 @@ use apalis::prelude::{Data, Monitor, ParallelizeExt as _, WorkerBuilder};
 use dezky_shared::{
     job::{Job, Queue},
     reconnect::Pace,
+    schedule::Schedule,
 };
 use mongodb::Collection;
 use tokio::sync::{RwLock, mpsc};
@@ -77,6 +80,8 @@ pub struct EngineConfig {
     pub slots: BTreeMap<Queue, usize>,
     /// Every span of time.
     pub times: Times,
+    /// What is done again and again.
+    pub schedules: Vec<Schedule>,
 }
 
 /// A worker's part in the life of jobs.
@@ -84,6 +89,7 @@ pub(crate) struct Engine {
     ctx: Arc<Context>,
     registry: Registry,
     times: Times,
+    schedules: Vec<Schedule>,
     worker: String,
     jobs: Collection<Job>,
     held: Held,
@@ -112,6 +118,7 @@ pub async fn run(
         ctx: context,
         registry,
         times: config.times,
+        schedules: config.schedules,
         worker: config.worker,
         held: Held::default(),
         refused: Refused::default(),

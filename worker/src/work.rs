@@ -11,11 +11,12 @@ use dezky_shared::{
     clients::{ClientError, Mode, Trust},
     failure::ErrorCode,
     job::{Job, JobArgs, Progress},
-    tenant::{Intent, Tenant},
+    tenant::{Intent, Tenant, reason},
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::context::Context;
 
@@ -32,6 +33,8 @@ pub struct StepRun {
     pub trust: Trust,
     /// Whether it changes anything or only says what it would.
     pub mode: Mode,
+    /// When a long step should end with [`StepDone::to_be_continued`]: half of the attempt's time is left then.
+    pub hand_back_at: Instant,
 }
 
 impl StepRun {
@@ -63,11 +66,22 @@ impl StepRun {
     }
 }
 
+/// How a step that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All is as it should be.
+    Ok,
+    /// There was nothing to do.
+    Skipped,
+    /// There is more to do, in another attempt that begins at once and costs nothing.
+    Unfinished,
+}
+
 /// How a step that did not fail went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepDone {
-    /// Whether there was anything to do.
-    pub skipped: bool,
+    /// Whether it is over, had nothing to do, or goes on in another attempt.
+    pub end: End,
     /// A stable name for where that leaves the tenant; see [`dezky_shared::tenant::reason`].
     pub reason: &'static str,
     /// What it changed upstream.
@@ -80,7 +94,7 @@ impl StepDone {
     /// It brought everything to where `reason` says.
     pub fn ok(reason: &'static str, changes: Vec<String>, facts: Facts) -> Self {
         Self {
-            skipped: false,
+            end: End::Ok,
             reason,
             changes,
             facts,
@@ -90,10 +104,17 @@ impl StepDone {
     /// There was nothing to do.
     pub fn skipped(reason: &'static str) -> Self {
         Self {
-            skipped: true,
-            reason,
-            changes: Vec::new(),
-            facts: Facts::default(),
+            end: End::Skipped,
+            ..Self::ok(reason, Vec::new(), Facts::default())
+        }
+    }
+
+    /// It did a part, [reported](StepRun::report) how far it has come, and goes on there in another attempt.
+    /// For steps that speak of no tenant.
+    pub fn to_be_continued() -> Self {
+        Self {
+            end: End::Unfinished,
+            ..Self::ok(reason::NO_TENANT, Vec::new(), Facts::default())
         }
     }
 }

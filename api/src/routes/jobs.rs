@@ -58,6 +58,11 @@ struct ListQuery {
     /// Only about this tenant.
     #[param(value_type = Option<String>)]
     tenant_id: Option<TenantId>,
+    /// Only those that this job made.
+    #[param(value_type = Option<String>)]
+    parent: Option<JobId>,
+    /// Only those that changed something upstream, or would if they were no dry run; or only the others.
+    changed: Option<bool>,
     #[param(ignore)]
     page: Page,
 }
@@ -68,6 +73,8 @@ impl FromQuery for ListQuery {
             state: parameters.take("state", STATES)?,
             kind: parameters.text("kind"),
             tenant_id: parameters.take("tenantId", "an id")?,
+            parent: parameters.take("parent", "an id")?,
+            changed: parameters.take("changed", "true or false")?,
             page: Page::from_query(parameters)?,
         })
     }
@@ -121,13 +128,15 @@ async fn page(
     list: &str,
 ) -> Result<Json<PageOf<JobView>>, ApiError> {
     let list = format!(
-        "{list}?{:?}&{:?}&{:?}",
-        query.state, query.kind, query.tenant_id
+        "{list}?{:?}&{:?}&{:?}&{:?}&{:?}",
+        query.state, query.kind, query.tenant_id, query.parent, query.changed
     );
     let filter = JobFilter {
         tenants,
         state: query.state,
         kind: query.kind,
+        parent: query.parent,
+        changed: query.changed,
         before: query.page.after(&list)?,
     };
     let jobs = app.jobs.list(&filter, query.page.to_fetch()).await?;
@@ -168,18 +177,36 @@ async fn show(
         Some(deadline) => until_final(&app, &mut caller, job, deadline).await?,
     };
     let etag = ETag::from(&job);
-    if known.knows(etag) {
+    let children = children_of(&app, &job).await?;
+    if children.is_none() && known.knows(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
     let location = (job.id != id).then(|| view::href(job.id));
     let view = JobView::new(job, slug, &caller);
-    let mut response = Answer::new(StatusCode::OK, etag, &view)?.into_response();
+    let answer = match children {
+        // They change while the job does not, so its version says nothing of them.
+        Some(children) => Answer::unversioned(StatusCode::OK, &view.with_children(children))?,
+        None => Answer::new(StatusCode::OK, etag, &view)?,
+    };
+    let mut response = answer.into_response();
     if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
         response
             .headers_mut()
             .insert(header::CONTENT_LOCATION, location);
     }
     Ok(response)
+}
+
+/// How many jobs that `job` made are in each state, if it is of the kind that makes any: about no tenant.
+async fn children_of(
+    app: &AppState,
+    job: &Job,
+) -> Result<Option<BTreeMap<JobState, u64>>, ApiError> {
+    if job.tenant_id.is_some() {
+        return Ok(None);
+    }
+    let children = app.jobs.count_children(job.id).await?;
+    Ok(Some(children).filter(|children| !children.is_empty()))
 }
 
 /// Waits until there is a version of `job` that the caller does not know.

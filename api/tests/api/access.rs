@@ -24,7 +24,7 @@ const CALLERS: [Option<Caller>; 7] = [
 /// the flag, an operator.
 type Row = (&'static str, &'static str, &'static str, [u16; 7]);
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 24] = [
     ("GET", "/healthz", "", [200; 7]),
     ("GET", "/readyz", "", [200; 7]),
     ("GET", "/users/me", "", [401, 200, 200, 200, 200, 200, 200]),
@@ -121,6 +121,19 @@ const TABLE: [Row; 21] = [
         "",
         [401, 403, 403, 403, 403, 403, 200],
     ),
+    ("GET", "/schedules", "", [401, 403, 403, 403, 403, 403, 200]),
+    (
+        "GET",
+        "/schedules/{name}",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/schedules/{name}/run",
+        "{\"dryRun\":true}",
+        [401, 403, 403, 403, 403, 403, 202],
+    ),
 ];
 
 #[tokio::test]
@@ -149,7 +162,10 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             } else {
                 app.user(Caller::Stranger).await.id.to_string()
             };
-            let path = route.replace("{slug}", "demo").replace("{id}", &id);
+            let path = route
+                .replace("{slug}", "demo")
+                .replace("{name}", "nightly_reconcile")
+                .replace("{id}", &id);
             let mut call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &path);
             if !body.is_empty() {
                 call = call.raw("application/json", body.as_bytes().to_vec());

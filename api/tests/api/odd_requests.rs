@@ -99,7 +99,10 @@ async fn no_odd_request_is_answered_with_a_server_error() {
                 let pick = at * 31 + on * 17 + n;
                 let segment = SEGMENTS[pick % SEGMENTS.len()];
                 let query = QUERIES[(pick / 2 + n) % QUERIES.len()];
-                let concrete = path.replace("{slug}", segment).replace("{id}", segment);
+                let concrete = path
+                    .replace("{slug}", segment)
+                    .replace("{name}", segment)
+                    .replace("{id}", segment);
                 if format!("{concrete}{query}").parse::<http::Uri>().is_err() {
                     continue;
                 }

@@ -1,6 +1,7 @@
 //! The jobs, as those see them who ask for them, look at them and stop them. What the engine does with them is
 //! the engine's.
 
+mod children;
 mod ending;
 mod enqueue;
 
@@ -43,6 +44,10 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// Only of this kind.
     pub kind: Option<String>,
+    /// Only those that this one made.
+    pub parent: Option<JobId>,
+    /// Only those of which a step changed something upstream, or would; or only the others.
+    pub changed: Option<bool>,
     /// Only those made before this one.
     pub before: Option<JobId>,
 }
@@ -95,6 +100,12 @@ impl JobRepository {
                     named("tenant_newest_first").build(),
                 ),
                 index(
+                    doc! { "parent": 1, "_id": -1, "state": 1 },
+                    named("children")
+                        .partial_filter_expression(doc! { "parent": { "$exists": true } })
+                        .build(),
+                ),
+                index(
                     doc! { "expireAt": 1 },
                     named("retention")
                         .expire_after(std::time::Duration::ZERO)
@@ -121,6 +132,12 @@ impl JobRepository {
         }
         if let Some(kind) = &filter.kind {
             wanted.insert("kind", kind);
+        }
+        if let Some(parent) = filter.parent {
+            wanted.insert("parent", parent);
+        }
+        if let Some(changed) = filter.changed {
+            wanted.insert("steps.changes.0", doc! { "$exists": changed });
         }
         if let Some(before) = filter.before {
             wanted.insert("_id", doc! { "$lt": before });

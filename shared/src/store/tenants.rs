@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
@@ -175,6 +175,35 @@ impl TenantRepository {
             .await?
             .try_collect()
             .await
+    }
+
+    /// The ids of all tenants after `after` that were not removed, oldest first.
+    pub async fn ids_not_terminated(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<impl Stream<Item = Result<TenantId, StoreError>> + Send + use<>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Id {
+            #[serde(rename = "_id")]
+            id: TenantId,
+        }
+        let mut filter = doc! { "status": { "$ne": TenantStatus::Terminated.name() } };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        let found = self
+            .tenants
+            .clone_with_type::<Id>()
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .projection(doc! { "_id": 1 })
+            .await?;
+        Ok(found.map_ok(|tenant| tenant.id))
+    }
+
+    /// About how many tenants there are, those that were removed included.
+    pub async fn count_roughly(&self) -> Result<u64, StoreError> {
+        self.tenants.estimated_document_count().await
     }
 
     /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members

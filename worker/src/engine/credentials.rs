@@ -18,7 +18,7 @@ use dezky_shared::{
 };
 
 use super::Engine;
-use crate::work::{StepDone, StepFailure};
+use crate::work::{End, StepDone, StepFailure};
 
 /// The upstreams whose credentials are refused, as last read, and when each may be tried.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Engine {
                 self.refuse(upstream).await
             }
             // Only the probe: another step may have been answered before the refusal. And only if it asked at all.
-            Ok(done) if probing && !done.skipped => self.accept(upstream).await,
+            Ok(done) if probing && done.end != End::Skipped => self.accept(upstream).await,
             _ => Ok(()),
         };
         if let Err(error) = noted {

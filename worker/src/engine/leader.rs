@@ -1,4 +1,5 @@
-//! One worker leads: it sweeps and rescues. All it does is compare-and-set, so two leaders do no harm.
+//! One worker leads: it sweeps, rescues, and enqueues what is scheduled. All it does is compare-and-set, so two leaders
+//! do no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,9 +39,10 @@ impl Engine {
         self.database_failed(); // Quiet at first: leases may have run out only because nobody could renew them.
         let mut cursors: Vec<(Queue, Cursor)> =
             Queue::ALL.map(|queue| (queue, Cursor::default())).to_vec();
-        let [mut sweep, mut rescue, mut renew] = [
+        let [mut sweep, mut rescue, mut cron, mut renew] = [
             self.times.sweep_every,
             self.times.rescue_every,
+            self.times.cron_every,
             self.times.leader_renew_every,
         ]
         .map(every);
@@ -53,6 +55,10 @@ impl Engine {
                 }
                 _ = sweep.tick() => self.sweep(&mut cursors).await,
                 _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
+                _ = cron.tick() => {
+                    self.run_due_schedules().await;
+                    Ok(())
+                }
                 _ = renew.tick() => {
                     let sent = Instant::now();
                     match self.stay(term).await {

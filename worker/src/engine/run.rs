@@ -16,7 +16,10 @@ use dezky_shared::{
     tenant::{Intent, Tenant},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot},
+    time::Instant,
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -385,6 +388,7 @@ impl Running {
                 tenant: tenant.cloned(),
                 trust,
                 mode,
+                hand_back_at: Instant::now() + self.engine.times.attempt_timeout / 2,
             };
             tasks.push(
                 self.engine

@@ -15,7 +15,7 @@ use futures::FutureExt as _;
 use super::Engine;
 use crate::{
     retry_delay::delay,
-    work::{StepDone, StepFailure, StepOf, StepRun},
+    work::{End, StepDone, StepFailure, StepOf, StepRun},
 };
 
 /// A step that has ended, for now or for good.
@@ -59,10 +59,10 @@ impl Engine {
             Ok(done) => StepEnd {
                 index,
                 step: Step {
-                    state: if done.skipped {
-                        StepState::Skipped
-                    } else {
-                        StepState::Ok
+                    state: match done.end {
+                        End::Ok => StepState::Ok,
+                        End::Skipped => StepState::Skipped,
+                        End::Unfinished => StepState::Pending,
                     },
                     attempts: 0,
                     next_at: None,

@@ -35,6 +35,8 @@ pub struct Times {
     pub leader_quiet: Duration,
     /// How often the sweep runs, and how often a queue without Redis looks for work.
     pub sweep_every: Duration,
+    /// How often the schedules are looked at.
+    pub cron_every: Duration,
     /// Within what time a job's next run is remembered by the worker that put it off.
     pub remember_within: Duration,
     /// How long a pop from the ready set blocks.
@@ -68,6 +70,7 @@ impl Default for Times {
             leader_renew_every: Duration::from_secs(5),
             leader_quiet: Duration::from_mins(1),
             sweep_every: Duration::from_secs(1),
+            cron_every: Duration::from_secs(5),
             remember_within: Duration::from_mins(1),
             pop_block: Duration::from_secs(1),
             retry_base: Duration::from_secs(2),

@@ -9,6 +9,7 @@ use dezky_shared::{
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
+    schedule::Schedule,
     sealed::SealingKeys,
     store::{
         Abort, MongoConfig, Store,
@@ -44,6 +45,7 @@ pub(crate) struct Harness {
     pub(crate) mongodb: MongoConfig,
     pub(crate) redis: RedisConfig,
     pub(crate) clients: ClientsConfig,
+    pub(crate) schedules: Vec<Schedule>,
     _stores: FreshStores,
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn quick() -> Times {
         leader_renew_every: Duration::from_millis(250),
         leader_quiet: Duration::from_millis(500),
         sweep_every: Duration::from_millis(100),
+        cron_every: Duration::from_millis(100),
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
         drain: Duration::from_secs(5),
@@ -123,6 +126,8 @@ impl Harness {
             mongodb: config,
             redis,
             clients,
+            // Else the suite would do other things at one in the morning.
+            schedules: Vec::new(),
             _stores: stores,
         }
     }
@@ -173,6 +178,7 @@ impl Harness {
             worker: name.to_owned(),
             slots,
             times: self.times.clone(),
+            schedules: self.schedules.clone(),
         };
         let stop = CancellationToken::new();
         let running = tokio::spawn(engine::run(
@@ -201,6 +207,7 @@ impl Harness {
                 worker: "doomed".to_owned(),
                 slots,
                 times,
+                schedules: Vec::new(),
             };
             engine::run(
                 Arc::new(context),

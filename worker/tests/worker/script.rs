@@ -54,6 +54,8 @@ kinds! {
     Bill { tenant_id: TenantId }, "bill_it", Billing, tenant: |this| Some(this.tenant_id), joins: false;
     /// For no tenant.
     Lone { n: i32 }, "do_it_alone", Provisioning, tenant: |_this| None, joins: false;
+    /// For no tenant, and makes so many others.
+    Many { n: i32 }, "make_many", Maintenance, tenant: |_this| None, joins: false;
     /// For no tenant, and fails as it says.
     Failing { code: ErrorCode }, "fail", Provisioning, tenant: |_this| None, joins: false;
     /// For no tenant, and its worker dies of it.

@@ -1,5 +1,7 @@
 //! A job, as callers see it. Its arguments are nobody's business; details and upstream ids are the operators'.
 
+use std::collections::BTreeMap;
+
 use dezky_shared::{
     failure::{ErrorClass, ErrorCode},
     id::JobId,
@@ -85,6 +87,13 @@ pub struct JobView {
     /// How far it has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView>,
+    /// The job that made it, as one of many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    /// How many jobs it made are in each state; see `GET /jobs?parent=<id>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, u64>>, example = json!({ "available": 3, "completed": 17 }))]
+    children: Option<BTreeMap<JobState, u64>>,
     /// The job that does its work instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
@@ -222,6 +231,8 @@ impl JobView {
                 total: progress.total,
                 note: progress.note,
             }),
+            parent: job.parent.map(|id| id.to_string()),
+            children: None,
             superseded_by: job.superseded_by.map(|id| id.to_string()),
             requeued_from: job.requeued_from.map(|id| id.to_string()),
             created_at: job.created_at.into(),
@@ -230,6 +241,15 @@ impl JobView {
             give_up_at: job.give_up_at.map(Time::from),
             revision: job.revision,
         }
+    }
+}
+
+impl JobView {
+    /// The same, with how many of the jobs that it made are in each state.
+    #[must_use]
+    pub fn with_children(mut self, children: BTreeMap<JobState, u64>) -> Self {
+        self.children = Some(children);
+        self
     }
 }
 

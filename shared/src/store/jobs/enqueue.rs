@@ -50,6 +50,7 @@ impl NewJob {
             cancel_requested: None,
             superseded_by: None,
             requeued_from: None,
+            parent: None,
             progress: None,
             created_by: created_by.to_owned(),
             request_id: None,
@@ -90,6 +91,26 @@ impl NewJob {
         self.job.sealed = Some(keys.seal(self.job.id, secrets)?);
         self.job.had_secrets = true;
         Ok(self)
+    }
+
+    /// Made by `parent`, as one of many; `subject` says which. The same one is the same job, however often it is made.
+    #[must_use]
+    pub fn child_of(mut self, parent: &Job, subject: &str) -> Self {
+        let id = JobId::derived(parent.id, subject);
+        if self.job.lock_key == own_lock(self.job.id) {
+            self.job.lock_key = own_lock(id);
+        }
+        self.job.id = id;
+        self.job.parent = Some(parent.id);
+        self.job.created_by.clone_from(&parent.created_by);
+        // What many wait for is in nobody's way.
+        self.job.priority = 2;
+        self.requested_by(parent.request_id.clone(), parent.traceparent.clone())
+    }
+
+    /// As it will be stored.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// The same work as `job`, which is final, from the start.

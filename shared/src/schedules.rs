@@ -1,0 +1,64 @@
+//! The schedules: the one list of what is done again and again, and the job that each run is.
+//!
+//! What only has to be forgotten needs none: documents with an `expireAt` are deleted by MongoDB itself.
+
+use std::time::Duration;
+
+use crate::{
+    jobs::ReconcileTenants,
+    schedule::{
+        Missed, Occasion, Schedule,
+        calendar::{Calendar, CalendarError},
+    },
+    store::jobs::NewJob,
+};
+
+/// Over how long the tenants of a nightly reconcile are spread.
+const NIGHT: Duration = Duration::from_hours(4);
+
+/// Every schedule, or what cannot be read in one of them.
+pub fn all() -> Result<Vec<Schedule>, CalendarError> {
+    Ok(vec![Schedule {
+        name: "nightly_reconcile",
+        purpose: "Looks whether the upstreams hold what they should for every tenant, and repairs what they do not: \
+                  also for tenants whose last job was given up or lost, and those whose removal is overdue.",
+        calendar: Calendar::new("0 1 * * *", "UTC")?,
+        missed: Missed::Once,
+        can_dry_run: true,
+        job: |occasion, by, now| {
+            let (dry_run, spread) = match occasion {
+                Occasion::Due => (false, NIGHT),
+                // Whoever asks wants to see it done.
+                Occasion::Asked { dry_run } => (dry_run, Duration::ZERO),
+            };
+            let args = ReconcileTenants {
+                dry_run,
+                spread_seconds: spread.as_secs(),
+            };
+            NewJob::new(&args, by, now)
+        },
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use bson::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn every_schedule_can_be_read_has_a_name_of_its_own_and_comes() {
+        let schedules = all().unwrap();
+
+        let names: BTreeSet<&str> = schedules.iter().map(|schedule| schedule.name).collect();
+
+        assert_eq!(names.len(), schedules.len());
+        for schedule in schedules {
+            let now = DateTime::from_millis(1_795_339_800_000);
+            assert!(schedule.calendar.next(now).is_some(), "{}", schedule.name);
+            assert!((schedule.job)(Occasion::Due, "test", now).is_ok());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Having every tenant reconciled, each by a job of its own.
+//!
+//! A tenant that is about to be removed is one of them: where the job that was to remove it is lost, this does it.
+
+use std::time::Duration;
+
+use dezky_shared::{
+    failure::ErrorCode,
+    jobs::{ReconcileTenant, ReconcileTenants},
+    store::jobs::NewJob,
+};
+use futures::StreamExt as _;
+
+use crate::{
+    fan_out::{Child, FanOut},
+    work::{StepDone, StepFailure, StepRun, Steps},
+};
+
+pub(super) fn steps() -> Steps {
+    Steps::side_by_side().step("tenants", each_tenant)
+}
+
+async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
+    let unreadable =
+        |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
+    let args: ReconcileTenants = run.job.args().map_err(unreadable)?;
+    let (store, tenants) = (&run.ctx.store, &run.ctx.tenants);
+    let fan_out = FanOut {
+        of: "tenants",
+        total: tenants.count_roughly().await?,
+        spread: Duration::from_secs(args.spread_seconds),
+    };
+    let found = tenants
+        .ids_not_terminated(FanOut::resumes_after(&run))
+        .await?;
+    let children = found.map(|tenant_id| {
+        let tenant_id = tenant_id?;
+        let reconcile = ReconcileTenant {
+            tenant_id,
+            dry_run: args.dry_run,
+        };
+        Ok(Child {
+            subject: tenant_id.to_string(),
+            job: NewJob::new(&reconcile, &run.job.created_by, store.now())?,
+        })
+    });
+    fan_out.run(&run, children).await
+}

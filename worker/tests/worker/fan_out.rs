@@ -1,0 +1,272 @@
+//! One job that makes many: each once, whatever happens on the way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use bson::{Document, doc};
+use dezky_shared::{
+    clock,
+    id::{JobId, TenantId},
+    job::{Job, JobArgs, JobState},
+    store::jobs::NewJob,
+};
+use dezky_worker::{
+    fan_out::{Child, FanOut},
+    work::{Registry, StepFailure, StepRun, Steps},
+};
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+
+use crate::{
+    harness::{Harness, until},
+    script::{Joining, Lone, Many, Script},
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What happens before a child is made; `first` says that it is the attempt's first.
+type Before = fn(run: StepRun, n: i32, first: bool) -> BoxFuture<'static, ()>;
+
+fn nothing(_: StepRun, _: i32, _: bool) -> BoxFuture<'static, ()> {
+    Box::pin(std::future::ready(()))
+}
+
+/// Makes children from 1 to the job's number. Remembers with which one the last attempt began.
+fn making(spread: Duration, began: &Arc<AtomicI32>, before: Before) -> Steps {
+    let began = began.clone();
+    Steps::side_by_side().step("many", move |run| {
+        let began = began.clone();
+        async move {
+            let many = run.job.args::<Many>().unwrap().n;
+            let first = FanOut::resumes_after::<i32>(&run).unwrap_or(0) + 1;
+            began.store(first, Ordering::SeqCst);
+            let one = {
+                let run = run.clone();
+                move |n| one(run.clone(), n, before(run.clone(), n, n == first))
+            };
+            let children = stream::iter(first..=many).then(one).boxed();
+            let fan_out = FanOut {
+                of: "things",
+                total: 7,
+                spread,
+            };
+            fan_out.run(&run, children).await
+        }
+    })
+}
+
+fn one(
+    run: StepRun,
+    n: i32,
+    before: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<Child, StepFailure>> {
+    Box::pin(async move {
+        before.await;
+        Ok(child(n, &Lone { n }, &run))
+    })
+}
+
+fn child(n: i32, args: &impl JobArgs, run: &StepRun) -> Child {
+    Child {
+        subject: n.to_string(),
+        job: NewJob::new(args, "nobody", run.ctx.store.now()).unwrap(),
+    }
+}
+
+async fn children(harness: &Harness, parent: JobId) -> Vec<Job> {
+    let jobs = harness.context.store.collection::<Job>("jobs");
+    let found = jobs.find(doc! { "parent": parent }).await.unwrap();
+    found.try_collect().await.unwrap()
+}
+
+/// The numbers of the children, in order.
+fn numbers(children: &[Job]) -> Vec<i32> {
+    let number = |job: &Job| job.args::<Lone>().unwrap().n;
+    let mut numbers: Vec<i32> = children.iter().map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_are_spread_over_the_window_and_belong_to_their_parent() {
+    let harness = Harness::new().await;
+    let registry = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), nothing));
+    let worker = harness.worker_of("worker", registry, 2);
+
+    let parent = harness.enqueue(&Many { n: 200 }).await;
+    let parent = harness.finished(parent.id).await;
+    worker.stop().await;
+
+    assert_eq!(parent.state, JobState::Completed, "{parent:#?}");
+    let progress = parent.progress.unwrap();
+    assert_eq!((progress.done, progress.total), (200, 200));
+    let children = children(&harness, parent.id).await;
+    assert_eq!(numbers(&children), (1..=200).collect::<Vec<_>>());
+    let mut quarters = [0; 4];
+    for child in &children {
+        let wait = clock::until(parent.created_at, child.run_at);
+        assert!(wait <= HOUR);
+        quarters[(wait.as_secs() / 900).min(3) as usize] += 1;
+        assert_eq!((&child.created_by, child.priority), (&parent.created_by, 2));
+        assert_eq!(child.lock_key, format!("job:{}", child.id));
+    }
+    assert!(quarters.iter().all(|jobs| *jobs > 25), "{quarters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_are_due_are_run_without_waiting_for_the_sweep() {
+    let mut harness = Harness::new().await;
+    harness.times.sweep_every = HOUR;
+    let script = Script::new([]);
+    let registry = Registry::default()
+        .kind::<Many>(making(Duration::ZERO, &Arc::default(), nothing))
+        .kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let worker = harness.worker_of("worker", registry, 4);
+    // Its first sweep is at once.
+    harness.until_led().await;
+
+    harness.enqueue(&Many { n: 30 }).await;
+    script.ran(30).await;
+    worker.stop().await;
+
+    assert_eq!(script.runs().len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_half_way_is_followed_by_one_that_goes_on_there() {
+    let mut harness = Harness::new().await;
+    harness.times.lease = Duration::from_secs(2);
+    harness.times.leader_quiet = Duration::ZERO;
+    let hang: Before = |_, n, _| {
+        Box::pin(async move {
+            if n == 2_500 {
+                std::future::pending::<()>().await;
+            }
+        })
+    };
+    let dying = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), hang));
+    let began = Arc::default();
+    let following = Registry::default().kind::<Many>(making(HOUR, &began, nothing));
+
+    let doomed = harness.doomed_worker(dying, 1);
+    let parent = harness.enqueue(&Many { n: 3_200 }).await;
+    harness
+        .job_until(parent.id, |job| {
+            job.progress
+                .as_ref()
+                .is_some_and(|progress| progress.done == 2_000)
+        })
+        .await;
+    doomed.vanish();
+    let worker = harness.worker_of("worker", following, 1);
+    let parent = harness.finished(parent.id).await;
+    worker.stop().await;
+
+    assert_eq!(parent.state, JobState::Completed, "{parent:#?}");
+    assert_eq!(began.load(Ordering::SeqCst), 2_001);
+    let children = children(&harness, parent.id).await;
+    assert_eq!(numbers(&children), (1..=3_200).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_inserted_and_not_reported_is_not_made_twice() {
+    let harness = Harness::new().await;
+    let began = Arc::default();
+    let registry = Registry::default().kind::<Many>(making(HOUR, &began, nothing));
+    let unreported = doc! { "progress": { "$exists": false } };
+    let refuse = |validator: Document| doc! { "collMod": "jobs", "validator": validator };
+    let database = harness.context.store.database();
+    let parent = harness.enqueue_silently(&Many { n: 1_500 }).await;
+    database.run_command(refuse(unreported)).await.unwrap();
+
+    let worker = harness.worker_of("worker", registry, 1);
+    harness
+        .job_until(parent.id, |job| !job.attempts.is_empty())
+        .await;
+    let half = children(&harness, parent.id).await.len();
+    database.run_command(refuse(doc! {})).await.unwrap();
+    let parent = harness.finished(parent.id).await;
+    worker.stop().await;
+
+    assert_eq!(parent.state, JobState::Completed, "{parent:#?}");
+    assert_eq!((half, began.load(Ordering::SeqCst)), (1_000, 1));
+    let children = children(&harness, parent.id).await;
+    assert_eq!(numbers(&children), (1..=1_500).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_runs_out_of_time_hands_the_rest_to_the_next_at_no_cost() {
+    let mut harness = Harness::new().await;
+    harness.times.attempt_timeout = Duration::from_secs(4);
+    let slowly: Before = |run, _, first| {
+        Box::pin(async move {
+            if first {
+                tokio::time::sleep_until(run.hand_back_at).await;
+            }
+        })
+    };
+    let registry = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), slowly));
+    let worker = harness.worker_of("worker", registry, 1);
+
+    let parent = harness.enqueue(&Many { n: 1_500 }).await;
+    let parent = harness.finished(parent.id).await;
+    worker.stop().await;
+
+    assert_eq!(parent.state, JobState::Completed, "{parent:#?}");
+    // The first thousand, the rest, and nothing more.
+    assert_eq!((parent.attempt, parent.snoozes), (1, 2), "{parent:#?}");
+    let children = children(&harness, parent.id).await;
+    assert_eq!(numbers(&children), (1..=1_500).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_whose_work_a_waiting_job_does_is_not_made_and_the_others_are() {
+    let harness = Harness::new().await;
+    let tenants: Vec<TenantId> = (0..3).map(|_| TenantId::new()).collect();
+    let asked = harness
+        .enqueue_silently(&Joining {
+            tenant_id: tenants[1],
+        })
+        .await;
+    let later = clock::later(harness.context.store.now(), HOUR);
+    harness.edit_job(asked.id, doc! { "runAt": later }).await;
+    let for_each = tenants.clone();
+    let steps = Steps::side_by_side().step("many", move |run| {
+        let tenants = for_each.clone();
+        async move {
+            let fan_out = FanOut {
+                of: "tenants",
+                total: 3,
+                spread: HOUR,
+            };
+            let children = tenants
+                .into_iter()
+                .zip(1..)
+                .map(|(tenant_id, n)| Ok(child(n, &Joining { tenant_id }, &run)));
+            fan_out
+                .run(&run, stream::iter(children.collect::<Vec<_>>()))
+                .await
+        }
+    });
+    let slots = Registry::default().kind::<Many>(steps);
+
+    let parent = harness.enqueue_silently(&Many { n: 3 }).await;
+    let worker = harness.worker_of("worker", slots, 1);
+    let parent = harness.finished(parent.id).await;
+    let waiting = until(
+        async || children(&harness, parent.id).await,
+        |children| !children.is_empty(),
+    )
+    .await;
+    worker.stop().await;
+
+    assert_eq!(parent.state, JobState::Completed, "{parent:#?}");
+    let of: Vec<_> = waiting.iter().map(|job| job.tenant_id.unwrap()).collect();
+    assert!(of.contains(&tenants[0]) && of.contains(&tenants[2]));
+    assert_eq!(of.len(), 2);
+    assert_eq!(harness.job(asked.id).await.parent, None);
+}
