@@ -56,6 +56,18 @@ pub enum Action {
     /// A job was cancelled.
     #[serde(rename = "job.cancel")]
     JobCancel,
+    /// All work with an upstream was stopped for a while.
+    #[serde(rename = "upstream.pause")]
+    UpstreamPause,
+    /// Work with an upstream goes on, or is tried again at once.
+    #[serde(rename = "upstream.resume")]
+    UpstreamResume,
+    /// A queue was stopped for a while.
+    #[serde(rename = "queue.pause")]
+    QueuePause,
+    /// A queue goes on.
+    #[serde(rename = "queue.resume")]
+    QueueResume,
 }
 
 /// Who did it.
@@ -104,7 +116,7 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `subscription`.
+    /// `tenant`, `user`, `job`, `subscription`, `upstream`, `queue`.
     pub kind: String,
     /// Its id.
     pub id: String,
