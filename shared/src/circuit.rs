@@ -121,8 +121,6 @@ pub struct Circuits {
     connection: ConnectionManager,
     scripts: Scripts,
     prefix: String,
-    budgets: BTreeMap<Upstream, Budget>,
-    times: CircuitTimes,
     alone: Mutex<BTreeMap<Upstream, Local>>,
     /// Boot time in milliseconds.
     ask_again_at: AtomicU64,
@@ -132,33 +130,24 @@ impl std::fmt::Debug for Circuits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Circuits")
             .field("prefix", &self.prefix)
-            .field("budgets", &self.budgets)
-            .field("times", &self.times)
             .finish_non_exhaustive()
     }
 }
 
 impl Circuits {
     /// The circuits below the configured prefix. Connects only when first used.
-    pub fn new(
-        config: &RedisConfig,
-        budgets: BTreeMap<Upstream, Budget>,
-        times: CircuitTimes,
-    ) -> anyhow::Result<Self> {
+    pub fn new(config: &RedisConfig) -> anyhow::Result<Self> {
         Ok(Self {
             connection: shared_connection(config.client()?)?,
             scripts: Scripts::new(),
             prefix: config.prefix.clone(),
-            budgets,
-            times,
             alone: Mutex::default(),
             ask_again_at: AtomicU64::new(0),
         })
     }
 
     /// Asks for a step. `had_turn` says that it comes at the turn it was given.
-    pub async fn admit(&self, upstream: Upstream, had_turn: bool) -> Admission {
-        let budget = self.budget(upstream);
+    pub async fn admit(&self, upstream: Upstream, budget: Budget, had_turn: bool) -> Admission {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
@@ -171,18 +160,24 @@ impl Circuits {
     }
 
     /// Tells what a step learned. `probing` says that it was the one that tried.
-    pub async fn report(&self, upstream: Upstream, probing: bool, news: News) -> Effect {
+    pub async fn report(
+        &self,
+        upstream: Upstream,
+        times: CircuitTimes,
+        probing: bool,
+        news: News,
+    ) -> Effect {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
             self.scripts
-                .report(connection, &key, self.times, probing, news)
+                .report(connection, &key, times, probing, news)
                 .await
         };
         match self.ask(shared).await {
             Some(effect) => effect,
             None => self.alone(upstream, |local, now| {
-                local.report(now, self.times, probing, news)
+                local.report(now, times, probing, news)
             }),
         }
     }
@@ -201,8 +196,7 @@ impl Circuits {
     }
 
     /// How the upstream stands.
-    pub async fn look(&self, upstream: Upstream) -> Standing {
-        let budget = self.budget(upstream);
+    pub async fn look(&self, upstream: Upstream, budget: Budget) -> Standing {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
@@ -216,10 +210,6 @@ impl Circuits {
 
     fn key(&self, upstream: Upstream) -> String {
         format!("{}:upstream:{upstream}", self.prefix)
-    }
-
-    fn budget(&self, upstream: Upstream) -> Budget {
-        self.budgets.get(&upstream).copied().unwrap_or_default()
     }
 
     /// What Redis answers; `None` while it is away.
@@ -245,6 +235,16 @@ impl Circuits {
     fn alone<T>(&self, upstream: Upstream, act: impl FnOnce(&mut Local, Duration) -> T) -> T {
         let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         act(alone.entry(upstream).or_default(), clock::boot_time())
+    }
+}
+
+impl Default for CircuitTimes {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            first_probe: Duration::from_secs(15),
+            last_probe: Duration::from_mins(2),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dezky_shared::{
     changes::Changes,
+    circuit::Circuits,
     clients::{
         TrustRoots,
         authentik::{Authentik, AuthentikConfig},
@@ -13,8 +14,9 @@ use dezky_shared::{
     ready::Ready,
     redis::RedisConfig,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository,
+        Store, StoreError, audit::AuditRepository, jobs::JobRepository, queues::QueueRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
     upstream::Upstream,
 };
@@ -111,6 +113,12 @@ pub struct Context {
     pub audit: AuditRepository,
     /// What is known about the upstreams.
     pub upstreams: UpstreamRepository,
+    /// The queues themselves.
+    pub queues: QueueRepository,
+    /// The workers that live.
+    pub workers: WorkerRepository,
+    /// When the upstreams may be spoken to.
+    pub circuits: Circuits,
     /// Lock keys that may have work.
     pub ready: Ready,
     /// Who waits for a document hears of it here.
@@ -128,6 +136,9 @@ impl Context {
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
+            queues: QueueRepository::new(&store),
+            workers: WorkerRepository::new(&store),
+            circuits: Circuits::new(redis)?,
             ready: Ready::new(redis)?,
             changes: Changes::new(redis)?,
             store,
@@ -140,6 +151,7 @@ impl Context {
         self.jobs.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
+        self.workers.ensure_indexes().await?;
         self.audit.ensure_indexes().await
     }
 }

@@ -51,7 +51,7 @@ impl Engine {
                     let _ = self.resign(term).await;
                     return;
                 }
-                _ = sweep.tick() => self.sweep(&mut cursors).await,
+                _ = sweep.tick() => self.sweep_and_attend(&mut cursors).await,
                 _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
                 _ = renew.tick() => {
                     let sent = Instant::now();
@@ -67,6 +67,11 @@ impl Engine {
                 self.database_failed();
             }
         }
+    }
+
+    async fn sweep_and_attend(&self, cursors: &mut [(Queue, Cursor)]) -> Result<(), StoreError> {
+        self.sweep(cursors).await?;
+        self.attend_to_upstreams().await
     }
 
     async fn elect(&self) -> Result<Option<Term>, StoreError> {
