@@ -3,8 +3,11 @@
 pub mod health;
 pub mod jobs;
 pub mod openapi;
+pub mod queues;
 pub mod tenants;
+pub mod upstreams;
 pub mod users;
+pub mod workers;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -17,4 +20,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(users::router())
         .merge(jobs::router())
+        .merge(queues::router())
+        .merge(upstreams::router())
+        .merge(workers::router())
 }

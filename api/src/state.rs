@@ -7,8 +7,9 @@ use dezky_shared::{
     ready::Ready,
     store::{
         Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        users::UserRepository,
+        jobs::JobRepository, queues::QueueRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -30,6 +31,12 @@ pub struct AppState {
     pub users: UserRepository,
     /// The jobs.
     pub jobs: JobRepository,
+    /// The queues themselves.
+    pub queues: QueueRepository,
+    /// What is known about the upstreams.
+    pub upstreams: UpstreamRepository,
+    /// The workers that live.
+    pub workers: WorkerRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -75,6 +82,9 @@ impl AppState {
             changes,
             store: store.clone(),
             users: UserRepository::new(store),
+            queues: QueueRepository::new(store),
+            upstreams: UpstreamRepository::new(store),
+            workers: WorkerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -94,6 +104,7 @@ impl AppState {
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
+        self.workers.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await
