@@ -24,7 +24,7 @@ const CALLERS: [Option<Caller>; 7] = [
 /// the flag, an operator.
 type Row = (&'static str, &'static str, &'static str, [u16; 7]);
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 30] = [
     ("GET", "/healthz", "", [200; 7]),
     ("GET", "/readyz", "", [200; 7]),
     ("GET", "/users/me", "", [401, 200, 200, 200, 200, 200, 200]),
@@ -121,6 +121,60 @@ const TABLE: [Row; 21] = [
         "",
         [401, 403, 403, 403, 403, 403, 200],
     ),
+    (
+        "GET",
+        "/jobs/{id}/explain",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "GET",
+        "/queues",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/queues/{name}/pause",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/queues/{name}/resume",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "GET",
+        "/upstreams",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "GET",
+        "/upstreams/{name}",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/upstreams/{name}/pause",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "POST",
+        "/upstreams/{name}/resume",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
+    (
+        "GET",
+        "/workers",
+        "",
+        [401, 403, 403, 403, 403, 403, 200],
+    ),
 ];
 
 #[tokio::test]
@@ -149,7 +203,15 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             } else {
                 app.user(Caller::Stranger).await.id.to_string()
             };
-            let path = route.replace("{slug}", "demo").replace("{id}", &id);
+            let name = if route.starts_with("/queues") {
+                "dns"
+            } else {
+                "stalwart"
+            };
+            let path = route
+                .replace("{slug}", "demo")
+                .replace("{id}", &id)
+                .replace("{name}", name);
             let mut call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &path);
             if !body.is_empty() {
                 call = call.raw("application/json", body.as_bytes().to_vec());

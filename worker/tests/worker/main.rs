@@ -8,13 +8,17 @@
 
 mod answer_lost;
 mod catching_up;
+mod circuits;
 mod claiming;
 mod credentials;
 mod deprovision;
 mod domains;
 mod draining;
 mod enqueue;
+mod fairness;
+mod gate;
 mod harness;
+mod heartbeats;
 mod integrations;
 mod leading;
 mod leases;
