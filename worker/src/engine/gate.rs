@@ -55,23 +55,32 @@ impl Engine {
                 clock::later(now, spread(self.times.hold, self.times.hold / 10)),
             ));
         }
-        let tries_credentials = self.admit_credentials(upstream, now).await?;
+        if let Some(held) = self.refused_credentials(upstream, now) {
+            return Err(held);
+        }
+        let tries_circuit = self.admit_by_circuit(upstream, step, now).await?;
+        // Last: a try of the credentials is not to be wasted on a step that then has to wait.
+        let tries_credentials = self.try_credentials(upstream, now).await?;
+        Ok(Pass {
+            tries_credentials,
+            tries_circuit,
+        })
+    }
+
+    /// Whether the circuit lets `step` through; true if it is the one that tries.
+    async fn admit_by_circuit(
+        &self,
+        upstream: Upstream,
+        step: &Step,
+        now: DateTime,
+    ) -> Result<bool, Held> {
         let had_turn = step
             .turn_at
             .is_some_and(|at| at <= now && clock::until(at, now) < self.times.turn_kept);
-        let asked = self
-            .ctx
-            .circuits
-            .admit(upstream, self.budget(upstream), had_turn);
-        match asked.await {
-            Admission::Go => Ok(Pass {
-                tries_credentials,
-                tries_circuit: false,
-            }),
-            Admission::Probe => Ok(Pass {
-                tries_credentials,
-                tries_circuit: true,
-            }),
+        let budget = self.budget(upstream);
+        match self.ctx.circuits.admit(upstream, budget, had_turn).await {
+            Admission::Go => Ok(false),
+            Admission::Probe => Ok(true),
             Admission::Turn(wait) => Err(Held {
                 until: clock::later(now, wait),
                 reason: None,

@@ -3,6 +3,8 @@
 //! The first refusal is told to all workers. Jobs are held, none is lost; one job tries again every half hour, and
 //! all go on once that works, or once a worker starts with other credentials.
 
+use std::time::Duration;
+
 use bson::DateTime;
 use dezky_shared::{clock, failure::ErrorCode, store::StoreError, upstream::Upstream};
 
@@ -22,8 +24,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the credentials for `upstream` may be used now; true if the step is the one that tries them again.
-    pub(super) async fn admit_credentials(
+    /// Says so if the credentials for `upstream` are refused and it is too early to try them again.
+    pub(super) fn refused_credentials(&self, upstream: Upstream, now: DateTime) -> Option<Held> {
+        let probe_at = self.probe_at(upstream).filter(|at| now < *at)?;
+        let jitter = spread(Duration::ZERO, self.times.hold / 10);
+        Some(held(
+            ErrorCode::UpstreamCredentialsRefused,
+            format!("{upstream} refuses our credentials; not asked again before the next probe"),
+            clock::later(probe_at, jitter),
+        ))
+    }
+
+    /// Takes the try of refused credentials that is due; true if this step got it, false where none are refused.
+    pub(super) async fn try_credentials(
         &self,
         upstream: Upstream,
         now: DateTime,
@@ -31,26 +44,20 @@ impl Engine {
         let Some(probe_at) = self.probe_at(upstream) else {
             return Ok(false);
         };
-        if now >= probe_at {
-            let next = clock::later(now, self.times.hold);
-            self.set_probe_at(upstream, Some(next));
-            match self
-                .ctx
-                .upstreams
-                .take_probe(upstream, probe_at, next)
-                .await
-            {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%upstream, %error, "Could not ask who tries the credentials"),
+        let next = clock::later(now, self.times.hold);
+        self.set_probe_at(upstream, Some(next));
+        let upstreams = &self.ctx.upstreams;
+        match upstreams.take_probe(upstream, probe_at, next).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%upstream, %error, "Could not ask who tries the credentials");
             }
         }
-        let until = self.probe_at(upstream).unwrap_or(probe_at).max(now);
-        Err(held(
-            ErrorCode::UpstreamCredentialsRefused,
-            format!("{upstream} refuses our credentials; not asked again before the next probe"),
-            clock::later(until, spread(std::time::Duration::ZERO, self.times.hold / 10)),
-        ))
+        match self.refused_credentials(upstream, now) {
+            Some(held) => Err(held),
+            None => Ok(false),
+        }
     }
 
     /// Notes how `upstream` took our credentials.
