@@ -91,11 +91,7 @@ fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, Budget>> {
             "STALWART_STEPS_PER_SECOND",
             "STALWART_STEPS_BURST",
         ),
-        (
-            Upstream::Ocis,
-            "OCIS_STEPS_PER_SECOND",
-            "OCIS_STEPS_BURST",
-        ),
+        (Upstream::Ocis, "OCIS_STEPS_PER_SECOND", "OCIS_STEPS_BURST"),
     ];
     let mut budgets = BTreeMap::new();
     for (upstream, rate, burst) in variables {

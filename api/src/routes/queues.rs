@@ -213,7 +213,9 @@ impl Measured {
         Ok(Self {
             figures,
             workers: serving().count(),
-            slots: serving().filter_map(|worker| worker.slots.get(&queue)).sum(),
+            slots: serving()
+                .filter_map(|worker| worker.slots.get(&queue))
+                .sum(),
             at,
         })
     }

@@ -163,7 +163,15 @@ async fn resume(
     request: RequestInfo,
     submitted: Submitted<NoBody>,
 ) -> Result<Answer, ApiError> {
-    change(&app, &caller, &request, &submitted, upstream, Wanted::Resume).await
+    change(
+        &app,
+        &caller,
+        &request,
+        &submitted,
+        upstream,
+        Wanted::Resume,
+    )
+    .await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

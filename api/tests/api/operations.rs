@@ -54,7 +54,10 @@ async fn an_upstream_is_paused_and_resumed_and_both_are_audited() {
     let listed = get(&app, "/upstreams").await;
     let resumed = post(&app, "/upstreams/stalwart/resume").await;
 
-    assert_eq!((before.status.as_u16(), &before.body["state"]), (200, &"ok".into()));
+    assert_eq!(
+        (before.status.as_u16(), &before.body["state"]),
+        (200, &"ok".into())
+    );
     assert_eq!(paused.body["state"], "paused", "{paused:?}");
     assert_eq!(again.body, paused.body);
     assert_eq!(again.etag(), paused.etag());
@@ -77,8 +80,12 @@ async fn resuming_an_upstream_has_refused_credentials_tried_at_once() {
     let app = TestApp::with_demo().await;
     let now = app.state.store.now();
     let later = bson::DateTime::from_millis(now.timestamp_millis() + 600_000);
-    let refused = doc! { "_id": "authentik", "fingerprint": "x", "refusedAt": now, "probeAt": later };
-    app.collection("upstreams").insert_one(refused).await.unwrap();
+    let refused =
+        doc! { "_id": "authentik", "fingerprint": "x", "refusedAt": now, "probeAt": later };
+    app.collection("upstreams")
+        .insert_one(refused)
+        .await
+        .unwrap();
 
     let before = get(&app, "/upstreams/authentik").await;
     let resumed = post(&app, "/upstreams/authentik/resume").await;
@@ -144,7 +151,10 @@ async fn a_queue_says_how_much_waits_and_since_when() {
     let oldest = queue["oldestDueSeconds"].as_f64().unwrap();
     assert!((90.0..150.0).contains(&oldest), "{oldest}");
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 5);
-    assert_eq!((&paused.body["paused"], &paused.body["due"]), (&true.into(), &1.into()));
+    assert_eq!(
+        (&paused.body["paused"], &paused.body["due"]),
+        (&true.into(), &1.into())
+    );
 }
 
 #[tokio::test]
@@ -189,11 +199,18 @@ async fn who_runs_or_paused_a_job_is_for_operators() {
     let path = format!("/jobs/{job}/explain");
     let explain = async |caller| app.get(&path).by(caller).send().await.body["reasons"][0].clone();
 
-    let paused = [explain(Caller::Member).await, explain(Caller::Operator).await];
+    let paused = [
+        explain(Caller::Member).await,
+        explain(Caller::Operator).await,
+    ];
     let now = app.state.store.now();
     let lease = doc! { "token": JobId::new(), "worker": "one", "until": now, "startedAt": now };
-    app.set_job(job, doc! { "state": "running", "lease": lease }).await;
-    let running = [explain(Caller::Member).await, explain(Caller::Operator).await];
+    app.set_job(job, doc! { "state": "running", "lease": lease })
+        .await;
+    let running = [
+        explain(Caller::Member).await,
+        explain(Caller::Operator).await,
+    ];
 
     assert!(paused[0]["by"].is_null() && paused[1]["by"].is_string());
     assert_eq!(running[0]["code"], "running");

@@ -169,10 +169,7 @@ mod tests {
         assert_eq!(effect, Effect::None);
         let turns = [10, 11, 12].map(|turn| Admission::Turn(turn * SECOND));
         assert_eq!(asked, turns);
-        assert_eq!(
-            local.admit(NOW + 10 * SECOND, BUDGET, true),
-            Admission::Go
-        );
+        assert_eq!(local.admit(NOW + 10 * SECOND, BUDGET, true), Admission::Go);
         assert_eq!(local.look(NOW, BUDGET).floor_in, Some(10 * SECOND));
     }
 

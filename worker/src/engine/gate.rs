@@ -190,10 +190,7 @@ mod tests {
         assert_eq!(news(Ok(&done)), Some(News::Answered));
         assert_eq!(news(Ok(&skipped)), None);
         assert_eq!(news(Err(&told_to_wait)), Some(News::SlowDown(wait)));
-        assert_eq!(
-            failed(ErrorCode::UpstreamRateLimited),
-            Some(News::Answered)
-        );
+        assert_eq!(failed(ErrorCode::UpstreamRateLimited), Some(News::Answered));
         assert_eq!(failed(ErrorCode::UpstreamUnreachable), Some(News::Failed));
         assert_eq!(failed(ErrorCode::UpstreamUnavailable), Some(News::Failed));
         assert_eq!(failed(ErrorCode::UpstreamAnswerLost), Some(News::Failed));

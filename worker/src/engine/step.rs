@@ -90,7 +90,11 @@ impl Engine {
             Some(reason) => {
                 let unknown = before.state == StepState::Unknown;
                 let error = describe(&reason, step.upstream, true);
-                let state = if unknown { before.state } else { StepState::Error };
+                let state = if unknown {
+                    before.state
+                } else {
+                    StepState::Error
+                };
                 (state, None, Some(error))
             }
         };

@@ -28,7 +28,9 @@ async fn behind_ten_thousand_jobs_of_one_tenant_anothers_is_among_the_next() {
     let script = Script::held([]);
     let worker = harness.worker_of("worker", registry(&script), 1);
 
-    harness.multiply(&Single { tenant_id: busy }, &backlog).await;
+    harness
+        .multiply(&Single { tenant_id: busy }, &backlog)
+        .await;
     script.ran(1).await;
     let job = harness.enqueue(&Single { tenant_id: other }).await;
     script.let_go(3);
@@ -46,7 +48,9 @@ async fn a_tenants_backlog_in_one_queue_does_not_starve_its_jobs_in_another() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("busy", &[]).await.id;
     let backlog = vec![lock_key(tenant); 400];
-    harness.multiply(&Single { tenant_id: tenant }, &backlog).await;
+    harness
+        .multiply(&Single { tenant_id: tenant }, &backlog)
+        .await;
     let script = Script::new([]);
     let worker = harness.worker_of("worker", registry(&script), 4);
     script.ran(5).await;
@@ -61,7 +65,10 @@ async fn a_tenants_backlog_in_one_queue_does_not_starve_its_jobs_in_another() {
     worker.stop().await;
 
     let place = runs.iter().position(|run| run.job == bill.id).unwrap();
-    assert!(place - before < 40, "begun as number {place}, asked for at {before}");
+    assert!(
+        place - before < 40,
+        "begun as number {place}, asked for at {before}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,8 +91,12 @@ async fn jobs_of_high_priority_do_not_starve_a_key_of_low_priority() {
         .unwrap();
     for n in 0..50 {
         let tenant = harness.add_tenant(&format!("high-{n}"), &[]).await.id;
-        let urgent = harness.enqueue_silently(&Single { tenant_id: tenant }).await;
-        harness.edit_job(urgent.id, bson::doc! { "priority": 0 }).await;
+        let urgent = harness
+            .enqueue_silently(&Single { tenant_id: tenant })
+            .await;
+        harness
+            .edit_job(urgent.id, bson::doc! { "priority": 0 })
+            .await;
         let ready = dezky_shared::ready::ReadyKey {
             lock_key: lock_key(tenant),
             priority: 0,

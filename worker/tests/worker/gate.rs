@@ -150,7 +150,14 @@ async fn while_an_upstream_is_away_one_job_tries_and_then_all_go_on() {
     let knocked = asked(&upstreams);
     upstreams.stalwart.server.faults.clear();
     let away = until(
-        async || harness.context.upstreams.find(Upstream::Stalwart).await.unwrap(),
+        async || {
+            harness
+                .context
+                .upstreams
+                .find(Upstream::Stalwart)
+                .await
+                .unwrap()
+        },
         |health| health.open_since().is_some(),
     )
     .await;
@@ -158,7 +165,14 @@ async fn while_an_upstream_is_away_one_job_tries_and_then_all_go_on() {
     pause_upstream(&harness, Upstream::Stalwart, false).await;
     all_active(&harness, &jobs).await;
     let back = until(
-        async || harness.context.upstreams.find(Upstream::Stalwart).await.unwrap(),
+        async || {
+            harness
+                .context
+                .upstreams
+                .find(Upstream::Stalwart)
+                .await
+                .unwrap()
+        },
         |health| health.open_since().is_none() && health.let_go_at.is_none(),
     )
     .await;

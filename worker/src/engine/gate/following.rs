@@ -32,11 +32,9 @@ impl Engine {
 
     /// Reads it.
     pub(crate) async fn follow(&self) -> Result<(), StoreError> {
-        let reading = async {
-            futures::try_join!(self.ctx.upstreams.list(), self.ctx.queues.paused())
-        };
-        let (upstreams, paused_queues) =
-            bulk::in_time(self.times.bulk_deadline, reading).await?;
+        let reading =
+            async { futures::try_join!(self.ctx.upstreams.list(), self.ctx.queues.paused()) };
+        let (upstreams, paused_queues) = bulk::in_time(self.times.bulk_deadline, reading).await?;
         let refused = upstreams
             .iter()
             .filter_map(|health| Some((health.upstream, health.probe_at?)));

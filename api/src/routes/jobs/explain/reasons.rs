@@ -35,13 +35,21 @@ pub(super) enum Reason<'a> {
         stopping: bool,
     },
     /// It was asked for with this time.
-    Scheduled { until: DateTime },
+    Scheduled {
+        until: DateTime,
+    },
     /// It failed, and is tried again.
-    Retry { until: DateTime },
+    Retry {
+        until: DateTime,
+    },
     /// It was put off through no fault of its own.
-    Snoozed { until: DateTime },
+    Snoozed {
+        until: DateTime,
+    },
     /// Its worker vanished.
-    Rescued { until: DateTime },
+    Rescued {
+        until: DateTime,
+    },
     UpstreamPaused {
         upstream: Upstream,
         pause: &'a Pause,
@@ -57,9 +65,16 @@ pub(super) enum Reason<'a> {
         probe_at: Option<DateTime>,
     },
     /// A step waits for its turn in its upstream's budget.
-    Turn { upstream: Upstream, until: DateTime },
-    LockHeld { holder: &'a Job },
-    QueuePaused { pause: &'a Pause },
+    Turn {
+        upstream: Upstream,
+        until: DateTime,
+    },
+    LockHeld {
+        holder: &'a Job,
+    },
+    QueuePaused {
+        pause: &'a Pause,
+    },
     NoWorker,
     /// Workers live, and none knows what such a job does.
     KindUnknown,
@@ -90,7 +105,11 @@ pub(super) fn reasons<'a>(facts: &Facts<'a>) -> Vec<Reason<'a>> {
         let steps = job.steps.iter().filter(|step| is_open(step));
         reasons.extend(steps.filter_map(|step| of_upstream(step, facts)));
     }
-    reasons.extend(facts.queue_paused.map(|pause| Reason::QueuePaused { pause }));
+    reasons.extend(
+        facts
+            .queue_paused
+            .map(|pause| Reason::QueuePaused { pause }),
+    );
     reasons.extend(facts.holder.map(|holder| Reason::LockHeld { holder }));
     reasons.extend(of_workers(facts));
     if reasons.is_empty() {
@@ -201,9 +220,7 @@ impl Reason<'_> {
             Self::Running { .. } => "The job runs.".to_owned(),
             Self::Scheduled { .. } => "The job waits for the time it was asked for.".to_owned(),
             Self::Retry { .. } => "The job failed and is tried again.".to_owned(),
-            Self::Snoozed { .. } => {
-                "The job was put off, through no fault of its own.".to_owned()
-            }
+            Self::Snoozed { .. } => "The job was put off, through no fault of its own.".to_owned(),
             Self::Rescued { .. } => "The job's worker vanished; it is begun again.".to_owned(),
             Self::UpstreamPaused { upstream, .. } => {
                 format!("Work with the {} service is paused.", upstream.service())
@@ -468,7 +485,10 @@ mod tests {
 
         assert_eq!(codes(&free), ["next"]);
         assert_eq!(codes(&locked), ["lock_held"]);
-        assert_eq!(codes(&everything), ["queue_paused", "lock_held", "no_worker"]);
+        assert_eq!(
+            codes(&everything),
+            ["queue_paused", "lock_held", "no_worker"]
+        );
     }
 
     #[test]
