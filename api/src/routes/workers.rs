@@ -31,7 +31,7 @@ struct WorkerView {
     /// The machine it runs on.
     host: String,
     /// How many jobs of each queue it runs at a time.
-    slots: BTreeMap<&'static str, i64>,
+    slots: BTreeMap<String, i64>,
     /// The kinds of jobs that it knows.
     kinds: Vec<String>,
     /// Whether it was heard of lately.
@@ -71,7 +71,7 @@ fn view(worker: Worker, now: DateTime) -> WorkerView {
         slots: worker
             .slots
             .into_iter()
-            .map(|(queue, slots)| (queue.name(), slots))
+            .map(|(queue, slots)| (queue.to_string(), slots))
             .collect(),
         kinds: worker.kinds,
         stopping: worker.stopping,
