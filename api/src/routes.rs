@@ -3,9 +3,12 @@
 pub mod health;
 pub mod jobs;
 pub mod openapi;
+pub mod queues;
 pub mod schedules;
 pub mod tenants;
+pub mod upstreams;
 pub mod users;
+pub mod workers;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -19,4 +22,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(jobs::router())
         .merge(schedules::router())
+        .merge(queues::router())
+        .merge(upstreams::router())
+        .merge(workers::router())
 }

@@ -9,8 +9,9 @@ use dezky_shared::{
     schedules,
     store::{
         Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, users::UserRepository,
+        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -36,6 +37,12 @@ pub struct AppState {
     pub schedules: Vec<Schedule>,
     /// Which instants of the schedules were run.
     pub ledger: ScheduleRepository,
+    /// The queues themselves.
+    pub queues: QueueRepository,
+    /// What is known about the upstreams.
+    pub upstreams: UpstreamRepository,
+    /// The workers that live.
+    pub workers: WorkerRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -83,6 +90,9 @@ impl AppState {
             users: UserRepository::new(store),
             schedules: schedules::all()?,
             ledger: ScheduleRepository::new(store),
+            queues: QueueRepository::new(store),
+            upstreams: UpstreamRepository::new(store),
+            workers: WorkerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -103,6 +113,7 @@ impl AppState {
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
         self.ledger.ensure_indexes().await?;
+        self.workers.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await

@@ -59,6 +59,18 @@ pub enum Action {
     /// A schedule was run before its time.
     #[serde(rename = "schedule.run")]
     ScheduleRun,
+    /// All work with an upstream was stopped for a while.
+    #[serde(rename = "upstream.pause")]
+    UpstreamPause,
+    /// Work with an upstream goes on, or is tried again at once.
+    #[serde(rename = "upstream.resume")]
+    UpstreamResume,
+    /// A queue was stopped for a while.
+    #[serde(rename = "queue.pause")]
+    QueuePause,
+    /// A queue goes on.
+    #[serde(rename = "queue.resume")]
+    QueueResume,
 }
 
 /// Who did it.
@@ -107,7 +119,7 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `subscription`, `schedule`.
+    /// `tenant`, `user`, `job`, `subscription`, `schedule`, `upstream`, `queue`.
     pub kind: String,
     /// Its id.
     pub id: String,

@@ -50,6 +50,10 @@ pub enum ErrorCode {
     UpstreamAnswerLost,
     /// The upstream asked us to slow down.
     UpstreamRateLimited,
+    /// The upstream has been away; one job at a time tries whether it is back.
+    UpstreamCircuitOpen,
+    /// A person stopped all work with the upstream for a while.
+    UpstreamPaused,
     /// The upstream refused the request for good.
     UpstreamRejected,
     /// The upstream does not accept our credentials.
@@ -80,12 +84,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
         Self::UpstreamAnswerLost,
         Self::UpstreamRateLimited,
+        Self::UpstreamCircuitOpen,
+        Self::UpstreamPaused,
         Self::UpstreamRejected,
         Self::UpstreamCredentialsRefused,
         Self::UpstreamPermissionMissing,
@@ -109,6 +115,8 @@ impl ErrorCode {
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
             | Self::UpstreamAnswerLost
+            | Self::UpstreamCircuitOpen
+            | Self::UpstreamPaused
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
@@ -137,7 +145,9 @@ impl ErrorCode {
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
-            | Self::UpstreamRateLimited => Disposition::Free,
+            | Self::UpstreamRateLimited
+            | Self::UpstreamCircuitOpen
+            | Self::UpstreamPaused => Disposition::Free,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
             | Self::SecretsUnreadable => Disposition::Hold,
@@ -154,13 +164,17 @@ impl ErrorCode {
         match self {
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
-            | Self::UpstreamIdentityUnavailable => {
+            | Self::UpstreamIdentityUnavailable
+            | Self::UpstreamCircuitOpen => {
                 format!("{service} cannot be reached at the moment. We keep trying.")
             }
             Self::UpstreamAnswerLost => {
                 format!("{service} did not answer in time. We will look again and finish the work.")
             }
             Self::UpstreamRateLimited => format!("{service} is busy. We keep trying."),
+            Self::UpstreamPaused => {
+                format!("{service} is being worked on. We go on when that is over.")
+            }
             Self::UpstreamRejected => {
                 format!("{service} refused the change. Our team has to look at it.")
             }
@@ -202,6 +216,8 @@ impl ErrorCode {
             Self::UpstreamIdentityUnavailable => "UpstreamIdentityUnavailable",
             Self::UpstreamAnswerLost => "UpstreamAnswerLost",
             Self::UpstreamRateLimited => "UpstreamRateLimited",
+            Self::UpstreamCircuitOpen => "UpstreamCircuitOpen",
+            Self::UpstreamPaused => "UpstreamPaused",
             Self::UpstreamRejected => "UpstreamRejected",
             Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
             Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",

@@ -82,6 +82,8 @@ ids! {
     SubscriptionId;
     /// An entry of the audit trail.
     AuditEventId;
+    /// A worker process, from its start to its end.
+    WorkerId;
     /// The right to settle a job, or to lead: whoever has another token has lost it.
     LeaseToken;
 }

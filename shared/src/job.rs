@@ -85,6 +85,19 @@ impl fmt::Display for Queue {
     }
 }
 
+impl FromStr for Queue {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|queue| queue.name() == text)
+            .ok_or_else(|| {
+                "expected provisioning, dns, billing, webhooks or maintenance".to_owned()
+            })
+    }
+}
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -202,6 +215,9 @@ pub struct Step {
     /// When it may be tried again; missing for one that never is, and for one not yet tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<DateTime>,
+    /// Its turn in its upstream's budget, while it waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_at: Option<DateTime>,
     /// What it changed upstream, or would change in a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
@@ -220,6 +236,7 @@ impl Step {
             started_at: None,
             finished_at: None,
             next_at: None,
+            turn_at: None,
             changes: Vec::new(),
             error: None,
         }

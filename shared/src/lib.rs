@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod changes;
+pub mod circuit;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod failure;
 pub mod id;
 pub mod job;
 pub mod jobs;
+pub mod pause;
 pub mod ready;
 pub mod reconnect;
 pub mod redis;

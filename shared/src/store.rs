@@ -6,11 +6,13 @@
 pub mod audit;
 pub mod idempotency;
 pub mod jobs;
+pub mod queues;
 pub mod schedules;
 pub mod subscriptions;
 pub mod tenants;
 pub mod upstreams;
 pub mod users;
+pub mod workers;
 
 use std::{
     fmt,

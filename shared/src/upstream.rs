@@ -1,6 +1,6 @@
 //! The systems whose state Dezky keeps.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,5 +42,16 @@ impl Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|upstream| upstream.name() == text)
+            .ok_or_else(|| "expected authentik, stalwart or ocis".to_owned())
     }
 }

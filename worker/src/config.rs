@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::ensure;
 use dezky_shared::{
+    circuit::Budget,
     clients::TrustRoots,
     config::{optional, seconds},
     job::Queue,
@@ -11,6 +12,7 @@ use dezky_shared::{
     schedules,
     sealed::SealingKeys,
     store::MongoConfig,
+    upstream::Upstream,
 };
 
 use crate::{
@@ -72,6 +74,7 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
         "WORKER_LEASE_SECONDS is not valid: expected at least 0.5"
     );
     Ok(EngineConfig {
+        budgets: budgets_from_env()?,
         worker: optional("WORKER_NAME")?.unwrap_or_else(default_name),
         slots: by_queue,
         times: Times {
@@ -82,8 +85,47 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
     })
 }
 
+fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, Budget>> {
+    let variables = [
+        (
+            Upstream::Authentik,
+            "AUTHENTIK_STEPS_PER_SECOND",
+            "AUTHENTIK_STEPS_BURST",
+        ),
+        (
+            Upstream::Stalwart,
+            "STALWART_STEPS_PER_SECOND",
+            "STALWART_STEPS_BURST",
+        ),
+        (Upstream::Ocis, "OCIS_STEPS_PER_SECOND", "OCIS_STEPS_BURST"),
+    ];
+    let mut budgets = BTreeMap::new();
+    for (upstream, rate, burst) in variables {
+        let usual = Budget::default();
+        let budget = Budget {
+            per_second: optional(rate)?.unwrap_or(usual.per_second),
+            burst: optional(burst)?.unwrap_or(usual.burst),
+        };
+        ensure!(
+            (0.01..=100_000.0).contains(&budget.per_second),
+            "{rate} is not valid: expected 0.01 to 100000"
+        );
+        ensure!(
+            (1..=1_000_000).contains(&budget.burst),
+            "{burst} is not valid: expected 1 to 1000000"
+        );
+        budgets.insert(upstream, budget);
+    }
+    Ok(budgets)
+}
+
 /// Host and process, by which people find its logs. Nothing depends on it being unique.
 fn default_name() -> String {
+    format!("{}:{}", hostname(), std::process::id())
+}
+
+/// The name of this machine.
+pub(crate) fn hostname() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{}", host.trim(), std::process::id())
+    host.trim().to_owned()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dezky_shared::{
     changes::Changes,
+    circuit::Circuits,
     clients::{
         TrustRoots,
         authentik::{Authentik, AuthentikConfig},
@@ -14,9 +15,9 @@ use dezky_shared::{
     redis::RedisConfig,
     sealed::SealingKeys,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository,
+        Store, StoreError, audit::AuditRepository, jobs::JobRepository, queues::QueueRepository,
         schedules::ScheduleRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
-        users::UserRepository,
+        users::UserRepository, workers::WorkerRepository,
     },
     upstream::Upstream,
 };
@@ -115,6 +116,12 @@ pub struct Context {
     pub schedules: ScheduleRepository,
     /// What is known about the upstreams.
     pub upstreams: UpstreamRepository,
+    /// The queues themselves.
+    pub queues: QueueRepository,
+    /// The workers that live.
+    pub workers: WorkerRepository,
+    /// When the upstreams may be spoken to.
+    pub circuits: Circuits,
     /// Lock keys that may have work.
     pub ready: Ready,
     /// Who waits for a document hears of it here.
@@ -140,6 +147,9 @@ impl Context {
             audit: AuditRepository::new(&store),
             schedules: ScheduleRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
+            queues: QueueRepository::new(&store),
+            workers: WorkerRepository::new(&store),
+            circuits: Circuits::new(redis)?,
             ready: Ready::new(redis)?,
             changes: Changes::new(redis)?,
             store,
@@ -154,6 +164,7 @@ impl Context {
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;
+        self.workers.ensure_indexes().await?;
         self.audit.ensure_indexes().await
     }
 }

@@ -10,7 +10,7 @@
 //!    due job and claims those by compare-and-set, with a lease whose token fences everything that follows. A key
 //!    popped while its lock is held is dropped; the holder adds it again.
 //! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by
-//!    side. The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
+//!    side, each once its upstream may be spoken to (`gate`). The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
 //!    clients begin no write that they could not finish within it.
 //! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant.
 //! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
@@ -33,10 +33,11 @@
 mod backend;
 mod bulk;
 mod claim;
-mod credentials;
 mod cron;
 mod decide;
 mod fetch;
+mod gate;
+mod heartbeat;
 mod leader;
 mod lease;
 mod record;
@@ -54,18 +55,21 @@ use std::{
 
 use apalis::prelude::{Data, Monitor, ParallelizeExt as _, WorkerBuilder};
 use dezky_shared::{
+    circuit::Budget,
+    id::WorkerId,
     job::{Job, Queue},
     reconnect::Pace,
     schedule::Schedule,
+    upstream::Upstream,
 };
 use mongodb::Collection;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::times::Times;
 use self::{
     backend::{Claimed, ClaimedJobs},
-    credentials::Refused,
+    gate::Known,
     lease::Held,
     settle::Settlement,
 };
@@ -78,6 +82,8 @@ pub struct EngineConfig {
     pub worker: String,
     /// How many jobs of each queue run at the same time.
     pub slots: BTreeMap<Queue, usize>,
+    /// How many steps each upstream is asked to do.
+    pub budgets: BTreeMap<Upstream, Budget>,
     /// Every span of time.
     pub times: Times,
     /// What is done again and again.
@@ -90,10 +96,12 @@ pub(crate) struct Engine {
     registry: Registry,
     times: Times,
     schedules: Vec<Schedule>,
+    budgets: BTreeMap<Upstream, Budget>,
+    id: WorkerId,
     worker: String,
     jobs: Collection<Job>,
     held: Held,
-    refused: Refused,
+    known: watch::Sender<Known>,
     settlements: mpsc::Sender<Settlement>,
     /// Read by all who run, written by one that must run alone.
     turns: Arc<RwLock<()>>,
@@ -119,9 +127,11 @@ pub async fn run(
         registry,
         times: config.times,
         schedules: config.schedules,
+        budgets: config.budgets,
+        id: WorkerId::new(),
         worker: config.worker,
         held: Held::default(),
-        refused: Refused::default(),
+        known: watch::Sender::default(),
         settlements,
         turns: Arc::new(RwLock::new(())),
         database_failed_at: AtomicU64::new(0),
@@ -129,10 +139,11 @@ pub async fn run(
         kill: CancellationToken::new(),
     });
     engine.introduce_credentials().await?;
+    engine.follow().await?;
 
     // Ends with this function: a job that outlives the drain is rescued.
     let background = CancellationToken::new();
-    let _background = background.clone().drop_guard();
+    let background_ends = background.clone().drop_guard();
     let spawn = |task: futures::future::BoxFuture<'static, ()>| {
         tokio::spawn(background.clone().run_until_cancelled_owned(task))
     };
@@ -144,10 +155,13 @@ pub async fn run(
     spawn(Box::pin(async move {
         renewing.keep_renewing().await;
     }));
-    let watching = engine.clone();
+    let following = engine.clone();
     spawn(Box::pin(async move {
-        watching.keep_watching_credentials().await;
+        following.keep_following().await;
     }));
+    spawn(Box::pin(
+        engine.clone().keep_saying_it_lives(config.slots.clone()),
+    ));
     let looking = engine.clone();
     spawn(Box::pin(async move {
         looking.keep_looking_at_the_time().await;
@@ -192,13 +206,16 @@ pub async fn run(
         engine.kill.cancelled().await;
         tokio::time::sleep(2 * engine.times.bulk_deadline).await;
     };
-    tokio::select! {
+    let ended = tokio::select! {
         drained = drained => drained,
         () = overdue => {
             tracing::warn!("MongoDB does not take the last settlements; the jobs will be rescued");
-            Ok(())
+            return Ok(());
         }
-    }
+    };
+    drop(background_ends);
+    engine.say_goodbye().await;
+    ended
 }
 
 /// One apalis worker for a queue.

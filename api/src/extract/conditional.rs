@@ -40,7 +40,7 @@ impl From<&User> for ETag {
 
 impl ETag {
     /// The version of a document without upstream state.
-    fn same(revision: i64) -> Self {
+    pub(crate) fn same(revision: i64) -> Self {
         Self {
             generation: revision,
             revision,

@@ -38,6 +38,16 @@ pub struct Page {
     pub cursor: Option<Cursor>,
 }
 
+impl<T> PageOf<T> {
+    /// A list that is always short, on its one page.
+    pub fn all(items: Vec<T>) -> Self {
+        Self {
+            items,
+            next_cursor: None,
+        }
+    }
+}
+
 /// Where a page begins. It belongs to one list with its filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);

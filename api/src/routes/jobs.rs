@@ -1,6 +1,7 @@
 //! Jobs: looking at them, and, for operators, running them again or stopping them.
 
 mod change;
+mod explain;
 mod view;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
         .routes(routes!(show))
+        .routes(routes!(explain::explain))
         .routes(routes!(change::requeue))
         .routes(routes!(change::cancel))
 }

@@ -358,3 +358,12 @@ pub(crate) fn shared_issuer() -> Arc<Issuer> {
 pub(crate) async fn own_issuer() -> Arc<Issuer> {
     Arc::new(Issuer::start(([127, 0, 0, 1], 0).into()).await.unwrap())
 }
+
+/// What `{name}` stands for in a route: something that exists.
+pub(crate) fn name_in(route: &str) -> &'static str {
+    match route.split('/').nth(1) {
+        Some("queues") => "dns",
+        Some("schedules") => "nightly_reconcile",
+        _ => "stalwart",
+    }
+}

@@ -11,6 +11,7 @@ mod idempotency;
 mod jobs;
 mod odd_requests;
 mod openapi;
+mod operations;
 mod schedules;
 mod seed;
 mod serving;

@@ -6,7 +6,7 @@ use dezky_sim::callers::Caller;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::app::TestApp;
+use crate::app::{self, TestApp};
 
 const METHODS: [Method; 5] = [
     Method::GET,
@@ -25,7 +25,7 @@ async fn the_router_serves_exactly_the_documented_methods() {
     for (path, item) in paths {
         let concrete = path
             .replace("{slug}", "demo")
-            .replace("{name}", "nightly_reconcile")
+            .replace("{name}", app::name_in(path))
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for method in METHODS {
             let reply = app.call(method.clone(), &concrete).send().await;
@@ -110,7 +110,7 @@ async fn every_documented_query_parameter_is_known_to_the_service() {
     for (method, path, operation) in operations(&document) {
         let concrete = path
             .replace("{slug}", "demo")
-            .replace("{name}", "nightly_reconcile")
+            .replace("{name}", app::name_in(&path))
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for name in parameters(operation, "query") {
             let reply = app

@@ -27,6 +27,10 @@ pub const LOCK_INDEX: &str = "one_running_per_lock";
 pub const UNIQUE_INDEX: &str = "one_available_per_unique_key";
 /// The name of the index that claims, sweeps and looks for more work use.
 pub const CLAIM_INDEX: &str = "claim";
+/// The name of the index that tells what waits longest.
+pub const DUE_INDEX: &str = "due";
+/// The name of the index that finds the jobs whose steps an upstream holds.
+pub const HELD_INDEX: &str = "held_steps";
 
 /// The jobs.
 #[derive(Debug, Clone)]
@@ -90,6 +94,20 @@ impl JobRepository {
                         .build(),
                 ),
                 index(
+                    doc! { "queue": 1, "runAt": 1 },
+                    named(DUE_INDEX)
+                        .partial_filter_expression(doc! { "state": "available" })
+                        .build(),
+                ),
+                index(
+                    doc! { "steps.name": 1, "steps.error.code": 1, "runAt": 1 },
+                    named(HELD_INDEX)
+                        .partial_filter_expression(
+                            doc! { "state": "available", "error": { "$exists": true } },
+                        )
+                        .build(),
+                ),
+                index(
                     doc! { "state": 1, "lease.until": 1 },
                     named("leases")
                         .partial_filter_expression(doc! { "state": "running" })
@@ -149,6 +167,12 @@ impl JobRepository {
             .await?
             .try_collect()
             .await
+    }
+
+    /// The job that holds this lock.
+    pub async fn find_holder(&self, lock_key: &str) -> Result<Option<Job>, StoreError> {
+        let holder = doc! { "lockKey": lock_key, "state": JobState::Running.name() };
+        self.jobs.find_one(holder).await
     }
 
     /// Writes how far a running job has come; false if the lease is no longer the one with this token.

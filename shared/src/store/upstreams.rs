@@ -1,14 +1,15 @@
-//! What is known about the upstreams themselves: whether they accept our credentials.
+//! What is known about the upstreams themselves: whether they accept our credentials, whether a person stopped work
+//! with them, and how they stand, copied from where the workers keep that.
 
 use std::sync::Arc;
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::Collection;
+use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError};
-use crate::upstream::Upstream;
+use super::{Store, StoreError, to_bson};
+use crate::{pause::Pause, upstream::Upstream};
 
 /// What all workers know about one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,8 @@ pub struct UpstreamHealth {
     /// Which one.
     #[serde(rename = "_id")]
     pub upstream: Upstream,
-    /// A fingerprint of the credentials that the workers use.
+    /// A fingerprint of the credentials that the workers use; empty until one of them started.
+    #[serde(default)]
     pub fingerprint: String,
     /// Since when they are refused; missing while they are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -25,6 +27,61 @@ pub struct UpstreamHealth {
     /// When one job may try them again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_at: Option<DateTime>,
+    /// Who stopped work with it, while it is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+    /// How it stood when the leader last looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// Since when the jobs that it held are to be let go; missing once they have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go_at: Option<DateTime>,
+    /// + 1 with every change by a person.
+    #[serde(default)]
+    pub revision: i64,
+}
+
+/// How an upstream stood at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// When.
+    pub at: DateTime,
+    /// Its failures in a row.
+    pub failures: u32,
+    /// Since when its circuit was open; missing while it is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_since: Option<DateTime>,
+    /// When the next job tries, while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_at: Option<DateTime>,
+    /// Until when the upstream asked to be left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_until: Option<DateTime>,
+    /// When a step that asked then would have had its turn in the budget; missing where it would have been at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_turn_at: Option<DateTime>,
+}
+
+impl UpstreamHealth {
+    /// An upstream of which nothing is known.
+    pub fn unknown(upstream: Upstream) -> Self {
+        Self {
+            upstream,
+            fingerprint: String::new(),
+            refused_at: None,
+            probe_at: None,
+            paused: None,
+            seen: None,
+            let_go_at: None,
+            revision: 0,
+        }
+    }
+
+    /// Since when its circuit was open when the leader last looked.
+    pub fn open_since(&self) -> Option<DateTime> {
+        self.seen.as_ref().and_then(|seen| seen.open_since)
+    }
 }
 
 /// What all workers know about all upstreams.
@@ -46,17 +103,27 @@ impl UpstreamRepository {
         self.upstreams.find(doc! {}).await?.try_collect().await
     }
 
-    /// Says which credentials are used from now on. True if others were refused before.
+    /// What is known about one.
+    pub async fn find(&self, upstream: Upstream) -> Result<UpstreamHealth, StoreError> {
+        let found = self.upstreams.find_one(named(upstream)).await?;
+        Ok(found.unwrap_or_else(|| UpstreamHealth::unknown(upstream)))
+    }
+
+    /// Says which credentials are used from now on. True if others were refused before: what those held is let go.
     pub async fn start_with(
         &self,
         upstream: Upstream,
         fingerprint: &str,
+        now: DateTime,
     ) -> Result<bool, StoreError> {
         let others = doc! { "_id": upstream.name(), "fingerprint": { "$ne": fingerprint } };
-        let update = doc! {
-            "$set": { "fingerprint": fingerprint },
-            "$unset": { "refusedAt": "", "probeAt": "" },
-        };
+        let update = vec![
+            doc! { "$set": {
+                "fingerprint": fingerprint,
+                "letGoAt": { "$cond": [{ "$ifNull": ["$refusedAt", false] }, now, "$letGoAt"] },
+            } },
+            doc! { "$unset": ["refusedAt", "probeAt"] },
+        ];
         match self
             .upstreams
             .find_one_and_update(others, update)
@@ -78,9 +145,7 @@ impl UpstreamRepository {
         probe_at: DateTime,
     ) -> Result<(), StoreError> {
         let refused = doc! { "$set": { "refusedAt": now, "probeAt": probe_at } };
-        self.upstreams
-            .update_one(doc! { "_id": upstream.name() }, refused)
-            .await?;
+        self.upstreams.update_one(named(upstream), refused).await?;
         Ok(())
     }
 
@@ -99,10 +164,13 @@ impl UpstreamRepository {
         Ok(taken.modified_count == 1)
     }
 
-    /// Says that the credentials are accepted. True if they were refused before.
-    pub async fn accept(&self, upstream: Upstream) -> Result<bool, StoreError> {
+    /// Says that the credentials are accepted. True if they were refused before: what they held is let go.
+    pub async fn accept(&self, upstream: Upstream, now: DateTime) -> Result<bool, StoreError> {
         let refused = doc! { "_id": upstream.name(), "refusedAt": { "$exists": true } };
-        let accepted = doc! { "$unset": { "refusedAt": "", "probeAt": "" } };
+        let accepted = doc! {
+            "$set": { "letGoAt": now },
+            "$unset": { "refusedAt": "", "probeAt": "" },
+        };
         Ok(self
             .upstreams
             .update_one(refused, accepted)
@@ -110,4 +178,87 @@ impl UpstreamRepository {
             .modified_count
             == 1)
     }
+
+    /// Stops work with it.
+    pub async fn pause(
+        &self,
+        session: &mut ClientSession,
+        upstream: Upstream,
+        pause: &Pause,
+    ) -> Result<UpstreamHealth, StoreError> {
+        let paused = doc! {
+            "$set": { "paused": to_bson(pause)? },
+            "$inc": { "revision": 1_i64 },
+        };
+        self.change(session, upstream, paused.into()).await
+    }
+
+    /// Has work with it go on, or be tried at once where the upstream itself is in the way.
+    pub async fn resume(
+        &self,
+        session: &mut ClientSession,
+        upstream: Upstream,
+        now: DateTime,
+    ) -> Result<UpstreamHealth, StoreError> {
+        let resumed = vec![
+            doc! { "$set": {
+                "letGoAt": now,
+                "probeAt": { "$cond": [{ "$ifNull": ["$refusedAt", false] }, now, "$probeAt"] },
+                "revision": { "$add": [{ "$ifNull": ["$revision", 0_i64] }, 1_i64] },
+            } },
+            doc! { "$unset": "paused" },
+        ];
+        self.change(session, upstream, resumed.into()).await
+    }
+
+    async fn change(
+        &self,
+        session: &mut ClientSession,
+        upstream: Upstream,
+        update: mongodb::options::UpdateModifications,
+    ) -> Result<UpstreamHealth, StoreError> {
+        let changed = self
+            .upstreams
+            .find_one_and_update(named(upstream), update)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await?;
+        changed.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+    }
+
+    /// Writes down how it stands. If `closed`, what its circuit held is let go.
+    pub async fn see(
+        &self,
+        upstream: Upstream,
+        seen: &Seen,
+        closed: bool,
+    ) -> Result<(), StoreError> {
+        let mut set = doc! { "seen": to_bson(seen)? };
+        if closed {
+            set.insert("letGoAt", seen.at);
+        }
+        self.upstreams
+            .update_one(named(upstream), doc! { "$set": set })
+            .upsert(true)
+            .await?;
+        Ok(())
+    }
+
+    /// Says that what was to be let go at `let_go_at` has been. Somebody may have asked again meanwhile.
+    pub async fn has_let_go(
+        &self,
+        upstream: Upstream,
+        let_go_at: DateTime,
+    ) -> Result<(), StoreError> {
+        let asked = doc! { "_id": upstream.name(), "letGoAt": let_go_at };
+        self.upstreams
+            .update_one(asked, doc! { "$unset": { "letGoAt": "" } })
+            .await?;
+        Ok(())
+    }
+}
+
+fn named(upstream: Upstream) -> Document {
+    doc! { "_id": upstream.name() }
 }

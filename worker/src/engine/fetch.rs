@@ -20,6 +20,10 @@ impl Engine {
         let mut cursor = Cursor::somewhere();
         let mut pace = Pace::default();
         while !self.stop.is_cancelled() {
+            let resumed = self.stop.run_until_cancelled(self.until_resumed(queue));
+            if resumed.await.is_none() {
+                return;
+            }
             // A slot first: a key that is popped with nobody to run its job would be lost until the sweep.
             let permit = self.stop.run_until_cancelled(free.clone().acquire_owned());
             let Some(Ok(permit)) = permit.await else {
@@ -37,7 +41,8 @@ impl Engine {
                 permits.len(),
             ));
             let Some(keys) = keys.await else { return };
-            if keys.is_empty() {
+            // Of a queue that was paused meanwhile nothing is claimed; the sweep adds the keys again.
+            if keys.is_empty() || self.is_paused(queue) {
                 continue;
             }
             match self.claim(queue, keys).await {

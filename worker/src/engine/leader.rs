@@ -53,7 +53,7 @@ impl Engine {
                     let _ = self.resign(term).await;
                     return;
                 }
-                _ = sweep.tick() => self.sweep(&mut cursors).await,
+                _ = sweep.tick() => self.sweep_and_attend(&mut cursors).await,
                 _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
                 _ = cron.tick() => {
                     self.run_due_schedules().await;
@@ -73,6 +73,11 @@ impl Engine {
                 self.database_failed();
             }
         }
+    }
+
+    async fn sweep_and_attend(&self, cursors: &mut [(Queue, Cursor)]) -> Result<(), StoreError> {
+        self.sweep(cursors).await?;
+        self.attend_to_upstreams().await
     }
 
     async fn elect(&self) -> Result<Option<Term>, StoreError> {

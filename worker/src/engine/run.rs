@@ -314,6 +314,11 @@ impl Running {
                 return None;
             }
             let timed_out = cut == CutOff::TimedOut;
+            if timed_out {
+                for upstream in unfinished.iter().filter_map(|step| step.step.upstream) {
+                    engine.note_timeout(upstream).await;
+                }
+            }
             ended.extend(unfinished.iter().filter_map(|step| {
                 let before = job.steps[step.index].clone();
                 engine.cut_off(step.index, &step.step, job, before, &step.trust, timed_out)

@@ -408,6 +408,10 @@ impl Engine {
             };
             by_queue.entry(due.queue).or_default().push(key);
         }
+        // The queue that hears of a key first mostly gets its lock: no queue is always the first.
+        let mut by_queue: Vec<_> = by_queue.into_iter().collect();
+        let first = rand::random_range(0..by_queue.len().max(1));
+        by_queue.rotate_left(first);
         for (queue, keys) in by_queue {
             // A hint: while Redis is away, the queues look for themselves.
             let _ = self.ctx.ready.add(queue, &keys).await;

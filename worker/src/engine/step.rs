@@ -12,7 +12,7 @@ use dezky_shared::{
 };
 use futures::FutureExt as _;
 
-use super::Engine;
+use super::{Engine, gate::Held};
 use crate::{
     retry_delay::delay,
     work::{End, StepDone, StepFailure, StepOf, StepRun},
@@ -54,9 +54,9 @@ impl Engine {
     ) -> StepEnd {
         let began = self.ctx.store.now();
         let job = run.job.clone();
-        let result = self.try_step(&step, run).await;
-        let mut end = match result {
-            Ok(done) => StepEnd {
+        let mut end = match self.try_step(&step, run, &before).await {
+            Err(held) => return Self::held(index, &step, before, held),
+            Ok(Ok(done)) => StepEnd {
                 index,
                 step: Step {
                     state: match done.end {
@@ -66,6 +66,7 @@ impl Engine {
                     },
                     attempts: 0,
                     next_at: None,
+                    turn_at: None,
                     changes: done.changes.clone(),
                     error: None,
                     ..before
@@ -75,16 +76,52 @@ impl Engine {
                 charged: false,
                 unknown_until: None,
             },
-            Err(failure) => self.failed(index, &step, &job, before, &failure),
+            Ok(Err(failure)) => self.failed(index, &step, &job, before, &failure),
         };
         end.step.started_at = Some(began);
         end.step.finished_at = Some(self.ctx.store.now());
         end
     }
 
-    async fn try_step(&self, step: &StepOf, run: StepRun) -> Result<StepDone, StepFailure> {
+    /// The end of a step that its upstream's gate did not let through. Nothing was tried.
+    fn held(index: usize, step: &StepOf, before: Step, held: Held) -> StepEnd {
+        let (state, turn_at, error) = match held.reason {
+            None => (before.state, Some(held.until), before.error),
+            Some(reason) => {
+                let unknown = before.state == StepState::Unknown;
+                let error = describe(&reason, step.upstream, true);
+                let state = if unknown {
+                    before.state
+                } else {
+                    StepState::Error
+                };
+                (state, None, Some(error))
+            }
+        };
+        StepEnd {
+            index,
+            step: Step {
+                state,
+                next_at: Some(held.until),
+                turn_at,
+                error,
+                ..before
+            },
+            upstream: step.upstream,
+            done: None,
+            charged: false,
+            unknown_until: None,
+        }
+    }
+
+    async fn try_step(
+        &self,
+        step: &StepOf,
+        run: StepRun,
+        before: &Step,
+    ) -> Result<Result<StepDone, StepFailure>, Held> {
         let Some(upstream) = step.upstream else {
-            return guarded(step, run).await;
+            return Ok(guarded(step, run).await);
         };
         if let Some(until) = run
             .tenant
@@ -93,19 +130,19 @@ impl Engine {
         {
             let now = self.ctx.store.now();
             if now < until {
-                return Err(StepFailure {
+                return Ok(Err(StepFailure {
                     code: ErrorCode::UpstreamAnswerLost,
                     detail: "an earlier write may still land; waiting before looking again"
                         .to_owned(),
                     retry_after: Some(clock::until(now, until)),
-                });
+                }));
             }
         }
-        let probing = self.admit(upstream).await?;
+        let pass = self.admit(upstream, before).await?;
+        let trust = run.trust.clone();
         let result = guarded(step, run).await;
-        self.note_credentials(upstream, probing, result.as_ref())
-            .await;
-        result
+        self.note(upstream, pass, &trust, result.as_ref()).await;
+        Ok(result)
     }
 
     pub(crate) fn failed(
@@ -131,13 +168,8 @@ impl Engine {
                 state: verdict.state,
                 attempts: failures,
                 next_at: verdict.next_at,
-                error: Some(JobFailure {
-                    code: failure.code,
-                    class: failure.code.class(),
-                    message: failure.code.customer_text(step.upstream),
-                    detail: failure.detail.chars().take(2_000).collect(),
-                    retryable: verdict.next_at.is_some(),
-                }),
+                turn_at: None,
+                error: Some(describe(failure, step.upstream, verdict.next_at.is_some())),
                 ..before
             },
             upstream: step.upstream,
@@ -224,6 +256,16 @@ impl Engine {
             end.step.next_at = end.step.next_at.map(|at| at.max(landed));
         }
         Some(end)
+    }
+}
+
+fn describe(failure: &StepFailure, upstream: Option<Upstream>, retryable: bool) -> JobFailure {
+    JobFailure {
+        code: failure.code,
+        class: failure.code.class(),
+        message: failure.code.customer_text(upstream),
+        detail: failure.detail.chars().take(2_000).collect(),
+        retryable,
     }
 }
 

@@ -44,9 +44,12 @@ struct DueKey {
 }
 
 impl Engine {
-    /// Tops up the ready set of each queue. Run by the leader, once a second.
+    /// Tops up the ready set of each queue that is not paused. Run by the leader, once a second.
     pub(crate) async fn sweep(&self, cursors: &mut [(Queue, Cursor)]) -> Result<(), StoreError> {
         for (queue, cursor) in cursors {
+            if self.is_paused(*queue) {
+                continue;
+            }
             // Without Redis the queues look for themselves.
             let Ok(length) = self.ctx.ready.len(*queue).await else {
                 return Ok(());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dezky_shared::circuit::CircuitTimes;
+
 /// The engine's times. The default is what production runs with.
 #[derive(Debug, Clone)]
 pub struct Times {
@@ -48,6 +50,10 @@ pub struct Times {
     pub identity_wait: Duration,
     /// How long a step whose credentials or permissions are refused waits.
     pub hold: Duration,
+    /// When the circuits of upstreams open, and when they are tried.
+    pub circuit: CircuitTimes,
+    /// How long after its turn in an upstream's budget a step may still take it.
+    pub turn_kept: Duration,
     /// How long running jobs may go on after the worker was asked to stop.
     pub drain: Duration,
 }
@@ -76,6 +82,8 @@ impl Default for Times {
             retry_base: Duration::from_secs(2),
             identity_wait: Duration::from_mins(1),
             hold: Duration::from_mins(30),
+            circuit: CircuitTimes::default(),
+            turn_kept: Duration::from_mins(1),
             drain: Duration::from_secs(25),
         }
     }
@@ -105,6 +113,11 @@ impl Times {
             retry_base: scaled(usual.retry_base),
             identity_wait: scaled(usual.identity_wait),
             hold: scaled(usual.hold),
+            circuit: CircuitTimes {
+                first_probe: scaled(usual.circuit.first_probe),
+                last_probe: scaled(usual.circuit.last_probe),
+                ..usual.circuit
+            },
             ..usual
         }
     }

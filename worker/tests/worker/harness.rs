@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
+    circuit::{Budget, CircuitTimes},
     clients::TrustRoots,
     clock,
     id::{JobId, LeaseToken, TenantId},
@@ -42,6 +43,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Harness {
     pub(crate) context: Arc<Context>,
     pub(crate) times: Times,
+    pub(crate) budgets: BTreeMap<Upstream, Budget>,
     pub(crate) mongodb: MongoConfig,
     pub(crate) redis: RedisConfig,
     pub(crate) clients: ClientsConfig,
@@ -66,6 +68,11 @@ pub(crate) fn quick() -> Times {
         cron_every: Duration::from_millis(100),
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
+        circuit: CircuitTimes {
+            first_probe: Duration::from_millis(300),
+            last_probe: Duration::from_secs(1),
+            ..CircuitTimes::default()
+        },
         drain: Duration::from_secs(5),
         ..Times::with_lease(Duration::from_secs(10))
     }
@@ -123,6 +130,7 @@ impl Harness {
         Self {
             context,
             times: quick(),
+            budgets: BTreeMap::new(),
             mongodb: config,
             redis,
             clients,
@@ -177,6 +185,7 @@ impl Harness {
         let config = EngineConfig {
             worker: name.to_owned(),
             slots,
+            budgets: self.budgets.clone(),
             times: self.times.clone(),
             schedules: self.schedules.clone(),
         };
@@ -206,6 +215,7 @@ impl Harness {
             let config = EngineConfig {
                 worker: "doomed".to_owned(),
                 slots,
+                budgets: BTreeMap::new(),
                 times,
                 schedules: Vec::new(),
             };

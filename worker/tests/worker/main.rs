@@ -8,14 +8,18 @@
 
 mod answer_lost;
 mod catching_up;
+mod circuits;
 mod claiming;
 mod credentials;
 mod deprovision;
 mod domains;
 mod draining;
 mod enqueue;
+mod fairness;
 mod fan_out;
+mod gate;
 mod harness;
+mod heartbeats;
 mod integrations;
 mod leading;
 mod leases;

@@ -77,6 +77,8 @@ async fn each_failure_costs_what_it_should() {
             | ErrorCode::UpstreamUnavailable
             | ErrorCode::UpstreamIdentityUnavailable
             | ErrorCode::UpstreamRateLimited
+            | ErrorCode::UpstreamCircuitOpen
+            | ErrorCode::UpstreamPaused
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))

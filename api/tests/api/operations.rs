@@ -1,0 +1,239 @@
+//! What operators on call look at, and stop.
+
+use bson::doc;
+use dezky_shared::id::{JobId, WorkerId};
+use dezky_sim::callers::Caller;
+use serde_json::Value;
+
+use crate::app::{Reply, TestApp};
+
+async fn get(app: &TestApp, path: &str) -> Reply {
+    app.get(path).by(Caller::Operator).send().await
+}
+
+async fn post(app: &TestApp, path: &str) -> Reply {
+    app.post(path).by(Caller::Operator).send().await
+}
+
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let items = list["items"].as_array().unwrap();
+    items.iter().find(|item| item["name"] == name).unwrap()
+}
+
+/// Adds a worker that was last heard of so many milliseconds ago.
+async fn add_worker(app: &TestApp, silent_for: i64) {
+    let now = app.state.store.now();
+    let seen_at = bson::DateTime::from_millis(now.timestamp_millis() - silent_for);
+    let worker = doc! {
+        "_id": WorkerId::new(), "name": "one", "host": "here", "slots": { "provisioning": 16_i64 },
+        "kinds": ["provision_tenant"], "startedAt": seen_at, "seenAt": seen_at, "stopping": false,
+    };
+    app.collection("workers").insert_one(worker).await.unwrap();
+}
+
+async fn only_job(app: &TestApp) -> JobId {
+    app.jobs().await[0].id
+}
+
+async fn codes(app: &TestApp, job: JobId, caller: Caller) -> Vec<String> {
+    let path = format!("/jobs/{job}/explain");
+    let reply = app.get(&path).by(caller).send().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let reasons = reply.body["reasons"].as_array().unwrap();
+    let code = |reason: &Value| reason["code"].as_str().unwrap().to_owned();
+    reasons.iter().map(code).collect()
+}
+
+#[tokio::test]
+async fn an_upstream_is_paused_and_resumed_and_both_are_audited() {
+    let app = TestApp::with_demo().await;
+
+    let before = get(&app, "/upstreams/stalwart").await;
+    let paused = post(&app, "/upstreams/stalwart/pause").await;
+    let again = post(&app, "/upstreams/stalwart/pause").await;
+    let listed = get(&app, "/upstreams").await;
+    let resumed = post(&app, "/upstreams/stalwart/resume").await;
+
+    assert_eq!(
+        (before.status.as_u16(), &before.body["state"]),
+        (200, &"ok".into())
+    );
+    assert_eq!(paused.body["state"], "paused", "{paused:?}");
+    assert_eq!(again.body, paused.body);
+    assert_eq!(again.etag(), paused.etag());
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 3);
+    let operator = app.user(Caller::Operator).await.id.to_string();
+    let stalwart = named(&listed.body, "stalwart");
+    assert_eq!(stalwart["pausedBy"], operator.as_str());
+    assert_eq!(named(&listed.body, "ocis")["state"], "ok");
+    assert_eq!(resumed.body["state"], "ok");
+    let actions = app.actions().await;
+    let of_upstreams: Vec<_> = actions
+        .iter()
+        .filter(|action| action.starts_with("upstream."))
+        .collect();
+    assert_eq!(of_upstreams, ["upstream.pause", "upstream.resume"]);
+}
+
+#[tokio::test]
+async fn resuming_an_upstream_has_refused_credentials_tried_at_once() {
+    let app = TestApp::with_demo().await;
+    let now = app.state.store.now();
+    let later = bson::DateTime::from_millis(now.timestamp_millis() + 600_000);
+    let refused =
+        doc! { "_id": "authentik", "fingerprint": "x", "refusedAt": now, "probeAt": later };
+    app.collection("upstreams")
+        .insert_one(refused)
+        .await
+        .unwrap();
+
+    let before = get(&app, "/upstreams/authentik").await;
+    let resumed = post(&app, "/upstreams/authentik/resume").await;
+
+    assert_eq!(before.body["state"], "credentials_refused");
+    let stored = app.collection("upstreams").find_one(doc! {}).await;
+    let stored = stored.unwrap().unwrap();
+    assert!(*stored.get_datetime("probeAt").unwrap() < later);
+    assert!(stored.get_datetime("letGoAt").is_ok());
+    assert_eq!(resumed.body["credentials"]["refused"], true);
+}
+
+#[tokio::test]
+async fn a_pause_with_an_idempotency_key_happens_once() {
+    let app = TestApp::with_demo().await;
+    let pause = || {
+        app.post("/queues/dns/pause")
+            .by(Caller::Operator)
+            .header("idempotency-key", "one")
+            .send()
+    };
+
+    let first = pause().await;
+    post(&app, "/queues/dns/resume").await;
+    let replayed = pause().await;
+
+    assert_eq!(first.body, replayed.body);
+    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    let listed = get(&app, "/queues").await;
+    assert_eq!(named(&listed.body, "dns")["paused"], false);
+}
+
+#[tokio::test]
+async fn what_is_no_upstream_and_no_queue_is_not_found() {
+    let app = TestApp::with_demo().await;
+
+    for path in ["/upstreams/nope/pause", "/queues/authentik/pause"] {
+        assert_eq!(post(&app, path).await.summary(), "404 not_found", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_says_how_much_waits_and_since_when() {
+    let app = TestApp::with_demo().await;
+    app.create("other").await;
+    app.create("third").await;
+    let now = app.state.store.now().timestamp_millis();
+    let jobs = app.jobs().await;
+    let due = bson::DateTime::from_millis(now - 90_000);
+    let later = bson::DateTime::from_millis(now + 90_000);
+    app.set_job(jobs[0].id, doc! { "runAt": due }).await;
+    app.set_job(jobs[1].id, doc! { "runAt": later }).await;
+    app.set_job(jobs[2].id, doc! { "state": "running" }).await;
+    add_worker(&app, 1_000).await;
+    add_worker(&app, 60_000).await;
+
+    let listed = get(&app, "/queues").await;
+    let paused = post(&app, "/queues/provisioning/pause").await;
+
+    let queue = named(&listed.body, "provisioning");
+    let figures = ["due", "scheduled", "running", "workers", "slots"].map(|name| &queue[name]);
+    assert_eq!(figures, [1, 1, 1, 1, 16]);
+    let oldest = queue["oldestDueSeconds"].as_f64().unwrap();
+    assert!((90.0..150.0).contains(&oldest), "{oldest}");
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        (&paused.body["paused"], &paused.body["due"]),
+        (&true.into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn workers_are_listed_and_those_that_vanished_are_told_apart() {
+    let app = TestApp::with_demo().await;
+    add_worker(&app, 1_000).await;
+    add_worker(&app, 60_000).await;
+
+    let listed = get(&app, "/workers").await;
+
+    let items = listed.body["items"].as_array().unwrap();
+    let alive: Vec<&Value> = items.iter().map(|item| &item["alive"]).collect();
+    assert_eq!(alive, [true, false]);
+    assert_eq!(items[0]["slots"]["provisioning"], 16);
+}
+
+#[tokio::test]
+async fn a_job_is_explained_from_what_is_known_at_that_moment() {
+    let app = TestApp::with_demo().await;
+    let job = only_job(&app).await;
+
+    let nobody = codes(&app, job, Caller::Member).await;
+    add_worker(&app, 1_000).await;
+    let next = codes(&app, job, Caller::Member).await;
+    post(&app, "/queues/provisioning/pause").await;
+    let paused = codes(&app, job, Caller::Member).await;
+    app.set_job(job, doc! { "state": "completed" }).await;
+    let done = codes(&app, job, Caller::Member).await;
+
+    assert_eq!(nobody, ["no_worker"]);
+    assert_eq!(next, ["next"]);
+    assert_eq!(paused, ["queue_paused"]);
+    assert_eq!(done, ["final"]);
+}
+
+#[tokio::test]
+async fn who_runs_or_paused_a_job_is_for_operators() {
+    let app = TestApp::with_demo().await;
+    let job = only_job(&app).await;
+    add_worker(&app, 1_000).await;
+    post(&app, "/queues/provisioning/pause").await;
+    let path = format!("/jobs/{job}/explain");
+    let explain = async |caller| app.get(&path).by(caller).send().await.body["reasons"][0].clone();
+
+    let paused = [
+        explain(Caller::Member).await,
+        explain(Caller::Operator).await,
+    ];
+    let now = app.state.store.now();
+    let lease = doc! { "token": JobId::new(), "worker": "one", "until": now, "startedAt": now };
+    app.set_job(job, doc! { "state": "running", "lease": lease })
+        .await;
+    let running = [
+        explain(Caller::Member).await,
+        explain(Caller::Operator).await,
+    ];
+
+    assert!(paused[0]["by"].is_null() && paused[1]["by"].is_string());
+    assert_eq!(running[0]["code"], "running");
+    assert!(running[0]["since"].is_string() && running[0]["worker"].is_null());
+    assert_eq!(running[1]["worker"], "one");
+}
+
+#[tokio::test]
+async fn the_job_that_holds_the_lock_is_named() {
+    let app = TestApp::with_demo().await;
+    let holder = only_job(&app).await;
+    add_worker(&app, 1_000).await;
+    app.set_job(holder, doc! { "state": "running" }).await;
+    app.post("/tenants/demo/reconcile")
+        .by(Caller::Operator)
+        .send()
+        .await;
+    let waiting = app.jobs().await[1].id;
+
+    let path = format!("/jobs/{waiting}/explain");
+    let reply = app.get(&path).by(Caller::Owner).send().await;
+
+    let reason = &reply.body["reasons"][0];
+    assert_eq!(reason["code"], "lock_held", "{reply:?}");
+    assert_eq!(reason["jobId"], holder.to_string());
+}

@@ -1,0 +1,256 @@
+//! The same rules as the scripts', for one process and by its own clock.
+
+use std::time::Duration;
+
+use super::{Admission, Budget, CircuitTimes, Effect, News, Standing};
+
+/// What this process knows about one upstream. Times are of the boot clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Local {
+    /// When the budget is used up no more (the theoretical arrival time of GCRA).
+    arrival: Duration,
+    floor: Duration,
+    failures: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: Duration,
+    probe_at: Duration,
+    interval: Duration,
+}
+
+impl Local {
+    pub(super) fn admit(&mut self, now: Duration, budget: Budget, had_turn: bool) -> Admission {
+        if let Some(open) = &mut self.open {
+            if now < open.probe_at {
+                return Admission::Open(open.probe_at - now);
+            }
+            // Whoever tries may vanish: then the next one does.
+            open.probe_at = now + open.interval;
+            return Admission::Probe;
+        }
+        if had_turn && now >= self.floor {
+            return Admission::Go;
+        }
+        let arrival = self.arrival(now, budget);
+        self.arrival = arrival + budget.interval();
+        let turn = arrival.saturating_sub(budget.tolerance());
+        if turn <= now {
+            Admission::Go
+        } else {
+            Admission::Turn(turn - now)
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        now: Duration,
+        times: CircuitTimes,
+        probing: bool,
+        news: News,
+    ) -> Effect {
+        if let News::SlowDown(wait) = news {
+            self.floor = self.floor.max(now + wait);
+        }
+        match (news, &mut self.open) {
+            (News::Answered | News::SlowDown(_), None) => self.failures = 0,
+            (News::Answered | News::SlowDown(_), Some(_)) if probing => {
+                self.failures = 0;
+                self.open = None;
+                return Effect::Closed;
+            }
+            (News::Failed | News::TimedOut, None) => {
+                self.failures += 1;
+                if news == News::TimedOut || self.failures >= times.failures {
+                    self.open = Some(Open {
+                        since: now,
+                        probe_at: now + times.first_probe,
+                        interval: times.first_probe,
+                    });
+                    return Effect::Opened;
+                }
+            }
+            (News::Failed | News::TimedOut, Some(open)) if probing => {
+                open.interval = (2 * open.interval).min(times.last_probe);
+                open.probe_at = now + open.interval;
+            }
+            // Of a step that went before the circuit opened.
+            (_, Some(_)) => {}
+        }
+        Effect::None
+    }
+
+    pub(super) fn probe_now(&mut self, now: Duration) {
+        if let Some(open) = &mut self.open {
+            open.probe_at = now;
+        }
+    }
+
+    pub(super) fn look(&self, now: Duration, budget: Budget) -> Standing {
+        let left = |at: Duration| (at > now).then(|| at - now);
+        Standing {
+            failures: self.failures,
+            open_for: self.open.map(|open| now.saturating_sub(open.since)),
+            probe_in: self.open.map(|open| open.probe_at.saturating_sub(now)),
+            floor_in: left(self.floor),
+            turn_in: left(self.arrival(now, budget).saturating_sub(budget.tolerance())),
+        }
+    }
+
+    /// The arrival time of a step that asks now. Those who waited for the floor to be over get no burst.
+    fn arrival(&self, now: Duration, budget: Budget) -> Duration {
+        let arrival = self.arrival.max(now);
+        if self.floor > now {
+            arrival.max(self.floor + budget.tolerance())
+        } else {
+            arrival
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BUDGET: Budget = Budget {
+        per_second: 1.0,
+        burst: 3,
+    };
+    const TIMES: CircuitTimes = CircuitTimes {
+        failures: 5,
+        first_probe: Duration::from_secs(15),
+        last_probe: Duration::from_mins(2),
+    };
+    const NOW: Duration = Duration::from_hours(1);
+
+    fn failed(local: &mut Local, now: Duration, probing: bool) -> Effect {
+        local.report(now, TIMES, probing, News::Failed)
+    }
+
+    fn open() -> Local {
+        let mut local = Local::default();
+        for _ in 0..5 {
+            failed(&mut local, NOW, false);
+        }
+        local
+    }
+
+    #[test]
+    fn after_a_burst_each_step_has_a_turn_of_its_own() {
+        let mut local = Local::default();
+
+        let asked: Vec<Admission> = (0..5).map(|_| local.admit(NOW, BUDGET, false)).collect();
+        let at_its_turn = local.admit(NOW + SECOND, BUDGET, true);
+        let after_a_pause: Vec<Admission> = (0..4)
+            .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false))
+            .collect();
+
+        assert_eq!(asked[..3], [Admission::Go; 3]);
+        assert_eq!(
+            asked[3..],
+            [Admission::Turn(SECOND), Admission::Turn(2 * SECOND)]
+        );
+        assert_eq!(at_its_turn, Admission::Go);
+        assert_eq!(after_a_pause[..3], [Admission::Go; 3]);
+        assert_eq!(after_a_pause[3], Admission::Turn(SECOND));
+    }
+
+    #[test]
+    fn nobody_goes_before_the_floor_and_then_one_after_the_other() {
+        let mut local = Local::default();
+        let wait = News::SlowDown(10 * SECOND);
+
+        let effect = local.report(NOW, TIMES, false, wait);
+        let asked: Vec<Admission> = (0..3).map(|_| local.admit(NOW, BUDGET, true)).collect();
+
+        assert_eq!(effect, Effect::None);
+        let turns = [10, 11, 12].map(|turn| Admission::Turn(turn * SECOND));
+        assert_eq!(asked, turns);
+        assert_eq!(local.admit(NOW + 10 * SECOND, BUDGET, true), Admission::Go);
+        assert_eq!(local.look(NOW, BUDGET).floor_in, Some(10 * SECOND));
+    }
+
+    #[test]
+    fn it_opens_after_five_failures_in_a_row() {
+        let mut local = Local::default();
+
+        for _ in 0..4 {
+            assert_eq!(failed(&mut local, NOW, false), Effect::None);
+        }
+        local.report(NOW, TIMES, false, News::Answered);
+        for _ in 0..4 {
+            assert_eq!(failed(&mut local, NOW, false), Effect::None);
+        }
+
+        assert_eq!(failed(&mut local, NOW, false), Effect::Opened);
+        assert_eq!(
+            local.admit(NOW, BUDGET, false),
+            Admission::Open(15 * SECOND)
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_was_kept_waiting_opens_it_at_once() {
+        let mut local = Local::default();
+
+        assert_eq!(
+            local.report(NOW, TIMES, false, News::TimedOut),
+            Effect::Opened
+        );
+    }
+
+    #[test]
+    fn one_step_at_a_time_tries_and_the_time_between_two_doubles_up_to_two_minutes() {
+        let mut local = open();
+        let mut now = NOW;
+        let mut waits = Vec::new();
+
+        for _ in 0..5 {
+            let Admission::Open(wait) = local.admit(now, BUDGET, true) else {
+                panic!("it is open");
+            };
+            waits.push(wait.as_secs());
+            now += wait;
+            assert_eq!(local.admit(now, BUDGET, false), Admission::Probe);
+            assert!(matches!(
+                local.admit(now, BUDGET, false),
+                Admission::Open(_)
+            ));
+            assert_eq!(failed(&mut local, now, true), Effect::None);
+        }
+
+        assert_eq!(waits, [15, 30, 60, 120, 120]);
+    }
+
+    #[test]
+    fn only_the_step_that_tries_closes_it() {
+        let mut local = open();
+
+        let late = local.report(NOW, TIMES, false, News::Answered);
+        let still = local.admit(NOW, BUDGET, false);
+        local.probe_now(NOW);
+        let probe = local.admit(NOW, BUDGET, false);
+        let closed = local.report(NOW, TIMES, true, News::Answered);
+
+        assert_eq!((late, closed), (Effect::None, Effect::Closed));
+        assert_eq!(
+            (still, probe),
+            (Admission::Open(15 * SECOND), Admission::Probe)
+        );
+        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Go);
+        assert_eq!(local.look(NOW, BUDGET).failures, 0);
+    }
+
+    #[test]
+    fn a_step_that_tries_and_is_told_to_slow_down_was_answered() {
+        let mut local = open();
+
+        let effect = local.report(NOW, TIMES, true, News::SlowDown(SECOND));
+
+        assert_eq!(effect, Effect::Closed);
+        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Turn(SECOND));
+    }
+}

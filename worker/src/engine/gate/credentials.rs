@@ -1,0 +1,114 @@
+//! Refused credentials stop every worker from knocking: some upstreams ban whoever goes on.
+//!
+//! The first refusal is told to all workers. Jobs are held, none is lost; one job tries again every half hour, and
+//! all go on once that works, or once a worker starts with other credentials.
+
+use std::time::Duration;
+
+use bson::DateTime;
+use dezky_shared::{clock, failure::ErrorCode, store::StoreError, upstream::Upstream};
+
+use super::{super::Engine, Held, held, spread};
+use crate::work::{End, StepDone, StepFailure};
+
+impl Engine {
+    /// Says which credentials this worker uses. Jobs that others' held are let go.
+    pub(crate) async fn introduce_credentials(&self) -> Result<(), StoreError> {
+        let now = self.ctx.store.now();
+        for &(upstream, ref fingerprint) in self.ctx.clients.fingerprints() {
+            let upstreams = &self.ctx.upstreams;
+            if upstreams.start_with(upstream, fingerprint, now).await? {
+                tracing::info!(%upstream, "Trying other credentials");
+            }
+        }
+        Ok(())
+    }
+
+    /// Says so if the credentials for `upstream` are refused and it is too early to try them again.
+    pub(super) fn refused_credentials(&self, upstream: Upstream, now: DateTime) -> Option<Held> {
+        let probe_at = self.probe_at(upstream).filter(|at| now < *at)?;
+        let jitter = spread(Duration::ZERO, self.times.hold / 10);
+        Some(held(
+            ErrorCode::UpstreamCredentialsRefused,
+            format!("{upstream} refuses our credentials; not asked again before the next probe"),
+            clock::later(probe_at, jitter),
+        ))
+    }
+
+    /// Takes the try of refused credentials that is due; true if this step got it, false where none are refused.
+    pub(super) async fn try_credentials(
+        &self,
+        upstream: Upstream,
+        now: DateTime,
+    ) -> Result<bool, Held> {
+        let Some(probe_at) = self.probe_at(upstream) else {
+            return Ok(false);
+        };
+        let next = clock::later(now, self.times.hold);
+        self.set_probe_at(upstream, Some(next));
+        let upstreams = &self.ctx.upstreams;
+        match upstreams.take_probe(upstream, probe_at, next).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%upstream, %error, "Could not ask who tries the credentials");
+            }
+        }
+        match self.refused_credentials(upstream, now) {
+            Some(held) => Err(held),
+            None => Ok(false),
+        }
+    }
+
+    /// Notes how `upstream` took our credentials.
+    pub(super) async fn note_credentials(
+        &self,
+        upstream: Upstream,
+        probing: bool,
+        result: Result<&StepDone, &StepFailure>,
+    ) {
+        let noted = match result {
+            Err(failure) if failure.code == ErrorCode::UpstreamCredentialsRefused => {
+                self.refuse(upstream).await
+            }
+            // Only the probe: another step may have been answered before the refusal. And only if it asked at all.
+            Ok(done) if probing && done.end != End::Skipped => self.accept(upstream).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%upstream, %error, "Could not tell the other workers about the credentials");
+        }
+    }
+
+    async fn refuse(&self, upstream: Upstream) -> Result<(), StoreError> {
+        let now = self.ctx.store.now();
+        let probe_at = clock::later(now, self.times.hold);
+        if self.probe_at(upstream).is_none() {
+            tracing::error!(%upstream, "The credentials are refused; jobs that need them are held");
+        }
+        self.set_probe_at(upstream, Some(probe_at));
+        self.ctx.upstreams.refuse(upstream, now, probe_at).await
+    }
+
+    async fn accept(&self, upstream: Upstream) -> Result<(), StoreError> {
+        self.set_probe_at(upstream, None);
+        let now = self.ctx.store.now();
+        if self.ctx.upstreams.accept(upstream, now).await? {
+            tracing::info!(%upstream, "The credentials are accepted again");
+        }
+        Ok(())
+    }
+
+    fn probe_at(&self, upstream: Upstream) -> Option<DateTime> {
+        self.known().refused.get(&upstream).copied()
+    }
+
+    fn set_probe_at(&self, upstream: Upstream, probe_at: Option<DateTime>) {
+        self.known.send_modify(|known| {
+            match probe_at {
+                Some(at) => known.refused.insert(upstream, at),
+                None => known.refused.remove(&upstream),
+            };
+        });
+    }
+}

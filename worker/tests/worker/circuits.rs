@@ -1,0 +1,125 @@
+//! The rules that workers share in Redis. The same rules are tabled where a process keeps its own.
+
+use std::time::Duration;
+
+use dezky_shared::{
+    circuit::{Admission, Budget, CircuitTimes, Circuits, Effect, News},
+    redis::RedisConfig,
+    upstream::Upstream,
+};
+
+use crate::harness::{Harness, until};
+
+const BUDGET: Budget = Budget {
+    per_second: 0.1,
+    burst: 3,
+};
+const TIMES: CircuitTimes = CircuitTimes {
+    failures: 5,
+    first_probe: Duration::from_mins(10),
+    last_probe: Duration::from_mins(15),
+};
+const STALWART: Upstream = Upstream::Stalwart;
+
+async fn fail(circuits: &Circuits, times: usize) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for _ in 0..times {
+        effects.push(circuits.report(STALWART, TIMES, false, News::Failed).await);
+    }
+    effects
+}
+
+#[tokio::test]
+async fn workers_share_a_budget_and_each_step_has_a_turn_of_its_own() {
+    let harness = Harness::new().await;
+    let one = Circuits::new(&harness.redis).unwrap();
+    let other = Circuits::new(&harness.redis).unwrap();
+
+    let mut asked = Vec::new();
+    for circuits in [&one, &other, &one, &other, &one] {
+        asked.push(circuits.admit(STALWART, BUDGET, false).await);
+    }
+    let at_its_turn = other.admit(STALWART, BUDGET, true).await;
+    let of_another = other.admit(Upstream::Ocis, BUDGET, false).await;
+
+    assert_eq!(asked[..3], [Admission::Go; 3]);
+    for (admission, turn) in asked[3..].iter().zip([10, 20]) {
+        let Admission::Turn(wait) = admission else {
+            panic!("{asked:?}");
+        };
+        let turn = Duration::from_secs(turn);
+        assert!(*wait <= turn && *wait > turn - Duration::from_secs(5));
+    }
+    assert_eq!((at_its_turn, of_another), (Admission::Go, Admission::Go));
+}
+
+#[tokio::test]
+async fn a_floor_is_one_for_all_also_for_those_whose_turn_it_was() {
+    let harness = Harness::new().await;
+    let one = Circuits::new(&harness.redis).unwrap();
+    let other = Circuits::new(&harness.redis).unwrap();
+
+    let slow_down = News::SlowDown(Duration::from_mins(10));
+    one.report(STALWART, TIMES, false, slow_down).await;
+    let first = other.admit(STALWART, BUDGET, true).await;
+    let second = one.admit(STALWART, BUDGET, false).await;
+
+    let (Admission::Turn(first), Admission::Turn(second)) = (first, second) else {
+        panic!("{first:?} {second:?}");
+    };
+    assert!(first > Duration::from_mins(9));
+    assert!(second > first + Duration::from_secs(5), "no burst after it");
+    let standing = one.look(STALWART, BUDGET).await;
+    assert!(standing.floor_in.unwrap() > Duration::from_mins(9));
+}
+
+#[tokio::test]
+async fn five_failures_in_a_row_open_it_and_the_step_that_tries_closes_it() {
+    let harness = Harness::new().await;
+    let one = Circuits::new(&harness.redis).unwrap();
+    let other = Circuits::new(&harness.redis).unwrap();
+
+    let mut effects = fail(&one, 4).await;
+    one.report(STALWART, TIMES, false, News::Answered).await;
+    effects.extend(fail(&other, 5).await);
+    let held = other.admit(STALWART, BUDGET, false).await;
+    let late = other.report(STALWART, TIMES, false, News::Answered).await;
+    other.probe_now(STALWART).await;
+    let probe = one.admit(STALWART, BUDGET, false).await;
+    let next = other.admit(STALWART, BUDGET, false).await;
+    one.report(STALWART, TIMES, true, News::Failed).await;
+    let doubled = one.look(STALWART, BUDGET).await.probe_in.unwrap();
+    one.probe_now(STALWART).await;
+    one.admit(STALWART, BUDGET, false).await;
+    let closed = one.report(STALWART, TIMES, true, News::Answered).await;
+
+    assert_eq!(effects[..8], [Effect::None; 8]);
+    assert_eq!(effects[8], Effect::Opened);
+    assert!(matches!(held, Admission::Open(wait) if wait > Duration::from_mins(9)));
+    assert_eq!((late, probe), (Effect::None, Admission::Probe));
+    assert!(matches!(next, Admission::Open(_)), "one at a time");
+    assert!(doubled > Duration::from_mins(14), "{doubled:?}");
+    assert_eq!(closed, Effect::Closed);
+    assert_eq!(other.admit(STALWART, BUDGET, false).await, Admission::Go);
+    assert_eq!(other.look(STALWART, BUDGET).await.open_for, None);
+}
+
+#[tokio::test]
+async fn without_redis_each_keeps_its_own() {
+    let nowhere = RedisConfig {
+        url: "redis://127.0.0.1:1/".to_owned(),
+        prefix: "nowhere".to_owned(),
+    };
+    let one = Circuits::new(&nowhere).unwrap();
+    let other = Circuits::new(&nowhere).unwrap();
+
+    let effects = fail(&one, 5).await;
+
+    assert_eq!(effects[4], Effect::Opened);
+    until(
+        async || one.admit(STALWART, BUDGET, false).await,
+        |admission| matches!(admission, Admission::Open(_)),
+    )
+    .await;
+    assert_eq!(other.admit(STALWART, BUDGET, false).await, Admission::Go);
+}

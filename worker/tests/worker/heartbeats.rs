@@ -1,0 +1,38 @@
+//! Workers say that they live.
+
+use dezky_worker::work::{Registry, Steps};
+
+use crate::{
+    harness::{Harness, until},
+    script::{Lone, Script},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_what_it_is_and_takes_its_leave() {
+    let harness = Harness::new().await;
+    let script = Script::held([]);
+    let steps = Steps::side_by_side().step("work", script.step());
+    let registry = Registry::default().kind::<Lone>(steps);
+    let workers = || harness.context.workers.list();
+    harness.enqueue(&Lone { n: 1 }).await;
+
+    let worker = harness.worker_of("one", registry, 3);
+    let listed = until(async || workers().await.unwrap(), |all| all.len() == 1).await;
+    script.ran(1).await;
+    worker.begin_stop();
+    let leaving = until(
+        async || workers().await.unwrap(),
+        |all| all.iter().all(|worker| worker.stopping),
+    )
+    .await;
+    script.let_go(1);
+    worker.stop().await;
+    let left = workers().await.unwrap();
+
+    let now = harness.context.store.now();
+    let one = &listed[0];
+    assert_eq!((one.name.as_str(), one.stopping), ("one", false));
+    assert!(one.is_alive(now) && one.knows("do_it_alone"));
+    assert_eq!(one.slots.values().sum::<i64>(), 15);
+    assert_eq!((leaving.len(), left.len()), (1, 0));
+}
