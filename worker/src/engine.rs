@@ -16,7 +16,8 @@
 //! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
-//!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint.
+//!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint. It also
+//!    measures what one should measure for all (`measure`).
 //!
 //! | order (K a key; A, B fetch loops; J a job of K) | outcome |
 //! | --- | --- |
@@ -37,6 +38,7 @@ mod decide;
 mod fetch;
 mod leader;
 mod lease;
+mod measure;
 mod record;
 mod rescue;
 mod run;

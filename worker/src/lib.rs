@@ -4,5 +4,7 @@ pub mod config;
 pub mod context;
 pub mod engine;
 pub mod jobs;
+pub mod metrics;
 mod retry_delay;
+pub mod serve;
 pub mod work;

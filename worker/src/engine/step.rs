@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 
 use super::Engine;
 use crate::{
+    metrics,
     retry_delay::delay,
     work::{StepDone, StepFailure, StepOf, StepRun},
 };
@@ -79,6 +80,7 @@ impl Engine {
         };
         end.step.started_at = Some(began);
         end.step.finished_at = Some(self.ctx.store.now());
+        metrics::stepped(&end.step);
         end
     }
 
