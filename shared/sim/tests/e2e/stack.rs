@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// The worker's lease, in seconds: everything it waits for is in proportion.
 const LEASE_SECONDS: &str = "3";
 
@@ -201,16 +201,26 @@ impl Stack {
         response.unwrap()
     }
 
+    /// A request of an operator's.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.operator)
+    }
+
+    /// What is at `url`, which needs no token.
+    pub(crate) async fn look_at(&self, url: &str) -> (u16, String) {
+        let response = self.client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
     pub(crate) async fn try_ask(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(StatusCode, Value)> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.operator);
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(&body);
         }
