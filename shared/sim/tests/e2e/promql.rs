@@ -45,11 +45,18 @@ pub(crate) fn metrics(query: &str) -> BTreeSet<String> {
             rest = next.split_once(')').unwrap().1;
         } else if before.is_some_and(|before| before.is_ascii_digit()) {
             // A unit: the `m` of `5m`.
-        } else if !KEYWORDS.contains(&word) && !next.starts_with('(') && !word.is_empty() {
+        } else if !KEYWORDS.contains(&word) && !is_function(next) {
             found.insert(word.to_owned());
         }
     }
     found
+}
+
+/// Whether what follows a word makes it a function: `rate(…)`, `sum by (queue) (…)`.
+fn is_function(next: &str) -> bool {
+    ["(", "by ", "by(", "without ", "without("]
+        .iter()
+        .any(|start| next.starts_with(start))
 }
 
 fn without(text: &str, open: char, close: char) -> String {
