@@ -12,7 +12,7 @@ use mongodb::IndexModel;
 use crate::world::{World, step};
 
 /// A copy of a database as `mongodump` makes one: every collection, its documents and its indexes.
-pub(crate) struct Copy(Vec<Copied>);
+pub(crate) struct Backup(Vec<Copied>);
 
 struct Copied {
     collection: String,
@@ -20,7 +20,7 @@ struct Copied {
     documents: Vec<Document>,
 }
 
-impl Copy {
+impl Backup {
     pub(crate) async fn of(store: &Store) -> Self {
         let mut copied = Vec::new();
         for name in store.database().list_collection_names().await.unwrap() {
@@ -54,7 +54,7 @@ async fn reconciling_after_a_restore_brings_the_upstreams_back_to_what_the_copy_
     let suspended = world.active("suspended", &["suspended.test"]).await;
     let deleted = world.active("deleted", &["deleted.test"]).await;
     world.add_member("suspended", "ada");
-    let yesterday = Copy::of(&world.harness.context.store).await;
+    let yesterday = Backup::of(&world.harness.context.store).await;
     world.done(&world.suspend(suspended.id).await).await;
     for job in world.delete(deleted.id, std::time::Duration::ZERO).await {
         world.harness.finished(job.id).await;
@@ -100,7 +100,7 @@ async fn reconciling_after_a_restore_brings_the_upstreams_back_to_what_the_copy_
 async fn what_came_after_the_copy_is_left_alone_and_found_when_its_name_is_used_again() {
     let world = World::start().await;
     let kept = world.active("kept", &["kept.test"]).await;
-    let yesterday = Copy::of(&world.harness.context.store).await;
+    let yesterday = Backup::of(&world.harness.context.store).await;
     world
         .harness
         .change_tenant(kept.id, |tenant| {
@@ -120,7 +120,8 @@ async fn what_came_after_the_copy_is_left_alone_and_found_when_its_name_is_used_
         .harness
         .job_until(job.id, |job| {
             let failed = |name: &str| job.step(name).is_some_and(|step| step.error.is_some());
-            failed("authentik") && failed("stalwart")
+            let made = job.step("ocis").is_some_and(|step| step.state.is_done());
+            failed("authentik") && failed("stalwart") && made
         })
         .await;
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, Worker, until},
-    restore::Copy,
+    restore::Backup,
     upstreams::Upstreams,
 };
 
@@ -54,12 +54,12 @@ impl World {
         self.worker.stop().await;
     }
 
-    /// The same upstreams, and new stores that hold `copy` and nothing else.
-    pub(crate) async fn restored(self, copy: &Copy) -> Self {
+    /// The same upstreams, and new stores that hold `backup` and nothing else.
+    pub(crate) async fn restored(self, backup: &Backup) -> Self {
         self.worker.stop().await;
         let mut harness = Harness::with_upstreams(&self.upstreams).await;
         harness.times = self.harness.times;
-        copy.restore(&harness.context.store).await;
+        backup.restore(&harness.context.store).await;
         let worker = harness.worker();
         Self {
             harness,
