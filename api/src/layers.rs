@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     error::{ApiError, Code, Refusal},
@@ -43,13 +43,23 @@ where
 
 /// Gives the request its id and its span, counts it, and writes problems.
 async fn observed(mut request: Request, next: Next) -> Response {
-    let info = RequestInfo::of(&request);
+    let mut info = RequestInfo::of(&request);
     let method = request.method().clone();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!("request", request.id = info.id, %method, route);
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.name = format!("{method} {route}"),
+        request.id = info.id,
+        trace.id = field::Empty,
+        %method,
+        route,
+        status = field::Empty,
+    );
+    info.join_trace(&span);
     let id = info.id.clone();
     request.extensions_mut().insert(info);
 
@@ -62,9 +72,10 @@ async fn observed(mut request: Request, next: Next) -> Response {
         }
         let took = began.elapsed();
         let status = response.status();
+        Span::current().record("status", status.as_u16());
         metrics::request(&method, &route, status, took);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status = status.as_u16(), duration_ms, "Answered");
+        tracing::info!(duration_ms, "Answered");
         response
     }
     .instrument(span)

@@ -21,6 +21,9 @@ use axum::Router;
 
 pub use self::{config::Config, routes::openapi, state::AppState};
 
+/// What this service is called in health, traces and metrics.
+pub const SERVICE: &str = "dezky-platform-api";
+
 /// The whole app without a socket.
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use dezky_api::{AppState, Config, metrics, seed, serve::serve, starting, state::App};
+use dezky_api::{AppState, Config, SERVICE, metrics, seed, serve::serve, starting, state::App};
 use dezky_shared::{
     reconnect::until_connected,
     shutdown,
@@ -24,14 +24,14 @@ const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::start()?;
     let config = Config::from_env()?;
+    let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
     let shutdown = shutdown::on_signal()?;
     let listener = bind(config.listen, "API_LISTEN").await?;
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
     let measured = metrics::start()?;
 
-    tokio::spawn(metrics::tidy(measured.clone()));
+    tokio::spawn(dezky_shared::metrics::tidy(measured.clone()));
     tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
 
     let (routers, router) = watch::channel(starting(&config));
@@ -57,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
         let _ = timeout(LAST_WORDS, app.store.close()).await;
     }
     tracing::info!("Stopped");
+    telemetry.stop().await;
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::{Router, routing::get};
+use dezky_shared::metrics::PrometheusHandle;
 use http::{Method, StatusCode, header};
-use metrics::{counter, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
 /// Requests, by route template, method and status.
 const REQUESTS: &str = "http_requests_total";
@@ -15,8 +15,6 @@ const DURATION: &str = "http_request_duration_seconds";
 const BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
 ];
-/// How often what was measured is tidied up.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Counts a request.
 pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
@@ -42,9 +40,19 @@ pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration)
 
 /// Begins to measure.
 pub fn start() -> anyhow::Result<PrometheusHandle> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BUCKETS)?;
-    Ok(recorder.install_recorder()?)
+    let version = env!("CARGO_PKG_VERSION");
+    let handle = dezky_shared::metrics::start(crate::SERVICE, version, &[(DURATION, &BUCKETS)])?;
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests answered, by route template, method and status."
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "How long requests took, those included that waited for a change."
+    );
+    Ok(handle)
 }
 
 /// Shows what was measured, as Prometheus reads it.
@@ -54,12 +62,4 @@ pub fn router(handle: PrometheusHandle) -> Router {
         ([(header::CONTENT_TYPE, text)], handle.render())
     };
     Router::new().route("/metrics", get(render))
-}
-
-/// Tidies up for ever.
-pub async fn tidy(handle: PrometheusHandle) {
-    loop {
-        tokio::time::sleep(UPKEEP).await;
-        handle.run_upkeep();
-    }
 }

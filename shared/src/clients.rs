@@ -12,11 +12,13 @@ pub mod trust;
 use std::{fmt, time::Duration};
 
 use http::{HeaderMap, StatusCode};
+use metrics::histogram;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 pub use self::trust::Trust;
-use crate::{failure::ErrorCode, upstream::Upstream};
+use crate::{failure::ErrorCode, metrics::UPSTREAM_CALL_DURATION, trace, upstream::Upstream};
 
 /// How long connecting may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -246,8 +248,39 @@ impl Http {
     }
 
     /// Sends a request and reads its whole answer, whatever its status.
-    #[tracing::instrument(name = "upstream", skip_all, fields(upstream = %self.upstream, operation = operation.name, status, request_id))]
+    #[tracing::instrument(
+        name = "upstream",
+        skip_all,
+        fields(
+            otel.kind = "client",
+            otel.name = format!("{} {}", self.upstream, operation.name),
+            upstream = %self.upstream,
+            operation = operation.name,
+            status,
+            request_id,
+        )
+    )]
     pub async fn send(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+    ) -> Result<Answer, ClientError> {
+        let request = match trace::traceparent(&tracing::Span::current()) {
+            Some(traceparent) => request.header(trace::TRACEPARENT, traceparent),
+            None => request,
+        };
+        let began = Instant::now();
+        let answer = self.exchange(operation, request).await;
+        let labels = [
+            ("upstream", self.upstream.name()),
+            ("operation", operation.name),
+            ("outcome", outcome(&answer)),
+        ];
+        histogram!(UPSTREAM_CALL_DURATION, &labels).record(began.elapsed());
+        answer
+    }
+
+    async fn exchange(
         &self,
         operation: Operation,
         request: RequestBuilder,
@@ -319,6 +352,22 @@ impl Http {
             self.trust.note_request_id(id);
         }
         Ok(answer)
+    }
+}
+
+/// How a call went, as metrics name it.
+fn outcome(answer: &Result<Answer, ClientError>) -> &'static str {
+    match answer {
+        Ok(answer) => match answer.status.as_u16() {
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(ClientError::Unreachable(_)) => "unreachable",
+        Err(ClientError::TrustExpired(_)) => "not_begun",
+        Err(ClientError::Rejected(_)) => "not_built",
+        Err(_) => "no_answer",
     }
 }
 

@@ -23,6 +23,20 @@ pub enum ErrorClass {
     Bug,
 }
 
+impl ErrorClass {
+    /// The name used in documents, on the wire and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UserAction => "user_action",
+            Self::Upstream => "upstream",
+            Self::RateLimited => "rate_limited",
+            Self::Credentials => "credentials",
+            Self::Conflict => "conflict",
+            Self::Bug => "bug",
+        }
+    }
+}
+
 /// What the engine does with a step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {

@@ -16,14 +16,15 @@ use crate::{
     redis::{RedisConfig, blocking_connection, shared_connection},
 };
 
-/// Adds each key that is not there yet, scored by the server's clock and the key's priority.
+/// Adds each key that is not there yet, scored by the server's clock and the key's priority, and says how many were not.
 const ADD: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local added = 0
 for i = 1, #ARGV, 2 do
-    redis.call('ZADD', KEYS[1], 'NX', now - 60 * (2 - tonumber(ARGV[i])), ARGV[i + 1])
+    added = added + redis.call('ZADD', KEYS[1], 'NX', now - 60 * (2 - tonumber(ARGV[i])), ARGV[i + 1])
 end
-return 1
+return added
 ";
 
 /// The ready sets of all queues.
@@ -68,16 +69,16 @@ impl Ready {
         format!("{}:ready:{queue}", self.prefix)
     }
 
-    /// Says that `keys` may have work that is due now.
-    pub async fn add(&self, queue: Queue, keys: &[ReadyKey]) -> Result<(), RedisError> {
+    /// Says that `keys` may have work that is due now. Returns how many of them were not in the set.
+    pub async fn add(&self, queue: Queue, keys: &[ReadyKey]) -> Result<u64, RedisError> {
         if keys.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let mut call = self.add.key(self.key(queue));
         for key in keys {
             call.arg(key.priority.clamp(0, 2)).arg(&key.lock_key);
         }
-        call.invoke_async::<()>(&mut self.connection.clone()).await
+        call.invoke_async(&mut self.connection.clone()).await
     }
 
     /// Says that `jobs`, just committed, are due. Losing this is no harm: the sweep finds them.

@@ -1,6 +1,6 @@
 //! What the worker reads from its environment.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
 use dezky_shared::{
@@ -23,6 +23,8 @@ use crate::{
 /// The worker's configuration.
 #[derive(Debug)]
 pub struct Config {
+    /// Where health and metrics are served.
+    pub metrics_listen: SocketAddr,
     /// The database.
     pub mongodb: MongoConfig,
     /// The hints.
@@ -41,6 +43,8 @@ impl Config {
     /// Reads it, or says which variable is missing or wrong.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
+            metrics_listen: optional("WORKER_METRICS_LISTEN")?
+                .unwrap_or(([127, 0, 0, 1], 9465).into()),
             mongodb: MongoConfig::from_env()?,
             redis: RedisConfig::from_env()?,
             clients: ClientsConfig::from_env()?,

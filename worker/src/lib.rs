@@ -5,5 +5,7 @@ pub mod context;
 pub mod engine;
 pub mod fan_out;
 pub mod jobs;
+pub mod metrics;
 mod retry_delay;
+pub mod serve;
 pub mod work;

@@ -3,18 +3,41 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dezky_shared::{reconnect::until_connected, shutdown, store::Store, telemetry};
+use dezky_shared::{metrics::tidy, reconnect::until_connected, shutdown, store::Store, telemetry};
 use dezky_worker::{
     config::Config,
     context::{Clients, Context},
     engine, jobs,
+    metrics::{self, SERVICE},
+    serve::{self, Started},
 };
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env().context("the worker's configuration")?;
-    telemetry::start()?;
+    let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
     let shutdown = shutdown::on_signal()?;
+    let ended = run(config, shutdown).await;
+    tracing::info!("Stopped");
+    telemetry.stop().await;
+    ended
+}
+
+async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(config.metrics_listen)
+        .await
+        .with_context(|| {
+            let address = config.metrics_listen;
+            format!("WORKER_METRICS_LISTEN: cannot listen on {address}")
+        })?;
+    let measured = metrics::start()?;
+    metrics::slots(&config.engine.slots);
+    tokio::spawn(tidy(measured.clone()));
+    let started = Started::default();
+    let router = serve::router(measured, started.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
 
     let connecting = until_connected("MongoDB", async || Store::connect(&config.mongodb).await);
     let Some(store) = shutdown.run_until_cancelled(connecting).await else {
@@ -29,10 +52,11 @@ async fn main() -> anyhow::Result<()> {
         config.sealing_keys,
     )?);
     context.ensure_indexes().await.context("the indexes")?;
+    // Set once, here.
+    let _ = started.set(context.clone());
 
     tracing::info!(worker = config.engine.worker, "Running jobs");
     let ended = engine::run(context, jobs::registry(), config.engine, shutdown).await;
     store.close().await;
-    tracing::info!("Stopped");
     ended
 }

@@ -1,14 +1,9 @@
 //! Whether the process lives, and whether it can do its work.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, bail, ensure};
 use axum::{Json, Router, extract::State, routing::get};
-use bson::{Bson, doc};
-use dezky_shared::store::Store;
+use dezky_shared::readiness;
 use http::StatusCode;
 use serde::Serialize;
-use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,11 +13,6 @@ use crate::{
     state::App,
 };
 
-/// How long a store may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest that a transaction of somebody who died may hold its locks.
-const TRANSACTION_LIFETIME: i64 = 5;
-
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(alive))
@@ -31,12 +21,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 
 /// What is answered while the service starts: it waits for MongoDB.
 pub(crate) fn starting() -> Router {
-    let unready = Readiness {
-        status: "unready",
-        mongodb: Check::failed("MongoDB does not answer, or the indexes are not made yet"),
-        redis: Check::failed("Redis is not looked at before MongoDB is there"),
-    };
-    let unready = async move || (StatusCode::SERVICE_UNAVAILABLE, Json(unready));
+    let unready = async || answer(readiness::Readiness::starting());
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(unready))
@@ -75,15 +60,6 @@ struct Check {
     detail: Option<String>,
 }
 
-impl Check {
-    fn failed(detail: &str) -> Self {
-        Self {
-            ok: false,
-            detail: Some(detail.to_owned()),
-        }
-    }
-}
-
 impl From<anyhow::Result<()>> for Check {
     fn from(outcome: anyhow::Result<()>) -> Self {
         Self {
@@ -98,7 +74,7 @@ impl From<anyhow::Result<()>> for Check {
 async fn alive(_: QueryParams<()>) -> Json<Alive> {
     Json(Alive {
         status: "ok",
-        service: "dezky-platform-api",
+        service: crate::SERVICE,
         version: env!("CARGO_PKG_VERSION"),
     })
 }
@@ -109,56 +85,19 @@ async fn alive(_: QueryParams<()>) -> Json<Alive> {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
 async fn ready(_: QueryParams<()>, State(app): State<App>) -> (StatusCode, Json<Readiness>) {
-    let redis = async {
-        let answered = timeout(ANSWER_TIMEOUT, app.ready.ping()).await;
-        match answered {
-            Ok(Ok(())) => Ok(()),
-            _ => bail!("Redis does not answer; jobs start with some delay"),
-        }
-    };
-    let mongodb = async {
-        match timeout(ANSWER_TIMEOUT, look_at_mongodb(&app.store)).await {
-            Ok(outcome) => outcome,
-            Err(_) => bail!("MongoDB does not answer"),
-        }
-    };
-    let (mongodb, redis): (anyhow::Result<()>, anyhow::Result<()>) = tokio::join!(mongodb, redis);
-    let (code, status) = match (&mongodb, &redis) {
-        (Ok(()), Ok(())) => (StatusCode::OK, "ready"),
-        (Ok(()), Err(_)) => (StatusCode::OK, "degraded"),
-        (Err(_), _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
-    };
-    let readiness = Readiness {
-        status,
-        mongodb: mongodb.into(),
-        redis: redis.into(),
-    };
-    (code, Json(readiness))
+    answer(readiness::Readiness::look(&app.store, &app.ready).await)
 }
 
-async fn look_at_mongodb(store: &Store) -> anyhow::Result<()> {
-    const LIMIT: &str = "transactionLifetimeLimitSeconds";
-    let admin = store.database().client().database("admin");
-    let hello = admin
-        .run_command(doc! { "hello": 1 })
-        .await
-        .context("MongoDB does not answer")?;
-    ensure!(
-        hello.contains_key("setName"),
-        "MongoDB is not a replica set, which transactions need"
-    );
-    let parameters = admin
-        .run_command(doc! { "getParameter": 1, LIMIT: 1 })
-        .await
-        .context("MongoDB does not show its parameters: our user needs the role clusterMonitor")?;
-    let limit = match parameters.get(LIMIT) {
-        Some(Bson::Int32(seconds)) => i64::from(*seconds),
-        Some(Bson::Int64(seconds)) => *seconds,
-        _ => bail!("MongoDB does not say what {LIMIT} is"),
+fn answer(seen: readiness::Readiness) -> (StatusCode, Json<Readiness>) {
+    let code = if seen.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    ensure!(
-        limit <= TRANSACTION_LIFETIME,
-        "MongoDB's {LIMIT} is {limit}; it must be at most {TRANSACTION_LIFETIME}"
-    );
-    Ok(())
+    let readiness = Readiness {
+        status: seen.status(),
+        mongodb: seen.mongodb.into(),
+        redis: seen.redis.into(),
+    };
+    (code, Json(readiness))
 }

@@ -1,13 +1,19 @@
 //! Serves a simulator on a port of its own, with its faults in front of it.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::{Body, Bytes},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -44,10 +50,20 @@ pub struct Server {
     pub faults: Faults,
     /// What happened there.
     pub effects: Effects,
+    traces: Traces,
     _stop: DropGuard,
 }
 
+/// The `traceparent` that each operation was last asked for with.
+type Traces = Arc<Mutex<BTreeMap<&'static str, String>>>;
+
 impl Server {
+    /// The `traceparent` that `operation` was last asked for with.
+    pub fn traceparent(&self, operation: &str) -> Option<String> {
+        let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.get(operation).cloned()
+    }
+
     /// Serves `router` on `address`, port 0 for any free one.
     pub async fn start(
         address: SocketAddr,
@@ -58,11 +74,13 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let faults = Faults::default();
+        let traces = Traces::default();
         let stop = CancellationToken::new();
         let service = Service {
             router,
             classify,
             faults: faults.clone(),
+            traces: traces.clone(),
         };
         tokio::spawn(
             stop.clone()
@@ -72,6 +90,7 @@ impl Server {
             url: format!("http://{address}"),
             faults,
             effects,
+            traces,
             _stop: stop.drop_guard(),
         })
     }
@@ -82,6 +101,7 @@ struct Service {
     router: Router,
     classify: Classify,
     faults: Faults,
+    traces: Traces,
 }
 
 impl Service {
@@ -127,6 +147,7 @@ impl Service {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let asked = (self.classify)(&parts.method, parts.uri.path(), &parts.headers, &body);
+        self.note_trace(asked.operation, &parts.headers);
         let fault = self.faults.strike(asked.operation, asked.write);
         let request = Request::from_parts(parts, Body::from(body));
 
@@ -178,6 +199,14 @@ impl Service {
                 Ok(([(header::CONTENT_TYPE, "application/json")], half).into_response())
             }
             _ => Ok(response),
+        }
+    }
+
+    fn note_trace(&self, operation: &'static str, headers: &HeaderMap) {
+        let traceparent = headers.get("traceparent").map(HeaderValue::to_str);
+        if let Some(Ok(traceparent)) = traceparent {
+            let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+            traces.insert(operation, traceparent.to_owned());
         }
     }
 

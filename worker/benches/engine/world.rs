@@ -123,6 +123,7 @@ impl World {
             worker: "bench".to_owned(),
             slots: BTreeMap::from([(Queue::Provisioning, slots)]),
             times: Times::default(),
+            budgets: BTreeMap::new(),
             schedules: Vec::new(),
         };
         let stop = CancellationToken::new();

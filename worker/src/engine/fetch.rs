@@ -6,6 +6,7 @@ use dezky_shared::{job::Queue, ready::Popper, reconnect::Pace, redis::RedisError
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Engine, backend::Claimed, sweep::Cursor};
+use crate::metrics;
 
 impl Engine {
     /// Claims jobs of `queue` as long as there are free slots, until the worker stops. No error ends it.
@@ -50,6 +51,7 @@ impl Engine {
                     pace.reset();
                     for claim in claims {
                         let Some(permit) = permits.pop() else { break };
+                        metrics::claimed(&claim.job, claim.claimed_at);
                         self.hand_over(claim, permit, &claimed).await;
                     }
                 }
@@ -110,6 +112,7 @@ impl Engine {
             match self.ctx.ready.popper(queue, self.times.pop_block).await {
                 Ok(connected) => *popper = Some(connected),
                 Err(error) => {
+                    metrics::redis_connected(false);
                     tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");
                     return None;
                 }
@@ -124,7 +127,9 @@ impl Engine {
             keys.extend(connected.more(slots - 1).await?);
             Ok::<_, RedisError>(keys)
         };
-        match taken.await {
+        let taken = taken.await;
+        metrics::redis_connected(taken.is_ok());
+        match taken {
             Ok(keys) => Some(keys),
             Err(error) => {
                 tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");

@@ -9,6 +9,7 @@ use mongodb::options::ReturnDocument;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::{Engine, claim::millis, sweep::Cursor};
+use crate::metrics;
 
 /// The term of one leadership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,9 @@ impl Engine {
             match self.elect().await {
                 Ok(Some(term)) => {
                     tracing::info!(term = term.0, "Leading");
+                    metrics::leads(true);
                     self.lead(term).await;
+                    metrics::leads(false);
                     tracing::info!(term = term.0, "Leading no more");
                 }
                 Ok(None) => {}
@@ -36,13 +39,14 @@ impl Engine {
 
     /// Does the leader's duties until it is not the leader any more.
     async fn lead(&self, term: Term) {
-        self.database_failed(); // Quiet at first: leases may have run out only because nobody could renew them.
+        self.keep_quiet(); // At first: leases may have run out only because nobody could renew them.
         let mut cursors: Vec<(Queue, Cursor)> =
             Queue::ALL.map(|queue| (queue, Cursor::default())).to_vec();
-        let [mut sweep, mut rescue, mut cron, mut renew] = [
+        let [mut sweep, mut rescue, mut cron, mut measure, mut renew] = [
             self.times.sweep_every,
             self.times.rescue_every,
             self.times.cron_every,
+            self.times.measure_every,
             self.times.leader_renew_every,
         ]
         .map(every);
@@ -59,6 +63,7 @@ impl Engine {
                     self.run_due_schedules().await;
                     Ok(())
                 }
+                _ = measure.tick() => self.measure().await,
                 _ = renew.tick() => {
                     let sent = Instant::now();
                     match self.stay(term).await {
@@ -125,8 +130,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Notes that MongoDB did not do as asked: for a while, leases that ran out mean nothing.
+    /// Notes that MongoDB did not do as asked.
     pub(crate) fn database_failed(&self) {
+        metrics::database_failed();
+        self.keep_quiet();
+    }
+
+    /// For a while, leases that ran out mean nothing.
+    fn keep_quiet(&self) {
         let now = u64::try_from(clock::boot_time().as_millis()).unwrap_or(u64::MAX);
         self.database_failed_at
             .fetch_max(now, std::sync::atomic::Ordering::Relaxed);

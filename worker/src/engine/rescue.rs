@@ -16,6 +16,7 @@ use super::{
     bulk::{self, ItemError, Update},
     settle::listed,
 };
+use crate::metrics;
 
 /// Workers that may die of a job, with no step ended in between, before it is discarded.
 const CRASHES: i32 = 3;
@@ -54,6 +55,7 @@ impl Engine {
                 }
             }
         }
+        metrics::rescued(others.len(), poisonous.len());
         for job in &others {
             tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose worker is gone");
         }

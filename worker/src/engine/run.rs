@@ -14,6 +14,7 @@ use dezky_shared::{
     reconnect::Pace,
     store::{Abort, StoreError},
     tenant::{Intent, Tenant},
+    trace,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -31,7 +32,10 @@ use super::{
     settle::{Outcome, Settlement},
     step::StepEnd,
 };
-use crate::work::{StepOf, StepRun};
+use crate::{
+    metrics,
+    work::{StepOf, StepRun},
+};
 
 /// Why an attempt ends before its steps have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +72,19 @@ impl Engine {
         let mut job = claim.job;
         let span = tracing::info_span!(
             "job",
+            otel.kind = "consumer",
+            otel.name = format!("job {}", job.kind),
+            trace.id = job.traceparent.as_deref().and_then(trace::trace_id),
             job.id = %job.id,
             job.kind = job.kind,
             job.attempt = job.attempt,
             tenant.id = job.tenant_id.map(|id| id.to_string()),
         );
+        if let Some(traceparent) = &job.traceparent {
+            trace::continue_from(&span, traceparent);
+        }
         async {
+            let began = Instant::now();
             let attempt = Running {
                 engine: self.clone(),
                 held: held.clone(),
@@ -82,8 +93,14 @@ impl Engine {
             };
             let Some((outcome, request_ids)) = attempt.attempt(&mut job).await else {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
+                metrics::lease_lost();
                 return;
             };
+            let attempt = self.describe(&job, &held, claim.claimed_at, &outcome, request_ids);
+            if self.registry.steps(&job.kind).is_some() {
+                let failure = outcome.error().map(|error| error.class);
+                metrics::attempted(&job.kind, &attempt.outcome, failure, began.elapsed());
+            }
             let (done, settled) = oneshot::channel();
             let settlement = Settlement {
                 id: job.id,
@@ -92,7 +109,7 @@ impl Engine {
                 lock_key: job.lock_key.clone(),
                 unique_key: job.unique_key.clone(),
                 priority: job.priority,
-                attempt: self.describe(&job, &held, claim.claimed_at, &outcome, request_ids),
+                attempt,
                 held,
                 steps: job.steps,
                 outcome,
@@ -205,6 +222,7 @@ impl Running {
         let Some(steps) = engine.registry.steps(&job.kind).cloned() else {
             // Written by a newer build, whose workers will take it.
             tracing::warn!("This build does not know the kind of this job; leaving it alone");
+            metrics::unknown_kind();
             return Some(Outcome::Snooze {
                 at: dezky_shared::clock::later(now, engine.times.lease),
                 error: None,

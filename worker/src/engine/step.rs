@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 
 use super::{Engine, gate::Held};
 use crate::{
+    metrics,
     retry_delay::delay,
     work::{End, StepDone, StepFailure, StepOf, StepRun},
 };
@@ -80,6 +81,7 @@ impl Engine {
         };
         end.step.started_at = Some(began);
         end.step.finished_at = Some(self.ctx.store.now());
+        metrics::stepped(&end.step);
         end
     }
 

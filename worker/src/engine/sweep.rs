@@ -11,6 +11,7 @@ use futures::TryStreamExt as _;
 use mongodb::options::Hint;
 
 use super::{Engine, claim::first_due};
+use crate::metrics;
 
 /// How many keys the sweep keeps in a ready set.
 const TOP_UP_TO: u64 = 5_000;
@@ -57,7 +58,9 @@ impl Engine {
             let room = usize::try_from(TOP_UP_TO.saturating_sub(length)).unwrap_or(0);
             if room > 0 {
                 let keys = self.due_keys(*queue, cursor, room).await?;
-                let _ = self.ctx.ready.add(*queue, &keys).await;
+                if let Ok(missing) = self.ctx.ready.add(*queue, &keys).await {
+                    metrics::swept(*queue, missing);
+                }
             }
         }
         Ok(())

@@ -27,6 +27,8 @@ pub struct Times {
     pub bulk_deadline: Duration,
     /// How often leases that ran out are looked for.
     pub rescue_every: Duration,
+    /// How often the queues are measured.
+    pub measure_every: Duration,
     /// Over how long the first rescue spreads a job; doubled with each crash.
     pub rescue_spread: Duration,
     /// How long the leader leads without renewing.
@@ -71,6 +73,7 @@ impl Default for Times {
             settle_after: Duration::from_millis(5),
             bulk_deadline: Duration::from_secs(3),
             rescue_every: Duration::from_secs(10),
+            measure_every: Duration::from_secs(15),
             rescue_spread: Duration::from_secs(30),
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),
@@ -106,6 +109,7 @@ impl Times {
             attempt_timeout: scaled(usual.attempt_timeout),
             unknown_wait: scaled(usual.unknown_wait),
             rescue_every: scaled(usual.rescue_every),
+            measure_every: scaled(usual.measure_every),
             rescue_spread: scaled(usual.rescue_spread),
             leader_lease: scaled(usual.leader_lease),
             leader_renew_every: scaled(usual.leader_renew_every),

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Harness, Worker, until},
+    restore::Backup,
     upstreams::Upstreams,
 };
 
@@ -51,6 +52,20 @@ impl World {
 
     pub(crate) async fn stop(self) {
         self.worker.stop().await;
+    }
+
+    /// The same upstreams, and new stores that hold `backup` and nothing else.
+    pub(crate) async fn restored(self, backup: &Backup) -> Self {
+        self.worker.stop().await;
+        let mut harness = Harness::with_upstreams(&self.upstreams).await;
+        harness.times = self.harness.times;
+        backup.restore(&harness.context.store).await;
+        let worker = harness.worker();
+        Self {
+            harness,
+            upstreams: self.upstreams,
+            worker,
+        }
     }
 
     /// A tenant that is active.

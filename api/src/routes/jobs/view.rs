@@ -100,6 +100,9 @@ pub struct JobView {
     /// The job it repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     requeued_from: Option<String>,
+    /// The trace it belongs to (W3C Trace Context), for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
     /// When it was enqueued.
     created_at: Time,
     /// When it last changed.
@@ -235,6 +238,7 @@ impl JobView {
             children: None,
             superseded_by: job.superseded_by.map(|id| id.to_string()),
             requeued_from: job.requeued_from.map(|id| id.to_string()),
+            traceparent: job.traceparent.filter(|_| for_operator),
             created_at: job.created_at.into(),
             updated_at: job.updated_at.into(),
             finished_at: job.finished_at.map(Time::from),

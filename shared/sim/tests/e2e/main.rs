@@ -6,7 +6,12 @@
     reason = "a test that cannot go on should stop there"
 )]
 
+mod collector;
 mod killing;
+mod metrics;
+mod promql;
+mod scrape;
 mod stack;
 mod stores;
 mod tenants;
+mod traces;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// The worker's lease, in seconds: everything it waits for is in proportion.
 const LEASE_SECONDS: &str = "3";
 
@@ -32,10 +32,12 @@ pub(crate) struct Stack {
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
     pub(crate) url: String,
+    /// Where the api and the worker show what they measured.
+    pub(crate) metrics: [String; 2],
     client: reqwest::Client,
     operator: String,
     worker_program: Program,
-    _api_port: Port,
+    _ports: [Port; 3],
     _stores: FreshStores,
     _directory: TempDir,
 }
@@ -63,15 +65,20 @@ impl OwnStores {
 impl Stack {
     /// On the stores that all tests share.
     pub(crate) async fn start() -> Self {
-        Self::on(FreshStores::new().unwrap()).await
+        Self::on(FreshStores::new().unwrap(), &[]).await
     }
 
     /// On stores of the test's own.
     pub(crate) async fn start_on(stores: &OwnStores) -> Self {
-        Self::on(FreshStores::on(&stores.mongo, &stores.redis)).await
+        Self::on(FreshStores::on(&stores.mongo, &stores.redis), &[]).await
     }
 
-    async fn on(stores: FreshStores) -> Self {
+    /// On the stores that all tests share, with these variables for both processes.
+    pub(crate) async fn start_with(variables: &[(&'static str, String)]) -> Self {
+        Self::on(FreshStores::new().unwrap(), variables).await
+    }
+
+    async fn on(stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let directory = tempfile::tempdir().unwrap();
         let issuer = Issuer::start(any_port).await.unwrap();
@@ -82,7 +89,9 @@ impl Stack {
 
         let api_port = Port::free().unwrap();
         let url = format!("http://127.0.0.1:{}", api_port.number);
-        let metrics = Port::free().unwrap();
+        let api_metrics = Port::free().unwrap();
+        let worker_metrics = Port::free().unwrap();
+        let local = |port: &Port| format!("127.0.0.1:{}", port.number);
         let program = |name: &str, environment: Vec<(&'static str, String)>| Program {
             name: name.to_owned(),
             path: fresh::binary(name).unwrap(),
@@ -90,17 +99,15 @@ impl Stack {
             environment: environment
                 .into_iter()
                 .chain(stores_environment(&stores))
+                .chain(variables.iter().cloned())
                 .collect(),
             log: log(&directory, name),
         };
         let api = program(
             "dezky-api",
             vec![
-                ("API_LISTEN", format!("127.0.0.1:{}", api_port.number)),
-                (
-                    "API_METRICS_LISTEN",
-                    format!("127.0.0.1:{}", metrics.number),
-                ),
+                ("API_LISTEN", local(&api_port)),
+                ("API_METRICS_LISTEN", local(&api_metrics)),
                 (
                     "AUTHENTIK_ISSUERS",
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
@@ -111,6 +118,7 @@ impl Stack {
         let worker_program = program(
             "dezky-worker",
             vec![
+                ("WORKER_METRICS_LISTEN", local(&worker_metrics)),
                 ("WORKER_LEASE_SECONDS", LEASE_SECONDS.to_owned()),
                 ("AUTHENTIK_API_URL", authentik.api_url()),
                 ("AUTHENTIK_API_TOKEN", AuthentikSim::TOKEN.to_owned()),
@@ -131,8 +139,9 @@ impl Stack {
             stalwart,
             ocis,
             url,
+            metrics: [&api_metrics, &worker_metrics].map(|port| format!("http://{}", local(port))),
             worker_program,
-            _api_port: api_port,
+            _ports: [api_port, api_metrics, worker_metrics],
             _stores: stores,
             _directory: directory,
         };
@@ -146,12 +155,12 @@ impl Stack {
 
     /// One more worker beside the first.
     pub(crate) fn another_worker(&self) -> Process {
-        let log = self.worker_program.log.with_extension("second.log");
-        Process::start(Program {
-            log,
-            ..self.worker_program.clone()
-        })
-        .unwrap()
+        let mut program = self.worker_program.clone();
+        program.log = program.log.with_extension("second.log");
+        // Any port: the first worker has the other.
+        let elsewhere = ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned());
+        program.environment.push(elsewhere);
+        Process::start(program).unwrap()
     }
 
     pub(crate) async fn until_ready(&mut self) {
@@ -192,16 +201,26 @@ impl Stack {
         response.unwrap()
     }
 
+    /// A request of an operator's.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.operator)
+    }
+
+    /// What is at `url`, which needs no token.
+    pub(crate) async fn look_at(&self, url: &str) -> (u16, String) {
+        let response = self.client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
     pub(crate) async fn try_ask(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(StatusCode, Value)> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.operator);
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(&body);
         }

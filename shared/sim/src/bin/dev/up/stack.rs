@@ -99,9 +99,14 @@ impl Stack {
         let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url))?;
         let mut environment = stores.to_vec();
         environment.extend(upstreams.environment);
+        let [worker_metrics] = self.claim([9465])?;
+        environment.push((
+            "WORKER_METRICS_LISTEN",
+            format!("127.0.0.1:{worker_metrics}"),
+        ));
+        let ready = format!("{}/readyz", url(worker_metrics));
         let service = program(&binaries, "dezky-worker", &logs, Vec::new(), environment);
-        // It listens on no port: that it works is seen by the demo tenant.
-        self.services.push(Process::start(service)?);
+        self.serve(service, &ready).await?;
 
         let mut shown = vec![("API", format!("{0} (documentation: {0}/docs)", url(api)))];
         shown.extend(upstreams.shown);
@@ -109,7 +114,14 @@ impl Stack {
             ("Simulators", format!("{control}/upstreams")),
             ("MongoDB", mongodb),
             ("Redis", redis),
-            ("Metrics", format!("{}/metrics", url(api_metrics))),
+            (
+                "Metrics",
+                format!(
+                    "{}/metrics and {}/metrics",
+                    url(api_metrics),
+                    url(worker_metrics)
+                ),
+            ),
             ("Logs", ".dev/logs".to_owned()),
         ]);
         Ok(Addresses {

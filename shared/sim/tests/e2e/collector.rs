@@ -1,0 +1,78 @@
+//! A collector that takes traces by OTLP over HTTP and keeps them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, body::Bytes, extract::State, routing::post};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value,
+};
+use prost::Message as _;
+use tokio::net::TcpListener;
+
+/// What is kept of a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The process it is of.
+    pub(crate) service: String,
+    pub(crate) name: String,
+    /// In hexadecimal, as in a `traceparent`.
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    pub(crate) parent: String,
+}
+
+/// The collector. It is gone with the test's runtime.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    pub(crate) url: String,
+    spans: Spans,
+}
+
+type Spans = Arc<Mutex<Vec<Span>>>;
+
+impl Collector {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let spans = Spans::default();
+        let router = Router::new()
+            .route("/v1/traces", post(take))
+            .with_state(spans.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, spans }
+    }
+
+    /// The spans of one trace, as far as they have come.
+    pub(crate) fn trace(&self, trace: &str) -> Vec<Span> {
+        let spans = self.spans.lock().unwrap();
+        let of_it = spans.iter().filter(|span| span.trace == trace);
+        of_it.cloned().collect()
+    }
+}
+
+async fn take(State(spans): State<Spans>, body: Bytes) {
+    let request = ExportTraceServiceRequest::decode(body).unwrap();
+    for of_resource in request.resource_spans {
+        let attributes = of_resource.resource.unwrap().attributes;
+        let service = attributes
+            .into_iter()
+            .find(|attribute| attribute.key == "service.name");
+        let service = match service.unwrap().value.unwrap().value.unwrap() {
+            Value::StringValue(service) => service,
+            other => panic!("{other:?}"),
+        };
+        let all = of_resource.scope_spans.into_iter();
+        let taken = all.flat_map(|of_scope| of_scope.spans).map(|span| Span {
+            service: service.clone(),
+            name: span.name,
+            trace: hex(&span.trace_id),
+            id: hex(&span.span_id),
+            parent: hex(&span.parent_span_id),
+        });
+        spans.lock().unwrap().extend(taken);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,93 @@
+//! Reading what the processes measured, as Prometheus does.
+
+use std::collections::BTreeSet;
+
+use crate::stack::{DEADLINE, Stack};
+
+/// What one process showed.
+#[derive(Debug)]
+pub(crate) struct Scrape(String);
+
+impl Scrape {
+    pub(crate) fn parse(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The names of all series.
+    pub(crate) fn series(&self) -> BTreeSet<String> {
+        let names = self.samples().map(|(series, _)| name(series).to_owned());
+        names.collect()
+    }
+
+    /// The names that are described.
+    pub(crate) fn described(&self) -> BTreeSet<String> {
+        let described = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix("# HELP "));
+        described
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect()
+    }
+
+    /// The names that have a type.
+    pub(crate) fn typed(&self) -> BTreeSet<String> {
+        let typed = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "));
+        typed
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect()
+    }
+
+    /// The sum of all series of this name whose labels hold `label`.
+    pub(crate) fn sum(&self, metric: &str, label: &str) -> f64 {
+        let samples = self.samples();
+        samples
+            .filter(|(series, _)| name(series) == metric && series.contains(label))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
+    fn samples(&self) -> impl Iterator<Item = (&str, f64)> {
+        let lines = self.0.lines();
+        let samples = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        samples.map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series, value.parse().unwrap())
+        })
+    }
+}
+
+fn name(series: &str) -> &str {
+    series.split('{').next().unwrap()
+}
+
+impl Stack {
+    /// What the api and the worker show.
+    pub(crate) async fn scrape(&self) -> [Scrape; 2] {
+        let [api, worker] = &self.metrics;
+        [self.scrape_at(api).await, self.scrape_at(worker).await]
+    }
+
+    async fn scrape_at(&self, url: &str) -> Scrape {
+        Scrape::parse(self.look_at(&format!("{url}/metrics")).await.1)
+    }
+
+    /// Waits until the worker shows that so many of `metric` have this label.
+    pub(crate) async fn until_measured(&self, metric: &str, label: &str, least: f64) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let [_, worker] = self.scrape().await;
+            if worker.sum(metric, label) >= least {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{metric} {label}: {worker:#?}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
