@@ -1,6 +1,8 @@
 //! The URL map.
 
+pub mod events;
 pub mod health;
+pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
 pub mod tenants;
@@ -17,4 +19,6 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(users::router())
         .merge(jobs::router())
+        .merge(job_operations::router())
+        .merge(events::router())
 }

@@ -7,8 +7,8 @@ use dezky_shared::{
     ready::Ready,
     store::{
         Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        users::UserRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository, users::UserRepository,
     },
 };
 use http::HeaderValue;
@@ -30,6 +30,8 @@ pub struct AppState {
     pub users: UserRepository,
     /// The jobs.
     pub jobs: JobRepository,
+    /// What is to be done to many jobs.
+    pub job_operations: JobOperationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -67,14 +69,16 @@ impl AppState {
     ) -> anyhow::Result<App> {
         let tenants = TenantRepository::new(store);
         let jobs = JobRepository::new(store);
+        let users = UserRepository::new(store);
         let changes = Changes::new(&config.redis)?;
         Ok(Arc::new(Self {
-            waiting: Waiting::start(&tenants, &jobs, &changes, shutdown),
+            waiting: Waiting::start(&tenants, &jobs, &users, &changes, shutdown),
             tenants,
             jobs,
+            users,
+            job_operations: JobOperationRepository::new(store),
             changes,
             store: store.clone(),
-            users: UserRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -94,6 +98,7 @@ impl AppState {
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
+        self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await

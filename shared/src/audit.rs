@@ -56,6 +56,12 @@ pub enum Action {
     /// A job was cancelled.
     #[serde(rename = "job.cancel")]
     JobCancel,
+    /// A job that waited was discarded.
+    #[serde(rename = "job.discard")]
+    JobDiscard,
+    /// Something was to be done to many jobs.
+    #[serde(rename = "jobOperation.create")]
+    JobOperationCreate,
 }
 
 /// Who did it.
@@ -104,7 +110,7 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `subscription`.
+    /// `tenant`, `user`, `job`, `jobOperation`, `subscription`.
     pub kind: String,
     /// Its id.
     pub id: String,

@@ -13,8 +13,9 @@ use dezky_shared::{
     ready::Ready,
     redis::RedisConfig,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository,
+        Store, StoreError, audit::AuditRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
+        users::UserRepository,
     },
     upstream::Upstream,
 };
@@ -103,6 +104,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// The jobs.
     pub jobs: JobRepository,
+    /// What is to be done to many jobs.
+    pub job_operations: JobOperationRepository,
     /// The tenants.
     pub tenants: TenantRepository,
     /// The users.
@@ -124,6 +127,7 @@ impl Context {
     pub fn new(store: Arc<Store>, redis: &RedisConfig, clients: Clients) -> anyhow::Result<Self> {
         Ok(Self {
             jobs: JobRepository::new(&store),
+            job_operations: JobOperationRepository::new(&store),
             tenants: TenantRepository::new(&store),
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
@@ -138,6 +142,7 @@ impl Context {
     /// Makes the indexes that the worker relies on.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         self.jobs.ensure_indexes().await?;
+        self.job_operations.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.audit.ensure_indexes().await

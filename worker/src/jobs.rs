@@ -1,9 +1,11 @@
 //! Every kind of job, and what it does.
 
+mod job_operation;
 mod tenant;
 
 use dezky_shared::jobs::{
-    DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant,
+    DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, RunJobOperation,
+    SuspendTenant,
 };
 
 use crate::work::Registry;
@@ -19,4 +21,5 @@ pub fn registry() -> Registry {
         .kind::<SuspendTenant>(tenant::steps())
         .kind::<ResumeTenant>(tenant::steps())
         .kind::<DeprovisionTenant>(tenant::steps())
+        .kind::<RunJobOperation>(job_operation::steps())
 }

@@ -6,12 +6,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bson::DateTime;
 use dezky_shared::{
     changes::Change,
     clients::{ClientError, Mode, Trust},
     failure::ErrorCode,
     job::{Job, JobArgs, Progress},
-    tenant::{Intent, Tenant},
+    tenant::{Intent, Tenant, reason},
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -64,6 +65,8 @@ pub struct StepDone {
     pub changes: Vec<String>,
     /// What it learned about the tenant.
     pub facts: Facts,
+    /// When it is to go on, where it has more to do than one attempt should take. That costs the job nothing.
+    pub again_at: Option<DateTime>,
 }
 
 impl StepDone {
@@ -74,6 +77,15 @@ impl StepDone {
             reason,
             changes,
             facts,
+            again_at: None,
+        }
+    }
+
+    /// It did a part, and goes on at that time. For steps that speak to no upstream: a tenant's is done or not.
+    pub fn so_far(again_at: DateTime) -> Self {
+        Self {
+            again_at: Some(again_at),
+            ..Self::ok(reason::PENDING, Vec::new(), Facts::default())
         }
     }
 
@@ -84,6 +96,7 @@ impl StepDone {
             reason,
             changes: Vec::new(),
             facts: Facts::default(),
+            again_at: None,
         }
     }
 }

@@ -59,13 +59,15 @@ impl Engine {
             Ok(done) => StepEnd {
                 index,
                 step: Step {
-                    state: if done.skipped {
-                        StepState::Skipped
-                    } else {
-                        StepState::Ok
+                    state: match done {
+                        StepDone {
+                            again_at: Some(_), ..
+                        } => StepState::Pending,
+                        StepDone { skipped: true, .. } => StepState::Skipped,
+                        StepDone { .. } => StepState::Ok,
                     },
                     attempts: 0,
-                    next_at: None,
+                    next_at: done.again_at,
                     changes: done.changes.clone(),
                     error: None,
                     ..before
