@@ -97,6 +97,11 @@ impl Waiting {
         }
     }
 
+    /// How many documents somebody waits for.
+    pub fn count(&self) -> usize {
+        self.watched().len()
+    }
+
     fn watched(&self) -> MutexGuard<'_, HashMap<Change, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

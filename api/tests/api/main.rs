@@ -6,11 +6,14 @@
 mod access;
 mod app;
 mod bad_input;
+mod events;
 mod health;
 mod idempotency;
+mod job_operations;
 mod jobs;
 mod odd_requests;
 mod openapi;
+mod paging;
 mod seed;
 mod serving;
 mod states;

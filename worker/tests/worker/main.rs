@@ -16,6 +16,7 @@ mod draining;
 mod enqueue;
 mod harness;
 mod integrations;
+mod job_operations;
 mod leading;
 mod leases;
 mod outage;

@@ -140,6 +140,9 @@ fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection
             message,
         ));
     }
+    let kind = wire
+        .kind
+        .and_then(|kind| checks.check("/filter/kind", fields::name(&kind)));
     let queue = wire.queue.and_then(|queue| {
         let queues = Queue::ALL.map(Queue::name).join(", ");
         checks.check(
@@ -165,7 +168,7 @@ fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection
     let created_before = time("/filter/createdBefore", wire.created_before);
     Some(JobSelection {
         state: state?,
-        kind: wire.kind,
+        kind,
         queue,
         tenant_id,
         error_code,

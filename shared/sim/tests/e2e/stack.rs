@@ -33,7 +33,7 @@ pub(crate) struct Stack {
     pub(crate) ocis: OcisSim,
     pub(crate) url: String,
     client: reqwest::Client,
-    operator: String,
+    pub(crate) operator: String,
     worker_program: Program,
     _api_port: Port,
     _stores: FreshStores,
