@@ -164,9 +164,9 @@ async fn discarded_jobs_are_requeued_once_each_and_each_is_audited() {
     let events = events(&harness).await;
     assert_eq!(events.len(), 60);
     for event in events {
-        assert_eq!(event.get_str("action"), Ok("job.requeue"));
+        assert_eq!(event.get_str("action").unwrap(), "job.requeue");
         let actor = event.get_document("actor").unwrap();
-        assert_eq!(actor.get_str("id"), Ok("operator"));
+        assert_eq!(actor.get_str("id").unwrap(), "operator");
     }
     let progress = job.progress.unwrap();
     assert_eq!((progress.done, progress.total), (60, 60));
