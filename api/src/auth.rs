@@ -5,9 +5,10 @@
 
 mod issuer;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use dezky_shared::clients::TrustRoots;
+use bson::DateTime;
+use dezky_shared::{clients::TrustRoots, clock};
 use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
@@ -32,6 +33,8 @@ pub struct Claims {
     /// For whom the token was made.
     #[serde(deserialize_with = "one_or_many")]
     pub aud: Vec<String>,
+    /// Until when it is valid, in seconds since 1970.
+    pub exp: f64,
     /// When it was made, in seconds since 1970.
     #[serde(default)]
     pub iat: Option<f64>,
@@ -44,6 +47,18 @@ pub struct Claims {
     /// The name, for people.
     #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
+}
+
+impl Claims {
+    /// When the token is valid no more, with the same leeway as when it was verified.
+    pub fn ends(&self) -> DateTime {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a time beyond all clocks is the last one"
+        )]
+        let exp = (self.exp * 1_000.0) as i64;
+        clock::later(DateTime::from_millis(exp), Duration::from_secs(LEEWAY))
+    }
 }
 
 /// Verifies tokens.

@@ -7,10 +7,11 @@ use std::{
     str::FromStr,
 };
 
+use bson::DateTime;
 use dezky_shared::tenant::{Owner, Plan};
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{self, DeserializeOwned, IntoDeserializer as _, MapAccess, Visitor, value},
 };
 
 use crate::{error::FieldError, extract::Object};
@@ -188,6 +189,40 @@ pub fn plan(text: &str) -> Result<Plan, Wrong> {
             "A plan is starter, business or enterprise.".to_owned(),
         )),
     }
+}
+
+/// One of the words of an enum, as documents spell them.
+#[derive(Debug)]
+pub struct Word<T>(pub T);
+
+impl<T: DeserializeOwned> FromStr for Word<T> {
+    type Err = value::Error;
+
+    fn from_str(text: &str) -> Result<Self, value::Error> {
+        T::deserialize(text.into_deserializer()).map(Self)
+    }
+}
+
+/// The same, which must be what is `expected`.
+pub fn word<T: DeserializeOwned>(
+    text: &str,
+    code: &'static str,
+    expected: &str,
+) -> Result<T, Wrong> {
+    match text.parse() {
+        Ok(Word(value)) => Ok(value),
+        Err(_) => Err((code, format!("This must be {expected}."))),
+    }
+}
+
+/// A time: RFC 3339.
+pub fn time(text: &str) -> Result<DateTime, Wrong> {
+    let invalid = |_| {
+        let message = "This is not a time such as 2026-11-22T09:30:00Z.";
+        ("invalid_time", message.to_owned())
+    };
+    let time: jiff::Timestamp = text.parse().map_err(invalid)?;
+    Ok(DateTime::from_millis(time.as_millisecond()))
 }
 
 /// An id.

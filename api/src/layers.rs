@@ -128,6 +128,7 @@ fn cors(allowed_origins: &[HeaderValue]) -> CorsLayer {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
             HeaderName::from_static("traceparent"),
             REQUEST_ID,

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use dezky_api::{AppState, Config, SERVICE, metrics, seed, serve::serve, starting, state::App};
 use dezky_shared::{
+    open_files,
     reconnect::until_connected,
     shutdown,
     store::{Store, StoreError},
@@ -26,6 +27,7 @@ const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
+    open_files::raise_limit();
     let shutdown = shutdown::on_signal()?;
     let listener = bind(config.listen, "API_LISTEN").await?;
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;

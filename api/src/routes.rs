@@ -1,6 +1,8 @@
 //! The URL map.
 
+pub mod events;
 pub mod health;
+pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
 pub mod queues;
@@ -25,4 +27,6 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(queues::router())
         .merge(upstreams::router())
         .merge(workers::router())
+        .merge(job_operations::router())
+        .merge(events::router())
 }

@@ -9,9 +9,10 @@ use dezky_shared::{
     schedules,
     store::{
         Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, queues::QueueRepository,
+        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -43,6 +44,8 @@ pub struct AppState {
     pub upstreams: UpstreamRepository,
     /// The workers that live.
     pub workers: WorkerRepository,
+    /// What is to be done to many jobs.
+    pub job_operations: JobOperationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -80,14 +83,16 @@ impl AppState {
     ) -> anyhow::Result<App> {
         let tenants = TenantRepository::new(store);
         let jobs = JobRepository::new(store);
+        let users = UserRepository::new(store);
         let changes = Changes::new(&config.redis)?;
         Ok(Arc::new(Self {
-            waiting: Waiting::start(&tenants, &jobs, &changes, shutdown),
+            waiting: Waiting::start(&tenants, &jobs, &users, &changes, shutdown),
             tenants,
             jobs,
+            users,
+            job_operations: JobOperationRepository::new(store),
             changes,
             store: store.clone(),
-            users: UserRepository::new(store),
             schedules: schedules::all()?,
             ledger: ScheduleRepository::new(store),
             queues: QueueRepository::new(store),
@@ -114,6 +119,7 @@ impl AppState {
         self.jobs.ensure_indexes().await?;
         self.ledger.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;
+        self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await

@@ -13,7 +13,7 @@ use std::{
 use dezky_shared::{
     changes::{Change, Changes},
     reconnect::Pace,
-    store::{StoreError, jobs::JobRepository, tenants::TenantRepository},
+    store::{StoreError, jobs::JobRepository, tenants::TenantRepository, users::UserRepository},
 };
 use futures::StreamExt as _;
 use tokio::{
@@ -41,6 +41,13 @@ struct Watched {
     waiters: usize,
 }
 
+/// Where revisions are looked at.
+struct Sources {
+    tenants: TenantRepository,
+    jobs: JobRepository,
+    users: UserRepository,
+}
+
 /// Somebody who waits for one document.
 #[derive(Debug)]
 pub struct Waiter {
@@ -54,6 +61,7 @@ impl Waiting {
     pub fn start(
         tenants: &TenantRepository,
         jobs: &JobRepository,
+        users: &UserRepository,
         changes: &Changes,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -64,7 +72,12 @@ impl Waiting {
         let (hints, hinted) = mpsc::channel(HINTS);
         let listen = listen(changes.clone(), hints);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(listen));
-        let look = waiting.clone().look(tenants.clone(), jobs.clone(), hinted);
+        let sources = Sources {
+            tenants: tenants.clone(),
+            jobs: jobs.clone(),
+            users: users.clone(),
+        };
+        let look = waiting.clone().look(sources, hinted);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(look));
         waiting
     }
@@ -84,16 +97,16 @@ impl Waiting {
         }
     }
 
+    /// How many documents somebody waits for.
+    pub fn count(&self) -> usize {
+        self.watched().len()
+    }
+
     fn watched(&self) -> MutexGuard<'_, HashMap<Change, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(
-        self,
-        tenants: TenantRepository,
-        jobs: JobRepository,
-        mut hinted: mpsc::Receiver<Change>,
-    ) {
+    async fn look(self, sources: Sources, mut hinted: mpsc::Receiver<Change>) {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hints = Vec::new();
@@ -106,34 +119,36 @@ impl Waiting {
                     hints.iter().copied().filter(|hint| watched.contains_key(hint)).collect()
                 }
             };
-            if let Err(error) = self.look_at(&tenants, &jobs, &what).await {
+            if let Err(error) = self.look_at(&sources, &what).await {
                 tracing::warn!(%error, "Cannot look for changes; trying again");
             }
         }
     }
 
-    async fn look_at(
-        &self,
-        tenants: &TenantRepository,
-        jobs: &JobRepository,
-        what: &[Change],
-    ) -> Result<(), StoreError> {
+    async fn look_at(&self, sources: &Sources, what: &[Change]) -> Result<(), StoreError> {
         let mut tenant_ids = Vec::new();
         let mut job_ids = Vec::new();
+        let mut user_ids = Vec::new();
         for change in what {
             match change {
                 Change::Tenant(id) => tenant_ids.push(*id),
                 Change::Job(id) => job_ids.push(*id),
+                Change::User(id) => user_ids.push(*id),
             }
         }
         if !tenant_ids.is_empty() {
-            for (id, revision) in tenants.revisions(&tenant_ids).await? {
+            for (id, revision) in sources.tenants.revisions(&tenant_ids).await? {
                 self.seen(Change::Tenant(id), revision);
             }
         }
         if !job_ids.is_empty() {
-            for (id, revision) in jobs.revisions(&job_ids).await? {
+            for (id, revision) in sources.jobs.revisions(&job_ids).await? {
                 self.seen(Change::Job(id), revision);
+            }
+        }
+        if !user_ids.is_empty() {
+            for (id, revision) in sources.users.revisions(&user_ids).await? {
+                self.seen(Change::User(id), revision);
             }
         }
         Ok(())

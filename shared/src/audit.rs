@@ -71,6 +71,12 @@ pub enum Action {
     /// A queue goes on.
     #[serde(rename = "queue.resume")]
     QueueResume,
+    /// A job that waited was discarded.
+    #[serde(rename = "job.discard")]
+    JobDiscard,
+    /// Something was to be done to many jobs.
+    #[serde(rename = "jobOperation.create")]
+    JobOperationCreate,
 }
 
 /// Who did it.
@@ -119,7 +125,7 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `subscription`, `schedule`, `upstream`, `queue`.
+    /// `tenant`, `user`, `job`, `jobOperation`, `subscription`, `schedule`, `upstream`, `queue`.
     pub kind: String,
     /// Its id.
     pub id: String,

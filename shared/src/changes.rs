@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _};
 use redis::{Client, RedisError, aio::ConnectionManager};
 
 use crate::{
-    id::{JobId, TenantId},
+    id::{JobId, TenantId, UserId},
     redis::{RedisConfig, shared_connection},
 };
 
@@ -17,6 +17,8 @@ pub enum Change {
     Tenant(TenantId),
     /// A job.
     Job(JobId),
+    /// A user, and with it perhaps what they may see.
+    User(UserId),
 }
 
 impl Change {
@@ -24,6 +26,7 @@ impl Change {
         match self {
             Self::Tenant(id) => format!("tenant:{id}"),
             Self::Job(id) => format!("job:{id}"),
+            Self::User(id) => format!("user:{id}"),
         }
     }
 
@@ -32,6 +35,7 @@ impl Change {
         match kind {
             "tenant" => id.parse().ok().map(Self::Tenant),
             "job" => id.parse().ok().map(Self::Job),
+            "user" => id.parse().ok().map(Self::User),
             _ => None,
         }
     }

@@ -70,6 +70,8 @@ macro_rules! ids {
 ids! {
     /// A job.
     JobId;
+    /// Something to be done to many jobs.
+    JobOperationId;
     /// A tenant's claim to a mail domain.
     DomainId;
     /// A tenant.

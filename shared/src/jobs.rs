@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{DomainId, TenantId},
+    id::{DomainId, JobOperationId, TenantId},
     job::{JobArgs, Queue},
 };
 
@@ -100,6 +100,27 @@ pub struct RecheckDomain {
     pub tenant_id: TenantId,
     /// Which claim.
     pub domain_id: DomainId,
+}
+
+/// Does to many jobs what an operator asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunJobOperation {
+    /// Which operation.
+    pub operation_id: JobOperationId,
+}
+
+impl JobArgs for RunJobOperation {
+    const KIND: &'static str = "run_job_operation";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some(self.operation_id.to_string())
+    }
 }
 
 macro_rules! tenant_job {
@@ -216,6 +237,10 @@ mod tests {
                 domain_id,
             })
             .unwrap(),
+            serde_json::to_value(RunJobOperation {
+                operation_id: JobOperationId::from_bytes([9; 16]),
+            })
+            .unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -255,6 +280,9 @@ mod tests {
   {
     "domainId": "08080808-0808-0808-0808-080808080808",
     "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "operationId": "09090909-0909-0909-0909-090909090909"
   }
 ]
 "#);

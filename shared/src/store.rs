@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod idempotency;
+pub mod job_operations;
 pub mod jobs;
 pub mod queues;
 pub mod schedules;

@@ -15,9 +15,10 @@ use dezky_shared::{
     redis::RedisConfig,
     sealed::SealingKeys,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
-        users::UserRepository, workers::WorkerRepository,
+        Store, StoreError, audit::AuditRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
     upstream::Upstream,
 };
@@ -106,6 +107,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// The jobs.
     pub jobs: JobRepository,
+    /// What is to be done to many jobs.
+    pub job_operations: JobOperationRepository,
     /// The tenants.
     pub tenants: TenantRepository,
     /// The users.
@@ -142,6 +145,7 @@ impl Context {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             jobs: JobRepository::new(&store),
+            job_operations: JobOperationRepository::new(&store),
             tenants: TenantRepository::new(&store),
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
@@ -161,6 +165,7 @@ impl Context {
     /// Makes the indexes that the worker relies on.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         self.jobs.ensure_indexes().await?;
+        self.job_operations.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;

@@ -62,7 +62,7 @@ impl FanOut {
             self.enqueue(run, batch).await?;
             run.report(&self.progress(done, last)).await?;
             if Instant::now() >= run.hand_back_at {
-                return Ok(StepDone::to_be_continued());
+                return Ok(StepDone::so_far(run.ctx.store.now()));
             }
         }
         let all = Progress {

@@ -1,11 +1,12 @@
 //! Every kind of job, and what it does.
 
+mod job_operation;
 mod reconcile_tenants;
 mod tenant;
 
 use dezky_shared::jobs::{
     DeprovisionTenant, ProvisionTenant, ReconcileTenant, ReconcileTenants, ResumeTenant,
-    SuspendTenant,
+    RunJobOperation, SuspendTenant,
 };
 
 use crate::work::Registry;
@@ -22,4 +23,5 @@ pub fn registry() -> Registry {
         .kind::<ResumeTenant>(tenant::steps())
         .kind::<DeprovisionTenant>(tenant::steps())
         .kind::<ReconcileTenants>(reconcile_tenants::steps())
+        .kind::<RunJobOperation>(job_operation::steps())
 }

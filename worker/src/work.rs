@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bson::DateTime;
 use dezky_shared::{
     changes::Change,
     clients::{ClientError, Mode, Trust},
@@ -33,7 +34,7 @@ pub struct StepRun {
     pub trust: Trust,
     /// Whether it changes anything or only says what it would.
     pub mode: Mode,
-    /// When a long step should end with [`StepDone::to_be_continued`]: half of the attempt's time is left then.
+    /// When a long step should end with [`StepDone::so_far`]: half of the attempt's time is left then.
     pub hand_back_at: Instant,
 }
 
@@ -73,8 +74,11 @@ pub enum End {
     Ok,
     /// There was nothing to do.
     Skipped,
-    /// There is more to do, in another attempt that begins at once and costs nothing.
-    Unfinished,
+    /// There is more to do, in another attempt that costs nothing.
+    Unfinished {
+        /// When that begins.
+        again_at: DateTime,
+    },
 }
 
 /// How a step that did not fail went.
@@ -109,11 +113,11 @@ impl StepDone {
         }
     }
 
-    /// It did a part, [reported](StepRun::report) how far it has come, and goes on there in another attempt.
-    /// For steps that speak of no tenant.
-    pub fn to_be_continued() -> Self {
+    /// It did a part, [reported](StepRun::report) how far it has come, and goes on at that time. For steps that speak
+    /// of no tenant: a tenant's is done or not.
+    pub fn so_far(again_at: DateTime) -> Self {
         Self {
-            end: End::Unfinished,
+            end: End::Unfinished { again_at },
             ..Self::ok(reason::NO_TENANT, Vec::new(), Facts::default())
         }
     }

@@ -59,6 +59,8 @@ codes! {
     JobFinal: "job_final", CONFLICT, "The job is over";
     JobRunning: "job_running", CONFLICT, "The job is running";
     SecretsGone: "secrets_gone", CONFLICT, "The job's secrets were deleted";
+    CountDiffers: "count_differs", CONFLICT, "Another number of jobs matches than expected";
+    TooManyJobs: "too_many_jobs", CONFLICT, "More jobs match than one operation takes";
     PurgeScheduled: "purge_scheduled", CONFLICT, "The job removes a tenant at its time";
     IdempotencyInProgress: "idempotency_in_progress", CONFLICT, "A request with this Idempotency-Key is under way";
     PreconditionFailed: "precondition_failed", PRECONDITION_FAILED, "Somebody changed it in between";
@@ -94,6 +96,8 @@ impl Code {
             Self::JobFinal => "A job that is over cannot be cancelled.",
             Self::JobRunning => "Wait until the job is over, or cancel it.",
             Self::SecretsGone => "The job needs secrets that were deleted when it ended.",
+            Self::CountDiffers => "Nothing was done. Look again with dryRun.",
+            Self::TooManyJobs => "Nothing was done. Narrow the filter.",
             Self::PurgeScheduled => "To stop it, restore the tenant.",
             Self::IdempotencyInProgress => "Try again in a moment to read its answer.",
             Self::IdempotencyKeyReused => "Use a new key for each request.",

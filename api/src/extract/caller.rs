@@ -6,6 +6,7 @@
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use bson::DateTime;
 use dezky_shared::{
     audit::Actor,
     tenant::Tenant,
@@ -32,6 +33,8 @@ pub struct Caller {
     /// Who, and their rights at this moment.
     pub user: Arc<User>,
     audiences: Vec<String>,
+    /// When the token ends; whoever is shown something for long is sent away then.
+    pub token_ends: DateTime,
 }
 
 /// Anybody we know.
@@ -182,6 +185,7 @@ impl FromRequestParts<App> for SignedIn {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
         let caller = Caller {
             user: known_user(app, &claims.sub).await?,
+            token_ends: claims.ends(),
             audiences: claims.aud,
         };
         // For the body's extractor: an idempotency key is its caller's own.

@@ -128,7 +128,29 @@ fn binding(list: &str) -> [u8; BINDING] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_leads_back_to_where_it_was_made_and_in_no_other_list(
+            list in ".*",
+            other in ".*",
+            id: u64,
+        ) {
+            let cursor = Cursor::seal(&list, &id.to_string());
+
+            prop_assert_eq!(cursor.open::<u64>(&list), Some(id));
+            prop_assert_eq!(cursor.open::<u64>(&other).is_some(), list == other);
+        }
+
+        #[test]
+        fn a_cursor_that_somebody_made_up_leads_nowhere(text in ".*", bytes: Vec<u8>) {
+            prop_assert_eq!(Cursor(text).open::<u64>("jobs"), None);
+            prop_assert_eq!(Cursor(URL_SAFE_NO_PAD.encode(bytes)).open::<u64>("jobs"), None);
+        }
+    }
 
     #[test]
     fn a_cursor_belongs_to_its_list() {

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(super) use self::view::href;
 pub use self::view::{JobLink, JobView};
 use crate::{
     error::{ApiError, Code, Problem},
@@ -221,7 +222,7 @@ async fn until_changed(
 ) -> Result<Job, ApiError> {
     let mut waiter = app.waiting.subscribe(Change::Job(job.id));
     loop {
-        job = still_visible_job(app, caller, job.id).await?;
+        (job, _) = still_visible_job(app, caller, job.id).await?;
         if !known.knows(ETag::from(&job)) || !waiter.changed_from(job.revision, deadline).await {
             return Ok(job);
         }
@@ -238,7 +239,7 @@ pub(super) async fn until_final(
     loop {
         let mut waiter = app.waiting.subscribe(Change::Job(job.id));
         loop {
-            job = still_visible_job(app, caller, job.id).await?;
+            (job, _) = still_visible_job(app, caller, job.id).await?;
             if job.state.is_final() {
                 break;
             }
@@ -270,18 +271,18 @@ async fn visible_job(
     Ok((job, tenant.map(|tenant| tenant.slug)))
 }
 
-/// The job as it is now, if the caller, who may have waited, still may see it.
-async fn still_visible_job(
+/// The job and its tenant as they are now, if the caller, who may have waited, still may see them.
+pub(super) async fn still_visible_job(
     app: &AppState,
     caller: &mut Caller,
     id: JobId,
-) -> Result<Job, ApiError> {
+) -> Result<(Job, Option<Tenant>), ApiError> {
     let (job, tenant) = find(app, id).await?;
     caller.refresh(app).await?;
     if !may_see(caller, tenant.as_ref()) {
         return Err(Code::NotFound.into());
     }
-    Ok(job)
+    Ok((job, tenant))
 }
 
 async fn find(app: &AppState, id: JobId) -> Result<(Job, Option<Tenant>), ApiError> {
@@ -320,7 +321,10 @@ async fn visible_tenants(
     Ok(Some(visible))
 }
 
-async fn slugs_of(app: &AppState, jobs: &[Job]) -> Result<BTreeMap<TenantId, String>, ApiError> {
+pub(super) async fn slugs_of(
+    app: &AppState,
+    jobs: &[Job],
+) -> Result<BTreeMap<TenantId, String>, ApiError> {
     let mut ids: Vec<TenantId> = jobs.iter().filter_map(|job| job.tenant_id).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -167,7 +167,7 @@ async fn show(
 }
 
 /// The tenant as it is now, if the caller, who may have waited, still may see it.
-async fn still_visible(
+pub(super) async fn still_visible(
     app: &AppState,
     caller: &mut Caller,
     id: TenantId,

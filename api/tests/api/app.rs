@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, sync::OnceLock, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::Response};
 use bson::{Document, doc};
 use dezky_api::{
     AppState, Config,
@@ -111,14 +111,18 @@ impl Call<'_> {
         self.header("content-type", content_type)
     }
 
-    pub(crate) async fn send(self) -> Reply {
+    /// Sends it, and leaves the body of the answer to be read, if it ever ends.
+    pub(crate) async fn open(self) -> Response {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let request = request.body(Body::from(self.body)).unwrap();
-        let response = self.app.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
+        self.app.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(self) -> Reply {
+        let (parts, body) = self.open().await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Reply {
             status: parts.status,

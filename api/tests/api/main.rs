@@ -6,12 +6,15 @@
 mod access;
 mod app;
 mod bad_input;
+mod events;
 mod health;
 mod idempotency;
+mod job_operations;
 mod jobs;
 mod odd_requests;
 mod openapi;
 mod operations;
+mod paging;
 mod schedules;
 mod seed;
 mod serving;

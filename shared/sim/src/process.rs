@@ -53,14 +53,14 @@ impl Process {
         Ok(Self { program, child })
     }
 
-    /// The number by which the kernel knows it; nothing once it has ended and been waited for.
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// What people call it.
     pub fn name(&self) -> &str {
         &self.program.name
+    }
+
+    /// Its id, until it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits until it ends by itself.

@@ -4,12 +4,13 @@
 mod children;
 mod ending;
 mod enqueue;
+mod selecting;
 
 use std::sync::Arc;
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
     ending::{CancelError, Cancelled, RequeueError, Requeued},
@@ -31,6 +32,9 @@ pub const CLAIM_INDEX: &str = "claim";
 pub const DUE_INDEX: &str = "due";
 /// The name of the index that finds the jobs whose steps an upstream holds.
 pub const HELD_INDEX: &str = "held_steps";
+
+/// The name of the index that leads to a tenant's jobs.
+const TENANT_INDEX: &str = "tenant_newest_first";
 
 /// The jobs.
 #[derive(Debug, Clone)]
@@ -115,7 +119,7 @@ impl JobRepository {
                 ),
                 index(
                     doc! { "tenantId": 1, "_id": -1 },
-                    named("tenant_newest_first").build(),
+                    named(TENANT_INDEX).build(),
                 ),
                 index(
                     doc! { "parent": 1, "_id": -1, "state": 1 },
@@ -183,9 +187,36 @@ impl JobRepository {
         progress: &Progress,
     ) -> Result<bool, StoreError> {
         let ours = doc! { "_id": id, "lease.token": token };
-        let set =
-            doc! { "$set": { "progress": to_bson(progress)? }, "$inc": { "revision": 1_i64 } };
+        // It has come further: whoever dies of it next does not die of the same thing.
+        let set = doc! {
+            "$set": { "progress": to_bson(progress)?, "crashes": 0, "rescued": false },
+            "$inc": { "revision": 1_i64 },
+        };
         Ok(self.jobs.update_one(ours, set).await?.matched_count == 1)
+    }
+
+    /// Makes a transaction fail to commit unless the job's lease is still the one with this token; false if it is
+    /// not. It writes: only to read the token would let a worker that lost the job write beside the one that has it.
+    pub async fn hold_lease(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        token: LeaseToken,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let ours = doc! { "_id": id, "lease.token": token };
+        let touch = doc! { "$set": { "updatedAt": now } };
+        let touched = self.jobs.update_one(ours, touch).session(session).await?;
+        Ok(touched.matched_count == 1)
+    }
+
+    /// The jobs with these ids that exist.
+    pub async fn list_by_ids(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+        self.jobs
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The id and revision of each of these jobs that exists.

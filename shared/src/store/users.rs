@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::{DateTime, doc};
+use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
@@ -108,6 +109,28 @@ impl UserRepository {
         Ok(())
     }
 
+    /// The id and revision of each of these users that exists.
+    pub async fn revisions(&self, ids: &[UserId]) -> Result<Vec<(UserId, i64)>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Revision {
+            #[serde(rename = "_id")]
+            id: UserId,
+            revision: i64,
+        }
+        let revisions: Vec<Revision> = self
+            .users
+            .clone_with_type()
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
+            .projection(doc! { "revision": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        Ok(revisions
+            .into_iter()
+            .map(|user| (user.id, user.revision))
+            .collect())
+    }
+
     /// How many owners `tenant` has.
     pub async fn count_owners(
         &self,
@@ -121,7 +144,6 @@ impl UserRepository {
 
     /// Whether one of `subjects` is an operator of ours.
     pub async fn list_operators(&self, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
-        use futures::TryStreamExt as _;
         let operators = doc! { "authentikSubjectId": { "$in": subjects }, "platformAdmin": true };
         let users: Vec<User> = self.users.find(operators).await?.try_collect().await?;
         Ok(users

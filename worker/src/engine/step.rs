@@ -63,10 +63,13 @@ impl Engine {
                     state: match done.end {
                         End::Ok => StepState::Ok,
                         End::Skipped => StepState::Skipped,
-                        End::Unfinished => StepState::Pending,
+                        End::Unfinished { .. } => StepState::Pending,
                     },
                     attempts: 0,
-                    next_at: None,
+                    next_at: match done.end {
+                        End::Unfinished { again_at } => Some(again_at),
+                        End::Ok | End::Skipped => None,
+                    },
                     turn_at: None,
                     changes: done.changes.clone(),
                     error: None,

@@ -21,6 +21,7 @@ mod gate;
 mod harness;
 mod heartbeats;
 mod integrations;
+mod job_operations;
 mod leading;
 mod leases;
 mod measuring;

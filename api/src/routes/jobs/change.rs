@@ -160,6 +160,7 @@ fn cancelled(outcome: Result<Cancelled, Abort<CancelError>>) -> Result<Cancelled
         Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),
         Abort::Because(CancelError::Final(_)) => refuse(Code::JobFinal),
         Abort::Because(CancelError::Purge) => refuse(Code::PurgeScheduled),
+        Abort::Because(CancelError::Running) => refuse(Code::JobRunning),
     })
 }
 

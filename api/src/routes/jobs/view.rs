@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{extract::Caller, wire::Time};
 
 /// Where a job can be looked at.
-pub(super) fn href(id: JobId) -> String {
+pub(in crate::routes) fn href(id: JobId) -> String {
     format!("/jobs/{id}")
 }
 

@@ -6,6 +6,7 @@ use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    changes::Change,
     id::{TenantId, UserId},
     store::Abort,
     tenant::Tenant,
@@ -264,7 +265,7 @@ impl Intent for UserChange<'_> {
             Ok(Recorded {
                 answer: answer(user, tenants).map_err(refuse)?,
                 jobs: Vec::new(),
-                changed: Vec::new(),
+                changed: vec![Change::User(self.id)],
                 events: vec![event],
             })
         }

@@ -7,6 +7,7 @@
 )]
 
 mod collector;
+mod events;
 mod killing;
 mod metrics;
 mod promql;

@@ -35,7 +35,7 @@ pub(crate) struct Stack {
     /// Where the api and the worker show what they measured.
     pub(crate) metrics: [String; 2],
     client: reqwest::Client,
-    operator: String,
+    pub(crate) operator: String,
     worker_program: Program,
     _ports: [Port; 3],
     _stores: FreshStores,

@@ -15,7 +15,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Why a job cannot be cancelled.
+/// Why a job cannot be cancelled or discarded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
     /// There is no such job.
@@ -27,6 +27,9 @@ pub enum CancelError {
     /// It removes a tenant, which only restoring the tenant stops.
     #[error("the job removes a tenant")]
     Purge,
+    /// It is running, and can be cancelled but not discarded.
+    #[error("the job is running")]
+    Running,
 }
 
 /// Why a job cannot be put in the queue again.
@@ -87,7 +90,31 @@ impl JobRepository {
         }
     }
 
-    async fn find_in(
+    /// Ends a job that waits as one that failed, by a person's decision.
+    pub async fn discard(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Job, Abort<CancelError>> {
+        let job = self.find_in(session, id).await?;
+        let job = job.ok_or(Abort::Because(CancelError::NotFound))?;
+        if self.purged_by(session, &job).await?.is_some() {
+            return Err(Abort::Because(CancelError::Purge));
+        }
+        let failure = JobFailure::for_good(ErrorCode::Cancelled, "discarded by a person");
+        let ended = self
+            .end_waiting(session, id, JobState::Discarded, &failure, now)
+            .await?;
+        ended.ok_or(Abort::Because(if job.state.is_final() {
+            CancelError::Final(job.state)
+        } else {
+            CancelError::Running
+        }))
+    }
+
+    /// The job with this id, as the transaction sees it.
+    pub async fn find_in(
         &self,
         session: &mut ClientSession,
         id: JobId,

@@ -1,0 +1,301 @@
+//! Server-sent events: a job or a tenant as it is now, and again whenever it has changed.
+//!
+//! A stream is pulled by its client's connection. Between two pulls any number of changes may happen; what is sent
+//! next is the document as it is then, so a slow client misses steps in between and costs no memory. A stream waits
+//! as a request with `?wait` does, and all streams of a process together look at MongoDB once a second; nothing runs
+//! for a client that has nothing to be told, save the comment that keeps its connection open.
+//!
+//! Rights are read again with each look. A stream also waits for its caller and for the tenant that is looked into,
+//! so that it ends within a second or so of a right that is taken away, though nothing else changed.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::{FromRequestParts, State},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use dezky_shared::{
+    changes::Change,
+    clock,
+    id::{JobId, TenantId},
+};
+use futures::{FutureExt as _, Stream, future::select_all, stream};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use tokio::time::{Instant, sleep};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    jobs::{JobView, still_visible_job},
+    tenants::{TenantView, still_visible},
+};
+use crate::{
+    error::{ApiError, Code, Problem},
+    extract::{Caller, PathParam, QueryParams, Read, SignedIn, TenantAccess},
+    state::{App, AppState},
+    waiting::Waiter,
+};
+
+/// How often a connection on which nothing happens is told that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a stream waits for a database that is away.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Tells a proxy not to hold events back.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(of_job))
+        .routes(routes!(of_tenant))
+}
+
+/// A job's events
+///
+/// The job as it is, and again whenever it has changed, until it is over: each an event `job` with the job as GET
+/// shows it, and its revision as `id`. With `Last-Event-ID` only what is newer; 204 when nothing newer will come.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", operation_id = "watchJob", tag = "jobs",
+    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses(
+        (status = 200, body = JobView, content_type = "text/event-stream"), (status = 204),
+        (status = "default", response = Problem),
+    ),
+)]
+async fn of_job(
+    SignedIn(caller): SignedIn,
+    PathParam(id): PathParam<JobId>,
+    _: QueryParams<()>,
+    LastEventId(known): LastEventId,
+    State(app): State<App>,
+) -> Result<Response, ApiError> {
+    let job = app.jobs.find(id).await?.ok_or(Code::NotFound)?;
+    watch(app, caller, Subject::Job(id, job.tenant_id), known).await
+}
+
+/// A tenant's events
+///
+/// The tenant as it is, and again whenever it has changed: each an event `tenant` with the tenant as GET shows it, and
+/// its revision as `id`. With `Last-Event-ID` only what is newer.
+#[utoipa::path(
+    get, path = "/tenants/{slug}/events", operation_id = "watchTenant", tag = "tenants",
+    params(("slug" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses(
+        (status = 200, body = TenantView, content_type = "text/event-stream"),
+        (status = "default", response = Problem),
+    ),
+)]
+async fn of_tenant(
+    access: TenantAccess<Read>,
+    _: QueryParams<()>,
+    LastEventId(known): LastEventId,
+    State(app): State<App>,
+) -> Result<Response, ApiError> {
+    let subject = Subject::Tenant(access.tenant.id);
+    watch(app, access.caller, subject, known).await
+}
+
+/// The revision that the client saw last. Nonsense is none.
+struct LastEventId(Option<i64>);
+
+impl<S: Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let value = parts.headers.get("last-event-id");
+        Ok(Self(value.and_then(|id| id.to_str().ok()?.parse().ok())))
+    }
+}
+
+/// What a stream shows.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    /// A job, and the tenant it is about.
+    Job(JobId, Option<TenantId>),
+    Tenant(TenantId),
+}
+
+/// The subject as it was at one moment.
+struct Snapshot {
+    revision: i64,
+    /// Whether it will never change again.
+    is_last: bool,
+    event: Event,
+    /// What it was made from, and the caller's rights read from, in these revisions.
+    made_from: Vec<(Change, i64)>,
+}
+
+impl Subject {
+    /// What may change what is shown to this caller, or whether they may see it.
+    fn made_from(self, caller: &Caller) -> Vec<Change> {
+        let (job, tenant) = match self {
+            Self::Job(job, tenant) => (Some(job), tenant),
+            Self::Tenant(tenant) => (None, Some(tenant)),
+        };
+        let documents = job.map(Change::Job).into_iter();
+        documents
+            .chain(tenant.map(Change::Tenant))
+            .chain([Change::User(caller.user.id)])
+            .collect()
+    }
+
+    /// The subject as it is now, if the caller still may see it.
+    async fn look(self, app: &AppState, caller: &mut Caller) -> Result<Snapshot, ApiError> {
+        let mut snapshot = match self {
+            Self::Job(id, _) => {
+                let (job, tenant) = still_visible_job(app, caller, id).await?;
+                let tenants = tenant.iter();
+                let mut made_from = vec![(Change::Job(id), job.revision)];
+                made_from.extend(tenants.map(|it| (Change::Tenant(it.id), it.revision)));
+                let (revision, is_last) = (job.revision, job.state.is_final());
+                let view = JobView::new(job, tenant.map(|tenant| tenant.slug), caller);
+                Snapshot {
+                    revision,
+                    is_last,
+                    event: event("job", revision, &view)?,
+                    made_from,
+                }
+            }
+            Self::Tenant(id) => {
+                let tenant = still_visible(app, caller, id).await?;
+                let revision = tenant.revision;
+                Snapshot {
+                    revision,
+                    is_last: false,
+                    event: event("tenant", revision, &TenantView::from(tenant))?,
+                    made_from: vec![(Change::Tenant(id), revision)],
+                }
+            }
+        };
+        let user = &caller.user;
+        snapshot
+            .made_from
+            .push((Change::User(user.id), user.revision));
+        Ok(snapshot)
+    }
+}
+
+fn event(name: &str, revision: i64, view: &impl serde::Serialize) -> Result<Event, ApiError> {
+    Event::default()
+        .event(name)
+        .id(revision.to_string())
+        .json_data(view)
+        .map_err(|error| ApiError::internal(error.into()))
+}
+
+/// Begins a stream, unless there is a reason to refuse it or nothing left to tell.
+async fn watch(
+    app: App,
+    mut caller: Caller,
+    subject: Subject,
+    known: Option<i64>,
+) -> Result<Response, ApiError> {
+    let waiters = subject
+        .made_from(&caller)
+        .into_iter()
+        .map(|what| Awaited {
+            what,
+            waiter: app.waiting.subscribe(what),
+            seen: 0,
+        })
+        .collect();
+    let snapshot = subject.look(&app, &mut caller).await?;
+    if snapshot.is_last && known == Some(snapshot.revision) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let mut watch = Watch {
+        ends_at: Instant::now() + clock::until(clock::now(), caller.token_ends),
+        app,
+        caller,
+        subject,
+        waiters,
+        known,
+        is_over: false,
+    };
+    let first = watch.take(snapshot);
+    let events = Sse::new(watch.events(first)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
+    let mut response = events.into_response();
+    response
+        .headers_mut()
+        .insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A stream under way.
+struct Watch {
+    app: App,
+    caller: Caller,
+    subject: Subject,
+    waiters: Vec<Awaited>,
+    /// The revision the client has.
+    known: Option<i64>,
+    is_over: bool,
+    /// When the caller's token ends: then they may come back with another.
+    ends_at: Instant,
+}
+
+/// A document that a stream waits for, and its revision when it was last looked at.
+struct Awaited {
+    what: Change,
+    waiter: Waiter,
+    seen: i64,
+}
+
+impl Watch {
+    fn events(self, first: Option<Event>) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold((self, first), async |(mut watch, first)| {
+            let event = match first {
+                Some(first) => first,
+                None => watch.next().await?,
+            };
+            Some((Ok(event), (watch, None)))
+        })
+    }
+
+    /// The next event; `None` when the stream is to end.
+    async fn next(&mut self) -> Option<Event> {
+        while !self.is_over && self.changed().await {
+            match self.subject.look(&self.app, &mut self.caller).await {
+                Ok(snapshot) => {
+                    if let Some(event) = self.take(snapshot) {
+                        return Some(event);
+                    }
+                }
+                // Its client would take the end for a failure of its own, and all would come back at once.
+                Err(error) if error.code == Code::ServiceUnavailable => {
+                    tokio::select! {
+                        () = sleep(LOOK_AGAIN) => {}
+                        () = self.app.shutdown.cancelled() => return None,
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// The snapshot's event, if it is news.
+    fn take(&mut self, snapshot: Snapshot) -> Option<Event> {
+        for (what, revision) in snapshot.made_from {
+            let waiters = self.waiters.iter_mut();
+            for awaited in waiters.filter(|awaited| awaited.what == what) {
+                awaited.seen = revision;
+            }
+        }
+        self.is_over = snapshot.is_last;
+        let is_news = self.known != Some(snapshot.revision);
+        self.known = Some(snapshot.revision);
+        is_news.then_some(snapshot.event)
+    }
+
+    /// Waits until there is something to look at; false when the process or the caller's token ends first.
+    async fn changed(&mut self) -> bool {
+        let ends_at = self.ends_at;
+        let waits = self
+            .waiters
+            .iter_mut()
+            .map(|it| it.waiter.changed_from(it.seen, ends_at).boxed());
+        select_all(waits).await.0
+    }
+}

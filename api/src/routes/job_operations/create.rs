@@ -1,0 +1,368 @@
+//! A new operation on many jobs, or what it would come to.
+
+use axum::extract::State;
+use dezky_shared::{
+    audit::{Action, Target},
+    clock,
+    id::{JobId, JobOperationId},
+    job::{JobArgs as _, JobState, Queue},
+    job_operation::{JobAction, JobOperation, JobSelection},
+    jobs::RunJobOperation,
+    store::{Abort, jobs::NewJob, to_document},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::StatusCode;
+use mongodb::ClientSession;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::view::{JobOperationView, PreviewView};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{Accept, Object, Operator, QueryParams, RequestInfo, Submitted},
+    fields::{self, Checks},
+    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::jobs::{JobView, href, slugs_of},
+    state::{App, AppState},
+};
+
+/// The most jobs that one operation takes.
+const MOST_JOBS: i64 = 10_000;
+/// How many jobs a dry run shows.
+const SAMPLE: i64 = 10;
+/// The highest rate that can be asked for.
+const HIGHEST_RATE: u32 = 1_000;
+
+/// What is to be done, to which jobs.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OperationRequest {
+    /// What is done to each job: `requeue`, `cancel` or `discard`.
+    #[schema(example = "requeue")]
+    action: String,
+    /// Which jobs are meant.
+    #[schema(value_type = SelectionRequest)]
+    filter: Object<SelectionRequest>,
+    /// Only say how many jobs match, and show some.
+    #[serde(default)]
+    dry_run: bool,
+    /// How many jobs must match; else nothing is done.
+    expected_count: Option<u64>,
+    /// At most so many jobs in a second: 1 to 1,000.
+    #[schema(minimum = 1, maximum = 1_000)]
+    rate: Option<u32>,
+}
+
+/// Which jobs are meant: those that are all of this.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SelectionRequest {
+    /// In this state: `available`, `running`, `completed`, `discarded` or `cancelled`.
+    #[schema(example = "discarded")]
+    state: String,
+    /// Of this kind.
+    #[schema(example = "provision_tenant")]
+    kind: Option<String>,
+    /// In this queue.
+    queue: Option<String>,
+    /// About this tenant.
+    tenant_id: Option<String>,
+    /// Last failed with this code.
+    #[schema(example = "upstream_conflict")]
+    error_code: Option<String>,
+    /// Last failed with a code of this class.
+    error_class: Option<String>,
+    /// Made at this time or later (RFC 3339).
+    created_after: Option<String>,
+    /// Made before this time (RFC 3339).
+    created_before: Option<String>,
+}
+
+/// An operation to be accepted.
+#[derive(Debug)]
+pub(super) struct NewOperation {
+    action: JobAction,
+    filter: JobSelection,
+    dry_run: bool,
+    expected_count: Option<u64>,
+    rate: Option<u32>,
+}
+
+impl Accept for NewOperation {
+    type Wire = OperationRequest;
+
+    fn accept(wire: OperationRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let expected = "requeue, cancel or discard";
+        let action = fields::word(&wire.action, "invalid_action", expected);
+        let action: Option<JobAction> = checks.check("/action", action);
+        let filter = selection(&mut checks, wire.filter.0);
+        if let (Some(action), Some(filter)) = (action, &filter)
+            && !action.applies_to(filter.state)
+        {
+            let message = format!(
+                "A job that is {} cannot be meant here.",
+                filter.state.name()
+            );
+            checks.note(FieldError::at(
+                "/filter/state",
+                "state_not_applicable",
+                message,
+            ));
+        }
+        if wire
+            .rate
+            .is_some_and(|rate| !(1..=HIGHEST_RATE).contains(&rate))
+        {
+            let message = format!("A rate is 1 to {HIGHEST_RATE}.");
+            checks.note(FieldError::at("/rate", "out_of_range", message));
+        }
+        let whole = action.zip(filter);
+        checks.done(whole.map(|(action, filter)| Self {
+            action,
+            filter,
+            dry_run: wire.dry_run,
+            expected_count: wire.expected_count,
+            rate: wire.rate,
+        }))
+    }
+}
+
+fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection> {
+    let states = "available, running, completed, discarded or cancelled";
+    let state = fields::word(&wire.state, "invalid_state", states);
+    let state: Option<JobState> = checks.check("/filter/state", state);
+    if wire.kind.as_deref() == Some(RunJobOperation::KIND) {
+        let message = "Operations are cancelled and requeued one by one, as jobs.";
+        checks.note(FieldError::at(
+            "/filter/kind",
+            "operation_not_allowed",
+            message,
+        ));
+    }
+    let kind = wire
+        .kind
+        .and_then(|kind| checks.check("/filter/kind", fields::name(&kind)));
+    let queue = wire.queue.and_then(|queue| {
+        let queues = Queue::ALL.map(Queue::name).join(", ");
+        checks.check(
+            "/filter/queue",
+            fields::word(&queue, "invalid_queue", &queues),
+        )
+    });
+    let tenant_id = wire
+        .tenant_id
+        .and_then(|id| checks.check("/filter/tenantId", fields::id(&id)));
+    let error_code = wire.error_code.and_then(|code| {
+        let code = fields::word(&code, "invalid_error_code", "a code of a job's error");
+        checks.check("/filter/errorCode", code)
+    });
+    let error_class = wire.error_class.and_then(|class| {
+        let class = fields::word(&class, "invalid_error_class", "a class of a job's error");
+        checks.check("/filter/errorClass", class)
+    });
+    let mut time = |pointer: &str, text: Option<String>| {
+        text.and_then(|text| checks.check(pointer, fields::time(&text)))
+    };
+    let created_after = time("/filter/createdAfter", wire.created_after);
+    let created_before = time("/filter/createdBefore", wire.created_before);
+    Some(JobSelection {
+        state: state?,
+        kind,
+        queue,
+        tenant_id,
+        error_code,
+        error_class,
+        created_after,
+        created_before,
+    })
+}
+
+/// Requeues, cancels or discards many jobs
+///
+/// Which jobs these are is settled when the operation is accepted; jobs that are made or requeued later are not
+/// touched. Each is changed only if it still is what was meant when its turn comes, and has an item that says what
+/// became of it. The kind of job that carries out operations never matches.
+#[utoipa::path(
+    post, path = "/job-operations", operation_id = "createJobOperation", tag = "job operations",
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = OperationRequest,
+    responses(
+        (status = 200, body = PreviewView, description = "What a dry run found"),
+        (status = 202, body = JobOperationView),
+        (status = "default", response = Problem),
+    ),
+)]
+pub(super) async fn create(
+    Operator(caller): Operator,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    submitted: Submitted<NewOperation>,
+) -> Result<Answer, ApiError> {
+    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let operation = submitted.body;
+    // Outside the transaction, which is to be short: a job that changes in between is found to have changed when its
+    // turn comes.
+    if operation.dry_run {
+        let preview = Preview {
+            total: app.jobs.count_selected(&operation.filter).await?,
+            sample: sample(&recorder, &operation.filter).await?,
+            operation,
+        };
+        return Ok(recorder.record(&preview).await?.answer);
+    }
+    let jobs = app.jobs.select(&operation.filter, MOST_JOBS + 1).await?;
+    let accepted = Accepted { operation, jobs };
+    Ok(recorder.record(&accepted).await?.answer)
+}
+
+async fn sample(recorder: &Recorder<'_>, filter: &JobSelection) -> Result<Vec<JobView>, ApiError> {
+    let app = recorder.app;
+    let jobs = app.jobs.sample_selected(filter, SAMPLE).await?;
+    let slugs = slugs_of(app, &jobs).await?;
+    let view = |job: dezky_shared::job::Job| {
+        let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
+        JobView::new(job, slug, recorder.caller)
+    };
+    Ok(jobs.into_iter().map(view).collect())
+}
+
+/// What a dry run found.
+struct Preview {
+    operation: NewOperation,
+    total: u64,
+    sample: Vec<JobView>,
+}
+
+/// An operation with its jobs.
+struct Accepted {
+    operation: NewOperation,
+    jobs: Vec<JobId>,
+}
+
+impl NewOperation {
+    fn check_count(&self, found: u64) -> Result<(), ApiError> {
+        match self.expected_count {
+            Some(expected) if expected != found => {
+                let detail = format!(
+                    "{found} jobs match, not {expected}. Nothing was done; look again with dryRun."
+                );
+                Err(ApiError::new(Code::CountDiffers).with_detail(detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Intent for Preview {
+    fn record<'s>(
+        &'s self,
+        _: &'s mut ClientSession,
+        _: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            self.operation.check_count(self.total).map_err(refuse)?;
+            let view = PreviewView {
+                total: self.total,
+                sample: &self.sample,
+            };
+            Ok(Recorded {
+                answer: answer(StatusCode::OK, &view).map_err(refuse)?,
+                jobs: Vec::new(),
+                changed: Vec::new(),
+                events: Vec::new(),
+            })
+        }
+        .boxed()
+    }
+}
+
+impl Intent for Accepted {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let total = i64::try_from(self.jobs.len()).unwrap_or(i64::MAX);
+            if total > MOST_JOBS {
+                let detail = format!("More than {MOST_JOBS} jobs match. Nothing was done.");
+                return Err(refuse(ApiError::new(Code::TooManyJobs).with_detail(detail)));
+            }
+            self.operation
+                .check_count(self.jobs.len() as u64)
+                .map_err(refuse)?;
+            let app = recorder.app;
+            let now = app.store.now();
+            let operation_id = JobOperationId::new();
+            let job = NewJob::new(&RunJobOperation { operation_id }, &recorder.by(), now)?
+                .requested_by(
+                    Some(recorder.request.id.clone()),
+                    recorder.request.traceparent.clone(),
+                );
+            let job = app.jobs.enqueue(session, &job).await?;
+            let kept_for = JobState::Completed.kept_for().unwrap_or_default();
+            let operation = JobOperation {
+                id: operation_id,
+                action: self.operation.action,
+                filter: self.operation.filter.clone(),
+                rate: self.operation.rate,
+                total,
+                done: 0,
+                skipped: 0,
+                refused: 0,
+                job_id: job.id,
+                actor: recorder.caller.actor(None),
+                origin: recorder.request.origin(),
+                created_at: now,
+                finished_at: None,
+                expire_at: clock::later(now, kept_for),
+            };
+            app.job_operations
+                .insert(session, &operation, &self.jobs)
+                .await?;
+
+            let target = Target {
+                kind: "jobOperation".to_owned(),
+                id: operation.id.to_string(),
+                name: RunJobOperation::KIND.to_owned(),
+            };
+            let mut event = recorder.event(now, Action::JobOperationCreate, target, None);
+            event.job_id = Some(job.id);
+            event.after = to_document(&Audited {
+                action: operation.action,
+                filter: &operation.filter,
+                total,
+            })?;
+            let view = JobOperationView::new(operation, Some(&job));
+            let answer = answer(StatusCode::ACCEPTED, &view).map_err(refuse)?;
+            Ok(Recorded {
+                answer: answer.at(href(job.id)),
+                jobs: vec![job],
+                changed: Vec::new(),
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}
+
+/// What the audit trail shows of an operation.
+#[derive(Serialize)]
+struct Audited<'a> {
+    action: JobAction,
+    filter: &'a JobSelection,
+    total: i64,
+}
+
+/// An answer about something that has no version.
+fn answer(status: StatusCode, body: &impl Serialize) -> Result<Answer, ApiError> {
+    Ok(Answer {
+        status,
+        location: None,
+        etag: None,
+        body: serde_json::to_value(body).map_err(|error| ApiError::internal(error.into()))?,
+        replayed: false,
+    })
+}

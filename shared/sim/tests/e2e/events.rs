@@ -1,0 +1,127 @@
+//! Streams of events, held by many clients at once.
+
+use std::{fs, time::Duration};
+
+use dezky_shared::open_files;
+use dezky_sim::process::Process;
+use futures::future::try_join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::stack::Stack;
+
+/// How many clients watch at the same time.
+const CLIENTS: usize = 2_000;
+/// How many connect at the same time.
+const AT_ONCE: usize = 100;
+/// What all of them may cost the api, itself included.
+const MEMORY_MIB: u64 = 200;
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_mins(2);
+
+/// A client that watches a tenant.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn open(stack: &Stack, path: &str) -> std::io::Result<Self> {
+        let address = stack.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\r\n",
+            stack.operator
+        );
+        stream.write_all(request.as_bytes()).await?;
+        Ok(Self(BufReader::with_capacity(512, stream)))
+    }
+
+    /// The data of the next event.
+    async fn event(&mut self) -> std::io::Result<Value> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.0.read_line(&mut line).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Ok(serde_json::from_str(data)?);
+            }
+        }
+    }
+
+    /// Whether the stream has ended as streams end, not broken off.
+    async fn is_ended(&mut self) -> bool {
+        let mut last = String::new();
+        let mut line = String::new();
+        while self.0.read_line(&mut line).await.unwrap_or(0) > 0 {
+            if !line.trim().is_empty() {
+                last = std::mem::take(&mut line);
+            }
+            line.clear();
+        }
+        last.trim() == "0"
+    }
+}
+
+/// The memory of a process that is resident, in MiB.
+fn resident(process: &Process) -> u64 {
+    let pid = process.id().unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() / 1_024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
+    open_files::raise_limit();
+    let mut stack = Stack::start().await;
+    stack.create("acme").await;
+    stack.until_status("acme", "active").await;
+    let before = resident(&stack.api);
+    let mut clients = Vec::new();
+    while clients.len() < CLIENTS {
+        let opening = (0..AT_ONCE).map(async |_| {
+            let mut client = Client::open(&stack, "/tenants/acme/events").await?;
+            client.event().await?;
+            Ok::<_, std::io::Error>(client)
+        });
+        clients.extend(
+            timeout(DEADLINE, try_join_all(opening))
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let connected = resident(&stack.api);
+
+    let change = json!({ "industry": "news" });
+    stack
+        .ask(Method::PATCH, "/tenants/acme", Some(change))
+        .await;
+    let told = clients.iter_mut().map(Client::event);
+    let told = timeout(DEADLINE, try_join_all(told))
+        .await
+        .unwrap()
+        .unwrap();
+    let afterwards = resident(&stack.api);
+    stack.api.signal(nix::sys::signal::Signal::SIGTERM);
+    let ends = clients.iter_mut().map(Client::is_ended);
+    let ended = timeout(DEADLINE, futures::future::join_all(ends))
+        .await
+        .unwrap();
+
+    assert_eq!(told.len(), CLIENTS);
+    assert!(told.iter().all(|tenant| tenant["industry"] == "news"));
+    assert!(
+        connected < MEMORY_MIB && afterwards < MEMORY_MIB,
+        "MiB: {before} without clients, {connected} with, {afterwards} after a change"
+    );
+    assert!(ended.into_iter().all(|ended| ended));
+    let exit = timeout(DEADLINE, stack.api.ended()).await.unwrap().unwrap();
+    assert!(exit.success());
+}

@@ -1,0 +1,184 @@
+//! The operations on many jobs, and their items.
+
+use std::{sync::Arc, time::Duration};
+
+use bson::{DateTime, Document, doc, oid::ObjectId};
+use futures::TryStreamExt as _;
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+
+use super::{Store, StoreError, to_bson};
+use crate::{
+    id::{JobId, JobOperationId},
+    job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
+};
+
+/// The operations on many jobs.
+#[derive(Debug, Clone)]
+pub struct JobOperationRepository {
+    operations: Collection<JobOperation>,
+    items: Collection<JobOperationItem>,
+}
+
+/// What became of an item, to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemResult {
+    /// The job was changed; where another one runs instead, that one.
+    Done(Option<JobId>),
+    /// It was not.
+    Left(ItemReason),
+}
+
+impl ItemResult {
+    fn outcome(self) -> ItemOutcome {
+        match self {
+            Self::Done(_) => ItemOutcome::Done,
+            Self::Left(reason) => reason.outcome(),
+        }
+    }
+}
+
+impl JobOperationRepository {
+    /// The operations in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            operations: store.collection("job_operations"),
+            items: store.collection("job_operation_items"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let retention = || {
+            IndexModel::builder()
+                .keys(doc! { "expireAt": 1 })
+                .options(IndexOptions::builder().expire_after(Duration::ZERO).build())
+                .build()
+        };
+        let in_order = IndexModel::builder()
+            .keys(doc! { "operationId": 1, "n": 1 })
+            .options(IndexOptions::builder().unique(true).build())
+            .build();
+        self.operations.create_index(retention()).await?;
+        self.items.create_indexes([in_order, retention()]).await?;
+        Ok(())
+    }
+
+    /// Adds an operation on these jobs.
+    pub async fn insert(
+        &self,
+        session: &mut ClientSession,
+        operation: &JobOperation,
+        jobs: &[JobId],
+    ) -> Result<(), StoreError> {
+        self.operations
+            .insert_one(operation)
+            .session(&mut *session)
+            .await?;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let items = (1..).zip(jobs).map(|(n, &job_id)| JobOperationItem {
+            id: ObjectId::new(),
+            operation_id: operation.id,
+            n,
+            job_id,
+            outcome: ItemOutcome::Pending,
+            reason: None,
+            new_job_id: None,
+            at: None,
+            expire_at: operation.expire_at,
+        });
+        self.items.insert_many(items).session(session).await?;
+        Ok(())
+    }
+
+    /// The operation with this id.
+    pub async fn find(&self, id: JobOperationId) -> Result<Option<JobOperation>, StoreError> {
+        self.operations.find_one(doc! { "_id": id }).await
+    }
+
+    /// At most `limit` operations, newest first, from those made before this one on.
+    pub async fn list(
+        &self,
+        before: Option<JobOperationId>,
+        limit: i64,
+    ) -> Result<Vec<JobOperation>, StoreError> {
+        let wanted = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": id } });
+        self.operations
+            .find(wanted)
+            .sort(doc! { "_id": -1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// At most `limit` items of an operation, in order, from the one after `after` on.
+    pub async fn list_items(
+        &self,
+        id: JobOperationId,
+        outcome: Option<ItemOutcome>,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<JobOperationItem>, StoreError> {
+        let mut wanted = doc! { "operationId": id, "n": { "$gt": after } };
+        if let Some(outcome) = outcome {
+            wanted.insert("outcome", to_bson(&outcome)?);
+        }
+        self.items
+            .find(wanted)
+            .sort(doc! { "operationId": 1, "n": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// Writes what became of an item, in the transaction that changed its job; false if that was written before.
+    /// `by` is the job that does it.
+    pub async fn settle(
+        &self,
+        session: &mut ClientSession,
+        item: &JobOperationItem,
+        result: ItemResult,
+        by: JobId,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let outcome = to_bson(&result.outcome())?;
+        let mut set = doc! { "outcome": &outcome, "at": now };
+        match result {
+            ItemResult::Done(Some(job)) => {
+                set.insert("newJobId", job);
+            }
+            ItemResult::Left(reason) => {
+                set.insert("reason", to_bson(&reason)?);
+            }
+            ItemResult::Done(None) => {}
+        }
+        let pending = doc! { "_id": item.id, "outcome": to_bson(&ItemOutcome::Pending)? };
+        let settled = self
+            .items
+            .update_one(pending, doc! { "$set": set })
+            .session(&mut *session)
+            .await?;
+        if settled.matched_count == 0 {
+            return Ok(false);
+        }
+        let counter = outcome.as_str().unwrap_or_default();
+        let count = doc! { "$inc": { counter: 1_i64 }, "$set": { "jobId": by } };
+        self.operations
+            .update_one(doc! { "_id": item.operation_id }, count)
+            .session(session)
+            .await?;
+        Ok(true)
+    }
+
+    /// Notes that every item has its outcome.
+    pub async fn finish(&self, id: JobOperationId, now: DateTime) -> Result<(), StoreError> {
+        let unfinished = doc! { "_id": id, "finishedAt": { "$exists": false } };
+        self.operations
+            .update_one(unfinished, doc! { "$set": { "finishedAt": now } })
+            .await?;
+        Ok(())
+    }
+}
