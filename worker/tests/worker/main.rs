@@ -21,7 +21,6 @@ mod leases;
 mod outage;
 mod owner;
 mod provisioning;
-mod proxy;
 mod ready_set;
 mod reconcile;
 mod rescue;

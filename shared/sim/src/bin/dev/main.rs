@@ -5,6 +5,7 @@
 )]
 
 mod build;
+mod chaos;
 mod check;
 mod instance;
 mod reset;
@@ -49,6 +50,15 @@ enum Dev {
     },
     /// Formatting, lints, documentation, dependencies.
     Check,
+    /// Runs everything under a load of intents while it is killed, cut off and lied to, and checks what must hold.
+    Chaos {
+        /// What the schedule of mishaps follows from; another each time when missing.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// For how long things go wrong.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..))]
+        seconds: u64,
+    },
 }
 
 #[tokio::main]
@@ -70,6 +80,7 @@ async fn main() -> ExitCode {
         Dev::Reset => reset::reset(),
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
+        Dev::Chaos { seed, seconds } => chaos::chaos(seed, seconds).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
