@@ -121,7 +121,14 @@ pub async fn run(
         stop: shutdown.clone(),
         kill: CancellationToken::new(),
     });
-    engine.introduce_credentials().await?;
+    let mut pace = Pace::default();
+    while let Err(error) = engine.introduce_credentials().await {
+        tracing::warn!(%error, "MongoDB does not answer; trying again");
+        let pause = tokio::time::sleep(pace.delay());
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return Ok(());
+        }
+    }
 
     // Ends with this function: a job that outlives the drain is rescued.
     let background = CancellationToken::new();

@@ -23,7 +23,10 @@ async fn main() -> anyhow::Result<()> {
     let store = Arc::new(store);
     let clients = Clients::new(&config.clients, &config.trust_roots)?;
     let context = Arc::new(Context::new(store.clone(), &config.redis, clients)?);
-    context.ensure_indexes().await.context("the indexes")?;
+    let preparing = until_connected("MongoDB", async || context.ensure_indexes().await);
+    if shutdown.run_until_cancelled(preparing).await.is_none() {
+        return Ok(());
+    }
 
     tracing::info!(worker = config.engine.worker, "Running jobs");
     let ended = engine::run(context, jobs::registry(), config.engine, shutdown).await;
