@@ -61,6 +61,7 @@ use dezky_shared::{
     job::{Job, Queue},
     reconnect::Pace,
     schedule::Schedule,
+    store::StoreError,
     upstream::Upstream,
 };
 use mongodb::Collection;
@@ -139,8 +140,14 @@ pub async fn run(
         stop: shutdown.clone(),
         kill: CancellationToken::new(),
     });
-    engine.introduce_credentials().await?;
-    engine.follow().await?;
+    let mut pace = Pace::default();
+    while let Err(error) = engine.introduce().await {
+        tracing::warn!(%error, "MongoDB does not answer; trying again");
+        let pause = tokio::time::sleep(pace.delay());
+        if shutdown.run_until_cancelled(pause).await.is_none() {
+            return Ok(());
+        }
+    }
 
     // Ends with this function: a job that outlives the drain is rescued.
     let background = CancellationToken::new();
@@ -250,6 +257,12 @@ async fn handle(claimed: Claimed, engine: Data<Arc<Engine>>) {
 }
 
 impl Engine {
+    /// Says who comes, and learns what the others know.
+    async fn introduce(&self) -> Result<(), StoreError> {
+        self.introduce_credentials().await?;
+        self.follow().await
+    }
+
     /// Follows MongoDB's clock.
     async fn keep_looking_at_the_time(&self) {
         let mut pace = Pace::default();

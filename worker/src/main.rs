@@ -51,7 +51,10 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
         clients,
         config.sealing_keys,
     )?);
-    context.ensure_indexes().await.context("the indexes")?;
+    let preparing = until_connected("MongoDB", async || context.ensure_indexes().await);
+    if shutdown.run_until_cancelled(preparing).await.is_none() {
+        return Ok(());
+    }
     // Set once, here.
     let _ = started.set(context.clone());
 

@@ -120,7 +120,7 @@ impl Faults {
         self.lock().down
     }
 
-    /// How many requests were hit so far.
+    /// How many requests were hit so far; going down hits those connections that it ends.
     pub fn hits(&self) -> u64 {
         self.lock().hits
     }
@@ -153,6 +153,11 @@ impl Faults {
         state.hits += 1;
         state.outstanding += usize::from(matches!(fault, Fault::SlowEffect { .. }));
         Some(fault)
+    }
+
+    /// Going down ended this many connections.
+    pub(crate) fn ended(&self, connections: usize) {
+        self.lock().hits += connections as u64;
     }
 
     /// A request took effect late.

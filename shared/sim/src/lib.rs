@@ -5,6 +5,7 @@
 
 pub mod authentik;
 pub mod callers;
+pub mod chaos;
 pub mod control;
 pub mod effects;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod issuer;
 pub mod ocis;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod server;
 pub mod simulators;
 pub mod stalwart;

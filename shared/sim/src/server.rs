@@ -115,6 +115,7 @@ impl Service {
             let down = self.faults.is_down();
             if down && listener.is_some() {
                 listener = None;
+                self.faults.ended(connections.len());
                 connections = JoinSet::new();
             }
             if !down && listener.is_none() {

@@ -2,8 +2,9 @@
 
 mod mongodb;
 mod redis;
+mod replica_set;
 
-pub use self::{mongodb::Mongo, redis::Redis};
+pub use self::{mongodb::Mongo, redis::Redis, replica_set::ReplicaSet};
 
 use std::time::Duration;
 

@@ -13,7 +13,6 @@ use dezky_worker::work::{Registry, Steps};
 
 use crate::{
     harness::Harness,
-    proxy::Proxy,
     script::{Lone, Say, Script, Single},
 };
 
@@ -138,12 +137,12 @@ async fn a_claim_whose_answer_is_lost_is_read_back() {
         pop_block: Duration::from_millis(100),
         ..Default::default()
     };
-    let proxy = Proxy::to(&harness.mongodb.uri).await;
+    let proxy = harness.proxy().await;
     let script = Script::new([]);
     let worker = harness.worker_behind(&proxy, registry(&script), 8).await;
     harness.until_led().await;
 
-    proxy.lose_the_next_claims_answer();
+    proxy.lose_the_answer_to(is_claim);
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let job = harness.finished(job.id).await;
     worker.stop().await;
@@ -193,4 +192,10 @@ async fn a_job_of_a_kind_that_this_build_does_not_know_is_put_off_at_no_cost() {
 
     assert_eq!((job.state, job.attempt), (JobState::Available, 0));
     assert!(job.run_at > job.updated_at && job.error.is_none());
+}
+
+/// Whether it is the claim of a job, in MongoDB's wire protocol.
+fn is_claim(request: &[u8]) -> bool {
+    let contains = |part: &[u8]| request.windows(part.len()).any(|window| window == part);
+    contains(b"\x02update\0\x05\0\0\0jobs\0") && contains(b"state\0\x08\0\0\0running\0")
 }

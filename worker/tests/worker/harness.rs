@@ -21,6 +21,7 @@ use dezky_shared::{
 };
 use dezky_sim::{
     fresh::FreshStores,
+    proxy::Proxy,
     stores::{Mongo, Redis},
 };
 use dezky_worker::{
@@ -34,7 +35,7 @@ use mongodb::Collection;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{proxy::Proxy, upstreams::Upstreams};
+use crate::upstreams::Upstreams;
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -157,6 +158,13 @@ impl Harness {
         self.worker_with(store, "leader", Registry::default(), BTreeMap::new())
     }
 
+    /// A way to MongoDB that can be disturbed.
+    pub(crate) async fn proxy(&self) -> Proxy {
+        let address = self.mongodb.uri.trim_start_matches("mongodb://");
+        let address = address.split('/').next().unwrap();
+        Proxy::to(address).await.unwrap()
+    }
+
     /// A worker that reaches MongoDB by way of `proxy`.
     pub(crate) async fn worker_behind(
         &self,
@@ -165,7 +173,7 @@ impl Harness {
         slots: usize,
     ) -> Worker {
         let config = MongoConfig {
-            uri: proxy.uri.clone(),
+            uri: format!("mongodb://{}/?directConnection=true", proxy.address),
             ..self.mongodb.clone()
         };
         let store = Arc::new(Store::connect(&config).await.unwrap());

@@ -12,7 +12,6 @@ use futures::FutureExt as _;
 
 use crate::{
     harness::{Harness, until},
-    proxy::Proxy,
     script::{Lone, Script, Single},
 };
 
@@ -211,14 +210,14 @@ async fn who_cannot_renew_begins_no_write_lets_go_and_is_charged_nothing() {
     let mut harness = Harness::new().await;
     harness.times.leader_quiet = Duration::from_secs(30);
     harness.times.lease = Duration::from_secs(3);
-    let proxy = Proxy::to(&harness.mongodb.uri).await;
+    let proxy = harness.proxy().await;
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let script = Script::held([]);
     let worker = harness.worker_behind(&proxy, registry(&script), 8).await;
     let trust = script.ran(1).await[0].trust.clone();
     assert!(trust.for_write(Duration::from_secs(1)).is_some());
 
-    proxy.cut();
+    proxy.hold();
     until(
         async || trust.for_write(Duration::from_secs(10)),
         Option::is_none,

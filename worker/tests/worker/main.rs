@@ -28,7 +28,6 @@ mod measuring;
 mod outage;
 mod owner;
 mod provisioning;
-mod proxy;
 mod ready_set;
 mod reconcile;
 mod reconcile_all;

@@ -8,7 +8,6 @@ use dezky_worker::work::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
-    proxy::Proxy,
     script::{Joining, Lone, Script},
 };
 
@@ -55,7 +54,7 @@ async fn a_worker_that_cannot_settle_stops_all_the_same_and_its_job_is_rescued()
     harness.times.lease = Duration::from_secs(3);
     harness.times.drain = Duration::from_millis(200);
     harness.times.bulk_deadline = Duration::from_millis(300);
-    let proxy = Proxy::to(&harness.mongodb.uri).await;
+    let proxy = harness.proxy().await;
     let script = Script::held([]);
     let registry =
         || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
@@ -63,7 +62,7 @@ async fn a_worker_that_cannot_settle_stops_all_the_same_and_its_job_is_rescued()
     let worker = harness.worker_behind(&proxy, registry(), 8).await;
     script.ran(1).await;
 
-    proxy.cut();
+    proxy.hold();
     worker.stop().await;
     until(async || script.cut_off(), |cut_off| *cut_off == 1).await;
     script.let_go(1);

@@ -17,7 +17,7 @@ use crate::{
     tools,
 };
 
-const REPLICA_SET: &str = "dezky";
+pub(super) const REPLICA_SET: &str = "dezky";
 /// The code of an error that says that the replica set has no configuration yet.
 const NOT_YET_INITIALIZED: i32 = 94;
 
@@ -146,7 +146,7 @@ fn code(error: &mongodb::error::Error) -> Option<i32> {
     }
 }
 
-fn arguments(port: &Port, directory: &Path) -> Vec<String> {
+pub(super) fn arguments(port: &Port, directory: &Path) -> Vec<String> {
     let port = port.number.to_string();
     let directory = directory.display().to_string();
     [

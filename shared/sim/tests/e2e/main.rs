@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop there"
 )]
 
+mod chaos;
 mod collector;
 mod events;
 mod killing;

@@ -11,6 +11,7 @@ use dezky_sim::{
     ocis::{OcisSim, SimSpace},
     ports::Port,
     process::{Process, Program},
+    proxy::Proxy,
     stalwart::StalwartSim,
     stores::{Mongo, Redis},
 };
@@ -160,6 +161,15 @@ impl Stack {
         // Any port: the first worker has the other.
         let elsewhere = ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned());
         program.environment.push(elsewhere);
+        Process::start(program).unwrap()
+    }
+
+    /// One more worker, which reaches MongoDB by way of `proxy`.
+    pub(crate) fn worker_behind(&self, proxy: &Proxy) -> Process {
+        let mut program = self.worker_program.clone();
+        program.log = program.log.with_extension("behind.log");
+        let uri = format!("mongodb://{}/?directConnection=true", proxy.address);
+        program.environment.push(("MONGODB_URI", uri));
         Process::start(program).unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dezky_sim::proxy::Proxy;
 use redis::aio::MultiplexedConnection;
 
 use crate::stack::{OwnStores, Stack};
@@ -82,4 +83,24 @@ async fn a_killed_database_loses_and_doubles_nothing() {
         stack.until_status(slug, "active").await;
         stack.assert_one_of_everything(slug);
     }
+}
+
+#[tokio::test]
+async fn a_worker_whose_database_fails_while_it_starts_tries_again() {
+    let stores = OwnStores::start().await;
+    let mut stack = Stack::start_on(&stores).await;
+    stack.worker.kill().await;
+    let address = stores.mongo.uri.trim_start_matches("mongodb://");
+    let proxy = Proxy::to(address.split('/').next().unwrap()).await.unwrap();
+    proxy.lose_the_answer_to(|request| {
+        let command = b"createIndexes";
+        request.windows(command.len()).any(|part| part == command)
+    });
+
+    let mut worker = stack.worker_behind(&proxy);
+    stack.create("acme").await;
+    stack.until_status("acme", "active").await;
+
+    assert!(!proxy.is_armed());
+    worker.expect_running().unwrap();
 }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod check;
 mod instance;
 mod reset;
@@ -55,6 +56,15 @@ enum Dev {
         /// Only this one: `engine` or `service`.
         only: Option<String>,
     },
+    /// Runs everything under a load of intents while it is killed, cut off and lied to, and checks what must hold.
+    Chaos {
+        /// What the schedule of mishaps follows from; another each time when missing.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// For how long things go wrong.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..))]
+        seconds: u64,
+    },
 }
 
 #[tokio::main]
@@ -77,6 +87,7 @@ async fn main() -> ExitCode {
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
         Dev::Bench { only } => bench::bench(only.as_deref()).await,
+        Dev::Chaos { seed, seconds } => chaos::chaos(seed, seconds).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

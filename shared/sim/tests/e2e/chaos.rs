@@ -1,0 +1,23 @@
+//! A short run of everything under fire.
+
+use std::{path::Path, time::Duration};
+
+use dezky_sim::{
+    chaos::{self, Options},
+    fresh, workspace,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_promise_holds_under_fire() {
+    let api = fresh::binary("dezky-api").unwrap();
+    let options = Options {
+        seed: 1,
+        length: Duration::from_secs(45),
+        binaries: api.parent().map(Path::to_owned).unwrap(),
+        directory: workspace::dev().join("chaos").join("test"),
+    };
+
+    let report = chaos::run(options).await.unwrap();
+
+    assert!(report.holds(), "{report}");
+}
