@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod context;
+pub mod dns;
 pub mod engine;
 pub mod jobs;
 mod retry_delay;
