@@ -13,8 +13,8 @@ use dezky_shared::{
     ready::Ready,
     redis::RedisConfig,
     store::{
-        Store, StoreError, audit::AuditRepository, jobs::JobRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository,
+        Store, StoreError, audit::AuditRepository, domains::DomainRepository, jobs::JobRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
     },
     upstream::Upstream,
 };
@@ -105,6 +105,8 @@ pub struct Context {
     pub jobs: JobRepository,
     /// The tenants.
     pub tenants: TenantRepository,
+    /// The domains.
+    pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
     /// The audit trail.
@@ -125,6 +127,7 @@ impl Context {
         Ok(Self {
             jobs: JobRepository::new(&store),
             tenants: TenantRepository::new(&store),
+            domains: DomainRepository::new(&store),
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
@@ -139,6 +142,7 @@ impl Context {
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         self.jobs.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
+        self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.audit.ensure_indexes().await
     }

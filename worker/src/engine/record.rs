@@ -173,6 +173,9 @@ impl Engine {
         let action = advance(&mut tenant, intent);
         tenant.updated_at = now;
         self.ctx.tenants.save(session, &tenant).await?;
+        if action == Some(Action::TenantTerminated) {
+            self.ctx.domains.remove_all(session, tenant.id).await?;
+        }
         if let Some(action) = action {
             let target = Target {
                 kind: "tenant".to_owned(),
@@ -273,6 +276,7 @@ fn advance(tenant: &mut Tenant, intent: Intent) -> Option<Action> {
             tenant.status = TenantStatus::Terminated;
             // The slug stays taken; its domains may go to somebody else.
             tenant.domains.clear();
+            tenant.primary_domain = None;
             tenant.former_domains.clear();
             Some(Action::TenantTerminated)
         }

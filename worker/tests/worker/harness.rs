@@ -518,6 +518,7 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         purge_at: None,
         plan: Plan::Business,
         domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+        primary_domain: None,
         former_domains: Vec::new(),
         partner_id: None,
         industry: None,

@@ -126,6 +126,7 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         purge_at: None,
         plan,
         domains: Vec::new(),
+        primary_domain: None,
         former_domains: Vec::new(),
         partner_id: None,
         industry: None,
