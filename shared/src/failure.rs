@@ -50,6 +50,8 @@ pub enum ErrorCode {
     UpstreamAnswerLost,
     /// The upstream asked us to slow down.
     UpstreamRateLimited,
+    /// The upstream is still making what we asked for.
+    UpstreamNotReady,
     /// The upstream refused the request for good.
     UpstreamRejected,
     /// The upstream does not accept our credentials.
@@ -78,12 +80,13 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
         Self::UpstreamAnswerLost,
         Self::UpstreamRateLimited,
+        Self::UpstreamNotReady,
         Self::UpstreamRejected,
         Self::UpstreamCredentialsRefused,
         Self::UpstreamPermissionMissing,
@@ -106,6 +109,7 @@ impl ErrorCode {
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
             | Self::UpstreamAnswerLost
+            | Self::UpstreamNotReady
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
@@ -134,7 +138,8 @@ impl ErrorCode {
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
-            | Self::UpstreamRateLimited => Disposition::Free,
+            | Self::UpstreamRateLimited
+            | Self::UpstreamNotReady => Disposition::Free,
             Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => Disposition::Hold,
         }
     }
@@ -156,6 +161,9 @@ impl ErrorCode {
                 format!("{service} did not answer in time. We will look again and finish the work.")
             }
             Self::UpstreamRateLimited => format!("{service} is busy. We keep trying."),
+            Self::UpstreamNotReady => {
+                format!("{service} is still setting this up. We look again in a moment.")
+            }
             Self::UpstreamRejected => {
                 format!("{service} refused the change. Our team has to look at it.")
             }
@@ -197,6 +205,7 @@ impl ErrorCode {
             Self::UpstreamIdentityUnavailable => "UpstreamIdentityUnavailable",
             Self::UpstreamAnswerLost => "UpstreamAnswerLost",
             Self::UpstreamRateLimited => "UpstreamRateLimited",
+            Self::UpstreamNotReady => "UpstreamNotReady",
             Self::UpstreamRejected => "UpstreamRejected",
             Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
             Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",

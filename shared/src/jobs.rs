@@ -90,6 +90,10 @@ pub struct RecheckDomain {
     pub domain_id: DomainId,
 }
 
+/// Asks for a look at the DNS of every domain whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecheckDueDomains {}
+
 macro_rules! tenant_job {
     ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
         impl JobArgs for $args {
@@ -151,6 +155,23 @@ impl JobArgs for RecheckDomain {
     }
 }
 
+impl JobArgs for RecheckDueDomains {
+    const KIND: &'static str = "recheck_due_domains";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some("all".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +211,7 @@ mod tests {
                 domain_id,
             })
             .unwrap(),
+            serde_json::to_value(RecheckDueDomains {}).unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -225,7 +247,8 @@ mod tests {
   {
     "domainId": "08080808-0808-0808-0808-080808080808",
     "tenantId": "07070707-0707-0707-0707-070707070707"
-  }
+  },
+  {}
 ]
 "#);
     }

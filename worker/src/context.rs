@@ -10,6 +10,7 @@ use dezky_shared::{
         ocis::{Ocis, OcisConfig},
         stalwart::{Stalwart, StalwartConfig},
     },
+    config::optional,
     ready::Ready,
     redis::RedisConfig,
     store::{
@@ -17,6 +18,11 @@ use dezky_shared::{
         tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
     },
     upstream::Upstream,
+};
+
+use crate::{
+    dns::{DnsConfig, Verifier},
+    zone_limits::ZoneLimits,
 };
 
 /// Where the upstreams are. One is missing where its integration is switched off.
@@ -28,6 +34,10 @@ pub struct ClientsConfig {
     pub stalwart: Option<StalwartConfig>,
     /// Files.
     pub ocis: Option<OcisConfig>,
+    /// The public DNS.
+    pub dns: Option<DnsConfig>,
+    /// The domain whose SPF record customers include. Without one they authorise our mail hosts.
+    pub spf_include: Option<String>,
 }
 
 impl ClientsConfig {
@@ -37,6 +47,8 @@ impl ClientsConfig {
             authentik: AuthentikConfig::from_env()?,
             stalwart: StalwartConfig::from_env()?,
             ocis: OcisConfig::from_env()?,
+            dns: Some(DnsConfig::from_env()?),
+            spf_include: optional("MAIL_SPF_INCLUDE")?,
         })
     }
 }
@@ -50,6 +62,10 @@ pub struct Clients {
     pub stalwart: Option<Stalwart>,
     /// Files.
     pub ocis: Option<Ocis>,
+    /// The public DNS.
+    pub dns: Option<Verifier>,
+    /// The domain whose SPF record customers include.
+    pub spf_include: Option<String>,
     fingerprints: Vec<(Upstream, String)>,
 }
 
@@ -86,6 +102,8 @@ impl Clients {
                 .as_ref()
                 .map(|config| Ocis::new(config, trust_roots))
                 .transpose()?,
+            dns: config.dns.as_ref().map(Verifier::new).transpose()?,
+            spf_include: config.spf_include.clone(),
             fingerprints: fingerprints.into_iter().flatten().collect(),
         })
     }
@@ -119,6 +137,8 @@ pub struct Context {
     pub changes: Changes,
     /// The upstreams.
     pub clients: Clients,
+    /// How often a zone is asked.
+    pub zones: ZoneLimits,
 }
 
 impl Context {
@@ -135,6 +155,7 @@ impl Context {
             changes: Changes::new(redis)?,
             store,
             clients,
+            zones: ZoneLimits::default(),
         })
     }
 

@@ -1,9 +1,11 @@
 //! Every kind of job, and what it does.
 
+mod domain;
 mod tenant;
 
 use dezky_shared::jobs::{
-    DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant,
+    DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
+    ReconcileTenant, RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant,
 };
 
 use crate::work::Registry;
@@ -19,4 +21,9 @@ pub fn registry() -> Registry {
         .kind::<SuspendTenant>(tenant::steps())
         .kind::<ResumeTenant>(tenant::steps())
         .kind::<DeprovisionTenant>(tenant::steps())
+        .kind::<ProvisionDomain>(domain::provision())
+        .kind::<SetDmarc>(domain::provision())
+        .kind::<RemoveDomain>(domain::remove())
+        .kind::<RecheckDomain>(domain::recheck())
+        .kind::<RecheckDueDomains>(domain::recheck_due())
 }

@@ -7,3 +7,4 @@ pub mod engine;
 pub mod jobs;
 mod retry_delay;
 pub mod work;
+mod zone_limits;

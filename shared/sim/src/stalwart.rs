@@ -243,6 +243,21 @@ impl StalwartSim {
         )
     }
 
+    /// Adds a mailbox as somebody else would who does not know whether its domain is still there. False if it is not.
+    pub fn make_mailbox(&self, email: &str) -> bool {
+        let (name, domain) = email.split_once('@').expect("an address has an @");
+        let mut state = self.mail.lock();
+        let Some(domain_id) = state.objects.domain_called(domain) else {
+            return false;
+        };
+        let mailbox = Object::from_iter([
+            ("@type".to_owned(), json!("User")),
+            ("name".to_owned(), json!(name)),
+            ("domainId".to_owned(), json!(domain_id.to_string())),
+        ]);
+        state.create(Kind::Account, mailbox).is_ok()
+    }
+
     /// Adds a mailing list without recipients as an operator would, and gives its id.
     pub fn add_list(&self, email: &str, aliases: &[&str]) -> String {
         let list = self.addressed(json!({}), email, aliases);

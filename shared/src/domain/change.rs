@@ -81,7 +81,7 @@ impl Domain {
     }
 
     /// Takes note that another tenant has the name.
-    pub(crate) fn lose(&mut self, now: DateTime) {
+    pub fn lose(&mut self, now: DateTime) {
         self.next_check_at = None;
         self.set_status(DomainStatus::Failed, Some("taken_by_another"), now);
         self.set_owned(

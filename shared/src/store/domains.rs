@@ -3,6 +3,7 @@
 //! The collection is the truth; `domains` and `primaryDomain` of a tenant are its projection. So whoever changes what
 //! a tenant owns has locked the tenant in the same transaction, and saves it after.
 
+mod due;
 mod owning;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,6 +15,7 @@ use mongodb::{
     options::{IndexOptions, ReturnDocument},
 };
 
+pub use self::due::DueDomain;
 use super::{Store, StoreError};
 use crate::{
     domain::{Domain, DomainStatus},
@@ -24,6 +26,9 @@ use crate::{
 pub const OWNED_INDEX: &str = "owned_name";
 /// The name of the index that keeps a tenant from claiming a name twice.
 pub const CLAIM_INDEX: &str = "claim";
+
+/// The name of the index by which domains whose time has come are found.
+pub const DUE_INDEX: &str = "due";
 
 /// The domains of all tenants.
 #[derive(Debug, Clone)]
@@ -53,7 +58,7 @@ impl DomainRepository {
             .partial_filter_expression(doc! { "primary": true })
             .build();
         let of_tenant = named("of_tenant").build();
-        let due = named("due")
+        let due = named(DUE_INDEX)
             .partial_filter_expression(doc! { "nextCheckAt": { "$exists": true } })
             .build();
         self.domains

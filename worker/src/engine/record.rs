@@ -195,6 +195,13 @@ impl Engine {
 /// Writes the end of a step into its tenant.
 fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     let Some(upstream) = end.upstream else { return };
+    if end.done.is_some() {
+        // It looked, so what was unknown has been found.
+        *tenant.unknown_until.get_mut(upstream) = None;
+    }
+    if !end.speaks_for_tenant {
+        return;
+    }
     let error = end.step.error.as_ref();
     *tenant.provisioning_status.get_mut(upstream) = end.step.state.into();
     *tenant.provisioning_errors.get_mut(upstream) = error.map(|error| error.message.clone());
@@ -228,7 +235,6 @@ fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     };
     tenant.set_condition(condition);
     if let Some(done) = &end.done {
-        *tenant.unknown_until.get_mut(upstream) = None;
         learn(tenant, done);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct StepEnd {
     pub(crate) step: Step,
     /// The upstream it speaks of.
     pub(crate) upstream: Option<Upstream>,
+    /// Whether it says how the tenant stands there.
+    pub(crate) speaks_for_tenant: bool,
     /// What it brought, unless it failed.
     pub(crate) done: Option<StepDone>,
     /// Whether its failure costs the job an attempt.
@@ -71,6 +73,7 @@ impl Engine {
                     ..before
                 },
                 upstream: step.upstream,
+                speaks_for_tenant: step.speaks_for_tenant,
                 done: Some(done),
                 charged: false,
                 unknown_until: None,
@@ -141,6 +144,7 @@ impl Engine {
                 ..before
             },
             upstream: step.upstream,
+            speaks_for_tenant: step.speaks_for_tenant,
             done: None,
             charged: verdict.charged,
             unknown_until: verdict.unknown_until,

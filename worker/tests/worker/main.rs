@@ -9,6 +9,7 @@
 mod answer_lost;
 mod catching_up;
 mod claiming;
+mod claims;
 mod credentials;
 mod deprovision;
 mod domains;
