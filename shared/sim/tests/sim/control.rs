@@ -25,6 +25,7 @@ impl Control {
             authentik_port: 0,
             stalwart_port: 0,
             ocis_port: 0,
+            dns_port: 0,
         };
         let simulators = Simulators::start(&addresses, IssuerOptions::default()).await;
         let simulators = Arc::new(simulators.unwrap());
