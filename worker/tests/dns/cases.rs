@@ -29,7 +29,7 @@ macro_rules! cases {
                 let records: &[&str] = &[$($record),*];
                 let kind = dezky_shared::domain::check::CheckKind::$kind;
                 let code = dezky_worker::dns::Code::$code;
-                $crate::cases::comes_to($expectation, kind, records, code).await;
+                $crate::cases::comes_to(&$expectation, kind, records, code).await;
             }
         )*
     };
@@ -37,14 +37,14 @@ macro_rules! cases {
 
 /// Publishes the records, looks, and compares.
 pub(crate) async fn comes_to(
-    expectation: Expectation,
+    expectation: &Expectation,
     kind: CheckKind,
     records: &[&str],
     code: Code,
 ) {
     let dns = serve(records).await;
 
-    let check = look(&[&dns], &expectation, kind).await;
+    let check = look(&[&dns], expectation, kind).await;
 
     assert_eq!(check.code, code.name(), "{check:#?}");
     assert_eq!(check.state, code.state());

@@ -110,7 +110,8 @@ async fn a_hundred_mail_hosts_cost_a_few_questions() {
 async fn a_record_that_includes_in_all_directions_costs_few_questions() {
     let dns = serve(&["acme.test TXT v=spf1 include:a.test include:b.test -all"]).await;
     for name in ["a.test", "b.test"] {
-        let many: String = (0..50).map(|n| format!(" include:x{n}.{name}")).collect();
+        let many: Vec<_> = (0..50).map(|n| format!(" include:x{n}.{name}")).collect();
+        let many = many.concat();
         dns.add(name, "TXT", &format!("v=spf1{many}")).unwrap();
         for n in 0..50 {
             let record = format!("v=spf1 include:y{n}.{name}");
