@@ -107,26 +107,28 @@ impl Nameserver {
         DnsRequest::new(message, options)
     }
 
-    /// Over the connection that is open. One that has ended meanwhile is replaced once.
+    /// By TLS or HTTPS.
     async fn ask_kept(&self, question: &DnsRequest) -> Result<DnsResponse, Failure> {
-        let mut connection = self.connection.lock().await.clone();
-        loop {
-            let (exchange, is_new) = match connection.take() {
-                Some(exchange) => (exchange, false),
-                None => (self.connect().await.map_err(failure)?, true),
-            };
-            match exchange.send(question.clone()).first_answer().await {
-                Ok(response) => {
-                    *self.connection.lock().await = Some(exchange);
-                    return Ok(response);
-                }
-                Err(error) if is_new || matches!(error, NetError::Timeout) => {
-                    *self.connection.lock().await = None;
-                    return Err(failure(error));
-                }
-                Err(_) => {}
-            }
+        let exchange = self.connection().await?;
+        match exchange.send(question.clone()).first_answer().await {
+            Ok(response) => return Ok(response),
+            Err(NetError::Timeout) => return Err(Failure::Timeout),
+            // The connection may have ended since it was last used.
+            Err(_) => *self.connection.lock().await = None,
         }
+        let exchange = self.connection().await?;
+        let response = exchange.send(question.clone()).first_answer().await;
+        response.map_err(failure)
+    }
+
+    /// The one that is open, or a new one.
+    async fn connection(&self) -> Result<Exchange, Failure> {
+        let mut connection = self.connection.lock().await;
+        if let Some(exchange) = &*connection {
+            return Ok(exchange.clone());
+        }
+        let exchange = self.connect().await.map_err(failure)?;
+        Ok(connection.insert(exchange).clone())
     }
 
     fn by_udp(&self) -> Exchange {
