@@ -5,6 +5,7 @@
 
 mod add;
 mod change;
+mod patch;
 mod view;
 
 use axum::{
@@ -40,7 +41,7 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, add::add))
-        .routes(routes!(show, change::patch, change::delete))
+        .routes(routes!(show, patch::patch, change::delete))
         .routes(routes!(change::recheck))
 }
 

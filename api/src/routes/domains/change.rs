@@ -1,5 +1,5 @@
-//! What can be done with a domain. Each is a pure function of the domain as it is: it changes it and says what that
-//! means for the others and which job carries it out, says that there is nothing to do, or refuses.
+//! What can be done with a domain beside editing it. Each is a pure function of the domain as it is: it changes it
+//! and says what that means for the others and which job carries it out, says that there is nothing to do, or refuses.
 
 use std::time::Duration;
 
@@ -9,43 +9,40 @@ use dezky_shared::{
     audit::Action,
     changes::Change,
     clock,
-    domain::{DmarcPolicy, Domain},
-    jobs::{RecheckDomain, RemoveDomain, SetDmarc},
+    domain::Domain,
+    jobs::{RecheckDomain, RemoveDomain},
     store::{Abort, jobs::NewJob},
     tenant::Tenant,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
-use serde::Deserialize;
-use utoipa::ToSchema;
 
 use super::{DomainView, answer, answer_with, audited, lock, save, target};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, Code, Problem},
     extract::{
-        Accept, DomainInPath, ETag, IfMatch, NoBody, Prefer, QueryParams, RequestInfo, Submitted,
+        DomainInPath, ETag, IfMatch, NoBody, Prefer, QueryParams, RequestInfo, Submitted,
         TenantAccess, Write,
     },
-    fields::{self, Checks, present},
     intent::{Intent, Recorded, Recorder, Stop, refuse},
     routes::{jobs::JobLink, tenants::job},
-    state::{App, AppState},
+    state::App,
 };
 
 /// How long after one person asked for a look at a domain the next one may.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 
 /// A decision about a domain.
-struct Decision {
-    action: Action,
-    effect: Effect,
-    job: Option<NewJob>,
+pub(super) struct Decision {
+    pub(super) action: Action,
+    pub(super) effect: Effect,
+    pub(super) job: Option<NewJob>,
 }
 
 /// What a decision means for the documents.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
+pub(super) enum Effect {
     /// The domain was changed.
     Write,
     /// The domain was changed, and takes the place of the primary one.
@@ -55,7 +52,7 @@ enum Effect {
 }
 
 /// What is decided about a domain of a tenant, by looking at both as they are now; nothing when all is as wanted.
-type Decide<'a> =
+pub(super) type Decide<'a> =
     dyn Fn(&mut Domain, &Tenant, DateTime) -> Result<Option<Decision>, ApiError> + Send + Sync + 'a;
 
 fn decide_recheck(
@@ -115,148 +112,6 @@ fn decide_delete(
         effect: Effect::Write,
         job: Some(job(&args, by, now)?),
     }))
-}
-
-/// The fields that are to change. What is missing stays.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = DomainPatch)]
-pub(super) struct PatchRequest {
-    /// The DMARC policy that it should have.
-    #[serde(default, deserialize_with = "fields::object")]
-    #[schema(value_type = DmarcPatch)]
-    dmarc: Option<DmarcPatchRequest>,
-    /// `true` makes it the primary domain in the place of another one.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = bool)]
-    primary: Option<bool>,
-}
-
-/// The parts of the DMARC policy that are to change. What is missing stays; null removes.
-#[expect(
-    clippy::option_option,
-    reason = "missing, null and a value are three things"
-)]
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = DmarcPatch)]
-struct DmarcPatchRequest {
-    /// `none`, `quarantine` or `reject`.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String)]
-    policy: Option<String>,
-    /// Where aggregate reports go: an e-mail address.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
-    rua: Option<Option<String>>,
-}
-
-/// What is to change.
-#[expect(
-    clippy::option_option,
-    reason = "missing, null and a value are three things"
-)]
-#[derive(Debug)]
-pub(super) struct Patch {
-    policy: Option<DmarcPolicy>,
-    rua: Option<Option<String>>,
-    primary: Option<bool>,
-}
-
-impl Accept for Patch {
-    type Wire = PatchRequest;
-
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let (policy, rua) = wire
-            .dmarc
-            .map_or((None, None), |dmarc| (dmarc.policy, dmarc.rua));
-        let patch = Self {
-            policy: policy
-                .and_then(|text| checks.check("/dmarc/policy", fields::dmarc_policy(&text))),
-            rua: rua.map(|rua| {
-                rua.and_then(|text| checks.check("/dmarc/rua", fields::report_address(&text)))
-            }),
-            primary: wire.primary,
-        };
-        checks.done(Some(patch))
-    }
-}
-
-impl Patch {
-    fn decide(
-        &self,
-        domain: &mut Domain,
-        by: &str,
-        now: DateTime,
-    ) -> Result<Option<Decision>, ApiError> {
-        let before = domain.clone();
-        if let Some(policy) = self.policy {
-            domain.dmarc.policy = policy;
-        }
-        if let Some(rua) = &self.rua {
-            domain.dmarc.rua.clone_from(rua);
-        }
-        let makes_primary = self.primary == Some(true) && domain.is_owned() && !domain.primary;
-        match self.primary {
-            Some(false) if domain.primary => return Err(Code::DomainIsPrimary.into()),
-            Some(wanted) if !domain.is_owned() => domain.wants_primary = wanted,
-            _ => {}
-        }
-        if *domain == before && !makes_primary {
-            return Ok(None);
-        }
-        if domain.removing {
-            return Err(Code::DomainRemoving.into());
-        }
-        domain.generation += 1;
-        let args = SetDmarc {
-            tenant_id: domain.tenant_id,
-            domain_id: domain.id,
-        };
-        let concerns_dns = domain.is_owned() && domain.dmarc != before.dmarc;
-        Ok(Some(Decision {
-            action: Action::DomainUpdate,
-            effect: if makes_primary {
-                Effect::MakePrimary
-            } else {
-                Effect::Write
-            },
-            job: concerns_dns.then(|| job(&args, by, now)).transpose()?,
-        }))
-    }
-}
-
-/// Edits a domain
-///
-/// 202 if that changes a record that it should have, else 200.
-#[utoipa::path(
-    patch, path = "/tenants/{slug}/domains/{domain}", operation_id = "updateDomain", tag = "domains", request_body = PatchRequest,
-    params(("slug" = String, Path), ("domain" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = DomainView), (status = 200, body = DomainView), (status = "default", response = Problem)),
-)]
-pub(super) async fn patch(
-    access: TenantAccess<Write>,
-    DomainInPath(name): DomainInPath,
-    _: QueryParams<()>,
-    State(app): State<App>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: Submitted<Patch>,
-) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
-    let patch = &submitted.body;
-    change(
-        &recorder,
-        &access.tenant,
-        &name,
-        &if_match,
-        prefer,
-        &|domain, _, now| patch.decide(domain, &by, now),
-    )
-    .await
 }
 
 /// Removes a domain
@@ -323,7 +178,7 @@ pub(super) async fn recheck(
 }
 
 /// Decides about a domain and records it, and waits for the outcome if the caller prefers.
-async fn change(
+pub(super) async fn change(
     recorder: &Recorder<'_>,
     tenant: &Tenant,
     name: &str,
