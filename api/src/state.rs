@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
     changes::Changes,
+    domain::name::NamePolicy,
     ready::Ready,
     store::{
-        Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        jobs::JobRepository, subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        users::UserRepository,
+        Store, StoreError, audit::AuditRepository, domains::DomainRepository,
+        idempotency::IdempotencyRepository, jobs::JobRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository, users::UserRepository,
     },
 };
 use http::HeaderValue;
@@ -26,6 +27,8 @@ pub struct AppState {
     pub store: Arc<Store>,
     /// The tenants.
     pub tenants: TenantRepository,
+    /// The domains.
+    pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
     /// The jobs.
@@ -52,6 +55,8 @@ pub struct AppState {
     pub admin_groups: Vec<String>,
     /// How long a deleted tenant can be restored.
     pub purge_after: Duration,
+    /// Which names the domains of tenants may have.
+    pub domain_names: NamePolicy,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Cancelled when the process is to end: whoever waits then answers at once.
@@ -74,6 +79,7 @@ impl AppState {
             jobs,
             changes,
             store: store.clone(),
+            domains: DomainRepository::new(store),
             users: UserRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
@@ -84,6 +90,7 @@ impl AppState {
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
+            domain_names: config.domain_names.clone(),
             cors_allowed_origins: config.cors_allowed_origins.clone(),
             shutdown: shutdown.clone(),
         }))
@@ -92,6 +99,7 @@ impl AppState {
     /// Makes the indexes of every collection that is written here.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         self.tenants.ensure_indexes().await?;
+        self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;

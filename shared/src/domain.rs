@@ -110,6 +110,16 @@ pub enum OwnedBy {
     Operator,
 }
 
+impl OwnedBy {
+    /// The name used in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proof => "proof",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// One change worth remembering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {

@@ -24,7 +24,7 @@ const CALLERS: [Option<Caller>; 7] = [
 /// the flag, an operator.
 type Row = (&'static str, &'static str, &'static str, [u16; 7]);
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 28] = [
     ("GET", "/healthz", "", [200; 7]),
     ("GET", "/readyz", "", [200; 7]),
     ("GET", "/users/me", "", [401, 200, 200, 200, 200, 200, 200]),
@@ -103,6 +103,48 @@ const TABLE: [Row; 21] = [
     ),
     (
         "GET",
+        "/tenants/{slug}/summary",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "GET",
+        "/tenants/{slug}/domains",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "POST",
+        "/tenants/{slug}/domains",
+        "{\"name\":\"new.test\"}",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "GET",
+        "/tenants/{slug}/domains/{domain}",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "PATCH",
+        "/tenants/{slug}/domains/{domain}",
+        "{\"dmarc\":{\"policy\":\"reject\"}}",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "DELETE",
+        "/tenants/{slug}/domains/{domain}",
+        "",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "POST",
+        "/tenants/{slug}/domains/{domain}/recheck",
+        "",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "GET",
         "/tenants/{slug}/jobs",
         "",
         [401, 404, 200, 200, 200, 404, 200],
@@ -133,6 +175,8 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         .await
         .unwrap()
         .unwrap();
+    let domain = app.collection("domains");
+    let domain = domain.find_one(doc! {}).await.unwrap().unwrap();
     let mut wrong = Vec::new();
 
     for (method, route, body, expected) in TABLE {
@@ -141,6 +185,9 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             let demo = doc! { "slug": "demo" };
             let tenants = app.collection("tenants");
             tenants.replace_one(demo, &original).await.unwrap();
+            let domains = app.collection("domains");
+            domains.delete_many(doc! {}).await.unwrap();
+            domains.insert_one(&domain).await.unwrap();
             let job = app.jobs().await[0].id;
             let waiting = doc! { "state": "available" };
             app.set_job(job, waiting).await;
@@ -149,7 +196,10 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             } else {
                 app.user(Caller::Stranger).await.id.to_string()
             };
-            let path = route.replace("{slug}", "demo").replace("{id}", &id);
+            let path = route
+                .replace("{slug}", "demo")
+                .replace("{domain}", "demo.test")
+                .replace("{id}", &id);
             let mut call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &path);
             if !body.is_empty() {
                 call = call.raw("application/json", body.as_bytes().to_vec());

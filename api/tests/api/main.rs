@@ -6,6 +6,7 @@
 mod access;
 mod app;
 mod bad_input;
+mod domains;
 mod health;
 mod idempotency;
 mod jobs;

@@ -183,6 +183,7 @@ async fn a_tenant_purged_at_once_leaves_none_of_its_members_signed_in() {
 async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
     let world = World::start().await;
     let tenant = world.active("acme", &["acme.test"]).await;
+    let domains = world.harness.adopt_domains(tenant.id).await;
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.done(&job).await;
     }
@@ -193,6 +194,10 @@ async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
 
     assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
     assert_eq!(heir.stalwart_domain.as_deref(), Some("acme.test"));
+    assert_eq!(domains.len(), 1);
+    let repository = &world.harness.context.domains;
+    assert_eq!(repository.count_owned(tenant.id).await.unwrap(), 0);
+    assert_eq!(world.harness.adopt_domains(heir.id).await.len(), 1);
     world.stop().await;
 }
 

@@ -6,6 +6,7 @@ use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clients::TrustRoots,
     clock,
+    domain::Domain,
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
@@ -271,6 +272,25 @@ impl Harness {
             .await;
         added.unwrap();
         tenant
+    }
+
+    /// Gives a tenant's domains their documents.
+    pub(crate) async fn adopt_domains(&self, id: TenantId) -> Vec<Domain> {
+        let now = self.context.store.now();
+        let adopted: Result<Vec<Domain>, Abort<()>> = self
+            .context
+            .store
+            .transaction(&self.context, |session, context| {
+                async move {
+                    let mut tenant = context.tenants.lock(session, id).await?.unwrap();
+                    let domains = context.domains.adopt(session, &mut tenant, now).await?;
+                    context.tenants.save(session, &tenant).await?;
+                    Ok(domains)
+                }
+                .boxed()
+            })
+            .await;
+        adopted.unwrap()
     }
 
     /// Changes a tenant as a caller of the API does: a new generation, the steps pending.

@@ -91,6 +91,7 @@ impl Stack {
             ("API_LISTEN", format!("127.0.0.1:{api}")),
             ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
             ("AUTHENTIK_AUDIENCE", format!("{PORTAL},{OPERATOR}")),
+            ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
         ]);
         environment.extend(issuers(&url(issuer))?);
         let ready = format!("{}/readyz", url(api));
