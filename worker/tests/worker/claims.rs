@@ -41,9 +41,7 @@ impl World {
                         let tenant = tenants.lock(session, domain.tenant_id).await?;
                         let mut tenant = tenant.unwrap();
                         let domains = &context.domains;
-                        domains
-                            .grant(session, domain, &mut tenant, by, now)
-                            .await?;
+                        domains.grant(session, domain, &mut tenant, by, now).await?;
                         tenants.save(session, &tenant).await?;
                     }
                     context.domains.insert(session, domain).await?;

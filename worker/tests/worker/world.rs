@@ -182,6 +182,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         let faults = [&authentik.server, &stalwart.server, &ocis.server].map(|it| &it.faults);
         let outstanding = async || {
@@ -249,6 +250,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         let servers = [&authentik.server, &stalwart.server, &ocis.server];
         servers
@@ -263,6 +265,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         masked(json!([
             authentik.snapshot(),

@@ -25,9 +25,16 @@ async fn a_domain_is_looked_at_when_its_time_has_come_and_not_before() {
     set_next(&world, &due, clock::earlier(now, Duration::from_secs(5))).await;
     set_next(&world, &later, clock::later(now, Duration::from_mins(5))).await;
     set_next(&world, &asked, now).await;
-    let domains = world.harness.context.store.collection::<Document>("domains");
+    let domains = world
+        .harness
+        .context
+        .store
+        .collection::<Document>("domains");
     let no_time = doc! { "$unset": { "nextCheckAt": "" } };
-    domains.update_one(doc! { "_id": never.id }, no_time).await.unwrap();
+    domains
+        .update_one(doc! { "_id": never.id }, no_time)
+        .await
+        .unwrap();
     // Somebody asked already, for later than this test lasts.
     let args = RecheckDomain {
         tenant_id: tenant.id,
@@ -35,14 +42,20 @@ async fn a_domain_is_looked_at_when_its_time_has_come_and_not_before() {
     };
     let waiting = world.harness.enqueue_silently(&args).await;
     let far = clock::later(now, Duration::from_mins(30));
-    world.harness.edit_job(waiting.id, doc! { "runAt": far }).await;
+    world
+        .harness
+        .edit_job(waiting.id, doc! { "runAt": far })
+        .await;
 
     let fan_out = world.harness.enqueue(&RecheckDueDomains {}).await;
     let fan_out = world.done(&fan_out).await;
 
     assert_eq!(fan_out.steps[0].changes, ["1 looks asked for"]);
     assert_eq!(looks(&world).await, BTreeSet::from([due.id, asked.id]));
-    assert_eq!(world.harness.job(waiting.id).await.revision, waiting.revision);
+    assert_eq!(
+        world.harness.job(waiting.id).await.revision,
+        waiting.revision
+    );
     let soon = clock::later(now, Duration::from_mins(30));
     assert!(world.claim_now(&due).await.next_check_at.unwrap() > soon);
     world.stop().await;
@@ -79,8 +92,14 @@ async fn a_hundred_thousand_due_domains_are_spread_and_delay_no_other_queue() {
     world.done(&fan_out).await;
 
     eprintln!("{DOMAINS} in {took:.1?}; the slowest of {others} other jobs took {slowest:.1?}");
-    assert!(took < Duration::from_mins(1), "a minute is its window: {took:?}");
-    assert!(others > 3 && slowest < Duration::from_secs(5), "{others}, {slowest:?}");
+    assert!(
+        took < Duration::from_mins(1),
+        "a minute is its window: {took:?}"
+    );
+    assert!(
+        others > 3 && slowest < Duration::from_secs(5),
+        "{others}, {slowest:?}"
+    );
     let jobs = world.harness.jobs();
     let looks = jobs.count_documents(doc! { "kind": "recheck_domain" });
     assert_eq!(looks.await.unwrap(), DOMAINS as u64);

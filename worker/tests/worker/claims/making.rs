@@ -41,14 +41,28 @@ async fn an_owned_domain_waits_for_its_keys_and_then_says_which_records_it_needs
     assert_eq!(
         kinds,
         [
-            "mx", "spf", "dkim", "dkim", "dmarc", "mta_sts", "mta_sts", "tls_rpt", "autoconfig",
+            "mx",
+            "spf",
+            "dkim",
+            "dkim",
+            "dmarc",
+            "mta_sts",
+            "mta_sts",
+            "tls_rpt",
+            "autoconfig",
             "autodiscover",
         ]
     );
     assert_eq!(of(&claim, CheckKind::Dmarc).value, "v=DMARC1; p=none");
     let key = &of(&claim, CheckKind::Dkim).value;
-    assert!(key.starts_with("v=DKIM1; ") && !key.contains(['"', '(']), "{key}");
-    assert_eq!(condition(&claim, "Provisioned").status, ConditionStatus::True);
+    assert!(
+        key.starts_with("v=DKIM1; ") && !key.contains(['"', '(']),
+        "{key}"
+    );
+    assert_eq!(
+        condition(&claim, "Provisioned").status,
+        ConditionStatus::True
+    );
     assert_eq!(world.count_jobs("recheck_domain").await, 1);
     assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
     world.stop().await;
@@ -109,7 +123,10 @@ async fn a_domain_that_vanished_upstream_comes_back_with_other_keys_that_are_exp
     let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
     let id = tenant.id.to_string();
     let apply = dezky_shared::clients::Mode::Apply;
-    stalwart.remove_domain("acme.test", &id, apply).await.unwrap();
+    stalwart
+        .remove_domain("acme.test", &id, apply)
+        .await
+        .unwrap();
 
     let dry = world.done(&world.dry_run(tenant.id).await).await;
     let untouched = world.claim_now(&claim).await;
@@ -180,7 +197,11 @@ async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
     });
     let worker = harness.worker_of("a", Registry::default().kind::<Single>(steps), 1);
 
-    harness.enqueue(&Single { tenant_id: tenant.id }).await;
+    harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
     let told = harness.context.store.collection::<bson::Document>("told");
     let told = crate::harness::until(
         async || told.find_one(doc! {}).await.unwrap(),

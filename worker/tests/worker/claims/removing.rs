@@ -22,7 +22,10 @@ async fn a_domain_that_nobody_uses_goes_with_its_claim() {
 
     let job = world.done(&world.remove_domain(&claim).await).await;
 
-    assert_eq!(job.steps[0].changes, ["2 DKIM keys removed", "domain removed"]);
+    assert_eq!(
+        job.steps[0].changes,
+        ["2 DKIM keys removed", "domain removed"]
+    );
     assert!(world.upstreams.stalwart.domains().is_empty());
     assert!(world.upstreams.stalwart.dkim_signatures().is_empty());
     assert_eq!(world.find_claim(&claim).await, None);
@@ -51,7 +54,10 @@ async fn a_domain_in_use_stays_and_says_who_uses_it() {
     assert_eq!(job.state, JobState::Discarded);
     let error = job.error.unwrap();
     assert_eq!(error.code, ErrorCode::DomainInUse);
-    assert_eq!(error.detail, "ada@acme.test, team@acme.test, news@acme.test");
+    assert_eq!(
+        error.detail,
+        "ada@acme.test, team@acme.test, news@acme.test"
+    );
     let claim = world.claim_now(&claim).await;
     assert!(!claim.removing);
     let told = condition(&claim, "Removable");
@@ -106,7 +112,11 @@ async fn a_mailbox_made_while_its_domain_is_removed_leaves_nothing_orphaned() {
 
         let domains = mail.domains();
         assert_eq!(domains.contains(&name), made, "round {round}: {job:#?}");
-        assert_eq!(world.find_claim(&claim).await.is_some(), made, "round {round}");
+        assert_eq!(
+            world.find_claim(&claim).await.is_some(),
+            made,
+            "round {round}"
+        );
         for account in mail.accounts() {
             let domain = account.email.split_once('@').unwrap().1.to_owned();
             assert!(domains.contains(&domain), "round {round}: {account:?}");
@@ -138,7 +148,9 @@ async fn a_tenant_that_is_purged_leaves_no_claim_behind() {
     }
     world
         .harness
-        .tenant_until(tenant.id, |tenant| tenant.status == TenantStatus::Terminated)
+        .tenant_until(tenant.id, |tenant| {
+            tenant.status == TenantStatus::Terminated
+        })
         .await;
     world.quiet().await;
 
