@@ -89,7 +89,8 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use super::{super::findings::tests::check, *};
+    use super::*;
+    use crate::jobs::domain::findings::tests::check;
 
     const START: i64 = 1_800_000_000_000;
 

@@ -1,5 +1,7 @@
 //! Making an owned domain in the mail server, and learning which records its DNS should have.
 
+use std::time::Duration;
+
 use bson::DateTime;
 use dezky_shared::{
     clients::stalwart::Stalwart,
@@ -13,14 +15,11 @@ use dezky_shared::{
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
-use std::time::Duration;
 
-use super::{
-    super::tenant::tenant_of, claim_of, condition, enqueue, expectation, findings::set_condition,
-    reason,
-};
+use super::{claim_of, condition, enqueue, expectation, findings::set_condition, reason};
 use crate::{
     context::Context,
+    jobs::tenant::tenant_of,
     work::{Facts, StepDone, StepFailure, StepRun},
 };
 
@@ -170,18 +169,18 @@ async fn note_failure(
     if known {
         return Ok(());
     }
+    let (id, class) = (claim.id, failure.code.class());
     let message = failure.code.customer_text(Some(Upstream::Stalwart));
     run.write((run, message), |session, (run, message)| {
         async move {
             let now = run.ctx.store.now();
             let domains = &run.ctx.domains;
-            if let Some(mut domain) = domains.lock(session, claim.id).await? {
+            if let Some(mut domain) = domains.lock(session, id).await? {
                 let kind = condition::PROVISIONED;
                 set_condition(&mut domain, kind, status, reason, message, now);
-                for told in &mut domain.conditions {
-                    if told.kind == kind {
-                        told.class = Some(failure.code.class());
-                    }
+                let mut told = domain.conditions.iter_mut();
+                if let Some(told) = told.find(|told| told.kind == kind) {
+                    told.class = Some(class);
                 }
                 domain.updated_at = now;
                 domains.save(session, &domain).await?;

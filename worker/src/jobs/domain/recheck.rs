@@ -16,10 +16,11 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{super::tenant::tenant_of, claim_of, enqueue, findings, reason};
+use super::{claim_of, enqueue, findings, reason};
 use crate::{
     context::Context,
     dns::Expectation,
+    jobs::tenant::tenant_of,
     work::{Facts, StepDone, StepFailure, StepRun},
 };
 
@@ -78,28 +79,31 @@ async fn note(
     } else {
         None
     };
-    let Some(mut domain) = ctx.domains.lock(session, looked_at.id).await? else {
-        return Ok(Vec::new());
-    };
-    if domain.removing || domain.expected_since != looked_at.expected_since {
-        // Who changed what is expected asked for another look.
-        return Ok(Vec::new());
-    }
-    let owner = match domain.owned_by {
-        Some(_) => None,
-        None => ctx.domains.find_owner(session, &domain.name).await?,
-    };
-    let mut jobs = Vec::new();
-    if owner.is_some() {
-        domain.lose(now);
-        domain.checks = checks.to_vec();
-        domain.checked_at = Some(now);
-        domain.updated_at = now;
-    } else {
-        if let Some(tenant) = &mut tenant {
-            jobs = give(ctx, session, &mut domain, tenant, now).await?;
+    let domain = ctx.domains.lock(session, looked_at.id).await?;
+    // Who changed what is expected asked for another look.
+    let domain = domain
+        .filter(|domain| !domain.removing && domain.expected_since == looked_at.expected_since);
+    let Some(mut domain) = domain else {
+        if let Some(tenant) = tenant {
+            ctx.tenants.unlock(session, tenant.id).await?;
         }
-        findings::note(&mut domain, checks.to_vec(), now);
+        return Ok(Vec::new());
+    };
+    let is_taken = !domain.is_owned()
+        && ctx
+            .domains
+            .find_owner(session, &domain.name)
+            .await?
+            .is_some();
+    let mut jobs = Vec::new();
+    match &mut tenant {
+        Some(tenant) if is_taken => ctx.tenants.unlock(session, tenant.id).await?,
+        Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
+        None => {}
+    }
+    findings::note(&mut domain, checks.to_vec(), now);
+    if is_taken {
+        domain.lose(now);
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)
