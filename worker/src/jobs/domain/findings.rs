@@ -8,6 +8,7 @@ use dezky_shared::{
     domain::{
         Domain, DomainStatus, HistoryEntry, OWNED,
         check::{Check, CheckKind, CheckState},
+        reason,
     },
     failure::ErrorClass,
     tenant::{Condition, ConditionStatus},
@@ -123,6 +124,11 @@ fn set_conditions(domain: &mut Domain, checks: &[Check], now: DateTime) {
             message,
             now,
         );
+    }
+    if domain.status == DomainStatus::Pending && !domain.is_owned() {
+        let message = "Publish the ownership record, so that we know that the domain is yours.";
+        let unknown = ConditionStatus::Unknown;
+        set_condition(domain, OWNED, unknown, reason::AWAITING_PROOF, message, now);
     }
     let found = required(checks);
     let worst =

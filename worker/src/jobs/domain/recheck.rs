@@ -101,9 +101,13 @@ async fn note(
         Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
         None => {}
     }
-    findings::note(&mut domain, checks.to_vec(), now);
     if is_taken {
         domain.lose(now);
+        domain.checks = checks.to_vec();
+        domain.checked_at = Some(now);
+        domain.updated_at = now;
+    } else {
+        findings::note(&mut domain, checks.to_vec(), now);
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)

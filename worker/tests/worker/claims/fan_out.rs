@@ -1,7 +1,11 @@
 //! Asking for a look at every domain whose time has come.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
+use crate::world::World;
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clock,
@@ -9,9 +13,6 @@ use dezky_shared::{
     id::{DomainId, TenantId},
     jobs::{RecheckDomain, RecheckDueDomains},
 };
-use std::time::Duration;
-
-use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_is_looked_at_when_its_time_has_come_and_not_before() {

@@ -178,7 +178,7 @@ async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
         let written = run
             .write(&run, |session, run| {
                 async move {
-                    let trace = run.ctx.store.collection("trace");
+                    let trace = run.ctx.store.collection::<bson::Document>("trace");
                     trace.insert_one(doc! {}).session(session).await?;
                     Ok(())
                 }
@@ -186,7 +186,7 @@ async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
             })
             .await;
         let refused = doc! { "refused": written.is_err() };
-        let told = run.ctx.store.collection("told");
+        let told = run.ctx.store.collection::<bson::Document>("told");
         told.insert_one(refused).await.unwrap();
         written?;
         Ok::<_, StepFailure>(StepDone::ok(

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use dezky_shared::{
+    clock,
     domain::{Domain, DomainStatus},
     failure::ErrorCode,
     job::JobState,
@@ -19,6 +21,10 @@ async fn a_domain_that_nobody_uses_goes_with_its_claim() {
     let other = world.vouched(&tenant, "acme-mail.test").await;
     let rival = world.harness.add_tenant("globex", &[]).await;
     let rival = world.claim(&rival, "acme.test").await;
+    let far = clock::later(rival.created_at, Duration::from_hours(24));
+    world
+        .change_claim(&rival, doc! { "nextCheckAt": far })
+        .await;
 
     let job = world.done(&world.remove_domain(&claim).await).await;
 
