@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::world::World;
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clock,
@@ -13,6 +12,8 @@ use dezky_shared::{
     id::{DomainId, TenantId},
     jobs::{RecheckDomain, RecheckDueDomains},
 };
+
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_is_looked_at_when_its_time_has_come_and_not_before() {
