@@ -7,4 +7,4 @@ pub mod engine;
 pub mod jobs;
 mod retry_delay;
 pub mod work;
-mod zone_limits;
+pub mod zone_limits;

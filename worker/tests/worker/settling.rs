@@ -77,6 +77,7 @@ async fn each_failure_costs_what_it_should() {
             | ErrorCode::UpstreamUnavailable
             | ErrorCode::UpstreamIdentityUnavailable
             | ErrorCode::UpstreamRateLimited
+            | ErrorCode::UpstreamNotReady
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
