@@ -58,7 +58,7 @@ async fn a_domain_is_looked_at_when_its_time_has_come_and_not_before() {
         world.harness.job(waiting.id).await.revision,
         waiting.revision
     );
-    let soon = clock::later(now, Duration::from_mins(30));
+    let soon = clock::later(now, Duration::from_secs(30));
     assert!(world.claim_now(&due).await.next_check_at.unwrap() > soon);
     world.stop().await;
 }

@@ -105,6 +105,8 @@ async fn a_mailbox_made_while_its_domain_is_removed_leaves_nothing_orphaned() {
         let asked = || mail.server.faults.requests().values().sum::<u64>();
         let from = asked();
 
+        // Slow enough to be watched.
+        mail.take_time(Duration::from_millis(25));
         let job = world.remove_domain(&claim).await;
         let after = from + round % 7;
         until(
@@ -114,6 +116,7 @@ async fn a_mailbox_made_while_its_domain_is_removed_leaves_nothing_orphaned() {
         .await;
         let made = mail.make_mailbox(&format!("ada@{name}"));
         let job = world.harness.finished(job.id).await;
+        mail.take_time(Duration::ZERO);
         world.quiet().await;
 
         let domains = mail.domains();
