@@ -145,15 +145,14 @@ async fn answer(
     } else {
         StatusCode::ACCEPTED
     };
-    let answer = match domain {
-        Some(domain) => answer_with(status, domain, Some(JobLink::from(&job)))?,
+    let answer = if let Some(domain) = domain {
+        answer_with(status, domain, Some(JobLink::from(&job)))?
+    } else {
         // It was removed: as it was last, with what became of the job.
-        None => {
-            let mut answer = outcome.answer;
-            answer.status = status;
-            answer.body["job"]["state"] = job.state.name().into();
-            answer
-        }
+        let mut answer = outcome.answer;
+        answer.status = status;
+        answer.body["job"]["state"] = job.state.name().into();
+        answer
     };
     let mut response = answer.into_response();
     response.headers_mut().insert(

@@ -1,5 +1,7 @@
 //! How a domain changes: claimed, given to its tenant, lost to another one.
 
+use std::time::Duration;
+
 use bson::DateTime;
 
 use super::{
@@ -8,10 +10,14 @@ use super::{
     reason,
 };
 use crate::{
+    clock,
     failure::ErrorClass,
     id::{DomainId, TenantId},
     tenant::{Condition, ConditionStatus},
 };
+
+/// How long after a claim its proof is first looked for: nobody knew the token before.
+const FIRST_LOOK: Duration = Duration::from_mins(1);
 
 impl Domain {
     /// A tenant's claim to a name, with a token of its own.
@@ -31,7 +37,7 @@ impl Domain {
             expected: Vec::new(),
             checks: Vec::new(),
             checked_at: None,
-            next_check_at: Some(now),
+            next_check_at: Some(clock::later(now, FIRST_LOOK)),
             expected_since: now,
             recheck_asked_at: None,
             conditions: Vec::new(),

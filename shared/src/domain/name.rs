@@ -274,11 +274,7 @@ fn check_label(label: &str) -> Result<(), InvalidName> {
         .collect();
     let are_together =
         |together: &&[Script]| scripts.iter().all(|script| together.contains(script));
-    if scripts.len() > 1
-        && !WRITTEN_TOGETHER
-            .iter()
-            .any(|together| are_together(together))
-    {
+    if scripts.len() > 1 && !WRITTEN_TOGETHER.iter().any(are_together) {
         return Err(InvalidName::MixedScripts);
     }
     Ok(())

@@ -1,12 +1,9 @@
 //! A domain that a tenant claims, or that an operator gives it.
 
-use std::time::Duration;
-
 use axum::{extract::State, response::Response};
 use dezky_shared::{
     audit::Action,
     changes::Change,
-    clock,
     domain::{DOMAINS_PER_TENANT, Dmarc, DmarcPolicy, Domain, OwnedBy},
     jobs::{ProvisionDomain, RecheckDomain},
     store::Abort,
@@ -26,9 +23,6 @@ use crate::{
     routes::{jobs::JobLink, tenants::job},
     state::{App, AppState},
 };
-
-/// How long after a claim we first look for its proof: nobody knew the token before.
-const FIRST_LOOK: Duration = Duration::from_mins(1);
 
 /// The domain that is wanted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -151,6 +145,10 @@ impl Intent for Add<'_> {
                 domain.dmarc = dmarc.clone();
             }
             domain.wants_primary |= self.new.primary;
+            if !is_new {
+                domain.generation += 1;
+                domain.revision += 1;
+            }
             let by = recorder.by();
             let job = if self.is_vouched_for {
                 app.domains
@@ -162,19 +160,16 @@ impl Intent for Add<'_> {
                 };
                 job(&args, &by, now)
             } else {
-                let first_look = clock::later(now, FIRST_LOOK);
-                domain.next_check_at = Some(first_look);
                 let args = RecheckDomain {
                     tenant_id: tenant.id,
                     domain_id: domain.id,
                 };
+                let first_look = domain.next_check_at.unwrap_or(now);
                 job(&args, &by, now).map(|job| job.run_at(first_look))
             };
             if is_new {
                 app.domains.insert(session, &domain).await?;
             } else {
-                domain.generation += 1;
-                domain.revision += 1;
                 app.domains.save(session, &domain).await?;
             }
             save(session, recorder, &before, &mut tenant).await?;

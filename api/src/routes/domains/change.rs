@@ -123,6 +123,7 @@ fn decide_delete(
     params(("slug" = String, Path), ("domain" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
     responses((status = 202, body = DomainView), (status = 200, body = DomainView), (status = "default", response = Problem)),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn delete(
     access: TenantAccess<Write>,
     DomainInPath(name): DomainInPath,
@@ -154,6 +155,7 @@ pub(super) async fn delete(
     params(("slug" = String, Path), ("domain" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
     responses((status = 202, body = DomainView), (status = 200, body = DomainView), (status = "default", response = Problem)),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn recheck(
     access: TenantAccess<Write>,
     DomainInPath(name): DomainInPath,

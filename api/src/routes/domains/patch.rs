@@ -143,6 +143,7 @@ impl Patch {
     params(("slug" = String, Path), ("domain" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
     responses((status = 202, body = DomainView), (status = 200, body = DomainView), (status = "default", response = Problem)),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn patch(
     access: TenantAccess<Write>,
     DomainInPath(name): DomainInPath,

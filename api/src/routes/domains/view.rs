@@ -1,8 +1,8 @@
 //! A domain, as callers see it.
 
 use dezky_shared::domain::{
-    Dmarc, Domain, DomainStatus, HistoryEntry,
-    check::{Check, Dnssec, Record, Said},
+    Dmarc, Domain, DomainStatus, HistoryEntry, OwnedBy,
+    check::{Check, CheckKind, Dnssec, Record, Said},
     name,
 };
 use serde::Serialize;
@@ -171,7 +171,7 @@ impl From<Domain> for DomainView {
             unicode_name: name::unicode(&domain.name),
             name: domain.name,
             status: domain.status,
-            owned_by: domain.owned_by.map(|by| by.name()),
+            owned_by: domain.owned_by.map(OwnedBy::name),
             owned_at: domain.owned_at.map(Time::from),
             primary: domain.primary,
             removing: domain.removing,
@@ -206,7 +206,7 @@ impl From<Record> for RecordView {
             name: record.name,
             kind: record.kind,
             value: record.value,
-            check: record.check.map(|check| check.name()),
+            check: record.check.map(CheckKind::name),
         }
     }
 }
