@@ -6,6 +6,7 @@
 pub mod authentik;
 pub mod callers;
 pub mod control;
+pub mod dns;
 pub mod effects;
 pub mod faults;
 pub mod fresh;

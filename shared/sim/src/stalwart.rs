@@ -26,6 +26,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use self::object::{Id, Kind, Object, Properties as _, Store};
+pub use self::zone::HOST;
 use crate::{effects::Effects, server::Server};
 
 /// A simulated Stalwart.

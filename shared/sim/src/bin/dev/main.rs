@@ -6,6 +6,7 @@
 
 mod build;
 mod check;
+mod dns;
 mod instance;
 mod reset;
 mod steps;
@@ -39,6 +40,11 @@ enum Dev {
         #[arg(long, default_value_t = 12)]
         hours: u32,
     },
+    /// Publishes and breaks records in the simulated DNS of what `up` runs.
+    Dns {
+        #[command(subcommand)]
+        command: dns::Dns,
+    },
     /// Forgets all data of what `up` ran.
     Reset,
     /// Runs the tests, with a real MongoDB and Redis.
@@ -67,6 +73,7 @@ async fn main() -> ExitCode {
     let outcome = match command {
         Dev::Up { check } => up::up(check).await,
         Dev::Token { caller, hours } => token::token(caller, hours).await,
+        Dev::Dns { command } => dns::dns(command).await,
         Dev::Reset => reset::reset(),
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
