@@ -35,9 +35,10 @@ use tokio::time::Instant;
 pub use self::{
     code::Code,
     config::{DnsConfig, ResolverAddress, Transport},
-    resolver::{Answer, Failure, RecordType, Resolver, Value},
 };
-use self::{finding::Finding, look::Look, merge::Subject, nameserver::Nameserver};
+use self::{
+    finding::Finding, look::Look, merge::Subject, nameserver::Nameserver, resolver::Resolver,
+};
 
 /// What a domain's DNS should say.
 #[derive(Debug, Clone)]

@@ -121,3 +121,28 @@ codes! {
     AutodiscoverMissing "autodiscover_missing" Missing "Outlook does not find its settings. Add the records shown."
     AutodiscoverElsewhere "autodiscover_elsewhere" Mismatch "Outlook is sent elsewhere for its settings. Change the records to those shown."
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn readme_lists_every_code_with_its_state_and_sentence() {
+        let readme = include_str!("../../../README.md");
+
+        for code in Code::ALL {
+            let (name, state) = (code.name(), code.state().name());
+            let row = format!("| `{name}` | {state} | {} |", code.sentence());
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+}

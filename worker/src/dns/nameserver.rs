@@ -14,7 +14,10 @@ use hickory_resolver::{
         xfer::{DnsExchange, FirstAnswer as _},
     },
     proto::{
-        op::{DnsRequest, DnsRequestOptions, DnsResponse, Edns, Message, Query, ResponseCode},
+        op::{
+            DEFAULT_MAX_PAYLOAD_LEN, DnsRequest, DnsRequestOptions, DnsResponse, Edns, Message,
+            Query, ResponseCode,
+        },
         rr::{DNSClass, Name, RData, Record, RecordType},
     },
 };
@@ -74,7 +77,7 @@ impl Nameserver {
         kind: RecordType,
         validation: Validation,
     ) -> Result<DnsResponse, Failure> {
-        let question = question(name, kind, validation);
+        let question = self.question(name, kind, validation);
         if self.address.transport != Transport::Plain {
             return self.ask_kept(&question).await;
         }
@@ -88,26 +91,44 @@ impl Nameserver {
         response.map_err(failure)
     }
 
-    /// Over the connection that is open. One that has ended meanwhile is replaced once.
+    fn question(&self, name: &Name, kind: RecordType, validation: Validation) -> DnsRequest {
+        let mut message = Message::query();
+        message.add_query(Query::query(name.clone(), kind));
+        message.metadata.recursion_desired = true;
+        // Asks to be told whether the answer was validated (RFC 6840, section 5.7), without being sent the signatures.
+        message.metadata.authentic_data = true;
+        message.metadata.checking_disabled = validation == Validation::Off;
+        let mut edns = Edns::new();
+        edns.set_max_payload(DEFAULT_MAX_PAYLOAD_LEN);
+        message.set_edns(edns);
+        let mut options = DnsRequestOptions::default();
+        // What was lost on the way by UDP is asked again three times.
+        options.retry_interval = self.timeout / 4;
+        DnsRequest::new(message, options)
+    }
+
+    /// By TLS or HTTPS.
     async fn ask_kept(&self, question: &DnsRequest) -> Result<DnsResponse, Failure> {
-        let mut connection = self.connection.lock().await.clone();
-        loop {
-            let (exchange, is_new) = match connection.take() {
-                Some(exchange) => (exchange, false),
-                None => (self.connect().await.map_err(failure)?, true),
-            };
-            match exchange.send(question.clone()).first_answer().await {
-                Ok(response) => {
-                    *self.connection.lock().await = Some(exchange);
-                    return Ok(response);
-                }
-                Err(error) if is_new || matches!(error, NetError::Timeout) => {
-                    *self.connection.lock().await = None;
-                    return Err(failure(error));
-                }
-                Err(_) => {}
-            }
+        let exchange = self.connection().await?;
+        match exchange.send(question.clone()).first_answer().await {
+            Ok(response) => return Ok(response),
+            Err(NetError::Timeout) => return Err(Failure::Timeout),
+            // The connection may have ended since it was last used.
+            Err(_) => *self.connection.lock().await = None,
         }
+        let exchange = self.connection().await?;
+        let response = exchange.send(question.clone()).first_answer().await;
+        response.map_err(failure)
+    }
+
+    /// The one that is open, or a new one.
+    async fn connection(&self) -> Result<Exchange, Failure> {
+        let mut connection = self.connection.lock().await;
+        if let Some(exchange) = &*connection {
+            return Ok(exchange.clone());
+        }
+        let exchange = self.connect().await.map_err(failure)?;
+        Ok(connection.insert(exchange).clone())
     }
 
     fn by_udp(&self) -> Exchange {
@@ -158,17 +179,6 @@ impl Resolver for Nameserver {
             _ => Err(Failure::ServerFailure),
         }
     }
-}
-
-fn question(name: &Name, kind: RecordType, validation: Validation) -> DnsRequest {
-    let mut message = Message::query();
-    message.add_query(Query::query(name.clone(), kind));
-    message.metadata.recursion_desired = true;
-    // Asks to be told whether the answer was validated (RFC 6840, section 5.7), without being sent the signatures.
-    message.metadata.authentic_data = true;
-    message.metadata.checking_disabled = validation == Validation::Off;
-    message.set_edns(Edns::new());
-    DnsRequest::new(message, DnsRequestOptions::default())
 }
 
 fn read(response: &DnsResponse, name: &Name, kind: RecordType) -> Result<Answer, Failure> {

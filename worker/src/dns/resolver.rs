@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-pub use hickory_resolver::proto::rr::RecordType;
+pub(super) use hickory_resolver::proto::rr::RecordType;
 
 /// Somebody who can be asked.
-pub trait Resolver: Send + Sync {
+pub(super) trait Resolver: Send + Sync {
     /// What is there of `kind` under `name`, after following its aliases.
     fn lookup(
         &self,
@@ -16,22 +16,22 @@ pub trait Resolver: Send + Sync {
 
 /// What is there. Without values it says that there is nothing, which is known as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     /// What was asked for, in the order of the answer.
-    pub values: Vec<Value>,
+    pub(super) values: Vec<Value>,
     /// The aliases on the way: each the target of the one before.
-    pub aliases: Vec<String>,
+    pub(super) aliases: Vec<String>,
     /// Whether there is such a name, even if nothing of this kind is under it (NODATA, as opposed to NXDOMAIN).
-    pub name_exists: bool,
+    pub(super) name_exists: bool,
     /// How long this may be cached, in seconds.
-    pub ttl: Option<u32>,
+    pub(super) ttl: Option<u32>,
     /// The resolver validated the signatures.
-    pub authentic: bool,
+    pub(super) authentic: bool,
 }
 
 /// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(super) enum Value {
     /// Where mail goes: preference and host, the latter empty in a null MX.
     Mx(u16, String),
     /// The strings of a TXT, joined. What is not UTF-8 is replaced, and so equals nothing.
@@ -42,7 +42,7 @@ pub enum Value {
 
 impl Answer {
     /// The texts of an answer to a question for TXT.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter_map(|value| match value {
             Value::Text(text) => Some(text.as_str()),
             _ => None,
@@ -50,7 +50,7 @@ impl Answer {
     }
 
     /// The addresses of an answer to a question for A or AAAA.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.values.iter().filter_map(|value| match value {
             Value::Address(address) => Some(*address),
             _ => None,
@@ -58,7 +58,7 @@ impl Answer {
     }
 
     /// Preference and host of an answer to a question for MX.
-    pub fn exchanges(&self) -> impl Iterator<Item = (u16, &str)> {
+    pub(super) fn exchanges(&self) -> impl Iterator<Item = (u16, &str)> {
         self.values.iter().filter_map(|value| match value {
             Value::Mx(preference, host) => Some((*preference, host.as_str())),
             _ => None,
@@ -68,7 +68,7 @@ impl Answer {
 
 /// Why it is not known what is there. None of these means that something is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub(super) enum Failure {
     /// Nothing came back in time.
     Timeout,
     /// The resolver could not be reached, or broke off.

@@ -80,3 +80,36 @@ pub(super) fn mailbox(uri: &str) -> Option<(String, String)> {
     let domain = domain.to_owned();
     is_mailbox.then_some((address, domain))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::any, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = DmarcRecord::is_one(&text);
+            let _ = DmarcRecord::parse(&format!("v=DMARC1; p={text}; rua={text}"));
+            let _ = mailbox(&text);
+        }
+    }
+
+    #[test]
+    fn a_mailbox_is_taken_out_of_its_uri() {
+        let mailbox = |uri| mailbox(uri).map(|(address, _)| address);
+
+        assert_eq!(
+            mailbox("mailto:A@Acme.test!10m").as_deref(),
+            Some("a@acme.test")
+        );
+        assert_eq!(
+            mailbox("MAILTO:a@acme.test").as_deref(),
+            Some("a@acme.test")
+        );
+        assert_eq!(mailbox("a@acme.test"), None);
+        assert_eq!(mailbox("mailto:acme.test"), None);
+        assert_eq!(mailbox("mailto:a@"), None);
+    }
+}

@@ -204,7 +204,17 @@ fn is_macro(inside: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::any, proptest};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = parse(&text);
+            let _ = parse(&format!("v=spf1 a:{text} %{{{text} mx/{text}//{text} ip6:{text}"));
+        }
+    }
 
     #[test]
     fn what_the_grammar_allows_is_accepted() {
