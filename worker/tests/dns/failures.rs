@@ -22,7 +22,7 @@ async fn everything_is_unknown(fault: DnsFault, code: &str) {
 
     let checks = verifier(&[&dns]).verify(&expectation()).await;
 
-    assert_eq!(checks.len(), 9);
+    assert_eq!(checks.len(), 10);
     for check in checks {
         assert_eq!(check.state, CheckState::Unknown, "{check:#?}");
         assert_eq!(check.code, code, "{check:#?}");
