@@ -162,7 +162,7 @@ mod tests {
         let now = after(Duration::from_hours(100));
         let mut by_hour = [0_u32; 24];
         for _ in 0..24_000 {
-            let at = next(&claim_long_ago(), &[], now);
+            let at = next(&claim(), &[], now);
             let hour = at.timestamp_millis().rem_euclid(86_400_000) / 3_600_000;
             by_hour[usize::try_from(hour).unwrap()] += 1;
         }
@@ -171,10 +171,6 @@ mod tests {
             by_hour.iter().all(|count| (700..1_300).contains(count)),
             "{by_hour:?}"
         );
-    }
-
-    fn claim_long_ago() -> Domain {
-        claim()
     }
 
     proptest! {
