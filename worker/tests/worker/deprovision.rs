@@ -90,6 +90,7 @@ async fn when_its_time_has_come_all_that_is_ours_goes_and_nothing_else() {
         authentik,
         stalwart,
         ocis,
+        ..
     } = &world.upstreams;
     let foreign_group = authentik.add_group("acme-friends", &json!({}));
     stalwart.add_domain("friends.test", json!({ "description": "somebody else's" }));
@@ -249,6 +250,7 @@ async fn what_a_deleted_tenant_wanted_and_never_got_is_left_alone() {
         authentik,
         stalwart,
         ocis,
+        ..
     } = &world.upstreams;
     stalwart.add_domain("foreign.test", json!({ "description": "not ours" }));
     world.add_mailbox("mia@foreign.test");
