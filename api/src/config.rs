@@ -6,6 +6,7 @@ use anyhow::{bail, ensure};
 use dezky_shared::{
     clients::TrustRoots,
     config::{list, optional},
+    domain::name::NamePolicy,
     redis::RedisConfig,
     store::MongoConfig,
 };
@@ -26,6 +27,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How long a deleted tenant can be restored.
     pub purge_after: Duration,
+    /// Which names the domains of tenants may have.
+    pub domain_names: NamePolicy,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Certificates trusted beside the usual ones.
@@ -64,6 +67,7 @@ impl Config {
             auth: AuthConfig::from_env()?,
             purge_after: optional::<HumanDuration>("TENANT_PURGE_AFTER")?
                 .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
+            domain_names: NamePolicy::from_env()?,
             cors_allowed_origins: list("CORS_ALLOWED_ORIGINS")?
                 .iter()
                 .map(|origin| allowed_origin(origin))

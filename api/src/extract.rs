@@ -17,7 +17,7 @@ pub use self::{
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
-    path::PathParam,
+    path::{DomainInPath, PathParam},
     query::{FromQuery, Parameters, QueryParams},
     request::RequestInfo,
     wait::{Prefer, Wait, longest_wait},

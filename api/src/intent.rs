@@ -15,6 +15,7 @@ use dezky_shared::{
     job::Job,
     store::{
         Abort, StoreError,
+        domains::{CLAIM_INDEX, OWNED_INDEX},
         idempotency::{Claim, IdempotencyKey, StoredAnswer},
         tenants::{DOMAIN_INDEX, SLUG_INDEX},
         violated_index,
@@ -359,7 +360,8 @@ fn stored(answer: &Answer) -> StoredAnswer {
 fn refused_by_store(error: StoreError) -> ApiError {
     match violated_index(&error).as_deref() {
         Some(SLUG_INDEX) => Code::SlugTaken.into(),
-        Some(DOMAIN_INDEX) => Code::DomainTaken.into(),
+        Some(DOMAIN_INDEX | OWNED_INDEX) => Code::DomainTaken.into(),
+        Some(CLAIM_INDEX) => Code::DomainExists.into(),
         _ => error.into(),
     }
 }

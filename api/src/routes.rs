@@ -1,5 +1,6 @@
 //! The URL map.
 
+pub mod domains;
 pub mod events;
 pub mod health;
 pub mod job_operations;
@@ -21,6 +22,7 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::document())
         .merge(health::router())
         .merge(tenants::router())
+        .merge(domains::router())
         .merge(users::router())
         .merge(jobs::router())
         .merge(schedules::router())

@@ -4,15 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
     changes::Changes,
+    domain::name::NamePolicy,
     ready::Ready,
     schedule::Schedule,
     schedules,
     store::{
-        Store, StoreError, audit::AuditRepository, idempotency::IdempotencyRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        Store, StoreError, audit::AuditRepository, domains::DomainRepository,
+        idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -30,6 +31,8 @@ pub struct AppState {
     pub store: Arc<Store>,
     /// The tenants.
     pub tenants: TenantRepository,
+    /// The domains.
+    pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
     /// The jobs.
@@ -68,6 +71,8 @@ pub struct AppState {
     pub admin_groups: Vec<String>,
     /// How long a deleted tenant can be restored.
     pub purge_after: Duration,
+    /// Which names the domains of tenants may have.
+    pub domain_names: NamePolicy,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Cancelled when the process is to end: whoever waits then answers at once.
@@ -98,6 +103,7 @@ impl AppState {
             queues: QueueRepository::new(store),
             upstreams: UpstreamRepository::new(store),
             workers: WorkerRepository::new(store),
+            domains: DomainRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -107,6 +113,7 @@ impl AppState {
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
+            domain_names: config.domain_names.clone(),
             cors_allowed_origins: config.cors_allowed_origins.clone(),
             shutdown: shutdown.clone(),
         }))
@@ -115,6 +122,7 @@ impl AppState {
     /// Makes the indexes of every collection that is written here.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         self.tenants.ensure_indexes().await?;
+        self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
         self.ledger.ensure_indexes().await?;

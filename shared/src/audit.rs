@@ -50,6 +50,18 @@ pub enum Action {
     /// A subscription was made.
     #[serde(rename = "subscription.create")]
     SubscriptionCreate,
+    /// A domain was added to a tenant, as its own or as a claim.
+    #[serde(rename = "domain.create")]
+    DomainCreate,
+    /// What a domain should be was changed.
+    #[serde(rename = "domain.update")]
+    DomainUpdate,
+    /// A domain is to be removed, or a claim was.
+    #[serde(rename = "domain.delete")]
+    DomainDelete,
+    /// A look at a domain's DNS was asked for.
+    #[serde(rename = "domain.recheck")]
+    DomainRecheck,
     /// A job was put in the queue again.
     #[serde(rename = "job.requeue")]
     JobRequeue,

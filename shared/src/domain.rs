@@ -3,7 +3,9 @@
 //! Several tenants may claim a name, each with a token of its own; one owns it. Only what is owned is made upstream:
 //! an unproven domain would receive what other tenants send to it.
 
+mod change;
 pub mod check;
+pub mod name;
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// Where a domain stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainStatus {
     /// Not all of it is in place yet.
@@ -108,6 +110,16 @@ pub enum OwnedBy {
     Operator,
 }
 
+impl OwnedBy {
+    /// The name used in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proof => "proof",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// One change worth remembering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
@@ -127,6 +139,24 @@ pub struct HistoryEntry {
 
 /// How many changes a domain remembers.
 pub const HISTORY_LENGTH: usize = 50;
+
+/// The most domains of a tenant, claims included.
+pub const DOMAINS_PER_TENANT: usize = 100;
+
+/// Why a condition of a domain is as it is.
+pub mod reason {
+    /// Nobody has proved yet that the name is theirs.
+    pub const AWAITING_PROOF: &str = "AwaitingProof";
+    /// The token was found in the DNS.
+    pub const PROVED: &str = "Proved";
+    /// An operator set it.
+    pub const VOUCHED_FOR: &str = "VouchedFor";
+    /// Another tenant has the name.
+    pub const TAKEN: &str = "TakenByAnother";
+}
+
+/// The type of the condition that says whether the domain is its tenant's.
+pub const OWNED: &str = "Owned";
 
 /// A claim of one tenant to one name, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,6 +185,9 @@ pub struct Domain {
     /// Whether new mailboxes are made here. At most one of a tenant's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub primary: bool,
+    /// It becomes the primary one as soon as it is the tenant's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wants_primary: bool,
     /// The DMARC record that it should have.
     pub dmarc: Dmarc,
     /// The records that should be in its DNS, once the mail server said which.
@@ -171,6 +204,9 @@ pub struct Domain {
     pub next_check_at: Option<DateTime>,
     /// When the expectation last changed, from which the first, closer checks count.
     pub expected_since: DateTime,
+    /// When somebody last asked for a look at its DNS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck_asked_at: Option<DateTime>,
     /// What is known about it, such as `Owned` and `DnsInOrder`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -185,11 +221,4 @@ pub struct Domain {
     pub created_at: DateTime,
     /// When it last changed.
     pub updated_at: DateTime,
-}
-
-impl Domain {
-    /// Whether it may be made upstream.
-    pub const fn is_owned(&self) -> bool {
-        self.owned_by.is_some()
-    }
 }

@@ -68,6 +68,8 @@ pub enum ErrorCode {
     UpstreamCircuitOpen,
     /// A person stopped all work with the upstream for a while.
     UpstreamPaused,
+    /// The upstream is still making what we asked for.
+    UpstreamNotReady,
     /// The upstream refused the request for good.
     UpstreamRejected,
     /// The upstream does not accept our credentials.
@@ -98,7 +100,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
@@ -106,6 +108,7 @@ impl ErrorCode {
         Self::UpstreamRateLimited,
         Self::UpstreamCircuitOpen,
         Self::UpstreamPaused,
+        Self::UpstreamNotReady,
         Self::UpstreamRejected,
         Self::UpstreamCredentialsRefused,
         Self::UpstreamPermissionMissing,
@@ -131,6 +134,7 @@ impl ErrorCode {
             | Self::UpstreamAnswerLost
             | Self::UpstreamCircuitOpen
             | Self::UpstreamPaused
+            | Self::UpstreamNotReady
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
@@ -161,7 +165,8 @@ impl ErrorCode {
             | Self::UpstreamIdentityUnavailable
             | Self::UpstreamRateLimited
             | Self::UpstreamCircuitOpen
-            | Self::UpstreamPaused => Disposition::Free,
+            | Self::UpstreamPaused
+            | Self::UpstreamNotReady => Disposition::Free,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
             | Self::SecretsUnreadable => Disposition::Hold,
@@ -188,6 +193,9 @@ impl ErrorCode {
             Self::UpstreamRateLimited => format!("{service} is busy. We keep trying."),
             Self::UpstreamPaused => {
                 format!("{service} is being worked on. We go on when that is over.")
+            }
+            Self::UpstreamNotReady => {
+                format!("{service} is still setting this up. We look again in a moment.")
             }
             Self::UpstreamRejected => {
                 format!("{service} refused the change. Our team has to look at it.")
@@ -232,6 +240,7 @@ impl ErrorCode {
             Self::UpstreamRateLimited => "UpstreamRateLimited",
             Self::UpstreamCircuitOpen => "UpstreamCircuitOpen",
             Self::UpstreamPaused => "UpstreamPaused",
+            Self::UpstreamNotReady => "UpstreamNotReady",
             Self::UpstreamRejected => "UpstreamRejected",
             Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
             Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",

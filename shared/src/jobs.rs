@@ -122,6 +122,9 @@ impl JobArgs for RunJobOperation {
         Some(self.operation_id.to_string())
     }
 }
+/// Asks for a look at the DNS of every domain whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecheckDueDomains {}
 
 macro_rules! tenant_job {
     ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
@@ -193,6 +196,23 @@ impl JobArgs for RecheckDomain {
     }
 }
 
+impl JobArgs for RecheckDueDomains {
+    const KIND: &'static str = "recheck_due_domains";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some("all".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +261,7 @@ mod tests {
                 operation_id: JobOperationId::from_bytes([9; 16]),
             })
             .unwrap(),
+            serde_json::to_value(RecheckDueDomains {}).unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -283,7 +304,8 @@ mod tests {
   },
   {
     "operationId": "09090909-0909-0909-0909-090909090909"
-  }
+  },
+  {}
 ]
 "#);
     }

@@ -4,6 +4,7 @@
 //! Everything is written with majority and journal, and read from the primary.
 
 pub mod audit;
+pub mod domains;
 pub mod idempotency;
 pub mod job_operations;
 pub mod jobs;
@@ -209,6 +210,13 @@ pub fn violated_index(error: &StoreError) -> Option<String> {
     let message = match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == 11000 => &write.message,
         ErrorKind::Command(command) if command.code == 11000 => &command.message,
+        ErrorKind::InsertMany(many) => {
+            let writes = many.write_errors.iter().flatten();
+            &writes
+                .into_iter()
+                .find(|write| write.code == 11000)?
+                .message
+        }
         _ => return None,
     };
     let name = message.split("index: ").nth(1)?.split_whitespace().next()?;

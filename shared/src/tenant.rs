@@ -196,6 +196,21 @@ pub struct Condition {
     pub class: Option<ErrorClass>,
 }
 
+impl Condition {
+    /// Takes the place of the one of its type. Its transition time is kept where the status is.
+    pub(crate) fn set_in(mut self, conditions: &mut Vec<Self>) {
+        match conditions.iter_mut().find(|known| known.kind == self.kind) {
+            Some(known) => {
+                if known.status == self.status {
+                    self.last_transition_at = known.last_transition_at;
+                }
+                *known = self;
+            }
+            None => conditions.push(self),
+        }
+    }
+}
+
 /// Whether a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -260,9 +275,12 @@ pub struct Tenant {
     pub purge_at: Option<DateTime>,
     /// What it has bought.
     pub plan: Plan,
-    /// Its mail domains: lower case, A-labels. A domain stands in at most one tenant.
+    /// The mail domains that are its own, as the domains collection has them: lower case, A-labels. A domain stands in at most one tenant.
     #[serde(default)]
     pub domains: Vec<String>,
+    /// The one of them in which new mailboxes are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_domain: Option<String>,
     /// Domains it gave up and that are still to be removed from the mail server.
     #[serde(default)]
     pub former_domains: Vec<String>,
@@ -322,6 +340,14 @@ impl Tenant {
         }
     }
 
+    /// Adds `name` to what it owns.
+    pub fn own_domain(&mut self, name: &str) {
+        if !self.domains.iter().any(|owned| owned == name) {
+            self.domains.push(name.to_owned());
+        }
+        self.former_domains.retain(|former| former != name);
+    }
+
     /// What is known about how it stands in `upstream`.
     pub fn condition(&self, upstream: Upstream) -> Option<&Condition> {
         let kind = condition_type(upstream);
@@ -331,20 +357,8 @@ impl Tenant {
     }
 
     /// Puts `condition` in the place of the one of its type. Its transition time is kept where the status is.
-    pub fn set_condition(&mut self, mut condition: Condition) {
-        match self
-            .conditions
-            .iter_mut()
-            .find(|known| known.kind == condition.kind)
-        {
-            Some(known) => {
-                if known.status == condition.status {
-                    condition.last_transition_at = known.last_transition_at;
-                }
-                *known = condition;
-            }
-            None => self.conditions.push(condition),
-        }
+    pub fn set_condition(&mut self, condition: Condition) {
+        condition.set_in(&mut self.conditions);
     }
 
     /// Undoes what is known about `upstreams`: a new intent has to be carried out there.

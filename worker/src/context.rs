@@ -11,16 +11,22 @@ use dezky_shared::{
         ocis::{Ocis, OcisConfig},
         stalwart::{Stalwart, StalwartConfig},
     },
+    config::optional,
     ready::Ready,
     redis::RedisConfig,
     sealed::SealingKeys,
     store::{
-        Store, StoreError, audit::AuditRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        Store, StoreError, audit::AuditRepository, domains::DomainRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, queues::QueueRepository,
+        schedules::ScheduleRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
+        users::UserRepository, workers::WorkerRepository,
     },
     upstream::Upstream,
+};
+
+use crate::{
+    dns::{DnsConfig, Verifier},
+    zone_limits::ZoneLimits,
 };
 
 /// Where the upstreams are. One is missing where its integration is switched off.
@@ -32,6 +38,10 @@ pub struct ClientsConfig {
     pub stalwart: Option<StalwartConfig>,
     /// Files.
     pub ocis: Option<OcisConfig>,
+    /// The public DNS.
+    pub dns: Option<DnsConfig>,
+    /// The domain whose SPF record customers include. Without one they authorise our mail hosts.
+    pub spf_include: Option<String>,
 }
 
 impl ClientsConfig {
@@ -41,6 +51,8 @@ impl ClientsConfig {
             authentik: AuthentikConfig::from_env()?,
             stalwart: StalwartConfig::from_env()?,
             ocis: OcisConfig::from_env()?,
+            dns: Some(DnsConfig::from_env()?),
+            spf_include: optional("MAIL_SPF_INCLUDE")?,
         })
     }
 }
@@ -54,6 +66,10 @@ pub struct Clients {
     pub stalwart: Option<Stalwart>,
     /// Files.
     pub ocis: Option<Ocis>,
+    /// The public DNS.
+    pub dns: Option<Verifier>,
+    /// The domain whose SPF record customers include.
+    pub spf_include: Option<String>,
     fingerprints: Vec<(Upstream, String)>,
 }
 
@@ -90,6 +106,8 @@ impl Clients {
                 .as_ref()
                 .map(|config| Ocis::new(config, trust_roots))
                 .transpose()?,
+            dns: config.dns.as_ref().map(Verifier::new).transpose()?,
+            spf_include: config.spf_include.clone(),
             fingerprints: fingerprints.into_iter().flatten().collect(),
         })
     }
@@ -111,6 +129,8 @@ pub struct Context {
     pub job_operations: JobOperationRepository,
     /// The tenants.
     pub tenants: TenantRepository,
+    /// The domains.
+    pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
     /// The audit trail.
@@ -133,6 +153,8 @@ pub struct Context {
     pub clients: Clients,
     /// What opens the secrets that jobs carry.
     pub sealing_keys: SealingKeys,
+    /// How often a zone is asked.
+    pub zones: ZoneLimits,
 }
 
 impl Context {
@@ -147,6 +169,7 @@ impl Context {
             jobs: JobRepository::new(&store),
             job_operations: JobOperationRepository::new(&store),
             tenants: TenantRepository::new(&store),
+            domains: DomainRepository::new(&store),
             users: UserRepository::new(&store),
             audit: AuditRepository::new(&store),
             schedules: ScheduleRepository::new(&store),
@@ -159,6 +182,7 @@ impl Context {
             store,
             clients,
             sealing_keys,
+            zones: ZoneLimits::default(),
         })
     }
 
@@ -167,6 +191,7 @@ impl Context {
         self.jobs.ensure_indexes().await?;
         self.job_operations.ensure_indexes().await?;
         self.tenants.ensure_indexes().await?;
+        self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;

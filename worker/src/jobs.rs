@@ -1,12 +1,14 @@
 //! Every kind of job, and what it does.
 
+mod domain;
 mod job_operation;
 mod reconcile_tenants;
 mod tenant;
 
 use dezky_shared::jobs::{
-    DeprovisionTenant, ProvisionTenant, ReconcileTenant, ReconcileTenants, ResumeTenant,
-    RunJobOperation, SuspendTenant,
+    DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
+    ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant, RunJobOperation, SetDmarc,
+    SuspendTenant,
 };
 
 use crate::work::Registry;
@@ -24,4 +26,9 @@ pub fn registry() -> Registry {
         .kind::<DeprovisionTenant>(tenant::steps())
         .kind::<ReconcileTenants>(reconcile_tenants::steps())
         .kind::<RunJobOperation>(job_operation::steps())
+        .kind::<ProvisionDomain>(domain::provision())
+        .kind::<SetDmarc>(domain::provision())
+        .kind::<RemoveDomain>(domain::remove())
+        .kind::<RecheckDomain>(domain::recheck())
+        .kind::<RecheckDueDomains>(domain::recheck_due())
 }

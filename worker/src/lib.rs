@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod context;
+pub mod dns;
 pub mod engine;
 pub mod fan_out;
 pub mod jobs;
@@ -9,3 +10,4 @@ pub mod metrics;
 mod retry_delay;
 pub mod serve;
 pub mod work;
+pub mod zone_limits;

@@ -12,10 +12,12 @@ use dezky_shared::{
     clients::{ClientError, Mode, Trust},
     failure::ErrorCode,
     job::{Job, JobArgs, Progress},
+    store::{Abort, StoreError},
     tenant::{Intent, Tenant, reason},
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
+use mongodb::ClientSession;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -64,6 +66,43 @@ impl StepRun {
         }
         self.ctx.changes.publish(&[Change::Job(self.job.id)]).await;
         Ok(())
+    }
+
+    /// Writes what the step found out, in a transaction that first writes the job by its token: whoever lost the
+    /// job's lease writes nothing. The step may be run again after it, so `body` brings documents to a state and
+    /// counts nothing.
+    ///
+    /// Fails once the job is somebody else's: the step should end then.
+    pub async fn write<C, R, F>(&self, context: C, body: F) -> Result<R, StepFailure>
+    where
+        C: Send,
+        R: Send,
+        F: for<'s> FnMut(&'s mut ClientSession, &'s mut C) -> BoxFuture<'s, Result<R, StoreError>>
+            + Send,
+    {
+        struct LeaseLost;
+        let lost = || StepFailure::new(ErrorCode::Internal, "the lease was lost");
+        let token = self.job.lease.as_ref().ok_or_else(lost)?.token;
+        let written = self
+            .ctx
+            .store
+            .transaction((self, context, body), |session, (this, context, body)| {
+                async move {
+                    let now = this.ctx.store.now();
+                    let jobs = &this.ctx.jobs;
+                    if !jobs.touch(session, this.job.id, token, now).await? {
+                        return Err(Abort::Because(LeaseLost));
+                    }
+                    Ok(body(session, context).await?)
+                }
+                .boxed()
+            })
+            .await;
+        match written {
+            Ok(value) => Ok(value),
+            Err(Abort::Because(LeaseLost)) => Err(lost()),
+            Err(Abort::Store(error)) => Err(error.into()),
+        }
     }
 }
 
@@ -175,8 +214,8 @@ impl From<ClientError> for StepFailure {
     }
 }
 
-impl From<dezky_shared::store::StoreError> for StepFailure {
-    fn from(error: dezky_shared::store::StoreError) -> Self {
+impl From<StoreError> for StepFailure {
+    fn from(error: StoreError) -> Self {
         Self::new(
             ErrorCode::Internal,
             format!("the database did not answer: {error}"),
@@ -192,8 +231,10 @@ type StepFn =
 pub struct StepOf {
     /// Its name in documents.
     pub name: &'static str,
-    /// The upstream it speaks to, whose state in the tenant it reports.
+    /// The upstream it speaks to.
     pub upstream: Option<Upstream>,
+    /// Whether it brings the whole tenant there, and so says how the tenant stands in that upstream.
+    pub speaks_for_tenant: bool,
     /// What it does.
     pub run: StepFn,
 }
@@ -215,7 +256,18 @@ impl Steps {
         F: Fn(StepRun) -> R + Send + Sync + 'static,
         R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
     {
-        self.add(upstream.name(), Some(upstream), run)
+        self.add(upstream.name(), Some(upstream), true, run)
+    }
+
+    /// One more, which speaks to `upstream` about a part of the tenant: it waits for what is unknown there like any
+    /// other, and says nothing of how the whole tenant stands.
+    #[must_use]
+    pub fn through<F, R>(self, upstream: Upstream, name: &'static str, run: F) -> Self
+    where
+        F: Fn(StepRun) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
+    {
+        self.add(name, Some(upstream), false, run)
     }
 
     /// One more, which speaks to no upstream.
@@ -225,10 +277,16 @@ impl Steps {
         F: Fn(StepRun) -> R + Send + Sync + 'static,
         R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
     {
-        self.add(name, None, run)
+        self.add(name, None, false, run)
     }
 
-    fn add<F, R>(mut self, name: &'static str, upstream: Option<Upstream>, run: F) -> Self
+    fn add<F, R>(
+        mut self,
+        name: &'static str,
+        upstream: Option<Upstream>,
+        speaks_for_tenant: bool,
+        run: F,
+    ) -> Self
     where
         F: Fn(StepRun) -> R + Send + Sync + 'static,
         R: Future<Output = Result<StepDone, StepFailure>> + Send + 'static,
@@ -236,9 +294,15 @@ impl Steps {
         self.0.push(StepOf {
             name,
             upstream,
+            speaks_for_tenant,
             run: Arc::new(move |input| run(input).boxed()),
         });
         self
+    }
+
+    /// Whether what they learn concerns the tenant's document.
+    pub(crate) fn write_tenant(&self) -> bool {
+        self.0.iter().any(|step| step.upstream.is_some())
     }
 }
 

@@ -50,6 +50,10 @@ codes! {
     BodyTimeout: "body_timeout", REQUEST_TIMEOUT, "The body did not arrive in time";
     SlugTaken: "slug_taken", CONFLICT, "The slug is taken";
     DomainTaken: "domain_taken", CONFLICT, "A domain stands in another tenant";
+    DomainExists: "domain_exists", CONFLICT, "The tenant has this domain already";
+    DomainRemoving: "domain_removing", CONFLICT, "The domain is being removed";
+    DomainIsPrimary: "domain_is_primary", CONFLICT, "The domain is the tenant's primary one";
+    TooManyDomains: "too_many_domains", CONFLICT, "The tenant has as many domains as it can have";
     TenantTerminating: "tenant_terminating", CONFLICT, "The tenant is to be removed";
     TenantTerminated: "tenant_terminated", CONFLICT, "The tenant was removed";
     NotTerminating: "not_terminating", CONFLICT, "The tenant is not to be removed";
@@ -68,6 +72,7 @@ codes! {
     UnsupportedMediaType: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
+    RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
     TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
@@ -85,6 +90,11 @@ impl Code {
             Self::Forbidden => "Your role does not allow this.",
             Self::SlugTaken => "A slug is never used twice, also not after its tenant was removed.",
             Self::DomainTaken => "A domain stands in at most one tenant.",
+            Self::DomainExists => "A tenant claims a domain once. Look at it, or remove it first.",
+            Self::DomainRemoving => "Wait until it is gone, or until it could not be removed.",
+            Self::DomainIsPrimary => "Make another domain the primary one first.",
+            Self::TooManyDomains => "A tenant has at most 100 domains. Remove one first.",
+            Self::RecheckTooSoon => "A look can be asked for every ten seconds.",
             Self::TenantTerminating => {
                 "The tenant is to be removed. Restore it before you change it."
             }
@@ -136,6 +146,7 @@ impl Code {
             Self::BodyTimeout
                 | Self::IdempotencyInProgress
                 | Self::JobRunning
+                | Self::RecheckTooSoon
                 | Self::TooManyRequests
                 | Self::ServiceUnavailable
                 | Self::Starting

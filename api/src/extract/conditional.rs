@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt};
 
 use axum::extract::FromRequestParts;
-use dezky_shared::{job::Job, tenant::Tenant, user::User};
+use dezky_shared::{domain::Domain, job::Job, tenant::Tenant, user::User};
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use crate::error::{ApiError, Code};
@@ -22,6 +22,15 @@ impl From<&Tenant> for ETag {
         Self {
             generation: tenant.generation,
             revision: tenant.revision,
+        }
+    }
+}
+
+impl From<&Domain> for ETag {
+    fn from(domain: &Domain) -> Self {
+        Self {
+            generation: domain.generation,
+            revision: domain.revision,
         }
     }
 }

@@ -1,8 +1,9 @@
-//! A segment of the path that is an id.
+//! Segments of the path that name something.
 
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Path as AxumPath};
+use axum::extract::{FromRequestParts, Path as AxumPath, RawPathParams};
+use dezky_shared::domain::name;
 use http::request::Parts;
 
 use crate::error::{ApiError, Code};
@@ -19,5 +20,25 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathParam<T> {
             .await
             .map_err(|_| Code::NotFound)?;
         text.parse().map(Self).map_err(|_| Code::NotFound.into())
+    }
+}
+
+/// The path's `domain`, in whatever form it is spelled there. What is not a name is the name of nothing: 404.
+#[derive(Debug)]
+pub struct DomainInPath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for DomainInPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let parameters = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Code::NotFound)?;
+        let (_, text) = parameters
+            .iter()
+            .find(|(name, _)| *name == "domain")
+            .ok_or(Code::NotFound)?;
+        let name = name::normalise(text).map_err(|_| Code::NotFound)?;
+        Ok(Self(name))
     }
 }

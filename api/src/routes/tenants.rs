@@ -3,6 +3,7 @@
 mod actions;
 pub(crate) mod create;
 mod patch;
+mod summary;
 mod view;
 
 use axum::{
@@ -25,7 +26,8 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::actions::Decision;
-pub use self::view::TenantView;
+pub(super) use self::actions::{job, refuse_if_ending};
+pub use self::view::{ConditionView, TenantView};
 use super::jobs::{JobLink, until_final};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
@@ -42,6 +44,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show, patch::patch, actions::delete))
+        .routes(routes!(summary::summary))
         .routes(routes!(actions::reconcile))
         .routes(routes!(actions::suspend))
         .routes(routes!(actions::resume))
@@ -254,6 +257,7 @@ impl Intent for TenantChange<'_> {
             let now = app.store.now();
             self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;
             let before = to_document(&tenant)?;
+            let domains = tenant.domains.clone();
             let decision = (self.decide)(&mut tenant, now).map_err(refuse)?;
 
             let Some(decided) = decision.0 else {
@@ -268,6 +272,9 @@ impl Intent for TenantChange<'_> {
             };
             if decided.is_written {
                 tenant.updated_at = now;
+                if tenant.domains != domains {
+                    app.domains.follow(session, &mut tenant, now).await?;
+                }
                 app.tenants.save(session, &tenant).await?;
             } else {
                 app.tenants.unlock(session, tenant.id).await?;

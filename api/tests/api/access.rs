@@ -103,6 +103,48 @@ const TABLE: &[Row] = &[
     ),
     (
         "GET",
+        "/tenants/{slug}/summary",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "GET",
+        "/tenants/{slug}/domains",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "POST",
+        "/tenants/{slug}/domains",
+        "{\"name\":\"new.test\"}",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "GET",
+        "/tenants/{slug}/domains/{domain}",
+        "",
+        [401, 404, 200, 200, 200, 404, 200],
+    ),
+    (
+        "PATCH",
+        "/tenants/{slug}/domains/{domain}",
+        "{\"dmarc\":{\"policy\":\"reject\"}}",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "DELETE",
+        "/tenants/{slug}/domains/{domain}",
+        "",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "POST",
+        "/tenants/{slug}/domains/{domain}/recheck",
+        "",
+        [401, 404, 403, 202, 202, 404, 202],
+    ),
+    (
+        "GET",
         "/tenants/{slug}/jobs",
         "",
         [401, 404, 200, 200, 200, 404, 200],
@@ -221,6 +263,8 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         .await
         .unwrap()
         .unwrap();
+    let domain = app.collection("domains");
+    let domain = domain.find_one(doc! {}).await.unwrap().unwrap();
     let mut wrong = Vec::new();
 
     for (method, route, body, expected) in TABLE {
@@ -229,6 +273,9 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             let demo = doc! { "slug": "demo" };
             let tenants = app.collection("tenants");
             tenants.replace_one(demo, &original).await.unwrap();
+            let domains = app.collection("domains");
+            domains.delete_many(doc! {}).await.unwrap();
+            domains.insert_one(&domain).await.unwrap();
             let job = app.jobs().await[0].id;
             let waiting = doc! { "state": "available" };
             app.set_job(job, waiting).await;
@@ -239,6 +286,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             };
             let path = route
                 .replace("{slug}", "demo")
+                .replace("{domain}", "demo.test")
                 .replace("{id}", &id)
                 .replace("{name}", app::name_in(route));
             let mut call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &path);

@@ -12,6 +12,7 @@ use dezky_api::{
 };
 use dezky_shared::{
     clients::TrustRoots,
+    domain::name::NamePolicy,
     id::{JobId, PartnerId},
     job::Job,
     redis::RedisConfig,
@@ -165,6 +166,10 @@ impl TestApp {
                 ],
             },
             purge_after: Duration::from_hours(30 * 24),
+            domain_names: NamePolicy {
+                allow_special_use: true,
+                own_domains: vec!["dezky.com".to_owned()],
+            },
             cors_allowed_origins: vec![],
             trust_roots: TrustRoots::default(),
         };

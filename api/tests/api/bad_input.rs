@@ -180,7 +180,7 @@ async fn an_answer_is_not_many_times_as_large_as_its_request() {
 async fn errors_of_value_are_reported_all_together() {
     let app = operator().await;
     let body = json!({
-        "slug": "WWW", "name": " ", "plan": "gold", "domains": ["a.test", "A.test", "bücher.test"], "partnerId": "7",
+        "slug": "WWW", "name": " ", "plan": "gold", "domains": ["a.test", "A.test", "*.b.test"], "partnerId": "7",
         "industry": "x".repeat(1000), "brandColor": "red", "owner": { "email": "ada", "name": "" },
     });
 
@@ -192,7 +192,7 @@ async fn errors_of_value_are_reported_all_together() {
         ("/name", "too_short"),
         ("/plan", "invalid_plan"),
         ("/domains/1", "duplicate"),
-        ("/domains/2", "domain_not_ascii"),
+        ("/domains/2", "domain_wildcard"),
         ("/partnerId", "invalid_id"),
         ("/industry", "too_long"),
         ("/brandColor", "invalid_color"),
@@ -396,13 +396,13 @@ async fn unknown_routes_and_methods_are_problems_too() {
 #[tokio::test]
 async fn too_many_domains_are_refused() {
     let app = operator().await;
-    let domains: Vec<String> = (0..21).map(|n| format!("d{n}.test")).collect();
+    let domains: Vec<String> = (0..101).map(|n| format!("d{n}.test")).collect();
     let body = |domains: &[String]| {
         json!({ "slug": "acme", "name": "Acme", "domains": domains }).to_string()
     };
 
     let many = post(&app, "application/json", body(&domains).as_bytes()).await;
-    let most = post(&app, "application/json", body(&domains[..20]).as_bytes()).await;
+    let most = post(&app, "application/json", body(&domains[..100]).as_bytes()).await;
 
     assert_eq!(
         errors(&many),

@@ -6,6 +6,7 @@
 mod access;
 mod app;
 mod bad_input;
+mod domains;
 mod events;
 mod health;
 mod idempotency;

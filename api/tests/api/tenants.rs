@@ -92,6 +92,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         "name": "Ada"
       },
       "plan": "business",
+      "primaryDomain": "acme.test",
       "provisioningErrors": {},
       "provisioningStatus": {
         "authentik": "pending",

@@ -10,6 +10,11 @@
 //! | `POST /upstreams/{name}/faults` | adds a [`FaultRule`] |
 //! | `DELETE /upstreams/{name}/faults` | ends every fault, `down` too |
 //! | `POST /upstreams/{name}/down` | refuses connections from now on |
+//! | `GET /dns` | where the simulated DNS listens, and what is published there |
+//! | `POST /dns/records` | publishes records: `[{"name", "type", "value"}]` |
+//! | `DELETE /dns/records` | takes these records away |
+//! | `POST /dns/faults` | adds a [`DnsFaultRule`] |
+//! | `DELETE /dns/faults` | ends every fault of the DNS |
 //! | `POST /tokens` | signs the token of a [`TokenSpec`] |
 //! | `POST /keys/{application}/rotate?dropOld=true` | new signing keys; the old ones stay published unless dropped |
 
@@ -21,11 +26,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use dezky_shared::domain::check::Record;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    dns::DnsFaultRule,
     effects::Effect,
     faults::FaultRule,
     issuer::{Rotation, TokenSpec},
@@ -45,6 +52,9 @@ pub fn router(simulators: Arc<Simulators>) -> Router {
             post(add_fault).delete(clear_faults),
         )
         .route("/upstreams/{name}/down", post(go_down))
+        .route("/dns", get(dns))
+        .route("/dns/records", post(publish).delete(unpublish))
+        .route("/dns/faults", post(add_dns_fault).delete(clear_dns_faults))
         .route("/tokens", post(sign_token))
         .route("/keys/{application}/rotate", post(rotate_keys))
         .with_state(simulators)
@@ -118,6 +128,37 @@ async fn clear_faults(
 async fn go_down(State(simulators): All, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
     find(&simulators, &name)?.faults.go_down();
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn dns(State(simulators): All) -> Json<Value> {
+    let dns = &simulators.dns;
+    Json(json!({ "address": dns.address, "records": dns.records() }))
+}
+
+async fn publish(
+    State(simulators): All,
+    Json(records): Json<Vec<Record>>,
+) -> Result<StatusCode, Refusal> {
+    simulators.dns.publish(&records).map_err(unprocessable)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unpublish(
+    State(simulators): All,
+    Json(records): Json<Vec<Record>>,
+) -> Result<StatusCode, Refusal> {
+    simulators.dns.unpublish(&records).map_err(unprocessable)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn add_dns_fault(State(simulators): All, Json(rule): Json<DnsFaultRule>) -> StatusCode {
+    simulators.dns.fail(rule);
+    StatusCode::NO_CONTENT
+}
+
+async fn clear_dns_faults(State(simulators): All) -> StatusCode {
+    simulators.dns.mend();
+    StatusCode::NO_CONTENT
 }
 
 async fn sign_token(

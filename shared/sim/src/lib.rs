@@ -7,6 +7,7 @@ pub mod authentik;
 pub mod callers;
 pub mod chaos;
 pub mod control;
+pub mod dns;
 pub mod effects;
 pub mod faults;
 pub mod figures;

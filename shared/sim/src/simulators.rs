@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::{
     authentik::AuthentikSim,
     callers::Caller,
+    dns::DnsSim,
     effects::Effects,
     faults::Faults,
     issuer::{Issuer, IssuerOptions},
     ocis::OcisSim,
     server::Server,
-    stalwart::StalwartSim,
+    stalwart::{self, StalwartSim},
 };
 
 /// Where each of them listens.
@@ -37,6 +38,9 @@ pub struct Addresses {
     /// The port of the oCIS simulator.
     #[arg(long, default_value_t = 3904)]
     pub ocis_port: u16,
+    /// The port of the simulated DNS, for UDP and TCP.
+    #[arg(long, default_value_t = 3907)]
+    pub dns_port: u16,
 }
 
 impl Addresses {
@@ -51,6 +55,8 @@ impl Addresses {
 pub struct Simulators {
     /// Who issues tokens.
     pub issuer: Arc<Issuer>,
+    /// The public DNS.
+    pub dns: DnsSim,
     all: Vec<Simulated>,
 }
 
@@ -76,6 +82,8 @@ impl Simulators {
             Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
+        let dns = DnsSim::start(addresses.at(addresses.dns_port)).await?;
+        dns.add(stalwart::HOST, "A", "192.0.2.25")?;
         for caller in Caller::ALL {
             authentik.add_known_user(&caller.email(), caller.subject());
         }
@@ -95,7 +103,7 @@ impl Simulators {
             ),
             Simulated::new("ocis", &ocis, |sim| &sim.server, OcisSim::snapshot),
         ];
-        Ok(Self { issuer, all })
+        Ok(Self { issuer, dns, all })
     }
 
     /// The simulator of this name.

@@ -26,6 +26,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use self::object::{Id, Kind, Object, Properties as _, Store};
+pub use self::zone::HOST;
 use crate::{effects::Effects, server::Server};
 
 /// A simulated Stalwart.
@@ -241,6 +242,21 @@ impl StalwartSim {
             self.addressed(account, email, aliases),
             extra,
         )
+    }
+
+    /// Adds a mailbox as somebody else would who does not know whether its domain is still there. False if it is not.
+    pub fn make_mailbox(&self, email: &str) -> bool {
+        let (name, domain) = email.split_once('@').expect("an address has an @");
+        let mut state = self.mail.lock();
+        let Some(domain_id) = state.objects.domain_called(domain) else {
+            return false;
+        };
+        let mailbox = Object::from_iter([
+            ("@type".to_owned(), json!("User")),
+            ("name".to_owned(), json!(name)),
+            ("domainId".to_owned(), json!(domain_id.to_string())),
+        ]);
+        state.create(Kind::Account, mailbox).is_ok()
     }
 
     /// Adds a mailing list without recipients as an operator would, and gives its id.

@@ -12,6 +12,7 @@ mod domains;
 mod freezing;
 mod jmap;
 mod removal;
+pub mod zone;
 
 use std::{sync::Arc, time::Duration};
 

@@ -65,7 +65,7 @@ pub enum CheckState {
     Mismatch,
     /// What is there breaks the rules of its kind.
     Invalid,
-    /// Nobody could tell: a resolver failed or was silent. Never a reason to turn a domain bad.
+    /// Nobody could tell: resolvers failed, were silent, or contradict each other. Never a reason to turn a domain bad.
     Unknown,
 }
 
@@ -147,7 +147,7 @@ pub struct Check {
     pub expected: Vec<Record>,
     /// What is there.
     pub found: Vec<Record>,
-    /// How long what was found may be cached, in seconds: the least of all records.
+    /// How long the answers may be cached, in seconds: the least of all, also of those that there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u32>,
     /// What each resolver said, where they differ: a change is spreading.

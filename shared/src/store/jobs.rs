@@ -179,6 +179,21 @@ impl JobRepository {
         self.jobs.find_one(holder).await
     }
 
+    /// Writes a running job, so that what follows in this transaction is its holder's alone; false if the lease is no
+    /// longer the one with this token. Only reading the token would not fence.
+    pub async fn touch(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        token: LeaseToken,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let ours = doc! { "_id": id, "lease.token": token };
+        let touch = doc! { "$set": { "updatedAt": now } };
+        let touched = self.jobs.update_one(ours, touch).session(session).await?;
+        Ok(touched.matched_count == 1)
+    }
+
     /// Writes how far a running job has come; false if the lease is no longer the one with this token.
     pub async fn set_progress(
         &self,

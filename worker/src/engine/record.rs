@@ -173,6 +173,9 @@ impl Engine {
         let action = advance(&mut tenant, intent);
         tenant.updated_at = now;
         self.ctx.tenants.save(session, &tenant).await?;
+        if action == Some(Action::TenantTerminated) {
+            self.ctx.domains.remove_all(session, tenant.id).await?;
+        }
         if let Some(action) = action {
             let target = Target {
                 kind: "tenant".to_owned(),
@@ -192,6 +195,13 @@ impl Engine {
 /// Writes the end of a step into its tenant.
 fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     let Some(upstream) = end.upstream else { return };
+    if end.done.is_some() {
+        // It looked, so what was unknown has been found.
+        *tenant.unknown_until.get_mut(upstream) = None;
+    }
+    if !end.speaks_for_tenant {
+        return;
+    }
     let error = end.step.error.as_ref();
     *tenant.provisioning_status.get_mut(upstream) = end.step.state.into();
     *tenant.provisioning_errors.get_mut(upstream) = error.map(|error| error.message.clone());
@@ -225,7 +235,6 @@ fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     };
     tenant.set_condition(condition);
     if let Some(done) = &end.done {
-        *tenant.unknown_until.get_mut(upstream) = None;
         learn(tenant, done);
     }
 }
@@ -273,6 +282,7 @@ fn advance(tenant: &mut Tenant, intent: Intent) -> Option<Action> {
             tenant.status = TenantStatus::Terminated;
             // The slug stays taken; its domains may go to somebody else.
             tenant.domains.clear();
+            tenant.primary_domain = None;
             tenant.former_domains.clear();
             Some(Action::TenantTerminated)
         }

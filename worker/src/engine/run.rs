@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bson::{DateTime, doc};
+use bson::DateTime;
 use dezky_shared::{
     clients::{Mode, Trust},
     failure::ErrorCode,
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     metrics,
-    work::{StepOf, StepRun},
+    work::{StepOf, StepRun, Steps},
 };
 
 /// Why an attempt ends before its steps have.
@@ -241,7 +241,7 @@ impl Running {
             return Some(Outcome::Complete);
         }
         align(&mut job.steps, &steps.0);
-        self.run_steps(job, &steps.0, tenant).await
+        self.run_steps(job, &steps, tenant).await
     }
 
     /// The tenant as it is now, after the claim: an intent that joined this job before it is seen here.
@@ -264,17 +264,17 @@ impl Running {
     async fn run_steps(
         &mut self,
         job: &mut Job,
-        steps: &[StepOf],
+        steps: &Steps,
         tenant: Option<(Arc<Tenant>, Intent)>,
     ) -> Option<Outcome> {
         let engine = &self.engine.clone();
-        let (running, mut tasks) = self.begin_steps(job, steps, tenant.as_ref());
+        let (running, mut tasks) = self.begin_steps(job, &steps.0, tenant.as_ref());
         let holder = Holder {
             id: job.id,
             token: self.held.token,
             tenant: tenant
                 .as_ref()
-                .filter(|_| job.writes_tenant())
+                .filter(|_| job.writes_tenant() && steps.write_tenant())
                 .map(|(tenant, intent)| (&**tenant, *intent)),
         };
         let mut seen = Seen::default();
@@ -471,14 +471,8 @@ impl Running {
                 (engine, job, &failure),
                 |session, (engine, job, failure)| {
                     async move {
-                        let ours = doc! { "_id": job.id, "lease.token": token };
-                        let touch = doc! { "$set": { "updatedAt": now } };
-                        let touched = engine
-                            .jobs
-                            .update_one(ours, touch)
-                            .session(&mut *session)
-                            .await?;
-                        if touched.matched_count == 0 {
+                        let jobs = &engine.ctx.jobs;
+                        if !jobs.touch(session, job.id, token, now).await? {
                             return Err(Abort::Because(()));
                         }
                         engine

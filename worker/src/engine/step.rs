@@ -28,6 +28,8 @@ pub(crate) struct StepEnd {
     pub(crate) step: Step,
     /// The upstream it speaks of.
     pub(crate) upstream: Option<Upstream>,
+    /// Whether it says how the tenant stands there.
+    pub(crate) speaks_for_tenant: bool,
     /// What it brought, unless it failed.
     pub(crate) done: Option<StepDone>,
     /// Whether its failure costs the job an attempt.
@@ -76,6 +78,7 @@ impl Engine {
                     ..before
                 },
                 upstream: step.upstream,
+                speaks_for_tenant: step.speaks_for_tenant,
                 done: Some(done),
                 charged: false,
                 unknown_until: None,
@@ -113,6 +116,7 @@ impl Engine {
                 ..before
             },
             upstream: step.upstream,
+            speaks_for_tenant: step.speaks_for_tenant,
             done: None,
             charged: false,
             unknown_until: None,
@@ -178,6 +182,7 @@ impl Engine {
                 ..before
             },
             upstream: step.upstream,
+            speaks_for_tenant: step.speaks_for_tenant,
             done: None,
             charged: verdict.charged,
             unknown_until: verdict.unknown_until,

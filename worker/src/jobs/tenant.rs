@@ -22,7 +22,7 @@ pub(super) fn steps() -> Steps {
 }
 
 /// The tenant that a step is about, and what the upstreams should hold for it.
-fn tenant_of(run: &StepRun) -> Result<(&Tenant, Intent), StepFailure> {
+pub(super) fn tenant_of(run: &StepRun) -> Result<(&Tenant, Intent), StepFailure> {
     let (tenant, intent) = run
         .tenant
         .as_ref()

@@ -90,6 +90,7 @@ async fn when_its_time_has_come_all_that_is_ours_goes_and_nothing_else() {
         authentik,
         stalwart,
         ocis,
+        ..
     } = &world.upstreams;
     let foreign_group = authentik.add_group("acme-friends", &json!({}));
     stalwart.add_domain("friends.test", json!({ "description": "somebody else's" }));
@@ -183,6 +184,7 @@ async fn a_tenant_purged_at_once_leaves_none_of_its_members_signed_in() {
 async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
     let world = World::start().await;
     let tenant = world.active("acme", &["acme.test"]).await;
+    let domains = world.harness.adopt_domains(tenant.id).await;
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.done(&job).await;
     }
@@ -193,6 +195,10 @@ async fn the_domains_of_a_terminated_tenant_are_free_for_another() {
 
     assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
     assert_eq!(heir.stalwart_domain.as_deref(), Some("acme.test"));
+    assert_eq!(domains.len(), 1);
+    let repository = &world.harness.context.domains;
+    assert_eq!(repository.count_owned(tenant.id).await.unwrap(), 0);
+    assert_eq!(world.harness.adopt_domains(heir.id).await.len(), 1);
     world.stop().await;
 }
 
@@ -244,6 +250,7 @@ async fn what_a_deleted_tenant_wanted_and_never_got_is_left_alone() {
         authentik,
         stalwart,
         ocis,
+        ..
     } = &world.upstreams;
     stalwart.add_domain("foreign.test", json!({ "description": "not ours" }));
     world.add_mailbox("mia@foreign.test");

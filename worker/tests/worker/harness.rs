@@ -7,6 +7,7 @@ use dezky_shared::{
     circuit::{Budget, CircuitTimes},
     clients::TrustRoots,
     clock,
+    domain::Domain,
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
@@ -310,6 +311,25 @@ impl Harness {
         tenant
     }
 
+    /// Gives a tenant's domains their documents.
+    pub(crate) async fn adopt_domains(&self, id: TenantId) -> Vec<Domain> {
+        let now = self.context.store.now();
+        let adopted: Result<Vec<Domain>, Abort<()>> = self
+            .context
+            .store
+            .transaction(&self.context, |session, context| {
+                async move {
+                    let mut tenant = context.tenants.lock(session, id).await?.unwrap();
+                    let domains = context.domains.adopt(session, &mut tenant, now).await?;
+                    context.tenants.save(session, &tenant).await?;
+                    Ok(domains)
+                }
+                .boxed()
+            })
+            .await;
+        adopted.unwrap()
+    }
+
     /// Changes a tenant as a caller of the API does: a new generation, the steps pending.
     pub(crate) async fn change_tenant(
         &self,
@@ -561,6 +581,7 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         purge_at: None,
         plan: Plan::Business,
         domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+        primary_domain: None,
         former_domains: Vec::new(),
         partner_id: None,
         industry: None,

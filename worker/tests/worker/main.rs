@@ -10,6 +10,7 @@ mod answer_lost;
 mod catching_up;
 mod circuits;
 mod claiming;
+mod claims;
 mod credentials;
 mod deprovision;
 mod domains;

@@ -79,6 +79,7 @@ async fn each_failure_costs_what_it_should() {
             | ErrorCode::UpstreamRateLimited
             | ErrorCode::UpstreamCircuitOpen
             | ErrorCode::UpstreamPaused
+            | ErrorCode::UpstreamNotReady
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))

@@ -7,14 +7,18 @@ use dezky_shared::clients::{
     ocis::{AppTokenLogin, OcisConfig, OcisLogin},
     stalwart::{Login, StalwartConfig},
 };
-use dezky_sim::{authentik::AuthentikSim, ocis::OcisSim, stalwart::StalwartSim};
-use dezky_worker::context::ClientsConfig;
+use dezky_sim::{authentik::AuthentikSim, dns::DnsSim, ocis::OcisSim, stalwart::StalwartSim};
+use dezky_worker::{
+    context::ClientsConfig,
+    dns::{DnsConfig, ResolverAddress, Transport},
+};
 
 /// Simulated upstreams.
 pub(crate) struct Upstreams {
     pub(crate) authentik: AuthentikSim,
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
+    pub(crate) dns: DnsSim,
 }
 
 impl Upstreams {
@@ -26,6 +30,7 @@ impl Upstreams {
             authentik: AuthentikSim::start(any_port).await.unwrap(),
             stalwart,
             ocis: OcisSim::start(any_port).await.unwrap(),
+            dns: DnsSim::start(any_port).await.unwrap(),
         }
     }
 
@@ -51,6 +56,15 @@ impl Upstreams {
                 timeout,
                 refusal_grace: Duration::from_millis(200),
             }),
+            dns: Some(DnsConfig {
+                resolvers: vec![ResolverAddress {
+                    name: "simulated".to_owned(),
+                    address: self.dns.address,
+                    transport: Transport::Plain,
+                }],
+                timeout,
+            }),
+            spf_include: None,
         }
     }
 }

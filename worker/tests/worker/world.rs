@@ -197,6 +197,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         let faults = [&authentik.server, &stalwart.server, &ocis.server].map(|it| &it.faults);
         let outstanding = async || {
@@ -264,6 +265,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         let servers = [&authentik.server, &stalwart.server, &ocis.server];
         servers
@@ -278,6 +280,7 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            ..
         } = &self.upstreams;
         masked(json!([
             authentik.snapshot(),

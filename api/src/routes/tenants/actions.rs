@@ -58,7 +58,11 @@ impl Decision {
 }
 
 /// A job asked for by `by`.
-pub(super) fn job(args: &impl JobArgs, by: &str, now: DateTime) -> Result<NewJob, ApiError> {
+pub(in crate::routes) fn job(
+    args: &impl JobArgs,
+    by: &str,
+    now: DateTime,
+) -> Result<NewJob, ApiError> {
     Ok(NewJob::new(args, by, now)?)
 }
 
@@ -68,7 +72,7 @@ fn begin(tenant: &mut Tenant, now: DateTime) {
     tenant.set_pending(&Upstream::ALL, now);
 }
 
-pub(super) fn refuse_if_ending(tenant: &Tenant) -> Result<(), ApiError> {
+pub(in crate::routes) fn refuse_if_ending(tenant: &Tenant) -> Result<(), ApiError> {
     match tenant.status {
         TenantStatus::Terminating => Err(Code::TenantTerminating.into()),
         TenantStatus::Terminated => Err(Code::TenantTerminated.into()),

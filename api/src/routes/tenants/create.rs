@@ -76,7 +76,7 @@ impl Accept for NewTenant {
         let plan = wire.plan.map_or(Some(Plan::Starter), |plan| {
             checks.check("/plan", fields::plan(&plan))
         });
-        let domains = fields::domains(&mut checks, &wire.domains);
+        let domains = fields::domains(&mut checks, &app.domain_names, &wire.domains);
         let partner_id = wire
             .partner_id
             .and_then(|id| checks.check("/partnerId", fields::id(&id)));
@@ -107,6 +107,7 @@ impl NewTenant {
     fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
         let mut tenant = pending(id, &self.slug, &self.name, self.plan, now);
         tenant.domains.clone_from(&self.domains);
+        tenant.primary_domain = self.domains.first().cloned();
         tenant.partner_id = self.partner_id;
         tenant.industry.clone_from(&self.industry);
         tenant.brand_color.clone_from(&self.brand_color);
@@ -126,6 +127,7 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         purge_at: None,
         plan,
         domains: Vec::new(),
+        primary_domain: None,
         former_domains: Vec::new(),
         partner_id: None,
         industry: None,
@@ -192,8 +194,9 @@ impl Intent for Create<'_> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
-            let tenant = self.new.tenant(self.id, now);
+            let mut tenant = self.new.tenant(self.id, now);
             app.tenants.insert(session, &tenant).await?;
+            app.domains.follow(session, &mut tenant, now).await?;
             let args = ProvisionTenant { tenant_id: self.id };
             let job = actions::job(&args, &recorder.by(), now)
                 .map_err(refuse)?

@@ -78,7 +78,7 @@ pub(super) struct Patch {
 impl Accept for Patch {
     type Wire = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn accept(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
         let patch = Self {
             name: wire
@@ -89,7 +89,7 @@ impl Accept for Patch {
                 .and_then(|plan| checks.check("/plan", fields::plan(&plan))),
             domains: wire
                 .domains
-                .and_then(|domains| fields::domains(&mut checks, &domains)),
+                .and_then(|domains| fields::domains(&mut checks, &app.domain_names, &domains)),
             industry: wire.industry.map(|industry| {
                 industry.and_then(|text| checks.check("/industry", fields::name(&text)))
             }),

@@ -28,8 +28,11 @@ pub struct TenantView {
     /// What it has bought: `starter`, `business` or `enterprise`.
     #[schema(value_type = String)]
     plan: Plan,
-    /// Its mail domains.
+    /// Its mail domains: those that are its own.
     domains: Vec<String>,
+    /// The one of them in which new mailboxes are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary_domain: Option<String>,
     /// The partner that looks after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner_id: Option<String>,
@@ -113,7 +116,7 @@ struct ErrorsView {
 /// What is known about one aspect of a tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ConditionView {
+pub struct ConditionView {
     /// Which aspect.
     #[serde(rename = "type")]
     #[schema(example = "AuthentikReady")]
@@ -161,6 +164,7 @@ impl From<Tenant> for TenantView {
             status: tenant.status,
             plan: tenant.plan,
             domains: tenant.domains,
+            primary_domain: tenant.primary_domain,
             partner_id: tenant.partner_id.map(|id| id.to_string()),
             industry: tenant.industry,
             brand_color: tenant.brand_color,

@@ -69,7 +69,13 @@ pub(super) const fn create_name(kind: Kind) -> &'static str {
 pub(super) fn update_name(kind: Kind, changes: &Object) -> &'static str {
     let changes_permissions = changes.members("permissions");
     match kind {
-        Kind::Domain if changes.contains_key("dkimManagement") => "enable_dkim",
+        Kind::Domain if changes.contains_key("dkimManagement") => {
+            match changes.variant("dkimManagement") {
+                "Manual" => "disable_dkim",
+                _ => "enable_dkim",
+            }
+        }
+        Kind::Domain if changes.contains_key("reportAddressUri") => "set_report_address",
         Kind::Domain => "update_domain",
         Kind::Account => match changes_permissions {
             Some(permissions) => {
@@ -113,6 +119,7 @@ fn read_name(calls: &[(&str, &Object)]) -> &'static str {
         ["x:Domain/query", "x:Domain/get"] => "find_domain",
         ["x:Domain/query"] => "check",
         ["x:Domain/get"] if asks_for("dnsZoneFile") => "zone_file",
+        ["x:Domain/get"] if asks_for("reportAddressUri") => "get_report_address",
         ["x:Domain/get"] => "get_domain",
         ["x:Domain/get", ..] => "dkim_ready",
         ["x:Account/query", ..] => "list_accounts",

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::object::{Object, Properties as _};
 
-const HOST: &str = "mail.provider.test";
+/// The host that mail comes to.
+pub const HOST: &str = "mail.provider.test";
 /// The most bytes of one string of a TXT record (RFC 1035, section 3.3).
 const TXT_STRING: usize = 255;
 

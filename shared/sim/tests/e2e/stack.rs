@@ -114,6 +114,7 @@ impl Stack {
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
                 ),
                 ("TENANT_PURGE_AFTER", "0s".to_owned()),
+                ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
             ],
         );
         let worker_program = program(

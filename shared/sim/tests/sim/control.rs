@@ -25,6 +25,7 @@ impl Control {
             authentik_port: 0,
             stalwart_port: 0,
             ocis_port: 0,
+            dns_port: 0,
         };
         let simulators = Simulators::start(&addresses, IssuerOptions::default()).await;
         let simulators = Arc::new(simulators.unwrap());
@@ -147,4 +148,39 @@ async fn a_mistake_is_refused_with_what_was_wrong() {
     assert_eq!(unknown, json!({ "error": "there is no upstream nobody" }));
     assert_eq!(no_application.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(misspelt.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn dns_records_are_published_and_taken_away() {
+    let control = Control::start().await;
+    let records = json!([
+        { "name": "acme.test", "type": "MX", "value": "10 mail.provider.test", "check": "mx" },
+        { "name": "acme.test", "type": "TXT", "value": "v=spf1 mx -all" },
+    ]);
+    let held = async || {
+        let dns = control.get("/dns").await;
+        let records = dns["records"].as_array().unwrap().clone();
+        let of_acme = records.into_iter().filter(|it| it["name"] == "acme.test");
+        of_acme.map(|it| it["value"].clone()).collect::<Vec<_>>()
+    };
+
+    let published = control.ask(Method::POST, "/dns/records", &records).await;
+    let both = held().await;
+    let taken = json!([records[0]]);
+    control.ask(Method::DELETE, "/dns/records", &taken).await;
+    let one = held().await;
+
+    assert_eq!(published.status(), StatusCode::NO_CONTENT);
+    assert_eq!(both, ["10 mail.provider.test", "v=spf1 mx -all"]);
+    assert_eq!(one, ["v=spf1 mx -all"]);
+}
+
+#[tokio::test]
+async fn a_dns_record_that_is_none_is_refused() {
+    let control = Control::start().await;
+
+    let record = json!([{ "name": "acme.test", "type": "MX", "value": "mail.provider.test" }]);
+    let refused = control.ask(Method::POST, "/dns/records", &record).await;
+
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }

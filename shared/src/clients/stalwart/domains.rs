@@ -181,12 +181,70 @@ impl Stalwart {
         })
     }
 
+    /// Has reports about the domain's mail (DMARC, TLS) sent to `address`, or to its postmaster.
+    pub async fn ensure_report_address(
+        &self,
+        domain_id: &str,
+        address: Option<&str>,
+        mode: Mode,
+    ) -> Result<Ensured<()>, ClientError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Reports {
+            report_address_uri: Option<String>,
+        }
+
+        // Without a domain, Stalwart adds its own.
+        let wanted = format!("mailto:{}", address.unwrap_or("postmaster"));
+        let get = json!({ "ids": [domain_id], "properties": ["reportAddressUri"] });
+        let get = Call::new("x:Domain/get", get);
+        let reply = self
+            .call(Operation::read("get_report_address"), [get])
+            .await?;
+        let found = reply.list::<Reports>(0)?.pop();
+        let found = found.ok_or_else(|| gone("get_report_address"))?;
+        let mut ensured = Ensured {
+            value: Some(()),
+            changes: Vec::new(),
+        };
+        if found.report_address_uri.as_deref() == Some(&wanted) {
+            return Ok(ensured);
+        }
+        ensured.changes.push("report address set".to_owned());
+        if mode == Mode::Apply {
+            let update = json!({ "update": { domain_id: { "reportAddressUri": wanted } } });
+            let update = Call::new("x:Domain/set", update);
+            let reply = self
+                .call(Operation::write("set_report_address"), [update])
+                .await?;
+            reply
+                .updated()?
+                .map_err(|refusal| reply.refused(&refusal))?;
+        }
+        Ok(ensured)
+    }
+
     async fn enable_dkim(&self, domain_id: &str) -> Result<(), ClientError> {
         let update =
             json!({ "update": { domain_id: { "dkimManagement": { "@type": "Automatic" } } } });
         let update = Call::new("x:Domain/set", update);
         let reply = self.call(Operation::write("enable_dkim"), [update]).await?;
         reply.updated()?.map_err(|refusal| reply.refused(&refusal))
+    }
+
+    /// Stops the making of keys, so that those destroyed next stay away. A domain that stays after all gets new ones
+    /// when it is next ensured.
+    pub(super) async fn disable_dkim(&self, domain: &Domain) -> Result<(), ClientError> {
+        let update =
+            json!({ "update": { &domain.id: { "dkimManagement": { "@type": "Manual" } } } });
+        let update = Call::new("x:Domain/set", update);
+        let reply = self
+            .call(Operation::write("disable_dkim"), [update])
+            .await?;
+        match reply.updated()? {
+            Err(refusal) if !refusal.is_not_found() => Err(reply.refused(&refusal)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) async fn look_up(&self, name: &str) -> Result<Option<Record>, ClientError> {

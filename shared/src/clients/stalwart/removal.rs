@@ -1,8 +1,12 @@
 //! Taking a domain away.
 //!
 //! Stalwart refuses to destroy a domain that anything depends on, its own DKIM keys included, and names all
-//! that does. So the attempt is also the look: what it names is cleared away, and it is made again. Keys that
-//! are still being made may appear in between, hence the rounds.
+//! that does. So the attempt is also the look: what it names is cleared away, and it is made again. The making of
+//! keys is switched off before they are destroyed; a task that was already running may still add some, hence the
+//! rounds. A mailbox that appears in between stops it all, and the domain stays: without keys, until it is next
+//! ensured.
+
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -20,6 +24,8 @@ use crate::{
 const ROUNDS: usize = 5;
 /// The most objects read or destroyed in a call.
 const AT_ONCE: usize = 100;
+/// The most addresses that a refusal names.
+const NAMED: usize = 20;
 
 /// What may be lost with the domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +80,7 @@ impl Stalwart {
         if mode == Mode::DryRun {
             removed.accounts = self.list_accounts(&domain.id).await?.len();
             if extent == Extent::Keys && removed.accounts > 0 {
-                return Err(in_use(removed.accounts, 0));
+                return Err(in_use(&self.addresses_in(&domain).await?));
             }
             removed.domain = true;
             return Ok(removed.ensured());
@@ -96,9 +102,14 @@ impl Stalwart {
             };
             let (accounts, lists) = (ids_of(ACCOUNTS.object), ids_of(LISTS.object));
             if extent == Extent::Keys && !(accounts.is_empty() && lists.is_empty()) {
-                return Err(in_use(accounts.len(), lists.len()));
+                let mut users = self.addresses(ACCOUNTS, &accounts, &domain).await?;
+                users.extend(self.addresses(LISTS, &lists, &domain).await?);
+                return Err(in_use(&users));
             }
             let keys = ids_of("DkimSignature");
+            if !keys.is_empty() && removed.keys == 0 {
+                self.disable_dkim(&domain).await?;
+            }
             if accounts.len() + lists.len() + keys.len() < blockers.len() {
                 break;
             }
@@ -154,7 +165,7 @@ impl Stalwart {
     ) -> Result<usize, ClientError> {
         let mut destroyed = 0;
         for ids in ids.chunks(AT_ONCE) {
-            let get = json!({ "ids": ids, "properties": ["domainId", "aliases"] });
+            let get = json!({ "ids": ids, "properties": ["name", "domainId", "aliases"] });
             let get = Call::new(kind.get, get);
             let reply = self.call(kind.look, [get]).await?;
             let (inside, outside): (Vec<Addressed>, Vec<Addressed>) = reply
@@ -168,6 +179,31 @@ impl Stalwart {
             destroyed += self.destroy(kind.set, kind.destroy, &inside).await?;
         }
         Ok(destroyed)
+    }
+
+    /// The addresses that these accounts or lists have in the domain.
+    async fn addresses(
+        &self,
+        kind: AddressKind,
+        ids: &[String],
+        domain: &Domain,
+    ) -> Result<Vec<String>, ClientError> {
+        let mut addresses = Vec::new();
+        for ids in ids.chunks(AT_ONCE) {
+            let get = json!({ "ids": ids, "properties": ["name", "domainId", "aliases"] });
+            let get = Call::new(kind.get, get);
+            let reply = self.call(kind.look, [get]).await?;
+            let found: Vec<Addressed> = reply.list(0)?;
+            addresses.extend(found.iter().flat_map(|it| it.addresses_in(domain)));
+        }
+        Ok(addresses)
+    }
+
+    /// The addresses of the mailboxes that live in the domain.
+    async fn addresses_in(&self, domain: &Domain) -> Result<Vec<String>, ClientError> {
+        let accounts = self.list_accounts(&domain.id).await?;
+        let ids: Vec<String> = accounts.into_iter().map(|account| account.id).collect();
+        self.addresses(ACCOUNTS, &ids, domain).await
     }
 
     /// Removes the aliases in the domain, all in one write. Their numbers are not stable, so the list is
@@ -262,9 +298,25 @@ const LISTS: AddressKind = AddressKind {
 #[serde(rename_all = "camelCase")]
 struct Addressed {
     id: String,
+    name: String,
     domain_id: String,
     #[serde(default)]
     aliases: Map<String, Value>,
+}
+
+impl Addressed {
+    fn addresses_in(&self, domain: &Domain) -> Vec<String> {
+        let own = (self.domain_id == domain.id).then_some(self.name.as_str());
+        let aliases = self
+            .aliases
+            .values()
+            .filter(|alias| alias.get("domainId") == Some(&json!(domain.id)))
+            .filter_map(|alias| alias.get("name")?.as_str());
+        own.into_iter()
+            .chain(aliases)
+            .map(|name| format!("{name}@{}", domain.name))
+            .collect()
+    }
 }
 
 /// What went, or would go in a dry run.
@@ -296,12 +348,17 @@ impl Removed {
     }
 }
 
-fn in_use(accounts: usize, lists: usize) -> ClientError {
-    let detail = format!(
-        "{} and {} use it",
-        plural(accounts, "account"),
-        plural(lists, "list")
-    );
+/// The refusal, which names who still uses the domain.
+fn in_use(users: &[String]) -> ClientError {
+    let mut detail = users
+        .iter()
+        .take(NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if users.len() > NAMED {
+        let _ = write!(detail, " and {} more", users.len() - NAMED);
+    }
     ClientError::UserAction {
         call: failed("destroy_domain", detail),
         code: ErrorCode::DomainInUse,

@@ -9,7 +9,7 @@ use crate::{
     failure::ErrorCode,
     id::{JobId, TenantId},
     job::{Job, JobArgs as _, JobFailure, JobState},
-    jobs::DeprovisionTenant,
+    jobs::{DeprovisionTenant, ProvisionDomain, RecheckDomain, RemoveDomain, SetDmarc},
     store::{Abort, StoreError, to_bson},
     tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
     upstream::Upstream,
@@ -262,9 +262,16 @@ impl JobRepository {
             "tenantId": tenant,
             "_id": { "$ne": except },
             "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
-            // A dry run says nothing of the tenant, and a scheduled purge nothing before its time.
+            // A dry run says nothing of the tenant, nor does a job about one domain, and a scheduled purge nothing
+            // before its time.
             "args.dryRun": { "$ne": true },
-            "kind": { "$ne": DeprovisionTenant::KIND },
+            "kind": { "$nin": [
+                DeprovisionTenant::KIND,
+                ProvisionDomain::KIND,
+                SetDmarc::KIND,
+                RemoveDomain::KIND,
+                RecheckDomain::KIND,
+            ] },
         };
         Ok(self.jobs.find_one(others).session(session).await?.is_some())
     }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use bson::{DateTime, doc};
-use mongodb::{ClientSession, options::ReturnDocument};
+use mongodb::{
+    ClientSession,
+    error::{ErrorKind, IndexedWriteError},
+    options::ReturnDocument,
+};
 use serde::Serialize;
 
 use super::JobRepository;
@@ -150,6 +154,10 @@ impl NewJob {
     }
 }
 
+fn is_duplicate(error: &IndexedWriteError) -> bool {
+    error.code == 11000
+}
+
 /// The lock of work that is in nobody's way.
 fn own_lock(id: JobId) -> String {
     format!("job:{id}")
@@ -208,5 +216,31 @@ impl JobRepository {
             .session(session)
             .await?;
         joined.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+    }
+
+    /// Enqueues jobs that serve no change of anything else, outside of a transaction; those of which one waits
+    /// already are left out. Says how many were enqueued.
+    pub async fn enqueue_all(&self, new: &[NewJob]) -> Result<usize, StoreError> {
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let inserted = self
+            .jobs
+            .insert_many(new.iter().map(|new| &new.job))
+            .ordered(false)
+            .await;
+        match inserted {
+            Ok(inserted) => Ok(inserted.inserted_ids.len()),
+            Err(error) => match error.kind.as_ref() {
+                ErrorKind::InsertMany(failed)
+                    if failed.write_concern_error.is_none()
+                        && failed.write_errors.iter().flatten().all(is_duplicate) =>
+                {
+                    let refused = failed.write_errors.as_ref().map_or(0, Vec::len);
+                    Ok(new.len() - refused)
+                }
+                _ => Err(error),
+            },
+        }
     }
 }

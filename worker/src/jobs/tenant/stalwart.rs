@@ -8,8 +8,11 @@ use dezky_shared::{
     tenant::{Intent, Tenant, reason},
 };
 
-use super::{Setbacks, settled, tenant_of};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use super::{Setbacks, applies, settled, tenant_of};
+use crate::{
+    jobs::domain,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
 
 /// Brings the tenant's domains and their mailboxes to the intent.
 pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
@@ -63,6 +66,9 @@ async fn keep(
             changes.extend(removed.changes);
             removed_domains.push(name.clone());
         }
+    }
+    if applies(run.mode) {
+        domain::refresh_all(run, tenant.id).await?;
     }
     for domain in &served {
         set_access(run, client, domain, intent, &mut changes, &mut setbacks).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use dezky_shared::{
     id::TenantId,
     tenant::{Owner, Plan, TenantStatus},
@@ -18,7 +19,7 @@ pub(super) struct Story {
     pub(super) tell: fn(&World) -> LocalBoxFuture<'_, TenantId>,
 }
 
-pub(super) const STORIES: [Story; 7] = [
+pub(super) const STORIES: [Story; 9] = [
     Story {
         name: "a new tenant with an owner and two domains",
         tell: |world| begin(world).boxed_local(),
@@ -42,6 +43,14 @@ pub(super) const STORIES: [Story; 7] = [
     Story {
         name: "a domain given up",
         tell: |world| give_up_domain(world).boxed_local(),
+    },
+    Story {
+        name: "a domain with reports",
+        tell: |world| own_domain(world).boxed_local(),
+    },
+    Story {
+        name: "a domain taken away",
+        tell: |world| take_domain_away(world).boxed_local(),
     },
     Story {
         name: "deleted",
@@ -130,6 +139,25 @@ async fn give_up_domain(world: &World) -> TenantId {
         })
         .await;
     world.done(&world.provision(tenant.id).await).await;
+    tenant.id
+}
+
+async fn own_domain(world: &World) -> TenantId {
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+    let reports = doc! { "dmarc": { "policy": "reject", "rua": "reports@acme.test" } };
+    world.change_claim(&claim, reports).await;
+    world.done(&world.make_domain(&claim).await).await;
+    world.quiet().await;
+    tenant.id
+}
+
+async fn take_domain_away(world: &World) -> TenantId {
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+    world.done(&world.make_domain(&claim).await).await;
+    world.done(&world.remove_domain(&claim).await).await;
+    world.quiet().await;
     tenant.id
 }
 

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod chaos;
 mod check;
+mod dns;
 mod instance;
 mod reset;
 mod steps;
@@ -40,6 +41,11 @@ enum Dev {
         /// How long the token is valid.
         #[arg(long, default_value_t = 12)]
         hours: u32,
+    },
+    /// Publishes and breaks records in the simulated DNS of what `up` runs.
+    Dns {
+        #[command(subcommand)]
+        command: dns::Dns,
     },
     /// Forgets all data of what `up` ran.
     Reset,
@@ -83,6 +89,7 @@ async fn main() -> ExitCode {
     let outcome = match command {
         Dev::Up { check } => up::up(check).await,
         Dev::Token { caller, hours } => token::token(caller, hours).await,
+        Dev::Dns { command } => dns::dns(command).await,
         Dev::Reset => reset::reset(),
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,

@@ -72,11 +72,12 @@ async fn a_domain_in_use_is_left_as_it_is() {
 
         let error = removed.unwrap_err();
         assert_eq!(error.code(), ErrorCode::DomainInUse, "{user}");
-        let counted = match user {
-            "list" => "0 accounts and 1 list use it",
-            _ => "1 account and 0 lists use it",
+        let named = match user {
+            "mailbox" => "ada@acme.test",
+            "list" => "team@acme.test",
+            _ => "eve@acme.test",
         };
-        assert_eq!(error.call().detail, counted);
+        assert_eq!(error.call().detail, named);
         assert!(sim.server.effects.all().is_empty(), "{user}");
     }
 }

@@ -58,14 +58,15 @@ impl Stack {
         fs::create_dir_all(&logs)?;
 
         let (mongodb, redis) = self.start_stores(&logs).await?;
-        let [control, issuer, authentik, stalwart, ocis] =
-            self.claim([3900, 3901, 3902, 3903, 3904])?;
+        let [control, issuer, authentik, stalwart, ocis, dns] =
+            self.claim([3900, 3901, 3902, 3903, 3904, 3907])?;
         let arguments = vec![
             format!("--control-port={control}"),
             format!("--issuer-port={issuer}"),
             format!("--authentik-port={authentik}"),
             format!("--stalwart-port={stalwart}"),
             format!("--ocis-port={ocis}"),
+            format!("--dns-port={dns}"),
             format!("--keys={}", workspace::dev().join("keys").display()),
         ];
         let control = url(control);
@@ -90,13 +91,14 @@ impl Stack {
             ("API_LISTEN", format!("127.0.0.1:{api}")),
             ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
             ("AUTHENTIK_AUDIENCE", format!("{PORTAL},{OPERATOR}")),
+            ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
         ]);
         environment.extend(issuers(&url(issuer))?);
         let ready = format!("{}/readyz", url(api));
         let service = program(&binaries, "dezky-api", &logs, Vec::new(), environment);
         self.serve(service, &ready).await?;
 
-        let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url))?;
+        let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url), dns)?;
         let mut environment = stores.to_vec();
         environment.extend(upstreams.environment);
         let [worker_metrics] = self.claim([9465])?;

@@ -45,13 +45,26 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// For simulators at these addresses.
-    pub(super) fn new(simulators: &[String; 3]) -> anyhow::Result<Self> {
+    /// For simulators at these addresses, and the simulated DNS at this port.
+    pub(super) fn new(simulators: &[String; 3], dns: u16) -> anyhow::Result<Self> {
         let mut upstreams = Self::default();
         for (upstream, simulator) in UPSTREAMS.iter().zip(simulators) {
             upstreams.add(upstream, simulator)?;
         }
+        upstreams.add_dns(dns)?;
         Ok(upstreams)
+    }
+
+    fn add_dns(&mut self, port: u16) -> anyhow::Result<()> {
+        let shown = if let Some(real) = config::optional::<String>("DNS_RESOLVERS")? {
+            format!("{real} (from the environment)")
+        } else {
+            let simulated = format!("127.0.0.1:{port}");
+            self.environment.push(("DNS_RESOLVERS", simulated.clone()));
+            format!("{simulated} (simulated)")
+        };
+        self.shown.push(("DNS", shown));
+        Ok(())
     }
 
     fn add(&mut self, upstream: &Upstream, simulator: &str) -> anyhow::Result<()> {

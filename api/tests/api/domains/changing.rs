@@ -1,0 +1,231 @@
+//! Editing, rechecking and removing.
+
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::clock;
+use dezky_sim::callers::Caller;
+use serde_json::{Value, json};
+
+use super::{add, claim, domain, edit, jobs, prove, recheck, remove, set_domain, show};
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn a_new_dmarc_policy_is_a_job_for_what_is_the_tenants_own() {
+    let app = TestApp::with_demo().await;
+    claim(&app, "demo", Caller::Owner, "claimed.test").await;
+    let policy = json!({ "dmarc": { "policy": "reject", "rua": "dmarc@demo.test" } });
+
+    let owned = edit(&app, "demo.test", policy.clone()).await;
+    let claimed = edit(&app, "claimed.test", policy.clone()).await;
+    let nothing = edit(&app, "demo.test", policy.clone()).await;
+
+    assert_eq!(owned.status, 202);
+    assert_eq!(owned.body["dmarc"], policy["dmarc"]);
+    assert_eq!(owned.body["generation"], 2);
+    assert_eq!(claimed.status, 200);
+    assert_eq!(claimed.body["dmarc"], policy["dmarc"]);
+    assert_eq!(
+        (nothing.status.as_u16(), &nothing.body["generation"]),
+        (200, &json!(2))
+    );
+    assert_eq!(jobs(&app, "set_dmarc").await.len(), 1);
+}
+
+#[tokio::test]
+async fn null_removes_the_address_for_reports_and_missing_leaves_it() {
+    let app = TestApp::with_demo().await;
+    edit(
+        &app,
+        "demo.test",
+        json!({ "dmarc": { "policy": "quarantine", "rua": "a@demo.test" } }),
+    )
+    .await;
+
+    let stays = edit(
+        &app,
+        "demo.test",
+        json!({ "dmarc": { "policy": "reject" } }),
+    )
+    .await;
+    let removed = edit(&app, "demo.test", json!({ "dmarc": { "rua": null } })).await;
+
+    assert_eq!(
+        stays.body["dmarc"],
+        json!({ "policy": "reject", "rua": "a@demo.test" })
+    );
+    assert_eq!(removed.body["dmarc"], json!({ "policy": "reject" }));
+}
+
+#[tokio::test]
+async fn the_primary_domain_is_moved_and_never_just_taken_away() {
+    let app = TestApp::with_demo().await;
+    add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+
+    let taken_away = edit(&app, "demo.test", json!({ "primary": false })).await;
+    let moved = edit(&app, "new.test", json!({ "primary": true })).await;
+    let already = edit(&app, "new.test", json!({ "primary": true })).await;
+
+    assert_eq!(taken_away.summary(), "409 domain_is_primary");
+    assert_eq!(moved.status, 200);
+    assert_eq!(moved.body["primary"], true);
+    assert_eq!(already.body["generation"], moved.body["generation"]);
+    let other = show(&app, "demo", "demo.test").await.body;
+    assert_eq!(
+        (&other["primary"], &other["generation"]),
+        (&json!(false), &json!(2))
+    );
+    let tenant = app
+        .get("/tenants/demo")
+        .by(Caller::Member)
+        .send()
+        .await
+        .body;
+    assert_eq!(tenant["primaryDomain"], "new.test");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_to_be_primary_becomes_it_when_it_is_proved() {
+    let app = TestApp::with_demo().await;
+    add(
+        &app,
+        "demo",
+        Caller::Owner,
+        json!({ "name": "new.test", "primary": true }),
+    )
+    .await;
+    let claim = domain(&app, "demo", "new.test").await;
+    assert!(!claim.primary && domain(&app, "demo", "demo.test").await.primary);
+
+    prove(&app, &claim).await.unwrap();
+
+    assert!(domain(&app, "demo", "new.test").await.primary);
+    assert!(!domain(&app, "demo", "demo.test").await.primary);
+    assert_eq!(
+        app.tenant("demo").await.primary_domain.as_deref(),
+        Some("new.test")
+    );
+}
+
+#[tokio::test]
+async fn a_look_is_asked_for_once_in_ten_seconds_and_joins_the_one_that_waits() {
+    let app = TestApp::with_demo().await;
+    claim(&app, "demo", Caller::Owner, "new.test").await;
+    let waiting = jobs(&app, "recheck_domain").await;
+
+    let first = recheck(&app, "new.test").await;
+    let second = recheck(&app, "new.test").await;
+    let other = recheck(&app, "demo.test").await;
+    let ten_seconds_ago = clock::earlier(app.state.store.now(), Duration::from_secs(10));
+    set_domain(&app, "new.test", doc! { "recheckAskedAt": ten_seconds_ago }).await;
+    let later = recheck(&app, "new.test").await;
+
+    assert_eq!(first.status, 202);
+    assert_eq!(first.body["job"]["id"], waiting[0].id.to_string());
+    assert_eq!(second.summary(), "429 recheck_too_soon");
+    let wait: u64 = second.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
+    assert_eq!((other.status.as_u16(), later.status.as_u16()), (202, 202));
+    let looks = jobs(&app, "recheck_domain").await;
+    assert_eq!(looks.len(), 2, "one for each domain");
+    assert!(looks[0].run_at < waiting[0].run_at, "it is due now");
+    assert_eq!(
+        domain(&app, "demo", "new.test").await.generation,
+        1,
+        "asking for a look is no new intent"
+    );
+}
+
+#[tokio::test]
+async fn a_domain_of_the_tenants_own_is_removed_by_a_job_and_the_primary_one_goes_last() {
+    let app = TestApp::with_demo().await;
+    add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+
+    let primary = remove(&app, "demo.test").await;
+    let removed = remove(&app, "new.test").await;
+    let again = remove(&app, "new.test").await;
+    let edited = edit(&app, "new.test", json!({ "primary": true })).await;
+
+    assert_eq!(primary.summary(), "409 domain_is_primary");
+    assert_eq!(removed.status, 202);
+    assert_eq!(removed.body["removing"], true);
+    assert_eq!(again.body["job"]["id"], removed.body["job"]["id"]);
+    assert_eq!(again.body["generation"], removed.body["generation"]);
+    assert_eq!(edited.summary(), "409 domain_removing");
+    // It is the tenant's until the job has removed it.
+    assert_eq!(app.tenant("demo").await.domains, ["demo.test", "new.test"]);
+    assert_eq!(jobs(&app, "remove_domain").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_only_domain_can_be_removed_though_it_is_the_primary_one() {
+    let app = TestApp::with_demo().await;
+
+    let reply = remove(&app, "demo.test").await;
+
+    assert_eq!(reply.status, 202);
+}
+
+#[tokio::test]
+async fn if_match_refuses_a_change_of_another_generation_only() {
+    let app = TestApp::with_demo().await;
+    let etag = show(&app, "demo", "demo.test").await.etag().to_owned();
+    let edit = |policy: &str| {
+        app.patch("/tenants/demo/domains/demo.test")
+            .by(Caller::Owner)
+            .header("if-match", &etag)
+            .json(&json!({ "dmarc": { "policy": policy } }))
+            .send()
+    };
+    // What a look at the DNS found.
+    set_domain(&app, "demo.test", doc! { "status": "verified" }).await;
+
+    let looked_at = edit("reject").await;
+    let edited = edit("quarantine").await;
+
+    assert_eq!(looked_at.status, 202);
+    assert_eq!(edited.summary(), "412 precondition_failed");
+}
+
+#[tokio::test]
+async fn the_audit_trail_tells_what_was_done_to_a_domain_and_no_token() {
+    let app = TestApp::with_demo().await;
+    let claim = claim(&app, "demo", Caller::Owner, "new.test").await;
+    edit(&app, "new.test", json!({ "dmarc": { "policy": "reject" } })).await;
+    recheck(&app, "new.test").await;
+    remove(&app, "new.test").await;
+
+    let actions = app.actions().await;
+    assert_eq!(
+        actions[actions.len() - 4..],
+        [
+            "domain.create",
+            "domain.update",
+            "domain.recheck",
+            "domain.delete"
+        ]
+    );
+    let updated = app
+        .collection("audit_events")
+        .find_one(doc! { "action": "domain.update" })
+        .await
+        .unwrap()
+        .unwrap();
+    let updated: Value = bson::deserialize_from_document(updated).unwrap();
+    assert_eq!(updated["target"]["name"], "new.test");
+    assert_eq!(updated["before"]["dmarc"]["policy"], "none");
+    assert_eq!(updated["after"]["dmarc"]["policy"], "reject");
+    assert!(!updated.to_string().contains(&claim.token));
+}

@@ -1,0 +1,265 @@
+//! What is a tenant's own: by an operator's word, and in step with the tenant's document.
+
+use bson::doc;
+use dezky_shared::domain::{DomainStatus, OwnedBy};
+use dezky_sim::callers::Caller;
+use serde_json::{Value, json};
+
+use super::{add, claim, domain, find, jobs, prove, set_domain, show, two_tenants};
+use crate::app::{Reply, TestApp};
+
+async fn set_domains(app: &TestApp, domains: Value) -> Reply {
+    app.patch("/tenants/demo")
+        .by(Caller::Operator)
+        .json(&json!({ "domains": domains }))
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
+    let app = two_tenants().await;
+    let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
+    let before = app.tenant("demo").await;
+
+    let reply = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+
+    assert_eq!(reply.status, 202);
+    assert_eq!(reply.body["ownedBy"], "operator");
+    assert_eq!(reply.body["status"], "pending");
+    assert_eq!(reply.body["conditions"][0]["reason"], "VouchedFor");
+    let provision = jobs(&app, "provision_domain").await;
+    assert_eq!(reply.body["job"]["id"], provision[0].id.to_string());
+    let tenant = app.tenant("demo").await;
+    assert_eq!(tenant.domains, ["demo.test", "new.test"]);
+    assert_eq!(tenant.generation, before.generation + 1);
+    assert!(prove(&app, &other).await.is_err());
+    assert_eq!(
+        domain(&app, "globex", "new.test").await.status,
+        DomainStatus::Failed
+    );
+}
+
+#[tokio::test]
+async fn an_operator_may_vouch_for_what_the_tenant_claims() {
+    let app = TestApp::with_demo().await;
+    let claim = claim(&app, "demo", Caller::Owner, "new.test").await;
+
+    let vouched = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+    let again = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+
+    assert_eq!(vouched.status, 202);
+    assert_eq!(vouched.body["id"], claim.id.to_string());
+    assert_eq!(vouched.body["ownedBy"], "operator");
+    assert_eq!(again.summary(), "409 domain_exists");
+    assert_eq!(app.count("domains").await, 2);
+}
+
+#[tokio::test]
+async fn what_another_tenant_owns_is_taken_for_everybody() {
+    let app = two_tenants().await;
+
+    let claimed = add(
+        &app,
+        "demo",
+        Caller::Owner,
+        json!({ "name": "globex.test" }),
+    )
+    .await;
+    let vouched = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "globex.test" }),
+    )
+    .await;
+    let edited = set_domains(&app, json!(["demo.test", "globex.test"])).await;
+
+    for reply in [claimed, vouched, edited] {
+        assert_eq!(reply.summary(), "409 domain_taken");
+    }
+    assert_eq!(app.tenant("demo").await.domains, ["demo.test"]);
+    assert_eq!(app.count("domains").await, 2);
+}
+
+#[tokio::test]
+async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_forgotten() {
+    let app = two_tenants().await;
+    let claimed = claim(&app, "demo", Caller::Owner, "claimed.test").await;
+    let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
+
+    let reply = set_domains(&app, json!(["new.test", "claimed.test"])).await;
+
+    assert_eq!(reply.status, 202);
+    assert_eq!(find(&app, "demo", "demo.test").await, None);
+    let new = domain(&app, "demo", "new.test").await;
+    assert_eq!((new.owned_by, new.primary), (Some(OwnedBy::Operator), true));
+    let vouched = domain(&app, "demo", "claimed.test").await;
+    assert_eq!(vouched.id, claimed.id);
+    assert_eq!(vouched.owned_by, Some(OwnedBy::Operator));
+    assert!(!vouched.primary);
+    assert_eq!(
+        domain(&app, "globex", "new.test").await.status,
+        DomainStatus::Failed
+    );
+    assert!(prove(&app, &other).await.is_err());
+    let tenant = app.tenant("demo").await;
+    assert_eq!(tenant.primary_domain.as_deref(), Some("new.test"));
+    assert_eq!(tenant.former_domains, ["demo.test"]);
+    // What was given up may be had by others.
+    let freed = add(
+        &app,
+        "globex",
+        Caller::Stranger,
+        json!({ "name": "demo.test" }),
+    )
+    .await;
+    assert_eq!(freed.status, 202);
+}
+
+#[tokio::test]
+async fn a_domain_that_comes_back_is_no_former_one() {
+    let app = TestApp::with_demo().await;
+    set_domains(&app, json!(["other.test"])).await;
+
+    let reply = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "demo.test" }),
+    )
+    .await;
+
+    assert_eq!(reply.status, 202);
+    let tenant = app.tenant("demo").await;
+    assert_eq!(tenant.domains, ["other.test", "demo.test"]);
+    assert!(tenant.former_domains.is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_same() {
+    for look in ["domains", "domains/demo.test", "summary"] {
+        let app = two_tenants().await;
+        app.collection("domains")
+            .delete_many(doc! {})
+            .await
+            .unwrap();
+        app.collection("tenants")
+            .update_many(doc! {}, doc! { "$unset": { "primaryDomain": "" } })
+            .await
+            .unwrap();
+
+        let reply = app
+            .get(&format!("/tenants/demo/{look}"))
+            .by(Caller::Member)
+            .send()
+            .await;
+        let stolen = add(
+            &app,
+            "demo",
+            Caller::Operator,
+            json!({ "name": "globex.test" }),
+        )
+        .await;
+
+        assert_eq!(reply.status, 200);
+        let adopted = domain(&app, "demo", "demo.test").await;
+        assert_eq!(adopted.owned_by, Some(OwnedBy::Operator));
+        assert!(adopted.primary && adopted.next_check_at.is_some());
+        assert_eq!(stolen.summary(), "409 domain_taken");
+        assert_eq!(app.tenant("demo").await.domains, ["demo.test"]);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_of_before_there_was_the_collection_can_be_changed_all_the_same() {
+    let app = TestApp::with_demo().await;
+    app.collection("domains")
+        .delete_many(doc! {})
+        .await
+        .unwrap();
+
+    let added = add(
+        &app,
+        "demo",
+        Caller::Operator,
+        json!({ "name": "new.test" }),
+    )
+    .await;
+    let edited = set_domains(&app, json!(["new.test"])).await;
+
+    assert_eq!((added.status.as_u16(), edited.status.as_u16()), (202, 202));
+    assert_eq!(find(&app, "demo", "demo.test").await, None);
+    assert!(domain(&app, "demo", "new.test").await.primary);
+    assert_eq!(app.tenant("demo").await.former_domains, ["demo.test"]);
+}
+
+#[tokio::test]
+async fn the_summary_counts_the_domains_and_names_the_steps_that_failed() {
+    let app = TestApp::with_demo().await;
+    for (name, status) in [
+        ("demo.test", "attention"),
+        ("a.test", "verified"),
+        ("b.test", "verified"),
+        ("c.test", "failed"),
+        ("d.test", "pending"),
+    ] {
+        if name != "demo.test" {
+            claim(&app, "demo", Caller::Owner, name).await;
+        }
+        set_domain(&app, name, doc! { "status": status }).await;
+    }
+    app.set_tenant("demo", doc! { "provisioningStatus.ocis": "error" })
+        .await;
+
+    let reply = app
+        .get("/tenants/demo/summary")
+        .by(Caller::Member)
+        .send()
+        .await;
+
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.body,
+        json!({
+            "slug": "demo", "status": "pending", "plan": "business", "failedSteps": ["ocis"],
+            "domains": { "total": 5, "verified": 2, "pending": 1, "attention": 1, "failed": 1 },
+        })
+    );
+}
+
+#[tokio::test]
+async fn if_none_match_knows_a_domain_by_its_version() {
+    let app = TestApp::with_demo().await;
+    let etag = show(&app, "demo", "demo.test").await.etag().to_owned();
+    let look = || {
+        app.get("/tenants/demo/domains/demo.test")
+            .by(Caller::Member)
+            .header("if-none-match", &etag)
+            .send()
+    };
+
+    let same = look().await;
+    set_domain(&app, "demo.test", doc! { "status": "verified" }).await;
+    let other = look().await;
+
+    assert_eq!((same.status.as_u16(), other.status.as_u16()), (304, 200));
+}

@@ -1,0 +1,205 @@
+//! The domains: every tenant's claims, of which one at most owns a name.
+//!
+//! The collection is the truth; `domains` and `primaryDomain` of a tenant are its projection. So whoever changes what
+//! a tenant owns has locked the tenant in the same transaction, and saves it after.
+
+mod due;
+mod owning;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bson::doc;
+use futures::TryStreamExt as _;
+use mongodb::{
+    ClientSession, Collection, IndexModel,
+    options::{IndexOptions, ReturnDocument},
+};
+
+pub use self::due::DueDomain;
+use super::{Store, StoreError};
+use crate::{
+    domain::{Domain, DomainStatus},
+    id::{DomainId, TenantId},
+};
+
+/// The name of the index that keeps a name from being owned twice.
+pub const OWNED_INDEX: &str = "owned_name";
+/// The name of the index that keeps a tenant from claiming a name twice.
+pub const CLAIM_INDEX: &str = "claim";
+
+/// The name of the index by which domains whose time has come are found.
+pub const DUE_INDEX: &str = "due";
+
+/// The domains of all tenants.
+#[derive(Debug, Clone)]
+pub struct DomainRepository {
+    domains: Collection<Domain>,
+}
+
+impl DomainRepository {
+    /// The domains in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            domains: store.collection("domains"),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let index = |keys, options| IndexModel::builder().keys(keys).options(options).build();
+        let named = |name: &str| IndexOptions::builder().name(name.to_owned());
+        let owned = named(OWNED_INDEX)
+            .unique(true)
+            .partial_filter_expression(doc! { "ownedBy": { "$exists": true } })
+            .build();
+        let claim = named(CLAIM_INDEX).unique(true).build();
+        let primary = named("one_primary_per_tenant")
+            .unique(true)
+            .partial_filter_expression(doc! { "primary": true })
+            .build();
+        let of_tenant = named("of_tenant").build();
+        let due = named(DUE_INDEX)
+            .partial_filter_expression(doc! { "nextCheckAt": { "$exists": true } })
+            .build();
+        self.domains
+            .create_indexes([
+                index(doc! { "name": 1 }, owned),
+                index(doc! { "name": 1, "tenantId": 1 }, claim),
+                index(doc! { "tenantId": 1 }, primary),
+                index(doc! { "tenantId": 1, "_id": 1 }, of_tenant),
+                index(doc! { "nextCheckAt": 1 }, due),
+            ])
+            .await?;
+        Ok(())
+    }
+
+    /// The domain with this id.
+    pub async fn find(&self, id: DomainId) -> Result<Option<Domain>, StoreError> {
+        self.domains.find_one(doc! { "_id": id }).await
+    }
+
+    /// This tenant's claim to `name`.
+    pub async fn find_by_name(
+        &self,
+        tenant_id: TenantId,
+        name: &str,
+    ) -> Result<Option<Domain>, StoreError> {
+        let claim = doc! { "name": name, "tenantId": tenant_id };
+        self.domains.find_one(claim).await
+    }
+
+    /// Whose `name` is.
+    pub async fn find_owner(
+        &self,
+        session: &mut ClientSession,
+        name: &str,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let owned = doc! { "name": name, "ownedBy": { "$exists": true } };
+        let domain = self.domains.find_one(owned).session(session).await?;
+        Ok(domain.map(|domain| domain.tenant_id))
+    }
+
+    /// At most `limit` of this tenant's domains, oldest first.
+    pub async fn list(
+        &self,
+        tenant_id: TenantId,
+        after: Option<DomainId>,
+        limit: i64,
+    ) -> Result<Vec<Domain>, StoreError> {
+        let mut filter = doc! { "tenantId": tenant_id };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.domains
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// All of this tenant's domains as this transaction sees them, oldest first.
+    pub async fn list_in(
+        &self,
+        session: &mut ClientSession,
+        tenant_id: TenantId,
+    ) -> Result<Vec<Domain>, StoreError> {
+        let mut found = self
+            .domains
+            .find(doc! { "tenantId": tenant_id })
+            .sort(doc! { "_id": 1 })
+            .session(&mut *session)
+            .await?;
+        found.stream(session).try_collect().await
+    }
+
+    /// How many domains this tenant owns.
+    pub async fn count_owned(&self, tenant_id: TenantId) -> Result<u64, StoreError> {
+        let owned = doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } };
+        self.domains.count_documents(owned).await
+    }
+
+    /// How many of this tenant's domains stand where.
+    pub async fn count_by_status(
+        &self,
+        tenant_id: TenantId,
+    ) -> Result<BTreeMap<DomainStatus, u64>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Counted {
+            #[serde(rename = "_id")]
+            status: DomainStatus,
+            count: i64,
+        }
+        let counted: Vec<Counted> = self
+            .domains
+            .aggregate([
+                doc! { "$match": { "tenantId": tenant_id } },
+                doc! { "$group": { "_id": "$status", "count": { "$sum": 1_i64 } } },
+            ])
+            .with_type()
+            .await?
+            .try_collect()
+            .await?;
+        Ok(counted
+            .into_iter()
+            .map(|counted| (counted.status, u64::try_from(counted.count).unwrap_or(0)))
+            .collect())
+    }
+
+    /// This domain, to be written in this transaction: its revision is already one more.
+    pub async fn lock(
+        &self,
+        session: &mut ClientSession,
+        id: DomainId,
+    ) -> Result<Option<Domain>, StoreError> {
+        self.domains
+            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await
+    }
+
+    /// Adds a domain. A second claim of one tenant violates [`CLAIM_INDEX`], a second owner [`OWNED_INDEX`].
+    pub async fn insert(
+        &self,
+        session: &mut ClientSession,
+        domain: &Domain,
+    ) -> Result<(), StoreError> {
+        self.domains.insert_one(domain).session(session).await?;
+        Ok(())
+    }
+
+    /// Writes a domain that was read in this transaction.
+    pub async fn save(
+        &self,
+        session: &mut ClientSession,
+        domain: &Domain,
+    ) -> Result<(), StoreError> {
+        self.domains
+            .replace_one(doc! { "_id": domain.id }, domain)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+}

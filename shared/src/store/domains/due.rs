@@ -1,0 +1,73 @@
+//! Which claims are to be looked at.
+
+use bson::{DateTime, doc};
+use futures::TryStreamExt as _;
+use mongodb::{ClientSession, options::Hint};
+
+use super::{DUE_INDEX, DomainRepository};
+use crate::{
+    id::{DomainId, TenantId},
+    store::StoreError,
+};
+
+/// A claim whose DNS is to be looked at, as far as asking for it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DueDomain {
+    /// Which claim.
+    #[serde(rename = "_id")]
+    pub id: DomainId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Since when it is due.
+    pub next_check_at: DateTime,
+}
+
+impl DomainRepository {
+    /// The first `limit` claims that are due at `now`, longest due first.
+    pub async fn list_due(&self, now: DateTime, limit: i64) -> Result<Vec<DueDomain>, StoreError> {
+        self.domains
+            .clone_with_type::<DueDomain>()
+            .find(doc! { "nextCheckAt": { "$lte": now } })
+            .projection(doc! { "tenantId": 1, "nextCheckAt": 1 })
+            .sort(doc! { "nextCheckAt": 1 })
+            .hint(Hint::Name(DUE_INDEX.to_owned()))
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// Puts off these claims, for which a look was just asked, until `at`. One whose time was changed in between, by
+    /// a look or by a caller, keeps that.
+    pub async fn put_off(&self, asked: &[DueDomain], at: DateTime) -> Result<(), StoreError> {
+        let Some(last) = asked.last() else {
+            return Ok(());
+        };
+        let ids: Vec<DomainId> = asked.iter().map(|domain| domain.id).collect();
+        let still_due = doc! {
+            "_id": { "$in": ids },
+            "nextCheckAt": { "$lte": last.next_check_at },
+        };
+        // No revision: nobody sees a difference.
+        self.domains
+            .update_many(still_due, doc! { "$set": { "nextCheckAt": at } })
+            .await?;
+        Ok(())
+    }
+
+    /// Has every other claim to `name` looked at: it is nobody's any more.
+    pub async fn check_others(
+        &self,
+        session: &mut ClientSession,
+        name: &str,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let others = doc! { "name": name, "removing": { "$ne": true } };
+        self.domains
+            .update_many(others, doc! { "$set": { "nextCheckAt": now } })
+            .session(session)
+            .await?;
+        Ok(())
+    }
+}

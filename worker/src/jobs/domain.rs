@@ -1,0 +1,138 @@
+//! A tenant's mail domain: made once it is owned, compared with the public DNS again and again, and taken away.
+//!
+//! What is to be is read from the claim's document when a job runs; the kind only says why. Every write to it goes
+//! through [`StepRun::write`], so that whoever lost the job's lease writes nothing.
+
+mod check_time;
+mod expectation;
+mod fan_out;
+mod findings;
+mod provision;
+mod recheck;
+mod remove;
+
+use dezky_shared::{
+    domain::{DOMAINS_PER_TENANT, Domain},
+    failure::ErrorCode,
+    id::{DomainId, TenantId},
+    job::{Job, JobArgs},
+    jobs::{ProvisionDomain, RemoveDomain},
+    store::{StoreError, jobs::NewJob},
+    upstream::Upstream,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+use serde::Deserialize;
+
+use crate::{
+    context::Context,
+    work::{StepFailure, StepRun, Steps},
+};
+
+/// Making a domain in the mail server, and learning which records it needs. A change of its DMARC policy is the same.
+pub(super) fn provision() -> Steps {
+    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", provision::converge)
+}
+
+/// Taking a domain away from the mail server, and then the claim.
+pub(super) fn remove() -> Steps {
+    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", remove::converge)
+}
+
+/// Looking at a domain's public DNS.
+pub(super) fn recheck() -> Steps {
+    Steps::side_by_side().step("dns", recheck::look)
+}
+
+/// Asking for a look at every domain whose time has come.
+pub(super) fn recheck_due() -> Steps {
+    Steps::side_by_side().step("enqueue", fan_out::enqueue_due)
+}
+
+/// Why there is nothing to do for a claim.
+mod reason {
+    /// There is no such claim any more.
+    pub(super) const CLAIM_GONE: &str = "ClaimGone";
+    /// Nobody has proven that it is the tenant's.
+    pub(super) const NOT_OWNED: &str = "NotOwned";
+    /// It is about to be removed.
+    pub(super) const REMOVING: &str = "Removing";
+    /// Somebody decided that it stays.
+    pub(super) const KEPT: &str = "Kept";
+    /// The DNS was looked at.
+    pub(super) const CHECKED: &str = "Checked";
+    /// Looks at the DNS were asked for.
+    pub(super) const ENQUEUED: &str = "Enqueued";
+}
+
+/// The types of a domain's conditions.
+mod condition {
+    /// The mail server serves it.
+    pub(super) const PROVISIONED: &str = "Provisioned";
+    /// Its DNS says what it should.
+    pub(super) const DNS_IN_ORDER: &str = "DnsInOrder";
+    /// Nothing keeps it from being removed. There only once somebody tried.
+    pub(super) const REMOVABLE: &str = "Removable";
+}
+
+/// The claim that a job is about, as it is now.
+async fn claim_of(run: &StepRun) -> Result<Option<Domain>, StepFailure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct About {
+        domain_id: DomainId,
+    }
+    let about: About = run
+        .job
+        .args()
+        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(run.ctx.domains.find(about.domain_id).await?)
+}
+
+/// Has the mail server asked again which records each of the tenant's domains needs: one that was made anew has other
+/// keys, and keys change with time. What was to be removed and is still there is tried again.
+pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<(), StepFailure> {
+    let most = i64::try_from(DOMAINS_PER_TENANT).unwrap_or(i64::MAX);
+    let mut claims = run.ctx.domains.list(tenant_id, None, most).await?;
+    claims.retain(Domain::is_owned);
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let jobs = run
+        .write((run, claims), |session, (run, claims)| {
+            async move {
+                let mut jobs = Vec::new();
+                for claim in &*claims {
+                    let (tenant_id, domain_id) = (claim.tenant_id, claim.id);
+                    jobs.push(if claim.removing {
+                        let remove = RemoveDomain {
+                            tenant_id,
+                            domain_id,
+                        };
+                        enqueue(&run.ctx, session, &remove).await?
+                    } else {
+                        let provision = ProvisionDomain {
+                            tenant_id,
+                            domain_id,
+                        };
+                        enqueue(&run.ctx, session, &provision).await?
+                    });
+                }
+                Ok(jobs)
+            }
+            .boxed()
+        })
+        .await?;
+    run.ctx.ready.announce(&jobs).await;
+    Ok(())
+}
+
+/// Enqueues what follows from a step. After the commit, tell the ready set.
+async fn enqueue<A: JobArgs>(
+    ctx: &Context,
+    session: &mut ClientSession,
+    args: &A,
+) -> Result<Job, StoreError> {
+    let new = NewJob::new(args, "system", ctx.store.now())?;
+    ctx.jobs.enqueue(session, &new).await
+}

@@ -1,0 +1,67 @@
+//! Asking for a look at every domain whose time has come.
+
+use std::time::Duration;
+
+use bson::DateTime;
+use dezky_shared::{
+    clock,
+    job::Progress,
+    jobs::RecheckDomain,
+    store::{StoreError, domains::DueDomain, jobs::NewJob},
+};
+
+use super::{check_time::spread, reason};
+use crate::work::{Facts, StepDone, StepFailure, StepRun};
+
+/// How many are asked for at a time: what is held in memory.
+const BATCH: i64 = 1_000;
+/// How many a minute takes. A backlog, such as after an outage, is spread over as many minutes as it needs.
+const A_MINUTE: u32 = 5_000;
+/// When a look that was asked for and came to nothing is asked for again.
+const IF_LOST: Duration = Duration::from_hours(1);
+
+/// Enqueues a recheck for each domain that is due. One for which a recheck waits already is left to that.
+///
+/// The jobs come first, then the domains' next time: whoever dies in between leaves domains that are due still, and
+/// the jobs that wait for them are met by their unique key.
+pub(super) async fn enqueue_due(run: StepRun) -> Result<StepDone, StepFailure> {
+    let ctx = &run.ctx;
+    let now = ctx.store.now();
+    let mut seen = 0;
+    let mut enqueued = 0;
+    loop {
+        let due = ctx.domains.list_due(now, BATCH).await?;
+        if due.is_empty() {
+            break;
+        }
+        let minutes = Duration::from_mins(u64::from(seen / A_MINUTE));
+        let from = clock::later(now, minutes);
+        enqueued += ctx.jobs.enqueue_all(&looks(&due, from, now)?).await?;
+        let again = clock::later(from, IF_LOST);
+        ctx.domains.put_off(&due, again).await?;
+        seen += u32::try_from(due.len()).unwrap_or(u32::MAX);
+        let progress = Progress {
+            done: seen.into(),
+            total: seen.into(),
+            note: "asking for looks at the DNS".to_owned(),
+            cursor: None,
+        };
+        run.report(&progress).await?;
+    }
+    let changes = vec![format!("{enqueued} looks asked for")];
+    Ok(StepDone::ok(reason::ENQUEUED, changes, Facts::default()))
+}
+
+/// A recheck for each, spread over the minute that begins at `from`.
+fn looks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>, StoreError> {
+    due.iter()
+        .map(|domain| {
+            let look = RecheckDomain {
+                tenant_id: domain.tenant_id,
+                domain_id: domain.id,
+            };
+            let at = clock::later(from, spread(domain.id, Duration::from_mins(1)));
+            Ok(NewJob::new(&look, "schedule", now)?.run_at(at))
+        })
+        .collect()
+}

@@ -1,0 +1,193 @@
+//! Making an owned domain in the mail server, and learning which records its DNS should have.
+
+use std::time::Duration;
+
+use bson::DateTime;
+use dezky_shared::{
+    clients::stalwart::Stalwart,
+    domain::{Domain, check::Record},
+    failure::ErrorCode,
+    job::Job,
+    jobs::RecheckDomain,
+    store::StoreError,
+    tenant::{ConditionStatus, Intent, reason as tenant_reason},
+    upstream::Upstream,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+
+use super::{claim_of, condition, enqueue, expectation, findings::set_condition, reason};
+use crate::{
+    context::Context,
+    jobs::tenant::tenant_of,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
+
+/// How long the mail server takes to make a domain's keys, more or less.
+const KEYS_TAKE: Duration = Duration::from_secs(1);
+
+/// Brings an owned domain into the mail server and its records into the claim.
+pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+    let (_, intent) = tenant_of(&run)?;
+    let Some(client) = &run.ctx.clients.stalwart else {
+        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+    };
+    let Some(claim) = claim_of(&run).await? else {
+        return Ok(StepDone::skipped(reason::CLAIM_GONE));
+    };
+    if !claim.is_owned() {
+        // It would receive what our other tenants send to it.
+        return Ok(StepDone::skipped(reason::NOT_OWNED));
+    }
+    if claim.removing {
+        return Ok(StepDone::skipped(reason::REMOVING));
+    }
+    if intent == Intent::Gone {
+        return Ok(StepDone::skipped(tenant_reason::REMOVED));
+    }
+
+    match make(&run, &client.trusting(&run.trust), &claim).await {
+        Ok((expected, changes)) => {
+            note_expected(&run, &claim, expected).await?;
+            Ok(StepDone::ok(
+                tenant_reason::PROVISIONED,
+                changes,
+                Facts::default(),
+            ))
+        }
+        Err(failure) => {
+            // What happened upstream decides what happens next, whatever becomes of telling the customer.
+            if let Err(untold) = note_failure(&run, &claim, &failure).await {
+                tracing::warn!(%untold, "Could not tell the domain why it is not provisioned");
+            }
+            Err(failure)
+        }
+    }
+}
+
+async fn make(
+    run: &StepRun,
+    client: &Stalwart,
+    claim: &Domain,
+) -> Result<(Vec<Record>, Vec<String>), StepFailure> {
+    let tenant = claim.tenant_id.to_string();
+    let ensured = client.ensure_domain(&claim.name, &tenant, run.mode).await?;
+    let mut changes = ensured.changes;
+    let Some(made) = ensured.value else {
+        return Ok((claim.expected.clone(), changes));
+    };
+    let rua = claim.dmarc.rua.as_deref();
+    let reports = client
+        .ensure_report_address(&made.id, rua, run.mode)
+        .await?;
+    changes.extend(reports.changes);
+    if !client.dkim_ready(&made.id).await? {
+        let mut not_yet = StepFailure::new(
+            ErrorCode::UpstreamNotReady,
+            "the domain's DKIM keys are still being made",
+        );
+        not_yet.retry_after = Some(KEYS_TAKE);
+        return Err(not_yet);
+    }
+    let zone = client.zone_file(&made.id).await?;
+    let spf_include = run.ctx.clients.spf_include.as_deref();
+    let expected = expectation::records(&claim.name, &zone, &claim.dmarc, spf_include);
+    Ok((expected, changes))
+}
+
+/// Writes which records the DNS should have. Other ones than before are looked for soon and often.
+async fn note_expected(
+    run: &StepRun,
+    claim: &Domain,
+    expected: Vec<Record>,
+) -> Result<(), StepFailure> {
+    let told = claim
+        .conditions
+        .iter()
+        .any(|it| it.kind == condition::PROVISIONED && it.status == ConditionStatus::True);
+    if told && claim.expected == expected {
+        return Ok(());
+    }
+    let job = run
+        .write((run, claim, expected), |session, (run, claim, expected)| {
+            expect(&run.ctx, session, claim, expected, run.ctx.store.now()).boxed()
+        })
+        .await?;
+    run.ctx.ready.announce(job.as_slice()).await;
+    Ok(())
+}
+
+async fn expect(
+    ctx: &Context,
+    session: &mut ClientSession,
+    claim: &Domain,
+    expected: &[Record],
+    now: DateTime,
+) -> Result<Option<Job>, StoreError> {
+    let Some(mut domain) = ctx.domains.lock(session, claim.id).await? else {
+        return Ok(None);
+    };
+    let mut job = None;
+    if domain.expected != expected {
+        domain.expected = expected.to_vec();
+        domain.expected_since = now;
+        domain.next_check_at = Some(now);
+        let look = RecheckDomain {
+            tenant_id: domain.tenant_id,
+            domain_id: domain.id,
+        };
+        job = Some(enqueue(ctx, session, &look).await?);
+    }
+    set_condition(
+        &mut domain,
+        condition::PROVISIONED,
+        ConditionStatus::True,
+        tenant_reason::PROVISIONED,
+        "The mail service serves it.",
+        now,
+    );
+    domain.updated_at = now;
+    ctx.domains.save(session, &domain).await?;
+    Ok(job)
+}
+
+async fn note_failure(
+    run: &StepRun,
+    claim: &Domain,
+    failure: &StepFailure,
+) -> Result<(), StepFailure> {
+    let (status, reason) = match failure.code {
+        code @ (ErrorCode::UpstreamNotReady | ErrorCode::UpstreamAnswerLost) => {
+            (ConditionStatus::Unknown, code.reason())
+        }
+        code => (ConditionStatus::False, code.reason()),
+    };
+    let known = claim
+        .conditions
+        .iter()
+        .any(|it| it.kind == condition::PROVISIONED && it.status == status && it.reason == reason);
+    if known {
+        return Ok(());
+    }
+    let (id, class) = (claim.id, failure.code.class());
+    let message = failure.code.customer_text(Some(Upstream::Stalwart));
+    run.write((run, message), |session, (run, message)| {
+        async move {
+            let now = run.ctx.store.now();
+            let domains = &run.ctx.domains;
+            if let Some(mut domain) = domains.lock(session, id).await? {
+                let kind = condition::PROVISIONED;
+                set_condition(&mut domain, kind, status, reason, message, now);
+                let mut told = domain.conditions.iter_mut();
+                if let Some(told) = told.find(|told| told.kind == kind) {
+                    told.class = Some(class);
+                }
+                domain.updated_at = now;
+                domains.save(session, &domain).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    })
+    .await
+}

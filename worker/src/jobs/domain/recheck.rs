@@ -1,0 +1,148 @@
+//! Looking at a domain's public DNS: whose it is first, then everything that should be there.
+
+use bson::DateTime;
+use dezky_shared::{
+    domain::{
+        Domain, OwnedBy,
+        check::{Check, CheckKind, CheckState},
+    },
+    failure::ErrorCode,
+    job::Job,
+    jobs::{ProvisionDomain, ProvisionTenant},
+    store::StoreError,
+    tenant::{Intent, Tenant, reason as tenant_reason},
+    upstream::Upstream,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+
+use super::{claim_of, enqueue, findings, reason};
+use crate::{
+    context::Context,
+    dns::Expectation,
+    jobs::tenant::tenant_of,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
+
+/// Looks, and writes what it found into the claim.
+pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
+    let (_, intent) = tenant_of(&run)?;
+    let Some(verifier) = &run.ctx.clients.dns else {
+        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+    };
+    let Some(claim) = claim_of(&run).await? else {
+        return Ok(StepDone::skipped(reason::CLAIM_GONE));
+    };
+    if claim.removing {
+        return Ok(StepDone::skipped(reason::REMOVING));
+    }
+    if intent == Intent::Gone {
+        return Ok(StepDone::skipped(tenant_reason::REMOVED));
+    }
+    if let Err(wait) = run.ctx.zones.take(&claim.name) {
+        let mut later = StepFailure::new(
+            ErrorCode::UpstreamRateLimited,
+            "its zone or the resolvers were asked enough for now",
+        );
+        later.retry_after = Some(wait);
+        return Err(later);
+    }
+
+    let expectation = Expectation {
+        domain: claim.name.clone(),
+        token: claim.token.clone(),
+        records: claim.expected.clone(),
+        dmarc: claim.dmarc.clone(),
+        spf_include: run.ctx.clients.spf_include.clone(),
+    };
+    let checks = verifier.verify(&expectation).await;
+    let jobs = run
+        .write((&run, claim, checks), |session, (run, claim, checks)| {
+            note(&run.ctx, session, claim, checks, run.ctx.store.now()).boxed()
+        })
+        .await?;
+    run.ctx.ready.announce(&jobs).await;
+    Ok(StepDone::ok(reason::CHECKED, Vec::new(), Facts::default()))
+}
+
+/// Writes what was found into the claim, and gives the domain to the first tenant that proves it.
+async fn note(
+    ctx: &Context,
+    session: &mut ClientSession,
+    looked_at: &Domain,
+    checks: &[Check],
+    now: DateTime,
+) -> Result<Vec<Job>, StoreError> {
+    // Whoever changes what a tenant owns locks the tenant first.
+    let mut tenant = if !looked_at.is_owned() && is_proven(checks) {
+        ctx.tenants.lock(session, looked_at.tenant_id).await?
+    } else {
+        None
+    };
+    let domain = ctx.domains.lock(session, looked_at.id).await?;
+    // Who changed what is expected asked for another look.
+    let domain = domain
+        .filter(|domain| !domain.removing && domain.expected_since == looked_at.expected_since);
+    let Some(mut domain) = domain else {
+        if let Some(tenant) = tenant {
+            ctx.tenants.unlock(session, tenant.id).await?;
+        }
+        return Ok(Vec::new());
+    };
+    let is_taken = !domain.is_owned()
+        && ctx
+            .domains
+            .find_owner(session, &domain.name)
+            .await?
+            .is_some();
+    let mut jobs = Vec::new();
+    match &mut tenant {
+        Some(tenant) if is_taken => ctx.tenants.unlock(session, tenant.id).await?,
+        Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
+        None => {}
+    }
+    if is_taken {
+        domain.lose(now);
+        domain.checks = checks.to_vec();
+        domain.checked_at = Some(now);
+        domain.updated_at = now;
+    } else {
+        findings::note(&mut domain, checks.to_vec(), now);
+    }
+    ctx.domains.save(session, &domain).await?;
+    Ok(jobs)
+}
+
+fn is_proven(checks: &[Check]) -> bool {
+    checks.iter().any(|check| {
+        check.kind == CheckKind::Ownership
+            && matches!(check.state, CheckState::Ok | CheckState::Warning)
+    })
+}
+
+/// Makes the domain the tenant's own. The mail server hears of it with the tenant, so that the tenant says how that
+/// goes, and by itself, so that no other domain of the tenant is in its way.
+async fn give(
+    ctx: &Context,
+    session: &mut ClientSession,
+    domain: &mut Domain,
+    tenant: &mut Tenant,
+    now: DateTime,
+) -> Result<Vec<Job>, StoreError> {
+    let proof = OwnedBy::Proof;
+    ctx.domains
+        .grant(session, domain, tenant, proof, now)
+        .await?;
+    tenant.set_pending(&[Upstream::Stalwart], now);
+    tenant.updated_at = now;
+    ctx.tenants.save(session, tenant).await?;
+    let (tenant_id, domain_id) = (domain.tenant_id, domain.id);
+    let provision_domain = ProvisionDomain {
+        tenant_id,
+        domain_id,
+    };
+    Ok(vec![
+        enqueue(ctx, session, &ProvisionTenant { tenant_id }).await?,
+        enqueue(ctx, session, &provision_domain).await?,
+    ])
+}

@@ -1,0 +1,110 @@
+//! Claims to mail domains, from the job that was enqueued to what the upstreams hold and what the claim says.
+
+mod fan_out;
+mod making;
+mod proving;
+mod removing;
+
+use bson::{Document, doc};
+use dezky_shared::{
+    domain::{Dmarc, Domain, OwnedBy},
+    job::Job,
+    jobs::{ProvisionDomain, RecheckDomain, RemoveDomain},
+    store::Abort,
+    tenant::{Condition, Tenant},
+};
+use futures::FutureExt as _;
+
+use crate::world::World;
+
+impl World {
+    /// A tenant's claim to a name, as the API records it.
+    pub(crate) async fn claim(&self, tenant: &Tenant, name: &str) -> Domain {
+        self.add_domain(tenant, name, None).await
+    }
+
+    /// A name that an operator gave to a tenant.
+    pub(crate) async fn vouched(&self, tenant: &Tenant, name: &str) -> Domain {
+        self.add_domain(tenant, name, Some(OwnedBy::Operator)).await
+    }
+
+    async fn add_domain(&self, tenant: &Tenant, name: &str, owned: Option<OwnedBy>) -> Domain {
+        let context = &self.harness.context;
+        let now = context.store.now();
+        let domain = Domain::claim(tenant.id, name, Dmarc::default(), now);
+        let added: Result<Domain, Abort<()>> = context
+            .store
+            .transaction((context, domain), |session, (context, domain)| {
+                async move {
+                    if let Some(by) = owned {
+                        let tenants = &context.tenants;
+                        let tenant = tenants.lock(session, domain.tenant_id).await?;
+                        let mut tenant = tenant.unwrap();
+                        let domains = &context.domains;
+                        domains.grant(session, domain, &mut tenant, by, now).await?;
+                        tenants.save(session, &tenant).await?;
+                    }
+                    context.domains.insert(session, domain).await?;
+                    Ok(domain.clone())
+                }
+                .boxed()
+            })
+            .await;
+        added.unwrap()
+    }
+
+    /// Changes a claim as the API does.
+    pub(crate) async fn change_claim(&self, claim: &Domain, set: Document) {
+        let domains = self.harness.context.store.collection::<Document>("domains");
+        let change = doc! { "$set": set, "$inc": { "generation": 1_i64, "revision": 1_i64 } };
+        let one = doc! { "_id": claim.id };
+        let changed = domains.update_one(one, change).await.unwrap();
+        assert_eq!(changed.matched_count, 1);
+    }
+
+    pub(crate) async fn find_claim(&self, claim: &Domain) -> Option<Domain> {
+        self.harness.context.domains.find(claim.id).await.unwrap()
+    }
+
+    /// The claim as it is now.
+    pub(crate) async fn claim_now(&self, claim: &Domain) -> Domain {
+        self.find_claim(claim).await.unwrap()
+    }
+
+    pub(crate) async fn make_domain(&self, claim: &Domain) -> Job {
+        let args = ProvisionDomain {
+            tenant_id: claim.tenant_id,
+            domain_id: claim.id,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    pub(crate) async fn remove_domain(&self, claim: &Domain) -> Job {
+        self.change_claim(claim, doc! { "removing": true }).await;
+        let args = RemoveDomain {
+            tenant_id: claim.tenant_id,
+            domain_id: claim.id,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    pub(crate) async fn recheck(&self, claim: &Domain) -> Job {
+        let args = RecheckDomain {
+            tenant_id: claim.tenant_id,
+            domain_id: claim.id,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    /// The jobs of this kind.
+    pub(crate) async fn count_jobs(&self, kind: &str) -> u64 {
+        let jobs = self.harness.jobs();
+        jobs.count_documents(doc! { "kind": kind }).await.unwrap()
+    }
+}
+
+/// What is known about one aspect of a claim.
+pub(crate) fn condition<'a>(claim: &'a Domain, kind: &str) -> &'a Condition {
+    let mut conditions = claim.conditions.iter();
+    conditions.find(|condition| condition.kind == kind).unwrap()
+}

@@ -1,0 +1,222 @@
+//! An owned domain in the mail server, and the records that follow from it.
+
+use bson::doc;
+use dezky_shared::{
+    domain::{
+        Domain,
+        check::{CheckKind, Record},
+    },
+    failure::{ErrorClass, ErrorCode},
+    job::JobState,
+    jobs::SetDmarc,
+    tenant::{ConditionStatus, reason},
+};
+use dezky_worker::work::{Facts, Registry, StepDone, StepFailure, Steps};
+use futures::FutureExt as _;
+
+use super::condition;
+use crate::{
+    harness::Harness,
+    script::Single,
+    world::{World, step},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owned_domain_waits_for_its_keys_and_then_says_which_records_it_needs() {
+    let world = World::start().await;
+    world.upstreams.stalwart.instant_dkim(false);
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+
+    let job = world.done(&world.make_domain(&claim).await).await;
+
+    assert!(job.snoozes > 0, "it was there before its keys");
+    assert_eq!(job.attempt, 1, "waiting costs nothing");
+    let claim = world.claim_now(&claim).await;
+    let kinds: Vec<&str> = claim
+        .expected
+        .iter()
+        .map(|record| record.check.unwrap().name())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "mx",
+            "spf",
+            "dkim",
+            "dkim",
+            "dmarc",
+            "mta_sts",
+            "mta_sts",
+            "tls_rpt",
+            "autoconfig",
+            "autodiscover",
+        ]
+    );
+    assert_eq!(of(&claim, CheckKind::Dmarc).value, "v=DMARC1; p=none");
+    let key = &of(&claim, CheckKind::Dkim).value;
+    assert!(
+        key.starts_with("v=DKIM1; ") && !key.contains(['"', '(']),
+        "{key}"
+    );
+    assert_eq!(
+        condition(&claim, "Provisioned").status,
+        ConditionStatus::True
+    );
+    assert_eq!(world.count_jobs("recheck_domain").await, 1);
+    assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_for_a_claim_that_nobody_proved() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.claim(&tenant, "acme.test").await;
+
+    let job = world.done(&world.make_domain(&claim).await).await;
+    world.done(&world.reconcile(tenant.id).await).await;
+
+    assert_eq!(step(&job, "mail_domain").changes, [""; 0]);
+    assert!(world.upstreams.stalwart.domains().is_empty());
+    assert!(world.claim_now(&claim).await.expected.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_dmarc_policy_is_expected_of_the_dns_and_reports_go_where_it_says() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+    world.done(&world.make_domain(&claim).await).await;
+    let before = world.claim_now(&claim).await;
+    let policy = doc! { "dmarc": { "policy": "reject", "rua": "reports@acme.test" } };
+    world.change_claim(&claim, policy).await;
+
+    let args = SetDmarc {
+        tenant_id: tenant.id,
+        domain_id: claim.id,
+    };
+    world.done(&world.harness.enqueue(&args).await).await;
+
+    let claim = world.claim_now(&claim).await;
+    assert_eq!(
+        of(&claim, CheckKind::Dmarc).value,
+        "v=DMARC1; p=reject; rua=mailto:reports@acme.test"
+    );
+    assert_eq!(
+        of(&claim, CheckKind::TlsRpt).value,
+        "v=TLSRPTv1; rua=mailto:reports@acme.test"
+    );
+    assert!(claim.expected_since > before.expected_since);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_vanished_upstream_comes_back_with_other_keys_that_are_expected_then() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+    world.done(&world.make_domain(&claim).await).await;
+    world.quiet().await;
+    let before = world.claim_now(&claim).await;
+    let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
+    let id = tenant.id.to_string();
+    let apply = dezky_shared::clients::Mode::Apply;
+    stalwart
+        .remove_domain("acme.test", &id, apply)
+        .await
+        .unwrap();
+
+    let dry = world.done(&world.dry_run(tenant.id).await).await;
+    let untouched = world.claim_now(&claim).await;
+    let jobs_after_dry_run = world.count_jobs("provision_domain").await;
+    world.done(&world.reconcile(tenant.id).await).await;
+    world.quiet().await;
+
+    assert_eq!(step(&dry, "stalwart").changes, ["domain created"]);
+    assert_eq!(untouched, before);
+    assert_eq!(jobs_after_dry_run, 1);
+    assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
+    let after = world.claim_now(&claim).await;
+    assert_ne!(of(&after, CheckKind::Dkim), of(&before, CheckKind::Dkim));
+    assert_eq!(of(&after, CheckKind::Mx), of(&before, CheckKind::Mx));
+    assert!(after.expected_since > before.expected_since);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_the_mail_server_refuses_says_so_and_leaves_the_tenant_alone() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.invalid-suffix").await;
+
+    let job = world.make_domain(&claim).await;
+    let job = world.harness.finished(job.id).await;
+
+    assert_eq!(job.state, JobState::Discarded);
+    assert_eq!(job.error.unwrap().code, ErrorCode::DomainInvalid);
+    let claim = world.claim_now(&claim).await;
+    let told = condition(&claim, "Provisioned");
+    assert_eq!(told.status, ConditionStatus::False);
+    assert_eq!(told.reason, "DomainInvalid");
+    assert_eq!(told.class, Some(ErrorClass::UserAction));
+    let now = world.tenant(tenant.id).await;
+    assert_eq!(now.provisioning_status, tenant.provisioning_status);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let steps = Steps::side_by_side().step("work", async |run| {
+        let jobs = run.ctx.store.collection::<bson::Document>("jobs");
+        let stolen = doc! { "$set": { "lease.token": dezky_shared::id::LeaseToken::new() } };
+        let this = doc! { "_id": run.job.id };
+        jobs.update_one(this, stolen).await.unwrap();
+        let written = run
+            .write(&run, |session, run| {
+                async move {
+                    let trace = run.ctx.store.collection::<bson::Document>("trace");
+                    trace.insert_one(doc! {}).session(session).await?;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await;
+        let refused = doc! { "refused": written.is_err() };
+        let told = run.ctx.store.collection::<bson::Document>("told");
+        told.insert_one(refused).await.unwrap();
+        written?;
+        Ok::<_, StepFailure>(StepDone::ok(
+            reason::PROVISIONED,
+            Vec::new(),
+            Facts::default(),
+        ))
+    });
+    let worker = harness.worker_of("a", Registry::default().kind::<Single>(steps), 1);
+
+    harness
+        .enqueue(&Single {
+            tenant_id: tenant.id,
+        })
+        .await;
+    let told = harness.context.store.collection::<bson::Document>("told");
+    let told = crate::harness::until(
+        async || told.find_one(doc! {}).await.unwrap(),
+        Option::is_some,
+    )
+    .await;
+
+    assert!(told.unwrap().get_bool("refused").unwrap());
+    let trace = harness.context.store.collection::<bson::Document>("trace");
+    assert_eq!(trace.count_documents(doc! {}).await.unwrap(), 0);
+    worker.stop().await;
+}
+
+/// The first record for a check.
+fn of(claim: &Domain, kind: CheckKind) -> &Record {
+    let mut expected = claim.expected.iter();
+    expected.find(|record| record.check == Some(kind)).unwrap()
+}

@@ -1,0 +1,181 @@
+//! Domains that are taken away, and those that somebody still uses.
+
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::{
+    clock,
+    domain::{Domain, DomainStatus},
+    failure::ErrorCode,
+    job::JobState,
+    tenant::{ConditionStatus, Tenant, TenantStatus},
+};
+
+use super::condition;
+use crate::{harness::until, world::World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_nobody_uses_goes_with_its_claim() {
+    let world = World::start().await;
+    let (tenant, claim) = made(&world, "acme.test").await;
+    let other = world.vouched(&tenant, "acme-mail.test").await;
+    let rival = world.harness.add_tenant("globex", &[]).await;
+    let rival = world.claim(&rival, "acme.test").await;
+    let far = clock::later(rival.created_at, Duration::from_hours(24));
+    world
+        .change_claim(&rival, doc! { "nextCheckAt": far })
+        .await;
+
+    let job = world.done(&world.remove_domain(&claim).await).await;
+
+    assert_eq!(
+        job.steps[0].changes,
+        ["2 DKIM keys removed", "domain removed"]
+    );
+    assert!(world.upstreams.stalwart.domains().is_empty());
+    assert!(world.upstreams.stalwart.dkim_signatures().is_empty());
+    assert_eq!(world.find_claim(&claim).await, None);
+    let tenant = world.tenant(tenant.id).await;
+    assert_eq!(tenant.domains, ["acme-mail.test"]);
+    assert_eq!(tenant.primary_domain.as_deref(), Some("acme-mail.test"));
+    assert!(world.claim_now(&other).await.primary);
+    let rival = world.claim_now(&rival).await;
+    assert!(rival.next_check_at.unwrap() <= world.harness.context.store.now());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_in_use_stays_and_says_who_uses_it() {
+    let world = World::start().await;
+    let (tenant, claim) = made(&world, "acme.test").await;
+    let mail = &world.upstreams.stalwart;
+    world.add_mailbox("ada@acme.test");
+    mail.add_list("team@acme.test", &[]);
+    mail.add_list("news@provider.test", &["news@acme.test"]);
+
+    let job = world.remove_domain(&claim).await;
+    let job = world.harness.finished(job.id).await;
+    world.quiet().await;
+
+    assert_eq!(job.state, JobState::Discarded);
+    let error = job.error.unwrap();
+    assert_eq!(error.code, ErrorCode::DomainInUse);
+    assert_eq!(
+        error.detail,
+        "ada@acme.test, team@acme.test, news@acme.test"
+    );
+    let claim = world.claim_now(&claim).await;
+    assert!(!claim.removing);
+    let told = condition(&claim, "Removable");
+    assert_eq!(told.status, ConditionStatus::False);
+    assert_eq!(
+        told.message,
+        "It is still used by ada@acme.test, team@acme.test, news@acme.test. Remove them first, \
+         then try again."
+    );
+    assert_eq!(mail.dkim_signatures().len(), 2, "mail goes on being signed");
+    assert_eq!(world.tenant(tenant.id).await.domains, ["acme.test"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_never_made_upstream_just_goes() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.claim(&tenant, "acme.test").await;
+
+    world.done(&world.remove_domain(&claim).await).await;
+
+    assert_eq!(world.find_claim(&claim).await, None);
+    world.stop().await;
+}
+
+/// The mailbox comes before each request of the removal in turn, and after the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_made_while_its_domain_is_removed_leaves_nothing_orphaned() {
+    let world = World::start().await;
+    let mail = &world.upstreams.stalwart;
+    let tenant = world.active("acme", &[]).await;
+    let (mut kept, mut removed) = (0, 0);
+    for round in 0..20 {
+        let name = format!("acme-{round}.test");
+        let claim = world.vouched(&tenant, &name).await;
+        world.done(&world.make_domain(&claim).await).await;
+        world.quiet().await;
+        let asked = || mail.server.faults.requests().values().sum::<u64>();
+        let from = asked();
+
+        // Slow enough to be watched.
+        mail.take_time(Duration::from_millis(25));
+        let job = world.remove_domain(&claim).await;
+        let after = from + round % 7;
+        until(
+            async || asked() >= after || world.harness.job(job.id).await.state.is_final(),
+            |&now| now,
+        )
+        .await;
+        let made = mail.make_mailbox(&format!("ada@{name}"));
+        let job = world.harness.finished(job.id).await;
+        mail.take_time(Duration::ZERO);
+        world.quiet().await;
+
+        let domains = mail.domains();
+        assert_eq!(domains.contains(&name), made, "round {round}: {job:#?}");
+        assert_eq!(
+            world.find_claim(&claim).await.is_some(),
+            made,
+            "round {round}"
+        );
+        for account in mail.accounts() {
+            let domain = account.email.split_once('@').unwrap().1.to_owned();
+            assert!(domains.contains(&domain), "round {round}: {account:?}");
+        }
+        if made {
+            kept += 1;
+            assert_eq!(job.error.unwrap().code, ErrorCode::DomainInUse);
+            assert!(!world.claim_now(&claim).await.removing);
+            let keys = mail.dkim_signatures();
+            let keys = keys.iter().filter(|key| key.domain == name);
+            assert_eq!(keys.count(), 2, "round {round}: its mail is signed");
+        } else {
+            removed += 1;
+        }
+    }
+
+    assert!(kept > 0 && removed > 0, "{kept} kept, {removed} removed");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_purged_leaves_no_claim_behind() {
+    let world = World::start().await;
+    let (tenant, claim) = made(&world, "acme.test").await;
+    let unproven = world.claim(&tenant, "acme-mail.test").await;
+
+    for job in world.delete(tenant.id, Duration::ZERO).await {
+        world.harness.finished(job.id).await;
+    }
+    world
+        .harness
+        .tenant_until(tenant.id, |tenant| {
+            tenant.status == TenantStatus::Terminated
+        })
+        .await;
+    world.quiet().await;
+
+    assert_eq!(world.find_claim(&claim).await, None);
+    assert_eq!(world.find_claim(&unproven).await, None);
+    assert!(world.upstreams.stalwart.domains().is_empty());
+    world.stop().await;
+}
+
+/// An active tenant with a domain that the mail server serves.
+async fn made(world: &World, name: &str) -> (Tenant, Domain) {
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, name).await;
+    world.done(&world.make_domain(&claim).await).await;
+    world.quiet().await;
+    let claim = world.claim_now(&claim).await;
+    assert_ne!(claim.status, DomainStatus::Failed);
+    (tenant, claim)
+}
