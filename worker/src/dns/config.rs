@@ -27,7 +27,7 @@ impl DnsConfig {
             .map_err(|error| anyhow::anyhow!("DNS_RESOLVERS is not valid: {error}"))?;
         let timeout = seconds("DNS_TIMEOUT_SECONDS", DEFAULT_TIMEOUT)?;
         anyhow::ensure!(
-            (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&timeout),
+            (Duration::from_millis(100)..=Duration::from_mins(1)).contains(&timeout),
             "DNS_TIMEOUT_SECONDS is not valid: expected 0.1 to 60"
         );
         Ok(Self { resolvers, timeout })

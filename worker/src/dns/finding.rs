@@ -117,7 +117,7 @@ impl From<Failure> for Code {
         match failure {
             Failure::Timeout => Self::Timeout,
             Failure::Unreachable => Self::Unreachable,
-            Failure::ServerFailure => Self::ServerFailure,
+            Failure::ServFail => Self::ServerFailure,
             Failure::Bogus => Self::DnssecBogus,
             Failure::Refused => Self::Refused,
             Failure::Truncated => Self::Truncated,

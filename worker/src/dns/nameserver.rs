@@ -176,7 +176,7 @@ impl Resolver for Nameserver {
         }
         match self.ask(&name, kind, Validation::Off).await {
             Ok(response) if response.response_code != ResponseCode::ServFail => Err(Failure::Bogus),
-            _ => Err(Failure::ServerFailure),
+            _ => Err(Failure::ServFail),
         }
     }
 }

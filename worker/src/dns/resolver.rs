@@ -74,7 +74,7 @@ pub(super) enum Failure {
     /// The resolver could not be reached, or broke off.
     Unreachable,
     /// SERVFAIL, also with validation switched off.
-    ServerFailure,
+    ServFail,
     /// SERVFAIL, and an answer with validation switched off: the signatures are wrong.
     Bogus,
     /// REFUSED.

@@ -1,5 +1,10 @@
 //! The verifier against a real DNS server on loopback, with records made in each test.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop there"
+)]
+
 mod cases;
 mod dkim;
 mod dmarc;

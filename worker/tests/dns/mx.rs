@@ -8,7 +8,7 @@ use crate::{cases, cases::expectation};
 fn two_hosts() -> Expectation {
     let mut expectation = expectation();
     let mut second = expectation.records[0].clone();
-    second.value = "20 MX2.provider.test.".to_owned();
+    "20 MX2.provider.test.".clone_into(&mut second.value);
     expectation.records.push(second);
     expectation
 }

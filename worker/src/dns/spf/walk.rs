@@ -100,7 +100,12 @@ impl<'a, R: Resolver> Walk<'a, R> {
             self.count(domain)?;
         }
         match &mechanism.kind {
-            Kind::All | Kind::Address => {}
+            // A name with macros is another for every mail.
+            Kind::All
+            | Kind::Address
+            | Kind::Exists(Target::Macro)
+            | Kind::A(Some(Target::Macro))
+            | Kind::Mx(Some(Target::Macro)) => {}
             Kind::Ptr => self.has_ptr = true,
             Kind::Include(target) => self.refer(target, passes).await?,
             Kind::Exists(Target::Name(name)) => {
@@ -111,9 +116,6 @@ impl<'a, R: Resolver> Walk<'a, R> {
             Kind::A(None) => self.hosts(domain, passes).await?,
             Kind::Mx(Some(Target::Name(name))) => self.exchanges(name, passes).await?,
             Kind::Mx(None) => self.exchanges(domain, passes).await?,
-            Kind::Exists(Target::Macro)
-            | Kind::A(Some(Target::Macro))
-            | Kind::Mx(Some(Target::Macro)) => {}
         }
         Ok(())
     }
