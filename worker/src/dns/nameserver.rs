@@ -37,6 +37,8 @@ type Exchange = DnsExchange<TokioRuntimeProvider>;
 pub(super) struct Nameserver {
     address: ResolverAddress,
     timeout: Duration,
+    /// Holds the tasks that serve connections: they end with it.
+    runtime: TokioRuntimeProvider,
     /// The connection by TLS or HTTPS, kept from question to question.
     connection: Mutex<Option<Exchange>>,
 }
@@ -61,6 +63,7 @@ impl Nameserver {
         Self {
             address,
             timeout,
+            runtime: TokioRuntimeProvider::default(),
             connection: Mutex::default(),
         }
     }
@@ -132,18 +135,18 @@ impl Nameserver {
     }
 
     fn by_udp(&self) -> Exchange {
-        UdpClientStream::builder(self.address.address, TokioRuntimeProvider::default())
+        UdpClientStream::builder(self.address.address, self.runtime.clone())
             .with_timeout(Some(self.timeout))
             .exchange()
     }
 
     async fn by_tcp(&self) -> Result<Exchange, NetError> {
-        let provider = TokioRuntimeProvider::default();
-        TcpClientStream::exchange(self.address.address, None, self.timeout, None, provider).await
+        let runtime = self.runtime.clone();
+        TcpClientStream::exchange(self.address.address, None, self.timeout, None, runtime).await
     }
 
     async fn connect(&self) -> Result<Exchange, NetError> {
-        let (provider, address) = (TokioRuntimeProvider::default(), self.address.address);
+        let (runtime, address) = (self.runtime.clone(), self.address.address);
         match &self.address.transport {
             Transport::Plain => self.by_tcp().await,
             Transport::Tls(host) => {
@@ -151,11 +154,11 @@ impl Nameserver {
                     .try_into()
                     .map_err(|_| NetError::Message("not a host name"))?;
                 let config = tls::client_config()?;
-                tls::tls_exchange(address, host, config, self.timeout, None, provider).await
+                tls::tls_exchange(address, host, config, self.timeout, None, runtime).await
             }
             Transport::Https(host, path) => {
                 let config = tls::client_config()?.into();
-                let mut builder = HttpsClientStream::builder(config, provider);
+                let mut builder = HttpsClientStream::builder(config, runtime);
                 builder.request_timeout(self.timeout);
                 builder.exchange(address, host.clone(), path.clone()).await
             }
