@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    jobs::ReconcileTenants,
+    jobs::{RecheckDueDomains, ReconcileTenants},
     schedule::{
         Missed, Occasion, Schedule,
         calendar::{Calendar, CalendarError},
@@ -18,26 +18,36 @@ const NIGHT: Duration = Duration::from_hours(4);
 
 /// Every schedule, or what cannot be read in one of them.
 pub fn all() -> Result<Vec<Schedule>, CalendarError> {
-    Ok(vec![Schedule {
-        name: "nightly_reconcile",
-        purpose: "Looks whether the upstreams hold what they should for every tenant, and repairs what they do not: \
-                  also for tenants whose last job was given up or lost, and those whose removal is overdue.",
-        calendar: Calendar::new("0 1 * * *", "UTC")?,
-        missed: Missed::Once,
-        can_dry_run: true,
-        job: |occasion, by, now| {
-            let (dry_run, spread) = match occasion {
-                Occasion::Due => (false, NIGHT),
-                // Whoever asks wants to see it done.
-                Occasion::Asked { dry_run } => (dry_run, Duration::ZERO),
-            };
-            let args = ReconcileTenants {
-                dry_run,
-                spread_seconds: spread.as_secs(),
-            };
-            NewJob::new(&args, by, now)
+    Ok(vec![
+        Schedule {
+            name: "nightly_reconcile",
+            purpose: "Looks whether the upstreams hold what they should for every tenant, and repairs what they do \
+                      not: also for tenants whose last job was given up or lost, and those whose removal is overdue.",
+            calendar: Calendar::new("0 1 * * *", "UTC")?,
+            missed: Missed::Once,
+            can_dry_run: true,
+            job: |occasion, by, now| {
+                let (dry_run, spread) = match occasion {
+                    Occasion::Due => (false, NIGHT),
+                    // Whoever asks wants to see it done.
+                    Occasion::Asked { dry_run } => (dry_run, Duration::ZERO),
+                };
+                let args = ReconcileTenants {
+                    dry_run,
+                    spread_seconds: spread.as_secs(),
+                };
+                NewJob::new(&args, by, now)
+            },
         },
-    }])
+        Schedule {
+            name: "recheck_domains",
+            purpose: "Looks at the public DNS of every domain whose time has come.",
+            calendar: Calendar::new("* * * * *", "UTC")?,
+            missed: Missed::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&RecheckDueDomains {}, by, now),
+        },
+    ])
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ const UPSTREAM_MILLIS: u64 = 5;
 /// Slots of the worker's provisioning queue.
 const SLOTS: usize = 64;
 
+/// What the upstreams are asked to bear: more than there is to do.
+const UNBOUNDED: &str = "100000";
+
 pub(crate) struct World {
     pub(crate) api: Process,
     pub(crate) worker: Process,
@@ -107,6 +110,13 @@ impl World {
             "dezky-worker",
             vec![
                 ("WORKER_SLOTS_PROVISIONING", SLOTS.to_string()),
+                ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned()),
+                ("AUTHENTIK_STEPS_PER_SECOND", UNBOUNDED.to_owned()),
+                ("AUTHENTIK_STEPS_BURST", UNBOUNDED.to_owned()),
+                ("STALWART_STEPS_PER_SECOND", UNBOUNDED.to_owned()),
+                ("STALWART_STEPS_BURST", UNBOUNDED.to_owned()),
+                ("OCIS_STEPS_PER_SECOND", UNBOUNDED.to_owned()),
+                ("OCIS_STEPS_BURST", UNBOUNDED.to_owned()),
                 ("AUTHENTIK_API_URL", authentik.api_url()),
                 ("AUTHENTIK_API_TOKEN", AuthentikSim::TOKEN.to_owned()),
                 ("STALWART_API_URL", stalwart.server.url.clone()),
