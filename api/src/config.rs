@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use dezky_shared::{
     clients::TrustRoots,
-    config::{list, optional},
-    domain::name::NamePolicy,
+    config::{list, optional, switch},
+    domain::name::{NamePolicy, normalise},
     redis::RedisConfig,
     store::MongoConfig,
 };
@@ -67,7 +67,7 @@ impl Config {
             auth: AuthConfig::from_env()?,
             purge_after: optional::<HumanDuration>("TENANT_PURGE_AFTER")?
                 .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
-            domain_names: NamePolicy::from_env()?,
+            domain_names: domain_names()?,
             cors_allowed_origins: list("CORS_ALLOWED_ORIGINS")?
                 .iter()
                 .map(|origin| allowed_origin(origin))
@@ -90,6 +90,18 @@ fn is_http_url(text: &str) -> bool {
     let uri: Option<Uri> = text.parse().ok();
     uri.is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    })
+}
+
+/// Which names tenants may have.
+fn domain_names() -> anyhow::Result<NamePolicy> {
+    let own_domains = list("DOMAINS_OWN")?
+        .iter()
+        .map(|text| normalise(text).with_context(|| format!("DOMAINS_OWN is not valid: {text:?}")))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(NamePolicy {
+        allow_special_use: switch("DOMAINS_ALLOW_SPECIAL_USE", false)?,
+        own_domains,
     })
 }
 

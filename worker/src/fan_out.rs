@@ -84,7 +84,7 @@ impl FanOut {
             job.run_at(clock::later(run.job.created_at, wait))
         };
         let children: Vec<NewJob> = batch.into_iter().map(spread).collect();
-        run.ctx.jobs.enqueue_children(&children).await?;
+        run.ctx.jobs.enqueue_all(&children).await?;
         let jobs: Vec<Job> = children.iter().map(|child| child.job().clone()).collect();
         run.ctx.ready.announce(&jobs).await;
         Ok(())

@@ -68,7 +68,7 @@ impl Rate {
         let after = full_at.max(now) + self.every;
         let latest = now + self.every * self.burst;
         if after > latest {
-            return Err(after - latest);
+            return Err(after.saturating_sub(latest));
         }
         Ok(after)
     }

@@ -51,8 +51,8 @@ impl Events {
     async fn read(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let event = parse(event);
-                self.text = rest.to_owned();
+                let (event, rest) = (parse(event), rest.to_owned());
+                self.text = rest;
                 if event.is_some() {
                     return event;
                 }

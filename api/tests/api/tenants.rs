@@ -433,7 +433,7 @@ async fn lists_go_page_by_page_and_a_cursor_belongs_to_its_filters() {
 async fn more_than_may_wait_for_one_tenant_are_sent_away() {
     let app = TestApp::with_demo().await;
     let turn = app.state.turns.take("demo").await.unwrap();
-    let edits = join_all((0..40).map(|n| edit(&app, json!({ "name": format!("N{n}") }))));
+    let edits = join_all((0..72).map(|n| edit(&app, json!({ "name": format!("N{n}") }))));
     let release = async {
         // Those who are sent away are sent away while the others wait.
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;

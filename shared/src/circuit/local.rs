@@ -25,7 +25,7 @@ impl Local {
     pub(super) fn admit(&mut self, now: Duration, budget: Budget, had_turn: bool) -> Admission {
         if let Some(open) = &mut self.open {
             if now < open.probe_at {
-                return Admission::Open(open.probe_at - now);
+                return Admission::Open(open.probe_at.saturating_sub(now));
             }
             // Whoever tries may vanish: then the next one does.
             open.probe_at = now + open.interval;
@@ -40,7 +40,7 @@ impl Local {
         if turn <= now {
             Admission::Go
         } else {
-            Admission::Turn(turn - now)
+            Admission::Turn(turn.saturating_sub(now))
         }
     }
 
@@ -89,7 +89,7 @@ impl Local {
     }
 
     pub(super) fn look(&self, now: Duration, budget: Budget) -> Standing {
-        let left = |at: Duration| (at > now).then(|| at - now);
+        let left = |at: Duration| (at > now).then(|| at.saturating_sub(now));
         Standing {
             failures: self.failures,
             open_for: self.open.map(|open| now.saturating_sub(open.since)),

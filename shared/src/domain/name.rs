@@ -5,11 +5,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use anyhow::anyhow;
 use icu_properties::props::{EnumeratedProperty as _, GeneralCategory, Script};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
-
-use crate::config::{list, switch};
 
 /// The longest name: what a DNS name may have (253) less the longest label that our records put before it.
 const LONGEST: usize = 220;
@@ -126,21 +123,6 @@ pub struct NamePolicy {
 }
 
 impl NamePolicy {
-    /// Reads `DOMAINS_ALLOW_SPECIAL_USE` and `DOMAINS_OWN`.
-    pub fn from_env() -> anyhow::Result<Self> {
-        let own_domains = list("DOMAINS_OWN")?
-            .iter()
-            .map(|text| {
-                normalise(text)
-                    .map_err(|error| anyhow!("DOMAINS_OWN is not valid: {text:?}: {error}"))
-            })
-            .collect::<anyhow::Result<_>>()?;
-        Ok(Self {
-            allow_special_use: switch("DOMAINS_ALLOW_SPECIAL_USE", false)?,
-            own_domains,
-        })
-    }
-
     /// The name that `text` spells, if a tenant may have it.
     pub fn accept(&self, text: &str) -> Result<String, InvalidName> {
         let name = normalise(text)?;

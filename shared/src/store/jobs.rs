@@ -210,21 +210,6 @@ impl JobRepository {
         Ok(self.jobs.update_one(ours, set).await?.matched_count == 1)
     }
 
-    /// Makes a transaction fail to commit unless the job's lease is still the one with this token; false if it is
-    /// not. It writes: only to read the token would let a worker that lost the job write beside the one that has it.
-    pub async fn hold_lease(
-        &self,
-        session: &mut ClientSession,
-        id: JobId,
-        token: LeaseToken,
-        now: DateTime,
-    ) -> Result<bool, StoreError> {
-        let ours = doc! { "_id": id, "lease.token": token };
-        let touch = doc! { "$set": { "updatedAt": now } };
-        let touched = self.jobs.update_one(ours, touch).session(session).await?;
-        Ok(touched.matched_count == 1)
-    }
-
     /// The jobs with these ids that exist.
     pub async fn list_by_ids(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
         self.jobs

@@ -97,9 +97,10 @@ impl QueueRepository {
         queue: Queue,
         pause: Option<&Pause>,
     ) -> Result<QueueControl, StoreError> {
-        let mut update = match pause {
-            Some(pause) => doc! { "$set": { "paused": to_bson(pause)? } },
-            None => doc! { "$unset": { "paused": "" } },
+        let mut update = if let Some(pause) = pause {
+            doc! { "$set": { "paused": to_bson(pause)? } }
+        } else {
+            doc! { "$unset": { "paused": "" } }
         };
         update.insert("$inc", doc! { "revision": 1_i64 });
         let changed = self

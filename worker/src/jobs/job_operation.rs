@@ -176,11 +176,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn carry_out(&self, session: &mut ClientSession) -> Result<Option<Job>, Abort<Stopped>> {
         let (ctx, now) = (self.ctx, self.ctx.store.now());
-        if !ctx
-            .jobs
-            .hold_lease(session, self.by, self.token, now)
-            .await?
-        {
+        if !ctx.jobs.touch(session, self.by, self.token, now).await? {
             return Err(Abort::Because(Stopped::LeaseLost));
         }
         let (result, changed) = match self.change(session, now).await? {

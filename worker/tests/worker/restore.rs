@@ -104,7 +104,7 @@ async fn what_came_after_the_copy_is_left_alone_and_found_when_its_name_is_used_
     world
         .harness
         .change_tenant(kept.id, |tenant| {
-            tenant.domains.push("more.test".to_owned())
+            tenant.domains.push("more.test".to_owned());
         })
         .await;
     world.done(&world.reconcile(kept.id).await).await;

@@ -69,7 +69,9 @@ async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
     stack.worker.signal(Signal::SIGSTOP);
     let _second = stack.another_worker();
 
-    let active = stack.until_status("acme", "active").await;
+    stack.until_status("acme", "active").await;
+    stack.until_no_job_of("provision_domain").await;
+    let active = stack.tenant("acme").await;
     stack.worker.signal(Signal::SIGCONT);
     // What the first worker still believes to hold, it would write within its old lease's time.
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -281,6 +281,27 @@ impl Stack {
         }
     }
 
+    /// Waits until no job of this kind is left to do.
+    pub(crate) async fn until_no_job_of(&self, kind: &str) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let mut open = 0;
+            for state in ["available", "running"] {
+                let path = format!("/jobs?kind={kind}&state={state}");
+                let (_, jobs) = self.ask(Method::GET, &path, None).await;
+                open += jobs["items"].as_array().unwrap().len();
+            }
+            if open == 0 {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{open} jobs of {kind} are left"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The spaces of this tenant.
     pub(crate) fn spaces(&self, slug: &str) -> Vec<SimSpace> {
         let mut spaces = self.ocis.spaces();

@@ -218,8 +218,9 @@ impl JobRepository {
         joined.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
     }
 
-    /// Enqueues jobs that serve no change of anything else, outside of a transaction; those of which one waits
-    /// already are left out. Says how many were enqueued.
+    /// Enqueues jobs that serve no change of anything else, outside of a transaction. One that is there already is left
+    /// alone, and so is one whose work a waiting job does in any case. Says how many were enqueued; after this, tell the
+    /// ready set.
     pub async fn enqueue_all(&self, new: &[NewJob]) -> Result<usize, StoreError> {
         if new.is_empty() {
             return Ok(0);

@@ -8,6 +8,8 @@ use super::read;
 
 /// What tests are told by `cargo dev test`, and nobody else.
 const FOR_TESTS: &str = "DEZKY_TEST_";
+/// What cargo tells the compiler.
+const FOR_THE_COMPILER: &str = "CARGO_";
 
 /// The variables that the Rust files below a directory of the checkout read, except in their tests.
 pub(super) fn read_below(directory: &str) -> BTreeSet<String> {
@@ -16,7 +18,7 @@ pub(super) fn read_below(directory: &str) -> BTreeSet<String> {
     for source in sources(&workspace::root().join(directory)) {
         found.extend(variables(&source, &readers));
     }
-    found.retain(|name| !name.starts_with(FOR_TESTS));
+    found.retain(|name| !name.starts_with(FOR_TESTS) && !name.starts_with(FOR_THE_COMPILER));
     found
 }
 
