@@ -10,7 +10,7 @@ use dezky_shared::{
     job::Job,
     jobs::{ProvisionDomain, ProvisionTenant},
     store::StoreError,
-    tenant::{Intent, Tenant, reason as tenant_reason},
+    tenant::{Intent, Tenant, TenantStatus, reason as tenant_reason},
     upstream::Upstream,
 };
 use futures::FutureExt as _;
@@ -97,7 +97,10 @@ async fn note(
             .is_some();
     let mut jobs = Vec::new();
     match &mut tenant {
-        Some(tenant) if is_taken => ctx.tenants.unlock(session, tenant.id).await?,
+        // One that is about to be purged gets nothing more. Once it is restored, the next look finds the proof.
+        Some(tenant) if is_taken || tenant.status == TenantStatus::Terminating => {
+            ctx.tenants.unlock(session, tenant.id).await?;
+        }
         Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
         None => {}
     }
