@@ -220,6 +220,47 @@ async fn a_domain_of_an_operators_is_verified_without_proof_and_goes_when_nobody
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_can_have_is_refused_and_says_why() {
+    let stack = Stack::start_with(&[("DOMAINS_OWN", "dezky.com".to_owned())]).await;
+    let (status, _) = stack
+        .ask(
+            Method::POST,
+            "/tenants",
+            Some(json!({ "slug": "acme", "name": "Acme" })),
+        )
+        .await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let long = "a".repeat(300);
+
+    for (name, code) in [
+        (long.as_str(), "domain_too_long"),
+        ("💩.dk", "domain_invalid_characters"),
+        ("xn--a.dk", "domain_invalid_a_label"),
+        ("раypal.com", "domain_mixed_scripts"),
+        ("acme..dk", "domain_empty_label"),
+        ("*.acme.dk", "domain_wildcard"),
+        ("192.0.2.1", "domain_is_address"),
+        ("2001:db8::1", "domain_is_address"),
+        ("dk", "domain_public_suffix"),
+        ("co.uk", "domain_public_suffix"),
+        ("mail.dezky.com", "domain_is_ours"),
+    ] {
+        let path = "/tenants/acme/domains";
+        let (status, answer) = stack
+            .ask(Method::POST, path, Some(json!({ "name": name })))
+            .await;
+
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
+        let error = &answer["errors"][0];
+        assert_eq!(error["code"], code, "{name}: {answer}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+    let path = "/tenants/acme/domains";
+    let (_, list) = stack.ask(Method::GET, path, None).await;
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
 async fn a_worker_killed_while_it_makes_a_domain_loses_and_doubles_nothing() {
     for fault in before_and_after() {
         let mut stack = Stack::with_owner().await;
