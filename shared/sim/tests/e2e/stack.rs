@@ -234,7 +234,11 @@ impl Stack {
     ) -> (StatusCode, Value) {
         let token = self.issuer.token(&caller.token()).unwrap();
         let request = self.client.request(method, format!("{}{path}", self.url));
-        let response = request.bearer_auth(token).json(&body).send().await.unwrap();
+        let mut request = request.bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
         (response.status(), response.json().await.unwrap())
     }
 
