@@ -3,6 +3,8 @@
 use bson::doc;
 use dezky_shared::{
     domain::{DomainStatus, OwnedBy},
+    id::TenantId,
+    job::Job,
     tenant::ProvisioningState,
 };
 use dezky_sim::callers::Caller;
@@ -19,11 +21,19 @@ async fn set_domains(app: &TestApp, domains: Value) -> Reply {
         .await
 }
 
+/// The job that waits to provision a tenant.
+async fn provisioning(app: &TestApp, tenant: TenantId) -> Job {
+    let jobs = jobs(app, "provision_tenant").await;
+    let mut jobs = jobs.into_iter();
+    jobs.find(|job| job.tenant_id == Some(tenant)).unwrap()
+}
+
 #[tokio::test]
 async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
     let app = two_tenants().await;
     let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
     let before = app.tenant("demo").await;
+    let waiting = provisioning(&app, before.id).await;
 
     let reply = add(
         &app,
@@ -47,7 +57,9 @@ async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
         tenant.provisioning_status.stalwart,
         ProvisioningState::Pending
     );
-    assert_eq!(jobs(&app, "provision_tenant").await.len(), 1);
+    let asked = provisioning(&app, tenant.id).await;
+    assert_eq!(asked.id, waiting.id);
+    assert_eq!(asked.revision, waiting.revision + 1, "it joined");
     assert!(prove(&app, &other).await.is_err());
     assert_eq!(
         domain(&app, "globex", "new.test").await.status,
