@@ -19,6 +19,7 @@ use dezky_shared::{
     id::DomainId,
     store::{Abort, StoreError},
     tenant::Tenant,
+    upstream::Upstream,
 };
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -210,8 +211,12 @@ async fn save(
     if tenant == before {
         return app.tenants.unlock(session, tenant.id).await;
     }
+    let now = app.store.now();
     tenant.generation += 1;
-    tenant.updated_at = app.store.now();
+    if tenant.domains != before.domains {
+        tenant.set_pending(&[Upstream::Stalwart], now);
+    }
+    tenant.updated_at = now;
     app.tenants.save(session, tenant).await
 }
 

@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn readme_lists_every_code_with_its_state_and_sentence() {
-        let readme = include_str!("../../../README.md");
+    fn the_documentation_lists_every_code_with_its_state_and_sentence() {
+        let documentation = include_str!("../../../.ops/dns-codes.md");
 
         for code in Code::ALL {
             let (name, state) = (code.name(), code.state().name());
             let row = format!("| `{name}` | {state} | {} |", code.sentence());
-            assert!(readme.contains(&row), "{row}");
+            assert!(documentation.contains(&row), "{row}");
         }
     }
 }

@@ -174,7 +174,8 @@ impl Engine {
         tenant.updated_at = now;
         self.ctx.tenants.save(session, &tenant).await?;
         if action == Some(Action::TenantTerminated) {
-            self.ctx.domains.remove_all(session, tenant.id).await?;
+            let domains = &self.ctx.domains;
+            domains.remove_all(session, tenant.id, now).await?;
         }
         if let Some(action) = action {
             let target = Target {

@@ -1,11 +1,18 @@
 //! The guarantee beneath the hints: due keys that the ready set does not hold are found and added.
+//!
+//! What a look costs follows from what is due, not from what waits for later, which after a fan-out is a day's worth:
+//! few due jobs are read as they stand in the order of their times. A backlog is stepped through key by key instead,
+//! so that one tenant's 100,000 jobs cost one step.
 
 use bson::{Document, doc};
 use dezky_shared::{
     id::TenantId,
     job::{JobState, Queue},
     ready::ReadyKey,
-    store::{StoreError, jobs::CLAIM_INDEX},
+    store::{
+        StoreError,
+        jobs::{CLAIM_INDEX, DUE_INDEX},
+    },
 };
 use futures::TryStreamExt as _;
 use mongodb::options::Hint;
@@ -15,6 +22,8 @@ use crate::metrics;
 
 /// How many keys the sweep keeps in a ready set.
 const TOP_UP_TO: u64 = 5_000;
+/// How many due jobs are read one by one, in some ten milliseconds.
+const FEW: i64 = 5_000;
 
 /// Where a look at the distinct due keys goes on, wrapping at the end.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +51,15 @@ struct DueKey {
     #[serde(rename = "_id")]
     lock_key: String,
     priority: i32,
+}
+
+impl From<DueKey> for ReadyKey {
+    fn from(key: DueKey) -> Self {
+        Self {
+            lock_key: key.lock_key,
+            priority: key.priority,
+        }
+    }
 }
 
 impl Engine {
@@ -73,21 +91,80 @@ impl Engine {
         cursor: &mut Cursor,
         limit: usize,
     ) -> Result<Vec<ReadyKey>, StoreError> {
-        let mut found = self.due_keys_after(queue, &cursor.after, limit).await?;
-        if found.len() < limit && !cursor.after.is_empty() {
-            let from_the_start = self.due_keys_after(queue, "", limit - found.len()).await?;
-            // Those after the cursor stand in `found` already.
-            found.extend(
-                from_the_start
-                    .into_iter()
-                    .take_while(|key| key.lock_key <= cursor.after),
-            );
-        }
+        let found = match self.due_keys_if_few(queue).await? {
+            Some(mut keys) => {
+                let before = keys.partition_point(|key| key.lock_key <= cursor.after);
+                keys.rotate_left(before);
+                keys.truncate(limit);
+                keys
+            }
+            None => self.due_keys_of_many(queue, &cursor.after, limit).await?,
+        };
         cursor.after = match found.last() {
             Some(last) if found.len() == limit => last.lock_key.clone(),
             _ => String::new(),
         };
         self.without_running(found).await
+    }
+
+    /// The lock keys of everything that is due, in order, unless that is more than a few jobs.
+    async fn due_keys_if_few(&self, queue: Queue) -> Result<Option<Vec<ReadyKey>>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Counted {
+            #[serde(flatten)]
+            key: DueKey,
+            jobs: i64,
+        }
+        let due = [
+            doc! { "$match": {
+                "queue": queue.name(),
+                "state": JobState::Available.name(),
+                "runAt": { "$lte": self.ctx.store.now() },
+            } },
+            doc! { "$limit": FEW + 1 },
+            doc! { "$group": {
+                "_id": "$lockKey",
+                "priority": { "$min": "$priority" },
+                "jobs": { "$sum": 1_i64 },
+            } },
+            doc! { "$sort": { "_id": 1 } },
+        ];
+        let found: Vec<Counted> = self
+            .jobs
+            .clone_with_type::<Document>()
+            .aggregate(due)
+            .hint(Hint::Name(DUE_INDEX.to_owned()))
+            .with_type()
+            .await?
+            .try_collect()
+            .await?;
+        let jobs: i64 = found.iter().map(|counted| counted.jobs).sum();
+        let keys = || {
+            found
+                .into_iter()
+                .map(|counted| counted.key.into())
+                .collect()
+        };
+        Ok((jobs <= FEW).then(keys))
+    }
+
+    async fn due_keys_of_many(
+        &self,
+        queue: Queue,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<ReadyKey>, StoreError> {
+        let mut found = self.due_keys_after(queue, after, limit).await?;
+        if found.len() < limit && !after.is_empty() {
+            let from_the_start = self.due_keys_after(queue, "", limit - found.len()).await?;
+            // Those after the cursor stand in `found` already.
+            found.extend(
+                from_the_start
+                    .into_iter()
+                    .take_while(|key| key.lock_key.as_str() <= after),
+            );
+        }
+        Ok(found)
     }
 
     async fn due_keys_after(
@@ -108,13 +185,7 @@ impl Engine {
             .await?
             .try_collect()
             .await?;
-        Ok(found
-            .into_iter()
-            .map(|key| ReadyKey {
-                lock_key: key.lock_key,
-                priority: key.priority,
-            })
-            .collect())
+        Ok(found.into_iter().map(ReadyKey::from).collect())
     }
 
     async fn without_running(&self, keys: Vec<ReadyKey>) -> Result<Vec<ReadyKey>, StoreError> {

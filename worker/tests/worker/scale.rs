@@ -1,7 +1,9 @@
 //! What a look for work costs does not depend on how much work there is.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
-use dezky_shared::{id::TenantId, job::Queue};
+use dezky_shared::{clock, id::TenantId, job::Queue, store::jobs::DUE_INDEX};
 use dezky_worker::work::{Registry, Steps};
 use futures::TryStreamExt as _;
 
@@ -61,6 +63,65 @@ fn is_union(look: &Document) -> bool {
     pipeline
         .iter()
         .any(|stage| stage.as_document().unwrap().contains_key("$unionWith"))
+}
+
+/// The sweeps that read what is due in the order of its time.
+async fn sweeps_by_time(harness: &Harness) -> Vec<Document> {
+    let profile = harness
+        .context
+        .store
+        .collection::<Document>("system.profile");
+    let sweeps = doc! { "command.aggregate": "jobs", "command.hint": DUE_INDEX };
+    profile
+        .find(sweeps)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_does_not_read_what_waits_for_later() {
+    let harness = Harness::new().await;
+    let later: Vec<String> = (0..20_000)
+        .map(|_| format!("tenant:{}", TenantId::new()))
+        .collect();
+    harness.multiply(&Lone { n: 1 }, &later).await;
+    let tomorrow = clock::later(harness.context.store.now(), Duration::from_hours(24));
+    harness
+        .jobs()
+        .update_many(doc! {}, doc! { "$set": { "runAt": tomorrow } })
+        .await
+        .unwrap();
+    harness
+        .context
+        .store
+        .database()
+        .run_command(doc! { "profile": 2 })
+        .await
+        .unwrap();
+    let script = Script::new([]);
+    let registry =
+        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+    let worker = harness.worker_of("worker", registry, 8);
+    harness.until_led().await;
+
+    let mut due = Vec::new();
+    for n in 2..12 {
+        due.push(harness.enqueue_silently(&Lone { n }).await);
+    }
+    for job in &due {
+        harness.finished(job.id).await;
+    }
+    worker.stop().await;
+
+    let sweeps = sweeps_by_time(&harness).await;
+    assert!(sweeps.len() > 1, "{} sweeps", sweeps.len());
+    for sweep in &sweeps {
+        assert!(number(sweep, "keysExamined") <= 11, "{sweep:#?}");
+    }
+    assert!(looks(&harness, "$gt").await.is_empty(), "few are due");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use dezky_shared::{
     audit::Action,
     changes::Change,
     domain::{DOMAINS_PER_TENANT, Dmarc, DmarcPolicy, Domain, OwnedBy},
-    jobs::{ProvisionDomain, RecheckDomain},
+    jobs::{ProvisionDomain, ProvisionTenant, RecheckDomain},
     store::Abort,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -150,23 +150,29 @@ impl Intent for Add<'_> {
                 domain.revision += 1;
             }
             let by = recorder.by();
-            let job = if self.is_vouched_for {
+            let mut wanted = Vec::new();
+            if self.is_vouched_for {
                 app.domains
                     .grant(session, &mut domain, &mut tenant, OwnedBy::Operator, now)
                     .await?;
-                let args = ProvisionDomain {
-                    tenant_id: tenant.id,
-                    domain_id: domain.id,
+                let (tenant_id, domain_id) = (tenant.id, domain.id);
+                let provision = ProvisionDomain {
+                    tenant_id,
+                    domain_id,
                 };
-                job(&args, &by, now)
+                wanted.push(job(&provision, &by, now).map_err(refuse)?);
+                // The tenant says whether its mail works, which this domain may be the first to ask.
+                let tenant = ProvisionTenant { tenant_id };
+                wanted.push(job(&tenant, &by, now).map_err(refuse)?);
             } else {
                 let args = RecheckDomain {
                     tenant_id: tenant.id,
                     domain_id: domain.id,
                 };
                 let first_look = domain.next_check_at.unwrap_or(now);
-                job(&args, &by, now).map(|job| job.run_at(first_look))
-            };
+                let look = job(&args, &by, now).map_err(refuse)?;
+                wanted.push(look.run_at(first_look));
+            }
             if is_new {
                 app.domains.insert(session, &domain).await?;
             } else {
@@ -174,19 +180,22 @@ impl Intent for Add<'_> {
             }
             save(session, recorder, &before, &mut tenant).await?;
 
-            let job = job.map_err(refuse)?.requested_by(
-                Some(recorder.request.id.clone()),
-                recorder.request.traceparent.clone(),
-            );
-            let job = app.jobs.enqueue(session, &job).await?;
+            let mut jobs = Vec::new();
+            for job in wanted {
+                let job = job.requested_by(
+                    Some(recorder.request.id.clone()),
+                    recorder.request.traceparent.clone(),
+                );
+                jobs.push(app.jobs.enqueue(session, &job).await?);
+            }
             let mut event = recorder
                 .event(now, Action::DomainCreate, target(&domain), Some(&tenant))
                 .with_changes(&audited_before, &audited(&domain));
-            event.job_id = Some(job.id);
-            let link = Some(JobLink::from(&job));
+            event.job_id = jobs.first().map(|job| job.id);
+            let link = jobs.first().map(JobLink::from);
             Ok(Recorded {
                 answer: answer_with(StatusCode::ACCEPTED, domain, link).map_err(refuse)?,
-                jobs: vec![job],
+                jobs,
                 changed: vec![Change::Tenant(tenant.id)],
                 events: vec![event],
             })

@@ -1,7 +1,12 @@
 //! What is a tenant's own: by an operator's word, and in step with the tenant's document.
 
 use bson::doc;
-use dezky_shared::domain::{DomainStatus, OwnedBy};
+use dezky_shared::{
+    domain::{DomainStatus, OwnedBy},
+    id::TenantId,
+    job::Job,
+    tenant::ProvisioningState,
+};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -16,11 +21,19 @@ async fn set_domains(app: &TestApp, domains: Value) -> Reply {
         .await
 }
 
+/// The job that waits to provision a tenant.
+async fn provisioning(app: &TestApp, tenant: TenantId) -> Job {
+    let jobs = jobs(app, "provision_tenant").await;
+    let mut jobs = jobs.into_iter();
+    jobs.find(|job| job.tenant_id == Some(tenant)).unwrap()
+}
+
 #[tokio::test]
 async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
     let app = two_tenants().await;
     let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
     let before = app.tenant("demo").await;
+    let waiting = provisioning(&app, before.id).await;
 
     let reply = add(
         &app,
@@ -39,6 +52,14 @@ async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
     let tenant = app.tenant("demo").await;
     assert_eq!(tenant.domains, ["demo.test", "new.test"]);
     assert_eq!(tenant.generation, before.generation + 1);
+    // Whether mail works is to be said anew, and somebody will.
+    assert_eq!(
+        tenant.provisioning_status.stalwart,
+        ProvisioningState::Pending
+    );
+    let asked = provisioning(&app, tenant.id).await;
+    assert_eq!(asked.id, waiting.id);
+    assert_eq!(asked.revision, waiting.revision + 1, "it joined");
     assert!(prove(&app, &other).await.is_err());
     assert_eq!(
         domain(&app, "globex", "new.test").await.status,
@@ -133,6 +154,23 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_fo
     )
     .await;
     assert_eq!(freed.status, 202);
+}
+
+#[tokio::test]
+async fn a_name_that_an_operator_takes_away_is_looked_at_for_whoever_else_claims_it() {
+    let app = two_tenants().await;
+    let added = json!({ "name": "new.test" });
+    add(&app, "demo", Caller::Operator, added).await;
+    let nobody = claim(&app, "globex", Caller::Stranger, "other.test").await;
+    // It was claimed before the other tenant had it.
+    let fields = doc! { "name": "new.test", "nextCheckAt": null };
+    set_domain(&app, "other.test", fields).await;
+
+    set_domains(&app, json!(["demo.test"])).await;
+
+    let rival = domain(&app, "globex", "new.test").await;
+    assert_eq!(rival.id, nobody.id);
+    assert!(rival.next_check_at.is_some());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 
 mod chaos;
 mod collector;
+mod domains;
 mod events;
 mod killing;
 mod metrics;

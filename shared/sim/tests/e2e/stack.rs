@@ -6,6 +6,7 @@ use dezky_shared::clients::TrustRoots;
 use dezky_sim::{
     authentik::AuthentikSim,
     callers::Caller,
+    dns::DnsSim,
     fresh::{self, FreshStores},
     issuer::{Issuer, OPERATOR, PORTAL},
     ocis::{OcisSim, SimSpace},
@@ -28,10 +29,11 @@ const LEASE_SECONDS: &str = "3";
 pub(crate) struct Stack {
     pub(crate) api: Process,
     pub(crate) worker: Process,
-    _issuer: Issuer,
+    issuer: Issuer,
     pub(crate) authentik: AuthentikSim,
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
+    pub(crate) dns: DnsSim,
     pub(crate) url: String,
     /// Where the api and the worker show what they measured.
     pub(crate) metrics: [String; 2],
@@ -87,6 +89,7 @@ impl Stack {
         let stalwart = StalwartSim::start(any_port).await.unwrap();
         stalwart.instant_dkim(true);
         let ocis = OcisSim::start(any_port).await.unwrap();
+        let dns = DnsSim::start(any_port).await.unwrap();
 
         let api_port = Port::free().unwrap();
         let url = format!("http://127.0.0.1:{}", api_port.number);
@@ -129,6 +132,7 @@ impl Stack {
                 ("OCIS_API_URL", ocis.server.url.clone()),
                 ("OCIS_API_USER", OcisSim::USER.to_owned()),
                 ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
+                ("DNS_RESOLVERS", dns.address.to_string()),
             ],
         );
         let mut stack = Self {
@@ -136,10 +140,11 @@ impl Stack {
             worker: Process::start(worker_program.clone()).unwrap(),
             operator: issuer.token(&Caller::Operator.token()).unwrap(),
             client: TrustRoots::default().client_builder().build().unwrap(),
-            _issuer: issuer,
+            issuer,
             authentik,
             stalwart,
             ocis,
+            dns,
             url,
             metrics: [&api_metrics, &worker_metrics].map(|port| format!("http://{}", local(port))),
             worker_program,
@@ -217,6 +222,24 @@ impl Stack {
         self.client
             .request(method, format!("{}{path}", self.url))
             .bearer_auth(&self.operator)
+    }
+
+    /// Asks the api as one of the callers.
+    pub(crate) async fn ask_as(
+        &self,
+        caller: Caller,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let token = self.issuer.token(&caller.token()).unwrap();
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let mut request = request.bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
     }
 
     /// What is at `url`, which needs no token.

@@ -56,14 +56,17 @@ impl DomainRepository {
         Ok(())
     }
 
-    /// Has every other claim to `name` looked at: it is nobody's any more.
+    /// Has every other claim to `names` looked at: they are nobody's any more.
     pub async fn check_others(
         &self,
         session: &mut ClientSession,
-        name: &str,
+        names: &[String],
         now: DateTime,
     ) -> Result<(), StoreError> {
-        let others = doc! { "name": name, "removing": { "$ne": true } };
+        if names.is_empty() {
+            return Ok(());
+        }
+        let others = doc! { "name": { "$in": names }, "removing": { "$ne": true } };
         self.domains
             .update_many(others, doc! { "$set": { "nextCheckAt": now } })
             .session(session)

@@ -93,21 +93,26 @@ impl DomainRepository {
         Ok(())
     }
 
-    /// Forgets everything a tenant owns and claims: it is gone.
+    /// Forgets everything a tenant owns and claims: it is gone. Whoever else claims what it owned may prove it now.
     pub async fn remove_all(
         &self,
         session: &mut ClientSession,
         tenant_id: TenantId,
+        now: DateTime,
     ) -> Result<(), StoreError> {
+        let mut known = self.list_in(session, tenant_id).await?;
         self.domains
             .delete_many(doc! { "tenantId": tenant_id })
-            .session(session)
+            .session(&mut *session)
             .await?;
-        Ok(())
+        known.retain(Domain::is_owned);
+        let names: Vec<String> = known.into_iter().map(|domain| domain.name).collect();
+        self.check_others(session, &names, now).await
     }
 
     /// Makes the collection hold what an operator wrote into `tenant.domains`: each of them is vouched for, and what
-    /// was owned and is not among them any more is forgotten. The primary one stays, if it is still there.
+    /// was owned and is not among them any more is forgotten, so that whoever else claims it may prove it. The primary
+    /// one stays, if it is still there.
     pub async fn follow(
         &self,
         session: &mut ClientSession,
@@ -119,17 +124,18 @@ impl DomainRepository {
             .into_iter()
             .map(|domain| (domain.name.clone(), domain))
             .collect();
-        let given_up: Vec<DomainId> = known
+        let (given_up, names): (Vec<DomainId>, Vec<String>) = known
             .values()
             .filter(|domain| domain.is_owned() && !tenant.domains.contains(&domain.name))
-            .map(|domain| domain.id)
-            .collect();
+            .map(|domain| (domain.id, domain.name.clone()))
+            .unzip();
         if !given_up.is_empty() {
             let given_up = doc! { "_id": { "$in": given_up } };
             self.domains
                 .delete_many(given_up)
                 .session(&mut *session)
                 .await?;
+            self.check_others(session, &names, now).await?;
         }
         let primary = tenant.primary_domain.take();
         tenant.primary_domain = primary

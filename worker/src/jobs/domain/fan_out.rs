@@ -9,6 +9,7 @@ use dezky_shared::{
     jobs::RecheckDomain,
     store::{StoreError, domains::DueDomain, jobs::NewJob},
 };
+use tokio::time::Instant;
 
 use super::{check_time::spread, reason};
 use crate::work::{Facts, StepDone, StepFailure, StepRun};
@@ -23,11 +24,14 @@ const IF_LOST: Duration = Duration::from_hours(1);
 /// Enqueues a recheck for each domain that is due. One for which a recheck waits already is left to that.
 ///
 /// The jobs come first, then the domains' next time: whoever dies in between leaves domains that are due still, and
-/// the jobs that wait for them are met by their unique key.
+/// the jobs that wait for them are met by their unique key. An attempt that runs out of time leaves the rest, which is
+/// due still, to the next.
 pub(super) async fn enqueue_due(run: StepRun) -> Result<StepDone, StepFailure> {
     let ctx = &run.ctx;
     let now = ctx.store.now();
-    let mut seen = 0;
+    // What earlier attempts asked for counts too, so that no minute gets more than its share.
+    let before = run.job.progress.as_ref().map_or(0, |before| before.done);
+    let mut seen = u32::try_from(before).unwrap_or(u32::MAX);
     let mut enqueued = 0;
     loop {
         let due = ctx.domains.list_due(now, BATCH).await?;
@@ -47,6 +51,9 @@ pub(super) async fn enqueue_due(run: StepRun) -> Result<StepDone, StepFailure> {
             cursor: None,
         };
         run.report(&progress).await?;
+        if Instant::now() >= run.hand_back_at {
+            return Ok(StepDone::so_far(ctx.store.now()));
+        }
     }
     let changes = vec![format!("{enqueued} looks asked for")];
     Ok(StepDone::ok(reason::ENQUEUED, changes, Facts::default()))

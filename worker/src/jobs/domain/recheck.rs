@@ -10,7 +10,7 @@ use dezky_shared::{
     job::Job,
     jobs::{ProvisionDomain, ProvisionTenant},
     store::StoreError,
-    tenant::{Intent, Tenant, reason as tenant_reason},
+    tenant::{Intent, Tenant, TenantStatus, reason as tenant_reason},
     upstream::Upstream,
 };
 use futures::FutureExt as _;
@@ -55,7 +55,11 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
         dmarc: claim.dmarc.clone(),
         spf_include: run.ctx.clients.spf_include.clone(),
     };
-    let checks = verifier.verify(&expectation).await;
+    let mut checks = verifier.verify(&expectation).await;
+    if claim.is_owned() {
+        // The proof is needed once, or never: nobody is asked to publish it again.
+        checks.retain(|check| check.kind != CheckKind::Ownership || check.state == CheckState::Ok);
+    }
     let jobs = run
         .write((&run, claim, checks), |session, (run, claim, checks)| {
             note(&run.ctx, session, claim, checks, run.ctx.store.now()).boxed()
@@ -97,7 +101,10 @@ async fn note(
             .is_some();
     let mut jobs = Vec::new();
     match &mut tenant {
-        Some(tenant) if is_taken => ctx.tenants.unlock(session, tenant.id).await?,
+        // One that is about to be purged gets nothing more. Once it is restored, the next look finds the proof.
+        Some(tenant) if is_taken || tenant.status == TenantStatus::Terminating => {
+            ctx.tenants.unlock(session, tenant.id).await?;
+        }
         Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
         None => {}
     }

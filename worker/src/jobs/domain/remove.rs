@@ -101,7 +101,9 @@ async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
             tenant.updated_at = now;
             ctx.tenants.save(session, &tenant).await?;
             if domain.is_owned() {
-                ctx.domains.check_others(session, &domain.name, now).await?;
+                ctx.domains
+                    .check_others(session, &[domain.name], now)
+                    .await?;
             }
             Ok(())
         }

@@ -74,7 +74,9 @@ async fn a_hundred_thousand_due_domains_are_spread_and_delay_no_other_queue() {
     for batch in 0..DOMAINS / 5_000 {
         let many = (0..5_000).map(|n| {
             let name = format!("d{batch}-{n}.test");
-            Domain::claim(tenant_id, &name, Dmarc::default(), now)
+            let mut domain = Domain::claim(tenant_id, &name, Dmarc::default(), now);
+            domain.next_check_at = Some(now);
+            domain
         });
         domains.insert_many(many).await.unwrap();
     }

@@ -1,5 +1,7 @@
 //! Claims against the public DNS: proven, lost to another tenant, verified, broken, unknown.
 
+use std::time::Duration;
+
 use dezky_shared::{
     domain::{
         Domain, DomainStatus,
@@ -96,6 +98,26 @@ async fn of_several_claims_the_first_that_is_proven_has_the_name_and_the_others_
     let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
     let made = stalwart.find_domain("acme.test").await.unwrap().unwrap();
     assert!(made.belongs_to(&owners[0].to_string()));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_about_to_be_purged_gets_no_domain_until_it_is_restored() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.claim(&tenant, "acme.test").await;
+    prove(&world, &claim);
+    let [freezing, _] = world.delete(tenant.id, Duration::from_hours(24)).await;
+    world.done(&freezing).await;
+
+    world.done(&world.recheck(&claim).await).await;
+    let meanwhile = world.claim_now(&claim).await;
+    world.done(&world.restore(tenant.id).await).await;
+    world.done(&world.recheck(&claim).await).await;
+
+    assert!(!meanwhile.is_owned());
+    assert_eq!(state_of(&meanwhile, CheckKind::Ownership), CheckState::Ok);
+    assert!(world.claim_now(&claim).await.is_owned());
     world.stop().await;
 }
 

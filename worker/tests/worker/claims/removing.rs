@@ -151,6 +151,10 @@ async fn a_tenant_that_is_purged_leaves_no_claim_behind() {
     let world = World::start().await;
     let (tenant, claim) = made(&world, "acme.test").await;
     let unproven = world.claim(&tenant, "acme-mail.test").await;
+    let rival = world.harness.add_tenant("globex", &[]).await;
+    let rival = world.claim(&rival, "acme.test").await;
+    let no_time = doc! { "nextCheckAt": null };
+    world.change_claim(&rival, no_time).await;
 
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.harness.finished(job.id).await;
@@ -165,6 +169,8 @@ async fn a_tenant_that_is_purged_leaves_no_claim_behind() {
 
     assert_eq!(world.find_claim(&claim).await, None);
     assert_eq!(world.find_claim(&unproven).await, None);
+    let rival = world.claim_now(&rival).await;
+    assert!(rival.next_check_at.is_some(), "it may be theirs now");
     assert!(world.upstreams.stalwart.domains().is_empty());
     world.stop().await;
 }
