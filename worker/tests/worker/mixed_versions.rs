@@ -12,7 +12,7 @@ use dezky_worker::work::{Registry, Steps};
 
 use crate::{
     harness::Harness,
-    script::{Script, Single},
+    script::{Lone, Script, Single},
     world::World,
 };
 
@@ -111,22 +111,31 @@ async fn a_job_of_a_newer_build_waits_for_a_worker_that_knows_its_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_this_build_cannot_read_is_in_no_other_jobs_way() {
-    let world = World::start().await;
-    let tenant = world.harness.add_tenant("globex", &[]).await;
-    let mut unreadable = fixture("older_job_half_done.json");
-    let step = unreadable.get_array_mut("steps").unwrap()[1]
-        .as_document_mut()
-        .unwrap();
-    step.insert("state", "a state of the next release");
-    world.insert("tenants", fixture("older_tenant.json")).await;
-    let id = world.insert("jobs", unreadable).await;
+    let harness = Harness::new().await;
+    let script = Script::new([]);
+    let left = harness.leave_behind(&Lone { n: 1 }, true).await;
+    let stranger = harness.leave_behind(&Lone { n: 2 }, true).await;
+    let unclaimed = harness.enqueue_silently(&Lone { n: 3 }).await;
+    let unknown = doc! { "error": { "code": "of_the_next_release" } };
+    for job in [&stranger, &unclaimed] {
+        harness.edit_job(job.id, unknown.clone()).await;
+    }
+    let waiting = harness.enqueue_silently(&Lone { n: 4 }).await;
 
-    let other = world.done(&world.provision(tenant.id).await).await;
+    let steps = Steps::side_by_side().step("work", script.step());
+    let registry = Registry::default().kind::<Lone>(steps);
+    let worker = harness.worker_of("worker", registry, 8);
+    let others = [
+        harness.finished(left.id).await,
+        harness.finished(waiting.id).await,
+    ];
+    worker.stop().await;
 
-    assert_eq!(other.state, JobState::Completed);
-    let stored = world.harness.stored_job(id).await;
-    assert!(["available", "running"].contains(&stored.get_str("state").unwrap()));
-    world.stop().await;
+    assert!(others.iter().all(|job| job.state == JobState::Completed));
+    for job in [stranger, unclaimed] {
+        let stored = harness.stored_job(job.id).await;
+        assert_eq!(stored.get_str("state").unwrap(), "running");
+    }
 }
 
 impl World {

@@ -74,6 +74,13 @@ pub(crate) const RECONCILE: Scenario = Scenario {
     enqueue: |world, scene| world.reconcile(scene.tenant).boxed_local(),
 };
 
+/// Of a tenant that is suspended, and somebody signed in all the same.
+pub(crate) const RECONCILE_SUSPENDED: Scenario = Scenario {
+    kind: ReconcileTenant::KIND,
+    prepare: |world| suspended_too_late(world).boxed_local(),
+    enqueue: |world, scene| world.reconcile(scene.tenant).boxed_local(),
+};
+
 pub(crate) const SUSPEND: Scenario = Scenario {
     kind: SuspendTenant::KIND,
     prepare: |world| inhabited(world).boxed_local(),
@@ -110,10 +117,11 @@ pub(crate) const REMOVE_DOMAIN: Scenario = Scenario {
     enqueue: |world, scene| world.remove_domain(scene.claim()).boxed_local(),
 };
 
-pub(crate) const ALL: [&Scenario; 9] = [
+pub(crate) const ALL: [&Scenario; 10] = [
     &PROVISION,
     &PROVISION_CHANGED,
     &RECONCILE,
+    &RECONCILE_SUSPENDED,
     &SUSPEND,
     &RESUME,
     &DEPROVISION,
@@ -176,7 +184,20 @@ async fn inhabited(world: &World) -> Scene {
 
 async fn suspended(world: &World) -> Scene {
     let scene = inhabited(world).await;
+    let bob = world.add_member("acme", "bob@acme.test");
     world.done(&world.suspend(scene.tenant).await).await;
+    world.upstreams.authentik.change(|state| {
+        let marks = json!([scene.tenant.to_string(), "another-suspended-tenant"]);
+        let bob = state.users.get_mut(&bob.pk).unwrap();
+        bob.attributes.insert("dezkyFrozenBy".to_owned(), marks);
+    });
+    scene
+}
+
+async fn suspended_too_late(world: &World) -> Scene {
+    let scene = inhabited(world).await;
+    world.done(&world.suspend(scene.tenant).await).await;
+    world.sign_in(world.user("ada@acme.test").pk);
     scene
 }
 

@@ -92,17 +92,21 @@ impl Model {
         };
         let exhausted = self.attempt >= MOST_ATTEMPTS;
         match (code.disposition(), meanwhile) {
-            (_, Meanwhile::Cancel) => self.state = JobState::Cancelled,
             (Disposition::Final, _) => self.state = JobState::Discarded,
             (Disposition::Charged, _) if exhausted => self.state = JobState::Discarded,
             // The one that waits does the work.
             (_, Meanwhile::Join) => self.state = JobState::Cancelled,
-            (Disposition::Charged, Meanwhile::Nothing) => self.crashes = 0,
-            (Disposition::Free | Disposition::Hold, Meanwhile::Nothing) => {
+            (Disposition::Charged, _) => self.crashes = 0,
+            (Disposition::Free | Disposition::Hold, _) => {
                 self.attempt -= 1;
                 self.snoozes += 1;
                 self.crashes = 0;
             }
+        }
+        // Nobody looked while it ran: it ends at its next claim, which is at once.
+        if meanwhile == Meanwhile::Cancel && self.state == JobState::Available {
+            self.attempt += 1;
+            self.state = JobState::Cancelled;
         }
     }
 
@@ -203,6 +207,8 @@ fn at_once() -> Times {
         retry_base: moment,
         unknown_wait: moment,
         hold: moment,
+        // A lease that is renewed tells its holder of a cancellation.
+        renew_every: Duration::from_secs(5),
         rescue_every: Duration::from_millis(10),
         rescue_spread: moment,
         leader_quiet: moment,
@@ -261,6 +267,12 @@ impl Life {
         worker.stop().await;
 
         self.model.run(failure, meanwhile);
+        if meanwhile == Meanwhile::Cancel {
+            self.announce().await;
+            let worker = self.harness.worker_of("worker", Registry::default(), 1);
+            self.harness.finished(self.job).await;
+            worker.stop().await;
+        }
         if let Some(joined) = joined {
             self.goes_on_as(&joined).await;
         }
