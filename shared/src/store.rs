@@ -8,6 +8,7 @@ pub mod domains;
 pub mod idempotency;
 pub mod job_operations;
 pub mod jobs;
+mod known;
 pub mod queues;
 pub mod schedules;
 pub mod subscriptions;

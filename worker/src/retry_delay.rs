@@ -14,6 +14,8 @@ pub(crate) fn delay(failures: i32, base: Duration, cap: Duration, chance: f64) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BASE: Duration = Duration::from_secs(2);
@@ -38,5 +40,33 @@ mod tests {
     fn absurd_counts_do_no_harm() {
         assert_eq!(delay(i32::MAX, BASE, CAP, 1.0), CAP);
         assert_eq!(delay(i32::MIN, BASE, CAP, 1.0), BASE);
+    }
+
+    fn any_span() -> impl Strategy<Value = Duration> {
+        (0_u64..100_000_000).prop_map(Duration::from_millis)
+    }
+
+    proptest! {
+        #[test]
+        fn no_delay_is_longer_than_the_cap_and_more_failures_never_shorten_the_longest(
+            failures: i32,
+            base in any_span(),
+            cap in any_span(),
+            chance in 0.0..1.0,
+        ) {
+            let longest = delay(failures, base, cap, 1.0);
+
+            prop_assert!(longest <= cap);
+            prop_assert!(longest >= base.min(cap), "the first delay's longest is the base");
+            prop_assert!(delay(failures.saturating_add(1), base, cap, 1.0) >= longest);
+            prop_assert!(delay(failures, base, cap, chance) <= longest);
+        }
+
+        #[test]
+        fn a_larger_chance_is_a_longer_delay(failures: i32, one in 0.0..1.0, other in 0.0..1.0) {
+            let (smaller, larger) = if one < other { (one, other) } else { (other, one) };
+
+            prop_assert!(delay(failures, BASE, CAP, smaller) <= delay(failures, BASE, CAP, larger));
+        }
     }
 }

@@ -48,6 +48,9 @@ pub struct FaultRule {
     /// Only requests that may change something.
     #[serde(default)]
     pub writes_only: bool,
+    /// How many of those requests pass before the first is hit.
+    #[serde(default)]
+    pub after: u32,
     /// How many requests are hit before the rule is used up; without end when missing.
     #[serde(default)]
     pub times: Option<u32>,
@@ -68,6 +71,7 @@ impl FaultRule {
         Self {
             operation: None,
             writes_only: false,
+            after: 0,
             times: None,
             probability: 1.0,
             fault,
@@ -76,8 +80,14 @@ impl FaultRule {
 
     /// Hits the next request of `operation`, once.
     pub fn once(operation: &str, fault: Fault) -> Self {
+        Self::once_after(operation, 0, fault)
+    }
+
+    /// Lets so many requests of `operation` pass and hits the next one, once.
+    pub fn once_after(operation: &str, after: u32, fault: Fault) -> Self {
         Self {
             operation: Some(operation.to_owned()),
+            after,
             times: Some(1),
             ..Self::every(fault)
         }
@@ -139,14 +149,20 @@ impl Faults {
     pub(crate) fn strike(&self, operation: &str, write: bool) -> Option<Fault> {
         let mut state = self.lock();
         *state.requests.entry(operation.to_owned()).or_default() += 1;
-        let rule = state.rules.iter_mut().find(|rule| {
-            rule.times != Some(0)
+        let rule = state.rules.iter_mut().find_map(|rule| {
+            let matches = rule.times != Some(0)
                 && rule
                     .operation
                     .as_deref()
                     .is_none_or(|wanted| wanted == operation)
-                && (write || !rule.writes_only)
-                && (rule.probability >= 1.0 || rand::random::<f64>() < rule.probability)
+                && (write || !rule.writes_only);
+            if matches && rule.after > 0 {
+                rule.after -= 1;
+                return None;
+            }
+            let hits =
+                matches && (rule.probability >= 1.0 || rand::random::<f64>() < rule.probability);
+            hits.then_some(rule)
         })?;
         rule.times = rule.times.map(|left| left - 1);
         let fault = rule.fault.clone();

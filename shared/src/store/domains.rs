@@ -16,7 +16,7 @@ use mongodb::{
 };
 
 pub use self::due::DueDomain;
-use super::{Store, StoreError};
+use super::{Store, StoreError, known};
 use crate::{
     domain::{Domain, DomainStatus},
     id::{DomainId, TenantId},
@@ -197,7 +197,7 @@ impl DomainRepository {
         domain: &Domain,
     ) -> Result<(), StoreError> {
         self.domains
-            .replace_one(doc! { "_id": domain.id }, domain)
+            .update_one(doc! { "_id": domain.id }, known::update_to(domain)?)
             .session(session)
             .await?;
         Ok(())

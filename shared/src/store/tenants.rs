@@ -9,7 +9,7 @@ use mongodb::{
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, known};
 use crate::{
     id::{PartnerId, TenantId},
     tenant::{Plan, Tenant, TenantStatus},
@@ -315,7 +315,7 @@ impl TenantRepository {
         tenant: &Tenant,
     ) -> Result<(), StoreError> {
         self.tenants
-            .replace_one(doc! { "_id": tenant.id }, tenant)
+            .update_one(doc! { "_id": tenant.id }, known::update_to(tenant)?)
             .session(session)
             .await?;
         Ok(())

@@ -9,7 +9,7 @@ use mongodb::{
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, known};
 use crate::{
     id::{TenantId, UserId},
     user::{Membership, MembershipSource, Role, User},
@@ -103,7 +103,7 @@ impl UserRepository {
     /// Writes a user that was locked in this transaction.
     pub async fn save(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
         self.users
-            .replace_one(doc! { "_id": user.id }, user)
+            .update_one(doc! { "_id": user.id }, known::update_to(user)?)
             .session(session)
             .await?;
         Ok(())

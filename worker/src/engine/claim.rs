@@ -1,6 +1,6 @@
 //! From lock keys to jobs that are ours.
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use dezky_shared::{
     clients::Trust,
     clock,
@@ -9,7 +9,7 @@ use dezky_shared::{
     store::{StoreError, jobs::CLAIM_INDEX},
 };
 use futures::TryStreamExt as _;
-use mongodb::options::Hint;
+use mongodb::{Cursor, options::Hint};
 
 use super::{
     Engine,
@@ -51,6 +51,21 @@ struct FirstDue {
     job: JobId,
 }
 
+/// Those of the jobs that this build can read. One that a newer build wrote otherwise is that build's, and in nobody
+/// else's way.
+pub(crate) async fn readable(found: Cursor<RawDocumentBuf>) -> Result<Vec<Job>, StoreError> {
+    let found: Vec<RawDocumentBuf> = found.try_collect().await?;
+    let read = found.iter().filter_map(|stored| {
+        let job = bson::deserialize_from_slice(stored.as_bytes());
+        job.inspect_err(|error| {
+            let id = stored.get("_id").ok().flatten();
+            tracing::error!(job.id = ?id, %error, "This build cannot read a job; leaving it to a newer one");
+        })
+        .ok()
+    });
+    Ok(read.collect())
+}
+
 impl Engine {
     /// Claims the first due job of each of these lock keys, where it has one and nobody holds the lock.
     pub(crate) async fn claim(
@@ -82,8 +97,8 @@ impl Engine {
         // An error here may hide a claim that was written, so the answer is what reading back by the token says.
         bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
-        let claimed: Vec<Job> = bulk::in_time(self.times.bulk_deadline, async {
-            self.jobs.find(ours).await?.try_collect().await
+        let claimed = bulk::in_time(self.times.bulk_deadline, async {
+            readable(self.jobs.clone_with_type().find(ours).await?).await
         })
         .await?;
 

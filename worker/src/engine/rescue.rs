@@ -9,11 +9,12 @@ use dezky_shared::{
     job::{Attempt, Job, JobFailure, JobState},
     store::{Abort, StoreError, to_bson},
 };
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::FutureExt as _;
 
 use super::{
     Engine,
     bulk::{self, ItemError, Update},
+    claim::readable,
     settle::listed,
 };
 use crate::metrics;
@@ -27,13 +28,8 @@ impl Engine {
     /// Takes back every job whose lease ran out. Run by the leader.
     pub(crate) async fn rescue(&self) -> Result<(), StoreError> {
         let ran_out = doc! { "state": JobState::Running.name(), "lease.until": { "$lt": self.ctx.store.now() } };
-        let lost: Vec<Job> = self
-            .jobs
-            .find(ran_out)
-            .limit(BATCH)
-            .await?
-            .try_collect()
-            .await?;
+        let jobs = self.jobs.clone_with_type();
+        let lost = readable(jobs.find(ran_out).limit(BATCH).await?).await?;
         let (poisonous, others): (Vec<Job>, Vec<Job>) =
             lost.into_iter().partition(|job| crashes(job) >= CRASHES);
 

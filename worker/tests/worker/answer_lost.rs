@@ -10,17 +10,14 @@ use std::{
     time::Duration,
 };
 
-use dezky_shared::{tenant::ProvisioningState, upstream::Upstream};
-use dezky_sim::{
-    faults::{Fault, FaultRule},
-    server::Server,
-};
+use dezky_shared::upstream::Upstream;
+use dezky_sim::faults::{Fault, FaultRule};
 use futures::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use self::stories::{STORIES, Story};
-use crate::world::{World, without_ids};
+use crate::world::World;
 
 /// Writes that no job about a tenant makes.
 const OTHERS: [&str; 1] = ["remove_member"];
@@ -31,7 +28,7 @@ const LATE: Fault = Fault::SlowEffect { millis: 900 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_write_of_every_client_is_part_of_a_story() {
-    let written: BTreeSet<String> = writes_in_the_sources();
+    let written = writes_in_the_sources();
 
     let told: BTreeSet<String> = cases()
         .await
@@ -186,11 +183,7 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
         }
     })
     .await;
-    let servers: [(Upstream, &Server); 3] = [
-        (Upstream::Authentik, &world.upstreams.authentik.server),
-        (Upstream::Stalwart, &world.upstreams.stalwart.server),
-        (Upstream::Ocis, &world.upstreams.ocis.server),
-    ];
+    let servers = world.upstreams.servers();
     for (upstream, rule) in faults {
         let (_, server) = servers.iter().find(|(name, _)| name == upstream).unwrap();
         server.faults.add(rule.clone());
@@ -199,13 +192,6 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
     let id = (story.tell)(&world).await;
     world.landed().await;
 
-    let tenant = world.tenant(id).await;
-    let mut effects: Vec<String> = world
-        .effects()
-        .iter()
-        .map(|effect| format!("{} {}", effect.operation, without_ids(&effect.key)))
-        .collect();
-    effects.sort();
     let asked = servers.iter().flat_map(|(upstream, server)| {
         server
             .faults
@@ -216,29 +202,15 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
     let told = Told {
         asked: asked.collect(),
         faults_met: servers.iter().map(|(_, server)| server.faults.hits()).sum(),
-        effects,
+        effects: world.sorted_effects(),
         holdings: world.holdings(),
-        tenant: json!({
-            "status": tenant.status,
-            // The second job for a tenant that is gone finds nothing to do.
-            "settled": Upstream::ALL.map(|upstream| {
-                let state = tenant.provisioning_status.get(upstream);
-                matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
-            }),
-            "errors": tenant.provisioning_errors,
-            "domains": tenant.domains,
-            "formerDomains": tenant.former_domains,
-            "hasGroup": tenant.authentik_group_id.is_some(),
-            "hasSpace": tenant.ocis_space_id.is_some(),
-            "hasOwner": tenant.owner.map(|owner| owner.subject.is_some()),
-        }),
+        tenant: world.fate(id).await,
     };
     world.stop().await;
     told
 }
-
 /// The names that clients give to their writes, which all stand where the write is made.
-fn writes_in_the_sources() -> BTreeSet<String> {
+pub(crate) fn writes_in_the_sources() -> BTreeSet<String> {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src/clients");
     let mut writes = BTreeSet::new();
     let mut folders = vec![clients];

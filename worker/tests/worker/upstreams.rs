@@ -2,12 +2,17 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use dezky_shared::clients::{
-    authentik::AuthentikConfig,
-    ocis::{AppTokenLogin, OcisConfig, OcisLogin},
-    stalwart::{Login, StalwartConfig},
+use dezky_shared::{
+    clients::{
+        authentik::AuthentikConfig,
+        ocis::{AppTokenLogin, OcisConfig, OcisLogin},
+        stalwart::{Login, StalwartConfig},
+    },
+    upstream::Upstream,
 };
-use dezky_sim::{authentik::AuthentikSim, dns::DnsSim, ocis::OcisSim, stalwart::StalwartSim};
+use dezky_sim::{
+    authentik::AuthentikSim, dns::DnsSim, ocis::OcisSim, server::Server, stalwart::StalwartSim,
+};
 use dezky_worker::{
     context::ClientsConfig,
     dns::{DnsConfig, ResolverAddress, Transport},
@@ -32,6 +37,15 @@ impl Upstreams {
             ocis: OcisSim::start(any_port).await.unwrap(),
             dns: DnsSim::start(any_port).await.unwrap(),
         }
+    }
+
+    /// What is served over HTTP.
+    pub(crate) fn servers(&self) -> [(Upstream, &Server); 3] {
+        [
+            (Upstream::Authentik, &self.authentik.server),
+            (Upstream::Stalwart, &self.stalwart.server),
+            (Upstream::Ocis, &self.ocis.server),
+        ]
     }
 
     pub(crate) fn config(&self) -> ClientsConfig {

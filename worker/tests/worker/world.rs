@@ -9,7 +9,8 @@ use dezky_shared::{
     job::{Job, JobArgs, JobState, Step},
     jobs::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
     store::{Abort, jobs::NewJob},
-    tenant::{Tenant, TenantStatus},
+    tenant::{ProvisioningState, Tenant, TenantStatus},
+    upstream::Upstream,
 };
 use dezky_sim::{authentik::User, effects::Effect, ocis::SimSpace};
 use dezky_worker::{context::ClientsConfig, engine::Times};
@@ -272,6 +273,36 @@ impl World {
             .iter()
             .flat_map(|server| server.effects.all())
             .collect()
+    }
+
+    /// The same in an order that does not depend on chance, but for ids.
+    pub(crate) fn sorted_effects(&self) -> Vec<String> {
+        let effects = self.effects();
+        let mut effects: Vec<String> = effects
+            .iter()
+            .map(|effect| format!("{} {}", effect.operation, without_ids(&effect.key)))
+            .collect();
+        effects.sort();
+        effects
+    }
+
+    /// What a tenant's document says once nothing is left to do, but for what differs from run to run.
+    pub(crate) async fn fate(&self, id: TenantId) -> Value {
+        let tenant = self.tenant(id).await;
+        json!({
+            "status": tenant.status,
+            // The second job for a tenant that is gone finds nothing to do.
+            "settled": Upstream::ALL.map(|upstream| {
+                let state = tenant.provisioning_status.get(upstream);
+                matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
+            }),
+            "errors": tenant.provisioning_errors,
+            "domains": tenant.domains,
+            "formerDomains": tenant.former_domains,
+            "hasGroup": tenant.authentik_group_id.is_some(),
+            "hasSpace": tenant.ocis_space_id.is_some(),
+            "hasOwner": tenant.owner.map(|owner| owner.subject.is_some()),
+        })
     }
 
     /// All that the upstreams hold, but for what differs from run to run.

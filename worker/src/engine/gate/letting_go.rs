@@ -112,7 +112,7 @@ impl Engine {
     /// Some of the jobs that wait because of `upstream`, those that would wait longest not last.
     async fn held_by(&self, upstream: Upstream, limit: i64) -> Result<Vec<HeldJob>, StoreError> {
         let step = doc! {
-            "name": upstream.name(),
+            "name": { "$in": self.steps_through(upstream) },
             "error.code": { "$in": to_bson(&HELD)? },
             "nextAt": { "$gt": self.ctx.store.now() },
         };
@@ -132,6 +132,12 @@ impl Engine {
             .await
     }
 
+    /// The names of the steps that speak to it: the one of its own name, and others.
+    fn steps_through(&self, upstream: Upstream) -> Vec<&'static str> {
+        let others = self.registry.steps_through(upstream);
+        std::iter::once(upstream.name()).chain(others).collect()
+    }
+
     async fn make_due(&self, upstream: Upstream, jobs: &[HeldJob]) -> Result<(), StoreError> {
         if jobs.is_empty() {
             return Ok(());
@@ -147,7 +153,10 @@ impl Engine {
         self.jobs
             .clone_with_type::<Document>()
             .update_many(waiting, due)
-            .array_filters([doc! { "held.name": upstream.name(), "held.nextAt": { "$gt": now } }])
+            .array_filters([doc! {
+                "held.name": { "$in": self.steps_through(upstream) },
+                "held.nextAt": { "$gt": now },
+            }])
             .await?;
         for queue in Queue::ALL {
             let keys: Vec<ReadyKey> = jobs

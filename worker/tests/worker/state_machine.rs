@@ -1,0 +1,364 @@
+//! Whatever happens to a job, in whatever order: it stands where a small model says it must.
+
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::{
+    clock,
+    failure::{Disposition, ErrorCode},
+    id::{JobId, TenantId},
+    job::{Job, JobState},
+};
+use dezky_worker::{
+    engine::Times,
+    work::{Registry, Steps},
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
+
+use crate::{
+    harness::{Harness, quick},
+    script::{Joining, Say, Script},
+};
+
+/// How many tries a job has here.
+const MOST_ATTEMPTS: i32 = 3;
+/// How many workers may die of one.
+const MOST_CRASHES: i32 = 3;
+
+/// What happens to a job.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A worker claims it and its step ends like this, while that happens.
+    Run {
+        failure: Option<ErrorCode>,
+        meanwhile: Meanwhile,
+    },
+    /// A worker claims it, starts it and dies.
+    Crash,
+    /// Its time is over when a worker claims it.
+    GiveUp,
+    /// A person cancels it.
+    Cancel,
+    /// A person has it run again.
+    Requeue,
+    /// The same is wanted once more.
+    Join,
+}
+
+/// What happens while a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    Nothing,
+    Cancel,
+    Join,
+}
+
+/// A job as it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Model {
+    state: JobState,
+    attempt: i32,
+    crashes: i32,
+    snoozes: i32,
+}
+
+impl Model {
+    const NEW: Self = Self {
+        state: JobState::Available,
+        attempt: 0,
+        crashes: 0,
+        snoozes: 0,
+    };
+
+    fn of(job: &Job) -> Self {
+        Self {
+            state: job.state,
+            attempt: job.attempt,
+            crashes: job.crashes,
+            snoozes: job.snoozes,
+        }
+    }
+
+    fn run(&mut self, failure: Option<ErrorCode>, meanwhile: Meanwhile) {
+        self.attempt += 1;
+        let Some(code) = failure else {
+            self.state = JobState::Completed;
+            return;
+        };
+        let exhausted = self.attempt >= MOST_ATTEMPTS;
+        match (code.disposition(), meanwhile) {
+            (Disposition::Final, _) => self.state = JobState::Discarded,
+            (Disposition::Charged, _) if exhausted => self.state = JobState::Discarded,
+            // The one that waits does the work.
+            (_, Meanwhile::Join) => self.state = JobState::Cancelled,
+            (Disposition::Charged, _) => self.crashes = 0,
+            (Disposition::Free | Disposition::Hold, _) => {
+                self.attempt -= 1;
+                self.snoozes += 1;
+                self.crashes = 0;
+            }
+        }
+        // Nobody looked while it ran: it ends at its next claim, which is at once.
+        if meanwhile == Meanwhile::Cancel && self.state == JobState::Available {
+            self.attempt += 1;
+            self.state = JobState::Cancelled;
+        }
+    }
+
+    fn crash(&mut self) {
+        self.crashes += 1;
+        if self.crashes == MOST_CRASHES {
+            self.state = JobState::Discarded;
+            self.attempt += 1;
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        self.attempt = 0;
+        self.crashes = 0;
+    }
+}
+
+#[test]
+fn a_job_stands_where_its_model_does_whatever_happens() {
+    let mut runner = TestRunner::new(Config {
+        cases: 12,
+        max_shrink_iters: 12,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+
+    runner
+        .run(&vec(any_event(), 1..10), |events| {
+            runtime.block_on(live_through(&events));
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let failure = prop::option::weighted(
+        0.85,
+        select(vec![
+            ErrorCode::UpstreamUnavailable,
+            ErrorCode::UpstreamConflict,
+            ErrorCode::UpstreamAnswerLost,
+            ErrorCode::SecretsUnreadable,
+            ErrorCode::DomainInvalid,
+        ]),
+    );
+    let meanwhile = prop_oneof![
+        4 => Just(Meanwhile::Nothing),
+        1 => Just(Meanwhile::Cancel),
+        1 => Just(Meanwhile::Join),
+    ];
+    prop_oneof![
+        6 => (failure, meanwhile).prop_map(|(failure, meanwhile)| Event::Run { failure, meanwhile }),
+        3 => Just(Event::Crash),
+        1 => Just(Event::GiveUp),
+        1 => Just(Event::Cancel),
+        2 => Just(Event::Requeue),
+        2 => Just(Event::Join),
+    ]
+}
+
+/// Jobs with the same purpose, of which the last one is open.
+struct Life {
+    harness: Harness,
+    tenant: TenantId,
+    job: JobId,
+    model: Model,
+    /// Those that are over, as they were when they ended.
+    over: Vec<Job>,
+}
+
+async fn live_through(events: &[Event]) {
+    let mut harness = Harness::new().await;
+    harness.times = at_once();
+    let tenant = harness.add_tenant("acme", &[]).await.id;
+    let job = harness
+        .enqueue_silently(&Joining { tenant_id: tenant })
+        .await;
+    let mut life = Life {
+        harness,
+        tenant,
+        job: job.id,
+        model: Model::NEW,
+        over: Vec::new(),
+    };
+    life.limit_attempts().await;
+
+    for event in events {
+        life.meet(*event).await;
+        life.check(*event).await;
+    }
+}
+
+/// Nothing waits, so that a test need not either.
+fn at_once() -> Times {
+    let moment = Duration::from_millis(1);
+    Times {
+        retry_base: moment,
+        unknown_wait: moment,
+        hold: moment,
+        // A lease that is renewed tells its holder of a cancellation.
+        renew_every: Duration::from_secs(5),
+        rescue_every: Duration::from_millis(10),
+        rescue_spread: moment,
+        leader_quiet: moment,
+        ..quick()
+    }
+}
+
+impl Life {
+    async fn meet(&mut self, event: Event) {
+        let waits = self.model.state == JobState::Available;
+        match event {
+            Event::Run { failure, meanwhile } if waits => self.run(failure, meanwhile).await,
+            Event::Crash if waits => self.crash().await,
+            Event::GiveUp if waits => self.give_up().await,
+            Event::Cancel if waits => {
+                self.harness.cancel(self.job).await;
+                self.model.state = JobState::Cancelled;
+            }
+            Event::Requeue => {
+                let again = self.harness.requeue(self.job).await.unwrap();
+                self.goes_on_as(&again.job).await;
+            }
+            Event::Join => {
+                let tenant_id = self.tenant;
+                let joined = self.harness.enqueue_silently(&Joining { tenant_id }).await;
+                self.goes_on_as(&joined).await;
+            }
+            // Nothing happens any more to what is over.
+            Event::Run { .. } | Event::Crash | Event::GiveUp | Event::Cancel => {}
+        }
+    }
+
+    async fn run(&mut self, failure: Option<ErrorCode>, meanwhile: Meanwhile) {
+        let say = failure.map_or(Say::Ok, Say::Fail);
+        let script = Script::held([say]);
+        let steps = Steps::side_by_side().step("work", script.step());
+        let registry = Registry::default().kind::<Joining>(steps);
+
+        self.announce().await;
+        let worker = self.harness.worker_of("worker", registry, 1);
+        script.ran(1).await;
+        let joined = match meanwhile {
+            Meanwhile::Nothing => None,
+            Meanwhile::Cancel => {
+                self.harness.cancel(self.job).await;
+                None
+            }
+            Meanwhile::Join => {
+                let tenant_id = self.tenant;
+                Some(self.harness.enqueue_silently(&Joining { tenant_id }).await)
+            }
+        };
+        // It claims no more, and ends what it has.
+        worker.begin_stop();
+        script.let_go(1);
+        worker.stop().await;
+
+        self.model.run(failure, meanwhile);
+        if meanwhile == Meanwhile::Cancel {
+            self.announce().await;
+            let worker = self.harness.worker_of("worker", Registry::default(), 1);
+            self.harness.finished(self.job).await;
+            worker.stop().await;
+        }
+        if let Some(joined) = joined {
+            self.goes_on_as(&joined).await;
+        }
+    }
+
+    /// As a worker that died leaves it.
+    async fn crash(&mut self) {
+        let context = &self.harness.context;
+        let past = clock::earlier(context.store.now(), Duration::from_mins(1));
+        let lease = doc! {
+            "token": dezky_shared::id::LeaseToken::new(),
+            "worker": "gone",
+            "until": past,
+            "startedAt": past,
+        };
+        let claimed = doc! {
+            "state": JobState::Running.name(),
+            "attempt": self.model.attempt + 1,
+            "lease": lease,
+        };
+        self.harness.edit_job(self.job, claimed).await;
+        let leader = self.harness.leader();
+        let rescued = |job: &Job| job.state != JobState::Running;
+        self.harness.job_until(self.job, rescued).await;
+        leader.stop().await;
+        self.model.crash();
+    }
+
+    async fn give_up(&mut self) {
+        let past = clock::earlier(self.harness.context.store.now(), Duration::from_mins(1));
+        let over = doc! { "giveUpAt": past };
+        self.harness.edit_job(self.job, over).await;
+        self.announce().await;
+        let steps = Steps::side_by_side().step("work", Script::new([]).step());
+        let registry = Registry::default().kind::<Joining>(steps);
+        let worker = self.harness.worker_of("worker", registry, 1);
+        self.harness.finished(self.job).await;
+        worker.stop().await;
+        self.model.attempt += 1;
+        self.model.state = JobState::Discarded;
+    }
+
+    /// Both joining and running again start afresh, in this job or in a new one.
+    async fn goes_on_as(&mut self, job: &Job) {
+        if job.id == self.job {
+            self.model.begin_anew();
+            return;
+        }
+        let ended = self.harness.job(self.job).await;
+        assert_eq!(Model::of(&ended), self.model);
+        assert!(ended.state.is_final(), "{ended:#?}");
+        self.over.push(ended);
+        self.job = job.id;
+        self.model = Model::NEW;
+        self.limit_attempts().await;
+    }
+
+    async fn limit_attempts(&self) {
+        let limit = doc! { "maxAttempts": MOST_ATTEMPTS };
+        self.harness.edit_job(self.job, limit).await;
+    }
+
+    async fn announce(&self) {
+        let job = self.harness.job(self.job).await;
+        let ready = &self.harness.context.ready;
+        ready.announce(std::slice::from_ref(&job)).await;
+    }
+
+    async fn check(&self, event: Event) {
+        let job = self.harness.job(self.job).await;
+        let about = format!("after {event:?}: {job:#?}");
+        assert_eq!(Model::of(&job), self.model, "{about}");
+        assert!(job.attempt <= MOST_ATTEMPTS, "{about}");
+        assert!(job.crashes <= MOST_CRASHES, "{about}");
+        assert!(job.lease.is_none(), "{about}");
+        assert_eq!(job.state.is_final(), job.finished_at.is_some(), "{about}");
+        assert_eq!(job.state.is_final(), job.expire_at.is_some(), "{about}");
+        if !job.state.is_final() {
+            let give_up_at = job.give_up_at.unwrap();
+            assert!(job.run_at < give_up_at, "{about}");
+            let open = job.steps.iter().filter(|step| !step.state.is_done());
+            assert!(open.clone().all(|step| !step.is_hopeless()), "{about}");
+        }
+        for ended in &self.over {
+            let now = self.harness.job(ended.id).await;
+            assert_eq!(&now, ended, "final is final, {about}");
+        }
+    }
+}
