@@ -4,7 +4,11 @@
 //! A step is run again after a failure and may be run twice, so it looks before it acts. It neither sleeps nor
 //! retries: it returns, and the engine does the waiting.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bson::DateTime;
 use dezky_shared::{
@@ -321,6 +325,14 @@ impl Registry {
     /// What a job of `kind` does.
     pub fn steps(&self, kind: &str) -> Option<&Steps> {
         self.0.get(kind)
+    }
+
+    /// The names of the steps that speak to `upstream`, of whatever kind.
+    pub(crate) fn steps_through(&self, upstream: Upstream) -> Vec<&'static str> {
+        let steps = self.0.values().flat_map(|steps| &steps.0);
+        let through = steps.filter(|step| step.upstream == Some(upstream));
+        let names: BTreeSet<&str> = through.map(|step| step.name).collect();
+        names.into_iter().collect()
     }
 
     /// The names of all kinds.

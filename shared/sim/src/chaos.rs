@@ -89,9 +89,9 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     load.reconcile(&left).await;
     until_final(&stack.stores).await?;
     stack.services.look_after().await?;
-    until_watched(&stack.watcher).await;
-
     let stored = read(&stack.stores).await?;
+    until_watched(&stack.watcher, &stored).await;
+
     let ledger = load.ledger();
     let seen = stack.watcher.seen();
     let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -205,10 +205,14 @@ async fn until_final(stores: &Stores) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until the watcher has seen the end of every job; whether it did is checked later.
-async fn until_watched(watcher: &Watcher) {
+/// Waits until the watcher has seen what is stored; whether it did is checked later.
+async fn until_watched(watcher: &Watcher, stored: &Stored) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while watcher.seen().open() > 0 && Instant::now() < deadline {
+    let has_seen = || {
+        let seen = watcher.seen();
+        stored.jobs.iter().all(|job| seen.knows_end_of(job))
+    };
+    while !has_seen() && Instant::now() < deadline {
         sleep(LOOK).await;
     }
 }
