@@ -25,7 +25,7 @@ use crate::{
 /// How often somebody looks whether a mishap has hit something, or a process has ended.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a mishap is kept up that has hit nothing: longer than all work rests after the worst of the others.
-const NO_HIT: Duration = Duration::from_secs(20);
+const NO_HIT: Duration = Duration::from_mins(1);
 /// The share of an upstream's requests that a trouble hits: the others let some work go on.
 const SHARE: f64 = 0.6;
 /// How late each piece is that passes on the way to MongoDB: one request is several of them.
