@@ -92,48 +92,53 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let stored = read(&stack.stores).await?;
     until_watched(&stack.watcher, &stored).await;
 
-    let ledger = load.ledger();
-    let seen = stack.watcher.seen();
-    let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for job in &stored.jobs {
-        *jobs.entry(job.state.name()).or_default() += 1;
-    }
-    let report = Report {
-        asked: report::asked(&ledger),
-        sent: ledger
-            .entries
-            .iter()
-            .map(|entry| u64::from(entry.tries))
-            .sum::<u64>()
-            + ledger.repeated,
-        jobs,
-        rescues: seen.rescues,
-        settled_in,
-        left_over: left.len(),
-        checks: vec![
-            invariants::every_kind_of_mishap_has_hit(&hits),
-            invariants::no_process_ended_by_itself(&stack.services.fallen),
-            invariants::every_request_is_answered(&ledger),
-            invariants::a_repeated_request_is_answered_alike(&ledger),
-            invariants::every_accepted_intent_has_a_fate(&ledger, &stored),
-            invariants::the_audit_trail_is_what_was_accepted(&ledger, &stored),
-            invariants::the_watcher_saw_all(&seen, &stored),
-            invariants::never_two_live_leases_on_one_lock(&seen),
-            invariants::final_is_final(&seen),
-            invariants::every_open_job_has_a_next_time(&seen),
-            once::every_instant_of_a_schedule_is_run_once(&stored),
-            once::every_item_of_an_operation_is_done_once(&stored),
-            invariants::attempts_and_crashes_stay_within_their_limits(&stored),
-            invariants::no_failure_is_mistaken_for_another(&stored),
-            invariants::nothing_happens_twice_upstream(&stack.upstreams),
-            once::tenants_show_the_domains_that_are_theirs(&stored),
-            agreed,
-            invariants::one_reconcile_mends_what_was_left(left.len(), &stored, &stack.upstreams),
-        ],
-        hits,
-        options,
+    let report = {
+        let ledger = load.ledger();
+        let seen = stack.watcher.seen();
+        let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for job in &stored.jobs {
+            *jobs.entry(job.state.name()).or_default() += 1;
+        }
+        Report {
+            asked: report::asked(&ledger),
+            sent: ledger
+                .entries
+                .iter()
+                .map(|entry| u64::from(entry.tries))
+                .sum::<u64>()
+                + ledger.repeated,
+            jobs,
+            rescues: seen.rescues,
+            settled_in,
+            left_over: left.len(),
+            checks: vec![
+                invariants::every_kind_of_mishap_has_hit(&hits),
+                invariants::no_process_ended_by_itself(&stack.services.fallen),
+                invariants::every_request_is_answered(&ledger),
+                invariants::a_repeated_request_is_answered_alike(&ledger),
+                invariants::every_accepted_intent_has_a_fate(&ledger, &stored),
+                invariants::the_audit_trail_is_what_was_accepted(&ledger, &stored),
+                invariants::the_watcher_saw_all(&seen, &stored),
+                invariants::never_two_live_leases_on_one_lock(&seen),
+                invariants::final_is_final(&seen),
+                invariants::every_open_job_has_a_next_time(&seen),
+                once::every_instant_of_a_schedule_is_run_once(&stored),
+                once::every_item_of_an_operation_is_done_once(&stored),
+                invariants::attempts_and_crashes_stay_within_their_limits(&stored),
+                invariants::no_failure_is_mistaken_for_another(&stored),
+                invariants::nothing_happens_twice_upstream(&stack.upstreams),
+                once::tenants_show_the_domains_that_are_theirs(&stored),
+                agreed,
+                invariants::one_reconcile_mends_what_was_left(
+                    left.len(),
+                    &stored,
+                    &stack.upstreams,
+                ),
+            ],
+            hits,
+            options,
+        }
     };
-    drop((ledger, seen));
     stack.stop().await;
     Ok(report)
 }
