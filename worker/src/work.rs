@@ -327,14 +327,12 @@ impl Registry {
         self.0.get(kind)
     }
 
-    /// The names of the steps that speak to `upstream`.
-    pub(crate) fn steps_through(&self, upstream: Upstream) -> impl Iterator<Item = &'static str> {
+    /// The names of the steps that speak to `upstream`, of whatever kind.
+    pub(crate) fn steps_through(&self, upstream: Upstream) -> Vec<&'static str> {
         let steps = self.0.values().flat_map(|steps| &steps.0);
-        steps
-            .filter(move |step| step.upstream == Some(upstream))
-            .map(|step| step.name)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
+        let through = steps.filter(|step| step.upstream == Some(upstream));
+        let names: BTreeSet<&str> = through.map(|step| step.name).collect();
+        names.into_iter().collect()
     }
 
     /// The names of all kinds.

@@ -8,6 +8,7 @@ mod agreement;
 mod client;
 mod invariants;
 mod load;
+mod once;
 mod report;
 mod schedule;
 mod stack;
@@ -17,6 +18,7 @@ mod watcher;
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
+use dezky_shared::upstream::Upstream;
 use futures::future;
 use mongodb::Client;
 use tokio::time::{Instant, sleep};
@@ -66,7 +68,6 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     fs::create_dir_all(&options.directory)?;
     tracing::info!("Starting everything");
     let mut stack = Stack::start(&options.binaries, &options.directory).await?;
-    let watcher = Watcher::start(&stack.stores.mongo).await?;
     let operator = stack.upstreams.operator()?;
     let load = Load::new(stack.services.urls.clone(), operator)?;
     load.introduce().await?;
@@ -77,6 +78,9 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     tracing::info!("All is well again; waiting until all is final");
     let healed = Instant::now();
     stack.services.look_after().await?;
+    for upstream in Upstream::ALL {
+        load.resume_upstream(upstream).await;
+    }
     until_final(&stack.stores).await?;
     let settled_in = healed.elapsed();
     let stored = read(&stack.stores).await?;
@@ -85,48 +89,56 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     load.reconcile(&left).await;
     until_final(&stack.stores).await?;
     stack.services.look_after().await?;
-    until_watched(&watcher).await;
-
     let stored = read(&stack.stores).await?;
-    let ledger = load.ledger();
-    let seen = watcher.seen();
-    let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for job in &stored.jobs {
-        *jobs.entry(job.state.name()).or_default() += 1;
-    }
-    let report = Report {
-        asked: report::asked(&ledger),
-        sent: ledger
-            .entries
-            .iter()
-            .map(|entry| u64::from(entry.tries))
-            .sum::<u64>()
-            + ledger.repeated,
-        jobs,
-        rescues: seen.rescues,
-        settled_in,
-        left_over: left.len(),
-        checks: vec![
-            invariants::every_kind_of_mishap_has_hit(&hits),
-            invariants::no_process_ended_by_itself(&stack.services.fallen),
-            invariants::every_request_is_answered(&ledger),
-            invariants::a_repeated_request_is_answered_alike(&ledger),
-            invariants::every_accepted_intent_has_a_fate(&ledger, &stored),
-            invariants::the_audit_trail_is_what_was_accepted(&ledger, &stored),
-            invariants::the_watcher_saw_all(&seen, &stored),
-            invariants::never_two_live_leases_on_one_lock(&seen),
-            invariants::final_is_final(&seen),
-            invariants::every_open_job_has_a_next_time(&seen),
-            invariants::attempts_and_crashes_stay_within_their_limits(&stored),
-            invariants::no_failure_is_mistaken_for_another(&stored),
-            invariants::nothing_happens_twice_upstream(&stack.upstreams),
-            agreed,
-            invariants::one_reconcile_mends_what_was_left(left.len(), &stored, &stack.upstreams),
-        ],
-        hits,
-        options,
+    until_watched(&stack.watcher, &stored).await;
+
+    let report = {
+        let ledger = load.ledger();
+        let seen = stack.watcher.seen();
+        let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for job in &stored.jobs {
+            *jobs.entry(job.state.name()).or_default() += 1;
+        }
+        Report {
+            asked: report::asked(&ledger),
+            sent: ledger
+                .entries
+                .iter()
+                .map(|entry| u64::from(entry.tries))
+                .sum::<u64>()
+                + ledger.repeated,
+            jobs,
+            rescues: seen.rescues,
+            settled_in,
+            left_over: left.len(),
+            checks: vec![
+                invariants::every_kind_of_mishap_has_hit(&hits),
+                invariants::no_process_ended_by_itself(&stack.services.fallen),
+                invariants::every_request_is_answered(&ledger),
+                invariants::a_repeated_request_is_answered_alike(&ledger),
+                invariants::every_accepted_intent_has_a_fate(&ledger, &stored),
+                invariants::the_audit_trail_is_what_was_accepted(&ledger, &stored),
+                invariants::the_watcher_saw_all(&seen, &stored),
+                invariants::never_two_live_leases_on_one_lock(&seen),
+                invariants::final_is_final(&seen),
+                invariants::every_open_job_has_a_next_time(&seen),
+                once::every_instant_of_a_schedule_is_run_once(&stored),
+                once::every_item_of_an_operation_is_done_once(&stored),
+                invariants::attempts_and_crashes_stay_within_their_limits(&stored),
+                invariants::no_failure_is_mistaken_for_another(&stored),
+                invariants::nothing_happens_twice_upstream(&stack.upstreams),
+                once::tenants_show_the_domains_that_are_theirs(&stored),
+                agreed,
+                invariants::one_reconcile_mends_what_was_left(
+                    left.len(),
+                    &stored,
+                    &stack.upstreams,
+                ),
+            ],
+            hits,
+            options,
+        }
     };
-    drop((ledger, seen));
     stack.stop().await;
     Ok(report)
 }
@@ -143,6 +155,7 @@ async fn under_fire(
         services,
         stores,
         upstreams,
+        watcher: _,
     } = stack;
     let end = CancellationToken::new();
     let customers = (0..CUSTOMERS).map(|number| {
@@ -154,9 +167,10 @@ async fn under_fire(
         .iter()
         .map(|(upstream, track)| trouble(upstreams.faults(*upstream), track, &tally));
     let mishaps = async {
-        let (processes, stores, _) = tokio::join!(
+        let (processes, stores, (), _) = tokio::join!(
             services.suffer(&schedule.processes, &tally),
             stores.suffer(&schedule.stores, &tally),
+            load.hold_up(&schedule.operators, &tally),
             future::join_all(troubles),
         );
         end.cancel();
@@ -196,10 +210,14 @@ async fn until_final(stores: &Stores) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until the watcher has seen the end of every job; whether it did is checked later.
-async fn until_watched(watcher: &Watcher) {
+/// Waits until the watcher has seen what is stored; whether it did is checked later.
+async fn until_watched(watcher: &Watcher, stored: &Stored) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while watcher.seen().open() > 0 && Instant::now() < deadline {
+    let has_seen = || {
+        let seen = watcher.seen();
+        stored.jobs.iter().all(|job| seen.knows_end_of(job))
+    };
+    while !has_seen() && Instant::now() < deadline {
         sleep(LOOK).await;
     }
 }

@@ -75,7 +75,12 @@ impl Held {
     }
 
     /// In which upstreams that `tenant` calls `ok` or `skipped` there is something else.
-    pub(super) fn disagreements(&self, tenant: &Tenant, now: DateTime) -> Vec<String> {
+    pub(super) fn disagreements(
+        &self,
+        tenant: &Tenant,
+        removing: &BTreeSet<String>,
+        now: DateTime,
+    ) -> Vec<String> {
         let intent = tenant.intent(now);
         let mut wrong = Vec::new();
         for upstream in Upstream::ALL {
@@ -85,7 +90,7 @@ impl Held {
             }
             let found = match upstream {
                 Upstream::Authentik => self.in_authentik(tenant, intent),
-                Upstream::Stalwart => self.in_stalwart(tenant, intent),
+                Upstream::Stalwart => self.in_stalwart(tenant, removing, intent),
                 Upstream::Ocis => self.in_ocis(tenant, intent),
             };
             if let Err(found) = found {
@@ -137,7 +142,12 @@ impl Held {
         Err(format!("holds {spaces:?}"))
     }
 
-    fn in_stalwart(&self, tenant: &Tenant, intent: Intent) -> Result<(), String> {
+    fn in_stalwart(
+        &self,
+        tenant: &Tenant,
+        removing: &BTreeSet<String>,
+        intent: Intent,
+    ) -> Result<(), String> {
         let held = self
             .domains
             .get(&tenant.id.to_string())
@@ -147,7 +157,7 @@ impl Held {
             Intent::Gone => BTreeSet::new(),
             Intent::Active | Intent::Suspended => tenant.domains.iter().cloned().collect(),
         };
-        if held == wanted {
+        if held.difference(removing).eq(wanted.difference(removing)) {
             return Ok(());
         }
         Err(format!("holds {held:?}, not {wanted:?}"))

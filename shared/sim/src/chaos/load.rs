@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::{clients::TrustRoots, job::Queue, upstream::Upstream};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ pub(super) struct Load {
 struct World {
     slugs: Vec<String>,
     deleted: Vec<String>,
+    /// Domains that were added to a tenant, by their paths.
+    domains: Vec<String>,
     jobs: Vec<String>,
 }
 
@@ -104,6 +106,36 @@ impl Load {
         }
     }
 
+    /// Has an operator stop work with an upstream, and says whether that was accepted.
+    pub(super) async fn pause_upstream(&self, upstream: Upstream) -> bool {
+        let path = format!("/upstreams/{upstream}/pause");
+        self.operate("pause upstream", path).await
+    }
+
+    /// Has an operator let work with an upstream go on.
+    pub(super) async fn resume_upstream(&self, upstream: Upstream) -> bool {
+        let path = format!("/upstreams/{upstream}/resume");
+        self.operate("resume upstream", path).await
+    }
+
+    /// Has an operator stop a queue.
+    pub(super) async fn pause_queue(&self, queue: Queue) -> bool {
+        let path = format!("/queues/{}/pause", queue.name());
+        self.operate("pause queue", path).await
+    }
+
+    /// Has an operator let a queue go on.
+    pub(super) async fn resume_queue(&self, queue: Queue) -> bool {
+        let path = format!("/queues/{}/resume", queue.name());
+        self.operate("resume queue", path).await
+    }
+
+    async fn operate(&self, action: &'static str, path: String) -> bool {
+        let mut random = StdRng::seed_from_u64(0);
+        let answer = self.ask(action, post(path, None), &mut random).await;
+        answer.is_some_and(|answer| answer.is_accepted())
+    }
+
     /// Everything that was asked for so far.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,7 +163,7 @@ impl Load {
                 let body = json!({ "name": format!("{slug} {number}"), "plan": plan(random) });
                 ("change", patch(tenant, body))
             }
-            34..44 => {
+            34..39 => {
                 // No name is used twice, so each is made once and removed once.
                 let mut domains = vec![format!("{slug}-{number}.test")];
                 if random.random_bool(0.3) {
@@ -139,9 +171,25 @@ impl Load {
                 }
                 ("change", patch(tenant, json!({ "domains": domains })))
             }
-            44..54 => ("suspend", on("suspend")),
-            54..66 => ("resume", on("resume")),
-            66..74 => ("reconcile", on("reconcile")),
+            39..44 => {
+                let name = format!("{slug}-{number}.test");
+                world.domains.push(format!("{tenant}/domains/{name}"));
+                let body = json!({ "name": name, "primary": random.random_bool(0.2) });
+                ("add domain", post(format!("{tenant}/domains"), Some(body)))
+            }
+            44..47 => match world.domains.choose(random) {
+                Some(domain) => ("look at domain", post(format!("{domain}/recheck"), None)),
+                None => ("reconcile", on("reconcile")),
+            },
+            // Each at most once, so that nothing is removed that is not there any more.
+            47..50 => match world.domains.pop() {
+                Some(domain) => ("remove domain", Request::new(Method::DELETE, domain, None)),
+                None => ("reconcile", on("reconcile")),
+            },
+            50..58 => ("suspend", on("suspend")),
+            58..67 => ("resume", on("resume")),
+            67..73 => ("reconcile", on("reconcile")),
+            73 => ("many jobs", many_jobs(random)),
             74..78 => (
                 "dry run",
                 post(
@@ -171,7 +219,12 @@ impl Load {
         }
     }
 
-    async fn ask(&self, action: &'static str, request: Request, random: &mut StdRng) {
+    async fn ask(
+        &self,
+        action: &'static str,
+        request: Request,
+        random: &mut StdRng,
+    ) -> Option<Answered> {
         let id = format!("chaos-{}", self.number());
         let Fate { tries, answer } = self.client.ask(&id, &request, random).await;
         if let Some(answer) = answer.as_ref().filter(|answer| answer.is_accepted()) {
@@ -184,8 +237,9 @@ impl Load {
             id,
             action,
             tries,
-            answer,
+            answer: answer.clone(),
         });
+        answer
     }
 
     fn learn(&self, action: &str, answer: &Answered) {
@@ -223,6 +277,15 @@ fn create(number: u64, random: &mut StdRng) -> Request {
     post("/tenants".to_owned(), Some(body))
 }
 
+/// Operators have what was cancelled done after all.
+fn many_jobs(random: &mut StdRng) -> Request {
+    let kinds = ["provision_tenant", "suspend_tenant", "provision_domain"];
+    let kind = kinds[random.random_range(0..kinds.len())];
+    let filter = json!({ "state": "cancelled", "kind": kind });
+    let body = json!({ "action": "requeue", "filter": filter, "rate": 100 });
+    post("/job-operations".to_owned(), Some(body))
+}
+
 fn plan(random: &mut StdRng) -> Value {
     let plans = ["starter", "business", "enterprise"];
     json!(plans[random.random_range(0..plans.len())])
@@ -248,8 +311,10 @@ impl Entry {
     pub(super) fn has_changed(&self) -> bool {
         let status = self.answer.as_ref().map(|answer| answer.status);
         match self.action {
-            // A job that waited is over at once.
-            "cancel" => status.is_some_and(|status| status.is_success()),
+            // A job that waited is over at once; what an operator pauses is, too.
+            "cancel" | "pause upstream" | "resume upstream" | "pause queue" | "resume queue" => {
+                status.is_some_and(|status| status.is_success())
+            }
             // 200 says that all was as wanted.
             _ => status == Some(StatusCode::ACCEPTED),
         }

@@ -1,6 +1,6 @@
 //! What goes wrong, and when: a pure function of the seed.
 //!
-//! Several tracks run side by side: one for the processes, one for the stores, one for each upstream. On each track one
+//! Several tracks run side by side: one for the processes, one for the stores, one for operators, one for each upstream. On each track one
 //! mishap follows another, every kind once before any comes again, so that also a short run has all of them.
 
 use std::{fmt, time::Duration};
@@ -36,6 +36,10 @@ pub enum Mishap {
     RedisCut,
     /// All connections to Redis are slow.
     RedisSlow,
+    /// An operator pauses work with an upstream.
+    UpstreamPaused,
+    /// An operator pauses a queue.
+    QueuePaused,
     /// An upstream misbehaves.
     Upstream(Upstream, Trouble),
 }
@@ -111,6 +115,9 @@ impl Mishap {
         Self::RedisSlow,
     ];
 
+    /// What operators do.
+    pub(super) const OPERATORS: [Self; 2] = [Self::UpstreamPaused, Self::QueuePaused];
+
     /// What can happen to an upstream.
     pub(super) fn of(upstream: Upstream) -> [Self; 9] {
         Trouble::ALL.map(|trouble| Self::Upstream(upstream, trouble))
@@ -131,6 +138,8 @@ impl fmt::Display for Mishap {
             Self::RedisKilled => "Redis: SIGKILL",
             Self::RedisCut => "Redis: connections cut",
             Self::RedisSlow => "Redis: connections delayed",
+            Self::UpstreamPaused => "operator: pauses an upstream",
+            Self::QueuePaused => "operator: pauses a queue",
             Self::Upstream(upstream, trouble) => {
                 return write!(f, "{upstream}: {}", trouble.name());
             }
@@ -158,6 +167,8 @@ pub struct Schedule {
     pub processes: Vec<Planned>,
     /// With MongoDB and Redis.
     pub stores: Vec<Planned>,
+    /// By operators.
+    pub operators: Vec<Planned>,
     /// With each upstream.
     pub upstreams: Vec<(Upstream, Vec<Planned>)>,
 }
@@ -169,6 +180,7 @@ impl Schedule {
         Self {
             processes: track(&Mishap::PROCESSES, length, &mut random),
             stores: track(&Mishap::STORES, length, &mut random),
+            operators: track(&Mishap::OPERATORS, length, &mut random),
             upstreams: Upstream::ALL
                 .map(|upstream| (upstream, track(&Mishap::of(upstream), length, &mut random)))
                 .to_vec(),
@@ -178,7 +190,8 @@ impl Schedule {
     /// All of it, in no order.
     pub fn all(&self) -> impl Iterator<Item = &Planned> {
         let upstreams = self.upstreams.iter().flat_map(|(_, planned)| planned);
-        self.processes.iter().chain(&self.stores).chain(upstreams)
+        let ours = self.processes.iter().chain(&self.stores);
+        ours.chain(&self.operators).chain(upstreams)
     }
 }
 
@@ -234,7 +247,7 @@ mod tests {
         let schedule = Schedule::new(1, length);
 
         let kinds: BTreeSet<Mishap> = schedule.all().map(|planned| planned.mishap).collect();
-        assert_eq!(kinds.len(), 4 + 7 + 3 * 9);
+        assert_eq!(kinds.len(), 4 + 7 + 2 + 3 * 9);
         assert!(
             schedule
                 .all()

@@ -6,9 +6,11 @@ use anyhow::{Context as _, bail};
 use dezky_shared::{clients::TrustRoots, upstream::Upstream};
 use tokio::time::Instant;
 
+use super::watcher::Watcher;
 use crate::{
     authentik::AuthentikSim,
     callers::Caller,
+    dns::DnsSim,
     faults::Faults,
     issuer::{Issuer, OPERATOR, PORTAL},
     ocis::OcisSim,
@@ -26,6 +28,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// How long a call of an upstream may take, in seconds. What acts late acts after this, and before the workers look
 /// again, which is half a lease later.
 const CALL_SECONDS: &str = "0.5";
+/// How many steps each upstream is asked to do in a second: more than there ever are.
+const STEPS_PER_SECOND: &str = "1000";
 /// How long a deleted tenant can be restored.
 const PURGE_AFTER: &str = "6s";
 /// The database.
@@ -41,6 +45,8 @@ pub(super) struct Stack {
     pub(super) services: Services,
     pub(super) stores: Stores,
     pub(super) upstreams: Upstreams,
+    /// Watches from before the first job.
+    pub(super) watcher: Watcher,
 }
 
 /// The api and the worker.
@@ -70,6 +76,7 @@ pub(super) struct Upstreams {
     pub(super) authentik: AuthentikSim,
     pub(super) stalwart: StalwartSim,
     pub(super) ocis: OcisSim,
+    dns: DnsSim,
 }
 
 impl Stack {
@@ -77,12 +84,14 @@ impl Stack {
     pub(super) async fn start(binaries: &Path, directory: &Path) -> anyhow::Result<Self> {
         let upstreams = Upstreams::start().await?;
         let stores = Stores::start(directory).await?;
+        let watcher = Watcher::start(&stores.mongo).await?;
         let mut services = Services::start(binaries, directory, &stores, &upstreams)?;
         services.until_ready().await?;
         Ok(Self {
             services,
             stores,
             upstreams,
+            watcher,
         })
     }
 
@@ -134,6 +143,7 @@ impl Upstreams {
             authentik: AuthentikSim::start(any_port).await?,
             stalwart: StalwartSim::start(any_port).await?,
             ocis: OcisSim::start(any_port).await?,
+            dns: DnsSim::start(any_port).await?,
         };
         upstreams.stalwart.instant_dkim(true);
         Ok(upstreams)
@@ -165,6 +175,10 @@ impl Upstreams {
             ("OCIS_API_USER", OcisSim::USER.to_owned()),
             ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
             ("OCIS_TIMEOUT_SECONDS", CALL_SECONDS.to_owned()),
+            ("AUTHENTIK_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
+            ("STALWART_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
+            ("OCIS_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
+            ("DNS_RESOLVERS", self.dns.address.to_string()),
         ]
     }
 }
@@ -208,6 +222,7 @@ impl Services {
                 ),
                 ("AUTHENTIK_ISSUERS", issuers.clone()),
                 ("TENANT_PURGE_AFTER", PURGE_AFTER.to_owned()),
+                ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
             ];
             services.apis.push(start("dezky-api", number, environment)?);
             services.urls.push(format!("http://{address}"));
@@ -216,6 +231,7 @@ impl Services {
             let mut environment = upstreams.environment();
             environment.extend([
                 ("WORKER_NAME", format!("worker-{number}")),
+                ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned()),
                 ("WORKER_LEASE_SECONDS", LEASE.as_secs_f64().to_string()),
             ]);
             services

@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use dezky_shared::{job::Queue, upstream::Upstream};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
+    load::Load,
     schedule::{Mishap, Planned, Trouble},
     stack::{LEASE, Services, Stores},
 };
@@ -23,13 +25,15 @@ use crate::{
 /// How often somebody looks whether a mishap has hit something, or a process has ended.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a mishap is kept up that has hit nothing: longer than all work rests after the worst of the others.
-const NO_HIT: Duration = Duration::from_secs(20);
+const NO_HIT: Duration = Duration::from_mins(1);
 /// The share of an upstream's requests that a trouble hits: the others let some work go on.
 const SHARE: f64 = 0.6;
 /// How late each piece is that passes on the way to MongoDB: one request is several of them.
 const MONGO_DELAY: Duration = Duration::from_millis(15);
 /// The same for Redis, of which a request is two.
 const REDIS_DELAY: Duration = Duration::from_millis(80);
+/// The queues that have work.
+const PAUSED_QUEUES: [Queue; 3] = [Queue::Provisioning, Queue::Dns, Queue::Maintenance];
 /// How long connections to MongoDB stay cut: longer than its members need to notice, and not much longer.
 const MONGO_CUT: Duration = Duration::from_secs(3);
 
@@ -196,6 +200,27 @@ async fn flush(url: &str) -> redis::RedisResult<()> {
     let client = redis::Client::open(url)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("FLUSHALL").exec_async(&mut connection).await
+}
+
+impl Load {
+    /// Has operators do what is planned, and undo it.
+    pub(super) async fn hold_up(&self, track: &[Planned], tally: &Tally) {
+        for planned in track {
+            tally.until(planned.at).await;
+            let is_accepted = if planned.mishap == Mishap::QueuePaused {
+                let queue = PAUSED_QUEUES[planned.pick % PAUSED_QUEUES.len()];
+                let is_accepted = self.pause_queue(queue).await;
+                sleep(planned.lasts).await;
+                is_accepted && self.resume_queue(queue).await
+            } else {
+                let upstream = Upstream::ALL[planned.pick % Upstream::ALL.len()];
+                let is_accepted = self.pause_upstream(upstream).await;
+                sleep(planned.lasts).await;
+                is_accepted && self.resume_upstream(upstream).await
+            };
+            tally.note(planned.mishap, u64::from(is_accepted));
+        }
+    }
 }
 
 /// Lets happen to an upstream what is planned.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use bson::{Bson, DateTime, Document, Timestamp, Uuid, doc};
+use dezky_shared::job::Job;
 use futures::StreamExt as _;
 use mongodb::{
     Client,
@@ -119,9 +120,10 @@ async fn follow(
 }
 
 impl Seen {
-    /// How many jobs are known that are not final.
-    pub(super) fn open(&self) -> usize {
-        self.jobs.values().filter(|job| !job.is_final()).count()
+    /// Whether `job`, if it is final, was seen to become so.
+    pub(super) fn knows_end_of(&self, job: &Job) -> bool {
+        let known = uuid(&job.id.into()).and_then(|id| self.jobs.get(&id));
+        known.is_some_and(|known| known.is_final() || !job.state.is_final())
     }
 
     /// How many jobs are known.
@@ -339,7 +341,7 @@ mod tests {
             (JOB, doc! { "state": "discarded" }, 1_900),
         ]);
 
-        assert_eq!((seen.claims, seen.rescues, seen.open()), (3, 1, 0));
+        assert_eq!((seen.claims, seen.rescues), (3, 1));
         assert!(seen.shared_locks.is_empty(), "{:?}", seen.shared_locks);
         assert!(seen.changed_when_final.is_empty());
         assert!(seen.without_next_time.is_empty());

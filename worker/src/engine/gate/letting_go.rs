@@ -112,7 +112,7 @@ impl Engine {
     /// Some of the jobs that wait because of `upstream`, those that would wait longest not last.
     async fn held_by(&self, upstream: Upstream, limit: i64) -> Result<Vec<HeldJob>, StoreError> {
         let step = doc! {
-            "name": { "$in": self.steps_through(upstream) },
+            "name": { "$in": self.registry.steps_through(upstream) },
             "error.code": { "$in": to_bson(&HELD)? },
             "nextAt": { "$gt": self.ctx.store.now() },
         };
@@ -132,12 +132,6 @@ impl Engine {
             .await
     }
 
-    /// The names of the steps that speak to it: the one of its own name, and others.
-    fn steps_through(&self, upstream: Upstream) -> Vec<&'static str> {
-        let others = self.registry.steps_through(upstream);
-        std::iter::once(upstream.name()).chain(others).collect()
-    }
-
     async fn make_due(&self, upstream: Upstream, jobs: &[HeldJob]) -> Result<(), StoreError> {
         if jobs.is_empty() {
             return Ok(());
@@ -148,15 +142,16 @@ impl Engine {
             "$set": { "runAt": now, "steps.$[held].nextAt": now, "updatedAt": now },
             "$inc": { "revision": 1_i64 },
         };
+        let held = doc! {
+            "held.name": { "$in": self.registry.steps_through(upstream) },
+            "held.nextAt": { "$gt": now },
+        };
         // What was claimed or ended meanwhile is left alone.
         let waiting = doc! { "_id": { "$in": ids }, "state": JobState::Available.name() };
         self.jobs
             .clone_with_type::<Document>()
             .update_many(waiting, due)
-            .array_filters([doc! {
-                "held.name": { "$in": self.steps_through(upstream) },
-                "held.nextAt": { "$gt": now },
-            }])
+            .array_filters([held])
             .await?;
         for queue in Queue::ALL {
             let keys: Vec<ReadyKey> = jobs

@@ -47,7 +47,14 @@ async fn keep(
     let mut changes = Vec::new();
     let mut setbacks = Setbacks::default();
     let mut served = Vec::new();
+    let leaving = domain::names_removing(run, tenant.id).await?;
     for name in &tenant.domains {
+        if leaving.contains(name) {
+            // A job of its own takes it away, and may have done so; until then its mailboxes follow the tenant.
+            let kept = client.find_domain(name).await?;
+            served.extend(kept.filter(|domain| domain.belongs_to(&id)));
+            continue;
+        }
         let ensured = client.ensure_domain(name, &id, run.mode).await;
         if let Some(ensured) = setbacks.note(ensured)? {
             changes.extend(ensured.changes);

@@ -8,6 +8,7 @@ use dezky_shared::{
     domain::{Domain, DomainStatus},
     failure::ErrorCode,
     job::JobState,
+    jobs::ReconcileTenant,
     tenant::{ConditionStatus, Tenant, TenantStatus},
 };
 
@@ -143,6 +144,30 @@ async fn a_mailbox_made_while_its_domain_is_removed_leaves_nothing_orphaned() {
     }
 
     assert!(kept > 0 && removed > 0, "{kept} kept, {removed} removed");
+    world.stop().await;
+}
+
+/// As when the worker died between the mail server's answer and the end of the claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_removed_is_not_made_again_by_a_reconcile() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.vouched(&tenant, "acme.test").await;
+    world.change_claim(&claim, doc! { "removing": true }).await;
+
+    let reconcile = ReconcileTenant {
+        tenant_id: tenant.id,
+        dry_run: false,
+    };
+    world.done(&world.harness.enqueue(&reconcile).await).await;
+    world.quiet().await;
+
+    let effects = world.upstreams.stalwart.server.effects.all();
+    let made = effects
+        .iter()
+        .filter(|effect| effect.operation == "create_domain");
+    assert_eq!(made.count(), 0, "{effects:?}");
+    assert_eq!(world.find_claim(&claim).await, None);
     world.stop().await;
 }
 
