@@ -1,10 +1,9 @@
 //! An upstream that is away, paused or asked too much of holds its own steps and nothing else.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dezky_shared::{
     circuit::{Budget, CircuitTimes},
-    clock,
     failure::ErrorCode,
     id::JobId,
     job::{Job, JobState, Queue},
@@ -22,7 +21,7 @@ use crate::{
     harness::{Harness, until},
     script::{Lone, Say, Script},
     upstreams::Upstreams,
-    world::{World, step},
+    world::step,
 };
 
 async fn add(harness: &Harness, count: usize) -> Vec<(Tenant, JobId)> {
@@ -275,38 +274,6 @@ async fn a_pause_is_followed_while_the_worker_runs() {
 
     assert_eq!(held.error.unwrap().code, ErrorCode::UpstreamPaused);
     assert_eq!((done.state, done.attempt), (JobState::Completed, 1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_pause_held_is_let_go_whatever_its_step_is_called() {
-    let world = World::start().await;
-    let tenant = world.active("acme", &[]).await;
-    let claim = world.vouched(&tenant, "acme.test").await;
-
-    pause_upstream(&world.harness, Upstream::Stalwart, true).await;
-    let mut n = 0;
-    let held = loop {
-        n += 1;
-        assert!(n < 200, "the pause is not followed");
-        let job = world.make_domain(&claim).await;
-        let job = world
-            .harness
-            .job_until(job.id, |job| job.state.is_final() || job.snoozes > 0)
-            .await;
-        if job.snoozes > 0 {
-            break job;
-        }
-    };
-    let would_wait = clock::until(held.run_at, world.harness.context.store.now());
-    pause_upstream(&world.harness, Upstream::Stalwart, false).await;
-    let resumed = Instant::now();
-    let done = world.harness.finished(held.id).await;
-    let waited = resumed.elapsed();
-    world.stop().await;
-
-    assert_eq!(step(&held, "mail_domain").attempts, 0);
-    assert_eq!(done.state, JobState::Completed);
-    assert!(waited < would_wait / 2, "{waited:?} of {would_wait:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
