@@ -1,7 +1,5 @@
 //! Writing a whole document without erasing what a newer build put there: while a deploy rolls out, both write.
 
-use std::fmt::Display;
-
 use bson::{Bson, Document, doc};
 use serde::{
     Deserializer, Serialize,
@@ -59,7 +57,7 @@ impl<'de> Deserializer<'de> for Asked<'_> {
     }
 }
 
-fn nothing_here(why: impl Display) -> value::Error {
+fn nothing_here(why: &str) -> value::Error {
     serde::de::Error::custom(why)
 }
 

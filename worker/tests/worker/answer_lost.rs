@@ -209,6 +209,7 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
     world.stop().await;
     told
 }
+
 /// The names that clients give to their writes, which all stand where the write is made.
 pub(crate) fn writes_in_the_sources() -> BTreeSet<String> {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src/clients");
