@@ -14,7 +14,7 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
     ending::{CancelError, Cancelled, RequeueError, Requeued},
-    enqueue::NewJob,
+    enqueue::{NewJob, own_lock},
 };
 use super::{Store, StoreError, tenants::TenantRepository, to_bson};
 use crate::{

@@ -8,7 +8,7 @@ use dezky_shared::{clock, job::Queue, store::StoreError};
 use mongodb::options::ReturnDocument;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{Engine, claim::millis, sweep::Cursor};
+use super::{Engine, bulk, claim::millis, sweep::Cursor};
 use crate::metrics;
 
 /// The term of one leadership.
@@ -40,49 +40,85 @@ impl Engine {
     /// Does the leader's duties until it is not the leader any more.
     async fn lead(&self, term: Term) {
         self.keep_quiet(); // At first: leases may have run out only because nobody could renew them.
-        let mut cursors: Vec<(Queue, Cursor)> =
-            Queue::ALL.map(|queue| (queue, Cursor::default())).to_vec();
-        let [mut sweep, mut rescue, mut cron, mut measure, mut renew] = [
-            self.times.sweep_every,
-            self.times.rescue_every,
-            self.times.cron_every,
-            self.times.measure_every,
-            self.times.leader_renew_every,
-        ]
-        .map(every);
+        tokio::select! {
+            () = self.stop.cancelled() => {
+                let _ = self.resign(term).await;
+            }
+            () = self.keep_office(term) => {}
+            () = self.keep_duties() => {}
+        }
+    }
+
+    /// Renews the leader's lease until it is lost. No duty can hold this up.
+    async fn keep_office(&self, term: Term) {
+        let mut tick = every(self.times.leader_renew_every);
         let mut leads_until = Instant::now() + self.times.leader_lease;
         while Instant::now() < leads_until {
-            let duty = tokio::select! {
-                () = self.stop.cancelled() => {
-                    let _ = self.resign(term).await;
-                    return;
-                }
-                _ = sweep.tick() => self.sweep_and_attend(&mut cursors).await,
-                _ = rescue.tick() => if self.database_was_well() { self.rescue().await } else { Ok(()) },
-                _ = cron.tick() => {
-                    self.run_due_schedules().await;
-                    Ok(())
-                }
-                _ = measure.tick() => self.measure().await,
-                _ = renew.tick() => {
-                    let sent = Instant::now();
-                    match self.stay(term).await {
-                        Ok(true) => { leads_until = sent + self.times.leader_lease; Ok(()) }
-                        Ok(false) => return,
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            if let Err(error) = duty {
-                tracing::warn!(%error, "A duty of the leader failed; trying again");
-                self.database_failed();
+            tick.tick().await;
+            let sent = Instant::now();
+            match bulk::in_time(self.times.bulk_deadline, self.stay(term)).await {
+                Ok(true) => leads_until = sent + self.times.leader_lease,
+                Ok(false) => return,
+                Err(error) => self.duty_failed("stay the leader", &error),
             }
         }
     }
 
-    async fn sweep_and_attend(&self, cursors: &mut [(Queue, Cursor)]) -> Result<(), StoreError> {
-        self.sweep(cursors).await?;
-        self.attend_to_upstreams().await
+    /// Each duty has a pace of its own: what takes long holds up nothing else.
+    async fn keep_duties(&self) {
+        let sweeping = async {
+            let mut cursors = Queue::ALL.map(|queue| (queue, Cursor::default()));
+            let mut tick = every(self.times.sweep_every);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.sweep(&mut cursors).await {
+                    self.duty_failed("sweep", &error);
+                }
+            }
+        };
+        let rescuing = async {
+            let mut tick = every(self.times.rescue_every);
+            loop {
+                tick.tick().await;
+                if self.database_was_well()
+                    && let Err(error) = self.rescue().await
+                {
+                    self.duty_failed("rescue", &error);
+                }
+            }
+        };
+        // These look at much: that one of them takes too long does not mean that leases could not be renewed.
+        let attending = async {
+            let mut tick = every(self.times.sweep_every);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.attend_to_upstreams().await {
+                    tracing::warn!(%error, "Could not attend to the upstreams; trying again");
+                }
+            }
+        };
+        let scheduling = async {
+            let mut tick = every(self.times.cron_every);
+            loop {
+                tick.tick().await;
+                self.run_due_schedules().await;
+            }
+        };
+        let measuring = async {
+            let mut tick = every(self.times.measure_every);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.measure().await {
+                    tracing::warn!(%error, "Could not measure; trying again");
+                }
+            }
+        };
+        tokio::join!(sweeping, rescuing, attending, scheduling, measuring);
+    }
+
+    fn duty_failed(&self, duty: &str, error: &StoreError) {
+        tracing::warn!(duty, %error, "A duty of the leader failed; trying again");
+        self.database_failed();
     }
 
     async fn elect(&self) -> Result<Option<Term>, StoreError> {

@@ -4,7 +4,7 @@ use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clock,
     job::{JobState, Queue},
-    store::{StoreError, jobs::CLAIM_INDEX},
+    store::{StoreError, jobs::DUE_INDEX},
 };
 use futures::TryStreamExt as _;
 use mongodb::options::Hint;
@@ -28,7 +28,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Answered by the claims' index alone, without a look at a document.
+    /// Answered by the index of what is due alone, without a look at a document: what waits for later costs nothing.
     async fn backlog(&self, queue: Queue) -> Result<Backlog, StoreError> {
         #[derive(serde::Deserialize)]
         struct Due {
@@ -49,7 +49,8 @@ impl Engine {
             .jobs
             .clone_with_type::<Document>()
             .aggregate(due)
-            .hint(Hint::Name(CLAIM_INDEX.to_owned()))
+            .hint(Hint::Name(DUE_INDEX.to_owned()))
+            .max_time(self.times.bulk_deadline)
             .with_type()
             .await?
             .try_next()

@@ -11,7 +11,7 @@ use dezky_shared::{
     job::{Attempt, JobFailure, JobState, Queue, Step},
     ready::ReadyKey,
     reconnect::Pace,
-    store::{StoreError, to_bson},
+    store::{StoreError, jobs::own_lock, to_bson},
 };
 use futures::TryStreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -330,9 +330,10 @@ impl Engine {
         }
         let keys: Vec<String> = settled
             .iter()
-            // The lock of a job without a tenant is its own: behind it there can be no other.
+            // Behind a lock that is the job's own there can be no other.
             .filter(|settlement| {
-                settlement.tenant_id.is_some() || settlement.outcome == Outcome::Release
+                settlement.lock_key != own_lock(settlement.id)
+                    || settlement.outcome == Outcome::Release
             })
             .map(|settlement| settlement.lock_key.clone())
             .collect();

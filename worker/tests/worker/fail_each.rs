@@ -180,7 +180,7 @@ struct Told {
     job: Job,
     took: Duration,
     /// What the tenant was told of the upstream that failed, while it had.
-    told: Value,
+    shown: Value,
     effects: Vec<String>,
     holdings: Value,
     fate: Value,
@@ -272,7 +272,7 @@ fn must_concern_only(upstream: Upstream, told: &Told, about: &str) {
     assert_eq!(failed.len(), 1, "{about}");
     assert!(others.iter().all(|step| step.state.is_done()), "{about}");
     if failed[0].name == upstream.name() {
-        let errors = told.told["errors"].as_object().unwrap();
+        let errors = told.shown["errors"].as_object().unwrap();
         let told: Vec<&str> = errors
             .iter()
             .filter(|(_, text)| !text.is_null())
@@ -303,7 +303,7 @@ async fn tell(scenario: &Scenario, case: Option<&Case>) -> Told {
     let job = (scenario.enqueue)(&world, &scene).await;
     let job = left_alone(&world, &job, case).await;
     let took = began.elapsed();
-    let told = world.fate(scene.tenant).await;
+    let shown = world.fate(scene.tenant).await;
     if job.state == JobState::Discarded {
         let again = world.harness.requeue(job.id).await.unwrap().job;
         world
@@ -333,7 +333,7 @@ async fn tell(scenario: &Scenario, case: Option<&Case>) -> Told {
         faults_met: servers.iter().map(|(_, server)| server.faults.hits()).sum(),
         job,
         took,
-        told,
+        shown,
         effects: world.sorted_effects(),
         holdings: world.holdings(),
         fate: json!([world.fate(scene.tenant).await, claim(&world, &scene).await]),

@@ -159,7 +159,7 @@ fn is_duplicate(error: &IndexedWriteError) -> bool {
 }
 
 /// The lock of work that is in nobody's way.
-fn own_lock(id: JobId) -> String {
+pub fn own_lock(id: JobId) -> String {
     format!("job:{id}")
 }
 

@@ -1,12 +1,14 @@
 //! Looking at a domain's public DNS: whose it is first, then everything that should be there.
 
+use std::time::Duration;
+
 use bson::DateTime;
 use dezky_shared::{
+    clock,
     domain::{
         Domain, OwnedBy,
         check::{Check, CheckKind, CheckState},
     },
-    failure::ErrorCode,
     job::Job,
     jobs::{ProvisionDomain, ProvisionTenant},
     store::StoreError,
@@ -16,13 +18,16 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{claim_of, enqueue, findings, reason};
+use super::{check_time::spread, claim_of, enqueue, findings, reason};
 use crate::{
     context::Context,
     dns::Expectation,
     jobs::tenant::tenant_of,
     work::{Facts, StepDone, StepFailure, StepRun},
 };
+
+/// Over how long those are spread who wait because their zone was asked enough.
+const TURNS: Duration = Duration::from_secs(30);
 
 /// Looks, and writes what it found into the claim.
 pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
@@ -40,12 +45,9 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
         return Ok(StepDone::skipped(tenant_reason::REMOVED));
     }
     if let Err(wait) = run.ctx.zones.take(&claim.name) {
-        let mut later = StepFailure::new(
-            ErrorCode::UpstreamRateLimited,
-            "its zone or the resolvers were asked enough for now",
-        );
-        later.retry_after = Some(wait);
-        return Err(later);
+        // No failure, and nobody's fault: all who wait for the zone come at times of their own.
+        let wait = wait + spread(claim.id, TURNS);
+        return Ok(StepDone::so_far(clock::later(run.ctx.store.now(), wait)));
     }
 
     let expectation = Expectation {
