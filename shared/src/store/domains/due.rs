@@ -24,11 +24,11 @@ pub struct DueDomain {
 }
 
 impl DomainRepository {
-    /// The first `limit` claims that are due at `now`, longest due first.
-    pub async fn list_due(&self, now: DateTime, limit: i64) -> Result<Vec<DueDomain>, StoreError> {
+    /// The first `limit` claims that are due by `until`, longest due first.
+    pub async fn list_due(&self, until: DateTime, limit: i64) -> Result<Vec<DueDomain>, StoreError> {
         self.domains
             .clone_with_type::<DueDomain>()
-            .find(doc! { "nextCheckAt": { "$lte": now } })
+            .find(doc! { "nextCheckAt": { "$lte": until } })
             .projection(doc! { "tenantId": 1, "nextCheckAt": 1 })
             .sort(doc! { "nextCheckAt": 1 })
             .hint(Hint::Name(DUE_INDEX.to_owned()))

@@ -18,10 +18,12 @@ use crate::work::{Facts, StepDone, StepFailure, StepRun};
 const BATCH: i64 = 1_000;
 /// How many a minute takes. A backlog, such as after an outage, is spread over as many minutes as it needs.
 const A_MINUTE: u32 = 5_000;
+/// How far a run looks ahead: until the next one, so that a look comes when it is due and not up to a minute later.
+const AHEAD: Duration = Duration::from_mins(1);
 /// When a look that was asked for and came to nothing is asked for again.
 const IF_LOST: Duration = Duration::from_hours(1);
 
-/// Enqueues a recheck for each domain that is due. One for which a recheck waits already is left to that.
+/// Enqueues a recheck for each domain that is due until the next run. One for which a recheck waits already is left to that.
 ///
 /// The jobs come first, then the domains' next time: whoever dies in between leaves domains that are due still, and
 /// the jobs that wait for them are met by their unique key. An attempt that runs out of time leaves the rest, which is
@@ -33,8 +35,9 @@ pub(super) async fn enqueue_due(run: StepRun) -> Result<StepDone, StepFailure> {
     let before = run.job.progress.as_ref().map_or(0, |before| before.done);
     let mut seen = u32::try_from(before).unwrap_or(u32::MAX);
     let mut enqueued = 0;
+    let until = clock::later(now, AHEAD);
     loop {
-        let due = ctx.domains.list_due(now, BATCH).await?;
+        let due = ctx.domains.list_due(until, BATCH).await?;
         if due.is_empty() {
             break;
         }
@@ -59,7 +62,7 @@ pub(super) async fn enqueue_due(run: StepRun) -> Result<StepDone, StepFailure> {
     Ok(StepDone::ok(reason::ENQUEUED, changes, Facts::default()))
 }
 
-/// A recheck for each, spread over the minute that begins at `from`.
+/// A recheck for each: at its own time, or spread over the minute that begins at `from` where that is over.
 fn looks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>, StoreError> {
     due.iter()
         .map(|domain| {
@@ -67,7 +70,11 @@ fn looks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>
                 tenant_id: domain.tenant_id,
                 domain_id: domain.id,
             };
-            let at = clock::later(from, spread(domain.id, Duration::from_mins(1)));
+            let at = if domain.next_check_at > now {
+                domain.next_check_at
+            } else {
+                clock::later(from, spread(domain.id, Duration::from_mins(1)))
+            };
             Ok(NewJob::new(&look, "schedule", now)?.run_at(at))
         })
         .collect()
