@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dezky_shared::{
-    circuit::{Budget, CircuitTimes, News},
+    circuit::{Budget, CircuitTimes, HORIZON, News},
     clock,
     failure::ErrorCode,
     id::JobId,
@@ -410,6 +410,39 @@ async fn steps_beyond_the_budget_wait_for_their_turn_at_no_cost() {
     let runs = script.runs();
     let took = runs[7].at.timestamp_millis() - runs[0].at.timestamp_millis();
     assert!(took >= 500, "six turns take at least half a second: {took}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_jobs_does_not_book_the_budget_of_those_that_come_later() {
+    let mut harness = Harness::new().await;
+    let budget = Budget {
+        per_second: 2.0,
+        burst: 1,
+    };
+    harness.budgets.insert(Upstream::Stalwart, budget);
+    let script = Script::new([]);
+    let worker = harness.worker_of("worker", scripted(&script), 16);
+    let mut flood = Vec::new();
+    for n in 0..60 {
+        flood.push(harness.enqueue(&Lone { n }).await.id);
+    }
+    for job in flood {
+        harness
+            .job_until(job, |job| job.snoozes > 0 || job.state.is_final())
+            .await;
+    }
+
+    let circuits = &harness.context.circuits;
+    let turn = circuits.look(Upstream::Stalwart, budget).await.turn_in;
+    let late = harness.enqueue(&Lone { n: 60 }).await;
+    let late = harness
+        .job_until(late.id, |job| job.snoozes > 0 || job.state.is_final())
+        .await;
+    worker.stop().await;
+
+    assert!(turn.unwrap() < 2 * HORIZON, "{turn:?}");
+    let wait = clock::until(harness.context.store.now(), late.run_at);
+    assert!(wait < 2 * HORIZON, "{wait:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
