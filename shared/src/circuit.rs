@@ -2,7 +2,8 @@
 //! it is away. All workers share this state in Redis and go by its clock; while Redis is away, each keeps its own.
 //!
 //! - The **budget** hands out instants (GCRA, the generic cell rate algorithm): a step either goes at once or is told
-//!   when its turn is, and that turn is its own.
+//!   when its turn is, and that turn is its own. Turns are given for the next few seconds only; whoever finds them
+//!   all taken asks again then, so that a thousand steps at once do not stand before all that come later.
 //! - A **floor** is what the upstream asked for with `Retry-After`: nobody goes before it, and those who wait do not
 //!   all go when it is over.
 //! - The **circuit** opens after some failures in a row. While it is open, one step at a time tries, at intervals that
@@ -31,6 +32,8 @@ use crate::{
 
 /// For how long a Redis that did not answer is not asked again: waiting for it would hold up every step.
 const AWAY: Duration = Duration::from_secs(1);
+/// How far ahead turns are given, counted from the end of a floor.
+pub const HORIZON: Duration = Duration::from_secs(5);
 
 /// How many steps an upstream is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,6 +76,8 @@ pub enum Admission {
     Probe,
     /// After this time, at its own turn.
     Turn(Duration),
+    /// After about this time, when it may ask again: the turns until then are taken.
+    Full(Duration),
     /// Not while the circuit is open, which somebody tries after this time.
     Open(Duration),
 }

@@ -218,6 +218,9 @@ pub struct Step {
     /// Its turn in its upstream's budget, while it waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_at: Option<DateTime>,
+    /// Whether that turn is not its own: all were taken, and it asks again then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_again: bool,
     /// What it changed upstream, or would change in a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
@@ -237,6 +240,7 @@ impl Step {
             finished_at: None,
             next_at: None,
             turn_at: None,
+            asks_again: false,
             changes: Vec::new(),
             error: None,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Admission, Budget, CircuitTimes, Effect, News, Standing};
+use super::{Admission, Budget, CircuitTimes, Effect, HORIZON, News, Standing};
 
 /// What this process knows about one upstream. Times are of the boot clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,8 +35,12 @@ impl Local {
             return Admission::Go;
         }
         let arrival = self.arrival(now, budget);
-        self.arrival = arrival + budget.interval();
         let turn = arrival.saturating_sub(budget.tolerance());
+        let horizon = self.floor.max(now) + HORIZON;
+        if turn > horizon {
+            return Admission::Full(horizon.saturating_sub(now));
+        }
+        self.arrival = arrival + budget.interval();
         if turn <= now {
             Admission::Go
         } else {
@@ -171,6 +175,41 @@ mod tests {
         assert_eq!(asked, turns);
         assert_eq!(local.admit(NOW + 10 * SECOND, BUDGET, true), Admission::Go);
         assert_eq!(local.look(NOW, BUDGET).floor_in, Some(10 * SECOND));
+    }
+
+    #[test]
+    fn turns_are_given_for_the_next_five_seconds_only() {
+        let mut local = Local::default();
+
+        let asked: Vec<Admission> = (0..1_000)
+            .map(|_| local.admit(NOW, BUDGET, false))
+            .collect();
+        let later = local.admit(NOW + 2 * SECOND, BUDGET, false);
+        let behind = local.admit(NOW + 2 * SECOND, BUDGET, false);
+        let third = local.admit(NOW + 2 * SECOND, BUDGET, false);
+
+        assert_eq!(asked[7], Admission::Turn(5 * SECOND));
+        assert!(
+            asked[8..]
+                .iter()
+                .all(|asked| *asked == Admission::Full(5 * SECOND))
+        );
+        assert_eq!((later, behind), {
+            let turn = |seconds| Admission::Turn(seconds * SECOND);
+            (turn(4), turn(5))
+        });
+        assert_eq!(third, Admission::Full(5 * SECOND));
+    }
+
+    #[test]
+    fn a_floor_that_is_far_leaves_the_turns_after_it() {
+        let mut local = Local::default();
+        local.report(NOW, TIMES, false, News::SlowDown(60 * SECOND));
+
+        let asked: Vec<Admission> = (0..8).map(|_| local.admit(NOW, BUDGET, false)).collect();
+
+        assert_eq!(asked[5], Admission::Turn(65 * SECOND));
+        assert_eq!(asked[6..], [Admission::Full(65 * SECOND); 2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redis::{RedisError, Script, aio::ConnectionManager};
 
-use super::{Admission, Budget, CircuitTimes, Effect, News, Standing};
+use super::{Admission, Budget, CircuitTimes, Effect, HORIZON, News, Standing};
 
 /// What every script begins with.
 const COMMON: &str = r"
@@ -30,7 +30,7 @@ end
 ";
 
 const ADMIT: &str = r"
-local step, tolerance, had_turn = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local step, tolerance, had_turn, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
 if since > 0 then
     if now < probe then return {'open', probe - now} end
     set('probe', now + interval)
@@ -38,6 +38,8 @@ if since > 0 then
 end
 if had_turn and now >= floor then return {'go', 0} end
 local at = next_arrival(tolerance)
+local horizon = math.max(floor, now) + ahead
+if at - tolerance > horizon then return {'full', horizon - now} end
 set('arrival', at + step)
 if at - tolerance <= now then return {'go', 0} end
 return {'turn', at - tolerance - now}
@@ -110,6 +112,7 @@ impl Scripts {
             .arg(micros(budget.interval()))
             .arg(micros(budget.tolerance()))
             .arg(u8::from(had_turn))
+            .arg(micros(HORIZON))
             .invoke_async(connection)
             .await?;
         let wait = Duration::from_micros(wait);
@@ -117,6 +120,7 @@ impl Scripts {
             "open" => Admission::Open(wait),
             "probe" => Admission::Probe,
             "turn" => Admission::Turn(wait),
+            "full" => Admission::Full(wait),
             _ => Admission::Go,
         })
     }

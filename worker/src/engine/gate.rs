@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bson::DateTime;
 use dezky_shared::{
-    circuit::{Admission, Budget, Effect, News},
+    circuit::{Admission, Budget, Effect, HORIZON, News},
     clients::Trust,
     clock,
     failure::{Disposition, ErrorCode},
@@ -39,8 +39,19 @@ pub(crate) struct Pass {
 pub(crate) struct Held {
     /// Until when.
     pub(crate) until: DateTime,
-    /// Why; nothing while it only waits for its turn, which then is at that time.
-    pub(crate) reason: Option<StepFailure>,
+    /// Why.
+    pub(crate) reason: Reason,
+}
+
+/// Why a step has to wait.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reason {
+    /// Its turn in the budget comes then.
+    Turn,
+    /// All turns are taken, and it asks again then.
+    Full,
+    /// Nobody may go.
+    Closed(StepFailure),
 }
 
 impl Engine {
@@ -76,6 +87,7 @@ impl Engine {
     ) -> Result<bool, Held> {
         let had_turn = step
             .turn_at
+            .filter(|_| !step.asks_again)
             .is_some_and(|at| at <= now && clock::until(at, now) < self.times.turn_kept);
         let budget = self.budget(upstream);
         match self.ctx.circuits.admit(upstream, budget, had_turn).await {
@@ -83,7 +95,12 @@ impl Engine {
             Admission::Probe => Ok(true),
             Admission::Turn(wait) => Err(Held {
                 until: clock::later(now, wait),
-                reason: None,
+                reason: Reason::Turn,
+            }),
+            // Some a little before the turns given so far are over, so that the budget does not lie idle.
+            Admission::Full(wait) => Err(Held {
+                until: clock::later(now, spread(wait.saturating_sub(HORIZON / 2), HORIZON)),
+                reason: Reason::Full,
             }),
             // Those who wait come one after the other: the first of them tries.
             Admission::Open(wait) => Err(held(
@@ -160,7 +177,7 @@ fn news(result: Result<&StepDone, &StepFailure>) -> Option<News> {
 fn held(code: ErrorCode, detail: String, until: DateTime) -> Held {
     Held {
         until,
-        reason: Some(StepFailure::new(code, detail)),
+        reason: Reason::Closed(StepFailure::new(code, detail)),
     }
 }
 

@@ -12,7 +12,10 @@ use dezky_shared::{
 };
 use futures::FutureExt as _;
 
-use super::{Engine, gate::Held};
+use super::{
+    Engine,
+    gate::{Held, Reason},
+};
 use crate::{
     metrics,
     retry_delay::delay,
@@ -73,6 +76,7 @@ impl Engine {
                         End::Ok | End::Skipped => None,
                     },
                     turn_at: None,
+                    asks_again: false,
                     changes: done.changes.clone(),
                     error: None,
                     ..before
@@ -93,9 +97,10 @@ impl Engine {
 
     /// The end of a step that its upstream's gate did not let through. Nothing was tried.
     fn held(index: usize, step: &StepOf, before: Step, held: Held) -> StepEnd {
+        let asks_again = held.reason == Reason::Full;
         let (state, turn_at, error) = match held.reason {
-            None => (before.state, Some(held.until), before.error),
-            Some(reason) => {
+            Reason::Turn | Reason::Full => (before.state, Some(held.until), before.error),
+            Reason::Closed(reason) => {
                 let unknown = before.state == StepState::Unknown;
                 let error = describe(&reason, step.upstream, true);
                 let state = if unknown {
@@ -112,6 +117,7 @@ impl Engine {
                 state,
                 next_at: Some(held.until),
                 turn_at,
+                asks_again,
                 error,
                 ..before
             },
@@ -178,6 +184,7 @@ impl Engine {
                 attempts: failures,
                 next_at: verdict.next_at,
                 turn_at: None,
+                asks_again: false,
                 error: Some(describe(failure, step.upstream, verdict.next_at.is_some())),
                 ..before
             },

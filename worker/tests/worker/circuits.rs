@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    circuit::{Admission, Budget, CircuitTimes, Circuits, Effect, News},
+    circuit::{Admission, Budget, CircuitTimes, Circuits, Effect, HORIZON, News},
     redis::RedisConfig,
     upstream::Upstream,
 };
@@ -11,7 +11,7 @@ use dezky_shared::{
 use crate::harness::{Harness, until};
 
 const BUDGET: Budget = Budget {
-    per_second: 0.1,
+    per_second: 0.5,
     burst: 3,
 };
 const TIMES: CircuitTimes = CircuitTimes {
@@ -43,12 +43,12 @@ async fn workers_share_a_budget_and_each_step_has_a_turn_of_its_own() {
     let of_another = other.admit(Upstream::Ocis, BUDGET, false).await;
 
     assert_eq!(asked[..3], [Admission::Go; 3]);
-    for (admission, turn) in asked[3..].iter().zip([10, 20]) {
+    for (admission, turn) in asked[3..].iter().zip([2, 4]) {
         let Admission::Turn(wait) = admission else {
             panic!("{asked:?}");
         };
         let turn = Duration::from_secs(turn);
-        assert!(*wait <= turn && *wait + Duration::from_secs(5) > turn);
+        assert!(*wait <= turn && *wait + Duration::from_secs(2) > turn);
     }
     assert_eq!((at_its_turn, of_another), (Admission::Go, Admission::Go));
 }
@@ -68,9 +68,24 @@ async fn a_floor_is_one_for_all_also_for_those_whose_turn_it_was() {
         panic!("{first:?} {second:?}");
     };
     assert!(first > Duration::from_mins(9));
-    assert!(second > first + Duration::from_secs(5), "no burst after it");
+    assert!(second > first + Duration::from_secs(1), "no burst after it");
     let standing = one.look(STALWART, BUDGET).await;
     assert!(standing.floor_in.unwrap() > Duration::from_mins(9));
+}
+
+#[tokio::test]
+async fn turns_are_given_for_a_few_seconds_only_and_then_for_nobody() {
+    let harness = Harness::new().await;
+    let circuits = Circuits::new(&harness.redis).unwrap();
+
+    let mut last = Admission::Go;
+    for _ in 0..30 {
+        last = circuits.admit(STALWART, BUDGET, false).await;
+    }
+    let standing = circuits.look(STALWART, BUDGET).await;
+
+    assert_eq!(last, Admission::Full(HORIZON));
+    assert!(standing.turn_in.unwrap() < HORIZON + Duration::from_secs(2));
 }
 
 #[tokio::test]

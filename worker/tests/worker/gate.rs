@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    circuit::{Budget, CircuitTimes},
+    circuit::{Budget, CircuitTimes, HORIZON, News},
+    clock,
     failure::ErrorCode,
     id::JobId,
     job::{Job, JobState, Queue},
@@ -113,6 +114,15 @@ async fn pause_queue(harness: &Harness, queue: Queue, paused: bool) {
     changed.unwrap();
 }
 
+/// A circuit that nobody tries for a while.
+fn slow_circuit() -> CircuitTimes {
+    CircuitTimes {
+        first_probe: Duration::from_hours(1),
+        last_probe: Duration::from_hours(1),
+        ..CircuitTimes::default()
+    }
+}
+
 fn scripted(script: &Script) -> Registry {
     let steps = Steps::side_by_side().upstream(Upstream::Stalwart, script.step());
     Registry::default().kind::<Lone>(steps)
@@ -122,11 +132,7 @@ fn scripted(script: &Script) -> Registry {
 async fn while_an_upstream_is_away_one_job_tries_and_then_all_go_on() {
     let upstreams = Upstreams::start().await;
     let mut harness = Harness::with_upstreams(&upstreams).await;
-    harness.times.circuit = CircuitTimes {
-        first_probe: Duration::from_hours(1),
-        last_probe: Duration::from_hours(1),
-        ..harness.times.circuit
-    };
+    harness.times.circuit = slow_circuit();
     upstreams
         .stalwart
         .server
@@ -181,6 +187,50 @@ async fn while_an_upstream_is_away_one_job_tries_and_then_all_go_on() {
     assert!(knocked < 12 + 8, "held jobs do not knock: {knocked}");
     assert!(away.seen.unwrap().probe_at.unwrap() > harness.context.store.now());
     assert_eq!(back.seen.unwrap().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_let_go_keep_the_turns_that_a_small_budget_gives_them() {
+    let mut harness = Harness::new().await;
+    let budget = Budget {
+        per_second: 5.0,
+        burst: 2,
+    };
+    harness.budgets.insert(Upstream::Stalwart, budget);
+    let circuits = &harness.context.circuits;
+    circuits
+        .report(Upstream::Stalwart, slow_circuit(), false, News::TimedOut)
+        .await;
+    let script = Script::new([]);
+    let worker = harness.worker_of("worker", scripted(&script), 16);
+    let mut jobs = Vec::new();
+    for n in 0..20 {
+        jobs.push(harness.enqueue(&Lone { n }).await.id);
+    }
+    for job in &jobs {
+        harness.job_until(*job, |job| job.snoozes > 0).await;
+    }
+
+    pause_upstream(&harness, Upstream::Stalwart, false).await;
+    let mut snoozes = 0;
+    for job in jobs {
+        let job = harness.finished(job).await;
+        assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
+        snoozes += job.snoozes;
+    }
+    let all_let_go = until(
+        async || {
+            let upstreams = &harness.context.upstreams;
+            upstreams.find(Upstream::Stalwart).await.unwrap()
+        },
+        |health| health.let_go_at.is_none(),
+    )
+    .await;
+    worker.stop().await;
+
+    assert_eq!(all_let_go.let_go_at, None);
+    // Held, perhaps once more before the probe was answered, and put off until a turn.
+    assert!(snoozes <= 20 * 4, "{snoozes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,6 +378,39 @@ async fn steps_beyond_the_budget_wait_for_their_turn_at_no_cost() {
     let runs = script.runs();
     let took = runs[7].at.timestamp_millis() - runs[0].at.timestamp_millis();
     assert!(took >= 500, "six turns take at least half a second: {took}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_jobs_does_not_book_the_budget_of_those_that_come_later() {
+    let mut harness = Harness::new().await;
+    let budget = Budget {
+        per_second: 2.0,
+        burst: 1,
+    };
+    harness.budgets.insert(Upstream::Stalwart, budget);
+    let script = Script::new([]);
+    let worker = harness.worker_of("worker", scripted(&script), 16);
+    let mut flood = Vec::new();
+    for n in 0..60 {
+        flood.push(harness.enqueue(&Lone { n }).await.id);
+    }
+    for job in flood {
+        harness
+            .job_until(job, |job| job.snoozes > 0 || job.state.is_final())
+            .await;
+    }
+
+    let circuits = &harness.context.circuits;
+    let turn = circuits.look(Upstream::Stalwart, budget).await.turn_in;
+    let late = harness.enqueue(&Lone { n: 60 }).await;
+    let late = harness
+        .job_until(late.id, |job| job.snoozes > 0 || job.state.is_final())
+        .await;
+    worker.stop().await;
+
+    assert!(turn.unwrap() < 2 * HORIZON, "{turn:?}");
+    let wait = clock::until(harness.context.store.now(), late.run_at);
+    assert!(wait < 2 * HORIZON, "{wait:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,11 @@ pub struct DueDomain {
 
 impl DomainRepository {
     /// The first `limit` claims that are due by `until`, longest due first.
-    pub async fn list_due(&self, until: DateTime, limit: i64) -> Result<Vec<DueDomain>, StoreError> {
+    pub async fn list_due(
+        &self,
+        until: DateTime,
+        limit: i64,
+    ) -> Result<Vec<DueDomain>, StoreError> {
         self.domains
             .clone_with_type::<DueDomain>()
             .find(doc! { "nextCheckAt": { "$lte": until } })

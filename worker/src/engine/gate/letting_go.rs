@@ -115,6 +115,8 @@ impl Engine {
             "name": { "$in": self.registry.steps_through(upstream) },
             "error.code": { "$in": to_bson(&HELD)? },
             "nextAt": { "$gt": self.ctx.store.now() },
+            // What waits for its turn was let go already: it would lose the turn and book a later one.
+            "turnAt": { "$exists": false },
         };
         let held = doc! {
             "state": JobState::Available.name(),
@@ -145,6 +147,7 @@ impl Engine {
         let held = doc! {
             "held.name": { "$in": self.registry.steps_through(upstream) },
             "held.nextAt": { "$gt": now },
+            "held.turnAt": { "$exists": false },
         };
         // What was claimed or ended meanwhile is left alone.
         let waiting = doc! { "_id": { "$in": ids }, "state": JobState::Available.name() };
