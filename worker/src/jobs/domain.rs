@@ -20,7 +20,7 @@ use dezky_shared::{
     job::{Job, JobArgs},
     jobs::{ProvisionDomain, RemoveDomain},
     store::{StoreError, jobs::NewJob},
-    upstream::Upstream,
+    upstream::{MAIL_DOMAIN, Upstream},
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
@@ -33,12 +33,12 @@ use crate::{
 
 /// Making a domain in the mail server, and learning which records it needs. A change of its DMARC policy is the same.
 pub(super) fn provision() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", provision::converge)
+    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, provision::converge)
 }
 
 /// Taking a domain away from the mail server, and then the claim.
 pub(super) fn remove() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", remove::converge)
+    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, remove::converge)
 }
 
 /// Looking at a domain's public DNS.
