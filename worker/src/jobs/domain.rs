@@ -14,7 +14,7 @@ mod remove;
 use std::collections::BTreeSet;
 
 use dezky_shared::{
-    domain::{DOMAINS_PER_TENANT, Domain},
+    domain::Domain,
     failure::ErrorCode,
     id::{DomainId, TenantId},
     job::{Job, JobArgs},
@@ -96,21 +96,15 @@ pub(super) async fn names_removing(
     run: &StepRun,
     tenant_id: TenantId,
 ) -> Result<BTreeSet<String>, StepFailure> {
-    let claims = claims_of(run, tenant_id).await?;
+    let claims = run.ctx.domains.list_owned(tenant_id).await?;
     let removing = claims.into_iter().filter(|claim| claim.removing);
     Ok(removing.map(|claim| claim.name).collect())
-}
-
-async fn claims_of(run: &StepRun, tenant_id: TenantId) -> Result<Vec<Domain>, StepFailure> {
-    let most = i64::try_from(DOMAINS_PER_TENANT).unwrap_or(i64::MAX);
-    Ok(run.ctx.domains.list(tenant_id, None, most).await?)
 }
 
 /// Has the mail server asked again which records each of the tenant's domains needs: one that was made anew has other
 /// keys, and keys change with time. What was to be removed and is still there is tried again.
 pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<(), StepFailure> {
-    let mut claims = claims_of(run, tenant_id).await?;
-    claims.retain(Domain::is_owned);
+    let claims = run.ctx.domains.list_owned(tenant_id).await?;
     if claims.is_empty() {
         return Ok(());
     }
