@@ -17,13 +17,15 @@ use dezky_shared::{
 };
 use futures::StreamExt as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 /// How often revisions are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The most streams on one process.
+const STREAMS: usize = 10_000;
 /// How many hints may wait to be looked after; more are found by the next look.
 const HINTS: usize = 1024;
 
@@ -31,6 +33,7 @@ const HINTS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Waiting {
     watched: Arc<Mutex<HashMap<Change, Watched>>>,
+    streams: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -67,6 +70,7 @@ impl Waiting {
     ) -> Self {
         let waiting = Self {
             watched: Arc::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             shutdown: shutdown.clone(),
         };
         let (hints, hinted) = mpsc::channel(HINTS);
@@ -95,6 +99,17 @@ impl Waiting {
             what,
             revision: entry.revision.subscribe(),
         }
+    }
+
+    /// A place for one more stream, until it is dropped; `None` when the process has as many as it can hold.
+    pub fn take_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().ok()
+    }
+
+    /// How many wait for `what`.
+    pub fn waiters(&self, what: Change) -> usize {
+        let watched = self.watched();
+        watched.get(&what).map_or(0, |watched| watched.waiters)
     }
 
     /// How many documents somebody waits for.
@@ -221,6 +236,7 @@ mod tests {
     async fn who_knows_more_than_was_seen_waits_for_something_newer() {
         let waiting = Waiting {
             watched: Arc::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             shutdown: CancellationToken::new(),
         };
         let job = Change::Job(JobId::new());

@@ -4,6 +4,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+/// The name of the step of a domain's jobs, which speaks to the mail server.
+pub const MAIL_DOMAIN: &str = "mail_domain";
+
 /// A system in which a tenant has state of its own. Each is one step of every tenant job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,6 +22,14 @@ pub enum Upstream {
 impl Upstream {
     /// Every upstream that a tenant is provisioned in.
     pub const ALL: [Self; 3] = [Self::Authentik, Self::Stalwart, Self::Ocis];
+
+    /// The upstream that a job's step of this name speaks to, if any.
+    pub fn of_step(name: &str) -> Option<Self> {
+        match name {
+            MAIL_DOMAIN => Some(Self::Stalwart),
+            name => name.parse().ok(),
+        }
+    }
 
     /// The name used in documents, logs and URLs.
     pub const fn name(self) -> &'static str {

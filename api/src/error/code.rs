@@ -74,6 +74,7 @@ codes! {
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
     TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
+    TooManyStreams: "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of events";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
     Starting: "starting", SERVICE_UNAVAILABLE, "The service is starting";
@@ -122,6 +123,7 @@ impl Code {
             Self::UnsupportedMediaType => "Send the body as application/json.",
             Self::ValidationFailed => "See the errors.",
             Self::TooManyRequests => "Other requests for this tenant wait already.",
+            Self::TooManyStreams => "Close one of your streams, or come back later.",
             Self::InternalError => "Our team can find out with the request's id.",
             Self::InvalidRequest
             | Self::TokenInvalid
@@ -148,6 +150,7 @@ impl Code {
                 | Self::JobRunning
                 | Self::RecheckTooSoon
                 | Self::TooManyRequests
+                | Self::TooManyStreams
                 | Self::ServiceUnavailable
                 | Self::Starting
                 | Self::IdentityUnavailable
@@ -163,6 +166,7 @@ impl Code {
             | Self::Starting
             | Self::IdentityUnavailable
             | Self::Timeout => Some(5),
+            Self::TooManyStreams => Some(10),
             _ => None,
         }
     }

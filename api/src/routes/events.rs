@@ -24,7 +24,10 @@ use dezky_shared::{
 };
 use futures::{FutureExt as _, Stream, future::select_all, stream};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -40,6 +43,8 @@ use crate::{
 
 /// How often a connection on which nothing happens is told that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The most streams of one caller on one process: a few windows of a browser, each with a few things in it.
+const STREAMS_PER_CALLER: usize = 20;
 /// How long a stream waits for a database that is away.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Tells a proxy not to hold events back.
@@ -184,13 +189,14 @@ fn event(name: &str, revision: i64, view: &impl serde::Serialize) -> Result<Even
         .map_err(|error| ApiError::internal(error.into()))
 }
 
-/// Begins a stream, unless there is a reason to refuse it or nothing left to tell.
+/// Begins a stream, unless there is a reason to refuse it, no room for it, or nothing left to tell.
 async fn watch(
     app: App,
     mut caller: Caller,
     subject: Subject,
     known: Option<i64>,
 ) -> Result<Response, ApiError> {
+    let place = app.waiting.take_place().ok_or(Code::TooManyStreams)?;
     let waiters = subject
         .made_from(&caller)
         .into_iter()
@@ -200,6 +206,10 @@ async fn watch(
             seen: 0,
         })
         .collect();
+    // Only streams wait for their caller.
+    if app.waiting.waiters(Change::User(caller.user.id)) > STREAMS_PER_CALLER {
+        return Err(Code::TooManyStreams.into());
+    }
     let snapshot = subject.look(&app, &mut caller).await?;
     if snapshot.is_last && known == Some(snapshot.revision) {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -212,6 +222,7 @@ async fn watch(
         waiters,
         known,
         is_over: false,
+        _place: place,
     };
     let first = watch.take(snapshot);
     let events = Sse::new(watch.events(first)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
@@ -233,6 +244,7 @@ struct Watch {
     is_over: bool,
     /// When the caller's token ends: then they may come back with another.
     ends_at: Instant,
+    _place: OwnedSemaphorePermit,
 }
 
 /// A document that a stream waits for, and its revision when it was last looked at.

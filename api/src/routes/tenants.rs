@@ -16,6 +16,7 @@ use dezky_shared::{
     audit::Target,
     changes::Change,
     id::{PartnerId, TenantId},
+    jobs::RemoveDomain,
     store::{Abort, tenants::TenantFilter, to_document},
     tenant::{Plan, Tenant, TenantStatus},
 };
@@ -257,7 +258,7 @@ impl Intent for TenantChange<'_> {
             let now = app.store.now();
             self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;
             let before = to_document(&tenant)?;
-            let domains = tenant.domains.clone();
+            let mut known = tenant.clone();
             let decision = (self.decide)(&mut tenant, now).map_err(refuse)?;
 
             let Some(decided) = decision.0 else {
@@ -270,18 +271,32 @@ impl Intent for TenantChange<'_> {
                     events: Vec::new(),
                 });
             };
+            let mut removals = Vec::new();
             if decided.is_written {
                 tenant.updated_at = now;
-                if tenant.domains != domains {
-                    app.domains.follow(session, &mut tenant, now).await?;
+                if tenant.domains != known.domains {
+                    // What is given up has a document first, which keeps the name from others until it is gone.
+                    app.domains.adopt(session, &mut known, now).await?;
+                    removals = app
+                        .domains
+                        .follow(session, &mut tenant, &known.domains, now)
+                        .await?;
                 }
                 app.tenants.save(session, &tenant).await?;
             } else {
                 app.tenants.unlock(session, tenant.id).await?;
                 tenant.revision -= 1;
             }
+            let mut wanted = decided.jobs;
+            for domain_id in removals {
+                let args = RemoveDomain {
+                    tenant_id: tenant.id,
+                    domain_id,
+                };
+                wanted.push(job(&args, &recorder.by(), now).map_err(refuse)?);
+            }
             let mut jobs = Vec::new();
-            for job in decided.jobs {
+            for job in wanted {
                 let job = job.requested_by(
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),

@@ -295,3 +295,40 @@ async fn a_stream_that_nobody_reads_any_more_is_waited_for_no_more() {
 
     assert_eq!((during, app.state.waiting.count()), (2, 0));
 }
+
+#[tokio::test]
+async fn one_caller_holds_twenty_streams_and_keeps_no_other_from_theirs() {
+    let app = TestApp::with_demo().await;
+    let path = "/tenants/demo/events";
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(Events::open(&app, path, Caller::Member).await);
+    }
+
+    let refused = app.get(path).by(Caller::Member).send().await;
+    let other = app.get(path).by(Caller::Owner).open().await;
+    held.pop();
+    let again = app.get(path).by(Caller::Member).open().await;
+
+    assert_eq!(refused.summary(), "429 too_many_streams");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(
+        (other.status().as_u16(), again.status().as_u16()),
+        (200, 200)
+    );
+}
+
+#[tokio::test]
+async fn a_process_holds_only_so_many_streams() {
+    let app = TestApp::with_demo().await;
+    let path = "/tenants/demo/events";
+    let mut places: Vec<_> = std::iter::from_fn(|| app.state.waiting.take_place()).collect();
+
+    let refused = app.get(path).by(Caller::Member).send().await;
+    let held = places.len();
+    places.pop();
+    let opened = app.get(path).by(Caller::Member).open().await;
+
+    assert_eq!(refused.summary(), "429 too_many_streams");
+    assert_eq!((held, opened.status().as_u16()), (10_000, 200));
+}

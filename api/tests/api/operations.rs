@@ -1,7 +1,12 @@
 //! What operators on call look at, and stop.
 
+use std::time::Duration;
+
 use bson::doc;
-use dezky_shared::id::{JobId, WorkerId};
+use dezky_shared::{
+    clock,
+    id::{JobId, WorkerId},
+};
 use dezky_sim::callers::Caller;
 use serde_json::Value;
 
@@ -236,4 +241,20 @@ async fn the_job_that_holds_the_lock_is_named() {
     let reason = &reply.body["reasons"][0];
     assert_eq!(reason["code"], "lock_held", "{reply:?}");
     assert_eq!(reason["jobId"], holder.to_string());
+}
+
+#[tokio::test]
+async fn a_step_of_a_domain_waits_for_the_mail_server() {
+    let app = TestApp::with_demo().await;
+    let job = only_job(&app).await;
+    add_worker(&app, 1_000).await;
+    let later = clock::later(app.state.store.now(), Duration::from_mins(1));
+    let step = doc! { "name": "mail_domain", "state": "pending" };
+    app.set_job(job, doc! { "runAt": later, "steps": [step] })
+        .await;
+
+    post(&app, "/upstreams/stalwart/pause").await;
+    let reasons = codes(&app, job, Caller::Member).await;
+
+    assert_eq!(reasons, ["scheduled", "upstream_paused"]);
 }

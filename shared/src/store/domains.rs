@@ -134,6 +134,16 @@ impl DomainRepository {
         found.stream(session).try_collect().await
     }
 
+    /// All that this tenant owns, oldest first; also what is being removed.
+    pub async fn list_owned(&self, tenant_id: TenantId) -> Result<Vec<Domain>, StoreError> {
+        self.domains
+            .find(doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } })
+            .sort(doc! { "_id": 1 })
+            .await?
+            .try_collect()
+            .await
+    }
+
     /// How many domains this tenant owns.
     pub async fn count_owned(&self, tenant_id: TenantId) -> Result<u64, StoreError> {
         let owned = doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } };

@@ -7,9 +7,11 @@ use super::{
     resolver::{Answer, Failure, Value},
 };
 
-/// The most records that are kept as evidence, and the most bytes of each: what is there is for others to choose.
+/// The most records that are kept as evidence, and the most bytes of each and of all: what is there is for others to
+/// choose.
 const RECORDS: usize = 20;
 const BYTES: usize = 1024;
+const BYTES_OF_ALL: usize = 4096;
 
 /// The answers that a check has looked at so far.
 #[derive(Debug, Default)]
@@ -56,7 +58,10 @@ impl Seen {
             }
         });
         for record in alias.into_iter().chain(values) {
-            if self.records.len() < RECORDS && !self.records.contains(&record) {
+            let kept: usize = self.records.iter().map(|kept| kept.value.len()).sum();
+            let has_room =
+                self.records.len() < RECORDS && kept + record.value.len() <= BYTES_OF_ALL;
+            if has_room && !self.records.contains(&record) {
                 self.records.push(record);
             }
         }

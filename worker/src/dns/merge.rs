@@ -4,6 +4,9 @@ use dezky_shared::domain::check::{Check, CheckKind, CheckState, Dnssec, Record, 
 
 use super::{code::Code, finding::Finding};
 
+/// The most records that are kept of what each resolver said.
+const SAID: usize = 3;
+
 /// What is checked.
 #[derive(Debug)]
 pub(super) struct Subject {
@@ -15,8 +18,10 @@ pub(super) struct Subject {
 impl Subject {
     /// Resolvers that could not tell are outvoted by any that could. Where some say that it is in order and some that it
     /// is not, a change is spreading, and nobody can tell yet. Else the worst of them counts.
+    ///
+    /// Whose a domain is takes the word of all: who deceives one resolver, or signs wrongly, would have another's mail.
     pub(super) fn merge(self, findings: &[(&str, Finding)]) -> Check {
-        let (code, about) = conclude(findings);
+        let (code, about) = conclude(self.kind, findings);
         let message = match about {
             Some(about) => format!("{} It is about: {about}", code.sentence()),
             None => code.sentence().to_owned(),
@@ -45,7 +50,7 @@ impl Subject {
     }
 }
 
-fn conclude<'a>(findings: &'a [(&str, Finding)]) -> (Code, Option<&'a str>) {
+fn conclude<'a>(kind: CheckKind, findings: &'a [(&str, Finding)]) -> (Code, Option<&'a str>) {
     let known = || {
         let findings = findings.iter().map(|(_, finding)| finding);
         findings.filter(|finding| finding.code.state() != CheckState::Unknown)
@@ -59,8 +64,15 @@ fn conclude<'a>(findings: &'a [(&str, Finding)]) -> (Code, Option<&'a str>) {
     let findings = findings.iter().map(|(_, finding)| finding);
     // Of equals the first, so that the order of configuration decides.
     let worst = known().min_by_key(|finding| badness(finding.code.state()));
-    let worst = worst.or(findings.min_by_key(|finding| finding.code != Code::DnssecBogus));
-    worst.map_or((Code::Unreachable, None), |finding| {
+    let doubt = findings
+        .filter(|finding| finding.code.state() == CheckState::Unknown)
+        .min_by_key(|finding| finding.code != Code::DnssecBogus);
+    let told = if kind == CheckKind::Ownership && bad == 0 {
+        doubt.or(worst)
+    } else {
+        worst.or(doubt)
+    };
+    told.map_or((Code::Unreachable, None), |finding| {
         (finding.code, finding.about.as_deref())
     })
 }
@@ -94,7 +106,7 @@ fn said((resolver, finding): &(&str, Finding)) -> Said {
         resolver: (*resolver).to_owned(),
         state: finding.code.state(),
         code: finding.code.name().to_owned(),
-        found: finding.found.clone(),
+        found: finding.found.iter().take(SAID).cloned().collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use dezky_shared::domain::check::Record;
 use super::{
     code::Code,
     finding::{Finding, Seen},
-    resolver::{Answer, Failure, RecordType, Resolver, normalise},
+    resolver::{Answer, RecordType, Resolver, normalise},
 };
 
 /// The most foreign hosts that are looked up.
@@ -31,9 +31,8 @@ pub(super) async fn check(resolver: &impl Resolver, domain: &str, expected: &[Re
         foreign if foreign.contains(&"") => Code::MxNullWithOthers,
         foreign if foreign.len() == answer.values.len() => {
             return match fault(resolver, foreign).await {
-                Ok(Some((code, host))) => seen.says_about(code, host),
-                Ok(None) => seen.says(Code::MxElsewhere),
-                Err(failure) => seen.fails(failure),
+                Some((code, host)) => seen.says_about(code, host),
+                None => seen.says(Code::MxElsewhere),
             };
         }
         [] if hosts.iter().any(|host| !holds(&answer, host)) => Code::MxIncomplete,
@@ -69,25 +68,24 @@ fn beside_ours(answer: &Answer, is_ours: impl Fn(&str) -> bool) -> Code {
     }
 }
 
-/// What is wrong with these hosts in themselves, and with which.
-async fn fault<'a>(
-    resolver: &impl Resolver,
-    hosts: &[&'a str],
-) -> Result<Option<(Code, &'a str)>, Failure> {
+/// What is wrong with these hosts in themselves, and with which. One that cannot be looked up is foreign all the same.
+async fn fault<'a>(resolver: &impl Resolver, hosts: &[&'a str]) -> Option<(Code, &'a str)> {
     for host in hosts.iter().take(LOOKED_UP) {
         if host.parse::<std::net::IpAddr>().is_ok() {
-            return Ok(Some((Code::MxAddress, host)));
+            return Some((Code::MxAddress, host));
         }
-        let v4 = resolver.lookup(host, RecordType::A).await?;
+        let Ok(v4) = resolver.lookup(host, RecordType::A).await else {
+            continue;
+        };
         if !v4.aliases.is_empty() {
-            return Ok(Some((Code::MxCname, host)));
+            return Some((Code::MxCname, host));
         }
         if v4.values.is_empty() {
-            let v6 = resolver.lookup(host, RecordType::AAAA).await?;
-            if v6.values.is_empty() {
-                return Ok(Some((Code::MxUnresolvable, host)));
+            let v6 = resolver.lookup(host, RecordType::AAAA).await;
+            if v6.is_ok_and(|v6| v6.values.is_empty()) {
+                return Some((Code::MxUnresolvable, host));
             }
         }
     }
-    Ok(None)
+    None
 }

@@ -14,13 +14,13 @@ mod remove;
 use std::collections::BTreeSet;
 
 use dezky_shared::{
-    domain::{DOMAINS_PER_TENANT, Domain},
+    domain::Domain,
     failure::ErrorCode,
     id::{DomainId, TenantId},
     job::{Job, JobArgs},
     jobs::{ProvisionDomain, RemoveDomain},
     store::{StoreError, jobs::NewJob},
-    upstream::Upstream,
+    upstream::{MAIL_DOMAIN, Upstream},
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
@@ -33,12 +33,12 @@ use crate::{
 
 /// Making a domain in the mail server, and learning which records it needs. A change of its DMARC policy is the same.
 pub(super) fn provision() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", provision::converge)
+    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, provision::converge)
 }
 
 /// Taking a domain away from the mail server, and then the claim.
 pub(super) fn remove() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, "mail_domain", remove::converge)
+    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, remove::converge)
 }
 
 /// Looking at a domain's public DNS.
@@ -96,21 +96,15 @@ pub(super) async fn names_removing(
     run: &StepRun,
     tenant_id: TenantId,
 ) -> Result<BTreeSet<String>, StepFailure> {
-    let claims = claims_of(run, tenant_id).await?;
+    let claims = run.ctx.domains.list_owned(tenant_id).await?;
     let removing = claims.into_iter().filter(|claim| claim.removing);
     Ok(removing.map(|claim| claim.name).collect())
-}
-
-async fn claims_of(run: &StepRun, tenant_id: TenantId) -> Result<Vec<Domain>, StepFailure> {
-    let most = i64::try_from(DOMAINS_PER_TENANT).unwrap_or(i64::MAX);
-    Ok(run.ctx.domains.list(tenant_id, None, most).await?)
 }
 
 /// Has the mail server asked again which records each of the tenant's domains needs: one that was made anew has other
 /// keys, and keys change with time. What was to be removed and is still there is tried again.
 pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<(), StepFailure> {
-    let mut claims = claims_of(run, tenant_id).await?;
-    claims.retain(Domain::is_owned);
+    let claims = run.ctx.domains.list_owned(tenant_id).await?;
     if claims.is_empty() {
         return Ok(());
     }

@@ -43,6 +43,24 @@ async fn a_text_of_many_kilobytes_is_cut_short_where_it_is_kept() {
 }
 
 #[tokio::test]
+async fn of_many_long_texts_a_few_kilobytes_are_kept() {
+    let (one, other) = (serve(&[]).await, serve(&[]).await);
+    for n in 0..20 {
+        let long = format!("v=spf1 {n} {}", "x".repeat(1_000));
+        one.add(DOMAIN, "TXT", &long).unwrap();
+        other.add(DOMAIN, "TXT", &format!("{long}y")).unwrap();
+    }
+
+    let check = look(&[&one, &other], &expectation(), CheckKind::Spf).await;
+
+    let bytes: usize = check.found.iter().map(|record| record.value.len()).sum();
+    assert_eq!(check.code, "spf_multiple");
+    assert!((3_000..=4_096).contains(&bytes), "{bytes}");
+    assert_eq!(check.resolvers.len(), 2);
+    assert!(check.resolvers.iter().all(|said| said.found.len() == 3));
+}
+
+#[tokio::test]
 async fn more_than_a_message_holds_is_truncated() {
     let dns = serve(&[]).await;
     for n in 0..400 {

@@ -78,6 +78,24 @@ async fn one_resolver_that_fails_is_outvoted_by_one_that_sees_it() {
 }
 
 #[tokio::test]
+async fn ownership_takes_the_word_of_every_resolver() {
+    for (fault, code) in [
+        (DnsFault::ServerFailure, "servfail"),
+        (DnsFault::Refused, "refused"),
+        (DnsFault::Bogus, "dnssec_bogus"),
+    ] {
+        let (one, other) = (serve_published().await, serve_published().await);
+        fail(&other, fault);
+
+        let check = look(&[&one, &other], &expectation(), CheckKind::Ownership).await;
+
+        assert_eq!(check.state, CheckState::Unknown);
+        assert_eq!(check.code, code);
+        assert_eq!(check.resolvers[0].state, CheckState::Ok);
+    }
+}
+
+#[tokio::test]
 async fn one_resolver_that_is_silent_is_outvoted() {
     let (one, other) = (serve_published().await, serve_published().await);
     fail(&other, DnsFault::Silence);

@@ -88,6 +88,35 @@ impl World {
         self.harness.enqueue(&args).await
     }
 
+    /// Takes a domain from its tenant as an operator does.
+    pub(crate) async fn take_away(&self, claim: &Domain) -> Job {
+        let context = &self.harness.context;
+        let now = context.store.now();
+        let taken: Result<(), Abort<()>> = context
+            .store
+            .transaction((context, claim), |session, (context, claim)| {
+                async move {
+                    let tenant = context.tenants.lock(session, claim.tenant_id).await?;
+                    let mut tenant = tenant.unwrap();
+                    let before = tenant.domains.clone();
+                    tenant.domains.retain(|name| *name != claim.name);
+                    tenant.former_domains.push(claim.name.clone());
+                    let domains = &context.domains;
+                    let removals = domains.follow(session, &mut tenant, &before, now).await?;
+                    assert_eq!(removals, [claim.id]);
+                    Ok(context.tenants.save(session, &tenant).await?)
+                }
+                .boxed()
+            })
+            .await;
+        taken.unwrap();
+        let args = RemoveDomain {
+            tenant_id: claim.tenant_id,
+            domain_id: claim.id,
+        };
+        self.harness.enqueue(&args).await
+    }
+
     pub(crate) async fn recheck(&self, claim: &Domain) -> Job {
         let args = RecheckDomain {
             tenant_id: claim.tenant_id,

@@ -208,6 +208,7 @@ impl Add<'_> {
     /// Whether the tenant has no claim to the name yet. An operator may vouch for one that it has.
     fn check(&self, domains: &[Domain]) -> Result<bool, Abort<Stop>> {
         match domains.iter().find(|domain| domain.name == self.new.name) {
+            Some(claim) if claim.removing => Err(refuse(Code::DomainRemoving)),
             Some(claim) if claim.is_owned() || !self.is_vouched_for => {
                 Err(refuse(Code::DomainExists))
             }

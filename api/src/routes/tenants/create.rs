@@ -196,7 +196,7 @@ impl Intent for Create<'_> {
             let now = app.store.now();
             let mut tenant = self.new.tenant(self.id, now);
             app.tenants.insert(session, &tenant).await?;
-            app.domains.follow(session, &mut tenant, now).await?;
+            app.domains.follow(session, &mut tenant, &[], now).await?;
             let args = ProvisionTenant { tenant_id: self.id };
             let job = actions::job(&args, &recorder.by(), now)
                 .map_err(refuse)?

@@ -10,7 +10,7 @@ use dezky_shared::{
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use super::{add, claim, domain, find, jobs, prove, set_domain, show, two_tenants};
+use super::{add, claim, domain, jobs, prove, set_domain, show, two_tenants};
 use crate::app::{Reply, TestApp};
 
 async fn set_domains(app: &TestApp, domains: Value) -> Reply {
@@ -122,7 +122,7 @@ async fn what_another_tenant_owns_is_taken_for_everybody() {
 }
 
 #[tokio::test]
-async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_forgotten() {
+async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_removed() {
     let app = two_tenants().await;
     let claimed = claim(&app, "demo", Caller::Owner, "claimed.test").await;
     let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
@@ -130,7 +130,9 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_fo
     let reply = set_domains(&app, json!(["new.test", "claimed.test"])).await;
 
     assert_eq!(reply.status, 202);
-    assert_eq!(find(&app, "demo", "demo.test").await, None);
+    let leaving = domain(&app, "demo", "demo.test").await;
+    assert!(leaving.is_owned() && leaving.removing && !leaving.primary);
+    assert_eq!(jobs(&app, "remove_domain").await.len(), 1);
     let new = domain(&app, "demo", "new.test").await;
     assert_eq!((new.owned_by, new.primary), (Some(OwnedBy::Operator), true));
     let vouched = domain(&app, "demo", "claimed.test").await;
@@ -145,36 +147,37 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_fo
     let tenant = app.tenant("demo").await;
     assert_eq!(tenant.primary_domain.as_deref(), Some("new.test"));
     assert_eq!(tenant.former_domains, ["demo.test"]);
-    // What was given up may be had by others.
-    let freed = add(
+    // The mail server serves it still.
+    let early = add(
         &app,
         "globex",
         Caller::Stranger,
         json!({ "name": "demo.test" }),
     )
     .await;
-    assert_eq!(freed.status, 202);
+    assert_eq!(early.summary(), "409 domain_taken");
 }
 
 #[tokio::test]
-async fn a_name_that_an_operator_takes_away_is_looked_at_for_whoever_else_claims_it() {
-    let app = two_tenants().await;
-    let added = json!({ "name": "new.test" });
-    add(&app, "demo", Caller::Operator, added).await;
-    let nobody = claim(&app, "globex", Caller::Stranger, "other.test").await;
-    // It was claimed before the other tenant had it.
-    let fields = doc! { "name": "new.test", "nextCheckAt": null };
-    set_domain(&app, "other.test", fields).await;
+async fn an_edit_takes_back_the_removals_of_what_it_adds_alone() {
+    let app = TestApp::with_demo().await;
+    set_domains(&app, json!(["demo.test", "new.test"])).await;
+    set_domain(&app, "new.test", doc! { "removing": true }).await;
 
-    set_domains(&app, json!(["demo.test"])).await;
+    set_domains(&app, json!(["new.test"])).await;
+    let dropped = domain(&app, "demo", "demo.test").await;
+    set_domains(&app, json!(["new.test", "demo.test"])).await;
 
-    let rival = domain(&app, "globex", "new.test").await;
-    assert_eq!(rival.id, nobody.id);
-    assert!(rival.next_check_at.is_some());
+    assert!(dropped.removing);
+    assert!(domain(&app, "demo", "new.test").await.removing);
+    let back = domain(&app, "demo", "demo.test").await;
+    assert_eq!(back.id, dropped.id);
+    assert!(back.is_owned() && !back.removing);
+    assert!(app.tenant("demo").await.former_domains.is_empty());
 }
 
 #[tokio::test]
-async fn a_domain_that_comes_back_is_no_former_one() {
+async fn what_is_being_removed_is_not_added() {
     let app = TestApp::with_demo().await;
     set_domains(&app, json!(["other.test"])).await;
 
@@ -186,10 +189,25 @@ async fn a_domain_that_comes_back_is_no_former_one() {
     )
     .await;
 
-    assert_eq!(reply.status, 202);
-    let tenant = app.tenant("demo").await;
-    assert_eq!(tenant.domains, ["other.test", "demo.test"]);
-    assert!(tenant.former_domains.is_empty());
+    assert_eq!(reply.summary(), "409 domain_removing");
+    assert_eq!(app.tenant("demo").await.domains, ["other.test"]);
+}
+
+#[tokio::test]
+async fn a_name_of_before_there_was_the_collection_is_kept_until_it_is_gone_too() {
+    let app = two_tenants().await;
+    app.collection("domains")
+        .delete_many(doc! {})
+        .await
+        .unwrap();
+
+    set_domains(&app, json!(["new.test"])).await;
+
+    let leaving = domain(&app, "demo", "demo.test").await;
+    assert!(leaving.is_owned() && leaving.removing);
+    let taken = json!({ "name": "demo.test" });
+    let taken = add(&app, "globex", Caller::Stranger, taken).await;
+    assert_eq!(taken.summary(), "409 domain_taken");
 }
 
 #[tokio::test]
@@ -245,7 +263,7 @@ async fn a_tenant_of_before_there_was_the_collection_can_be_changed_all_the_same
     let edited = set_domains(&app, json!(["new.test"])).await;
 
     assert_eq!((added.status.as_u16(), edited.status.as_u16()), (202, 202));
-    assert_eq!(find(&app, "demo", "demo.test").await, None);
+    assert!(domain(&app, "demo", "demo.test").await.removing);
     assert!(domain(&app, "demo", "new.test").await.primary);
     assert_eq!(app.tenant("demo").await.former_domains, ["demo.test"]);
 }

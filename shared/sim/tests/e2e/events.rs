@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use dezky_shared::open_files;
-use dezky_sim::process::Process;
+use dezky_sim::{issuer::TokenSpec, process::Process};
 use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ use crate::stack::Stack;
 
 /// How many clients watch at the same time.
 const CLIENTS: usize = 2_000;
-/// How many connect at the same time.
-const AT_ONCE: usize = 100;
+/// How many of them are one caller, who may hold as many streams.
+const OF_ONE_CALLER: usize = 20;
 /// What all of them may cost the api, itself included.
 const MEMORY_MIB: u64 = 200;
 /// How long a test waits for what must come.
@@ -28,12 +28,11 @@ const DEADLINE: Duration = Duration::from_mins(2);
 struct Client(BufReader<TcpStream>);
 
 impl Client {
-    async fn open(stack: &Stack, path: &str) -> std::io::Result<Self> {
+    async fn open(stack: &Stack, path: &str, token: &str) -> std::io::Result<Self> {
         let address = stack.url.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\r\n",
-            stack.operator
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         Ok(Self(BufReader::with_capacity(512, stream)))
@@ -85,8 +84,16 @@ async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
     let before = resident(&stack.api);
     let mut clients = Vec::new();
     while clients.len() < CLIENTS {
-        let opening = (0..AT_ONCE).map(async |_| {
-            let mut client = Client::open(&stack, "/tenants/acme/events").await?;
+        let member = TokenSpec {
+            groups: Some(vec!["acme".to_owned()]),
+            email: Some(format!("member{}@acme.test", clients.len())),
+            ..TokenSpec::default()
+        };
+        let token = stack.issuer.token(&member).unwrap();
+        let (status, _) = stack.ask_with(&token, Method::GET, "/users/me", None).await;
+        assert_eq!(status, 200);
+        let opening = (0..OF_ONE_CALLER).map(async |_| {
+            let mut client = Client::open(&stack, "/tenants/acme/events", &token).await?;
             client.event().await?;
             Ok::<_, std::io::Error>(client)
         });

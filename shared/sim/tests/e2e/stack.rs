@@ -29,7 +29,7 @@ const LEASE_SECONDS: &str = "3";
 pub(crate) struct Stack {
     pub(crate) api: Process,
     pub(crate) worker: Process,
-    issuer: Issuer,
+    pub(crate) issuer: Issuer,
     pub(crate) authentik: AuthentikSim,
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
@@ -233,6 +233,17 @@ impl Stack {
         body: Option<Value>,
     ) -> (StatusCode, Value) {
         let token = self.issuer.token(&caller.token()).unwrap();
+        self.ask_with(&token, method, path, body).await
+    }
+
+    /// Asks the api with a token.
+    pub(crate) async fn ask_with(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let request = self.client.request(method, format!("{}{path}", self.url));
         let mut request = request.bearer_auth(token);
         if let Some(body) = body {

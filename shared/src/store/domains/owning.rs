@@ -110,32 +110,38 @@ impl DomainRepository {
         self.check_others(session, &names, now).await
     }
 
-    /// Makes the collection hold what an operator wrote into `tenant.domains`: each of them is vouched for, and what
-    /// was owned and is not among them any more is forgotten, so that whoever else claims it may prove it. The primary
-    /// one stays, if it is still there.
+    /// Makes the collection hold what an operator wrote into `tenant.domains`, which were `before`: each of them is
+    /// vouched for, and the primary one stays, if it is still there. What is owned and not among them any more is to
+    /// be removed, and stays owned until the mail server has let go of it: what others prove before that would be
+    /// served to this tenant. Whoever calls has a [`RemoveDomain`](crate::jobs::RemoveDomain) made of each that is
+    /// returned.
     pub async fn follow(
         &self,
         session: &mut ClientSession,
         tenant: &mut Tenant,
+        before: &[String],
         now: DateTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<DomainId>, StoreError> {
         let known = self.list_in(session, tenant.id).await?;
         let mut known: BTreeMap<String, Domain> = known
             .into_iter()
             .map(|domain| (domain.name.clone(), domain))
             .collect();
-        let (given_up, names): (Vec<DomainId>, Vec<String>) = known
+        let given_up: Vec<DomainId> = known
             .values()
             .filter(|domain| domain.is_owned() && !tenant.domains.contains(&domain.name))
-            .map(|domain| (domain.id, domain.name.clone()))
-            .unzip();
+            .map(|domain| domain.id)
+            .collect();
         if !given_up.is_empty() {
-            let given_up = doc! { "_id": { "$in": given_up } };
+            let update = doc! {
+                "$set": { "removing": true, "updatedAt": now },
+                "$unset": { "primary": "", "wantsPrimary": "" },
+                "$inc": { "generation": 1_i64, "revision": 1_i64 },
+            };
             self.domains
-                .delete_many(given_up)
+                .update_many(doc! { "_id": { "$in": &given_up } }, update)
                 .session(&mut *session)
                 .await?;
-            self.check_others(session, &names, now).await?;
         }
         let primary = tenant.primary_domain.take();
         tenant.primary_domain = primary
@@ -145,8 +151,8 @@ impl DomainRepository {
         let mut granted = Vec::new();
         let mut new = Vec::new();
         for name in &tenant.domains {
-            let before = known.remove(name);
-            let mut domain = before
+            let claim = known.remove(name);
+            let mut domain = claim
                 .clone()
                 .unwrap_or_else(|| Domain::claim(tenant.id, name, Dmarc::default(), now));
             if !domain.is_owned() {
@@ -155,10 +161,11 @@ impl DomainRepository {
             }
             domain.primary = tenant.primary_domain.as_ref() == Some(name);
             domain.wants_primary = false;
-            domain.removing = false;
-            match before {
+            // Only who puts a name back takes its removal back.
+            domain.removing &= before.contains(name);
+            match claim {
                 None => new.push(domain),
-                Some(before) if before == domain => {}
+                Some(claim) if claim == domain => {}
                 Some(_) => {
                     domain.generation += 1;
                     domain.revision += 1;
@@ -173,7 +180,8 @@ impl DomainRepository {
                 .session(&mut *session)
                 .await?;
         }
-        self.tell_others(session, &granted, tenant.id, now).await
+        self.tell_others(session, &granted, tenant.id, now).await?;
+        Ok(given_up)
     }
 
     /// All that `tenant` owns and claims, oldest first. A tenant of before there was this collection gets its
@@ -193,7 +201,8 @@ impl DomainRepository {
         if tenant.domains.iter().all(is_known) {
             return Ok(known);
         }
-        self.follow(session, tenant, now).await?;
+        let before = tenant.domains.clone();
+        self.follow(session, tenant, &before, now).await?;
         self.list_in(session, tenant.id).await
     }
 

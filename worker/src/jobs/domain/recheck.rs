@@ -103,8 +103,8 @@ async fn note(
             .is_some();
     let mut jobs = Vec::new();
     match &mut tenant {
-        // One that is about to be purged gets nothing more. Once it is restored, the next look finds the proof.
-        Some(tenant) if is_taken || tenant.status == TenantStatus::Terminating => {
+        // One that is to be purged, or was, gets nothing more. Once it is restored, the next look finds the proof.
+        Some(tenant) if is_taken || is_ending(tenant) => {
             ctx.tenants.unlock(session, tenant.id).await?;
         }
         Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
@@ -120,6 +120,13 @@ async fn note(
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)
+}
+
+fn is_ending(tenant: &Tenant) -> bool {
+    matches!(
+        tenant.status,
+        TenantStatus::Terminating | TenantStatus::Terminated
+    )
 }
 
 fn is_proven(checks: &[Check]) -> bool {

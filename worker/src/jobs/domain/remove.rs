@@ -7,15 +7,22 @@ use dezky_shared::{
     clients::ClientError,
     domain::Domain,
     failure::ErrorCode,
+    job::Job,
     jobs::ProvisionDomain,
+    store::StoreError,
     tenant::{ConditionStatus, reason as tenant_reason},
 };
 use futures::FutureExt as _;
+use mongodb::ClientSession;
 
 use super::{claim_of, condition, enqueue, findings::set_condition, reason};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use crate::{
+    context::Context,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
 
-/// Removes a domain that nobody uses; one in use is the tenant's again, and says who uses it.
+/// Removes a domain that nobody uses; one in use says who uses it, and is the tenant's again unless an operator took
+/// it away: then its removal is tried again with each change of the tenant and each reconcile.
 pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
     let Some(claim) = claim_of(&run).await? else {
         return Ok(StepDone::skipped(reason::CLAIM_GONE));
@@ -46,7 +53,7 @@ pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
     Ok(done)
 }
 
-/// Takes the removal back. The domain's keys may be gone already, so it is provisioned again.
+/// Says who uses it, and takes the removal back. The domain's keys may be gone already, so it is provisioned again.
 async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFailure> {
     let message = format!("It is still used by {users}. Remove them first, then try again.");
     let job = run
@@ -54,11 +61,18 @@ async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFail
             async move {
                 let ctx = &run.ctx;
                 let now = ctx.store.now();
+                let Some(tenant) = ctx.tenants.lock(session, claim.tenant_id).await? else {
+                    return Ok(None);
+                };
+                ctx.tenants.unlock(session, tenant.id).await?;
                 let Some(mut domain) = ctx.domains.lock(session, claim.id).await? else {
                     return Ok(None);
                 };
-                domain.removing = false;
-                domain.next_check_at = Some(now);
+                let is_taken_away = !tenant.domains.contains(&domain.name);
+                domain.removing = is_taken_away;
+                if !is_taken_away {
+                    domain.next_check_at = Some(now);
+                }
                 set_condition(
                     &mut domain,
                     condition::REMOVABLE,
@@ -69,11 +83,10 @@ async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFail
                 );
                 domain.updated_at = now;
                 ctx.domains.save(session, &domain).await?;
-                let provision = ProvisionDomain {
-                    tenant_id: claim.tenant_id,
-                    domain_id: claim.id,
-                };
-                Ok(Some(enqueue(ctx, session, &provision).await?))
+                if is_taken_away {
+                    return Ok(None);
+                }
+                Ok(Some(provision(ctx, session, &domain).await?))
             }
             .boxed()
         })
@@ -82,32 +95,53 @@ async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFail
     Ok(())
 }
 
-/// Removes the claim, and the name from what the tenant owns. Whoever else claims it may prove it now.
+/// Removes the claim, and the name from what the tenant owns. Whoever else claims it may prove it now. One that was
+/// put back in the meantime is made again.
 async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
-    run.write((run, claim), |session, (run, claim)| {
-        async move {
-            let ctx = &run.ctx;
-            let now = ctx.store.now();
-            let Some(mut tenant) = ctx.tenants.lock(session, claim.tenant_id).await? else {
-                return Ok(());
-            };
-            let Some(domain) = ctx.domains.lock(session, claim.id).await? else {
-                return ctx.tenants.unlock(session, tenant.id).await;
-            };
-            ctx.domains.remove(session, &domain, &mut tenant).await?;
-            if tenant.stalwart_domain.as_ref() == Some(&domain.name) {
-                tenant.stalwart_domain = tenant.domains.first().cloned();
+    let job = run
+        .write((run, claim), |session, (run, claim)| {
+            async move {
+                let ctx = &run.ctx;
+                let now = ctx.store.now();
+                let Some(mut tenant) = ctx.tenants.lock(session, claim.tenant_id).await? else {
+                    return Ok(None);
+                };
+                let Some(domain) = ctx.domains.lock(session, claim.id).await? else {
+                    ctx.tenants.unlock(session, tenant.id).await?;
+                    return Ok(None);
+                };
+                if !domain.removing {
+                    ctx.tenants.unlock(session, tenant.id).await?;
+                    return Ok(Some(provision(ctx, session, &domain).await?));
+                }
+                ctx.domains.remove(session, &domain, &mut tenant).await?;
+                if tenant.stalwart_domain.as_ref() == Some(&domain.name) {
+                    tenant.stalwart_domain = tenant.domains.first().cloned();
+                }
+                tenant.updated_at = now;
+                ctx.tenants.save(session, &tenant).await?;
+                if domain.is_owned() {
+                    ctx.domains
+                        .check_others(session, &[domain.name], now)
+                        .await?;
+                }
+                Ok(None)
             }
-            tenant.updated_at = now;
-            ctx.tenants.save(session, &tenant).await?;
-            if domain.is_owned() {
-                ctx.domains
-                    .check_others(session, &[domain.name], now)
-                    .await?;
-            }
-            Ok(())
-        }
-        .boxed()
-    })
-    .await
+            .boxed()
+        })
+        .await?;
+    run.ctx.ready.announce(job.as_slice()).await;
+    Ok(())
+}
+
+async fn provision(
+    ctx: &Context,
+    session: &mut ClientSession,
+    domain: &Domain,
+) -> Result<Job, StoreError> {
+    let args = ProvisionDomain {
+        tenant_id: domain.tenant_id,
+        domain_id: domain.id,
+    };
+    enqueue(ctx, session, &args).await
 }

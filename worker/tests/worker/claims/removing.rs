@@ -7,10 +7,12 @@ use dezky_shared::{
     clock,
     domain::{Domain, DomainStatus},
     failure::ErrorCode,
+    id::DomainId,
     job::JobState,
     jobs::ReconcileTenant,
     tenant::{ConditionStatus, Tenant, TenantStatus},
 };
+use serde_json::json;
 
 use super::condition;
 use crate::{harness::until, world::World};
@@ -76,6 +78,89 @@ async fn a_domain_in_use_stays_and_says_who_uses_it() {
     );
     assert_eq!(mail.dkim_signatures().len(), 2, "mail goes on being signed");
     assert_eq!(world.tenant(tenant.id).await.domains, ["acme.test"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_takes_away_is_nobody_elses_before_the_mail_server_has_let_it_go() {
+    let world = World::start().await;
+    let (tenant, claim) = made(&world, "acme.test").await;
+    let other = world.vouched(&tenant, "acme-mail.test").await;
+    world.done(&world.make_domain(&other).await).await;
+    world.add_mailbox("ada@acme.test");
+    let rival = world.active("globex", &[]).await;
+    let rival = world.claim(&rival, "acme.test").await;
+    let dns = &world.upstreams.dns;
+    dns.publish(&[rival.ownership_record()]).unwrap();
+
+    let job = world.take_away(&claim).await;
+    let job = world.harness.finished(job.id).await;
+    world.done(&world.recheck(&rival).await).await;
+    let in_use = world.claim_now(&claim).await;
+    let early = world.claim_now(&rival).await;
+    // The customer moves the mailbox away.
+    let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
+    let to = stalwart.find_domain("acme-mail.test").await.unwrap();
+    let moved = json!({ "domainId": to.unwrap().id });
+    let mail = &world.upstreams.stalwart;
+    mail.change_account("ada@acme.test", moved);
+    world.done(&world.reconcile(tenant.id).await).await;
+    world.quiet().await;
+    world.done(&world.recheck(&rival).await).await;
+
+    assert_eq!(job.error.unwrap().code, ErrorCode::DomainInUse);
+    assert!(in_use.is_owned() && in_use.removing);
+    let told = condition(&in_use, "Removable");
+    assert_eq!(told.status, ConditionStatus::False);
+    assert!(!early.is_owned());
+    assert_eq!(condition(&early, "Owned").reason, "TakenByAnother");
+    assert_eq!(world.find_claim(&claim).await, None);
+    assert!(world.tenant(tenant.id).await.former_domains.is_empty());
+    assert!(world.claim_now(&rival).await.is_owned());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_is_put_back_while_it_is_removed_is_made_again() {
+    let world = World::start().await;
+    let (_, claim) = made(&world, "acme.test").await;
+    let mail = &world.upstreams.stalwart;
+    let asked = || mail.server.faults.requests().values().sum::<u64>();
+    let from = asked();
+
+    // Slow enough to be watched.
+    mail.take_time(Duration::from_millis(200));
+    let job = world.remove_domain(&claim).await;
+    until(async || asked(), |&now| now > from).await;
+    world.change_claim(&claim, doc! { "removing": false }).await;
+    mail.take_time(Duration::ZERO);
+    world.done(&job).await;
+    world.quiet().await;
+
+    assert!(world.claim_now(&claim).await.is_owned());
+    assert_eq!(mail.domains(), ["acme.test"]);
+    assert_eq!(mail.dkim_signatures().len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_last_domains_are_refreshed_though_it_has_claimed_many_before() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let claim = world.claim(&tenant, "first.test").await;
+    let domains = world.harness.context.store.collection::<Domain>("domains");
+    let claims = (0..100).map(|n| Domain {
+        id: DomainId::new(),
+        name: format!("acme-{n}.test"),
+        ..claim.clone()
+    });
+    domains.insert_many(claims).await.unwrap();
+    let last = world.vouched(&tenant, "last.test").await;
+
+    world.done(&world.reconcile(tenant.id).await).await;
+    world.quiet().await;
+
+    assert!(!world.claim_now(&last).await.expected.is_empty());
     world.stop().await;
 }
 

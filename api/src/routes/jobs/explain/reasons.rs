@@ -144,7 +144,7 @@ fn waits(job: &Job) -> Reason<'static> {
 
 /// What keeps this step from its upstream.
 fn of_upstream<'a>(step: &Step, facts: &Facts<'a>) -> Option<Reason<'a>> {
-    let upstream: Upstream = step.name.parse().ok()?;
+    let upstream = Upstream::of_step(&step.name)?;
     let health = facts
         .upstreams
         .iter()
