@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::upstreams::Upstreams;
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// Fresh stores, and what a worker reaches through them.
 pub(crate) struct Harness {
