@@ -62,6 +62,15 @@ pub enum Action {
     /// A look at a domain's DNS was asked for.
     #[serde(rename = "domain.recheck")]
     DomainRecheck,
+    /// A domain became its tenant's own by its proof.
+    #[serde(rename = "domain.proved")]
+    DomainProved,
+    /// A claim was lost to another tenant.
+    #[serde(rename = "domain.lost")]
+    DomainLost,
+    /// A domain was removed from the mail server, and is nobody's.
+    #[serde(rename = "domain.removed")]
+    DomainRemoved,
     /// A job was put in the queue again.
     #[serde(rename = "job.requeue")]
     JobRequeue,

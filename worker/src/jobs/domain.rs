@@ -14,6 +14,7 @@ mod remove;
 use std::collections::BTreeSet;
 
 use dezky_shared::{
+    audit::{Action, Actor, AuditEvent, Origin, Target},
     domain::Domain,
     failure::ErrorCode,
     id::{DomainId, TenantId},
@@ -135,6 +136,25 @@ pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<()
         .await?;
     run.ctx.ready.announce(&jobs).await;
     Ok(())
+}
+
+/// Adds to the audit trail what a job found out about a claim, or did with it.
+async fn audit(
+    run: &StepRun,
+    session: &mut ClientSession,
+    action: Action,
+    domain: &Domain,
+) -> Result<(), StoreError> {
+    let target = Target {
+        kind: "domain".to_owned(),
+        id: domain.id.to_string(),
+        name: domain.name.clone(),
+    };
+    let now = run.ctx.store.now();
+    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
+    event.tenant_id = Some(domain.tenant_id);
+    event.job_id = Some(run.job.id);
+    run.ctx.audit.record(session, &event).await
 }
 
 /// Enqueues what follows from a step. After the commit, tell the ready set.

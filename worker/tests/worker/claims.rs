@@ -13,7 +13,7 @@ use dezky_shared::{
     store::Abort,
     tenant::{Condition, Tenant},
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 
 use crate::world::World;
 
@@ -123,6 +123,20 @@ impl World {
             domain_id: claim.id,
         };
         self.harness.enqueue(&args).await
+    }
+
+    /// What the audit trail says about this claim.
+    pub(crate) async fn audited(&self, claim: &Domain) -> Vec<String> {
+        let events = self
+            .harness
+            .context
+            .store
+            .collection::<Document>("audit_events");
+        let about = doc! { "target.kind": "domain", "target.id": claim.id.to_string() };
+        let found = events.find(about).sort(doc! { "_id": 1 }).await.unwrap();
+        let found: Vec<Document> = found.try_collect().await.unwrap();
+        let actions = found.iter().map(|event| event.get_str("action").unwrap());
+        actions.map(str::to_owned).collect()
     }
 
     /// The jobs of this kind.

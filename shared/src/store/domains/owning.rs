@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl DomainRepository {
-    /// Makes `domain`, which the caller writes after, its tenant's own, and tells everyone else who claims the name.
+    /// Makes `domain`, which the caller writes after, its tenant's own, and tells everyone else who claims the name:
+    /// those claims are returned.
     ///
     /// A claim that is made in the same moment is not told here: it finds the owner when it is first looked at.
     pub async fn grant(
@@ -25,7 +26,7 @@ impl DomainRepository {
         tenant: &mut Tenant,
         by: OwnedBy,
         now: DateTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Domain>, StoreError> {
         domain.grant(by, now);
         domain.updated_at = now;
         tenant.own_domain(&domain.name);
@@ -213,9 +214,9 @@ impl DomainRepository {
         names: &[&str],
         owner: TenantId,
         now: DateTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Domain>, StoreError> {
         if names.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let others = doc! {
             "name": { "$in": names },
@@ -223,13 +224,13 @@ impl DomainRepository {
             "ownedBy": { "$exists": false },
         };
         let mut found = self.domains.find(others).session(&mut *session).await?;
-        let others: Vec<Domain> = found.stream(session).try_collect().await?;
-        for mut domain in others {
+        let mut others: Vec<Domain> = found.stream(session).try_collect().await?;
+        for domain in &mut others {
             domain.lose(now);
             domain.revision += 1;
             domain.updated_at = now;
-            self.save(session, &domain).await?;
+            self.save(session, domain).await?;
         }
-        Ok(())
+        Ok(others)
     }
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bson::DateTime;
 use dezky_shared::{
+    audit::Action,
     clock,
     domain::{
-        Domain, OwnedBy,
+        Domain, OWNED, OwnedBy,
         check::{Check, CheckKind, CheckState},
+        reason as domain_reason,
     },
     job::Job,
     jobs::{ProvisionDomain, ProvisionTenant},
@@ -18,9 +20,8 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{check_time::spread, claim_of, enqueue, findings, reason};
+use super::{audit, check_time::spread, claim_of, enqueue, findings, reason};
 use crate::{
-    context::Context,
     dns::Expectation,
     jobs::tenant::tenant_of,
     work::{Facts, StepDone, StepFailure, StepRun},
@@ -64,7 +65,7 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
     }
     let jobs = run
         .write((&run, claim, checks), |session, (run, claim, checks)| {
-            note(&run.ctx, session, claim, checks, run.ctx.store.now()).boxed()
+            note(run, session, claim, checks, run.ctx.store.now()).boxed()
         })
         .await?;
     run.ctx.ready.announce(&jobs).await;
@@ -73,12 +74,13 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
 
 /// Writes what was found into the claim, and gives the domain to the first tenant that proves it.
 async fn note(
-    ctx: &Context,
+    run: &StepRun,
     session: &mut ClientSession,
     looked_at: &Domain,
     checks: &[Check],
     now: DateTime,
 ) -> Result<Vec<Job>, StoreError> {
+    let ctx = &run.ctx;
     // Whoever changes what a tenant owns locks the tenant first.
     let mut tenant = if !looked_at.is_owned() && is_proven(checks) {
         ctx.tenants.lock(session, looked_at.tenant_id).await?
@@ -107,10 +109,13 @@ async fn note(
         Some(tenant) if is_taken || is_ending(tenant) => {
             ctx.tenants.unlock(session, tenant.id).await?;
         }
-        Some(tenant) => jobs = give(ctx, session, &mut domain, tenant, now).await?,
+        Some(tenant) => jobs = give(run, session, &mut domain, tenant, now).await?,
         None => {}
     }
     if is_taken {
+        if !is_lost(&domain) {
+            audit(run, session, Action::DomainLost, &domain).await?;
+        }
         domain.lose(now);
         domain.checks = checks.to_vec();
         domain.checked_at = Some(now);
@@ -120,6 +125,11 @@ async fn note(
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)
+}
+
+fn is_lost(claim: &Domain) -> bool {
+    let mut conditions = claim.conditions.iter();
+    conditions.any(|it| it.kind == OWNED && it.reason == domain_reason::TAKEN)
 }
 
 fn is_ending(tenant: &Tenant) -> bool {
@@ -139,16 +149,22 @@ fn is_proven(checks: &[Check]) -> bool {
 /// Makes the domain the tenant's own. The mail server hears of it with the tenant, so that the tenant says how that
 /// goes, and by itself, so that no other domain of the tenant is in its way.
 async fn give(
-    ctx: &Context,
+    run: &StepRun,
     session: &mut ClientSession,
     domain: &mut Domain,
     tenant: &mut Tenant,
     now: DateTime,
 ) -> Result<Vec<Job>, StoreError> {
+    let ctx = &run.ctx;
     let proof = OwnedBy::Proof;
-    ctx.domains
+    let lost = ctx
+        .domains
         .grant(session, domain, tenant, proof, now)
         .await?;
+    audit(run, session, Action::DomainProved, domain).await?;
+    for claim in &lost {
+        audit(run, session, Action::DomainLost, claim).await?;
+    }
     tenant.set_pending(&[Upstream::Stalwart], now);
     tenant.updated_at = now;
     ctx.tenants.save(session, tenant).await?;

@@ -4,6 +4,7 @@
 //! which destroys no domain that anything depends on: the domain stays then, and so does the claim.
 
 use dezky_shared::{
+    audit::Action,
     clients::ClientError,
     domain::Domain,
     failure::ErrorCode,
@@ -15,7 +16,7 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{claim_of, condition, enqueue, findings::set_condition, reason};
+use super::{audit, claim_of, condition, enqueue, findings::set_condition, reason};
 use crate::{
     context::Context,
     work::{Facts, StepDone, StepFailure, StepRun},
@@ -115,6 +116,7 @@ async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
                     return Ok(Some(provision(ctx, session, &domain).await?));
                 }
                 ctx.domains.remove(session, &domain, &mut tenant).await?;
+                audit(run, session, Action::DomainRemoved, &domain).await?;
                 if tenant.stalwart_domain.as_ref() == Some(&domain.name) {
                     tenant.stalwart_domain = tenant.domains.first().cloned();
                 }

@@ -87,11 +87,13 @@ async fn of_several_claims_the_first_that_is_proven_has_the_name_and_the_others_
         let told = condition(&claim, "Owned");
         if claim.is_owned() {
             owners.push(claim.tenant_id);
+            assert_eq!(world.audited(&claim).await, ["domain.proved"]);
             assert_eq!(told.status, ConditionStatus::True);
         } else {
             assert_eq!(claim.status, DomainStatus::Failed);
             assert_eq!(told.status, ConditionStatus::False);
             assert_eq!(told.reason, "TakenByAnother");
+            assert_eq!(world.audited(&claim).await, ["domain.lost"]);
         }
     }
     assert_eq!(owners.len(), 1, "{owners:?}");

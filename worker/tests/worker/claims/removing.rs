@@ -44,6 +44,7 @@ async fn a_domain_that_nobody_uses_goes_with_its_claim() {
     assert!(world.claim_now(&other).await.primary);
     let rival = world.claim_now(&rival).await;
     assert!(rival.next_check_at.unwrap() <= world.harness.context.store.now());
+    assert_eq!(world.audited(&claim).await, ["domain.removed"]);
     world.stop().await;
 }
 
