@@ -9,7 +9,7 @@ pub mod ocis;
 pub mod stalwart;
 pub mod trust;
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::IntErrorKind, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use metrics::histogram;
@@ -24,6 +24,8 @@ use crate::{failure::ErrorCode, metrics::UPSTREAM_CALL_DURATION, trace, upstream
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a whole call may take, unless configured otherwise.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that an upstream may ask us to wait: more is a mistake of somebody's.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// The most bytes of an answer that are read.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 
@@ -438,11 +440,19 @@ impl Answer {
         }
     }
 
-    /// `Retry-After` in seconds (RFC 9110, section 10.2.3); a date is not understood.
+    /// `Retry-After` in seconds (RFC 9110, section 10.2.3), an hour at most; a date is not understood.
     pub fn retry_after(&self) -> Option<Duration> {
-        let value = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-        value.trim().parse().ok().map(Duration::from_secs)
+        seconds(self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?)
     }
+}
+
+fn seconds(value: &str) -> Option<Duration> {
+    let seconds = match value.trim().parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => u64::MAX,
+        Err(_) => return None,
+    };
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// A name for credentials by which nobody can guess them, so that workers notice when they were changed.
@@ -493,5 +503,25 @@ impl TrustRoots {
             .iter()
             .cloned()
             .fold(builder, reqwest::ClientBuilder::add_root_certificate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_may_ask_for_an_hour_at_most() {
+        for (value, wait) in [
+            ("0", Some(Duration::ZERO)),
+            (" 7 ", Some(Duration::from_secs(7))),
+            ("3601", Some(LONGEST_WAIT)),
+            ("18446744073709551615", Some(LONGEST_WAIT)),
+            ("99999999999999999999999", Some(LONGEST_WAIT)),
+            ("-1", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ] {
+            assert_eq!(seconds(value), wait, "{value}");
+        }
     }
 }

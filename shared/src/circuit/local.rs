@@ -36,11 +36,11 @@ impl Local {
         }
         let arrival = self.arrival(now, budget);
         let turn = arrival.saturating_sub(budget.tolerance());
-        let horizon = self.floor.max(now) + HORIZON;
+        let horizon = self.floor.max(now).saturating_add(HORIZON);
         if turn > horizon {
             return Admission::Full(horizon.saturating_sub(now));
         }
-        self.arrival = arrival + budget.interval();
+        self.arrival = arrival.saturating_add(budget.interval());
         if turn <= now {
             Admission::Go
         } else {
@@ -56,7 +56,7 @@ impl Local {
         news: News,
     ) -> Effect {
         if let News::SlowDown(wait) = news {
-            self.floor = self.floor.max(now + wait);
+            self.floor = self.floor.max(now.saturating_add(wait));
         }
         match (news, &mut self.open) {
             (News::Answered | News::SlowDown(_), None) => self.failures = 0,
@@ -107,7 +107,7 @@ impl Local {
     fn arrival(&self, now: Duration, budget: Budget) -> Duration {
         let arrival = self.arrival.max(now);
         if self.floor > now {
-            arrival.max(self.floor + budget.tolerance())
+            arrival.max(self.floor.saturating_add(budget.tolerance()))
         } else {
             arrival
         }
@@ -210,6 +210,16 @@ mod tests {
 
         assert_eq!(asked[5], Admission::Turn(65 * SECOND));
         assert_eq!(asked[6..], [Admission::Full(65 * SECOND); 2]);
+    }
+
+    #[test]
+    fn a_floor_without_end_is_no_overflow() {
+        let mut local = Local::default();
+
+        local.report(NOW, TIMES, false, News::SlowDown(Duration::MAX));
+        let asked = local.admit(NOW, BUDGET, false);
+
+        assert_eq!(asked, Admission::Turn(Duration::MAX - NOW - 2 * SECOND));
     }
 
     #[test]

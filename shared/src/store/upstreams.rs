@@ -137,15 +137,18 @@ impl UpstreamRepository {
         }
     }
 
-    /// Says that the credentials are refused, and when one job may try them again.
+    /// Says that these credentials are refused, and when one job may try them again. Of credentials that are used no
+    /// more it says nothing.
     pub async fn refuse(
         &self,
         upstream: Upstream,
+        fingerprint: &str,
         now: DateTime,
         probe_at: DateTime,
     ) -> Result<(), StoreError> {
         let refused = doc! { "$set": { "refusedAt": now, "probeAt": probe_at } };
-        self.upstreams.update_one(named(upstream), refused).await?;
+        let mine = doc! { "_id": upstream.name(), "fingerprint": fingerprint };
+        self.upstreams.update_one(mine, refused).await?;
         Ok(())
     }
 
@@ -164,9 +167,18 @@ impl UpstreamRepository {
         Ok(taken.modified_count == 1)
     }
 
-    /// Says that the credentials are accepted. True if they were refused before: what they held is let go.
-    pub async fn accept(&self, upstream: Upstream, now: DateTime) -> Result<bool, StoreError> {
-        let refused = doc! { "_id": upstream.name(), "refusedAt": { "$exists": true } };
+    /// Says that these credentials are accepted. True if they were refused before: what they held is let go.
+    pub async fn accept(
+        &self,
+        upstream: Upstream,
+        fingerprint: &str,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let refused = doc! {
+            "_id": upstream.name(),
+            "fingerprint": fingerprint,
+            "refusedAt": { "$exists": true },
+        };
         let accepted = doc! {
             "$set": { "letGoAt": now },
             "$unset": { "refusedAt": "", "probeAt": "" },

@@ -28,8 +28,8 @@ use crate::work::{End, StepDone, StepFailure};
 /// A step that may speak to its upstream now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pass {
-    /// Whether it is the one that tries refused credentials again.
-    tries_credentials: bool,
+    /// Set if it is the one that tries refused credentials again: when the next may.
+    tries_credentials: Option<DateTime>,
     /// Whether it is the one that tries whether the upstream is back.
     tries_circuit: bool,
 }
@@ -119,20 +119,25 @@ impl Engine {
         trust: &Trust,
         result: Result<&StepDone, &StepFailure>,
     ) {
-        self.note_credentials(upstream, pass.tries_credentials, result)
-            .await;
         // Without trust the step was hindered here, not there.
         let could_write = trust.for_write(Duration::MAX).is_some();
-        if let Some(news) = news(result)
-            && (could_write || news != News::Failed)
-        {
-            self.report(upstream, pass.tries_circuit, news).await;
+        let news = news(result).filter(|news| could_write || *news != News::Failed);
+        let refused =
+            result.is_err_and(|failure| failure.code == ErrorCode::UpstreamCredentialsRefused);
+        self.note_credentials(upstream, pass.tries_credentials, refused, news)
+            .await;
+        match news {
+            Some(news) => self.report(upstream, pass.tries_circuit, news).await,
+            // It tried nothing: the next step does.
+            None if pass.tries_circuit => self.ctx.circuits.probe_now(upstream).await,
+            None => {}
         }
     }
 
-    /// Notes that a step took all the time that its attempt had.
-    pub(crate) async fn note_timeout(&self, upstream: Upstream) {
-        self.report(upstream, false, News::TimedOut).await;
+    /// Notes that a step that was let through took all the time that its attempt had.
+    pub(crate) async fn note_timeout(&self, upstream: Upstream, pass: Pass) {
+        self.report(upstream, pass.tries_circuit, News::TimedOut)
+            .await;
     }
 
     async fn report(&self, upstream: Upstream, probing: bool, news: News) {
@@ -166,7 +171,7 @@ fn news(result: Result<&StepDone, &StepFailure>) -> Option<News> {
         ErrorCode::UpstreamRateLimited => {
             Some(failure.retry_after.map_or(News::Answered, News::SlowDown))
         }
-        ErrorCode::UpstreamConflict => Some(News::Answered),
+        ErrorCode::UpstreamConflict | ErrorCode::UpstreamNotReady => Some(News::Answered),
         code => match code.disposition() {
             Disposition::Hold | Disposition::Final => Some(News::Answered),
             Disposition::Charged | Disposition::Free => None,
@@ -217,6 +222,7 @@ mod tests {
         );
         assert_eq!(failed(ErrorCode::UpstreamRejected), Some(News::Answered));
         assert_eq!(failed(ErrorCode::UpstreamConflict), Some(News::Answered));
+        assert_eq!(failed(ErrorCode::UpstreamNotReady), Some(News::Answered));
         assert_eq!(failed(ErrorCode::DomainInUse), Some(News::Answered));
         assert_eq!(failed(ErrorCode::Internal), None);
         assert_eq!(failed(ErrorCode::AttemptTimedOut), None);

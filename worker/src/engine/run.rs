@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use super::{
     Engine,
     backend::Claimed,
     decide::decide,
+    gate::Pass,
     lease::HeldJob,
     record::{Holder, Recorded},
     settle::{Outcome, Settlement},
@@ -53,6 +54,8 @@ struct RunningStep {
     index: usize,
     step: StepOf,
     trust: Trust,
+    /// Set once its upstream's gate let it through.
+    admitted: Arc<OnceLock<Pass>>,
 }
 
 /// Keeps others from running beside a job that a worker may have died of.
@@ -333,8 +336,11 @@ impl Running {
             }
             let timed_out = cut == CutOff::TimedOut;
             if timed_out {
-                for upstream in unfinished.iter().filter_map(|step| step.step.upstream) {
-                    engine.note_timeout(upstream).await;
+                for step in &unfinished {
+                    if let (Some(upstream), Some(pass)) = (step.step.upstream, step.admitted.get())
+                    {
+                        engine.note_timeout(upstream, *pass).await;
+                    }
                 }
             }
             ended.extend(unfinished.iter().filter_map(|step| {
@@ -400,10 +406,12 @@ impl Running {
             }
             let trust = self.held.trust.for_step();
             self.trusts.push(trust.clone());
+            let admitted = Arc::new(OnceLock::new());
             running.push(RunningStep {
                 index,
                 step: step.clone(),
                 trust: trust.clone(),
+                admitted: admitted.clone(),
             });
             let run = StepRun {
                 ctx: self.engine.ctx.clone(),
@@ -416,7 +424,7 @@ impl Running {
             tasks.push(
                 self.engine
                     .clone()
-                    .run_step(index, step.clone(), run, before)
+                    .run_step(index, step.clone(), run, before, admitted)
                     .boxed(),
             );
         }

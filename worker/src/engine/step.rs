@@ -1,6 +1,10 @@
 //! One step of one attempt: running it, and what its end means.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bson::DateTime;
 use dezky_shared::{
@@ -14,7 +18,7 @@ use futures::FutureExt as _;
 
 use super::{
     Engine,
-    gate::{Held, Reason},
+    gate::{Held, Pass, Reason},
 };
 use crate::{
     metrics,
@@ -57,10 +61,11 @@ impl Engine {
         step: StepOf,
         run: StepRun,
         before: Step,
+        admitted: Arc<OnceLock<Pass>>,
     ) -> StepEnd {
         let began = self.ctx.store.now();
         let job = run.job.clone();
-        let mut end = match self.try_step(&step, run, &before).await {
+        let mut end = match self.try_step(&step, run, &before, &admitted).await {
             Err(held) => return Self::held(index, &step, before, held),
             Ok(Ok(done)) => StepEnd {
                 index,
@@ -134,6 +139,7 @@ impl Engine {
         step: &StepOf,
         run: StepRun,
         before: &Step,
+        admitted: &OnceLock<Pass>,
     ) -> Result<Result<StepDone, StepFailure>, Held> {
         let Some(upstream) = step.upstream else {
             return Ok(guarded(step, run).await);
@@ -154,6 +160,7 @@ impl Engine {
             }
         }
         let pass = self.admit(upstream, before).await?;
+        let pass = *admitted.get_or_init(|| pass);
         let trust = run.trust.clone();
         let result = guarded(step, run).await;
         self.note(upstream, pass, &trust, result.as_ref()).await;

@@ -15,6 +15,7 @@ use dezky_shared::{
 use dezky_sim::faults::{Fault, FaultRule};
 
 use crate::{
+    gate::pause_upstream,
     harness::{Harness, until},
     upstreams::Upstreams,
 };
@@ -187,8 +188,79 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
             })
             .await;
     }
+    let still = stalwart().await.refused_at;
+    // The try is still there for one that has something to ask.
+    upstreams.stalwart.server.faults.clear();
+    let asking = harness.add_tenant("asking", &["asking.test"]).await;
+    let tenant_id = asking.id;
+    let job = harness.enqueue(&ProvisionTenant { tenant_id }).await;
+    active(&harness, &[(asking, job.id)]).await;
     worker.stop().await;
 
     assert!(since.is_some());
-    assert_eq!(stalwart().await.refused_at, since);
+    assert_eq!(still, since);
+    assert_eq!(stalwart().await.refused_at, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_tried_when_resumed_also_by_a_worker_that_hears_of_it_late() {
+    let upstreams = Upstreams::start().await;
+    let mut harness = Harness::with_upstreams(&upstreams).await;
+    harness.times.hold = Duration::from_hours(1);
+    let leader = harness.leader();
+    harness.until_led().await;
+    harness.times.sweep_every = Duration::from_millis(400);
+    upstreams.authentik.server.faults.add(refuse());
+    let jobs = add(&harness, 5).await;
+    let worker = harness.worker();
+    held(&harness, &jobs).await;
+
+    upstreams.authentik.server.faults.clear();
+    pause_upstream(&harness, Upstream::Authentik, false).await;
+
+    active(&harness, &jobs).await;
+    worker.stop().await;
+    leader.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_said_of_old_credentials_says_nothing_of_new_ones() {
+    let harness = Harness::new().await;
+    let (upstreams, now) = (&harness.context.upstreams, harness.context.store.now());
+    let refused_at = async || {
+        let health = upstreams.find(Upstream::Stalwart).await.unwrap();
+        health.refused_at
+    };
+    upstreams
+        .start_with(Upstream::Stalwart, "old", now)
+        .await
+        .unwrap();
+    upstreams
+        .start_with(Upstream::Stalwart, "new", now)
+        .await
+        .unwrap();
+
+    upstreams
+        .refuse(Upstream::Stalwart, "old", now, now)
+        .await
+        .unwrap();
+    let by_old = refused_at().await;
+    upstreams
+        .refuse(Upstream::Stalwart, "new", now, now)
+        .await
+        .unwrap();
+    let by_new = refused_at().await;
+    let accepted = [
+        upstreams
+            .accept(Upstream::Stalwart, "old", now)
+            .await
+            .unwrap(),
+        upstreams
+            .accept(Upstream::Stalwart, "new", now)
+            .await
+            .unwrap(),
+    ];
+
+    assert_eq!((by_old, by_new), (None, Some(now)));
+    assert_eq!(accepted, [false, true]);
 }

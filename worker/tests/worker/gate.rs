@@ -69,7 +69,7 @@ fn asked(upstreams: &Upstreams) -> u64 {
     upstreams.stalwart.server.faults.requests().values().sum()
 }
 
-async fn pause_upstream(harness: &Harness, upstream: Upstream, paused: bool) {
+pub(crate) async fn pause_upstream(harness: &Harness, upstream: Upstream, paused: bool) {
     let (context, now) = (&harness.context, harness.context.store.now());
     let pause = Pause {
         at: now,
@@ -278,6 +278,35 @@ async fn a_step_that_takes_the_whole_attempt_opens_the_circuit() {
     let error = step(&next, "stalwart").error.clone().unwrap();
     assert_eq!(error.code, ErrorCode::UpstreamCircuitOpen);
     assert_eq!(script.runs().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_that_takes_the_whole_attempt_makes_the_next_one_later() {
+    let mut harness = Harness::new().await;
+    harness.times.attempt_timeout = Duration::from_millis(300);
+    let minute = Duration::from_mins(1);
+    harness.times.circuit = CircuitTimes {
+        first_probe: minute,
+        ..slow_circuit()
+    };
+    let circuits = &harness.context.circuits;
+    let times = harness.times.circuit;
+    circuits
+        .report(Upstream::Stalwart, times, false, News::TimedOut)
+        .await;
+    circuits.probe_now(Upstream::Stalwart).await;
+    let script = Script::new([Say::Hang]);
+    let worker = harness.worker_of("worker", scripted(&script), 4);
+
+    harness.enqueue(&Lone { n: 1 }).await;
+    script.ran(1).await;
+
+    until(
+        async || circuits.look(Upstream::Stalwart, Budget::default()).await,
+        |standing| standing.probe_in.unwrap() > minute,
+    )
+    .await;
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

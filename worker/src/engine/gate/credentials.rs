@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use bson::DateTime;
-use dezky_shared::{clock, failure::ErrorCode, store::StoreError, upstream::Upstream};
+use dezky_shared::{
+    circuit::News, clock, failure::ErrorCode, store::StoreError, upstream::Upstream,
+};
 
 use super::{super::Engine, Held, held, spread};
-use crate::work::{End, StepDone, StepFailure};
 
 impl Engine {
     /// Says which credentials this worker uses. Jobs that others' held are let go.
@@ -35,20 +36,21 @@ impl Engine {
         ))
     }
 
-    /// Takes the try of refused credentials that is due; true if this step got it, false where none are refused.
+    /// Takes the try of refused credentials that is due. If this step got it, when the next is; nothing where none
+    /// are refused.
     pub(super) async fn try_credentials(
         &self,
         upstream: Upstream,
         now: DateTime,
-    ) -> Result<bool, Held> {
+    ) -> Result<Option<DateTime>, Held> {
         let Some(probe_at) = self.probe_at(upstream) else {
-            return Ok(false);
+            return Ok(None);
         };
         let next = clock::later(now, self.times.hold);
         self.set_probe_at(upstream, Some(next));
         let upstreams = &self.ctx.upstreams;
         match upstreams.take_probe(upstream, probe_at, next).await {
-            Ok(true) => return Ok(true),
+            Ok(true) => return Ok(Some(next)),
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(%upstream, %error, "Could not ask who tries the credentials");
@@ -56,7 +58,7 @@ impl Engine {
         }
         match self.refused_credentials(upstream, now) {
             Some(held) => Err(held),
-            None => Ok(false),
+            None => Ok(None),
         }
     }
 
@@ -64,15 +66,16 @@ impl Engine {
     pub(super) async fn note_credentials(
         &self,
         upstream: Upstream,
-        probing: bool,
-        result: Result<&StepDone, &StepFailure>,
+        probing: Option<DateTime>,
+        refused: bool,
+        news: Option<News>,
     ) {
-        let noted = match result {
-            Err(failure) if failure.code == ErrorCode::UpstreamCredentialsRefused => {
-                self.refuse(upstream).await
-            }
-            // Only the probe: another step may have been answered before the refusal. And only if it asked at all.
-            Ok(done) if probing && done.end != End::Skipped => self.accept(upstream).await,
+        let noted = match (news, probing) {
+            _ if refused => self.refuse(upstream).await,
+            // Only the probe: another step may have been answered before the refusal.
+            (Some(News::Answered), Some(_)) => self.accept(upstream).await,
+            // Whoever is told to slow down may not even have been asked who it is.
+            (None | Some(News::SlowDown(_)), Some(next)) => self.give_back(upstream, next).await,
             _ => Ok(()),
         };
         if let Err(error) = noted {
@@ -87,16 +90,38 @@ impl Engine {
             tracing::error!(%upstream, "The credentials are refused; jobs that need them are held");
         }
         self.set_probe_at(upstream, Some(probe_at));
-        self.ctx.upstreams.refuse(upstream, now, probe_at).await
+        let mine = self.fingerprint(upstream);
+        self.ctx
+            .upstreams
+            .refuse(upstream, mine, now, probe_at)
+            .await
+    }
+
+    /// Lets another step have the try that this one made no use of.
+    async fn give_back(&self, upstream: Upstream, next: DateTime) -> Result<(), StoreError> {
+        let now = self.ctx.store.now();
+        if self.ctx.upstreams.take_probe(upstream, next, now).await? {
+            self.set_probe_at(upstream, Some(now));
+        }
+        Ok(())
     }
 
     async fn accept(&self, upstream: Upstream) -> Result<(), StoreError> {
         self.set_probe_at(upstream, None);
         let now = self.ctx.store.now();
-        if self.ctx.upstreams.accept(upstream, now).await? {
+        let mine = self.fingerprint(upstream);
+        if self.ctx.upstreams.accept(upstream, mine, now).await? {
             tracing::info!(%upstream, "The credentials are accepted again");
         }
         Ok(())
+    }
+
+    /// Of the credentials that this worker uses.
+    pub(super) fn fingerprint(&self, upstream: Upstream) -> &str {
+        let mut fingerprints = self.ctx.clients.fingerprints().iter();
+        fingerprints
+            .find(|(of, _)| *of == upstream)
+            .map_or("", |(_, fingerprint)| fingerprint)
     }
 
     fn probe_at(&self, upstream: Upstream) -> Option<DateTime> {

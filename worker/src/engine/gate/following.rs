@@ -35,9 +35,14 @@ impl Engine {
         let reading =
             async { futures::try_join!(self.ctx.upstreams.list(), self.ctx.queues.paused()) };
         let (upstreams, paused_queues) = bulk::in_time(self.times.bulk_deadline, reading).await?;
-        let refused = upstreams
-            .iter()
-            .filter_map(|health| Some((health.upstream, health.probe_at?)));
+        let before = self.known().refused.clone();
+        let refused = upstreams.iter().filter_map(|health| {
+            let mine = health.fingerprint == self.fingerprint(health.upstream);
+            // What others use says nothing of ours, which may be old: then what we learned stands.
+            let ours = before.get(&health.upstream).copied();
+            let probe_at = if mine { health.probe_at } else { ours };
+            Some((health.upstream, probe_at?))
+        });
         let paused = upstreams
             .iter()
             .filter(|health| health.paused.is_some())

@@ -99,7 +99,8 @@ impl Engine {
         };
         self.make_due(upstream, &jobs).await?;
         let lagged = clock::until(asked_at, self.ctx.store.now()) > self.lag();
-        if away || jobs.is_empty() && lagged {
+        // Workers may not know yet that they may try: jobs go on being let go until all do.
+        if lagged && (away || jobs.is_empty()) {
             self.ctx.upstreams.has_let_go(upstream, asked_at).await?;
         }
         Ok(())
