@@ -12,7 +12,6 @@ use dezky_shared::{
     job::{Job, JobArgs, Queue},
     redis::RedisConfig,
     schedule::Schedule,
-    sealed::SealingKeys,
     store::{
         Abort, MongoConfig, Store,
         jobs::{CancelError, Cancelled, NewJob, RequeueError, Requeued},
@@ -36,7 +35,7 @@ use mongodb::Collection;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::upstreams::Upstreams;
+use crate::{secrets::sealing_keys, upstreams::Upstreams};
 
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -78,12 +77,6 @@ pub(crate) fn quick() -> Times {
         drain: Duration::from_secs(5),
         ..Times::with_lease(Duration::from_secs(10))
     }
-}
-
-/// A key that all workers have, after one that seals no more.
-pub(crate) fn sealing_keys() -> SealingKeys {
-    let key = |id: &str, letter: &str| format!("{id}:{}=", letter.repeat(43));
-    SealingKeys::parse([&*key("new", "A"), &*key("old", "E")]).unwrap()
 }
 
 impl Harness {

@@ -163,6 +163,12 @@ pub(super) fn arguments(port: &Port, directory: &Path) -> Vec<String> {
         "transactionLifetimeLimitSeconds=5",
         "--setParameter",
         "diagnosticDataCollectionEnabled=false",
+        // The files of a dropped database go after this, not after five minutes: hundreds of tests, each with a database
+        // of its own, would use up the files that a process may open.
+        "--setParameter",
+        "minSnapshotHistoryWindowInSeconds=5",
+        "--wiredTigerEngineConfigString",
+        "file_manager=(close_idle_time=10,close_scan_interval=5)",
         // It would take half of the machine's memory, and 5 % of its disk.
         "--wiredTigerCacheSizeGB",
         "0.5",
