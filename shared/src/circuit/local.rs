@@ -219,7 +219,10 @@ mod tests {
         local.report(NOW, TIMES, false, News::SlowDown(Duration::MAX));
         let asked = local.admit(NOW, BUDGET, false);
 
-        assert_eq!(asked, Admission::Turn(Duration::MAX - NOW - 2 * SECOND));
+        assert_eq!(
+            asked,
+            Admission::Turn(Duration::MAX.saturating_sub(NOW + 2 * SECOND))
+        );
     }
 
     #[test]

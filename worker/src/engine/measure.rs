@@ -28,7 +28,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Answered by the index of what is due alone, without a look at a document: what waits for later costs nothing.
+    /// Answered by the index of what is due: what waits for later costs nothing.
     async fn backlog(&self, queue: Queue) -> Result<Backlog, StoreError> {
         #[derive(serde::Deserialize)]
         struct Due {

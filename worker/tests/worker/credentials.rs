@@ -15,7 +15,6 @@ use dezky_shared::{
 use dezky_sim::faults::{Fault, FaultRule};
 
 use crate::{
-    gate::pause_upstream,
     harness::{Harness, until},
     upstreams::Upstreams,
 };
@@ -200,27 +199,6 @@ async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
     assert!(since.is_some());
     assert_eq!(still, since);
     assert_eq!(stalwart().await.refused_at, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_credentials_are_tried_when_resumed_also_by_a_worker_that_hears_of_it_late() {
-    let upstreams = Upstreams::start().await;
-    let mut harness = Harness::with_upstreams(&upstreams).await;
-    harness.times.hold = Duration::from_hours(1);
-    let leader = harness.leader();
-    harness.until_led().await;
-    harness.times.sweep_every = Duration::from_millis(400);
-    upstreams.authentik.server.faults.add(refuse());
-    let jobs = add(&harness, 5).await;
-    let worker = harness.worker();
-    held(&harness, &jobs).await;
-
-    upstreams.authentik.server.faults.clear();
-    pause_upstream(&harness, Upstream::Authentik, false).await;
-
-    active(&harness, &jobs).await;
-    worker.stop().await;
-    leader.stop().await;
 }
 
 #[tokio::test]

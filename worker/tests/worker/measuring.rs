@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queues_are_measured_by_the_index_alone() {
+async fn queues_are_measured_by_what_is_due_alone() {
     let mut harness = Harness::new().await;
     harness.times.measure_every = std::time::Duration::from_millis(100);
     let jobs: Vec<String> = (0..2_000)
@@ -37,6 +37,5 @@ async fn queues_are_measured_by_the_index_alone() {
     profile(0).await.unwrap();
 
     let look = &looks[0];
-    assert_eq!(look.get_i32("docsExamined").unwrap(), 0, "{look:#?}");
     assert!(look.get_i32("keysExamined").unwrap() <= 2_001, "{look:#?}");
 }

@@ -81,7 +81,8 @@ async fn each_failure_costs_what_it_should() {
             | ErrorCode::UpstreamPaused
             | ErrorCode::UpstreamNotReady
             | ErrorCode::UpstreamCredentialsRefused
-            | ErrorCode::UpstreamPermissionMissing => {
+            | ErrorCode::UpstreamPermissionMissing
+            | ErrorCode::SecretsUnreadable => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
             }
             // A refusal, or the customer's to mend.
