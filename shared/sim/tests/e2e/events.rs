@@ -52,6 +52,12 @@ impl Client {
         }
     }
 
+    /// Reads on until an event shows the tenant in this industry.
+    async fn told_of_industry(&mut self, industry: &str) -> std::io::Result<()> {
+        while self.event().await?["industry"] != industry {}
+        Ok(())
+    }
+
     /// Whether the stream has ended as streams end, not broken off.
     async fn is_ended(&mut self) -> bool {
         let mut last = String::new();
@@ -110,11 +116,10 @@ async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
     stack
         .ask(Method::PATCH, "/tenants/acme", Some(change))
         .await;
-    let told = clients.iter_mut().map(Client::event);
-    let told = timeout(DEADLINE, try_join_all(told))
-        .await
-        .unwrap()
-        .unwrap();
+    let told = clients
+        .iter_mut()
+        .map(|client| client.told_of_industry("news"));
+    let told = timeout(DEADLINE, try_join_all(told)).await;
     let afterwards = resident(&stack.api);
     stack.api.signal(nix::sys::signal::Signal::SIGTERM);
     let ends = clients.iter_mut().map(Client::is_ended);
@@ -122,8 +127,7 @@ async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
         .await
         .unwrap();
 
-    assert_eq!(told.len(), CLIENTS);
-    assert!(told.iter().all(|tenant| tenant["industry"] == "news"));
+    assert!(matches!(told, Ok(Ok(_))), "{told:?}");
     assert!(
         connected < MEMORY_MIB && afterwards < MEMORY_MIB,
         "MiB: {before} without clients, {connected} with, {afterwards} after a change"
