@@ -11,9 +11,10 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, queues::QueueRepository, schedules::ScheduleRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
+        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -35,6 +36,8 @@ pub struct AppState {
     pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
+    /// The partners.
+    pub partners: PartnerRepository,
     /// The jobs.
     pub jobs: JobRepository,
     /// What is done again and again.
@@ -104,6 +107,7 @@ impl AppState {
             upstreams: UpstreamRepository::new(store),
             workers: WorkerRepository::new(store),
             domains: DomainRepository::new(store),
+            partners: PartnerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
@@ -124,6 +128,7 @@ impl AppState {
         self.tenants.ensure_indexes().await?;
         self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
+        self.partners.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
         self.ledger.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;

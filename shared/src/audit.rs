@@ -47,9 +47,66 @@ pub enum Action {
     /// A user's rights followed the groups of a token.
     #[serde(rename = "user.sync")]
     UserSync,
+    /// A user was deleted.
+    #[serde(rename = "user.delete")]
+    UserDelete,
     /// A subscription was made.
     #[serde(rename = "subscription.create")]
     SubscriptionCreate,
+    /// A subscription was changed.
+    #[serde(rename = "subscription.update")]
+    SubscriptionUpdate,
+    /// A subscription was cancelled.
+    #[serde(rename = "subscription.delete")]
+    SubscriptionDelete,
+    /// The price of a plan was set.
+    #[serde(rename = "price.create")]
+    PriceCreate,
+    /// The price of a plan was changed.
+    #[serde(rename = "price.update")]
+    PriceUpdate,
+    /// The price of a plan was taken away.
+    #[serde(rename = "price.delete")]
+    PriceDelete,
+    /// A partner was added.
+    #[serde(rename = "partner.create")]
+    PartnerCreate,
+    /// A partner's fields were changed.
+    #[serde(rename = "partner.update")]
+    PartnerUpdate,
+    /// A partner was terminated.
+    #[serde(rename = "partner.delete")]
+    PartnerDelete,
+    /// Somebody was invited to a partner's team.
+    #[serde(rename = "partnerMember.invite")]
+    PartnerMemberInvite,
+    /// The recovery link of an invitation was made, or was shown.
+    #[serde(rename = "partnerMember.link")]
+    PartnerMemberLink,
+    /// The access level of a partner's member of staff was changed.
+    #[serde(rename = "partnerMember.update")]
+    PartnerMemberUpdate,
+    /// Somebody was removed from a partner's team.
+    #[serde(rename = "partnerMember.remove")]
+    PartnerMemberRemove,
+    /// A tenant's billing information was changed.
+    #[serde(rename = "tenant.billingInfo")]
+    TenantBillingInfo,
+    /// A tenant's branding was changed.
+    #[serde(rename = "tenant.branding")]
+    TenantBranding,
+    /// A tenant's security policy was changed.
+    #[serde(rename = "tenant.securityPolicy")]
+    TenantSecurityPolicy,
+    /// A feature flag was defined.
+    #[serde(rename = "flag.create")]
+    FlagCreate,
+    /// A feature flag was changed.
+    #[serde(rename = "flag.update")]
+    FlagUpdate,
+    /// A feature flag was deleted.
+    #[serde(rename = "flag.delete")]
+    FlagDelete,
     /// A domain was added to a tenant, as its own or as a claim.
     #[serde(rename = "domain.create")]
     DomainCreate,
@@ -146,7 +203,8 @@ pub struct Origin {
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `job`, `jobOperation`, `subscription`, `schedule`, `upstream`, `queue`.
+    /// `tenant`, `user`, `partner`, `job`, `jobOperation`, `subscription`, `price`, `flag`, `domain`, `schedule`,
+    /// `upstream`, `queue`.
     pub kind: String,
     /// Its id.
     pub id: String,

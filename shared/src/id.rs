@@ -82,6 +82,10 @@ ids! {
     PartnerId;
     /// A subscription.
     SubscriptionId;
+    /// The price of a plan.
+    PriceId;
+    /// How a tenant stood at the end of a month.
+    SnapshotId;
     /// An entry of the audit trail.
     AuditEventId;
     /// A worker process, from its start to its end.

@@ -19,6 +19,7 @@ pub mod job_operation;
 pub mod jobs;
 pub mod metrics;
 pub mod open_files;
+pub mod partner;
 pub mod pause;
 pub mod readiness;
 pub mod ready;

@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod job_operations;
 pub mod jobs;
 mod known;
+pub mod partners;
 pub mod queues;
 pub mod schedules;
 pub mod subscriptions;

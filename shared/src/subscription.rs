@@ -26,8 +26,18 @@ pub enum Cycle {
 pub enum SubscriptionStatus {
     /// It is.
     Active,
+    /// It is, though an invoice is overdue.
+    #[serde(rename = "past_due")]
+    PastDue,
     /// It is over.
     Cancelled,
+}
+
+impl SubscriptionStatus {
+    /// Whether it is in force: a tenant has at most one that is.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Active | Self::PastDue)
+    }
 }
 
 /// A subscription, as stored.
@@ -37,7 +47,7 @@ pub struct Subscription {
     /// Its id.
     #[serde(rename = "_id")]
     pub id: SubscriptionId,
-    /// Whose it is. A tenant has at most one that is active.
+    /// Whose it is. A tenant has at most one that is in force.
     pub tenant_id: TenantId,
     /// What was bought.
     pub plan: Plan,
@@ -51,6 +61,21 @@ pub struct Subscription {
     pub price_minor: i64,
     /// Whether it is in force.
     pub status: SubscriptionStatus,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<DateTime>,
+    /// When the next cycle begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews_at: Option<DateTime>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<DateTime>,
+    /// Its id at Stripe, once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_subscription_id: Option<String>,
+    /// The id of its price at Stripe, once it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_price_id: Option<String>,
     /// + 1 with every write.
     pub revision: i64,
     /// When it was made.

@@ -17,9 +17,10 @@ use dezky_shared::{
     sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, tenants::TenantRepository, upstreams::UpstreamRepository,
-        users::UserRepository, workers::WorkerRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
     upstream::Upstream,
 };
@@ -133,6 +134,10 @@ pub struct Context {
     pub domains: DomainRepository,
     /// The users.
     pub users: UserRepository,
+    /// The partners.
+    pub partners: PartnerRepository,
+    /// The subscriptions.
+    pub subscriptions: SubscriptionRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// Which instants of the schedules were run.
@@ -171,6 +176,8 @@ impl Context {
             tenants: TenantRepository::new(&store),
             domains: DomainRepository::new(&store),
             users: UserRepository::new(&store),
+            partners: PartnerRepository::new(&store),
+            subscriptions: SubscriptionRepository::new(&store),
             audit: AuditRepository::new(&store),
             schedules: ScheduleRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
@@ -193,6 +200,8 @@ impl Context {
         self.tenants.ensure_indexes().await?;
         self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
+        self.partners.ensure_indexes().await?;
+        self.subscriptions.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;
         self.audit.ensure_indexes().await

@@ -9,6 +9,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
 use dezky_shared::{
     audit::Actor,
+    partner::{Partner, PartnerStatus},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
 };
@@ -23,6 +24,9 @@ use crate::{
 /// What an operator's route says to others.
 const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
 
+/// What a route of partner staff says to others.
+const PARTNERS_ONLY: &str = "This endpoint is for the staff of a partner.";
+
 /// Somebody with a valid token, whom we may not have seen before.
 #[derive(Debug)]
 pub struct Bearer(pub Claims);
@@ -32,6 +36,8 @@ pub struct Bearer(pub Claims);
 pub struct Caller {
     /// Who, and their rights at this moment.
     pub user: Arc<User>,
+    /// The partner they work for, unless it was terminated: then they work for nobody.
+    pub partner: Option<Arc<Partner>>,
     audiences: Vec<String>,
     /// When the token ends; whoever is shown something for long is sent away then.
     pub token_ends: DateTime,
@@ -54,6 +60,40 @@ pub struct TenantAccess<L> {
     level: PhantomData<L>,
 }
 
+/// Staff of the partner they work for, with this much access to it. Operators have none by this: they have their
+/// own routes.
+pub struct PartnerAccess<L> {
+    /// Who.
+    pub caller: Caller,
+    /// The partner they work for, as it was when access was granted.
+    pub partner: Arc<Partner>,
+    level: PhantomData<L>,
+}
+
+/// How much access to their partner's own affairs a route of partner staff needs.
+pub trait PartnerLevel: Send + Sync + 'static {
+    /// Whether staff with this role have it.
+    fn allows(role: PartnerRole) -> bool;
+}
+
+impl PartnerLevel for Read {
+    fn allows(_: PartnerRole) -> bool {
+        true
+    }
+}
+
+impl PartnerLevel for Write {
+    fn allows(role: PartnerRole) -> bool {
+        role.may_write()
+    }
+}
+
+impl PartnerLevel for Own {
+    fn allows(role: PartnerRole) -> bool {
+        role == PartnerRole::Owner
+    }
+}
+
 /// How much access to a tenant a route needs.
 pub trait Level: Send + Sync + 'static {
     /// Whether only operators have it.
@@ -74,6 +114,10 @@ pub enum Write {}
 /// Suspending and resuming: partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Manage {}
+
+/// Changing who works for a partner: its owners.
+#[derive(Debug)]
+pub enum Own {}
 
 /// Deleting and restoring: operators.
 #[derive(Debug)]
@@ -125,6 +169,7 @@ impl Caller {
     /// nothing is that came later.
     pub async fn refresh(&mut self, app: &AppState) -> Result<(), ApiError> {
         self.user = known_user(app, &self.user.authentik_subject_id).await?;
+        self.partner = partner_of(app, &self.user).await?;
         Ok(())
     }
 
@@ -157,7 +202,8 @@ impl Caller {
     }
 
     fn works_for_partner_of(&self, tenant: &Tenant) -> bool {
-        self.user.partner_id.is_some() && self.user.partner_id == tenant.partner_id
+        let partner = self.partner.as_ref();
+        partner.is_some_and(|partner| tenant.partner_id == Some(partner.id))
     }
 }
 
@@ -183,8 +229,10 @@ impl FromRequestParts<App> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
+        let user = known_user(app, &claims.sub).await?;
         let caller = Caller {
-            user: known_user(app, &claims.sub).await?,
+            partner: partner_of(app, &user).await?,
+            user,
             token_ends: claims.ends(),
             audiences: claims.aud,
         };
@@ -235,9 +283,36 @@ impl<L: Level> FromRequestParts<App> for TenantAccess<L> {
     }
 }
 
+impl<L: PartnerLevel> FromRequestParts<App> for PartnerAccess<L> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+        let role = caller.user.partner_role.unwrap_or(PartnerRole::ReadOnly);
+        match caller.partner.clone() {
+            Some(partner) if L::allows(role) => Ok(Self {
+                caller,
+                partner,
+                level: PhantomData,
+            }),
+            Some(_) => Err(Code::Forbidden.into()),
+            None => Err(ApiError::new(Code::Forbidden).with_detail(PARTNERS_ONLY)),
+        }
+    }
+}
+
 async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError> {
     let user = app.users.find_by_subject(subject).await?;
     Ok(Arc::new(user.ok_or(Code::UserUnknown)?))
+}
+
+async fn partner_of(app: &AppState, user: &User) -> Result<Option<Arc<Partner>>, ApiError> {
+    let Some(id) = user.partner_id else {
+        return Ok(None);
+    };
+    let partner = app.partners.find(id).await?;
+    let partner = partner.filter(|partner| partner.status == PartnerStatus::Active);
+    Ok(partner.map(Arc::new))
 }
 
 async fn tenant_in_path(parts: &mut Parts, app: &AppState) -> Result<Option<Tenant>, ApiError> {
@@ -255,6 +330,14 @@ impl<L> fmt::Debug for TenantAccess<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantAccess")
             .field("slug", &self.tenant.slug)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L> fmt::Debug for PartnerAccess<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartnerAccess")
+            .field("slug", &self.partner.slug)
             .finish_non_exhaustive()
     }
 }

@@ -315,8 +315,8 @@ async fn visible_tenants(
         return Ok(None);
     }
     let mut visible = caller.user.tenant_ids();
-    if let Some(partner) = caller.user.partner_id {
-        visible.extend(app.tenants.list_ids_of_partner(partner).await?);
+    if let Some(partner) = &caller.partner {
+        visible.extend(app.tenants.list_ids_of_partner(partner.id).await?);
     }
     Ok(Some(visible))
 }

@@ -118,7 +118,7 @@ async fn list(
     };
     if !caller.is_operator() {
         filter.visible = Some(caller.user.tenant_ids());
-        filter.visible_partner = caller.user.partner_id;
+        filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
     }
     let tenants = app.tenants.list(&filter, query.page.to_fetch()).await?;
     Ok(Json(query.page.of(

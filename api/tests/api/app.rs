@@ -216,7 +216,8 @@ impl TestApp {
 
     /// Makes the partner's member of staff look after `demo`, with this role.
     pub(crate) async fn with_partner(&self, role: &str) -> PartnerId {
-        let partner = PartnerId::new();
+        let slug = format!("partner-{}", PartnerId::new());
+        let partner = self.insert_partner(&slug, "active").await;
         let users = self.collection("users");
         let staff = doc! { "authentikSubjectId": Caller::Partner.subject() };
         let set = doc! { "$set": { "partnerId": partner, "partnerRole": role } };

@@ -8,6 +8,7 @@ mod app;
 mod bad_input;
 mod domains;
 mod events;
+mod everyone;
 mod health;
 mod idempotency;
 mod job_operations;

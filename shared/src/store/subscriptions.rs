@@ -9,6 +9,9 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use super::{Store, StoreError};
 use crate::{id::TenantId, subscription::Subscription};
 
+/// The name of the index that keeps a tenant from having two subscriptions in force.
+pub const LIVE_INDEX: &str = "one_live_per_tenant";
+
 /// The subscriptions of all tenants.
 #[derive(Debug, Clone)]
 pub struct SubscriptionRepository {
@@ -25,16 +28,16 @@ impl SubscriptionRepository {
 
     /// Makes the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let one_active = IndexOptions::builder()
-            .name("one_active_per_tenant".to_owned())
+        let one_live = IndexOptions::builder()
+            .name(LIVE_INDEX.to_owned())
             .unique(true)
-            .partial_filter_expression(doc! { "status": "active" })
+            .partial_filter_expression(doc! { "status": { "$in": ["active", "past_due"] } })
             .build();
-        let one_active = IndexModel::builder()
+        let one_live = IndexModel::builder()
             .keys(doc! { "tenantId": 1 })
-            .options(one_active)
+            .options(one_live)
             .build();
-        self.subscriptions.create_indexes([one_active]).await?;
+        self.subscriptions.create_indexes([one_live]).await?;
         Ok(())
     }
 

@@ -1,0 +1,118 @@
+//! A partner: a company that sells workspaces, and looks after the tenants it has sold to.
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use crate::{id::PartnerId, tenant::Plan};
+
+/// Whether a partner's staff may still do anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartnerStatus {
+    /// They may.
+    Active,
+    /// They may not, since the partner has left. The document stays: tenants refer to it.
+    Terminated,
+}
+
+/// Whom to talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContactInfo {
+    /// Their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Their address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Their number, E.164.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+}
+
+/// Where a company is billed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BillingInfo {
+    /// The company.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub company: Option<String>,
+    /// Its VAT id, in its country's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vat_id: Option<String>,
+    /// ISO 3166-1 alpha-2, upper case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Where invoices go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// How a workspace or a portal looks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Branding {
+    /// The name that stands for ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_name: Option<String>,
+    /// `#rrggbb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accent_color: Option<String>,
+    /// Where the logo is: https only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logo_url: Option<String>,
+}
+
+/// A partner, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Partner {
+    /// Its id.
+    #[serde(rename = "_id")]
+    pub id: PartnerId,
+    /// Its name in URLs, and in its group's name: immutable, never used again.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+    /// Its own domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Whether its staff may do anything.
+    pub status: PartnerStatus,
+    /// Its share of what its customers pay, in hundredths of a percent.
+    pub margin_basis_points: i32,
+    /// Whom to talk to there.
+    #[serde(default)]
+    pub contact_info: ContactInfo,
+    /// Where it is billed.
+    #[serde(default)]
+    pub billing_info: BillingInfo,
+    /// Where its customers find help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_email: Option<String>,
+    /// The same, as a page: https only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_url: Option<String>,
+    /// What a new customer gets where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_plan: Option<Plan>,
+    /// How its portal looks.
+    #[serde(default)]
+    pub branding: Branding,
+    /// Its group at the identity provider, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentik_group_id: Option<String>,
+    /// + 1 with every write.
+    pub revision: i64,
+    /// When it was added.
+    pub created_at: DateTime,
+    /// When it last changed.
+    pub updated_at: DateTime,
+}
+
+impl Partner {
+    /// The name of its group at the identity provider. No slug of a tenant holds a colon, so it is never a tenant's.
+    pub fn group_name(&self) -> String {
+        format!("partner:{}", self.slug)
+    }
+}
