@@ -4,9 +4,8 @@ use bson::{DateTime, doc};
 use dezky_shared::id::{PartnerId, TenantId};
 use dezky_sim::issuer::{OPERATOR, PORTAL, TokenSpec};
 use http::StatusCode;
-use serde_json::json;
 
-use crate::app::{TestApp, id_of};
+use crate::app::TestApp;
 
 /// A kind of caller. `demo` is the tenant that is asked about; `other` is another, and another partner's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,13 +153,6 @@ impl TestApp {
             .await
             .unwrap();
         id
-    }
-
-    /// The id of the user that `who` is.
-    pub(crate) async fn id_of_user(&self, who: Who) -> dezky_shared::id::UserId {
-        let token = self.token(&who.token().unwrap());
-        let me = self.get("/users/me").token(&token).send().await;
-        id_of(&json!(me.body["id"]))
     }
 }
 
