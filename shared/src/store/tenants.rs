@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
-use futures::{Stream, TryStreamExt as _};
+use futures::{FutureExt as _, Stream, TryStreamExt as _};
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError, known};
+use super::{Store, StoreError, known, together::Together};
 use crate::{
     id::{PartnerId, TenantId},
     tenant::{Plan, Tenant, TenantStatus},
@@ -25,6 +25,7 @@ pub const DOMAIN_INDEX: &str = "domains";
 #[derive(Debug, Clone)]
 pub struct TenantRepository {
     tenants: Collection<Tenant>,
+    by_slug: Arc<Together<String, Tenant>>,
 }
 
 /// Which tenants a list shows.
@@ -76,9 +77,20 @@ impl TenantFilter {
 impl TenantRepository {
     /// The tenants in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            tenants: store.collection("tenants"),
-        }
+        let tenants: Collection<Tenant> = store.collection("tenants");
+        let by_slug = {
+            let tenants = tenants.clone();
+            Together::new(move |slugs: Vec<String>| {
+                let tenants = tenants.clone();
+                async move {
+                    let found = tenants.find(doc! { "slug": { "$in": slugs } }).await?;
+                    let found = found.map_ok(|tenant| (tenant.slug.clone(), tenant));
+                    found.try_collect().await
+                }
+                .boxed()
+            })
+        };
+        Self { tenants, by_slug }
     }
 
     /// Makes the indexes.
@@ -130,7 +142,7 @@ impl TenantRepository {
 
     /// The tenant with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        self.tenants.find_one(doc! { "slug": slug }).await
+        self.by_slug.find(slug.to_owned()).await
     }
 
     /// The tenants with these slugs.

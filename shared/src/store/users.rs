@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bson::{DateTime, doc};
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError, known};
+use super::{Store, StoreError, known, together::Together};
 use crate::{
     id::{TenantId, UserId},
     user::{Membership, MembershipSource, Role, User},
@@ -22,14 +22,27 @@ pub const SUBJECT_INDEX: &str = "authentikSubjectId";
 #[derive(Debug, Clone)]
 pub struct UserRepository {
     users: Collection<User>,
+    by_subject: Arc<Together<String, User>>,
 }
 
 impl UserRepository {
     /// The users in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            users: store.collection("users"),
-        }
+        let users: Collection<User> = store.collection("users");
+        let by_subject = {
+            let users = users.clone();
+            Together::new(move |subjects: Vec<String>| {
+                let users = users.clone();
+                async move {
+                    let theirs = doc! { "authentikSubjectId": { "$in": subjects } };
+                    let found = users.find(theirs).await?;
+                    let found = found.map_ok(|user| (user.authentik_subject_id.clone(), user));
+                    found.try_collect().await
+                }
+                .boxed()
+            })
+        };
+        Self { users, by_subject }
     }
 
     /// Makes the indexes.
@@ -51,9 +64,7 @@ impl UserRepository {
 
     /// The user whom the identity provider calls `subject`.
     pub async fn find_by_subject(&self, subject: &str) -> Result<Option<User>, StoreError> {
-        self.users
-            .find_one(doc! { "authentikSubjectId": subject })
-            .await
+        self.by_subject.find(subject.to_owned()).await
     }
 
     /// The same, to be written in this transaction: its revision is already one more.

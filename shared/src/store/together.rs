@@ -1,0 +1,285 @@
+//! Reads that are asked for at the same time are one query.
+//!
+//! Every request reads its caller and its tenant. One by one, these two small queries are most of what reading costs
+//! MongoDB and us. So while some are under way, those that come meanwhile wait for each other, and go out together.
+//! A query always begins after it was asked for: nobody is shown what was read before they came.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::future::{BoxFuture, join_all};
+use mongodb::error::ErrorKind;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+/// How many queries may be under way before others wait for each other. More than one, so that a slow one does not
+/// hold up those that come after it.
+const UNDER_WAY: usize = 2;
+/// The most keys of one query.
+const BATCH: usize = 100;
+
+/// Reads the documents with these keys. Those that do not exist are left out.
+type Read<K, V> =
+    dyn Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, StoreError>> + Send + Sync;
+
+/// Reads documents by key.
+pub(super) struct Together<K, V> {
+    read: Box<Read<K, V>>,
+    line: Mutex<Line<K, V>>,
+}
+
+struct Line<K, V> {
+    waiting: Waiting<K, V>,
+    under_way: usize,
+}
+
+/// Those who wait for each key.
+type Waiting<K, V> = HashMap<K, Vec<oneshot::Sender<Outcome<V>>>>;
+type Outcome<V> = Result<Option<Arc<V>>, StoreError>;
+
+impl<K, V> Together<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(
+        read: impl Fn(Vec<K>) -> BoxFuture<'static, Result<HashMap<K, V>, StoreError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            read: Box::new(read),
+            line: Mutex::new(Line {
+                waiting: HashMap::new(),
+                under_way: 0,
+            }),
+        })
+    }
+
+    /// The document with this key, as it is at some moment from now on.
+    pub(super) async fn find(self: &Arc<Self>, key: K) -> Result<Option<V>, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let goes_out = {
+            let mut line = self.line();
+            line.waiting.entry(key).or_default().push(tell);
+            let goes_out = line.under_way < UNDER_WAY;
+            line.under_way += usize::from(goes_out);
+            goes_out
+        };
+        if goes_out {
+            // A task of its own: whoever asked may be gone before the others have been told.
+            tokio::spawn(self.clone().read_those_who_wait());
+        }
+        let found = told.await.map_err(|_| interrupted())??;
+        Ok(found.map(Arc::unwrap_or_clone))
+    }
+
+    async fn read_those_who_wait(self: Arc<Self>) {
+        while let Some(batch) = self.next_batch() {
+            match self.read_all(batch.keys().cloned().collect()).await {
+                Err(error) if batch.len() > 1 && is_about_a_document(&error) => {
+                    let alone = batch.into_iter().map(async |(key, waiting)| {
+                        let found = self.read_all(vec![key.clone()]).await;
+                        tell_all(&found, HashMap::from([(key, waiting)]));
+                    });
+                    join_all(alone).await;
+                }
+                found => tell_all(&found, batch),
+            }
+        }
+    }
+
+    async fn read_all(&self, keys: Vec<K>) -> Result<HashMap<K, Arc<V>>, StoreError> {
+        let found = (self.read)(keys).await?;
+        let shared = found.into_iter().map(|(key, value)| (key, Arc::new(value)));
+        Ok(shared.collect())
+    }
+
+    /// Those who wait; nobody, and this reader is done.
+    fn next_batch(&self) -> Option<Waiting<K, V>> {
+        let mut line = self.line();
+        if line.waiting.is_empty() {
+            line.under_way -= 1;
+            return None;
+        }
+        if line.waiting.len() <= BATCH {
+            return Some(mem::take(&mut line.waiting));
+        }
+        let keys: Vec<K> = line.waiting.keys().take(BATCH).cloned().collect();
+        let batch = keys.into_iter();
+        Some(
+            batch
+                .filter_map(|key| line.waiting.remove_entry(&key))
+                .collect(),
+        )
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line<K, V>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_all<K: Eq + Hash, V>(found: &Result<HashMap<K, Arc<V>>, StoreError>, batch: Waiting<K, V>) {
+    for (key, waiting) in batch {
+        let outcome: Outcome<V> = match found {
+            Ok(found) => Ok(found.get(&key).cloned()),
+            Err(error) => Err(error.clone()),
+        };
+        for tell in waiting {
+            // Who is no longer there needs nothing.
+            let _ = tell.send(outcome.clone());
+        }
+    }
+}
+
+/// Whether one document that cannot be understood is to blame: the others are none the worse for it.
+fn is_about_a_document(error: &StoreError) -> bool {
+    matches!(
+        &*error.kind,
+        ErrorKind::BsonDeserialization(_) | ErrorKind::Bson(_)
+    )
+}
+
+/// The reader is gone, as when the process ends.
+fn interrupted() -> StoreError {
+    StoreError::custom("the read was interrupted")
+}
+
+impl<K, V> std::fmt::Debug for Together<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Together").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, future::join_all};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Reads squares of even numbers, when it is let; says which keys each query had.
+    fn squares(let_go: &Arc<Semaphore>) -> (Arc<Together<u32, u32>>, Arc<Mutex<Vec<Vec<u32>>>>) {
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let (let_go, asked) = (let_go.clone(), queries.clone());
+        let together = Together::new(move |mut keys: Vec<u32>| {
+            let (let_go, asked) = (let_go.clone(), asked.clone());
+            async move {
+                keys.sort_unstable();
+                asked.lock().unwrap().push(keys.clone());
+                let_go.acquire().await.unwrap().forget();
+                let even = keys.into_iter().filter(|key| key % 2 == 0);
+                Ok(even.map(|key| (key, key * key)).collect())
+            }
+            .boxed()
+        });
+        (together, queries)
+    }
+
+    #[tokio::test]
+    async fn those_who_come_while_others_are_read_go_out_together() {
+        let let_go = Arc::new(Semaphore::new(0));
+        let (together, queries) = squares(&let_go);
+        let reads = join_all((0..10).map(|key| {
+            let together = together.clone();
+            async move { together.find(key).await.unwrap() }
+        }));
+        let reads = tokio::spawn(reads);
+        while queries.lock().unwrap().len() < UNDER_WAY {
+            tokio::task::yield_now().await;
+        }
+
+        let_go.add_permits(10);
+        let found = reads.await.unwrap();
+
+        let squares: Vec<_> = (0..10).map(|n| (n % 2 == 0).then_some(n * n)).collect();
+        assert_eq!(found, squares);
+        assert!(queries.lock().unwrap().len() <= UNDER_WAY + 1);
+        assert_eq!(together.line().under_way, 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_never_begins_before_it_was_asked_for() {
+        let let_go = Arc::new(Semaphore::new(0));
+        let (together, queries) = squares(&let_go);
+        let mut readers = Vec::new();
+        for _ in 0..UNDER_WAY {
+            let together = together.clone();
+            readers.push(tokio::spawn(async move { together.find(2).await }));
+            while queries.lock().unwrap().len() < readers.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        let mut late = Box::pin(together.find(2));
+        assert!(late.as_mut().now_or_never().is_none());
+        let_go.add_permits(UNDER_WAY + 1);
+
+        assert_eq!(late.await.unwrap(), Some(4));
+        // The same key, and yet read once more.
+        assert_eq!(queries.lock().unwrap().len(), UNDER_WAY + 1);
+    }
+
+    #[tokio::test]
+    async fn many_keys_are_several_queries() {
+        let let_go = Arc::new(Semaphore::new(100));
+        let (together, queries) = squares(&let_go);
+
+        let keys = 0..1_000_u32;
+        let found = join_all(keys.map(|key| together.find(key))).await;
+
+        assert!(found.iter().all(Result::is_ok));
+        let queries = queries.lock().unwrap();
+        assert!(queries.iter().all(|keys| keys.len() <= BATCH));
+        assert_eq!(queries.iter().map(Vec::len).sum::<usize>(), 1_000);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_to_all_who_asked() {
+        let together: Arc<Together<u32, u32>> =
+            Together::new(|_| async { Err(StoreError::custom("away")) }.boxed());
+
+        let found = join_all((0..5).map(|key| together.find(key))).await;
+
+        assert!(found.iter().all(Result::is_err));
+        assert_eq!(together.line().under_way, 0);
+    }
+
+    #[tokio::test]
+    async fn a_document_that_cannot_be_understood_is_in_nobody_elses_way() {
+        let together = Together::new(|keys: Vec<u32>| {
+            async move {
+                if keys.contains(&3) {
+                    let broken: Result<String, _> = bson::deserialize_from_bson(bson::Bson::Null);
+                    return Err(StoreError::from(broken.unwrap_err()));
+                }
+                Ok(keys.into_iter().map(|key| (key, key)).collect())
+            }
+            .boxed()
+        });
+
+        let found = join_all((0..10).map(|key| together.find(key))).await;
+
+        for (key, found) in (0..).zip(found) {
+            assert_eq!(found.ok().flatten(), (key != 3).then_some(key));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_takes_nothing_from_the_others() {
+        let let_go = Arc::new(Semaphore::new(0));
+        let (together, _) = squares(&let_go);
+        let mut gone = Box::pin(together.find(2));
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(gone);
+        let_go.add_permits(2);
+
+        assert_eq!(together.find(4).await.unwrap(), Some(16));
+    }
+}
