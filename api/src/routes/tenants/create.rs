@@ -4,9 +4,12 @@ use axum::{extract::State, response::Response};
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    branding::TenantBranding,
     changes::Change,
     id::{PartnerId, TenantId},
     jobs::ProvisionTenant,
+    partner::BillingInfo,
+    security_policy::SecurityPolicy,
     store::{Abort, to_document},
     tenant::{Owner, PerUpstream, Plan, Tenant, TenantStatus},
     upstream::Upstream,
