@@ -71,7 +71,7 @@ fn austria(number: &str) -> bool {
         .and_then(digits::<8>)
         .is_some_and(|all| {
             let [d @ .., check] = all;
-            let doubled = |digit: u32| digit * 2 / 10 + digit * 2 % 10;
+            let doubled = |digit: u64| digit * 2 / 10 + digit * 2 % 10;
             let sum = d[0] + d[2] + d[4] + d[6] + doubled(d[1]) + doubled(d[3]) + doubled(d[5]);
             (sum + 4 + check).is_multiple_of(10)
         })
@@ -286,20 +286,19 @@ fn are_digits(text: &str) -> bool {
 }
 
 /// The digits of a text that is nothing but so many of them.
-fn digits<const N: usize>(text: &str) -> Option<[u32; N]> {
-    let digits: Option<Vec<u32>> = text.chars().map(|sign| sign.to_digit(10)).collect();
+fn digits<const N: usize>(text: &str) -> Option<[u64; N]> {
+    let digit = |sign: char| sign.to_digit(10).map(u64::from);
+    let digits: Option<Vec<u64>> = text.chars().map(digit).collect();
     digits?.try_into().ok()
 }
 
 /// The number that the digits are.
-fn value(digits: &[u32]) -> u64 {
-    digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + u64::from(*digit))
+fn value(digits: &[u64]) -> u64 {
+    digits.iter().fold(0, |value, digit| value * 10 + digit)
 }
 
 /// The sum of the digits, each times its weight.
-fn weighed(digits: &[u32], weights: &[u32]) -> u32 {
+fn weighed(digits: &[u64], weights: &[u64]) -> u64 {
     digits
         .iter()
         .zip(weights)
@@ -308,7 +307,7 @@ fn weighed(digits: &[u32], weights: &[u32]) -> u32 {
 }
 
 /// ISO/IEC 7064, MOD 11,10.
-fn is_iso_7064(digits: &[u32]) -> bool {
+fn is_iso_7064(digits: &[u64]) -> bool {
     let Some((check, digits)) = digits.split_last() else {
         return false;
     };
@@ -323,15 +322,15 @@ fn is_iso_7064(digits: &[u32]) -> bool {
 }
 
 /// ISO/IEC 7812-1, annex B.
-fn is_luhn(digits: &[u32]) -> bool {
-    let of_place = |(place, digit): (usize, &u32)| {
+fn is_luhn(digits: &[u64]) -> bool {
+    let of_place = |(place, digit): (usize, &u64)| {
         if place % 2 == 0 {
             *digit
         } else {
             digit * 2 / 10 + digit * 2 % 10
         }
     };
-    let sum: u32 = digits.iter().rev().enumerate().map(of_place).sum();
+    let sum: u64 = digits.iter().rev().enumerate().map(of_place).sum();
     sum.is_multiple_of(10)
 }
 

@@ -216,7 +216,12 @@ impl Intent for Create<'_> {
                 .with_changes(&Document::new(), &audited(to_document(&tenant)?));
             event.job_id = Some(job.id);
             Ok(Recorded {
-                answer: answer_with(StatusCode::ACCEPTED, &tenant, Some(JobLink::from(&job)))?,
+                answer: answer_with(
+                    recorder,
+                    StatusCode::ACCEPTED,
+                    &tenant,
+                    Some(JobLink::from(&job)),
+                )?,
                 jobs: vec![job],
                 changed: vec![Change::Tenant(tenant.id)],
                 events: vec![event],
