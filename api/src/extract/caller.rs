@@ -135,7 +135,7 @@ impl Level for Read {
 
 impl Level for Inspect {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        Write::allows(caller, tenant) || caller.works_for_partner_of(tenant)
+        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 

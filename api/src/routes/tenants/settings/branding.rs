@@ -38,7 +38,7 @@ pub(in crate::routes::tenants) struct LookView {
     accent_text_color: Option<&'static str>,
     /// Where the logo is: https.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = Uri)]
+    #[schema(format = "uri")]
     logo_url: Option<String>,
 }
 
@@ -133,7 +133,7 @@ pub(super) struct PutRequest {
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
     /// Where the logo is: https, at a host with a name.
-    #[schema(format = Uri, pattern = "^https://", max_length = 2048)]
+    #[schema(format = "uri", pattern = "^https://", max_length = 2048)]
     logo_url: Option<String>,
     /// The mail that is to read otherwise than ours.
     #[serde(default, deserialize_with = "fields::object")]
