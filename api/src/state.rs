@@ -13,9 +13,8 @@ use dezky_shared::{
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
         jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
         schedules::ScheduleRepository, snapshots::SnapshotRepository,
-        subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;

@@ -92,8 +92,8 @@ impl EmailTemplate {
 /// 128, the middle of that range, a colour counts as light, so that the text is always the one of the two that is
 /// further away from it.
 pub fn text_color(accent: &str) -> &'static str {
-    let brightness = channels(accent)
-        .map(|[red, green, blue]| (299 * red + 587 * green + 114 * blue) / 1_000);
+    let brightness =
+        channels(accent).map(|[red, green, blue]| (299 * red + 587 * green + 114 * blue) / 1_000);
     match brightness {
         Some(brightness) if brightness < LIGHT => "#ffffff",
         _ => "#000000",

@@ -141,7 +141,10 @@ pub fn health(facts: &HealthFacts) -> Health {
     if facts.domains_failed > 0 {
         note(
             ReasonCode::DomainsFailed,
-            format!("{} could not be proved.", counted(facts.domains_failed, "domain")),
+            format!(
+                "{} could not be proved.",
+                counted(facts.domains_failed, "domain")
+            ),
         );
     }
     if facts.is_past_due {
@@ -257,7 +260,10 @@ mod tests {
         for facts in [well(), unpaid, new] {
             let found = health(&facts);
 
-            assert_eq!((found.status, found.reasons.len()), (HealthStatus::Healthy, 0));
+            assert_eq!(
+                (found.status, found.reasons.len()),
+                (HealthStatus::Healthy, 0)
+            );
         }
     }
 
@@ -280,7 +286,14 @@ mod tests {
         let steps = (step(), step(), step());
         let seats = (0_u64..4, prop::option::of(0_u64..4));
         (status, steps, 0_u64..3, 0_u64..3, any::<bool>(), seats).prop_map(
-            |(status, (authentik, stalwart, ocis), attention, failed, is_past_due, (used, bought))| {
+            |(
+                status,
+                (authentik, stalwart, ocis),
+                attention,
+                failed,
+                is_past_due,
+                (used, bought),
+            )| {
                 HealthFacts {
                     status,
                     provisioning_status: PerUpstream {

@@ -202,7 +202,11 @@ mod tests {
             ("2027-01-01T00:10:00Z", "2026-12"),
             ("2028-03-01T00:10:00Z", "2028-02"),
         ] {
-            assert_eq!(Month::of_the_day_before(at(now)).to_string(), month, "{now}");
+            assert_eq!(
+                Month::of_the_day_before(at(now)).to_string(),
+                month,
+                "{now}"
+            );
         }
     }
 
@@ -219,8 +223,18 @@ mod tests {
     fn a_month_is_written_in_one_way() {
         assert_eq!("0001-01".parse::<Month>().unwrap().to_string(), "0001-01");
         for bad in [
-            "", "2026", "2026-13", "2026-00", "2026-1", "26-11", "2026-011", "+026-11", "2026-+1",
-            "2026-11-01", " 2026-11", "２０２６-11",
+            "",
+            "2026",
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "26-11",
+            "2026-011",
+            "+026-11",
+            "2026-+1",
+            "2026-11-01",
+            " 2026-11",
+            "２０２６-11",
         ] {
             assert!(bad.parse::<Month>().is_err(), "{bad}");
         }

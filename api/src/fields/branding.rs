@@ -41,7 +41,10 @@ pub fn logo_url(text: &str) -> Result<String, Wrong> {
         return Err(invalid("The host is a name such as cdn.example.com."));
     }
     if url.as_str().len() > URL_LENGTH {
-        return Err(("too_long", "This is too long once it is escaped.".to_owned()));
+        return Err((
+            "too_long",
+            "This is too long once it is escaped.".to_owned(),
+        ));
     }
     Ok(url.into())
 }
@@ -129,9 +132,15 @@ mod tests {
     #[test]
     fn a_logo_is_at_an_https_url_with_a_host_that_has_a_name() {
         for (text, kept) in [
-            ("https://cdn.example.com/logo.svg?v=2", "https://cdn.example.com/logo.svg?v=2"),
+            (
+                "https://cdn.example.com/logo.svg?v=2",
+                "https://cdn.example.com/logo.svg?v=2",
+            ),
             ("https://CDN.Example.com", "https://cdn.example.com/"),
-            ("https://blåbær.dk/æ.png", "https://xn--blbr-roah.dk/%C3%A6.png"),
+            (
+                "https://blåbær.dk/æ.png",
+                "https://xn--blbr-roah.dk/%C3%A6.png",
+            ),
             ("https://example.com:8443/a", "https://example.com:8443/a"),
         ] {
             assert_eq!(logo_url(text).unwrap(), kept);
@@ -192,12 +201,22 @@ mod tests {
                 codes(bad)
             );
         }
-        for bad in ["{{}}", "{{Name}}", "{{na me}}", "{{nаme}}", "{{name.first}}"] {
+        for bad in [
+            "{{}}",
+            "{{Name}}",
+            "{{na me}}",
+            "{{nаme}}",
+            "{{name.first}}",
+        ] {
             assert_eq!(codes(bad), ["unknown_placeholder"], "{bad}");
         }
         assert_eq!(
             codes("{{a}} {{b}} {{a}} {{name}} {{"),
-            ["unbalanced_placeholder", "unknown_placeholder", "unknown_placeholder"]
+            [
+                "unbalanced_placeholder",
+                "unknown_placeholder",
+                "unknown_placeholder"
+            ]
         );
     }
 

@@ -185,7 +185,12 @@ const TABLE: &[Row] = &[
         "{\"productName\":\"Desk\"}",
         writers(200),
     ),
-    ("GET", "/tenants/{slug}/security-policy", "", inspectors(200)),
+    (
+        "GET",
+        "/tenants/{slug}/security-policy",
+        "",
+        inspectors(200),
+    ),
     (
         "PATCH",
         "/tenants/{slug}/security-policy",

@@ -135,7 +135,10 @@ async fn a_vat_id_fits_the_country_whichever_was_known_before() {
     assert_eq!(errors(&unknown), [("/vatId", "unknown_vat_country")]);
     assert_eq!(kept, json!({ "country": "DK", "vatId": "DK13585628" }));
     assert_eq!(gone.body, json!({ "vatId": "DK13585628" }));
-    assert_eq!(right.body, json!({ "country": "DE", "vatId": "DE136695976" }));
+    assert_eq!(
+        right.body,
+        json!({ "country": "DE", "vatId": "DE136695976" })
+    );
 }
 
 #[tokio::test]
@@ -156,7 +159,10 @@ async fn a_refusal_for_what_was_known_is_not_remembered_with_its_key() {
     let replayed = say().await;
 
     assert_eq!(refused.status, 422);
-    assert_eq!((taken.status.as_u16(), replayed.status.as_u16()), (200, 200));
+    assert_eq!(
+        (taken.status.as_u16(), replayed.status.as_u16()),
+        (200, 200)
+    );
     assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
     assert_eq!(taken.body, replayed.body);
 }
@@ -178,7 +184,10 @@ async fn fields_that_are_not_sent_stay_while_many_are_changed_at_once() {
     let shown = show(&app).await.body;
     assert!(shown["company"].as_str().unwrap().starts_with("Demo "));
     assert!(shown["email"].as_str().unwrap().ends_with("@demo.test"));
-    assert_eq!((&shown["country"], &shown["vatId"]), (&json!("DK"), &json!("DK13585628")));
+    assert_eq!(
+        (&shown["country"], &shown["vatId"]),
+        (&json!("DK"), &json!("DK13585628"))
+    );
     // One for each that changed anything: of the last kind only the first did.
     assert_eq!(app.tenant("demo").await.generation, 1 + 8 + 8 + 1);
 }

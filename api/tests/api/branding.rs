@@ -39,7 +39,8 @@ async fn what_is_put_takes_the_place_of_all_that_was_there() {
             },
         })
     );
-    let kept = json!({ "accentColor": "#102030", "accentTextColor": "#ffffff", "emailTemplates": {} });
+    let kept =
+        json!({ "accentColor": "#102030", "accentTextColor": "#ffffff", "emailTemplates": {} });
     assert_eq!(second.body, kept);
     let shown = app.get(PATH).by(Caller::Member).send().await;
     assert_eq!((&shown.body, shown.etag()), (&kept, second.etag()));

@@ -59,7 +59,12 @@ async fn a_policy_is_kept_in_one_spelling_and_locks_nobody_out() {
     assert_eq!(set.body["allowedCountries"], json!(["DK", "GL"]));
     assert_eq!(
         set.body["ipAllowlist"],
-        json!(["203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32", "2001:db8:1::1/128"])
+        json!([
+            "203.0.113.0/24",
+            "198.51.100.7/32",
+            "2001:db8::/32",
+            "2001:db8:1::1/128"
+        ])
     );
     // Nobody here comes from there.
     let shown = app.get(PATH).by(Caller::Owner).send().await;
@@ -139,11 +144,20 @@ async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
 
     assert_eq!(
         errors(&both),
-        [("/mfaMode", "invalid_mfa_mode"), ("/sessionIdleMinutes", "idle_too_long")]
+        [
+            ("/mfaMode", "invalid_mfa_mode"),
+            ("/sessionIdleMinutes", "idle_too_long")
+        ]
     );
     assert_eq!(errors(&idle), [("/sessionIdleMinutes", "idle_too_long")]);
-    assert_eq!(errors(&absolute), [("/sessionAbsoluteMinutes", "idle_too_long")]);
-    assert_eq!((unlimited.status.as_u16(), longer.status.as_u16()), (200, 200));
+    assert_eq!(
+        errors(&absolute),
+        [("/sessionAbsoluteMinutes", "idle_too_long")]
+    );
+    assert_eq!(
+        (unlimited.status.as_u16(), longer.status.as_u16()),
+        (200, 200)
+    );
     assert_eq!(longer.body["sessionIdleMinutes"], 61);
 }
 

@@ -1,11 +1,11 @@
 //! What tenants had bought, month by month. That they are written is the worker's to test.
 
+use dezky_shared::id::{PartnerId, TenantId};
 use dezky_shared::{
     snapshot::{SubscriptionSnapshot, TenantThen},
     subscription::Subscription,
     tenant::{Plan, TenantStatus},
 };
-use dezky_shared::id::{PartnerId, TenantId};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -14,7 +14,11 @@ use crate::{
     tenant_health::subscribe,
 };
 
-fn snapshot(app: &TestApp, month: &str, subscription: Option<Subscription>) -> SubscriptionSnapshot {
+fn snapshot(
+    app: &TestApp,
+    month: &str,
+    subscription: Option<Subscription>,
+) -> SubscriptionSnapshot {
     let tenant = TenantThen {
         id: TenantId::new(),
         slug: "acme".to_owned(),
@@ -112,7 +116,13 @@ async fn the_month_must_be_said_and_be_one() {
     let app = TestApp::start().await;
     app.sign_in(Caller::Operator).await;
 
-    for query in ["", "month=", "month=2026", "month=2026-13", "month=2026-11-01"] {
+    for query in [
+        "",
+        "month=",
+        "month=2026",
+        "month=2026-13",
+        "month=2026-11-01",
+    ] {
         let reply = list(&app, query).await;
         assert_eq!(reply.summary(), "400 invalid_request", "{query}");
         assert_eq!(reply.body["errors"][0]["parameter"], "month");

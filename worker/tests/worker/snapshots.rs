@@ -113,17 +113,17 @@ async fn a_month_is_written_anew_while_it_lasts_and_other_months_stay() {
         .context
         .store
         .collection::<Document>("subscriptions");
-    subscriptions
-        .update_one(doc! {}, cancelled)
-        .await
-        .unwrap();
+    subscriptions.update_one(doc! {}, cancelled).await.unwrap();
     set_tenant(&harness, &tenant, doc! { "plan": "enterprise" }).await;
     take(&harness, month).await;
     worker.stop().await;
 
     let found = snapshots(&harness).await;
     assert_eq!(found.len(), 2);
-    let now = found.iter().find(|snapshot| snapshot.month == month).unwrap();
+    let now = found
+        .iter()
+        .find(|snapshot| snapshot.month == month)
+        .unwrap();
     assert_eq!(now.id, before.id);
     assert_eq!(now.plan, Plan::Enterprise);
     assert_eq!(now.subscription, None);

@@ -78,9 +78,7 @@ fn austria(number: &str) -> bool {
 }
 
 fn belgium(number: &str) -> bool {
-    digits::<10>(number).is_some_and(|d| {
-        d[0] <= 1 && value(&d[..8]) % 97 + value(&d[8..]) == 97
-    })
+    digits::<10>(number).is_some_and(|d| d[0] <= 1 && value(&d[..8]) % 97 + value(&d[8..]) == 97)
 }
 
 fn bulgaria(number: &str) -> bool {
@@ -110,9 +108,8 @@ fn germany(number: &str) -> bool {
 }
 
 fn denmark(number: &str) -> bool {
-    digits::<8>(number).is_some_and(|d| {
-        d[0] != 0 && weighed(&d, &[2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11)
-    })
+    digits::<8>(number)
+        .is_some_and(|d| d[0] != 0 && weighed(&d, &[2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11))
 }
 
 fn estonia(number: &str) -> bool {
@@ -130,8 +127,7 @@ fn spain(number: &str) -> bool {
 }
 
 fn finland(number: &str) -> bool {
-    digits::<8>(number)
-        .is_some_and(|d| weighed(&d, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11))
+    digits::<8>(number).is_some_and(|d| weighed(&d, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11))
 }
 
 /// A key of two digits or letters, and the number of the company.
@@ -164,9 +160,8 @@ fn united_kingdom(number: &str) -> bool {
 }
 
 fn greece(number: &str) -> bool {
-    digits::<9>(number).is_some_and(|d| {
-        weighed(&d[..8], &[256, 128, 64, 32, 16, 8, 4, 2]) % 11 % 10 == d[8]
-    })
+    digits::<9>(number)
+        .is_some_and(|d| weighed(&d[..8], &[256, 128, 64, 32, 16, 8, 4, 2]) % 11 % 10 == d[8])
 }
 
 fn croatia(number: &str) -> bool {
@@ -174,8 +169,7 @@ fn croatia(number: &str) -> bool {
 }
 
 fn hungary(number: &str) -> bool {
-    digits::<8>(number)
-        .is_some_and(|d| weighed(&d, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10))
+    digits::<8>(number).is_some_and(|d| weighed(&d, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10))
 }
 
 /// Seven digits and one or two letters; older ones have a letter, plus or asterisk in the second place.
@@ -213,8 +207,7 @@ fn latvia(number: &str) -> bool {
 }
 
 fn malta(number: &str) -> bool {
-    digits::<8>(number)
-        .is_some_and(|d| weighed(&d, &[3, 4, 6, 7, 8, 9, 10, 1]).is_multiple_of(37))
+    digits::<8>(number).is_some_and(|d| weighed(&d, &[3, 4, 6, 7, 8, 9, 10, 1]).is_multiple_of(37))
 }
 
 /// The digits were checked modulo 11 until 2020; since then the ids of sole traders are checked modulo 97 as a whole.

@@ -53,7 +53,7 @@ impl From<Health> for HealthView {
 /// What is known about some tenants beside their documents.
 pub(super) struct Known {
     /// How many of their domains stand where.
-    pub(super) domains: HashMap<TenantId, BTreeMap<DomainStatus, u64>>,
+    domains: HashMap<TenantId, BTreeMap<DomainStatus, u64>>,
     /// The subscriptions that they have in force.
     pub(super) subscriptions: HashMap<TenantId, Subscription>,
     /// How many people have a role there.
@@ -88,8 +88,7 @@ impl Known {
         let subscription = self.subscriptions.get(&tenant);
         Seats {
             used: self.members.get(&tenant).copied().unwrap_or(0),
-            bought: subscription
-                .map(|subscription| u64::try_from(subscription.seats).unwrap_or(0)),
+            bought: subscription.map(|subscription| u64::try_from(subscription.seats).unwrap_or(0)),
         }
     }
 

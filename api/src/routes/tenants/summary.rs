@@ -186,10 +186,7 @@ pub(super) async fn summary(
             attention: count(needing_attention),
             failed: count(DomainStatus::Failed),
         },
-        domains_needing_attention: app
-            .domains
-            .list_names(tenant.id, needing_attention)
-            .await?,
+        domains_needing_attention: app.domains.list_names(tenant.id, needing_attention).await?,
         failed_steps: Upstream::ALL.into_iter().filter(has_failed).collect(),
         last_events,
         slug: tenant.slug,

@@ -95,9 +95,9 @@ impl Accept for Patch {
 
     fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
-        let company = wire.company.map(|company| {
-            company.and_then(|text| checks.check("/company", fields::name(&text)))
-        });
+        let company = wire
+            .company
+            .map(|company| company.and_then(|text| checks.check("/company", fields::name(&text))));
         let country = wire.country.map(|country| {
             country.and_then(|text| checks.check("/country", billing::country(&text)))
         });

@@ -12,9 +12,7 @@ use utoipa::ToSchema;
 use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{
-        Accept, IfMatch, QueryParams, Read, RequestInfo, Submitted, TenantAccess, Write,
-    },
+    extract::{Accept, IfMatch, QueryParams, Read, RequestInfo, Submitted, TenantAccess, Write},
     fields::{self, Checks, branding},
     intent::{Answer, Recorder},
     state::{App, AppState},
@@ -71,13 +69,25 @@ pub(super) struct BrandingView {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EmailTexts {
     /// Asks somebody to join. Knows `name`, `email`, `productName`, `tenantName`, `inviterName`, `link` and `expiresAt`.
-    #[serde(default, deserialize_with = "fields::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "fields::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     invite: Option<MailText>,
     /// Welcomes somebody. Knows `name`, `email`, `productName`, `tenantName` and `loginUrl`.
-    #[serde(default, deserialize_with = "fields::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "fields::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     welcome: Option<MailText>,
     /// Helps somebody to sign in again. Knows `name`, `email`, `productName`, `tenantName`, `link` and `expiresAt`.
-    #[serde(default, deserialize_with = "fields::object", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "fields::object",
+        skip_serializing_if = "Option::is_none"
+    )]
     recovery: Option<MailText>,
 }
 
@@ -86,7 +96,11 @@ struct EmailTexts {
 #[serde(deny_unknown_fields)]
 struct MailText {
     /// Its subject: one line.
-    #[schema(min_length = 1, max_length = 200, example = "Welcome to {{productName}}")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        example = "Welcome to {{productName}}"
+    )]
     subject: String,
     /// Its body: plain text.
     #[schema(min_length = 1, max_length = 10_000, example = "Hello {{name}}!")]

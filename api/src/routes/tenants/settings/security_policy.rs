@@ -12,9 +12,7 @@ use utoipa::ToSchema;
 use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{
-        Accept, IfMatch, Inspect, QueryParams, RequestInfo, Submitted, TenantAccess, Write,
-    },
+    extract::{Accept, IfMatch, Inspect, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
     fields::{
         Checks,
         billing::country,
@@ -158,9 +156,9 @@ impl Accept for Patch {
         let allowed_countries = wire.allowed_countries.and_then(|list| {
             distinct_list(&mut checks, "/allowedCountries", &list, COUNTRIES, country)
         });
-        let ip_allowlist = wire.ip_allowlist.and_then(|list| {
-            distinct_list(&mut checks, "/ipAllowlist", &list, NETWORKS, network)
-        });
+        let ip_allowlist = wire
+            .ip_allowlist
+            .and_then(|list| distinct_list(&mut checks, "/ipAllowlist", &list, NETWORKS, network));
         let patch = Self {
             mfa_mode,
             session_idle_minutes,
