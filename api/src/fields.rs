@@ -1,5 +1,9 @@
 //! Values that callers give, each with its rules. All that is wrong with a body is reported together.
 
+pub mod billing;
+pub mod branding;
+pub mod security;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod openapi;
 pub mod queues;
 pub mod schedules;
+pub mod snapshots;
 pub mod tenants;
 pub mod upstreams;
 pub mod users;
@@ -26,6 +27,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(jobs::router())
         .merge(schedules::router())
+        .merge(snapshots::router())
         .merge(queues::router())
         .merge(upstreams::router())
         .merge(workers::router())

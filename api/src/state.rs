@@ -12,9 +12,9 @@ use dezky_shared::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
         jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
@@ -54,6 +54,8 @@ pub struct AppState {
     pub job_operations: JobOperationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
+    /// What tenants had bought, month by month.
+    pub snapshots: SnapshotRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// Answers to requests that may be repeated.
@@ -109,6 +111,7 @@ impl AppState {
             domains: DomainRepository::new(store),
             partners: PartnerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
+            snapshots: SnapshotRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
             ready: Ready::new(&config.redis)?,
@@ -134,6 +137,7 @@ impl AppState {
         self.workers.ensure_indexes().await?;
         self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
+        self.snapshots.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await
     }

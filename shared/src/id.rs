@@ -97,14 +97,25 @@ ids! {
 impl JobId {
     /// The id of the job that `maker` makes for `subject`: always the same, and sorted beside the maker's.
     pub fn derived(maker: Self, subject: &str) -> Self {
-        let made = maker.bytes();
-        let name = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(made), subject.as_bytes());
-        let mut bytes = *name.as_bytes();
-        // The time and the version of the maker's id; the variant is the same in both.
-        bytes[..6].copy_from_slice(&made[..6]);
-        bytes[6] = bytes[6] & 0x0f | made[6] & 0xf0;
-        Self::from_bytes(bytes)
+        Self::from_bytes(derived(maker.bytes(), subject))
     }
+}
+
+impl SnapshotId {
+    /// The id of what `tenant` was in `month`: always the same, and sorted as tenants are.
+    pub fn derived(tenant: TenantId, month: &str) -> Self {
+        Self::from_bytes(derived(tenant.bytes(), month))
+    }
+}
+
+/// What an id and a name make together, with the id's time.
+fn derived(from: [u8; 16], name: &str) -> [u8; 16] {
+    let hashed = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(from), name.as_bytes());
+    let mut bytes = *hashed.as_bytes();
+    // The time and the version of the first; the variant is the same in both.
+    bytes[..6].copy_from_slice(&from[..6]);
+    bytes[6] = bytes[6] & 0x0f | from[6] & 0xf0;
+    bytes
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{DomainId, JobOperationId, TenantId},
     job::{JobArgs, Queue},
+    snapshot::Month,
 };
 
 /// Brings a new or changed tenant into the upstreams.
@@ -125,6 +126,30 @@ impl JobArgs for RunJobOperation {
 /// Asks for a look at the DNS of every domain whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecheckDueDomains {}
+
+/// Writes down what every tenant has bought in a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotSubscriptions {
+    /// Which month.
+    pub month: Month,
+}
+
+impl JobArgs for SnapshotSubscriptions {
+    const KIND: &'static str = "snapshot_subscriptions";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some(self.month.to_string())
+    }
+}
 
 macro_rules! tenant_job {
     ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
@@ -262,6 +287,10 @@ mod tests {
             })
             .unwrap(),
             serde_json::to_value(RecheckDueDomains {}).unwrap(),
+            serde_json::to_value(SnapshotSubscriptions {
+                month: "2026-11".parse().unwrap(),
+            })
+            .unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -305,7 +334,10 @@ mod tests {
   {
     "operationId": "09090909-0909-0909-0909-090909090909"
   },
-  {}
+  {},
+  {
+    "month": "2026-11"
+  }
 ]
 "#);
     }

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod audit;
+pub mod branding;
 pub mod changes;
 pub mod circuit;
 pub mod clients;
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod failure;
+pub mod health;
 pub mod id;
 pub mod job;
 pub mod job_operation;
@@ -28,7 +30,9 @@ pub mod redis;
 pub mod schedule;
 pub mod schedules;
 pub mod sealed;
+pub mod security_policy;
 pub mod shutdown;
+pub mod snapshot;
 pub mod store;
 pub mod subscription;
 pub mod telemetry;

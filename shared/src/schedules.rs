@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use crate::{
-    jobs::{RecheckDueDomains, ReconcileTenants},
+    jobs::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions},
     schedule::{
         Missed, Occasion, Schedule,
         calendar::{Calendar, CalendarError},
     },
+    snapshot::Month,
     store::jobs::NewJob,
 };
 
@@ -46,6 +47,18 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             missed: Missed::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&RecheckDueDomains {}, by, now),
+        },
+        Schedule {
+            name: "monthly_snapshots",
+            purpose: "Writes down what every tenant has bought: each day anew for the month in progress, for the last \
+                      time as the next month begins.",
+            calendar: Calendar::new("10 0 * * *", "UTC")?,
+            missed: Missed::Once,
+            can_dry_run: false,
+            job: |_, by, now| {
+                let month = Month::of_the_day_before(now);
+                NewJob::new(&SnapshotSubscriptions { month }, by, now)
+            },
         },
     ])
 }

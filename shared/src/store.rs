@@ -12,6 +12,7 @@ mod known;
 pub mod partners;
 pub mod queues;
 pub mod schedules;
+pub mod snapshots;
 pub mod subscriptions;
 pub mod tenants;
 mod together;

@@ -20,6 +20,31 @@ pub enum Cycle {
     Yearly,
 }
 
+impl Cycle {
+    /// How many of them a year has.
+    pub const fn a_year(self) -> i64 {
+        match self {
+            Self::Monthly => 12,
+            Self::Quarterly => 4,
+            Self::Yearly => 1,
+        }
+    }
+}
+
+/// What a price of `price_minor` for a cycle is for a month: a twelfth of what a year costs, to the nearest minor
+/// unit, a half upwards.
+///
+/// Where prices are summed, sum what a year costs (`price_minor` times [`Cycle::a_year`]), which is exact, and take
+/// [`month_of`] of the sum: so that it is rounded once.
+pub const fn monthly_minor(price_minor: i64, cycle: Cycle) -> i64 {
+    month_of(price_minor.saturating_mul(cycle.a_year()))
+}
+
+/// A twelfth of what a year costs, to the nearest minor unit, a half upwards.
+pub const fn month_of(yearly_minor: i64) -> i64 {
+    yearly_minor.saturating_add(6).div_euclid(12)
+}
+
 /// Whether a subscription is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,4 +107,36 @@ pub struct Subscription {
     pub created_at: DateTime,
     /// When it last changed.
     pub updated_at: DateTime,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_price_is_spread_over_the_months_of_its_cycle() {
+        for (price, cycle, month) in [
+            (9_900, Cycle::Monthly, 9_900),
+            (29_700, Cycle::Quarterly, 9_900),
+            (118_800, Cycle::Yearly, 9_900),
+            (100, Cycle::Quarterly, 33),
+            (5, Cycle::Yearly, 0),
+            (6, Cycle::Yearly, 1),
+            (0, Cycle::Yearly, 0),
+            (i64::MAX, Cycle::Monthly, i64::MAX / 12),
+        ] {
+            assert_eq!(monthly_minor(price, cycle), month, "{price} {cycle:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_month_is_the_nearest_to_a_twelfth_of_a_year(yearly in 0_i64..1_000_000_000_000) {
+            let off = month_of(yearly) * 12 - yearly;
+
+            prop_assert!((-5..=6).contains(&off));
+        }
+    }
 }

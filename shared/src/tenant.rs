@@ -9,9 +9,12 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    branding::TenantBranding,
     failure::ErrorClass,
     id::{PartnerId, TenantId},
     job::StepState,
+    partner::BillingInfo,
+    security_policy::SecurityPolicy,
     upstream::Upstream,
 };
 
@@ -308,6 +311,15 @@ pub struct Tenant {
     /// Its customer at the payment provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_customer_id: Option<String>,
+    /// Where it is billed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub billing_info: BillingInfo,
+    /// How its workspace looks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub branding: TenantBranding,
+    /// How it wants its people to sign in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security_policy: SecurityPolicy,
     /// + 1 with every write by a caller.
     pub generation: i64,
     /// How it stands in each upstream.
@@ -378,6 +390,10 @@ impl Tenant {
             });
         }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The type of the condition that speaks of `upstream`.

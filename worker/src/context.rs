@@ -18,7 +18,7 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        queues::QueueRepository, schedules::ScheduleRepository,
+        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
@@ -138,6 +138,8 @@ pub struct Context {
     pub partners: PartnerRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
+    /// What tenants had bought, month by month.
+    pub snapshots: SnapshotRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// Which instants of the schedules were run.
@@ -178,6 +180,7 @@ impl Context {
             users: UserRepository::new(&store),
             partners: PartnerRepository::new(&store),
             subscriptions: SubscriptionRepository::new(&store),
+            snapshots: SnapshotRepository::new(&store),
             audit: AuditRepository::new(&store),
             schedules: ScheduleRepository::new(&store),
             upstreams: UpstreamRepository::new(&store),
@@ -202,6 +205,7 @@ impl Context {
         self.users.ensure_indexes().await?;
         self.partners.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
+        self.snapshots.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;
         self.audit.ensure_indexes().await

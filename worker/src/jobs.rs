@@ -3,12 +3,13 @@
 mod domain;
 mod job_operation;
 mod reconcile_tenants;
+mod snapshot_subscriptions;
 mod tenant;
 
 use dezky_shared::jobs::{
     DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
     ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant, RunJobOperation, SetDmarc,
-    SuspendTenant,
+    SnapshotSubscriptions, SuspendTenant,
 };
 
 use crate::work::Registry;
@@ -25,6 +26,7 @@ pub fn registry() -> Registry {
         .kind::<ResumeTenant>(tenant::steps())
         .kind::<DeprovisionTenant>(tenant::steps())
         .kind::<ReconcileTenants>(reconcile_tenants::steps())
+        .kind::<SnapshotSubscriptions>(snapshot_subscriptions::steps())
         .kind::<RunJobOperation>(job_operation::steps())
         .kind::<ProvisionDomain>(domain::provision())
         .kind::<SetDmarc>(domain::provision())

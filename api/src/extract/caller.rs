@@ -107,6 +107,10 @@ pub trait Level: Send + Sync + 'static {
 #[derive(Debug)]
 pub enum Read {}
 
+/// Reading what is not meant for members: the tenant's owners and admins, partner staff, operators.
+#[derive(Debug)]
+pub enum Inspect {}
+
 /// Changing what is the tenant's own: its owners and admins, partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Write {}
@@ -126,6 +130,12 @@ pub enum Operate {}
 impl Level for Read {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         caller.may_read(tenant)
+    }
+}
+
+impl Level for Inspect {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 

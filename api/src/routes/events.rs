@@ -168,7 +168,7 @@ impl Subject {
                 Snapshot {
                     revision,
                     is_last: false,
-                    event: event("tenant", revision, &TenantView::from(tenant))?,
+                    event: event("tenant", revision, &TenantView::shown_to(caller, tenant))?,
                     made_from: vec![(Change::Tenant(id), revision)],
                 }
             }

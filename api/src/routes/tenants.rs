@@ -2,7 +2,9 @@
 
 mod actions;
 pub(crate) mod create;
+pub(crate) mod health;
 mod patch;
+mod settings;
 mod summary;
 mod view;
 
@@ -46,6 +48,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list, create::create))
         .routes(routes!(show, patch::patch, actions::delete))
         .routes(routes!(summary::summary))
+        .merge(settings::router())
         .routes(routes!(actions::reconcile))
         .routes(routes!(actions::suspend))
         .routes(routes!(actions::resume))
@@ -121,11 +124,15 @@ async fn list(
         filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
     }
     let tenants = app.tenants.list(&filter, query.page.to_fetch()).await?;
+    let mut health = health::health_of(&app, &tenants).await?;
     Ok(Json(query.page.of(
         &list,
         tenants,
         |tenant| tenant.id.to_string(),
-        TenantView::from,
+        |tenant| {
+            let health = health.remove(&tenant.id);
+            TenantView::shown_to(&caller, tenant).with_health(health)
+        },
     )))
 }
 
@@ -143,6 +150,7 @@ async fn show(
     known: IfNoneMatch,
     State(app): State<App>,
 ) -> Result<Response, ApiError> {
+    let mut caller = access.caller;
     let tenant = match wait.deadline() {
         None => access.tenant,
         Some(_) if !known.is_given() => {
@@ -151,7 +159,6 @@ async fn show(
             return Err(ApiError::values(vec![error]));
         }
         Some(deadline) => {
-            let mut caller = access.caller;
             let mut waiter = app.waiting.subscribe(Change::Tenant(access.tenant.id));
             loop {
                 let tenant = still_visible(&app, &mut caller, access.tenant.id).await?;
@@ -167,7 +174,8 @@ async fn show(
     if known.knows(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
-    Ok(Answer::new(StatusCode::OK, etag, &TenantView::from(tenant))?.into_response())
+    let view = TenantView::shown_to(&caller, tenant);
+    Ok(Answer::new(StatusCode::OK, etag, &view)?.into_response())
 }
 
 /// The tenant as it is now, if the caller, who may have waited, still may see it.
@@ -233,7 +241,7 @@ async fn answer(
     let link = JobLink::from(&job);
     let href = link.href.clone();
     let etag = ETag::from(&tenant);
-    let view = TenantView::from(tenant).with_job(link);
+    let view = TenantView::shown_to(&caller, tenant).with_job(link);
     let mut response = Answer::new(status, etag, &view)?.at(href).into_response();
     response.headers_mut().insert(
         HeaderName::from_static("preference-applied"),
@@ -265,7 +273,7 @@ impl Intent for TenantChange<'_> {
                 app.tenants.unlock(session, tenant.id).await?;
                 tenant.revision -= 1;
                 return Ok(Recorded {
-                    answer: answer_with(StatusCode::OK, &tenant, None)?,
+                    answer: answer_with(recorder, StatusCode::OK, &tenant, None)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
@@ -313,7 +321,7 @@ impl Intent for TenantChange<'_> {
                 StatusCode::ACCEPTED
             };
             Ok(Recorded {
-                answer: answer_with(status, &tenant, jobs.first().map(JobLink::from))?,
+                answer: answer_with(recorder, status, &tenant, jobs.first().map(JobLink::from))?,
                 jobs,
                 changed: vec![Change::Tenant(tenant.id)],
                 events: vec![event],
@@ -324,12 +332,13 @@ impl Intent for TenantChange<'_> {
 }
 
 fn answer_with(
+    recorder: &Recorder<'_>,
     status: StatusCode,
     tenant: &Tenant,
     job: Option<JobLink>,
 ) -> Result<Answer, Abort<Stop>> {
     let etag = ETag::from(tenant);
-    let view = TenantView::from(tenant.clone());
+    let view = TenantView::shown_to(recorder.caller, tenant.clone());
     let answer = match job {
         None => Answer::new(status, etag, &view),
         Some(job) => {

@@ -70,6 +70,20 @@ const fn readers(ok: u16) -> Expected {
     answers(READERS, ok, &[], 404)
 }
 
+/// The tenant's owners and admins, its partner's staff, operators.
+const fn inspectors(ok: u16) -> Expected {
+    let inspectors = [
+        Who::Admin,
+        Who::Owner,
+        Who::PartnerOwner,
+        Who::PartnerManager,
+        Who::PartnerSupport,
+        Who::PartnerReadOnly,
+        Who::Operator,
+    ];
+    answers(&inspectors, ok, READERS, 404)
+}
+
 /// The tenant's owners and admins, its partner's staff who may write, operators.
 const fn writers(ok: u16) -> Expected {
     let writers = [
@@ -157,6 +171,33 @@ const TABLE: &[Row] = &[
         operators_of_tenant(409),
     ),
     ("GET", "/tenants/{slug}/summary", "", readers(200)),
+    ("GET", "/tenants/{slug}/billing-info", "", writers(200)),
+    (
+        "PATCH",
+        "/tenants/{slug}/billing-info",
+        "{\"company\":\"Demo A/S\"}",
+        writers(200),
+    ),
+    ("GET", "/tenants/{slug}/branding", "", readers(200)),
+    (
+        "PUT",
+        "/tenants/{slug}/branding",
+        "{\"productName\":\"Desk\"}",
+        writers(200),
+    ),
+    (
+        "GET",
+        "/tenants/{slug}/security-policy",
+        "",
+        inspectors(200),
+    ),
+    (
+        "PATCH",
+        "/tenants/{slug}/security-policy",
+        "{\"mfaMode\":\"required\"}",
+        writers(200),
+    ),
+    ("GET", "/snapshots?month=2026-11", "", operators(200)),
     ("GET", "/tenants/{slug}/domains", "", readers(200)),
     (
         "POST",

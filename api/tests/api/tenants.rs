@@ -44,7 +44,9 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         ".conditions[].lastTransitionAt" => "[time]", ".conditions[].nextAttemptAt" => "[time]",
     }, @r##"
     {
+      "billingInfo": {},
       "brandColor": "#aabbcc",
+      "branding": {},
       "conditions": [
         {
           "lastTransitionAt": "[time]",
@@ -100,6 +102,18 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         "stalwart": "pending"
       },
       "revision": 1,
+      "securityPolicy": {
+        "allowedCountries": [],
+        "enforcement": {
+          "allowedCountries": "planned",
+          "ipAllowlist": "planned",
+          "mfaMode": "planned",
+          "sessionAbsoluteMinutes": "planned",
+          "sessionIdleMinutes": "planned"
+        },
+        "ipAllowlist": [],
+        "mfaMode": "optional"
+      },
       "slug": "acme",
       "status": "pending",
       "updatedAt": "[time]"

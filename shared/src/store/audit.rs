@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bson::doc;
+use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel};
 
 use super::{Store, StoreError};
-use crate::audit::AuditEvent;
+use crate::{audit::AuditEvent, id::TenantId};
 
 /// The events of all tenants and of the platform.
 #[derive(Debug, Clone)]
@@ -42,5 +43,20 @@ impl AuditRepository {
     ) -> Result<(), StoreError> {
         self.events.insert_one(event).session(session).await?;
         Ok(())
+    }
+
+    /// The last `limit` events of this tenant, latest first.
+    pub async fn latest(
+        &self,
+        tenant_id: TenantId,
+        limit: i64,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        self.events
+            .find(doc! { "tenantId": tenant_id })
+            .sort(doc! { "at": -1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
     }
 }

@@ -6,7 +6,10 @@
 mod due;
 mod owning;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use bson::doc;
 use futures::TryStreamExt as _;
@@ -150,31 +153,58 @@ impl DomainRepository {
         self.domains.count_documents(owned).await
     }
 
-    /// How many of this tenant's domains stand where.
+    /// How many domains of each of these tenants stand where; tenants without domains are not there.
     pub async fn count_by_status(
         &self,
-        tenant_id: TenantId,
-    ) -> Result<BTreeMap<DomainStatus, u64>, StoreError> {
+        tenants: &[TenantId],
+    ) -> Result<HashMap<TenantId, BTreeMap<DomainStatus, u64>>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Counted {
             #[serde(rename = "_id")]
-            status: DomainStatus,
+            of: Group,
             count: i64,
         }
-        let counted: Vec<Counted> = self
+        #[derive(serde::Deserialize)]
+        struct Group {
+            tenant: TenantId,
+            status: DomainStatus,
+        }
+        let group = doc! { "tenant": "$tenantId", "status": "$status" };
+        let mut counted = self
             .domains
             .aggregate([
-                doc! { "$match": { "tenantId": tenant_id } },
-                doc! { "$group": { "_id": "$status", "count": { "$sum": 1_i64 } } },
+                doc! { "$match": { "tenantId": { "$in": tenants.to_vec() } } },
+                doc! { "$group": { "_id": group, "count": { "$sum": 1_i64 } } },
             ])
-            .with_type()
-            .await?
-            .try_collect()
+            .with_type::<Counted>()
             .await?;
-        Ok(counted
-            .into_iter()
-            .map(|counted| (counted.status, u64::try_from(counted.count).unwrap_or(0)))
-            .collect())
+        let mut counts: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        while let Some(Counted { of, count }) = counted.try_next().await? {
+            let of_tenant = counts.entry(of.tenant).or_default();
+            of_tenant.insert(of.status, u64::try_from(count).unwrap_or(0));
+        }
+        Ok(counts)
+    }
+
+    /// The names of this tenant's domains in this status, in the order in which they were claimed.
+    pub async fn list_names(
+        &self,
+        tenant_id: TenantId,
+        status: DomainStatus,
+    ) -> Result<Vec<String>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Name {
+            name: String,
+        }
+        self.domains
+            .clone_with_type::<Name>()
+            .find(doc! { "tenantId": tenant_id, "status": status.name() })
+            .sort(doc! { "_id": 1 })
+            .projection(doc! { "_id": 0, "name": 1 })
+            .await?
+            .map_ok(|domain| domain.name)
+            .try_collect()
+            .await
     }
 
     /// This domain, to be written in this transaction: its revision is already one more.

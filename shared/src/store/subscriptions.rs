@@ -1,6 +1,6 @@
 //! The subscriptions.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bson::doc;
 use futures::TryStreamExt as _;
@@ -61,6 +61,23 @@ impl SubscriptionRepository {
             .find(theirs)
             .sort(doc! { "_id": 1 })
             .await?
+            .try_collect()
+            .await
+    }
+
+    /// Of these tenants, the subscription of each that has one in force.
+    pub async fn list_live(
+        &self,
+        tenants: &[TenantId],
+    ) -> Result<HashMap<TenantId, Subscription>, StoreError> {
+        let live = doc! {
+            "tenantId": { "$in": tenants.to_vec() },
+            "status": { "$in": ["active", "past_due"] },
+        };
+        self.subscriptions
+            .find(live)
+            .await?
+            .map_ok(|subscription| (subscription.tenant_id, subscription))
             .try_collect()
             .await
     }

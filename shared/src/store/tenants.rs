@@ -12,6 +12,7 @@ use mongodb::{
 use super::{Store, StoreError, known, together::Together};
 use crate::{
     id::{PartnerId, TenantId},
+    snapshot::TenantThen,
     tenant::{Plan, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -211,6 +212,29 @@ impl TenantRepository {
             .projection(doc! { "_id": 1 })
             .await?;
         Ok(found.map_ok(|tenant| tenant.id))
+    }
+
+    /// At most `limit` tenants after `after` that were made before `before`, oldest first: those that were removed
+    /// included, and of each only what a snapshot takes.
+    pub async fn list_then(
+        &self,
+        before: DateTime,
+        after: Option<TenantId>,
+        limit: i64,
+    ) -> Result<Vec<TenantThen>, StoreError> {
+        let mut filter = doc! { "createdAt": { "$lt": before } };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.tenants
+            .clone_with_type()
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// About how many tenants there are, those that were removed included.

@@ -1,6 +1,6 @@
 //! The users, found by the identity provider's subject alone.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bson::{DateTime, doc};
 use futures::{FutureExt as _, TryStreamExt as _};
@@ -151,6 +151,37 @@ impl UserRepository {
         let owners =
             doc! { "memberships": { "$elemMatch": { "tenantId": tenant, "role": "owner" } } };
         self.users.count_documents(owners).session(session).await
+    }
+
+    /// How many people have a role in each of these tenants; those without anybody are not there.
+    pub async fn count_members(
+        &self,
+        tenants: &[TenantId],
+    ) -> Result<HashMap<TenantId, u64>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Counted {
+            #[serde(rename = "_id")]
+            tenant: TenantId,
+            count: i64,
+        }
+        let among = doc! { "$in": tenants.to_vec() };
+        let counted: Vec<Counted> = self
+            .users
+            .aggregate([
+                doc! { "$match": { "memberships.tenantId": among.clone() } },
+                doc! { "$project": { "memberships.tenantId": 1, "memberships.role": 1 } },
+                doc! { "$unwind": "$memberships" },
+                doc! { "$match": { "memberships.tenantId": among, "memberships.role": { "$ne": null } } },
+                doc! { "$group": { "_id": "$memberships.tenantId", "count": { "$sum": 1_i64 } } },
+            ])
+            .with_type()
+            .await?
+            .try_collect()
+            .await?;
+        Ok(counted
+            .into_iter()
+            .map(|counted| (counted.tenant, u64::try_from(counted.count).unwrap_or(0)))
+            .collect())
     }
 
     /// Whether one of `subjects` is an operator of ours.

@@ -4,14 +4,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
+    branding::TenantBranding,
     circuit::{Budget, CircuitTimes},
     clients::TrustRoots,
     clock,
     domain::Domain,
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobArgs, Queue},
+    partner::BillingInfo,
     redis::RedisConfig,
     schedule::Schedule,
+    security_policy::SecurityPolicy,
     store::{
         Abort, MongoConfig, Store,
         jobs::{CancelError, Cancelled, NewJob, RequeueError, Requeued},
@@ -584,6 +587,9 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         ocis_space_id: None,
         stalwart_domain: None,
         stripe_customer_id: None,
+        billing_info: BillingInfo::default(),
+        branding: TenantBranding::default(),
+        security_policy: SecurityPolicy::default(),
         generation: 1,
         provisioning_status: PerUpstream::all(ProvisioningState::Pending),
         provisioning_errors: PerUpstream::default(),

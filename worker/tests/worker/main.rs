@@ -43,6 +43,7 @@ mod schedules;
 mod script;
 mod secrets;
 mod settling;
+mod snapshots;
 mod state_machine;
 mod steps;
 mod superseding;

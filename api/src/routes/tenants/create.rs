@@ -4,9 +4,12 @@ use axum::{extract::State, response::Response};
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    branding::TenantBranding,
     changes::Change,
     id::{PartnerId, TenantId},
     jobs::ProvisionTenant,
+    partner::BillingInfo,
+    security_policy::SecurityPolicy,
     store::{Abort, to_document},
     tenant::{Owner, PerUpstream, Plan, Tenant, TenantStatus},
     upstream::Upstream,
@@ -137,6 +140,9 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         ocis_space_id: None,
         stalwart_domain: None,
         stripe_customer_id: None,
+        billing_info: BillingInfo::default(),
+        branding: TenantBranding::default(),
+        security_policy: SecurityPolicy::default(),
         generation: 1,
         provisioning_status: PerUpstream::default(),
         provisioning_errors: PerUpstream::default(),
@@ -210,7 +216,12 @@ impl Intent for Create<'_> {
                 .with_changes(&Document::new(), &audited(to_document(&tenant)?));
             event.job_id = Some(job.id);
             Ok(Recorded {
-                answer: answer_with(StatusCode::ACCEPTED, &tenant, Some(JobLink::from(&job)))?,
+                answer: answer_with(
+                    recorder,
+                    StatusCode::ACCEPTED,
+                    &tenant,
+                    Some(JobLink::from(&job)),
+                )?,
                 jobs: vec![job],
                 changed: vec![Change::Tenant(tenant.id)],
                 events: vec![event],

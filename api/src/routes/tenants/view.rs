@@ -2,6 +2,7 @@
 
 use dezky_shared::{
     failure::ErrorClass,
+    health::Health,
     tenant::{
         Condition, ConditionStatus, PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus,
     },
@@ -9,8 +10,15 @@ use dezky_shared::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::JobLink;
-use crate::wire::Time;
+use super::{
+    JobLink,
+    health::HealthView,
+    settings::{BillingInfoView, LookView, SecurityPolicyView},
+};
+use crate::{
+    extract::{Caller, Inspect, Level as _, Write},
+    wire::Time,
+};
 
 /// A tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -54,6 +62,14 @@ pub struct TenantView {
     /// Its first domain that the mail server serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     stalwart_domain: Option<String>,
+    /// Where it is billed. For its owners and admins, partner staff who may write, operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing_info: Option<BillingInfoView>,
+    /// How its workspace looks; the texts of its mail are in `/tenants/{slug}/branding`.
+    branding: LookView,
+    /// How it wants its people to sign in. For its owners and admins, partner staff, operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security_policy: Option<SecurityPolicyView>,
     /// How it stands in each upstream.
     provisioning_status: StatusView,
     /// What went wrong in each upstream.
@@ -71,6 +87,9 @@ pub struct TenantView {
     created_at: Time,
     /// When it last changed.
     updated_at: Time,
+    /// How well it is. In lists and in its summary only: it may change while the tenant's version stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthView>,
     /// The job that carries out what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
@@ -142,6 +161,23 @@ pub struct ConditionView {
 }
 
 impl TenantView {
+    /// The tenant with all that `caller`, who may read it, may see of it.
+    pub fn shown_to(caller: &Caller, tenant: Tenant) -> Self {
+        Self {
+            billing_info: Write::allows(caller, &tenant).then(|| BillingInfoView::of(&tenant)),
+            security_policy: Inspect::allows(caller, &tenant)
+                .then(|| SecurityPolicyView::of(&tenant)),
+            ..Self::from(tenant)
+        }
+    }
+
+    /// The same, with how well it is.
+    #[must_use]
+    pub fn with_health(mut self, health: Option<Health>) -> Self {
+        self.health = health.map(HealthView::from);
+        self
+    }
+
     /// The same, with the job that carries out what was asked for.
     #[must_use]
     pub fn with_job(mut self, job: JobLink) -> Self {
@@ -150,8 +186,10 @@ impl TenantView {
     }
 }
 
+/// What everybody who may read the tenant may see of it.
 impl From<Tenant> for TenantView {
     fn from(tenant: Tenant) -> Self {
+        let branding = LookView::of(&tenant);
         let PerUpstream {
             authentik,
             stalwart,
@@ -175,6 +213,9 @@ impl From<Tenant> for TenantView {
             authentik_group_id: tenant.authentik_group_id,
             ocis_space_id: tenant.ocis_space_id,
             stalwart_domain: tenant.stalwart_domain,
+            billing_info: None,
+            branding,
+            security_policy: None,
             provisioning_status: StatusView {
                 authentik: tenant.provisioning_status.authentik,
                 stalwart: tenant.provisioning_status.stalwart,
@@ -195,6 +236,7 @@ impl From<Tenant> for TenantView {
             revision: tenant.revision,
             created_at: tenant.created_at.into(),
             updated_at: tenant.updated_at.into(),
+            health: None,
             job: None,
         }
     }

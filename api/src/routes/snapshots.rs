@@ -1,0 +1,165 @@
+//! What tenants had bought, month by month.
+
+use axum::{Json, extract::State};
+use dezky_shared::{
+    snapshot::{Month, SubscriptionSnapshot, SubscriptionThen},
+    subscription::{Cycle, SubscriptionStatus, monthly_minor},
+    tenant::{Plan, TenantStatus},
+};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    error::{ApiError, FieldError, Problem},
+    extract::{FromQuery, Operator, Page, PageOf, Parameters, QueryParams},
+    state::App,
+    wire::Time,
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// How a tenant stood in a month.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SnapshotView {
+    /// Its id.
+    #[schema(format = Uuid)]
+    id: String,
+    /// In which month.
+    #[schema(value_type = String, pattern = "^[0-9]{4}-[0-9]{2}$", example = "2026-11")]
+    month: Month,
+    /// Whose it is.
+    #[schema(format = Uuid)]
+    tenant_id: String,
+    /// The tenant's name in URLs.
+    slug: String,
+    /// Where the tenant stood: `pending`, `active`, `suspended`, `terminating` or `terminated`.
+    #[schema(value_type = String)]
+    tenant_status: TenantStatus,
+    /// The tenant's plan: `starter`, `business` or `enterprise`.
+    #[schema(value_type = String)]
+    plan: Plan,
+    /// The partner that looked after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Uuid)]
+    partner_id: Option<String>,
+    /// The subscription that was in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<SubscriptionThenView>,
+    /// As of when all this is: as the month ended, if the month is over and all went well.
+    taken_at: Time,
+}
+
+/// What was paid, and for what.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SnapshotSubscription)]
+struct SubscriptionThenView {
+    /// Which subscription.
+    #[schema(format = Uuid)]
+    id: String,
+    /// `active`, or `past_due`: an invoice was overdue.
+    #[schema(value_type = String)]
+    status: SubscriptionStatus,
+    /// What was bought: `starter`, `business` or `enterprise`.
+    #[schema(value_type = String)]
+    plan: Plan,
+    /// How often was paid: `monthly`, `quarterly` or `yearly`.
+    #[schema(value_type = String)]
+    cycle: Cycle,
+    /// For how many people.
+    seats: i32,
+    /// ISO 4217.
+    #[schema(example = "DKK")]
+    currency: String,
+    /// Price of a cycle in minor units of the currency.
+    price_minor: i64,
+    /// The same for a month: a twelfth of a year, to the nearest minor unit.
+    monthly_minor: i64,
+}
+
+impl From<SubscriptionThen> for SubscriptionThenView {
+    fn from(then: SubscriptionThen) -> Self {
+        Self {
+            id: then.id.to_string(),
+            status: then.status,
+            plan: then.plan,
+            cycle: then.cycle,
+            seats: then.seats,
+            currency: then.currency,
+            price_minor: then.price_minor,
+            monthly_minor: monthly_minor(then.price_minor, then.cycle),
+        }
+    }
+}
+
+impl From<SubscriptionSnapshot> for SnapshotView {
+    fn from(snapshot: SubscriptionSnapshot) -> Self {
+        Self {
+            id: snapshot.id.to_string(),
+            month: snapshot.month,
+            tenant_id: snapshot.tenant_id.to_string(),
+            slug: snapshot.slug,
+            tenant_status: snapshot.tenant_status,
+            plan: snapshot.plan,
+            partner_id: snapshot.partner_id.map(|id| id.to_string()),
+            subscription: snapshot.subscription.map(SubscriptionThenView::from),
+            taken_at: snapshot.taken_at.into(),
+        }
+    }
+}
+
+/// Which snapshots are asked for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Of which month, in UTC.
+    #[param(value_type = String, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11")]
+    month: Month,
+    #[param(ignore)]
+    page: Page,
+}
+
+impl FromQuery for ListQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        let month = parameters.take("month", "a month such as 2026-11")?;
+        let missing = || {
+            let message = "Say which month, such as 2026-11.";
+            ApiError::shape(FieldError::parameter("month", "missing", message))
+        };
+        Ok(Self {
+            month: month.ok_or_else(missing)?,
+            page: Page::from_query(parameters)?,
+        })
+    }
+}
+
+/// What tenants had bought in a month
+///
+/// One for each tenant that there was, those included that were removed, in the order in which they were made. A month
+/// in progress shows how things stood at the last midnight.
+#[utoipa::path(
+    get, path = "/snapshots", operation_id = "listSnapshots", tag = "subscriptions", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<SnapshotView>), (status = "default", response = Problem)),
+)]
+async fn list(
+    _: Operator,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<SnapshotView>>, ApiError> {
+    let list = format!("snapshots?{}", query.month);
+    let after = query.page.after(&list)?;
+    let snapshots = app
+        .snapshots
+        .list(query.month, after, query.page.to_fetch())
+        .await?;
+    Ok(Json(query.page.of(
+        &list,
+        snapshots,
+        |snapshot| snapshot.id.to_string(),
+        SnapshotView::from,
+    )))
+}

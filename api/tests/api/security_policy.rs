@@ -1,0 +1,205 @@
+//! How a tenant wants its people to sign in.
+
+use dezky_sim::callers::Caller;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::app::{Reply, TestApp};
+
+const PATH: &str = "/tenants/demo/security-policy";
+
+async fn patch(app: &TestApp, body: Value) -> Reply {
+    app.patch(PATH).by(Caller::Owner).json(&body).send().await
+}
+
+/// Code and pointer of each error.
+fn errors(reply: &Reply) -> Vec<(&str, &str)> {
+    let errors = reply.body["errors"].as_array().unwrap().iter();
+    errors
+        .map(|error| {
+            let text = |name: &str| error[name].as_str().unwrap();
+            (text("pointer"), text("code"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_rule_says_that_it_is_only_planned() {
+    let app = TestApp::with_demo().await;
+
+    let shown = app.get(PATH).by(Caller::Owner).send().await;
+
+    assert_eq!(
+        shown.body,
+        json!({
+            "mfaMode": "optional", "allowedCountries": [], "ipAllowlist": [],
+            "enforcement": {
+                "mfaMode": "planned", "sessionIdleMinutes": "planned", "sessionAbsoluteMinutes": "planned",
+                "allowedCountries": "planned", "ipAllowlist": "planned",
+            },
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_policy_is_kept_in_one_spelling_and_locks_nobody_out() {
+    let app = TestApp::with_demo().await;
+
+    let set = patch(
+        &app,
+        json!({
+            "mfaMode": "required", "sessionIdleMinutes": 30, "sessionAbsoluteMinutes": 30,
+            "allowedCountries": ["dk", "GL"],
+            "ipAllowlist": ["203.0.113.0/24", "198.51.100.7", "2001:DB8::/32", "2001:db8:1::1"],
+        }),
+    )
+    .await;
+
+    assert_eq!(set.status, 200, "{set:?}");
+    assert_eq!(set.body["allowedCountries"], json!(["DK", "GL"]));
+    assert_eq!(
+        set.body["ipAllowlist"],
+        json!([
+            "203.0.113.0/24",
+            "198.51.100.7/32",
+            "2001:db8::/32",
+            "2001:db8:1::1/128"
+        ])
+    );
+    // Nobody here comes from there.
+    let shown = app.get(PATH).by(Caller::Owner).send().await;
+    assert_eq!((&shown.body, shown.etag()), (&set.body, set.etag()));
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
+    let app = TestApp::with_demo().await;
+    let before = app.tenant("demo").await;
+    let networks: Vec<String> = (0..101).map(|n| format!("10.0.{n}.0/24")).collect();
+
+    let reply = patch(
+        &app,
+        json!({
+            "mfaMode": "always", "sessionIdleMinutes": 4, "sessionAbsoluteMinutes": 43_201,
+            "allowedCountries": ["DK", "Denmark", "dk"],
+            "ipAllowlist": ["203.0.113.7/24", "10.0.0.0/8", "10.0.0.0/8", "localhost"],
+        }),
+    )
+    .await;
+    let too_many = patch(&app, json!({ "ipAllowlist": networks })).await;
+
+    assert_eq!(reply.summary(), "422 validation_failed");
+    assert_eq!(
+        errors(&reply),
+        [
+            ("/mfaMode", "invalid_mfa_mode"),
+            ("/sessionIdleMinutes", "out_of_range"),
+            ("/sessionAbsoluteMinutes", "out_of_range"),
+            ("/allowedCountries/1", "invalid_country"),
+            ("/allowedCountries/2", "duplicate"),
+            ("/ipAllowlist/0", "not_a_network"),
+            ("/ipAllowlist/2", "duplicate"),
+            ("/ipAllowlist/3", "invalid_network"),
+        ]
+    );
+    assert_eq!(errors(&too_many), [("/ipAllowlist", "too_many")]);
+    assert_eq!(app.tenant("demo").await, before);
+}
+
+#[tokio::test]
+async fn numbers_and_lists_of_another_kind_are_refused() {
+    let app = TestApp::with_demo().await;
+
+    for body in [
+        json!({ "sessionIdleMinutes": "30" }),
+        json!({ "sessionIdleMinutes": 30.5 }),
+        json!({ "sessionIdleMinutes": 1e30 }),
+        json!({ "ipAllowlist": null }),
+        json!({ "mfaMode": null }),
+        json!({ "enforcement": {} }),
+    ] {
+        let reply = patch(&app, body.clone()).await;
+        assert_eq!(reply.summary(), "400 invalid_request", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
+    let app = TestApp::with_demo().await;
+
+    let both = patch(
+        &app,
+        json!({ "sessionIdleMinutes": 61, "sessionAbsoluteMinutes": 60, "mfaMode": "x" }),
+    )
+    .await;
+    patch(
+        &app,
+        json!({ "sessionIdleMinutes": 30, "sessionAbsoluteMinutes": 60 }),
+    )
+    .await;
+    let idle = patch(&app, json!({ "sessionIdleMinutes": 61 })).await;
+    let absolute = patch(&app, json!({ "sessionAbsoluteMinutes": 29 })).await;
+    let unlimited = patch(&app, json!({ "sessionAbsoluteMinutes": null })).await;
+    let longer = patch(&app, json!({ "sessionIdleMinutes": 61 })).await;
+
+    assert_eq!(
+        errors(&both),
+        [
+            ("/mfaMode", "invalid_mfa_mode"),
+            ("/sessionIdleMinutes", "idle_too_long")
+        ]
+    );
+    assert_eq!(errors(&idle), [("/sessionIdleMinutes", "idle_too_long")]);
+    assert_eq!(
+        errors(&absolute),
+        [("/sessionAbsoluteMinutes", "idle_too_long")]
+    );
+    assert_eq!(
+        (unlimited.status.as_u16(), longer.status.as_u16()),
+        (200, 200)
+    );
+    assert_eq!(longer.body["sessionIdleMinutes"], 61);
+}
+
+#[tokio::test]
+async fn rules_that_are_not_sent_stay_while_many_are_changed_at_once() {
+    let app = TestApp::with_demo().await;
+    let bodies = [
+        json!({ "mfaMode": "required" }),
+        json!({ "sessionIdleMinutes": 15 }),
+        json!({ "sessionAbsoluteMinutes": 600 }),
+        json!({ "allowedCountries": ["DK"] }),
+        json!({ "ipAllowlist": ["10.0.0.0/8"] }),
+    ];
+
+    join_all(bodies.iter().map(|body| patch(&app, body.clone()))).await;
+
+    let shown = app.get(PATH).by(Caller::Owner).send().await.body;
+    for body in bodies {
+        for (name, value) in body.as_object().unwrap() {
+            assert_eq!(shown[name], *value);
+        }
+    }
+    let actions = app.actions().await;
+    let changes = actions
+        .iter()
+        .filter(|action| *action == "tenant.securityPolicy");
+    assert_eq!(changes.count(), 5);
+}
+
+#[tokio::test]
+async fn the_tenant_shows_it_to_all_but_members() {
+    let app = TestApp::with_demo().await;
+    app.with_partner("support").await;
+
+    for (caller, sees) in [
+        (Caller::Owner, true),
+        (Caller::Partner, true),
+        (Caller::Operator, true),
+        (Caller::Member, false),
+    ] {
+        let tenant = app.get("/tenants/demo").by(caller).send().await;
+        let is_shown = tenant.body["securityPolicy"].is_object();
+        assert_eq!(is_shown, sees, "{caller:?}");
+    }
+}

@@ -1,0 +1,103 @@
+//! The snapshots of what tenants had bought.
+
+use std::sync::Arc;
+
+use bson::{Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::{Collection, IndexModel};
+
+use super::{Store, StoreError, known, to_bson, to_document};
+use crate::{
+    id::SnapshotId,
+    snapshot::{Month, SubscriptionSnapshot},
+};
+
+/// The name of the collection.
+const COLLECTION: &str = "subscription_snapshots";
+
+/// The snapshots of all months.
+#[derive(Debug, Clone)]
+pub struct SnapshotRepository {
+    store: Arc<Store>,
+    snapshots: Collection<SubscriptionSnapshot>,
+}
+
+impl SnapshotRepository {
+    /// The snapshots in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            store: store.clone(),
+            snapshots: store.collection(COLLECTION),
+        }
+    }
+
+    /// Makes the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let by_month = IndexModel::builder()
+            .keys(doc! { "month": 1, "_id": 1 })
+            .build();
+        self.snapshots.create_index(by_month).await?;
+        Ok(())
+    }
+
+    /// Writes snapshots in the place of those of the same tenants and month.
+    pub async fn renew(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
+        self.upsert(snapshots, known::update_to).await
+    }
+
+    /// Writes those of which there is none yet.
+    pub async fn add_missing(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
+        let insert = |snapshot: &_| Ok(doc! { "$setOnInsert": to_document(snapshot)? });
+        self.upsert(snapshots, insert).await
+    }
+
+    /// One command: the driver offers bulks only from MongoDB 8.0 on.
+    async fn upsert(
+        &self,
+        snapshots: &[SubscriptionSnapshot],
+        update: impl Fn(&SubscriptionSnapshot) -> Result<Document, StoreError>,
+    ) -> Result<(), StoreError> {
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let updates: Result<Vec<Document>, StoreError> = snapshots
+            .iter()
+            .map(|snapshot| {
+                Ok(doc! { "q": { "_id": snapshot.id }, "u": update(snapshot)?, "upsert": true })
+            })
+            .collect();
+        let command = doc! {
+            "update": COLLECTION,
+            "updates": updates?,
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true },
+        };
+        let answer = self.store.database().run_command(command).await?;
+        for failure in ["writeErrors", "writeConcernError"] {
+            if let Some(why) = answer.get(failure) {
+                return Err(StoreError::custom(format!("{failure}: {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// At most `limit` snapshots of `month` after `after`, in the order in which the tenants were made.
+    pub async fn list(
+        &self,
+        month: Month,
+        after: Option<SnapshotId>,
+        limit: i64,
+    ) -> Result<Vec<SubscriptionSnapshot>, StoreError> {
+        let mut filter = doc! { "month": to_bson(&month)? };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.snapshots
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,81 @@
+//! Writing down what every tenant has bought in a month.
+//!
+//! A snapshot's id follows from tenant and month, so that writing it again changes what is there. The tenant that was
+//! written last stands in the job's progress, and the next attempt goes on after it.
+
+use dezky_shared::{
+    failure::ErrorCode,
+    id::TenantId,
+    job::Progress,
+    jobs::SnapshotSubscriptions,
+    snapshot::{Month, SubscriptionSnapshot, TenantThen},
+    tenant::reason,
+};
+use tokio::time::Instant;
+
+use crate::work::{Facts, StepDone, StepFailure, StepRun, Steps};
+
+/// How many tenants are held in memory and written together.
+const BATCH: usize = 1_000;
+
+pub(super) fn steps() -> Steps {
+    Steps::side_by_side().step("snapshots", each_tenant)
+}
+
+async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
+    let unreadable =
+        |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
+    let SnapshotSubscriptions { month } = run.job.args().map_err(unreadable)?;
+    let total = run.ctx.tenants.count_roughly().await?;
+    let known = run.job.progress.as_ref();
+    let mut done = known.map_or(0, |progress| progress.done);
+    let mut after: Option<TenantId> =
+        known.and_then(|progress| progress.cursor.as_ref()?.parse().ok());
+    loop {
+        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        let tenants = run.ctx.tenants.list_then(month.end(), after, limit).await?;
+        let is_last = tenants.len() < BATCH;
+        done += i64::try_from(tenants.len()).unwrap_or(0);
+        after = tenants.last().map(|tenant| tenant.id).or(after);
+        write(&run, month, tenants).await?;
+        let progress = Progress {
+            done,
+            total: if is_last {
+                done
+            } else {
+                i64::try_from(total).unwrap_or(i64::MAX).max(done)
+            },
+            note: "tenants".to_owned(),
+            cursor: after.map(|id| id.to_string()),
+        };
+        run.report(&progress).await?;
+        if is_last {
+            let (changes, facts) = (Vec::new(), Facts::default());
+            return Ok(StepDone::ok(reason::NO_TENANT, changes, facts));
+        }
+        if Instant::now() >= run.hand_back_at {
+            return Ok(StepDone::so_far(run.ctx.store.now()));
+        }
+    }
+}
+
+async fn write(run: &StepRun, month: Month, tenants: Vec<TenantThen>) -> Result<(), StepFailure> {
+    let ctx = &run.ctx;
+    let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
+    let now = ctx.store.now();
+    let mut subscriptions = ctx.subscriptions.list_live(&ids).await?;
+    let snapshots: Vec<SubscriptionSnapshot> = tenants
+        .into_iter()
+        .map(|tenant| {
+            let subscription = subscriptions.remove(&tenant.id);
+            SubscriptionSnapshot::new(month, tenant, subscription, now)
+        })
+        .collect();
+    if month.is_long_over(now) {
+        // A job that was held up: better than nothing, and worse than what was written in time.
+        ctx.snapshots.add_missing(&snapshots).await?;
+    } else {
+        ctx.snapshots.renew(&snapshots).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Snapshots of what tenants have bought: one for each tenant and month, whatever happens on the way.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bson::{Document, doc};
+use dezky_shared::{
+    clock,
+    id::{PartnerId, SubscriptionId, TenantId},
+    job::{Job, JobState},
+    jobs::SnapshotSubscriptions,
+    schedules,
+    snapshot::{Month, SubscriptionSnapshot},
+    tenant::{Plan, Tenant},
+};
+use futures::TryStreamExt as _;
+
+use crate::harness::Harness;
+
+/// Subscribes `tenant` to five seats.
+async fn subscribe(harness: &Harness, tenant: TenantId, status: &str, currency: &str) {
+    let now = harness.context.store.now();
+    let subscription = doc! {
+        "_id": SubscriptionId::new(), "tenantId": tenant, "plan": "business", "cycle": "yearly", "seats": 5,
+        "currency": currency, "priceMinor": 120_000_i64, "status": status, "revision": 1_i64, "createdAt": now,
+        "updatedAt": now,
+    };
+    let subscriptions = harness.context.store.collection("subscriptions");
+    subscriptions.insert_one(subscription).await.unwrap();
+}
+
+async fn set_tenant(harness: &Harness, tenant: &Tenant, set: Document) {
+    let tenants = harness.context.store.collection::<Document>("tenants");
+    tenants
+        .update_one(doc! { "_id": tenant.id }, doc! { "$set": set })
+        .await
+        .unwrap();
+}
+
+/// All snapshots, in the order of their ids.
+async fn snapshots(harness: &Harness) -> Vec<SubscriptionSnapshot> {
+    let snapshots = harness.context.store.collection("subscription_snapshots");
+    let found = snapshots.find(doc! {}).sort(doc! { "_id": 1 }).await;
+    found.unwrap().try_collect().await.unwrap()
+}
+
+/// The month that is written at present.
+fn this_month(harness: &Harness) -> Month {
+    Month::of_the_day_before(harness.context.store.now())
+}
+
+async fn take(harness: &Harness, month: Month) -> Job {
+    let job = harness.enqueue(&SnapshotSubscriptions { month }).await;
+    let job = harness.finished(job.id).await;
+    assert_eq!(job.state, JobState::Completed, "{job:#?}");
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_tenant_is_written_down_with_the_subscription_that_it_has_in_force() {
+    let harness = Harness::new().await;
+    let paying = harness.add_tenant("paying", &[]).await;
+    let owing = harness.add_tenant("owing", &[]).await;
+    let gone = harness.add_tenant("gone", &[]).await;
+    let partner = PartnerId::new();
+    subscribe(&harness, paying.id, "cancelled", "EUR").await;
+    subscribe(&harness, paying.id, "active", "DKK").await;
+    subscribe(&harness, owing.id, "past_due", "EUR").await;
+    subscribe(&harness, gone.id, "cancelled", "EUR").await;
+    set_tenant(&harness, &paying, doc! { "partnerId": partner }).await;
+    set_tenant(&harness, &gone, doc! { "status": "terminated" }).await;
+    let month = this_month(&harness);
+    let worker = harness.worker();
+
+    let job = take(&harness, month).await;
+    worker.stop().await;
+
+    let found = snapshots(&harness).await;
+    let tenants: Vec<TenantId> = found.iter().map(|snapshot| snapshot.tenant_id).collect();
+    assert_eq!(tenants, [paying.id, owing.id, gone.id]);
+    assert!(found.iter().all(|snapshot| snapshot.month == month));
+    let stored = serde_json::to_value(&found).unwrap();
+    assert_eq!(stored[0]["partnerId"], partner.to_string());
+    assert_eq!(stored[0]["subscription"]["currency"], "DKK");
+    assert_eq!(stored[0]["subscription"]["cycle"], "yearly");
+    assert_eq!(stored[0]["subscription"]["seats"], 5);
+    assert_eq!(stored[0]["subscription"]["priceMinor"], 120_000);
+    assert_eq!(stored[1]["subscription"]["status"], "past_due");
+    assert_eq!(stored[2]["tenantStatus"], "terminated");
+    assert_eq!(found[2].subscription, None);
+    let progress = job.progress.unwrap();
+    assert_eq!((progress.done, progress.total), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_is_written_anew_while_it_lasts_and_other_months_stay() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("tenant", &[]).await;
+    subscribe(&harness, tenant.id, "active", "DKK").await;
+    let month = this_month(&harness);
+    let worker = harness.worker();
+    take(&harness, month).await;
+    let before = snapshots(&harness).await.remove(0);
+    let collection = harness
+        .context
+        .store
+        .collection::<Document>("subscription_snapshots");
+    let mut kept = bson::serialize_to_document(&before).unwrap();
+    kept.extend(doc! { "_id": tenant.id, "month": "2020-01" });
+    collection.insert_one(&kept).await.unwrap();
+
+    let cancelled = doc! { "$set": { "status": "cancelled" } };
+    let subscriptions = harness
+        .context
+        .store
+        .collection::<Document>("subscriptions");
+    subscriptions.update_one(doc! {}, cancelled).await.unwrap();
+    set_tenant(&harness, &tenant, doc! { "plan": "enterprise" }).await;
+    take(&harness, month).await;
+    worker.stop().await;
+
+    let found = snapshots(&harness).await;
+    assert_eq!(found.len(), 2);
+    let now = found
+        .iter()
+        .find(|snapshot| snapshot.month == month)
+        .unwrap();
+    assert_eq!(now.id, before.id);
+    assert_eq!(now.plan, Plan::Enterprise);
+    assert_eq!(now.subscription, None);
+    assert!(now.taken_at >= before.taken_at);
+    let past = doc! { "month": "2020-01" };
+    assert_eq!(collection.find_one(past).await.unwrap(), Some(kept));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_long_after_its_month_adds_what_is_missing_and_replaces_nothing() {
+    let harness = Harness::new().await;
+    let known = harness.add_tenant("known", &[]).await;
+    let month: Month = "2020-01".parse().unwrap();
+    let long_ago = doc! { "createdAt": bson::DateTime::from_millis(0) };
+    set_tenant(&harness, &known, long_ago.clone()).await;
+    let worker = harness.worker();
+    take(&harness, month).await;
+    let missed = harness.add_tenant("missed", &[]).await;
+    let newer = harness.add_tenant("newer", &[]).await;
+    set_tenant(&harness, &missed, long_ago).await;
+    set_tenant(&harness, &known, doc! { "plan": "enterprise" }).await;
+
+    take(&harness, month).await;
+    worker.stop().await;
+
+    let found = snapshots(&harness).await;
+    let tenants: Vec<TenantId> = found.iter().map(|snapshot| snapshot.tenant_id).collect();
+    assert_eq!(tenants, [known.id, missed.id]);
+    assert_eq!(found[0].plan, Plan::Business);
+    assert!(!tenants.contains(&newer.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_breaks_off_half_way_goes_on_there_and_nobody_is_written_down_twice() {
+    let harness = Harness::new().await;
+    let first = harness.add_tenant("tenant", &[]).await;
+    let tenants = harness.context.store.collection::<Document>("tenants");
+    let like = tenants.find_one(doc! { "_id": first.id }).await.unwrap();
+    let others = (1..1_500).map(|n| {
+        let mut other = like.clone().unwrap();
+        other.insert("_id", TenantId::new());
+        other.insert("slug", format!("tenant-{n}"));
+        other
+    });
+    tenants.insert_many(others).await.unwrap();
+    let month = this_month(&harness);
+    let refuse = |validator: Document| doc! { "collMod": "jobs", "validator": validator };
+    let database = harness.context.store.database();
+    let job = harness
+        .enqueue_silently(&SnapshotSubscriptions { month })
+        .await;
+    // The first batch is written, and nobody remembers it.
+    let unreported = doc! { "progress": { "$exists": false } };
+    database.run_command(refuse(unreported)).await.unwrap();
+
+    let worker = harness.worker();
+    harness
+        .job_until(job.id, |job| !job.attempts.is_empty())
+        .await;
+    let half = snapshots(&harness).await;
+    database.run_command(refuse(doc! {})).await.unwrap();
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(job.state, JobState::Completed, "{job:#?}");
+    assert_eq!(half.len(), 1_000);
+    let all = snapshots(&harness).await;
+    let of: BTreeSet<TenantId> = all.iter().map(|snapshot| snapshot.tenant_id).collect();
+    assert_eq!((all.len(), of.len()), (1_500, 1_500));
+    assert_eq!(job.progress.unwrap().done, 1_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_makes_one_job_for_the_month_of_the_day_before() {
+    let harness = Harness::new().await;
+    let schedules = schedules::all().unwrap();
+    let schedule = schedules
+        .iter()
+        .find(|schedule| schedule.name == "monthly_snapshots")
+        .unwrap();
+    let now = harness.context.store.now();
+    harness
+        .context
+        .schedules
+        .run_due(schedule, clock::earlier(now, Duration::from_hours(72)))
+        .await
+        .unwrap();
+
+    let jobs = harness.context.schedules.run_due(schedule, now).await;
+
+    let jobs = jobs.unwrap();
+    let args: Vec<SnapshotSubscriptions> = jobs.iter().map(|job| job.args().unwrap()).collect();
+    let month = Month::of_the_day_before(now);
+    assert_eq!(args, [SnapshotSubscriptions { month }]);
+}
