@@ -1,5 +1,8 @@
 //! Values that callers give, each with its rules. All that is wrong with a body is reported together.
 
+pub mod money;
+pub mod people;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},

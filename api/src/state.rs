@@ -11,7 +11,7 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
+        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository, queues::QueueRepository,
         schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
         tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
         workers::WorkerRepository,
@@ -54,6 +54,8 @@ pub struct AppState {
     pub job_operations: JobOperationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
+    /// The prices of the plans.
+    pub prices: PriceRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// Answers to requests that may be repeated.
@@ -109,6 +111,7 @@ impl AppState {
             domains: DomainRepository::new(store),
             partners: PartnerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
+            prices: PriceRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
             ready: Ready::new(&config.redis)?,
@@ -134,6 +137,7 @@ impl AppState {
         self.workers.ensure_indexes().await?;
         self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
+        self.prices.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await
     }

@@ -111,6 +111,10 @@ pub enum Read {}
 #[derive(Debug)]
 pub enum Write {}
 
+/// Reading what is not meant for members: the tenant's owners and admins, its partner's staff, operators.
+#[derive(Debug)]
+pub enum Oversee {}
+
 /// Suspending and resuming: partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Manage {}
@@ -133,6 +137,12 @@ impl Level for Write {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         Manage::allows(caller, tenant)
             || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
+    }
+}
+
+impl Level for Oversee {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        Write::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 
@@ -306,7 +316,8 @@ async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError
     Ok(Arc::new(user.ok_or(Code::UserUnknown)?))
 }
 
-async fn partner_of(app: &AppState, user: &User) -> Result<Option<Arc<Partner>>, ApiError> {
+/// The partner somebody works for, unless it was terminated.
+pub(crate) async fn partner_of(app: &AppState, user: &User) -> Result<Option<Arc<Partner>>, ApiError> {
     let Some(id) = user.partner_id else {
         return Ok(None);
     };
