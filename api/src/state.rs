@@ -11,10 +11,10 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
+        queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;

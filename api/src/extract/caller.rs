@@ -142,7 +142,7 @@ impl Level for Write {
 
 impl Level for Oversee {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        Write::allows(caller, tenant) || caller.works_for_partner_of(tenant)
+        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 
@@ -317,7 +317,10 @@ async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError
 }
 
 /// The partner somebody works for, unless it was terminated.
-pub(crate) async fn partner_of(app: &AppState, user: &User) -> Result<Option<Arc<Partner>>, ApiError> {
+pub(crate) async fn partner_of(
+    app: &AppState,
+    user: &User,
+) -> Result<Option<Arc<Partner>>, ApiError> {
     let Some(id) = user.partner_id else {
         return Ok(None);
     };

@@ -22,9 +22,7 @@ pub fn cycle(text: &str) -> Result<Cycle, Wrong> {
 /// A currency that is in use: no fund, no metal, none that was replaced.
 pub fn currency(text: &str) -> Result<String, Wrong> {
     match Currency::from_code(text) {
-        Some(currency) if currency.flags().is_empty() => {
-            Ok(text.to_owned())
-        }
+        Some(currency) if currency.flags().is_empty() => Ok(text.to_owned()),
         _ => {
             let message = "This is not a currency of today by ISO 4217, such as DKK.";
             Err(("invalid_currency", message.to_owned()))

@@ -88,10 +88,7 @@ async fn list(
     State(app): State<App>,
 ) -> Result<Json<PageOf<PriceView>>, ApiError> {
     let list = "prices";
-    let prices = app
-        .prices
-        .list(page.after(list)?, page.to_fetch())
-        .await?;
+    let prices = app.prices.list(page.after(list)?, page.to_fetch()).await?;
     Ok(Json(page.of(
         list,
         prices,

@@ -145,7 +145,7 @@ async fn show(
 
 fn answer(subscription: Subscription, tenant: Option<&Tenant>) -> Result<Answer, ApiError> {
     let etag = ETag::same(subscription.revision);
-    let view = SubscriptionView::among(subscription, tenant.as_slice());
+    let view = SubscriptionView::new(subscription, tenant);
     Answer::new(StatusCode::OK, etag, &view)
 }
 

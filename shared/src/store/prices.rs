@@ -62,11 +62,7 @@ impl PriceRepository {
     }
 
     /// At most `limit` prices after `after`, oldest first.
-    pub async fn list(
-        &self,
-        after: Option<PriceId>,
-        limit: i64,
-    ) -> Result<Vec<Price>, StoreError> {
+    pub async fn list(&self, after: Option<PriceId>, limit: i64) -> Result<Vec<Price>, StoreError> {
         let filter = match after {
             None => doc! {},
             Some(after) => doc! { "_id": { "$gt": after } },

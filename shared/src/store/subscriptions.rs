@@ -88,8 +88,11 @@ impl SubscriptionRepository {
             .options(one_live)
             .build();
         // One for each filter of the list, which is sorted by id.
-        let listed = ["tenantId", "status", "plan"]
-            .map(|field| IndexModel::builder().keys(doc! { field: 1, "_id": 1 }).build());
+        let listed = ["tenantId", "status", "plan"].map(|field| {
+            IndexModel::builder()
+                .keys(doc! { field: 1, "_id": 1 })
+                .build()
+        });
         self.subscriptions
             .create_indexes([one_live].into_iter().chain(listed))
             .await?;

@@ -86,8 +86,17 @@ impl UserRepository {
             .options(by_subject)
             .build();
         // One for each filter of the lists, which are sorted by id.
-        let listed = ["memberships.tenantId", "email", "partnerId", "platformAdmin"]
-            .map(|field| IndexModel::builder().keys(doc! { field: 1, "_id": 1 }).build());
+        let listed = [
+            "memberships.tenantId",
+            "email",
+            "partnerId",
+            "platformAdmin",
+        ]
+        .map(|field| {
+            IndexModel::builder()
+                .keys(doc! { field: 1, "_id": 1 })
+                .build()
+        });
         self.users
             .create_indexes([by_subject].into_iter().chain(listed))
             .await?;

@@ -59,9 +59,7 @@ impl Accept for Patch {
                 .amount_minor
                 .and_then(|minor| checks.check("/amountMinor", money::price(minor))),
             stripe_price_id: wire.stripe_price_id.map(|text| {
-                text.and_then(|text| {
-                    checks.check("/stripePriceId", money::stripe_price_id(&text))
-                })
+                text.and_then(|text| checks.check("/stripePriceId", money::stripe_price_id(&text)))
             }),
         };
         checks.done(Some(patch))

@@ -113,9 +113,9 @@ impl Accept for Patch {
             started_at: wire
                 .started_at
                 .and_then(|text| checks.check("/startedAt", fields::time(&text))),
-            renews_at: wire.renews_at.map(|text| {
-                text.and_then(|text| checks.check("/renewsAt", fields::time(&text)))
-            }),
+            renews_at: wire
+                .renews_at
+                .map(|text| text.and_then(|text| checks.check("/renewsAt", fields::time(&text)))),
         };
         checks.done(Some(patch))
     }

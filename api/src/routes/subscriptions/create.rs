@@ -93,16 +93,18 @@ impl Accept for NewSubscription {
             .renews_at
             .and_then(|text| checks.check("/renewsAt", fields::time(&text)));
         let whole = tenant.zip(plan).zip(cycle).zip(seats).zip(currency);
-        checks.done(whole.map(|((((tenant, plan), cycle), seats), currency)| Self {
-            tenant,
-            plan,
-            cycle,
-            seats,
-            currency,
-            price_minor,
-            started_at,
-            renews_at,
-        }))
+        checks.done(
+            whole.map(|((((tenant, plan), cycle), seats), currency)| Self {
+                tenant,
+                plan,
+                cycle,
+                seats,
+                currency,
+                price_minor,
+                started_at,
+                renews_at,
+            }),
+        )
     }
 }
 
@@ -205,9 +207,7 @@ impl Intent for Create<'_> {
             let app = recorder.app;
             let tenant = app.tenants.find_in(session, self.tenant.id).await?;
             let tenant = tenant.as_ref();
-            tenant
-                .map_or(Ok(()), refuse_if_ending)
-                .map_err(refuse)?;
+            tenant.map_or(Ok(()), refuse_if_ending).map_err(refuse)?;
             let now = app.store.now();
             let subscription = self.subscription(session, app, now).await?;
             check_order(&subscription).map_err(refuse)?;

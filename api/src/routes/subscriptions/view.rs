@@ -62,14 +62,10 @@ pub(in crate::routes) struct SubscriptionView {
 }
 
 impl SubscriptionView {
-    /// A subscription whose tenant is one of `tenants`.
-    pub(super) fn among(subscription: Subscription, tenants: &[Tenant]) -> Self {
-        let is_its = |tenant: &&Tenant| tenant.id == subscription.tenant_id;
+    /// A subscription of `tenant`.
+    pub(super) fn new(subscription: Subscription, tenant: Option<&Tenant>) -> Self {
         Self {
-            tenant: tenants
-                .iter()
-                .find(is_its)
-                .map(|tenant| tenant.slug.clone()),
+            tenant: tenant.map(|tenant| tenant.slug.clone()),
             id: subscription.id.to_string(),
             tenant_id: subscription.tenant_id.to_string(),
             plan: subscription.plan,
@@ -89,14 +85,11 @@ impl SubscriptionView {
         }
     }
 
-    /// The same of many.
-    pub(in crate::routes) fn all(
-        subscriptions: Vec<Subscription>,
-        tenants: &[Tenant],
-    ) -> Vec<Self> {
-        subscriptions
-            .into_iter()
-            .map(|subscription| Self::among(subscription, tenants))
-            .collect()
+    /// A subscription of one of `tenants`.
+    pub(in crate::routes) fn among(subscription: Subscription, tenants: &[Tenant]) -> Self {
+        let its = tenants
+            .iter()
+            .find(|tenant| tenant.id == subscription.tenant_id);
+        Self::new(subscription, its)
     }
 }

@@ -206,7 +206,10 @@ impl Profile {
             is_tenant_admin: ids
                 .iter()
                 .any(|id| user.role_in(*id).is_some_and(Role::may_write)),
-            subscriptions: SubscriptionView::all(subscriptions, &tenants),
+            subscriptions: subscriptions
+                .into_iter()
+                .map(|subscription| SubscriptionView::among(subscription, &tenants))
+                .collect(),
             user: UserView::new(&user, &tenants),
         })
     }
@@ -214,8 +217,7 @@ impl Profile {
     /// The version of all that is shown, which is more than the user: the generation is theirs, so that it can be
     /// meant in `If-Match`, and the revision stands for everything.
     pub(super) fn etag(&self) -> Result<ETag, ApiError> {
-        let shown =
-            serde_json::to_vec(self).map_err(|error| ApiError::internal(error.into()))?;
+        let shown = serde_json::to_vec(self).map_err(|error| ApiError::internal(error.into()))?;
         let digest: [u8; 32] = Sha256::digest(shown).into();
         let [a, b, c, d, e, f, ..] = digest;
         Ok(ETag {
