@@ -1,9 +1,10 @@
 //! What is bought, and what it costs.
 
+use bson::DateTime;
 use dezky_shared::subscription::Cycle;
 use iso_currency::Currency;
 
-use super::{Wrong, word};
+use super::{Wrong, time, word};
 
 /// The highest price, in minor units.
 pub const PRICE: i64 = 1_000_000_000_000;
@@ -48,6 +49,16 @@ pub fn seats(seats: i64) -> Result<i32, Wrong> {
         .ok_or_else(|| ("out_of_range", format!("There are 1 to {SEATS} seats.")))
 }
 
+/// When something that is sold begins: no time before 1970.
+pub fn beginning(text: &str) -> Result<DateTime, Wrong> {
+    let begins = time(text)?;
+    if begins.timestamp_millis() >= 0 {
+        Ok(begins)
+    } else {
+        Err(("out_of_range", "This is before 1970.".to_owned()))
+    }
+}
+
 /// The id of a price at Stripe.
 pub fn stripe_price_id(text: &str) -> Result<String, Wrong> {
     let is_id = text.strip_prefix(STRIPE_PRICE).is_some_and(|rest| {
@@ -86,6 +97,16 @@ mod tests {
         assert!(price(-1).is_err() && price(PRICE + 1).is_err() && price(i64::MIN).is_err());
         assert_eq!((seats(1).unwrap(), seats(100_000).unwrap()), (1, 100_000));
         assert!(seats(0).is_err() && seats(100_001).is_err() && seats(i64::MAX).is_err());
+    }
+
+    #[test]
+    fn nothing_was_sold_before_1970() {
+        for good in ["1970-01-01T00:00:00Z", "9999-12-30T12:00:00Z"] {
+            assert!(beginning(good).is_ok(), "{good}");
+        }
+        for bad in ["1969-12-31T23:59:59Z", "-000001-01-01T00:00:00Z", "now"] {
+            assert!(beginning(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

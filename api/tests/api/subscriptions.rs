@@ -278,6 +278,7 @@ async fn a_cancelled_subscription_stays_to_be_looked_at_and_nothing_else() {
 
     assert_eq!(cancelled.body["status"], "cancelled");
     assert!(cancelled.body["cancelledAt"].is_string());
+    assert!(cancelled.body["renewsAt"].is_null());
     assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
     assert_eq!((again.status.as_u16(), &again.body), (200, &cancelled.body));
     assert_eq!(changed.summary(), "409 subscription_cancelled");

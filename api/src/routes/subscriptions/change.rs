@@ -112,10 +112,10 @@ impl Accept for Patch {
                 .and_then(|text| checks.check("/status", status_in_force(&text))),
             started_at: wire
                 .started_at
-                .and_then(|text| checks.check("/startedAt", fields::time(&text))),
-            renews_at: wire
-                .renews_at
-                .map(|text| text.and_then(|text| checks.check("/renewsAt", fields::time(&text)))),
+                .and_then(|text| checks.check("/startedAt", money::beginning(&text))),
+            renews_at: wire.renews_at.map(|text| {
+                text.and_then(|text| checks.check("/renewsAt", money::beginning(&text)))
+            }),
         };
         checks.done(Some(patch))
     }
@@ -283,6 +283,7 @@ impl Intent for SubscriptionChange<'_> {
                     if known.status.is_live() {
                         changed.status = SubscriptionStatus::Cancelled;
                         changed.cancelled_at = Some(now);
+                        changed.renews_at = None;
                     }
                     Action::SubscriptionDelete
                 }

@@ -88,10 +88,10 @@ impl Accept for NewSubscription {
             .and_then(|minor| checks.check("/priceMinor", money::price(minor)));
         let started_at = wire
             .started_at
-            .and_then(|text| checks.check("/startedAt", fields::time(&text)));
+            .and_then(|text| checks.check("/startedAt", money::beginning(&text)));
         let renews_at = wire
             .renews_at
-            .and_then(|text| checks.check("/renewsAt", fields::time(&text)));
+            .and_then(|text| checks.check("/renewsAt", money::beginning(&text)));
         let whole = tenant.zip(plan).zip(cycle).zip(seats).zip(currency);
         checks.done(
             whole.map(|((((tenant, plan), cycle), seats), currency)| Self {
