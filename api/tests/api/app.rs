@@ -64,6 +64,19 @@ impl Reply {
         self.header("etag").unwrap()
     }
 
+    /// Of a problem, what is wrong with which fields.
+    pub(crate) fn errors(&self) -> Vec<(&str, &str)> {
+        let errors = self.body["errors"].as_array().into_iter().flatten();
+        errors
+            .map(|error| {
+                (
+                    error["pointer"].as_str().unwrap(),
+                    error["code"].as_str().unwrap(),
+                )
+            })
+            .collect()
+    }
+
     /// Status and, for a problem, its code.
     pub(crate) fn summary(&self) -> String {
         format!("{} {}", self.status.as_u16(), self.code())

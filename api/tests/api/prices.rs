@@ -18,19 +18,6 @@ fn path(price: &Value) -> String {
     format!("/prices/{}", price["id"].as_str().unwrap())
 }
 
-/// The pointers and codes of all errors.
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    errors
-        .map(|error| {
-            (
-                error["pointer"].as_str().unwrap(),
-                error["code"].as_str().unwrap(),
-            )
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn plans_are_shown_with_their_prices_and_stripes_ids_by_currency() {
     let app = TestApp::with_demo().await;
@@ -168,8 +155,8 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
         amount,
         id,
     ];
-    assert_eq!(errors(&new), expected);
-    assert_eq!(errors(&changed), [amount, id]);
+    assert_eq!(new.errors(), expected);
+    assert_eq!(changed.errors(), [amount, id]);
     assert_eq!(
         moved.summary(),
         "400 invalid_request",

@@ -37,19 +37,6 @@ fn path(subscription: &Value) -> String {
     format!("/subscriptions/{}", subscription["id"].as_str().unwrap())
 }
 
-/// The pointers and codes of all errors.
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    errors
-        .map(|error| {
-            (
-                error["pointer"].as_str().unwrap(),
-                error["code"].as_str().unwrap(),
-            )
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn a_subscription_is_sold() {
     let app = TestApp::with_demo().await;
@@ -165,8 +152,8 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
         ("/renewsAt", "invalid_time"),
     ];
     let (before, after) = expected.split_at(5);
-    assert_eq!(errors(&new), [&[tenant], expected.as_slice()].concat());
-    assert_eq!(errors(&changed), [before, &[status], after].concat());
+    assert_eq!(new.errors(), [&[tenant], expected.as_slice()].concat());
+    assert_eq!(changed.errors(), [before, &[status], after].concat());
     assert_eq!(app.count("subscriptions").await, 1);
     assert_eq!(show(&app, &sold).await.body, sold);
     for (fields, expected) in [
@@ -240,7 +227,7 @@ async fn a_price_that_is_not_said_is_the_lists() {
     .await;
     let none = set(&app, &sold.body, json!({ "plan": "enterprise" })).await;
 
-    assert_eq!(errors(&unlisted), [("/priceMinor", "no_price")]);
+    assert_eq!(unlisted.errors(), [("/priceMinor", "no_price")]);
     assert_eq!(sold.body["priceMinor"], 12_300);
     assert_eq!(yearly.body["priceMinor"], 120_000);
     assert_eq!(
@@ -248,7 +235,7 @@ async fn a_price_that_is_not_said_is_the_lists() {
         (&json!(120_000), &json!(9))
     );
     assert_eq!(own.body["priceMinor"], 7);
-    assert_eq!(errors(&none), [("/priceMinor", "no_price")]);
+    assert_eq!(none.errors(), [("/priceMinor", "no_price")]);
     assert_eq!(show(&app, &sold.body).await.body, own.body);
 }
 

@@ -57,19 +57,6 @@ async fn emails(app: &TestApp, filters: &str) -> Vec<String> {
     }
 }
 
-/// The pointers and codes of all errors.
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    errors
-        .map(|error| {
-            (
-                error["pointer"].as_str().unwrap(),
-                error["code"].as_str().unwrap(),
-            )
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn somebody_is_added_before_they_sign_in_and_then_is_who_was_added() {
     let app = TestApp::with_demo().await;
@@ -159,16 +146,16 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
         ("/partnerId", "invalid_id"),
         ("/partnerRole", "invalid_partner_role"),
     ];
-    assert_eq!(errors(&patched), expected);
+    assert_eq!(patched.errors(), expected);
     assert_eq!(
-        errors(&added),
+        added.errors(),
         [
             [("/authentikSubjectId", "invalid_id")].as_slice(),
             &expected
         ]
         .concat()
     );
-    assert_eq!(errors(&alone), [("/partnerRole", "needs_partner")]);
+    assert_eq!(alone.errors(), [("/partnerRole", "needs_partner")]);
     assert_eq!(app.count("users").await, known);
     assert_eq!(app.user(Caller::Stranger).await, stranger);
 }
@@ -192,7 +179,7 @@ async fn nobody_works_for_a_partner_that_is_not_there_or_was_terminated() {
                 ("/tenantRoles/nowhere", "unknown_tenant"),
                 ("/partnerId", "unknown_partner"),
             ];
-            assert_eq!(errors(&reply), expected);
+            assert_eq!(reply.errors(), expected);
         }
     }
     assert_eq!(app.user(Caller::Stranger).await, stranger);
@@ -217,7 +204,7 @@ async fn a_partner_is_given_and_taken_and_an_access_level_is_for_one_partner() {
     let seen_after = look().await;
     let fired = set(&app, id, json!({ "partnerId": null })).await;
 
-    assert_eq!(errors(&role_alone), [("/partnerRole", "needs_partner")]);
+    assert_eq!(role_alone.errors(), [("/partnerRole", "needs_partner")]);
     assert_eq!(hired.body["partnerRole"], "owner");
     assert_eq!(again.body["partnerRole"], "owner");
     assert_eq!(moved.body["partnerId"], other.to_string());
