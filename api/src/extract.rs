@@ -9,16 +9,16 @@ mod query;
 mod request;
 mod wait;
 
-pub(crate) use self::body::Object;
+pub(crate) use self::{body::Object, caller::partner_of};
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
-        Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Own, PartnerAccess,
+        Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Oversee, Own, PartnerAccess,
         PartnerLevel, Read, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
-    path::{DomainInPath, PathParam},
+    path::{DomainInPath, IdInPath, PathParam},
     query::{FromQuery, Parameters, QueryParams},
     request::RequestInfo,
     wait::{Prefer, Wait, longest_wait},

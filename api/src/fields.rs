@@ -3,6 +3,8 @@
 pub mod billing;
 pub mod branding;
 pub mod security;
+pub mod money;
+pub mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

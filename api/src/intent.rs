@@ -17,7 +17,10 @@ use dezky_shared::{
         Abort, StoreError,
         domains::{CLAIM_INDEX, OWNED_INDEX},
         idempotency::{Claim, IdempotencyKey, StoredAnswer},
+        prices::PRICE_INDEX,
+        subscriptions::LIVE_INDEX,
         tenants::{DOMAIN_INDEX, SLUG_INDEX},
+        users::SUBJECT_INDEX,
         violated_index,
     },
     tenant::Tenant,
@@ -60,6 +63,26 @@ pub struct Recorded {
     pub changed: Vec<Changed>,
     /// What the audit trail is told.
     pub events: Vec<AuditEvent>,
+}
+
+impl Recorded {
+    /// Nothing, since all was as it was wanted.
+    pub fn nothing(answer: Answer) -> Self {
+        Self {
+            answer,
+            jobs: Vec::new(),
+            changed: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Something that is complete in the database alone.
+    pub fn complete(answer: Answer, event: AuditEvent) -> Self {
+        Self {
+            events: vec![event],
+            ..Self::nothing(answer)
+        }
+    }
 }
 
 /// Why nothing was recorded.
@@ -362,6 +385,9 @@ fn refused_by_store(error: StoreError) -> ApiError {
         Some(SLUG_INDEX) => Code::SlugTaken.into(),
         Some(DOMAIN_INDEX | OWNED_INDEX) => Code::DomainTaken.into(),
         Some(CLAIM_INDEX) => Code::DomainExists.into(),
+        Some(SUBJECT_INDEX) => Code::UserExists.into(),
+        Some(LIVE_INDEX) => Code::SubscriptionExists.into(),
+        Some(PRICE_INDEX) => Code::PriceExists.into(),
         _ => error.into(),
     }
 }

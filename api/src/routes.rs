@@ -6,9 +6,13 @@ pub mod health;
 pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
+pub mod plans;
+pub mod prices;
 pub mod queues;
 pub mod schedules;
 pub mod snapshots;
+pub mod subscriptions;
+pub mod tenant_users;
 pub mod tenants;
 pub mod upstreams;
 pub mod users;
@@ -25,6 +29,10 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(domains::router())
         .merge(users::router())
+        .merge(tenant_users::router())
+        .merge(subscriptions::router())
+        .merge(plans::router())
+        .merge(prices::router())
         .merge(jobs::router())
         .merge(schedules::router())
         .merge(snapshots::router())

@@ -11,8 +11,8 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
+        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
@@ -56,6 +56,8 @@ pub struct AppState {
     pub subscriptions: SubscriptionRepository,
     /// What tenants had bought, month by month.
     pub snapshots: SnapshotRepository,
+    /// The prices of the plans.
+    pub prices: PriceRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// Answers to requests that may be repeated.
@@ -112,6 +114,7 @@ impl AppState {
             partners: PartnerRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             snapshots: SnapshotRepository::new(store),
+            prices: PriceRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
             ready: Ready::new(&config.redis)?,
@@ -138,6 +141,7 @@ impl AppState {
         self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.snapshots.ensure_indexes().await?;
+        self.prices.ensure_indexes().await?;
         self.audit.ensure_indexes().await?;
         self.idempotency.ensure_indexes().await
     }

@@ -5,13 +5,14 @@
 //! revisions of everything that somebody waits for.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use dezky_shared::{
     changes::{Change, Changes},
+    id::UserId,
     reconnect::Pace,
     store::{StoreError, jobs::JobRepository, tenants::TenantRepository, users::UserRepository},
 };
@@ -162,8 +163,14 @@ impl Waiting {
             }
         }
         if !user_ids.is_empty() {
+            let mut deleted: HashSet<UserId> = user_ids.iter().copied().collect();
             for (id, revision) in sources.users.revisions(&user_ids).await? {
+                deleted.remove(&id);
                 self.seen(Change::User(id), revision);
+            }
+            // Of all these documents, only users are ever deleted.
+            for id in deleted {
+                self.seen(Change::User(id), i64::MAX);
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod partner;
 pub mod pause;
+pub mod price;
 pub mod readiness;
 pub mod ready;
 pub mod reconnect;

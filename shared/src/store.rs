@@ -10,6 +10,7 @@ pub mod job_operations;
 pub mod jobs;
 mod known;
 pub mod partners;
+pub mod prices;
 pub mod queues;
 pub mod schedules;
 pub mod snapshots;
@@ -230,6 +231,25 @@ pub fn violated_index(error: &StoreError) -> Option<String> {
     };
     let name = message.split("index: ").nth(1)?.split_whitespace().next()?;
     Some(name.to_owned())
+}
+
+/// Removes an index that an earlier build made, if it is there.
+async fn drop_index<T: Send + Sync>(
+    collection: &Collection<T>,
+    name: &str,
+) -> Result<(), StoreError> {
+    use mongodb::error::ErrorKind;
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    const INDEX_NOT_FOUND: i32 = 27;
+    match collection.drop_index(name).await {
+        Err(error)
+            if matches!(error.kind.as_ref(), ErrorKind::Command(refused)
+                if [NAMESPACE_NOT_FOUND, INDEX_NOT_FOUND].contains(&refused.code)) =>
+        {
+            Ok(())
+        }
+        dropped => dropped,
+    }
 }
 
 /// A value as BSON, for a filter or an update.

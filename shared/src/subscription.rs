@@ -1,6 +1,7 @@
 //! What a tenant pays.
 
 use bson::DateTime;
+use jiff::{Span, Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// How often is paid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cycle {
     /// Twelve times a year.
@@ -58,6 +59,42 @@ pub enum SubscriptionStatus {
     Cancelled,
 }
 
+impl Cycle {
+    /// Every cycle, the shortest first.
+    pub const ALL: [Self; 3] = [Self::Monthly, Self::Quarterly, Self::Yearly];
+
+    /// How many months it has.
+    pub const fn months(self) -> i32 {
+        match self {
+            Self::Monthly => 1,
+            Self::Quarterly => 3,
+            Self::Yearly => 12,
+        }
+    }
+
+    /// When the first cycle after `now` begins, of those that follow each other from `start`, by the calendar of UTC:
+    /// from the 31st on, a month of 30 days ends with the 30th.
+    pub fn renewal(self, start: DateTime, now: DateTime) -> Option<DateTime> {
+        let zoned = |time: DateTime| {
+            let time = Timestamp::from_millisecond(time.timestamp_millis()).ok()?;
+            Some(time.to_zoned(TimeZone::UTC))
+        };
+        let (start, now) = (zoned(start)?, zoned(now)?);
+        let months = |from: &Zoned, to: &Zoned| {
+            (i32::from(to.year()) - i32::from(from.year())) * 12 + i32::from(to.month())
+                - i32::from(from.month())
+        };
+        let over = months(&start, &now).max(0) / self.months();
+        (over..=over + 1)
+            .filter_map(|cycles| {
+                let months = cycles.checked_mul(self.months())?;
+                start.checked_add(Span::new().try_months(months).ok()?).ok()
+            })
+            .find(|renewal| *renewal > now && *renewal > start)
+            .map(|renewal| DateTime::from_millis(renewal.timestamp().as_millisecond()))
+    }
+}
+
 impl SubscriptionStatus {
     /// Whether it is in force: a tenant has at most one that is.
     pub const fn is_live(self) -> bool {
@@ -74,7 +111,7 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Whose it is. A tenant has at most one that is in force.
     pub tenant_id: TenantId,
-    /// What was bought.
+    /// What was bought. What is provisioned is the tenant's own plan.
     pub plan: Plan,
     /// How often is paid.
     pub cycle: Cycle,
@@ -82,7 +119,7 @@ pub struct Subscription {
     pub seats: i32,
     /// ISO 4217, upper case.
     pub currency: String,
-    /// Price of a cycle in minor units of the currency.
+    /// What a cycle costs, for all seats together, in minor units of the currency.
     pub price_minor: i64,
     /// Whether it is in force.
     pub status: SubscriptionStatus,
@@ -138,5 +175,37 @@ mod tests {
 
             prop_assert!((-5..=6).contains(&off));
         }
+    }
+
+    fn at(text: &str) -> DateTime {
+        let time: Timestamp = format!("{text}T10:00:00Z").parse().unwrap();
+        DateTime::from_millis(time.as_millisecond())
+    }
+
+    #[test]
+    fn a_cycle_begins_on_the_day_it_first_began_on_or_the_last_of_a_shorter_month() {
+        for (cycle, start, now, renewal) in [
+            (Cycle::Monthly, "2026-01-31", "2026-01-31", "2026-02-28"),
+            (Cycle::Monthly, "2026-01-31", "2026-02-28", "2026-03-31"),
+            (Cycle::Monthly, "2026-01-31", "2026-03-30", "2026-03-31"),
+            (Cycle::Monthly, "2020-02-29", "2026-11-22", "2026-11-29"),
+            (Cycle::Quarterly, "2026-01-15", "2026-11-22", "2027-01-15"),
+            (Cycle::Quarterly, "2026-01-15", "2026-10-14", "2026-10-15"),
+            (Cycle::Yearly, "2024-02-29", "2024-02-29", "2025-02-28"),
+            (Cycle::Yearly, "2024-02-29", "2027-12-01", "2028-02-29"),
+            (Cycle::Yearly, "2030-06-01", "2026-11-22", "2031-06-01"),
+        ] {
+            let found = cycle.renewal(at(start), at(now));
+
+            assert_eq!(found, Some(at(renewal)), "{cycle:?} {start} {now}");
+        }
+    }
+
+    #[test]
+    fn beyond_the_calendar_nothing_renews() {
+        let end = at("9999-12-30");
+
+        assert_eq!(Cycle::Yearly.renewal(end, at("2026-11-22")), None);
+        assert_eq!(Cycle::Monthly.renewal(DateTime::MAX, end), None);
     }
 }

@@ -94,6 +94,9 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Every plan, the smallest first.
+    pub const ALL: [Self; 3] = [Self::Starter, Self::Business, Self::Enterprise];
+
     /// The storage of the tenant's shared space, in bytes.
     pub const fn space_quota(self) -> u64 {
         const GB: u64 = 1_000_000_000;

@@ -1,6 +1,6 @@
 //! A person who signs in, and what they may do. Rights are read from here on every request, never from a token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,16 @@ impl PartnerRole {
     }
 }
 
+/// What was last seen of somebody's second factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MfaLook {
+    /// How many devices they have.
+    pub devices: i32,
+    /// When that was looked up.
+    pub looked_up_at: DateTime,
+}
+
 /// A person, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,12 +112,15 @@ pub struct User {
     /// Their places in tenants, by tenant.
     #[serde(default, with = "memberships")]
     pub memberships: BTreeMap<TenantId, Membership>,
-    /// When they were last seen.
+    /// When they were last seen, to a few minutes; missing before the first time. No version of the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<DateTime>,
+    /// Their second factors, once a job has looked them up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa: Option<MfaLook>,
     /// + 1 with every write.
     pub revision: i64,
-    /// When they were first seen.
+    /// When they were added, or first seen.
     pub created_at: DateTime,
     /// When the document last changed.
     pub updated_at: DateTime,
@@ -130,6 +143,7 @@ impl User {
             claims_at: None,
             memberships: BTreeMap::new(),
             last_seen_at: None,
+            mfa: None,
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -148,6 +162,40 @@ impl User {
             .filter(|(_, membership)| membership.role.is_some())
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// The tenants they own.
+    pub fn owns(&self) -> BTreeSet<TenantId> {
+        self.memberships
+            .iter()
+            .filter(|(_, membership)| membership.role == Some(Role::Owner))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Sets here what they may do in `tenant`, which claims then leave alone. To take away nothing is no change.
+    pub fn set_role(&mut self, tenant: TenantId, role: Option<Role>, now: DateTime) {
+        let is_set = match self.memberships.get(&tenant) {
+            Some(known) => known.role == role && known.source == MembershipSource::Local,
+            None => role.is_none(),
+        };
+        if !is_set {
+            let membership = Membership {
+                role,
+                source: MembershipSource::Local,
+                changed_at: now,
+            };
+            self.memberships.insert(tenant, membership);
+        }
+    }
+
+    /// Sets here whether they are an operator, which claims then leave alone.
+    pub fn set_platform_admin(&mut self, flag: bool, now: DateTime) {
+        if self.platform_admin != flag || self.platform_admin_source != MembershipSource::Local {
+            self.platform_admin = flag;
+            self.platform_admin_source = MembershipSource::Local;
+            self.platform_admin_changed_at = now;
+        }
     }
 }
 

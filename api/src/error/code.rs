@@ -60,6 +60,11 @@ codes! {
     PurgeStarted: "purge_started", CONFLICT, "The tenant's removal has begun";
     LastOwner: "last_owner", CONFLICT, "A tenant keeps its last owner";
     OwnAdminFlag: "own_admin_flag", CONFLICT, "Operators cannot take the flag from themselves";
+    OwnUser: "own_user", CONFLICT, "Operators cannot delete themselves";
+    UserExists: "user_exists", CONFLICT, "Somebody with this id at the sign-on service is known already";
+    SubscriptionExists: "subscription_exists", CONFLICT, "The tenant has a subscription in force";
+    SubscriptionCancelled: "subscription_cancelled", CONFLICT, "The subscription is over";
+    PriceExists: "price_exists", CONFLICT, "The plan has a price for this cycle in this currency";
     JobFinal: "job_final", CONFLICT, "The job is over";
     JobRunning: "job_running", CONFLICT, "The job is running";
     SecretsGone: "secrets_gone", CONFLICT, "The job's secrets were deleted";
@@ -104,6 +109,11 @@ impl Code {
             Self::PurgeStarted => "The time to restore the tenant is over.",
             Self::LastOwner => "Make somebody else an owner first.",
             Self::OwnAdminFlag => "Another operator has to do this.",
+            Self::OwnUser => "Another operator has to do this.",
+            Self::UserExists => "Change the user that there is.",
+            Self::SubscriptionExists => "Change the one there is, or cancel it first.",
+            Self::SubscriptionCancelled => "Make a new one.",
+            Self::PriceExists => "Change the one there is.",
             Self::JobFinal => "A job that is over cannot be cancelled.",
             Self::JobRunning => "Wait until the job is over, or cancel it.",
             Self::SecretsGone => "The job needs secrets that were deleted when it ended.",

@@ -115,6 +115,10 @@ pub enum Inspect {}
 #[derive(Debug)]
 pub enum Write {}
 
+/// Reading what is not meant for members: the tenant's owners and admins, its partner's staff, operators.
+#[derive(Debug)]
+pub enum Oversee {}
+
 /// Suspending and resuming: partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Manage {}
@@ -143,6 +147,12 @@ impl Level for Write {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         Manage::allows(caller, tenant)
             || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
+    }
+}
+
+impl Level for Oversee {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 
@@ -316,7 +326,11 @@ async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError
     Ok(Arc::new(user.ok_or(Code::UserUnknown)?))
 }
 
-async fn partner_of(app: &AppState, user: &User) -> Result<Option<Arc<Partner>>, ApiError> {
+/// The partner somebody works for, unless it was terminated.
+pub(crate) async fn partner_of(
+    app: &AppState,
+    user: &User,
+) -> Result<Option<Arc<Partner>>, ApiError> {
     let Some(id) = user.partner_id else {
         return Ok(None);
     };

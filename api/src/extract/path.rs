@@ -23,6 +23,19 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathParam<T> {
     }
 }
 
+/// The path's `id`, beside other parameters. What is not an id is the id of nothing: 404.
+#[derive(Debug)]
+pub struct IdInPath<T>(pub T);
+
+impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for IdInPath<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = parameter(parts, state, "id").await?;
+        text.parse().map(Self).map_err(|_| Code::NotFound.into())
+    }
+}
+
 /// The path's `domain`, in whatever form it is spelled there. What is not a name is the name of nothing: 404.
 #[derive(Debug)]
 pub struct DomainInPath(pub String);
@@ -31,14 +44,23 @@ impl<S: Send + Sync> FromRequestParts<S> for DomainInPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let parameters = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Code::NotFound)?;
-        let (_, text) = parameters
-            .iter()
-            .find(|(name, _)| *name == "domain")
-            .ok_or(Code::NotFound)?;
-        let name = name::normalise(text).map_err(|_| Code::NotFound)?;
+        let text = parameter(parts, state, "domain").await?;
+        let name = name::normalise(&text).map_err(|_| Code::NotFound)?;
         Ok(Self(name))
     }
+}
+
+async fn parameter<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    wanted: &str,
+) -> Result<String, ApiError> {
+    let parameters = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Code::NotFound)?;
+    let mut parameters = parameters.iter();
+    let (_, text) = parameters
+        .find(|(name, _)| *name == wanted)
+        .ok_or(Code::NotFound)?;
+    Ok(text.to_owned())
 }

@@ -96,6 +96,18 @@ const fn writers(ok: u16) -> Expected {
     answers(&writers, ok, READERS, 404)
 }
 
+/// The tenant's owners and admins, its partner's staff, operators.
+const fn overseers(ok: u16) -> Expected {
+    let mut expected = readers(ok);
+    expected[Who::Member as usize] = 403;
+    expected
+}
+
+/// The tenant's owners, operators.
+const fn owners(ok: u16) -> Expected {
+    answers(&[Who::Owner, Who::Operator], ok, READERS, 404)
+}
+
 /// The tenant's partner's staff who may write, operators.
 const fn managers(ok: u16) -> Expected {
     let managers = [Who::PartnerOwner, Who::PartnerManager, Who::Operator];
@@ -123,6 +135,61 @@ const TABLE: &[Row] = &[
     ("GET", "/readyz", "", anybody(200)),
     ("GET", "/users/me", "", signed_in(200)),
     ("PATCH", "/users/{id}", "{}", operators(200)),
+    ("GET", "/users", "", operators(200)),
+    (
+        "POST",
+        "/users",
+        "{\"authentikSubjectId\":\"00000000-0000-4000-a000-000000000000\",\"email\":\"a@b.test\",\"name\":\"A\"}",
+        operators(201),
+    ),
+    ("GET", "/users/{id}", "", operators(200)),
+    ("DELETE", "/users/{id}", "", operators(200)),
+    ("GET", "/tenants/{slug}/users", "", overseers(200)),
+    ("GET", "/tenants/{slug}/users/{id}", "", overseers(200)),
+    (
+        "PATCH",
+        "/tenants/{slug}/users/{id}",
+        "{\"role\":\"admin\"}",
+        writers(200),
+    ),
+    (
+        "PATCH",
+        "/tenants/{slug}/users/{id}",
+        "{\"role\":\"owner\"}",
+        owners(200),
+    ),
+    ("DELETE", "/tenants/{slug}/users/{id}", "", writers(200)),
+    ("GET", "/subscriptions", "", signed_in(200)),
+    (
+        "POST",
+        "/subscriptions",
+        "{\"tenant\":\"other\",\"plan\":\"starter\",\"cycle\":\"monthly\",\"seats\":1,\"currency\":\"DKK\",\"priceMinor\":0}",
+        operators(201),
+    ),
+    ("GET", "/subscriptions/{id}", "", operators(200)),
+    (
+        "PATCH",
+        "/subscriptions/{id}",
+        "{\"seats\":2}",
+        operators(200),
+    ),
+    ("DELETE", "/subscriptions/{id}", "", operators(200)),
+    ("GET", "/plans", "", signed_in(200)),
+    ("GET", "/prices", "", operators(200)),
+    (
+        "POST",
+        "/prices",
+        "{\"plan\":\"starter\",\"cycle\":\"monthly\",\"currency\":\"DKK\",\"amountMinor\":1}",
+        operators(201),
+    ),
+    ("GET", "/prices/{id}", "", operators(200)),
+    (
+        "PATCH",
+        "/prices/{id}",
+        "{\"amountMinor\":2}",
+        operators(200),
+    ),
+    ("DELETE", "/prices/{id}", "", operators(200)),
     ("GET", "/tenants", "", signed_in(200)),
     (
         "POST",
@@ -270,6 +337,12 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
         .unwrap();
     let domain = app.collection("domains");
     let domain = domain.find_one(doc! {}).await.unwrap().unwrap();
+    let (stranger, member) = (
+        app.user(Caller::Stranger).await,
+        app.user(Caller::Member).await,
+    );
+    let subscription = app.subscribe("demo", json!({})).await.body;
+    let price = app.set_price("enterprise", "yearly", "EUR", 1).await.body;
     let mut wrong = Vec::new();
 
     for (method, route, body, expected) in TABLE {
@@ -281,13 +354,18 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             let domains = app.collection("domains");
             domains.delete_many(doc! {}).await.unwrap();
             domains.insert_one(&domain).await.unwrap();
+            for user in [&stranger, &member] {
+                app.put_user(user).await;
+            }
             let job = app.jobs().await[0].id;
             let waiting = doc! { "state": "available" };
             app.set_job(job, waiting).await;
-            let id = if route.starts_with("/jobs") {
-                job.to_string()
-            } else {
-                app.user(Caller::Stranger).await.id.to_string()
+            let id = match route.split('/').nth(1).unwrap() {
+                "jobs" => job.to_string(),
+                "tenants" => member.id.to_string(),
+                "subscriptions" => subscription["id"].as_str().unwrap().to_owned(),
+                "prices" => price["id"].as_str().unwrap().to_owned(),
+                _ => stranger.id.to_string(),
             };
             let path = route
                 .replace("{slug}", "demo")

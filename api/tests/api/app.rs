@@ -64,6 +64,19 @@ impl Reply {
         self.header("etag").unwrap()
     }
 
+    /// Of a problem, what is wrong with which fields.
+    pub(crate) fn errors(&self) -> Vec<(&str, &str)> {
+        let errors = self.body["errors"].as_array().into_iter().flatten();
+        errors
+            .map(|error| {
+                (
+                    error["pointer"].as_str().unwrap(),
+                    error["code"].as_str().unwrap(),
+                )
+            })
+            .collect()
+    }
+
     /// Status and, for a problem, its code.
     pub(crate) fn summary(&self) -> String {
         format!("{} {}", self.status.as_u16(), self.code())
@@ -312,6 +325,48 @@ impl TestApp {
     pub(crate) async fn user(&self, caller: Caller) -> User {
         let found = self.state.users.find_by_subject(caller.subject()).await;
         found.unwrap().unwrap()
+    }
+
+    /// Puts a user back as they were.
+    pub(crate) async fn put_user(&self, user: &User) {
+        let users = self.state.store.collection::<User>("users");
+        users
+            .replace_one(doc! { "_id": user.id }, user)
+            .upsert(true)
+            .await
+            .unwrap();
+    }
+
+    /// Sells `tenant` a subscription, with these fields in the place of the usual ones.
+    pub(crate) async fn subscribe(&self, tenant: &str, fields: Value) -> Reply {
+        let mut body = json!({
+            "tenant": tenant, "plan": "business", "cycle": "monthly", "seats": 5, "currency": "DKK",
+            "priceMinor": 49_900,
+        });
+        let fields = fields.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        self.post("/subscriptions")
+            .by(Caller::Operator)
+            .json(&body)
+            .send()
+            .await
+    }
+
+    /// Sets the price of a plan.
+    pub(crate) async fn set_price(
+        &self,
+        plan: &str,
+        cycle: &str,
+        currency: &str,
+        amount: i64,
+    ) -> Reply {
+        let body =
+            json!({ "plan": plan, "cycle": cycle, "currency": currency, "amountMinor": amount });
+        self.post("/prices")
+            .by(Caller::Operator)
+            .json(&body)
+            .send()
+            .await
     }
 
     /// Waits until everybody has been told of what was recorded so far.

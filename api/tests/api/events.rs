@@ -205,6 +205,23 @@ async fn a_right_that_is_taken_away_ends_the_stream_though_nothing_else_changes(
 }
 
 #[tokio::test]
+async fn a_caller_who_is_deleted_is_told_nothing_more() {
+    let app = TestApp::with_demo().await;
+    let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
+    events.next().await.unwrap();
+
+    let member = app.user(Caller::Member).await.id;
+    let deleted = app
+        .delete(&format!("/users/{member}"))
+        .by(Caller::Operator)
+        .send()
+        .await;
+    let end = events.next().await;
+
+    assert_eq!((deleted.status.as_u16(), end), (200, None));
+}
+
+#[tokio::test]
 async fn a_tenant_that_goes_to_another_partner_is_lost_to_the_first_ones_staff() {
     let app = TestApp::with_demo().await;
     app.with_partner("read-only").await;

@@ -198,7 +198,10 @@ async fn patches_are_documented_field_by_field_with_null_where_it_removes() {
     );
     assert_eq!(
         Value::from(user),
-        json!({ "tenantRoles": "object", "platformAdmin": "boolean" })
+        json!({
+            "email": "string", "name": "string", "tenantRoles": "object", "platformAdmin": "boolean",
+            "partnerId": ["string", "null"], "partnerRole": "string",
+        })
     );
 }
 

@@ -176,7 +176,16 @@ async fn a_cursor_that_is_not_the_lists_own_is_refused() {
         &"A".repeat(4_000),
     ];
 
-    for list in ["/tenants", "/jobs", "/job-operations", "/tenants/demo/jobs"] {
+    for list in [
+        "/tenants",
+        "/jobs",
+        "/job-operations",
+        "/tenants/demo/jobs",
+        "/users",
+        "/tenants/demo/users",
+        "/subscriptions",
+        "/prices",
+    ] {
         for cursor in hostile
             .into_iter()
             .chain((list != "/tenants").then_some(own))

@@ -1,5 +1,8 @@
 //! Who the caller is, and what operators say they may do.
 
+mod managing;
+mod profile;
+
 use bson::doc;
 use dezky_shared::{
     clock,
@@ -55,9 +58,11 @@ async fn somebody_is_created_on_first_sight() {
       "createdAt": "[time]",
       "email": "member@demo.test",
       "id": "[id]",
+      "isTenantAdmin": false,
       "name": "Demo member",
       "platformAdmin": false,
       "revision": 1,
+      "subscriptions": [],
       "tenantIds": [
         "[id]"
       ],

@@ -2,20 +2,70 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bson::doc;
+use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{
+    ClientSession, Collection, IndexModel,
+    options::{IndexOptions, ReturnDocument},
+};
 
-use super::{Store, StoreError};
-use crate::{id::TenantId, subscription::Subscription};
+use super::{Store, StoreError, drop_index, known, to_bson};
+use crate::{
+    id::{SubscriptionId, TenantId},
+    subscription::{Subscription, SubscriptionStatus},
+    tenant::Plan,
+};
 
 /// The name of the index that keeps a tenant from having two subscriptions in force.
 pub const LIVE_INDEX: &str = "one_live_per_tenant";
+/// The index that did so when a subscription with an overdue invoice did not count.
+const FORMER_LIVE_INDEX: &str = "one_active_per_tenant";
 
 /// The subscriptions of all tenants.
 #[derive(Debug, Clone)]
 pub struct SubscriptionRepository {
     subscriptions: Collection<Subscription>,
+}
+
+/// Which subscriptions a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct SubscriptionFilter {
+    /// Only those of these tenants; everybody's when missing.
+    pub visible: Option<Vec<TenantId>>,
+    /// Only those of this tenant.
+    pub tenant_id: Option<TenantId>,
+    /// Only in this status.
+    pub status: Option<SubscriptionStatus>,
+    /// Only of this plan.
+    pub plan: Option<Plan>,
+    /// Only after this one.
+    pub after: Option<SubscriptionId>,
+}
+
+impl SubscriptionFilter {
+    fn document(&self) -> Result<Document, StoreError> {
+        let mut all = Vec::new();
+        if let Some(ids) = &self.visible {
+            all.push(doc! { "tenantId": { "$in": ids.clone() } });
+        }
+        if let Some(tenant) = self.tenant_id {
+            all.push(doc! { "tenantId": tenant });
+        }
+        if let Some(status) = &self.status {
+            all.push(doc! { "status": to_bson(status)? });
+        }
+        if let Some(plan) = &self.plan {
+            all.push(doc! { "plan": to_bson(plan)? });
+        }
+        if let Some(after) = self.after {
+            all.push(doc! { "_id": { "$gt": after } });
+        }
+        Ok(if all.is_empty() {
+            Document::new()
+        } else {
+            doc! { "$and": all }
+        })
+    }
 }
 
 impl SubscriptionRepository {
@@ -37,21 +87,36 @@ impl SubscriptionRepository {
             .keys(doc! { "tenantId": 1 })
             .options(one_live)
             .build();
-        self.subscriptions.create_indexes([one_live]).await?;
-        Ok(())
+        // One for each filter of the list, which is sorted by id.
+        let listed = ["tenantId", "status", "plan"].map(|field| {
+            IndexModel::builder()
+                .keys(doc! { field: 1, "_id": 1 })
+                .build()
+        });
+        self.subscriptions
+            .create_indexes([one_live].into_iter().chain(listed))
+            .await?;
+        drop_index(&self.subscriptions, FORMER_LIVE_INDEX).await
     }
 
-    /// Adds a subscription.
-    pub async fn insert(
+    /// The subscription with this id.
+    pub async fn find(&self, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
+        self.subscriptions.find_one(doc! { "_id": id }).await
+    }
+
+    /// At most `limit` subscriptions that `filter` lets through, oldest first.
+    pub async fn list(
         &self,
-        session: &mut ClientSession,
-        subscription: &Subscription,
-    ) -> Result<(), StoreError> {
+        filter: &SubscriptionFilter,
+        limit: i64,
+    ) -> Result<Vec<Subscription>, StoreError> {
         self.subscriptions
-            .insert_one(subscription)
-            .session(session)
-            .await?;
-        Ok(())
+            .find(filter.document()?)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The subscriptions of these tenants.
@@ -80,5 +145,57 @@ impl SubscriptionRepository {
             .map_ok(|subscription| (subscription.tenant_id, subscription))
             .try_collect()
             .await
+    }
+    /// Adds a subscription. A second one in force for its tenant violates [`LIVE_INDEX`].
+    pub async fn insert(
+        &self,
+        session: &mut ClientSession,
+        subscription: &Subscription,
+    ) -> Result<(), StoreError> {
+        self.subscriptions
+            .insert_one(subscription)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// The subscription with this id, to be written in this transaction: its revision is already one more.
+    pub async fn lock(
+        &self,
+        session: &mut ClientSession,
+        id: SubscriptionId,
+    ) -> Result<Option<Subscription>, StoreError> {
+        self.subscriptions
+            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await
+    }
+
+    /// Leaves a subscription that was locked in this transaction as it was before.
+    pub async fn unlock(
+        &self,
+        session: &mut ClientSession,
+        id: SubscriptionId,
+    ) -> Result<(), StoreError> {
+        self.subscriptions
+            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes a subscription that was locked in this transaction.
+    pub async fn save(
+        &self,
+        session: &mut ClientSession,
+        subscription: &Subscription,
+    ) -> Result<(), StoreError> {
+        let update = known::update_to(subscription)?;
+        self.subscriptions
+            .update_one(doc! { "_id": subscription.id }, update)
+            .session(session)
+            .await?;
+        Ok(())
     }
 }

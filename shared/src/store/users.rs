@@ -1,8 +1,8 @@
 //! The users, found by the identity provider's subject alone.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::{
     ClientSession, Collection, IndexModel,
@@ -11,18 +11,61 @@ use mongodb::{
 
 use super::{Store, StoreError, known, together::Together};
 use crate::{
-    id::{TenantId, UserId},
+    clock,
+    id::{PartnerId, TenantId, UserId},
     user::{Membership, MembershipSource, Role, User},
 };
 
 /// The name of the index that keeps a subject from having two users.
 pub const SUBJECT_INDEX: &str = "authentikSubjectId";
 
+/// How exactly it is known when somebody was last seen.
+const SEEN_WITHIN: Duration = Duration::from_mins(5);
+
 /// The users.
 #[derive(Debug, Clone)]
 pub struct UserRepository {
     users: Collection<User>,
     by_subject: Arc<Together<String, User>>,
+}
+
+/// Which users a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct UserFilter {
+    /// Only with this address, in lower case.
+    pub email: Option<String>,
+    /// Only who works for this partner.
+    pub partner_id: Option<PartnerId>,
+    /// Only operators, or only others.
+    pub platform_admin: Option<bool>,
+    /// Only who has a role in this tenant.
+    pub tenant_id: Option<TenantId>,
+    /// Only after this one.
+    pub after: Option<UserId>,
+}
+
+impl UserFilter {
+    fn document(&self) -> Document {
+        let mut filter = Document::new();
+        if let Some(email) = &self.email {
+            filter.insert("email", email);
+        }
+        if let Some(partner) = self.partner_id {
+            filter.insert("partnerId", partner);
+        }
+        if let Some(flag) = self.platform_admin {
+            filter.insert("platformAdmin", flag);
+        }
+        if let Some(tenant) = self.tenant_id {
+            // Without a role it is a tombstone.
+            let place = doc! { "tenantId": tenant, "role": { "$ne": null } };
+            filter.insert("memberships", doc! { "$elemMatch": place });
+        }
+        if let Some(after) = self.after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        filter
+    }
 }
 
 impl UserRepository {
@@ -55,11 +98,38 @@ impl UserRepository {
             .keys(doc! { "authentikSubjectId": 1 })
             .options(by_subject)
             .build();
-        let by_tenant = IndexModel::builder()
-            .keys(doc! { "memberships.tenantId": 1 })
-            .build();
-        self.users.create_indexes([by_subject, by_tenant]).await?;
+        // One for each filter of the lists, which are sorted by id.
+        let listed = [
+            "memberships.tenantId",
+            "email",
+            "partnerId",
+            "platformAdmin",
+        ]
+        .map(|field| {
+            IndexModel::builder()
+                .keys(doc! { field: 1, "_id": 1 })
+                .build()
+        });
+        self.users
+            .create_indexes([by_subject].into_iter().chain(listed))
+            .await?;
         Ok(())
+    }
+
+    /// The user with this id.
+    pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.users.find_one(doc! { "_id": id }).await
+    }
+
+    /// At most `limit` users that `filter` lets through, oldest first.
+    pub async fn list(&self, filter: &UserFilter, limit: i64) -> Result<Vec<User>, StoreError> {
+        self.users
+            .find(filter.document())
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The user whom the identity provider calls `subject`.
@@ -116,6 +186,28 @@ impl UserRepository {
         self.users
             .update_one(doc! { "_id": user.id }, known::update_to(user)?)
             .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes a user that was locked in this transaction.
+    pub async fn delete(&self, session: &mut ClientSession, id: UserId) -> Result<(), StoreError> {
+        self.users
+            .delete_one(doc! { "_id": id })
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that `user` was seen at `now`, unless they were a moment ago. Nobody's version of the user changes.
+    pub async fn saw(&self, user: &User, now: DateTime) -> Result<(), StoreError> {
+        let long_ago = clock::earlier(now, SEEN_WITHIN);
+        if user.last_seen_at.is_some_and(|at| at > long_ago) {
+            return Ok(());
+        }
+        let not_since = doc! { "_id": user.id, "lastSeenAt": { "$not": { "$gte": now } } };
+        self.users
+            .update_one(not_since, doc! { "$set": { "lastSeenAt": now } })
             .await?;
         Ok(())
     }

@@ -1,43 +1,53 @@
-//! What operators say somebody may do.
+//! What operators say somebody is, and may do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::extract::State;
-use bson::{DateTime, Document};
+use bson::DateTime;
 use dezky_shared::{
     audit::Action,
     changes::Change,
-    id::{TenantId, UserId},
+    id::{PartnerId, UserId},
     store::Abort,
     tenant::Tenant,
-    user::{Membership, MembershipSource, Role, User},
+    user::{PartnerRole, User},
 };
 use futures::{FutureExt as _, future::BoxFuture};
-use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    UserView,
-    sync::{audited, target},
+    UserDetail,
+    audited::{audited, audited_in, target},
+    detail,
+    rights::{self, Place, Roles, keep_owners},
 };
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{Accept, ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    fields::{Checks, distinct, present},
+    fields::{self, Checks, distinct, people, present},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
     state::{App, AppState},
 };
 
-/// The most tenants in one request.
-const TENANTS: usize = 100;
-
-/// The rights that are to change.
+/// What is to change. What is missing stays.
+#[expect(
+    clippy::option_option,
+    reason = "missing, null and a value are three things"
+)]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UserPatch)]
 pub(super) struct PatchRequest {
+    /// Their address, until a newer token of theirs says another.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, format = Email, max_length = 254)]
+    email: Option<String>,
+    /// Their name, until a newer token of theirs says another.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, min_length = 1, max_length = 120)]
+    name: Option<String>,
     /// Roles by tenant, which is named by its id or slug: `member`, `admin`, `owner`, or null for none.
     #[serde(default, deserialize_with = "distinct")]
     tenant_roles: BTreeMap<String, Option<String>>,
@@ -45,14 +55,29 @@ pub(super) struct PatchRequest {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = bool)]
     platform_admin: Option<bool>,
+    /// The partner they work for; null for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    partner_id: Option<Option<String>>,
+    /// What they may do there: `owner`, `manager`, `support` or `read-only`, as with another partner unless said.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, pattern = "^(owner|manager|support|read-only)$")]
+    partner_role: Option<String>,
 }
 
 /// What is to change.
+#[expect(
+    clippy::option_option,
+    reason = "missing, null and a value are three things"
+)]
 #[derive(Debug)]
 pub(super) struct Patch {
-    /// By tenant, as it was named.
-    roles: BTreeMap<String, Option<Role>>,
+    email: Option<String>,
+    name: Option<String>,
+    roles: Roles,
     platform_admin: Option<bool>,
+    partner_id: Option<Option<PartnerId>>,
+    partner_role: Option<PartnerRole>,
 }
 
 impl Accept for Patch {
@@ -60,49 +85,33 @@ impl Accept for Patch {
 
     fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
-        if wire.tenant_roles.len() > TENANTS {
-            let message = format!("At most {TENANTS} tenants at a time.");
-            checks.note(FieldError::at("/tenantRoles", "too_many", message));
-        }
-        let roles = wire.tenant_roles.into_iter().filter_map(|(tenant, text)| {
-            let role = match text {
-                None => None,
-                Some(text) => Some(checks.check(&pointer(&tenant), role(&text))?),
-            };
-            Some((tenant, role))
-        });
-        let roles = roles.collect();
-        checks.done(Some(Self {
-            roles,
+        let patch = Self {
+            email: wire
+                .email
+                .and_then(|text| checks.check("/email", fields::email(&text))),
+            name: wire
+                .name
+                .and_then(|text| checks.check("/name", fields::name(&text))),
+            roles: rights::roles(&mut checks, wire.tenant_roles),
             platform_admin: wire.platform_admin,
-        }))
+            partner_id: wire
+                .partner_id
+                .map(|id| id.and_then(|id| checks.check("/partnerId", fields::id(&id)))),
+            partner_role: wire
+                .partner_role
+                .and_then(|text| checks.check("/partnerRole", people::partner_role(&text))),
+        };
+        checks.done(Some(patch))
     }
 }
 
-fn role(text: &str) -> Result<Role, (&'static str, String)> {
-    match text {
-        "member" => Ok(Role::Member),
-        "admin" => Ok(Role::Admin),
-        "owner" => Ok(Role::Owner),
-        _ => Err((
-            "invalid_role",
-            "A role is member, admin or owner.".to_owned(),
-        )),
-    }
-}
-
-fn pointer(tenant: &str) -> String {
-    format!(
-        "/tenantRoles/{}",
-        tenant.replace('~', "~0").replace('/', "~1")
-    )
-}
-
-/// Says what somebody may do
+/// Says who somebody is, and what they may do
+///
+/// What is set here is left alone by the groups in their tokens.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "updateUser", tag = "users", request_body = PatchRequest,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = UserView), (status = "default", response = Problem)),
+    responses((status = 200, body = UserDetail), (status = "default", response = Problem)),
 )]
 pub(super) async fn patch(
     Operator(caller): Operator,
@@ -113,90 +122,72 @@ pub(super) async fn patch(
     if_match: IfMatch,
     submitted: Submitted<Patch>,
 ) -> Result<Answer, ApiError> {
-    let roles = by_tenant(&app, &submitted.body.roles).await?;
+    let patch = &submitted.body;
+    let places = rights::resolve(&app, &patch.roles, patch.partner_id.flatten()).await?;
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
     let change = UserChange {
         id,
-        roles,
-        platform_admin: submitted.body.platform_admin,
+        patch,
+        places,
         if_match: &if_match,
     };
     Ok(recorder.record(&change).await?.answer)
 }
 
-/// The roles by the tenants' ids. That a tenant does not exist follows not from the request alone, and is not
-/// remembered with its key.
-async fn by_tenant(
-    app: &AppState,
-    roles: &BTreeMap<String, Option<Role>>,
-) -> Result<BTreeMap<TenantId, Option<Role>>, ApiError> {
-    let ids: Vec<TenantId> = roles.keys().filter_map(|name| name.parse().ok()).collect();
-    let slugs: Vec<String> = roles.keys().cloned().collect();
-    let mut tenants = app.tenants.list_by_ids(&ids).await?;
-    tenants.extend(app.tenants.list_by_slugs(&slugs).await?);
-
-    let mut errors = Vec::new();
-    let mut by_tenant = BTreeMap::new();
-    for (name, role) in roles {
-        let is_named = |tenant: &&Tenant| tenant.slug == *name || tenant.id.to_string() == *name;
-        match tenants.iter().find(is_named) {
-            None => {
-                let message = "There is no such tenant.";
-                errors.push(FieldError::at(pointer(name), "unknown_tenant", message));
-            }
-            Some(tenant) => {
-                if by_tenant.insert(tenant.id, *role).is_some() {
-                    let message = "This tenant is named twice.";
-                    errors.push(FieldError::at(pointer(name), "duplicate_field", message));
-                }
-            }
-        }
-    }
-    if errors.is_empty() {
-        Ok(by_tenant)
-    } else {
-        Err(ApiError::values(errors))
-    }
-}
-
 struct UserChange<'a> {
     id: UserId,
-    roles: BTreeMap<TenantId, Option<Role>>,
-    platform_admin: Option<bool>,
+    patch: &'a Patch,
+    places: Vec<Place>,
     if_match: &'a IfMatch,
 }
 
 impl UserChange<'_> {
-    /// Changes `user`, and says in which tenants they cease to be an owner.
-    fn apply(&self, user: &mut User, now: DateTime) -> BTreeSet<TenantId> {
-        let mut given_up = BTreeSet::new();
-        for (&tenant, &role) in &self.roles {
-            let known = user.memberships.get(&tenant);
-            let is_set_here = known
-                .is_some_and(|known| known.role == role && known.source == MembershipSource::Local);
-            if is_set_here || (known.is_none() && role.is_none()) {
-                continue;
-            }
-            if user.role_in(tenant) == Some(Role::Owner) && role != Some(Role::Owner) {
-                given_up.insert(tenant);
-            }
-            let membership = Membership {
-                role,
-                source: MembershipSource::Local,
-                changed_at: now,
-            };
-            user.memberships.insert(tenant, membership);
+    fn apply(&self, user: &mut User, now: DateTime) -> Result<(), ApiError> {
+        let patch = self.patch;
+        if let Some(email) = &patch.email {
+            user.email.clone_from(email);
         }
-        if let Some(flag) = self.platform_admin
-            && (flag != user.platform_admin
-                || user.platform_admin_source != MembershipSource::Local)
+        if let Some(name) = &patch.name {
+            user.name.clone_from(name);
+        }
+        for place in &self.places {
+            user.set_role(place.tenant.id, place.role, now);
+        }
+        if let Some(flag) = patch.platform_admin {
+            user.set_platform_admin(flag, now);
+        }
+        if let Some(partner) = patch.partner_id
+            && partner != user.partner_id
         {
-            user.platform_admin = flag;
-            user.platform_admin_source = MembershipSource::Local;
-            user.platform_admin_changed_at = now;
+            (user.partner_id, user.partner_role) = (partner, None);
         }
-        given_up
+        if patch.partner_role.is_some() {
+            if user.partner_id.is_none() {
+                return Err(ApiError::values(vec![without_partner()]));
+            }
+            user.partner_role = patch.partner_role;
+        }
+        Ok(())
     }
+
+    /// The tenant whose trail this belongs to: where nothing but a role in it changed. All else is the platform's.
+    fn trail(&self, known: &User, user: &User) -> Option<&Tenant> {
+        let without_roles = |user: &User| {
+            let mut shown = audited(user);
+            shown.remove("tenantRoles");
+            shown
+        };
+        match &self.places[..] {
+            [only] if without_roles(known) == without_roles(user) => Some(&only.tenant),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a role at no partner.
+pub(super) fn without_partner() -> FieldError {
+    let message = "Say for which partner they work: partnerId.";
+    FieldError::at("/partnerRole", "needs_partner", message)
 }
 
 impl Intent for UserChange<'_> {
@@ -207,84 +198,47 @@ impl Intent for UserChange<'_> {
     ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
         async move {
             let app = recorder.app;
-            let mut tenants = Vec::new();
-            for &id in self.roles.keys() {
-                // Written, not read: else two who take away one of two owners each would see the other.
-                if let Some(mut tenant) = app.tenants.lock(session, id).await? {
-                    app.tenants.unlock(session, id).await?;
-                    tenant.revision -= 1;
-                    tenants.push(tenant);
-                }
-            }
             let mut user = app
                 .users
                 .lock(session, self.id)
                 .await?
                 .ok_or_else(|| refuse(Code::NotFound))?;
             let now = app.store.now();
+            let revision = user.revision;
             let known = User {
-                revision: user.revision - 1,
+                revision: revision - 1,
                 ..user.clone()
             };
             self.if_match.check(ETag::from(&known)).map_err(refuse)?;
-            let given_up = self.apply(&mut user, now);
-            if user.memberships == known.memberships
-                && user.platform_admin_changed_at == known.platform_admin_changed_at
-            {
+            self.apply(&mut user, now).map_err(refuse)?;
+            user.revision = known.revision;
+            if user == known {
                 app.users.unlock(session, self.id).await?;
-                return Ok(Recorded {
-                    answer: answer(known, tenants_of(app, &user).await?).map_err(refuse)?,
-                    jobs: Vec::new(),
-                    changed: Vec::new(),
-                    events: Vec::new(),
-                });
+                let answer = detail(app, &known).await.map_err(refuse)?;
+                return Ok(Recorded::nothing(answer));
             }
             if known.platform_admin && !user.platform_admin && self.id == recorder.caller.user.id {
                 return Err(refuse(Code::OwnAdminFlag));
             }
-            for tenant in given_up {
-                if app.users.count_owners(session, tenant).await? <= 1 {
-                    return Err(refuse(Code::LastOwner));
-                }
-            }
+            keep_owners(session, app, &(&known.owns() - &user.owns())).await?;
+            user.revision = revision;
             user.updated_at = now;
             app.users.save(session, &user).await?;
-            // In the tenant's own trail, where only one is concerned; else in the platform's.
-            let trail = match &tenants[..] {
-                [only] if user.platform_admin == known.platform_admin => Some(only),
-                _ => None,
-            };
+
+            let trail = self.trail(&known, &user);
             let shown = |user: &User| match trail {
                 None => audited(user),
-                Some(only) => audited_in(only, user),
+                Some(tenant) => audited_in(tenant, user),
             };
             let event = recorder
                 .event(now, Action::UserUpdate, target(&user), trail)
                 .with_changes(&shown(&known), &shown(&user));
-            let tenants = tenants_of(app, &user).await?;
+            let answer = detail(app, &user).await.map_err(refuse)?;
             Ok(Recorded {
-                answer: answer(user, tenants).map_err(refuse)?,
-                jobs: Vec::new(),
                 changed: vec![Change::User(self.id)],
-                events: vec![event],
+                ..Recorded::complete(answer, event)
             })
         }
         .boxed()
     }
-}
-
-/// What a tenant's own trail shows of a user: of their roles, the one there.
-fn audited_in(tenant: &Tenant, user: &User) -> Document {
-    let mut user = user.clone();
-    user.memberships.retain(|id, _| *id == tenant.id);
-    audited(&user)
-}
-
-async fn tenants_of(app: &AppState, user: &User) -> Result<Vec<Tenant>, Abort<Stop>> {
-    Ok(app.tenants.list_by_ids(&user.tenant_ids()).await?)
-}
-
-fn answer(user: User, tenants: Vec<Tenant>) -> Result<Answer, ApiError> {
-    let etag = ETag::from(&user);
-    Answer::new(StatusCode::OK, etag, &UserView::new(user, tenants))
 }

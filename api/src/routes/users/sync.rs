@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 
-use bson::{DateTime, Document, doc};
+use bson::{DateTime, Document};
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Target},
+    audit::{Action, Actor, AuditEvent},
     id::TenantId,
     store::{Abort, users::SUBJECT_INDEX, violated_index},
     user::{Membership, MembershipSource, Role, User},
 };
 use futures::FutureExt as _;
 
+use super::audited::{audited, target};
 use crate::{
     auth::Claims,
     error::{ApiError, Code},
@@ -209,32 +210,6 @@ fn follow(user: &mut User, groups: &Groups, at: DateTime) {
             source: MembershipSource::Claim,
             changed_at: at,
         });
-    }
-}
-
-pub(super) fn target(user: &User) -> Target {
-    Target {
-        kind: "user".to_owned(),
-        id: user.id.to_string(),
-        name: user.email.clone(),
-    }
-}
-
-/// What the audit trail shows of a user: what they may do, and who they are.
-pub(super) fn audited(user: &User) -> Document {
-    let roles: Document = user
-        .memberships
-        .iter()
-        .filter_map(|(tenant, membership)| {
-            let role = bson::serialize_to_bson(&membership.role?).ok()?;
-            Some((tenant.to_string(), role))
-        })
-        .collect();
-    doc! {
-        "email": &user.email,
-        "name": &user.name,
-        "platformAdmin": user.platform_admin,
-        "tenantRoles": roles,
     }
 }
 

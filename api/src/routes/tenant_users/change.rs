@@ -1,0 +1,175 @@
+//! Saying what somebody may do in a tenant, and taking them out of it.
+
+use axum::extract::State;
+use dezky_shared::{
+    audit::Action,
+    changes::Change,
+    id::UserId,
+    store::Abort,
+    tenant::Tenant,
+    user::{Role, User},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use mongodb::ClientSession;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{TenantUserView, answer};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{
+        Accept, Caller, ETag, IdInPath, IfMatch, NoBody, QueryParams, RequestInfo, Submitted,
+        TenantAccess, Write,
+    },
+    fields::{Checks, people},
+    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::users::{audited_in, keep_owners, target},
+    state::{App, AppState},
+};
+
+/// What admins are told who would make or unmake an owner.
+const OWNERS_ONLY: &str = "Only owners make somebody an owner, or an owner something else.";
+
+/// What somebody is to be in a tenant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TenantUserPatch)]
+pub(super) struct PatchRequest {
+    /// What they may do there: `member`, `admin` or `owner`.
+    #[schema(pattern = "^(member|admin|owner)$")]
+    role: String,
+}
+
+/// The role that somebody is to have.
+#[derive(Debug)]
+pub(super) struct Patch(Role);
+
+impl Accept for Patch {
+    type Wire = PatchRequest;
+
+    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let role = checks.check("/role", people::role(&wire.role));
+        checks.done(role.map(Self))
+    }
+}
+
+/// Says what somebody may do in a tenant
+///
+/// They must be in it. Only its owners, and operators, make and unmake owners; a tenant keeps its last owner.
+#[utoipa::path(
+    patch, path = "/tenants/{slug}/users/{id}", operation_id = "updateTenantUser", tag = "tenant users",
+    request_body = PatchRequest,
+    params(("slug" = String, Path), ("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = TenantUserView), (status = "default", response = Problem)),
+)]
+pub(super) async fn patch(
+    access: TenantAccess<Write>,
+    IdInPath(id): IdInPath<UserId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    submitted: Submitted<Patch>,
+) -> Result<Answer, ApiError> {
+    let Patch(role) = submitted.body;
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let change = RoleChange {
+        tenant: &access.tenant,
+        id,
+        role: Some(role),
+        if_match: &if_match,
+    };
+    Ok(recorder.record(&change).await?.answer)
+}
+
+/// Takes somebody out of a tenant, and answers who they were there
+///
+/// They may do nothing there any more, at once, whatever groups their token names. Their account stays. Only its
+/// owners, and operators, take an owner out of it; a tenant keeps its last owner.
+#[utoipa::path(
+    delete, path = "/tenants/{slug}/users/{id}", operation_id = "removeTenantUser", tag = "tenant users",
+    params(("slug" = String, Path), ("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = TenantUserView), (status = "default", response = Problem)),
+)]
+pub(super) async fn remove(
+    access: TenantAccess<Write>,
+    IdInPath(id): IdInPath<UserId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    submitted: Submitted<NoBody>,
+) -> Result<Answer, ApiError> {
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let change = RoleChange {
+        tenant: &access.tenant,
+        id,
+        role: None,
+        if_match: &if_match,
+    };
+    Ok(recorder.record(&change).await?.answer)
+}
+
+struct RoleChange<'a> {
+    tenant: &'a Tenant,
+    id: UserId,
+    /// What they are to be; nothing takes them out.
+    role: Option<Role>,
+    if_match: &'a IfMatch,
+}
+
+impl RoleChange<'_> {
+    fn allow(&self, caller: &Caller, held: Role) -> Result<(), ApiError> {
+        let concerns_owners = (held == Role::Owner) != (self.role == Some(Role::Owner));
+        let is_owner = caller.user.role_in(self.tenant.id) == Some(Role::Owner);
+        if concerns_owners && !is_owner && !caller.is_operator() {
+            return Err(ApiError::new(Code::Forbidden).with_detail(OWNERS_ONLY));
+        }
+        Ok(())
+    }
+}
+
+impl Intent for RoleChange<'_> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let locked = app.users.lock(session, self.id).await?;
+            let mut user = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let held = user.role_in(self.tenant.id);
+            let held = held.ok_or_else(|| refuse(Code::NotFound))?;
+            let known = User {
+                revision: user.revision - 1,
+                ..user.clone()
+            };
+            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
+            self.allow(recorder.caller, held).map_err(refuse)?;
+            let now = app.store.now();
+            user.set_role(self.tenant.id, self.role, now);
+            if user.memberships == known.memberships {
+                app.users.unlock(session, self.id).await?;
+                return Ok(Recorded::nothing(answer(&known, held).map_err(refuse)?));
+            }
+            keep_owners(session, app, &(&known.owns() - &user.owns())).await?;
+            user.updated_at = now;
+            app.users.save(session, &user).await?;
+
+            let event = recorder
+                .event(now, Action::UserUpdate, target(&user), Some(self.tenant))
+                .with_changes(
+                    &audited_in(self.tenant, &known),
+                    &audited_in(self.tenant, &user),
+                );
+            let answer = answer(&user, self.role.unwrap_or(held)).map_err(refuse)?;
+            Ok(Recorded {
+                changed: vec![Change::User(self.id)],
+                ..Recorded::complete(answer, event)
+            })
+        }
+        .boxed()
+    }
+}

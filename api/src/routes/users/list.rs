@@ -1,0 +1,103 @@
+//! The users, for operators.
+
+use axum::{Json, extract::State};
+use dezky_shared::{
+    id::{PartnerId, TenantId, UserId},
+    store::users::UserFilter,
+    user::User,
+};
+use utoipa::IntoParams;
+
+use super::{UserDetail, detail};
+use crate::{
+    error::{ApiError, Code, Problem},
+    extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
+    intent::Answer,
+    state::App,
+};
+
+/// Which users are asked for.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(super) struct ListQuery {
+    /// Only with this address.
+    email: Option<String>,
+    /// Only who works for this partner.
+    #[param(value_type = Option<String>, format = Uuid)]
+    partner_id: Option<PartnerId>,
+    /// Only operators, or only others.
+    platform_admin: Option<bool>,
+    /// Only who has a role in the tenant with this slug.
+    tenant: Option<String>,
+    #[param(ignore)]
+    page: Page,
+}
+
+impl FromQuery for ListQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        Ok(Self {
+            email: parameters
+                .text("email")
+                .map(|text| text.trim().to_lowercase()),
+            partner_id: parameters.take("partnerId", "an id")?,
+            platform_admin: parameters.take("platformAdmin", "true or false")?,
+            tenant: parameters.text("tenant"),
+            page: Page::from_query(parameters)?,
+        })
+    }
+}
+
+/// The users, oldest first
+#[utoipa::path(
+    get, path = "/users", operation_id = "listUsers", tag = "users", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<UserDetail>), (status = "default", response = Problem)),
+)]
+pub(super) async fn list(
+    _: Operator,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<UserDetail>>, ApiError> {
+    let list = format!(
+        "users?{:?}&{:?}&{:?}&{:?}",
+        query.email, query.partner_id, query.platform_admin, query.tenant
+    );
+    let after = query.page.after(&list)?;
+    let tenant_id = match &query.tenant {
+        None => None,
+        Some(slug) => match app.tenants.find_by_slug(slug).await? {
+            Some(tenant) => Some(tenant.id),
+            None => return Ok(Json(PageOf::all(Vec::new()))),
+        },
+    };
+    let filter = UserFilter {
+        email: query.email,
+        partner_id: query.partner_id,
+        platform_admin: query.platform_admin,
+        tenant_id,
+        after,
+    };
+    let users = app.users.list(&filter, query.page.to_fetch()).await?;
+    let ids: Vec<TenantId> = users.iter().flat_map(User::tenant_ids).collect();
+    let tenants = app.tenants.list_by_ids(&ids).await?;
+    Ok(Json(query.page.of(
+        &list,
+        users,
+        |user| user.id.to_string(),
+        |user| UserDetail::new(&user, &tenants),
+    )))
+}
+
+/// A user
+#[utoipa::path(
+    get, path = "/users/{id}", operation_id = "getUser", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, body = UserDetail), (status = "default", response = Problem)),
+)]
+pub(super) async fn show(
+    _: Operator,
+    PathParam(id): PathParam<UserId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+) -> Result<Answer, ApiError> {
+    let user = app.users.find(id).await?.ok_or(Code::NotFound)?;
+    detail(&app, &user).await
+}
