@@ -13,8 +13,8 @@ pub(crate) use self::body::Object;
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
-        Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel, Read,
-        SignedIn, TenantAccess, Write,
+        Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel,
+        PartnerTenant, Read, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},

@@ -1,5 +1,10 @@
 //! Values that callers give, each with its rules. All that is wrong with a body is reported together.
 
+pub mod billing;
+mod edit;
+pub mod link;
+pub mod partner;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},
@@ -20,6 +25,7 @@ use serde::{
     de::{self, DeserializeOwned, IntoDeserializer as _, MapAccess, Visitor, value},
 };
 
+pub use self::edit::Edit;
 use crate::{error::FieldError, extract::Object};
 
 /// The longest name of a tenant or a person, in characters.

@@ -17,6 +17,7 @@ use dezky_shared::{
         Abort, StoreError,
         domains::{CLAIM_INDEX, OWNED_INDEX},
         idempotency::{Claim, IdempotencyKey, StoredAnswer},
+        partners,
         tenants::{DOMAIN_INDEX, SLUG_INDEX},
         violated_index,
     },
@@ -359,7 +360,7 @@ fn stored(answer: &Answer) -> StoredAnswer {
 /// What a unique index has to say is for the caller.
 fn refused_by_store(error: StoreError) -> ApiError {
     match violated_index(&error).as_deref() {
-        Some(SLUG_INDEX) => Code::SlugTaken.into(),
+        Some(SLUG_INDEX | partners::SLUG_INDEX) => Code::SlugTaken.into(),
         Some(DOMAIN_INDEX | OWNED_INDEX) => Code::DomainTaken.into(),
         Some(CLAIM_INDEX) => Code::DomainExists.into(),
         _ => error.into(),

@@ -6,6 +6,8 @@ pub mod health;
 pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
+pub mod partner;
+pub mod partners;
 pub mod queues;
 pub mod schedules;
 pub mod tenants;
@@ -24,6 +26,8 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(domains::router())
         .merge(users::router())
+        .merge(partners::router())
+        .merge(partner::router())
         .merge(jobs::router())
         .merge(schedules::router())
         .merge(queues::router())

@@ -13,7 +13,10 @@ use std::{
 use dezky_shared::{
     changes::{Change, Changes},
     reconnect::Pace,
-    store::{StoreError, jobs::JobRepository, tenants::TenantRepository, users::UserRepository},
+    store::{
+        StoreError, jobs::JobRepository, partners::PartnerRepository, tenants::TenantRepository,
+        users::UserRepository,
+    },
 };
 use futures::StreamExt as _;
 use tokio::{
@@ -49,6 +52,7 @@ struct Sources {
     tenants: TenantRepository,
     jobs: JobRepository,
     users: UserRepository,
+    partners: PartnerRepository,
 }
 
 /// Somebody who waits for one document.
@@ -65,6 +69,7 @@ impl Waiting {
         tenants: &TenantRepository,
         jobs: &JobRepository,
         users: &UserRepository,
+        partners: &PartnerRepository,
         changes: &Changes,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -80,6 +85,7 @@ impl Waiting {
             tenants: tenants.clone(),
             jobs: jobs.clone(),
             users: users.clone(),
+            partners: partners.clone(),
         };
         let look = waiting.clone().look(sources, hinted);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(look));
@@ -144,11 +150,13 @@ impl Waiting {
         let mut tenant_ids = Vec::new();
         let mut job_ids = Vec::new();
         let mut user_ids = Vec::new();
+        let mut partner_ids = Vec::new();
         for change in what {
             match change {
                 Change::Tenant(id) => tenant_ids.push(*id),
                 Change::Job(id) => job_ids.push(*id),
                 Change::User(id) => user_ids.push(*id),
+                Change::Partner(id) => partner_ids.push(*id),
             }
         }
         if !tenant_ids.is_empty() {
@@ -164,6 +172,11 @@ impl Waiting {
         if !user_ids.is_empty() {
             for (id, revision) in sources.users.revisions(&user_ids).await? {
                 self.seen(Change::User(id), revision);
+            }
+        }
+        if !partner_ids.is_empty() {
+            for (id, revision) in sources.partners.revisions(&partner_ids).await? {
+                self.seen(Change::Partner(id), revision);
             }
         }
         Ok(())

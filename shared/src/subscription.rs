@@ -20,6 +20,17 @@ pub enum Cycle {
     Yearly,
 }
 
+impl Cycle {
+    /// How many of it are in a year.
+    pub const fn a_year(self) -> i64 {
+        match self {
+            Self::Monthly => 12,
+            Self::Quarterly => 4,
+            Self::Yearly => 1,
+        }
+    }
+}
+
 /// Whether a subscription is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,7 @@
 //! Tenants: looking at them, and saying what is wanted of them.
 
 mod actions;
+mod attach;
 pub(crate) mod create;
 mod patch;
 mod summary;
@@ -27,8 +28,12 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::actions::Decision;
-pub(super) use self::actions::{job, refuse_if_ending};
 pub use self::view::{ConditionView, TenantView};
+pub(super) use self::{
+    actions::{job, refuse_if_ending, resume_tenant, suspend_tenant},
+    create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
+    patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
+};
 use super::jobs::{JobLink, until_final};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
@@ -53,7 +58,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// What a filter by status can be.
-const STATUSES: &str = "pending, active, suspended, terminating or terminated";
+pub(super) const STATUSES: &str = "pending, active, suspended, terminating or terminated";
 
 /// Which tenants are asked for.
 #[derive(Debug, IntoParams)]
@@ -113,20 +118,26 @@ async fn list(
         status: query.status,
         plan: query.plan,
         partner_id: query.partner_id,
-        after: query.page.after(&list)?,
         ..TenantFilter::default()
     };
     if !caller.is_operator() {
         filter.visible = Some(caller.user.tenant_ids());
         filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
     }
-    let tenants = app.tenants.list(&filter, query.page.to_fetch()).await?;
-    Ok(Json(query.page.of(
-        &list,
-        tenants,
-        |tenant| tenant.id.to_string(),
-        TenantView::from,
-    )))
+    page_of(&app, filter, &list, &query.page).await.map(Json)
+}
+
+/// A page of the tenants that `filter` lets through. `list` names the list and its filters.
+pub(super) async fn page_of(
+    app: &AppState,
+    mut filter: TenantFilter,
+    list: &str,
+    page: &Page,
+) -> Result<PageOf<TenantView>, ApiError> {
+    filter.after = page.after(list)?;
+    let tenants = app.tenants.list(&filter, page.to_fetch()).await?;
+    let id = |tenant: &Tenant| tenant.id.to_string();
+    Ok(page.of(list, tenants, id, TenantView::from))
 }
 
 /// A tenant
@@ -273,6 +284,9 @@ impl Intent for TenantChange<'_> {
             };
             let mut removals = Vec::new();
             if decided.is_written {
+                if tenant.partner_id != known.partner_id {
+                    attach::check(recorder, session, &tenant).await?;
+                }
                 tenant.updated_at = now;
                 if tenant.domains != known.domains {
                     // What is given up has a document first, which keeps the name from others until it is gone.
