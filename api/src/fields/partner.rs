@@ -121,13 +121,26 @@ pub struct BillingRequest {
     email: Edit<String>,
 }
 
+impl BillingRequest {
+    /// The same for a partner of which nothing is stored yet: a missing country is none.
+    #[must_use]
+    pub fn of_new(mut self) -> Self {
+        if self.country == Edit::Keep {
+            self.country = Edit::Remove;
+        }
+        self
+    }
+}
+
 /// A change of where it is billed.
 #[derive(Debug, Default)]
 pub struct BillingEdit(BillingRequest);
 
 impl BillingEdit {
-    /// Takes the values, noting below `/billingInfo` what is wrong with them.
+    /// Takes the values, noting below `/billingInfo` what is wrong with them. A VAT id that comes without a country is
+    /// of the stored one, which is not known here.
     pub fn check(checks: &mut Checks, wire: BillingRequest) -> Self {
+        let comes_with_country = wire.country != Edit::Keep;
         let country = wire.country.check(checks, "/billingInfo/country", |text| {
             billing::country(&text)
         });
@@ -135,9 +148,12 @@ impl BillingEdit {
             Edit::Set(country) => Some(country.as_str()),
             Edit::Keep | Edit::Remove => None,
         };
-        let vat_id = wire.vat_id.check(checks, "/billingInfo/vatId", |text| {
-            billing::vat_id(of, &text)
-        });
+        let vat_id = if comes_with_country {
+            let vat_id = |text: String| billing::vat_id(of, &text);
+            wire.vat_id.check(checks, "/billingInfo/vatId", vat_id)
+        } else {
+            wire.vat_id
+        };
         Self(BillingRequest {
             company: wire
                 .company

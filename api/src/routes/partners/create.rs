@@ -91,7 +91,9 @@ impl Accept for NewPartner {
             status: None,
             margin_pct: wire.margin_pct,
             contact_info: wire.contact_info,
-            billing_info: wire.billing_info,
+            billing_info: wire
+                .billing_info
+                .map(|Object(billing)| Object(billing.of_new())),
             support_email: wire.support_email,
             support_url: wire.support_url,
             default_plan: wire.default_plan,
