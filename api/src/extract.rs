@@ -14,7 +14,7 @@ pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
         Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Oversee, Own, PartnerAccess,
-        PartnerLevel, Read, SignedIn, TenantAccess, Write,
+        PartnerLevel, PartnerTenant, Read, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},

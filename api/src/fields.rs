@@ -5,6 +5,9 @@ pub mod branding;
 pub mod security;
 pub mod money;
 pub mod people;
+mod edit;
+pub mod link;
+pub mod partner;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +29,7 @@ use serde::{
     de::{self, DeserializeOwned, IntoDeserializer as _, MapAccess, Visitor, value},
 };
 
+pub use self::edit::Edit;
 use crate::{error::FieldError, extract::Object};
 
 /// The longest name of a tenant or a person, in characters.

@@ -19,6 +19,7 @@ use dezky_shared::{
         idempotency::{Claim, IdempotencyKey, StoredAnswer},
         prices::PRICE_INDEX,
         subscriptions::LIVE_INDEX,
+        partners,
         tenants::{DOMAIN_INDEX, SLUG_INDEX},
         users::SUBJECT_INDEX,
         violated_index,
@@ -382,7 +383,7 @@ fn stored(answer: &Answer) -> StoredAnswer {
 /// What a unique index has to say is for the caller.
 fn refused_by_store(error: StoreError) -> ApiError {
     match violated_index(&error).as_deref() {
-        Some(SLUG_INDEX) => Code::SlugTaken.into(),
+        Some(SLUG_INDEX | partners::SLUG_INDEX) => Code::SlugTaken.into(),
         Some(DOMAIN_INDEX | OWNED_INDEX) => Code::DomainTaken.into(),
         Some(CLAIM_INDEX) => Code::DomainExists.into(),
         Some(SUBJECT_INDEX) => Code::UserExists.into(),

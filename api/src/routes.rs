@@ -8,6 +8,8 @@ pub mod jobs;
 pub mod openapi;
 pub mod plans;
 pub mod prices;
+pub mod partner;
+pub mod partners;
 pub mod queues;
 pub mod schedules;
 pub mod snapshots;
@@ -33,6 +35,8 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(subscriptions::router())
         .merge(plans::router())
         .merge(prices::router())
+        .merge(partners::router())
+        .merge(partner::router())
         .merge(jobs::router())
         .merge(schedules::router())
         .merge(snapshots::router())

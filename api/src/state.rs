@@ -96,9 +96,10 @@ impl AppState {
         let tenants = TenantRepository::new(store);
         let jobs = JobRepository::new(store);
         let users = UserRepository::new(store);
+        let partners = PartnerRepository::new(store);
         let changes = Changes::new(&config.redis)?;
         Ok(Arc::new(Self {
-            waiting: Waiting::start(&tenants, &jobs, &users, &changes, shutdown),
+            waiting: Waiting::start(&tenants, &jobs, &users, &partners, &changes, shutdown),
             tenants,
             jobs,
             users,
@@ -111,7 +112,7 @@ impl AppState {
             upstreams: UpstreamRepository::new(store),
             workers: WorkerRepository::new(store),
             domains: DomainRepository::new(store),
-            partners: PartnerRepository::new(store),
+            partners,
             subscriptions: SubscriptionRepository::new(store),
             snapshots: SnapshotRepository::new(store),
             prices: PriceRepository::new(store),

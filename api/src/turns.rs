@@ -1,4 +1,4 @@
-//! Requests that change one tenant take turns, first come, first served.
+//! Requests that change one tenant or one partner take turns, first come, first served.
 //!
 //! MongoDB would sort them out too, by aborting all but one and having the rest start over: with many on one tenant
 //! that costs most of the throughput. Other processes are not asked; against them, the transaction decides.
@@ -12,10 +12,10 @@ use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 
 use crate::error::{ApiError, Code};
 
-/// How many may wait for their turn on one tenant.
+/// How many may wait for their turn on one of them.
 const LONGEST_LINE: usize = 64;
 
-/// The lines before all tenants.
+/// The lines before all of them.
 #[derive(Debug, Default)]
 pub struct Turns(Mutex<HashMap<String, Line>>);
 
@@ -41,7 +41,8 @@ struct Place<'a> {
 }
 
 impl Turns {
-    /// Waits for one's turn on the tenant with this slug, unless the line is too long.
+    /// Waits for one's turn on the tenant with this slug, or on the partner with `partner:` before its slug, unless the
+    /// line is too long.
     pub async fn take(&self, slug: &str) -> Result<Turn<'_>, ApiError> {
         let (place, turn) = self.line_up(slug)?;
         Ok(Turn {

@@ -14,7 +14,10 @@ use dezky_shared::{
     changes::{Change, Changes},
     id::UserId,
     reconnect::Pace,
-    store::{StoreError, jobs::JobRepository, tenants::TenantRepository, users::UserRepository},
+    store::{
+        StoreError, jobs::JobRepository, partners::PartnerRepository, tenants::TenantRepository,
+        users::UserRepository,
+    },
 };
 use futures::StreamExt as _;
 use tokio::{
@@ -50,6 +53,7 @@ struct Sources {
     tenants: TenantRepository,
     jobs: JobRepository,
     users: UserRepository,
+    partners: PartnerRepository,
 }
 
 /// Somebody who waits for one document.
@@ -66,6 +70,7 @@ impl Waiting {
         tenants: &TenantRepository,
         jobs: &JobRepository,
         users: &UserRepository,
+        partners: &PartnerRepository,
         changes: &Changes,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -81,6 +86,7 @@ impl Waiting {
             tenants: tenants.clone(),
             jobs: jobs.clone(),
             users: users.clone(),
+            partners: partners.clone(),
         };
         let look = waiting.clone().look(sources, hinted);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(look));
@@ -145,11 +151,13 @@ impl Waiting {
         let mut tenant_ids = Vec::new();
         let mut job_ids = Vec::new();
         let mut user_ids = Vec::new();
+        let mut partner_ids = Vec::new();
         for change in what {
             match change {
                 Change::Tenant(id) => tenant_ids.push(*id),
                 Change::Job(id) => job_ids.push(*id),
                 Change::User(id) => user_ids.push(*id),
+                Change::Partner(id) => partner_ids.push(*id),
             }
         }
         if !tenant_ids.is_empty() {
@@ -171,6 +179,11 @@ impl Waiting {
             // Of all these documents, only users are ever deleted.
             for id in deleted {
                 self.seen(Change::User(id), i64::MAX);
+            }
+        }
+        if !partner_ids.is_empty() {
+            for (id, revision) in sources.partners.revisions(&partner_ids).await? {
+                self.seen(Change::Partner(id), revision);
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _};
 use redis::{Client, RedisError, aio::ConnectionManager};
 
 use crate::{
-    id::{JobId, TenantId, UserId},
+    id::{JobId, PartnerId, TenantId, UserId},
     redis::{RedisConfig, shared_connection},
 };
 
@@ -19,6 +19,8 @@ pub enum Change {
     Job(JobId),
     /// A user, and with it perhaps what they may see.
     User(UserId),
+    /// A partner, and with it perhaps what its staff may see.
+    Partner(PartnerId),
 }
 
 impl Change {
@@ -27,6 +29,7 @@ impl Change {
             Self::Tenant(id) => format!("tenant:{id}"),
             Self::Job(id) => format!("job:{id}"),
             Self::User(id) => format!("user:{id}"),
+            Self::Partner(id) => format!("partner:{id}"),
         }
     }
 
@@ -36,6 +39,7 @@ impl Change {
             "tenant" => id.parse().ok().map(Self::Tenant),
             "job" => id.parse().ok().map(Self::Job),
             "user" => id.parse().ok().map(Self::User),
+            "partner" => id.parse().ok().map(Self::Partner),
             _ => None,
         }
     }

@@ -1,9 +1,11 @@
 //! A partner: a company that sells workspaces, and looks after the tenants it has sold to.
 
+use std::collections::BTreeMap;
+
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::PartnerId, tenant::Plan};
+use crate::{id::PartnerId, subscription::Cycle, tenant::Plan};
 
 /// Whether a partner's staff may still do anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,5 +116,75 @@ impl Partner {
     /// The name of its group at the identity provider. No slug of a tenant holds a colon, so it is never a tenant's.
     pub fn group_name(&self) -> String {
         format!("partner:{}", self.slug)
+    }
+}
+
+/// A partner's customers: its tenants that were not removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Customers {
+    /// How many they are.
+    pub count: i64,
+    /// What they pay in a year by currency, in minor units: a month's worth is not always a whole number.
+    yearly_minor: BTreeMap<String, i64>,
+}
+
+impl Customers {
+    /// Adds what is paid in each `cycle`, in minor units of `currency`.
+    pub fn pay(&mut self, currency: String, cycle: Cycle, minor: i64) {
+        let yearly = self.yearly_minor.entry(currency).or_default();
+        *yearly = yearly.saturating_add(minor.saturating_mul(cycle.a_year()));
+    }
+
+    /// What they pay in a month by currency, in minor units. Only the sums are rounded: half a unit up.
+    pub fn monthly_minor(&self) -> BTreeMap<String, i64> {
+        let yearly = self.yearly_minor.iter();
+        yearly
+            .map(|(currency, minor)| (currency.clone(), minor.saturating_add(6).div_euclid(12)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn monthly(paid: &[(&str, Cycle, i64)]) -> BTreeMap<String, i64> {
+        let mut customers = Customers::default();
+        for (currency, cycle, minor) in paid {
+            customers.pay((*currency).to_owned(), *cycle, *minor);
+        }
+        customers.monthly_minor()
+    }
+
+    #[test]
+    fn what_is_paid_in_other_cycles_is_brought_to_a_month() {
+        let paid = [
+            ("DKK", Cycle::Monthly, 10_000),
+            ("DKK", Cycle::Quarterly, 30_000),
+            ("DKK", Cycle::Yearly, 120_000),
+            ("EUR", Cycle::Yearly, 1_200),
+        ];
+
+        let monthly = monthly(&paid);
+
+        let expected = [("DKK".to_owned(), 30_000), ("EUR".to_owned(), 100)];
+        assert_eq!(monthly, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn only_the_sum_is_rounded_and_half_a_unit_goes_up() {
+        for (paid, expected) in [
+            (&[5][..], 0),
+            (&[6], 1),
+            (&[17], 1),
+            (&[18], 2),
+            // Each for itself would be 0.
+            (&[4, 4, 4], 1),
+            (&[i64::MAX, i64::MAX], i64::MAX / 12),
+        ] {
+            let yearly: Vec<_> = paid.iter().map(|m| ("EUR", Cycle::Yearly, *m)).collect();
+
+            assert_eq!(monthly(&yearly)["EUR"], expected, "{paid:?}");
+        }
     }
 }

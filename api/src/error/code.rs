@@ -94,7 +94,9 @@ impl Code {
             Self::TokenMissing => "Send an access token as \"Authorization: Bearer …\".",
             Self::UserUnknown => "Call GET /users/me first.",
             Self::Forbidden => "Your role does not allow this.",
-            Self::SlugTaken => "A slug is never used twice, also not after its tenant was removed.",
+            Self::SlugTaken => {
+                "A slug is never used twice, also not after what had it was removed."
+            }
             Self::DomainTaken => "A domain stands in at most one tenant.",
             Self::DomainExists => "A tenant claims a domain once. Look at it, or remove it first.",
             Self::DomainRemoving => "Wait until it is gone, or until it could not be removed.",

@@ -3,6 +3,8 @@
 //! Rights are read from MongoDB on every request; of the token, only the audience counts. A tenant that the caller
 //! may not know does not exist for them.
 
+mod partner_tenant;
+
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -15,6 +17,7 @@ use dezky_shared::{
 };
 use http::{header, request::Parts};
 
+pub use self::partner_tenant::PartnerTenant;
 use crate::{
     auth::{Claims, OPERATOR_AUDIENCE},
     error::{ApiError, Code},
@@ -67,6 +70,8 @@ pub struct PartnerAccess<L> {
     pub caller: Caller,
     /// The partner they work for, as it was when access was granted.
     pub partner: Arc<Partner>,
+    /// What they may do there.
+    pub role: PartnerRole,
     level: PhantomData<L>,
 }
 
@@ -313,6 +318,7 @@ impl<L: PartnerLevel> FromRequestParts<App> for PartnerAccess<L> {
             Some(partner) if L::allows(role) => Ok(Self {
                 caller,
                 partner,
+                role,
                 level: PhantomData,
             }),
             Some(_) => Err(Code::Forbidden.into()),

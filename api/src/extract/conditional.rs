@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fmt};
 
 use axum::extract::FromRequestParts;
-use dezky_shared::{domain::Domain, job::Job, tenant::Tenant, user::User};
+use dezky_shared::{domain::Domain, job::Job, partner::Partner, tenant::Tenant, user::User};
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use crate::error::{ApiError, Code};
@@ -44,6 +44,12 @@ impl From<&Job> for ETag {
 impl From<&User> for ETag {
     fn from(user: &User) -> Self {
         Self::same(user.revision)
+    }
+}
+
+impl From<&Partner> for ETag {
+    fn from(partner: &Partner) -> Self {
+        Self::same(partner.revision)
     }
 }
 

@@ -5,8 +5,9 @@
 //! as a request with `?wait` does, and all streams of a process together look at MongoDB once a second; nothing runs
 //! for a client that has nothing to be told, save the comment that keeps its connection open.
 //!
-//! Rights are read again with each look. A stream also waits for its caller and for the tenant that is looked into,
-//! so that it ends within a second or so of a right that is taken away, though nothing else changed.
+//! Rights are read again with each look. A stream also waits for its caller, for the partner they work for, and for
+//! the tenant that is looked into, so that it ends within a second or so of a right that is taken away, though nothing
+//! else changed.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -142,6 +143,7 @@ impl Subject {
         documents
             .chain(tenant.map(Change::Tenant))
             .chain([Change::User(caller.user.id)])
+            .chain(caller.partner.as_ref().map(|it| Change::Partner(it.id)))
             .collect()
     }
 
@@ -177,6 +179,10 @@ impl Subject {
         snapshot
             .made_from
             .push((Change::User(user.id), user.revision));
+        if let Some(partner) = &caller.partner {
+            let seen = (Change::Partner(partner.id), partner.revision);
+            snapshot.made_from.push(seen);
+        }
         Ok(snapshot)
     }
 }
@@ -289,12 +295,15 @@ impl Watch {
 
     /// The snapshot's event, if it is news.
     fn take(&mut self, snapshot: Snapshot) -> Option<Event> {
-        for (what, revision) in snapshot.made_from {
-            let waiters = self.waiters.iter_mut();
-            for awaited in waiters.filter(|awaited| awaited.what == what) {
-                awaited.seen = revision;
+        // What it was not made from cannot change it: a partner that was terminated, where its staff has other rights.
+        self.waiters.retain_mut(|awaited| {
+            let mut made_from = snapshot.made_from.iter();
+            let found = made_from.find(|(what, _)| *what == awaited.what);
+            if let Some((_, revision)) = found {
+                awaited.seen = *revision;
             }
-        }
+            found.is_some()
+        });
         self.is_over = snapshot.is_last;
         let is_news = self.known != Some(snapshot.revision);
         self.known = Some(snapshot.revision);

@@ -1,6 +1,7 @@
 //! Tenants: looking at them, and saying what is wanted of them.
 
 mod actions;
+mod attach;
 pub(crate) mod create;
 pub(crate) mod health;
 mod patch;
@@ -29,8 +30,12 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::actions::Decision;
-pub(super) use self::actions::{job, refuse_if_ending};
 pub use self::view::{ConditionView, TenantView};
+pub(super) use self::{
+    actions::{job, refuse_if_ending, resume_tenant, suspend_tenant},
+    create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
+    patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
+};
 use super::jobs::{JobLink, until_final};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
@@ -56,7 +61,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// What a filter by status can be.
-const STATUSES: &str = "pending, active, suspended, terminating or terminated";
+pub(super) const STATUSES: &str = "pending, active, suspended, terminating or terminated";
 
 /// Which tenants are asked for.
 #[derive(Debug, IntoParams)]
@@ -116,24 +121,33 @@ async fn list(
         status: query.status,
         plan: query.plan,
         partner_id: query.partner_id,
-        after: query.page.after(&list)?,
         ..TenantFilter::default()
     };
     if !caller.is_operator() {
         filter.visible = Some(caller.user.tenant_ids());
         filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
     }
-    let tenants = app.tenants.list(&filter, query.page.to_fetch()).await?;
-    let mut health = health::health_of(&app, &tenants).await?;
-    Ok(Json(query.page.of(
-        &list,
-        tenants,
-        |tenant| tenant.id.to_string(),
-        |tenant| {
-            let health = health.remove(&tenant.id);
-            TenantView::shown_to(&caller, tenant).with_health(health)
-        },
-    )))
+    page_of(&app, &caller, filter, &list, &query.page)
+        .await
+        .map(Json)
+}
+
+/// A page of the tenants that `filter` lets through, with their health. `list` names the list and its filters.
+pub(super) async fn page_of(
+    app: &AppState,
+    caller: &Caller,
+    mut filter: TenantFilter,
+    list: &str,
+    page: &Page,
+) -> Result<PageOf<TenantView>, ApiError> {
+    filter.after = page.after(list)?;
+    let tenants = app.tenants.list(&filter, page.to_fetch()).await?;
+    let mut health = health::health_of(app, &tenants).await?;
+    let id = |tenant: &Tenant| tenant.id.to_string();
+    Ok(page.of(list, tenants, id, |tenant| {
+        let health = health.remove(&tenant.id);
+        TenantView::shown_to(caller, tenant).with_health(health)
+    }))
 }
 
 /// A tenant
@@ -281,6 +295,9 @@ impl Intent for TenantChange<'_> {
             };
             let mut removals = Vec::new();
             if decided.is_written {
+                if tenant.partner_id != known.partner_id {
+                    attach::check(recorder, session, &tenant).await?;
+                }
                 tenant.updated_at = now;
                 if tenant.domains != known.domains {
                     // What is given up has a document first, which keeps the name from others until it is gone.

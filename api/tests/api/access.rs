@@ -130,6 +130,42 @@ const fn operators_of_tenant(ok: u16) -> Expected {
     expected
 }
 
+/// Staff of a partner that was not terminated, each of their own.
+const STAFF: &[Who] = &[
+    Who::PartnerOwner,
+    Who::PartnerManager,
+    Who::PartnerSupport,
+    Who::PartnerReadOnly,
+    Who::OtherPartner,
+];
+/// Those of them who may write.
+const MANAGING_STAFF: &[Who] = &[Who::PartnerOwner, Who::PartnerManager, Who::OtherPartner];
+
+/// Staff of any partner, about their own.
+const fn staff(ok: u16) -> Expected {
+    answers(STAFF, ok, &[], 403)
+}
+
+/// Staff of any partner who may write, about their own.
+const fn managing_staff(ok: u16) -> Expected {
+    answers(MANAGING_STAFF, ok, &[], 403)
+}
+
+/// Staff of the tenant's partner. For those of another it does not exist.
+const fn staff_of_tenant(ok: u16) -> Expected {
+    without_another_partners(staff(ok))
+}
+
+/// The same, if they may write.
+const fn managing_staff_of_tenant(ok: u16) -> Expected {
+    without_another_partners(managing_staff(ok))
+}
+
+const fn without_another_partners(mut expected: Expected) -> Expected {
+    expected[Who::OtherPartner as usize] = 404;
+    expected
+}
+
 const TABLE: &[Row] = &[
     ("GET", "/healthz", "", anybody(200)),
     ("GET", "/readyz", "", anybody(200)),
@@ -324,6 +360,75 @@ const TABLE: &[Row] = &[
     ("POST", "/upstreams/{name}/pause", "", operators(200)),
     ("POST", "/upstreams/{name}/resume", "", operators(200)),
     ("GET", "/workers", "", operators(200)),
+    ("GET", "/partners", "", operators(200)),
+    (
+        "POST",
+        "/partners",
+        "{\"slug\":\"new-partner\",\"name\":\"New\"}",
+        operators(201),
+    ),
+    ("GET", "/partners/{slug}", "", operators(200)),
+    (
+        "PATCH",
+        "/partners/{slug}",
+        "{\"marginPct\":7.5}",
+        operators(200),
+    ),
+    ("DELETE", "/partners/{slug}", "", operators(200)),
+    ("GET", "/partners/{slug}/tenants", "", operators(200)),
+    ("GET", "/partner", "", staff(200)),
+    ("GET", "/partner/settings", "", managing_staff(200)),
+    (
+        "PATCH",
+        "/partner/settings",
+        "{\"supportEmail\":\"help@nordic.test\"}",
+        managing_staff(200),
+    ),
+    (
+        "PATCH",
+        "/partner/settings",
+        "{\"marginPct\":100}",
+        managing_staff(403),
+    ),
+    ("GET", "/partner/branding", "", staff(200)),
+    (
+        "PUT",
+        "/partner/branding",
+        "{\"accentColor\":\"#0a7cff\"}",
+        managing_staff(200),
+    ),
+    ("GET", "/partner/tenants", "", staff(200)),
+    (
+        "POST",
+        "/partner/tenants",
+        "{\"slug\":\"customer\",\"name\":\"Customer\"}",
+        managing_staff(202),
+    ),
+    ("GET", "/partner/tenants/{slug}", "", staff_of_tenant(200)),
+    (
+        "PATCH",
+        "/partner/tenants/{slug}",
+        "{\"industry\":\"x\"}",
+        managing_staff_of_tenant(200),
+    ),
+    (
+        "PATCH",
+        "/partner/tenants/{slug}",
+        "{\"plan\":\"starter\"}",
+        managing_staff_of_tenant(403),
+    ),
+    (
+        "POST",
+        "/partner/tenants/{slug}/suspend",
+        "",
+        managing_staff_of_tenant(202),
+    ),
+    (
+        "POST",
+        "/partner/tenants/{slug}/resume",
+        "",
+        managing_staff_of_tenant(200),
+    ),
 ];
 
 #[tokio::test]
@@ -343,6 +448,9 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
     );
     let subscription = app.subscribe("demo", json!({})).await.body;
     let price = app.set_price("enterprise", "yearly", "EUR", 1).await.body;
+    let nordic = doc! { "slug": "nordic" };
+    let partners = app.collection("partners");
+    let partner = partners.find_one(nordic.clone()).await.unwrap().unwrap();
     let mut wrong = Vec::new();
 
     for (method, route, body, expected) in TABLE {
@@ -357,6 +465,10 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             for user in [&stranger, &member] {
                 app.put_user(user).await;
             }
+            let customer = doc! { "slug": "customer" };
+            tenants.delete_one(customer).await.unwrap();
+            let replaced = partners.replace_one(nordic.clone(), &partner).await;
+            replaced.unwrap();
             let job = app.jobs().await[0].id;
             let waiting = doc! { "state": "available" };
             app.set_job(job, waiting).await;
@@ -368,6 +480,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
                 _ => stranger.id.to_string(),
             };
             let path = route
+                .replace("/partners/{slug}", "/partners/nordic")
                 .replace("{slug}", "demo")
                 .replace("{domain}", "demo.test")
                 .replace("{id}", &id)

@@ -243,6 +243,39 @@ async fn a_tenant_that_goes_to_another_partner_is_lost_to_the_first_ones_staff()
 }
 
 #[tokio::test]
+async fn a_partner_that_is_terminated_ends_the_streams_of_its_staff_who_have_no_other_right() {
+    let app = TestApp::with_demo().await;
+    let id = only_job(&app).await;
+    for path in [
+        format!("/jobs/{id}/events"),
+        "/tenants/demo/events".to_owned(),
+    ] {
+        let partner = app.with_partner("read-only").await;
+        let partner = app.state.partners.find(partner).await.unwrap().unwrap();
+        let members = app.collection("users");
+        let member = doc! { "authentikSubjectId": Caller::Member.subject() };
+        let works_there = doc! { "$set": { "partnerId": partner.id } };
+        members.update_one(member, works_there).await.unwrap();
+        let mut of_staff = Events::open(&app, &path, Caller::Partner).await;
+        let mut of_member = Events::open(&app, &path, Caller::Member).await;
+        of_staff.next().await.unwrap();
+        of_member.next().await.unwrap();
+
+        let ended = app
+            .delete(&format!("/partners/{}", partner.slug))
+            .by(Caller::Operator)
+            .send()
+            .await;
+
+        assert_eq!(ended.status, 200, "{ended:?}");
+        assert_eq!(of_staff.next().await, None, "{path}");
+        app.set_tenant("demo", doc! { "industry": &path }).await;
+        app.set_job(id, doc! { "state": "running" }).await;
+        assert!(of_member.next().await.is_some(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_the_token_it_was_opened_with() {
     let app = TestApp::with_demo().await;
     let soon = TokenSpec {

@@ -20,6 +20,7 @@ mod openapi;
 mod operations;
 mod paging;
 mod prices;
+mod partners;
 mod schedules;
 mod security_policy;
 mod seed;

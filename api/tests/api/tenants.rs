@@ -206,7 +206,7 @@ async fn an_edit_concerns_the_upstreams_that_hold_what_was_edited() {
             vec!["stalwart", "ocis"],
         ),
         (
-            json!({ "industry": "x", "brandColor": "#000000", "partnerId": "01990000-0000-7000-8000-000000000000" }),
+            json!({ "industry": "x", "brandColor": "#000000" }),
             none.to_vec(),
         ),
     ] {
@@ -259,7 +259,12 @@ async fn an_edit_that_changes_nothing_is_no_new_generation() {
 #[tokio::test]
 async fn null_removes_and_missing_stays() {
     let app = TestApp::with_demo().await;
-    edit(&app, json!({ "industry": "x", "brandColor": "#000000", "partnerId": "01990000-0000-7000-8000-000000000000" })).await;
+    let partner = app.insert_partner("nordic", "active").await;
+    edit(
+        &app,
+        json!({ "industry": "x", "brandColor": "#000000", "partnerId": partner }),
+    )
+    .await;
 
     edit(&app, json!({ "partnerId": null, "industry": null })).await;
 

@@ -8,6 +8,9 @@ use crate::issuer::{OPERATOR, PORTAL, TokenSpec};
 /// The tenant that `cargo dev up` provisions, and to which some of the callers belong.
 pub const DEMO_TENANT: &str = "demo";
 
+/// The partner that looks after it under `cargo dev up`.
+pub const DEMO_PARTNER: &str = "demo-partner";
+
 /// The group whose members Dezky takes for platform administrators.
 const ADMINISTRATORS: &str = "dezky-platform-admins";
 
@@ -25,7 +28,7 @@ pub enum Caller {
     OperatorWithoutFlag,
     /// An administrator in the operators' application: may do everything.
     Operator,
-    /// Somebody who will work for a partner, once there are partners; a stranger until then.
+    /// Staff of a partner, once somebody made them that; a stranger until then.
     Partner,
 }
 
@@ -60,7 +63,7 @@ impl Caller {
             Self::Owner => "the owner of the demo tenant",
             Self::OperatorWithoutFlag => "in the operators' application without the admin flag",
             Self::Operator => "an operator, who may do everything",
-            Self::Partner => "will work for a partner, once there are partners",
+            Self::Partner => "an owner of the partner that looks after the demo tenant",
         }
     }
 

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use bson::doc;
+use bson::{Document, doc};
+use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
 
 use super::{Store, StoreError, known};
-use crate::{id::PartnerId, partner::Partner};
+use crate::{
+    id::PartnerId,
+    partner::{Partner, PartnerStatus},
+};
 
 /// The name of the index that keeps two partners from having one slug.
 pub const SLUG_INDEX: &str = "partner_slug";
@@ -38,7 +42,10 @@ impl PartnerRepository {
             .keys(doc! { "slug": 1 })
             .options(slug)
             .build();
-        self.partners.create_indexes([slug]).await?;
+        let by_status = IndexModel::builder()
+            .keys(doc! { "status": 1, "_id": 1 })
+            .build();
+        self.partners.create_indexes([slug, by_status]).await?;
         Ok(())
     }
 
@@ -62,6 +69,51 @@ impl PartnerRepository {
     /// The partner with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Partner>, StoreError> {
         self.partners.find_one(doc! { "slug": slug }).await
+    }
+
+    /// At most `limit` partners after `after`, oldest first; only those in `status` where one is given.
+    pub async fn list(
+        &self,
+        status: Option<PartnerStatus>,
+        after: Option<PartnerId>,
+        limit: i64,
+    ) -> Result<Vec<Partner>, StoreError> {
+        let mut filter = Document::new();
+        if let Some(status) = status {
+            filter.insert("status", super::to_bson(&status)?);
+        }
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.partners
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// The id and revision of each of these partners that exists.
+    pub async fn revisions(&self, ids: &[PartnerId]) -> Result<Vec<(PartnerId, i64)>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Revision {
+            #[serde(rename = "_id")]
+            id: PartnerId,
+            revision: i64,
+        }
+        let revisions: Vec<Revision> = self
+            .partners
+            .clone_with_type()
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
+            .projection(doc! { "revision": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        Ok(revisions
+            .into_iter()
+            .map(|partner| (partner.id, partner.revision))
+            .collect())
     }
 
     /// Adds a partner. A taken slug violates [`SLUG_INDEX`].

@@ -1,5 +1,7 @@
 //! The tenants.
 
+mod customers;
+
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
@@ -114,7 +116,9 @@ impl TenantRepository {
             .keys(doc! { "domains": 1 })
             .options(domains)
             .build();
-        let partner = IndexModel::builder().keys(doc! { "partnerId": 1 }).build();
+        let partner = IndexModel::builder()
+            .keys(doc! { "partnerId": 1, "_id": 1 })
+            .build();
         let groups = IndexModel::builder()
             .keys(doc! { "authentikGroupId": 1 })
             .build();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::FieldError;
 
 /// A struct that is read from an object alone: serde would take an array of its fields' values as well.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

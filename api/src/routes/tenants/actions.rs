@@ -186,14 +186,20 @@ pub(super) async fn suspend(
     submitted: Submitted<NoBody>,
 ) -> Result<Response, ApiError> {
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    suspend_tenant(&recorder, &access.tenant, &if_match, prefer).await
+}
+
+/// Freezes a tenant, and waits for the outcome if the caller prefers.
+pub(in crate::routes) async fn suspend_tenant(
+    recorder: &Recorder<'_>,
+    tenant: &Tenant,
+    if_match: &IfMatch,
+    prefer: Prefer,
+) -> Result<Response, ApiError> {
     let by = recorder.by();
-    change(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &|tenant, now| decide_suspend(tenant, &by, now),
-    )
+    change(recorder, tenant, if_match, prefer, &|tenant, now| {
+        decide_suspend(tenant, &by, now)
+    })
     .await
 }
 
@@ -213,14 +219,20 @@ pub(super) async fn resume(
     submitted: Submitted<NoBody>,
 ) -> Result<Response, ApiError> {
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    resume_tenant(&recorder, &access.tenant, &if_match, prefer).await
+}
+
+/// Lifts what suspending froze, and waits for the outcome if the caller prefers.
+pub(in crate::routes) async fn resume_tenant(
+    recorder: &Recorder<'_>,
+    tenant: &Tenant,
+    if_match: &IfMatch,
+    prefer: Prefer,
+) -> Result<Response, ApiError> {
     let by = recorder.by();
-    change(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &|tenant, now| decide_resume(tenant, &by, now),
-    )
+    change(recorder, tenant, if_match, prefer, &|tenant, now| {
+        decide_resume(tenant, &by, now)
+    })
     .await
 }
 

@@ -20,7 +20,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{JobLink, TenantView, actions, answer, answer_with, audited, target};
+use super::{JobLink, TenantView, actions, answer, answer_with, attach, audited, target};
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{Accept, Operator, Prefer, QueryParams, RequestInfo, Submitted},
@@ -32,38 +32,38 @@ use crate::{
 /// The tenant that is wanted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CreateRequest {
+pub(in crate::routes) struct CreateRequest {
     /// Its name in URLs: for ever, and never used again.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
-    slug: String,
+    pub(in crate::routes) slug: String,
     /// Its name for people.
     #[schema(example = "Acme A/S")]
-    name: String,
+    pub(in crate::routes) name: String,
     /// What it has bought: `starter` (unless said otherwise), `business` or `enterprise`.
-    plan: Option<String>,
+    pub(in crate::routes) plan: Option<String>,
     /// Its mail domains.
     #[serde(default)]
-    domains: Vec<String>,
+    pub(in crate::routes) domains: Vec<String>,
     /// The partner that looks after it.
-    partner_id: Option<String>,
+    pub(in crate::routes) partner_id: Option<String>,
     /// What its company does.
-    industry: Option<String>,
+    pub(in crate::routes) industry: Option<String>,
     /// Its colour, `#rrggbb`.
-    brand_color: Option<String>,
+    pub(in crate::routes) brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
     #[serde(default, deserialize_with = "fields::object")]
-    owner: Option<OwnerRequest>,
+    pub(in crate::routes) owner: Option<OwnerRequest>,
 }
 
 /// A tenant to be created.
 #[derive(Debug)]
-pub(super) struct NewTenant {
-    /// Its name in URLs.
-    pub(super) slug: String,
+pub(in crate::routes) struct NewTenant {
+    slug: String,
     name: String,
-    plan: Plan,
+    /// The smallest where none was given.
+    pub(in crate::routes) plan: Option<Plan>,
     domains: Vec<String>,
-    partner_id: Option<PartnerId>,
+    pub(in crate::routes) partner_id: Option<PartnerId>,
     industry: Option<String>,
     brand_color: Option<String>,
     owner: Option<Owner>,
@@ -76,9 +76,9 @@ impl Accept for NewTenant {
         let mut checks = Checks::default();
         let slug = checks.check("/slug", fields::slug(&wire.slug, &app.admin_groups));
         let name = checks.check("/name", fields::name(&wire.name));
-        let plan = wire.plan.map_or(Some(Plan::Starter), |plan| {
-            checks.check("/plan", fields::plan(&plan))
-        });
+        let plan = wire
+            .plan
+            .and_then(|plan| checks.check("/plan", fields::plan(&plan)));
         let domains = fields::domains(&mut checks, &app.domain_names, &wire.domains);
         let partner_id = wire
             .partner_id
@@ -92,8 +92,8 @@ impl Accept for NewTenant {
         let owner = wire
             .owner
             .and_then(|owner| fields::owner(&mut checks, &owner));
-        let whole = slug.zip(name).zip(plan).zip(domains);
-        checks.done(whole.map(|(((slug, name), plan), domains)| Self {
+        let whole = slug.zip(name).zip(domains);
+        checks.done(whole.map(|((slug, name), domains)| Self {
             slug,
             name,
             plan,
@@ -108,7 +108,8 @@ impl Accept for NewTenant {
 
 impl NewTenant {
     fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
-        let mut tenant = pending(id, &self.slug, &self.name, self.plan, now);
+        let plan = self.plan.unwrap_or(Plan::Starter);
+        let mut tenant = pending(id, &self.slug, &self.name, plan, now);
         tenant.domains.clone_from(&self.domains);
         tenant.primary_domain = self.domains.first().cloned();
         tenant.partner_id = self.partner_id;
@@ -172,18 +173,22 @@ pub(super) async fn create(
     prefer: Prefer,
     submitted: Submitted<NewTenant>,
 ) -> Result<Response, ApiError> {
-    let deadline = prefer.deadline();
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
-    let turn = app.turns.take(&submitted.body.slug).await?;
+    create_tenant(&recorder, &submitted.body, prefer).await
+}
+
+/// Creates a tenant, and waits for the outcome if the caller prefers.
+pub(in crate::routes) async fn create_tenant(
+    recorder: &Recorder<'_>,
+    new: &NewTenant,
+    prefer: Prefer,
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
+    let turn = recorder.app.turns.take(&new.slug).await?;
     let id = TenantId::new();
-    let outcome = recorder
-        .record(&Create {
-            id,
-            new: &submitted.body,
-        })
-        .await?;
+    let outcome = recorder.record(&Create { id, new }).await?;
     drop(turn);
-    answer(&recorder, id, outcome, deadline).await
+    answer(recorder, id, outcome, deadline).await
 }
 
 struct Create<'a> {
@@ -201,6 +206,7 @@ impl Intent for Create<'_> {
             let app = recorder.app;
             let now = app.store.now();
             let mut tenant = self.new.tenant(self.id, now);
+            attach::check(recorder, session, &tenant).await?;
             app.tenants.insert(session, &tenant).await?;
             app.domains.follow(session, &mut tenant, &[], now).await?;
             let args = ProvisionTenant { tenant_id: self.id };

@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = TenantPatch)]
-pub(super) struct PatchRequest {
+pub(in crate::routes) struct PatchRequest {
     /// Its name for people.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String)]
@@ -66,7 +66,7 @@ pub(super) struct PatchRequest {
     reason = "missing, null and a value are three things"
 )]
 #[derive(Debug)]
-pub(super) struct Patch {
+pub(in crate::routes) struct Patch {
     name: Option<String>,
     plan: Option<Plan>,
     domains: Option<Vec<String>>,
@@ -188,19 +188,32 @@ pub(super) async fn patch(
     prefer: Prefer,
     submitted: Submitted<Patch>,
 ) -> Result<Response, ApiError> {
-    let patch = &submitted.body;
-    if patch.is_for_operators() && !access.caller.is_operator() {
-        let detail = "Only operators change plan, domains and partnerId.";
-        return Err(ApiError::new(Code::Forbidden).with_detail(detail));
-    }
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
-    change(
+    edit_tenant(
         &recorder,
         &access.tenant,
         &if_match,
         prefer,
-        &|tenant, now| patch.decide(tenant, &by, now),
+        &submitted.body,
     )
+    .await
+}
+
+/// Edits a tenant, and waits for the outcome if the caller prefers.
+pub(in crate::routes) async fn edit_tenant(
+    recorder: &Recorder<'_>,
+    tenant: &Tenant,
+    if_match: &IfMatch,
+    prefer: Prefer,
+    patch: &Patch,
+) -> Result<Response, ApiError> {
+    if patch.is_for_operators() && !recorder.caller.is_operator() {
+        let detail = "Only operators change plan, domains and partnerId.";
+        return Err(ApiError::new(Code::Forbidden).with_detail(detail));
+    }
+    let by = recorder.by();
+    change(recorder, tenant, if_match, prefer, &|tenant, now| {
+        patch.decide(tenant, &by, now)
+    })
     .await
 }

@@ -75,5 +75,7 @@ async fn provision(addresses: &Addresses) -> anyhow::Result<()> {
         }
     }
     demo.ensure().await?;
+    let staff = token::mint(&addresses.control, Caller::Partner, HOURS).await?;
+    demo.ensure_partner(&staff).await?;
     demo.reconcile_others().await
 }

@@ -1,10 +1,10 @@
-//! The tenant `demo`, provisioned through the API as an operator would do it.
+//! The tenant `demo` and the partner that looks after it, made through the API as an operator would do it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use dezky_shared::clients::TrustRoots;
-use dezky_sim::callers::{Caller, DEMO_TENANT};
+use dezky_sim::callers::{Caller, DEMO_PARTNER, DEMO_TENANT};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +30,12 @@ struct Tenant {
     #[serde(default)]
     provisioning_errors: BTreeMap<String, String>,
     job: Option<Job>,
+}
+
+/// What the API knows by an id.
+#[derive(Debug, Deserialize)]
+struct Known {
+    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,12 +75,41 @@ impl Demo {
         })
     }
 
-    /// Makes the API know a caller.
-    pub(super) async fn introduce(&self, caller: Caller, token: &str) -> anyhow::Result<()> {
+    /// Makes the API know a caller, and says by which id.
+    pub(super) async fn introduce(&self, caller: Caller, token: &str) -> anyhow::Result<String> {
         let request = self.client.get(format!("{}/users/me", self.api));
-        send(request.bearer_auth(token))
+        let known = send(request.bearer_auth(token))
             .await
             .with_context(|| format!("{} is not let in", caller.name()))?;
+        Ok(known.json::<Known>().await?.id)
+    }
+
+    /// Has a partner look after the tenant, and whoever signs in with `staff` own the partner.
+    pub(super) async fn ensure_partner(&self, staff: &str) -> anyhow::Result<()> {
+        let staff = self.introduce(Caller::Partner, staff).await?;
+        let partners = format!("{}/partners", self.api);
+        let partner = format!("{partners}/{DEMO_PARTNER}");
+        let there = self.client.get(&partner).bearer_auth(&self.operator);
+        let request = if there.send().await?.status() == StatusCode::NOT_FOUND {
+            let new = json!({ "slug": DEMO_PARTNER, "name": "Demo partner", "marginPct": 12.5 });
+            self.client.post(partners).json(&new)
+        } else {
+            self.client
+                .patch(partner)
+                .json(&json!({ "status": "active" }))
+        };
+        let answer = send(request.bearer_auth(&self.operator)).await?;
+        let Known { id } = answer.json().await?;
+
+        let attach = self
+            .request(Method::PATCH, "")
+            .json(&json!({ "partnerId": id }));
+        send(attach).await?;
+        let user = format!("{}/users/{staff}", self.api);
+        let owns = json!({ "partnerId": id, "partnerRole": "owner" });
+        let request = self.client.patch(user).bearer_auth(&self.operator);
+        send(request.json(&owns)).await?;
+        println!("  {DEMO_PARTNER:<14} looks after it");
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<(
         let token = token::mint(&addresses.control, caller, hours).await?;
         let path = match caller {
             Caller::Stranger | Caller::OperatorWithoutFlag => "/users/me".to_owned(),
-            Caller::Partner => "/tenants".to_owned(),
+            Caller::Partner => "/partner/tenants".to_owned(),
             Caller::Member | Caller::Owner | Caller::Operator => format!("/tenants/{DEMO_TENANT}"),
         };
         println!("\n# {}: {}", caller.name(), caller.description());

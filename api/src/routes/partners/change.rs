@@ -1,0 +1,126 @@
+//! A change to one partner, by operators or by its staff.
+
+use bson::Document;
+use dezky_shared::{
+    audit::{Action, Target},
+    changes::Change,
+    partner::Partner,
+    store::{Abort, to_document},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::StatusCode;
+use mongodb::ClientSession;
+use serde::Serialize;
+
+use crate::{
+    error::{ApiError, Code},
+    extract::{ETag, IfMatch},
+    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+};
+
+/// What is to be done to a partner, and how it is shown then.
+pub(in crate::routes) struct PartnerChange<'a, V> {
+    /// The partner, as it was when the caller was let in.
+    pub(in crate::routes) partner: &'a Partner,
+    /// Which versions are meant.
+    pub(in crate::routes) if_match: &'a IfMatch,
+    /// What it is called.
+    pub(in crate::routes) action: Action,
+    /// Changes the partner as it is now, or refuses.
+    pub(in crate::routes) edit: &'a (dyn Fn(&mut Partner) -> Result<(), ApiError> + Send + Sync),
+    /// What the caller is shown of it.
+    pub(in crate::routes) view: fn(Partner) -> V,
+}
+
+impl<V: Serialize> PartnerChange<'_, V> {
+    /// Records the change. One that changes nothing is answered and leaves no trace.
+    pub(in crate::routes) async fn record(
+        &self,
+        recorder: &Recorder<'_>,
+    ) -> Result<Answer, ApiError> {
+        // No slug of a tenant holds a colon.
+        let line = format!("partner:{}", self.partner.slug);
+        let turn = recorder.app.turns.take(&line).await?;
+        let outcome = recorder.record(self).await?;
+        drop(turn);
+        Ok(outcome.answer)
+    }
+
+    fn answer(&self, partner: Partner) -> Result<Answer, Abort<Stop>> {
+        let etag = ETag::from(&partner);
+        Answer::new(StatusCode::OK, etag, &(self.view)(partner)).map_err(refuse)
+    }
+}
+
+impl<V: Serialize> Intent for PartnerChange<'_, V> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let id = self.partner.id;
+            let locked = app.partners.lock(session, id).await?;
+            let locked = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let known = Partner {
+                revision: locked.revision - 1,
+                ..locked
+            };
+            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
+            let mut partner = known.clone();
+            (self.edit)(&mut partner).map_err(refuse)?;
+            if partner == known {
+                app.partners.unlock(session, id).await?;
+                return Ok(Recorded {
+                    answer: self.answer(known)?,
+                    jobs: Vec::new(),
+                    changed: Vec::new(),
+                    events: Vec::new(),
+                });
+            }
+            let now = app.store.now();
+            partner.revision += 1;
+            partner.updated_at = now;
+            app.partners.save(session, &partner).await?;
+            let mut event = recorder
+                .event(now, self.action, target(&partner), None)
+                .with_changes(&audited(&known)?, &audited(&partner)?);
+            if !recorder.caller.is_operator() {
+                "partner".clone_into(&mut event.actor.kind);
+            }
+            Ok(Recorded {
+                answer: self.answer(partner)?,
+                jobs: Vec::new(),
+                changed: vec![Change::Partner(id)],
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}
+
+/// A partner as the audit trail names it.
+pub(super) fn target(partner: &Partner) -> Target {
+    Target {
+        kind: "partner".to_owned(),
+        id: partner.id.to_string(),
+        name: partner.slug.clone(),
+    }
+}
+
+/// What the audit trail shows of a partner: what callers write.
+pub(super) fn audited(partner: &Partner) -> Result<Document, Abort<Stop>> {
+    let mut document = to_document(partner)?;
+    let not_by_callers = [
+        "_id",
+        "revision",
+        "createdAt",
+        "updatedAt",
+        "authentikGroupId",
+    ];
+    for field in not_by_callers {
+        document.remove(field);
+    }
+    Ok(document)
+}
