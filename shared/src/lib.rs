@@ -14,6 +14,7 @@ pub mod config;
 pub mod domain;
 pub mod failure;
 pub mod id;
+pub mod invitation;
 pub mod job;
 pub mod job_operation;
 pub mod jobs;

@@ -89,6 +89,11 @@ impl SealingKeys {
         Ok(Self(keys))
     }
 
+    /// Whether anything can be sealed.
+    pub fn can_seal(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Encrypts `secrets` for this job.
     pub fn seal(&self, job: JobId, secrets: &impl Serialize) -> Result<Sealed, SealError> {
         let (id, key) = self.0.first().ok_or(SealError::NoKey)?;

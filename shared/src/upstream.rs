@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the step of a domain's jobs, which speaks to the mail server.
 pub const MAIL_DOMAIN: &str = "mail_domain";
+/// The name of the step that brings a partner's group to who works for it.
+pub const PARTNER_GROUP: &str = "partner_group";
+/// The name of the step that counts the MFA devices of a partner's team.
+pub const PARTNER_MFA: &str = "partner_mfa";
+/// The name of the step that carries out an invitation to a partner's team.
+pub const PARTNER_INVITATION: &str = "partner_invitation";
 
 /// A system in which a tenant has state of its own. Each is one step of every tenant job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +33,7 @@ impl Upstream {
     pub fn of_step(name: &str) -> Option<Self> {
         match name {
             MAIL_DOMAIN => Some(Self::Stalwart),
+            PARTNER_GROUP | PARTNER_MFA | PARTNER_INVITATION => Some(Self::Authentik),
             name => name.parse().ok(),
         }
     }

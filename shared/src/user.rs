@@ -70,6 +70,16 @@ impl PartnerRole {
     }
 }
 
+/// What a job found when it looked for somebody's MFA devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MfaLook {
+    /// Devices they can sign in with; codes for recovery do not count.
+    pub devices: i32,
+    /// When it looked.
+    pub looked_up_at: DateTime,
+}
+
 /// A person, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,6 +115,9 @@ pub struct User {
     /// When they were last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<DateTime>,
+    /// Their MFA devices, once a job has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfa: Option<MfaLook>,
     /// + 1 with every write.
     pub revision: i64,
     /// When they were first seen.
@@ -130,6 +143,7 @@ impl User {
             claims_at: None,
             memberships: BTreeMap::new(),
             last_seen_at: None,
+            mfa: None,
             revision: 1,
             created_at: now,
             updated_at: now,

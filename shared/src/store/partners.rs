@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use bson::doc;
+use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError, known};
-use crate::{id::PartnerId, partner::Partner};
+use super::{Store, StoreError, known, to_bson};
+use crate::{
+    id::PartnerId,
+    partner::{Partner, PartnerStatus},
+};
 
 /// The name of the index that keeps two partners from having one slug.
 pub const SLUG_INDEX: &str = "partner_slug";
@@ -62,6 +66,31 @@ impl PartnerRepository {
     /// The partner with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Partner>, StoreError> {
         self.partners.find_one(doc! { "slug": slug }).await
+    }
+
+    /// Which of these partners have not left.
+    pub async fn list_active(&self, ids: &[PartnerId]) -> Result<Vec<PartnerId>, StoreError> {
+        let active = doc! {
+            "_id": { "$in": ids.to_vec() },
+            "status": to_bson(&PartnerStatus::Active)?,
+        };
+        let partners: Vec<Partner> = self.partners.find(active).await?.try_collect().await?;
+        Ok(partners.into_iter().map(|partner| partner.id).collect())
+    }
+
+    /// Writes where the partner's group is. That is no version of what anybody edits.
+    pub async fn set_group(
+        &self,
+        session: &mut ClientSession,
+        id: PartnerId,
+        group_id: &str,
+    ) -> Result<(), StoreError> {
+        let seen = doc! { "$set": { "authentikGroupId": group_id } };
+        self.partners
+            .update_one(doc! { "_id": id }, seen)
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     /// Adds a partner. A taken slug violates [`SLUG_INDEX`].

@@ -1,5 +1,7 @@
 //! The users, found by the identity provider's subject alone.
 
+mod team;
+
 use std::sync::Arc;
 
 use bson::{DateTime, doc};
@@ -45,7 +47,9 @@ impl UserRepository {
         let by_tenant = IndexModel::builder()
             .keys(doc! { "memberships.tenantId": 1 })
             .build();
-        self.users.create_indexes([by_subject, by_tenant]).await?;
+        self.users
+            .create_indexes([by_subject, by_tenant, team::index()])
+            .await?;
         Ok(())
     }
 
