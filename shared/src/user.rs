@@ -64,6 +64,16 @@ pub enum PartnerRole {
 }
 
 impl PartnerRole {
+    /// The name used in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Manager => "manager",
+            Self::Support => "support",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
     /// Whether the role may change the partner's tenants.
     pub fn may_write(self) -> bool {
         matches!(self, Self::Owner | Self::Manager)
@@ -153,6 +163,11 @@ impl User {
     /// Their role in `tenant`, if they have one now.
     pub fn role_in(&self, tenant: TenantId) -> Option<Role> {
         self.memberships.get(&tenant)?.role
+    }
+
+    /// Whether they have signed in with us, not only been added by others.
+    pub fn has_signed_in(&self) -> bool {
+        self.last_seen_at.is_some() || self.claims_at.is_some()
     }
 
     /// The tenants they have a role in.

@@ -17,7 +17,7 @@ use dezky_shared::{
     sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        invitations::InvitationRepository, job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
         queues::QueueRepository, schedules::ScheduleRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
@@ -136,6 +136,8 @@ pub struct Context {
     pub users: UserRepository,
     /// The partners.
     pub partners: PartnerRepository,
+    /// The invitations to their teams.
+    pub invitations: InvitationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// The audit trail.
@@ -177,6 +179,7 @@ impl Context {
             domains: DomainRepository::new(&store),
             users: UserRepository::new(&store),
             partners: PartnerRepository::new(&store),
+            invitations: InvitationRepository::new(&store),
             subscriptions: SubscriptionRepository::new(&store),
             audit: AuditRepository::new(&store),
             schedules: ScheduleRepository::new(&store),
@@ -201,6 +204,7 @@ impl Context {
         self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.partners.ensure_indexes().await?;
+        self.invitations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;

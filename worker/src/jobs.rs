@@ -2,13 +2,14 @@
 
 mod domain;
 mod job_operation;
+mod partner;
 mod reconcile_tenants;
 mod tenant;
 
 use dezky_shared::jobs::{
-    DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
-    ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant, RunJobOperation, SetDmarc,
-    SuspendTenant,
+    DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, RecheckDomain,
+    RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant,
+    RunJobOperation, SetDmarc, SuspendTenant, SyncPartnerTeam,
 };
 
 use crate::work::Registry;
@@ -31,4 +32,6 @@ pub fn registry() -> Registry {
         .kind::<RemoveDomain>(domain::remove())
         .kind::<RecheckDomain>(domain::recheck())
         .kind::<RecheckDueDomains>(domain::recheck_due())
+        .kind::<InvitePartnerMember>(partner::invite())
+        .kind::<SyncPartnerTeam>(partner::sync())
 }

@@ -1,0 +1,99 @@
+//! The partner's group: in it are those who work for the partner, and nobody else.
+
+use std::collections::BTreeSet;
+
+use dezky_shared::{
+    clients::{
+        Mode,
+        authentik::{Authentik, Group},
+    },
+    partner::{Partner, PartnerStatus},
+    tenant::reason as tenant_reason,
+};
+use futures::FutureExt as _;
+
+use super::{partner_of, reason, team_of};
+use crate::work::{Facts, StepDone, StepFailure, StepRun};
+
+/// Brings the group to who works for the partner now.
+pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+    let Some(client) = &run.ctx.clients.authentik else {
+        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+    };
+    let Some(partner) = partner_of(&run).await? else {
+        return Ok(StepDone::skipped(reason::PARTNER_GONE));
+    };
+    let client = client.trusting(&run.trust);
+    let changes = follow(&run, &client, &partner).await?;
+    Ok(StepDone::ok(reason::FOLLOWED, changes, Facts::default()))
+}
+
+/// The same, as a part of another step. Says what it changed.
+pub(super) async fn follow(
+    run: &StepRun,
+    client: &Authentik,
+    partner: &Partner,
+) -> Result<Vec<String>, StepFailure> {
+    let mut changes = Vec::new();
+    let Some(group) = group_of(run, client, partner, &mut changes).await? else {
+        return Ok(changes);
+    };
+    let team = team_of(run, partner).await?;
+    let mut to_join: BTreeSet<&str> = team
+        .iter()
+        .map(|user| user.authentik_subject_id.as_str())
+        .collect();
+
+    for member in client.list_members(&group.id).await? {
+        if to_join.remove(member.uuid.as_str()) {
+            continue;
+        }
+        // First the sessions: whoever is still in the group when this is tried again is still to be signed out.
+        client.end_sessions(&member).await?;
+        client.remove_member(&group.id, member.pk).await?;
+        changes.push("member removed from group".to_owned());
+    }
+    for subject in to_join {
+        // An account that was deleted comes back with an invitation alone.
+        let Some(user) = client.find_subject(subject).await? else {
+            continue;
+        };
+        client.add_member(&group.id, user.pk).await?;
+        changes.push("member added to group".to_owned());
+        // Suspended tenants keep nobody out who works for a partner.
+        for tenant_id in user.frozen_by() {
+            let lifted = client.unfreeze_user(&user, tenant_id, Mode::Apply).await?;
+            changes.extend(lifted.changes);
+        }
+    }
+    Ok(changes)
+}
+
+/// The partner's group. A partner that was terminated is given none.
+async fn group_of(
+    run: &StepRun,
+    client: &Authentik,
+    partner: &Partner,
+    changes: &mut Vec<String>,
+) -> Result<Option<Group>, StepFailure> {
+    let id = partner.id.to_string();
+    let known = partner.authentik_group_id.as_deref();
+    if partner.status == PartnerStatus::Terminated {
+        return Ok(client.find_partner_group(&id, known).await?);
+    }
+    let ensured = client
+        .ensure_partner_group(&partner.group_name(), &partner.slug, &id, known)
+        .await?;
+    changes.extend(ensured.changes);
+    if let Some(group) = &ensured.value
+        && known != Some(group.id.as_str())
+    {
+        let found = (run, partner.id, group.id.as_str());
+        run.write(found, |session, (run, partner_id, group_id)| {
+            let partners = &run.ctx.partners;
+            partners.set_group(session, *partner_id, group_id).boxed()
+        })
+        .await?;
+    }
+    Ok(ensured.value)
+}
