@@ -6,6 +6,7 @@ pub mod health;
 pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
+pub mod partner_team;
 pub mod queues;
 pub mod schedules;
 pub mod tenants;
@@ -24,6 +25,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(tenants::router())
         .merge(domains::router())
         .merge(users::router())
+        .merge(partner_team::router())
         .merge(jobs::router())
         .merge(schedules::router())
         .merge(queues::router())

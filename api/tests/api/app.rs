@@ -16,6 +16,7 @@ use dezky_shared::{
     id::{JobId, PartnerId},
     job::Job,
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::{MongoConfig, Store},
     tenant::Tenant,
     user::User,
@@ -31,6 +32,9 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
+
+/// What seals secrets here.
+const SEALING_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
 /// The app, on a database of its own.
 pub(crate) struct TestApp {
@@ -172,6 +176,7 @@ impl TestApp {
             },
             cors_allowed_origins: vec![],
             trust_roots: TrustRoots::default(),
+            sealing_keys: SealingKeys::parse([SEALING_KEY]).unwrap(),
         };
         change(&mut config);
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
