@@ -96,7 +96,7 @@ pub struct Answer {
     /// Whether it is the stored answer to an earlier request.
     pub replayed: bool,
     /// The member of the body that is told once: it is not stored.
-    secret: Option<&'static str>,
+    pub secret: Option<&'static str>,
 }
 
 impl Answer {

@@ -104,6 +104,31 @@ const fn operators_of_tenant(ok: u16) -> Expected {
     expected
 }
 
+/// The staff of any partner that was not terminated.
+const STAFF: &[Who] = &[
+    Who::PartnerOwner,
+    Who::PartnerManager,
+    Who::PartnerSupport,
+    Who::PartnerReadOnly,
+    Who::OtherPartner,
+];
+
+/// A partner's staff, about their own partner.
+const fn staff(ok: u16) -> Expected {
+    answers(STAFF, ok, &[], 403)
+}
+
+/// Those of them who may write.
+const fn staff_who_write(ok: u16) -> Expected {
+    let writers = [Who::PartnerOwner, Who::PartnerManager, Who::OtherPartner];
+    answers(&writers, ok, &[], 403)
+}
+
+/// Those of them who own it.
+const fn partner_owners(ok: u16) -> Expected {
+    answers(&[Who::PartnerOwner, Who::OtherPartner], ok, &[], 403)
+}
+
 const TABLE: &[Row] = &[
     ("GET", "/healthz", "", anybody(200)),
     ("GET", "/readyz", "", anybody(200)),
@@ -216,6 +241,30 @@ const TABLE: &[Row] = &[
     ("POST", "/upstreams/{name}/pause", "", operators(200)),
     ("POST", "/upstreams/{name}/resume", "", operators(200)),
     ("GET", "/workers", "", operators(200)),
+    ("GET", "/partner/team", "", staff(200)),
+    (
+        "POST",
+        "/partner/team",
+        "{\"email\":\"new@people.test\",\"name\":\"New\",\"accessLevel\":\"support\"}",
+        partner_owners(202),
+    ),
+    // The stranger works for nobody.
+    (
+        "PATCH",
+        "/partner/team/{id}",
+        "{\"accessLevel\":\"support\"}",
+        partner_owners(404),
+    ),
+    ("DELETE", "/partner/team/{id}", "", partner_owners(404)),
+    ("POST", "/partner/team/refresh", "", staff_who_write(202)),
+    ("GET", "/partners/{slug}/team", "", operators(200)),
+    (
+        "POST",
+        "/partners/{slug}/team",
+        "{\"email\":\"new@people.test\",\"name\":\"New\",\"accessLevel\":\"owner\"}",
+        operators(202),
+    ),
+    ("POST", "/invitations/{id}/link", "", signed_in(404)),
 ];
 
 #[tokio::test]
@@ -248,8 +297,13 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
             } else {
                 app.user(Caller::Stranger).await.id.to_string()
             };
+            let slug = if route.starts_with("/partners") {
+                "nordic"
+            } else {
+                "demo"
+            };
             let path = route
-                .replace("{slug}", "demo")
+                .replace("{slug}", slug)
                 .replace("{domain}", "demo.test")
                 .replace("{id}", &id)
                 .replace("{name}", app::name_in(route));

@@ -194,6 +194,21 @@ impl TestApp {
         }
     }
 
+    /// The same, on the same database, as it is where `SEALING_KEYS` is not set.
+    pub(crate) fn without_sealing_keys(self) -> Self {
+        let config = Config {
+            sealing_keys: SealingKeys::default(),
+            ..self.config.clone()
+        };
+        let state = AppState::new(&config, &self.state.store, &self.shutdown).unwrap();
+        Self {
+            router: router(state.clone()),
+            state,
+            config,
+            ..self
+        }
+    }
+
     /// The app with the tenant `demo`, and everybody signed in once.
     pub(crate) async fn with_demo() -> Self {
         let app = Self::start().await;

@@ -17,6 +17,7 @@ mod odd_requests;
 mod openapi;
 mod operations;
 mod paging;
+mod partner_team;
 mod schedules;
 mod seed;
 mod serving;

@@ -80,6 +80,7 @@ impl Intent for Show {
                         && may_invite(caller, invitation.partner_id)
                 })
                 .ok_or_else(|| refuse(Code::NotFound))?;
+            let user = invitation.user_id.ok_or_else(|| refuse(Code::LinkNotReady))?;
             let link = take_link(app, &mut invitation).map_err(refuse)?;
             app.invitations.save(session, &invitation).await?;
 
@@ -89,10 +90,7 @@ impl Intent for Show {
                 secret_already_shown: None,
             };
             let answer = Answer::unversioned(StatusCode::OK, &view).map_err(refuse)?;
-            let target = match invitation.user_id {
-                Some(id) => user_target(id, &invitation.email),
-                None => return Err(refuse(Code::LinkNotReady)),
-            };
+            let target = user_target(user, &invitation.email);
             Ok(Recorded {
                 answer: answer.once("link"),
                 jobs: Vec::new(),
