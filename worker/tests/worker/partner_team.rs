@@ -53,7 +53,8 @@ impl World {
         let by = UserId::from_bytes(NOBODY);
         let role = PartnerRole::Support;
         let invitation = Invitation::new(partner.id, email, "Nea", role, by, now);
-        let invitations = self.harness.context.store.collection("invitations");
+        let store = &self.harness.context.store;
+        let invitations = store.collection::<Invitation>("invitations");
         invitations.insert_one(&invitation).await.unwrap();
         invitation
     }
@@ -77,7 +78,7 @@ impl World {
         let mut user = User::first_seen(&account.uuid.to_string(), username, "Nea", now);
         user.partner_id = Some(partner.id);
         user.partner_role = Some(PartnerRole::Manager);
-        let users = self.harness.context.store.collection("users");
+        let users = self.harness.context.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
         account
     }

@@ -1,14 +1,13 @@
 //! The partner's group: in it are those who work for the partner, and nobody else.
 
-use std::collections::BTreeSet;
-
 use dezky_shared::{
     clients::{
         Mode,
-        authentik::{Authentik, Group},
+        authentik::{Authentik, Group, User as Account},
     },
     partner::{Partner, PartnerStatus},
     tenant::reason as tenant_reason,
+    user::User,
 };
 use futures::FutureExt as _;
 
@@ -39,34 +38,44 @@ pub(super) async fn follow(
         return Ok(changes);
     };
     let team = team_of(run, partner).await?;
-    let mut to_join: BTreeSet<&str> = team
-        .iter()
-        .map(|user| user.authentik_subject_id.as_str())
-        .collect();
+    let members = client.list_members(&group.id).await?;
 
-    for member in client.list_members(&group.id).await? {
-        if to_join.remove(member.uuid.as_str()) {
+    for member in &members {
+        if team.iter().any(|user| is_account_of(member, user)) {
             continue;
         }
         // First the sessions: whoever is still in the group when this is tried again is still to be signed out.
-        client.end_sessions(&member).await?;
+        client.end_sessions(member).await?;
         client.remove_member(&group.id, member.pk).await?;
         changes.push("member removed from group".to_owned());
     }
-    for subject in to_join {
-        // An account that was deleted comes back with an invitation alone.
-        let Some(user) = client.find_subject(subject).await? else {
-            continue;
+    for user in &team {
+        let account = members.iter().find(|member| is_account_of(member, user));
+        let account = if let Some(member) = account {
+            member.clone()
+        } else {
+            // An account that was deleted comes back with an invitation alone.
+            let subject = &user.authentik_subject_id;
+            let Some(account) = client.find_subject(subject).await? else {
+                continue;
+            };
+            client.add_member(&group.id, account.pk).await?;
+            changes.push("member added to group".to_owned());
+            account
         };
-        client.add_member(&group.id, user.pk).await?;
-        changes.push("member added to group".to_owned());
         // Suspended tenants keep nobody out who works for a partner.
-        for tenant_id in user.frozen_by() {
-            let lifted = client.unfreeze_user(&user, tenant_id, Mode::Apply).await?;
+        for tenant_id in account.frozen_by() {
+            let lifted = client
+                .unfreeze_user(&account, tenant_id, Mode::Apply)
+                .await?;
             changes.extend(lifted.changes);
         }
     }
     Ok(changes)
+}
+
+fn is_account_of(account: &Account, user: &User) -> bool {
+    account.uuid == user.authentik_subject_id
 }
 
 /// The partner's group. A partner that was terminated is given none.

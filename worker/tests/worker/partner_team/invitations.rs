@@ -8,6 +8,7 @@ use dezky_shared::{
     job::{Job, JobState, StepState},
     user::{Membership, MembershipSource, PartnerRole, Role},
 };
+use dezky_sim::faults::{Fault, FaultRule};
 use futures::TryStreamExt as _;
 
 use crate::{harness::until, secrets::sealing_keys, world::World};
@@ -44,8 +45,9 @@ async fn dump(world: &World) -> String {
     let store = &world.harness.context.store;
     let mut dump = String::new();
     for name in store.database().list_collection_names().await.unwrap() {
-        let found = store.collection::<Document>(&name).find(doc! {});
-        let documents: Vec<Document> = found.await.unwrap().try_collect().await.unwrap();
+        let found = store.collection::<Document>(&name);
+        let found = found.find(doc! {}).await.unwrap();
+        let documents: Vec<Document> = found.try_collect().await.unwrap();
         dump += &format!("{name}: {documents:?}\n");
     }
     dump
@@ -308,9 +310,8 @@ async fn whoever_is_removed_while_they_are_invited_is_not_brought_back() {
     let partner = world.add_partner("nordic").await;
     let invitation = world.add_invitation(&partner, NEA).await;
     let authentik = &world.upstreams.authentik;
-    let faults = &authentik.server.faults;
-    let slow = dezky_sim::faults::Fault::Latency { millis: 500 };
-    faults.add(dezky_sim::faults::FaultRule::once("create_recovery_link", slow));
+    let slow = FaultRule::once("create_recovery_link", Fault::SlowEffect { millis: 500 });
+    authentik.server.faults.add(slow);
 
     let job = world.invite(&invitation).await;
     // On the team, and not over yet.
