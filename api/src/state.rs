@@ -12,10 +12,10 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         idempotency::IdempotencyRepository, invitations::InvitationRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;

@@ -17,10 +17,11 @@ use dezky_shared::{
     sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        invitations::InvitationRepository, job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        queues::QueueRepository, schedules::ScheduleRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        invitations::InvitationRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
+        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
     upstream::Upstream,
 };

@@ -8,7 +8,11 @@ mod invite;
 mod link;
 mod refresh;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use bson::{Document, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
@@ -17,15 +21,17 @@ use dezky_shared::{
     store::jobs::NewJob,
     user::{MfaLook, PartnerRole, User},
 };
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},
-    intent::Recorder,
-    routes::jobs::JobLink,
+    intent::{Outcome, Recorder},
+    routes::jobs::{JobLink, until_final},
     state::{App, AppState},
     wire::Time,
 };
@@ -190,6 +196,35 @@ async fn page_of(
         |user| user.id.to_string(),
         MemberView::from,
     )))
+}
+
+/// The answer to a change; with where its job stands once that is over, if it is before `deadline`.
+async fn answer(
+    recorder: &Recorder<'_>,
+    outcome: Outcome,
+    deadline: Option<Instant>,
+) -> Result<Response, ApiError> {
+    let mut answer = outcome.answer;
+    let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
+        return Ok(answer.into_response());
+    };
+    let mut caller = recorder.caller.clone();
+    let job = match until_final(recorder.app, &mut caller, job, deadline).await {
+        Ok(job) => job,
+        // Whoever removed themselves may not look at it any more.
+        Err(error) if error.code == Code::NotFound => return Ok(answer.into_response()),
+        Err(error) => return Err(error),
+    };
+    if job.state.is_final() {
+        answer.status = StatusCode::OK;
+    }
+    answer.body["job"]["state"] = job.state.name().into();
+    let mut response = answer.into_response();
+    response.headers_mut().insert(
+        HeaderName::from_static("preference-applied"),
+        HeaderValue::from_static("wait"),
+    );
+    Ok(response)
 }
 
 async fn partner_named(app: &AppState, slug: &str) -> Result<Partner, ApiError> {

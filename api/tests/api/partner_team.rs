@@ -171,6 +171,22 @@ async fn whoever_is_removed_may_do_nothing_from_that_moment_on() {
 }
 
 #[tokio::test]
+async fn whoever_removes_themselves_is_answered_though_they_may_not_wait_for_the_job() {
+    let app = TestApp::with_everyone().await;
+    let second = app.who(Who::PartnerManager).await.id;
+    app.set_user(second, doc! { "partnerRole": "owner" }).await;
+    let call = app.delete(&format!("/partner/team/{second}"));
+
+    let removed = app
+        .as_who(call.header("prefer", "wait=25"), Who::PartnerManager)
+        .send()
+        .await;
+
+    assert_eq!(removed.status, StatusCode::ACCEPTED, "{removed:?}");
+    assert_eq!(app.team(Who::PartnerManager).await.summary(), "403 forbidden");
+}
+
+#[tokio::test]
 async fn the_team_of_another_partner_is_out_of_reach() {
     let app = TestApp::with_everyone().await;
     let manager = app.who(Who::PartnerManager).await;
@@ -285,16 +301,14 @@ async fn a_group_of_a_partner_in_a_token_is_no_tenant() {
     let mut token = Who::Stranger.token().unwrap();
     token.groups = Some(vec!["partner:demo".to_owned(), "partner:nordic".to_owned()]);
 
-    let me = app
-        .get("/users/me")
-        .token(&app.token(&token))
-        .send()
-        .await;
+    let me = app.get("/users/me").token(&app.token(&token)).send().await;
 
     assert_eq!(me.status, StatusCode::OK, "{me:?}");
     assert_eq!(me.body["tenantIds"], json!([]));
     assert_eq!(me.body["partnerId"], Value::Null);
-    let partner = app.post("/tenants").by(dezky_sim::callers::Caller::Operator);
+    let partner = app
+        .post("/tenants")
+        .by(dezky_sim::callers::Caller::Operator);
     let partner = partner.json(&json!({ "slug": "partner:demo", "name": "Demo" }));
     assert_eq!(partner.send().await.summary(), "422 validation_failed");
 }

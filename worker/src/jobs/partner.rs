@@ -1,7 +1,8 @@
 //! A partner's team at the identity provider.
 //!
 //! Who works for a partner is what MongoDB says. Its group follows, whatever the reason: somebody was invited, removed,
-//! or the partner was terminated. Being in the group gives no right by itself.
+//! or the partner was terminated. Being in the group gives no right by itself: should a write whose answer was lost land
+//! after a later job has looked, somebody is in it for longer than they should be, and the next job takes them out.
 
 mod group;
 mod invitation;

@@ -41,7 +41,11 @@ impl World {
     }
 
     async fn terminate(&self, partner: &Partner) {
-        let partners = self.harness.context.store.collection::<Document>("partners");
+        let partners = self
+            .harness
+            .context
+            .store
+            .collection::<Document>("partners");
         let set = doc! { "$set": { "status": "terminated" } };
         let one = doc! { "_id": partner.id };
         partners.update_one(one, set).await.unwrap();

@@ -1,6 +1,6 @@
 //! Changing what somebody on the team may do, and letting them go.
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use dezky_shared::{
     audit::Action,
     changes::Change,
@@ -16,15 +16,15 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{AccessLevel, MemberView, access_level, audited, event, requested, user_target};
+use super::{AccessLevel, MemberView, access_level, answer, audited, event, requested, user_target};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
-        Accept, ETag, IfMatch, NoBody, Own, PartnerAccess, PathParam, QueryParams, RequestInfo,
-        Submitted,
+        Accept, ETag, IfMatch, NoBody, Own, PartnerAccess, PathParam, Prefer, QueryParams,
+        RequestInfo, Submitted,
     },
     fields::Checks,
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
     routes::jobs::JobLink,
     state::{App, AppState},
 };
@@ -84,7 +84,7 @@ pub(super) async fn patch(
         if_match: &if_match,
         wanted: submitted.body,
     };
-    change.carry_out(&recorder).await
+    Ok(change.carry_out(&recorder).await?.answer)
 }
 
 /// Removes a member from the caller's team
@@ -93,9 +93,10 @@ pub(super) async fn patch(
 /// sessions. Invitations of theirs, and links that were not shown, are taken back.
 #[utoipa::path(
     delete, path = "/partner/team/{id}", operation_id = "removeMember", tag = "partners",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 202, body = MemberView), (status = "default", response = Problem)),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = MemberView), (status = 200, body = MemberView), (status = "default", response = Problem)),
 )]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn remove(
     access: PartnerAccess<Own>,
     PathParam(id): PathParam<UserId>,
@@ -103,8 +104,10 @@ pub(super) async fn remove(
     State(app): State<App>,
     request: RequestInfo,
     if_match: IfMatch,
+    prefer: Prefer,
     submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
     let change = MemberChange {
         partner_id: access.partner.id,
@@ -112,7 +115,8 @@ pub(super) async fn remove(
         if_match: &if_match,
         wanted: Wanted::Removal,
     };
-    change.carry_out(&recorder).await
+    let outcome = change.carry_out(&recorder).await?;
+    answer(&recorder, outcome, deadline).await
 }
 
 /// A change to somebody's place on the team.
@@ -124,10 +128,10 @@ struct MemberChange<'a> {
 }
 
 impl MemberChange<'_> {
-    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
+    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Outcome, ApiError> {
         let line = self.partner_id.to_string();
         let _turn = recorder.app.turns.take(&line).await?;
-        Ok(recorder.record(self).await?.answer)
+        recorder.record(self).await
     }
 
     /// Somebody who works for the partner, to be changed in this transaction.
@@ -182,7 +186,7 @@ impl Intent for MemberChange<'_> {
             if self.wanted == Wanted::Level(level_of(&known)) {
                 app.users.unlock(session, self.id).await?;
                 return Ok(Recorded {
-                    answer: answer(StatusCode::OK, known, None).map_err(refuse)?,
+                    answer: answer_with(StatusCode::OK, known, None).map_err(refuse)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
@@ -229,7 +233,7 @@ impl Intent for MemberChange<'_> {
                 ..user
             };
             Ok(Recorded {
-                answer: answer(status, shown, link).map_err(refuse)?,
+                answer: answer_with(status, shown, link).map_err(refuse)?,
                 jobs: job.into_iter().collect(),
                 changed: vec![Change::User(self.id)],
                 events: vec![event],
@@ -243,7 +247,7 @@ fn level_of(user: &User) -> PartnerRole {
     user.partner_role.unwrap_or(PartnerRole::ReadOnly)
 }
 
-fn answer(status: StatusCode, user: User, job: Option<JobLink>) -> Result<Answer, ApiError> {
+fn answer_with(status: StatusCode, user: User, job: Option<JobLink>) -> Result<Answer, ApiError> {
     let etag = ETag::from(&user);
     let location = job.as_ref().map(|job| job.href.clone());
     let view = MemberView {

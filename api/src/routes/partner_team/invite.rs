@@ -1,6 +1,6 @@
 //! Inviting somebody to a team.
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use bson::doc;
 use dezky_shared::{
     audit::Action,
@@ -17,11 +17,11 @@ use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AccessLevel, access_level, event, partner_named, partner_target, requested};
+use super::{AccessLevel, access_level, answer, event, partner_named, partner_target, requested};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
-        Accept, Caller, Operator, Own, PartnerAccess, PathParam, QueryParams, RequestInfo,
+        Accept, Operator, Own, PartnerAccess, PathParam, Prefer, QueryParams, RequestInfo,
         Submitted,
     },
     fields::{self, Checks},
@@ -95,17 +95,25 @@ struct InvitationView {
 /// and makes a new one. The job ends as `discarded` with `works_elsewhere` if they work for another partner.
 #[utoipa::path(
     post, path = "/partner/team", operation_id = "inviteMember", tag = "partners", request_body = InviteRequest,
-    params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = InvitationView), (status = "default", response = Problem)),
+    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = InvitationView), (status = 200, body = InvitationView), (status = "default", response = Problem)),
 )]
 pub(super) async fn invite(
     access: PartnerAccess<Own>,
     _: QueryParams<()>,
     State(app): State<App>,
     request: RequestInfo,
+    prefer: Prefer,
     submitted: Submitted<Invited>,
-) -> Result<Answer, ApiError> {
-    record(&app, &access.caller, access.partner.id, &request, &submitted).await
+) -> Result<Response, ApiError> {
+    record(
+        &app,
+        &access.caller,
+        access.partner.id,
+        &request,
+        &submitted,
+    )
+    .await
 }
 
 /// Invites somebody to a partner's team
@@ -113,8 +121,8 @@ pub(super) async fn invite(
 /// As an owner of the partner does with `POST /partner/team`: for the first of them, when there is none yet.
 #[utoipa::path(
     post, path = "/partners/{slug}/team", operation_id = "invitePartnerMember", tag = "partners", request_body = InviteRequest,
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = InvitationView), (status = "default", response = Problem)),
+    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = InvitationView), (status = 200, body = InvitationView), (status = "default", response = Problem)),
 )]
 pub(super) async fn invite_by_operator(
     Operator(caller): Operator,
@@ -122,28 +130,30 @@ pub(super) async fn invite_by_operator(
     _: QueryParams<()>,
     State(app): State<App>,
     request: RequestInfo,
+    prefer: Prefer,
     submitted: Submitted<Invited>,
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
     let partner = partner_named(&app, &slug).await?;
-    record(&app, &caller, partner.id, &request, &submitted).await
+    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    record(&recorder, partner.id, &submitted.body, prefer).await
 }
 
 async fn record(
-    app: &AppState,
-    caller: &Caller,
+    recorder: &Recorder<'_>,
     partner_id: PartnerId,
-    request: &RequestInfo,
-    submitted: &Submitted<Invited>,
-) -> Result<Answer, ApiError> {
-    if !app.sealing_keys.can_seal() {
+    invited: &Invited,
+    prefer: Prefer,
+) -> Result<Response, ApiError> {
+    if !recorder.app.sealing_keys.can_seal() {
         return Err(Code::SealingNotConfigured.into());
     }
-    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
+    let deadline = prefer.deadline();
     let invite = Invite {
         partner_id,
-        invited: &submitted.body,
+        invited,
     };
-    Ok(recorder.record(&invite).await?.answer)
+    let outcome = recorder.record(&invite).await?;
+    answer(recorder, outcome, deadline).await
 }
 
 struct Invite<'a> {

@@ -80,7 +80,9 @@ impl Intent for Show {
                         && may_invite(caller, invitation.partner_id)
                 })
                 .ok_or_else(|| refuse(Code::NotFound))?;
-            let user = invitation.user_id.ok_or_else(|| refuse(Code::LinkNotReady))?;
+            let user = invitation
+                .user_id
+                .ok_or_else(|| refuse(Code::LinkNotReady))?;
             let link = take_link(app, &mut invitation).map_err(refuse)?;
             app.invitations.save(session, &invitation).await?;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use dezky_shared::{
     audit::Action,
     clock,
@@ -16,10 +16,10 @@ use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{event, partner_target, requested};
+use super::{answer, event, partner_target, requested};
 use crate::{
     error::{ApiError, Code, Problem},
-    extract::{NoBody, PartnerAccess, QueryParams, RequestInfo, Submitted, Write},
+    extract::{NoBody, PartnerAccess, Prefer, QueryParams, RequestInfo, Submitted, Write},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
     routes::jobs::JobLink,
     state::App,
@@ -40,21 +40,24 @@ struct RefreshView {
 /// At most once a minute; a look that waits already is the one that is answered.
 #[utoipa::path(
     post, path = "/partner/team/refresh", operation_id = "refreshTeam", tag = "partners",
-    params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = RefreshView), (status = "default", response = Problem)),
+    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = RefreshView), (status = 200, body = RefreshView), (status = "default", response = Problem)),
 )]
 pub(super) async fn refresh(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
     State(app): State<App>,
     request: RequestInfo,
+    prefer: Prefer,
     submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
     let refresh = Refresh {
         partner: &access.partner,
     };
-    Ok(recorder.record(&refresh).await?.answer)
+    let outcome = recorder.record(&refresh).await?;
+    answer(&recorder, outcome, deadline).await
 }
 
 struct Refresh<'a> {

@@ -45,8 +45,11 @@ impl TestApp {
         users.insert_one(&user).await.unwrap();
         let sealed = self.state.sealing_keys.seal(job_id, &LINK).unwrap();
         let link = to_document(&SealedLink { sealed, job_id }).unwrap();
-        self.set_invitation(id, doc! { "state": "ready", "link": link, "userId": user.id })
-            .await;
+        self.set_invitation(
+            id,
+            doc! { "state": "ready", "link": link, "userId": user.id },
+        )
+        .await;
         user.id
     }
 

@@ -15,10 +15,7 @@ use super::{
 const CREATED: &str = "2026-10-01T08:00:00.000000Z";
 
 /// A bare list without pages. A user whom nobody knows has none; without a user it is the list of everybody's.
-pub(super) async fn list(
-    Shared(sim): Shared<Sim>,
-    Query(params): Query<Params>,
-) -> Json<Value> {
+pub(super) async fn list(Shared(sim): Shared<Sim>, Query(params): Query<Params>) -> Json<Value> {
     let state = sim.state();
     let user = first(&params, "user").filter(|_| !state.ignores_filters);
     let devices = state

@@ -212,10 +212,7 @@ impl Authentik {
     }
 
     /// `None` when the name is taken.
-    async fn create_group(
-        &self,
-        wanted: &Wanted<'_>,
-    ) -> Result<Option<WireGroup>, ClientError> {
+    async fn create_group(&self, wanted: &Wanted<'_>) -> Result<Option<WireGroup>, ClientError> {
         let request = self
             .http
             .request(Method::POST, "/core/groups/")

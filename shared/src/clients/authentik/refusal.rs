@@ -56,7 +56,8 @@ pub(super) fn taken(answer: &Answer, field: &str) -> bool {
 pub(super) fn lacks_recovery_flow(answer: &Answer) -> bool {
     answer.status == StatusCode::BAD_REQUEST
         && Complaint::all(answer).iter().any(|complaint| {
-            complaint.path == "non_field_errors" && RECOVERY_REFUSED.contains(&complaint.text.as_str())
+            complaint.path == "non_field_errors"
+                && RECOVERY_REFUSED.contains(&complaint.text.as_str())
         })
 }
 

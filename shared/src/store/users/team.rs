@@ -58,8 +58,7 @@ impl UserRepository {
         session: &mut ClientSession,
         partner_id: PartnerId,
     ) -> Result<u64, StoreError> {
-        let owners =
-            doc! { "partnerId": partner_id, "partnerRole": to_bson(&PartnerRole::Owner)? };
+        let owners = doc! { "partnerId": partner_id, "partnerRole": to_bson(&PartnerRole::Owner)? };
         self.users.count_documents(owners).session(session).await
     }
 

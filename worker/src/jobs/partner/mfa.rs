@@ -38,9 +38,5 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
         .boxed()
     })
     .await?;
-    Ok(StepDone::ok(
-        reason::COUNTED,
-        Vec::new(),
-        Facts::default(),
-    ))
+    Ok(StepDone::ok(reason::COUNTED, Vec::new(), Facts::default()))
 }

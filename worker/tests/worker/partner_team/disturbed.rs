@@ -43,9 +43,6 @@ async fn ends_well(write: &str, fault: Fault) {
     let invitation = world.find_invitation(&invitation).await.unwrap();
     assert_eq!(invitation.state, InvitationState::Ready, "{about}");
     // Of two links that were made, the one that is kept is the one that is valid.
-    assert!(
-        link_of(&invitation).contains(&valid_key(&world)),
-        "{about}"
-    );
+    assert!(link_of(&invitation).contains(&valid_key(&world)), "{about}");
     world.stop().await;
 }

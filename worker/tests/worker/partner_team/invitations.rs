@@ -316,7 +316,11 @@ async fn whoever_is_removed_while_they_are_invited_is_not_brought_back() {
     let job = world.invite(&invitation).await;
     // On the team, and not over yet.
     let joined = until(
-        async || authentik.user_named(NEA).filter(|user| !user.groups.is_empty()),
+        async || {
+            authentik
+                .user_named(NEA)
+                .filter(|user| !user.groups.is_empty())
+        },
         Option::is_some,
     )
     .await
