@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The name of the step of a domain's jobs, which speaks to the mail server.
 pub const MAIL_DOMAIN: &str = "mail_domain";
 /// The name of the step that brings a partner's group to who works for it.
-pub const PARTNER_GROUP: &str = "partner_group";
-/// The name of the step that counts the MFA devices of a partner's team.
-pub const PARTNER_MFA: &str = "partner_mfa";
+pub const PARTNER_TEAM: &str = "partner_team";
 /// The name of the step that carries out an invitation to a partner's team.
 pub const PARTNER_INVITATION: &str = "partner_invitation";
 
@@ -33,7 +31,7 @@ impl Upstream {
     pub fn of_step(name: &str) -> Option<Self> {
         match name {
             MAIL_DOMAIN => Some(Self::Stalwart),
-            PARTNER_GROUP | PARTNER_MFA | PARTNER_INVITATION => Some(Self::Authentik),
+            PARTNER_TEAM | PARTNER_INVITATION => Some(Self::Authentik),
             name => name.parse().ok(),
         }
     }

@@ -6,14 +6,14 @@
 
 mod group;
 mod invitation;
-mod mfa;
+mod team;
 
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     failure::ErrorCode,
     id::PartnerId,
     partner::{Partner, PartnerStatus},
-    upstream::{PARTNER_GROUP, PARTNER_INVITATION, PARTNER_MFA, Upstream},
+    upstream::{PARTNER_INVITATION, PARTNER_TEAM, Upstream},
     user::User,
 };
 use serde::Deserialize;
@@ -29,9 +29,7 @@ pub(super) fn invite() -> Steps {
 /// Bringing the group to who works for the partner, and counting their MFA devices.
 pub(super) fn sync() -> Steps {
     let through = Upstream::Authentik;
-    Steps::side_by_side()
-        .through(through, PARTNER_GROUP, group::converge)
-        .through(through, PARTNER_MFA, mfa::look)
+    Steps::side_by_side().through(through, PARTNER_TEAM, team::converge)
 }
 
 /// Where a partner's jobs leave things.
@@ -46,8 +44,6 @@ mod reason {
     pub(super) const JOINED: &str = "Joined";
     /// The group is as the team.
     pub(super) const FOLLOWED: &str = "Followed";
-    /// The devices were counted.
-    pub(super) const COUNTED: &str = "Counted";
 }
 
 /// The partner that a job is about, as it is now.

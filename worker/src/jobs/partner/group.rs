@@ -5,37 +5,34 @@ use dezky_shared::{
         Mode,
         authentik::{Authentik, Group, User as Account},
     },
+    id::UserId,
     partner::{Partner, PartnerStatus},
-    tenant::reason as tenant_reason,
     user::User,
 };
 use futures::FutureExt as _;
 
-use super::{partner_of, reason, team_of};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use super::team_of;
+use crate::work::{StepFailure, StepRun};
 
-/// Brings the group to who works for the partner now.
-pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
-    let Some(client) = &run.ctx.clients.authentik else {
-        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
-    };
-    let Some(partner) = partner_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::PARTNER_GONE));
-    };
-    let client = client.trusting(&run.trust);
-    let changes = follow(&run, &client, &partner).await?;
-    Ok(StepDone::ok(reason::FOLLOWED, changes, Facts::default()))
+/// What following the team came to.
+#[derive(Default)]
+pub(super) struct Followed {
+    /// What was changed.
+    pub(super) changes: Vec<String>,
+    /// Whoever is in the group now, and the number of their account.
+    pub(super) team: Vec<(UserId, i64)>,
 }
 
-/// The same, as a part of another step. Says what it changed.
+/// Brings the group to who works for the partner now.
 pub(super) async fn follow(
     run: &StepRun,
     client: &Authentik,
     partner: &Partner,
-) -> Result<Vec<String>, StepFailure> {
-    let mut changes = Vec::new();
-    let Some(group) = group_of(run, client, partner, &mut changes).await? else {
-        return Ok(changes);
+) -> Result<Followed, StepFailure> {
+    let mut followed = Followed::default();
+    let changes = &mut followed.changes;
+    let Some(group) = group_of(run, client, partner, changes).await? else {
+        return Ok(followed);
     };
     let team = team_of(run, partner).await?;
     let members = client.list_members(&group.id).await?;
@@ -70,8 +67,9 @@ pub(super) async fn follow(
                 .await?;
             changes.extend(lifted.changes);
         }
+        followed.team.push((user.id, account.pk));
     }
-    Ok(changes)
+    Ok(followed)
 }
 
 fn is_account_of(account: &Account, user: &User) -> bool {

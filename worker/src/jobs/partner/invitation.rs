@@ -54,7 +54,7 @@ pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
         }
         Joined::Withdrawn => return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN)),
     };
-    let mut changes = group::follow(&run, &client, &partner).await?;
+    let mut changes = group::follow(&run, &client, &partner).await?.changes;
     if invitation.state == InvitationState::Pending {
         let link = if is_to_hand_over(&partner, &account, &user) {
             changes.push("recovery link made".to_owned());
