@@ -8,6 +8,7 @@ use dezky_shared::{
     config::{list, optional, switch},
     domain::name::{NamePolicy, normalise},
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::MongoConfig,
 };
 use http::{HeaderValue, Uri};
@@ -33,6 +34,8 @@ pub struct Config {
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Certificates trusted beside the usual ones.
     pub trust_roots: TrustRoots,
+    /// What opens the secrets that jobs have found.
+    pub sealing_keys: SealingKeys,
 }
 
 /// Whose tokens are accepted, and what their groups mean.
@@ -73,6 +76,7 @@ impl Config {
                 .map(|origin| allowed_origin(origin))
                 .collect::<anyhow::Result<_>>()?,
             trust_roots: TrustRoots::from_env()?,
+            sealing_keys: SealingKeys::from_env()?,
         })
     }
 }

@@ -119,6 +119,8 @@ pub struct Answer {
     pub body: Value,
     /// Whether it is the stored answer to an earlier request.
     pub replayed: bool,
+    /// The member of the body that is told once: it is not stored.
+    pub secret: Option<&'static str>,
 }
 
 impl Answer {
@@ -138,7 +140,15 @@ impl Answer {
             etag: None,
             body: serde_json::to_value(body).map_err(|error| ApiError::internal(error.into()))?,
             replayed: false,
+            secret: None,
         })
+    }
+
+    /// The same, of which this member is told once: whoever repeats the request finds null, and `secretAlreadyShown`.
+    #[must_use]
+    pub fn once(mut self, secret: &'static str) -> Self {
+        self.secret = Some(secret);
+        self
     }
 
     /// The same, with the place where the outcome can be looked up.
@@ -362,6 +372,7 @@ async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError
             etag: answer.etag,
             body: serde_json::from_str(&answer.body).map_err(unreadable)?,
             replayed: true,
+            secret: None,
         });
     }
     let refusal: StoredRefusal = serde_json::from_str(&answer.body).map_err(unreadable)?;
@@ -372,11 +383,16 @@ async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError
 }
 
 fn stored(answer: &Answer) -> StoredAnswer {
+    let mut body = answer.body.clone();
+    if let Some(secret) = answer.secret {
+        body[secret] = Value::Null;
+        body["secretAlreadyShown"] = true.into();
+    }
     StoredAnswer {
         status: answer.status.as_u16().into(),
         location: answer.location.clone(),
         etag: answer.etag.clone(),
-        body: answer.body.to_string(),
+        body: body.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod plans;
 pub mod prices;
 pub mod partner;
 pub mod partners;
+pub mod partner_team;
 pub mod queues;
 pub mod schedules;
 pub mod snapshots;
@@ -37,6 +38,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(prices::router())
         .merge(partners::router())
         .merge(partner::router())
+        .merge(partner_team::router())
         .merge(jobs::router())
         .merge(schedules::router())
         .merge(snapshots::router())

@@ -8,11 +8,13 @@ use dezky_shared::{
     ready::Ready,
     schedule::Schedule,
     schedules,
+    sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
-        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        idempotency::IdempotencyRepository, invitations::InvitationRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        prices::PriceRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
@@ -38,6 +40,8 @@ pub struct AppState {
     pub users: UserRepository,
     /// The partners.
     pub partners: PartnerRepository,
+    /// The invitations to their teams.
+    pub invitations: InvitationRepository,
     /// The jobs.
     pub jobs: JobRepository,
     /// What is done again and again.
@@ -80,6 +84,8 @@ pub struct AppState {
     pub purge_after: Duration,
     /// Which names the domains of tenants may have.
     pub domain_names: NamePolicy,
+    /// What opens the secrets that jobs have found.
+    pub sealing_keys: SealingKeys,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// Cancelled when the process is to end: whoever waits then answers at once.
@@ -113,6 +119,7 @@ impl AppState {
             workers: WorkerRepository::new(store),
             domains: DomainRepository::new(store),
             partners,
+            invitations: InvitationRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
             snapshots: SnapshotRepository::new(store),
             prices: PriceRepository::new(store),
@@ -125,6 +132,7 @@ impl AppState {
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
             domain_names: config.domain_names.clone(),
+            sealing_keys: config.sealing_keys.clone(),
             cors_allowed_origins: config.cors_allowed_origins.clone(),
             shutdown: shutdown.clone(),
         }))
@@ -136,6 +144,7 @@ impl AppState {
         self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.partners.ensure_indexes().await?;
+        self.invitations.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
         self.ledger.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;

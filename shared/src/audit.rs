@@ -89,6 +89,9 @@ pub enum Action {
     /// Somebody was removed from a partner's team.
     #[serde(rename = "partnerMember.remove")]
     PartnerMemberRemove,
+    /// A look at the MFA devices of a partner's team was asked for.
+    #[serde(rename = "partnerMember.recheck")]
+    PartnerMemberRecheck,
     /// A tenant's billing information was changed.
     #[serde(rename = "tenant.billingInfo")]
     TenantBillingInfo,

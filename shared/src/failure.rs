@@ -84,6 +84,10 @@ pub enum ErrorCode {
     DomainInvalid,
     /// The domain cannot be removed while mailboxes or lists use it.
     DomainInUse,
+    /// The sign-on service has no way for people to choose a new password.
+    RecoveryFlowMissing,
+    /// The person works for another partner.
+    WorksElsewhere,
     /// The attempt took longer than a job of its kind may.
     AttemptTimedOut,
     /// The worker died three times while running this job.
@@ -100,7 +104,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
@@ -116,6 +120,8 @@ impl ErrorCode {
         Self::UpstreamConflict,
         Self::DomainInvalid,
         Self::DomainInUse,
+        Self::RecoveryFlowMissing,
+        Self::WorksElsewhere,
         Self::AttemptTimedOut,
         Self::WorkerCrashed,
         Self::GaveUp,
@@ -127,7 +133,9 @@ impl ErrorCode {
     /// Who has to act.
     pub const fn class(self) -> ErrorClass {
         match self {
-            Self::DomainInvalid | Self::DomainInUse | Self::Cancelled => ErrorClass::UserAction,
+            Self::DomainInvalid | Self::DomainInUse | Self::WorksElsewhere | Self::Cancelled => {
+                ErrorClass::UserAction
+            }
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
@@ -140,6 +148,7 @@ impl ErrorCode {
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
+            | Self::RecoveryFlowMissing
             | Self::SecretsUnreadable => ErrorClass::Credentials,
             Self::UpstreamConflict | Self::Superseded => ErrorClass::Conflict,
             Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal => ErrorClass::Bug,
@@ -152,6 +161,7 @@ impl ErrorCode {
             Self::UpstreamRejected
             | Self::DomainInvalid
             | Self::DomainInUse
+            | Self::WorksElsewhere
             | Self::WorkerCrashed
             | Self::GaveUp
             | Self::Superseded
@@ -169,6 +179,7 @@ impl ErrorCode {
             | Self::UpstreamNotReady => Disposition::Free,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
+            | Self::RecoveryFlowMissing
             | Self::SecretsUnreadable => Disposition::Hold,
         }
     }
@@ -217,6 +228,13 @@ impl ErrorCode {
                 "The domain still has mailboxes or lists. Remove them first, then try again."
                     .to_owned()
             }
+            Self::RecoveryFlowMissing => {
+                "Links to choose a password cannot be made at the moment. Our team has to look at it."
+                    .to_owned()
+            }
+            Self::WorksElsewhere => {
+                "This person works for another partner, and has to leave there first.".to_owned()
+            }
             Self::AttemptTimedOut => "The work took too long. We will try again.".to_owned(),
             Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal => {
                 "Something went wrong on our side. Our team has to look at it.".to_owned()
@@ -248,6 +266,8 @@ impl ErrorCode {
             Self::UpstreamConflict => "UpstreamConflict",
             Self::DomainInvalid => "DomainInvalid",
             Self::DomainInUse => "DomainInUse",
+            Self::RecoveryFlowMissing => "RecoveryFlowMissing",
+            Self::WorksElsewhere => "WorksElsewhere",
             Self::AttemptTimedOut => "AttemptTimedOut",
             Self::WorkerCrashed => "WorkerCrashed",
             Self::GaveUp => "GaveUp",

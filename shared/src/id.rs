@@ -80,6 +80,8 @@ ids! {
     UserId;
     /// A partner that sells workspaces.
     PartnerId;
+    /// An invitation to a partner's team.
+    InvitationId;
     /// A subscription.
     SubscriptionId;
     /// The price of a plan.

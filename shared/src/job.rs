@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     failure::{ErrorClass, ErrorCode},
-    id::{JobId, LeaseToken, TenantId},
+    id::{JobId, LeaseToken, PartnerId, TenantId},
     sealed::Sealed,
 };
 
@@ -430,6 +430,12 @@ impl Job {
     /// Whether it only says what it would do.
     pub fn is_dry_run(&self) -> bool {
         self.args.get_bool("dryRun").unwrap_or(false)
+    }
+
+    /// The partner whose own affair it is.
+    pub fn partner_id(&self) -> Option<PartnerId> {
+        let id = self.args.get("partnerId")?.clone();
+        bson::deserialize_from_bson(id).ok()
     }
 
     /// Whether its steps speak of its tenant. A dry run's do not.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{DomainId, JobOperationId, TenantId},
+    id::{DomainId, InvitationId, JobOperationId, PartnerId, TenantId},
     job::{JobArgs, Queue},
     snapshot::Month,
 };
@@ -151,6 +151,48 @@ impl JobArgs for SnapshotSubscriptions {
     }
 }
 
+/// Makes somebody a member of a partner's team, with a link for those who have no account yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvitePartnerMember {
+    /// Which partner.
+    pub partner_id: PartnerId,
+    /// Which invitation.
+    pub invitation_id: InvitationId,
+}
+
+/// Brings a partner's group to who works for it now, and counts their MFA devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncPartnerTeam {
+    /// Which partner.
+    pub partner_id: PartnerId,
+}
+
+macro_rules! partner_job {
+    ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
+        impl JobArgs for $args {
+            const KIND: &'static str = $kind;
+
+            fn tenant_id(&self) -> Option<TenantId> {
+                None
+            }
+
+            fn lock(&self) -> Option<String> {
+                Some(format!("partner:{}", self.partner_id))
+            }
+
+            fn joins(&self) -> Option<String> {
+                let $this = self;
+                Some($joins.to_string())
+            }
+        }
+    };
+}
+
+partner_job!(InvitePartnerMember, "invite_partner_member", joins: |this| this.invitation_id);
+partner_job!(SyncPartnerTeam, "sync_partner_team", joins: |this| this.partner_id);
+
 macro_rules! tenant_job {
     ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
         impl JobArgs for $args {
@@ -291,6 +333,15 @@ mod tests {
                 month: "2026-11".parse().unwrap(),
             })
             .unwrap(),
+            serde_json::to_value(InvitePartnerMember {
+                partner_id: PartnerId::from_bytes([10; 16]),
+                invitation_id: InvitationId::from_bytes([11; 16]),
+            })
+            .unwrap(),
+            serde_json::to_value(SyncPartnerTeam {
+                partner_id: PartnerId::from_bytes([10; 16]),
+            })
+            .unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -337,6 +388,13 @@ mod tests {
   {},
   {
     "month": "2026-11"
+  },
+  {
+    "invitationId": "0b0b0b0b-0b0b-0b0b-0b0b-0b0b0b0b0b0b",
+    "partnerId": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
+  },
+  {
+    "partnerId": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
   }
 ]
 "#);

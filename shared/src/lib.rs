@@ -16,6 +16,7 @@ pub mod domain;
 pub mod failure;
 pub mod health;
 pub mod id;
+pub mod invitation;
 pub mod job;
 pub mod job_operation;
 pub mod jobs;

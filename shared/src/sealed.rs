@@ -1,4 +1,4 @@
-//! Secrets inside a job document, encrypted with XChaCha20-Poly1305.
+//! Secrets of a job, in its document or where its steps put what they found, encrypted with XChaCha20-Poly1305.
 //!
 //! `SEALING_KEYS` lists the keys, `<id>:<32 bytes in base64>`, separated by commas. The first seals; all open, so
 //! that a key can be replaced while jobs wait that the old one sealed. What is sealed is bound to its job: copied
@@ -87,6 +87,11 @@ impl SealingKeys {
             keys.push((id.to_owned(), key));
         }
         Ok(Self(keys))
+    }
+
+    /// Whether anything can be sealed.
+    pub fn can_seal(&self) -> bool {
+        !self.0.is_empty()
     }
 
     /// Encrypts `secrets` for this job.

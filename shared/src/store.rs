@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod domains;
 pub mod idempotency;
+pub mod invitations;
 pub mod job_operations;
 pub mod jobs;
 mod known;

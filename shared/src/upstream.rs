@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the step of a domain's jobs, which speaks to the mail server.
 pub const MAIL_DOMAIN: &str = "mail_domain";
+/// The name of the step that brings a partner's group to who works for it.
+pub const PARTNER_TEAM: &str = "partner_team";
+/// The name of the step that carries out an invitation to a partner's team.
+pub const PARTNER_INVITATION: &str = "partner_invitation";
 
 /// A system in which a tenant has state of its own. Each is one step of every tenant job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +31,7 @@ impl Upstream {
     pub fn of_step(name: &str) -> Option<Self> {
         match name {
             MAIL_DOMAIN => Some(Self::Stalwart),
+            PARTNER_TEAM | PARTNER_INVITATION => Some(Self::Authentik),
             name => name.parse().ok(),
         }
     }

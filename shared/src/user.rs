@@ -64,19 +64,29 @@ pub enum PartnerRole {
 }
 
 impl PartnerRole {
+    /// The name used in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Manager => "manager",
+            Self::Support => "support",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
     /// Whether the role may change the partner's tenants.
     pub fn may_write(self) -> bool {
         matches!(self, Self::Owner | Self::Manager)
     }
 }
 
-/// What was last seen of somebody's second factors.
+/// What a job found when it looked for somebody's MFA devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MfaLook {
-    /// How many devices they have.
+    /// Devices they can sign in with; codes for recovery do not count.
     pub devices: i32,
-    /// When that was looked up.
+    /// When it looked.
     pub looked_up_at: DateTime,
 }
 
@@ -115,7 +125,7 @@ pub struct User {
     /// When they were last seen, to a few minutes; missing before the first time. No version of the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<DateTime>,
-    /// Their second factors, once a job has looked them up.
+    /// Their MFA devices, once a job has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<MfaLook>,
     /// + 1 with every write.
@@ -153,6 +163,11 @@ impl User {
     /// Their role in `tenant`, if they have one now.
     pub fn role_in(&self, tenant: TenantId) -> Option<Role> {
         self.memberships.get(&tenant)?.role
+    }
+
+    /// Whether they have signed in with us, not only been added by others.
+    pub fn has_signed_in(&self) -> bool {
+        self.last_seen_at.is_some() || self.claims_at.is_some()
     }
 
     /// The tenants they have a role in.

@@ -17,8 +17,9 @@ use dezky_shared::{
     sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        invitations::InvitationRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
+        schedules::ScheduleRepository, snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
@@ -136,6 +137,8 @@ pub struct Context {
     pub users: UserRepository,
     /// The partners.
     pub partners: PartnerRepository,
+    /// The invitations to their teams.
+    pub invitations: InvitationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
     /// What tenants had bought, month by month.
@@ -179,6 +182,7 @@ impl Context {
             domains: DomainRepository::new(&store),
             users: UserRepository::new(&store),
             partners: PartnerRepository::new(&store),
+            invitations: InvitationRepository::new(&store),
             subscriptions: SubscriptionRepository::new(&store),
             snapshots: SnapshotRepository::new(&store),
             audit: AuditRepository::new(&store),
@@ -204,6 +208,7 @@ impl Context {
         self.domains.ensure_indexes().await?;
         self.users.ensure_indexes().await?;
         self.partners.ensure_indexes().await?;
+        self.invitations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;
         self.snapshots.ensure_indexes().await?;
         self.schedules.ensure_indexes().await?;

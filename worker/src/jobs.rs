@@ -2,14 +2,15 @@
 
 mod domain;
 mod job_operation;
+mod partner;
 mod reconcile_tenants;
 mod snapshot_subscriptions;
 mod tenant;
 
 use dezky_shared::jobs::{
-    DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
-    ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant, RunJobOperation, SetDmarc,
-    SnapshotSubscriptions, SuspendTenant,
+    DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, RecheckDomain,
+    RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant,
+    RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam,
 };
 
 use crate::work::Registry;
@@ -33,4 +34,6 @@ pub fn registry() -> Registry {
         .kind::<RemoveDomain>(domain::remove())
         .kind::<RecheckDomain>(domain::recheck())
         .kind::<RecheckDueDomains>(domain::recheck_due())
+        .kind::<InvitePartnerMember>(partner::invite())
+        .kind::<SyncPartnerTeam>(partner::sync())
 }

@@ -59,6 +59,11 @@ codes! {
     NotTerminating: "not_terminating", CONFLICT, "The tenant is not to be removed";
     PurgeStarted: "purge_started", CONFLICT, "The tenant's removal has begun";
     LastOwner: "last_owner", CONFLICT, "A tenant keeps its last owner";
+    PartnerTerminated: "partner_terminated", CONFLICT, "The partner was terminated";
+    TeamFull: "team_full", CONFLICT, "The team has as many members as it can have";
+    LinkNotReady: "link_not_ready", CONFLICT, "The invitation has not been carried out yet";
+    LinkNotNeeded: "link_not_needed", CONFLICT, "The invitation needs no link";
+    LinkAlreadyShown: "link_already_shown", GONE, "The link was shown before";
     OwnAdminFlag: "own_admin_flag", CONFLICT, "Operators cannot take the flag from themselves";
     OwnUser: "own_user", CONFLICT, "Operators cannot delete themselves";
     UserExists: "user_exists", CONFLICT, "Somebody with this id at the sign-on service is known already";
@@ -78,11 +83,13 @@ codes! {
     ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
+    TeamRefreshTooSoon: "team_refresh_too_soon", TOO_MANY_REQUESTS, "The team was looked at just now";
     TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
     TooManyStreams: "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of events";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
     Starting: "starting", SERVICE_UNAVAILABLE, "The service is starting";
+    SealingNotConfigured: "sealing_not_configured", SERVICE_UNAVAILABLE, "Secrets cannot be kept here";
     IdentityUnavailable: "identity_unavailable", SERVICE_UNAVAILABLE, "The sign-on service cannot be reached";
     Timeout: "timeout", SERVICE_UNAVAILABLE, "The request took too long";
 }
@@ -110,6 +117,17 @@ impl Code {
             Self::NotTerminating => "Only a tenant that is to be removed can be restored.",
             Self::PurgeStarted => "The time to restore the tenant is over.",
             Self::LastOwner => "Make somebody else an owner first.",
+            Self::PartnerTerminated => "A partner that has left takes nobody on.",
+            Self::TeamFull => "A team has at most 200 members. Remove one first.",
+            Self::LinkNotReady => "Wait until its job is over. One that failed makes no link.",
+            Self::LinkNotNeeded => {
+                "They have an account already, and sign in with it as they always do."
+            }
+            Self::LinkAlreadyShown => {
+                "A link is shown once. Invite them again for a new one, which replaces it."
+            }
+            Self::TeamRefreshTooSoon => "A look can be asked for once a minute.",
+            Self::SealingNotConfigured => "An operator has to set SEALING_KEYS first.",
             Self::OwnAdminFlag => "Another operator has to do this.",
             Self::OwnUser => "Another operator has to do this.",
             Self::UserExists => "Change the user that there is.",
@@ -161,6 +179,8 @@ impl Code {
                 | Self::IdempotencyInProgress
                 | Self::JobRunning
                 | Self::RecheckTooSoon
+                | Self::TeamRefreshTooSoon
+                | Self::LinkNotReady
                 | Self::TooManyRequests
                 | Self::TooManyStreams
                 | Self::ServiceUnavailable

@@ -265,7 +265,7 @@ async fn visible_job(
     id: JobId,
 ) -> Result<(Job, Option<String>), ApiError> {
     let (job, tenant) = find(app, id).await?;
-    if !may_see(caller, tenant.as_ref()) {
+    if !may_see(caller, &job, tenant.as_ref()) {
         return Err(Code::NotFound.into());
     }
     Ok((job, tenant.map(|tenant| tenant.slug)))
@@ -279,7 +279,7 @@ pub(super) async fn still_visible_job(
 ) -> Result<(Job, Option<Tenant>), ApiError> {
     let (job, tenant) = find(app, id).await?;
     caller.refresh(app).await?;
-    if !may_see(caller, tenant.as_ref()) {
+    if !may_see(caller, &job, tenant.as_ref()) {
         return Err(Code::NotFound.into());
     }
     Ok((job, tenant))
@@ -291,11 +291,15 @@ async fn find(app: &AppState, id: JobId) -> Result<(Job, Option<Tenant>), ApiErr
     Ok((job, tenant))
 }
 
-/// Whether the caller may see the jobs of this tenant, or those of none.
-fn may_see(caller: &Caller, tenant: Option<&Tenant>) -> bool {
+/// Whether the caller may see this job: of a tenant, of a partner's own, or of neither.
+fn may_see(caller: &Caller, job: &Job, tenant: Option<&Tenant>) -> bool {
+    let works_there = |id| {
+        let partner = caller.partner.as_ref();
+        partner.is_some_and(|partner| partner.id == id)
+    };
     match tenant {
         Some(tenant) => caller.may_read(tenant),
-        None => caller.is_operator(),
+        None => caller.is_operator() || job.partner_id().is_some_and(works_there),
     }
 }
 

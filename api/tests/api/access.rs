@@ -166,6 +166,11 @@ const fn without_another_partners(mut expected: Expected) -> Expected {
     expected
 }
 
+/// Owners of any partner, about their own.
+const fn partner_owners(ok: u16) -> Expected {
+    answers(&[Who::PartnerOwner, Who::OtherPartner], ok, &[], 403)
+}
+
 const TABLE: &[Row] = &[
     ("GET", "/healthz", "", anybody(200)),
     ("GET", "/readyz", "", anybody(200)),
@@ -429,6 +434,30 @@ const TABLE: &[Row] = &[
         "",
         managing_staff_of_tenant(200),
     ),
+    ("GET", "/partner/team", "", staff(200)),
+    (
+        "POST",
+        "/partner/team",
+        "{\"email\":\"new@people.test\",\"name\":\"New\",\"accessLevel\":\"support\"}",
+        partner_owners(202),
+    ),
+    // The stranger works for nobody.
+    (
+        "PATCH",
+        "/partner/team/{id}",
+        "{\"accessLevel\":\"support\"}",
+        partner_owners(404),
+    ),
+    ("DELETE", "/partner/team/{id}", "", partner_owners(404)),
+    ("POST", "/partner/team/refresh", "", managing_staff(202)),
+    ("GET", "/partners/{slug}/team", "", operators(200)),
+    (
+        "POST",
+        "/partners/{slug}/team",
+        "{\"email\":\"new@people.test\",\"name\":\"New\",\"accessLevel\":\"owner\"}",
+        operators(202),
+    ),
+    ("POST", "/invitations/{id}/link", "", signed_in(404)),
 ];
 
 #[tokio::test]
@@ -479,9 +508,13 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
                 "prices" => price["id"].as_str().unwrap().to_owned(),
                 _ => stranger.id.to_string(),
             };
+            let slug = if route.starts_with("/partners") {
+                "nordic"
+            } else {
+                "demo"
+            };
             let path = route
-                .replace("/partners/{slug}", "/partners/nordic")
-                .replace("{slug}", "demo")
+                .replace("{slug}", slug)
                 .replace("{domain}", "demo.test")
                 .replace("{id}", &id)
                 .replace("{name}", app::name_in(route));

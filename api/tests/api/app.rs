@@ -16,6 +16,7 @@ use dezky_shared::{
     id::{JobId, PartnerId},
     job::Job,
     redis::RedisConfig,
+    sealed::SealingKeys,
     store::{MongoConfig, Store},
     tenant::Tenant,
     user::User,
@@ -31,6 +32,9 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
+
+/// What seals secrets here.
+const SEALING_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
 /// The app, on a database of its own.
 pub(crate) struct TestApp {
@@ -185,6 +189,7 @@ impl TestApp {
             },
             cors_allowed_origins: vec![],
             trust_roots: TrustRoots::default(),
+            sealing_keys: SealingKeys::parse([SEALING_KEY]).unwrap(),
         };
         change(&mut config);
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
@@ -199,6 +204,21 @@ impl TestApp {
             _stop: shutdown.clone().drop_guard(),
             shutdown,
             _stores: stores,
+        }
+    }
+
+    /// The same, on the same database, as it is where `SEALING_KEYS` is not set.
+    pub(crate) fn without_sealing_keys(self) -> Self {
+        let config = Config {
+            sealing_keys: SealingKeys::default(),
+            ..self.config.clone()
+        };
+        let state = AppState::new(&config, &self.state.store, &self.shutdown).unwrap();
+        Self {
+            router: router(state.clone()),
+            state,
+            config,
+            ..self
         }
     }
 

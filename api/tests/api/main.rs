@@ -21,6 +21,7 @@ mod operations;
 mod paging;
 mod prices;
 mod partners;
+mod partner_team;
 mod schedules;
 mod security_policy;
 mod seed;

@@ -5,9 +5,11 @@
 //! - Query parameters and members of a body that it does not know are ignored without a word.
 //! - A filter that names a missing object is a 400, a duplicate name is a 400, a dead token is a 403.
 //! - `PATCH` replaces `attributes`, `groups` and `users` as a whole. `PUT` is not there: nobody should use it.
+//! - The MFA devices are a bare list that does not say whose they are; without a user it holds those of everybody.
 //! - A user who becomes inactive loses sessions and tokens. A deleted session takes its access tokens along, but
 //!   no refresh token.
 
+mod devices;
 mod groups;
 mod sessions;
 mod state;
@@ -31,7 +33,7 @@ use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-pub use self::state::{Group, OAuthToken, Session, State, User};
+pub use self::state::{Device, Group, OAuthToken, RecoveryLink, Session, State, User};
 use self::wire::Refusal;
 use crate::{
     effects::Effects,
@@ -163,8 +165,29 @@ impl AuthentikSim {
     /// Signs the user in: a session.
     pub fn add_session(&self, user: i64) -> Uuid {
         let id = Uuid::now_v7();
-        self.state().sessions.insert(id, Session { user });
+        let mut state = self.state();
+        state.sessions.insert(id, Session { user });
+        if let Some(user) = state.users.get_mut(&user) {
+            user.last_login = Some(state::now());
+        }
         id
+    }
+
+    /// Gives the user a device of this type, such as `TOTPDevice`.
+    pub fn add_device(&self, user: i64, r#type: &str, confirmed: bool) {
+        let mut state = self.state();
+        let pk = state.next_number();
+        let device = Device {
+            user,
+            r#type: r#type.to_owned(),
+            confirmed,
+        };
+        state.devices.insert(pk, device);
+    }
+
+    /// The recovery link that is valid for a user, if there is one.
+    pub fn recovery_link(&self, user: i64) -> Option<RecoveryLink> {
+        self.state().recovery_links.get(&user).cloned()
     }
 
     /// Gives the user a refresh token.
@@ -251,6 +274,7 @@ fn router(sim: Sim) -> Router {
             get(users::read).patch(users::update).delete(users::remove),
         )
         .route("/core/users/{pk}/recovery/", post(users::recovery_link))
+        .route("/authenticators/admin/all/", get(devices::list))
         .route("/core/authenticated_sessions/", get(sessions::list))
         .route(
             "/core/authenticated_sessions/{id}/",
@@ -313,6 +337,7 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> As
         }
         ("DELETE", ["core", "users", _]) => "delete_user",
         ("POST", ["core", "users", _, "recovery"]) => "create_recovery_link",
+        ("GET", ["authenticators", "admin", "all"]) => "list_devices",
         ("GET", ["core", "authenticated_sessions"]) => "list_sessions",
         ("DELETE", ["core", "authenticated_sessions", _]) => "delete_session",
         ("GET", ["oauth2", "refresh_tokens"]) => "list_refresh_tokens",

@@ -80,6 +80,8 @@ impl Simulators {
         let issuer = Arc::new(issuer);
         let authentik =
             Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
+        // As in an installation that somebody has set up.
+        authentik.set_recovery_flow(true);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
         let dns = DnsSim::start(addresses.at(addresses.dns_port)).await?;

@@ -7,8 +7,10 @@
 //!
 //! <https://docs.goauthentik.io/developer-docs/api/>
 
+mod devices;
 mod freeze;
 mod groups;
+mod recovery;
 mod refusal;
 mod sessions;
 mod users;

@@ -9,7 +9,7 @@ use mongodb::{
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError, known};
+use super::{Store, StoreError, known, to_bson};
 use crate::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
@@ -80,7 +80,7 @@ impl PartnerRepository {
     ) -> Result<Vec<Partner>, StoreError> {
         let mut filter = Document::new();
         if let Some(status) = status {
-            filter.insert("status", super::to_bson(&status)?);
+            filter.insert("status", to_bson(&status)?);
         }
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
@@ -114,6 +114,31 @@ impl PartnerRepository {
             .into_iter()
             .map(|partner| (partner.id, partner.revision))
             .collect())
+    }
+
+    /// Which of these partners have not left.
+    pub async fn list_active(&self, ids: &[PartnerId]) -> Result<Vec<PartnerId>, StoreError> {
+        let active = doc! {
+            "_id": { "$in": ids.to_vec() },
+            "status": to_bson(&PartnerStatus::Active)?,
+        };
+        let partners: Vec<Partner> = self.partners.find(active).await?.try_collect().await?;
+        Ok(partners.into_iter().map(|partner| partner.id).collect())
+    }
+
+    /// Writes where the partner's group is. That is no version of what anybody edits.
+    pub async fn set_group(
+        &self,
+        session: &mut ClientSession,
+        id: PartnerId,
+        group_id: &str,
+    ) -> Result<(), StoreError> {
+        let seen = doc! { "$set": { "authentikGroupId": group_id } };
+        self.partners
+            .update_one(doc! { "_id": id }, seen)
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     /// Adds a partner. A taken slug violates [`SLUG_INDEX`].

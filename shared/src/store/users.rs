@@ -1,5 +1,7 @@
 //! The users, found by the identity provider's subject alone.
 
+mod team;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};

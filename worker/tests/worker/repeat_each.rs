@@ -85,6 +85,11 @@ impl Held {
         for (name, id) in [
             ("tenants", Some(Bson::from(scene.tenant))),
             ("domains", scene.claim.as_ref().map(|claim| claim.id.into())),
+            ("partners", scene.partner.map(Bson::from)),
+            (
+                "invitations",
+                scene.invitation.as_ref().map(|it| it.id.into()),
+            ),
         ] {
             let Some(id) = id else { continue };
             let found = store.collection::<Document>(name);

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bson::doc;
 use dezky_shared::{
     domain::Domain,
-    id::TenantId,
+    id::{PartnerId, TenantId},
+    invitation::Invitation,
     job::Job,
     job::JobArgs as _,
     jobs::{
-        DeprovisionTenant, ProvisionDomain, ProvisionTenant, ReconcileTenant, RemoveDomain,
-        ResumeTenant, SetDmarc, SuspendTenant,
+        DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, ReconcileTenant,
+        RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant, SyncPartnerTeam,
     },
     tenant::{Owner, Plan},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Scenario {
 pub(crate) struct Scene {
     pub(crate) tenant: TenantId,
     pub(crate) claim: Option<Domain>,
+    pub(crate) partner: Option<PartnerId>,
+    pub(crate) invitation: Option<Invitation>,
 }
 
 impl Scene {
@@ -40,13 +43,15 @@ impl Scene {
         Self {
             tenant,
             claim: None,
+            partner: None,
+            invitation: None,
         }
     }
 
     fn about(claim: Domain) -> Self {
         Self {
-            tenant: claim.tenant_id,
-            claim: Some(claim),
+            claim: Some(claim.clone()),
+            ..Self::of(claim.tenant_id)
         }
     }
 
@@ -117,7 +122,26 @@ pub(crate) const REMOVE_DOMAIN: Scenario = Scenario {
     enqueue: |world, scene| world.remove_domain(scene.claim()).boxed_local(),
 };
 
-pub(crate) const ALL: [&Scenario; 10] = [
+/// Of somebody who has an account, and is kept out of it by a suspended tenant: no link is made, which a lost answer
+/// would have made twice.
+pub(crate) const INVITE: Scenario = Scenario {
+    kind: InvitePartnerMember::KIND,
+    prepare: |world| invited(world).boxed_local(),
+    enqueue: |world, scene| {
+        world
+            .invite(scene.invitation.as_ref().unwrap())
+            .boxed_local()
+    },
+};
+
+/// Of a team of which somebody was removed, and somebody joined.
+pub(crate) const SYNC_TEAM: Scenario = Scenario {
+    kind: SyncPartnerTeam::KIND,
+    prepare: |world| staff_changed(world).boxed_local(),
+    enqueue: |world, scene| world.sync_team(scene.partner.unwrap()).boxed_local(),
+};
+
+pub(crate) const ALL: [&Scenario; 12] = [
     &PROVISION,
     &PROVISION_CHANGED,
     &RECONCILE,
@@ -128,6 +152,8 @@ pub(crate) const ALL: [&Scenario; 10] = [
     &PROVISION_DOMAIN,
     &SET_DMARC,
     &REMOVE_DOMAIN,
+    &INVITE,
+    &SYNC_TEAM,
 ];
 
 async fn ordered(world: &World) -> Scene {
@@ -245,4 +271,29 @@ async fn set_dmarc(world: &World, claim: &Domain) -> Job {
         domain_id: claim.id,
     };
     world.harness.enqueue(&args).await
+}
+
+async fn invited(world: &World) -> Scene {
+    let scene = inhabited(world).await;
+    world.done(&world.suspend(scene.tenant).await).await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    Scene {
+        invitation: Some(invitation),
+        ..scene
+    }
+}
+
+async fn staff_changed(world: &World) -> Scene {
+    let tenant = world.active("acme", &[]).await;
+    let partner = world.add_partner("nordic").await;
+    let gone = world.hire(&partner, "gone@nordic.test").await;
+    world.done(&world.sync_team(partner.id).await).await;
+    world.sign_in(gone.pk);
+    world.dismiss(&gone).await;
+    world.hire(&partner, "new@nordic.test").await;
+    Scene {
+        partner: Some(partner.id),
+        ..Scene::of(tenant.id)
+    }
 }

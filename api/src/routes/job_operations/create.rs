@@ -364,5 +364,6 @@ fn answer(status: StatusCode, body: &impl Serialize) -> Result<Answer, ApiError>
         etag: None,
         body: serde_json::to_value(body).map_err(|error| ApiError::internal(error.into()))?,
         replayed: false,
+        secret: None,
     })
 }

@@ -13,8 +13,8 @@ pub struct State {
     pub(super) token: Option<String>,
     pub(super) ignores_filters: bool,
     pub(super) has_recovery_flow: bool,
-    /// The key of the recovery link that is valid for a user.
-    pub(super) recovery_links: BTreeMap<i64, Uuid>,
+    /// The recovery link that is valid for a user.
+    pub(super) recovery_links: BTreeMap<i64, RecoveryLink>,
     last_number: i64,
     /// The groups, by id.
     pub groups: BTreeMap<Uuid, Group>,
@@ -26,6 +26,8 @@ pub struct State {
     pub refresh_tokens: BTreeMap<i64, OAuthToken>,
     /// The access tokens, by number.
     pub access_tokens: BTreeMap<i64, OAuthToken>,
+    /// The MFA devices, by number.
+    pub devices: BTreeMap<i64, Device>,
 }
 
 impl State {
@@ -41,6 +43,7 @@ impl State {
             sessions: BTreeMap::new(),
             refresh_tokens: BTreeMap::new(),
             access_tokens: BTreeMap::new(),
+            devices: BTreeMap::new(),
         }
     }
 
@@ -108,6 +111,9 @@ pub struct User {
     pub attributes: Map<String, Value>,
     /// RFC 3339.
     pub date_joined: String,
+    /// When they last signed in: RFC 3339.
+    #[serde(skip)]
+    pub last_login: Option<String>,
 }
 
 impl User {
@@ -124,11 +130,17 @@ impl User {
             path: "users".to_owned(),
             groups: BTreeSet::new(),
             attributes: Map::new(),
-            date_joined: dezky_shared::clock::now()
-                .try_to_rfc3339_string()
-                .expect("the present can be written down"),
+            date_joined: now(),
+            last_login: None,
         }
     }
+}
+
+/// The present, in RFC 3339.
+pub(super) fn now() -> String {
+    dezky_shared::clock::now()
+        .try_to_rfc3339_string()
+        .expect("the present can be written down")
 }
 
 /// Somebody's session in a browser.
@@ -145,4 +157,24 @@ pub struct OAuthToken {
     pub user: i64,
     /// The session it ends with.
     pub session: Option<Uuid>,
+}
+
+/// A link to choose a new password with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryLink {
+    /// What of it nobody can guess.
+    pub key: Uuid,
+    /// For how long it was asked to be valid, such as `hours=24`.
+    pub valid_for: Option<String>,
+}
+
+/// Something to confirm a sign-in with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Device {
+    /// Whose it is.
+    pub user: i64,
+    /// Its class: `TOTPDevice`, `WebAuthnDevice`, `StaticDevice`, ...
+    pub r#type: String,
+    /// Whether its owner has shown that they have it.
+    pub confirmed: bool,
 }

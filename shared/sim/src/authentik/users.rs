@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    Sim, State, User,
+    RecoveryLink, Sim, State, User,
     wire::{Body, Params, Refusal, all, attributes_filter, attributes_match, first, flag, page},
 };
 
@@ -104,6 +104,7 @@ pub(super) async fn remove(
     state.users.remove(&user.pk);
     state.sign_out(user.pk);
     state.recovery_links.remove(&user.pk);
+    state.devices.retain(|_, device| device.user != user.pk);
     sim.effects.record("delete_user", user.username);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -113,6 +114,7 @@ pub(super) async fn recovery_link(
     Shared(sim): Shared<Sim>,
     Path(pk): Path<String>,
     headers: HeaderMap,
+    mut body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let mut state = sim.state();
     let user = find(&state, &pk)?.clone();
@@ -121,7 +123,10 @@ pub(super) async fn recovery_link(
         return Err(Refusal::invalid(body));
     }
     let key = Uuid::new_v4();
-    state.recovery_links.insert(user.pk, key);
+    let valid_for = body.text("token_duration");
+    state
+        .recovery_links
+        .insert(user.pk, RecoveryLink { key, valid_for });
     sim.effects.record("create_recovery_link", user.username);
     let host = headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -259,7 +264,7 @@ pub(super) fn view(state: &State, user: &User, params: &Params) -> Value {
         "username": user.username,
         "name": user.name,
         "is_active": user.is_active,
-        "last_login": null,
+        "last_login": user.last_login,
         "date_joined": user.date_joined,
         "is_superuser": groups().any(|group| group.is_superuser),
         "groups": user.groups,

@@ -5,6 +5,7 @@ mod freeze;
 mod groups;
 mod reading;
 mod recorded;
+mod team;
 mod users;
 
 use std::{net::Ipv4Addr, time::Duration};

@@ -15,6 +15,12 @@ const TOKEN_REFUSED: [&str; 2] = [
     "Authentication credentials were not provided.",
 ];
 
+/// What a refused recovery link says that only an operator can mend.
+const RECOVERY_REFUSED: [&str; 2] = [
+    "No recovery flow set.",
+    "Recovery flow not applicable to user",
+];
+
 /// The error that an answer means which is not the success that was hoped for.
 pub(super) fn read(answer: &Answer, token: &SecretString) -> ClientError {
     if answer.status.is_success() {
@@ -43,6 +49,15 @@ pub(super) fn taken(answer: &Answer, field: &str) -> bool {
             complaint.path == field
                 && (complaint.text.ends_with("already exists.")
                     || complaint.text == "This field must be unique.")
+        })
+}
+
+/// Whether no link for a new password can be made, because no flow is set up for it. The text is no list here.
+pub(super) fn lacks_recovery_flow(answer: &Answer) -> bool {
+    answer.status == StatusCode::BAD_REQUEST
+        && Complaint::all(answer).iter().any(|complaint| {
+            complaint.path == "non_field_errors"
+                && RECOVERY_REFUSED.contains(&complaint.text.as_str())
         })
 }
 

@@ -28,18 +28,51 @@ pub struct User {
     /// The ids of the groups they are direct members of.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// When they last signed in: RFC 3339.
+    #[serde(default)]
+    pub last_login: Option<String>,
     /// What else is written down about them.
     #[serde(default)]
     pub attributes: Map<String, Value>,
 }
 
+/// The attribute with the partner for whose team an account was made.
+const INVITED_BY: &str = "dezkyInvitedBy";
+
+impl User {
+    /// Whether the account was made for this partner's team.
+    pub fn was_made_for(&self, partner_id: &str) -> bool {
+        self.attributes.get(INVITED_BY).and_then(Value::as_str) == Some(partner_id)
+    }
+}
+
 impl Authentik {
     /// Makes sure that there is a user with this e-mail address. One who exists is left as they are.
     pub async fn ensure_user(&self, email: &str, name: &str) -> Result<User, ClientError> {
+        self.ensure_user_with(email, name, Map::new()).await
+    }
+
+    /// The same for somebody who is invited to a partner's team: an account that is made says for which.
+    pub async fn ensure_invited(
+        &self,
+        email: &str,
+        name: &str,
+        partner_id: &str,
+    ) -> Result<User, ClientError> {
+        let made_for = Map::from_iter([(INVITED_BY.to_owned(), partner_id.into())]);
+        self.ensure_user_with(email, name, made_for).await
+    }
+
+    async fn ensure_user_with(
+        &self,
+        email: &str,
+        name: &str,
+        attributes: Map<String, Value>,
+    ) -> Result<User, ClientError> {
         if let Some(user) = self.find_user(email).await? {
             return Ok(user);
         }
-        if let Some(user) = self.create_user(email, name).await? {
+        if let Some(user) = self.create_user(email, name, &attributes).await? {
             return Ok(user);
         }
         // The username was taken since we looked, perhaps by an earlier attempt of ours whose answer was lost.
@@ -56,6 +89,12 @@ impl Authentik {
         let username = username(email);
         let users = self.list_users(("username", &username)).await?;
         Ok(users.into_iter().find(|user| user.username == username))
+    }
+
+    /// The user whose tokens carry this subject.
+    pub async fn find_subject(&self, subject: &str) -> Result<Option<User>, ClientError> {
+        let users = self.list_users(("uuid", subject)).await?;
+        Ok(users.into_iter().find(|user| user.uuid == subject))
     }
 
     /// The user as they are now.
@@ -102,7 +141,12 @@ impl Authentik {
     }
 
     /// `None` when the username is taken.
-    async fn create_user(&self, email: &str, name: &str) -> Result<Option<User>, ClientError> {
+    async fn create_user(
+        &self,
+        email: &str,
+        name: &str,
+        attributes: &Map<String, Value>,
+    ) -> Result<Option<User>, ClientError> {
         let username = username(email);
         let request = self
             .http
@@ -113,6 +157,7 @@ impl Authentik {
                 "name": name,
                 "type": "internal",
                 "is_active": true,
+                "attributes": attributes,
             }));
         let answer = self.send(Operation::write("create_user"), request).await?;
         if refusal::taken(&answer, "username") {

@@ -2,6 +2,7 @@
 
 use dezky_shared::{
     clients::authentik::{Authentik, Group, User},
+    id::PartnerId,
     store::StoreError,
     tenant::{Intent, Owner, Tenant, reason},
 };
@@ -158,6 +159,8 @@ struct Exempt {
     open_groups: Vec<String>,
     /// The subjects of our own operators.
     operators: Vec<String>,
+    /// The subjects of those who work for a partner that has not left.
+    staff: Vec<String>,
 }
 
 impl Exempt {
@@ -170,6 +173,7 @@ impl Exempt {
         Ok(Self {
             open_groups: run.ctx.tenants.list_open_groups(&groups, tenant.id).await?,
             operators: run.ctx.users.list_operators(&subjects).await?,
+            staff: staff_among(run, &subjects).await?,
         })
     }
 
@@ -177,9 +181,22 @@ impl Exempt {
         // Not every operator has signed in with us yet.
         user.is_superuser
             || self.operators.contains(&user.uuid)
+            || self.staff.contains(&user.uuid)
             || user
                 .groups
                 .iter()
                 .any(|group| self.open_groups.contains(group))
     }
+}
+
+/// Those of `subjects` who work for a partner that has not left: no customer of it keeps them out.
+async fn staff_among(run: &StepRun, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
+    let staff = run.ctx.users.partners_of(subjects).await?;
+    let partners: Vec<PartnerId> = staff.values().copied().collect();
+    let active = run.ctx.partners.list_active(&partners).await?;
+    Ok(staff
+        .into_iter()
+        .filter(|(_, partner)| active.contains(partner))
+        .map(|(subject, _)| subject)
+        .collect())
 }

@@ -19,7 +19,7 @@ pub(super) struct Story {
     pub(super) tell: fn(&World) -> LocalBoxFuture<'_, TenantId>,
 }
 
-pub(super) const STORIES: [Story; 9] = [
+pub(super) const STORIES: [Story; 10] = [
     Story {
         name: "a new tenant with an owner and two domains",
         tell: |world| begin(world).boxed_local(),
@@ -51,6 +51,10 @@ pub(super) const STORIES: [Story; 9] = [
     Story {
         name: "a domain taken away",
         tell: |world| take_domain_away(world).boxed_local(),
+    },
+    Story {
+        name: "on a partner's team, and removed",
+        tell: |world| come_and_go(world).boxed_local(),
     },
     Story {
         name: "deleted",
@@ -158,6 +162,17 @@ async fn take_domain_away(world: &World) -> TenantId {
     world.done(&world.make_domain(&claim).await).await;
     world.done(&world.remove_domain(&claim).await).await;
     world.quiet().await;
+    tenant.id
+}
+
+async fn come_and_go(world: &World) -> TenantId {
+    let tenant = world.active("acme", &[]).await;
+    let ada = world.add_member("acme", "ada@acme.test");
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    world.done(&world.invite(&invitation).await).await;
+    world.dismiss(&ada).await;
+    world.done(&world.sync_team(partner.id).await).await;
     tenant.id
 }
 

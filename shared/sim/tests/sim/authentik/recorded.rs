@@ -2,7 +2,7 @@
 //! documentation and from what others saw on running servers. The simulator must answer the same.
 
 use dezky_shared::clients::TrustRoots;
-use dezky_sim::authentik::{AuthentikSim, Group, OAuthToken, Session, User};
+use dezky_sim::authentik::{AuthentikSim, Device, Group, OAuthToken, Session, User};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -154,6 +154,16 @@ async fn world() -> AuthentikSim {
         state
             .access_tokens
             .extend([(901, token(42, Some(session)))]);
+        let devices = [(601, "TOTPDevice"), (602, "StaticDevice")];
+        let devices = devices.map(|(pk, class)| {
+            let device = Device {
+                user: 42,
+                r#type: class.to_owned(),
+                confirmed: true,
+            };
+            (pk, device)
+        });
+        state.devices.extend(devices);
     });
     sim
 }

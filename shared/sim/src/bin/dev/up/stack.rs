@@ -22,6 +22,8 @@ use crate::build::build;
 
 /// The port of the API, if it is free.
 const API_PORT: u16 = 3001;
+/// What seals secrets here, where none is worth anything.
+const SEALING_KEY: &str = "dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// How long a service may take until it is ready.
 const READY: Duration = Duration::from_mins(1);
 /// How long between two looks at a service that is not.
@@ -85,6 +87,7 @@ impl Stack {
             ("REDIS_URL", redis.clone()),
             ("LOG_FORMAT", "pretty".to_owned()),
             ("NO_COLOR", "1".to_owned()),
+            ("SEALING_KEYS", SEALING_KEY.to_owned()),
         ];
         let mut environment = stores.to_vec();
         environment.extend([

@@ -1,0 +1,260 @@
+//! Changing what somebody on the team may do, and letting them go.
+
+use axum::{extract::State, response::Response};
+use dezky_shared::{
+    audit::Action,
+    changes::Change,
+    id::{PartnerId, UserId},
+    jobs::SyncPartnerTeam,
+    partner::PartnerStatus,
+    store::{Abort, jobs::NewJob},
+    user::{PartnerRole, User},
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::StatusCode;
+use mongodb::ClientSession;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{AccessLevel, MemberView, access_level, answer, audited, event, requested, user_target};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{
+        Accept, ETag, IfMatch, NoBody, Own, PartnerAccess, PathParam, Prefer, QueryParams,
+        RequestInfo, Submitted,
+    },
+    fields::Checks,
+    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
+    routes::jobs::JobLink,
+    state::{App, AppState},
+};
+
+/// What a partner without an owner could not mend by itself.
+const LAST_OWNER: &str = "A partner keeps its last owner. Make somebody else an owner first.";
+
+/// What somebody is to be allowed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct MemberPatch {
+    /// What they may do.
+    #[schema(value_type = AccessLevel)]
+    access_level: String,
+}
+
+/// What is to become of somebody's place on the team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// They may do this.
+    Level(PartnerRole),
+    /// They have none any more.
+    Removal,
+}
+
+impl Accept for Wanted {
+    type Wire = MemberPatch;
+
+    fn accept(wire: MemberPatch, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let level = checks.check("/accessLevel", access_level(&wire.access_level));
+        checks.done(level.map(Self::Level))
+    }
+}
+
+/// Says what a member of the caller's team may do
+///
+/// A partner keeps its last owner: 409 `last_owner`.
+#[utoipa::path(
+    patch, path = "/partner/team/{id}", operation_id = "updateMember", tag = "partners", request_body = MemberPatch,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = MemberView), (status = "default", response = Problem)),
+)]
+pub(super) async fn patch(
+    access: PartnerAccess<Own>,
+    PathParam(id): PathParam<UserId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    submitted: Submitted<Wanted>,
+) -> Result<Answer, ApiError> {
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let change = MemberChange {
+        partner_id: access.partner.id,
+        id,
+        if_match: &if_match,
+        wanted: submitted.body,
+    };
+    Ok(change.carry_out(&recorder).await?.answer)
+}
+
+/// Removes a member from the caller's team
+///
+/// They may do nothing for the partner from this moment on. The job takes them out of its group, and ends their
+/// sessions. Invitations of theirs, and links that were not shown, are taken back.
+#[utoipa::path(
+    delete, path = "/partner/team/{id}", operation_id = "removeMember", tag = "partners",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 202, body = MemberView), (status = 200, body = MemberView), (status = "default", response = Problem)),
+)]
+#[expect(clippy::too_many_arguments, reason = "each is an extractor")]
+pub(super) async fn remove(
+    access: PartnerAccess<Own>,
+    PathParam(id): PathParam<UserId>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    prefer: Prefer,
+    submitted: Submitted<NoBody>,
+) -> Result<Response, ApiError> {
+    let deadline = prefer.deadline();
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let change = MemberChange {
+        partner_id: access.partner.id,
+        id,
+        if_match: &if_match,
+        wanted: Wanted::Removal,
+    };
+    let outcome = change.carry_out(&recorder).await?;
+    answer(&recorder, outcome, deadline).await
+}
+
+/// A change to somebody's place on the team.
+struct MemberChange<'a> {
+    partner_id: PartnerId,
+    id: UserId,
+    if_match: &'a IfMatch,
+    wanted: Wanted,
+}
+
+impl MemberChange<'_> {
+    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Outcome, ApiError> {
+        let line = self.partner_id.to_string();
+        let _turn = recorder.app.turns.take(&line).await?;
+        recorder.record(self).await
+    }
+
+    /// Somebody who works for the partner, to be changed in this transaction.
+    async fn lock(
+        &self,
+        session: &mut ClientSession,
+        recorder: &Recorder<'_>,
+    ) -> Result<User, Abort<Stop>> {
+        let app = recorder.app;
+        // Written, not read: else two who take away one of two owners each would see the other.
+        let partner = app.partners.lock(session, self.partner_id).await?;
+        app.partners.unlock(session, self.partner_id).await?;
+        if partner.is_none_or(|partner| partner.status == PartnerStatus::Terminated) {
+            return Err(refuse(Code::Forbidden));
+        }
+        let user = app.users.lock(session, self.id).await?;
+        user.filter(|user| user.partner_id == Some(self.partner_id))
+            .ok_or_else(|| refuse(Code::NotFound))
+    }
+
+    async fn keep_an_owner(
+        &self,
+        session: &mut ClientSession,
+        recorder: &Recorder<'_>,
+        user: &User,
+    ) -> Result<(), Abort<Stop>> {
+        let users = &recorder.app.users;
+        if user.partner_role == Some(PartnerRole::Owner)
+            && users.count_partner_owners(session, self.partner_id).await? <= 1
+        {
+            let refusal = ApiError::new(Code::LastOwner).with_detail(LAST_OWNER);
+            return Err(refuse(refusal));
+        }
+        Ok(())
+    }
+}
+
+impl Intent for MemberChange<'_> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let app = recorder.app;
+            let mut user = self.lock(session, recorder).await?;
+            let known = User {
+                revision: user.revision - 1,
+                ..user.clone()
+            };
+            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
+            if self.wanted == Wanted::Level(level_of(&known)) {
+                app.users.unlock(session, self.id).await?;
+                return Ok(Recorded {
+                    answer: answer_with(StatusCode::OK, known, None).map_err(refuse)?,
+                    jobs: Vec::new(),
+                    changed: Vec::new(),
+                    events: Vec::new(),
+                });
+            }
+            self.keep_an_owner(session, recorder, &known).await?;
+
+            let now = app.store.now();
+            user.updated_at = now;
+            let mut job = None;
+            let action = match self.wanted {
+                Wanted::Level(level) => {
+                    user.partner_role = Some(level);
+                    Action::PartnerMemberUpdate
+                }
+                Wanted::Removal => {
+                    user.partner_id = None;
+                    user.partner_role = None;
+                    let invitations = &app.invitations;
+                    invitations
+                        .withdraw_from(session, self.partner_id, &known)
+                        .await?;
+                    let args = SyncPartnerTeam {
+                        partner_id: self.partner_id,
+                    };
+                    let sync = requested(recorder, NewJob::new(&args, &recorder.by(), now)?);
+                    job = Some(app.jobs.enqueue(session, &sync).await?);
+                    Action::PartnerMemberRemove
+                }
+            };
+            app.users.save(session, &user).await?;
+            let mut event = event(recorder, action, user_target(self.id, &user.email))
+                .with_changes(&audited(&known), &audited(&user));
+            event.job_id = job.as_ref().map(|job| job.id);
+
+            let link = job.as_ref().map(JobLink::from);
+            let status = match self.wanted {
+                Wanted::Level(_) => StatusCode::OK,
+                Wanted::Removal => StatusCode::ACCEPTED,
+            };
+            // Somebody who was removed is shown with what they could do.
+            let shown = User {
+                partner_role: user.partner_role.or(known.partner_role),
+                ..user
+            };
+            Ok(Recorded {
+                answer: answer_with(status, shown, link).map_err(refuse)?,
+                jobs: job.into_iter().collect(),
+                changed: vec![Change::User(self.id)],
+                events: vec![event],
+            })
+        }
+        .boxed()
+    }
+}
+
+fn level_of(user: &User) -> PartnerRole {
+    user.partner_role.unwrap_or(PartnerRole::ReadOnly)
+}
+
+fn answer_with(status: StatusCode, user: User, job: Option<JobLink>) -> Result<Answer, ApiError> {
+    let etag = ETag::from(&user);
+    let location = job.as_ref().map(|job| job.href.clone());
+    let view = MemberView {
+        job,
+        ..MemberView::from(user)
+    };
+    let mut answer = Answer::new(status, etag, &view)?;
+    answer.location = location;
+    Ok(answer)
+}

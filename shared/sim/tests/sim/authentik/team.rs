@@ -1,0 +1,186 @@
+//! What a partner's team needs: its group, links for new passwords, MFA devices.
+
+use std::time::Duration;
+
+use dezky_shared::{
+    clients::{ClientError, Mode},
+    failure::ErrorCode,
+};
+use dezky_sim::faults::{Fault, FaultRule};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::{TENANT, client_at, effects, marks, sim_and_client};
+
+const PARTNER: &str = "0192f0c4-0000-7000-8000-00000000000a";
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+#[tokio::test]
+async fn a_partners_group_is_made_once_and_is_no_tenants() {
+    let (sim, client) = sim_and_client().await;
+    let tenant = client
+        .ensure_group("nordic", TENANT, None, Mode::Apply)
+        .await
+        .unwrap();
+
+    let made = client
+        .ensure_partner_group("partner:nordic", "nordic", PARTNER, None)
+        .await
+        .unwrap();
+    let again = client
+        .ensure_partner_group("partner:nordic", "nordic", PARTNER, None)
+        .await
+        .unwrap();
+
+    assert_eq!(made.value, again.value);
+    assert!(again.changes.is_empty());
+    assert_ne!(made.value, tenant.value);
+    let group = sim.group_named("partner:nordic").unwrap();
+    assert_eq!(group.attributes["partnerId"], PARTNER);
+    assert_eq!(group.attributes["partnerSlug"], "nordic");
+    assert!(!group.is_superuser);
+    let found = client.find_partner_group(PARTNER, None).await.unwrap();
+    assert_eq!(found, made.value);
+    let as_tenant = client.find_group(PARTNER, None).await.unwrap();
+    assert_eq!(as_tenant, None);
+}
+
+#[tokio::test]
+async fn a_group_of_a_partners_name_that_is_not_the_partners_is_a_conflict() {
+    let (sim, client) = sim_and_client().await;
+    sim.add_group("partner:nordic", &marks(TENANT, "nordic"));
+
+    let error = client
+        .ensure_partner_group("partner:nordic", "nordic", PARTNER, None)
+        .await
+        .unwrap_err();
+
+    assert!(matches!(error, ClientError::Conflict(_)), "{error}");
+    assert!(effects(&sim).is_empty());
+}
+
+#[tokio::test]
+async fn an_account_that_is_made_for_a_team_says_for_which() {
+    let (sim, client) = sim_and_client().await;
+    sim.add_user("known@nordic.test", &[]);
+
+    let made = client
+        .ensure_invited("New@nordic.test", "New", PARTNER)
+        .await
+        .unwrap();
+    let found = client
+        .ensure_invited("known@nordic.test", "Known", PARTNER)
+        .await
+        .unwrap();
+
+    assert_eq!(made.username, "new@nordic.test");
+    assert!(made.was_made_for(PARTNER));
+    assert!(!made.was_made_for(TENANT));
+    assert!(!found.was_made_for(PARTNER));
+    assert_eq!(made.last_login, None);
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_subject_and_by_no_other() {
+    let (sim, client) = sim_and_client().await;
+    let ada = sim.add_user("ada@nordic.test", &[]);
+    let nobody = uuid::Uuid::new_v4().to_string();
+    sim.add_session(ada.pk);
+
+    let found = client.find_subject(&ada.uuid.to_string()).await.unwrap();
+    sim.ignore_filters();
+    let missing = client.find_subject(&nobody).await.unwrap();
+
+    let found = found.unwrap();
+    assert_eq!(found.pk, ada.pk);
+    assert!(found.last_login.is_some());
+    assert_eq!(missing, None);
+}
+
+#[tokio::test]
+async fn a_recovery_link_replaces_the_one_before() {
+    let (sim, client) = sim_and_client().await;
+    sim.set_recovery_flow(true);
+    let ada = sim.add_user("ada@nordic.test", &[]);
+
+    let first = client.create_recovery_link(ada.pk, WEEK).await.unwrap();
+    let second = client.create_recovery_link(ada.pk, WEEK).await.unwrap();
+
+    assert_ne!(first.expose_secret(), second.expose_secret());
+    let valid = sim.recovery_link(ada.pk).unwrap();
+    assert!(
+        second
+            .expose_secret()
+            .ends_with(&valid.key.simple().to_string())
+    );
+    assert_eq!(valid.valid_for.as_deref(), Some("hours=168"));
+}
+
+#[tokio::test]
+async fn without_a_recovery_flow_an_operator_has_to_act() {
+    let (sim, client) = sim_and_client().await;
+    let ada = sim.add_user("ada@nordic.test", &[]);
+
+    let error = client.create_recovery_link(ada.pk, WEEK).await.unwrap_err();
+
+    assert_eq!(error.code(), ErrorCode::RecoveryFlowMissing);
+}
+
+#[tokio::test]
+async fn a_link_in_an_answer_of_another_form_is_not_quoted() {
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+    let secret = "https://auth.test/?flow_token=0123456789abcdef";
+    for (status, body) in [
+        (200, json!(secret)),
+        (200, json!({ "link": { "link": secret } })),
+        (201, json!({ "link": secret })),
+    ] {
+        let server = MockServer::start().await;
+        let answer = ResponseTemplate::new(status).set_body_json(&body);
+        Mock::given(wiremock::matchers::any())
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let client = client_at(&server.uri(), "token");
+
+        let error = client.create_recovery_link(7, WEEK).await.unwrap_err();
+
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("0123456789abcdef"), "{status}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_whose_answer_is_lost_is_neither_made_nor_not() {
+    let (sim, client) = sim_and_client().await;
+    sim.set_recovery_flow(true);
+    let ada = sim.add_user("ada@nordic.test", &[]);
+    let lost = FaultRule::once("create_recovery_link", Fault::AnswerLost);
+    sim.server.faults.add(lost);
+
+    let error = client.create_recovery_link(ada.pk, WEEK).await.unwrap_err();
+
+    assert!(matches!(error, ClientError::AnswerLost(_)), "{error}");
+    assert!(sim.recovery_link(ada.pk).is_some());
+}
+
+#[tokio::test]
+async fn devices_are_counted_for_one_user_without_codes_for_recovery() {
+    let (sim, client) = sim_and_client().await;
+    let ada = sim.add_user("ada@nordic.test", &[]);
+    let bob = sim.add_user("bob@nordic.test", &[]);
+    for (user, device, confirmed) in [
+        (ada.pk, "TOTPDevice", true),
+        (ada.pk, "StaticDevice", true),
+        (ada.pk, "WebAuthnDevice", false),
+        (bob.pk, "EmailDevice", true),
+        (bob.pk, "DuoDevice", true),
+    ] {
+        sim.add_device(user, device, confirmed);
+    }
+
+    assert_eq!(client.count_mfa_devices(ada.pk).await.unwrap(), 1);
+    assert_eq!(client.count_mfa_devices(bob.pk).await.unwrap(), 2);
+    assert_eq!(client.count_mfa_devices(1).await.unwrap(), 0);
+    assert!(effects(&sim).is_empty());
+}

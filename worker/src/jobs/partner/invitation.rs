@@ -1,0 +1,222 @@
+//! Carrying out an invitation: the account, the place on the team, the group, the link.
+//!
+//! **Whoever has the link has the account.** So one is made only for an account that was made for this partner's team,
+//! that nobody has signed in to, and that nothing but the team depends on. Everybody else has a way to sign in already,
+//! and is on the team as soon as the invitation is carried out.
+//!
+//! A worker that dies between making the link and storing it leaves one that nobody has seen; the next try makes another,
+//! which replaces it.
+
+use dezky_shared::{
+    audit::Action,
+    clients::authentik::{self, Authentik},
+    clock,
+    failure::ErrorCode,
+    invitation::{Invitation, InvitationState, LINK_VALID_FOR, SealedLink},
+    jobs::InvitePartnerMember,
+    partner::{Partner, PartnerStatus},
+    store::StoreError,
+    tenant::reason as tenant_reason,
+    user::User,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+use secrecy::ExposeSecret as _;
+
+use super::{event, group, partner_of, reason};
+use crate::work::{Facts, StepDone, StepFailure, StepRun};
+
+/// Makes the invited person a member of the team.
+pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
+    let Some(client) = &run.ctx.clients.authentik else {
+        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+    };
+    let Some(invitation) = invitation_of(&run).await? else {
+        return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN));
+    };
+    let Some(partner) = partner_of(&run).await? else {
+        return Ok(StepDone::skipped(reason::PARTNER_GONE));
+    };
+    if partner.status == PartnerStatus::Terminated {
+        return Ok(StepDone::skipped(reason::PARTNER_TERMINATED));
+    }
+
+    let client = client.trusting(&run.trust);
+    let partner_id = partner.id.to_string();
+    let account = client
+        .ensure_invited(&invitation.email, &invitation.name, &partner_id)
+        .await?;
+    let user = match join(&run, &invitation, &account).await? {
+        Joined::Member(user) => *user,
+        Joined::Elsewhere => {
+            let detail = "the user works for another partner";
+            return Err(StepFailure::new(ErrorCode::WorksElsewhere, detail));
+        }
+        Joined::Withdrawn => return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN)),
+    };
+    let mut changes = group::follow(&run, &client, &partner).await?.changes;
+    if invitation.state == InvitationState::Pending {
+        let link = if is_to_hand_over(&partner, &account, &user) {
+            changes.push("recovery link made".to_owned());
+            Some(make_link(&run, &client, &account).await?)
+        } else {
+            None
+        };
+        finish(&run, &invitation, &user, link).await?;
+    }
+    Ok(StepDone::ok(reason::JOINED, changes, Facts::default()))
+}
+
+async fn invitation_of(run: &StepRun) -> Result<Option<Invitation>, StepFailure> {
+    let args: InvitePartnerMember = run
+        .job
+        .args()
+        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(run.ctx.invitations.find(args.invitation_id).await?)
+}
+
+/// What became of making somebody a member.
+enum Joined {
+    /// They are one.
+    Member(Box<User>),
+    /// They work for another partner.
+    Elsewhere,
+    /// They were removed meanwhile, or the partner has left.
+    Withdrawn,
+}
+
+async fn join(
+    run: &StepRun,
+    invitation: &Invitation,
+    account: &authentik::User,
+) -> Result<Joined, StepFailure> {
+    run.write(
+        (run, invitation, account),
+        |session, (run, invitation, account)| join_in(session, run, invitation, account).boxed(),
+    )
+    .await
+}
+
+/// Writes that they work for the partner, unless they do: what they may do there is not an invitation's to change.
+async fn join_in(
+    session: &mut ClientSession,
+    run: &StepRun,
+    invitation: &Invitation,
+    account: &authentik::User,
+) -> Result<Joined, StoreError> {
+    let ctx = &run.ctx;
+    // Written, not read: whoever removes them, or terminates the partner, comes before or after this.
+    let partner = ctx.partners.lock(session, invitation.partner_id).await?;
+    let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
+    ctx.partners.unlock(session, invitation.partner_id).await?;
+    let found = ctx.invitations.find_in(session, invitation.id).await?;
+    let Some(mut invitation) = found.filter(|_| is_active) else {
+        return Ok(Joined::Withdrawn);
+    };
+
+    let now = ctx.store.now();
+    let known = ctx.users.lock_by_subject(session, &account.uuid).await?;
+    let is_new = known.is_none();
+    let mut user = known.unwrap_or_else(|| {
+        User::first_seen(&account.uuid, &invitation.email, &invitation.name, now)
+    });
+    match user.partner_id {
+        Some(id) if id == invitation.partner_id => {
+            ctx.users.unlock(session, user.id).await?;
+            user.revision -= 1;
+            return Ok(Joined::Member(Box::new(user)));
+        }
+        Some(other) => {
+            let other = ctx.partners.find_in(session, other).await?;
+            if other.is_some_and(|other| other.status == PartnerStatus::Active) {
+                ctx.users.unlock(session, user.id).await?;
+                return Ok(Joined::Elsewhere);
+            }
+        }
+        None => {}
+    }
+    user.partner_id = Some(invitation.partner_id);
+    user.partner_role = Some(invitation.role);
+    user.updated_at = now;
+    if is_new {
+        ctx.users.insert(session, &user).await?;
+    } else {
+        ctx.users.save(session, &user).await?;
+    }
+    invitation.user_id = Some(user.id);
+    ctx.invitations.save(session, &invitation).await?;
+    let mut event = event(run, Action::PartnerMemberUpdate, &user);
+    event.after = bson::doc! {
+        "partnerId": invitation.partner_id.to_string(),
+        "accessLevel": invitation.role.name(),
+    };
+    ctx.audit.record(session, &event).await?;
+    Ok(Joined::Member(Box::new(user)))
+}
+
+/// Whether the account is the partner's to hand over to whoever has the link.
+fn is_to_hand_over(partner: &Partner, account: &authentik::User, user: &User) -> bool {
+    let is_partners = |group| Some(group) == partner.authentik_group_id.as_ref();
+    let nobody_has_it = account.last_login.is_none() && !user.has_signed_in();
+    let nothing_depends_on_it = !account.is_superuser
+        && !user.platform_admin
+        && user.tenant_ids().is_empty()
+        && account.groups.iter().all(is_partners);
+    account.was_made_for(&partner.id.to_string()) && nobody_has_it && nothing_depends_on_it
+}
+
+/// A link, sealed for this job.
+async fn make_link(
+    run: &StepRun,
+    client: &Authentik,
+    account: &authentik::User,
+) -> Result<(SealedLink, bson::DateTime), StepFailure> {
+    // Without a key there is no use in a link, and it would replace one that may have been shown.
+    if !run.ctx.sealing_keys.can_seal() {
+        let detail = "SEALING_KEYS is not set: the link could not be kept";
+        return Err(StepFailure::new(ErrorCode::SecretsUnreadable, detail));
+    }
+    let ends_at = clock::later(run.ctx.store.now(), LINK_VALID_FOR);
+    let link = client
+        .create_recovery_link(account.pk, LINK_VALID_FOR)
+        .await?;
+    let sealed = run
+        .ctx
+        .sealing_keys
+        .seal(run.job.id, &link.expose_secret())
+        .map_err(|error| StepFailure::new(ErrorCode::SecretsUnreadable, error.to_string()))?;
+    let job_id = run.job.id;
+    Ok((SealedLink { sealed, job_id }, ends_at))
+}
+
+/// Writes how the invitation ended, unless it was withdrawn meanwhile.
+async fn finish(
+    run: &StepRun,
+    invitation: &Invitation,
+    user: &User,
+    link: Option<(SealedLink, bson::DateTime)>,
+) -> Result<(), StepFailure> {
+    let id = invitation.id;
+    run.write((run, user, link), |session, (run, user, link)| {
+        async move {
+            let invitations = &run.ctx.invitations;
+            let Some(mut invitation) = invitations.find_in(session, id).await? else {
+                return Ok(());
+            };
+            invitation.user_id = Some(user.id);
+            match link {
+                None => invitation.state = InvitationState::NoLink,
+                Some((link, ends_at)) => {
+                    invitation.state = InvitationState::Ready;
+                    invitation.link = Some(link.clone());
+                    invitation.expire_at = *ends_at;
+                    let event = event(run, Action::PartnerMemberLink, user);
+                    run.ctx.audit.record(session, &event).await?;
+                }
+            }
+            invitations.save(session, &invitation).await
+        }
+        .boxed()
+    })
+    .await
+}

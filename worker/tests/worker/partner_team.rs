@@ -1,0 +1,259 @@
+//! A partner's team at the identity provider: invitations, and the group that follows who works for the partner.
+
+mod disturbed;
+mod invitations;
+
+use bson::{Document, doc};
+use dezky_shared::{
+    id::{PartnerId, UserId},
+    invitation::Invitation,
+    job::Job,
+    jobs::{InvitePartnerMember, SyncPartnerTeam},
+    partner::Partner,
+    store::Abort,
+    user::{PartnerRole, User},
+};
+use dezky_sim::authentik::User as Account;
+use futures::FutureExt as _;
+
+use crate::world::World;
+
+/// An id that nobody has.
+const NOBODY: [u8; 16] = [7; 16];
+
+impl World {
+    /// A partner, put into the database as it is.
+    pub(crate) async fn add_partner(&self, slug: &str) -> Partner {
+        let store = &self.harness.context.store;
+        let (id, now) = (PartnerId::new(), store.now());
+        let partner = doc! {
+            "_id": id, "slug": slug, "name": slug, "status": "active", "marginBasisPoints": 1_250,
+            "revision": 1_i64, "createdAt": now, "updatedAt": now,
+        };
+        let partners = store.collection::<Document>("partners");
+        partners.insert_one(partner).await.unwrap();
+        self.partner(id).await
+    }
+
+    async fn partner(&self, id: PartnerId) -> Partner {
+        let found = self.harness.context.partners.find(id).await;
+        found.unwrap().unwrap()
+    }
+
+    async fn terminate(&self, partner: &Partner) {
+        let partners = self
+            .harness
+            .context
+            .store
+            .collection::<Document>("partners");
+        let set = doc! { "$set": { "status": "terminated" } };
+        let one = doc! { "_id": partner.id };
+        partners.update_one(one, set).await.unwrap();
+    }
+
+    /// What the API stores for an invitation.
+    pub(crate) async fn add_invitation(&self, partner: &Partner, email: &str) -> Invitation {
+        let now = self.harness.context.store.now();
+        let by = UserId::from_bytes(NOBODY);
+        let role = PartnerRole::Support;
+        let invitation = Invitation::new(partner.id, email, "Nea", role, by, now);
+        let store = &self.harness.context.store;
+        let invitations = store.collection::<Invitation>("invitations");
+        invitations.insert_one(&invitation).await.unwrap();
+        invitation
+    }
+
+    pub(crate) async fn invite(&self, invitation: &Invitation) -> Job {
+        let args = InvitePartnerMember {
+            partner_id: invitation.partner_id,
+            invitation_id: invitation.id,
+        };
+        self.harness.enqueue(&args).await
+    }
+
+    pub(crate) async fn sync_team(&self, partner_id: PartnerId) -> Job {
+        self.harness.enqueue(&SyncPartnerTeam { partner_id }).await
+    }
+
+    /// Somebody with an account whom MongoDB says to work for the partner. The group does not know yet.
+    pub(crate) async fn hire(&self, partner: &Partner, username: &str) -> Account {
+        let account = self.upstreams.authentik.add_user(username, &[]);
+        let now = self.harness.context.store.now();
+        let mut user = User::first_seen(&account.uuid.to_string(), username, "Nea", now);
+        user.partner_id = Some(partner.id);
+        user.partner_role = Some(PartnerRole::Manager);
+        let users = self.harness.context.store.collection::<User>("users");
+        users.insert_one(&user).await.unwrap();
+        account
+    }
+
+    /// As the API does when somebody is removed.
+    pub(crate) async fn dismiss(&self, account: &Account) {
+        let users = self.harness.context.store.collection::<Document>("users");
+        let one = doc! { "authentikSubjectId": account.uuid.to_string() };
+        let unset = doc! { "$unset": { "partnerId": "", "partnerRole": "" } };
+        users.update_one(one, unset).await.unwrap();
+    }
+
+    async fn person(&self, account: &Account) -> Option<User> {
+        let subject = account.uuid.to_string();
+        let found = self.harness.context.users.find_by_subject(&subject).await;
+        found.unwrap()
+    }
+
+    /// The members of the partner's group.
+    fn team_in_group(&self, partner: &Partner) -> Vec<String> {
+        let authentik = &self.upstreams.authentik;
+        let group = authentik.group_named(&partner.group_name()).unwrap();
+        authentik.members(group.id)
+    }
+
+    async fn find_invitation(&self, invitation: &Invitation) -> Option<Invitation> {
+        let found = self.harness.context.invitations.find(invitation.id).await;
+        found.unwrap()
+    }
+
+    /// What happens when the API takes an invitation back.
+    async fn withdraw(&self, invitation: &Invitation) {
+        let (partner_id, email) = (invitation.partner_id, invitation.email.as_str());
+        let context = &self.harness.context;
+        let withdrawn: Result<(), Abort<()>> = context
+            .store
+            .transaction((context, email), |session, (context, email)| {
+                async move {
+                    let invitations = &context.invitations;
+                    Ok(invitations.withdraw(session, partner_id, email).await?)
+                }
+                .boxed()
+            })
+            .await;
+        withdrawn.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_follows_who_works_for_the_partner() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let (ada, bob) = (
+        world.hire(&partner, "ada@nordic.test").await,
+        world.hire(&partner, "bob@nordic.test").await,
+    );
+    world.done(&world.sync_team(partner.id).await).await;
+    assert_eq!(
+        world.team_in_group(&partner),
+        ["ada@nordic.test", "bob@nordic.test"]
+    );
+    world.sign_in(ada.pk);
+    world.sign_in(bob.pk);
+
+    world.dismiss(&ada).await;
+    world.done(&world.sync_team(partner.id).await).await;
+
+    let authentik = &world.upstreams.authentik;
+    assert_eq!(world.team_in_group(&partner), ["bob@nordic.test"]);
+    assert_eq!(authentik.signed_in_with(ada.pk), 0);
+    assert!(authentik.signed_in_with(bob.pk) > 0);
+    let group = authentik.group_named("partner:nordic").unwrap();
+    assert_eq!(group.attributes["partnerId"], partner.id.to_string());
+    assert!(!group.attributes.contains_key("tenantId"));
+    assert_eq!(
+        world.partner(partner.id).await.authentik_group_id,
+        Some(group.id.to_string())
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_works_there_again_when_the_job_runs_stays() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let ada = world.hire(&partner, "ada@nordic.test").await;
+    world.done(&world.sync_team(partner.id).await).await;
+    world.sign_in(ada.pk);
+
+    // Removed and invited again, before any job ran.
+    world.done(&world.sync_team(partner.id).await).await;
+
+    assert_eq!(world.team_in_group(&partner), ["ada@nordic.test"]);
+    assert!(world.upstreams.authentik.signed_in_with(ada.pk) > 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_team_of_a_terminated_partner_leaves_the_group_and_is_signed_out() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let ada = world.hire(&partner, "ada@nordic.test").await;
+    world.done(&world.sync_team(partner.id).await).await;
+    world.sign_in(ada.pk);
+
+    world.terminate(&partner).await;
+    world.done(&world.sync_team(partner.id).await).await;
+
+    assert!(world.team_in_group(&partner).is_empty());
+    assert_eq!(world.upstreams.authentik.signed_in_with(ada.pk), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_counted_without_codes_for_recovery_and_what_is_not_confirmed() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let ada = world.hire(&partner, "ada@nordic.test").await;
+    let bob = world.hire(&partner, "bob@nordic.test").await;
+    let authentik = &world.upstreams.authentik;
+    authentik.add_device(ada.pk, "TOTPDevice", true);
+    authentik.add_device(ada.pk, "WebAuthnDevice", true);
+    authentik.add_device(ada.pk, "WebAuthnDevice", false);
+    authentik.add_device(ada.pk, "StaticDevice", true);
+    let before = world.harness.context.store.now();
+
+    world.done(&world.sync_team(partner.id).await).await;
+
+    let [ada, bob] = [world.person(&ada).await, world.person(&bob).await];
+    let look = ada.unwrap().mfa.unwrap();
+    assert_eq!(look.devices, 2);
+    assert!(look.looked_up_at >= before);
+    assert_eq!(bob.unwrap().mfa.unwrap().devices, 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspending_a_tenant_keeps_nobody_out_who_works_for_an_active_partner() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let partner = world.add_partner("nordic").await;
+    let former = world.add_partner("former").await;
+    let staff = world.hire(&partner, "staff@nordic.test").await;
+    let leaver = world.hire(&former, "leaver@former.test").await;
+    world.terminate(&former).await;
+    world.add_member("acme", "member@acme.test");
+    world.join(&staff.username, "acme");
+    world.join(&leaver.username, "acme");
+
+    world.done(&world.suspend(tenant.id).await).await;
+
+    assert!(world.user("staff@nordic.test").is_active);
+    assert!(!world.user("leaver@former.test").is_active);
+    assert!(!world.user("member@acme.test").is_active);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_a_suspended_tenant_kept_out_may_sign_in_once_they_work_for_a_partner() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    world.add_member("acme", "ada@acme.test");
+    world.done(&world.suspend(tenant.id).await).await;
+    assert!(!world.user("ada@acme.test").is_active);
+    let partner = world.add_partner("nordic").await;
+
+    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    world.done(&world.invite(&invitation).await).await;
+
+    assert!(world.user("ada@acme.test").is_active);
+    world.done(&world.reconcile(tenant.id).await).await;
+    assert!(world.user("ada@acme.test").is_active);
+    world.stop().await;
+}

@@ -1,0 +1,337 @@
+//! Invitations, carried out.
+
+use bson::{Document, doc};
+use dezky_shared::{
+    failure::{ErrorClass, ErrorCode},
+    id::TenantId,
+    invitation::{Invitation, InvitationState},
+    job::{Job, JobState, StepState},
+    user::{Membership, MembershipSource, PartnerRole, Role},
+};
+use dezky_sim::faults::{Fault, FaultRule};
+use futures::TryStreamExt as _;
+
+use crate::{harness::until, secrets::sealing_keys, world::World};
+
+const NEA: &str = "nea@nordic.test";
+
+/// A world in which links can be made.
+pub(super) async fn world() -> World {
+    let world = World::start().await;
+    world.upstreams.authentik.set_recovery_flow(true);
+    world
+}
+
+/// The link that an invitation keeps for whoever made it.
+pub(super) fn link_of(invitation: &Invitation) -> String {
+    let link = invitation.link.as_ref().unwrap();
+    sealing_keys().open(link.job_id, &link.sealed).unwrap()
+}
+
+/// What of the link that Authentik accepts nobody can guess.
+pub(super) fn valid_key(world: &World) -> String {
+    let user = world.user(NEA);
+    let link = world.upstreams.authentik.recovery_link(user.pk).unwrap();
+    link.key.simple().to_string()
+}
+
+async fn carried_out(world: &World, invitation: &Invitation) -> (Invitation, Job) {
+    let job = world.done(&world.invite(invitation).await).await;
+    (world.find_invitation(invitation).await.unwrap(), job)
+}
+
+/// The people and whatever is written about them, as text.
+async fn dump(world: &World) -> String {
+    let store = &world.harness.context.store;
+    let mut dump = String::new();
+    for name in store.database().list_collection_names().await.unwrap() {
+        let found = store.collection::<Document>(&name);
+        let found = found.find(doc! {}).await.unwrap();
+        let documents: Vec<Document> = found.try_collect().await.unwrap();
+        dump += &format!("{name}: {documents:?}\n");
+    }
+    dump
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_new_gets_an_account_a_place_in_the_group_and_a_link() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+    let before = world.harness.context.store.now();
+
+    let (invitation, job) = carried_out(&world, &invitation).await;
+
+    let account = world.user(NEA);
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.partner_id, Some(partner.id));
+    assert_eq!(person.partner_role, Some(PartnerRole::Support));
+    assert_eq!(world.team_in_group(&partner), [NEA]);
+    assert_eq!(invitation.state, InvitationState::Ready);
+    assert_eq!(invitation.user_id, Some(person.id));
+    assert_eq!(invitation.link.as_ref().unwrap().job_id, job.id);
+    let kept_for = invitation.expire_at.timestamp_millis() - before.timestamp_millis();
+    let week = 7 * 24 * 60 * 60 * 1_000;
+    assert!((week..week + 60_000).contains(&kept_for), "{kept_for}");
+    let link = world.upstreams.authentik.recovery_link(account.pk).unwrap();
+    assert_eq!(link.valid_for.as_deref(), Some("hours=168"));
+    assert!(link_of(&invitation).contains(&valid_key(&world)));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_stands_nowhere_in_the_clear() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    carried_out(&world, &invitation).await;
+
+    let dump = dump(&world).await;
+    assert!(dump.contains("partnerMember.link"), "{dump}");
+    assert!(!dump.contains(&valid_key(&world)), "{dump}");
+    assert!(!dump.contains("flow_token"), "{dump}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_an_account_is_on_the_team_without_a_link() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let account = world.upstreams.authentik.add_user(NEA, &[]);
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let (invitation, _) = carried_out(&world, &invitation).await;
+
+    assert_eq!(invitation.state, InvitationState::NoLink);
+    assert_eq!(world.upstreams.authentik.recovery_link(account.pk), None);
+    assert_eq!(world.team_in_group(&partner), [NEA]);
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.partner_role, Some(PartnerRole::Support));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_nobody_has_come_to_yet_gets_another_link() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let first = world.add_invitation(&partner, NEA).await;
+    let (first, _) = carried_out(&world, &first).await;
+    let replaced = valid_key(&world);
+
+    let again = world.add_invitation(&partner, NEA).await;
+    let (again, _) = carried_out(&world, &again).await;
+
+    assert!(link_of(&first).contains(&replaced));
+    assert!(link_of(&again).contains(&valid_key(&world)));
+    assert_ne!(valid_key(&world), replaced);
+    assert_eq!(world.upstreams.authentik.users().len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_more_depends_on_is_handed_over_to_nobody() {
+    for case in 0..6 {
+        let world = world().await;
+        let partner = world.add_partner("nordic").await;
+        let first = world.add_invitation(&partner, NEA).await;
+        carried_out(&world, &first).await;
+        let account = world.user(NEA);
+        let authentik = &world.upstreams.authentik;
+        let known = valid_key(&world);
+        let person = world.person(&account).await.unwrap();
+        let set = async |set: Document| {
+            let users = world.harness.context.store.collection::<Document>("users");
+            let one = doc! { "_id": person.id };
+            let set = doc! { "$set": set };
+            users.update_one(one, set).await.unwrap();
+        };
+        match case {
+            // They signed in.
+            0 => drop(authentik.add_session(account.pk)),
+            1 => set(doc! { "claimsAt": bson::DateTime::now() }).await,
+            // They became somebody.
+            2 => set(doc! { "platformAdmin": true }).await,
+            3 => {
+                let membership = Membership {
+                    role: Some(Role::Owner),
+                    source: MembershipSource::Local,
+                    changed_at: bson::DateTime::now(),
+                };
+                let mut entry = dezky_shared::store::to_document(&membership).unwrap();
+                entry.insert("tenantId", TenantId::new());
+                set(doc! { "memberships": [entry] }).await;
+            }
+            4 => {
+                let group = authentik.add_group("acme", &serde_json::json!({})).id;
+                authentik.change(|state| {
+                    let account = state.users.get_mut(&account.pk).unwrap();
+                    account.groups.insert(group);
+                });
+            }
+            // It was made for another partner's team.
+            _ => authentik.change(|state| {
+                let account = state.users.get_mut(&account.pk).unwrap();
+                let other = dezky_shared::id::PartnerId::new().to_string();
+                let attributes = &mut account.attributes;
+                attributes.insert("dezkyInvitedBy".to_owned(), other.into());
+            }),
+        }
+
+        let again = world.add_invitation(&partner, NEA).await;
+        let (again, _) = carried_out(&world, &again).await;
+
+        assert_eq!(again.state, InvitationState::NoLink, "{case}");
+        assert_eq!(valid_key(&world), known, "{case}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_works_for_another_partner_has_to_leave_there_first() {
+    let world = world().await;
+    let (partner, other) = (
+        world.add_partner("nordic").await,
+        world.add_partner("other").await,
+    );
+    let account = world.hire(&other, NEA).await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let job = world.invite(&invitation).await;
+    let job = world.harness.finished(job.id).await;
+
+    let error = job.error.unwrap();
+    assert_eq!(
+        (job.state, error.code),
+        (JobState::Discarded, ErrorCode::WorksElsewhere)
+    );
+    assert_eq!(error.class, ErrorClass::UserAction);
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.partner_id, Some(other.id));
+    assert_eq!(person.revision, 1);
+
+    world.terminate(&other).await;
+    let again = world.add_invitation(&partner, NEA).await;
+    carried_out(&world, &again).await;
+
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.partner_id, Some(partner.id));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inviting_a_member_leaves_what_they_may_do_as_it_is() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let account = world.hire(&partner, NEA).await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    carried_out(&world, &invitation).await;
+
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.partner_role, Some(PartnerRole::Manager));
+    assert_eq!(person.revision, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_was_taken_back_does_nothing() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let withdrawn = world.add_invitation(&partner, NEA).await;
+    world.withdraw(&withdrawn).await;
+
+    let job = world.done(&world.invite(&withdrawn).await).await;
+
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    assert!(world.upstreams.authentik.users().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_that_was_terminated_meanwhile_takes_nobody_on() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+    world.terminate(&partner).await;
+
+    let job = world.done(&world.invite(&invitation).await).await;
+
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    assert!(world.upstreams.authentik.users().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_recovery_flow_the_invitation_waits_for_an_operator_at_no_cost() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let job = world.invite(&invitation).await;
+    let held = world
+        .harness
+        .job_until(job.id, |job| job.snoozes > 0 && job.lease.is_none())
+        .await;
+
+    let error = held.steps[0].error.as_ref().unwrap();
+    assert_eq!(error.code, ErrorCode::RecoveryFlowMissing);
+    assert_eq!((held.state, held.attempt), (JobState::Available, 0));
+    world.upstreams.authentik.set_recovery_flow(true);
+    let again = world.harness.requeue(job.id).await.unwrap().job;
+    let announced = std::slice::from_ref(&again);
+    world.harness.context.ready.announce(announced).await;
+    world.done(&again).await;
+    let invitation = world.find_invitation(&invitation).await.unwrap();
+    assert_eq!(invitation.state, InvitationState::Ready);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_integration_is_switched_off_nobody_is_invited() {
+    let world = World::start_with(|config, _| config.authentik = None).await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let job = world.done(&world.invite(&invitation).await).await;
+
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    let invitation = world.find_invitation(&invitation).await.unwrap();
+    assert_eq!(invitation.state, InvitationState::Pending);
+    let sync = world.done(&world.sync_team(partner.id).await).await;
+    let skipped = |step: &dezky_shared::job::Step| step.state == StepState::Skipped;
+    assert!(sync.steps.iter().all(skipped));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_removed_while_they_are_invited_is_not_brought_back() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+    let authentik = &world.upstreams.authentik;
+    let slow = FaultRule::once("create_recovery_link", Fault::SlowEffect { millis: 500 });
+    authentik.server.faults.add(slow);
+
+    let job = world.invite(&invitation).await;
+    // On the team, and not over yet.
+    let joined = until(
+        async || {
+            authentik
+                .user_named(NEA)
+                .filter(|user| !user.groups.is_empty())
+        },
+        Option::is_some,
+    )
+    .await
+    .unwrap();
+    world.dismiss(&joined).await;
+    world.withdraw(&invitation).await;
+    world.done(&job).await;
+    world.done(&world.sync_team(partner.id).await).await;
+
+    assert_eq!(world.find_invitation(&invitation).await, None);
+    assert_eq!(world.person(&joined).await.unwrap().partner_id, None);
+    assert!(world.team_in_group(&partner).is_empty());
+    world.stop().await;
+}
