@@ -13,7 +13,7 @@ pub(crate) use self::body::Object;
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
-        Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel, Read,
+        Audit, Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel, Read,
         SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},

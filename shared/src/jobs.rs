@@ -102,6 +102,10 @@ pub struct RecheckDomain {
     pub domain_id: DomainId,
 }
 
+/// Deletes the audit events that need not be kept any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrimAudit {}
+
 /// Does to many jobs what an operator asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -213,6 +217,23 @@ impl JobArgs for RecheckDueDomains {
     }
 }
 
+impl JobArgs for TrimAudit {
+    const KIND: &'static str = "trim_audit";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some("all".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +283,7 @@ mod tests {
             })
             .unwrap(),
             serde_json::to_value(RecheckDueDomains {}).unwrap(),
+            serde_json::to_value(TrimAudit {}).unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -305,6 +327,7 @@ mod tests {
   {
     "operationId": "09090909-0909-0909-0909-090909090909"
   },
+  {},
   {}
 ]
 "#);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    jobs::{RecheckDueDomains, ReconcileTenants},
+    jobs::{RecheckDueDomains, ReconcileTenants, TrimAudit},
     schedule::{
         Missed, Occasion, Schedule,
         calendar::{Calendar, CalendarError},
@@ -46,6 +46,15 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             missed: Missed::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&RecheckDueDomains {}, by, now),
+        },
+        Schedule {
+            name: "trim_audit",
+            purpose: "Deletes the audit events that need not be kept any more: those recorded more than \
+                      AUDIT_KEEP_DAYS ago, the oldest of each tenant first.",
+            calendar: Calendar::new("30 0 * * *", "UTC")?,
+            missed: Missed::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&TrimAudit {}, by, now),
         },
     ])
 }

@@ -4,11 +4,12 @@ mod domain;
 mod job_operation;
 mod reconcile_tenants;
 mod tenant;
+mod trim_audit;
 
 use dezky_shared::jobs::{
     DeprovisionTenant, ProvisionDomain, ProvisionTenant, RecheckDomain, RecheckDueDomains,
     ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant, RunJobOperation, SetDmarc,
-    SuspendTenant,
+    SuspendTenant, TrimAudit,
 };
 
 use crate::work::Registry;
@@ -31,4 +32,5 @@ pub fn registry() -> Registry {
         .kind::<RemoveDomain>(domain::remove())
         .kind::<RecheckDomain>(domain::recheck())
         .kind::<RecheckDueDomains>(domain::recheck_due())
+        .kind::<TrimAudit>(trim_audit::steps())
 }

@@ -8,7 +8,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
 use dezky_shared::{
-    audit::Actor,
+    audit::{Actor, ActorKind},
     partner::{Partner, PartnerStatus},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
@@ -107,6 +107,10 @@ pub trait Level: Send + Sync + 'static {
 #[derive(Debug)]
 pub enum Read {}
 
+/// Reading what was done: its owners and admins, partner staff, operators.
+#[derive(Debug)]
+pub enum Audit {}
+
 /// Changing what is the tenant's own: its owners and admins, partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Write {}
@@ -126,6 +130,14 @@ pub enum Operate {}
 impl Level for Read {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         caller.may_read(tenant)
+    }
+}
+
+impl Level for Audit {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        caller.is_operator()
+            || caller.works_for_partner_of(tenant)
+            || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
     }
 }
 
@@ -176,18 +188,19 @@ impl Caller {
     /// The caller as the audit trail names them, acting on `tenant`.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
         let kind = if self.is_operator() {
-            "operator"
+            ActorKind::Operator
         } else if tenant.is_some_and(|tenant| self.works_for_partner_of(tenant)) {
-            "partner"
+            ActorKind::Partner
         } else if tenant.is_some() {
-            "tenant"
+            ActorKind::Tenant
         } else {
-            "user"
+            ActorKind::User
         };
         Actor {
             id: self.user.id.to_string(),
+            name: Some(self.user.name.clone()),
             email: Some(self.user.email.clone()),
-            kind: kind.to_owned(),
+            kind,
             audience: self.audiences.clone(),
         }
     }

@@ -29,7 +29,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::actions::Decision;
 pub(super) use self::actions::{job, refuse_if_ending};
 pub use self::view::{ConditionView, TenantView};
-use super::jobs::{JobLink, until_final};
+use super::{
+    domains::lost,
+    jobs::{JobLink, until_final},
+};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
@@ -271,16 +274,17 @@ impl Intent for TenantChange<'_> {
                     events: Vec::new(),
                 });
             };
-            let mut removals = Vec::new();
+            let (mut removals, mut taken) = (Vec::new(), Vec::new());
             if decided.is_written {
                 tenant.updated_at = now;
                 if tenant.domains != known.domains {
                     // What is given up has a document first, which keeps the name from others until it is gone.
                     app.domains.adopt(session, &mut known, now).await?;
-                    removals = app
+                    let followed = app
                         .domains
                         .follow(session, &mut tenant, &known.domains, now)
                         .await?;
+                    (removals, taken) = (followed.given_up, followed.lost);
                 }
                 app.tenants.save(session, &tenant).await?;
             } else {
@@ -307,6 +311,8 @@ impl Intent for TenantChange<'_> {
                 .event(now, decided.action, target(&tenant), Some(&tenant))
                 .with_changes(&audited(before), &audited(to_document(&tenant)?));
             event.job_id = jobs.first().map(|job| job.id);
+            let mut events = vec![event];
+            events.extend(lost(recorder, &taken, now));
             let status = if jobs.is_empty() {
                 StatusCode::OK
             } else {
@@ -316,7 +322,7 @@ impl Intent for TenantChange<'_> {
                 answer: answer_with(status, &tenant, jobs.first().map(JobLink::from))?,
                 jobs,
                 changed: vec![Change::Tenant(tenant.id)],
-                events: vec![event],
+                events,
             })
         }
         .boxed()

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Target},
+    audit::{Action, Actor, ActorKind, AuditEvent, Target},
     id::TenantId,
     store::{Abort, users::SUBJECT_INDEX, violated_index},
     user::{Membership, MembershipSource, Role, User},
@@ -148,8 +148,9 @@ async fn write(
                     };
                     let actor = Actor {
                         id: user.id.to_string(),
+                        name: Some(user.name.clone()),
                         email: Some(user.email.clone()),
-                        kind: "user".to_owned(),
+                        kind: ActorKind::User,
                         audience: claims.aud.clone(),
                     };
                     let event =
