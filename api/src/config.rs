@@ -12,6 +12,8 @@ use dezky_shared::{
 };
 use http::{HeaderValue, Uri};
 
+use crate::extract::TrustedProxies;
+
 /// Everything the api is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -31,6 +33,8 @@ pub struct Config {
     pub domain_names: NamePolicy,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
+    /// The proxies in front of us.
+    pub trusted_proxies: TrustedProxies,
     /// Certificates trusted beside the usual ones.
     pub trust_roots: TrustRoots,
 }
@@ -72,6 +76,7 @@ impl Config {
                 .iter()
                 .map(|origin| allowed_origin(origin))
                 .collect::<anyhow::Result<_>>()?,
+            trusted_proxies: TrustedProxies::from_env()?,
             trust_roots: TrustRoots::from_env()?,
         })
     }

@@ -13,13 +13,13 @@ pub(crate) use self::body::Object;
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
-        Audit, Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel, Read,
-        SignedIn, TenantAccess, Write,
+        Audit, Bearer, Caller, Level, Manage, Operate, Operator, Own, PartnerAccess, PartnerLevel,
+        Read, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
     path::{DomainInPath, PathParam},
     query::{FromQuery, Parameters, QueryParams},
-    request::RequestInfo,
+    request::{RequestInfo, TrustedProxies},
     wait::{Prefer, Wait, longest_wait},
 };

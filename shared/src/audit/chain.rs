@@ -205,9 +205,15 @@ mod tests {
         let link = Link::start().seal(&mut sealed);
         let fields: Vec<(String, Bson)> = sealed.clone().into_iter().collect();
         let mut turned: Document = fields.into_iter().rev().collect();
-        turned.insert("after", doc! { "domains": [{ "a": 2, "b": 1 }], "name": "Acme" });
+        turned.insert(
+            "after",
+            doc! { "domains": [{ "a": 2, "b": 1 }], "name": "Acme" },
+        );
         let mut renamed = sealed.clone();
-        renamed.insert("after", doc! { "name": "Acme", "domains": [{ "b": 1_i64, "a": 2 }] });
+        renamed.insert(
+            "after",
+            doc! { "name": "Acme", "domains": [{ "b": 1_i64, "a": 2 }] },
+        );
         let mut added = sealed.clone();
         added.insert("more", Bson::Null);
         let mut renumbered = sealed.clone();

@@ -172,7 +172,10 @@ impl UserRepository {
         let is_new = known.is_none();
         let mut user = known.unwrap_or_else(|| User::first_seen(subject, email, name, now));
         let before = user.memberships.insert(tenant, membership);
-        if before.as_ref().is_some_and(|known| known.source == MembershipSource::Local) {
+        if before
+            .as_ref()
+            .is_some_and(|known| known.source == MembershipSource::Local)
+        {
             return self.unlock(session, user.id).await.map(|()| None);
         }
         if is_new {

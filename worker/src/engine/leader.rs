@@ -122,7 +122,9 @@ impl Engine {
                 }
             }
         };
-        tokio::join!(sweeping, rescuing, attending, scheduling, measuring, sealing);
+        tokio::join!(
+            sweeping, rescuing, attending, scheduling, measuring, sealing
+        );
     }
 
     fn duty_failed(&self, duty: &str, error: &StoreError) {

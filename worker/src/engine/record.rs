@@ -219,13 +219,7 @@ fn ownership(granted: &Granted, tenant: &Tenant, job: JobId, now: DateTime) -> A
 }
 
 /// An event of a job about a tenant.
-fn event(
-    action: Action,
-    target: Target,
-    tenant: &Tenant,
-    job: JobId,
-    now: DateTime,
-) -> AuditEvent {
+fn event(action: Action, target: Target, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
     let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
     event.tenant_id = Some(tenant.id);
     event.job_id = Some(job);

@@ -145,7 +145,10 @@ async fn audit(
     action: Action,
     domain: &Domain,
 ) -> Result<(), StoreError> {
-    run.ctx.audit.record(session, &event(run, action, domain)).await
+    run.ctx
+        .audit
+        .record(session, &event(run, action, domain))
+        .await
 }
 
 /// An event of a job about a claim.

@@ -5,11 +5,7 @@
 //! wait.
 
 use dezky_shared::{
-    clock,
-    id::TenantId,
-    job::Progress,
-    store::audit::Trimmed,
-    tenant::reason,
+    audit::chain::Chain, clock, job::Progress, store::audit::Trimmed, tenant::reason,
 };
 use tokio::time::Instant;
 
@@ -32,11 +28,10 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
             break;
         }
         for chain in chains {
-            let Some(trimmed) = trim(&run, chain.tenant_id, &chain.id).await? else {
+            if !trim(&run, &chain, &mut deleted).await? {
                 report(&run, deleted, &after).await?;
                 return Ok(StepDone::so_far(run.ctx.store.now()));
-            };
-            deleted += trimmed;
+            }
             after = chain.id;
         }
         report(&run, deleted, &after).await?;
@@ -46,29 +41,24 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
     Ok(StepDone::ok(reason::NO_TENANT, changes, Facts::default()))
 }
 
-/// Deletes what need not be kept of one chain, and says how many that was; nothing when there is no more time.
-async fn trim(
-    run: &StepRun,
-    trail: Option<TenantId>,
-    chain: &str,
-) -> Result<Option<i64>, StepFailure> {
+/// Deletes what need not be kept of one chain, and counts it; false when there is no time for all of it.
+async fn trim(run: &StepRun, chain: &Chain, deleted: &mut i64) -> Result<bool, StepFailure> {
     let cutoff = clock::earlier(run.ctx.store.now(), run.ctx.audit_keep);
-    let mut deleted = 0;
     while Instant::now() < run.hand_back_at {
-        match run.ctx.audit.trim(trail, cutoff).await? {
-            Trimmed::Events(events) => deleted += i64::try_from(events).unwrap_or(0),
-            Trimmed::Nothing => return Ok(Some(deleted)),
+        match run.ctx.audit.trim(chain.tenant_id, cutoff).await? {
+            Trimmed::Events(events) => *deleted += i64::try_from(events).unwrap_or(0),
+            Trimmed::Nothing => return Ok(true),
             Trimmed::Broken(seq) => {
                 tracing::error!(
-                    audit.chain = chain,
+                    audit.chain = chain.id,
                     audit.seq = seq,
                     "An audit event is not what was sealed; its chain is kept as it is"
                 );
-                return Ok(Some(deleted));
+                return Ok(true);
             }
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 async fn report(run: &StepRun, deleted: i64, after: &str) -> Result<(), StepFailure> {

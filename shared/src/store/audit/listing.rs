@@ -97,10 +97,7 @@ impl AuditRepository {
     /// All events that `filter` lets through, newest first. Few of them are held in memory at a time.
     pub async fn list_all(&self, filter: &AuditFilter) -> Result<Cursor<AuditEvent>, StoreError> {
         let found = self.events.find(filter.document(None));
-        found
-            .sort(newest_first())
-            .batch_size(BATCH)
-            .await
+        found.sort(newest_first()).batch_size(BATCH).await
     }
 }
 

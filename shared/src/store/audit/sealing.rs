@@ -175,7 +175,8 @@ impl AuditRepository {
             let part = |fields: &[&str]| -> Document {
                 let is_one = |field: &(&String, &Bson)| fields.contains(&field.0.as_str());
                 let part = event.iter().filter(is_one);
-                part.map(|(name, value)| (name.clone(), value.clone())).collect()
+                part.map(|(name, value)| (name.clone(), value.clone()))
+                    .collect()
             };
             let mut unsealed = part(&["_id"]);
             unsealed.insert("sealed", false);

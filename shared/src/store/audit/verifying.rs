@@ -72,9 +72,9 @@ impl AuditRepository {
             .find_one(doc! { "tenantId": trail, "seq": { "$lte": anchor.seq } })
             .await?;
 
-        found
-            .problems
-            .retain(|problem| problem.kind != ProblemKind::Missing || problem.last_seq > anchor.seq);
+        found.problems.retain(|problem| {
+            problem.kind != ProblemKind::Missing || problem.last_seq > anchor.seq
+        });
         for problem in &mut found.problems {
             if problem.kind == ProblemKind::Missing {
                 problem.seq = problem.seq.max(anchor.seq + 1);

@@ -1,0 +1,65 @@
+//! The audit trail: what jobs add to it, that it is sealed, and what is deleted of it.
+
+mod append_only;
+mod recording;
+mod retention;
+mod sealing;
+
+use bson::{DateTime, Document, doc};
+use dezky_shared::{
+    audit::{Action, Actor, AuditEvent, Origin, Target},
+    id::TenantId,
+    store::{Abort, audit::Verification},
+};
+use futures::{FutureExt as _, TryStreamExt as _};
+
+use crate::harness::Harness;
+
+impl Harness {
+    /// Records so many events of one trail, as of this time.
+    pub(crate) async fn record_events(&self, tenant: Option<TenantId>, count: usize, at: DateTime) {
+        let events = (0..count).map(|n| {
+            let target = Target {
+                kind: "job".to_owned(),
+                id: n.to_string(),
+                name: "job".to_owned(),
+            };
+            let (action, origin) = (Action::JobRequeue, Origin::default());
+            let mut event = AuditEvent::new(at, Actor::system(), action, target, origin);
+            event.tenant_id = tenant;
+            event
+        });
+        let recorded: Result<(), Abort<()>> = self
+            .context
+            .store
+            .transaction(
+                (&self.context.audit, events.collect::<Vec<_>>()),
+                |session, (audit, events)| {
+                    async move {
+                        for event in &*events {
+                            audit.record(session, event).await?;
+                        }
+                        Ok(())
+                    }
+                    .boxed()
+                },
+            )
+            .await;
+        recorded.unwrap();
+    }
+
+    /// What a walk along a trail finds.
+    pub(crate) async fn verify(&self, tenant: Option<TenantId>) -> Verification {
+        let audit = &self.context.audit;
+        let chain = audit.find_chain(tenant).await.unwrap();
+        audit.verify(chain).await.unwrap()
+    }
+
+    /// The events about this kind of thing, oldest first.
+    pub(crate) async fn events_about(&self, kind: &str) -> Vec<Document> {
+        let events = self.context.store.collection("audit_events");
+        let about = doc! { "target.kind": kind };
+        let found = events.find(about).sort(doc! { "_id": 1 }).await.unwrap();
+        found.try_collect().await.unwrap()
+    }
+}
