@@ -15,35 +15,40 @@ use futures::{FutureExt as _, TryStreamExt as _};
 
 use crate::harness::Harness;
 
+/// An event of the service's own in one trail, as of this time.
+fn event(tenant: Option<TenantId>, at: DateTime) -> AuditEvent {
+    let target = Target {
+        kind: "job".to_owned(),
+        id: "1".to_owned(),
+        name: "job".to_owned(),
+    };
+    let (action, origin) = (Action::JobRequeue, Origin::default());
+    let mut event = AuditEvent::new(at, Actor::system(), action, target, origin);
+    event.tenant_id = tenant;
+    event
+}
+
 impl Harness {
     /// Records so many events of one trail, as of this time.
     pub(crate) async fn record_events(&self, tenant: Option<TenantId>, count: usize, at: DateTime) {
-        let events = (0..count).map(|n| {
-            let target = Target {
-                kind: "job".to_owned(),
-                id: n.to_string(),
-                name: "job".to_owned(),
-            };
-            let (action, origin) = (Action::JobRequeue, Origin::default());
-            let mut event = AuditEvent::new(at, Actor::system(), action, target, origin);
-            event.tenant_id = tenant;
-            event
-        });
+        let events: Vec<AuditEvent> = (0..count).map(|_| event(tenant, at)).collect();
+        self.record(&events).await;
+    }
+
+    /// Records events as they are recorded.
+    pub(crate) async fn record(&self, events: &[AuditEvent]) {
         let recorded: Result<(), Abort<()>> = self
             .context
             .store
-            .transaction(
-                (&self.context.audit, events.collect::<Vec<_>>()),
-                |session, (audit, events)| {
-                    async move {
-                        for event in &*events {
-                            audit.record(session, event).await?;
-                        }
-                        Ok(())
+            .transaction((&self.context.audit, events), |session, (audit, events)| {
+                async move {
+                    for event in *events {
+                        audit.record(session, event).await?;
                     }
-                    .boxed()
-                },
-            )
+                    Ok(())
+                }
+                .boxed()
+            })
             .await;
         recorded.unwrap();
     }
