@@ -209,7 +209,7 @@ impl FromStr for Action {
 pub enum ActorKind {
     /// An operator of ours.
     Operator,
-    /// Staff of the tenant's partner.
+    /// Staff of a partner.
     Partner,
     /// Somebody of the tenant.
     Tenant,

@@ -185,16 +185,14 @@ impl Caller {
         Ok(())
     }
 
-    /// The caller as the audit trail names them, acting on `tenant`.
+    /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
-        let kind = if self.is_operator() {
-            ActorKind::Operator
-        } else if tenant.is_some_and(|tenant| self.works_for_partner_of(tenant)) {
-            ActorKind::Partner
-        } else if tenant.is_some() {
-            ActorKind::Tenant
-        } else {
-            ActorKind::User
+        let kind = match tenant {
+            _ if self.is_operator() => ActorKind::Operator,
+            Some(tenant) if self.works_for_partner_of(tenant) => ActorKind::Partner,
+            Some(_) => ActorKind::Tenant,
+            None if self.partner.is_some() => ActorKind::Partner,
+            None => ActorKind::User,
         };
         Actor {
             id: self.user.id.to_string(),

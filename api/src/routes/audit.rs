@@ -12,11 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use dezky_shared::{
-    audit::AuditEvent,
-    store::audit::{AuditFilter, Place},
-    tenant::Tenant,
-};
+use dezky_shared::{audit::AuditEvent, store::audit::Place, tenant::Tenant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
@@ -26,7 +22,7 @@ use self::{
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Audit, Caller, Operator, PageOf, QueryParams, TenantAccess},
+    extract::{Audit, Caller, Operator, Page, PageOf, QueryParams, TenantAccess},
     state::App,
 };
 
@@ -43,7 +39,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 /// With `Accept: text/csv` all that the filters let through, as a file.
 #[utoipa::path(
     get, path = "/audit", operation_id = "listAuditEvents", tag = "audit",
-    params(PlatformQuery, AuditQuery, ("Accept" = Option<String>, Header)),
+    params(PlatformQuery, AuditQuery, Page, ("Accept" = Option<String>, Header)),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
         (status = "default", response = Problem),
@@ -75,7 +71,7 @@ async fn list(
 /// through, as a file.
 #[utoipa::path(
     get, path = "/tenants/{slug}/audit", operation_id = "listTenantAuditEvents", tag = "audit",
-    params(("slug" = String, Path), AuditQuery, ("Accept" = Option<String>, Header)),
+    params(("slug" = String, Path), AuditQuery, Page, ("Accept" = Option<String>, Header)),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
         (status = "default", response = Problem),
@@ -97,12 +93,7 @@ async fn answer(
     tenant: Option<&Tenant>,
     format: Format,
 ) -> Result<Response, ApiError> {
-    let filter = AuditFilter {
-        tenant: tenant.map(|tenant| tenant.id),
-        hides_operators: !caller.is_operator(),
-        ..query.filter
-    };
-    let page = query.page;
+    let (filter, page) = (query.filter(caller, tenant), &query.page);
     if format == Format::Csv {
         return export::export(app, caller, &filter, tenant).await;
     }

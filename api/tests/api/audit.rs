@@ -44,20 +44,23 @@ fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
 
 /// Records events as they are recorded.
 async fn record(app: &TestApp, events: &[AuditEvent]) {
-    let recorded: Result<(), Abort<()>> = app
-        .state
-        .store
-        .transaction((&app.state, events), |session, (app, events)| {
-            async move {
-                for event in *events {
-                    app.audit.record(session, event).await?;
+    // A transaction has little time.
+    for some in events.chunks(200) {
+        let recorded: Result<(), Abort<()>> = app
+            .state
+            .store
+            .transaction((&app.state, some), |session, (app, events)| {
+                async move {
+                    for event in *events {
+                        app.audit.record(session, event).await?;
+                    }
+                    Ok(())
                 }
-                Ok(())
-            }
-            .boxed()
-        })
-        .await;
-    recorded.unwrap();
+                .boxed()
+            })
+            .await;
+        recorded.unwrap();
+    }
 }
 
 /// Seals all that a trail has.

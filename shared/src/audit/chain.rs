@@ -194,7 +194,7 @@ mod tests {
 
         let link = Link::start().seal(&mut event);
 
-        insta::assert_snapshot!(link.hash, @"");
+        insta::assert_snapshot!(link.hash, @"7b0d59b3a3fc284ad7572c93845d1a1f87cac784e27070361a3b6e44fc194273");
         assert_eq!(link.seq, 1);
         assert!(event.get_bool("sealed").unwrap());
     }

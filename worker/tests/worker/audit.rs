@@ -37,20 +37,23 @@ impl Harness {
 
     /// Records events as they are recorded.
     pub(crate) async fn record(&self, events: &[AuditEvent]) {
-        let recorded: Result<(), Abort<()>> = self
-            .context
-            .store
-            .transaction((&self.context.audit, events), |session, (audit, events)| {
-                async move {
-                    for event in *events {
-                        audit.record(session, event).await?;
+        // A transaction has little time.
+        for some in events.chunks(200) {
+            let recorded: Result<(), Abort<()>> = self
+                .context
+                .store
+                .transaction((&self.context.audit, some), |session, (audit, events)| {
+                    async move {
+                        for event in *events {
+                            audit.record(session, event).await?;
+                        }
+                        Ok(())
                     }
-                    Ok(())
-                }
-                .boxed()
-            })
-            .await;
-        recorded.unwrap();
+                    .boxed()
+                })
+                .await;
+            recorded.unwrap();
+        }
     }
 
     /// What a walk along a trail finds.

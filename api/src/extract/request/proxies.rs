@@ -20,11 +20,13 @@ pub struct TrustedProxies(Vec<IpNet>);
 impl TrustedProxies {
     /// Reads `TRUSTED_PROXIES`.
     pub fn from_env() -> anyhow::Result<Self> {
-        list("TRUSTED_PROXIES")?
-            .iter()
-            .map(|text| network(text))
-            .collect::<anyhow::Result<_>>()
-            .map(Self)
+        Self::new(&list("TRUSTED_PROXIES")?)
+    }
+
+    /// These: networks, or single addresses.
+    pub fn new(networks: &[impl AsRef<str>]) -> anyhow::Result<Self> {
+        let networks = networks.iter().map(|text| network(text.as_ref()));
+        networks.collect::<anyhow::Result<_>>().map(Self)
     }
 
     /// Where the request came from that `peer` sent: the last hop that is none of ours.
@@ -71,11 +73,7 @@ mod tests {
     use super::*;
 
     fn origin(peer: &str, forwarded_for: &[&str]) -> String {
-        let proxies = TrustedProxies(vec![
-            network("10.0.0.0/8").unwrap(),
-            network("fd00::/8").unwrap(),
-            network("192.0.2.7").unwrap(),
-        ]);
+        let proxies = TrustedProxies::new(&["10.0.0.0/8", "fd00::/8", "192.0.2.7"]).unwrap();
         let mut headers = HeaderMap::new();
         for value in forwarded_for {
             headers.append(FORWARDED_FOR, value.parse().unwrap());

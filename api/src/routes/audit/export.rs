@@ -140,7 +140,7 @@ pub(super) async fn export(
             header::CONTENT_TYPE,
             "text/csv; charset=utf-8; header=present",
         ),
-        (header::CONTENT_DISPOSITION, &file),
+        (header::CONTENT_DISPOSITION, file.as_str()),
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((Format::Csv, headers, Body::from_stream(pieces)).into_response())

@@ -4,12 +4,13 @@ use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Outcome, words},
     store::audit::AuditFilter,
+    tenant::Tenant,
 };
 use utoipa::IntoParams;
 
 use crate::{
     error::{ApiError, FieldError},
-    extract::{FromQuery, Page, Parameters},
+    extract::{Caller, FromQuery, Page, Parameters},
     fields,
 };
 
@@ -17,13 +18,6 @@ use crate::{
 const TEXT_LENGTH: usize = 200;
 /// The most words in it.
 const WORDS: usize = 8;
-
-/// Which events of a trail are asked for.
-#[derive(Debug)]
-pub(super) struct AuditQuery {
-    pub(super) filter: AuditFilter,
-    pub(super) page: Page,
-}
 
 /// Which events of all trails are asked for.
 #[derive(Debug, IntoParams)]
@@ -35,21 +29,20 @@ pub(super) struct PlatformQuery {
     pub(super) events: AuditQuery,
 }
 
-/// The parameters that [`AuditQuery`] is read from.
-#[derive(IntoParams)]
+/// Which events are asked for.
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[expect(dead_code, reason = "it only describes them")]
-struct Documented {
+pub(super) struct AuditQuery {
     /// Only those with all of these words: up to 8, each whole, whatever the case, in the action, the name of the
     /// target, or the name or e-mail address of whoever did it; of operators neither.
-    #[param(max_length = 200, example = "domain example")]
-    q: Option<String>,
+    #[param(value_type = Option<String>, max_length = 200, example = "domain example")]
+    q: Vec<String>,
     /// Only this action.
-    #[param(example = "tenant.suspend")]
-    action: Option<String>,
+    #[param(value_type = Option<String>, example = "tenant.suspend")]
+    action: Option<Action>,
     /// Only what is carried out by a job (`accepted`), or what was complete at once (`done`).
-    #[param(example = "done")]
-    outcome: Option<String>,
+    #[param(value_type = Option<String>, example = "done")]
+    outcome: Option<Outcome>,
     /// Only what somebody with this e-mail address did.
     actor_email: Option<String>,
     /// Only what was done at this time or later (RFC 3339).
@@ -58,15 +51,23 @@ struct Documented {
     /// Only what was done earlier than this (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     before: Option<DateTime>,
+    #[param(ignore)]
+    pub(super) page: Page,
 }
 
-impl IntoParams for AuditQuery {
-    fn into_params(
-        place: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
-    ) -> Vec<utoipa::openapi::path::Parameter> {
-        let mut parameters = Documented::into_params(&place);
-        parameters.extend(Page::into_params(&place));
-        parameters
+impl AuditQuery {
+    /// What `caller` finds so in the trail of `tenant`, or in all.
+    pub(super) fn filter(&self, caller: &Caller, tenant: Option<&Tenant>) -> AuditFilter {
+        AuditFilter {
+            tenant: tenant.map(|tenant| tenant.id),
+            words: self.q.clone(),
+            action: self.action,
+            outcome: self.outcome,
+            actor_email: self.actor_email.clone(),
+            hides_operators: !caller.is_operator(),
+            since: self.since,
+            before: self.before,
+        }
     }
 }
 
@@ -81,44 +82,41 @@ impl FromQuery for PlatformQuery {
 
 impl FromQuery for AuditQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let action: Option<Action> =
-            parameters.take("action", "an action such as tenant.create")?;
-        let outcome: Option<Outcome> = parameters.take("outcome", "accepted or done")?;
-        let actor_email = parameters.text("actorEmail");
+        let action = parameters.take("action", "an action such as tenant.create")?;
+        let outcome = parameters.take("outcome", "accepted or done")?;
+        let page = Page::from_query(parameters)?;
         let mut wrong = Vec::new();
-        let filter = AuditFilter {
-            words: parameters
-                .text("q")
-                .and_then(|text| words_of(&text).map_err(|error| wrong.push(error)).ok())
-                .unwrap_or_default(),
+        let query = Self {
+            q: search(parameters, &mut wrong),
             action,
             outcome,
-            actor_email,
+            actor_email: parameters.text("actorEmail"),
             since: time("since", parameters, &mut wrong),
             before: time("before", parameters, &mut wrong),
-            ..AuditFilter::default()
+            page,
         };
-        if !wrong.is_empty() {
-            return Err(ApiError::values(wrong));
+        if wrong.is_empty() {
+            Ok(query)
+        } else {
+            Err(ApiError::values(wrong))
         }
-        Ok(Self {
-            filter,
-            page: Page::from_query(parameters)?,
-        })
     }
 }
 
-fn words_of(text: &str) -> Result<Vec<String>, FieldError> {
+/// The words that are searched for.
+fn search(parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Vec<String> {
+    let Some(text) = parameters.text("q") else {
+        return Vec::new();
+    };
+    let words: Vec<String> = words(&text).collect();
     if text.chars().count() > TEXT_LENGTH {
         let message = format!("q has at most {TEXT_LENGTH} characters.");
-        return Err(FieldError::parameter("q", "too_long", message));
-    }
-    let words: Vec<String> = words(text).collect();
-    if !(1..=WORDS).contains(&words.len()) {
+        wrong.push(FieldError::parameter("q", "too_long", message));
+    } else if !(1..=WORDS).contains(&words.len()) {
         let message = format!("q has 1 to {WORDS} words of letters and digits.");
-        return Err(FieldError::parameter("q", "out_of_range", message));
+        wrong.push(FieldError::parameter("q", "out_of_range", message));
     }
-    Ok(words)
+    words
 }
 
 fn time(name: &str, parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Option<DateTime> {

@@ -81,7 +81,7 @@ impl From<Verification> for VerificationView {
     fn from(found: Verification) -> Self {
         let problems = found.problems.into_iter();
         Self {
-            ok: problems.len() == 0,
+            ok: problems.as_slice().is_empty(),
             checked: found.checked,
             first_seq: found.first_seq,
             last_seq: found.last_seq,

@@ -189,6 +189,19 @@ mod tests {
 
         let shown = plain_document(stored);
 
-        insta::assert_json_snapshot!(shown, @r#""#);
+        insta::assert_json_snapshot!(shown, @r#"
+        {
+          "domains": [
+            "a.test"
+          ],
+          "owner": {
+            "email": "a@b.test",
+            "subject": null
+          },
+          "partnerId": "07070707-0707-0707-0707-070707070707",
+          "purgeAt": "2026-11-22T09:30:00.000Z",
+          "seats": 5
+        }
+        "#);
     }
 }

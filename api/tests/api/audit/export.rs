@@ -13,14 +13,12 @@ const TRAIL: &str = "/tenants/demo/audit";
 async fn with_events(count: i64, change: impl Fn(&mut AuditEvent)) -> TestApp {
     let app = TestApp::with_demo().await;
     let demo = Some(app.tenant("demo").await.id);
-    for from in (0..count).step_by(500) {
-        let some = (from..count.min(from + 500)).map(|n| {
-            let mut event = event(demo, n);
-            change(&mut event);
-            event
-        });
-        record(&app, &some.collect::<Vec<_>>()).await;
-    }
+    let events = (0..count).map(|n| {
+        let mut event = event(demo, n);
+        change(&mut event);
+        event
+    });
+    record(&app, &events.collect::<Vec<_>>()).await;
     app
 }
 

@@ -33,7 +33,38 @@ async fn a_tenants_trail_says_who_did_what_newest_first() {
             ".id" => "[id]", ".at" => "[time]", ".tenantId" => "[id]", ".actor.id" => "[id]",
             ".target.id" => "[id]", ".requestId" => "[id]",
         },
-        @r#""#
+        @r#"
+    {
+      "action": "tenant.update",
+      "actor": {
+        "audience": [
+          "dezky-portal"
+        ],
+        "email": "owner@demo.test",
+        "id": "[id]",
+        "kind": "tenant",
+        "name": "Demo owner"
+      },
+      "after": {
+        "generation": 2,
+        "industry": "boats"
+      },
+      "at": "[time]",
+      "before": {
+        "generation": 1
+      },
+      "id": "[id]",
+      "outcome": "done",
+      "requestId": "[id]",
+      "target": {
+        "id": "[id]",
+        "kind": "tenant",
+        "name": "demo"
+      },
+      "tenantId": "[id]",
+      "userAgent": "curl/8"
+    }
+    "#
     );
 }
 
@@ -124,7 +155,7 @@ async fn filters_let_through_what_matches_all_of_them() {
             "since=1970-01-01T00:00:01Z&before=1970-01-01T00:00:03Z",
             "21",
         ),
-        ("q=ada", "5310"),
+        ("q=ada", "53210"),
         ("q=buch", ""),
         ("q=domain%20nobody", ""),
         ("actorEmail=nobody@acme.test", ""),

@@ -1,12 +1,17 @@
 //! What is recorded. That every mutation is, and is once, the table of routes says.
 
-use bson::{Document, doc};
+use std::net::SocketAddr;
+
+use axum::{body::Body, extract::ConnectInfo};
+use bson::doc;
+use dezky_api::extract::TrustedProxies;
 use dezky_shared::audit::Action;
 use dezky_sim::callers::Caller;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use super::{event, get, listed, record};
-use crate::app::TestApp;
+use crate::app::{TestApp, shared_issuer};
 
 async fn claimed_by_demo() -> TestApp {
     let app = TestApp::with_demo().await;
@@ -131,17 +136,29 @@ async fn an_event_that_a_newer_build_recorded_can_be_listed() {
 
 #[tokio::test]
 async fn the_address_of_a_caller_is_what_trusted_proxies_say() {
-    let app = TestApp::with_demo().await;
-    // Called without a connection, the app knows of no address.
-    app.patch("/tenants/demo")
-        .by(Caller::Owner)
-        .header("x-forwarded-for", "203.0.113.9")
-        .json(&json!({ "industry": "x" }))
-        .send()
-        .await;
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.trusted_proxies = TrustedProxies::new(&["10.0.0.0/8"]).unwrap();
+    })
+    .await;
+    app.demo().await;
+    let token = app.token(&Caller::Owner.token());
+    let from = async |peer: &str, industry: &str| {
+        let peer: SocketAddr = format!("{peer}:4711").parse().unwrap();
+        let body = json!({ "industry": industry }).to_string();
+        let request = http::Request::patch("/tenants/demo")
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .header("x-forwarded-for", "198.51.100.1, 203.0.113.9")
+            .extension(ConnectInfo(peer))
+            .body(Body::from(body));
+        let answer = app.router.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    };
 
-    let events = app.collection("audit_events");
-    let update = doc! { "action": "tenant.update" };
-    let stored: Document = events.find_one(update).await.unwrap().unwrap();
-    assert!(stored.get("ip").is_none());
+    from("10.1.2.3", "by a proxy").await;
+    from("192.0.2.1", "past it").await;
+
+    let updates = "/tenants/demo/audit?action=tenant.update";
+    let updates = get(&app, updates, Caller::Owner).await;
+    assert_eq!(listed(&updates, "/ip"), ["192.0.2.1", "203.0.113.9"]);
 }
