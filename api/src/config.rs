@@ -13,6 +13,8 @@ use dezky_shared::{
 };
 use http::{HeaderValue, Uri};
 
+use crate::extract::TrustedProxies;
+
 /// Everything the api is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -32,6 +34,8 @@ pub struct Config {
     pub domain_names: NamePolicy,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
+    /// The proxies in front of us.
+    pub trusted_proxies: TrustedProxies,
     /// Certificates trusted beside the usual ones.
     pub trust_roots: TrustRoots,
     /// What opens the secrets that jobs have found.
@@ -75,6 +79,7 @@ impl Config {
                 .iter()
                 .map(|origin| allowed_origin(origin))
                 .collect::<anyhow::Result<_>>()?,
+            trusted_proxies: TrustedProxies::from_env()?,
             trust_roots: TrustRoots::from_env()?,
             sealing_keys: SealingKeys::from_env()?,
         })

@@ -13,13 +13,13 @@ pub(crate) use self::{body::Object, caller::partner_of};
 pub use self::{
     body::{Accept, NoBody, Submitted},
     caller::{
-        Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Oversee, Own, PartnerAccess,
+        Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Own, PartnerAccess,
         PartnerLevel, PartnerTenant, Read, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
     path::{DomainInPath, IdInPath, PathParam},
     query::{FromQuery, Parameters, QueryParams},
-    request::RequestInfo,
+    request::{RequestInfo, TrustedProxies},
     wait::{Prefer, Wait, longest_wait},
 };

@@ -10,7 +10,7 @@ use axum::{
 };
 use bson::DateTime;
 use dezky_shared::{
-    audit::{Action, AuditEvent, Target},
+    audit::{self, Action, AuditEvent, Target},
     changes::Change as Changed,
     job::Job,
     store::{
@@ -235,8 +235,12 @@ impl<'a> Recorder<'a> {
             .transaction((self, intent), |session, (recorder, intent)| {
                 async move {
                     recorder.claim_key(session).await?;
-                    let recorded = intent.record(session, recorder).await?;
-                    for event in &recorded.events {
+                    let mut recorded = intent.record(session, recorder).await?;
+                    let is_accepted = recorded.answer.status == StatusCode::ACCEPTED;
+                    for event in &mut recorded.events {
+                        if is_accepted && event.job_id.is_some() {
+                            event.outcome = audit::Outcome::Accepted;
+                        }
                         recorder.app.audit.record(session, event).await?;
                     }
                     if let Some(key) = recorder.key {

@@ -1,12 +1,12 @@
 //! What stands around every route: the request's id and span, metrics, CORS, a time limit, and that a panic or an
 //! answer without a body becomes a problem like any other.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request},
-    middleware::{Next, from_fn},
+    extract::{MatchedPath, Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span, field};
 
 use crate::{
     error::{ApiError, Code, Refusal},
-    extract::{RequestInfo, longest_wait},
+    extract::{RequestInfo, TrustedProxies, longest_wait},
     intent::REPLAYED,
     metrics,
 };
@@ -28,7 +28,11 @@ const TIME_LIMIT: Duration = Duration::from_secs(15);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the layers around `router`.
-pub fn around<S>(router: Router<S>, allowed_origins: &[HeaderValue]) -> Router<S>
+pub fn around<S>(
+    router: Router<S>,
+    allowed_origins: &[HeaderValue],
+    proxies: &TrustedProxies,
+) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -38,12 +42,17 @@ where
     } else {
         router.layer(cors(allowed_origins))
     };
-    router.layer(from_fn(observed))
+    let proxies = Arc::new(proxies.clone());
+    router.layer(from_fn_with_state(proxies, observed))
 }
 
 /// Gives the request its id and its span, counts it, and writes problems.
-async fn observed(mut request: Request, next: Next) -> Response {
-    let mut info = RequestInfo::of(&request);
+async fn observed(
+    State(proxies): State<Arc<TrustedProxies>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut info = RequestInfo::of(&request, &proxies);
     let method = request.method().clone();
     let route = request
         .extensions()

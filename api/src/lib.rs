@@ -28,10 +28,14 @@ pub const SERVICE: &str = "dezky-platform-api";
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();
     let routes = routes.merge(openapi::serve(document));
-    layers::around(routes, &state.cors_allowed_origins).with_state(state)
+    layers::around(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
 }
 
 /// What is served until there is a state: that the process lives, and can do nothing yet.
 pub fn starting(config: &Config) -> Router {
-    layers::around(routes::health::starting(), &config.cors_allowed_origins)
+    layers::around(
+        routes::health::starting(),
+        &config.cors_allowed_origins,
+        &config.trusted_proxies,
+    )
 }

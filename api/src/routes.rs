@@ -1,5 +1,6 @@
 //! The URL map.
 
+pub mod audit;
 pub mod domains;
 pub mod events;
 pub mod health;
@@ -47,4 +48,5 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(workers::router())
         .merge(job_operations::router())
         .merge(events::router())
+        .merge(audit::router())
 }

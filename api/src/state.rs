@@ -22,7 +22,9 @@ use dezky_shared::{
 use http::HeaderValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auth::Tokens, config::Config, turns::Turns, waiting::Waiting};
+use crate::{
+    auth::Tokens, config::Config, extract::TrustedProxies, turns::Turns, waiting::Waiting,
+};
 
 /// What handlers share.
 pub type App = Arc<AppState>;
@@ -88,6 +90,8 @@ pub struct AppState {
     pub sealing_keys: SealingKeys,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
+    /// The proxies in front of us.
+    pub trusted_proxies: TrustedProxies,
     /// Cancelled when the process is to end: whoever waits then answers at once.
     pub shutdown: CancellationToken,
 }
@@ -134,6 +138,7 @@ impl AppState {
             domain_names: config.domain_names.clone(),
             sealing_keys: config.sealing_keys.clone(),
             cors_allowed_origins: config.cors_allowed_origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             shutdown: shutdown.clone(),
         }))
     }

@@ -1,5 +1,7 @@
 //! How values are written in answers.
 
+use std::fmt;
+
 use bson::DateTime;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,6 +11,12 @@ use utoipa::ToSchema;
 #[serde(transparent)]
 #[schema(format = DateTime, example = "2026-11-22T09:30:00.000Z")]
 pub struct Time(String);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl From<DateTime> for Time {
     fn from(time: DateTime) -> Self {

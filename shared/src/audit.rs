@@ -1,11 +1,37 @@
 //! Who changed what: one event for each mutation, in the transaction of the mutation.
 //!
-//! Events are only ever inserted. A leader seals them later (`seq`, `prev_hash`, `hash`): the fields that it fills
-//! are here, and `sealed` is false until then.
+//! Events are only ever inserted. A leader seals them later (`seq`, `prev_hash`, `hash`, see [`chain`]), and whatever is
+//! older than it has to be kept is deleted, the oldest first.
+//!
+//! | who changes | what is recorded |
+//! | --- | --- |
+//! | a caller, by any route | one event for a request that changed something, in the caller's name. One that finds all as wanted, is refused, or is replayed has none |
+//! | a caller who makes others lose their claims to a domain | beside their own event a `domain.lost` for each claim, in the trail of whoever lost it |
+//! | `GET /users/me` | `user.create` at first sight, `user.sync` when rights follow the groups of a token |
+//! | an operation on many jobs | `jobOperation.create`, and an event for each job that it changed, in the name of who asked |
+//! | a tenant's jobs | `tenant.activated`, `tenant.terminated`, and the rights of the owner who was welcomed |
+//! | a domain's jobs | `domain.proved`, `domain.lost`, `domain.removed`, and `domain.update` where a removal was taken back |
+//! | the first start | the default tenant and its subscription |
+//!
+//! What is no mutation of what somebody wants has no event: how far a job and its steps have come, what they learned
+//! upstream, and how a domain's DNS looks (all of this the upstreams and the public DNS can be asked for again, and the
+//! documents say when it was learned); the instants of schedules, which have a ledger of their own; jobs that follow
+//! from other jobs, which name their parents; circuits that open and close; documents that reach their date of expiry;
+//! and the keeping of this trail itself, of which each chain's anchor tells.
+
+pub mod chain;
+mod masking;
+pub(crate) mod terms;
+
+use std::{fmt, str::FromStr};
 
 use bson::{DateTime, Document};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer as _, value},
+};
 
+pub use self::{masking::mask, terms::words};
 use crate::id::{AuditEventId, JobId, TenantId};
 
 /// What was done. The name is the action's on the wire.
@@ -158,6 +184,72 @@ pub enum Action {
     /// Something was to be done to many jobs.
     #[serde(rename = "jobOperation.create")]
     JobOperationCreate,
+    /// Something that only a newer build has a name for. Nothing records it.
+    #[serde(rename = "unknown", other)]
+    Unknown,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Action {
+    type Err = value::Error;
+
+    fn from_str(text: &str) -> Result<Self, value::Error> {
+        match Self::deserialize(text.into_deserializer())? {
+            Self::Unknown => Err(serde::de::Error::custom("no such action")),
+            action => Ok(action),
+        }
+    }
+}
+
+/// What somebody acted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ActorKind {
+    /// An operator of ours.
+    Operator,
+    /// Staff of a partner.
+    Partner,
+    /// Somebody of the tenant.
+    Tenant,
+    /// Somebody for themselves.
+    User,
+    /// The service itself.
+    System,
+}
+
+impl fmt::Display for ActorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// How far it had come when it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// A job carries it out, and says how that ends.
+    Accepted,
+    /// With the event itself.
+    Done,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = value::Error;
+
+    fn from_str(text: &str) -> Result<Self, value::Error> {
+        Self::deserialize(text.into_deserializer())
+    }
 }
 
 /// Who did it.
@@ -166,11 +258,14 @@ pub enum Action {
 pub struct Actor {
     /// Our id of them, or `system`.
     pub id: String,
+    /// Their name at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Their address at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// What they acted as: `operator`, `partner`, `tenant`, `user`, `system`.
-    pub kind: String,
+    /// What they acted as.
+    pub kind: ActorKind,
     /// The audience of their token.
     #[serde(default)]
     pub audience: Vec<String>,
@@ -181,8 +276,9 @@ impl Actor {
     pub fn system() -> Self {
         Self {
             id: "system".to_owned(),
+            name: None,
             email: None,
-            kind: "system".to_owned(),
+            kind: ActorKind::System,
             audience: Vec::new(),
         }
     }
@@ -233,8 +329,8 @@ pub struct AuditEvent {
     pub action: Action,
     /// To what.
     pub target: Target,
-    /// `accepted`: what an audit trail of intents records.
-    pub outcome: String,
+    /// How far it had come.
+    pub outcome: Outcome,
     /// The fields that changed, as they were.
     #[serde(default)]
     pub before: Document,
@@ -247,6 +343,9 @@ pub struct AuditEvent {
     /// The job it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
+    /// What it is found by, beside its time; made as it is recorded.
+    #[serde(default)]
+    pub terms: Vec<String>,
     /// Whether it has its place in the chain of hashes.
     pub sealed: bool,
     /// Its place in the chain.
@@ -270,11 +369,12 @@ impl AuditEvent {
             actor,
             action,
             target,
-            outcome: "accepted".to_owned(),
+            outcome: Outcome::Done,
             before: Document::new(),
             after: Document::new(),
             origin,
             job_id: None,
+            terms: Vec::new(),
             sealed: false,
             seq: None,
             prev_hash: None,
@@ -282,7 +382,7 @@ impl AuditEvent {
         }
     }
 
-    /// The fields in which `after` differs from `before`. Documents here hold no secrets.
+    /// The fields in which `after` differs from `before`.
     #[must_use]
     pub fn with_changes(mut self, before: &Document, after: &Document) -> Self {
         for (field, value) in after {
@@ -299,5 +399,21 @@ impl AuditEvent {
             }
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_read_as_it_is_written_and_one_of_a_newer_build_is_unknown() {
+        let newer: Action = bson::deserialize_from_bson("tenant.clone".into()).unwrap();
+
+        assert_eq!(Action::DomainLost.to_string(), "domain.lost");
+        assert_eq!("domain.lost".parse(), Ok(Action::DomainLost));
+        assert_eq!(newer, Action::Unknown);
+        assert!("tenant.clone".parse::<Action>().is_err());
+        assert!("unknown".parse::<Action>().is_err());
     }
 }

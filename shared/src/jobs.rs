@@ -103,6 +103,10 @@ pub struct RecheckDomain {
     pub domain_id: DomainId,
 }
 
+/// Deletes the audit events that need not be kept any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrimAudit {}
+
 /// Does to many jobs what an operator asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -280,6 +284,23 @@ impl JobArgs for RecheckDueDomains {
     }
 }
 
+impl JobArgs for TrimAudit {
+    const KIND: &'static str = "trim_audit";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn joins(&self) -> Option<String> {
+        Some("all".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,6 +363,7 @@ mod tests {
                 partner_id: PartnerId::from_bytes([10; 16]),
             })
             .unwrap(),
+            serde_json::to_value(TrimAudit {}).unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -395,7 +417,8 @@ mod tests {
   },
   {
     "partnerId": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
-  }
+  },
+  {}
 ]
 "#);
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::{
-    jobs::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions},
+    jobs::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit},
     schedule::{
         Missed, Occasion, Schedule,
         calendar::{Calendar, CalendarError},
@@ -59,6 +59,15 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
                 let month = Month::of_the_day_before(now);
                 NewJob::new(&SnapshotSubscriptions { month }, by, now)
             },
+        },
+        Schedule {
+            name: "trim_audit",
+            purpose: "Deletes the audit events that need not be kept any more: those recorded more than \
+                      AUDIT_KEEP_DAYS ago, the oldest of each tenant first.",
+            calendar: Calendar::new("30 0 * * *", "UTC")?,
+            missed: Missed::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&TrimAudit {}, by, now),
         },
     ])
 }

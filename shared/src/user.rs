@@ -20,6 +20,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
     /// Whether the role may change the tenant.
     pub fn may_write(self) -> bool {
         self >= Self::Admin

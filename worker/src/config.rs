@@ -16,7 +16,7 @@ use dezky_shared::{
 };
 
 use crate::{
-    context::ClientsConfig,
+    context::{AUDIT_KEEP, ClientsConfig},
     engine::{EngineConfig, Times},
 };
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub trust_roots: TrustRoots,
     /// What opens the secrets that jobs carry.
     pub sealing_keys: SealingKeys,
+    /// How long audit events are kept.
+    pub audit_keep: Duration,
     /// How jobs are run.
     pub engine: EngineConfig,
 }
@@ -50,9 +52,21 @@ impl Config {
             clients: ClientsConfig::from_env()?,
             trust_roots: TrustRoots::from_env()?,
             sealing_keys: SealingKeys::from_env()?,
+            audit_keep: audit_keep_from_env()?,
             engine: engine_from_env()?,
         })
     }
+}
+
+fn audit_keep_from_env() -> anyhow::Result<Duration> {
+    let Some(days) = optional::<u64>("AUDIT_KEEP_DAYS")? else {
+        return Ok(AUDIT_KEEP);
+    };
+    ensure!(
+        (1..=36_500).contains(&days),
+        "AUDIT_KEEP_DAYS is not valid: expected 1 to 36500"
+    );
+    Ok(Duration::from_hours(days * 24))
 }
 
 fn engine_from_env() -> anyhow::Result<EngineConfig> {

@@ -1,6 +1,6 @@
 //! What a job can reach.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
     changes::Changes,
@@ -165,7 +165,12 @@ pub struct Context {
     pub sealing_keys: SealingKeys,
     /// How often a zone is asked.
     pub zones: ZoneLimits,
+    /// How long audit events are kept.
+    pub audit_keep: Duration,
 }
+
+/// How long audit events are kept where nothing else is said: two years.
+pub const AUDIT_KEEP: Duration = Duration::from_hours(730 * 24);
 
 impl Context {
     /// What there is in `store`, with hints in Redis.
@@ -197,6 +202,7 @@ impl Context {
             clients,
             sealing_keys,
             zones: ZoneLimits::default(),
+            audit_keep: AUDIT_KEEP,
         })
     }
 

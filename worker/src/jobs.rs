@@ -6,11 +6,12 @@ mod partner;
 mod reconcile_tenants;
 mod snapshot_subscriptions;
 mod tenant;
+mod trim_audit;
 
 use dezky_shared::jobs::{
     DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, RecheckDomain,
     RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant,
-    RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam,
+    RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam, TrimAudit,
 };
 
 use crate::work::Registry;
@@ -36,4 +37,5 @@ pub fn registry() -> Registry {
         .kind::<RecheckDueDomains>(domain::recheck_due())
         .kind::<InvitePartnerMember>(partner::invite())
         .kind::<SyncPartnerTeam>(partner::sync())
+        .kind::<TrimAudit>(trim_audit::steps())
 }

@@ -50,12 +50,10 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
     };
     let store = Arc::new(store);
     let clients = Clients::new(&config.clients, &config.trust_roots)?;
-    let context = Arc::new(Context::new(
-        store.clone(),
-        &config.redis,
-        clients,
-        config.sealing_keys,
-    )?);
+    let context = Arc::new(Context {
+        audit_keep: config.audit_keep,
+        ..Context::new(store.clone(), &config.redis, clients, config.sealing_keys)?
+    });
     let preparing = until_connected("MongoDB", async || context.ensure_indexes().await);
     if shutdown.run_until_cancelled(preparing).await.is_none() {
         return Ok(());

@@ -34,6 +34,9 @@ const SLOTS: &str = "dezky_worker_slots";
 const QUEUE_DEPTH: &str = "dezky_queue_depth";
 const OLDEST_DUE: &str = "dezky_queue_oldest_due_age_seconds";
 const CREDENTIALS_REFUSED: &str = "dezky_upstream_credentials_refused";
+const AUDIT_SEALED: &str = "dezky_audit_sealed_total";
+const AUDIT_UNSEALED: &str = "dezky_audit_unsealed_events";
+const AUDIT_LAG: &str = "dezky_audit_seal_lag_seconds";
 
 /// From a wake-up to a backlog.
 const DELAYS: [f64; 10] = [0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0];
@@ -80,6 +83,10 @@ fn describe() {
         "Lock keys with due work that no ready set held: wake-ups that were lost, and runs put off for more than a minute.",
     );
     count(DATABASE_ERRORS, "Commands that MongoDB did not carry out.");
+    count(
+        AUDIT_SEALED,
+        "Audit events that this worker sealed into their chains.",
+    );
 
     let seconds = |name, text: &'static str| describe_histogram!(name, Unit::Seconds, text);
     seconds(
@@ -112,10 +119,19 @@ fn describe() {
         CREDENTIALS_REFUSED,
         "Whether an upstream refuses our credentials; told by the leader, 0 elsewhere.",
     );
+    level(
+        AUDIT_UNSEALED,
+        "Audit events that wait to be sealed; told by the leader, 0 elsewhere.",
+    );
+    describe_gauge!(
+        AUDIT_LAG,
+        Unit::Seconds,
+        "How long the oldest audit event has waited to be sealed; told by the leader, 0 elsewhere."
+    );
 }
 
 fn begin() {
-    for name in [UNKNOWN_KIND, LEASES_LOST, DATABASE_ERRORS] {
+    for name in [UNKNOWN_KIND, LEASES_LOST, DATABASE_ERRORS, AUDIT_SEALED] {
         counter!(name).increment(0);
     }
     for outcome in RESCUES {
@@ -223,6 +239,17 @@ pub(crate) fn credentials_refused(upstream: Upstream, refused: bool) {
     gauge!(CREDENTIALS_REFUSED, "upstream" => upstream.name()).set(u8::from(refused));
 }
 
+/// So many audit events were sealed.
+pub(crate) fn sealed(events: usize) {
+    counter!(AUDIT_SEALED).increment(events as u64);
+}
+
+/// So many audit events wait to be sealed, the oldest of them for so long.
+pub(crate) fn unsealed(events: u32, oldest: Duration) {
+    gauge!(AUDIT_UNSEALED).set(events);
+    gauge!(AUDIT_LAG).set(oldest.as_secs_f64());
+}
+
 /// Whether this worker leads. One that does not says nothing about what only the leader looks at: of what all workers
 /// say, the greatest counts.
 pub(crate) fn leads(leads: bool) {
@@ -238,5 +265,6 @@ pub(crate) fn leads(leads: bool) {
         for upstream in Upstream::ALL {
             credentials_refused(upstream, false);
         }
+        unsealed(0, Duration::ZERO);
     }
 }

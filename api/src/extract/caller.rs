@@ -10,7 +10,7 @@ use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
 use dezky_shared::{
-    audit::Actor,
+    audit::{Actor, ActorKind},
     partner::{Partner, PartnerStatus},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
@@ -120,10 +120,6 @@ pub enum Inspect {}
 #[derive(Debug)]
 pub enum Write {}
 
-/// Reading what is not meant for members: the tenant's owners and admins, its partner's staff, operators.
-#[derive(Debug)]
-pub enum Oversee {}
-
 /// Suspending and resuming: partner staff who may write, operators.
 #[derive(Debug)]
 pub enum Manage {}
@@ -152,12 +148,6 @@ impl Level for Write {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         Manage::allows(caller, tenant)
             || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
-    }
-}
-
-impl Level for Oversee {
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 
@@ -198,21 +188,20 @@ impl Caller {
         Ok(())
     }
 
-    /// The caller as the audit trail names them, acting on `tenant`.
+    /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
-        let kind = if self.is_operator() {
-            "operator"
-        } else if tenant.is_some_and(|tenant| self.works_for_partner_of(tenant)) {
-            "partner"
-        } else if tenant.is_some() {
-            "tenant"
-        } else {
-            "user"
+        let kind = match tenant {
+            _ if self.is_operator() => ActorKind::Operator,
+            Some(tenant) if self.works_for_partner_of(tenant) => ActorKind::Partner,
+            Some(_) => ActorKind::Tenant,
+            None if self.partner.is_some() => ActorKind::Partner,
+            None => ActorKind::User,
         };
         Actor {
             id: self.user.id.to_string(),
+            name: Some(self.user.name.clone()),
             email: Some(self.user.email.clone()),
-            kind: kind.to_owned(),
+            kind,
             audience: self.audiences.clone(),
         }
     }

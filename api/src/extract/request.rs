@@ -1,12 +1,19 @@
 //! What a request says about itself.
 
-use std::{convert::Infallible, net::SocketAddr};
+mod proxies;
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use dezky_shared::{audit::Origin, trace};
 use http::{HeaderMap, header, request::Parts};
 use tracing::Span;
 use uuid::Uuid;
+
+pub use self::proxies::TrustedProxies;
 
 /// The header with a request's id.
 const REQUEST_ID: &str = "x-request-id";
@@ -22,13 +29,14 @@ pub struct RequestInfo {
     pub id: String,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
-    ip: Option<String>,
+    /// Where it came from, by what the proxies say that we trust; nothing where there is no connection.
+    pub ip: Option<IpAddr>,
     user_agent: Option<String>,
 }
 
 impl RequestInfo {
-    /// Reads it from a request.
-    pub fn of<B>(request: &http::Request<B>) -> Self {
+    /// Reads it from a request that came by way of `proxies`, if it came by any.
+    pub fn of<B>(request: &http::Request<B>, proxies: &TrustedProxies) -> Self {
         let headers = request.headers();
         let text = |name: &str| headers.get(name)?.to_str().ok();
         let id = text(REQUEST_ID)
@@ -40,7 +48,7 @@ impl RequestInfo {
             ip: request
                 .extensions()
                 .get::<ConnectInfo<SocketAddr>>()
-                .map(|ConnectInfo(address)| address.ip().to_string()),
+                .map(|ConnectInfo(peer)| proxies.origin(peer.ip(), headers)),
             user_agent: text(header::USER_AGENT.as_str())
                 .map(|agent| agent.chars().take(USER_AGENT_LIMIT).collect()),
         }
@@ -62,7 +70,7 @@ impl RequestInfo {
     pub fn origin(&self) -> Origin {
         Origin {
             request_id: Some(self.id.clone()),
-            ip: self.ip.clone(),
+            ip: self.ip.map(|ip| ip.to_string()),
             user_agent: self.user_agent.clone(),
         }
     }
@@ -98,7 +106,7 @@ mod tests {
 
     fn info(name: &str, value: &str) -> RequestInfo {
         let request = http::Request::builder().header(name, value);
-        RequestInfo::of(&request.body(()).unwrap())
+        RequestInfo::of(&request.body(()).unwrap(), &TrustedProxies::default())
     }
 
     #[test]
@@ -119,7 +127,7 @@ mod tests {
         let two = http::Request::builder()
             .header("traceparent", good)
             .header("traceparent", good);
-        let two = RequestInfo::of(&two.body(()).unwrap());
+        let two = RequestInfo::of(&two.body(()).unwrap(), &TrustedProxies::default());
         assert_eq!(two.traceparent, None);
     }
 }

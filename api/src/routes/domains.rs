@@ -13,8 +13,9 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use bson::DateTime;
 use dezky_shared::{
-    audit::Target,
+    audit::{Action, AuditEvent, Target},
     domain::Domain,
     id::DomainId,
     store::{Abort, StoreError},
@@ -226,6 +227,15 @@ fn target(domain: &Domain) -> Target {
         id: domain.id.to_string(),
         name: domain.name.clone(),
     }
+}
+
+/// What the trails of others are told who lost their claims by what the caller did.
+pub(super) fn lost(recorder: &Recorder<'_>, claims: &[Domain], now: DateTime) -> Vec<AuditEvent> {
+    let events = claims.iter().map(|claim| AuditEvent {
+        tenant_id: Some(claim.tenant_id),
+        ..recorder.event(now, Action::DomainLost, target(claim), None)
+    });
+    events.collect()
 }
 
 /// What the audit trail shows of a domain: what callers write.

@@ -45,7 +45,7 @@ use crate::{
 /// How often a connection on which nothing happens is told that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most streams of one caller on one process: a few windows of a browser, each with a few things in it.
-const STREAMS_PER_CALLER: usize = 20;
+pub(super) const STREAMS_PER_CALLER: usize = 20;
 /// How long a stream waits for a database that is away.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Tells a proxy not to hold events back.

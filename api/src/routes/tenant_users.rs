@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::users::MfaView;
 use crate::{
     error::{ApiError, Code, Problem},
-    extract::{ETag, IdInPath, Oversee, Page, PageOf, QueryParams, TenantAccess},
+    extract::{ETag, IdInPath, Inspect, Page, PageOf, QueryParams, TenantAccess},
     intent::Answer,
     state::App,
     wire::Time,
@@ -91,7 +91,7 @@ impl TenantUserView {
     responses((status = 200, body = PageOf<TenantUserView>), (status = "default", response = Problem)),
 )]
 async fn list(
-    access: TenantAccess<Oversee>,
+    access: TenantAccess<Inspect>,
     QueryParams(page): QueryParams<Page>,
     State(app): State<App>,
 ) -> Result<Json<PageOf<TenantUserView>>, ApiError> {
@@ -122,7 +122,7 @@ async fn list(
     responses((status = 200, body = TenantUserView), (status = "default", response = Problem)),
 )]
 async fn show(
-    access: TenantAccess<Oversee>,
+    access: TenantAccess<Inspect>,
     IdInPath(id): IdInPath<UserId>,
     _: QueryParams<()>,
     State(app): State<App>,

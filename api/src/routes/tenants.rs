@@ -36,7 +36,10 @@ pub(super) use self::{
     create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
     patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
 };
-use super::jobs::{JobLink, until_final};
+use super::{
+    domains::lost,
+    jobs::{JobLink, until_final},
+};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
@@ -293,7 +296,7 @@ impl Intent for TenantChange<'_> {
                     events: Vec::new(),
                 });
             };
-            let mut removals = Vec::new();
+            let (mut removals, mut taken) = (Vec::new(), Vec::new());
             if decided.is_written {
                 if tenant.partner_id != known.partner_id {
                     attach::check(recorder, session, &tenant).await?;
@@ -302,10 +305,11 @@ impl Intent for TenantChange<'_> {
                 if tenant.domains != known.domains {
                     // What is given up has a document first, which keeps the name from others until it is gone.
                     app.domains.adopt(session, &mut known, now).await?;
-                    removals = app
+                    let followed = app
                         .domains
                         .follow(session, &mut tenant, &known.domains, now)
                         .await?;
+                    (removals, taken) = (followed.given_up, followed.lost);
                 }
                 app.tenants.save(session, &tenant).await?;
             } else {
@@ -332,6 +336,8 @@ impl Intent for TenantChange<'_> {
                 .event(now, decided.action, target(&tenant), Some(&tenant))
                 .with_changes(&audited(before), &audited(to_document(&tenant)?));
             event.job_id = jobs.first().map(|job| job.id);
+            let mut events = vec![event];
+            events.extend(lost(recorder, &taken, now));
             let status = if jobs.is_empty() {
                 StatusCode::OK
             } else {
@@ -341,7 +347,7 @@ impl Intent for TenantChange<'_> {
                 answer: answer_with(recorder, status, &tenant, jobs.first().map(JobLink::from))?,
                 jobs,
                 changed: vec![Change::Tenant(tenant.id)],
-                events: vec![event],
+                events,
             })
         }
         .boxed()

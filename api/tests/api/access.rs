@@ -1,4 +1,5 @@
-//! Every route with every kind of caller, against one table.
+//! Every route with every kind of caller, against one table: what they are answered, and that what they change is
+//! recorded once.
 
 use std::collections::BTreeSet;
 
@@ -458,6 +459,16 @@ const TABLE: &[Row] = &[
         operators(202),
     ),
     ("POST", "/invitations/{id}/link", "", signed_in(404)),
+    ("GET", "/audit", "", operators(200)),
+    ("GET", "/audit/verify", "", operators(200)),
+    ("GET", "/tenants/{slug}/audit", "", inspectors(200)),
+    ("GET", "/tenants/{slug}/audit/verify", "", inspectors(200)),
+];
+
+/// Those rows of the table that find all as it is wanted, or only look: nothing is recorded of them.
+const CHANGE_NOTHING: &[(&str, &str, &str)] = &[
+    ("PATCH", "/users/{id}", "{}"),
+    ("POST", "/tenants/{slug}/resume", ""),
 ];
 
 #[tokio::test]
@@ -526,13 +537,35 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
                 call = call.token(&app.token(&token));
             }
 
+            if *method != "GET" {
+                call = call.header("idempotency-key", &format!("{route} {body}"));
+            }
+
+            let before = app.count("audit_events").await;
             // Events go on for ever: their body is not read.
-            let status = call.open().await.status();
+            let status = call.clone().open().await.status();
+            let recorded = app.count("audit_events").await - before;
 
             if status.as_u16() != *expected {
                 wrong.push(format!(
                     "{method} {route} {body} by {who:?}: expected {expected}, found {status}"
                 ));
+            }
+            let is_change = *method != "GET" && !CHANGE_NOTHING.contains(&(method, route, body));
+            let expected = u64::from(is_change && status.is_success());
+            if recorded != expected {
+                wrong.push(format!(
+                    "{method} {route} {body} by {who:?}: expected {expected} audit events, found {recorded}"
+                ));
+            }
+            if expected == 1 {
+                call.open().await;
+                let again = app.count("audit_events").await - before - recorded;
+                if again != 0 {
+                    wrong.push(format!(
+                        "{method} {route} {body} by {who:?}: recorded again"
+                    ));
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use bson::{Document, doc};
 use dezky_api::{
     AppState, Config,
     config::{AuthConfig, IssuerConfig},
+    extract::TrustedProxies,
     router,
     state::App,
 };
@@ -188,6 +189,7 @@ impl TestApp {
                 own_domains: vec!["dezky.com".to_owned()],
             },
             cors_allowed_origins: vec![],
+            trusted_proxies: TrustedProxies::default(),
             trust_roots: TrustRoots::default(),
             sealing_keys: SealingKeys::parse([SEALING_KEY]).unwrap(),
         };

@@ -5,6 +5,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod bad_input;
 mod billing_info;
 mod branding;

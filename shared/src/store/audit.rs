@@ -1,46 +1,100 @@
-//! The audit trail: insert only.
+//! The audit trail. Events are inserted, once; afterwards they are only sealed, and deleted when they need not be kept
+//! any more.
+
+mod listing;
+mod retention;
+mod sealing;
+mod verifying;
 
 use std::sync::Arc;
 
-use bson::doc;
+use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
+pub use self::{
+    listing::{AuditFilter, Place},
+    retention::Trimmed,
+    sealing::{Backlog, SEALED_TOGETHER, Sealed},
+    verifying::{PROBLEMS, Verification},
+};
 use super::{Store, StoreError};
-use crate::{audit::AuditEvent, id::TenantId};
+use crate::{
+    audit::{AuditEvent, chain::Chain, mask},
+    id::TenantId,
+};
 
-/// The events of all tenants and of the platform.
+/// The name of the index of what is not sealed yet.
+const UNSEALED_INDEX: &str = "unsealed";
+
+/// The events of all tenants and of the platform, and the chains that they are sealed in.
 #[derive(Debug, Clone)]
 pub struct AuditRepository {
+    store: Arc<Store>,
     events: Collection<AuditEvent>,
+    chains: Collection<Chain>,
 }
 
 impl AuditRepository {
     /// The trail in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
+            store: store.clone(),
             events: store.collection("audit_events"),
+            chains: store.collection("audit_chains"),
         }
     }
 
     /// Makes the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let by_tenant = IndexModel::builder()
-            .keys(doc! { "tenantId": 1, "at": -1 })
+        let index = |name: &str, keys: Document| {
+            let options = IndexOptions::builder().name(name.to_owned()).build();
+            IndexModel::builder().keys(keys).options(options).build()
+        };
+        let unsealed = IndexOptions::builder()
+            .name(UNSEALED_INDEX.to_owned())
+            .partial_filter_expression(doc! { "sealed": false })
             .build();
-        let unsealed = IndexModel::builder()
-            .keys(doc! { "sealed": 1, "tenantId": 1, "_id": 1 })
+        let chain = IndexOptions::builder()
+            .name("chain".to_owned())
+            .unique(true)
+            .partial_filter_expression(doc! { "seq": { "$exists": true } })
             .build();
-        self.events.create_indexes([by_tenant, unsealed]).await?;
+        self.events
+            .create_indexes([
+                index("newest_first", doc! { "at": -1, "_id": -1 }),
+                index("terms", doc! { "terms": 1, "at": -1, "_id": -1 }),
+                index(
+                    "tenant_newest_first",
+                    doc! { "tenantId": 1, "at": -1, "_id": -1 },
+                ),
+                index(
+                    "tenant_terms",
+                    doc! { "tenantId": 1, "terms": 1, "at": -1, "_id": -1 },
+                ),
+                IndexModel::builder()
+                    .keys(doc! { "sealed": 1, "tenantId": 1, "_id": 1 })
+                    .options(unsealed)
+                    .build(),
+                IndexModel::builder()
+                    .keys(doc! { "tenantId": 1, "seq": 1 })
+                    .options(chain)
+                    .build(),
+            ])
+            .await?;
         Ok(())
     }
 
-    /// Adds an event, in the transaction of what it records.
+    /// Adds an event, in the transaction of what it records. What is secret in it is masked.
     pub async fn record(
         &self,
         session: &mut ClientSession,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
+        let mut event = event.clone();
+        mask(&mut event.before);
+        mask(&mut event.after);
+        event.terms = event.terms();
         self.events.insert_one(event).session(session).await?;
         Ok(())
     }
@@ -58,5 +112,16 @@ impl AuditRepository {
             .await?
             .try_collect()
             .await
+    }
+
+    /// The chain of a tenant, or of the platform.
+    pub async fn find_chain(&self, tenant: Option<TenantId>) -> Result<Chain, StoreError> {
+        let found = self.chains.find_one(doc! { "_id": Chain::id(tenant) });
+        Ok(found.await?.unwrap_or_else(|| Chain::new(tenant)))
+    }
+
+    /// The events as they are stored: what is hashed.
+    fn stored(&self) -> Collection<Document> {
+        self.events.clone_with_type()
     }
 }

@@ -18,7 +18,7 @@ use mongodb::{
     options::{IndexOptions, ReturnDocument},
 };
 
-pub use self::due::DueDomain;
+pub use self::{due::DueDomain, owning::Followed};
 use super::{Store, StoreError, known};
 use crate::{
     domain::{Domain, DomainStatus},

@@ -288,7 +288,8 @@ impl UserRepository {
             .collect())
     }
 
-    /// Makes the person a new workspace is for its owner, unless that was decided here before.
+    /// Makes the person a new workspace is for its owner, unless that was decided here before: then there is nothing to
+    /// return, else the user as they are now, and their role as it was.
     pub async fn grant_ownership(
         &self,
         session: &mut ClientSession,
@@ -297,31 +298,43 @@ impl UserRepository {
         name: &str,
         tenant: TenantId,
         now: DateTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Granted>, StoreError> {
         let membership = Membership {
             role: Some(Role::Owner),
             source: MembershipSource::Local,
             changed_at: now,
         };
-        match self.lock_by_subject(session, subject).await? {
-            Some(user)
-                if user
-                    .memberships
-                    .get(&tenant)
-                    .is_some_and(|known| known.source == MembershipSource::Local) =>
-            {
-                Ok(())
-            }
-            Some(mut user) => {
-                user.memberships.insert(tenant, membership);
-                user.updated_at = now;
-                self.save(session, &user).await
-            }
-            None => {
-                let mut user = User::first_seen(subject, email, name, now);
-                user.memberships.insert(tenant, membership);
-                self.insert(session, &user).await
-            }
+        let known = self.lock_by_subject(session, subject).await?;
+        let is_new = known.is_none();
+        let mut user = known.unwrap_or_else(|| User::first_seen(subject, email, name, now));
+        let before = user.memberships.insert(tenant, membership);
+        if before
+            .as_ref()
+            .is_some_and(|known| known.source == MembershipSource::Local)
+        {
+            return self.unlock(session, user.id).await.map(|()| None);
         }
+        if is_new {
+            self.insert(session, &user).await?;
+        } else {
+            user.updated_at = now;
+            self.save(session, &user).await?;
+        }
+        Ok(Some(Granted {
+            is_new,
+            role_before: before.and_then(|membership| membership.role),
+            user,
+        }))
     }
+}
+
+/// Somebody who was made an owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Granted {
+    /// Who, as they are now.
+    pub user: User,
+    /// Whether they were not known before.
+    pub is_new: bool,
+    /// Their role as it was.
+    pub role_before: Option<Role>,
 }

@@ -1,5 +1,5 @@
-//! One worker leads: it sweeps, rescues, and enqueues what is scheduled. All it does is compare-and-set, so two leaders
-//! do no harm.
+//! One worker leads: it sweeps, rescues, seals, and enqueues what is scheduled. All it does is compare-and-set, so two
+//! leaders do no harm.
 
 use std::{sync::Arc, time::Duration};
 
@@ -113,7 +113,18 @@ impl Engine {
                 }
             }
         };
-        tokio::join!(sweeping, rescuing, attending, scheduling, measuring);
+        let sealing = async {
+            let mut tick = every(self.times.seal_every);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.seal().await {
+                    tracing::warn!(%error, "Could not seal the audit trail; trying again");
+                }
+            }
+        };
+        tokio::join!(
+            sweeping, rescuing, attending, scheduling, measuring, sealing
+        );
     }
 
     fn duty_failed(&self, duty: &str, error: &StoreError) {

@@ -1,4 +1,5 @@
-//! What one worker measures for all: how far the queues are behind, and which upstreams refuse our credentials.
+//! What one worker measures for all: how far the queues and the sealing of the audit trail are behind, and which
+//! upstreams refuse our credentials.
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
@@ -16,7 +17,7 @@ use crate::metrics::{self, Backlog};
 const LOOK_AT: u32 = 100_000;
 
 impl Engine {
-    /// Looks at every queue and every upstream. Run by the leader.
+    /// Looks at every queue, every upstream and the audit trail. Run by the leader.
     pub(crate) async fn measure(&self) -> Result<(), StoreError> {
         for queue in Queue::ALL {
             let backlog = bulk::in_time(self.times.bulk_deadline, self.backlog(queue)).await?;
@@ -25,6 +26,11 @@ impl Engine {
         for health in self.ctx.upstreams.list().await? {
             metrics::credentials_refused(health.upstream, health.refused_at.is_some());
         }
+        let backlog = self.ctx.audit.backlog();
+        let waiting = bulk::in_time(self.times.bulk_deadline, backlog).await?;
+        let now = self.ctx.store.now();
+        let oldest = waiting.oldest.map(|oldest| clock::until(oldest, now));
+        metrics::unsealed(waiting.events, oldest.unwrap_or_default());
         Ok(())
     }
 

@@ -3,18 +3,19 @@
 //! The job is *written* first, with its lease's token in the filter. Only reading the token would not fence: a dead
 //! worker's write to the tenant would not conflict with the claim that replaced it.
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     changes::Change,
     id::{JobId, LeaseToken},
     job::{Step, StepState},
-    store::{Abort, StoreError, to_bson},
+    store::{Abort, StoreError, to_bson, users::Granted},
     tenant::{
         Condition, ConditionStatus, Intent, ProvisioningState, Tenant, TenantStatus,
         condition_type, reason,
     },
     upstream::Upstream,
+    user::Role,
 };
 use futures::FutureExt as _;
 use mongodb::{ClientSession, options::ReturnDocument};
@@ -165,9 +166,13 @@ impl Engine {
                 && let Some(owner) = tenant.owner.clone()
             {
                 let users = &self.ctx.users;
-                users
+                let granted = users
                     .grant_ownership(session, subject, &owner.email, &owner.name, tenant.id, now)
                     .await?;
+                if let Some(granted) = granted {
+                    let event = ownership(&granted, &tenant, holder.id, now);
+                    self.ctx.audit.record(session, &event).await?;
+                }
             }
         }
         let action = advance(&mut tenant, intent);
@@ -183,14 +188,42 @@ impl Engine {
                 id: tenant.id.to_string(),
                 name: tenant.slug.clone(),
             };
-            let mut event =
-                AuditEvent::new(now, Actor::system(), action, target, Origin::default());
-            event.tenant_id = Some(tenant.id);
-            event.job_id = Some(holder.id);
+            let event = event(action, target, &tenant, holder.id, now);
             self.ctx.audit.record(session, &event).await?;
         }
         Ok(())
     }
+}
+
+/// What the trail says of somebody who was made the owner of a new workspace.
+fn ownership(granted: &Granted, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
+    let action = if granted.is_new {
+        Action::UserCreate
+    } else {
+        Action::UserUpdate
+    };
+    let target = Target {
+        kind: "user".to_owned(),
+        id: granted.user.id.to_string(),
+        name: granted.user.email.clone(),
+    };
+    let roles = |role: Option<Role>| {
+        let role = role.map(|role| (tenant.id.to_string(), role.name().into()));
+        doc! { "tenantRoles": Document::from_iter(role) }
+    };
+    AuditEvent {
+        before: roles(granted.role_before),
+        after: roles(granted.user.role_in(tenant.id)),
+        ..event(action, target, tenant, job, now)
+    }
+}
+
+/// An event of a job about a tenant.
+fn event(action: Action, target: Target, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
+    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
+    event.tenant_id = Some(tenant.id);
+    event.job_id = Some(job);
+    event
 }
 
 /// Writes the end of a step into its tenant.

@@ -41,6 +41,8 @@ pub struct Times {
     pub sweep_every: Duration,
     /// How often the schedules are looked at.
     pub cron_every: Duration,
+    /// How often what is new in the audit trail is sealed.
+    pub seal_every: Duration,
     /// Within what time a job's next run is remembered by the worker that put it off.
     pub remember_within: Duration,
     /// How long a pop from the ready set blocks.
@@ -80,6 +82,7 @@ impl Default for Times {
             leader_quiet: Duration::from_mins(1),
             sweep_every: Duration::from_secs(1),
             cron_every: Duration::from_secs(5),
+            seal_every: Duration::from_secs(1),
             remember_within: Duration::from_mins(1),
             pop_block: Duration::from_secs(1),
             retry_base: Duration::from_secs(2),

@@ -145,6 +145,14 @@ async fn audit(
     action: Action,
     domain: &Domain,
 ) -> Result<(), StoreError> {
+    run.ctx
+        .audit
+        .record(session, &event(run, action, domain))
+        .await
+}
+
+/// An event of a job about a claim.
+fn event(run: &StepRun, action: Action, domain: &Domain) -> AuditEvent {
     let target = Target {
         kind: "domain".to_owned(),
         id: domain.id.to_string(),
@@ -154,7 +162,7 @@ async fn audit(
     let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
     event.tenant_id = Some(domain.tenant_id);
     event.job_id = Some(run.job.id);
-    run.ctx.audit.record(session, &event).await
+    event
 }
 
 /// Enqueues what follows from a step. After the commit, tell the ready set.

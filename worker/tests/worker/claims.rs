@@ -102,8 +102,8 @@ impl World {
                     tenant.domains.retain(|name| *name != claim.name);
                     tenant.former_domains.push(claim.name.clone());
                     let domains = &context.domains;
-                    let removals = domains.follow(session, &mut tenant, &before, now).await?;
-                    assert_eq!(removals, [claim.id]);
+                    let followed = domains.follow(session, &mut tenant, &before, now).await?;
+                    assert_eq!(followed.given_up, [claim.id]);
                     Ok(context.tenants.save(session, &tenant).await?)
                 }
                 .boxed()

@@ -70,6 +70,7 @@ pub(crate) fn quick() -> Times {
         leader_quiet: Duration::from_millis(500),
         sweep_every: Duration::from_millis(100),
         cron_every: Duration::from_millis(100),
+        seal_every: Duration::from_millis(100),
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
         circuit: CircuitTimes {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bson::{Document, doc};
 use dezky_shared::{
-    audit::{Actor, Origin},
+    audit::{Actor, ActorKind, Origin},
     clock,
     id::{JobId, JobOperationId},
     job::{Job, JobState},
@@ -25,7 +25,7 @@ use crate::{
 fn operator() -> Actor {
     Actor {
         id: "operator".to_owned(),
-        kind: "operator".to_owned(),
+        kind: ActorKind::Operator,
         ..Actor::system()
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod answer_lost;
+mod audit;
 mod catching_up;
 mod circuits;
 mod claiming;

@@ -14,7 +14,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{DomainView, answer, answer_with, audited, lock, save, target};
+use super::{DomainView, answer, answer_with, audited, lock, lost, save, target};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{Accept, Prefer, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
@@ -151,8 +151,10 @@ impl Intent for Add<'_> {
             }
             let by = recorder.by();
             let mut wanted = Vec::new();
+            let mut taken = Vec::new();
             if self.is_vouched_for {
-                app.domains
+                taken = app
+                    .domains
                     .grant(session, &mut domain, &mut tenant, OwnedBy::Operator, now)
                     .await?;
                 let (tenant_id, domain_id) = (tenant.id, domain.id);
@@ -192,12 +194,14 @@ impl Intent for Add<'_> {
                 .event(now, Action::DomainCreate, target(&domain), Some(&tenant))
                 .with_changes(&audited_before, &audited(&domain));
             event.job_id = jobs.first().map(|job| job.id);
+            let mut events = vec![event];
+            events.extend(lost(recorder, &taken, now));
             let link = jobs.first().map(JobLink::from);
             Ok(Recorded {
                 answer: answer_with(StatusCode::ACCEPTED, domain, link).map_err(refuse)?,
                 jobs,
                 changed: vec![Change::Tenant(tenant.id)],
-                events: vec![event],
+                events,
             })
         }
         .boxed()

@@ -26,6 +26,7 @@ use crate::{
     extract::{Accept, Operator, Prefer, QueryParams, RequestInfo, Submitted},
     fields::{self, Checks, OwnerRequest},
     intent::{Intent, Recorded, Recorder, Stop, refuse},
+    routes::domains::lost,
     state::{App, AppState},
 };
 
@@ -208,7 +209,7 @@ impl Intent for Create<'_> {
             let mut tenant = self.new.tenant(self.id, now);
             attach::check(recorder, session, &tenant).await?;
             app.tenants.insert(session, &tenant).await?;
-            app.domains.follow(session, &mut tenant, &[], now).await?;
+            let followed = app.domains.follow(session, &mut tenant, &[], now).await?;
             let args = ProvisionTenant { tenant_id: self.id };
             let job = actions::job(&args, &recorder.by(), now)
                 .map_err(refuse)?
@@ -221,6 +222,8 @@ impl Intent for Create<'_> {
                 .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
                 .with_changes(&Document::new(), &audited(to_document(&tenant)?));
             event.job_id = Some(job.id);
+            let mut events = vec![event];
+            events.extend(lost(recorder, &followed.lost, now));
             Ok(Recorded {
                 answer: answer_with(
                     recorder,
@@ -230,7 +233,7 @@ impl Intent for Create<'_> {
                 )?,
                 jobs: vec![job],
                 changed: vec![Change::Tenant(tenant.id)],
-                events: vec![event],
+                events,
             })
         }
         .boxed()

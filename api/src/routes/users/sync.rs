@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use bson::{DateTime, Document};
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent},
+    audit::{Action, Actor, ActorKind, AuditEvent},
     id::TenantId,
     store::{Abort, users::SUBJECT_INDEX, violated_index},
     user::{Membership, MembershipSource, Role, User},
@@ -149,8 +149,9 @@ async fn write(
                     };
                     let actor = Actor {
                         id: user.id.to_string(),
+                        name: Some(user.name.clone()),
                         email: Some(user.email.clone()),
-                        kind: "user".to_owned(),
+                        kind: ActorKind::User,
                         audience: claims.aud.clone(),
                     };
                     let event =

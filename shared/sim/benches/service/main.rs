@@ -1,5 +1,6 @@
 //! The service as it runs: api and worker as processes, the upstreams simulated. Run with `cargo dev bench`.
 
+mod audit;
 mod intents;
 mod memory;
 mod reading;
@@ -16,4 +17,5 @@ async fn main() {
     reading::measure(&world).await;
     reading::held_at_rest(&world).await;
     memory::tell_of(&world);
+    audit::export(&world).await;
 }

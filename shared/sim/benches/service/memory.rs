@@ -20,8 +20,17 @@ pub(crate) fn tell_of(world: &World) {
 
 /// The memory that is in use, in units of 10^6 bytes.
 pub(crate) fn megabytes(process: &Process) -> f64 {
+    status(process, "VmRSS:")
+}
+
+/// The most that was in use at a time.
+pub(crate) fn most_megabytes(process: &Process) -> f64 {
+    status(process, "VmHWM:")
+}
+
+fn status(process: &Process, name: &str) -> f64 {
     let status = read(process, "status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
     let kilobytes: f64 = kilobytes.and_then(|text| text.parse().ok()).unwrap_or(0.0);
     kilobytes * 1_024.0 / 1_000_000.0

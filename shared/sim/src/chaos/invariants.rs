@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    audit::AuditEvent,
+    audit::{Action, AuditEvent},
     clock,
     domain::Domain,
     failure::ErrorCode,
@@ -403,8 +403,9 @@ pub(super) fn no_failure_is_mistaken_for_another(stored: &Stored) -> Check {
 /// Every mutation that was accepted is in the audit trail once, and nothing else is.
 pub(super) fn the_audit_trail_is_what_was_accepted(ledger: &Ledger, stored: &Stored) -> Check {
     let mut events: HashMap<&str, u64> = HashMap::new();
-    // What an operation does is in the name of who asked for it.
-    for event in stored.events.iter().filter(|event| !is_of_item(event)) {
+    // What an operation does, and what others lose, is in the name of who asked for it.
+    let is_own = |event: &&AuditEvent| !is_of_item(event) && event.action != Action::DomainLost;
+    for event in stored.events.iter().filter(is_own) {
         if let Some(id) = &event.origin.request_id {
             *events.entry(id).or_default() += 1;
         }

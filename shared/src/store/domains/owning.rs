@@ -14,6 +14,15 @@ use crate::{
     tenant::Tenant,
 };
 
+/// What came of making the collection hold what an operator wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Followed {
+    /// The domains that are to be removed.
+    pub given_up: Vec<DomainId>,
+    /// The claims of others that are lost.
+    pub lost: Vec<Domain>,
+}
+
 impl DomainRepository {
     /// Makes `domain`, which the caller writes after, its tenant's own, and tells everyone else who claims the name:
     /// those claims are returned.
@@ -115,14 +124,14 @@ impl DomainRepository {
     /// vouched for, and the primary one stays, if it is still there. What is owned and not among them any more is to
     /// be removed, and stays owned until the mail server has let go of it: what others prove before that would be
     /// served to this tenant. Whoever calls has a [`RemoveDomain`](crate::jobs::RemoveDomain) made of each that is
-    /// returned.
+    /// given up.
     pub async fn follow(
         &self,
         session: &mut ClientSession,
         tenant: &mut Tenant,
         before: &[String],
         now: DateTime,
-    ) -> Result<Vec<DomainId>, StoreError> {
+    ) -> Result<Followed, StoreError> {
         let known = self.list_in(session, tenant.id).await?;
         let mut known: BTreeMap<String, Domain> = known
             .into_iter()
@@ -181,8 +190,8 @@ impl DomainRepository {
                 .session(&mut *session)
                 .await?;
         }
-        self.tell_others(session, &granted, tenant.id, now).await?;
-        Ok(given_up)
+        let lost = self.tell_others(session, &granted, tenant.id, now).await?;
+        Ok(Followed { given_up, lost })
     }
 
     /// All that `tenant` owns and claims, oldest first. A tenant of before there was this collection gets its

@@ -3,8 +3,9 @@
 //! Mailboxes are made under the tenant's lock, which this job holds. Whoever makes one past us is met by the server,
 //! which destroys no domain that anything depends on: the domain stays then, and so does the claim.
 
+use bson::doc;
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, AuditEvent},
     clients::ClientError,
     domain::Domain,
     failure::ErrorCode,
@@ -16,7 +17,7 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{audit, claim_of, condition, enqueue, findings::set_condition, reason};
+use super::{audit, claim_of, condition, enqueue, event, findings::set_condition, reason};
 use crate::{
     context::Context,
     work::{Facts, StepDone, StepFailure, StepRun},
@@ -87,6 +88,12 @@ async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFail
                 if is_taken_away {
                     return Ok(None);
                 }
+                let event = AuditEvent {
+                    before: doc! { "removing": true },
+                    after: doc! { "removing": false },
+                    ..event(run, Action::DomainUpdate, &domain)
+                };
+                ctx.audit.record(session, &event).await?;
                 Ok(Some(provision(ctx, session, &domain).await?))
             }
             .boxed()

@@ -1,0 +1,126 @@
+//! Which address a request came from.
+//!
+//! Whoever connects may write what they like into `X-Forwarded-For`. So it counts only as far as proxies that we know
+//! wrote it: each adds, at the right, the address that it was called from.
+
+use std::net::IpAddr;
+
+use anyhow::Context as _;
+use dezky_shared::config::list;
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// The header in which proxies say whom they speak for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The proxies in front of us.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Reads `TRUSTED_PROXIES`.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Self::new(&list("TRUSTED_PROXIES")?)
+    }
+
+    /// These: networks, or single addresses.
+    pub fn new(networks: &[impl AsRef<str>]) -> anyhow::Result<Self> {
+        let networks = networks.iter().map(|text| network(text.as_ref()));
+        networks.collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// Where the request came from that `peer` sent: the last hop that is none of ours.
+    pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut origin = peer.to_canonical();
+        let hops = headers.get_all(FORWARDED_FOR).into_iter();
+        let hops: Vec<&str> = hops.filter_map(|value| value.to_str().ok()).collect();
+        for hop in hops.join(",").rsplit(',') {
+            if !self.contains(origin) {
+                break;
+            }
+            let Some(before) = address(hop.trim()) else {
+                break;
+            };
+            origin = before;
+        }
+        origin
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> anyhow::Result<IpNet> {
+    let one = |_| text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(one).with_context(|| {
+        format!(
+            "TRUSTED_PROXIES is not valid: expected networks such as 10.0.0.0/8, found {text:?}"
+        )
+    })
+}
+
+/// A hop's address. Some proxies add the port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || Some(hop.parse::<std::net::SocketAddr>().ok()?.ip());
+    let address = hop.parse().ok().or_else(with_port)?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(peer: &str, forwarded_for: &[&str]) -> String {
+        let proxies = TrustedProxies::new(&["10.0.0.0/8", "fd00::/8", "192.0.2.7"]).unwrap();
+        let mut headers = HeaderMap::new();
+        for value in forwarded_for {
+            headers.append(FORWARDED_FOR, value.parse().unwrap());
+        }
+        let peer = peer.parse().unwrap();
+        proxies.origin(peer, &headers).to_string()
+    }
+
+    #[test]
+    fn only_what_known_proxies_say_counts() {
+        let cases: [(&str, &[&str], &str); 14] = [
+            ("203.0.113.1", &[], "203.0.113.1"),
+            ("10.1.2.3", &[], "10.1.2.3"),
+            ("10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
+            ("::ffff:10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
+            ("fd00::1", &["2001:db8::9"], "2001:db8::9"),
+            // Nobody whom we trust says this.
+            ("203.0.113.1", &["198.51.100.1"], "203.0.113.1"),
+            // What the caller wrote stands left of what the proxy wrote.
+            ("10.1.2.3", &["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
+            ("10.1.2.3", &["127.0.0.1", "203.0.113.9"], "203.0.113.9"),
+            // Two proxies.
+            (
+                "192.0.2.7",
+                &["198.51.100.1, 203.0.113.9, 10.9.9.9"],
+                "203.0.113.9",
+            ),
+            ("10.1.2.3", &["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
+            ("10.1.2.3", &["203.0.113.9:4711"], "203.0.113.9"),
+            ("10.1.2.3", &["[2001:db8::9]:4711"], "2001:db8::9"),
+            ("10.1.2.3", &["unknown"], "10.1.2.3"),
+            ("10.1.2.3", &["203.0.113.9, nonsense"], "10.1.2.3"),
+        ];
+
+        for (peer, forwarded_for, expected) in cases {
+            assert_eq!(
+                origin(peer, forwarded_for),
+                expected,
+                "{peer} {forwarded_for:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0"] {
+            assert!(network(text).is_err(), "{text:?}");
+        }
+    }
+}

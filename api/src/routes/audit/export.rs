@@ -1,0 +1,224 @@
+//! All events at once, as a file of comma-separated values (RFC 4180).
+//!
+//! Events go from MongoDB to the caller as fast as the caller takes them, a few hundred in memory at a time. What goes
+//! wrong half-way breaks the connection off, so that nobody takes a part for the whole.
+
+use std::convert::Infallible;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::FromRequestParts,
+    response::{IntoResponse as _, IntoResponseParts, Response, ResponseParts},
+};
+use dezky_shared::{changes::Change, store::audit::AuditFilter, tenant::Tenant};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::{HeaderValue, header, request::Parts};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::view::AuditEventView;
+use crate::{
+    error::{ApiError, Code},
+    extract::Caller,
+    routes::events::STREAMS_PER_CALLER,
+    state::App,
+    waiting::Waiter,
+};
+
+/// How many events are written into one piece of the body.
+const PIECE: usize = 100;
+/// What a spreadsheet could take for the beginning of a formula.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// The names of the columns.
+const COLUMNS: [&str; 22] = [
+    "id",
+    "at",
+    "tenantId",
+    "actorKind",
+    "actorId",
+    "actorName",
+    "actorEmail",
+    "actorAudience",
+    "action",
+    "targetKind",
+    "targetId",
+    "targetName",
+    "outcome",
+    "before",
+    "after",
+    "requestId",
+    "ip",
+    "userAgent",
+    "jobId",
+    "seq",
+    "prevHash",
+    "hash",
+];
+
+/// How the trail is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// A page of it.
+    Json,
+    /// All of it.
+    Csv,
+}
+
+impl<S: Sync> FromRequestParts<S> for Format {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let accepted = parts.headers.get_all(header::ACCEPT).into_iter();
+        let mut ranges = accepted
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|range| range.split(';').next().unwrap_or_default().trim());
+        let wants_csv = ranges.any(|range| range.eq_ignore_ascii_case("text/csv"));
+        Ok(if wants_csv { Self::Csv } else { Self::Json })
+    }
+}
+
+/// A cache that keeps one form must not take it for the other.
+impl IntoResponseParts for Format {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let headers = parts.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(parts)
+    }
+}
+
+/// A place among the streams of a process and of a caller, for an answer that goes on for long.
+pub(super) struct LongRead {
+    _place: OwnedSemaphorePermit,
+    _of_caller: Waiter,
+}
+
+impl LongRead {
+    /// Takes a place, if there is one.
+    pub(super) fn begin(app: &App, caller: &Caller) -> Result<Self, ApiError> {
+        let place = app.waiting.take_place().ok_or(Code::TooManyStreams)?;
+        let who = Change::User(caller.user.id);
+        let of_caller = app.waiting.subscribe(who);
+        if app.waiting.waiters(who) > STREAMS_PER_CALLER {
+            return Err(Code::TooManyStreams.into());
+        }
+        Ok(Self {
+            _place: place,
+            _of_caller: of_caller,
+        })
+    }
+}
+
+/// All that `filter` lets through.
+pub(super) async fn export(
+    app: &App,
+    caller: &Caller,
+    filter: &AuditFilter,
+    tenant: Option<&Tenant>,
+) -> Result<Response, ApiError> {
+    let place = LongRead::begin(app, caller)?;
+    let events = app.audit.list_all(filter).await?;
+    let caller = caller.clone();
+    let rows = events.map_ok(move |event| {
+        // Held for as long as there are rows.
+        let _place = &place;
+        row(&AuditEventView::new(event, &caller))
+    });
+    let heading = stream::once(async { Ok(line(COLUMNS.map(str::to_owned))) });
+    let rows = rows.inspect_err(|error| tracing::warn!(%error, "An export broke off"));
+    let pieces = heading
+        .chain(rows)
+        .try_ready_chunks(PIECE)
+        .map_ok(|lines| Bytes::from(lines.concat()))
+        .map_err(|error| error.1);
+
+    let of = tenant.map_or("platform", |tenant| &tenant.slug);
+    let file = format!("attachment; filename=\"audit-{of}.csv\"");
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            "text/csv; charset=utf-8; header=present",
+        ),
+        (header::CONTENT_DISPOSITION, file.as_str()),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((Format::Csv, headers, Body::from_stream(pieces)).into_response())
+}
+
+fn row(event: &AuditEventView) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let actor = &event.actor;
+    line([
+        event.id.to_string(),
+        event.at.to_string(),
+        event.tenant_id.map(|id| id.to_string()).unwrap_or_default(),
+        actor.kind.to_string(),
+        actor.id.clone(),
+        text(&actor.name),
+        text(&actor.email),
+        actor.audience.join(" "),
+        event.action.to_string(),
+        event.target.kind.clone(),
+        event.target.id.clone(),
+        event.target.name.clone(),
+        event.outcome.to_string(),
+        event.before.to_string(),
+        event.after.to_string(),
+        text(&event.request_id),
+        text(&event.ip),
+        text(&event.user_agent),
+        event.job_id.map(|id| id.to_string()).unwrap_or_default(),
+        event.seq.map(|seq| seq.to_string()).unwrap_or_default(),
+        text(&event.prev_hash),
+        text(&event.hash),
+    ])
+}
+
+fn line(fields: [String; COLUMNS.len()]) -> String {
+    let mut line = fields.map(|field| escaped(&field)).join(",");
+    line.push_str("\r\n");
+    line
+}
+
+fn escaped(field: &str) -> String {
+    // A spreadsheet shows the apostrophe's text as it is.
+    let harmless = if field.starts_with(FORMULA) {
+        format!("'{field}")
+    } else {
+        field.to_owned()
+    };
+    if harmless.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", harmless.replace('"', "\"\""))
+    } else {
+        harmless
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_one_field_and_no_formula_whatever_is_in_it() {
+        let cases = [
+            ("plain", "plain"),
+            ("", ""),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("two\r\nlines", "\"two\r\nlines\""),
+            ("=1+1", "'=1+1"),
+            ("+45 1", "'+45 1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("=cmd|' /C calc'!A0,\"", "\"'=cmd|' /C calc'!A0,\"\"\""),
+            ("a=1", "a=1"),
+        ];
+
+        for (field, expected) in cases {
+            assert_eq!(escaped(field), expected, "{field:?}");
+        }
+    }
+}

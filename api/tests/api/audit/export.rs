@@ -1,0 +1,178 @@
+//! A trail as a file.
+
+use dezky_shared::audit::AuditEvent;
+use dezky_sim::callers::Caller;
+use http_body_util::BodyExt as _;
+
+use super::{event, record};
+use crate::app::TestApp;
+
+const TRAIL: &str = "/tenants/demo/audit";
+
+/// The app, and so many events of `demo` beside its own two.
+async fn with_events(count: i64, change: impl Fn(&mut AuditEvent)) -> TestApp {
+    let app = TestApp::with_demo().await;
+    let demo = Some(app.tenant("demo").await.id);
+    let events = (0..count).map(|n| {
+        let mut event = event(demo, n);
+        change(&mut event);
+        event
+    });
+    record(&app, &events.collect::<Vec<_>>()).await;
+    app
+}
+
+async fn csv(app: &TestApp, path: &str, caller: Caller) -> String {
+    let answer = app
+        .get(path)
+        .by(caller)
+        .header("accept", "text/csv")
+        .open()
+        .await;
+    assert_eq!(answer.status(), 200);
+    let body = answer.into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
+    let app = with_events(1_234, |_| {}).await;
+
+    let all = csv(&app, &format!("{TRAIL}?limit=1"), Caller::Owner).await;
+    let some = csv(
+        &app,
+        &format!("{TRAIL}?q=ada&since=1970-01-01T00:00:01Z"),
+        Caller::Owner,
+    )
+    .await;
+    let none = csv(
+        &app,
+        &format!("{TRAIL}?action=tenant.restore"),
+        Caller::Owner,
+    )
+    .await;
+
+    let lines: Vec<&str> = all.split("\r\n").collect();
+    assert_eq!(lines.len(), 1 + 2 + 1_234 + 1);
+    assert_eq!(lines.last(), Some(&""));
+    let fields: Vec<&str> = lines[5].split(',').collect();
+    assert_eq!(fields.len(), 22);
+    assert_eq!(fields[1], "1970-01-01T00:00:01.231Z");
+    assert_eq!(
+        &fields[3..13],
+        [
+            "tenant",
+            "1",
+            "Ada Ask",
+            "ada@acme.test",
+            "dezky-portal",
+            "domain.update",
+            "domain",
+            "2",
+            "acme.example",
+            "done"
+        ]
+    );
+    assert_eq!(some.split("\r\n").count(), 1 + 234 + 1);
+    assert_eq!(none, format!("{}\r\n", lines[0]));
+    assert!(none.starts_with("id,at,tenantId,actorKind,"));
+}
+
+#[tokio::test]
+async fn an_export_is_a_file_that_no_cache_takes_for_a_page() {
+    let app = TestApp::with_demo().await;
+
+    let file = app
+        .get(TRAIL)
+        .by(Caller::Owner)
+        .header("accept", "application/xml, Text/CSV; q=0.9")
+        .open()
+        .await;
+    let page = app
+        .get(TRAIL)
+        .by(Caller::Owner)
+        .header("accept", "*/*")
+        .open()
+        .await;
+
+    let header = |name: &str| file.headers()[name].to_str().unwrap();
+    assert!(header("content-type").starts_with("text/csv"));
+    assert_eq!(
+        header("content-disposition"),
+        "attachment; filename=\"audit-demo.csv\""
+    );
+    assert_eq!(header("vary"), "accept");
+    assert_eq!(page.headers()["content-type"], "application/json");
+    assert_eq!(page.headers()["vary"], "accept");
+}
+
+#[tokio::test]
+async fn what_somebody_called_themselves_is_no_formula_in_a_spreadsheet() {
+    let app = with_events(1, |event| {
+        event.actor.name = Some("=HYPERLINK(\"https://evil.test\",\"Invoice\")".to_owned());
+        event.target.name = "-2+3".to_owned();
+    })
+    .await;
+
+    let file = csv(&app, TRAIL, Caller::Owner).await;
+
+    let name = "\"'=HYPERLINK(\"\"https://evil.test\"\",\"\"Invoice\"\")\"";
+    assert!(file.contains(name), "{file}");
+    assert!(file.contains(",'-2+3,"), "{file}");
+}
+
+#[tokio::test]
+async fn an_operator_is_hidden_in_an_export_too() {
+    let app = TestApp::with_demo().await;
+
+    let tenants = csv(&app, TRAIL, Caller::Owner).await;
+    let operators = csv(&app, "/audit", Caller::Operator).await;
+
+    assert!(!tenants.contains("operator@demo.test"));
+    assert!(tenants.contains(",Demo operator,"));
+    assert!(operators.contains("operator@demo.test"));
+}
+
+#[tokio::test]
+async fn an_export_that_cannot_be_finished_breaks_off() {
+    let app = with_events(3_000, |_| {}).await;
+    let answer = app
+        .get(TRAIL)
+        .by(Caller::Owner)
+        .header("accept", "text/csv")
+        .open()
+        .await;
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    body.frame().await.unwrap().unwrap();
+
+    app.collection("audit_events").drop().await.unwrap();
+    let rest = body.collect().await;
+
+    assert!(rest.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_has_only_so_many_exports_at_a_time() {
+    let app = with_events(3_000, |_| {}).await;
+    let open = async || {
+        app.get(TRAIL)
+            .by(Caller::Owner)
+            .header("accept", "text/csv")
+            .open()
+            .await
+    };
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(open().await);
+    }
+
+    let refused = open().await;
+    held.pop();
+    let after = open().await;
+
+    assert_eq!(
+        (refused.status().as_u16(), after.status().as_u16()),
+        (429, 200)
+    );
+}

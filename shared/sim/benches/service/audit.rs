@@ -1,0 +1,109 @@
+//! A long audit trail: how fast it is sealed, verified and exported, and what the api needs for that.
+
+use std::time::{Duration, Instant};
+
+use dezky_shared::{
+    audit::{Action, Actor, ActorKind, AuditEvent, Origin, Target},
+    clock,
+    id::TenantId,
+    tenant::Tenant,
+};
+use dezky_sim::figures::{rate, tell};
+use futures::{StreamExt as _, stream};
+use mongodb::bson::{Document, doc, serialize_to_document};
+use reqwest::{Method, header};
+use serde_json::Value;
+
+use crate::{memory, world::World};
+
+const TENANT: &str = "t-1";
+const EVENTS: usize = 1_000_000;
+/// How many events are inserted together.
+const BATCH: usize = 5_000;
+
+pub(crate) async fn export(world: &World) {
+    let tenants = world.database.collection::<Tenant>("tenants");
+    let tenant = tenants.find_one(doc! { "slug": TENANT }).await;
+    let tenant = tenant.expect("MongoDB answers").expect("it was made");
+    insert(world, tenant.id).await;
+
+    let began = Instant::now();
+    let events = world.database.collection::<Document>("audit_events");
+    let waiting = async || events.find_one(doc! { "sealed": false }).await;
+    while waiting().await.expect("MongoDB answers").is_some() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tell("audit: sealing", rate(EVENTS, began.elapsed()), "events/s");
+
+    let began = Instant::now();
+    let path = format!("/tenants/{TENANT}/audit/verify");
+    let answer = world.request(Method::GET, &path).send().await;
+    let found: Value = answer
+        .expect("the api answers")
+        .json()
+        .await
+        .expect("whole");
+    assert_eq!(found["ok"], true, "{found}");
+    tell(
+        "audit: verifying",
+        rate(EVENTS, began.elapsed()),
+        "events/s",
+    );
+
+    let began = Instant::now();
+    let request = world.request(Method::GET, &format!("/tenants/{TENANT}/audit"));
+    let answer = request.header(header::ACCEPT, "text/csv").send().await;
+    let mut body = answer.expect("the api answers").bytes_stream();
+    let mut lines = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.expect("the export is whole");
+        lines += piece.iter().filter(|byte| **byte == b'\n').count();
+    }
+    assert!(lines > EVENTS, "{lines} lines");
+    tell(
+        "audit: CSV export",
+        rate(EVENTS, began.elapsed()),
+        "events/s",
+    );
+    tell(
+        "audit: the most memory the api has used",
+        memory::most_megabytes(&world.api),
+        "MB",
+    );
+}
+
+async fn insert(world: &World, tenant: TenantId) {
+    let events = world.database.collection::<Document>("audit_events");
+    let batches = stream::iter((0..EVENTS).step_by(BATCH));
+    batches
+        .for_each_concurrent(2, async |from| {
+            let batch = (from..EVENTS.min(from + BATCH)).map(|n| event(tenant, n));
+            events.insert_many(batch).await.expect("MongoDB answers");
+        })
+        .await;
+}
+
+fn event(tenant: TenantId, n: usize) -> Document {
+    let actor = Actor {
+        id: "01990000-0000-7000-8000-000000000000".to_owned(),
+        name: Some("Ada Ask".to_owned()),
+        email: Some("ada@acme.test".to_owned()),
+        kind: ActorKind::Tenant,
+        audience: vec!["dezky-portal".to_owned()],
+    };
+    let target = Target {
+        kind: "tenant".to_owned(),
+        id: tenant.to_string(),
+        name: TENANT.to_owned(),
+    };
+    let origin = Origin {
+        request_id: Some(n.to_string()),
+        ip: Some("203.0.113.9".to_owned()),
+        user_agent: Some("benchmark".to_owned()),
+    };
+    let mut event = AuditEvent::new(clock::now(), actor, Action::TenantUpdate, target, origin);
+    event.tenant_id = Some(tenant);
+    event.before = doc! { "name": format!("Name {n}") };
+    event.after = doc! { "name": format!("Name {}", n + 1) };
+    serialize_to_document(&event).expect("it can be stored")
+}

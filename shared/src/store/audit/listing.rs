@@ -1,0 +1,167 @@
+//! Finding events: by their trail, by their terms, by their time.
+
+use std::{fmt, str::FromStr};
+
+use bson::{DateTime, Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::Cursor;
+
+use super::{AuditRepository, StoreError};
+use crate::{
+    audit::{Action, AuditEvent, Outcome, terms},
+    id::{AuditEventId, TenantId},
+};
+
+/// How many events are read from MongoDB at a time where there is no end of them.
+const BATCH: u32 = 500;
+
+/// Which events are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Only those of this tenant's trail.
+    pub tenant: Option<TenantId>,
+    /// Only those with all of these words.
+    pub words: Vec<String>,
+    /// Only this.
+    pub action: Option<Action>,
+    /// Only those that had come so far.
+    pub outcome: Option<Outcome>,
+    /// Only what somebody with this address did.
+    pub actor_email: Option<String>,
+    /// Whether nobody is found by their address who is an operator.
+    pub hides_operators: bool,
+    /// Only what was done then or later.
+    pub since: Option<DateTime>,
+    /// Only what was done earlier.
+    pub before: Option<DateTime>,
+}
+
+/// The place of an event among all, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// When.
+    pub at: DateTime,
+    /// Which of that time.
+    pub id: AuditEventId,
+}
+
+impl From<&AuditEvent> for Place {
+    fn from(event: &AuditEvent) -> Self {
+        Self {
+            at: event.at,
+            id: event.id,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.at.timestamp_millis(), self.id)
+    }
+}
+
+/// A text that is not a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a place in the audit trail")]
+pub struct NotAPlace;
+
+impl FromStr for Place {
+    type Err = NotAPlace;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlace> {
+        let (at, id) = text.split_once('/').ok_or(NotAPlace)?;
+        Ok(Self {
+            at: DateTime::from_millis(at.parse().map_err(|_| NotAPlace)?),
+            id: id.parse().map_err(|_| NotAPlace)?,
+        })
+    }
+}
+
+impl AuditRepository {
+    /// At most `limit` events that `filter` lets through, newest first, from after this place on.
+    pub async fn list(
+        &self,
+        filter: &AuditFilter,
+        after: Option<Place>,
+        limit: i64,
+    ) -> Result<Vec<AuditEvent>, StoreError> {
+        let found = self.events.find(filter.document(after));
+        found
+            .sort(newest_first())
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// All events that `filter` lets through, newest first. Few of them are held in memory at a time.
+    pub async fn list_all(&self, filter: &AuditFilter) -> Result<Cursor<AuditEvent>, StoreError> {
+        let found = self.events.find(filter.document(None));
+        found.sort(newest_first()).batch_size(BATCH).await
+    }
+}
+
+fn newest_first() -> Document {
+    doc! { "at": -1, "_id": -1 }
+}
+
+impl AuditFilter {
+    fn document(&self, after: Option<Place>) -> Document {
+        let mut wanted = Document::new();
+        if let Some(tenant) = self.tenant {
+            wanted.insert("tenantId", tenant);
+        }
+        let terms = self.terms();
+        if !terms.is_empty() {
+            wanted.insert("terms", doc! { "$all": terms });
+        }
+        if self.actor_email.is_some() && self.hides_operators {
+            wanted.insert("actor.kind", doc! { "$ne": "operator" });
+        }
+        let mut at = Document::new();
+        if let Some(since) = self.since {
+            at.insert("$gte", since);
+        }
+        if let Some(before) = self.before {
+            at.insert("$lt", before);
+        }
+        if let Some(place) = after {
+            at.insert("$lte", place.at);
+            let further = [
+                doc! { "at": { "$lt": place.at } },
+                doc! { "_id": { "$lt": place.id } },
+            ];
+            wanted.insert("$or", further.to_vec());
+        }
+        if !at.is_empty() {
+            wanted.insert("at", at);
+        }
+        wanted
+    }
+
+    fn terms(&self) -> Vec<String> {
+        let mut terms = self.words.clone();
+        terms.extend(self.action.map(terms::of_action));
+        terms.extend(self.outcome.map(terms::of_outcome));
+        terms.extend(self.actor_email.as_deref().map(terms::of_actor));
+        terms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let place = Place {
+            at: DateTime::from_millis(1_795_339_800_000),
+            id: AuditEventId::from_bytes([7; 16]),
+        };
+
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for odd in ["", "/", "1/", "x/07070707-0707-0707-0707-070707070707"] {
+            assert_eq!(odd.parse::<Place>(), Err(NotAPlace), "{odd}");
+        }
+    }
+}

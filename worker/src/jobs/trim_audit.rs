@@ -1,0 +1,72 @@
+//! Deleting the audit events that need not be kept any more, chain by chain.
+//!
+//! Each batch moves its chain's anchor in the same transaction, so dying anywhere, or running twice, does no harm. A
+//! chain whose first events are not what was sealed is left as it is: whoever changed them would otherwise only have to
+//! wait.
+
+use dezky_shared::{
+    audit::chain::Chain, clock, job::Progress, store::audit::Trimmed, tenant::reason,
+};
+use tokio::time::Instant;
+
+use crate::work::{Facts, StepDone, StepFailure, StepRun, Steps};
+
+/// How many chains are read at a time.
+const CHAINS: i64 = 500;
+
+pub(super) fn steps() -> Steps {
+    Steps::side_by_side().step("chains", each_chain)
+}
+
+async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
+    let before = run.job.progress.clone();
+    let mut deleted = before.as_ref().map_or(0, |before| before.done);
+    let mut after = before.and_then(|before| before.cursor).unwrap_or_default();
+    loop {
+        let chains = run.ctx.audit.list_chains(&after, CHAINS).await?;
+        if chains.is_empty() {
+            break;
+        }
+        for chain in chains {
+            if !trim(&run, &chain, &mut deleted).await? {
+                report(&run, deleted, &after).await?;
+                return Ok(StepDone::so_far(run.ctx.store.now()));
+            }
+            after = chain.id;
+        }
+        report(&run, deleted, &after).await?;
+    }
+    let changes = (deleted > 0).then(|| format!("{deleted} audit events deleted"));
+    let changes = changes.into_iter().collect();
+    Ok(StepDone::ok(reason::NO_TENANT, changes, Facts::default()))
+}
+
+/// Deletes what need not be kept of one chain, and counts it; false when there is no time for all of it.
+async fn trim(run: &StepRun, chain: &Chain, deleted: &mut i64) -> Result<bool, StepFailure> {
+    let cutoff = clock::earlier(run.ctx.store.now(), run.ctx.audit_keep);
+    while Instant::now() < run.hand_back_at {
+        match run.ctx.audit.trim(chain.tenant_id, cutoff).await? {
+            Trimmed::Events(events) => *deleted += i64::try_from(events).unwrap_or(0),
+            Trimmed::Nothing => return Ok(true),
+            Trimmed::Broken(seq) => {
+                tracing::error!(
+                    audit.chain = chain.id,
+                    audit.seq = seq,
+                    "An audit event is not what was sealed; its chain is kept as it is"
+                );
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+async fn report(run: &StepRun, deleted: i64, after: &str) -> Result<(), StepFailure> {
+    let progress = Progress {
+        done: deleted,
+        total: deleted,
+        note: "audit events deleted".to_owned(),
+        cursor: Some(after.to_owned()),
+    };
+    run.report(&progress).await
+}

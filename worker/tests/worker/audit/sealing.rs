@@ -1,0 +1,164 @@
+//! Every event gets its place in its chain, once, whoever dies meanwhile.
+
+use dezky_shared::{id::TenantId, store::audit::SEALED_TOGETHER};
+use dezky_worker::work::Registry;
+use futures::future::join_all;
+
+use super::event;
+use crate::harness::{Harness, until};
+
+/// Waits until nothing is left to seal.
+async fn all_sealed(harness: &Harness) {
+    until(
+        async || harness.context.audit.backlog().await.unwrap().events,
+        |&events| events == 0,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_seals_each_trail_in_a_chain_of_its_own() {
+    let harness = Harness::new().await;
+    let (acme, globex) = (Some(TenantId::new()), Some(TenantId::new()));
+    let now = harness.context.store.now();
+    for (trail, count) in [(acme, 3), (globex, SEALED_TOGETHER + 1), (None, 2)] {
+        harness.record_events(trail, count, now).await;
+    }
+
+    let leader = harness.leader();
+    all_sealed(&harness).await;
+    harness.record_events(acme, 4, now).await;
+    all_sealed(&harness).await;
+    leader.stop().await;
+
+    for (trail, count) in [(acme, 7), (globex, SEALED_TOGETHER as u64 + 1), (None, 2)] {
+        let found = harness.verify(trail).await;
+        assert_eq!(found.problems, []);
+        assert_eq!((found.checked, found.unsealed), (count, 0));
+        assert_eq!(found.first_seq, Some(1));
+        assert_eq!(u64::try_from(found.chain.head.seq), Ok(count));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_made_earlier_and_committed_later_is_sealed_after_what_was_sealed_before()
+{
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    let late = event(None, now);
+    harness.record_events(None, 2, now).await;
+    let audit = &harness.context.audit;
+    audit.seal(None).await.unwrap().unwrap();
+    harness.record(std::slice::from_ref(&late)).await;
+
+    let sealed = audit.seal(None).await.unwrap().unwrap();
+
+    let first = &harness.events_about("job").await[0];
+    assert_eq!(first.get("_id"), Some(&late.id.into()));
+    assert_eq!(first.get_i64("seq").unwrap(), 3);
+    assert_eq!((sealed.events, sealed.chain.head.seq), (1, 3));
+    assert_eq!(harness.verify(None).await.problems, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_seal_at_the_same_time_one_does_and_the_others_come_to_nothing() {
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    let mut sealed = 0;
+
+    for _ in 0..10 {
+        harness.record_events(None, 5, now).await;
+        let audit = &harness.context.audit;
+        let all = join_all((0..8).map(|_| audit.seal(None))).await;
+        let done = all.into_iter().filter_map(|one| one.unwrap());
+        sealed += done.map(|one| one.events).sum::<usize>();
+    }
+
+    let found = harness.verify(None).await;
+    assert_eq!(found.problems, []);
+    assert_eq!((sealed, found.checked), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_while_it_seals_leaves_a_chain_that_the_next_goes_on_with() {
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    let trails = [None, Some(TenantId::new()), Some(TenantId::new())];
+    let per_trail = SEALED_TOGETHER * 3;
+    for trail in trails {
+        harness.record_events(trail, per_trail, now).await;
+    }
+
+    for sealed in [1, 2] {
+        let doomed = harness.doomed_worker(Registry::default(), 1);
+        let total = u32::try_from(per_trail * trails.len()).unwrap();
+        let some = u32::try_from(sealed * SEALED_TOGETHER).unwrap();
+        until(
+            async || harness.context.audit.backlog().await.unwrap().events,
+            |&events| events <= total - some,
+        )
+        .await;
+        doomed.vanish();
+    }
+    let leader = harness.leader();
+    all_sealed(&harness).await;
+    leader.stop().await;
+
+    for trail in trails {
+        let found = harness.verify(trail).await;
+        assert_eq!(found.problems, []);
+        assert_eq!(found.checked, per_trail as u64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trail_that_cannot_be_sealed_holds_up_no_other() {
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    let (broken, well) = (Some(TenantId::new()), Some(TenantId::new()));
+    harness.record_events(broken, 2, now).await;
+    let audit = &harness.context.audit;
+    audit.seal(broken).await.unwrap();
+    // Somebody made the chain forget its events.
+    let chains = harness
+        .context
+        .store
+        .collection::<bson::Document>("audit_chains");
+    chains.delete_many(bson::doc! {}).await.unwrap();
+    harness.record_events(broken, 1, now).await;
+    harness.record_events(well, 1, now).await;
+
+    let leader = harness.leader();
+    until(
+        async || harness.verify(well).await.checked,
+        |&checked| checked == 1,
+    )
+    .await;
+    leader.stop().await;
+
+    assert!(audit.seal(broken).await.is_err());
+    assert_eq!(harness.verify(broken).await.problems.len(), 1);
+    assert_eq!(audit.backlog().await.unwrap().events, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_sealed_is_found_without_looking_at_what_is() {
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    harness.record_events(None, 400, now).await;
+    while harness.context.audit.seal(None).await.unwrap().is_some() {}
+    let tenant = Some(TenantId::new());
+    harness.record_events(tenant, 400, now).await;
+    let database = harness.context.store.database();
+    let profile = async |level: i32| database.run_command(bson::doc! { "profile": level }).await;
+    profile(2).await.unwrap();
+
+    let trails = harness.context.audit.list_unsealed().await.unwrap();
+
+    profile(0).await.unwrap();
+    assert_eq!(trails, [tenant]);
+    let looks = database.collection::<bson::Document>("system.profile");
+    let look = bson::doc! { "command.aggregate": "audit_events" };
+    let look = looks.find_one(look).await.unwrap().unwrap();
+    assert!(look.get_i32("keysExamined").unwrap() <= 3, "{look:#?}");
+}
