@@ -10,9 +10,9 @@ use dezky_shared::{
     schedules,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        idempotency::IdempotencyRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
+        flags::FlagRepository, idempotency::IdempotencyRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
         tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
         workers::WorkerRepository,
     },
@@ -20,7 +20,9 @@ use dezky_shared::{
 use http::HeaderValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{auth::Tokens, config::Config, turns::Turns, waiting::Waiting};
+use crate::{
+    auth::Tokens, config::Config, flags::Flags, limits::Limits, turns::Turns, waiting::Waiting,
+};
 
 /// What handlers share.
 pub type App = Arc<AppState>;
@@ -70,6 +72,12 @@ pub struct AppState {
     pub turns: Turns,
     /// Who is calling.
     pub tokens: Tokens,
+    /// How much may be asked for.
+    pub limits: Limits,
+    /// The feature flags.
+    pub flags: Flags,
+    /// How the infrastructure stood when a worker last looked.
+    pub probes: ProbeRepository,
     /// Groups that mean the admin flag, and never a tenant.
     pub admin_groups: Vec<String>,
     /// How long a deleted tenant can be restored.
@@ -115,6 +123,9 @@ impl AppState {
             hints: TaskTracker::new(),
             turns: Turns::default(),
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
+            limits: Limits::new(&config.limits, &config.redis)?,
+            flags: Flags::start(FlagRepository::new(store), shutdown),
+            probes: ProbeRepository::new(store),
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
             domain_names: config.domain_names.clone(),

@@ -73,7 +73,7 @@ codes! {
     ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
-    TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
+    TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "There were too many requests";
     TooManyStreams: "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of events";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
@@ -122,7 +122,7 @@ impl Code {
             Self::PayloadTooLarge => "A body has at most 256 KiB.",
             Self::UnsupportedMediaType => "Send the body as application/json.",
             Self::ValidationFailed => "See the errors.",
-            Self::TooManyRequests => "Other requests for this tenant wait already.",
+            Self::TooManyRequests => "Wait for as long as Retry-After says.",
             Self::TooManyStreams => "Close one of your streams, or come back later.",
             Self::InternalError => "Our team can find out with the request's id.",
             Self::InvalidRequest

@@ -1,6 +1,9 @@
 //! What a request says about itself.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use dezky_shared::{audit::Origin, trace};
@@ -56,6 +59,11 @@ impl RequestInfo {
             span.record("trace.id", trace::trace_id(&ours));
             self.traceparent = Some(ours);
         }
+    }
+
+    /// Where it came from.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.ip.as_deref()?.parse().ok()
     }
 
     /// The same, for the audit trail.

@@ -7,6 +7,7 @@ use bson::{Document, doc};
 use dezky_api::{
     AppState, Config,
     config::{AuthConfig, IssuerConfig},
+    limits::LimitsConfig,
     router,
     state::App,
 };
@@ -164,6 +165,13 @@ impl TestApp {
                     "dezky-platform-admins".to_owned(),
                     "authentik Admins".to_owned(),
                 ],
+            },
+            limits: LimitsConfig {
+                caller: None,
+                address: None,
+                failed_sign_in: None,
+                // A busy machine is not an absent Redis.
+                patience: Duration::from_secs(10),
             },
             purge_after: Duration::from_hours(30 * 24),
             domain_names: NamePolicy {
