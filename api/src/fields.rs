@@ -1,5 +1,7 @@
 //! Values that callers give, each with its rules. All that is wrong with a body is reported together.
 
+pub mod flag;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display},

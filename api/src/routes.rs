@@ -2,7 +2,9 @@
 
 pub mod domains;
 pub mod events;
+pub mod flags;
 pub mod health;
+pub mod infrastructure;
 pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
@@ -31,4 +33,6 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(workers::router())
         .merge(job_operations::router())
         .merge(events::router())
+        .merge(flags::router())
+        .merge(infrastructure::router())
 }

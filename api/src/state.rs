@@ -74,8 +74,10 @@ pub struct AppState {
     pub tokens: Tokens,
     /// How much may be asked for.
     pub limits: Limits,
-    /// The feature flags.
+    /// The feature flags, from memory.
     pub flags: Flags,
+    /// The same, as they are stored.
+    pub stored_flags: FlagRepository,
     /// How the infrastructure stood when a worker last looked.
     pub probes: ProbeRepository,
     /// Groups that mean the admin flag, and never a tenant.
@@ -125,6 +127,7 @@ impl AppState {
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
             limits: Limits::new(&config.limits, &config.redis)?,
             flags: Flags::start(FlagRepository::new(store), shutdown),
+            stored_flags: FlagRepository::new(store),
             probes: ProbeRepository::new(store),
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,

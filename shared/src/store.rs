@@ -5,11 +5,13 @@
 
 pub mod audit;
 pub mod domains;
+pub mod flags;
 pub mod idempotency;
 pub mod job_operations;
 pub mod jobs;
 mod known;
 pub mod partners;
+pub mod probes;
 pub mod queues;
 pub mod schedules;
 pub mod subscriptions;

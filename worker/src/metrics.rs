@@ -9,6 +9,7 @@ use dezky_shared::{
     failure::ErrorClass,
     job::{Job, Queue, Step, StepState},
     metrics::PrometheusHandle,
+    probe::{Finding, Subject},
     upstream::Upstream,
 };
 use metrics::{
@@ -34,6 +35,8 @@ const SLOTS: &str = "dezky_worker_slots";
 const QUEUE_DEPTH: &str = "dezky_queue_depth";
 const OLDEST_DUE: &str = "dezky_queue_oldest_due_age_seconds";
 const CREDENTIALS_REFUSED: &str = "dezky_upstream_credentials_refused";
+const PROBE_FAILED: &str = "dezky_probe_failed";
+const PROBE_LATENCY: &str = "dezky_probe_latency_seconds";
 
 /// From a wake-up to a backlog.
 const DELAYS: [f64; 10] = [0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0];
@@ -112,6 +115,15 @@ fn describe() {
         CREDENTIALS_REFUSED,
         "Whether an upstream refuses our credentials; told by the leader, 0 elsewhere.",
     );
+    level(
+        PROBE_FAILED,
+        "Whether a store, an upstream or a resolver did not answer the last look at it; told by the leader, 0 elsewhere.",
+    );
+    describe_gauge!(
+        PROBE_LATENCY,
+        Unit::Seconds,
+        "How long the answer to the last look took; told by the leader, 0 elsewhere and where there was none."
+    );
 }
 
 fn begin() {
@@ -124,6 +136,9 @@ fn begin() {
     for queue in Queue::ALL {
         counter!(CLAIMED, "queue" => queue.name()).increment(0);
         counter!(SWEPT, "queue" => queue.name()).increment(0);
+    }
+    for subject in [Subject::Mongodb, Subject::Redis] {
+        probed(&subject, None);
     }
     redis_connected(false);
     leads(false);
@@ -221,6 +236,17 @@ pub(crate) fn backlog(queue: Queue, Backlog { depth, oldest }: Backlog) {
 /// Whether `upstream` refuses our credentials.
 pub(crate) fn credentials_refused(upstream: Upstream, refused: bool) {
     gauge!(CREDENTIALS_REFUSED, "upstream" => upstream.name()).set(u8::from(refused));
+}
+
+/// What the last look at `subject` found; nothing where this worker does not look.
+pub(crate) fn probed(subject: &Subject, finding: Option<&Finding>) {
+    let latency = match finding {
+        Some(Finding::Answered(latency)) => latency.as_secs_f64(),
+        _ => 0.0,
+    };
+    let failed = matches!(finding, Some(Finding::Failed(_)));
+    gauge!(PROBE_FAILED, "subject" => subject.to_string()).set(u8::from(failed));
+    gauge!(PROBE_LATENCY, "subject" => subject.to_string()).set(latency);
 }
 
 /// Whether this worker leads. One that does not says nothing about what only the leader looks at: of what all workers

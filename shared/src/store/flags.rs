@@ -65,20 +65,14 @@ impl FlagRepository {
         self.flags.find_one(doc! { "_id": key }).await
     }
 
-    /// Says that a flag is being written. Writers come one after the other by this, each with what the one before has
-    /// left.
-    pub async fn begin_write(&self, session: &mut ClientSession) -> Result<(), StoreError> {
-        self.count_write(session, 1).await
-    }
-
-    /// Takes that back: nothing was to be written.
-    pub async fn write_nothing(&self, session: &mut ClientSession) -> Result<(), StoreError> {
-        self.count_write(session, -1).await
-    }
-
-    async fn count_write(&self, session: &mut ClientSession, by: i64) -> Result<(), StoreError> {
+    /// Says that a flag is written in this transaction. Two that do so at the same time are in each other's way, and
+    /// one of them starts over with what the other has left.
+    pub async fn note_write(&self, session: &mut ClientSession) -> Result<(), StoreError> {
         self.sets
-            .update_one(doc! { "_id": SET }, doc! { "$inc": { "revision": by } })
+            .update_one(
+                doc! { "_id": SET },
+                doc! { "$inc": { "revision": 1_i64 } },
+            )
             .upsert(true)
             .session(session)
             .await?;

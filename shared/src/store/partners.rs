@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::doc;
+use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
@@ -62,6 +63,19 @@ impl PartnerRepository {
     /// The partner with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Partner>, StoreError> {
         self.partners.find_one(doc! { "slug": slug }).await
+    }
+
+    /// The partners with these ids or slugs.
+    pub async fn list_named(
+        &self,
+        ids: &[PartnerId],
+        slugs: &[String],
+    ) -> Result<Vec<Partner>, StoreError> {
+        let named = doc! { "$or": [
+            { "_id": { "$in": ids.to_vec() } },
+            { "slug": { "$in": slugs } },
+        ] };
+        self.partners.find(named).await?.try_collect().await
     }
 
     /// Adds a partner. A taken slug violates [`SLUG_INDEX`].
