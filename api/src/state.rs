@@ -12,9 +12,9 @@ use dezky_shared::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         flags::FlagRepository, idempotency::IdempotencyRepository,
         job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;

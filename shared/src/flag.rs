@@ -129,7 +129,11 @@ impl Rule {
     }
 
     fn matches(&self, subject: Subject, now: DateTime, place: impl Fn() -> u16) -> bool {
-        let of_partner = || subject.partner.is_some_and(|id| self.partners.contains(&id));
+        let of_partner = || {
+            subject
+                .partner
+                .is_some_and(|id| self.partners.contains(&id))
+        };
         self.from.is_none_or(|from| from <= now)
             && self.until.is_none_or(|until| now < until)
             && (self.plans.is_empty() || self.plans.contains(&subject.plan))

@@ -113,10 +113,7 @@ impl SharedBuckets {
             return None;
         }
         let connection = &mut shared.connection.clone();
-        let asked = timeout(
-            shared.patience,
-            shared.script.lease(connection, key, limit),
-        );
+        let asked = timeout(shared.patience, shared.script.lease(connection, key, limit));
         if let Ok(Ok(lease)) = asked.await {
             self.note_alone(false);
             Some(lease)

@@ -93,7 +93,10 @@ async fn list(
 ) -> Result<Json<PageOf<FlagView>>, ApiError> {
     const LIST: &str = "flags";
     let after: Option<String> = page.after(LIST)?;
-    let found = app.stored_flags.list(after.as_deref(), page.to_fetch()).await?;
+    let found = app
+        .stored_flags
+        .list(after.as_deref(), page.to_fetch())
+        .await?;
     let key = |flag: &Flag| flag.key.clone();
     Ok(Json(page.of(LIST, found, key, FlagView::from)))
 }

@@ -1,8 +1,12 @@
 //! The app under test, and callers of every kind.
 
-use std::{sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use bson::{Document, doc};
 use dezky_api::{
     AppState, Config,
@@ -81,6 +85,7 @@ pub(crate) struct Call<'a> {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    address: Option<IpAddr>,
 }
 
 impl std::fmt::Debug for TestApp {
@@ -97,6 +102,12 @@ impl Call<'_> {
 
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// As if it came from this address. Without one, it comes from nowhere.
+    pub(crate) fn from_address(mut self, address: &str) -> Self {
+        self.address = Some(address.parse().unwrap());
+        self
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -118,6 +129,9 @@ impl Call<'_> {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(name, value);
+        }
+        if let Some(address) = self.address {
+            request = request.extension(ConnectInfo(SocketAddr::from((address, 4_000))));
         }
         let request = request.body(Body::from(self.body)).unwrap();
         self.app.router.clone().oneshot(request).await.unwrap()
@@ -255,6 +269,7 @@ impl TestApp {
             path: path.to_owned(),
             headers: vec![],
             body: vec![],
+            address: None,
         }
     }
 

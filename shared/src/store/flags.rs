@@ -69,10 +69,7 @@ impl FlagRepository {
     /// one of them starts over with what the other has left.
     pub async fn note_write(&self, session: &mut ClientSession) -> Result<(), StoreError> {
         self.sets
-            .update_one(
-                doc! { "_id": SET },
-                doc! { "$inc": { "revision": 1_i64 } },
-            )
+            .update_one(doc! { "_id": SET }, doc! { "$inc": { "revision": 1_i64 } })
             .upsert(true)
             .session(session)
             .await?;
@@ -95,11 +92,7 @@ impl FlagRepository {
     }
 
     /// Adds a flag.
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        flag: &Flag,
-    ) -> Result<(), StoreError> {
+    pub async fn insert(&self, session: &mut ClientSession, flag: &Flag) -> Result<(), StoreError> {
         self.flags.insert_one(flag).session(session).await?;
         Ok(())
     }

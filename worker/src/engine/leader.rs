@@ -116,7 +116,10 @@ impl Engine {
         };
         let probing = async {
             // Whoever has just become the leader has more urgent things to do.
-            let mut tick = interval_at(Instant::now() + self.times.probe_every, self.times.probe_every);
+            let mut tick = interval_at(
+                Instant::now() + self.times.probe_every,
+                self.times.probe_every,
+            );
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
@@ -125,7 +128,9 @@ impl Engine {
                 }
             }
         };
-        tokio::join!(sweeping, rescuing, attending, scheduling, measuring, probing);
+        tokio::join!(
+            sweeping, rescuing, attending, scheduling, measuring, probing
+        );
     }
 
     fn duty_failed(&self, duty: &str, error: &StoreError) {

@@ -30,6 +30,7 @@ mod measuring;
 mod mixed_versions;
 mod outage;
 mod owner;
+mod probes;
 mod provisioning;
 mod ready_set;
 mod reconcile;

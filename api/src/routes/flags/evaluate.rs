@@ -1,7 +1,5 @@
 //! What the flags are for a tenant.
 
-use std::collections::BTreeMap;
-
 use axum::{
     Json,
     extract::State,

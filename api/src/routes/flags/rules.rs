@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bson::DateTime;
 use dezky_shared::{
     flag::{RULES, Rule},
     id::{PartnerId, TenantId},
@@ -141,7 +140,11 @@ fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedR
     let (from, until) = (time("from", wire.from), time("until", wire.until));
     if from.zip(until).is_some_and(|(from, until)| until <= from) {
         let message = "This must be later than from.";
-        checks.note(FieldError::at(format!("{at}/until"), "out_of_range", message));
+        checks.note(FieldError::at(
+            format!("{at}/until"),
+            "out_of_range",
+            message,
+        ));
     }
     let rule = Rule {
         plans,
@@ -166,15 +169,20 @@ fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedR
 
 /// The rules with the ids of those they name. That one does not exist follows not from the request alone, and is not
 /// remembered with its key.
-pub(super) async fn resolve(
-    app: &AppState,
-    named: &[NamedRule],
-) -> Result<Vec<Rule>, ApiError> {
+pub(super) async fn resolve(app: &AppState, named: &[NamedRule]) -> Result<Vec<Rule>, ApiError> {
     let tenants = tenants_named(app, named).await?;
     let partners = partners_named(app, named).await?;
     let mut errors = Vec::new();
     let mut rules = Vec::new();
-    for (index, NamedRule { tenants: of, partners: by, rule }) in named.iter().enumerate() {
+    for (
+        index,
+        NamedRule {
+            tenants: of,
+            partners: by,
+            rule,
+        },
+    ) in named.iter().enumerate()
+    {
         let mut rule = rule.clone();
         let at = format!("/rules/{index}/tenants");
         rule.tenants = ids(of, &tenants, &at, "unknown_tenant", &mut errors);
@@ -225,7 +233,10 @@ async fn tenants_named(
     let mut tenants = app.tenants.list_by_ids(&ids).await?;
     tenants.extend(app.tenants.list_by_slugs(&names).await?);
     let both = |tenant: &dezky_shared::tenant::Tenant| {
-        [(tenant.id.to_string(), tenant.id), (tenant.slug.clone(), tenant.id)]
+        [
+            (tenant.id.to_string(), tenant.id),
+            (tenant.slug.clone(), tenant.id),
+        ]
     };
     Ok(tenants.iter().flat_map(both).collect())
 }
@@ -235,14 +246,20 @@ async fn partners_named(
     app: &AppState,
     named: &[NamedRule],
 ) -> Result<BTreeMap<String, PartnerId>, ApiError> {
-    let names: Vec<String> = named.iter().flat_map(|rule| rule.partners.clone()).collect();
+    let names: Vec<String> = named
+        .iter()
+        .flat_map(|rule| rule.partners.clone())
+        .collect();
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
     let ids: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     let partners = app.partners.list_named(&ids, &names).await?;
     let both = |partner: &dezky_shared::partner::Partner| {
-        [(partner.id.to_string(), partner.id), (partner.slug.clone(), partner.id)]
+        [
+            (partner.id.to_string(), partner.id),
+            (partner.slug.clone(), partner.id),
+        ]
     };
     Ok(partners.iter().flat_map(both).collect())
 }
