@@ -178,7 +178,7 @@ impl RateLimit {
         if accounts.len() >= ACCOUNTS {
             let since = clock::boot_time().saturating_sub(self.limit.refill());
             accounts.retain(|_, account| account.state().used_at > since);
-            // All of them asked just now. What they lose is at most a batch.
+            // All of them asked just now. What they lose is a batch; while Redis is away, they begin anew.
             if accounts.len() >= ACCOUNTS {
                 accounts.clear();
             }
