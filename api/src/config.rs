@@ -14,6 +14,7 @@ use dezky_shared::{
 use http::{HeaderValue, Uri};
 
 use crate::extract::TrustedProxies;
+use crate::limits::LimitsConfig;
 
 /// Everything the api is told at its start.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Whose tokens are accepted.
     pub auth: AuthConfig,
+    /// How much may be asked for.
+    pub limits: LimitsConfig,
     /// How long a deleted tenant can be restored.
     pub purge_after: Duration,
     /// Which names the domains of tenants may have.
@@ -72,6 +75,7 @@ impl Config {
             mongo: MongoConfig::from_env()?,
             redis: RedisConfig::from_env()?,
             auth: AuthConfig::from_env()?,
+            limits: LimitsConfig::from_env()?,
             purge_after: optional::<HumanDuration>("TENANT_PURGE_AFTER")?
                 .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
             domain_names: domain_names()?,

@@ -8,6 +8,7 @@ pub mod people;
 mod edit;
 pub mod link;
 pub mod partner;
+pub mod flag;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

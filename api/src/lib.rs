@@ -6,8 +6,10 @@ pub mod config;
 pub mod error;
 pub mod extract;
 pub mod fields;
+pub mod flags;
 pub mod intent;
 pub mod layers;
+pub mod limits;
 pub mod metrics;
 pub mod routes;
 pub mod seed;
@@ -17,7 +19,7 @@ pub mod turns;
 pub mod waiting;
 pub mod wire;
 
-use axum::Router;
+use axum::{Router, middleware::from_fn_with_state};
 
 pub use self::{config::Config, routes::openapi, state::AppState};
 
@@ -27,7 +29,8 @@ pub const SERVICE: &str = "dezky-platform-api";
 /// The whole app without a socket.
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();
-    let routes = routes.merge(openapi::serve(document));
+    let limited = routes.layer(from_fn_with_state(state.clone(), limits::by_address));
+    let routes = openapi::serve(document).merge(limited);
     layers::around(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
 }
 

@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use dezky_shared::metrics::PrometheusHandle;
+use dezky_shared::{metrics::PrometheusHandle, rate_limit};
 use http::{Method, StatusCode, header};
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// Requests, by route template, method and status.
 const REQUESTS: &str = "http_requests_total";
 /// How long they took, in seconds.
 const DURATION: &str = "http_request_duration_seconds";
+/// Requests that were over a limit, by limit.
+const LIMITED: &str = "dezky_requests_limited_total";
+/// The limits that there are.
+const LIMITS: [&str; 3] = ["caller", "address", "failed_sign_in"];
 /// Requests that wait take up to half a minute.
 const BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
@@ -52,7 +58,26 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
         Unit::Seconds,
         "How long requests took, those included that waited for a change."
     );
+    describe_counter!(
+        LIMITED,
+        Unit::Count,
+        "Requests refused with 429 because they were over a limit, by limit."
+    );
+    for limit in LIMITS {
+        counter!(LIMITED, "limit" => limit).increment(0);
+    }
+    describe_gauge!(
+        rate_limit::ALONE,
+        Unit::Count,
+        "Whether this process counts requests alone, since Redis does not answer in time."
+    );
+    gauge!(rate_limit::ALONE).set(0);
     Ok(handle)
+}
+
+/// Counts a request that was over a limit.
+pub fn limited(limit: &'static str) {
+    counter!(LIMITED, "limit" => limit).increment(1);
 }
 
 /// Shows what was measured, as Prometheus reads it.

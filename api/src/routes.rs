@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod domains;
 pub mod events;
+pub mod flags;
 pub mod health;
+pub mod infrastructure;
 pub mod job_operations;
 pub mod jobs;
 pub mod openapi;
@@ -49,4 +51,6 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(job_operations::router())
         .merge(events::router())
         .merge(audit::router())
+        .merge(flags::router())
+        .merge(infrastructure::router())
 }

@@ -1,4 +1,6 @@
-//! What is there from the start: Dezky's own tenant, and its subscription.
+//! What is there from the start: Dezky's own tenant with its subscription, and the flags that the service asks for.
+
+mod flags;
 
 use bson::{DateTime, Document};
 use dezky_shared::{
@@ -17,8 +19,13 @@ use crate::{routes::tenants::create::pending, state::AppState};
 /// The slug of Dezky's own tenant.
 pub const DEFAULT_TENANT: &str = "dezky";
 
-/// Makes sure that the default tenant and its subscription are there. Any number of processes may do so at once.
+/// Makes sure that it is there. Any number of processes may do so at once.
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
+    seed_default_tenant(app).await?;
+    flags::seed(app).await
+}
+
+async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
     let found = app.tenants.find_by_slug(DEFAULT_TENANT).await?;
     if let Some(tenant) = &found
         && !app.subscriptions.list_for(&[tenant.id]).await?.is_empty()

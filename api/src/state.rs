@@ -11,9 +11,10 @@ use dezky_shared::{
     sealed::SealingKeys,
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        idempotency::IdempotencyRepository, invitations::InvitationRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        prices::PriceRepository, queues::QueueRepository, schedules::ScheduleRepository,
+        flags::FlagRepository, idempotency::IdempotencyRepository,
+        invitations::InvitationRepository, job_operations::JobOperationRepository,
+        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
+        probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository,
         snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
@@ -23,7 +24,8 @@ use http::HeaderValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Tokens, config::Config, extract::TrustedProxies, turns::Turns, waiting::Waiting,
+    auth::Tokens, config::Config, extract::TrustedProxies, flags::Flags, limits::Limits,
+    turns::Turns, waiting::Waiting,
 };
 
 /// What handlers share.
@@ -80,6 +82,14 @@ pub struct AppState {
     pub turns: Turns,
     /// Who is calling.
     pub tokens: Tokens,
+    /// How much may be asked for.
+    pub limits: Limits,
+    /// The feature flags, from memory.
+    pub flags: Flags,
+    /// The same, as they are stored.
+    pub stored_flags: FlagRepository,
+    /// How the infrastructure stood when a worker last looked.
+    pub probes: ProbeRepository,
     /// Groups that mean the admin flag, and never a tenant.
     pub admin_groups: Vec<String>,
     /// How long a deleted tenant can be restored.
@@ -133,6 +143,10 @@ impl AppState {
             hints: TaskTracker::new(),
             turns: Turns::default(),
             tokens: Tokens::new(&config.auth, &config.trust_roots)?,
+            limits: Limits::new(&config.limits, &config.redis)?,
+            flags: Flags::start(FlagRepository::new(store), shutdown),
+            stored_flags: FlagRepository::new(store),
+            probes: ProbeRepository::new(store),
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
             domain_names: config.domain_names.clone(),

@@ -55,7 +55,8 @@ impl Turns {
         let mut lines = self.lines();
         let line = lines.entry(slug.to_owned()).or_default();
         if line.length > LONGEST_LINE {
-            return Err(Code::TooManyRequests.into());
+            let detail = "Other requests for this tenant wait already.";
+            return Err(ApiError::new(Code::TooManyRequests).with_detail(detail));
         }
         line.length += 1;
         let place = Place {

@@ -249,6 +249,18 @@ impl Http {
             .request(method, format!("{}{path}", self.base_url))
     }
 
+    /// Looks at what the upstream shows to whoever asks how it is, at `path` below `base_url`. It sends no credentials:
+    /// some upstreams ban those who come again and again with ones that they refuse.
+    pub async fn probe(&self, base_url: &str, path: &str) -> Result<(), ClientError> {
+        let request = self.client.get(format!("{base_url}{path}"));
+        let answer = self.send(Operation::read("probe"), request).await?;
+        if answer.status.is_success() {
+            Ok(())
+        } else {
+            Err(answer.error(""))
+        }
+    }
+
     /// Sends a request and reads its whole answer, whatever its status.
     #[tracing::instrument(
         name = "upstream",

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod domains;
+pub mod flags;
 pub mod idempotency;
 pub mod invitations;
 pub mod job_operations;
@@ -12,6 +13,7 @@ pub mod jobs;
 mod known;
 pub mod partners;
 pub mod prices;
+pub mod probes;
 pub mod queues;
 pub mod schedules;
 pub mod snapshots;

@@ -18,8 +18,8 @@ use dezky_shared::{
     store::{
         Store, StoreError, audit::AuditRepository, domains::DomainRepository,
         invitations::InvitationRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, queues::QueueRepository,
-        schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        jobs::JobRepository, partners::PartnerRepository, probes::ProbeRepository,
+        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
@@ -153,6 +153,8 @@ pub struct Context {
     pub queues: QueueRepository,
     /// The workers that live.
     pub workers: WorkerRepository,
+    /// How the infrastructure stood at the last look.
+    pub probes: ProbeRepository,
     /// When the upstreams may be spoken to.
     pub circuits: Circuits,
     /// Lock keys that may have work.
@@ -195,6 +197,7 @@ impl Context {
             upstreams: UpstreamRepository::new(&store),
             queues: QueueRepository::new(&store),
             workers: WorkerRepository::new(&store),
+            probes: ProbeRepository::new(&store),
             circuits: Circuits::new(redis)?,
             ready: Ready::new(redis)?,
             changes: Changes::new(redis)?,

@@ -19,6 +19,7 @@ mod merge;
 mod mx;
 mod nameserver;
 mod ownership;
+mod probe;
 mod resolver;
 mod spf;
 mod tags;

@@ -17,8 +17,8 @@
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
 //!    out, and once a second adds due keys that the ready sets do not hold: the guarantee beneath every hint. It also
-//!    enqueues what is due of the schedules (`cron`), seals the audit trail (`seal`), and measures what one should
-//!    measure for all (`measure`).
+//!    enqueues what is due of the schedules (`cron`), seals the audit trail (`seal`), and looks at what one should look
+//!    at for all (`measure`, `probe`).
 //!
 //! | order (K a key; A, B fetch loops; J a job of K) | outcome |
 //! | --- | --- |
@@ -42,6 +42,7 @@ mod heartbeat;
 mod leader;
 mod lease;
 mod measure;
+mod probe;
 mod record;
 mod rescue;
 mod run;

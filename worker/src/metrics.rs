@@ -9,6 +9,7 @@ use dezky_shared::{
     failure::ErrorClass,
     job::{Job, Queue, Step, StepState},
     metrics::PrometheusHandle,
+    probe::{Finding, Subject},
     upstream::Upstream,
 };
 use metrics::{
@@ -37,6 +38,8 @@ const CREDENTIALS_REFUSED: &str = "dezky_upstream_credentials_refused";
 const AUDIT_SEALED: &str = "dezky_audit_sealed_total";
 const AUDIT_UNSEALED: &str = "dezky_audit_unsealed_events";
 const AUDIT_LAG: &str = "dezky_audit_seal_lag_seconds";
+const PROBE_FAILED: &str = "dezky_probe_failed";
+const PROBE_LATENCY: &str = "dezky_probe_latency_seconds";
 
 /// From a wake-up to a backlog.
 const DELAYS: [f64; 10] = [0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0];
@@ -128,6 +131,15 @@ fn describe() {
         Unit::Seconds,
         "How long the oldest audit event has waited to be sealed; told by the leader, 0 elsewhere."
     );
+    describe_gauge!(
+        PROBE_FAILED,
+        "Whether a store, an upstream or a resolver did not answer the last look at it; told by the leader, 0 elsewhere.",
+    );
+    describe_gauge!(
+        PROBE_LATENCY,
+        Unit::Seconds,
+        "How long the answer to the last look took; told by the leader, 0 elsewhere and where there was none."
+    );
 }
 
 fn begin() {
@@ -140,6 +152,9 @@ fn begin() {
     for queue in Queue::ALL {
         counter!(CLAIMED, "queue" => queue.name()).increment(0);
         counter!(SWEPT, "queue" => queue.name()).increment(0);
+    }
+    for subject in [Subject::Mongodb, Subject::Redis] {
+        probed(&subject, None);
     }
     redis_connected(false);
     leads(false);
@@ -248,6 +263,17 @@ pub(crate) fn sealed(events: usize) {
 pub(crate) fn unsealed(events: u32, oldest: Duration) {
     gauge!(AUDIT_UNSEALED).set(events);
     gauge!(AUDIT_LAG).set(oldest.as_secs_f64());
+}
+
+/// What the last look at `subject` found; nothing where this worker does not look.
+pub(crate) fn probed(subject: &Subject, finding: Option<&Finding>) {
+    let latency = match finding {
+        Some(Finding::Answered(latency)) => latency.as_secs_f64(),
+        _ => 0.0,
+    };
+    let failed = matches!(finding, Some(Finding::Failed(_)));
+    gauge!(PROBE_FAILED, "subject" => subject.to_string()).set(u8::from(failed));
+    gauge!(PROBE_LATENCY, "subject" => subject.to_string()).set(latency);
 }
 
 /// Whether this worker leads. One that does not says nothing about what only the leader looks at: of what all workers

@@ -76,15 +76,19 @@ codes! {
     CountDiffers: "count_differs", CONFLICT, "Another number of jobs matches than expected";
     TooManyJobs: "too_many_jobs", CONFLICT, "More jobs match than one operation takes";
     PurgeScheduled: "purge_scheduled", CONFLICT, "The job removes a tenant at its time";
+    FlagExists: "flag_exists", CONFLICT, "There is a flag with this key";
+    FlagBuiltIn: "flag_built_in", CONFLICT, "The service itself asks for this flag";
+    TooManyFlags: "too_many_flags", CONFLICT, "There are as many flags as there can be";
     IdempotencyInProgress: "idempotency_in_progress", CONFLICT, "A request with this Idempotency-Key is under way";
     PreconditionFailed: "precondition_failed", PRECONDITION_FAILED, "Somebody changed it in between";
     PayloadTooLarge: "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
+    TenantNeeded: "tenant_needed", UNPROCESSABLE_ENTITY, "It is not clear which tenant is meant";
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
     TeamRefreshTooSoon: "team_refresh_too_soon", TOO_MANY_REQUESTS, "The team was looked at just now";
-    TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests for one tenant";
+    TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "There were too many requests";
     TooManyStreams: "too_many_streams", TOO_MANY_REQUESTS, "Too many streams of events";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database cannot be reached";
@@ -140,6 +144,10 @@ impl Code {
             Self::CountDiffers => "Nothing was done. Look again with dryRun.",
             Self::TooManyJobs => "Nothing was done. Narrow the filter.",
             Self::PurgeScheduled => "To stop it, restore the tenant.",
+            Self::FlagExists => "Change that one, or choose another key.",
+            Self::FlagBuiltIn => "It cannot be deleted. Its kill switch turns it off.",
+            Self::TooManyFlags => "There are at most 500. Delete one that nothing asks for.",
+            Self::TenantNeeded => "You do not belong to exactly one tenant: name it in tenantSlug.",
             Self::IdempotencyInProgress => "Try again in a moment to read its answer.",
             Self::IdempotencyKeyReused => "Use a new key for each request.",
             Self::InvalidIdempotencyKey => {
@@ -152,7 +160,7 @@ impl Code {
             Self::PayloadTooLarge => "A body has at most 256 KiB.",
             Self::UnsupportedMediaType => "Send the body as application/json.",
             Self::ValidationFailed => "See the errors.",
-            Self::TooManyRequests => "Other requests for this tenant wait already.",
+            Self::TooManyRequests => "Wait for as long as Retry-After says.",
             Self::TooManyStreams => "Close one of your streams, or come back later.",
             Self::InternalError => "Our team can find out with the request's id.",
             Self::InvalidRequest

@@ -18,6 +18,7 @@ use dezky_shared::{
 use http::{header, request::Parts};
 
 pub use self::partner_tenant::PartnerTenant;
+use super::RequestInfo;
 use crate::{
     auth::{Claims, OPERATOR_AUDIENCE},
     error::{ApiError, Code},
@@ -234,7 +235,15 @@ impl FromRequestParts<App> for Bearer {
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
             return Err(Code::TokenMissing.into());
         }
-        Ok(Self(app.tokens.verify(token.trim()).await?))
+        let address = parts.extensions.get().and_then(RequestInfo::address);
+        app.limits.admit_token(address)?;
+        match app.tokens.verify(token.trim()).await {
+            Ok(claims) => {
+                app.limits.count_caller(&claims.sub).await?;
+                Ok(Self(claims))
+            }
+            Err(refused) => Err(app.limits.count_refused_token(address, refused).await),
+        }
     }
 }
 

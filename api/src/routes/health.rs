@@ -52,7 +52,7 @@ struct Readiness {
 
 /// How one part stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-struct Check {
+pub(super) struct Check {
     /// Whether it is as it should be.
     ok: bool,
     /// What is wrong.

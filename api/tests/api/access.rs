@@ -463,6 +463,28 @@ const TABLE: &[Row] = &[
     ("GET", "/audit/verify", "", operators(200)),
     ("GET", "/tenants/{slug}/audit", "", inspectors(200)),
     ("GET", "/tenants/{slug}/audit/verify", "", inspectors(200)),
+    ("GET", "/infrastructure", "", operators(200)),
+    ("GET", "/flags", "", operators(200)),
+    (
+        "POST",
+        "/flags",
+        "{\"key\":\"beta_search\",\"description\":\"A new search.\"}",
+        operators(201),
+    ),
+    ("GET", "/flags/{key}", "", operators(200)),
+    (
+        "PATCH",
+        "/flags/{key}",
+        "{\"killSwitch\":true}",
+        operators(200),
+    ),
+    ("DELETE", "/flags/{key}", "", operators(200)),
+    (
+        "POST",
+        "/flags/evaluate",
+        "{\"tenantSlug\":\"demo\"}",
+        readers(200),
+    ),
 ];
 
 /// Those rows of the table that find all as it is wanted, or only look: nothing is recorded of them.
@@ -528,6 +550,7 @@ async fn every_route_answers_every_kind_of_caller_as_the_table_says() {
                 .replace("{slug}", slug)
                 .replace("{domain}", "demo.test")
                 .replace("{id}", &id)
+                .replace("{key}", "beta_search")
                 .replace("{name}", app::name_in(route));
             let mut call = app.call(Method::from_bytes(method.as_bytes()).unwrap(), &path);
             if !body.is_empty() {

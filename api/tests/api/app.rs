@@ -1,13 +1,18 @@
 //! The app under test, and callers of every kind.
 
-use std::{sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use bson::{Document, doc};
 use dezky_api::{
     AppState, Config,
     config::{AuthConfig, IssuerConfig},
     extract::TrustedProxies,
+    limits::LimitsConfig,
     router,
     state::App,
 };
@@ -98,6 +103,7 @@ pub(crate) struct Call<'a> {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    address: Option<IpAddr>,
 }
 
 impl std::fmt::Debug for TestApp {
@@ -114,6 +120,12 @@ impl Call<'_> {
 
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// As if it came from this address. Without one, it comes from nowhere.
+    pub(crate) fn from_address(mut self, address: &str) -> Self {
+        self.address = Some(address.parse().unwrap());
+        self
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -135,6 +147,9 @@ impl Call<'_> {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(name, value);
+        }
+        if let Some(address) = self.address {
+            request = request.extension(ConnectInfo(SocketAddr::from((address, 4_000))));
         }
         let request = request.body(Body::from(self.body)).unwrap();
         self.app.router.clone().oneshot(request).await.unwrap()
@@ -182,6 +197,13 @@ impl TestApp {
                     "dezky-platform-admins".to_owned(),
                     "authentik Admins".to_owned(),
                 ],
+            },
+            limits: LimitsConfig {
+                caller: None,
+                address: None,
+                failed_sign_in: None,
+                // A busy machine is not an absent Redis.
+                patience: Duration::from_secs(10),
             },
             purge_after: Duration::from_hours(30 * 24),
             domain_names: NamePolicy {
@@ -282,6 +304,7 @@ impl TestApp {
             path: path.to_owned(),
             headers: vec![],
             body: vec![],
+            address: None,
         }
     }
 

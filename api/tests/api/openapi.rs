@@ -25,6 +25,7 @@ async fn the_router_serves_exactly_the_documented_methods() {
     for (path, item) in paths {
         let concrete = path
             .replace("{slug}", "demo")
+            .replace("{key}", "beta_search")
             .replace("{name}", app::name_in(path))
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for method in METHODS {
@@ -110,6 +111,7 @@ async fn every_documented_query_parameter_is_known_to_the_service() {
     for (method, path, operation) in operations(&document) {
         let concrete = path
             .replace("{slug}", "demo")
+            .replace("{key}", "beta_search")
             .replace("{name}", app::name_in(&path))
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for name in parameters(operation, "query") {

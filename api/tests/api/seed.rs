@@ -24,7 +24,7 @@ async fn the_default_tenant_is_seeded_once_however_often_and_by_however_many() {
     assert_eq!(app.kinds().await, ["provision_tenant"]);
     assert_eq!(
         app.actions().await,
-        ["tenant.create", "subscription.create"]
+        ["tenant.create", "subscription.create", "flag.create"]
     );
     assert_eq!(app.jobs().await[0].created_by, "system");
 }

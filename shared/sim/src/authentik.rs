@@ -344,7 +344,7 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> As
         ("DELETE", ["oauth2", "refresh_tokens", _]) => "delete_refresh_token",
         ("GET", ["oauth2", "access_tokens"]) => "list_access_tokens",
         ("DELETE", ["oauth2", "access_tokens", _]) => "delete_access_token",
-        ("GET", ["", "-", "health", _]) => "check_health",
+        ("GET", ["", "-", "health", _]) => "probe",
         _ => "unknown",
     };
     let write = *method != Method::GET;

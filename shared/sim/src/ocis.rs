@@ -226,6 +226,7 @@ fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Asked
         ("PATCH", "groups", _) => "update_group",
         ("DELETE", "groups", _) => "delete_group",
         _ if path == "/sim-idp/token" => "fetch_token",
+        _ if path == "/status.php" => "probe",
         _ => "other",
     };
     Asked {

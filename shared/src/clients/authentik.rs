@@ -105,6 +105,13 @@ impl Authentik {
         self.expect(&answer, StatusCode::OK)
     }
 
+    /// Whether Authentik answers, with its database.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        let api = self.http.base_url();
+        let root = api.strip_suffix("/api/v3").unwrap_or(api);
+        self.http.probe(root, "/-/health/ready/").await
+    }
+
     /// Sends a request as us. `Accept` must be exactly this, else the gateway's errors are HTML.
     async fn send(
         &self,

@@ -210,6 +210,11 @@ impl Ocis {
         Ok(())
     }
 
+    /// Whether oCIS answers. It says no more than that, and asks neither its storage nor its identity provider.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        self.http.probe(self.http.base_url(), "/status.php").await
+    }
+
     async fn me(&self) -> Result<Me, ClientError> {
         let request = self.http.request(Method::GET, "/graph/v1.0/me");
         let answer = self.send(Operation::read("check"), request).await?;

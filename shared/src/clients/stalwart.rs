@@ -136,6 +136,13 @@ impl Stalwart {
         Ok(())
     }
 
+    /// Whether the server answers, and says that it is ready.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        self.http
+            .probe(self.http.base_url(), "/healthz/ready")
+            .await
+    }
+
     /// Sends method calls in one request; an error of any of them is an error of all.
     async fn call<const N: usize>(
         &self,

@@ -141,6 +141,19 @@ impl PartnerRepository {
         Ok(())
     }
 
+    /// The partners with these ids or slugs.
+    pub async fn list_named(
+        &self,
+        ids: &[PartnerId],
+        slugs: &[String],
+    ) -> Result<Vec<Partner>, StoreError> {
+        let named = doc! { "$or": [
+            { "_id": { "$in": ids.to_vec() } },
+            { "slug": { "$in": slugs } },
+        ] };
+        self.partners.find(named).await?.try_collect().await
+    }
+
     /// Adds a partner. A taken slug violates [`SLUG_INDEX`].
     pub async fn insert(
         &self,

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bson::{Document, doc};
 use dezky_shared::{clock, job::Queue, store::StoreError};
 use mongodb::options::ReturnDocument;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{Engine, bulk, claim::millis, sweep::Cursor};
 use crate::metrics;
@@ -25,6 +25,7 @@ impl Engine {
                     metrics::leads(true);
                     self.lead(term).await;
                     metrics::leads(false);
+                    self.probe_no_more();
                     tracing::info!(term = term.0, "Leading no more");
                 }
                 Ok(None) => {}
@@ -122,8 +123,22 @@ impl Engine {
                 }
             }
         };
+        let probing = async {
+            // Whoever has just become the leader has more urgent things to do.
+            let mut tick = interval_at(
+                Instant::now() + self.times.probe_every,
+                self.times.probe_every,
+            );
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                if let Err(error) = self.probe().await {
+                    tracing::warn!(%error, "Could not note how the infrastructure is; trying again");
+                }
+            }
+        };
         tokio::join!(
-            sweeping, rescuing, attending, scheduling, measuring, sealing
+            sweeping, rescuing, attending, scheduling, measuring, sealing, probing
         );
     }
 

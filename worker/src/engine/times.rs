@@ -29,6 +29,8 @@ pub struct Times {
     pub rescue_every: Duration,
     /// How often the queues are measured.
     pub measure_every: Duration,
+    /// How often the infrastructure is looked at.
+    pub probe_every: Duration,
     /// Over how long the first rescue spreads a job; doubled with each crash.
     pub rescue_spread: Duration,
     /// How long the leader leads without renewing.
@@ -76,6 +78,7 @@ impl Default for Times {
             bulk_deadline: Duration::from_secs(3),
             rescue_every: Duration::from_secs(10),
             measure_every: Duration::from_secs(15),
+            probe_every: Duration::from_secs(15),
             rescue_spread: Duration::from_secs(30),
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),

@@ -71,6 +71,8 @@ pub(crate) fn quick() -> Times {
         sweep_every: Duration::from_millis(100),
         cron_every: Duration::from_millis(100),
         seal_every: Duration::from_millis(100),
+        // Else what one test wants to go wrong would be asked for by a probe.
+        probe_every: Duration::from_hours(1),
         pop_block: Duration::from_millis(100),
         retry_base: Duration::from_millis(50),
         circuit: CircuitTimes {

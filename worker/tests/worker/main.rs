@@ -32,6 +32,7 @@ mod mixed_versions;
 mod outage;
 mod owner;
 mod partner_team;
+mod probes;
 mod provisioning;
 mod ready_set;
 mod reconcile;

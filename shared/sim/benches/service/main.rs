@@ -1,6 +1,7 @@
 //! The service as it runs: api and worker as processes, the upstreams simulated. Run with `cargo dev bench`.
 
 mod audit;
+mod flags;
 mod intents;
 mod memory;
 mod reading;
@@ -10,6 +11,7 @@ use self::world::World;
 
 #[tokio::main]
 async fn main() {
+    flags::measure();
     let world = World::start().await;
     intents::one_at_a_time(&world).await;
     intents::many_tenants(&world).await;

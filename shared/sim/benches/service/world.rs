@@ -33,7 +33,7 @@ const UPSTREAM_MILLIS: u64 = 5;
 /// Slots of the worker's provisioning queue.
 const SLOTS: usize = 64;
 
-/// What the upstreams are asked to bear: more than there is to do.
+/// What the api and the upstreams are asked to bear, in a second: more than there is to do.
 const UNBOUNDED: &str = "100000";
 
 pub(crate) struct World {
@@ -100,6 +100,9 @@ impl World {
             vec![
                 ("API_LISTEN", listen),
                 ("API_METRICS_LISTEN", metrics),
+                // All of it comes from one caller at one address.
+                ("API_RATE_PER_CALLER", UNBOUNDED.to_owned()),
+                ("API_RATE_PER_ADDRESS", UNBOUNDED.to_owned()),
                 (
                     "AUTHENTIK_ISSUERS",
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),

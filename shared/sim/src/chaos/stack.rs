@@ -30,6 +30,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(3);
 const CALL_SECONDS: &str = "0.5";
 /// How many steps each upstream is asked to do in a second: more than there ever are.
 const STEPS_PER_SECOND: &str = "1000";
+/// How many requests may be sent in a second: more than there ever are.
+const REQUESTS_PER_SECOND: &str = "100000";
 /// How long a deleted tenant can be restored.
 const PURGE_AFTER: &str = "6s";
 /// The database.
@@ -223,6 +225,9 @@ impl Services {
                 ("AUTHENTIK_ISSUERS", issuers.clone()),
                 ("TENANT_PURGE_AFTER", PURGE_AFTER.to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
+                // All customers are one caller at one address.
+                ("API_RATE_PER_CALLER", REQUESTS_PER_SECOND.to_owned()),
+                ("API_RATE_PER_ADDRESS", REQUESTS_PER_SECOND.to_owned()),
             ];
             services.apis.push(start("dezky-api", number, environment)?);
             services.urls.push(format!("http://{address}"));

@@ -13,7 +13,7 @@ pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8])
         write: false,
     };
     if path.starts_with("/healthz") {
-        return read("health");
+        return read("probe");
     }
     if !path.starts_with("/jmap") || path == "/jmap/session" {
         return read("session");

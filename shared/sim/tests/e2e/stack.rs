@@ -118,6 +118,9 @@ impl Stack {
                 ),
                 ("TENANT_PURGE_AFTER", "0s".to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
+                // All of it comes from one caller at one address.
+                ("API_RATE_PER_CALLER", "0".to_owned()),
+                ("API_RATE_PER_ADDRESS", "0".to_owned()),
             ],
         );
         let worker_program = program(

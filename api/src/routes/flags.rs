@@ -1,0 +1,147 @@
+//! Feature flags: what operators define, and what they are for a tenant.
+
+mod create;
+mod delete;
+mod evaluate;
+mod patch;
+mod rules;
+
+use axum::{Json, extract::State, response::IntoResponse as _};
+use bson::Document;
+use dezky_shared::{
+    audit::Target,
+    flag::Flag,
+    store::{StoreError, to_document},
+};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::rules::RuleView;
+use crate::{
+    error::{ApiError, Code, Problem},
+    extract::{ETag, Operator, Page, PageOf, PathParam, QueryParams},
+    intent::Answer,
+    state::{App, AppState},
+    wire::Time,
+};
+
+pub(super) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(create::create))
+        .routes(routes!(show))
+        .routes(routes!(patch::patch))
+        .routes(routes!(delete::delete))
+        .routes(routes!(evaluate::evaluate))
+}
+
+/// A feature flag.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct FlagView {
+    /// Its name in code.
+    #[schema(example = "beta_search")]
+    key: String,
+    /// What it is for.
+    description: String,
+    /// What it is where no rule matches.
+    default: bool,
+    /// The first that matches decides.
+    rules: Vec<RuleView>,
+    /// Whether it is off for everybody, whatever the rules say.
+    kill_switch: bool,
+    /// + 1 with every change.
+    revision: i64,
+    /// When it was defined.
+    created_at: Time,
+    /// When it last changed.
+    updated_at: Time,
+}
+
+impl From<Flag> for FlagView {
+    fn from(flag: Flag) -> Self {
+        Self {
+            key: flag.key,
+            description: flag.description,
+            default: flag.default,
+            rules: flag.rules.into_iter().map(RuleView::from).collect(),
+            kill_switch: flag.kill_switch,
+            revision: flag.revision,
+            created_at: flag.created_at.into(),
+            updated_at: flag.updated_at.into(),
+        }
+    }
+}
+
+impl From<&Flag> for ETag {
+    fn from(flag: &Flag) -> Self {
+        Self::same(flag.revision)
+    }
+}
+
+/// The feature flags, by key
+#[utoipa::path(
+    get, path = "/flags", operation_id = "listFlags", tag = "flags", params(Page),
+    responses((status = 200, body = PageOf<FlagView>), (status = "default", response = Problem)),
+)]
+async fn list(
+    _: Operator,
+    QueryParams(page): QueryParams<Page>,
+    State(app): State<App>,
+) -> Result<Json<PageOf<FlagView>>, ApiError> {
+    const LIST: &str = "flags";
+    let after: Option<String> = page.after(LIST)?;
+    let found = app
+        .stored_flags
+        .list(after.as_deref(), page.to_fetch())
+        .await?;
+    let key = |flag: &Flag| flag.key.clone();
+    Ok(Json(page.of(LIST, found, key, FlagView::from)))
+}
+
+/// A feature flag
+#[utoipa::path(
+    get, path = "/flags/{key}", operation_id = "getFlag", tag = "flags", params(("key" = String, Path)),
+    responses((status = 200, body = FlagView), (status = "default", response = Problem)),
+)]
+async fn show(
+    _: Operator,
+    PathParam(key): PathParam<String>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+) -> Result<axum::response::Response, ApiError> {
+    let flag = app.stored_flags.find(&key).await?.ok_or(Code::NotFound)?;
+    Ok(answer(StatusCode::OK, flag)?.into_response())
+}
+
+fn answer(status: StatusCode, flag: Flag) -> Result<Answer, ApiError> {
+    let etag = ETag::from(&flag);
+    Answer::new(status, etag, &FlagView::from(flag))
+}
+
+/// Has this process know at once what it has just written. Others find it within seconds, and so does this one if it
+/// cannot look now.
+async fn look_again(app: &AppState) {
+    if let Err(error) = app.flags.look().await {
+        tracing::debug!(%error, "Cannot look at the feature flags at once");
+    }
+}
+
+fn target(flag: &Flag) -> Target {
+    Target {
+        kind: "flag".to_owned(),
+        id: flag.key.clone(),
+        name: flag.key.clone(),
+    }
+}
+
+/// What the audit trail compares.
+fn audited(flag: &Flag) -> Result<Document, StoreError> {
+    let mut document = to_document(flag)?;
+    for field in ["_id", "revision", "createdAt", "updatedAt"] {
+        document.remove(field);
+    }
+    Ok(document)
+}

@@ -1,0 +1,172 @@
+//! Editing a flag.
+
+use axum::extract::State;
+use dezky_shared::{
+    audit::Action,
+    flag::{Flag, Rule},
+    store::Abort,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use http::StatusCode;
+use mongodb::ClientSession;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    FlagView, answer, audited, look_again,
+    rules::{self, NamedRule, RuleRequest},
+    target,
+};
+use crate::{
+    error::{ApiError, Code, FieldError, Problem},
+    extract::{
+        Accept, ETag, IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Submitted,
+    },
+    fields::{Checks, flag, present},
+    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    state::{App, AppState},
+};
+
+/// The fields that are to change. What is missing stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = FlagPatch)]
+pub(super) struct PatchRequest {
+    /// What it is for.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, min_length = 1, max_length = 500)]
+    description: Option<String>,
+    /// What it is where no rule matches.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool)]
+    default: Option<bool>,
+    /// All its rules: they take the place of those that are there.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<RuleRequest>, max_items = 100)]
+    rules: Option<Vec<Object<RuleRequest>>>,
+    /// Whether it is off for everybody, whatever the rules say.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool)]
+    kill_switch: Option<bool>,
+}
+
+/// What is to change.
+#[derive(Debug)]
+pub(super) struct Patch {
+    description: Option<String>,
+    default: Option<bool>,
+    rules: Option<Vec<NamedRule>>,
+    kill_switch: Option<bool>,
+}
+
+impl Accept for Patch {
+    type Wire = PatchRequest;
+
+    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let patch = Self {
+            description: wire
+                .description
+                .and_then(|text| checks.check("/description", flag::description(&text))),
+            default: wire.default,
+            rules: wire
+                .rules
+                .and_then(|rules| rules::accept(&mut checks, rules)),
+            kill_switch: wire.kill_switch,
+        };
+        checks.done(Some(patch))
+    }
+}
+
+/// Edits a feature flag
+///
+/// Every process knows it within five seconds.
+#[utoipa::path(
+    patch, path = "/flags/{key}", operation_id = "updateFlag", tag = "flags", request_body = PatchRequest,
+    params(("key" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = FlagView), (status = "default", response = Problem)),
+)]
+pub(super) async fn patch(
+    Operator(caller): Operator,
+    PathParam(key): PathParam<String>,
+    _: QueryParams<()>,
+    State(app): State<App>,
+    request: RequestInfo,
+    if_match: IfMatch,
+    submitted: Submitted<Patch>,
+) -> Result<Answer, ApiError> {
+    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let rules = match &submitted.body.rules {
+        Some(rules) => Some(rules::resolve(&app, rules).await?),
+        None => None,
+    };
+    let change = FlagChange {
+        key,
+        patch: &submitted.body,
+        rules,
+        if_match: &if_match,
+    };
+    let answer = recorder.record(&change).await?.answer;
+    look_again(&app).await;
+    Ok(answer)
+}
+
+struct FlagChange<'a> {
+    key: String,
+    patch: &'a Patch,
+    rules: Option<Vec<Rule>>,
+    if_match: &'a IfMatch,
+}
+
+impl FlagChange<'_> {
+    fn apply(&self, flag: &mut Flag) {
+        if let Some(description) = &self.patch.description {
+            flag.description.clone_from(description);
+        }
+        if let Some(default) = self.patch.default {
+            flag.default = default;
+        }
+        if let Some(rules) = &self.rules {
+            flag.rules.clone_from(rules);
+        }
+        if let Some(kill_switch) = self.patch.kill_switch {
+            flag.kill_switch = kill_switch;
+        }
+    }
+}
+
+impl Intent for FlagChange<'_> {
+    fn record<'s>(
+        &'s self,
+        session: &'s mut ClientSession,
+        recorder: &'s Recorder<'_>,
+    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        async move {
+            let flags = &recorder.app.stored_flags;
+            let found = flags.find_in(session, &self.key).await?;
+            let before = found.ok_or_else(|| refuse(Code::NotFound))?;
+            self.if_match.check(ETag::from(&before)).map_err(refuse)?;
+            let mut flag = before.clone();
+            self.apply(&mut flag);
+            let mut events = Vec::new();
+            if flag != before {
+                let now = recorder.app.store.now();
+                flag.revision += 1;
+                flag.updated_at = now;
+                flags.note_write(session).await?;
+                flags.save(session, &flag).await?;
+                let event = recorder
+                    .event(now, Action::FlagUpdate, target(&flag), None)
+                    .with_changes(&audited(&before)?, &audited(&flag)?);
+                events.push(event);
+            }
+            Ok(Recorded {
+                answer: answer(StatusCode::OK, flag).map_err(refuse)?,
+                jobs: Vec::new(),
+                changed: Vec::new(),
+                events,
+            })
+        }
+        .boxed()
+    }
+}

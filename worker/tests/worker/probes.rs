@@ -1,0 +1,176 @@
+//! How the leader looks at what the service stands on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dezky_shared::{
+    circuit::Budget,
+    probe::{Finding, Outcome, Probe, Subject},
+    upstream::Upstream,
+};
+use dezky_sim::{
+    dns::{DnsFault, DnsFaultRule},
+    faults::{Fault, FaultRule},
+};
+
+use crate::{
+    harness::{Harness, until},
+    upstreams::Upstreams,
+};
+
+/// Waits until the looks at everything are as they should be.
+async fn seen(
+    harness: &Harness,
+    is: impl Fn(&BTreeMap<String, Probe>) -> bool,
+) -> BTreeMap<String, Probe> {
+    let look = async || {
+        let probes = harness.context.probes.list().await.unwrap();
+        probes
+            .into_iter()
+            .map(|probe| (probe.id.clone(), probe))
+            .collect::<BTreeMap<_, _>>()
+    };
+    until(look, is).await
+}
+
+fn outcomes(seen: &BTreeMap<String, Probe>) -> Vec<(&str, Outcome)> {
+    seen.iter()
+        .map(|(id, probe)| (id.as_str(), probe.outcome))
+        .collect()
+}
+
+async fn probing(upstreams: &Upstreams) -> Harness {
+    let mut harness = Harness::with_upstreams(upstreams).await;
+    harness.times.probe_every = Duration::from_millis(100);
+    harness
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_looked_at_and_what_fails_fails_alone() {
+    let upstreams = Upstreams::start().await;
+    let harness = probing(&upstreams).await;
+    let leader = harness.leader();
+
+    let well = seen(&harness, |seen| seen.len() == 6).await;
+    upstreams.stalwart.server.faults.go_down();
+    upstreams
+        .ocis
+        .server
+        .faults
+        .add(FaultRule::every(Fault::Status {
+            status: 503,
+            retry_after: None,
+        }));
+    upstreams.dns.fail(DnsFaultRule {
+        name: None,
+        kind: None,
+        fault: DnsFault::Refused,
+    });
+    let failed = |seen: &BTreeMap<String, Probe>| {
+        let failed = seen
+            .values()
+            .filter(|probe| probe.outcome == Outcome::Failed);
+        failed.count()
+    };
+    let ill = seen(&harness, |seen| failed(seen) == 3).await;
+    upstreams.stalwart.server.faults.clear();
+    seen(&harness, |seen| failed(seen) == 2).await;
+    leader.stop().await;
+
+    assert_eq!(
+        outcomes(&well),
+        [
+            ("resolver:simulated", Outcome::Ok),
+            ("store:mongodb", Outcome::Ok),
+            ("store:redis", Outcome::Ok),
+            ("upstream:authentik", Outcome::Ok),
+            ("upstream:ocis", Outcome::Ok),
+            ("upstream:stalwart", Outcome::Ok),
+        ]
+    );
+    for probe in well.values() {
+        assert!(probe.latency_ms.is_some(), "{probe:?}");
+        assert_eq!(probe.last_success_at, Some(probe.checked_at), "{probe:?}");
+        assert_eq!(probe.error, None, "{probe:?}");
+    }
+    let error = |id: &str| ill[id].error.clone().unwrap_or_default();
+    assert_eq!(
+        error("upstream:stalwart"),
+        "stalwart probe (no connection): unreachable"
+    );
+    assert_eq!(
+        error("upstream:ocis"),
+        "ocis probe answered 503: unavailable"
+    );
+    assert_eq!(error("resolver:simulated"), "answered REFUSED");
+    for id in ["upstream:stalwart", "upstream:ocis", "resolver:simulated"] {
+        let probe = &ill[id];
+        assert_eq!(probe.latency_ms, None, "{probe:?}");
+        assert!(probe.last_success_at < Some(probe.checked_at), "{probe:?}");
+        assert!(
+            probe.last_success_at >= well[id].last_success_at,
+            "{probe:?}"
+        );
+    }
+    assert_eq!(ill["upstream:authentik"].outcome, Outcome::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_needs_no_credentials_and_is_no_news_for_a_circuit() {
+    let upstreams = Upstreams::start().await;
+    let harness = probing(&upstreams).await;
+    upstreams.authentik.revoke_token();
+    upstreams.ocis.reject_credentials(true);
+    upstreams.stalwart.server.faults.go_down();
+    let leader = harness.leader();
+
+    let seen = seen(&harness, |seen| seen.len() == 6).await;
+    let looks = upstreams.authentik.server.faults.requests();
+    until(
+        async || upstreams.authentik.server.faults.requests()["probe"],
+        |asked| *asked > looks["probe"] + 8,
+    )
+    .await;
+    leader.stop().await;
+
+    assert_eq!(seen["upstream:authentik"].outcome, Outcome::Ok);
+    assert_eq!(seen["upstream:ocis"].outcome, Outcome::Ok);
+    assert_eq!(seen["upstream:stalwart"].outcome, Outcome::Failed);
+    let circuits = &harness.context.circuits;
+    let stalwart = circuits.look(Upstream::Stalwart, Budget::default()).await;
+    assert_eq!((stalwart.failures, stalwart.open_for), (0, None));
+    let known = harness.context.upstreams.list().await.unwrap();
+    assert!(known.iter().all(|health| health.refused_at.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_switched_off_says_so_and_what_is_no_more_is_forgotten() {
+    let mut harness = Harness::new().await;
+    harness.times.probe_every = Duration::from_millis(100);
+    let gone = Subject::Resolver("192.0.2.1:53".to_owned());
+    let now = harness.context.store.now();
+    let finding = Finding::Failed("no answer".to_owned());
+    harness
+        .context
+        .probes
+        .note(&gone, &finding, now)
+        .await
+        .unwrap();
+    let leader = harness.leader();
+
+    let seen = seen(&harness, |seen| {
+        seen.len() == 5 && !seen.contains_key(&gone.to_string())
+    })
+    .await;
+    leader.stop().await;
+
+    assert_eq!(
+        outcomes(&seen),
+        [
+            ("store:mongodb", Outcome::Ok),
+            ("store:redis", Outcome::Ok),
+            ("upstream:authentik", Outcome::Disabled),
+            ("upstream:ocis", Outcome::Disabled),
+            ("upstream:stalwart", Outcome::Disabled),
+        ]
+    );
+}
