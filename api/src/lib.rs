@@ -27,7 +27,7 @@ pub const SERVICE: &str = "dezky-platform-api";
 /// The whole app without a socket.
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();
-    let routes = routes.merge(openapi::serve(document));
+    let routes = routes.merge(openapi::serve(openapi::restrict_parameters(document)));
     layers::around(routes, &state.cors_allowed_origins).with_state(state)
 }
 
