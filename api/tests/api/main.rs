@@ -6,6 +6,8 @@
 mod access;
 mod app;
 mod bad_input;
+mod bad_values;
+mod concurrency;
 mod domains;
 mod events;
 mod everyone;
@@ -17,6 +19,7 @@ mod odd_requests;
 mod openapi;
 mod operations;
 mod paging;
+mod revoked;
 mod schedules;
 mod seed;
 mod serving;
