@@ -191,8 +191,9 @@ async fn everything(app: &TestApp) -> BTreeMap<String, Vec<Document>> {
     let database = app.state.store.database();
     let mut all = BTreeMap::new();
     for name in database.list_collection_names().await.unwrap() {
-        let found = app.collection(&name).find(doc! {}).sort(doc! { "_id": 1 });
-        all.insert(name, found.await.unwrap().try_collect().await.unwrap());
+        let collection = app.collection(&name);
+        let found = collection.find(doc! {}).sort(doc! { "_id": 1 }).await;
+        all.insert(name, found.unwrap().try_collect().await.unwrap());
     }
     all
 }
