@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Document, doc};
-use dezky_sim::callers::Caller;
+use dezky_shared::id::UserId;
 use futures::TryStreamExt as _;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::app::{self, TestApp};
+use crate::{
+    app::{self, TestApp},
+    everyone::Who,
+};
 
-/// A route, a body, and where it is wrong.
+/// Who sends which body to which route, and where it is wrong.
 struct Row {
+    who: Who,
     method: Method,
     route: &'static str,
     body: Value,
@@ -21,6 +25,7 @@ struct Row {
 fn table() -> Vec<Row> {
     vec![
         Row {
+            who: Who::Operator,
             method: Method::POST,
             route: "/tenants",
             body: json!({
@@ -42,6 +47,7 @@ fn table() -> Vec<Row> {
             ],
         },
         Row {
+            who: Who::Operator,
             method: Method::PATCH,
             route: "/tenants/{slug}",
             body: json!({
@@ -58,24 +64,28 @@ fn table() -> Vec<Row> {
             ],
         },
         Row {
+            who: Who::Operator,
             method: Method::POST,
             route: "/tenants/{slug}/domains",
             body: json!({ "name": "a..test", "dmarc": { "policy": "strict", "rua": "mailto:a@b.test" } }),
             wrong: &["/name", "/dmarc/policy", "/dmarc/rua"],
         },
         Row {
+            who: Who::Operator,
             method: Method::PATCH,
             route: "/tenants/{slug}/domains/{domain}",
             body: json!({ "dmarc": { "policy": "None", "rua": "a@b" } }),
             wrong: &["/dmarc/policy", "/dmarc/rua"],
         },
         Row {
+            who: Who::Operator,
             method: Method::PATCH,
             route: "/users/{id}",
             body: json!({ "tenantRoles": { "demo": "boss", "a/b": "OWNER" } }),
             wrong: &["/tenantRoles/a~1b", "/tenantRoles/demo"],
         },
         Row {
+            who: Who::Operator,
             method: Method::POST,
             route: "/job-operations",
             body: json!({
@@ -103,8 +113,8 @@ fn table() -> Vec<Row> {
 
 #[tokio::test]
 async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
-    let app = TestApp::with_demo().await;
-    let id = app.user(Caller::Stranger).await.id.to_string();
+    let app = TestApp::with_everyone().await;
+    let somebody = UserId::new().to_string();
     let before = everything(&app).await;
 
     for row in table() {
@@ -112,18 +122,18 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
             .route
             .replace("{slug}", "demo")
             .replace("{domain}", "demo.test")
-            .replace("{id}", &id)
+            .replace("{id}", &somebody)
             .replace("{name}", app::name_in(row.route));
-        let call = app.call(row.method.clone(), &path).by(Caller::Operator);
+        let token = app.token(&row.who.token().unwrap());
+        let call = app.call(row.method.clone(), &path).token(&token);
         let reply = call.json(&row.body).send().await;
 
         let what = format!("{} {}: {reply:?}", row.method, row.route);
         assert_eq!(reply.summary(), "422 validation_failed", "{what}");
         let errors = reply.body["errors"].as_array().unwrap();
-        let named = errors
-            .iter()
-            .map(|error| error["pointer"].as_str().unwrap());
-        assert_eq!(named.collect::<Vec<_>>(), row.wrong, "{what}");
+        let named = errors.iter().map(|error| &error["pointer"]);
+        let named: BTreeSet<&str> = named.map(|pointer| pointer.as_str().unwrap()).collect();
+        assert_eq!(named, row.wrong.iter().copied().collect(), "{what}");
         assert_eq!(everything(&app).await, before, "{what}");
     }
 }

@@ -233,17 +233,16 @@ impl Trial {
     }
 }
 
-/// Forbids what an answer holds beyond the document, which callers have to put up with so that fields can be added;
-/// and leaves out what lasts: streams, and waiting.
+/// Forbids what an answer holds beyond the document, which callers have to put up with so that fields can be added.
+/// Leaves out what lasts, which is streams and waiting, and the key that makes most requests a repetition of another.
 fn make_strict(document: &mut Value) {
     let paths = document["paths"].as_object_mut().unwrap();
     paths.retain(|path, _| !path.ends_with("/events"));
-    for operation in paths
-        .values_mut()
-        .flat_map(|item| item.as_object_mut().unwrap().values_mut())
-    {
+    let items = paths.values_mut().map(|item| item.as_object_mut().unwrap());
+    for operation in items.flat_map(|item| item.values_mut()) {
         if let Some(parameters) = operation["parameters"].as_array_mut() {
-            parameters.retain(|parameter| parameter["name"] != "wait");
+            let is_left_out = |name: &Value| name == "wait" || name == "Idempotency-Key";
+            parameters.retain(|parameter| !is_left_out(&parameter["name"]));
         }
     }
     close(document);
