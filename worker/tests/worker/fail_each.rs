@@ -221,11 +221,17 @@ fn must_be_as_its_class_says(failure: Failure, end: &End, about: &str) {
 fn must_concern_only_those_that_failed(end: &End, about: &str) {
     let (failed, others): (Vec<&Step>, Vec<&Step>) =
         end.job.steps.iter().partition(|step| step.error.is_some());
-    assert_eq!(failed.len(), end.failed.len(), "{about}");
     assert!(others.iter().all(|step| step.state.is_done()), "{about}");
+    // oCIS may be unable to tell who we are for a while, which is no refusal yet: its step goes on by itself.
+    let mut refusing = end.failed.clone();
+    if failed.len() < refusing.len() {
+        assert!(refusing.remove(&Upstream::Ocis), "{about}");
+    }
+    assert_eq!(failed.len(), refusing.len(), "{about}");
+    // The tenant is told of its own steps, which are named like their upstreams.
     let names: BTreeSet<&str> = failed.iter().map(|step| &*step.name).collect();
-    if names == end.failed.iter().map(|upstream| upstream.name()).collect() {
-        assert_eq!(end.told, end.failed, "{about}");
+    if names == refusing.iter().map(|upstream| upstream.name()).collect() {
+        assert_eq!(end.told, refusing, "{about}");
     }
 }
 
@@ -295,7 +301,7 @@ fn must_have_failed_each(world: &World, asked: &Asked) {
         let unmet = server.faults.unmet();
         for ((upstream, operation), times) in asked {
             if *upstream == name {
-                let spared = spared
+                let spared = unmet
                     .iter()
                     .filter(|rule| rule.operation.as_ref() == Some(operation));
                 assert!(
@@ -374,6 +380,14 @@ fn is_left_alone(job: &Job) -> bool {
 fn is_held(step: &Step) -> bool {
     let error = step.error.as_ref();
     error.is_some_and(|error| error.code.disposition() == Disposition::Hold)
+}
+
+/// As an operator does who has seen to what was refused.
+async fn requeue(world: &World, job: &Job) -> Job {
+    let again = world.harness.requeue(job.id).await.unwrap().job;
+    let ready = &world.harness.context.ready;
+    ready.announce(std::slice::from_ref(&again)).await;
+    again
 }
 
 /// As an operator does who has mended the credentials.
