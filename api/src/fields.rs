@@ -154,7 +154,8 @@ pub fn name(text: &str) -> Result<String, Wrong> {
     if name.is_empty() {
         return Err(("too_short", "This cannot be empty.".to_owned()));
     }
-    if name.chars().count() > NAME_LENGTH {
+    // As it was sent: the document says so.
+    if text.chars().count() > NAME_LENGTH {
         return Err((
             "too_long",
             format!("This has at most {NAME_LENGTH} characters."),
@@ -266,7 +267,7 @@ pub fn email(text: &str) -> Result<String, Wrong> {
         && !local.ends_with('.')
         && !local.contains("..");
     let is_host = host.contains('.') && name::normalise(host).as_deref() == Ok(host);
-    if email.len() > EMAIL_LENGTH || !is_local || !is_host {
+    if text.len() > EMAIL_LENGTH || !is_local || !is_host {
         return Err(invalid());
     }
     Ok(email)
@@ -334,9 +335,10 @@ pub fn domains(checks: &mut Checks, names: &NamePolicy, texts: &[String]) -> Opt
 #[serde(deny_unknown_fields)]
 pub struct OwnerRequest {
     /// The address, which becomes the username.
-    #[schema(example = "ada@example.com")]
+    #[schema(max_length = 254, example = "ada@example.com")]
     pub email: String,
     /// The name, for people.
+    #[schema(min_length = 1, max_length = 120)]
     pub name: String,
 }
 

@@ -30,6 +30,7 @@ pub const SERVICE: &str = "dezky-platform-api";
 pub fn router(state: state::App) -> Router {
     let (routes, document) = routes::router().split_for_parts();
     let limited = routes.layer(from_fn_with_state(state.clone(), limits::by_address));
+    let document = openapi::restrict_parameters(document);
     let routes = openapi::serve(document).merge(limited);
     layers::around(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
 }

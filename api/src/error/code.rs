@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 macro_rules! codes {
-    ($($name:ident: $wire:literal, $status:ident, $title:literal;)*) => {
+    ($($name:ident: $wire:tt, $status:ident, $title:literal;)*) => {
         /// What is wrong with a request, as a stable name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         pub enum Code {$(

@@ -78,7 +78,7 @@ async fn show(
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ItemsQuery {
     /// Only with this outcome.
-    #[param(value_type = Option<String>, example = "refused")]
+    #[param(value_type = Option<String>, pattern = "^(pending|done|skipped|refused)$", example = "refused")]
     outcome: Option<ItemOutcome>,
     #[param(ignore)]
     page: Page,

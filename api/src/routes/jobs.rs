@@ -53,16 +53,16 @@ const STATES: &str = "available, running, completed, discarded or cancelled";
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this state.
-    #[param(value_type = Option<String>, example = "discarded")]
+    #[param(value_type = Option<String>, pattern = "^(available|running|completed|discarded|cancelled)$", example = "discarded")]
     state: Option<JobState>,
     /// Only of this kind.
     #[param(example = "provision_tenant")]
     kind: Option<String>,
     /// Only about this tenant.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
     /// Only those that this job made.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = Uuid)]
     parent: Option<JobId>,
     /// Only those that changed something upstream, or would if they were no dry run; or only the others.
     changed: Option<bool>,

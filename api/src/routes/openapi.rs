@@ -1,5 +1,7 @@
 //! What the API is, for programs and for people.
 
+mod parameters;
+
 use axum::{Json, Router, routing::get};
 use utoipa::{
     Modify, OpenApi,
@@ -10,6 +12,7 @@ use utoipa::{
 };
 use utoipa_scalar::{Scalar, Servable as _};
 
+pub use self::parameters::restrict_parameters;
 use crate::{error::Problem, state::App};
 
 /// The API.

@@ -99,7 +99,7 @@ async fn list(
 /// Within about a second no worker begins anything of it. What runs goes on to its end; what waits stays.
 #[utoipa::path(
     post, path = "/queues/{name}/pause", operation_id = "pauseQueue", tag = "operations",
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$"), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = QueueView), (status = "default", response = Problem)),
 )]
 async fn pause(
@@ -116,7 +116,7 @@ async fn pause(
 /// Has a queue go on
 #[utoipa::path(
     post, path = "/queues/{name}/resume", operation_id = "resumeQueue", tag = "operations",
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$"), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = QueueView), (status = "default", response = Problem)),
 )]
 async fn resume(

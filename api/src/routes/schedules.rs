@@ -93,7 +93,7 @@ async fn list(
 
 /// A schedule
 #[utoipa::path(
-    get, path = "/schedules/{name}", operation_id = "getSchedule", tag = "schedules", params(("name" = String, Path)),
+    get, path = "/schedules/{name}", operation_id = "getSchedule", tag = "schedules", params(("name" = String, Path, pattern = "^[a-z_]+$")),
     responses((status = 200, body = ScheduleView), (status = "default", response = Problem)),
 )]
 async fn show(
@@ -127,7 +127,7 @@ impl Accept for RunRequest {
 /// Its next instant comes all the same. What the job makes of it is found with `GET /jobs?parent=<its id>`.
 #[utoipa::path(
     post, path = "/schedules/{name}/run", operation_id = "runSchedule", tag = "schedules", request_body = Option<RunRequest>,
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path, pattern = "^[a-z_]+$"), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 202, body = ScheduleView), (status = "default", response = Problem)),
 )]
 async fn run(

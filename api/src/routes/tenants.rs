@@ -71,13 +71,13 @@ pub(super) const STATUSES: &str = "pending, active, suspended, terminating or te
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this status.
-    #[param(value_type = Option<String>, example = "active")]
+    #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
     status: Option<TenantStatus>,
     /// Only with this plan.
-    #[param(value_type = Option<String>, example = "business")]
+    #[param(value_type = Option<String>, pattern = "^(starter|business|enterprise)$", example = "business")]
     plan: Option<Plan>,
     /// Only of this partner.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = Uuid)]
     partner_id: Option<PartnerId>,
     #[param(ignore)]
     page: Page,

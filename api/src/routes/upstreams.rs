@@ -113,7 +113,7 @@ async fn list(
 /// An upstream
 #[utoipa::path(
     get, path = "/upstreams/{name}", operation_id = "getUpstream", tag = "operations",
-    params(("name" = String, Path)),
+    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$")),
     responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
 )]
 async fn show(
@@ -132,7 +132,7 @@ async fn show(
 /// Within about a second no worker begins a step that needs it. Other steps of the same jobs go on.
 #[utoipa::path(
     post, path = "/upstreams/{name}/pause", operation_id = "pauseUpstream", tag = "operations",
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$"), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
 )]
 async fn pause(
@@ -152,7 +152,7 @@ async fn pause(
 /// again now instead of at the next probe.
 #[utoipa::path(
     post, path = "/upstreams/{name}/resume", operation_id = "resumeUpstream", tag = "operations",
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$"), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
 )]
 async fn resume(

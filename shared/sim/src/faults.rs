@@ -135,6 +135,13 @@ impl Faults {
         self.lock().hits
     }
 
+    /// The rules that have hit nothing, or not as often as they were to.
+    pub fn unmet(&self) -> Vec<FaultRule> {
+        let mut rules = self.lock().rules.clone();
+        rules.retain(|rule| rule.times != Some(0));
+        rules
+    }
+
     /// How many requests are still to take effect late.
     pub fn outstanding(&self) -> usize {
         self.lock().outstanding

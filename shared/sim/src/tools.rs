@@ -1,10 +1,11 @@
-//! The programs that MongoDB and Redis need: found on this machine, or installed below `.dev/tools`.
+//! The programs that running and testing need: found on this machine, or installed below `.dev/tools`.
 //!
 //! An installation is made in a directory of its own and moved into place when it is complete, under a lock
 //! against others in this checkout who want the same.
 
 mod mongodb;
 mod redis;
+mod schemathesis;
 
 use std::{
     env,
@@ -21,7 +22,7 @@ use nix::{
     unistd::Uid,
 };
 
-pub use self::{mongodb::mongod, redis::redis_server};
+pub use self::{mongodb::mongod, redis::redis_server, schemathesis::schemathesis};
 
 /// `.dev/tools`.
 pub fn directory() -> PathBuf {

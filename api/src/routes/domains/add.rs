@@ -29,7 +29,7 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AddRequest {
     /// Its name, with A-labels or in Unicode.
-    #[schema(example = "example.com")]
+    #[schema(min_length = 1, example = "example.com")]
     name: String,
     /// The DMARC policy that it should have.
     #[serde(default, deserialize_with = "fields::object")]
@@ -44,8 +44,10 @@ pub(super) struct AddRequest {
 #[serde(deny_unknown_fields)]
 struct DmarcRequest {
     /// `none` (unless said otherwise), `quarantine` or `reject`.
+    #[schema(pattern = "^(none|quarantine|reject)$")]
     policy: Option<String>,
     /// Where aggregate reports go: an e-mail address.
+    #[schema(max_length = 254)]
     rua: Option<String>,
 }
 

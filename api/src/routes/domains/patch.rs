@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct PatchRequest {
     /// The DMARC policy that it should have.
     #[serde(default, deserialize_with = "fields::object")]
-    #[schema(value_type = DmarcPatch)]
+    #[schema(value_type = Option<DmarcPatch>)]
     dmarc: Option<DmarcPatch>,
     /// `true` makes it the primary domain in the place of another one.
     #[serde(default, deserialize_with = "present")]
@@ -51,11 +51,11 @@ pub(super) struct PatchRequest {
 struct DmarcPatch {
     /// `none`, `quarantine` or `reject`.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(none|quarantine|reject)$")]
     policy: Option<String>,
     /// Where aggregate reports go: an e-mail address.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 254)]
     rua: Option<Option<String>>,
 }
 

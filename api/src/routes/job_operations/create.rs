@@ -38,7 +38,7 @@ const HIGHEST_RATE: u32 = 1_000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OperationRequest {
     /// What is done to each job: `requeue`, `cancel` or `discard`.
-    #[schema(example = "requeue")]
+    #[schema(pattern = "^(requeue|cancel|discard)$", example = "requeue")]
     action: String,
     /// Which jobs are meant.
     #[schema(value_type = SelectionRequest)]
@@ -58,14 +58,19 @@ pub(super) struct OperationRequest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SelectionRequest {
     /// In this state: `available`, `running`, `completed`, `discarded` or `cancelled`.
-    #[schema(example = "discarded")]
+    #[schema(
+        pattern = "^(available|running|completed|discarded|cancelled)$",
+        example = "discarded"
+    )]
     state: String,
     /// Of this kind.
     #[schema(example = "provision_tenant")]
     kind: Option<String>,
     /// In this queue.
+    #[schema(pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")]
     queue: Option<String>,
     /// About this tenant.
+    #[schema(format = Uuid)]
     tenant_id: Option<String>,
     /// Last failed with this code.
     #[schema(example = "upstream_conflict")]
@@ -73,8 +78,10 @@ pub(super) struct SelectionRequest {
     /// Last failed with a code of this class.
     error_class: Option<String>,
     /// Made at this time or later (RFC 3339).
+    #[schema(format = DateTime)]
     created_after: Option<String>,
     /// Made before this time (RFC 3339).
+    #[schema(format = DateTime)]
     created_before: Option<String>,
 }
 

@@ -38,18 +38,23 @@ pub(in crate::routes) struct CreateRequest {
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
     pub(in crate::routes) slug: String,
     /// Its name for people.
-    #[schema(example = "Acme A/S")]
+    #[schema(min_length = 1, max_length = 120, example = "Acme A/S")]
     pub(in crate::routes) name: String,
     /// What it has bought: `starter` (unless said otherwise), `business` or `enterprise`.
+    #[schema(pattern = "^(starter|business|enterprise)$")]
     pub(in crate::routes) plan: Option<String>,
     /// Its mail domains.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub(in crate::routes) domains: Vec<String>,
     /// The partner that looks after it.
+    #[schema(format = Uuid)]
     pub(in crate::routes) partner_id: Option<String>,
     /// What its company does.
+    #[schema(min_length = 1, max_length = 120)]
     pub(in crate::routes) industry: Option<String>,
     /// Its colour, `#rrggbb`.
+    #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     pub(in crate::routes) brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
     #[serde(default, deserialize_with = "fields::object")]

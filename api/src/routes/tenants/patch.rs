@@ -36,27 +36,27 @@ use crate::{
 pub(in crate::routes) struct PatchRequest {
     /// Its name for people.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, max_length = 120)]
     name: Option<String>,
     /// What it has bought: `starter`, `business` or `enterprise`. For operators.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Option<String>,
     /// All of its mail domains. For operators.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, max_items = 100)]
     domains: Option<Vec<String>>,
     /// What its company does.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     industry: Option<Option<String>>,
     /// Its colour, `#rrggbb`.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<Option<String>>,
     /// The partner that looks after it. For operators.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     partner_id: Option<Option<String>>,
 }
 

@@ -13,6 +13,7 @@ mod events;
 mod killing;
 mod metrics;
 mod promql;
+mod schemathesis;
 mod scrape;
 mod stack;
 mod stores;

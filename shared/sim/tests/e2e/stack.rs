@@ -16,6 +16,7 @@ use dezky_sim::{
     stalwart::StalwartSim,
     stores::{Mongo, Redis},
 };
+use mongodb::{Client, Database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,7 +42,7 @@ pub(crate) struct Stack {
     pub(crate) operator: String,
     worker_program: Program,
     _ports: [Port; 3],
-    _stores: FreshStores,
+    stores: FreshStores,
     _directory: TempDir,
 }
 
@@ -152,7 +153,7 @@ impl Stack {
             metrics: [&api_metrics, &worker_metrics].map(|port| format!("http://{}", local(port))),
             worker_program,
             _ports: [api_port, api_metrics, worker_metrics],
-            _stores: stores,
+            stores,
             _directory: directory,
         };
         stack.until_ready().await;
@@ -202,6 +203,12 @@ impl Stack {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The database, for what no route brings about.
+    pub(crate) async fn database(&self) -> Database {
+        let client = Client::with_uri_str(&self.stores.mongodb_uri).await;
+        client.unwrap().database(&self.stores.database)
     }
 
     /// What the worker has printed.

@@ -1,0 +1,209 @@
+//! A body with every field wrong is answered with one 422 that names all of them, and nothing is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Document, doc};
+use dezky_shared::id::UserId;
+use futures::TryStreamExt as _;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{self, TestApp},
+    everyone::Who,
+};
+
+/// Who sends which body to which route, and where it is wrong.
+struct Row {
+    who: Who,
+    method: Method,
+    route: &'static str,
+    body: Value,
+    wrong: &'static [&'static str],
+}
+
+fn table() -> Vec<Row> {
+    vec![
+        Row {
+            who: Who::Operator,
+            method: Method::POST,
+            route: "/tenants",
+            body: json!({
+                "slug": "WWW", "name": " ", "plan": "gold", "domains": ["a.test", "A.test", "*.b.test"],
+                "partnerId": "7", "industry": "x".repeat(121), "brandColor": "red",
+                "owner": { "email": "ada", "name": "" },
+            }),
+            wrong: &[
+                "/slug",
+                "/name",
+                "/plan",
+                "/domains/1",
+                "/domains/2",
+                "/partnerId",
+                "/industry",
+                "/brandColor",
+                "/owner/email",
+                "/owner/name",
+            ],
+        },
+        Row {
+            who: Who::Operator,
+            method: Method::PATCH,
+            route: "/tenants/{slug}",
+            body: json!({
+                "name": "a\nb", "plan": "", "domains": ["localhost"], "partnerId": "", "industry": "\u{202e}",
+                "brandColor": "#fff",
+            }),
+            wrong: &[
+                "/name",
+                "/plan",
+                "/domains/0",
+                "/partnerId",
+                "/industry",
+                "/brandColor",
+            ],
+        },
+        Row {
+            who: Who::Operator,
+            method: Method::POST,
+            route: "/tenants/{slug}/domains",
+            body: json!({ "name": "a..test", "dmarc": { "policy": "strict", "rua": "mailto:a@b.test" } }),
+            wrong: &["/name", "/dmarc/policy", "/dmarc/rua"],
+        },
+        Row {
+            who: Who::Operator,
+            method: Method::PATCH,
+            route: "/tenants/{slug}/domains/{domain}",
+            body: json!({ "dmarc": { "policy": "None", "rua": "a@b" } }),
+            wrong: &["/dmarc/policy", "/dmarc/rua"],
+        },
+        Row {
+            who: Who::Operator,
+            method: Method::PATCH,
+            route: "/users/{id}",
+            body: json!({ "tenantRoles": { "demo": "boss", "a/b": "OWNER" } }),
+            wrong: &["/tenantRoles/a~1b", "/tenantRoles/demo"],
+        },
+        Row {
+            who: Who::Operator,
+            method: Method::POST,
+            route: "/job-operations",
+            body: json!({
+                "action": "delete", "rate": 0,
+                "filter": {
+                    "state": "failed", "kind": "", "queue": "mail", "tenantId": "demo", "errorCode": "odd",
+                    "errorClass": "odd", "createdAfter": "yesterday", "createdBefore": "2026-13-01T00:00:00Z",
+                },
+            }),
+            wrong: &[
+                "/action",
+                "/filter/state",
+                "/filter/kind",
+                "/filter/queue",
+                "/filter/tenantId",
+                "/filter/errorCode",
+                "/filter/errorClass",
+                "/filter/createdAfter",
+                "/filter/createdBefore",
+                "/rate",
+            ],
+        },
+    ]
+}
+
+#[tokio::test]
+async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
+    let app = TestApp::with_everyone().await;
+    let somebody = UserId::new().to_string();
+    let before = everything(&app).await;
+
+    for row in table() {
+        let path = row
+            .route
+            .replace("{slug}", "demo")
+            .replace("{domain}", "demo.test")
+            .replace("{id}", &somebody)
+            .replace("{name}", app::name_in(row.route));
+        let token = app.token(&row.who.token().unwrap());
+        let call = app.call(row.method.clone(), &path).token(&token);
+        let reply = call.json(&row.body).send().await;
+
+        let what = format!("{} {}: {reply:?}", row.method, row.route);
+        assert_eq!(reply.summary(), "422 validation_failed", "{what}");
+        let errors = reply.body["errors"].as_array().unwrap();
+        let named = errors.iter().map(|error| &error["pointer"]);
+        let named: BTreeSet<&str> = named.map(|pointer| pointer.as_str().unwrap()).collect();
+        assert_eq!(named, row.wrong.iter().copied().collect(), "{what}");
+        assert_eq!(everything(&app).await, before, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_table_has_every_field_that_can_have_a_wrong_value() {
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+    let table = table();
+    let mut missing = BTreeSet::new();
+
+    for (route, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let rows = table
+                .iter()
+                .filter(|row| row.method == method && row.route == route);
+            let wrong: Vec<&str> = rows.flat_map(|row| row.wrong).copied().collect();
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let mut fields = Vec::new();
+            collect_fields(&document, body, String::new(), &mut fields);
+            fields.retain(|field| !wrong.iter().any(|wrong| wrong.starts_with(field)));
+            missing.extend(
+                fields
+                    .into_iter()
+                    .map(|field| format!("{method} {route} {field}")),
+            );
+        }
+    }
+
+    assert_eq!(missing, BTreeSet::new());
+}
+
+/// The fields of a body whose value can be wrong though its type is right.
+fn collect_fields(document: &Value, schema: &Value, pointer: String, fields: &mut Vec<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let place = reference.strip_prefix('#').unwrap();
+        let schema = document.pointer(place).unwrap();
+        return collect_fields(document, schema, pointer, fields);
+    }
+    if let Some(alternatives) = schema["oneOf"].as_array() {
+        for schema in alternatives {
+            collect_fields(document, schema, pointer.clone(), fields);
+        }
+        return;
+    }
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, schema) in properties {
+            collect_fields(document, schema, format!("{pointer}/{name}"), fields);
+        }
+        return;
+    }
+    let is = |name: &str| match &schema["type"] {
+        Value::Array(types) => types.contains(&name.into()),
+        other => other == name,
+    };
+    let has_a_limit = !schema["maximum"].is_null();
+    if is("string") || is("array") || is("object") || has_a_limit {
+        fields.push(pointer);
+    }
+}
+
+/// All that is stored.
+async fn everything(app: &TestApp) -> BTreeMap<String, Vec<Document>> {
+    let database = app.state.store.database();
+    let mut all = BTreeMap::new();
+    for name in database.list_collection_names().await.unwrap() {
+        let collection = app.collection(&name);
+        let found = collection.find(doc! {}).sort(doc! { "_id": 1 }).await;
+        all.insert(name, found.unwrap().try_collect().await.unwrap());
+    }
+    all
+}
