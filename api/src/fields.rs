@@ -2,13 +2,13 @@
 
 pub mod billing;
 pub mod branding;
-pub mod security;
-pub mod money;
-pub mod people;
 mod edit;
-pub mod link;
-pub mod partner;
 pub mod flag;
+pub mod link;
+pub mod money;
+pub mod partner;
+pub mod people;
+pub mod security;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

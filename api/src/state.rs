@@ -15,9 +15,9 @@ use dezky_shared::{
         invitations::InvitationRepository, job_operations::JobOperationRepository,
         jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
         probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository,
-        snapshots::SnapshotRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        snapshots::SnapshotRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        workers::WorkerRepository,
     },
 };
 use http::HeaderValue;

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Inspect, Caller, Operator, Page, PageOf, QueryParams, TenantAccess},
+    extract::{Caller, Inspect, Operator, Page, PageOf, QueryParams, TenantAccess},
     state::App,
 };
 

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::export::LongRead;
 use crate::{
     error::{ApiError, Problem},
-    extract::{Inspect, Caller, Operator, QueryParams, TenantAccess},
+    extract::{Caller, Inspect, Operator, QueryParams, TenantAccess},
     state::App,
 };
 
