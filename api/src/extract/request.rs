@@ -66,11 +66,6 @@ impl RequestInfo {
         }
     }
 
-    /// Where it came from.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.ip.as_deref()?.parse().ok()
-    }
-
     /// The same, for the audit trail.
     pub fn origin(&self) -> Origin {
         Origin {

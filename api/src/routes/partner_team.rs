@@ -240,11 +240,7 @@ fn access_level(text: &str) -> Result<PartnerRole, (&'static str, String)> {
 
 /// An event about the team, in the platform's trail.
 fn event(recorder: &Recorder<'_>, action: Action, target: Target) -> AuditEvent {
-    let mut event = recorder.event(recorder.app.store.now(), action, target, None);
-    if !recorder.caller.is_operator() {
-        "partner".clone_into(&mut event.actor.kind);
-    }
-    event
+    recorder.event(recorder.app.store.now(), action, target, None)
 }
 
 /// What was done to a partner.

@@ -36,8 +36,6 @@ const SILENT: [&str; 4] = [
     RecheckDomain::KIND,
     RecheckDueDomains::KIND,
 ];
-/// Writes that no job makes.
-const NO_JOBS: [&str; 1] = ["remove_member"];
 /// Writes that may be made twice, which replaces what the first made. Their jobs have tests of their own.
 const REPLACED: [&str; 1] = ["create_recovery_link"];
 

@@ -83,12 +83,9 @@ impl<V: Serialize> Intent for PartnerChange<'_, V> {
             partner.revision += 1;
             partner.updated_at = now;
             app.partners.save(session, &partner).await?;
-            let mut event = recorder
+            let event = recorder
                 .event(now, self.action, target(&partner), None)
                 .with_changes(&audited(&known)?, &audited(&partner)?);
-            if !recorder.caller.is_operator() {
-                "partner".clone_into(&mut event.actor.kind);
-            }
             Ok(Recorded {
                 answer: self.answer(partner)?,
                 jobs: Vec::new(),

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use dezky_shared::{
-    audit::{Action, AuditEvent},
+    audit::{Action, AuditEvent, Outcome},
     domain::DomainStatus,
     health::Seats,
     subscription::{Subscription, monthly_minor},
@@ -122,8 +122,9 @@ struct EventOnALine {
     /// What was done.
     #[schema(value_type = String, example = "tenant.suspend")]
     action: Action,
-    /// What became of it.
-    outcome: String,
+    /// What became of it: `accepted` or `done`.
+    #[schema(value_type = String)]
+    outcome: Outcome,
     /// The address of who did it; missing where it was the service itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor_email: Option<String>,
