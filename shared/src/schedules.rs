@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::{
+    clock,
     jobs::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit},
     schedule::{
         Missed, Occasion, Schedule,
@@ -16,6 +17,9 @@ use crate::{
 
 /// Over how long the tenants of a nightly reconcile are spread.
 const NIGHT: Duration = Duration::from_hours(4);
+
+/// A day.
+const DAY: Duration = Duration::from_hours(24);
 
 /// Every schedule, or what cannot be read in one of them.
 pub fn all() -> Result<Vec<Schedule>, CalendarError> {
@@ -55,8 +59,13 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             calendar: Calendar::new("10 0 * * *", "UTC")?,
             missed: Missed::Once,
             can_dry_run: false,
-            job: |_, by, now| {
-                let month = Month::of_the_day_before(now);
+            job: |occasion, by, now| {
+                let as_of = match occasion {
+                    // What is done as a month begins is done for the one that is over.
+                    Occasion::Due => clock::earlier(now, DAY),
+                    Occasion::Asked { .. } => now,
+                };
+                let month = Month::of(as_of);
                 NewJob::new(&SnapshotSubscriptions { month }, by, now)
             },
         },
@@ -92,5 +101,26 @@ mod tests {
             assert!(schedule.calendar.next(now).is_some(), "{}", schedule.name);
             assert!((schedule.job)(Occasion::Due, "test", now).is_ok());
         }
+    }
+
+    #[test]
+    fn a_month_is_written_down_until_the_next_has_begun_and_at_once_when_asked_for() {
+        let schedules = all().unwrap();
+        let mut schedules = schedules.into_iter();
+        let snapshots = schedules
+            .find(|schedule| schedule.name == "monthly_snapshots")
+            .unwrap();
+        let month = |occasion, now| {
+            let now = DateTime::parse_rfc3339_str(now).unwrap();
+            let job = (snapshots.job)(occasion, "test", now).unwrap();
+            let args: SnapshotSubscriptions = job.job().args().unwrap();
+            args.month.to_string()
+        };
+
+        assert_eq!(month(Occasion::Due, "2026-11-22T00:10:00Z"), "2026-11");
+        assert_eq!(month(Occasion::Due, "2026-12-01T00:10:00Z"), "2026-11");
+        assert_eq!(month(Occasion::Due, "2026-12-02T00:10:00Z"), "2026-12");
+        let asked = Occasion::Asked { dry_run: false };
+        assert_eq!(month(asked, "2026-12-01T00:10:00Z"), "2026-12");
     }
 }

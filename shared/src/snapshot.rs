@@ -27,13 +27,12 @@ pub struct Month {
 }
 
 impl Month {
-    /// The month of the day before `now`: what is done as a month begins is done for the one that is over.
-    pub fn of_the_day_before(now: DateTime) -> Self {
-        let yesterday = clock::earlier(now, DAY).timestamp_millis();
+    /// The month in which `time` is.
+    pub fn of(time: DateTime) -> Self {
         // A time beyond the calendar (the year 9999) is no clock's.
-        let yesterday = Timestamp::from_millisecond(yesterday).unwrap_or_default();
+        let time = Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or_default();
         Self {
-            first: yesterday.to_zoned(TimeZone::UTC).date().first_of_month(),
+            first: time.to_zoned(TimeZone::UTC).date().first_of_month(),
         }
     }
 
@@ -193,20 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_as_a_month_begins_is_done_for_the_one_that_is_over() {
-        for (now, month) in [
+    fn a_time_is_in_one_month() {
+        for (time, month) in [
             ("2026-11-22T00:10:00Z", "2026-11"),
-            ("2026-12-01T00:10:00Z", "2026-11"),
-            ("2026-12-01T23:59:59Z", "2026-11"),
-            ("2026-12-02T00:00:00Z", "2026-12"),
-            ("2027-01-01T00:10:00Z", "2026-12"),
-            ("2028-03-01T00:10:00Z", "2028-02"),
+            ("2026-11-30T23:59:59.999Z", "2026-11"),
+            ("2026-12-01T00:00:00Z", "2026-12"),
+            ("2028-02-29T12:00:00Z", "2028-02"),
         ] {
-            assert_eq!(
-                Month::of_the_day_before(at(now)).to_string(),
-                month,
-                "{now}"
-            );
+            assert_eq!(Month::of(at(time)).to_string(), month, "{time}");
         }
     }
 

@@ -1,14 +1,12 @@
 //! Snapshots of what tenants have bought: one for each tenant and month, whatever happens on the way.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    clock,
     id::{PartnerId, SubscriptionId, TenantId},
     job::{Job, JobState},
     jobs::SnapshotSubscriptions,
-    schedules,
     snapshot::{Month, SubscriptionSnapshot},
     tenant::{Plan, Tenant},
 };
@@ -43,9 +41,9 @@ async fn snapshots(harness: &Harness) -> Vec<SubscriptionSnapshot> {
     found.unwrap().try_collect().await.unwrap()
 }
 
-/// The month that is written at present.
+/// The month in progress.
 fn this_month(harness: &Harness) -> Month {
-    Month::of_the_day_before(harness.context.store.now())
+    Month::of(harness.context.store.now())
 }
 
 async fn take(harness: &Harness, month: Month) -> Job {
@@ -194,28 +192,4 @@ async fn a_job_that_breaks_off_half_way_goes_on_there_and_nobody_is_written_down
     let of: BTreeSet<TenantId> = all.iter().map(|snapshot| snapshot.tenant_id).collect();
     assert_eq!((all.len(), of.len()), (1_500, 1_500));
     assert_eq!(job.progress.unwrap().done, 1_500);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_schedule_makes_one_job_for_the_month_of_the_day_before() {
-    let harness = Harness::new().await;
-    let schedules = schedules::all().unwrap();
-    let schedule = schedules
-        .iter()
-        .find(|schedule| schedule.name == "monthly_snapshots")
-        .unwrap();
-    let now = harness.context.store.now();
-    harness
-        .context
-        .schedules
-        .run_due(schedule, clock::earlier(now, Duration::from_hours(72)))
-        .await
-        .unwrap();
-
-    let jobs = harness.context.schedules.run_due(schedule, now).await;
-
-    let jobs = jobs.unwrap();
-    let args: Vec<SnapshotSubscriptions> = jobs.iter().map(|job| job.args().unwrap()).collect();
-    let month = Month::of_the_day_before(now);
-    assert_eq!(args, [SnapshotSubscriptions { month }]);
 }
