@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, IndexModel};
+use mongodb::ClientSession;
 
 use super::UserRepository;
 use crate::{
