@@ -124,8 +124,8 @@ pub struct User {
     /// What they may do there; missing is read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_role: Option<PartnerRole>,
-    /// When the newest token with a `groups` claim was issued. An older one has nothing to say, whatever this one
-    /// changed; missing before the first.
+    /// When the newest token with a `groups` claim was issued, or when a user of the same subject was deleted. An older
+    /// token has nothing to say, whatever this one changed; missing before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_at: Option<DateTime>,
     /// Their places in tenants, by tenant.

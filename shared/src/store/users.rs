@@ -10,6 +10,7 @@ use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, known, together::Together};
 use crate::{
@@ -24,11 +25,24 @@ pub const SUBJECT_INDEX: &str = "authentikSubjectId";
 /// How exactly it is known when somebody was last seen.
 const SEEN_WITHIN: Duration = Duration::from_mins(5);
 
+/// How long it is known that somebody was deleted: longer than any token of theirs is valid.
+const DELETED_FOR: Duration = Duration::from_hours(90 * 24);
+
 /// The users.
 #[derive(Debug, Clone)]
 pub struct UserRepository {
     users: Collection<User>,
     by_subject: Arc<Together<String, User>>,
+    deleted: Collection<Deleted>,
+}
+
+/// That somebody was deleted. Whatever their tokens of before say counts no more.
+#[derive(Debug, Serialize, Deserialize)]
+struct Deleted {
+    /// The identity provider's id of them.
+    #[serde(rename = "_id")]
+    subject: String,
+    at: DateTime,
 }
 
 /// Which users a list shows.
@@ -87,7 +101,11 @@ impl UserRepository {
                 .boxed()
             })
         };
-        Self { users, by_subject }
+        Self {
+            users,
+            by_subject,
+            deleted: store.collection("deleted_users"),
+        }
     }
 
     /// Makes the indexes.
@@ -115,6 +133,12 @@ impl UserRepository {
         self.users
             .create_indexes([by_subject].into_iter().chain(listed))
             .await?;
+        let forgotten = IndexOptions::builder().expire_after(DELETED_FOR).build();
+        let forgotten = IndexModel::builder()
+            .keys(doc! { "at": 1 })
+            .options(forgotten)
+            .build();
+        self.deleted.create_index(forgotten).await?;
         Ok(())
     }
 
@@ -193,12 +217,37 @@ impl UserRepository {
     }
 
     /// Deletes a user that was locked in this transaction.
-    pub async fn delete(&self, session: &mut ClientSession, id: UserId) -> Result<(), StoreError> {
+    pub async fn delete(
+        &self,
+        session: &mut ClientSession,
+        user: &User,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
         self.users
-            .delete_one(doc! { "_id": id })
+            .delete_one(doc! { "_id": user.id })
+            .session(&mut *session)
+            .await?;
+        let subject = doc! { "_id": &user.authentik_subject_id };
+        self.deleted
+            .update_one(subject, doc! { "$set": { "at": now } })
+            .upsert(true)
             .session(session)
             .await?;
         Ok(())
+    }
+
+    /// When whom the identity provider calls `subject` was deleted, if that is not long ago.
+    pub async fn deleted_at(
+        &self,
+        session: &mut ClientSession,
+        subject: &str,
+    ) -> Result<Option<DateTime>, StoreError> {
+        let deleted = self
+            .deleted
+            .find_one(doc! { "_id": subject })
+            .session(session)
+            .await?;
+        Ok(deleted.map(|deleted| deleted.at))
     }
 
     /// Notes that `user` was seen at `now`, unless they were a moment ago. Nobody's version of the user changes.

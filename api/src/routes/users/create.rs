@@ -164,7 +164,9 @@ impl Intent for Create<'_> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
-            let user = self.user(now);
+            let mut user = self.user(now);
+            let subject = &user.authentik_subject_id;
+            user.claims_at = app.users.deleted_at(session, subject).await?;
             app.users.insert(session, &user).await?;
             let event = recorder
                 .event(now, Action::UserCreate, target(&user), None)

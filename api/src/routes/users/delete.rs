@@ -22,8 +22,8 @@ use crate::{
 /// Deletes somebody, and answers who they were
 ///
 /// All their rights end at once, and the last owner of a tenant cannot be deleted. Their account at the identity
-/// provider stays: whoever signs in there again is somebody new here, who gets what the groups in their token say. To
-/// keep somebody out, take them out of those groups, or take their rights away and let the user stay.
+/// provider stays: whoever signs in there again is somebody new here, who gets what the groups in their new token say.
+/// To keep somebody out, take them out of those groups, or take their rights away and let the user stay.
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "deleteUser", tag = "users",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
@@ -70,9 +70,10 @@ impl Intent for Delete<'_> {
                 return Err(refuse(Code::OwnUser));
             }
             keep_owners(session, app, &user.owns()).await?;
-            app.users.delete(session, self.id).await?;
+            let now = app.store.now();
+            app.users.delete(session, &user, now).await?;
             let event = recorder
-                .event(app.store.now(), Action::UserDelete, target(&user), None)
+                .event(now, Action::UserDelete, target(&user), None)
                 .with_changes(&audited(&user), &Document::new());
             let mut answer = detail(app, &user).await.map_err(refuse)?;
             answer.etag = None;

@@ -2,7 +2,7 @@
 //!
 //! What came from a claim follows claims; what was set here is left alone. A claim counts only if its token was
 //! issued after the last change and after every token whose claim was read before, so that an old token never gives
-//! back what was revoked.
+//! back what was revoked, also to somebody who was deleted.
 
 use std::collections::BTreeSet;
 
@@ -141,7 +141,10 @@ async fn write(
                     } else {
                         let email = said.email.as_deref().unwrap_or_default();
                         let name = said.name.as_deref().unwrap_or(email);
-                        let user = User::first_seen(&claims.sub, email, name, now);
+                        let user = User {
+                            claims_at: app.users.deleted_at(session, &claims.sub).await?,
+                            ..User::first_seen(&claims.sub, email, name, now)
+                        };
                         let mut user = followed(&user, said, now).unwrap_or(user);
                         user.last_seen_at = Some(now);
                         app.users.insert(session, &user).await?;
