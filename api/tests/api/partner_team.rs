@@ -183,7 +183,10 @@ async fn whoever_removes_themselves_is_answered_though_they_may_not_wait_for_the
         .await;
 
     assert_eq!(removed.status, StatusCode::ACCEPTED, "{removed:?}");
-    assert_eq!(app.team(Who::PartnerManager).await.summary(), "403 forbidden");
+    assert_eq!(
+        app.team(Who::PartnerManager).await.summary(),
+        "403 forbidden"
+    );
 }
 
 #[tokio::test]

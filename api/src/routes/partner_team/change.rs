@@ -16,7 +16,9 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{AccessLevel, MemberView, access_level, answer, audited, event, requested, user_target};
+use super::{
+    AccessLevel, MemberView, access_level, answer, audited, event, requested, user_target,
+};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
