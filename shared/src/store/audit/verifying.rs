@@ -96,7 +96,7 @@ impl AuditRepository {
 /// A walk under way.
 struct Walk {
     found: Verification,
-    /// The event before the next one; nothing after one that is not there, or that cannot be relied on.
+    /// The event before the next one; nothing where that one is not there.
     previous: Option<Link>,
     next_seq: i64,
 }
