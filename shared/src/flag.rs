@@ -111,23 +111,6 @@ impl Flag {
 }
 
 impl Rule {
-    /// Whether it says for whom it is.
-    pub fn has_condition(&self) -> bool {
-        let Self {
-            tenants,
-            partners,
-            plans,
-            percentage,
-            from,
-            until,
-            value: _,
-        } = self;
-        !(tenants.is_empty() && partners.is_empty() && plans.is_empty())
-            || percentage.is_some()
-            || from.is_some()
-            || until.is_some()
-    }
-
     fn matches(&self, subject: Subject, now: DateTime, place: impl Fn() -> u16) -> bool {
         let of_partner = || {
             subject
@@ -155,7 +138,7 @@ fn place_of(key: &str, tenant: TenantId) -> u16 {
 }
 
 /// All flags, as they were at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FlagSet {
     flags: BTreeMap<String, Flag>,
 }

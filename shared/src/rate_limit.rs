@@ -227,16 +227,12 @@ impl Account {
         let now = clock::boot_time();
         let mut state = self.state();
         let lease = lease.unwrap_or_else(|| state.alone.lease(limit, now));
-        match lease.granted.checked_sub(1) {
-            Some(left) => {
-                state.tokens = left;
-                Ok(())
-            }
-            None => {
-                state.refused_until = now + lease.wait;
-                Err(lease.wait)
-            }
-        }
+        let Some(left) = lease.granted.checked_sub(1) else {
+            state.refused_until = now + lease.wait;
+            return Err(lease.wait);
+        };
+        state.tokens = left;
+        Ok(())
     }
 
     fn refused_for(&self) -> Option<Duration> {

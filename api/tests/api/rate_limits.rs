@@ -1,6 +1,6 @@
 //! How much may be asked for, and what becomes of what is too much.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{Router, body::Body};
 use dezky_api::{AppState, limits::LimitsConfig, router};
@@ -148,7 +148,7 @@ async fn a_redis_that_does_not_answer_is_not_waited_for() {
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.redis.url = url;
         config.limits.caller = Some(burst(30));
-        config.limits.patience = std::time::Duration::from_millis(50);
+        config.limits.patience = Duration::from_millis(50);
     })
     .await;
 
@@ -222,11 +222,11 @@ async fn an_address_with_too_many_bad_tokens_is_refused_before_the_next_is_looke
 async fn a_token_that_has_ended_or_is_missing_is_nobodys_guess() {
     let app = limited(|limits| limits.failed_sign_in = Some(burst(5))).await;
     let long_ago = dezky_shared::clock::now().timestamp_millis() / 1_000 - 7_200;
-    let expired = Arc::new(app.token(&TokenSpec {
+    let expired = app.token(&TokenSpec {
         issued_at: Some(long_ago),
         expires_in: 3_600,
         ..Caller::Stranger.token()
-    }));
+    });
 
     for _ in 0..20 {
         let call = || app.get("/users/me").from_address("192.0.2.1");

@@ -22,7 +22,7 @@ use crate::{
 const LISTED: usize = 500;
 
 /// What a flag is for some. Every condition that is given must hold; there is at least one.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = FlagRuleRequest)]
 pub(super) struct RuleRequest {
@@ -48,6 +48,16 @@ pub(super) struct RuleRequest {
     until: Option<String>,
     /// What the flag is then.
     value: bool,
+}
+
+impl RuleRequest {
+    fn has_condition(&self) -> bool {
+        let lists = [&self.tenants, &self.partners, &self.plans];
+        lists.iter().any(|list| !list.is_empty())
+            || self.percentage.is_some()
+            || self.from.is_some()
+            || self.until.is_some()
+    }
 }
 
 /// What a flag is for some. Every condition that is there must hold.
@@ -120,6 +130,11 @@ pub(super) fn accept(
 }
 
 fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedRule> {
+    if !wire.has_condition() {
+        let message = "A rule needs a condition. What holds for all others is the flag's default.";
+        checks.note(FieldError::at(at, "no_condition", message));
+        return None;
+    }
     for (name, list) in [("tenants", &wire.tenants), ("partners", &wire.partners)] {
         if list.len() > LISTED {
             let message = format!("A rule names at most {LISTED}.");
@@ -154,12 +169,6 @@ fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedR
         value: wire.value,
         ..Rule::default()
     };
-    let names_somebody = !wire.tenants.is_empty() || !wire.partners.is_empty();
-    if !names_somebody && !rule.has_condition() {
-        let message = "A rule needs a condition. What holds for all others is the flag's default.";
-        checks.note(FieldError::at(at, "no_condition", message));
-        return None;
-    }
     Some(NamedRule {
         tenants: wire.tenants,
         partners: wire.partners,
@@ -207,12 +216,11 @@ fn ids<T: Copy + Ord>(
 ) -> Vec<T> {
     let mut ids = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        match known.get(name) {
-            Some(id) => ids.push(*id),
-            None => {
-                let message = "There is nobody of this name.";
-                errors.push(FieldError::at(format!("{at}/{index}"), code, message));
-            }
+        if let Some(id) = known.get(name) {
+            ids.push(*id);
+        } else {
+            let message = "There is nobody of this name.";
+            errors.push(FieldError::at(format!("{at}/{index}"), code, message));
         }
     }
     ids.sort_unstable();
