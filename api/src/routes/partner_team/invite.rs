@@ -106,14 +106,8 @@ pub(super) async fn invite(
     prefer: Prefer,
     submitted: Submitted<Invited>,
 ) -> Result<Response, ApiError> {
-    record(
-        &app,
-        &access.caller,
-        access.partner.id,
-        &request,
-        &submitted,
-    )
-    .await
+    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    record(&recorder, access.partner.id, &submitted.body, prefer).await
 }
 
 /// Invites somebody to a partner's team
