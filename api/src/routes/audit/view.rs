@@ -163,7 +163,10 @@ fn plain(value: Bson) -> Value {
         Bson::Int32(number) => number.into(),
         Bson::Int64(number) => number.into(),
         Bson::Double(number) => number.into(),
-        Bson::Binary(binary) if let Ok(id) = binary.to_uuid() => id.to_string().into(),
+        Bson::Binary(binary) => match binary.to_uuid() {
+            Ok(id) => id.to_string().into(),
+            Err(_) => Value::Null,
+        },
         Bson::Null => Value::Null,
         // Nothing else is stored; whatever it is, it is not kept back.
         other => other.to_string().into(),

@@ -1,6 +1,6 @@
 //! Whether a trail is what was sealed.
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{audit::AuditEvent, id::TenantId, store::audit::Trimmed};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ async fn a_head_that_was_changed_is_found() {
     let (app, demo) = sealed().await;
     let chains = app.collection("audit_chains");
     let one = doc! { "tenantId": demo };
-    let set = async |set| {
+    let set = async |set: Document| {
         chains
             .update_one(one.clone(), doc! { "$set": set })
             .await
