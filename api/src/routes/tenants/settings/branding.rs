@@ -58,8 +58,21 @@ impl LookView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantBranding)]
 pub(super) struct BrandingView {
-    #[serde(flatten)]
-    look: LookView,
+    /// The name that stands for ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_name: Option<String>,
+    /// Its colour, `#rrggbb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
+    accent_color: Option<String>,
+    /// The colour of text that can be read on `accentColor`: black or white, by the brightness of that in YIQ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
+    accent_text_color: Option<&'static str>,
+    /// Where the logo is: https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
+    logo_url: Option<String>,
     /// The mail that reads otherwise than ours.
     email_templates: EmailTexts,
 }
@@ -123,8 +136,17 @@ impl BrandingView {
             welcome,
             recovery,
         } = tenant.branding.email_templates.clone();
+        let LookView {
+            product_name,
+            accent_color,
+            accent_text_color,
+            logo_url,
+        } = LookView::of(tenant);
         Self {
-            look: LookView::of(tenant),
+            product_name,
+            accent_color,
+            accent_text_color,
+            logo_url,
             email_templates: EmailTexts {
                 invite: invite.map(MailText::from),
                 welcome: welcome.map(MailText::from),
@@ -147,7 +169,7 @@ pub(super) struct PutRequest {
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
     /// Where the logo is: https, at a host with a name.
-    #[schema(format = "uri", pattern = "^https://", max_length = 2048)]
+    #[schema(pattern = "^https://", max_length = 2048)]
     logo_url: Option<String>,
     /// The mail that is to read otherwise than ours.
     #[serde(default, deserialize_with = "fields::object")]
