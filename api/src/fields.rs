@@ -2,6 +2,7 @@
 
 pub mod billing;
 pub mod branding;
+pub mod link;
 pub mod security;
 
 use std::{

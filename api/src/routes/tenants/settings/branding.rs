@@ -13,7 +13,7 @@ use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{Accept, IfMatch, QueryParams, Read, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{self, Checks, branding},
+    fields::{self, Checks, branding, link},
     intent::{Answer, Recorder},
     state::{App, AppState},
 };
@@ -193,7 +193,7 @@ impl Accept for Put {
             .and_then(|text| checks.check("/accentColor", fields::color(&text)));
         let logo_url = wire
             .logo_url
-            .and_then(|text| checks.check("/logoUrl", branding::logo_url(&text)));
+            .and_then(|text| checks.check("/logoUrl", link::https_url(&text)));
         let texts = wire.email_templates.unwrap_or_default();
         let mut text = |name: &str, template: EmailTemplate, text: Option<MailText>| {
             let MailText { subject, body } = text?;
