@@ -1,53 +1,18 @@
-//! How a workspace looks, and how its mail reads.
+//! How the mail of a workspace reads.
 
 use std::collections::BTreeSet;
 
-use dezky_shared::{
-    branding::{EmailTemplate, EmailText},
-    domain::name,
-};
-use reqwest::Url;
+use dezky_shared::branding::{EmailTemplate, EmailText};
 
 use super::{Checks, Wrong, is_unseen};
 use crate::error::FieldError;
 
-/// The longest URL of a logo, in characters.
-const URL_LENGTH: usize = 2_048;
 /// The longest subject of a mail, in characters.
-pub const SUBJECT_LENGTH: usize = 200;
+const SUBJECT_LENGTH: usize = 200;
 /// The longest body of a mail, in characters.
-pub const BODY_LENGTH: usize = 10_000;
+const BODY_LENGTH: usize = 10_000;
 /// How much of a placeholder is repeated to who wrote it, in characters.
 const SHOWN: usize = 40;
-
-/// The URL of a logo, for browsers: https, at a host with a public kind of name.
-pub fn logo_url(text: &str) -> Result<String, Wrong> {
-    let invalid = |message: &str| ("invalid_url", message.to_owned());
-    if text.chars().count() > URL_LENGTH {
-        let message = format!("This has at most {URL_LENGTH} characters.");
-        return Err(("too_long", message));
-    }
-    // Browsers read these as if they were not there, or as something else.
-    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '\\';
-    if !text.starts_with("https://") || text.contains(is_odd) {
-        return Err(invalid("This is not a URL that begins with https://."));
-    }
-    let url = Url::parse(text).map_err(|_| invalid("This is not a URL."))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("A URL that everybody sees holds no credentials."));
-    }
-    let is_name = |host: &str| host.contains('.') && name::normalise(host).is_ok();
-    if !url.domain().is_some_and(is_name) {
-        return Err(invalid("The host is a name such as cdn.example.com."));
-    }
-    if url.as_str().len() > URL_LENGTH {
-        return Err((
-            "too_long",
-            "This is too long once it is escaped.".to_owned(),
-        ));
-    }
-    Ok(url.into())
-}
 
 /// The text of a mail.
 pub fn email_text(
@@ -128,54 +93,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_logo_is_at_an_https_url_with_a_host_that_has_a_name() {
-        for (text, kept) in [
-            (
-                "https://cdn.example.com/logo.svg?v=2",
-                "https://cdn.example.com/logo.svg?v=2",
-            ),
-            ("https://CDN.Example.com", "https://cdn.example.com/"),
-            (
-                "https://blåbær.dk/æ.png",
-                "https://xn--blbr-roah.dk/%C3%A6.png",
-            ),
-            ("https://example.com:8443/a", "https://example.com:8443/a"),
-        ] {
-            assert_eq!(logo_url(text).unwrap(), kept);
-        }
-        for bad in [
-            "",
-            "logo.svg",
-            "//example.com/a",
-            "http://example.com/a",
-            "HTTPS://example.com/a",
-            "https:example.com/a",
-            "javascript:alert(1)",
-            "data:image/png;base64,AAAA",
-            "https://ada@example.com/a",
-            "https://ada:secret@example.com/a",
-            "https://localhost/a",
-            "https://10.0.0.1/a",
-            "https://0x0a.1/a",
-            "https://2130706433/a",
-            "https://[::1]/a",
-            "https://example.com\\@evil.com/a",
-            "https://example.com/a b",
-            "https://exa\tmple.com/a",
-            "https:///a",
-            "https://",
-            "https://-a-.com/",
-        ] {
-            assert_eq!(logo_url(bad).unwrap_err().0, "invalid_url", "{bad:?}");
-        }
-        let long = |length: usize| format!("https://a.dk/{}", "x".repeat(length - 13));
-        assert!(logo_url(&long(2_048)).is_ok());
-        assert_eq!(logo_url(&long(2_049)).unwrap_err().0, "too_long");
-        let escaped = format!("https://a.dk/{}", "æ".repeat(1_000));
-        assert_eq!(logo_url(&escaped).unwrap_err().0, "too_long");
-    }
 
     #[test]
     fn placeholders_are_known_and_closed() {

@@ -13,7 +13,7 @@ use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{Accept, IfMatch, QueryParams, Read, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{self, Checks, branding},
+    fields::{self, Checks, branding, link},
     intent::{Answer, Recorder},
     state::{App, AppState},
 };
@@ -58,8 +58,21 @@ impl LookView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantBranding)]
 pub(super) struct BrandingView {
-    #[serde(flatten)]
-    look: LookView,
+    /// The name that stands for ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_name: Option<String>,
+    /// Its colour, `#rrggbb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
+    accent_color: Option<String>,
+    /// The colour of text that can be read on `accentColor`: black or white, by the brightness of that in YIQ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
+    accent_text_color: Option<&'static str>,
+    /// Where the logo is: https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
+    logo_url: Option<String>,
     /// The mail that reads otherwise than ours.
     email_templates: EmailTexts,
 }
@@ -123,8 +136,17 @@ impl BrandingView {
             welcome,
             recovery,
         } = tenant.branding.email_templates.clone();
+        let LookView {
+            product_name,
+            accent_color,
+            accent_text_color,
+            logo_url,
+        } = LookView::of(tenant);
         Self {
-            look: LookView::of(tenant),
+            product_name,
+            accent_color,
+            accent_text_color,
+            logo_url,
             email_templates: EmailTexts {
                 invite: invite.map(MailText::from),
                 welcome: welcome.map(MailText::from),
@@ -147,7 +169,7 @@ pub(super) struct PutRequest {
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
     /// Where the logo is: https, at a host with a name.
-    #[schema(format = "uri", pattern = "^https://", max_length = 2048)]
+    #[schema(pattern = "^https://", max_length = 2048)]
     logo_url: Option<String>,
     /// The mail that is to read otherwise than ours.
     #[serde(default, deserialize_with = "fields::object")]
@@ -171,7 +193,7 @@ impl Accept for Put {
             .and_then(|text| checks.check("/accentColor", fields::color(&text)));
         let logo_url = wire
             .logo_url
-            .and_then(|text| checks.check("/logoUrl", branding::logo_url(&text)));
+            .and_then(|text| checks.check("/logoUrl", link::https_url(&text)));
         let texts = wire.email_templates.unwrap_or_default();
         let mut text = |name: &str, template: EmailTemplate, text: Option<MailText>| {
             let MailText { subject, body } = text?;
