@@ -148,7 +148,9 @@ async fn an_account_that_more_depends_on_is_handed_over_to_nobody() {
         };
         match case {
             // They signed in.
-            0 => drop(authentik.add_session(account.pk)),
+            0 => {
+                authentik.add_session(account.pk);
+            }
             1 => set(doc! { "claimsAt": bson::DateTime::now() }).await,
             // They became somebody.
             2 => set(doc! { "platformAdmin": true }).await,
