@@ -152,7 +152,7 @@ async fn an_event_that_was_rewritten_with_its_hash_no_longer_leads_to_the_next()
         hash: third.get_str("prevHash").unwrap().to_owned(),
     };
     third.insert("after", doc! { "name": "Other" });
-    before.seal(&mut third);
+    let _ = before.seal(&mut third);
     events
         .replace_one(doc! { "seq": 3_i64 }, third)
         .await
