@@ -35,6 +35,15 @@ fn token(app: &TestApp, who: Who) -> String {
     app.token(&who.token().unwrap())
 }
 
+/// Everybody, with one owner of `demo`.
+async fn with_one_owner() -> TestApp {
+    let app = TestApp::with_everyone().await;
+    let mut second = app.user(Caller::Owner).await;
+    second.memberships.clear();
+    app.put_user(&second).await;
+    app
+}
+
 #[tokio::test]
 async fn a_tenants_people_are_shown_with_role_status_and_second_factors() {
     let app = TestApp::with_demo().await;
@@ -132,7 +141,7 @@ async fn admins_change_and_remove_members_and_admins_and_no_owners() {
 
 #[tokio::test]
 async fn owners_make_and_unmake_owners() {
-    let app = TestApp::with_everyone().await;
+    let app = with_one_owner().await;
     let owner = token(&app, Who::Owner);
     let (own, admin) = (id_of(&app, Who::Owner).await, id_of(&app, Who::Admin).await);
 
@@ -152,7 +161,7 @@ async fn owners_make_and_unmake_owners() {
 #[tokio::test]
 async fn of_two_owners_who_remove_each_other_at_once_one_stays() {
     for _ in 0..5 {
-        let app = TestApp::with_everyone().await;
+        let app = with_one_owner().await;
         let (one, other) = (token(&app, Who::Owner), token(&app, Who::Admin));
         let (one_id, other_id) = (id_of(&app, Who::Owner).await, id_of(&app, Who::Admin).await);
         set_role(&app, &one, other_id, "owner").await;

@@ -309,8 +309,6 @@ async fn every_filter_of_the_list_has_an_index_that_sorts_too() {
 #[tokio::test]
 async fn whoever_is_deleted_has_no_rights_and_may_come_back_as_somebody_new() {
     let app = TestApp::with_demo().await;
-    let owner = app.user(Caller::Owner).await.id;
-    set(&app, owner, json!({ "tenantRoles": { "demo": "admin" } })).await;
     let member = app.user(Caller::Member).await.id;
     set(
         &app,
