@@ -22,18 +22,18 @@ pub fn email_text(
     subject: &str,
     body: &str,
 ) -> Option<EmailText> {
-    let mut one_text = |field: &str, value: Result<String, Wrong>, written: &str| {
+    let mut one_text = |field: &str, value: Result<String, Wrong>| {
         let pointer = format!("{pointer}/{field}");
-        let taken = checks.check(&pointer, value);
-        let wrong = wrong_placeholders(written, template.placeholders());
+        let text = checks.check(&pointer, value)?;
+        let wrong = wrong_placeholders(&text, template.placeholders());
         let is_right = wrong.is_empty();
         for (code, message) in wrong {
             checks.note(FieldError::at(pointer.clone(), code, message));
         }
-        taken.filter(|_| is_right)
+        is_right.then_some(text)
     };
-    let subject = one_text("subject", text(subject, SUBJECT_LENGTH, false), subject);
-    let body = one_text("body", text(body, BODY_LENGTH, true), body);
+    let subject = one_text("subject", text(subject, SUBJECT_LENGTH, false));
+    let body = one_text("body", text(body, BODY_LENGTH, true));
     Some(EmailText {
         subject: subject?,
         body: body?,
