@@ -22,22 +22,22 @@ pub fn email_text(
     subject: &str,
     body: &str,
 ) -> Option<EmailText> {
-    let placeholders = template.placeholders();
-    let subject_at = format!("{pointer}/subject");
-    let body_at = format!("{pointer}/body");
-    let text = EmailText {
-        subject: checks.check(&subject_at, text(subject, SUBJECT_LENGTH, false))?,
-        body: checks.check(&body_at, text(body, BODY_LENGTH, true))?,
-    };
-    let mut wrong = Vec::new();
-    for (pointer, text) in [(subject_at, subject), (body_at, body)] {
-        for (code, message) in wrong_placeholders(text, placeholders) {
-            wrong.push(FieldError::at(pointer.clone(), code, message));
+    let mut one_text = |field: &str, value: Result<String, Wrong>| {
+        let pointer = format!("{pointer}/{field}");
+        let text = checks.check(&pointer, value)?;
+        let wrong = wrong_placeholders(&text, template.placeholders());
+        let is_right = wrong.is_empty();
+        for (code, message) in wrong {
+            checks.note(FieldError::at(pointer.clone(), code, message));
         }
-    }
-    let is_right = wrong.is_empty();
-    wrong.into_iter().for_each(|error| checks.note(error));
-    is_right.then_some(text)
+        is_right.then_some(text)
+    };
+    let subject = one_text("subject", text(subject, SUBJECT_LENGTH, false));
+    let body = one_text("body", text(body, BODY_LENGTH, true));
+    Some(EmailText {
+        subject: subject?,
+        body: body?,
+    })
 }
 
 fn text(text: &str, most: usize, has_lines: bool) -> Result<String, Wrong> {
