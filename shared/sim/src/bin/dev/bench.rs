@@ -20,13 +20,13 @@ use crate::{
     steps::{cargo, line},
 };
 
-/// The benchmarks: package and name.
-const BENCHMARKS: [(&str, &str); 2] = [("dezky-worker", "engine"), ("dezky-sim", "service")];
+/// The benchmarks, by name.
+const BENCHMARKS: [&str; 2] = ["engine", "service"];
 
 pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
     let binaries = build(&["--release", "--workspace", "--bins"]).await?;
     let mut figures = Vec::new();
-    for (package, name) in BENCHMARKS {
+    for name in BENCHMARKS {
         if only.is_some_and(|only| only != name) {
             continue;
         }
@@ -34,7 +34,8 @@ pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
         let directory = tempfile::tempdir_in(workspace::dev())?;
         let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
         let redis = Redis::start(&directory.path().join("redis")).await?;
-        let mut command = cargo(&["bench", "--package", package, "--bench", name]);
+        // Of the whole workspace, as the binaries: else all dependencies are compiled once more, with fewer features.
+        let mut command = cargo(&["bench", "--workspace", "--bench", name]);
         command
             .env(fresh::MONGODB_URI, &mongo.uri)
             .env(fresh::REDIS_URL, &redis.url)
