@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use bson::DateTime;
 use redis::{RedisError, aio::ConnectionManager};
 
 use self::{local::Local, script::Scripts};
@@ -197,6 +198,19 @@ impl Circuits {
         };
         if self.ask(shared).await.is_none() {
             self.alone(upstream, Local::probe_now);
+        }
+    }
+
+    /// Forgets until when the upstream wanted to be left alone, and has the next step try if the circuit is open: once
+    /// for what was asked at `asked_at`, however often it is told.
+    pub async fn resume(&self, upstream: Upstream, asked_at: DateTime) {
+        let shared = async {
+            let key = self.key(upstream);
+            let connection = &mut self.connection.clone();
+            self.scripts.resume(connection, &key, asked_at).await
+        };
+        if self.ask(shared).await.is_none() {
+            self.alone(upstream, |local, now| local.resume(now, asked_at));
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bson::DateTime;
+
 use super::{Admission, Budget, CircuitTimes, Effect, HORIZON, News, Standing};
 
 /// What this process knows about one upstream. Times are of the boot clock.
@@ -12,6 +14,8 @@ pub(super) struct Local {
     floor: Duration,
     failures: u32,
     open: Option<Open>,
+    /// What was last resumed.
+    resumed: Option<DateTime>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +94,16 @@ impl Local {
         if let Some(open) = &mut self.open {
             open.probe_at = now;
         }
+    }
+
+    pub(super) fn resume(&mut self, now: Duration, asked_at: DateTime) {
+        if self.resumed == Some(asked_at) {
+            return;
+        }
+        self.resumed = Some(asked_at);
+        self.floor = Duration::ZERO;
+        self.arrival = Duration::ZERO;
+        self.probe_now(now);
     }
 
     pub(super) fn look(&self, now: Duration, budget: Budget) -> Standing {

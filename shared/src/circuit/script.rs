@@ -1,10 +1,11 @@
 //! The rules as Redis runs them, by its own clock, each in one step that no other worker comes between.
 //!
 //! A hash for each upstream: `arrival`, `floor`, `failures`, and while the circuit is open `since`, `probe` and
-//! `interval`. Times are microseconds, which a Lua number holds exactly.
+//! `interval`. Times are microseconds, which a Lua number holds exactly. `resumed` is what was last resumed.
 
 use std::time::Duration;
 
+use bson::DateTime;
 use redis::{RedisError, Script, aio::ConnectionManager};
 
 use super::{Admission, Budget, CircuitTimes, Effect, HORIZON, News, Standing};
@@ -74,6 +75,14 @@ if since > 0 then set('probe', now) end
 return 'none'
 ";
 
+const RESUME: &str = r"
+if redis.call('HGET', KEYS[1], 'resumed') == ARGV[1] then return 'none' end
+redis.call('HSET', KEYS[1], 'resumed', ARGV[1])
+redis.call('HDEL', KEYS[1], 'floor', 'arrival')
+if since > 0 then set('probe', now) end
+return 'none'
+";
+
 const LOOK: &str = r"
 local tolerance = tonumber(ARGV[1])
 local open_for = -1
@@ -85,6 +94,7 @@ pub(super) struct Scripts {
     admit: Script,
     report: Script,
     probe_now: Script,
+    resume: Script,
     look: Script,
 }
 
@@ -95,6 +105,7 @@ impl Scripts {
             admit: script(ADMIT),
             report: script(REPORT),
             probe_now: script(PROBE_NOW),
+            resume: script(RESUME),
             look: script(LOOK),
         }
     }
@@ -164,6 +175,17 @@ impl Scripts {
     ) -> Result<(), RedisError> {
         let mut call = self.probe_now.prepare_invoke();
         call.key(key).invoke_async(connection).await
+    }
+
+    pub(super) async fn resume(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        asked_at: DateTime,
+    ) -> Result<(), RedisError> {
+        let mut call = self.resume.prepare_invoke();
+        let call = call.key(key).arg(asked_at.timestamp_millis());
+        call.invoke_async(connection).await
     }
 
     pub(super) async fn look(

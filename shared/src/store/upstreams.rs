@@ -36,6 +36,9 @@ pub struct UpstreamHealth {
     /// Since when the jobs that it held are to be let go; missing once they have been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go_at: Option<DateTime>,
+    /// When a person last had work with it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<DateTime>,
     /// + 1 with every change by a person.
     #[serde(default)]
     pub revision: i64,
@@ -74,6 +77,7 @@ impl UpstreamHealth {
             paused: None,
             seen: None,
             let_go_at: None,
+            resumed_at: None,
             revision: 0,
         }
     }
@@ -215,6 +219,7 @@ impl UpstreamRepository {
         let resumed = vec![
             doc! { "$set": {
                 "letGoAt": now,
+                "resumedAt": now,
                 "probeAt": { "$cond": [{ "$ifNull": ["$refusedAt", false] }, now, "$probeAt"] },
                 "revision": { "$add": [{ "$ifNull": ["$revision", 0_i64] }, 1_i64] },
             } },

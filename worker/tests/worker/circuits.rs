@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::DateTime;
 use dezky_shared::{
     circuit::{Admission, Budget, CircuitTimes, Circuits, Effect, HORIZON, News},
     redis::RedisConfig,
@@ -117,6 +118,31 @@ async fn five_failures_in_a_row_open_it_and_the_step_that_tries_closes_it() {
     assert_eq!(closed, Effect::Closed);
     assert_eq!(other.admit(STALWART, BUDGET, false).await, Admission::Go);
     assert_eq!(other.look(STALWART, BUDGET).await.open_for, None);
+}
+
+#[tokio::test]
+async fn what_is_resumed_is_asked_again_at_once_and_once() {
+    let harness = Harness::new().await;
+    let circuits = Circuits::new(&harness.redis).unwrap();
+    let (resumed, again) = (DateTime::from_millis(1), DateTime::from_millis(2));
+    let minute = News::SlowDown(Duration::from_mins(1));
+    circuits.report(STALWART, TIMES, false, minute).await;
+    fail(&circuits, 5).await;
+
+    let held = circuits.admit(STALWART, BUDGET, false).await;
+    circuits.resume(STALWART, resumed).await;
+    let standing = circuits.look(STALWART, BUDGET).await;
+    let probe = circuits.admit(STALWART, BUDGET, false).await;
+    circuits.resume(STALWART, resumed).await;
+    let told_twice = circuits.admit(STALWART, BUDGET, false).await;
+    circuits.resume(STALWART, again).await;
+    let asked_twice = circuits.admit(STALWART, BUDGET, false).await;
+
+    assert!(matches!(held, Admission::Open(_)));
+    assert_eq!(standing.floor_in, None);
+    assert_eq!(probe, Admission::Probe);
+    assert!(matches!(told_twice, Admission::Open(_)));
+    assert_eq!(asked_twice, Admission::Probe);
 }
 
 #[tokio::test]

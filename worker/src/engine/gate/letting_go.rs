@@ -90,9 +90,11 @@ impl Engine {
         if health.paused.is_some() {
             return self.ctx.upstreams.has_let_go(upstream, asked_at).await;
         }
+        if health.resumed_at == Some(asked_at) {
+            self.ctx.circuits.resume(upstream, asked_at).await;
+        }
         let away = health.refused_at.is_some() || health.open_since().is_some();
         let jobs = if away {
-            self.ctx.circuits.probe_now(upstream).await;
             self.held_by(upstream, TO_TRY).await?
         } else {
             self.held_by(upstream, AT_ONCE).await?
