@@ -7,7 +7,7 @@ use iso_currency::Currency;
 use super::{Wrong, time, word};
 
 /// The highest price, in minor units.
-pub const PRICE: i64 = 1_000_000_000_000;
+const PRICE: i64 = 1_000_000_000_000;
 /// The most seats of a subscription.
 const SEATS: i32 = 100_000;
 /// What the ids of prices begin with at Stripe.

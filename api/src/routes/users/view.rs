@@ -219,10 +219,12 @@ impl Profile {
     pub(super) fn etag(&self) -> Result<ETag, ApiError> {
         let shown = serde_json::to_vec(self).map_err(|error| ApiError::internal(error.into()))?;
         let digest: [u8; 32] = Sha256::digest(shown).into();
-        let [a, b, c, d, e, f, ..] = digest;
+        let mut revision = [0; 8];
+        // Six bytes, so that it is positive.
+        revision[2..].copy_from_slice(&digest[..6]);
         Ok(ETag {
             generation: self.user.revision,
-            revision: i64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            revision: i64::from_be_bytes(revision),
         })
     }
 }
