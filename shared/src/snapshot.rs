@@ -91,7 +91,7 @@ impl From<Month> for String {
 /// What a snapshot takes of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TenantThen {
+pub struct TenantFacts {
     /// Its id.
     #[serde(rename = "_id")]
     pub id: TenantId,
@@ -109,7 +109,7 @@ pub struct TenantThen {
 /// What was paid, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SubscriptionThen {
+pub struct SubscriptionTerms {
     /// Which subscription.
     pub id: SubscriptionId,
     /// Whether an invoice was overdue.
@@ -148,7 +148,7 @@ pub struct SubscriptionSnapshot {
     pub partner_id: Option<PartnerId>,
     /// The subscription that was in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subscription: Option<SubscriptionThen>,
+    pub subscription: Option<SubscriptionTerms>,
     /// As of when all this is.
     pub taken_at: DateTime,
 }
@@ -157,7 +157,7 @@ impl SubscriptionSnapshot {
     /// How `tenant` and the subscription that it has in force stand at `taken_at`, for `month`.
     pub fn new(
         month: Month,
-        tenant: TenantThen,
+        tenant: TenantFacts,
         subscription: Option<Subscription>,
         taken_at: DateTime,
     ) -> Self {
@@ -169,7 +169,7 @@ impl SubscriptionSnapshot {
             tenant_status: tenant.status,
             plan: tenant.plan,
             partner_id: tenant.partner_id,
-            subscription: subscription.map(|subscription| SubscriptionThen {
+            subscription: subscription.map(|subscription| SubscriptionTerms {
                 id: subscription.id,
                 status: subscription.status,
                 plan: subscription.plan,

@@ -2,7 +2,7 @@
 
 use dezky_shared::id::{PartnerId, TenantId};
 use dezky_shared::{
-    snapshot::{SubscriptionSnapshot, TenantThen},
+    snapshot::{SubscriptionSnapshot, TenantFacts},
     subscription::Subscription,
     tenant::{Plan, TenantStatus},
 };
@@ -19,7 +19,7 @@ fn snapshot(
     month: &str,
     subscription: Option<Subscription>,
 ) -> SubscriptionSnapshot {
-    let tenant = TenantThen {
+    let tenant = TenantFacts {
         id: TenantId::new(),
         slug: "acme".to_owned(),
         status: TenantStatus::Active,
