@@ -39,7 +39,8 @@ impl Month {
     /// When the next month begins.
     pub fn end(self) -> DateTime {
         let next = self.first.saturating_add(1.month());
-        let next = TimeZone::UTC.to_timestamp(next.into()).unwrap_or_default();
+        let next = TimeZone::UTC.to_timestamp(next.into());
+        let next = next.unwrap_or(Timestamp::MAX);
         DateTime::from_millis(next.as_millisecond())
     }
 
