@@ -104,7 +104,7 @@ impl JobId {
 }
 
 impl SnapshotId {
-    /// The id of what `tenant` was in `month`: always the same, and sorted as tenants are.
+    /// The id of what `tenant` was in `month`: always the same, and sorted by when the tenant was made.
     pub fn derived(tenant: TenantId, month: &str) -> Self {
         Self::from_bytes(derived(tenant.bytes(), month))
     }

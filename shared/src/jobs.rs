@@ -146,12 +146,9 @@ impl JobArgs for SnapshotSubscriptions {
         None
     }
 
+    // None joins another: that one may be half way, and what it has written would stay as it was.
     fn lock(&self) -> Option<String> {
         Some(Self::KIND.to_owned())
-    }
-
-    fn joins(&self) -> Option<String> {
-        Some(self.month.to_string())
     }
 }
 

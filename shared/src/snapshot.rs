@@ -39,7 +39,8 @@ impl Month {
     /// When the next month begins.
     pub fn end(self) -> DateTime {
         let next = self.first.saturating_add(1.month());
-        let next = TimeZone::UTC.to_timestamp(next.into()).unwrap_or_default();
+        let next = TimeZone::UTC.to_timestamp(next.into());
+        let next = next.unwrap_or(Timestamp::MAX);
         DateTime::from_millis(next.as_millisecond())
     }
 
@@ -91,7 +92,7 @@ impl From<Month> for String {
 /// What a snapshot takes of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TenantThen {
+pub struct TenantFacts {
     /// Its id.
     #[serde(rename = "_id")]
     pub id: TenantId,
@@ -109,7 +110,7 @@ pub struct TenantThen {
 /// What was paid, and for what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SubscriptionThen {
+pub struct SubscriptionTerms {
     /// Which subscription.
     pub id: SubscriptionId,
     /// Whether an invoice was overdue.
@@ -148,7 +149,7 @@ pub struct SubscriptionSnapshot {
     pub partner_id: Option<PartnerId>,
     /// The subscription that was in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subscription: Option<SubscriptionThen>,
+    pub subscription: Option<SubscriptionTerms>,
     /// As of when all this is.
     pub taken_at: DateTime,
 }
@@ -157,7 +158,7 @@ impl SubscriptionSnapshot {
     /// How `tenant` and the subscription that it has in force stand at `taken_at`, for `month`.
     pub fn new(
         month: Month,
-        tenant: TenantThen,
+        tenant: TenantFacts,
         subscription: Option<Subscription>,
         taken_at: DateTime,
     ) -> Self {
@@ -169,7 +170,7 @@ impl SubscriptionSnapshot {
             tenant_status: tenant.status,
             plan: tenant.plan,
             partner_id: tenant.partner_id,
-            subscription: subscription.map(|subscription| SubscriptionThen {
+            subscription: subscription.map(|subscription| SubscriptionTerms {
                 id: subscription.id,
                 status: subscription.status,
                 plan: subscription.plan,

@@ -24,8 +24,11 @@ pub fn https_url(text: &str) -> Result<String, Wrong> {
         && url.domain().is_some_and(|host| host.contains('.'))
         && url.username().is_empty()
         && url.password().is_none();
-    // The parser forgives what would look like something else: tabs, line breaks, backslashes, spaces around it.
-    let is_plain = text.starts_with("https://")
+    // The parser forgives what would look like something else: tabs, line breaks, backslashes, spaces around it, a
+    // third slash.
+    let is_plain = text
+        .strip_prefix("https://")
+        .is_some_and(|rest| !rest.starts_with('/'))
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');
     if is_public && is_plain {
         Ok(url.into())

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use dezky_shared::{
-    snapshot::{Month, SubscriptionSnapshot, SubscriptionThen},
+    snapshot::{Month, SubscriptionSnapshot, SubscriptionTerms},
     subscription::{Cycle, SubscriptionStatus, monthly_minor},
     tenant::{Plan, TenantStatus},
 };
@@ -48,7 +48,7 @@ struct SnapshotView {
     partner_id: Option<String>,
     /// The subscription that was in force.
     #[serde(skip_serializing_if = "Option::is_none")]
-    subscription: Option<SubscriptionThenView>,
+    subscription: Option<SubscriptionTermsView>,
     /// As of when all this is: as the month ended, if the month is over and all went well.
     taken_at: Time,
 }
@@ -57,7 +57,7 @@ struct SnapshotView {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = SnapshotSubscription)]
-struct SubscriptionThenView {
+struct SubscriptionTermsView {
     /// Which subscription.
     #[schema(format = Uuid)]
     id: String,
@@ -81,17 +81,17 @@ struct SubscriptionThenView {
     monthly_minor: i64,
 }
 
-impl From<SubscriptionThen> for SubscriptionThenView {
-    fn from(then: SubscriptionThen) -> Self {
+impl From<SubscriptionTerms> for SubscriptionTermsView {
+    fn from(terms: SubscriptionTerms) -> Self {
         Self {
-            id: then.id.to_string(),
-            status: then.status,
-            plan: then.plan,
-            cycle: then.cycle,
-            seats: then.seats,
-            currency: then.currency,
-            price_minor: then.price_minor,
-            monthly_minor: monthly_minor(then.price_minor, then.cycle),
+            id: terms.id.to_string(),
+            status: terms.status,
+            plan: terms.plan,
+            cycle: terms.cycle,
+            seats: terms.seats,
+            currency: terms.currency,
+            price_minor: terms.price_minor,
+            monthly_minor: monthly_minor(terms.price_minor, terms.cycle),
         }
     }
 }
@@ -106,7 +106,7 @@ impl From<SubscriptionSnapshot> for SnapshotView {
             tenant_status: snapshot.tenant_status,
             plan: snapshot.plan,
             partner_id: snapshot.partner_id.map(|id| id.to_string()),
-            subscription: snapshot.subscription.map(SubscriptionThenView::from),
+            subscription: snapshot.subscription.map(SubscriptionTermsView::from),
             taken_at: snapshot.taken_at.into(),
         }
     }

@@ -2,7 +2,7 @@
 
 use dezky_shared::id::{PartnerId, TenantId};
 use dezky_shared::{
-    snapshot::{SubscriptionSnapshot, TenantThen},
+    snapshot::{SubscriptionSnapshot, TenantFacts},
     subscription::Subscription,
     tenant::{Plan, TenantStatus},
 };
@@ -19,7 +19,7 @@ fn snapshot(
     month: &str,
     subscription: Option<Subscription>,
 ) -> SubscriptionSnapshot {
-    let tenant = TenantThen {
+    let tenant = TenantFacts {
         id: TenantId::new(),
         slug: "acme".to_owned(),
         status: TenantStatus::Active,
@@ -57,15 +57,16 @@ async fn a_months_snapshots_come_page_by_page_and_no_other_months() {
     let items = |page: &Value| page["items"].as_array().unwrap().clone();
     let mut found = items(&first);
     found.extend(items(&second.body));
-    let expected: Vec<String> = november
+    let mut expected: Vec<String> = november
         .iter()
-        .map(|snapshot| snapshot.tenant_id.to_string())
+        .map(|snapshot| snapshot.id.to_string())
         .collect();
-    let tenants: Vec<&str> = found
+    expected.sort();
+    let ids: Vec<&str> = found
         .iter()
-        .map(|item| item["tenantId"].as_str().unwrap())
+        .map(|item| item["id"].as_str().unwrap())
         .collect();
-    assert_eq!(tenants, expected);
+    assert_eq!(ids, expected);
     assert_eq!(second.body["nextCursor"], Value::Null);
     assert_eq!(foreign.summary(), "400 invalid_cursor");
     assert_eq!(items(&before).len(), 1);

@@ -14,7 +14,7 @@ use mongodb::{
 use super::{Store, StoreError, known, together::Together};
 use crate::{
     id::{PartnerId, TenantId},
-    snapshot::TenantThen,
+    snapshot::TenantFacts,
     tenant::{Plan, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -220,12 +220,12 @@ impl TenantRepository {
 
     /// At most `limit` tenants after `after` that were made before `before`, oldest first: those that were removed
     /// included, and of each only what a snapshot takes.
-    pub async fn list_then(
+    pub async fn list_facts(
         &self,
         before: DateTime,
         after: Option<TenantId>,
         limit: i64,
-    ) -> Result<Vec<TenantThen>, StoreError> {
+    ) -> Result<Vec<TenantFacts>, StoreError> {
         let mut filter = doc! { "createdAt": { "$lt": before } };
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });

@@ -8,7 +8,7 @@ use dezky_shared::{
     id::TenantId,
     job::Progress,
     jobs::SnapshotSubscriptions,
-    snapshot::{Month, SubscriptionSnapshot, TenantThen},
+    snapshot::{Month, SubscriptionSnapshot, TenantFacts},
     tenant::reason,
 };
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::work::{Facts, StepDone, StepFailure, StepRun, Steps};
 
 /// How many tenants are held in memory and written together.
-const BATCH: usize = 1_000;
+const BATCH: i64 = 1_000;
 
 pub(super) fn steps() -> Steps {
     Steps::side_by_side().step("snapshots", each_tenant)
@@ -26,25 +26,22 @@ async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
     let unreadable =
         |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
     let SnapshotSubscriptions { month } = run.job.args().map_err(unreadable)?;
-    let total = run.ctx.tenants.count_roughly().await?;
+    let ctx = &run.ctx;
+    let total = i64::try_from(ctx.tenants.count_roughly().await?).unwrap_or(i64::MAX);
     let known = run.job.progress.as_ref();
     let mut done = known.map_or(0, |progress| progress.done);
     let mut after: Option<TenantId> =
         known.and_then(|progress| progress.cursor.as_ref()?.parse().ok());
     loop {
-        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
-        let tenants = run.ctx.tenants.list_then(month.end(), after, limit).await?;
-        let is_last = tenants.len() < BATCH;
-        done += i64::try_from(tenants.len()).unwrap_or(0);
+        let tenants = ctx.tenants.list_facts(month.end(), after, BATCH).await?;
+        let found = i64::try_from(tenants.len()).unwrap_or(i64::MAX);
+        let is_last = found < BATCH;
+        done += found;
         after = tenants.last().map(|tenant| tenant.id).or(after);
         write(&run, month, tenants).await?;
         let progress = Progress {
             done,
-            total: if is_last {
-                done
-            } else {
-                i64::try_from(total).unwrap_or(i64::MAX).max(done)
-            },
+            total: if is_last { done } else { total.max(done) },
             note: "tenants".to_owned(),
             cursor: after.map(|id| id.to_string()),
         };
@@ -54,12 +51,12 @@ async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
             return Ok(StepDone::ok(reason::NO_TENANT, changes, facts));
         }
         if Instant::now() >= run.hand_back_at {
-            return Ok(StepDone::so_far(run.ctx.store.now()));
+            return Ok(StepDone::so_far(ctx.store.now()));
         }
     }
 }
 
-async fn write(run: &StepRun, month: Month, tenants: Vec<TenantThen>) -> Result<(), StepFailure> {
+async fn write(run: &StepRun, month: Month, tenants: Vec<TenantFacts>) -> Result<(), StepFailure> {
     let ctx = &run.ctx;
     let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
     let now = ctx.store.now();
