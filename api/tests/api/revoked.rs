@@ -56,11 +56,6 @@ impl Right {
         }
     }
 
-    /// Whether streams that are open end though nothing is told in them.
-    fn ends_streams(self) -> bool {
-        !matches!(self, Self::Partner)
-    }
-
     /// Takes it away, as another process of ours may do: nothing in this one hears of it.
     async fn take_away(self, app: &TestApp) {
         let user = doc! { "email": format!("{:?}@people.test", self.holder()).to_lowercase() };
@@ -155,7 +150,7 @@ async fn must_be_refused_once_gone(right: Right) {
     if reading != 200 {
         must_see_nothing_more(&holder, &etag).await;
         for stream in streams {
-            assert!(!right.ends_streams() || ends(stream).await);
+            assert!(ends(stream).await);
         }
     }
     let industry = app.tenant("demo").await.industry;

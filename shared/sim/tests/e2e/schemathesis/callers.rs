@@ -31,7 +31,7 @@ impl Caller {
     }
 
     fn may_do_much(&self) -> bool {
-        ["owner", "partner-owner", "operator"].contains(&self.name)
+        ["partner-owner", "operator"].contains(&self.name)
     }
 }
 
