@@ -168,7 +168,7 @@ async fn whatever_can_be_waited_for_is_answered_with_200_or_202() {
         let is_conditional = parameters(operation, "header").contains(&"If-None-Match");
         assert_eq!(answers_304, is_conditional, "{method} {path}");
     }
-    assert_eq!(looked_at, 15);
+    assert_eq!(looked_at, 19);
 }
 
 #[tokio::test]

@@ -31,11 +31,11 @@ async fn the_profile_holds_what_a_portal_needs() {
     assert_eq!(owner["subscriptions"][0]["tenant"], "demo");
     assert_eq!(member["isTenantAdmin"], false);
     assert_eq!(member["subscriptions"], json!([sold]));
+    let partner = app.state.partners.find(partner).await.unwrap().unwrap();
     assert_eq!(
         staff["partner"],
         json!({
-            "id": partner.to_string(), "slug": format!("partner-{partner}"), "name": format!("partner-{partner}"),
-            "role": "manager",
+            "id": partner.id.to_string(), "slug": partner.slug, "name": partner.name, "role": "manager",
         })
     );
     assert_eq!(staff["subscriptions"], json!([]));
