@@ -94,7 +94,7 @@ async fn no_odd_request_is_answered_with_a_server_error() {
 
     for (at, path) in paths.iter().enumerate() {
         for (on, method) in methods.iter().enumerate() {
-            for n in 0..14 {
+            for n in 0..6 {
                 // Each combination of odd things comes up somewhere, and always the same ones.
                 let pick = at * 31 + on * 17 + n;
                 let segment = SEGMENTS[pick % SEGMENTS.len()];
