@@ -1,8 +1,12 @@
 //! Many clients change the same document at once, and no change is lost: with `If-Match` one of them wins each round,
 //! and without it what was not sent stays as it is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use bson::doc;
 use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use http::Method;
@@ -17,38 +21,156 @@ const ROUNDS: usize = 3;
 
 /// A route that changes a document, and two fields of it, as they are named in the request and in the answer.
 struct Route {
+    method: Method,
     path: &'static str,
+    by: Caller,
     /// Each with the value that the `n`th change gives it, which is another than the one before.
-    fields: [(&'static str, fn(usize) -> Value); 2],
+    fields: [Field; 2],
 }
 
-const PATCHES: &[Route] = &[
+type Field = (&'static str, fn(usize) -> Value);
+
+const fn patch(path: &'static str, by: Caller, fields: [Field; 2]) -> Route {
     Route {
-        path: "/tenants/demo",
+        method: Method::PATCH,
+        path,
+        by,
+        fields,
+    }
+}
+
+/// What replaces the whole of it.
+const fn put(path: &'static str, by: Caller) -> Route {
+    Route {
+        method: Method::PUT,
+        path,
+        by,
         fields: [
+            ("/productName", |n| json!(format!("Product {n}"))),
+            ("/accentColor", |n| json!(format!("#0000{n:02}"))),
+        ],
+    }
+}
+
+const ROUTES: &[Route] = &[
+    patch(
+        "/tenants/demo",
+        Caller::Operator,
+        [
             ("/name", |n| json!(format!("Name {n}"))),
             ("/industry", |n| json!(format!("Industry {n}"))),
         ],
-    },
-    Route {
-        path: "/tenants/demo/domains/demo.test",
-        fields: [
+    ),
+    patch(
+        "/tenants/demo/domains/demo.test",
+        Caller::Operator,
+        [
             ("/dmarc/policy", |n| json!(["reject", "quarantine"][n % 2])),
             ("/dmarc/rua", |n| json!(format!("reports-{n}@demo.test"))),
         ],
-    },
-    Route {
-        path: "/users/{user}",
-        fields: [
+    ),
+    patch(
+        "/tenants/demo/billing-info",
+        Caller::Operator,
+        [
+            ("/company", |n| json!(format!("Company {n}"))),
+            ("/email", |n| json!(format!("invoices-{n}@demo.test"))),
+        ],
+    ),
+    patch(
+        "/tenants/demo/security-policy",
+        Caller::Operator,
+        [
+            ("/sessionIdleMinutes", |n| json!(5 + n)),
+            ("/sessionAbsoluteMinutes", |n| json!(1_000 + n)),
+        ],
+    ),
+    put("/tenants/demo/branding", Caller::Operator),
+    patch(
+        "/users/{user}",
+        Caller::Operator,
+        [
             ("/tenantRoles/{demo}", |n| json!(["member", "admin"][n % 2])),
             ("/platformAdmin", |n| json!(n.is_multiple_of(2))),
         ],
-    },
+    ),
+    patch(
+        "/subscriptions/{subscription}",
+        Caller::Operator,
+        [
+            ("/seats", |n| json!(10 + n)),
+            ("/priceMinor", |n| json!(1_000 + n)),
+        ],
+    ),
+    patch(
+        "/prices/{price}",
+        Caller::Operator,
+        [
+            ("/amountMinor", |n| json!(1_000 + n)),
+            ("/stripePriceId", |n| json!(format!("price_{n}"))),
+        ],
+    ),
+    patch(
+        "/flags/{flag}",
+        Caller::Operator,
+        [
+            ("/description", |n| json!(format!("Description {n}"))),
+            ("/killSwitch", |n| json!(n.is_multiple_of(2))),
+        ],
+    ),
+    patch(
+        "/partners/{partner}",
+        Caller::Operator,
+        [
+            ("/name", |n| json!(format!("Name {n}"))),
+            ("/supportEmail", |n| json!(format!("help-{n}@demo.test"))),
+        ],
+    ),
+    patch(
+        "/partner/settings",
+        Caller::Partner,
+        [
+            ("/name", |n| json!(format!("Name {n}"))),
+            ("/contactInfo/email", |n| {
+                json!(format!("ada-{n}@demo.test"))
+            }),
+        ],
+    ),
+    put("/partner/branding", Caller::Partner),
 ];
+
+#[tokio::test]
+async fn every_route_that_changes_a_document_is_in_the_table() {
+    /// It concerns a part of the user that `/users/{id}` changes, or a tenant in the partner's words.
+    const THE_SAME: [&str; 3] = [
+        "/tenants/{slug}/users/{id}",
+        "/partner/team/{id}",
+        "/partner/tenants/{slug}",
+    ];
+    let app = TestApp::start().await;
+    let document = app.get("/openapi.json").send().await.body;
+
+    let paths = document["paths"].as_object().unwrap().iter();
+    let changing = paths.filter(|(_, item)| !item["patch"].is_null() || !item["put"].is_null());
+    let documented: BTreeSet<&str> = changing.map(|(path, _)| path.as_str()).collect();
+
+    let routes = ROUTES.iter().map(|route| match route.path {
+        "/tenants/demo/domains/demo.test" => "/tenants/{slug}/domains/{domain}".to_owned(),
+        "/partners/{partner}" => "/partners/{slug}".to_owned(),
+        "/flags/{flag}" => "/flags/{key}".to_owned(),
+        path => path
+            .replace("/demo", "/{slug}")
+            .replace("{user}", "{id}")
+            .replace("{subscription}", "{id}")
+            .replace("{price}", "{id}"),
+    });
+    let tabled: BTreeSet<String> = routes.chain(THE_SAME.map(str::to_owned)).collect();
+    assert_eq!(documented, tabled.iter().map(String::as_str).collect());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_with_the_same_version_one_wins_each_round() {
-    for route in PATCHES {
+    for route in ROUTES {
         let world = World::of(route).await;
         let (field, value) = &world.fields[0];
 
@@ -78,7 +200,7 @@ async fn of_many_with_the_same_version_one_wins_each_round() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_sent_stays_as_others_left_it() {
-    for route in PATCHES {
+    for route in ROUTES.iter().filter(|route| route.method == Method::PATCH) {
         let world = World::of(route).await;
         let sent = |client: usize| {
             let (field, value) = &world.fields[client % 2];
@@ -128,38 +250,72 @@ async fn what_was_not_sent_stays_as_others_left_it() {
 /// The app, and the document that is changed.
 struct World {
     app: Arc<TestApp>,
+    method: Method,
     path: String,
+    by: Caller,
     fields: [(String, fn(usize) -> Value); 2],
 }
 
 impl World {
     async fn of(route: &Route) -> Self {
-        let app = Arc::new(TestApp::with_demo().await);
-        let user = app.user(Caller::Stranger).await.id.to_string();
-        let demo = app.tenant("demo").await.id.to_string();
-        let concrete = |text: &str| text.replace("{user}", &user).replace("{demo}", &demo);
+        let app = TestApp::with_demo().await;
+        let partner = app.with_partner("owner").await;
+        let partners = app.collection("partners");
+        let partner = partners.find_one(doc! { "_id": partner }).await;
+        let id = |made: Reply| made.body["id"].as_str().unwrap().to_owned();
+        let flag = json!({ "key": "beta_search", "description": "A new search." });
+        let flag = app.post("/flags").by(Caller::Operator).json(&flag).send();
+        let names = [
+            ("{user}", app.user(Caller::Stranger).await.id.to_string()),
+            ("{demo}", app.tenant("demo").await.id.to_string()),
+            ("{subscription}", id(app.subscribe("demo", json!({})).await)),
+            (
+                "{price}",
+                id(app.set_price("starter", "yearly", "EUR", 1).await),
+            ),
+            (
+                "{flag}",
+                flag.await.body["key"].as_str().unwrap().to_owned(),
+            ),
+            (
+                "{partner}",
+                partner
+                    .unwrap()
+                    .unwrap()
+                    .get_str("slug")
+                    .unwrap()
+                    .to_owned(),
+            ),
+        ];
+        let concrete = |text: &str| {
+            let put = |text: String, (name, value): &(&str, String)| text.replace(name, value);
+            names.iter().fold(text.to_owned(), put)
+        };
         Self {
+            method: route.method.clone(),
             path: concrete(route.path),
+            by: route.by,
             fields: route.fields.map(|(field, value)| (concrete(field), value)),
-            app,
+            app: Arc::new(app),
         }
     }
 
     async fn get(&self) -> Reply {
-        // Nobody but operators changes rights, and only whoever has them sees them.
-        let reply = match self.path.strip_prefix("/users/") {
-            None => self.app.get(&self.path).by(Caller::Operator),
-            Some(_) => self.app.get("/users/me").by(Caller::Stranger),
-        };
-        reply.send().await
+        self.app.get(&self.path).by(self.by).send().await
     }
 
     /// What everybody is answered who sends their change at the same time.
     async fn all(&self, body: impl Fn(usize) -> Value, known: Option<&str>) -> Vec<Reply> {
         let clients = (0..CLIENTS).map(|client| {
-            let (app, path, body) = (self.app.clone(), self.path.clone(), body(client));
-            let known = known.map(str::to_owned);
-            tokio::spawn(async move { change(&app, &path, &body, known.as_deref()).await })
+            let app = self.app.clone();
+            let change = Change {
+                method: self.method.clone(),
+                path: self.path.clone(),
+                by: self.by,
+                body: body(client),
+                known: known.map(str::to_owned),
+            };
+            tokio::spawn(async move { change.send(&app).await })
         });
         let replies = join_all(clients).await;
         replies.into_iter().map(Result::unwrap).collect()
@@ -171,19 +327,28 @@ impl World {
     }
 }
 
-/// Sends a change, again and again while it is only refused because others are before it.
-async fn change(app: &TestApp, path: &str, body: &Value, known: Option<&str>) -> Reply {
-    loop {
-        let mut call = app
-            .call(Method::PATCH, path)
-            .by(Caller::Operator)
-            .json(body);
-        if let Some(known) = known {
-            call = call.header("if-match", known);
-        }
-        let reply = call.send().await;
-        if reply.body["retryable"] != true {
-            return reply;
+/// What one client sends.
+struct Change {
+    method: Method,
+    path: String,
+    by: Caller,
+    body: Value,
+    known: Option<String>,
+}
+
+impl Change {
+    /// Sends it, again and again while it is only refused because others are before it.
+    async fn send(&self, app: &TestApp) -> Reply {
+        loop {
+            let call = app.call(self.method.clone(), &self.path).by(self.by);
+            let mut call = call.json(&self.body);
+            if let Some(known) = &self.known {
+                call = call.header("if-match", known);
+            }
+            let reply = call.send().await;
+            if reply.body["retryable"] != true {
+                return reply;
+            }
         }
     }
 }
