@@ -17,11 +17,14 @@ use bson::{Document, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
     id::{PartnerId, UserId},
+    job::Job,
+    jobs::SyncPartnerTeam,
     partner::Partner,
-    store::jobs::NewJob,
+    store::{Abort, jobs::NewJob},
     user::{MfaLook, PartnerRole, User},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
+use mongodb::ClientSession;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -30,7 +33,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},
-    intent::{Outcome, Recorder},
+    intent::{Outcome, Recorder, Stop},
     routes::jobs::{JobLink, until_final},
     state::{App, AppState},
     wire::Time,
@@ -269,6 +272,21 @@ fn audited(user: &User) -> Document {
         shown.extend(doc! { "partnerId": id.to_string(), "accessLevel": level.name() });
     }
     shown
+}
+
+/// Has a partner's group follow who works for it, and the sessions of those who do not any more.
+pub(super) async fn sync_team(
+    recorder: &Recorder<'_>,
+    session: &mut ClientSession,
+    partner_id: PartnerId,
+) -> Result<Job, Abort<Stop>> {
+    let app = recorder.app;
+    let args = SyncPartnerTeam { partner_id };
+    let sync = NewJob::new(&args, &recorder.by(), app.store.now())?;
+    Ok(app
+        .jobs
+        .enqueue(session, &requested(recorder, sync))
+        .await?)
 }
 
 /// A job that the request asks for.

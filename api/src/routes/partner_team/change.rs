@@ -5,9 +5,8 @@ use dezky_shared::{
     audit::Action,
     changes::Change,
     id::{PartnerId, UserId},
-    jobs::SyncPartnerTeam,
     partner::PartnerStatus,
-    store::{Abort, jobs::NewJob},
+    store::Abort,
     user::{PartnerRole, User},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, MemberView, access_level, answer, audited, event, requested, user_target,
+    AccessLevel, MemberView, access_level, answer, audited, event, sync_team, user_target,
 };
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
@@ -211,11 +210,7 @@ impl Intent for MemberChange<'_> {
                     invitations
                         .withdraw_from(session, self.partner_id, &known)
                         .await?;
-                    let args = SyncPartnerTeam {
-                        partner_id: self.partner_id,
-                    };
-                    let sync = requested(recorder, NewJob::new(&args, &recorder.by(), now)?);
-                    job = Some(app.jobs.enqueue(session, &sync).await?);
+                    job = Some(sync_team(recorder, session, self.partner_id).await?);
                     Action::PartnerMemberRemove
                 }
             };

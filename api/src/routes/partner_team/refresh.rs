@@ -3,20 +3,14 @@
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
-use dezky_shared::{
-    audit::Action,
-    clock,
-    jobs::SyncPartnerTeam,
-    partner::Partner,
-    store::{Abort, jobs::NewJob},
-};
+use dezky_shared::{audit::Action, clock, partner::Partner, store::Abort};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{answer, event, partner_target, requested};
+use super::{answer, event, partner_target, sync_team};
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{NoBody, PartnerAccess, Prefer, QueryParams, RequestInfo, Submitted, Write},
@@ -82,9 +76,7 @@ impl Intent for Refresh<'_> {
                     return Err(refuse(refusal));
                 }
             }
-            let args = SyncPartnerTeam { partner_id };
-            let job = requested(recorder, NewJob::new(&args, &recorder.by(), now)?);
-            let job = app.jobs.enqueue(session, &job).await?;
+            let job = sync_team(recorder, session, partner_id).await?;
             let target = partner_target(self.partner);
             let mut event = event(recorder, Action::PartnerMemberRecheck, target);
             event.job_id = Some(job.id);

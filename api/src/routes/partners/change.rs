@@ -16,6 +16,7 @@ use crate::{
     error::{ApiError, Code},
     extract::{ETag, IfMatch},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::partner_team::sync_team,
 };
 
 /// What is to be done to a partner, and how it is shown then.
@@ -83,12 +84,18 @@ impl<V: Serialize> Intent for PartnerChange<'_, V> {
             partner.revision += 1;
             partner.updated_at = now;
             app.partners.save(session, &partner).await?;
-            let event = recorder
+            let mut jobs = Vec::new();
+            if partner.status != known.status {
+                // Its group and the sessions of its staff follow.
+                jobs.push(sync_team(recorder, session, id).await?);
+            }
+            let mut event = recorder
                 .event(now, self.action, target(&partner), None)
                 .with_changes(&audited(&known)?, &audited(&partner)?);
+            event.job_id = jobs.first().map(|job| job.id);
             Ok(Recorded {
                 answer: self.answer(partner)?,
-                jobs: Vec::new(),
+                jobs,
                 changed: vec![Change::Partner(id)],
                 events: vec![event],
             })

@@ -28,6 +28,7 @@ use crate::{
     extract::{Accept, Operator, QueryParams, RequestInfo, Submitted},
     fields::{self, Checks, distinct, people},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::partner_team::sync_team,
     state::{App, AppState},
 };
 
@@ -168,15 +169,21 @@ impl Intent for Create<'_> {
             let subject = &user.authentik_subject_id;
             user.claims_at = app.users.deleted_at(session, subject).await?;
             app.users.insert(session, &user).await?;
-            let event = recorder
+            let mut event = recorder
                 .event(now, Action::UserCreate, target(&user), None)
                 .with_changes(&Document::new(), &audited(&user));
+            let mut jobs = Vec::new();
+            if let Some(partner) = user.partner_id {
+                jobs.push(sync_team(recorder, session, partner).await?);
+            }
+            event.job_id = jobs.first().map(|job| job.id);
             let mut answer = detail(app, &user).await.map_err(refuse)?;
             answer.status = StatusCode::CREATED;
-            Ok(Recorded::complete(
-                answer.at(format!("/users/{}", user.id)),
-                event,
-            ))
+            let answer = answer.at(format!("/users/{}", user.id));
+            Ok(Recorded {
+                jobs,
+                ..Recorded::complete(answer, event)
+            })
         }
         .boxed()
     }

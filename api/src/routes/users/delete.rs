@@ -16,6 +16,7 @@ use crate::{
     error::{ApiError, Code, Problem},
     extract::{ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::partner_team::sync_team,
     state::App,
 };
 
@@ -72,13 +73,19 @@ impl Intent for Delete<'_> {
             keep_owners(session, app, &user.owns()).await?;
             let now = app.store.now();
             app.users.delete(session, &user, now).await?;
-            let event = recorder
+            let mut event = recorder
                 .event(now, Action::UserDelete, target(&user), None)
                 .with_changes(&audited(&user), &Document::new());
+            let mut jobs = Vec::new();
+            if let Some(partner) = user.partner_id {
+                jobs.push(sync_team(recorder, session, partner).await?);
+            }
+            event.job_id = jobs.first().map(|job| job.id);
             let mut answer = detail(app, &user).await.map_err(refuse)?;
             answer.etag = None;
             Ok(Recorded {
                 changed: vec![Change::User(self.id)],
+                jobs,
                 ..Recorded::complete(answer, event)
             })
         }

@@ -28,6 +28,7 @@ use crate::{
     extract::{Accept, ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Submitted},
     fields::{self, Checks, distinct, people, present},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    routes::partner_team::sync_team,
     state::{App, AppState},
 };
 
@@ -230,12 +231,20 @@ impl Intent for UserChange<'_> {
                 None => audited(user),
                 Some(tenant) => audited_in(tenant, user),
             };
-            let event = recorder
+            let mut event = recorder
                 .event(now, Action::UserUpdate, target(&user), trail)
                 .with_changes(&shown(&known), &shown(&user));
+            let mut jobs = Vec::new();
+            if user.partner_id != known.partner_id {
+                for partner in [known.partner_id, user.partner_id].into_iter().flatten() {
+                    jobs.push(sync_team(recorder, session, partner).await?);
+                }
+            }
+            event.job_id = jobs.first().map(|job| job.id);
             let answer = detail(app, &user).await.map_err(refuse)?;
             Ok(Recorded {
                 changed: vec![Change::User(self.id)],
+                jobs,
                 ..Recorded::complete(answer, event)
             })
         }
