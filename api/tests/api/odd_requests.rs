@@ -117,9 +117,10 @@ async fn no_odd_request_is_answered_with_a_server_error() {
                     call = call.raw("application/json", BODIES[pick % BODIES.len()].to_vec());
                 }
 
-                let reply = call.clone().send().await;
+                // A stream of events has no end to wait for.
+                let status = call.clone().open().await.status();
 
-                assert!(reply.status.as_u16() < 500, "{call:?} {reply:?}");
+                assert!(!status.is_server_error(), "{call:?} {status}");
                 sent += 1;
             }
         }
