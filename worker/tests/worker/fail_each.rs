@@ -16,6 +16,7 @@ use dezky_shared::{
     job::{Job, JobArgs as _, JobState, Step},
     jobs::{
         RecheckDomain, RecheckDueDomains, ReconcileTenants, RunJobOperation, SnapshotSubscriptions,
+        TrimAudit,
     },
     store::Abort,
     upstream::Upstream,
@@ -32,12 +33,13 @@ use crate::{
 };
 
 /// Kinds that speak to none of these upstreams.
-const SILENT: [&str; 5] = [
+const SILENT: [&str; 6] = [
     ReconcileTenants::KIND,
     RunJobOperation::KIND,
     RecheckDomain::KIND,
     RecheckDueDomains::KIND,
     SnapshotSubscriptions::KIND,
+    TrimAudit::KIND,
 ];
 /// Writes that may be made twice, which replaces what the first made. Their jobs have tests of their own.
 const REPLACED: [&str; 1] = ["create_recovery_link"];
