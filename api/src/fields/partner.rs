@@ -109,11 +109,11 @@ pub struct BillingRequest {
     company: Edit<String>,
     /// Its VAT id, in its country's form.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "DK13585628")]
+    #[schema(value_type = Option<String>, max_length = 40, example = "DK13585628")]
     vat_id: Edit<String>,
     /// ISO 3166-1 alpha-2.
     #[serde(default)]
-    #[schema(value_type = Option<String>, example = "DK")]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z]{2}$", example = "DK")]
     country: Edit<String>,
     /// Where invoices go.
     #[serde(default)]

@@ -45,7 +45,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Only in this status: `active` or `terminated`.
-    #[param(value_type = Option<String>, example = "active")]
+    #[param(value_type = Option<String>, pattern = "^(active|terminated)$", example = "active")]
     status: Option<PartnerStatus>,
     #[param(ignore)]
     page: Page,

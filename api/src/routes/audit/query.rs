@@ -41,7 +41,7 @@ pub(super) struct AuditQuery {
     #[param(value_type = Option<String>, example = "tenant.suspend")]
     action: Option<Action>,
     /// Only what is carried out by a job (`accepted`), or what was complete at once (`done`).
-    #[param(value_type = Option<String>, example = "done")]
+    #[param(value_type = Option<String>, pattern = "^(accepted|done)$", example = "done")]
     outcome: Option<Outcome>,
     /// Only what somebody with this e-mail address did.
     actor_email: Option<String>,

@@ -35,6 +35,7 @@ fn schema(place: &ParameterIn, name: &str) -> Option<Object> {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let schema = match (place, name) {
         (ParameterIn::Path, "slug") => text().pattern(Some("^[a-z][a-z0-9-]{1,38}[a-z0-9]$")),
+        (ParameterIn::Path, "key") => text().pattern(Some("^[a-z][a-z0-9_]{1,63}$")),
         (ParameterIn::Path, "id") => {
             text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
         }

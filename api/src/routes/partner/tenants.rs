@@ -29,7 +29,7 @@ use crate::{
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ListQuery {
     /// Only in this status.
-    #[param(value_type = Option<String>, example = "active")]
+    #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
     status: Option<TenantStatus>,
     #[param(ignore)]
     page: Page,
@@ -78,10 +78,13 @@ pub(super) struct CreateRequest {
     name: String,
     /// What it has bought: `starter`, `business` or `enterprise`. The partner's default plan unless said otherwise,
     /// and `starter` where there is none.
+    #[schema(pattern = "^(starter|business|enterprise)$")]
     plan: Option<String>,
     /// What its company does.
+    #[schema(min_length = 1, max_length = 120)]
     industry: Option<String>,
     /// Its colour, `#rrggbb`.
+    #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
     #[serde(default, deserialize_with = "fields::object")]

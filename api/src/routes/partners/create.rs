@@ -67,7 +67,7 @@ pub(super) struct CreateRequest {
     support_url: Edit<String>,
     /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
     default_plan: Edit<String>,
 }
 

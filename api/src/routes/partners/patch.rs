@@ -62,7 +62,7 @@ pub(in crate::routes) struct PatchRequest {
     pub(super) support_url: Edit<String>,
     /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
     pub(super) default_plan: Edit<String>,
 }
 
