@@ -54,6 +54,9 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
     assert_eq!(everything(&app).await, before);
 }
 
+/// What names something is looked up instead: it is there or not.
+const LOOKED_UP: [&str; 1] = ["POST /flags/evaluate /tenantSlug"];
+
 #[tokio::test]
 async fn the_table_has_every_field_that_can_have_a_wrong_value() {
     let app = TestApp::start().await;
@@ -80,7 +83,7 @@ async fn the_table_has_every_field_that_can_have_a_wrong_value() {
         }
     }
 
-    assert_eq!(missing, BTreeSet::new());
+    assert_eq!(missing, LOOKED_UP.map(str::to_owned).into());
 }
 
 /// The fields of a body whose value can be wrong though its type is right.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::Row;
 use crate::everyone::Who;
 
+/// A VAT id is held against its country, so it is not wrong beside a country that is.
+const COUNTRY: &[&str] = &["/billingInfo/country"];
+
 pub(super) fn rows() -> Vec<Row> {
     let all = [
         tenants(),
@@ -255,7 +258,11 @@ fn money() -> Vec<Row> {
 }
 
 fn partners() -> Vec<Row> {
+    let country = json!({ "billingInfo": { "country": "XX" } });
+    let new = json!({ "slug": "acme", "name": "Acme", "billingInfo": { "country": "XX" } });
     vec![
+        by_operator(post("/partners"), new, COUNTRY),
+        by_operator(patch("/partners/{slug}"), country, COUNTRY),
         by_operator(
             post("/partners"),
             json!({
@@ -285,7 +292,7 @@ fn partners() -> Vec<Row> {
             json!({
                 "name": " ", "domain": "localhost", "status": "terminated", "marginPct": 100.01,
                 "contactInfo": { "name": "", "email": "ada", "phone": "112" },
-                "billingInfo": { "company": "", "country": "XX", "email": "ada" },
+                "billingInfo": { "company": "", "vatId": "DK1", "country": "DK", "email": "ada" },
                 "supportEmail": "a@b", "supportUrl": "http://a.test", "defaultPlan": "gold",
             }),
             &[
@@ -297,7 +304,7 @@ fn partners() -> Vec<Row> {
                 "/contactInfo/email",
                 "/contactInfo/phone",
                 "/billingInfo/company",
-                "/billingInfo/country",
+                "/billingInfo/vatId",
                 "/billingInfo/email",
                 "/supportEmail",
                 "/supportUrl",
@@ -313,11 +320,12 @@ fn partners() -> Vec<Row> {
 }
 
 fn own_partner() -> Vec<Row> {
+    let country = json!({ "billingInfo": { "country": "XX" } });
     vec![
         by_partner(
             patch("/partner/settings"),
             json!({
-                "name": " ", "domain": "localhost",
+                "name": " ", "domain": "localhost", "status": "terminated", "marginPct": -1,
                 "contactInfo": { "name": "", "email": "ada", "phone": "112" },
                 "billingInfo": { "company": "", "vatId": "DK1", "country": "DK", "email": "ada" },
                 "supportEmail": "a@b", "supportUrl": "http://a.test", "defaultPlan": "gold",
@@ -325,6 +333,8 @@ fn own_partner() -> Vec<Row> {
             &[
                 "/name",
                 "/domain",
+                "/status",
+                "/marginPct",
                 "/contactInfo/name",
                 "/contactInfo/email",
                 "/contactInfo/phone",
@@ -336,6 +346,7 @@ fn own_partner() -> Vec<Row> {
                 "/defaultPlan",
             ],
         ),
+        by_partner(patch("/partner/settings"), country, COUNTRY),
         by_partner(
             put("/partner/branding"),
             json!({ "productName": "", "accentColor": "red", "logoUrl": "http://a.test/logo.png" }),
@@ -359,8 +370,18 @@ fn own_partner() -> Vec<Row> {
         ),
         by_partner(
             patch("/partner/tenants/{slug}"),
-            json!({ "name": "a\nb", "industry": "\u{202e}", "brandColor": "#fff" }),
-            &["/name", "/industry", "/brandColor"],
+            json!({
+                "name": "a\nb", "plan": "", "domains": ["localhost"], "partnerId": "", "industry": "\u{202e}",
+                "brandColor": "#fff",
+            }),
+            &[
+                "/name",
+                "/plan",
+                "/domains/0",
+                "/partnerId",
+                "/industry",
+                "/brandColor",
+            ],
         ),
         by_partner(
             post("/partner/team"),
