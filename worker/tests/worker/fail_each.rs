@@ -24,6 +24,7 @@ use dezky_shared::{
 use dezky_sim::faults::{Fault, FaultRule};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     answer_lost::writes_in_the_sources,
@@ -34,6 +35,8 @@ use crate::{
 
 /// How many worlds there are at a time: a worker is busy also while it waits.
 const AT_ONCE: usize = 2;
+/// How long an operator waits for something to happen.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Kinds that speak to none of these upstreams.
 const SILENT: [&str; 6] = [
     ReconcileTenants::KIND,
@@ -353,19 +356,26 @@ async fn until_completed(world: &World, scene: &Scene, mut job: Job) -> Vec<End>
         match job.state {
             JobState::Discarded => job = requeue(world, &job).await,
             JobState::Available => {
-                for upstream in Upstream::ALL {
-                    resume(world, upstream).await;
+                resume(world).await;
+                // Whoever sees nothing happen asks again: on a busy machine no worker may have heard in time.
+                while !goes_on(world, &job, &hits).await {
+                    resume(world).await;
                 }
-                // It goes on, and ends or fails again.
-                let look = async || {
-                    let is_over = harness.job(job.id).await.state.is_final();
-                    is_over || self::hits(world) != hits
-                };
-                until(look, |&goes_on| goes_on).await;
             }
             _ => return ends,
         }
     }
+}
+
+/// Whether the job ends or fails again before long.
+async fn goes_on(world: &World, job: &Job, before: &BTreeMap<Upstream, u64>) -> bool {
+    let look = async || {
+        let is_over = world.harness.job(job.id).await.state.is_final();
+        is_over || hits(world) != *before
+    };
+    timeout(PATIENCE, until(look, |&goes_on| goes_on))
+        .await
+        .is_ok()
 }
 
 /// How often each upstream has failed.
@@ -407,20 +417,22 @@ async fn requeue(world: &World, job: &Job) -> Job {
     again
 }
 
-/// As an operator does who has mended the credentials.
-async fn resume(world: &World, upstream: Upstream) {
+/// As an operator does who has mended the credentials of every upstream.
+async fn resume(world: &World) {
     let context = &world.harness.context;
-    let resumed: Result<_, Abort<()>> = context
-        .store
-        .transaction(context, |session, context| {
-            async move {
-                let now: DateTime = context.store.now();
-                Ok(context.upstreams.resume(session, upstream, now).await?)
-            }
-            .boxed()
-        })
-        .await;
-    resumed.unwrap();
+    for upstream in Upstream::ALL {
+        let resumed: Result<_, Abort<()>> = context
+            .store
+            .transaction(context, |session, context| {
+                async move {
+                    let now: DateTime = context.store.now();
+                    Ok(context.upstreams.resume(session, upstream, now).await?)
+                }
+                .boxed()
+            })
+            .await;
+        resumed.unwrap();
+    }
 }
 
 /// What the claim says, if there is one and it is still there.
