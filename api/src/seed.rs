@@ -22,7 +22,9 @@ pub const DEFAULT_TENANT: &str = "dezky";
 /// Makes sure that it is there. Any number of processes may do so at once.
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
     seed_default_tenant(app).await?;
-    flags::seed(app).await
+    flags::seed(app).await?;
+    app.flags.look().await?;
+    Ok(())
 }
 
 async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
