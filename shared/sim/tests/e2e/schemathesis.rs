@@ -21,6 +21,8 @@ const SEED: &str = "1";
 const AT_ONCE: usize = 2;
 /// How many requests there are at least.
 const LEAST: f64 = 2_000.0;
+/// How many of them go through to what is served: most break a rule of the document on purpose.
+const LEAST_ACCEPTED: f64 = 300.0;
 
 #[tokio::test]
 async fn what_is_served_is_what_is_documented_to_every_kind_of_caller() {
@@ -66,10 +68,7 @@ async fn what_is_served_is_what_is_documented_to_every_kind_of_caller() {
         "see above, and replay it against `cargo dev up`"
     );
     assert!(requests >= LEAST, "{requests}");
-    assert!(
-        accepted >= requests / 10.0,
-        "{accepted} of {requests} were accepted"
-    );
+    assert!(accepted >= LEAST_ACCEPTED, "{accepted}");
     assert!(api.sum("http_requests_total", "status=\"5") < 1.0);
 }
 

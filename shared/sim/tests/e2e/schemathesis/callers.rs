@@ -21,17 +21,20 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Everything schemathesis can think of, for those who may do much; of others most requests are refused.
+    /// How much is tried: whatever schemathesis can think of where the caller may do much. Elsewhere most requests
+    /// are refused.
     pub(super) fn extent(&self) -> &'static [&'static str] {
-        if self.may_do_much() {
-            &["--max-examples", "10", "--continue-on-failure"]
-        } else {
-            &["--max-examples", "3", "--phases", "fuzzing"]
+        match self.name {
+            "operator" => &["--max-examples", "10", "--continue-on-failure"],
+            "partner-owner" => &[
+                "--max-examples",
+                "10",
+                "--continue-on-failure",
+                "--include-path-regex",
+                "^/partner(/|$)",
+            ],
+            _ => &["--max-examples", "3", "--phases", "fuzzing"],
         }
-    }
-
-    fn may_do_much(&self) -> bool {
-        ["partner-owner", "operator"].contains(&self.name)
     }
 }
 
@@ -85,7 +88,7 @@ pub(super) async fn everybody(stack: &Stack) -> Vec<Caller> {
         token: None,
     });
     // What takes longest begins first.
-    callers.sort_by_key(|caller| !caller.may_do_much());
+    callers.sort_by_key(|caller| caller.name != "operator");
     callers
 }
 
