@@ -132,8 +132,7 @@ impl Code {
             }
             Self::TeamRefreshTooSoon => "A look can be asked for once a minute.",
             Self::SealingNotConfigured => "An operator has to set SEALING_KEYS first.",
-            Self::OwnAdminFlag => "Another operator has to do this.",
-            Self::OwnUser => "Another operator has to do this.",
+            Self::OwnAdminFlag | Self::OwnUser => "Another operator has to do this.",
             Self::UserExists => "Change the user that there is.",
             Self::SubscriptionExists => "Change the one there is, or cancel it first.",
             Self::SubscriptionCancelled => "Make a new one.",

@@ -123,7 +123,7 @@ impl Call<'_> {
     }
 
     /// As if it came from this address. Without one, it comes from nowhere.
-    pub(crate) fn from_address(mut self, address: &str) -> Self {
+    pub(crate) fn coming_from(mut self, address: &str) -> Self {
         self.address = Some(address.parse().unwrap());
         self
     }

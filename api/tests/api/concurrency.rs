@@ -247,13 +247,16 @@ async fn what_was_not_sent_stays_as_others_left_it() {
     }
 }
 
+/// Where a field stands, and what the n-th writer puts there.
+type Field = (String, fn(usize) -> Value);
+
 /// The app, and the document that is changed.
 struct World {
     app: Arc<TestApp>,
     method: Method,
     path: String,
     by: Caller,
-    fields: [(String, fn(usize) -> Value); 2],
+    fields: [Field; 2],
 }
 
 impl World {

@@ -1,7 +1,10 @@
 //! One person of every kind that the service tells apart.
 
-use bson::{DateTime, doc};
-use dezky_shared::id::{PartnerId, TenantId};
+use bson::doc;
+use dezky_shared::{
+    clock,
+    id::{PartnerId, TenantId},
+};
 use dezky_sim::issuer::{OPERATOR, PORTAL, TokenSpec};
 use http::StatusCode;
 
@@ -71,7 +74,7 @@ impl Who {
         } else {
             self
         };
-        let long_ago = DateTime::now().timestamp_millis() / 1_000 - 7_200;
+        let long_ago = clock::now().timestamp_millis() / 1_000 - 7_200;
         Some(TokenSpec {
             issued_at: (self == Self::Expired).then_some(long_ago),
             expires_in: 3_600,
@@ -137,7 +140,7 @@ impl TestApp {
     /// A partner, put into the database as it is.
     pub(crate) async fn insert_partner(&self, slug: &str, status: &str) -> PartnerId {
         let id = PartnerId::new();
-        let now = DateTime::now();
+        let now = clock::now();
         let partner = doc! {
             "_id": id,
             "slug": slug,
@@ -158,7 +161,7 @@ impl TestApp {
 
 fn role(tenant: TenantId, role: &str) -> bson::Document {
     let membership = doc! {
-        "tenantId": tenant, "role": role, "source": "local", "changedAt": DateTime::now(),
+        "tenantId": tenant, "role": role, "source": "local", "changedAt": clock::now(),
     };
     doc! { "memberships": [membership] }
 }

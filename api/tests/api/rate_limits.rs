@@ -74,12 +74,12 @@ async fn what_is_over_the_limit_has_no_effect_and_may_be_sent_again_with_its_key
     let create = |address: &'static str| {
         app.post("/flags")
             .by(Caller::Operator)
-            .from_address(address)
+            .coming_from(address)
             .header("idempotency-key", "one")
             .json(&json!({ "key": "beta_search", "description": "A new search." }))
             .send()
     };
-    app.get("/tenants").from_address("192.0.2.1").send().await;
+    app.get("/tenants").coming_from("192.0.2.1").send().await;
 
     let refused = create("192.0.2.1").await;
     let flags = app.count("flags").await;
@@ -159,7 +159,7 @@ async fn a_redis_that_does_not_answer_is_not_waited_for() {
 async fn an_address_is_limited_whoever_comes_from_it() {
     let app = limited(|limits| limits.address = Some(burst(10))).await;
     let from = |address: &'static str, path: &'static str, caller: Caller| {
-        app.get(path).by(caller).from_address(address).send()
+        app.get(path).by(caller).coming_from(address).send()
     };
 
     let mut statuses = Vec::new();
@@ -179,7 +179,7 @@ async fn an_address_is_limited_whoever_comes_from_it() {
     assert_eq!(statuses[10..], [429; 5]);
     assert_eq!(other.status, 200);
     for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
-        let reply = app.get(path).from_address("192.0.2.1").send().await;
+        let reply = app.get(path).coming_from("192.0.2.1").send().await;
         assert_eq!(reply.status, 200, "{path}");
     }
 }
@@ -194,13 +194,13 @@ async fn an_address_with_too_many_bad_tokens_is_refused_before_the_next_is_looke
     let bad = |address: &'static str, token: String| {
         app.get("/users/me")
             .token(&token)
-            .from_address(address)
+            .coming_from(address)
             .send()
     };
     let good = |address: &'static str| {
         app.get("/users/me")
             .by(Caller::Stranger)
-            .from_address(address)
+            .coming_from(address)
             .send()
     };
 
@@ -229,7 +229,7 @@ async fn a_token_that_has_ended_or_is_missing_is_nobodys_guess() {
     });
 
     for _ in 0..20 {
-        let call = || app.get("/users/me").from_address("192.0.2.1");
+        let call = || app.get("/users/me").coming_from("192.0.2.1");
         let ended = call().token(&expired).send().await;
         let missing = call().send().await;
 

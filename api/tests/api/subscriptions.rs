@@ -1,7 +1,7 @@
 //! What tenants have bought.
 
-use bson::{DateTime, doc};
-use dezky_shared::{id::SubscriptionId, store::subscriptions::SubscriptionRepository};
+use bson::doc;
+use dezky_shared::{clock, id::SubscriptionId, store::subscriptions::SubscriptionRepository};
 use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -376,7 +376,7 @@ async fn the_index_of_an_earlier_build_goes_and_the_others_stay() {
 async fn a_subscription_that_an_earlier_build_wrote_is_read_and_changed() {
     let app = TestApp::with_demo().await;
     let id = SubscriptionId::new();
-    let now = DateTime::now();
+    let now = clock::now();
     let document = doc! {
         "_id": id, "tenantId": app.tenant("demo").await.id, "plan": "starter", "cycle": "yearly", "seats": 3,
         "currency": "DKK", "priceMinor": 0_i64, "status": "active", "revision": 1_i64, "createdAt": now,

@@ -167,8 +167,11 @@ mod tests {
 
     use super::*;
 
+    /// The keys of each query.
+    type Queries = Arc<Mutex<Vec<Vec<u32>>>>;
+
     /// Reads squares of even numbers, when it is let; says which keys each query had.
-    fn squares(let_go: &Arc<Semaphore>) -> (Arc<Together<u32, u32>>, Arc<Mutex<Vec<Vec<u32>>>>) {
+    fn squares(let_go: &Arc<Semaphore>) -> (Arc<Together<u32, u32>>, Queries) {
         let queries = Arc::new(Mutex::new(Vec::new()));
         let (let_go, asked) = (let_go.clone(), queries.clone());
         let together = Together::new(move |mut keys: Vec<u32>| {

@@ -49,10 +49,9 @@ impl Scene {
     }
 
     fn about(claim: Domain) -> Self {
-        Self {
-            claim: Some(claim.clone()),
-            ..Self::of(claim.tenant_id)
-        }
+        let mut scene = Self::of(claim.tenant_id);
+        scene.claim = Some(claim);
+        scene
     }
 
     fn claim(&self) -> &Domain {

@@ -233,13 +233,13 @@ async fn tenants_named(
     app: &AppState,
     named: &[NamedRule],
 ) -> Result<BTreeMap<String, TenantId>, ApiError> {
-    let names: Vec<String> = named.iter().flat_map(|rule| rule.tenants.clone()).collect();
-    if names.is_empty() {
+    let wanted: Vec<String> = named.iter().flat_map(|rule| rule.tenants.clone()).collect();
+    if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<TenantId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let ids: Vec<TenantId> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
     let mut tenants = app.tenants.list_by_ids(&ids).await?;
-    tenants.extend(app.tenants.list_by_slugs(&names).await?);
+    tenants.extend(app.tenants.list_by_slugs(&wanted).await?);
     let both = |tenant: &dezky_shared::tenant::Tenant| {
         [
             (tenant.id.to_string(), tenant.id),
@@ -254,15 +254,15 @@ async fn partners_named(
     app: &AppState,
     named: &[NamedRule],
 ) -> Result<BTreeMap<String, PartnerId>, ApiError> {
-    let names: Vec<String> = named
+    let wanted: Vec<String> = named
         .iter()
         .flat_map(|rule| rule.partners.clone())
         .collect();
-    if names.is_empty() {
+    if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let partners = app.partners.list_named(&ids, &names).await?;
+    let ids: Vec<PartnerId> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
+    let partners = app.partners.list_named(&ids, &wanted).await?;
     let both = |partner: &dezky_shared::partner::Partner| {
         [
             (partner.id.to_string(), partner.id),

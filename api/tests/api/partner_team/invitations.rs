@@ -1,7 +1,10 @@
 //! Inviting to a team, and the link that is shown once.
 
+use std::fmt::Write as _;
+
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
+    clock,
     id::{InvitationId, JobId, PartnerId, UserId},
     invitation::{Invitation, InvitationState, SealedLink},
     store::to_document,
@@ -40,7 +43,7 @@ impl TestApp {
     async fn carry_out(&self, invited: &Reply) -> UserId {
         let id: InvitationId = id_of(&invited.body["id"]);
         let job_id: JobId = id_of(&invited.body["job"]["id"]);
-        let user = User::first_seen(&id.to_string(), "nea@people.test", "Nea", DateTime::now());
+        let user = User::first_seen(&id.to_string(), "nea@people.test", "Nea", clock::now());
         let users = self.state.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
         let sealed = self.state.sealing_keys.seal(job_id, &LINK).unwrap();
@@ -74,7 +77,7 @@ impl TestApp {
         for name in names.await.unwrap() {
             let found = self.collection(&name).find(doc! {}).await.unwrap();
             let documents: Vec<Document> = found.try_collect().await.unwrap();
-            dump += &format!("{name}: {documents:?}\n");
+            writeln!(dump, "{name}: {documents:?}").unwrap();
         }
         dump
     }
@@ -296,7 +299,7 @@ async fn a_full_team_takes_nobody_on() {
         .await
         .unwrap();
     let people = (team..200).map(|n| {
-        let mut user = User::first_seen(&n.to_string(), "x@people.test", "X", DateTime::now());
+        let mut user = User::first_seen(&n.to_string(), "x@people.test", "X", clock::now());
         user.partner_id = Some(nordic);
         user
     });

@@ -1,7 +1,10 @@
 //! What a partner's customers come to, and who they are.
 
-use bson::{DateTime, doc};
-use dezky_shared::id::{PartnerId, SubscriptionId, TenantId};
+use bson::doc;
+use dezky_shared::{
+    clock,
+    id::{PartnerId, SubscriptionId, TenantId},
+};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -17,7 +20,7 @@ async fn add_tenant(app: &TestApp, partner: PartnerId, slug: &str, status: &str)
 }
 
 async fn subscribe(app: &TestApp, tenant: TenantId, cycle: &str, price: (i64, &str), status: &str) {
-    let now = DateTime::now();
+    let now = clock::now();
     let subscription = doc! {
         "_id": SubscriptionId::new(), "tenantId": tenant, "plan": "business", "cycle": cycle, "seats": 5,
         "currency": price.1, "priceMinor": price.0, "status": status,

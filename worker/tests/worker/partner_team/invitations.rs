@@ -1,5 +1,7 @@
 //! Invitations, carried out.
 
+use std::fmt::Write as _;
+
 use bson::{Document, doc};
 use dezky_shared::{
     failure::{ErrorClass, ErrorCode},
@@ -48,7 +50,7 @@ async fn dump(world: &World) -> String {
         let found = store.collection::<Document>(&name);
         let found = found.find(doc! {}).await.unwrap();
         let documents: Vec<Document> = found.try_collect().await.unwrap();
-        dump += &format!("{name}: {documents:?}\n");
+        writeln!(dump, "{name}: {documents:?}").unwrap();
     }
     dump
 }
@@ -151,14 +153,14 @@ async fn an_account_that_more_depends_on_is_handed_over_to_nobody() {
             0 => {
                 authentik.add_session(account.pk);
             }
-            1 => set(doc! { "claimsAt": bson::DateTime::now() }).await,
+            1 => set(doc! { "claimsAt": dezky_shared::clock::now() }).await,
             // They became somebody.
             2 => set(doc! { "platformAdmin": true }).await,
             3 => {
                 let membership = Membership {
                     role: Some(Role::Owner),
                     source: MembershipSource::Local,
-                    changed_at: bson::DateTime::now(),
+                    changed_at: dezky_shared::clock::now(),
                 };
                 let mut entry = dezky_shared::store::to_document(&membership).unwrap();
                 entry.insert("tenantId", TenantId::new());

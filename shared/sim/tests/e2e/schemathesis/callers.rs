@@ -1,7 +1,7 @@
 //! One caller of every kind, as MongoDB knows them.
 
-use bson::{Bson, DateTime, Document, doc};
-use dezky_shared::id::PartnerId;
+use bson::{Bson, Document, doc};
+use dezky_shared::{clock, id::PartnerId};
 use dezky_sim::{
     callers::Caller as Kind,
     issuer::{OPERATOR, PORTAL, TokenSpec},
@@ -94,7 +94,7 @@ pub(super) async fn everybody(stack: &Stack) -> Vec<Caller> {
 
 async fn partner(database: &Database, slug: &str, status: &str) -> PartnerId {
     let id = PartnerId::new();
-    let now = DateTime::now();
+    let now = clock::now();
     let partner = doc! {
         "_id": id, "slug": slug, "name": slug, "status": status, "marginBasisPoints": 1_250,
         "revision": 1_i64, "createdAt": now, "updatedAt": now,
@@ -114,7 +114,7 @@ async fn look_after(database: &Database, slug: &str, partner: PartnerId) -> Bson
 
 fn member(tenant: &Bson, role: &str) -> Document {
     let membership = doc! {
-        "tenantId": tenant, "role": role, "source": "local", "changedAt": DateTime::now(),
+        "tenantId": tenant, "role": role, "source": "local", "changedAt": clock::now(),
     };
     doc! { "memberships": [membership] }
 }
