@@ -8,7 +8,7 @@ use dezky_shared::{
     tenant::{Intent, Tenant, reason},
 };
 
-use super::{Setbacks, applies, settled, tenant_of};
+use super::{applies, settled, tenant_of};
 use crate::{
     jobs::domain,
     work::{Facts, StepDone, StepFailure, StepRun},
