@@ -100,6 +100,17 @@ impl InvitationRepository {
         Ok(())
     }
 
+    /// Forgets the link of an invitation that nobody was shown and nobody is to be.
+    pub async fn drop_link(&self, id: InvitationId) -> Result<(), StoreError> {
+        let unseen = doc! { "_id": id, "state": to_bson(&InvitationState::Ready)? };
+        let dropped = doc! {
+            "$set": { "state": to_bson(&InvitationState::NoLink)? },
+            "$unset": { "link": "" },
+        };
+        self.invitations.update_one(unseen, dropped).await?;
+        Ok(())
+    }
+
     /// Takes back what a partner's invitations of this address promised: what waits is not carried out, and a link that
     /// was not shown never is.
     pub async fn withdraw(
