@@ -18,6 +18,14 @@ async fn the_profile_holds_what_a_portal_needs() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     let partner = app.with_partner("manager").await;
+    let over = app.subscribe("demo", json!({})).await.body;
+    let over: SubscriptionId = id_of(&over["id"]);
+    let subscriptions = app.collection("subscriptions");
+    let cancelled = doc! { "$set": { "status": "cancelled" } };
+    subscriptions
+        .update_one(doc! { "_id": over }, cancelled)
+        .await
+        .unwrap();
     let sold = app.subscribe("demo", json!({})).await.body;
     app.subscribe("other", json!({})).await;
 

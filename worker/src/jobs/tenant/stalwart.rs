@@ -10,7 +10,7 @@ use dezky_shared::{
 
 use super::{applies, settled, tenant_of};
 use crate::{
-    jobs::domain,
+    jobs::{domain, setbacks::Setbacks},
     work::{Facts, StepDone, StepFailure, StepRun},
 };
 
