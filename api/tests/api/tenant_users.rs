@@ -335,7 +335,13 @@ async fn whoever_owns_a_tenant_no_more_is_answered_no_repeated_request_about_own
             .await
     };
     let made = make_owner().await;
-    set_role(&app, &token(&app, Who::Operator), id_of(&app, Who::Owner).await, "admin").await;
+    set_role(
+        &app,
+        &token(&app, Who::Operator),
+        id_of(&app, Who::Owner).await,
+        "admin",
+    )
+    .await;
     set_role(&app, &token(&app, Who::Operator), admin, "member").await;
 
     let repeated = make_owner().await;

@@ -364,10 +364,7 @@ impl UserRepository {
         let is_new = known.is_none();
         let mut user = match known {
             Some(user) => user,
-            None => {
-                self.first_seen(session, subject, email, name, now)
-                    .await?
-            }
+            None => self.first_seen(session, subject, email, name, now).await?,
         };
         let before = user.memberships.insert(tenant, membership);
         if before

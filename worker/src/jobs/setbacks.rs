@@ -11,7 +11,10 @@ pub(super) struct Setbacks(Option<StepFailure>);
 
 impl Setbacks {
     /// The value, or `None` where this one thing alone failed. What would fail for the next one too ends the step.
-    pub(super) fn note<T>(&mut self, result: Result<T, ClientError>) -> Result<Option<T>, StepFailure> {
+    pub(super) fn note<T>(
+        &mut self,
+        result: Result<T, ClientError>,
+    ) -> Result<Option<T>, StepFailure> {
         let failure = match result {
             Ok(value) => return Ok(Some(value)),
             Err(

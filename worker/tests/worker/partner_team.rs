@@ -14,7 +14,10 @@ use dezky_shared::{
     tenant::Tenant,
     user::{PartnerRole, User},
 };
-use dezky_sim::{authentik::User as Account, faults::{Fault, FaultRule}};
+use dezky_sim::{
+    authentik::User as Account,
+    faults::{Fault, FaultRule},
+};
 use futures::FutureExt as _;
 
 use crate::{harness::until, world::World};
@@ -76,7 +79,8 @@ impl World {
     async fn add_inviter(&self) -> UserId {
         let id = UserId::from_bytes(INVITER);
         let now = self.harness.context.store.now();
-        let mut user = to_document(&User::first_seen("inviter", "op@dezky.test", "Op", now)).unwrap();
+        let mut user =
+            to_document(&User::first_seen("inviter", "op@dezky.test", "Op", now)).unwrap();
         user.extend(doc! { "_id": id, "platformAdmin": true });
         let users = self.harness.context.store.collection::<Document>("users");
         let known = users.replace_one(doc! { "_id": id }, user);

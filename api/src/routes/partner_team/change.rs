@@ -16,7 +16,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, MemberView, access_level, answer, audited, event, keep_teams, sync_team, user_target,
+    AccessLevel, MemberView, access_level, answer, audited, event, keep_teams, sync_team,
+    user_target,
 };
 use crate::{
     error::{ApiError, Code, FieldError, Problem},

@@ -52,9 +52,7 @@ struct SettingChange<'a, V> {
 
 impl<V: Serialize> SettingChange<'_, V> {
     async fn record(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
-        let _turn = recorder
-            .turn(&self.tenant.slug, Some(self.tenant))
-            .await?;
+        let _turn = recorder.turn(&self.tenant.slug, Some(self.tenant)).await?;
         Ok(recorder.record(self).await?.answer)
     }
 }

@@ -57,7 +57,10 @@ async fn another_partner_takes_back_every_invitation() {
     let delete = app.delete(&format!("/users/{}", manager.id));
     let deleted = app.as_who(delete, Who::Operator).send().await;
 
-    assert_eq!((hired.summary(), deleted.summary()), ("200".to_owned(), "200".to_owned()));
+    assert_eq!(
+        (hired.summary(), deleted.summary()),
+        ("200".to_owned(), "200".to_owned())
+    );
     assert_eq!(app.count("invitations").await, 0);
 }
 

@@ -21,7 +21,9 @@ async fn answered_after(
 ) -> Reply {
     let turns = &app.state.turns;
     let first = turns.take(line).await.unwrap();
-    let mut others: Vec<_> = (1..LONGEST_LINE).map(|_| Box::pin(turns.take(line))).collect();
+    let mut others: Vec<_> = (1..LONGEST_LINE)
+        .map(|_| Box::pin(turns.take(line)))
+        .collect();
     for other in &mut others {
         assert!(other.as_mut().now_or_never().is_none());
     }
@@ -54,7 +56,9 @@ async fn a_tenant_that_is_not_the_partners_any_more_is_left_alone() {
 #[tokio::test]
 async fn a_partner_that_was_terminated_meanwhile_changes_nothing() {
     let app = TestApp::with_everyone().await;
-    let call = app.patch("/partner/settings").json(&json!({ "name": "Late" }));
+    let call = app
+        .patch("/partner/settings")
+        .json(&json!({ "name": "Late" }));
     let call = app.as_who(call, Who::PartnerOwner);
     let revoke = async {
         let partners = app.collection("partners");

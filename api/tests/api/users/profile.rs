@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::clock;
+use dezky_shared::{clock, id::SubscriptionId};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::{Reply, TestApp, id_of};
 
 async fn me(app: &TestApp, caller: Caller) -> Reply {
     app.get("/users/me").by(caller).send().await
