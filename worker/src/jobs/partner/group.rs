@@ -67,7 +67,10 @@ pub(super) async fn follow(
         let account = match members.iter().find(|member| is_account_of(member, user)) {
             Some(member) => Some(member.clone()),
             // An account that was deleted comes back with an invitation alone.
-            None => client.find_subject(&user.authentik_subject_id).await?,
+            None => {
+                let found = client.find_subject(&user.authentik_subject_id).await;
+                setbacks.note(found)?.flatten()
+            }
         };
         let Some(account) = account else {
             continue;
