@@ -36,6 +36,7 @@ use crate::{
     error::{ApiError, Code, FieldError},
     extract::{Caller, ETag, RequestInfo},
     state::AppState,
+    turns::Turn,
 };
 
 /// The header of an answer that was given before.
@@ -225,6 +226,14 @@ impl<'a> Recorder<'a> {
     /// The caller, as jobs name who asked for them.
     pub fn by(&self) -> String {
         self.caller.user.id.to_string()
+    }
+
+    /// Waits for the caller's turn in a line, on `tenant` if it is one's. Whoever waited acts with the rights they have
+    /// after the wait.
+    pub async fn turn(&self, line: &str, tenant: Option<&Tenant>) -> Result<Turn<'a>, ApiError> {
+        let turn = self.app.turns.take(line).await?;
+        self.caller.check_again(self.app, tenant).await?;
+        Ok(turn)
     }
 
     /// Records `intent`, or finds the answer to the request that did.

@@ -86,7 +86,7 @@ pub enum ErrorCode {
     DomainInUse,
     /// The sign-on service has no way for people to choose a new password.
     RecoveryFlowMissing,
-    /// The person works for another partner.
+    /// The person works for another partner, or belongs to a workspace that is not this partner's.
     WorksElsewhere,
     /// The attempt took longer than a job of its kind may.
     AttemptTimedOut,
@@ -233,7 +233,8 @@ impl ErrorCode {
                     .to_owned()
             }
             Self::WorksElsewhere => {
-                "This person works for another partner, and has to leave there first.".to_owned()
+                "This person belongs to another partner or workspace, and has to leave there first."
+                    .to_owned()
             }
             Self::AttemptTimedOut => "The work took too long. We will try again.".to_owned(),
             Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal => {

@@ -124,10 +124,13 @@ pub struct User {
     /// What they may do there; missing is read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_role: Option<PartnerRole>,
-    /// When the newest token with a `groups` claim was issued, or when a user of the same subject was deleted. An older
-    /// token has nothing to say, whatever this one changed; missing before the first.
+    /// When the newest token with a `groups` claim was issued. An older token has nothing to say, whatever this one
+    /// changed; missing before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_at: Option<DateTime>,
+    /// When a user of the same subject was deleted. A token that was issued before has nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_before: Option<DateTime>,
     /// Their places in tenants, by tenant.
     #[serde(default, with = "memberships")]
     pub memberships: BTreeMap<TenantId, Membership>,
@@ -146,7 +149,8 @@ pub struct User {
 }
 
 impl User {
-    /// Somebody without any right, seen for the first time.
+    /// Somebody without any right, seen for the first time. What is stored is made by
+    /// [`first_seen`](crate::store::users::UserRepository::first_seen), which knows whether they were deleted before.
     pub fn first_seen(subject: &str, email: &str, name: &str, now: DateTime) -> Self {
         Self {
             id: UserId::new(),
@@ -160,6 +164,7 @@ impl User {
             partner_id: None,
             partner_role: None,
             claims_at: None,
+            deleted_before: None,
             memberships: BTreeMap::new(),
             last_seen_at: None,
             mfa: None,

@@ -4,6 +4,7 @@ mod domain;
 mod job_operation;
 mod partner;
 mod reconcile_tenants;
+mod setbacks;
 mod snapshot_subscriptions;
 mod tenant;
 mod trim_audit;

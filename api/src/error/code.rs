@@ -125,7 +125,7 @@ impl Code {
             Self::TeamFull => "A team has at most 200 members. Remove one first.",
             Self::LinkNotReady => "Wait until its job is over. One that failed makes no link.",
             Self::LinkNotNeeded => {
-                "They have an account already, and sign in with it as they always do."
+                "Their account is not this team's to hand over: they sign in with it as they always do."
             }
             Self::LinkAlreadyShown => {
                 "A link is shown once. Invite them again for a new one, which replaces it."

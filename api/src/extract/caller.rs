@@ -11,6 +11,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Actor, ActorKind},
+    id::PartnerId,
     partner::{Partner, PartnerStatus},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
@@ -187,6 +188,42 @@ impl Caller {
         self.user = known_user(app, &self.user.authentik_subject_id).await?;
         self.partner = partner_of(app, &self.user).await?;
         Ok(())
+    }
+
+    /// Refuses whoever waited and has other rights now than those they came with: on `tenant`, or else on their
+    /// partner's affairs.
+    pub async fn check_again(
+        &self,
+        app: &AppState,
+        tenant: Option<&Tenant>,
+    ) -> Result<(), ApiError> {
+        let mut caller = self.clone();
+        let known = match tenant {
+            None => None,
+            Some(tenant) => Some(app.tenants.find(tenant.id).await?.ok_or(Code::NotFound)?),
+        };
+        caller.refresh(app).await?;
+        if known.as_ref().is_some_and(|known| !caller.may_read(known)) {
+            return Err(Code::NotFound.into());
+        }
+        if caller.rights(known.as_ref()) == self.rights(tenant) {
+            return Ok(());
+        }
+        let detail = "Your rights changed while the request waited.";
+        Err(ApiError::new(Code::Forbidden).with_detail(detail))
+    }
+
+    /// Whether they are an operator, their role in `tenant`, and the partner they act for with what they may do there.
+    fn rights(
+        &self,
+        tenant: Option<&Tenant>,
+    ) -> (bool, Option<Role>, Option<(PartnerId, Option<PartnerRole>)>) {
+        let role = tenant.and_then(|tenant| self.user.role_in(tenant.id));
+        let partner = self.partner.as_ref();
+        let partner = partner
+            .filter(|_| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant)))
+            .map(|partner| (partner.id, self.user.partner_role));
+        (self.is_operator(), role, partner)
     }
 
     /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.

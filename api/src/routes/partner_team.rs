@@ -5,6 +5,7 @@
 
 mod change;
 mod invite;
+mod keeping;
 mod link;
 mod refresh;
 
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(super) use self::keeping::keep_teams;
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},

@@ -226,7 +226,7 @@ async fn change(
     decide: &Decide<'_>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.app.turns.take(&tenant.slug).await?;
+    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let change = TenantChange {
         slug: &tenant.slug,
         if_match,

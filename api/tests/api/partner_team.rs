@@ -1,6 +1,8 @@
 //! A partner's team: who may change it, and what is told to whom.
 
+mod by_operators;
 mod invitations;
+mod waiting;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{id::UserId, user::User};

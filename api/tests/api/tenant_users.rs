@@ -320,3 +320,32 @@ async fn a_long_list_comes_in_pages() {
     assert!(whole.len() > 3, "{whole:?}");
     assert_eq!(seen, whole);
 }
+
+#[tokio::test]
+async fn whoever_owns_a_tenant_no_more_is_answered_no_repeated_request_about_owners() {
+    let app = TestApp::with_everyone().await;
+    let admin = id_of(&app, Who::Admin).await;
+    let owner = token(&app, Who::Owner);
+    let make_owner = async || {
+        app.patch(&format!("/tenants/demo/users/{admin}"))
+            .token(&owner)
+            .header("idempotency-key", "once")
+            .json(&json!({ "role": "owner" }))
+            .send()
+            .await
+    };
+    let made = make_owner().await;
+    set_role(
+        &app,
+        &token(&app, Who::Operator),
+        id_of(&app, Who::Owner).await,
+        "admin",
+    )
+    .await;
+    set_role(&app, &token(&app, Who::Operator), admin, "member").await;
+
+    let repeated = make_owner().await;
+
+    assert_eq!(made.summary(), "200");
+    assert_eq!(repeated.summary(), "403 forbidden");
+}

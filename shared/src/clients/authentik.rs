@@ -17,8 +17,9 @@ mod users;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http::{StatusCode, header};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -28,7 +29,7 @@ use crate::{
         Answer, CALL_TIMEOUT, ClientError, FailedCall, Http, Operation, Trust, TrustRoots,
         fingerprint,
     },
-    config::{required, seconds, switch},
+    config::{optional, required, seconds, switch},
     upstream::Upstream,
 };
 
@@ -42,6 +43,8 @@ pub struct AuthentikConfig {
     pub api_url: String,
     /// `AUTHENTIK_API_TOKEN`: a token with the intent `api` that does not expire.
     pub api_token: SecretString,
+    /// `AUTHENTIK_PUBLIC_URL`: where people reach it; by default where we do.
+    pub public_url: Option<Url>,
     /// `AUTHENTIK_TIMEOUT_SECONDS`: how long a whole call may take.
     pub timeout: Duration,
 }
@@ -60,6 +63,7 @@ impl AuthentikConfig {
         Ok(Some(Self {
             api_url: required("AUTHENTIK_API_URL")?,
             api_token: required::<String>("AUTHENTIK_API_TOKEN")?.into(),
+            public_url: optional("AUTHENTIK_PUBLIC_URL")?,
             timeout: seconds("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT)?,
         }))
     }
@@ -70,6 +74,7 @@ impl AuthentikConfig {
 pub struct Authentik {
     http: Http,
     token: SecretString,
+    public_url: Url,
 }
 
 impl Authentik {
@@ -81,9 +86,18 @@ impl Authentik {
             config.timeout,
             trust_roots,
         )?;
+        let public_url = match &config.public_url {
+            Some(url) => url.clone(),
+            None => config.api_url.parse().context("AUTHENTIK_API_URL")?,
+        };
+        anyhow::ensure!(
+            public_url.has_host() && ["http", "https"].contains(&public_url.scheme()),
+            "AUTHENTIK_PUBLIC_URL is no address of a web server"
+        );
         Ok(Self {
             http,
             token: config.api_token.clone(),
+            public_url,
         })
     }
 
@@ -240,6 +254,7 @@ mod tests {
     fn authentik_at(server: &MockServer) -> Authentik {
         let config = AuthentikConfig {
             api_url: server.uri(),
+            public_url: None,
             api_token: "a-token-that-nobody-may-see".into(),
             timeout: CALL_TIMEOUT,
         };

@@ -7,7 +7,7 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{Store, StoreError, known, to_bson};
 use crate::{
-    id::{InvitationId, PartnerId},
+    id::{InvitationId, PartnerId, UserId},
     invitation::{Invitation, InvitationState},
     user::User,
 };
@@ -35,8 +35,10 @@ impl InvitationRepository {
         let by_partner = IndexModel::builder()
             .keys(doc! { "partnerId": 1, "email": 1 })
             .build();
+        let by_email = IndexModel::builder().keys(doc! { "email": 1 }).build();
+        let by_user = IndexModel::builder().keys(doc! { "userId": 1 }).build();
         self.invitations
-            .create_indexes([retention, by_partner])
+            .create_indexes([retention, by_partner, by_email, by_user])
             .await?;
         Ok(())
     }
@@ -98,6 +100,17 @@ impl InvitationRepository {
         Ok(())
     }
 
+    /// Forgets the link of an invitation that nobody was shown and nobody is to be.
+    pub async fn drop_link(&self, id: InvitationId) -> Result<(), StoreError> {
+        let unseen = doc! { "_id": id, "state": to_bson(&InvitationState::Ready)? };
+        let dropped = doc! {
+            "$set": { "state": to_bson(&InvitationState::NoLink)? },
+            "$unset": { "link": "" },
+        };
+        self.invitations.update_one(unseen, dropped).await?;
+        Ok(())
+    }
+
     /// Takes back what a partner's invitations of this address promised: what waits is not carried out, and a link that
     /// was not shown never is.
     pub async fn withdraw(
@@ -107,6 +120,32 @@ impl InvitationRepository {
         email: &str,
     ) -> Result<(), StoreError> {
         let theirs = doc! { "partnerId": partner_id, "email": email };
+        self.invitations
+            .delete_many(theirs)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// The same for the invitations that somebody made who may not invite any more.
+    pub async fn withdraw_made_by(
+        &self,
+        session: &mut ClientSession,
+        partner_id: PartnerId,
+        inviter: UserId,
+    ) -> Result<(), StoreError> {
+        let made = doc! { "partnerId": partner_id, "invitedBy": inviter };
+        self.invitations.delete_many(made).session(session).await?;
+        Ok(())
+    }
+
+    /// The same for whatever invites somebody who is known, by whichever partner.
+    pub async fn withdraw_all(
+        &self,
+        session: &mut ClientSession,
+        user: &User,
+    ) -> Result<(), StoreError> {
+        let theirs = doc! { "$or": [{ "email": &user.email }, { "userId": user.id }] };
         self.invitations
             .delete_many(theirs)
             .session(session)

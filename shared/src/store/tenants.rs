@@ -265,6 +265,34 @@ impl TenantRepository {
             .collect())
     }
 
+    /// The tenants with one of `groups` (ids at the identity provider) that keep their members out.
+    pub async fn list_closed(&self, groups: &[String]) -> Result<Vec<TenantId>, StoreError> {
+        let closed = doc! {
+            "authentikGroupId": { "$in": groups },
+            "status": { "$in": ["suspended", "terminating"] },
+        };
+        let tenants: Vec<Tenant> = self.tenants.find(closed).await?.try_collect().await?;
+        Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
+    }
+
+    /// Whether, of the tenants with one of `ids` or `groups` (ids at the identity provider), one that was not removed
+    /// is not `partner`'s.
+    pub async fn is_any_elsewhere(
+        &self,
+        session: &mut ClientSession,
+        ids: &[TenantId],
+        groups: &[String],
+        partner: PartnerId,
+    ) -> Result<bool, StoreError> {
+        let elsewhere = doc! {
+            "$or": [{ "_id": { "$in": ids } }, { "authentikGroupId": { "$in": groups } }],
+            "partnerId": { "$ne": partner },
+            "status": { "$ne": "terminated" },
+        };
+        let found = self.tenants.find_one(elsewhere).session(session).await?;
+        Ok(found.is_some())
+    }
+
     /// Adds a tenant. A taken slug or domain violates [`SLUG_INDEX`] or [`DOMAIN_INDEX`].
     pub async fn insert(
         &self,

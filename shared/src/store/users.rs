@@ -236,18 +236,25 @@ impl UserRepository {
         Ok(())
     }
 
-    /// When whom the identity provider calls `subject` was deleted, if that is not long ago.
-    pub async fn deleted_at(
+    /// Somebody who is not known, to be inserted in this transaction. Whoever was deleted not long ago is told nothing
+    /// by tokens of before, whatever brings them back.
+    pub async fn first_seen(
         &self,
         session: &mut ClientSession,
         subject: &str,
-    ) -> Result<Option<DateTime>, StoreError> {
+        email: &str,
+        name: &str,
+        now: DateTime,
+    ) -> Result<User, StoreError> {
         let deleted = self
             .deleted
             .find_one(doc! { "_id": subject })
             .session(session)
             .await?;
-        Ok(deleted.map(|deleted| deleted.at))
+        Ok(User {
+            deleted_before: deleted.map(|deleted| deleted.at),
+            ..User::first_seen(subject, email, name, now)
+        })
     }
 
     /// Notes that `user` was seen at `now`, unless they were a moment ago. Nobody's version of the user changes.
@@ -355,7 +362,10 @@ impl UserRepository {
         };
         let known = self.lock_by_subject(session, subject).await?;
         let is_new = known.is_none();
-        let mut user = known.unwrap_or_else(|| User::first_seen(subject, email, name, now));
+        let mut user = match known {
+            Some(user) => user,
+            None => self.first_seen(session, subject, email, name, now).await?,
+        };
         let before = user.memberships.insert(tenant, membership);
         if before
             .as_ref()

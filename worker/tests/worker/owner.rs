@@ -1,6 +1,8 @@
 //! The owner of a new workspace.
 
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
+    failure::ErrorCode,
     id::TenantId,
     tenant::{Owner, Tenant},
     user::{Membership, MembershipSource, Role, User},
@@ -110,6 +112,56 @@ async fn an_owner_whose_step_was_disturbed_is_welcomed_once() {
     assert_eq!(effects.count("add_member"), 1);
     let people = world.harness.context.store.collection::<User>("users");
     assert_eq!(people.count_documents(bson::doc! {}).await.unwrap(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_a_partner_may_have_a_link_to_owns_tenants_of_that_partner_alone() {
+    for is_theirs in [false, true] {
+        let world = World::start().await;
+        world.upstreams.authentik.set_recovery_flow(true);
+        let partner = world.add_partner("nordic").await;
+        let invitation = world.add_invitation(&partner, "olive@acme.test").await;
+        world.done(&world.invite(&invitation).await).await;
+        let tenant = new_tenant(&world).await;
+        if is_theirs {
+            world.attach(tenant.id, &partner).await;
+        }
+
+        let job = world.provision(tenant.id).await;
+        let job = world
+            .harness
+            .job_until(job.id, |job| !job.attempts.is_empty())
+            .await;
+
+        let person = find(&world, &world.user("olive@acme.test").uuid.to_string()).await;
+        let role = person.unwrap().role_in(tenant.id);
+        let error = job.steps.iter().find_map(|step| step.error.as_ref());
+        if is_theirs {
+            assert_eq!((role, error), (Some(Role::Owner), None));
+        } else {
+            assert_eq!(role, None);
+            assert_eq!(error.unwrap().code, ErrorCode::UpstreamConflict);
+        }
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_old_tokens_say_of_an_owner_who_was_deleted_counts_not() {
+    let world = World::start().await;
+    let account = world.upstreams.authentik.add_user("olive@acme.test", &[]);
+    let at = DateTime::from_millis(1_795_339_800_000);
+    let deleted = doc! { "_id": account.uuid.to_string(), "at": at };
+    let store = &world.harness.context.store;
+    let gone = store.collection::<Document>("deleted_users");
+    gone.insert_one(deleted).await.unwrap();
+    let tenant = new_tenant(&world).await;
+
+    world.done(&world.provision(tenant.id).await).await;
+
+    let person = find(&world, &account.uuid.to_string()).await.unwrap();
+    assert_eq!(person.deleted_before, Some(at));
     world.stop().await;
 }
 

@@ -5,21 +5,25 @@ mod invitations;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    id::{PartnerId, UserId},
+    id::{PartnerId, TenantId, UserId},
     invitation::Invitation,
-    job::Job,
+    job::{Job, JobState},
     jobs::{InvitePartnerMember, SyncPartnerTeam},
     partner::Partner,
-    store::Abort,
+    store::{Abort, to_document},
+    tenant::Tenant,
     user::{PartnerRole, User},
 };
-use dezky_sim::authentik::User as Account;
+use dezky_sim::{
+    authentik::User as Account,
+    faults::{Fault, FaultRule},
+};
 use futures::FutureExt as _;
 
-use crate::world::World;
+use crate::{harness::until, world::World};
 
-/// An id that nobody has.
-const NOBODY: [u8; 16] = [7; 16];
+/// The operator who invites.
+const INVITER: [u8; 16] = [7; 16];
 
 impl World {
     /// A partner, put into the database as it is.
@@ -51,10 +55,43 @@ impl World {
         partners.update_one(one, set).await.unwrap();
     }
 
+    /// Has the partner look after a tenant.
+    pub(crate) async fn attach(&self, tenant: TenantId, partner: &Partner) {
+        let partner_id = Some(partner.id);
+        let attach = |tenant: &mut Tenant| tenant.partner_id = partner_id;
+        self.harness.change_tenant(tenant, attach).await;
+    }
+
+    /// Takes somebody out of every group.
+    fn leave_all(&self, username: &str) {
+        let user = self.user(username).pk;
+        let authentik = &self.upstreams.authentik;
+        authentik.change(|state| state.users.get_mut(&user).unwrap().groups.clear());
+    }
+
+    async fn set_user(&self, id: UserId, set: Document) {
+        let users = self.harness.context.store.collection::<Document>("users");
+        let (one, set) = (doc! { "_id": id }, doc! { "$set": set });
+        users.update_one(one, set).await.unwrap();
+    }
+
+    /// An operator, who may invite to every team.
+    async fn add_inviter(&self) -> UserId {
+        let id = UserId::from_bytes(INVITER);
+        let now = self.harness.context.store.now();
+        let mut user =
+            to_document(&User::first_seen("inviter", "op@dezky.test", "Op", now)).unwrap();
+        user.extend(doc! { "_id": id, "platformAdmin": true });
+        let users = self.harness.context.store.collection::<Document>("users");
+        let known = users.replace_one(doc! { "_id": id }, user);
+        known.upsert(true).await.unwrap();
+        id
+    }
+
     /// What the API stores for an invitation.
     pub(crate) async fn add_invitation(&self, partner: &Partner, email: &str) -> Invitation {
         let now = self.harness.context.store.now();
-        let by = UserId::from_bytes(NOBODY);
+        let by = self.add_inviter().await;
         let role = PartnerRole::Support;
         let invitation = Invitation::new(partner.id, email, "Nea", role, by, now);
         let store = &self.harness.context.store;
@@ -249,11 +286,61 @@ async fn whoever_a_suspended_tenant_kept_out_may_sign_in_once_they_work_for_a_pa
     assert!(!world.user("ada@acme.test").is_active);
     let partner = world.add_partner("nordic").await;
 
+    world.attach(tenant.id, &partner).await;
     let invitation = world.add_invitation(&partner, "ada@acme.test").await;
     world.done(&world.invite(&invitation).await).await;
 
     assert!(world.user("ada@acme.test").is_active);
     world.done(&world.reconcile(tenant.id).await).await;
     assert!(world.user("ada@acme.test").is_active);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_a_team_is_kept_out_again_by_a_suspended_tenant() {
+    let world = World::start().await;
+    let tenant = world.active("acme", &[]).await;
+    let partner = world.add_partner("nordic").await;
+    let ada = world.hire(&partner, "ada@nordic.test").await;
+    world.join("ada@nordic.test", "acme");
+    world.done(&world.sync_team(partner.id).await).await;
+    world.done(&world.suspend(tenant.id).await).await;
+    assert!(world.user("ada@nordic.test").is_active);
+
+    world.dismiss(&ada).await;
+    world.done(&world.sync_team(partner.id).await).await;
+
+    let is_active = async || world.user("ada@nordic.test").is_active;
+    assert!(!until(is_active, |active| !active).await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_cannot_be_changed_keeps_nobody_else_from_leaving_or_coming() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let (ada, bob) = (
+        world.hire(&partner, "ada@nordic.test").await,
+        world.hire(&partner, "bob@nordic.test").await,
+    );
+    world.done(&world.sync_team(partner.id).await).await;
+    for leaver in [&ada, &bob] {
+        world.sign_in(leaver.pk);
+        world.dismiss(leaver).await;
+    }
+    world.hire(&partner, "new@nordic.test").await;
+    let refused = Fault::Status {
+        status: 400,
+        retry_after: None,
+    };
+    let faults = &world.upstreams.authentik.server.faults;
+    faults.add(FaultRule::once("end_session", refused));
+
+    let job = world.sync_team(partner.id).await;
+    let job = world.harness.finished(job.id).await;
+
+    assert_eq!(faults.hits(), 1);
+    assert_eq!(job.state, JobState::Discarded);
+    assert_eq!(world.team_in_group(&partner), ["new@nordic.test"]);
     world.stop().await;
 }

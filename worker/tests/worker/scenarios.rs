@@ -276,6 +276,7 @@ async fn invited(world: &World) -> Scene {
     let scene = inhabited(world).await;
     world.done(&world.suspend(scene.tenant).await).await;
     let partner = world.add_partner("nordic").await;
+    world.attach(scene.tenant, &partner).await;
     let invitation = world.add_invitation(&partner, "ada@acme.test").await;
     Scene {
         invitation: Some(invitation),

@@ -53,6 +53,7 @@ impl Upstreams {
         ClientsConfig {
             authentik: Some(AuthentikConfig {
                 api_url: self.authentik.api_url(),
+                public_url: None,
                 api_token: AuthentikSim::TOKEN.into(),
                 timeout,
             }),

@@ -101,7 +101,8 @@ pub(super) async fn add(
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let turn = app.turns.take(&access.tenant.slug).await?;
+    let tenant = &access.tenant;
+    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let outcome = recorder
         .record(&Add {
             slug: &access.tenant.slug,

@@ -189,7 +189,7 @@ pub(super) async fn change(
     decide: &Decide<'_>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.app.turns.take(&tenant.slug).await?;
+    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let change = DomainChange {
         slug: &tenant.slug,
         name,

@@ -88,7 +88,7 @@ async fn change(
     };
     let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
     let _turn = match &tenant {
-        Some(tenant) => Some(app.turns.take(&tenant.slug).await?),
+        Some(tenant) => Some(recorder.turn(&tenant.slug, Some(tenant)).await?),
         None => None,
     };
     let change = JobChange { id, tenant, wanted };

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, MemberView, access_level, answer, audited, event, sync_team, user_target,
+    AccessLevel, MemberView, access_level, answer, audited, event, keep_teams, sync_team,
+    user_target,
 };
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
@@ -29,9 +30,6 @@ use crate::{
     routes::jobs::JobLink,
     state::{App, AppState},
 };
-
-/// What a partner without an owner could not mend by itself.
-const LAST_OWNER: &str = "A partner keeps its last owner. Make somebody else an owner first.";
 
 /// What somebody is to be allowed.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -131,7 +129,7 @@ struct MemberChange<'a> {
 impl MemberChange<'_> {
     async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Outcome, ApiError> {
         let line = self.partner_id.to_string();
-        let _turn = recorder.app.turns.take(&line).await?;
+        let _turn = recorder.turn(&line, None).await?;
         recorder.record(self).await
     }
 
@@ -151,22 +149,6 @@ impl MemberChange<'_> {
         let user = app.users.lock(session, self.id).await?;
         user.filter(|user| user.partner_id == Some(self.partner_id))
             .ok_or_else(|| refuse(Code::NotFound))
-    }
-
-    async fn keep_an_owner(
-        &self,
-        session: &mut ClientSession,
-        recorder: &Recorder<'_>,
-        user: &User,
-    ) -> Result<(), Abort<Stop>> {
-        let users = &recorder.app.users;
-        if user.partner_role == Some(PartnerRole::Owner)
-            && users.count_partner_owners(session, self.partner_id).await? <= 1
-        {
-            let refusal = ApiError::new(Code::LastOwner).with_detail(LAST_OWNER);
-            return Err(refuse(refusal));
-        }
-        Ok(())
     }
 }
 
@@ -193,7 +175,6 @@ impl Intent for MemberChange<'_> {
                     events: Vec::new(),
                 });
             }
-            self.keep_an_owner(session, recorder, &known).await?;
 
             let now = app.store.now();
             user.updated_at = now;
@@ -214,6 +195,7 @@ impl Intent for MemberChange<'_> {
                     Action::PartnerMemberRemove
                 }
             };
+            keep_teams(session, app, Some(&known), Some(&user)).await?;
             app.users.save(session, &user).await?;
             let mut event = event(recorder, action, user_target(self.id, &user.email))
                 .with_changes(&audited(&known), &audited(&user));

@@ -17,7 +17,10 @@ use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AccessLevel, access_level, answer, event, partner_named, partner_target, requested};
+use super::{
+    AccessLevel, access_level, answer, event, keeping::make_room, partner_named, partner_target,
+    requested,
+};
 use crate::{
     error::{ApiError, Code, FieldError, Problem},
     extract::{
@@ -29,9 +32,6 @@ use crate::{
     routes::jobs::JobLink,
     state::{App, AppState},
 };
-
-/// The most people on a team, those included who are about to join.
-const TEAM: u64 = 200;
 
 /// Who is to join.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -92,7 +92,8 @@ struct InvitationView {
 ///
 /// The job finds or makes their account. They are on the team once it is over; if the account is new, its link is then
 /// shown once by `POST /invitations/{id}/link`. Inviting somebody again takes back the earlier invitation and its link,
-/// and makes a new one. The job ends as `discarded` with `works_elsewhere` if they work for another partner.
+/// and makes a new one. The job ends as `discarded` with `works_elsewhere` if they
+/// work for another partner, are in a tenant that is not this partner's, or are an operator.
 #[utoipa::path(
     post, path = "/partner/team", operation_id = "inviteMember", tag = "partners", request_body = InviteRequest,
     params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
@@ -174,11 +175,7 @@ impl Intent for Invite<'_> {
             let Invited { email, name, role } = self.invited;
             let invitations = &app.invitations;
             invitations.withdraw(session, partner_id, email).await?;
-            let team = app.users.count_team(session, partner_id).await?;
-            let pending = invitations.count_pending(session, partner_id).await?;
-            if team + pending >= TEAM {
-                return Err(refuse(Code::TeamFull));
-            }
+            make_room(session, app, partner_id).await?;
             let (now, by) = (app.store.now(), recorder.caller.user.id);
             let invitation = Invitation::new(partner_id, email, name, *role, by, now);
             invitations.insert(session, &invitation).await?;

@@ -3,8 +3,9 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::Action,
-    id::{InvitationId, PartnerId},
+    id::{InvitationId, PartnerId, UserId},
     invitation::{Invitation, InvitationState, SealedLink},
+    partner::PartnerStatus,
     store::Abort,
     user::PartnerRole,
 };
@@ -41,7 +42,7 @@ struct LinkView {
 ///
 /// Once, to whoever made the invitation and still may, when its job is over. Whoever has the link has the account: hand it
 /// to the invited person alone. If the answer is lost, invite them again. 409 `link_not_needed` is answered for somebody
-/// who has an account already; an invitation whose time is over is no more (404).
+/// who has an account already, or on whom more than this team depends by now; an invitation whose time is over is no more (404).
 #[utoipa::path(
     post, path = "/invitations/{id}/link", operation_id = "showInvitationLink", tag = "partners",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
@@ -55,8 +56,19 @@ pub(super) async fn show(
     request: RequestInfo,
     submitted: Submitted<NoBody>,
 ) -> Result<Answer, ApiError> {
+    // Here, since a repeated request is answered without looking again.
+    let invitation = app.invitations.find(id).await?;
+    invitation
+        .filter(|invitation| is_for(&caller, invitation))
+        .ok_or(Code::NotFound)?;
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
-    Ok(recorder.record(&Show { id }).await?.answer)
+    match recorder.record(&Show { id }).await {
+        Err(refused) if refused.code == Code::LinkNotNeeded => {
+            app.invitations.drop_link(id).await?;
+            Err(refused)
+        }
+        shown => Ok(shown?.answer),
+    }
 }
 
 struct Show {
@@ -75,15 +87,15 @@ impl Intent for Show {
             let found = app.invitations.find_in(session, self.id).await?;
             let mut invitation = found
                 .filter(|invitation| invitation.expire_at > now)
-                .filter(|invitation| {
-                    invitation.invited_by == caller.user.id
-                        && may_invite(caller, invitation.partner_id)
-                })
+                .filter(|invitation| is_for(caller, invitation))
                 .ok_or_else(|| refuse(Code::NotFound))?;
             let user = invitation
                 .user_id
                 .ok_or_else(|| refuse(Code::LinkNotReady))?;
             let link = take_link(app, &mut invitation).map_err(refuse)?;
+            if !is_to_hand_over(session, app, invitation.partner_id, user).await? {
+                return Err(refuse(Code::LinkNotNeeded));
+            }
             app.invitations.save(session, &invitation).await?;
 
             let view = LinkView {
@@ -119,6 +131,34 @@ fn take_link(app: &AppState, invitation: &mut Invitation) -> Result<String, ApiE
         tracing::error!(%error, "The link of an invitation does not open");
         Code::SealingNotConfigured.into()
     })
+}
+
+/// Whether the account is still the partner's to hand over. Its job looked when it made the link, and much may have
+/// become of the account since.
+async fn is_to_hand_over(
+    session: &mut ClientSession,
+    app: &AppState,
+    partner_id: PartnerId,
+    user: UserId,
+) -> Result<bool, Abort<Stop>> {
+    // Written, not read: whoever makes more of them comes before or after this.
+    let partner = app.partners.lock(session, partner_id).await?;
+    app.partners.unlock(session, partner_id).await?;
+    let locked = app.users.lock(session, user).await?;
+    app.users.unlock(session, user).await?;
+    let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
+    let is_only_theirs = locked.is_some_and(|user| {
+        user.partner_id == Some(partner_id)
+            && !user.platform_admin
+            && user.tenant_ids().is_empty()
+            && !user.has_signed_in()
+    });
+    Ok(is_active && is_only_theirs)
+}
+
+/// Whether the caller made the invitation, and still may.
+fn is_for(caller: &Caller, invitation: &Invitation) -> bool {
+    invitation.invited_by == caller.user.id && may_invite(caller, invitation.partner_id)
 }
 
 /// Whether the caller may invite to this partner's team now.

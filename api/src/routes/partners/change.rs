@@ -41,7 +41,7 @@ impl<V: Serialize> PartnerChange<'_, V> {
     ) -> Result<Answer, ApiError> {
         // No slug of a tenant holds a colon.
         let line = format!("partner:{}", self.partner.slug);
-        let turn = recorder.app.turns.take(&line).await?;
+        let turn = recorder.turn(&line, None).await?;
         let outcome = recorder.record(self).await?;
         drop(turn);
         Ok(outcome.answer)

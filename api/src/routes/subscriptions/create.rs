@@ -205,7 +205,9 @@ impl Intent for Create<'_> {
     ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
         async move {
             let app = recorder.app;
-            let tenant = app.tenants.find_in(session, self.tenant.id).await?;
+            // Written, not read: else a deletion at the same time would not be noticed.
+            let tenant = app.tenants.lock(session, self.tenant.id).await?;
+            app.tenants.unlock(session, self.tenant.id).await?;
             let tenant = tenant.as_ref();
             tenant.map_or(Ok(()), refuse_if_ending).map_err(refuse)?;
             let now = app.store.now();

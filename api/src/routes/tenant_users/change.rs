@@ -80,7 +80,7 @@ pub(super) async fn patch(
         role: Some(role),
         if_match: &if_match,
     };
-    Ok(recorder.record(&change).await?.answer)
+    change.carry_out(&recorder).await
 }
 
 /// Takes somebody out of a tenant, and answers who they were there
@@ -108,7 +108,7 @@ pub(super) async fn remove(
         role: None,
         if_match: &if_match,
     };
-    Ok(recorder.record(&change).await?.answer)
+    change.carry_out(&recorder).await
 }
 
 struct RoleChange<'a> {
@@ -120,8 +120,16 @@ struct RoleChange<'a> {
 }
 
 impl RoleChange<'_> {
-    fn allow(&self, caller: &Caller, held: Role) -> Result<(), ApiError> {
-        let concerns_owners = (held == Role::Owner) != (self.role == Some(Role::Owner));
+    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
+        // Here too, since a repeated request is answered without looking again.
+        let user = recorder.app.users.find(self.id).await?;
+        let held = user.and_then(|user| user.role_in(self.tenant.id));
+        self.allow(recorder.caller, held)?;
+        Ok(recorder.record(self).await?.answer)
+    }
+
+    fn allow(&self, caller: &Caller, held: Option<Role>) -> Result<(), ApiError> {
+        let concerns_owners = held != self.role && [held, self.role].contains(&Some(Role::Owner));
         let is_owner = caller.user.role_in(self.tenant.id) == Some(Role::Owner);
         if concerns_owners && !is_owner && !caller.is_operator() {
             return Err(ApiError::new(Code::Forbidden).with_detail(OWNERS_ONLY));
@@ -147,7 +155,7 @@ impl Intent for RoleChange<'_> {
                 ..user.clone()
             };
             self.if_match.check(ETag::from(&known)).map_err(refuse)?;
-            self.allow(recorder.caller, held).map_err(refuse)?;
+            self.allow(recorder.caller, Some(held)).map_err(refuse)?;
             let now = app.store.now();
             user.set_role(self.tenant.id, self.role, now);
             if user.memberships == known.memberships {

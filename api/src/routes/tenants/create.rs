@@ -190,7 +190,7 @@ pub(in crate::routes) async fn create_tenant(
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.app.turns.take(&new.slug).await?;
+    let turn = recorder.turn(&new.slug, None).await?;
     let id = TenantId::new();
     let outcome = recorder.record(&Create { id, new }).await?;
     drop(turn);

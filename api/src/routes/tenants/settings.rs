@@ -42,7 +42,7 @@ type Apply<'a> = dyn Fn(&mut Tenant) -> Result<(), ApiError> + Send + Sync + 'a;
 
 /// A change to what one tenant has set.
 struct SettingChange<'a, V> {
-    slug: &'a str,
+    tenant: &'a Tenant,
     if_match: &'a IfMatch,
     action: Action,
     apply: &'a Apply<'a>,
@@ -52,7 +52,7 @@ struct SettingChange<'a, V> {
 
 impl<V: Serialize> SettingChange<'_, V> {
     async fn record(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
-        let _turn = recorder.app.turns.take(self.slug).await?;
+        let _turn = recorder.turn(&self.tenant.slug, Some(self.tenant)).await?;
         Ok(recorder.record(self).await?.answer)
     }
 }
@@ -67,7 +67,7 @@ impl<V: Serialize> Intent for SettingChange<'_, V> {
             let app = recorder.app;
             let mut tenant = app
                 .tenants
-                .lock_by_slug(session, self.slug)
+                .lock_by_slug(session, &self.tenant.slug)
                 .await?
                 .ok_or_else(|| refuse(Code::NotFound))?;
             self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;

@@ -28,7 +28,7 @@ use crate::{
     extract::{Accept, Operator, QueryParams, RequestInfo, Submitted},
     fields::{self, Checks, distinct, people},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::sync_team,
+    routes::partner_team::{keep_teams, sync_team},
     state::{App, AppState},
 };
 
@@ -138,13 +138,14 @@ struct Create<'a> {
 }
 
 impl Create<'_> {
-    fn user(&self, now: DateTime) -> User {
+    /// `first_seen` with what is said of them.
+    fn user(&self, first_seen: User, now: DateTime) -> User {
         let new = self.new;
         let mut user = User {
             id: self.id,
             partner_id: new.partner_id,
             partner_role: new.partner_role,
-            ..User::first_seen(&new.subject, &new.email, &new.name, now)
+            ..first_seen
         };
         for place in &self.places {
             user.set_role(place.tenant.id, place.role, now);
@@ -165,9 +166,15 @@ impl Intent for Create<'_> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
-            let mut user = self.user(now);
-            let subject = &user.authentik_subject_id;
-            user.claims_at = app.users.deleted_at(session, subject).await?;
+            let NewUser {
+                subject,
+                email,
+                name,
+                ..
+            } = self.new;
+            let first_seen = app.users.first_seen(session, subject, email, name, now);
+            let user = self.user(first_seen.await?, now);
+            keep_teams(session, app, None, Some(&user)).await?;
             app.users.insert(session, &user).await?;
             let mut event = recorder
                 .event(now, Action::UserCreate, target(&user), None)

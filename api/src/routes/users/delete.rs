@@ -16,13 +16,14 @@ use crate::{
     error::{ApiError, Code, Problem},
     extract::{ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::sync_team,
+    routes::partner_team::{keep_teams, sync_team},
     state::App,
 };
 
 /// Deletes somebody, and answers who they were
 ///
-/// All their rights end at once, and the last owner of a tenant cannot be deleted. Their account at the identity
+/// All their rights end at once, and with them every invitation to them. The last owner of a tenant or a partner cannot be
+/// deleted. Their account at the identity
 /// provider stays: whoever signs in there again is somebody new here, who gets what the groups in their new token say.
 /// To keep somebody out, take them out of those groups, or take their rights away and let the user stay.
 #[utoipa::path(
@@ -71,6 +72,8 @@ impl Intent for Delete<'_> {
                 return Err(refuse(Code::OwnUser));
             }
             keep_owners(session, app, &user.owns()).await?;
+            keep_teams(session, app, Some(&user), None).await?;
+            app.invitations.withdraw_all(session, &user).await?;
             let now = app.store.now();
             app.users.delete(session, &user, now).await?;
             let mut event = recorder

@@ -28,7 +28,7 @@ use crate::{
     extract::{Accept, ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Submitted},
     fields::{self, Checks, distinct, people, present},
     intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::sync_team,
+    routes::partner_team::{keep_teams, sync_team},
     state::{App, AppState},
 };
 
@@ -108,7 +108,8 @@ impl Accept for Patch {
 
 /// Says who somebody is, and what they may do
 ///
-/// What is set here is left alone by the groups in their tokens.
+/// What is set here is left alone by the groups in their tokens. Another `partnerId` takes back every invitation to them.
+/// A tenant and a partner keep their last owner: 409 `last_owner`.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "updateUser", tag = "users", request_body = PatchRequest,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
@@ -222,6 +223,11 @@ impl Intent for UserChange<'_> {
                 return Err(refuse(Code::OwnAdminFlag));
             }
             keep_owners(session, app, &(&known.owns() - &user.owns())).await?;
+            if user.partner_id != known.partner_id {
+                // Whatever a partner waits to do about them, this is what counts.
+                app.invitations.withdraw_all(session, &known).await?;
+            }
+            keep_teams(session, app, Some(&known), Some(&user)).await?;
             user.revision = revision;
             user.updated_at = now;
             app.users.save(session, &user).await?;

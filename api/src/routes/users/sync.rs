@@ -141,10 +141,11 @@ async fn write(
                     } else {
                         let email = said.email.as_deref().unwrap_or_default();
                         let name = said.name.as_deref().unwrap_or(email);
-                        let user = User {
-                            claims_at: app.users.deleted_at(session, &claims.sub).await?,
-                            ..User::first_seen(&claims.sub, email, name, now)
-                        };
+                        let subject = &claims.sub;
+                        let user = app
+                            .users
+                            .first_seen(session, subject, email, name, now)
+                            .await?;
                         let mut user = followed(&user, said, now).unwrap_or(user);
                         user.last_seen_at = Some(now);
                         app.users.insert(session, &user).await?;
@@ -187,7 +188,7 @@ fn followed(user: &User, said: &Said, now: DateTime) -> Option<User> {
 }
 
 fn follow(user: &mut User, groups: &Groups, at: DateTime) {
-    if Some(at) <= user.claims_at {
+    if Some(at) <= user.claims_at.max(user.deleted_before) {
         return;
     }
     user.claims_at = Some(at);

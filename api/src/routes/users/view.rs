@@ -78,7 +78,7 @@ pub(super) struct Profile {
     partner: Option<PartnerOfUser>,
     /// Whether they are the owner or an admin of any tenant.
     is_tenant_admin: bool,
-    /// The subscriptions of the tenants they have a role in, oldest first, those that are over included.
+    /// The subscriptions in force of the tenants they have a role in, oldest first.
     subscriptions: Vec<SubscriptionView>,
 }
 
@@ -208,6 +208,7 @@ impl Profile {
                 .any(|id| user.role_in(*id).is_some_and(Role::may_write)),
             subscriptions: subscriptions
                 .into_iter()
+                .filter(|subscription| subscription.status.is_live())
                 .map(|subscription| SubscriptionView::among(subscription, &tenants))
                 .collect(),
             user: UserView::new(&user, &tenants),

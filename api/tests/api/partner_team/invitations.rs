@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     clock,
-    id::{InvitationId, JobId, PartnerId, UserId},
+    id::{InvitationId, JobId, PartnerId, TenantId, UserId},
     invitation::{Invitation, InvitationState, SealedLink},
     store::to_document,
     user::User,
@@ -43,7 +43,12 @@ impl TestApp {
     async fn carry_out(&self, invited: &Reply) -> UserId {
         let id: InvitationId = id_of(&invited.body["id"]);
         let job_id: JobId = id_of(&invited.body["job"]["id"]);
-        let user = User::first_seen(&id.to_string(), "nea@people.test", "Nea", clock::now());
+        let invitation = self.state.invitations.find(id).await.unwrap().unwrap();
+        let user = User {
+            partner_id: Some(invitation.partner_id),
+            partner_role: Some(invitation.role),
+            ..User::first_seen(&id.to_string(), "nea@people.test", "Nea", clock::now())
+        };
         let users = self.state.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
         let sealed = self.state.sealing_keys.seal(job_id, &LINK).unwrap();
@@ -310,4 +315,64 @@ async fn a_full_team_takes_nobody_on() {
 
     assert_eq!(reply.summary(), "409 team_full");
     assert_eq!(app.count("invitations").await, 0);
+}
+
+#[tokio::test]
+async fn a_link_to_an_account_that_more_depends_on_by_now_is_shown_to_nobody() {
+    let place = doc! {
+        "tenantId": TenantId::new(), "role": "owner", "source": "local", "changedAt": clock::now(),
+    };
+    let later = [
+        doc! { "partnerId": PartnerId::new() },
+        doc! { "platformAdmin": true },
+        doc! { "memberships": [place] },
+        doc! { "lastSeenAt": clock::now() },
+    ];
+    for set in later {
+        let app = TestApp::with_everyone().await;
+        let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
+        let user = app.carry_out(&invited).await;
+        app.set_user(user, set.clone()).await;
+
+        let reply = app.show_link(Who::PartnerOwner, &invited).await;
+
+        assert_eq!(reply.summary(), "409 link_not_needed", "{set}");
+        let kept = app.invitation(&invited).await.unwrap();
+        assert_eq!((kept.state, kept.link), (InvitationState::NoLink, None));
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_invite_no_more_is_answered_no_repeated_request() {
+    let app = TestApp::with_everyone().await;
+    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
+    app.carry_out(&invited).await;
+    let ask = async || {
+        let call = app.post(invited.body["linkHref"].as_str().unwrap());
+        let call = call.header("idempotency-key", "once");
+        app.as_who(call, Who::PartnerOwner).send().await
+    };
+    let shown = ask().await;
+    let owner = app.who(Who::PartnerOwner).await.id;
+    app.set_user(owner, doc! { "partnerRole": "manager" }).await;
+
+    let repeated = ask().await;
+
+    assert_eq!(shown.body["link"], LINK);
+    assert_eq!(repeated.summary(), "404 not_found");
+}
+
+#[tokio::test]
+async fn an_owner_who_ceases_to_be_one_takes_along_whom_they_invited() {
+    let app = TestApp::with_everyone().await;
+    let manager = app.who(Who::PartnerManager).await.id;
+    app.set_level(Who::PartnerOwner, manager, "owner").await;
+    let theirs = app.invite(Who::PartnerManager, "nea@people.test").await;
+    let others = app.invite(Who::PartnerOwner, "ole@people.test").await;
+
+    let demoted = app.set_level(Who::PartnerOwner, manager, "manager").await;
+
+    assert_eq!(demoted.status, StatusCode::OK, "{demoted:?}");
+    assert_eq!(app.invitation(&theirs).await, None);
+    assert!(app.invitation(&others).await.is_some());
 }

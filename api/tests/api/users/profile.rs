@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::clock;
+use dezky_shared::{clock, id::SubscriptionId};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::{Reply, TestApp, id_of};
 
 async fn me(app: &TestApp, caller: Caller) -> Reply {
     app.get("/users/me").by(caller).send().await
@@ -18,6 +18,14 @@ async fn the_profile_holds_what_a_portal_needs() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     let partner = app.with_partner("manager").await;
+    let over = app.subscribe("demo", json!({})).await.body;
+    let over: SubscriptionId = id_of(&over["id"]);
+    let subscriptions = app.collection("subscriptions");
+    let cancelled = doc! { "$set": { "status": "cancelled" } };
+    subscriptions
+        .update_one(doc! { "_id": over }, cancelled)
+        .await
+        .unwrap();
     let sold = app.subscribe("demo", json!({})).await.body;
     app.subscribe("other", json!({})).await;
 

@@ -29,6 +29,7 @@ async fn sim() -> AuthentikSim {
 fn client_at(api_url: &str, token: &str) -> Authentik {
     let config = AuthentikConfig {
         api_url: api_url.to_owned(),
+        public_url: None,
         api_token: token.into(),
         timeout: Duration::from_secs(10),
     };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use reqwest::Method;
+use reqwest::{Method, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
@@ -20,8 +20,8 @@ use crate::{
 const HOUR: u64 = 60 * 60;
 
 impl Authentik {
-    /// Makes a link that is good for `valid_for`, which is whole hours, in place of the one before. Its host is the one
-    /// by which Authentik is called.
+    /// Makes a link that is good for `valid_for`, which is whole hours, in place of the one before. Authentik makes it for
+    /// the host by which we call it; people are to call it by its public one.
     pub async fn create_recovery_link(
         &self,
         user_pk: i64,
@@ -46,11 +46,60 @@ impl Authentik {
         // What the reader says of a wrong form could quote the link.
         let made: Made = serde_json::from_slice(&answer.body)
             .map_err(|_| answer.unreadable("there is no link in it"))?;
-        Ok(made.link.into())
+        let link = Url::parse(&made.link).map_err(|_| answer.unreadable("its link is none"))?;
+        Ok(String::from(self.in_public(&link)).into())
+    }
+
+    fn in_public(&self, link: &Url) -> Url {
+        let mut public = self.public_url.clone();
+        public.set_path(link.path());
+        public.set_query(link.query());
+        public.set_fragment(link.fragment());
+        public
     }
 }
 
 #[derive(Deserialize)]
 struct Made {
     link: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
+
+    use super::*;
+    use crate::clients::{CALL_TIMEOUT, TrustRoots, authentik::AuthentikConfig};
+
+    const MADE: &str = "http://authentik:9000/if/flow/recovery/?flow_token=0123";
+
+    async fn link(public_url: Option<&str>) -> String {
+        let server = MockServer::start().await;
+        let made = ResponseTemplate::new(200).set_body_json(json!({ "link": MADE }));
+        Mock::given(path("/core/users/7/recovery/"))
+            .respond_with(made)
+            .mount(&server)
+            .await;
+        let config = AuthentikConfig {
+            api_url: server.uri(),
+            api_token: "token".into(),
+            public_url: public_url.map(|url| url.parse().unwrap()),
+            timeout: CALL_TIMEOUT,
+        };
+        let client = Authentik::new(&config, &TrustRoots::default()).unwrap();
+        let link = client.create_recovery_link(7, Duration::from_hours(1));
+        let link = link.await.unwrap().expose_secret().to_owned();
+        link.replace(&server.uri(), "api")
+    }
+
+    #[tokio::test]
+    async fn a_link_leads_where_people_reach_authentik() {
+        let known = link(Some("https://auth.example.com/anything?else")).await;
+        let unknown = link(None).await;
+
+        let rest = "/if/flow/recovery/?flow_token=0123";
+        assert_eq!(known, format!("https://auth.example.com{rest}"));
+        assert_eq!(unknown, format!("api{rest}"));
+    }
 }

@@ -42,7 +42,11 @@ const INVITED_BY: &str = "dezkyInvitedBy";
 impl User {
     /// Whether the account was made for this partner's team.
     pub fn was_made_for(&self, partner_id: &str) -> bool {
-        self.attributes.get(INVITED_BY).and_then(Value::as_str) == Some(partner_id)
+        self.made_for() == Some(partner_id)
+    }
+
+    fn made_for(&self) -> Option<&str> {
+        self.attributes.get(INVITED_BY).and_then(Value::as_str)
     }
 }
 
@@ -50,6 +54,25 @@ impl Authentik {
     /// Makes sure that there is a user with this e-mail address. One who exists is left as they are.
     pub async fn ensure_user(&self, email: &str, name: &str) -> Result<User, ClientError> {
         self.ensure_user_with(email, name, Map::new()).await
+    }
+
+    /// The same for the owner of a tenant that `partner_id` looks after. A partner that invited them to its team may
+    /// have a link to an account that nobody has signed in to: only a tenant of that partner's may depend on it.
+    pub async fn ensure_owner(
+        &self,
+        email: &str,
+        name: &str,
+        partner_id: Option<&str>,
+    ) -> Result<User, ClientError> {
+        let user = self.ensure_user(email, name).await?;
+        let made_for = user.made_for();
+        if user.last_login.is_none() && made_for.is_some() && made_for != partner_id {
+            return Err(ClientError::Conflict(failed(
+                "ensure_owner",
+                "the owner's account was made for a partner's team, and nobody has signed in to it",
+            )));
+        }
+        Ok(user)
     }
 
     /// The same for somebody who is invited to a partner's team: an account that is made says for which.

@@ -2,17 +2,23 @@
 
 use dezky_shared::{
     clients::{
-        Mode,
+        ClientError, Mode,
         authentik::{Authentik, Group, User as Account},
     },
     id::UserId,
+    job::Job,
+    jobs::ReconcileTenant,
     partner::{Partner, PartnerStatus},
+    store::jobs::NewJob,
     user::User,
 };
 use futures::FutureExt as _;
 
 use super::team_of;
-use crate::work::{StepFailure, StepRun};
+use crate::{
+    jobs::setbacks::Setbacks,
+    work::{StepFailure, StepRun},
+};
 
 /// What following the team came to.
 #[derive(Default)]
@@ -21,6 +27,8 @@ pub(super) struct Followed {
     pub(super) changes: Vec<String>,
     /// Whoever is in the group now, and the number of their account.
     pub(super) team: Vec<(UserId, i64)>,
+    /// What went wrong with one of them.
+    pub(super) setbacks: Setbacks,
 }
 
 /// Brings the group to who works for the partner now.
@@ -30,46 +38,105 @@ pub(super) async fn follow(
     partner: &Partner,
 ) -> Result<Followed, StepFailure> {
     let mut followed = Followed::default();
-    let changes = &mut followed.changes;
-    let Some(group) = group_of(run, client, partner, changes).await? else {
+    let Some(group) = group_of(run, client, partner, &mut followed.changes).await? else {
         return Ok(followed);
     };
     let team = team_of(run, partner).await?;
-    let members = client.list_members(&group.id).await?;
+    let (members, leavers): (Vec<Account>, Vec<Account>) = client
+        .list_members(&group.id)
+        .await?
+        .into_iter()
+        .partition(|member| team.iter().any(|user| is_account_of(member, user)));
 
-    for member in &members {
-        if team.iter().any(|user| is_account_of(member, user)) {
-            continue;
+    // First what follows from their leaving: whoever is still in the group when this is tried again is still a leaver.
+    freeze_again(run, &leavers).await?;
+    for leaver in &leavers {
+        let Followed {
+            changes, setbacks, ..
+        } = &mut followed;
+        setbacks.note(client.end_sessions(leaver).await)?;
+        let removed = client.remove_member(&group.id, leaver.pk).await;
+        if setbacks.note(removed)?.is_some() {
+            changes.push("member removed from group".to_owned());
         }
-        // First the sessions: whoever is still in the group when this is tried again is still to be signed out.
-        client.end_sessions(member).await?;
-        client.remove_member(&group.id, member.pk).await?;
-        changes.push("member removed from group".to_owned());
     }
     for user in &team {
-        let account = members.iter().find(|member| is_account_of(member, user));
-        let account = if let Some(member) = account {
-            member.clone()
-        } else {
+        let Followed {
+            changes, setbacks, ..
+        } = &mut followed;
+        let account = match members.iter().find(|member| is_account_of(member, user)) {
+            Some(member) => Some(member.clone()),
             // An account that was deleted comes back with an invitation alone.
-            let subject = &user.authentik_subject_id;
-            let Some(account) = client.find_subject(subject).await? else {
-                continue;
-            };
-            client.add_member(&group.id, account.pk).await?;
-            changes.push("member added to group".to_owned());
-            account
+            None => {
+                let found = client.find_subject(&user.authentik_subject_id).await;
+                setbacks.note(found)?.flatten()
+            }
         };
-        // Suspended tenants keep nobody out who works for a partner.
-        for tenant_id in account.frozen_by() {
-            let lifted = client
-                .unfreeze_user(&account, tenant_id, Mode::Apply)
-                .await?;
-            changes.extend(lifted.changes);
+        let Some(account) = account else {
+            continue;
+        };
+        let taken_in = take_in(client, &group, &account, changes).await;
+        if setbacks.note(taken_in)?.is_some() {
+            followed.team.push((user.id, account.pk));
         }
-        followed.team.push((user.id, account.pk));
     }
     Ok(followed)
+}
+
+/// Brings the one who is invited into the group. Whatever is to be done about others is no reason for them to wait.
+pub(super) async fn admit(
+    run: &StepRun,
+    client: &Authentik,
+    partner: &Partner,
+    account: &Account,
+) -> Result<Vec<String>, StepFailure> {
+    let mut changes = Vec::new();
+    if let Some(group) = group_of(run, client, partner, &mut changes).await? {
+        take_in(client, &group, account, &mut changes).await?;
+    }
+    Ok(changes)
+}
+
+/// Makes somebody a member of the group. Suspended tenants keep nobody out who works for a partner.
+async fn take_in(
+    client: &Authentik,
+    group: &Group,
+    account: &Account,
+    changes: &mut Vec<String>,
+) -> Result<(), ClientError> {
+    if !account.groups.contains(&group.id) {
+        client.add_member(&group.id, account.pk).await?;
+        changes.push("member added to group".to_owned());
+    }
+    for tenant_id in account.frozen_by() {
+        let lifted = client
+            .unfreeze_user(account, tenant_id, Mode::Apply)
+            .await?;
+        changes.extend(lifted.changes);
+    }
+    Ok(())
+}
+
+/// Has the tenants that keep their members out look again at those who may not sign in for a partner's sake any more.
+async fn freeze_again(run: &StepRun, leavers: &[Account]) -> Result<(), StepFailure> {
+    let now = run.ctx.store.now();
+    let mut reconciles = Vec::new();
+    for leaver in leavers {
+        for tenant_id in run.ctx.tenants.list_closed(&leaver.groups).await? {
+            let args = ReconcileTenant {
+                tenant_id,
+                dry_run: false,
+            };
+            let reconcile = NewJob::new(&args, &run.job.created_by, now)?;
+            // Made once for each leaver, however often this is tried.
+            let subject = format!("{tenant_id}:{}", leaver.uuid);
+            reconciles.push(reconcile.child_of(&run.job, &subject));
+        }
+    }
+    run.ctx.jobs.enqueue_all(&reconciles).await?;
+    let jobs: Vec<Job> = reconciles.iter().map(|new| new.job().clone()).collect();
+    run.ctx.ready.announce(&jobs).await;
+    Ok(())
 }
 
 fn is_account_of(account: &Account, user: &User) -> bool {

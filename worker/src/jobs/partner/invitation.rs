@@ -17,14 +17,17 @@ use dezky_shared::{
     partner::{Partner, PartnerStatus},
     store::StoreError,
     tenant::reason as tenant_reason,
-    user::User,
+    user::{PartnerRole, User},
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 use secrecy::ExposeSecret as _;
 
 use super::{event, group, partner_of, reason};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use crate::{
+    context::Context,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
 
 /// Makes the invited person a member of the team.
 pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
@@ -49,12 +52,12 @@ pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
     let user = match join(&run, &invitation, &account).await? {
         Joined::Member(user) => *user,
         Joined::Elsewhere => {
-            let detail = "the user works for another partner";
+            let detail = "the user is an operator, works for another partner, or is in a tenant of another's";
             return Err(StepFailure::new(ErrorCode::WorksElsewhere, detail));
         }
         Joined::Withdrawn => return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN)),
     };
-    let mut changes = group::follow(&run, &client, &partner).await?.changes;
+    let mut changes = group::admit(&run, &client, &partner, &account).await?;
     if invitation.state == InvitationState::Pending {
         let link = if is_to_hand_over(&partner, &account, &user) {
             changes.push("recovery link made".to_owned());
@@ -79,7 +82,7 @@ async fn invitation_of(run: &StepRun) -> Result<Option<Invitation>, StepFailure>
 enum Joined {
     /// They are one.
     Member(Box<User>),
-    /// They work for another partner.
+    /// They belong to somebody else.
     Elsewhere,
     /// They were removed meanwhile, or the partner has left.
     Withdrawn,
@@ -105,35 +108,27 @@ async fn join_in(
     account: &authentik::User,
 ) -> Result<Joined, StoreError> {
     let ctx = &run.ctx;
-    // Written, not read: whoever removes them, or terminates the partner, comes before or after this.
-    let partner = ctx.partners.lock(session, invitation.partner_id).await?;
-    let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
-    ctx.partners.unlock(session, invitation.partner_id).await?;
-    let found = ctx.invitations.find_in(session, invitation.id).await?;
-    let Some(mut invitation) = found.filter(|_| is_active) else {
+    let Some(mut invitation) = still_wanted(session, ctx, invitation).await? else {
         return Ok(Joined::Withdrawn);
     };
-
     let now = ctx.store.now();
     let known = ctx.users.lock_by_subject(session, &account.uuid).await?;
     let is_new = known.is_none();
-    let mut user = known.unwrap_or_else(|| {
-        User::first_seen(&account.uuid, &invitation.email, &invitation.name, now)
-    });
-    match user.partner_id {
-        Some(id) if id == invitation.partner_id => {
+    let mut user = match known {
+        Some(user) => user,
+        None => {
+            let Invitation { email, name, .. } = &invitation;
+            let first_seen = ctx
+                .users
+                .first_seen(session, &account.uuid, email, name, now);
+            first_seen.await?
+        }
+    };
+    if let Some(joined) = joins_not(session, ctx, &invitation, &user, account).await? {
+        if !is_new {
             ctx.users.unlock(session, user.id).await?;
-            user.revision -= 1;
-            return Ok(Joined::Member(Box::new(user)));
         }
-        Some(other) => {
-            let other = ctx.partners.find_in(session, other).await?;
-            if other.is_some_and(|other| other.status == PartnerStatus::Active) {
-                ctx.users.unlock(session, user.id).await?;
-                return Ok(Joined::Elsewhere);
-            }
-        }
-        None => {}
+        return Ok(joined);
     }
     user.partner_id = Some(invitation.partner_id);
     user.partner_role = Some(invitation.role);
@@ -152,6 +147,75 @@ async fn join_in(
     };
     ctx.audit.record(session, &event).await?;
     Ok(Joined::Member(Box::new(user)))
+}
+
+/// The invitation as it is now, while the partner is there and whoever invited still may.
+async fn still_wanted(
+    session: &mut ClientSession,
+    ctx: &Context,
+    invitation: &Invitation,
+) -> Result<Option<Invitation>, StoreError> {
+    // Written, not read: whoever removes one of them, or terminates the partner, comes before or after this.
+    let partner = ctx.partners.lock(session, invitation.partner_id).await?;
+    let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
+    ctx.partners.unlock(session, invitation.partner_id).await?;
+    let inviter = ctx.users.lock(session, invitation.invited_by).await?;
+    ctx.users.unlock(session, invitation.invited_by).await?;
+    let may_invite = inviter.is_some_and(|inviter| {
+        inviter.platform_admin
+            || inviter.partner_id == Some(invitation.partner_id)
+                && inviter.partner_role == Some(PartnerRole::Owner)
+    });
+    let found = ctx.invitations.find_in(session, invitation.id).await?;
+    Ok(found.filter(|_| is_active && may_invite))
+}
+
+/// What becomes of somebody, locked in this transaction, who is not made a member; `None` for everybody else.
+async fn joins_not(
+    session: &mut ClientSession,
+    ctx: &Context,
+    invitation: &Invitation,
+    user: &User,
+    account: &authentik::User,
+) -> Result<Option<Joined>, StoreError> {
+    if user.partner_id == Some(invitation.partner_id) {
+        let user = User {
+            revision: user.revision - 1,
+            ..user.clone()
+        };
+        return Ok(Some(Joined::Member(Box::new(user))));
+    }
+    // They joined by it before, and were removed since.
+    if invitation.user_id.is_some() {
+        return Ok(Some(Joined::Withdrawn));
+    }
+    let belongs_elsewhere = belongs_elsewhere(session, ctx, invitation, user, account).await?;
+    Ok(belongs_elsewhere.then_some(Joined::Elsewhere))
+}
+
+/// Whether somebody is an operator, works for another partner, or is in a tenant that is not this partner's: their
+/// account, which no suspension touches once they are on the team, is not for a partner to decide about.
+async fn belongs_elsewhere(
+    session: &mut ClientSession,
+    ctx: &Context,
+    invitation: &Invitation,
+    user: &User,
+    account: &authentik::User,
+) -> Result<bool, StoreError> {
+    if user.platform_admin || account.is_superuser {
+        return Ok(true);
+    }
+    if let Some(other) = user.partner_id {
+        let other = ctx.partners.find_in(session, other).await?;
+        if other.is_some_and(|other| other.status == PartnerStatus::Active) {
+            return Ok(true);
+        }
+    }
+    let (ids, groups) = (user.tenant_ids(), &account.groups);
+    let partner_id = invitation.partner_id;
+    ctx.tenants
+        .is_any_elsewhere(session, &ids, groups, partner_id)
+        .await
 }
 
 /// Whether the account is the partner's to hand over to whoever has the link.

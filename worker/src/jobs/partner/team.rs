@@ -5,8 +5,14 @@ use dezky_shared::{
 };
 use futures::FutureExt as _;
 
-use super::{group, partner_of, reason};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use super::{
+    group::{self, Followed},
+    partner_of, reason,
+};
+use crate::{
+    jobs::setbacks::Setbacks,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
 
 /// Brings the group to who works for the partner now, and counts their devices.
 pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
@@ -17,10 +23,14 @@ pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
         return Ok(StepDone::skipped(reason::PARTNER_GONE));
     };
     let client = client.trusting(&run.trust);
-    let followed = group::follow(&run, &client, &partner).await?;
-    count_devices(&run, &client, &followed.team).await?;
-    let (changes, facts) = (followed.changes, Facts::default());
-    Ok(StepDone::ok(reason::FOLLOWED, changes, facts))
+    let Followed {
+        changes,
+        team,
+        mut setbacks,
+    } = group::follow(&run, &client, &partner).await?;
+    count_devices(&run, &client, &team, &mut setbacks).await?;
+    setbacks.end()?;
+    Ok(StepDone::ok(reason::FOLLOWED, changes, Facts::default()))
 }
 
 /// Writes down how many devices each of the team has, all together.
@@ -28,10 +38,14 @@ async fn count_devices(
     run: &StepRun,
     client: &Authentik,
     team: &[(UserId, i64)],
+    setbacks: &mut Setbacks,
 ) -> Result<(), StepFailure> {
     let mut looks = Vec::new();
     for (user, account) in team {
-        let devices = client.count_mfa_devices(*account).await?;
+        let counted = client.count_mfa_devices(*account).await;
+        let Some(devices) = setbacks.note(counted)? else {
+            continue;
+        };
         let look = MfaLook {
             devices: i32::try_from(devices).unwrap_or(i32::MAX),
             looked_up_at: run.ctx.store.now(),

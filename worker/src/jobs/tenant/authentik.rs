@@ -1,14 +1,20 @@
 //! A tenant in Authentik: its group, its owner, and whether its members may sign in.
 
 use dezky_shared::{
-    clients::authentik::{Authentik, Group, User},
+    clients::{
+        ClientError,
+        authentik::{Authentik, Group, User},
+    },
     id::PartnerId,
     store::StoreError,
     tenant::{Intent, Owner, Tenant, reason},
 };
 
-use super::{Setbacks, applies, settled, tenant_of};
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use super::{applies, settled, tenant_of};
+use crate::{
+    jobs::setbacks::Setbacks,
+    work::{Facts, StepDone, StepFailure, StepRun},
+};
 
 /// Brings the tenant's group and its members to the intent.
 pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
@@ -40,15 +46,16 @@ async fn keep(
         facts.authentik_group_id = Some(Some(group.id.clone()));
     }
 
+    let mut setbacks = Setbacks::default();
     if let Some(owner) = tenant
         .owner
         .as_ref()
         .filter(|owner| owner.subject.is_none())
     {
-        facts.owner_subject =
-            welcome(run, client, ensured.value.as_ref(), owner, &mut changes).await?;
+        let group = ensured.value.as_ref();
+        let welcomed = welcome(run, client, tenant, group, owner, &mut changes).await;
+        facts.owner_subject = setbacks.note(welcomed)?.flatten();
     }
-    let mut setbacks = Setbacks::default();
     if let Some(group) = &ensured.value {
         let members = client.list_members(&group.id).await?;
         match intent {
@@ -66,15 +73,19 @@ async fn keep(
 async fn welcome(
     run: &StepRun,
     client: &Authentik,
+    tenant: &Tenant,
     group: Option<&Group>,
     owner: &Owner,
     changes: &mut Vec<String>,
-) -> Result<Option<String>, StepFailure> {
+) -> Result<Option<String>, ClientError> {
     let Some(group) = group.filter(|_| applies(run.mode)) else {
         changes.push("owner welcomed".to_owned());
         return Ok(None);
     };
-    let user = client.ensure_user(&owner.email, &owner.name).await?;
+    let partner = tenant.partner_id.map(|id| id.to_string());
+    let user = client
+        .ensure_owner(&owner.email, &owner.name, partner.as_deref())
+        .await?;
     client.add_member(&group.id, user.pk).await?;
     changes.push("owner welcomed".to_owned());
     Ok(Some(user.uuid))

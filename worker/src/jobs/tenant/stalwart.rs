@@ -8,9 +8,9 @@ use dezky_shared::{
     tenant::{Intent, Tenant, reason},
 };
 
-use super::{Setbacks, applies, settled, tenant_of};
+use super::{applies, settled, tenant_of};
 use crate::{
-    jobs::domain,
+    jobs::{domain, setbacks::Setbacks},
     work::{Facts, StepDone, StepFailure, StepRun},
 };
 

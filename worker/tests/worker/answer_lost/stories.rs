@@ -169,6 +169,7 @@ async fn come_and_go(world: &World) -> TenantId {
     let tenant = world.active("acme", &[]).await;
     let ada = world.add_member("acme", "ada@acme.test");
     let partner = world.add_partner("nordic").await;
+    world.attach(tenant.id, &partner).await;
     let invitation = world.add_invitation(&partner, "ada@acme.test").await;
     world.done(&world.invite(&invitation).await).await;
     world.dismiss(&ada).await;

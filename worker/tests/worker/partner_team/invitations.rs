@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
     failure::{ErrorClass, ErrorCode},
     id::TenantId,
     invitation::{Invitation, InvitationState},
     job::{Job, JobState, StepState},
-    user::{Membership, MembershipSource, PartnerRole, Role},
+    user::{Membership, MembershipSource, PartnerRole, Role, User},
 };
 use dezky_sim::faults::{Fault, FaultRule};
 use futures::TryStreamExt as _;
@@ -142,12 +142,7 @@ async fn an_account_that_more_depends_on_is_handed_over_to_nobody() {
         let authentik = &world.upstreams.authentik;
         let known = valid_key(&world);
         let person = world.person(&account).await.unwrap();
-        let set = async |set: Document| {
-            let users = world.harness.context.store.collection::<Document>("users");
-            let one = doc! { "_id": person.id };
-            let set = doc! { "$set": set };
-            users.update_one(one, set).await.unwrap();
-        };
+        let set = async |set: Document| world.set_user(person.id, set).await;
         match case {
             // They signed in.
             0 => {
@@ -337,5 +332,136 @@ async fn whoever_is_removed_while_they_are_invited_is_not_brought_back() {
     assert_eq!(world.find_invitation(&invitation).await, None);
     assert_eq!(world.person(&joined).await.unwrap().partner_id, None);
     assert!(world.team_in_group(&partner).is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_belongs_to_somebody_else_is_left_alone() {
+    for case in 0..3 {
+        let world = world().await;
+        let tenant = world.active("acme", &[]).await;
+        let partner = world.add_partner("nordic").await;
+        let account = world.add_member("acme", NEA);
+        let mut person = User::first_seen(&account.uuid.to_string(), NEA, "Nea", DateTime::now());
+        match case {
+            // In a tenant's group alone, and by their role alone.
+            0 => {}
+            1 => {
+                person.set_role(tenant.id, Some(Role::Owner), DateTime::now());
+                world.leave_all(NEA);
+            }
+            _ => {
+                world.leave_all(NEA);
+                person.platform_admin = true;
+            }
+        }
+        let users = world.harness.context.store.collection::<User>("users");
+        users.insert_one(&person).await.unwrap();
+        let invitation = world.add_invitation(&partner, NEA).await;
+
+        let job = world.invite(&invitation).await;
+        let job = world.harness.finished(job.id).await;
+
+        let error = job.error.unwrap();
+        assert_eq!(
+            (job.state, error.code),
+            (JobState::Discarded, ErrorCode::WorksElsewhere),
+            "{case}"
+        );
+        assert_eq!(world.person(&account).await.unwrap(), person, "{case}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_the_partners_own_tenant_may_be_invited() {
+    let world = world().await;
+    let tenant = world.active("acme", &[]).await;
+    let partner = world.add_partner("nordic").await;
+    world.attach(tenant.id, &partner).await;
+    world.add_member("acme", NEA);
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let (invitation, _) = carried_out(&world, &invitation).await;
+
+    assert_eq!(invitation.state, InvitationState::NoLink);
+    assert_eq!(world.team_in_group(&partner), [NEA]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_invite_any_more_brings_nobody_in() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+    let demoted =
+        doc! { "platformAdmin": false, "partnerId": partner.id, "partnerRole": "manager" };
+    world.set_user(invitation.invited_by, demoted).await;
+
+    let job = world.done(&world.invite(&invitation).await).await;
+
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    assert_eq!(world.person(&world.user(NEA)).await, None);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_brings_nobody_in_twice() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let invitation = world.add_invitation(&partner, NEA).await;
+    carried_out(&world, &invitation).await;
+    let account = world.user(NEA);
+    world.dismiss(&account).await;
+
+    let again = world.done(&world.invite(&invitation).await).await;
+
+    assert_eq!(again.steps[0].state, StepState::Skipped);
+    assert_eq!(world.person(&account).await.unwrap().partner_id, None);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_old_tokens_say_of_somebody_who_was_deleted_counts_not_when_they_are_invited() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let account = world.upstreams.authentik.add_user(NEA, &[]);
+    let at = DateTime::from_millis(1_795_339_800_000);
+    let deleted = doc! { "_id": account.uuid.to_string(), "at": at };
+    let context = &world.harness.context;
+    let gone = context.store.collection::<Document>("deleted_users");
+    gone.insert_one(deleted).await.unwrap();
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    carried_out(&world, &invitation).await;
+
+    let person = world.person(&account).await.unwrap();
+    assert_eq!(person.deleted_before, Some(at));
+    assert!(!person.has_signed_in());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_waits_for_nobody_elses_departure() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let gone = world.hire(&partner, "gone@nordic.test").await;
+    world.done(&world.sync_team(partner.id).await).await;
+    world.sign_in(gone.pk);
+    world.dismiss(&gone).await;
+    let refused = Fault::Status {
+        status: 400,
+        retry_after: None,
+    };
+    let authentik = &world.upstreams.authentik;
+    authentik
+        .server
+        .faults
+        .add(FaultRule::once("end_session", refused));
+    let invitation = world.add_invitation(&partner, NEA).await;
+
+    let (invitation, _) = carried_out(&world, &invitation).await;
+
+    assert_eq!(invitation.state, InvitationState::Ready);
     world.stop().await;
 }

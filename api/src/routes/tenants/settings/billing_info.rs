@@ -180,7 +180,7 @@ pub(super) async fn patch(
 ) -> Result<Answer, ApiError> {
     let patch = &submitted.body;
     let change = SettingChange {
-        slug: &access.tenant.slug,
+        tenant: &access.tenant,
         if_match: &if_match,
         action: Action::TenantBillingInfo,
         apply: &|tenant| patch.apply(&mut tenant.billing_info),

@@ -246,7 +246,7 @@ pub(super) async fn put(
 ) -> Result<Answer, ApiError> {
     let Put(branding) = &submitted.body;
     let change = SettingChange {
-        slug: &access.tenant.slug,
+        tenant: &access.tenant,
         if_match: &if_match,
         action: Action::TenantBranding,
         apply: &|tenant| {

@@ -251,7 +251,7 @@ pub(super) async fn patch(
 ) -> Result<Answer, ApiError> {
     let patch = &submitted.body;
     let change = SettingChange {
-        slug: &access.tenant.slug,
+        tenant: &access.tenant,
         if_match: &if_match,
         action: Action::TenantSecurityPolicy,
         apply: &|tenant| patch.apply(&mut tenant.security_policy),
