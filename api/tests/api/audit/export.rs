@@ -57,7 +57,7 @@ async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
     assert_eq!(lines.last(), Some(&""));
     let fields: Vec<&str> = lines[5].split(',').collect();
     assert_eq!(fields.len(), 22);
-    assert_eq!(fields[1], "1970-01-01T00:00:01.231Z");
+    assert_eq!(fields[1], "\"1970-01-01T00:00:01.231Z\"");
     assert_eq!(
         &fields[3..13],
         [
@@ -72,10 +72,11 @@ async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
             "acme.example",
             "done"
         ]
+        .map(|field| format!("\"{field}\""))
     );
     assert_eq!(some.split("\r\n").count(), 1 + 234 + 1);
     assert_eq!(none, format!("{}\r\n", lines[0]));
-    assert!(none.starts_with("id,at,tenantId,actorKind,"));
+    assert!(none.starts_with("\"id\",\"at\",\"tenantId\",\"actorKind\","));
 }
 
 #[tokio::test]
@@ -118,7 +119,7 @@ async fn what_somebody_called_themselves_is_no_formula_in_a_spreadsheet() {
 
     let name = "\"'=HYPERLINK(\"\"https://evil.test\"\",\"\"Invoice\"\")\"";
     assert!(file.contains(name), "{file}");
-    assert!(file.contains(",'-2+3,"), "{file}");
+    assert!(file.contains(",\"'-2+3\","), "{file}");
 }
 
 #[tokio::test]
@@ -129,7 +130,7 @@ async fn an_operator_is_hidden_in_an_export_too() {
     let operators = csv(&app, "/audit", Caller::Operator).await;
 
     assert!(!tenants.contains("operator@demo.test"));
-    assert!(tenants.contains(",Demo operator,"));
+    assert!(tenants.contains(",\"Demo operator\","));
     assert!(operators.contains("operator@demo.test"));
 }
 

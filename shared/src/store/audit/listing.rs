@@ -116,7 +116,8 @@ impl AuditFilter {
             wanted.insert("terms", doc! { "$all": terms });
         }
         if self.actor_email.is_some() && self.hides_operators {
-            wanted.insert("actor.kind", doc! { "$ne": "operator" });
+            let others = ["partner", "tenant", "user", "system"];
+            wanted.insert("actor.kind", doc! { "$in": others.to_vec() });
         }
         let mut at = Document::new();
         if let Some(since) = self.since {
