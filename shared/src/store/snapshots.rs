@@ -89,7 +89,7 @@ impl SnapshotRepository {
         // There is one that is not to be replaced.
         let is_kept = |error: &Bson| {
             let error = error.as_document();
-            error.is_some_and(|error| error.get_i32("code") == Ok(DUPLICATE_KEY))
+            error.is_some_and(|error| error.get_i32("code").ok() == Some(DUPLICATE_KEY))
         };
         let errors = answer.get_array("writeErrors").into_iter().flatten();
         match errors.into_iter().find(|error| !is_kept(error)) {

@@ -68,7 +68,7 @@ struct ProblemView {
     last_seq: i64,
     /// `changed`: it is not what was sealed. `missing`: it is not there. `unlinked`: it was sealed after another event
     /// than that which stands before it. `head`: the trail does not end where its head says. `anchor`: it should not be
-    /// kept any more.
+    /// kept any more. `stray`: it was never sealed, and does not wait for it; its number is 0.
     #[schema(value_type = String, example = "changed")]
     kind: ProblemKind,
     /// The event, where there is one.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    FlagView, answer, audited, look_again,
+    FlagView, answer, audited,
     rules::{self, NamedRule, RuleRequest},
     target,
 };
@@ -114,7 +114,7 @@ pub(super) async fn create(
         new: &submitted.body,
     };
     let answer = recorder.record(&change).await?.answer;
-    look_again(&app).await;
+    app.flags.look_now().await;
     Ok(answer)
 }
 

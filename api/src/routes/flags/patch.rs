@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    FlagView, answer, audited, look_again,
+    FlagView, answer, audited,
     rules::{self, NamedRule, RuleRequest},
     target,
 };
@@ -107,7 +107,7 @@ pub(super) async fn patch(
         if_match: &if_match,
     };
     let answer = recorder.record(&change).await?.answer;
-    look_again(&app).await;
+    app.flags.look_now().await;
     Ok(answer)
 }
 
