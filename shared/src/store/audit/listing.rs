@@ -104,8 +104,12 @@ impl AuditRepository {
         &self,
         filter: &AuditFilter,
     ) -> Result<impl Stream<Item = Result<AuditEvent, StoreError>> + use<>, StoreError> {
-        let found = self.stored().find(filter.document(None));
-        let found = found.sort(newest_first()).batch_size(BATCH).await?;
+        let found = self
+            .stored()
+            .find(filter.document(None))
+            .sort(newest_first())
+            .batch_size(BATCH)
+            .await?;
         Ok(readable(found))
     }
 }
