@@ -63,7 +63,9 @@ impl Flags {
     pub async fn look_now(&self) {
         match timeout(LOOK_LIMIT, self.look()).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "Cannot look at the feature flags; trying again"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "Cannot look at the feature flags; trying again")
+            }
             Err(_) => tracing::warn!("Looking at the feature flags takes too long; trying again"),
         }
     }

@@ -139,7 +139,9 @@ impl Limits {
 pub async fn by_address(State(app): State<App>, request: Request, next: Next) -> Response {
     let info = request.extensions().get::<RequestInfo>();
     let is_counted = !UNCOUNTED.contains(&request.uri().path());
-    if let Some(address) = info.and_then(|info: &RequestInfo| info.ip).filter(|_| is_counted)
+    if let Some(address) = info
+        .and_then(|info: &RequestInfo| info.ip)
+        .filter(|_| is_counted)
         && let Err(refused) = app.limits.count_address(address).await
     {
         return refused.into_response();

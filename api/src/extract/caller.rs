@@ -240,7 +240,10 @@ impl FromRequestParts<App> for Bearer {
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
             return Err(Code::TokenMissing.into());
         }
-        let address = parts.extensions.get().and_then(|info: &RequestInfo| info.ip);
+        let address = parts
+            .extensions
+            .get()
+            .and_then(|info: &RequestInfo| info.ip);
         match app.tokens.verify(token.trim()).await {
             Ok(claims) => {
                 app.limits.count_caller(&claims.sub).await?;

@@ -216,7 +216,10 @@ async fn an_address_with_too_many_bad_tokens_is_told_so_and_valid_ones_from_ther
     let still = bad("192.0.2.1", forged.clone()).await;
     assert_eq!(still.summary(), "429 too_many_requests");
     assert!(still.header("retry-after").is_some());
-    assert_eq!((same_address.status.as_u16(), other_address.status.as_u16()), (200, 200));
+    assert_eq!(
+        (same_address.status.as_u16(), other_address.status.as_u16()),
+        (200, 200)
+    );
 }
 
 #[tokio::test]

@@ -61,7 +61,9 @@ async fn trim(
                     "An audit event is not what was sealed; its chain is kept as it is"
                 );
                 let chain = &chain.id;
-                broken.push(format!("audit trail {chain} kept: event {seq} is not what was sealed"));
+                broken.push(format!(
+                    "audit trail {chain} kept: event {seq} is not what was sealed"
+                ));
                 return Ok(true);
             }
         }

@@ -142,8 +142,8 @@ pub(super) async fn export(
         let piece = lines.map(|lines| Bytes::from(lines.concat()));
         Ok(piece.map(|piece| (piece, (pieces, reader))))
     });
-    let pieces = pieces
-        .inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "An export broke off"));
+    let pieces =
+        pieces.inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "An export broke off"));
 
     let of = tenant.map_or("platform", |tenant| &tenant.slug);
     let file = format!("attachment; filename=\"audit-{of}.csv\"");
@@ -176,7 +176,8 @@ impl Reader {
         if self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
         }
-        let is_refused = |error: ApiError| anyhow::anyhow!("the caller is refused: {}", error.detail);
+        let is_refused =
+            |error: ApiError| anyhow::anyhow!("the caller is refused: {}", error.detail);
         self.caller.refresh(&self.app).await.map_err(is_refused)?;
         let may_read = match self.tenant {
             None => self.caller.is_operator(),

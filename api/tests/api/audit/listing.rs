@@ -1,6 +1,9 @@
 //! Looking through a trail.
 
+use std::time::Duration;
+
 use bson::{DateTime, Document, doc};
+use dezky_api::error::{ApiError, Code};
 use dezky_shared::audit::{Action, ActorKind, AuditEvent, Outcome};
 use dezky_sim::callers::Caller;
 use futures::TryStreamExt as _;
@@ -290,4 +293,18 @@ async fn an_event_that_cannot_be_read_hides_no_other() {
     assert_eq!(listed(&first, "/outcome"), ["done", "done", "unknown"]);
     assert_eq!(listed(&first, "/actor/kind")[2], "unknown");
     assert_eq!(listed(&second, "/at"), ["1970-01-01T00:00:00.000Z"]);
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
+    let app = TestApp::with_demo().await;
+    let slow = doc! { "$where": "sleep(1000) || true" };
+    let search = app.collection("audit_events").find(slow);
+    let error = search.max_time(Duration::from_millis(10)).await;
+
+    let refused = ApiError::from(error.unwrap_err());
+
+    assert_eq!(refused.code, Code::SearchTooLong);
+    assert_eq!(refused.code.status(), 422);
+    assert_eq!(refused.detail, "Narrow it by since and before.");
 }

@@ -98,7 +98,10 @@ async fn what_was_tampered_with_is_not_deleted_before_somebody_has_looked() {
 
     let deleted = trim(&harness).await;
 
-    let kept = format!("audit trail {} kept: event 3 is not what was sealed", acme.unwrap());
+    let kept = format!(
+        "audit trail {} kept: event 3 is not what was sealed",
+        acme.unwrap()
+    );
     assert_eq!(deleted, ["7 audit events deleted", &kept]);
     let found = harness.verify(acme).await;
     assert_eq!((found.first_seq, found.problems.len()), (Some(3), 1));
