@@ -91,8 +91,8 @@ impl SnapshotRepository {
             let error = error.as_document();
             error.is_some_and(|error| error.get_i32("code").ok() == Some(DUPLICATE_KEY))
         };
-        let errors = answer.get_array("writeErrors").into_iter().flatten();
-        match errors.into_iter().find(|error| !is_kept(error)) {
+        let mut errors = answer.get_array("writeErrors").into_iter().flatten();
+        match errors.find(|error| !is_kept(error)) {
             Some(why) => Err(StoreError::custom(format!("writeErrors: {why}"))),
             None => Ok(()),
         }
