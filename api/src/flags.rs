@@ -64,7 +64,7 @@ impl Flags {
         match timeout(LOOK_LIMIT, self.look()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "Cannot look at the feature flags; trying again")
+                tracing::warn!(%error, "Cannot look at the feature flags; trying again");
             }
             Err(_) => tracing::warn!("Looking at the feature flags takes too long; trying again"),
         }

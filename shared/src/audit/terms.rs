@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn who_did_it_is_found_however_long_the_name_of_the_target_is() {
         let mut event = event(ActorKind::Tenant);
-        event.target.name = (0..100).map(|n| format!("word{n} ")).collect();
+        let long: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
+        event.target.name = long.join(" ");
 
         let terms = event.terms();
 

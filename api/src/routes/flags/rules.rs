@@ -234,9 +234,9 @@ fn ids<T: Copy + Ord>(
 /// The tenants that the rules name, by id and by slug.
 async fn tenants_named(
     app: &AppState,
-    named: &[NamedRule],
+    rules: &[NamedRule],
 ) -> Result<BTreeMap<String, TenantId>, ApiError> {
-    let names: Vec<String> = named.iter().flat_map(|rule| rule.tenants.clone()).collect();
+    let names: Vec<String> = rules.iter().flat_map(|rule| rule.tenants.clone()).collect();
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -255,9 +255,9 @@ async fn tenants_named(
 /// The partners that the rules name, by id and by slug.
 async fn partners_named(
     app: &AppState,
-    named: &[NamedRule],
+    rules: &[NamedRule],
 ) -> Result<BTreeMap<String, PartnerId>, ApiError> {
-    let names: Vec<String> = named
+    let names: Vec<String> = rules
         .iter()
         .flat_map(|rule| rule.partners.clone())
         .collect();

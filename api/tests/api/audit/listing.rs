@@ -299,8 +299,9 @@ async fn an_event_that_cannot_be_read_hides_no_other() {
 async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
     let app = TestApp::with_demo().await;
     let slow = doc! { "$where": "sleep(1000) || true" };
-    let search = app.collection("audit_events").find(slow);
-    let error = search.max_time(Duration::from_millis(10)).await;
+    let events = app.collection("audit_events");
+    let search = events.find(slow).max_time(Duration::from_millis(10));
+    let error = search.await;
 
     let refused = ApiError::from(error.unwrap_err());
 
