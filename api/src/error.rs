@@ -20,6 +20,8 @@ pub use self::code::Code;
 const PROBLEM_JSON: &str = "application/problem+json";
 /// The most errors that are told at once: an answer should not be larger than its request.
 const ERRORS: usize = 100;
+/// What MongoDB says of a search that was given less time than it takes.
+const MAX_TIME_EXPIRED: i32 = 50;
 
 /// A refusal, on its way to the caller.
 #[derive(Debug)]
@@ -143,7 +145,11 @@ impl From<StoreError> for ApiError {
         ) || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
             || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
             || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
-        let code = if away {
+        let is_too_long =
+            matches!(error.kind.as_ref(), ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED);
+        let code = if is_too_long {
+            Code::SearchTooLong
+        } else if away {
             Code::ServiceUnavailable
         } else {
             Code::InternalError

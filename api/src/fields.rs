@@ -117,6 +117,11 @@ impl Checks {
         self.0.push(error);
     }
 
+    /// All that was wrong, for whoever finds out the rest.
+    pub fn wrong(self) -> Vec<FieldError> {
+        self.0
+    }
+
     /// The whole, provided that nothing was wrong.
     pub fn done<T>(self, whole: Option<T>) -> Result<T, Vec<FieldError>> {
         match whole {

@@ -12,11 +12,16 @@ use dezky_shared::{
     flag::FlagSet,
     store::{StoreError, flags::FlagRepository},
 };
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether a flag was written.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a look may take that nobody depends on.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The flags, kept up to date.
 #[derive(Debug, Clone)]
@@ -54,8 +59,19 @@ impl Flags {
         }
     }
 
+    /// Looks at once, and gives up soon: what was written is found by a later look.
+    pub async fn look_now(&self) {
+        match timeout(LOOK_LIMIT, self.look()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "Cannot look at the feature flags; trying again");
+            }
+            Err(_) => tracing::warn!("Looking at the feature flags takes too long; trying again"),
+        }
+    }
+
     /// Looks whether any flag was written since the last look.
-    pub async fn look(&self) -> Result<Arc<FlagSet>, StoreError> {
+    async fn look(&self) -> Result<Arc<FlagSet>, StoreError> {
         let _looking = self.looking.lock().await;
         // Before the flags: what is written in between is found by the next look.
         let revision = self.stored.revision().await?;
@@ -79,9 +95,7 @@ impl Flags {
     async fn follow(self) {
         loop {
             sleep(LOOK_EVERY).await;
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "Cannot look at the feature flags; trying again");
-            }
+            self.look_now().await;
         }
     }
 }

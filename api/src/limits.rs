@@ -108,18 +108,10 @@ impl Limits {
         taken.map_err(|wait| refusal("address", detail, wait))
     }
 
-    /// Refuses an address from which too many tokens came that were not valid, before the next is looked at.
-    pub fn admit_token(&self, address: Option<IpAddr>) -> Result<(), ApiError> {
-        let limit = self.failed_sign_in.as_ref().zip(address);
-        match limit.and_then(|(limit, address)| limit.refused_for(&network(address))) {
-            None => Ok(()),
-            Some(wait) => Err(too_many_failures(wait)),
-        }
-    }
-
-    /// Counts a token that was refused, if that speaks of somebody who guesses, and says what to answer.
+    /// Counts a token that was refused, if that speaks of somebody who guesses, and says what to answer. A valid one is
+    /// never refused for what others at its address send.
     ///
-    /// One that has ended does not: it was valid, and every portal comes with some all day long.
+    /// One that has ended speaks of nobody: it was valid, and every portal comes with some all day long.
     pub async fn count_refused_token(
         &self,
         address: Option<IpAddr>,
@@ -135,7 +127,10 @@ impl Limits {
         };
         match limit.take(&network(address)).await {
             Ok(()) => refused,
-            Err(wait) => too_many_failures(wait),
+            Err(wait) => {
+                let detail = "Too many tokens that are not valid come from your address.";
+                refusal("failed_sign_in", detail, wait)
+            }
         }
     }
 }
@@ -152,11 +147,6 @@ pub async fn by_address(State(app): State<App>, request: Request, next: Next) ->
         return refused.into_response();
     }
     next.run(request).await
-}
-
-fn too_many_failures(wait: Duration) -> ApiError {
-    let detail = "Too many tokens that are not valid come from your address.";
-    refusal("failed_sign_in", detail, wait)
 }
 
 fn refusal(limit: &'static str, detail: &str, wait: Duration) -> ApiError {

@@ -220,6 +220,9 @@ pub enum ActorKind {
     User,
     /// The service itself.
     System,
+    /// Something that only a newer build has a name for. Nothing records it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for ActorKind {
@@ -236,6 +239,9 @@ pub enum Outcome {
     Accepted,
     /// With the event itself.
     Done,
+    /// Something that only a newer build has a name for. Nothing records it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for Outcome {
@@ -248,7 +254,10 @@ impl FromStr for Outcome {
     type Err = value::Error;
 
     fn from_str(text: &str) -> Result<Self, value::Error> {
-        Self::deserialize(text.into_deserializer())
+        match Self::deserialize(text.into_deserializer())? {
+            Self::Unknown => Err(serde::de::Error::custom("no such outcome")),
+            outcome => Ok(outcome),
+        }
     }
 }
 
@@ -415,5 +424,15 @@ mod tests {
         assert_eq!(newer, Action::Unknown);
         assert!("tenant.clone".parse::<Action>().is_err());
         assert!("unknown".parse::<Action>().is_err());
+    }
+
+    #[test]
+    fn what_a_newer_build_calls_an_actor_or_an_outcome_is_unknown_here() {
+        let actor: ActorKind = bson::deserialize_from_bson("robot".into()).unwrap();
+        let outcome: Outcome = bson::deserialize_from_bson("refused".into()).unwrap();
+
+        assert_eq!((actor, outcome), (ActorKind::Unknown, Outcome::Unknown));
+        assert!("refused".parse::<Outcome>().is_err());
+        assert!("unknown".parse::<Outcome>().is_err());
     }
 }

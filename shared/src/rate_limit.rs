@@ -35,7 +35,7 @@ use crate::{
 pub const ALONE: &str = "dezky_rate_limits_alone";
 /// For how long a Redis that did not answer in time is not asked again.
 const AWAY: Duration = Duration::from_secs(3);
-/// The most whose tokens are remembered; beyond it, those go who asked for nothing lately.
+/// The most whose tokens are remembered; beyond it, those go who asked for nothing for longest.
 const ACCOUNTS: usize = 10_000;
 
 /// How much one may ask for.
@@ -51,11 +51,6 @@ impl Limit {
     /// How many tokens a process takes at a time.
     fn batch(self) -> u32 {
         (self.burst / 10).max(1)
-    }
-
-    /// How long an empty bucket takes to fill.
-    fn refill(self) -> Duration {
-        Duration::from_secs_f64(f64::from(self.burst) / self.per_second)
     }
 }
 
@@ -164,24 +159,13 @@ impl RateLimit {
         account.receive(lease, self.limit)
     }
 
-    /// How long `who` is refused, as far as this process knows.
-    pub fn refused_for(&self, who: &str) -> Option<Duration> {
-        let account = self.accounts().get(who).cloned()?;
-        account.refused_for()
-    }
-
     fn account(&self, who: &str) -> Arc<Account> {
         let mut accounts = self.accounts();
         if let Some(account) = accounts.get(who) {
             return account.clone();
         }
         if accounts.len() >= ACCOUNTS {
-            let since = clock::boot_time().saturating_sub(self.limit.refill());
-            accounts.retain(|_, account| account.state().used_at > since);
-            // All of them asked just now. What they lose is a batch; while Redis is away, they begin anew.
-            if accounts.len() >= ACCOUNTS {
-                accounts.clear();
-            }
+            forget_idle(&mut accounts);
         }
         accounts.entry(who.to_owned()).or_default().clone()
     }
@@ -189,6 +173,16 @@ impl RateLimit {
     fn accounts(&self) -> MutexGuard<'_, HashMap<String, Arc<Account>>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Forgets those who asked for nothing for longest: a tenth of them, so that it is rarely done. What they lose is a
+/// batch; while Redis is away, they begin anew.
+fn forget_idle(accounts: &mut HashMap<String, Arc<Account>>) {
+    let used_at = accounts.values().map(|account| account.state().used_at);
+    let mut used_at: Vec<Duration> = used_at.collect();
+    let tenth = used_at.len() / 10;
+    let (_, since, _) = used_at.select_nth_unstable(tenth);
+    accounts.retain(|_, account| account.state().used_at > *since);
 }
 
 /// What this process holds for somebody.
@@ -235,10 +229,6 @@ impl Account {
         Ok(())
     }
 
-    fn refused_for(&self) -> Option<Duration> {
-        self.state().refused_for(clock::boot_time())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,9 +272,7 @@ mod tests {
         let wait = limit.take("ada").await.unwrap_err();
 
         assert!(wait > Duration::from_secs(990), "{wait:?}");
-        assert!(limit.refused_for("ada").is_some());
         assert_eq!(limit.take("bob").await, Ok(()));
-        assert_eq!(limit.refused_for("bob"), None);
     }
 
     #[tokio::test]
@@ -300,14 +288,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_remembered_stays_within_bounds() {
+    async fn what_is_remembered_stays_within_bounds_and_those_who_keep_asking_are_not_forgotten() {
         let limit = alone(Limit {
-            per_second: 1.0,
+            per_second: 0.001,
             burst: 1,
         });
+        assert_eq!(limit.take("ada").await, Ok(()));
 
         for who in 0..2 * ACCOUNTS {
             assert_eq!(limit.take(&who.to_string()).await, Ok(()));
+            if who % 1_000 == 0 {
+                assert!(limit.take("ada").await.is_err(), "{who}");
+            }
         }
 
         assert!(limit.accounts().len() <= ACCOUNTS);

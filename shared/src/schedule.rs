@@ -42,8 +42,11 @@ pub struct Schedule {
 /// Why a schedule is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// Its time has come.
-    Due,
+    /// Its time has come, perhaps a while ago.
+    Due {
+        /// The instant.
+        at: DateTime,
+    },
     /// A person asked for it.
     Asked {
         /// Only to say what it would do.

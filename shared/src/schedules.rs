@@ -33,7 +33,7 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             can_dry_run: true,
             job: |occasion, by, now| {
                 let (dry_run, spread) = match occasion {
-                    Occasion::Due => (false, NIGHT),
+                    Occasion::Due { .. } => (false, NIGHT),
                     // Whoever asks wants to see it done.
                     Occasion::Asked { dry_run } => (dry_run, Duration::ZERO),
                 };
@@ -57,12 +57,13 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             purpose: "Writes down what every tenant has bought: each day anew for the month in progress, for the last \
                       time as the next month begins.",
             calendar: Calendar::new("10 0 * * *", "UTC")?,
-            missed: Missed::Once,
+            // The last day of a month may be among them.
+            missed: Missed::Each,
             can_dry_run: false,
             job: |occasion, by, now| {
                 let as_of = match occasion {
                     // What is done as a month begins is done for the one that is over.
-                    Occasion::Due => clock::earlier(now, DAY),
+                    Occasion::Due { at } => clock::earlier(at, DAY),
                     Occasion::Asked { .. } => now,
                 };
                 let month = Month::of(as_of);
@@ -99,7 +100,7 @@ mod tests {
         for schedule in schedules {
             let now = DateTime::from_millis(1_795_339_800_000);
             assert!(schedule.calendar.next(now).is_some(), "{}", schedule.name);
-            assert!((schedule.job)(Occasion::Due, "test", now).is_ok());
+            assert!((schedule.job)(Occasion::Due { at: now }, "test", now).is_ok());
         }
     }
 
@@ -110,17 +111,24 @@ mod tests {
         let snapshots = schedules
             .find(|schedule| schedule.name == "monthly_snapshots")
             .unwrap();
+        let at = |text| DateTime::parse_rfc3339_str(text).unwrap();
         let month = |occasion, now| {
-            let now = DateTime::parse_rfc3339_str(now).unwrap();
             let job = (snapshots.job)(occasion, "test", now).unwrap();
             let args: SnapshotSubscriptions = job.job().args().unwrap();
             args.month.to_string()
         };
 
-        assert_eq!(month(Occasion::Due, "2026-11-22T00:10:00Z"), "2026-11");
-        assert_eq!(month(Occasion::Due, "2026-12-01T00:10:00Z"), "2026-11");
-        assert_eq!(month(Occasion::Due, "2026-12-02T00:10:00Z"), "2026-12");
+        for (due, now, expected) in [
+            ("2026-11-22T00:10:00Z", "2026-11-22T00:10:05Z", "2026-11"),
+            ("2026-12-01T00:10:00Z", "2026-12-01T00:10:05Z", "2026-11"),
+            ("2026-12-02T00:10:00Z", "2026-12-02T00:10:05Z", "2026-12"),
+            // Nobody was there in the meantime.
+            ("2026-12-01T00:10:00Z", "2026-12-04T08:00:00Z", "2026-11"),
+        ] {
+            let due = Occasion::Due { at: at(due) };
+            assert_eq!(month(due, at(now)), expected, "{now}");
+        }
         let asked = Occasion::Asked { dry_run: false };
-        assert_eq!(month(asked, "2026-12-01T00:10:00Z"), "2026-12");
+        assert_eq!(month(asked, at("2026-12-01T00:10:00Z")), "2026-12");
     }
 }

@@ -15,6 +15,7 @@ pub mod partners;
 pub mod prices;
 pub mod probes;
 pub mod queues;
+mod readable;
 pub mod schedules;
 pub mod snapshots;
 pub mod subscriptions;

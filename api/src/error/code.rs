@@ -85,6 +85,7 @@ codes! {
     UnsupportedMediaType: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON";
     ValidationFailed: "validation_failed", UNPROCESSABLE_ENTITY, "Some values cannot be taken";
     TenantNeeded: "tenant_needed", UNPROCESSABLE_ENTITY, "It is not clear which tenant is meant";
+    SearchTooLong: "search_too_long", UNPROCESSABLE_ENTITY, "The search takes too long";
     IdempotencyKeyReused: "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key was used for another request";
     RecheckTooSoon: "recheck_too_soon", TOO_MANY_REQUESTS, "A look at the domain was asked for just now";
     TeamRefreshTooSoon: "team_refresh_too_soon", TOO_MANY_REQUESTS, "The team was looked at just now";
@@ -146,6 +147,7 @@ impl Code {
             Self::FlagExists => "Change that one, or choose another key.",
             Self::FlagBuiltIn => "It cannot be deleted. Its kill switch turns it off.",
             Self::TooManyFlags => "There are at most 500. Delete one that nothing asks for.",
+            Self::SearchTooLong => "Narrow it by since and before.",
             Self::TenantNeeded => "You do not belong to exactly one tenant: name it in tenantSlug.",
             Self::IdempotencyInProgress => "Try again in a moment to read its answer.",
             Self::IdempotencyKeyReused => "Use a new key for each request.",

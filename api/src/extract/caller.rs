@@ -244,6 +244,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may know where this actor is to be found: everybody of their trails, but of us only operators.
+    pub fn may_trace(&self, actor: &Actor) -> bool {
+        self.is_operator() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
+    }
+
     fn has_operator_audience(&self) -> bool {
         self.audiences.iter().any(|name| name == OPERATOR_AUDIENCE)
     }
@@ -276,7 +281,6 @@ impl FromRequestParts<App> for Bearer {
             .extensions
             .get()
             .and_then(|info: &RequestInfo| info.ip);
-        app.limits.admit_token(address)?;
         match app.tokens.verify(token.trim()).await {
             Ok(claims) => {
                 app.limits.count_caller(&claims.sub).await?;

@@ -23,7 +23,7 @@ use crate::{
     error::{ApiError, Code, Problem},
     extract::{ETag, Operator, Page, PageOf, PathParam, QueryParams},
     intent::Answer,
-    state::{App, AppState},
+    state::App,
     wire::Time,
 };
 
@@ -119,14 +119,6 @@ async fn show(
 fn answer(status: StatusCode, flag: Flag) -> Result<Answer, ApiError> {
     let etag = ETag::from(&flag);
     Answer::new(status, etag, &FlagView::from(flag))
-}
-
-/// Has this process know at once what it has just written. Others find it within seconds, and so does this one if it
-/// cannot look now.
-async fn look_again(app: &AppState) {
-    if let Err(error) = app.flags.look().await {
-        tracing::debug!(%error, "Cannot look at the feature flags at once");
-    }
 }
 
 fn target(flag: &Flag) -> Target {

@@ -122,6 +122,9 @@ async fn a_vat_id_fits_the_country_whichever_was_known_before() {
     patch(&app, json!({ "country": "DK", "vatId": "DK13585628" })).await;
 
     let foreign = patch(&app, json!({ "vatId": "DE136695976" })).await;
+    let foreign_and_more = json!({ "vatId": "DE136695976", "email": "nobody" });
+    let foreign_and_more = patch(&app, foreign_and_more).await;
+    let nowhere = patch(&app, json!({ "country": "XX" })).await;
     let moved = patch(&app, json!({ "country": "DE" })).await;
     let both = patch(&app, json!({ "country": "DE", "vatId": "DK13585628" })).await;
     let unknown = patch(&app, json!({ "vatId": "12345678" })).await;
@@ -130,6 +133,11 @@ async fn a_vat_id_fits_the_country_whichever_was_known_before() {
     let right = patch(&app, json!({ "country": "DE", "vatId": "DE136695976" })).await;
 
     assert_eq!(errors(&foreign), [("/vatId", "wrong_vat_country")]);
+    assert_eq!(
+        errors(&foreign_and_more),
+        [("/email", "invalid_email"), ("/vatId", "wrong_vat_country")]
+    );
+    assert_eq!(errors(&nowhere), [("/country", "invalid_country")]);
     assert_eq!(errors(&moved), [("/country", "wrong_vat_country")]);
     assert_eq!(errors(&both), [("/vatId", "wrong_vat_country")]);
     assert_eq!(errors(&unknown), [("/vatId", "unknown_vat_country")]);

@@ -198,7 +198,8 @@ async fn a_rule_names_tenants_and_partners_that_exist() {
             "key": "beta_search",
             "description": "A new search.",
             "rules": [
-                { "tenants": ["demo", "dmeo"], "value": true },
+                { "tenants": ["demo", "dmeo"], "percentage": 101, "value": true },
+                { "value": true },
                 { "partners": ["nordic", demo], "value": true },
             ],
         }),
@@ -217,8 +218,10 @@ async fn a_rule_names_tenants_and_partners_that_exist() {
     assert_eq!(
         errors(&wrong),
         [
+            ("/rules/0/percentage", "out_of_range"),
+            ("/rules/1", "no_condition"),
             ("/rules/0/tenants/1", "unknown_tenant"),
-            ("/rules/1/partners/1", "unknown_partner"),
+            ("/rules/2/partners/1", "unknown_partner"),
         ]
     );
     let shown = app
@@ -503,4 +506,17 @@ async fn the_flag_that_the_service_asks_for_is_there_from_the_start_and_stays() 
     assert_eq!(deleted.summary(), "409 flag_built_in");
     assert_eq!(all.body, json!({ NEW_BILLING_ENGINE: false }));
     assert_eq!(app.count("flags").await, 1);
+}
+
+#[tokio::test]
+async fn a_flag_that_cannot_be_read_is_off_and_hides_no_other() {
+    let app = TestApp::with_demo().await;
+    let flags = app.collection("flags");
+    let broken = doc! { "_id": "broken", "default": "perhaps" };
+    flags.insert_one(broken).await.unwrap();
+
+    define(&app, json!([{ "tenants": ["demo"], "value": true }])).await;
+
+    let on = evaluate(&app, Caller::Member, &json!({})).await;
+    assert_eq!(on.body, json!({ "beta_search": true }));
 }

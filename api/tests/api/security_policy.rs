@@ -138,7 +138,8 @@ async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
     )
     .await;
     let idle = patch(&app, json!({ "sessionIdleMinutes": 61 })).await;
-    let absolute = patch(&app, json!({ "sessionAbsoluteMinutes": 29 })).await;
+    let absolute = json!({ "sessionAbsoluteMinutes": 29, "mfaMode": "x" });
+    let absolute = patch(&app, absolute).await;
     let unlimited = patch(&app, json!({ "sessionAbsoluteMinutes": null })).await;
     let longer = patch(&app, json!({ "sessionIdleMinutes": 61 })).await;
 
@@ -152,7 +153,10 @@ async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
     assert_eq!(errors(&idle), [("/sessionIdleMinutes", "idle_too_long")]);
     assert_eq!(
         errors(&absolute),
-        [("/sessionAbsoluteMinutes", "idle_too_long")]
+        [
+            ("/mfaMode", "invalid_mfa_mode"),
+            ("/sessionAbsoluteMinutes", "idle_too_long")
+        ]
     );
     assert_eq!(
         (unlimited.status.as_u16(), longer.status.as_u16()),

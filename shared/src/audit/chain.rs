@@ -127,6 +127,8 @@ pub enum ProblemKind {
     Head,
     /// An event is there that the anchor says is not kept any more.
     Anchor,
+    /// An event is there that nobody sealed, and nobody will: it does not say that it waits for it.
+    Stray,
 }
 
 /// Something wrong with a chain.

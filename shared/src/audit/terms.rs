@@ -41,12 +41,13 @@ pub(crate) fn of_actor(email: &str) -> String {
 impl AuditEvent {
     /// Everything that it is found by.
     pub(crate) fn terms(&self) -> Vec<String> {
-        let action = self.action.to_string();
-        let mut terms: Vec<String> = words(&action).chain(words(&self.target.name)).collect();
+        let mut terms = Vec::new();
+        // First, so that no long name of a target crowds out who did it.
         if self.actor.kind != ActorKind::Operator {
-            let texts = [&self.actor.name, &self.actor.email];
+            let texts = [&self.actor.email, &self.actor.name];
             terms.extend(texts.into_iter().flatten().flat_map(|text| words(text)));
         }
+        terms.extend(words(&self.action.to_string()).chain(words(&self.target.name)));
         terms.truncate(WORDS);
         terms.extend([of_action(self.action), of_outcome(self.outcome)]);
         terms.extend(self.actor.email.as_deref().map(of_actor));
@@ -98,6 +99,19 @@ mod tests {
             "test",
         ];
         assert_eq!(terms, expected);
+    }
+
+    #[test]
+    fn who_did_it_is_found_however_long_the_name_of_the_target_is() {
+        let mut event = event(ActorKind::Tenant);
+        let long: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
+        event.target.name = long.join(" ");
+
+        let terms = event.terms();
+
+        assert!(terms.contains(&"doe".to_owned()));
+        assert!(terms.contains(&"word0".to_owned()));
+        assert!(!terms.contains(&"word99".to_owned()));
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod verifying;
 use std::sync::Arc;
 
 use bson::{Document, doc};
-use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
@@ -26,6 +25,8 @@ use crate::{
 
 /// The name of the index of what is not sealed yet.
 const UNSEALED_INDEX: &str = "unsealed";
+/// The name of the index of what has no place in a chain.
+const UNNUMBERED_INDEX: &str = "unnumbered";
 
 /// The events of all tenants and of the platform, and the chains that they are sealed in.
 #[derive(Debug, Clone)]
@@ -55,6 +56,10 @@ impl AuditRepository {
             .name(UNSEALED_INDEX.to_owned())
             .partial_filter_expression(doc! { "sealed": false })
             .build();
+        let unnumbered = IndexOptions::builder()
+            .name(UNNUMBERED_INDEX.to_owned())
+            .partial_filter_expression(doc! { "seq": null })
+            .build();
         let chain = IndexOptions::builder()
             .name("chain".to_owned())
             .unique(true)
@@ -75,6 +80,10 @@ impl AuditRepository {
                 IndexModel::builder()
                     .keys(doc! { "sealed": 1, "tenantId": 1, "_id": 1 })
                     .options(unsealed)
+                    .build(),
+                IndexModel::builder()
+                    .keys(doc! { "tenantId": 1, "sealed": 1 })
+                    .options(unnumbered)
                     .build(),
                 IndexModel::builder()
                     .keys(doc! { "tenantId": 1, "seq": 1 })
@@ -105,13 +114,11 @@ impl AuditRepository {
         tenant_id: TenantId,
         limit: i64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        self.events
-            .find(doc! { "tenantId": tenant_id })
-            .sort(doc! { "at": -1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let filter = AuditFilter {
+            tenant: Some(tenant_id),
+            ..AuditFilter::default()
+        };
+        self.list(&filter, None, limit).await
     }
 
     /// The chain of a tenant, or of the platform.

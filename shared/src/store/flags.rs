@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 
-use super::{Store, StoreError, known};
+use super::{Store, StoreError, known, readable::readable};
 use crate::flag::Flag;
 
 /// The document that every write of a flag writes too.
@@ -40,9 +40,10 @@ impl FlagRepository {
         Ok(set.map_or(0, |set| set.revision))
     }
 
-    /// All of them.
+    /// All of them that can be read. One that cannot is as good as none, which is off.
     pub async fn all(&self) -> Result<Vec<Flag>, StoreError> {
-        self.flags.find(doc! {}).await?.try_collect().await
+        let stored = self.flags.clone_with_type::<Document>();
+        readable(stored.find(doc! {}).await?).try_collect().await
     }
 
     /// At most `limit` flags, by key.

@@ -119,7 +119,8 @@ impl ScheduleRepository {
         let by = format!("schedule:{}", schedule.name);
         let mut jobs = Vec::new();
         for instant in self.not_in_ledger(schedule, &due.run).await? {
-            jobs.push((instant, (schedule.job)(Occasion::Due, &by, now)?));
+            let due = Occasion::Due { at: instant };
+            jobs.push((instant, (schedule.job)(due, &by, now)?));
         }
         let taken = self
             .store

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel};
 
@@ -14,6 +14,9 @@ use crate::{
 
 /// The name of the collection.
 const COLLECTION: &str = "subscription_snapshots";
+
+/// What MongoDB says of an insert whose id is taken.
+const DUPLICATE_KEY: i32 = 11_000;
 
 /// The snapshots of all months.
 #[derive(Debug, Clone)]
@@ -40,21 +43,28 @@ impl SnapshotRepository {
         Ok(())
     }
 
-    /// Writes snapshots in the place of those of the same tenants and month.
+    /// Writes snapshots in the place of those of the same tenants and month that are older. One that was taken when
+    /// the month was over is not replaced: it is how the month ended.
     pub async fn renew(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
-        self.upsert(snapshots, known::update_to).await
+        let older = |snapshot: &SubscriptionSnapshot| {
+            let until = snapshot.taken_at.min(snapshot.month.end());
+            doc! { "_id": snapshot.id, "takenAt": { "$lt": until } }
+        };
+        self.upsert(snapshots, older, known::update_to).await
     }
 
     /// Writes those of which there is none yet.
     pub async fn add_missing(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
+        let any = |snapshot: &SubscriptionSnapshot| doc! { "_id": snapshot.id };
         let insert = |snapshot: &_| Ok(doc! { "$setOnInsert": to_document(snapshot)? });
-        self.upsert(snapshots, insert).await
+        self.upsert(snapshots, any, insert).await
     }
 
     /// One command: the driver offers bulks only from MongoDB 8.0 on.
     async fn upsert(
         &self,
         snapshots: &[SubscriptionSnapshot],
+        replaced: impl Fn(&SubscriptionSnapshot) -> Document,
         update: impl Fn(&SubscriptionSnapshot) -> Result<Document, StoreError>,
     ) -> Result<(), StoreError> {
         if snapshots.is_empty() {
@@ -63,7 +73,7 @@ impl SnapshotRepository {
         let updates: Result<Vec<Document>, StoreError> = snapshots
             .iter()
             .map(|snapshot| {
-                Ok(doc! { "q": { "_id": snapshot.id }, "u": update(snapshot)?, "upsert": true })
+                Ok(doc! { "q": replaced(snapshot), "u": update(snapshot)?, "upsert": true })
             })
             .collect();
         let command = doc! {
@@ -73,12 +83,19 @@ impl SnapshotRepository {
             "writeConcern": { "w": "majority", "j": true },
         };
         let answer = self.store.database().run_command(command).await?;
-        for failure in ["writeErrors", "writeConcernError"] {
-            if let Some(why) = answer.get(failure) {
-                return Err(StoreError::custom(format!("{failure}: {why}")));
-            }
+        if let Some(why) = answer.get("writeConcernError") {
+            return Err(StoreError::custom(format!("writeConcernError: {why}")));
         }
-        Ok(())
+        // There is one that is not to be replaced.
+        let is_kept = |error: &Bson| {
+            let error = error.as_document();
+            error.is_some_and(|error| error.get_i32("code").ok() == Some(DUPLICATE_KEY))
+        };
+        let mut errors = answer.get_array("writeErrors").into_iter().flatten();
+        match errors.find(|error| !is_kept(error)) {
+            Some(why) => Err(StoreError::custom(format!("writeErrors: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// At most `limit` snapshots of `month` after `after`, in the order in which the tenants were made.

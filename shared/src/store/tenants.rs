@@ -5,13 +5,13 @@ mod customers;
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
-use futures::{FutureExt as _, Stream, TryStreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{
     ClientSession, Collection, IndexModel,
     options::{IndexOptions, ReturnDocument},
 };
 
-use super::{Store, StoreError, known, together::Together};
+use super::{Store, StoreError, known, readable::readable, together::Together};
 use crate::{
     id::{PartnerId, TenantId},
     snapshot::TenantFacts,
@@ -230,15 +230,15 @@ impl TenantRepository {
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
         }
-        self.tenants
-            .clone_with_type()
+        let found = self
+            .tenants
+            .clone_with_type::<Document>()
             .find(filter)
             .sort(doc! { "_id": 1 })
-            .limit(limit)
             .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 })
-            .await?
-            .try_collect()
-            .await
+            .await?;
+        let limit = usize::try_from(limit).unwrap_or_default();
+        readable(found).take(limit).try_collect().await
     }
 
     /// About how many tenants there are, those that were removed included.

@@ -19,6 +19,7 @@ pub(super) fn steps() -> Steps {
 }
 
 async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
+    let mut broken = Vec::new();
     let before = run.job.progress.clone();
     let mut deleted = before.as_ref().map_or(0, |before| before.done);
     let mut after = before.and_then(|before| before.cursor).unwrap_or_default();
@@ -28,7 +29,7 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
             break;
         }
         for chain in chains {
-            if !trim(&run, &chain, &mut deleted).await? {
+            if !trim(&run, &chain, &mut deleted, &mut broken).await? {
                 report(&run, deleted, &after).await?;
                 return Ok(StepDone::so_far(run.ctx.store.now()));
             }
@@ -37,12 +38,17 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
         report(&run, deleted, &after).await?;
     }
     let changes = (deleted > 0).then(|| format!("{deleted} audit events deleted"));
-    let changes = changes.into_iter().collect();
+    let changes = changes.into_iter().chain(broken).collect();
     Ok(StepDone::ok(reason::NO_TENANT, changes, Facts::default()))
 }
 
 /// Deletes what need not be kept of one chain, and counts it; false when there is no time for all of it.
-async fn trim(run: &StepRun, chain: &Chain, deleted: &mut i64) -> Result<bool, StepFailure> {
+async fn trim(
+    run: &StepRun,
+    chain: &Chain,
+    deleted: &mut i64,
+    broken: &mut Vec<String>,
+) -> Result<bool, StepFailure> {
     let cutoff = clock::earlier(run.ctx.store.now(), run.ctx.audit_keep);
     while Instant::now() < run.hand_back_at {
         match run.ctx.audit.trim(chain.tenant_id, cutoff).await? {
@@ -54,6 +60,10 @@ async fn trim(run: &StepRun, chain: &Chain, deleted: &mut i64) -> Result<bool, S
                     audit.seq = seq,
                     "An audit event is not what was sealed; its chain is kept as it is"
                 );
+                let chain = &chain.id;
+                broken.push(format!(
+                    "audit trail {chain} kept: event {seq} is not what was sealed"
+                ));
                 return Ok(true);
             }
         }

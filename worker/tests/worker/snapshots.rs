@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    id::{PartnerId, SubscriptionId, TenantId},
+    id::{PartnerId, SnapshotId, SubscriptionId, TenantId},
     job::{Job, JobState},
     jobs::SnapshotSubscriptions,
     snapshot::{Month, SubscriptionSnapshot},
@@ -135,7 +135,7 @@ async fn what_is_written_long_after_its_month_adds_what_is_missing_and_replaces_
     let harness = Harness::new().await;
     let known = harness.add_tenant("known", &[]).await;
     let month: Month = "2020-01".parse().unwrap();
-    let long_ago = doc! { "createdAt": bson::DateTime::from_millis(0) };
+    let long_ago = doc! { "createdAt": DateTime::from_millis(0) };
     set_tenant(&harness, &known, long_ago.clone()).await;
     let worker = harness.worker();
     take(&harness, month).await;
@@ -192,4 +192,46 @@ async fn a_job_that_breaks_off_half_way_goes_on_there_and_nobody_is_written_down
     let of: BTreeSet<TenantId> = all.iter().map(|snapshot| snapshot.tenant_id).collect();
     assert_eq!((all.len(), of.len()), (1_500, 1_500));
     assert_eq!(job.progress.unwrap().done, 1_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_month_ended_is_not_replaced_by_what_is_older_or_came_later() {
+    let harness = Harness::new().await;
+    harness.add_tenant("tenant", &[]).await;
+    let worker = harness.worker();
+    take(&harness, this_month(&harness)).await;
+    worker.stop().await;
+    let like = snapshots(&harness).await.remove(0);
+    let taken = async |at: &str, n: i32| {
+        let mut snapshot = like.clone();
+        snapshot.id = SnapshotId::derived(like.tenant_id, "2020-11");
+        snapshot.month = "2020-11".parse().unwrap();
+        snapshot.taken_at = DateTime::parse_rfc3339_str(at).unwrap();
+        snapshot.slug = format!("tenant-{n}");
+        harness.context.snapshots.renew(&[snapshot]).await.unwrap();
+        let mut all = snapshots(&harness).await.into_iter();
+        all.find(|it| it.month < like.month).unwrap().slug
+    };
+
+    assert_eq!(taken("2020-11-20T00:10:00Z", 1).await, "tenant-1");
+    assert_eq!(taken("2020-11-22T00:10:00Z", 2).await, "tenant-2");
+    assert_eq!(taken("2020-11-21T00:10:00Z", 3).await, "tenant-2");
+    assert_eq!(taken("2020-12-01T00:10:00Z", 4).await, "tenant-4");
+    assert_eq!(taken("2020-12-01T08:00:00Z", 5).await, "tenant-4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_cannot_be_read_is_left_out_and_holds_up_no_other() {
+    let harness = Harness::new().await;
+    let broken = harness.add_tenant("broken", &[]).await;
+    let whole = harness.add_tenant("whole", &[]).await;
+    set_tenant(&harness, &broken, doc! { "plan": 7 }).await;
+    let worker = harness.worker();
+
+    take(&harness, this_month(&harness)).await;
+    worker.stop().await;
+
+    let found = snapshots(&harness).await;
+    let tenants: Vec<TenantId> = found.iter().map(|snapshot| snapshot.tenant_id).collect();
+    assert_eq!(tenants, [whole.id]);
 }

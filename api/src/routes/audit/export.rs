@@ -1,24 +1,27 @@
 //! All events at once, as a file of comma-separated values (RFC 4180).
 //!
 //! Events go from MongoDB to the caller as fast as the caller takes them, a few hundred in memory at a time. What goes
-//! wrong half-way breaks the connection off, so that nobody takes a part for the whole.
+//! wrong half-way, the end of the caller's token or rights included, breaks the connection off, so that nobody takes a
+//! part for the whole.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
     extract::FromRequestParts,
     response::{IntoResponse as _, IntoResponseParts, Response, ResponseParts},
 };
-use dezky_shared::{changes::Change, store::audit::AuditFilter, tenant::Tenant};
+use dezky_shared::{
+    changes::Change, clock, id::TenantId, store::audit::AuditFilter, tenant::Tenant,
+};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, header, request::Parts};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::view::AuditEventView;
 use crate::{
     error::{ApiError, Code},
-    extract::Caller,
+    extract::{Caller, Inspect, Level as _},
     routes::events::STREAMS_PER_CALLER,
     state::App,
     waiting::Waiter,
@@ -26,8 +29,12 @@ use crate::{
 
 /// How many events are written into one piece of the body.
 const PIECE: usize = 100;
-/// What a spreadsheet could take for the beginning of a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// How often it is looked whether the caller still may have the rest.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// What a spreadsheet could take for the beginning of a formula; some also take the full-width ones.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+/// What some spreadsheets take for the end of a field, whatever was agreed upon.
+const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
 /// The names of the columns.
 const COLUMNS: [&str; 22] = [
     "id",
@@ -117,21 +124,26 @@ pub(super) async fn export(
     filter: &AuditFilter,
     tenant: Option<&Tenant>,
 ) -> Result<Response, ApiError> {
-    let place = LongRead::begin(app, caller)?;
+    let reader = Reader {
+        _place: LongRead::begin(app, caller)?,
+        app: app.clone(),
+        caller: caller.clone(),
+        tenant: tenant.map(|tenant| tenant.id),
+        looked_at: Instant::now(),
+    };
     let events = app.audit.list_all(filter).await?;
     let caller = caller.clone();
-    let rows = events.map_ok(move |event| {
-        // Held for as long as there are rows.
-        let _place = &place;
-        row(&AuditEventView::new(event, &caller))
-    });
+    let rows = events.map_ok(move |event| row(&AuditEventView::new(event, &caller)));
     let heading = stream::once(async { Ok(line(COLUMNS.map(str::to_owned))) });
-    let rows = rows.inspect_err(|error| tracing::warn!(%error, "An export broke off"));
-    let pieces = heading
-        .chain(rows)
-        .try_ready_chunks(PIECE)
-        .map_ok(|lines| Bytes::from(lines.concat()))
-        .map_err(|error| error.1);
+    let pieces = heading.chain(rows).try_ready_chunks(PIECE).boxed();
+    let pieces = stream::try_unfold((pieces, reader), async |(mut pieces, mut reader)| {
+        reader.look().await?;
+        let lines = pieces.try_next().await.map_err(|error| error.1)?;
+        let piece = lines.map(|lines| Bytes::from(lines.concat()));
+        Ok(piece.map(|piece| (piece, (pieces, reader))))
+    });
+    let pieces =
+        pieces.inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "An export broke off"));
 
     let of = tenant.map_or("platform", |tenant| &tenant.slug);
     let file = format!("attachment; filename=\"audit-{of}.csv\"");
@@ -144,6 +156,40 @@ pub(super) async fn export(
         (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((Format::Csv, headers, Body::from_stream(pieces)).into_response())
+}
+
+/// Whoever takes an export, as long as they may.
+struct Reader {
+    app: App,
+    caller: Caller,
+    /// Whose trail it is; the platform's and everybody's if nobody's.
+    tenant: Option<TenantId>,
+    /// When their rights were read last.
+    looked_at: Instant,
+    _place: LongRead,
+}
+
+impl Reader {
+    /// Fails when the token has ended, or the right to read the trail.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(clock::now() < self.caller.token_ends, "the token has ended");
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        let is_refused =
+            |error: ApiError| anyhow::anyhow!("the caller is refused: {}", error.detail);
+        self.caller.refresh(&self.app).await.map_err(is_refused)?;
+        let may_read = match self.tenant {
+            None => self.caller.is_operator(),
+            Some(id) => {
+                let tenant = self.app.tenants.find(id).await?;
+                tenant.is_some_and(|tenant| Inspect::allows(&self.caller, &tenant))
+            }
+        };
+        anyhow::ensure!(may_read, "the caller may not read the trail any more");
+        self.looked_at = Instant::now();
+        Ok(())
+    }
 }
 
 fn row(event: &AuditEventView) -> String {
@@ -182,17 +228,24 @@ fn line(fields: [String; COLUMNS.len()]) -> String {
 }
 
 fn escaped(field: &str) -> String {
-    // A spreadsheet shows the apostrophe's text as it is.
-    let harmless = if field.starts_with(FORMULA) {
-        format!("'{field}")
-    } else {
-        field.to_owned()
-    };
-    if harmless.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", harmless.replace('"', "\"\""))
-    } else {
-        harmless
+    let mut escaped = String::with_capacity(field.len() + 2);
+    escaped.push('"');
+    let mut could_begin_a_cell = true;
+    for character in field.chars() {
+        if could_begin_a_cell && FORMULA.contains(&character) {
+            // What follows it is shown as it is.
+            escaped.push('\'');
+        }
+        if character == '"' {
+            escaped.push('"');
+        }
+        escaped.push(character);
+        let is_passed_over = character == '"' || character.is_whitespace();
+        could_begin_a_cell =
+            SEPARATORS.contains(&character) || could_begin_a_cell && is_passed_over;
     }
+    escaped.push('"');
+    escaped
 }
 
 #[cfg(test)]
@@ -202,19 +255,30 @@ mod tests {
     #[test]
     fn a_field_is_one_field_and_no_formula_whatever_is_in_it() {
         let cases = [
-            ("plain", "plain"),
-            ("", ""),
+            ("plain", "\"plain\""),
+            ("", "\"\""),
             ("a,b", "\"a,b\""),
             ("say \"hi\"", "\"say \"\"hi\"\"\""),
             ("two\r\nlines", "\"two\r\nlines\""),
-            ("=1+1", "'=1+1"),
-            ("+45 1", "'+45 1"),
-            ("-1", "'-1"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\t=1"),
-            ("\r=1", "\"'\r=1\""),
+            ("=1+1", "\"'=1+1\""),
+            ("+45 1", "\"'+45 1\""),
+            ("-1", "\"'-1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            (" =1", "\" '=1\""),
+            ("\t=1", "\"\t'=1\""),
+            ("\r=1", "\"\r'=1\""),
+            ("a\r\n=1", "\"a\r\n'=1\""),
+            ("a\n-1", "\"a\n'-1\""),
+            ("a\t@b", "\"a\t'@b\""),
+            ("a;=1", "\"a;'=1\""),
+            ("a; \"=1\"", "\"a; \"\"'=1\"\"\""),
+            ("＝1", "\"'＝1\""),
+            ("a;＋1", "\"a;'＋1\""),
+            ("－1", "\"'－1\""),
+            ("＠SUM(A1)", "\"'＠SUM(A1)\""),
             ("=cmd|' /C calc'!A0,\"", "\"'=cmd|' /C calc'!A0,\"\"\""),
-            ("a=1", "a=1"),
+            ("a=1", "\"a=1\""),
+            ("a;b=1", "\"a;b=1\""),
         ];
 
         for (field, expected) in cases {

@@ -1,5 +1,7 @@
 //! Whether a trail is what was sealed.
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -10,9 +12,10 @@ use dezky_shared::{
     id::AuditEventId,
     store::audit::Verification,
 };
-use futures::stream;
+use futures::{FutureExt as _, stream};
 use http::header;
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::export::LongRead;
@@ -21,6 +24,9 @@ use crate::{
     extract::{Caller, Inspect, Operator, QueryParams, TenantAccess},
     state::App,
 };
+
+/// How often a walk shows that it goes on.
+const BLANK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a walk along a trail found.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,7 +74,7 @@ struct ProblemView {
     last_seq: i64,
     /// `changed`: it is not what was sealed. `missing`: it is not there. `unlinked`: it was sealed after another event
     /// than that which stands before it. `head`: the trail does not end where its head says. `anchor`: it should not be
-    /// kept any more.
+    /// kept any more. `stray`: it was never sealed, and does not wait for it; its number is 0.
     #[schema(value_type = String, example = "changed")]
     kind: ProblemKind,
     /// The event, where there is one.
@@ -146,7 +152,8 @@ pub(super) async fn tenant(
     walk(app, &access.caller, chain)
 }
 
-/// An answer that ends with the walk, which may take longer than a request has time.
+/// An answer that ends with the walk, which may take longer than a request has time. Until then it is blanks, which JSON
+/// may begin with, so that no proxy takes the connection for dead.
 fn walk(app: App, caller: &Caller, chain: Chain) -> Result<Response, ApiError> {
     let place = LongRead::begin(&app, caller)?;
     let found = async move {
@@ -156,6 +163,15 @@ fn walk(app: App, caller: &Caller, chain: Chain) -> Result<Response, ApiError> {
         let view = serde_json::to_vec(&VerificationView::from(found?))?;
         Ok::<_, anyhow::Error>(Bytes::from(view))
     };
-    let body = Body::from_stream(stream::once(found));
+    let body = stream::try_unfold(Some(found.boxed()), async |found| {
+        let Some(mut found) = found else {
+            return Ok(None);
+        };
+        match timeout(BLANK_EVERY, &mut found).await {
+            Ok(view) => view.map(|view| Some((view, None))),
+            Err(_) => Ok(Some((Bytes::from_static(b" "), Some(found)))),
+        }
+    });
+    let body = Body::from_stream(body);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

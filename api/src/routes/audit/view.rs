@@ -101,8 +101,8 @@ pub(super) struct TargetView {
 impl AuditEventView {
     /// As `caller` may see it.
     pub(super) fn new(event: AuditEvent, caller: &Caller) -> Self {
-        let is_hidden = event.actor.kind == ActorKind::Operator && !caller.is_operator();
-        let shown = |text: Option<String>| text.filter(|_| !is_hidden);
+        let is_shown = caller.may_trace(&event.actor);
+        let shown = |text: Option<String>| text.filter(|_| is_shown);
         let Actor {
             id,
             name,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    FlagView, answer, audited, look_again,
+    FlagView, answer, audited,
     rules::{self, NamedRule, RuleRequest},
     target,
 };
@@ -49,7 +49,7 @@ pub(super) struct CreateRequest {
     kill_switch: bool,
 }
 
-/// A flag to be defined.
+/// A flag to be defined, unless something is wrong with it.
 #[derive(Debug)]
 pub(super) struct NewFlag {
     key: String,
@@ -57,6 +57,8 @@ pub(super) struct NewFlag {
     default: bool,
     rules: Vec<NamedRule>,
     kill_switch: bool,
+    /// What is wrong with the body by itself. It is told with what is wrong beside it.
+    wrong: Vec<FieldError>,
 }
 
 impl Accept for NewFlag {
@@ -67,14 +69,14 @@ impl Accept for NewFlag {
         let key = checks.check("/key", flag::key(&wire.key));
         let description = checks.check("/description", flag::description(&wire.description));
         let rules = rules::accept(&mut checks, wire.rules);
-        let whole = key.zip(description).zip(rules);
-        checks.done(whole.map(|((key, description), rules)| Self {
-            key,
-            description,
+        Ok(Self {
+            key: key.unwrap_or_default(),
+            description: description.unwrap_or_default(),
             default: wire.default,
             rules,
             kill_switch: wire.kill_switch,
-        }))
+            wrong: checks.wrong(),
+        })
     }
 }
 
@@ -109,12 +111,13 @@ pub(super) async fn create(
     submitted: Submitted<NewFlag>,
 ) -> Result<Answer, ApiError> {
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let new = &submitted.body;
     let change = Create {
-        rules: rules::resolve(&app, &submitted.body.rules).await?,
-        new: &submitted.body,
+        rules: rules::resolve(&app, &new.rules, &new.wrong).await?,
+        new,
     };
     let answer = recorder.record(&change).await?.answer;
-    look_again(&app).await;
+    app.flags.look_now().await;
     Ok(answer)
 }
 

@@ -7,7 +7,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 
-use super::{FlagView, answer, audited, look_again, target};
+use super::{FlagView, answer, audited, target};
 use crate::{
     error::{ApiError, Code, Problem},
     extract::{ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
@@ -42,7 +42,7 @@ pub(super) async fn delete(
         if_match: &if_match,
     };
     let answer = recorder.record(&deletion).await?.answer;
-    look_again(&app).await;
+    app.flags.look_now().await;
     Ok(answer)
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    FlagView, answer, audited, look_again,
+    FlagView, answer, audited,
     rules::{self, NamedRule, RuleRequest},
     target,
 };
@@ -57,6 +57,8 @@ pub(super) struct Patch {
     default: Option<bool>,
     rules: Option<Vec<NamedRule>>,
     kill_switch: Option<bool>,
+    /// What is wrong with the body by itself. It is told with what is wrong beside it.
+    wrong: Vec<FieldError>,
 }
 
 impl Accept for Patch {
@@ -64,17 +66,15 @@ impl Accept for Patch {
 
     fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
         let mut checks = Checks::default();
-        let patch = Self {
+        Ok(Self {
             description: wire
                 .description
                 .and_then(|text| checks.check("/description", flag::description(&text))),
             default: wire.default,
-            rules: wire
-                .rules
-                .and_then(|rules| rules::accept(&mut checks, rules)),
+            rules: wire.rules.map(|rules| rules::accept(&mut checks, rules)),
             kill_switch: wire.kill_switch,
-        };
-        checks.done(Some(patch))
+            wrong: checks.wrong(),
+        })
     }
 }
 
@@ -96,18 +96,17 @@ pub(super) async fn patch(
     submitted: Submitted<Patch>,
 ) -> Result<Answer, ApiError> {
     let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
-    let rules = match &submitted.body.rules {
-        Some(rules) => Some(rules::resolve(&app, rules).await?),
-        None => None,
-    };
+    let patch = &submitted.body;
+    let named = patch.rules.as_deref().unwrap_or_default();
+    let rules = rules::resolve(&app, named, &patch.wrong).await?;
     let change = FlagChange {
         key,
-        patch: &submitted.body,
-        rules,
+        patch,
+        rules: patch.rules.is_some().then_some(rules),
         if_match: &if_match,
     };
     let answer = recorder.record(&change).await?.answer;
-    look_again(&app).await;
+    app.flags.look_now().await;
     Ok(answer)
 }
 

@@ -110,35 +110,34 @@ pub(super) struct NamedRule {
     rule: Rule,
 }
 
-/// Takes the rules of a body, or notes what is wrong with them.
-pub(super) fn accept(
-    checks: &mut Checks,
-    rules: Vec<Object<RuleRequest>>,
-) -> Option<Vec<NamedRule>> {
+/// Takes the rules of a body as far as they can be taken, and notes what is wrong with them.
+pub(super) fn accept(checks: &mut Checks, rules: Vec<Object<RuleRequest>>) -> Vec<NamedRule> {
     if rules.len() > RULES {
         let message = format!("A flag has at most {RULES} rules.");
         checks.note(FieldError::at("/rules", "too_many", message));
-        return None;
+        return Vec::new();
     }
-    let count = rules.len();
-    let accepted: Vec<NamedRule> = rules
+    rules
         .into_iter()
         .enumerate()
-        .filter_map(|(index, Object(rule))| accept_one(checks, &format!("/rules/{index}"), rule))
-        .collect();
-    (accepted.len() == count).then_some(accepted)
+        .map(|(index, Object(rule))| accept_one(checks, &format!("/rules/{index}"), rule))
+        .collect()
 }
 
-fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedRule> {
+fn accept_one(checks: &mut Checks, at: &str, mut wire: RuleRequest) -> NamedRule {
     if !wire.has_condition() {
         let message = "A rule needs a condition. What holds for all others is the flag's default.";
         checks.note(FieldError::at(at, "no_condition", message));
-        return None;
     }
-    for (name, list) in [("tenants", &wire.tenants), ("partners", &wire.partners)] {
+    for (name, list) in [
+        ("tenants", &mut wire.tenants),
+        ("partners", &mut wire.partners),
+    ] {
         if list.len() > LISTED {
             let message = format!("A rule names at most {LISTED}.");
             checks.note(FieldError::at(format!("{at}/{name}"), "too_many", message));
+            // They are not looked up.
+            list.clear();
         }
     }
     let mut plans = Vec::new();
@@ -169,19 +168,23 @@ fn accept_one(checks: &mut Checks, at: &str, wire: RuleRequest) -> Option<NamedR
         value: wire.value,
         ..Rule::default()
     };
-    Some(NamedRule {
+    NamedRule {
         tenants: wire.tenants,
         partners: wire.partners,
         rule,
-    })
+    }
 }
 
-/// The rules with the ids of those they name. That one does not exist follows not from the request alone, and is not
-/// remembered with its key.
-pub(super) async fn resolve(app: &AppState, named: &[NamedRule]) -> Result<Vec<Rule>, ApiError> {
+/// The rules with the ids of those they name, or all that is wrong: what is known to be, and who does not exist. The
+/// latter follows not from the request alone, so none of it is remembered with its key.
+pub(super) async fn resolve(
+    app: &AppState,
+    named: &[NamedRule],
+    wrong: &[FieldError],
+) -> Result<Vec<Rule>, ApiError> {
     let tenants = tenants_named(app, named).await?;
     let partners = partners_named(app, named).await?;
-    let mut errors = Vec::new();
+    let mut errors = wrong.to_vec();
     let mut rules = Vec::new();
     for (
         index,
@@ -231,15 +234,15 @@ fn ids<T: Copy + Ord>(
 /// The tenants that the rules name, by id and by slug.
 async fn tenants_named(
     app: &AppState,
-    named: &[NamedRule],
+    rules: &[NamedRule],
 ) -> Result<BTreeMap<String, TenantId>, ApiError> {
-    let wanted: Vec<String> = named.iter().flat_map(|rule| rule.tenants.clone()).collect();
-    if wanted.is_empty() {
+    let names: Vec<String> = rules.iter().flat_map(|rule| rule.tenants.clone()).collect();
+    if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<TenantId> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
+    let ids: Vec<TenantId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     let mut tenants = app.tenants.list_by_ids(&ids).await?;
-    tenants.extend(app.tenants.list_by_slugs(&wanted).await?);
+    tenants.extend(app.tenants.list_by_slugs(&names).await?);
     let both = |tenant: &dezky_shared::tenant::Tenant| {
         [
             (tenant.id.to_string(), tenant.id),
@@ -252,17 +255,17 @@ async fn tenants_named(
 /// The partners that the rules name, by id and by slug.
 async fn partners_named(
     app: &AppState,
-    named: &[NamedRule],
+    rules: &[NamedRule],
 ) -> Result<BTreeMap<String, PartnerId>, ApiError> {
-    let wanted: Vec<String> = named
+    let names: Vec<String> = rules
         .iter()
         .flat_map(|rule| rule.partners.clone())
         .collect();
-    if wanted.is_empty() {
+    if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<PartnerId> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
-    let partners = app.partners.list_named(&ids, &wanted).await?;
+    let ids: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let partners = app.partners.list_named(&ids, &names).await?;
     let both = |partner: &dezky_shared::partner::Partner| {
         [
             (partner.id.to_string(), partner.id),

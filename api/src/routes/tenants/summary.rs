@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::health::{HealthView, Known};
 use crate::{
     error::{ApiError, Problem},
-    extract::{Inspect, Level as _, QueryParams, Read, TenantAccess},
+    extract::{Caller, Inspect, Level as _, QueryParams, Read, TenantAccess},
     routes::domains::adopt,
     state::App,
     wire::Time,
@@ -125,21 +125,23 @@ struct EventOnALine {
     /// What became of it: `accepted` or `done`.
     #[schema(value_type = String)]
     outcome: Outcome,
-    /// The address of who did it; missing where it was the service itself.
+    /// The address of who did it; missing where it was the service itself. An operator's is shown to operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor_email: Option<String>,
     /// The name of what it was done to.
     target: String,
 }
 
-impl From<AuditEvent> for EventOnALine {
-    fn from(event: AuditEvent) -> Self {
+impl EventOnALine {
+    /// As `caller` may see it.
+    fn new(event: AuditEvent, caller: &Caller) -> Self {
+        let is_shown = caller.may_trace(&event.actor);
         Self {
             id: event.id.to_string(),
             at: event.at.into(),
             action: event.action,
             outcome: event.outcome,
-            actor_email: event.actor.email,
+            actor_email: event.actor.email.filter(|_| is_shown),
             target: event.target.name,
         }
     }
@@ -169,7 +171,8 @@ pub(super) async fn summary(
     let needing_attention = DomainStatus::Attention;
     let last_events = if Inspect::allows(&access.caller, &tenant) {
         let events = app.audit.latest(tenant.id, EVENTS).await?;
-        Some(events.into_iter().map(EventOnALine::from).collect())
+        let line = |event| EventOnALine::new(event, &access.caller);
+        Some(events.into_iter().map(line).collect())
     } else {
         None
     };

@@ -1,8 +1,12 @@
 //! A trail as a file.
 
-use dezky_shared::audit::AuditEvent;
-use dezky_sim::callers::Caller;
+use std::time::Duration;
+
+use bson::doc;
+use dezky_shared::{audit::AuditEvent, clock};
+use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use http_body_util::BodyExt as _;
+use tokio::time::sleep;
 
 use super::{event, record};
 use crate::app::TestApp;
@@ -57,7 +61,7 @@ async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
     assert_eq!(lines.last(), Some(&""));
     let fields: Vec<&str> = lines[5].split(',').collect();
     assert_eq!(fields.len(), 22);
-    assert_eq!(fields[1], "1970-01-01T00:00:01.231Z");
+    assert_eq!(fields[1], "\"1970-01-01T00:00:01.231Z\"");
     assert_eq!(
         &fields[3..13],
         [
@@ -72,10 +76,11 @@ async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
             "acme.example",
             "done"
         ]
+        .map(|field| format!("\"{field}\""))
     );
     assert_eq!(some.split("\r\n").count(), 1 + 234 + 1);
     assert_eq!(none, format!("{}\r\n", lines[0]));
-    assert!(none.starts_with("id,at,tenantId,actorKind,"));
+    assert!(none.starts_with("\"id\",\"at\",\"tenantId\",\"actorKind\","));
 }
 
 #[tokio::test]
@@ -118,7 +123,7 @@ async fn what_somebody_called_themselves_is_no_formula_in_a_spreadsheet() {
 
     let name = "\"'=HYPERLINK(\"\"https://evil.test\"\",\"\"Invoice\"\")\"";
     assert!(file.contains(name), "{file}");
-    assert!(file.contains(",'-2+3,"), "{file}");
+    assert!(file.contains(",\"'-2+3\","), "{file}");
 }
 
 #[tokio::test]
@@ -129,7 +134,7 @@ async fn an_operator_is_hidden_in_an_export_too() {
     let operators = csv(&app, "/audit", Caller::Operator).await;
 
     assert!(!tenants.contains("operator@demo.test"));
-    assert!(tenants.contains(",Demo operator,"));
+    assert!(tenants.contains(",\"Demo operator\","));
     assert!(operators.contains("operator@demo.test"));
 }
 
@@ -175,4 +180,46 @@ async fn a_caller_has_only_so_many_exports_at_a_time() {
         (refused.status().as_u16(), after.status().as_u16()),
         (429, 200)
     );
+}
+
+#[tokio::test]
+async fn an_export_ends_with_the_token_it_was_asked_with() {
+    let app = with_events(3_000, |_| {}).await;
+    // With the leeway it is good for two seconds more.
+    let now = clock::now().timestamp_millis() / 1_000;
+    let token = app.token(&TokenSpec {
+        issued_at: Some(now - 60),
+        expires_in: 60 - 28,
+        ..Caller::Owner.token()
+    });
+    let request = app.get(TRAIL).token(&token);
+    let answer = request.header("accept", "text/csv").open().await;
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    body.frame().await.unwrap().unwrap();
+
+    sleep(Duration::from_secs(3)).await;
+    let rest = body.collect().await;
+
+    assert!(rest.is_err());
+}
+
+#[tokio::test]
+async fn an_export_ends_with_the_right_to_read_the_trail() {
+    let app = with_events(3_000, |_| {}).await;
+    let request = app.get(TRAIL).by(Caller::Owner);
+    let answer = request.header("accept", "text/csv").open().await;
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    body.frame().await.unwrap().unwrap();
+
+    let owner = doc! { "_id": app.user(Caller::Owner).await.id };
+    let nothing = doc! { "$set": { "memberships": [] } };
+    let users = app.collection("users");
+    users.update_one(owner, nothing).await.unwrap();
+    // Rights are read again every three seconds.
+    sleep(Duration::from_secs(4)).await;
+    let rest = body.collect().await;
+
+    assert!(rest.is_err());
 }

@@ -1,6 +1,9 @@
 //! Looking through a trail.
 
-use bson::{Document, doc};
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use dezky_api::error::{ApiError, Code};
 use dezky_shared::audit::{Action, ActorKind, AuditEvent, Outcome};
 use dezky_sim::callers::Caller;
 use futures::TryStreamExt as _;
@@ -264,4 +267,45 @@ async fn every_filter_is_answered_by_an_index_in_the_order_of_time() {
         assert!(look.get_bool("hasSortStage").is_err(), "{look:#?}");
         assert!(look.get_i32("docsExamined").unwrap() <= 26, "{look:#?}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_no_other() {
+    let app = TestApp::with_demo().await;
+    let demo = Some(app.tenant("demo").await.id);
+    let events: Vec<_> = (0..5).map(|n| event(demo, n)).collect();
+    record(&app, &events).await;
+    let stored = app.collection("audit_events");
+    for (n, set) in [
+        (1, doc! { "target": 7 }),
+        (2, doc! { "actor.kind": "robot", "outcome": "perhaps" }),
+    ] {
+        let nth = doc! { "at": DateTime::from_millis(n) };
+        let change = doc! { "$set": set };
+        stored.update_one(nth, change).await.unwrap();
+    }
+
+    let path = "/tenants/demo/audit?before=1970-01-02T00:00:00Z&limit=3";
+    let first = get(&app, path, Caller::Owner).await;
+    let cursor = first.body["nextCursor"].as_str().unwrap();
+    let second = get(&app, &format!("{path}&cursor={cursor}"), Caller::Owner).await;
+
+    assert_eq!(listed(&first, "/outcome"), ["done", "done", "unknown"]);
+    assert_eq!(listed(&first, "/actor/kind")[2], "unknown");
+    assert_eq!(listed(&second, "/at"), ["1970-01-01T00:00:00.000Z"]);
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
+    let app = TestApp::with_demo().await;
+    let slow = doc! { "$where": "sleep(1000) || true" };
+    let events = app.collection("audit_events");
+    let search = events.find(slow).max_time(Duration::from_millis(10));
+    let error = search.await;
+
+    let refused = ApiError::from(error.unwrap_err());
+
+    assert_eq!(refused.code, Code::SearchTooLong);
+    assert_eq!(refused.code.status(), 422);
+    assert_eq!(refused.detail, "Narrow it by since and before.");
 }

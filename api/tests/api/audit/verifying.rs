@@ -1,7 +1,11 @@
 //! Whether a trail is what was sealed.
 
 use bson::{DateTime, Document, doc};
-use dezky_shared::{audit::AuditEvent, id::TenantId, store::audit::Trimmed};
+use dezky_shared::{
+    audit::AuditEvent,
+    id::{AuditEventId, TenantId},
+    store::audit::Trimmed,
+};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -284,4 +288,26 @@ async fn at_most_a_hundred_problems_are_told() {
         .unwrap();
 
     assert_eq!(problems(&app).await.len(), 100);
+}
+
+#[tokio::test]
+async fn an_event_that_somebody_slipped_in_past_the_chain_is_found() {
+    let (app, demo) = sealed().await;
+    let events = app.collection("audit_events");
+    let second = doc! { "tenantId": demo, "seq": 2_i64 };
+    let sealed = events.find_one(second).await.unwrap().unwrap();
+    for says in [Some(true), None] {
+        let mut slipped_in = sealed.clone();
+        for field in ["seq", "prevHash", "hash", "sealed"] {
+            slipped_in.remove(field);
+        }
+        slipped_in.insert("_id", AuditEventId::new());
+        slipped_in.extend(says.map(|says| ("sealed".to_owned(), says.into())));
+        events.insert_one(slipped_in).await.unwrap();
+    }
+    record(&app, &[event(Some(demo), 0)]).await;
+
+    let found = problems(&app).await;
+
+    assert_eq!(found, [problem("stray", 0, 0), problem("stray", 0, 0)]);
 }

@@ -1,19 +1,21 @@
 //! Finding events: by their trail, by their terms, by their time.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use futures::TryStreamExt as _;
-use mongodb::Cursor;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 
 use super::{AuditRepository, StoreError};
 use crate::{
     audit::{Action, AuditEvent, Outcome, terms},
     id::{AuditEventId, TenantId},
+    store::readable::readable,
 };
 
 /// How many events are read from MongoDB at a time where there is no end of them.
 const BATCH: u32 = 500;
+/// How long MongoDB may search for a page: words that stand in many events, but seldom together, take long.
+const LIST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Which events are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,26 +80,37 @@ impl FromStr for Place {
 }
 
 impl AuditRepository {
-    /// At most `limit` events that `filter` lets through, newest first, from after this place on.
+    /// At most `limit` events, of those that can be read, that `filter` lets through, newest first, from after this place on.
     pub async fn list(
         &self,
         filter: &AuditFilter,
         after: Option<Place>,
         limit: i64,
     ) -> Result<Vec<AuditEvent>, StoreError> {
-        let found = self.events.find(filter.document(after));
-        found
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let found = self
+            .stored()
+            .find(filter.document(after))
             .sort(newest_first())
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+            .batch_size(u32::try_from(limit).unwrap_or(BATCH))
+            .max_time(LIST_LIMIT)
+            .await?;
+        readable(found).take(limit).try_collect().await
     }
 
-    /// All events that `filter` lets through, newest first. Few of them are held in memory at a time.
-    pub async fn list_all(&self, filter: &AuditFilter) -> Result<Cursor<AuditEvent>, StoreError> {
-        let found = self.events.find(filter.document(None));
-        found.sort(newest_first()).batch_size(BATCH).await
+    /// All events that `filter` lets through and that can be read, newest first. Few of them are held in memory at a
+    /// time.
+    pub async fn list_all(
+        &self,
+        filter: &AuditFilter,
+    ) -> Result<impl Stream<Item = Result<AuditEvent, StoreError>> + use<>, StoreError> {
+        let found = self
+            .stored()
+            .find(filter.document(None))
+            .sort(newest_first())
+            .batch_size(BATCH)
+            .await?;
+        Ok(readable(found))
     }
 }
 
@@ -116,7 +129,8 @@ impl AuditFilter {
             wanted.insert("terms", doc! { "$all": terms });
         }
         if self.actor_email.is_some() && self.hides_operators {
-            wanted.insert("actor.kind", doc! { "$ne": "operator" });
+            let others = ["partner", "tenant", "user", "system"];
+            wanted.insert("actor.kind", doc! { "$in": others.to_vec() });
         }
         let mut at = Document::new();
         if let Some(since) = self.since {

@@ -2,14 +2,14 @@
 //! the same transaction, so that the rest can still be verified.
 
 use bson::{DateTime, Document, doc};
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use mongodb::ClientSession;
 
 use super::{AuditRepository, StoreError};
 use crate::{
     audit::chain::{Chain, Link},
     id::TenantId,
-    store::{Abort, to_bson},
+    store::{Abort, readable::readable, to_bson},
 };
 
 /// How many events are deleted in one transaction.
@@ -31,15 +31,16 @@ pub enum Trimmed {
 struct Overtaken;
 
 impl AuditRepository {
-    /// At most `limit` chains from after this id on, in the order of their ids.
+    /// At most `limit` chains that can be read, from after this id on, in the order of their ids.
     pub async fn list_chains(&self, after: &str, limit: i64) -> Result<Vec<Chain>, StoreError> {
-        self.chains
+        let found = self
+            .chains
+            .clone_with_type::<Document>()
             .find(doc! { "_id": { "$gt": after } })
             .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+            .await?;
+        let limit = usize::try_from(limit).unwrap_or_default();
+        readable(found).take(limit).try_collect().await
     }
 
     /// Deletes the first events of a trail that are sealed and were recorded before `cutoff`.
@@ -76,7 +77,17 @@ impl AuditRepository {
             })
             .await;
         match committed {
-            Ok(()) => Ok(Trimmed::Events(events)),
+            Ok(()) => {
+                // Whoever keeps the log elsewhere can tell later whether the anchor was moved by anybody else.
+                tracing::info!(
+                    audit.chain = chain.id,
+                    audit.seq = anchor.seq,
+                    audit.hash = anchor.hash,
+                    events,
+                    "Deleted audit events that need not be kept"
+                );
+                Ok(Trimmed::Events(events))
+            }
             Err(Abort::Because(Overtaken)) => Ok(Trimmed::Nothing),
             Err(Abort::Store(error)) => Err(error),
         }

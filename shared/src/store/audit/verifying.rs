@@ -2,8 +2,9 @@
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
+use mongodb::options::Hint;
 
-use super::{AuditRepository, StoreError};
+use super::{AuditRepository, StoreError, UNNUMBERED_INDEX};
 use crate::{
     audit::chain::{Chain, Link, Problem, ProblemKind},
     id::AuditEventId,
@@ -50,10 +51,28 @@ impl AuditRepository {
         walk.end();
         let mut found = walk.found;
         self.look_beyond(&mut found).await?;
+        self.look_beside(&mut found).await?;
         found.problems.truncate(PROBLEMS);
         let unsealed = doc! { "sealed": false, "tenantId": trail };
         found.unsealed = self.events.count_documents(unsealed).await?;
         Ok(found)
+    }
+
+    /// Looks for events that stand in no chain, and do not wait for it either.
+    async fn look_beside(&self, found: &mut Verification) -> Result<(), StoreError> {
+        let trail = found.chain.tenant_id;
+        let stray: Vec<Document> = self
+            .stored()
+            .find(doc! { "tenantId": trail, "sealed": { "$ne": false }, "seq": null })
+            .limit(i64::try_from(PROBLEMS).unwrap_or(i64::MAX))
+            .hint(Hint::Name(UNNUMBERED_INDEX.to_owned()))
+            .await?
+            .try_collect()
+            .await?;
+        let problems = stray.iter();
+        let problems = problems.map(|event| problem_at(event, ProblemKind::Stray));
+        found.problems.splice(0..0, problems);
+        Ok(())
     }
 
     /// Holds what was found against the chain as it is now, and looks for events where there should be none.

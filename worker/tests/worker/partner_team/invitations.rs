@@ -342,12 +342,17 @@ async fn whoever_belongs_to_somebody_else_is_left_alone() {
         let tenant = world.active("acme", &[]).await;
         let partner = world.add_partner("nordic").await;
         let account = world.add_member("acme", NEA);
-        let mut person = User::first_seen(&account.uuid.to_string(), NEA, "Nea", DateTime::now());
+        let mut person = User::first_seen(
+            &account.uuid.to_string(),
+            NEA,
+            "Nea",
+            dezky_shared::clock::now(),
+        );
         match case {
             // In a tenant's group alone, and by their role alone.
             0 => {}
             1 => {
-                person.set_role(tenant.id, Some(Role::Owner), DateTime::now());
+                person.set_role(tenant.id, Some(Role::Owner), dezky_shared::clock::now());
                 world.leave_all(NEA);
             }
             _ => {

@@ -88,6 +88,8 @@ pub(super) struct Patch {
     vat_id: Option<Option<String>>,
     country: Option<Option<String>>,
     email: Option<Option<String>>,
+    /// What is wrong with the body by itself. It is told with what is wrong beside it.
+    wrong: Vec<FieldError>,
 }
 
 impl Accept for Patch {
@@ -108,12 +110,13 @@ impl Accept for Patch {
         let email = wire
             .email
             .map(|email| email.and_then(|text| checks.check("/email", fields::email(&text))));
-        checks.done(Some(Self {
+        Ok(Self {
             company,
             vat_id,
             country,
             email,
-        }))
+            wrong: checks.wrong(),
+        })
     }
 }
 
@@ -130,21 +133,29 @@ impl Patch {
                 field.clone_from(wanted);
             }
         }
-        // Either may have stood there before.
-        let Some(vat_id) = &info.vat_id else {
-            return Ok(());
-        };
+        let mut wrong = self.wrong.clone();
+        wrong.extend(self.wrong_vat_id(info));
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::values(wrong))
+        }
+    }
+
+    /// Whether the VAT id and the country do not go together. Either may have stood there before.
+    fn wrong_vat_id(&self, info: &BillingInfo) -> Option<FieldError> {
+        let vat_id = info.vat_id.as_ref()?;
         let pointer = match (&self.vat_id, &self.country) {
             (Some(_), _) => "/vatId",
             (None, Some(_)) => "/country",
-            (None, None) => return Ok(()),
+            (None, None) => return None,
         };
-        match billing::vat_id(info.country.as_deref(), vat_id) {
-            Ok(_) => Ok(()),
-            Err((code, message)) => Err(ApiError::values(vec![FieldError::at(
-                pointer, code, message,
-            )])),
+        let is_told = |error: &FieldError| error.pointer.as_deref() == Some(pointer);
+        if self.wrong.iter().any(is_told) {
+            return None;
         }
+        let (code, message) = billing::vat_id(info.country.as_deref(), vat_id).err()?;
+        Some(FieldError::at(pointer, code, message))
     }
 }
 

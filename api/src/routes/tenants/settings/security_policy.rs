@@ -138,6 +138,8 @@ pub(super) struct Patch {
     session_absolute_minutes: Option<Option<i32>>,
     allowed_countries: Option<Vec<String>>,
     ip_allowlist: Option<Vec<String>>,
+    /// What is wrong with the body by itself. It is told with what is wrong beside it.
+    wrong: Vec<FieldError>,
 }
 
 impl Accept for Patch {
@@ -159,30 +161,19 @@ impl Accept for Patch {
         let ip_allowlist = wire
             .ip_allowlist
             .and_then(|list| distinct_list(&mut checks, "/ipAllowlist", &list, NETWORKS, network));
-        let patch = Self {
+        Ok(Self {
             mfa_mode,
             session_idle_minutes,
             session_absolute_minutes,
             allowed_countries,
             ip_allowlist,
-        };
-        // With what is known already, if only one of them is sent: that is seen when it is applied.
-        let mut alone = SecurityPolicy::default();
-        patch.change(&mut alone);
-        if !alone.sessions_add_up() {
-            checks.note(idle_too_long(IDLE));
-        }
-        checks.done(Some(patch))
+            wrong: checks.wrong(),
+        })
     }
 }
 
 const IDLE: &str = "/sessionIdleMinutes";
 const ABSOLUTE: &str = "/sessionAbsoluteMinutes";
-
-fn idle_too_long(pointer: &str) -> FieldError {
-    let message = "A session cannot rest for longer than it lasts.";
-    FieldError::at(pointer, "idle_too_long", message)
-}
 
 impl Patch {
     fn change(&self, policy: &mut SecurityPolicy) {
@@ -205,15 +196,19 @@ impl Patch {
 
     fn apply(&self, policy: &mut SecurityPolicy) -> Result<(), ApiError> {
         self.change(policy);
-        if policy.sessions_add_up() {
-            return Ok(());
+        let mut wrong = self.wrong.clone();
+        // Either may have stood there before.
+        if !policy.sessions_add_up() {
+            let is_idle_sent = self.session_idle_minutes.is_some();
+            let pointer = if is_idle_sent { IDLE } else { ABSOLUTE };
+            let message = "A session cannot rest for longer than it lasts.";
+            wrong.push(FieldError::at(pointer, "idle_too_long", message));
         }
-        let pointer = if self.session_idle_minutes.is_some() {
-            IDLE
+        if wrong.is_empty() {
+            Ok(())
         } else {
-            ABSOLUTE
-        };
-        Err(ApiError::values(vec![idle_too_long(pointer)]))
+            Err(ApiError::values(wrong))
+        }
     }
 }
 
