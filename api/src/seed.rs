@@ -23,7 +23,7 @@ pub const DEFAULT_TENANT: &str = "dezky";
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
     seed_default_tenant(app).await?;
     flags::seed(app).await?;
-    app.flags.look().await?;
+    app.flags.look_now().await;
     Ok(())
 }
 

@@ -48,6 +48,16 @@ pub struct Caller {
     pub token_ends: DateTime,
 }
 
+/// What somebody may do about a tenant, or about their partner's or their own.
+#[derive(PartialEq, Eq)]
+struct Rights {
+    is_operator: bool,
+    /// Their role in the tenant.
+    role: Option<Role>,
+    /// The partner they act for, and what they may do there.
+    at_partner: Option<(PartnerId, Option<PartnerRole>)>,
+}
+
 /// Anybody we know.
 #[derive(Debug)]
 pub struct SignedIn(pub Caller);
@@ -213,17 +223,15 @@ impl Caller {
         Err(ApiError::new(Code::Forbidden).with_detail(detail))
     }
 
-    /// Whether they are an operator, their role in `tenant`, and the partner they act for with what they may do there.
-    fn rights(
-        &self,
-        tenant: Option<&Tenant>,
-    ) -> (bool, Option<Role>, Option<(PartnerId, Option<PartnerRole>)>) {
-        let role = tenant.and_then(|tenant| self.user.role_in(tenant.id));
+    fn rights(&self, tenant: Option<&Tenant>) -> Rights {
         let partner = self.partner.as_ref();
-        let partner = partner
-            .filter(|_| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant)))
-            .map(|partner| (partner.id, self.user.partner_role));
-        (self.is_operator(), role, partner)
+        Rights {
+            is_operator: self.is_operator(),
+            role: tenant.and_then(|tenant| self.user.role_in(tenant.id)),
+            at_partner: partner
+                .filter(|_| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant)))
+                .map(|partner| (partner.id, self.user.partner_role)),
+        }
     }
 
     /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.

@@ -247,8 +247,8 @@ async fn what_was_not_sent_stays_as_others_left_it() {
     }
 }
 
-/// Where a field stands, and what the n-th writer puts there.
-type Field = (String, fn(usize) -> Value);
+/// Where a field of this tenant stands, and what the n-th writer puts there.
+type FieldHere = (String, fn(usize) -> Value);
 
 /// The app, and the document that is changed.
 struct World {
@@ -256,7 +256,7 @@ struct World {
     method: Method,
     path: String,
     by: Caller,
-    fields: [Field; 2],
+    fields: [FieldHere; 2],
 }
 
 impl World {
