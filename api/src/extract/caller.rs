@@ -217,13 +217,14 @@ impl Caller {
     fn rights(
         &self,
         tenant: Option<&Tenant>,
-    ) -> (bool, Option<Role>, Option<(PartnerId, Option<PartnerRole>)>) {
+    ) -> (bool, Option<Role>, Option<PartnerId>, Option<PartnerRole>) {
         let role = tenant.and_then(|tenant| self.user.role_in(tenant.id));
-        let partner = self.partner.as_ref();
-        let partner = partner
-            .filter(|_| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant)))
-            .map(|partner| (partner.id, self.user.partner_role));
-        (self.is_operator(), role, partner)
+        let acts_for =
+            |_: &&Arc<Partner>| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant));
+        let partner = self.partner.as_ref().filter(acts_for);
+        let partner_id = partner.map(|partner| partner.id);
+        let partner_role = partner.and(self.user.partner_role);
+        (self.is_operator(), role, partner_id, partner_role)
     }
 
     /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.

@@ -64,13 +64,13 @@ pub(super) async fn follow(
         let Followed {
             changes, setbacks, ..
         } = &mut followed;
-        let account = match members.iter().find(|member| is_account_of(member, user)) {
-            Some(member) => Some(member.clone()),
+        let member = members.iter().find(|member| is_account_of(member, user));
+        let account = if let Some(member) = member {
+            Some(member.clone())
+        } else {
             // An account that was deleted comes back with an invitation alone.
-            None => {
-                let found = client.find_subject(&user.authentik_subject_id).await;
-                setbacks.note(found)?.flatten()
-            }
+            let found = client.find_subject(&user.authentik_subject_id).await;
+            setbacks.note(found)?.flatten()
         };
         let Some(account) = account else {
             continue;

@@ -114,15 +114,14 @@ async fn join_in(
     let now = ctx.store.now();
     let known = ctx.users.lock_by_subject(session, &account.uuid).await?;
     let is_new = known.is_none();
-    let mut user = match known {
-        Some(user) => user,
-        None => {
-            let Invitation { email, name, .. } = &invitation;
-            let first_seen = ctx
-                .users
-                .first_seen(session, &account.uuid, email, name, now);
-            first_seen.await?
-        }
+    let mut user = if let Some(user) = known {
+        user
+    } else {
+        let Invitation { email, name, .. } = &invitation;
+        let subject = &account.uuid;
+        ctx.users
+            .first_seen(session, subject, email, name, now)
+            .await?
     };
     if let Some(joined) = joins_not(session, ctx, &invitation, &user, account).await? {
         if !is_new {
