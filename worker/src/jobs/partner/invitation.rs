@@ -118,10 +118,10 @@ async fn join_in(
         user
     } else {
         let Invitation { email, name, .. } = &invitation;
-        let first_seen = ctx
-            .users
-            .first_seen(session, &account.uuid, email, name, now);
-        first_seen.await?
+        let subject = &account.uuid;
+        ctx.users
+            .first_seen(session, subject, email, name, now)
+            .await?
     };
     if let Some(joined) = joins_not(session, ctx, &invitation, &user, account).await? {
         if !is_new {
