@@ -23,6 +23,14 @@ use crate::{
     id::TenantId,
 };
 
+/// The name of the index of all events, newest first.
+const NEWEST_INDEX: &str = "newest_first";
+/// The name of the same by terms.
+const TERMS_INDEX: &str = "terms";
+/// The name of the index of a tenant's events, newest first.
+const TENANT_NEWEST_INDEX: &str = "tenant_newest_first";
+/// The name of the same by terms.
+const TENANT_TERMS_INDEX: &str = "tenant_terms";
 /// The name of the index of what is not sealed yet.
 const UNSEALED_INDEX: &str = "unsealed";
 /// The name of the index of what has no place in a chain.
@@ -67,14 +75,14 @@ impl AuditRepository {
             .build();
         self.events
             .create_indexes([
-                index("newest_first", doc! { "at": -1, "_id": -1 }),
-                index("terms", doc! { "terms": 1, "at": -1, "_id": -1 }),
+                index(NEWEST_INDEX, doc! { "at": -1, "_id": -1 }),
+                index(TERMS_INDEX, doc! { "terms": 1, "at": -1, "_id": -1 }),
                 index(
-                    "tenant_newest_first",
+                    TENANT_NEWEST_INDEX,
                     doc! { "tenantId": 1, "at": -1, "_id": -1 },
                 ),
                 index(
-                    "tenant_terms",
+                    TENANT_TERMS_INDEX,
                     doc! { "tenantId": 1, "terms": 1, "at": -1, "_id": -1 },
                 ),
                 IndexModel::builder()
