@@ -197,7 +197,7 @@ async fn a_partner_is_given_and_taken_and_an_access_level_is_for_one_partner() {
     let look = async || app.get("/tenants/demo").token(&token).send().await.status;
 
     let role_alone = set(&app, id, json!({ "partnerRole": "owner" })).await;
-    let hired = json!({ "partnerId": nordic.to_string(), "partnerRole": "owner" });
+    let hired = json!({ "partnerId": nordic.to_string(), "partnerRole": "manager" });
     let hired = set(&app, id, hired).await;
     let seen = look().await;
     let again = set(&app, id, json!({ "partnerId": nordic.to_string() })).await;
@@ -206,21 +206,21 @@ async fn a_partner_is_given_and_taken_and_an_access_level_is_for_one_partner() {
     let fired = set(&app, id, json!({ "partnerId": null })).await;
 
     assert_eq!(role_alone.errors(), [("/partnerRole", "needs_partner")]);
-    assert_eq!(hired.body["partnerRole"], "owner");
-    assert_eq!(again.body["partnerRole"], "owner");
+    assert_eq!(hired.body["partnerRole"], "manager");
+    assert_eq!(again.body["partnerRole"], "manager");
     assert_eq!(moved.body["partnerId"], other.to_string());
     assert_eq!(moved.body["partnerRole"], Value::Null);
     assert_eq!((seen.as_u16(), seen_after.as_u16()), (200, 404));
     assert_eq!(fired.body["partnerId"], Value::Null);
     let events = app.collection("audit_events");
     let event = events
-        .find_one(doc! { "action": "user.update", "after.partnerRole": "owner" })
+        .find_one(doc! { "action": "user.update", "after.partnerRole": "manager" })
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
         event.get_document("after").unwrap(),
-        &doc! { "partnerId": nordic.to_string(), "partnerRole": "owner" }
+        &doc! { "partnerId": nordic.to_string(), "partnerRole": "manager" }
     );
     assert!(event.get("tenantId").is_none(), "it is no tenant's affair");
 }
