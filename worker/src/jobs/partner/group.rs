@@ -54,7 +54,10 @@ pub(super) async fn follow(
         let Followed {
             changes, setbacks, ..
         } = &mut followed;
-        setbacks.note(client.end_sessions(leaver).await)?;
+        // Taken out of the group before, they would not be found again, and stay signed in.
+        if setbacks.note(client.end_sessions(leaver).await)?.is_none() {
+            continue;
+        }
         let removed = client.remove_member(&group.id, leaver.pk).await;
         if setbacks.note(removed)?.is_some() {
             changes.push("member removed from group".to_owned());
