@@ -388,12 +388,12 @@ async fn steps_beyond_the_budget_wait_for_their_turn_at_no_cost() {
     };
     harness.budgets.insert(Upstream::Stalwart, budget);
     let script = Script::new([]);
-    let worker = harness.worker_of("worker", scripted(&script), 16);
     let mut jobs = Vec::new();
     for n in 0..8 {
         jobs.push(harness.enqueue(&Lone { n }).await.id);
     }
 
+    let worker = harness.worker_of("worker", scripted(&script), 16);
     let mut put_off = 0;
     for job in jobs {
         let job = harness.finished(job).await;
