@@ -82,7 +82,8 @@ async fn each_failure_costs_what_it_should() {
             | ErrorCode::UpstreamNotReady
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing
-            | ErrorCode::SecretsUnreadable => {
+            | ErrorCode::SecretsUnreadable
+            | ErrorCode::RecoveryFlowMissing => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
             }
             // A refusal, or the customer's to mend.
