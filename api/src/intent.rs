@@ -250,8 +250,9 @@ impl<'a> Recorder<'a> {
                         if is_accepted && event.job_id.is_some() {
                             event.outcome = audit::Outcome::Accepted;
                         }
-                        recorder.app.audit.record(session, event).await?;
                     }
+                    let audit = &recorder.app.audit;
+                    audit.record_all(session, &recorded.events).await?;
                     if let Some(key) = recorder.key {
                         let answer = stored(&recorded.answer);
                         recorder

@@ -11,7 +11,7 @@ use dezky_shared::{
     store::{Store, StoreError},
     telemetry,
 };
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
 
 /// The C library's keeps most of what was freed after a peak.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

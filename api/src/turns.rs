@@ -30,7 +30,7 @@ struct Line {
 #[derive(Debug)]
 pub struct Turn<'a> {
     // In this order: whoever comes next finds the line shorter.
-    _place: Place<'a>,
+    place: Place<'a>,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -40,13 +40,23 @@ struct Place<'a> {
     slug: String,
 }
 
+impl Turn<'_> {
+    /// Whether somebody waits for this turn to end.
+    pub fn is_waited_for(&self) -> bool {
+        let lines = self.place.turns.lines();
+        lines
+            .get(&self.place.slug)
+            .is_some_and(|line| line.length > 1)
+    }
+}
+
 impl Turns {
     /// Waits for one's turn on the tenant with this slug, or on the partner with `partner:` before its slug, unless the
     /// line is too long.
     pub async fn take(&self, slug: &str) -> Result<Turn<'_>, ApiError> {
         let (place, turn) = self.line_up(slug)?;
         Ok(Turn {
-            _place: place,
+            place,
             _turn: turn.lock_owned().await,
         })
     }
@@ -114,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_thirty_third_who_would_wait_is_sent_away() {
+    async fn whoever_would_wait_in_too_long_a_line_is_sent_away() {
         let turns = Turns::default();
         let _first = turns.take("acme").await.unwrap();
         let mut waiting: Vec<_> = (0..LONGEST_LINE)

@@ -12,7 +12,8 @@
 //! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by
 //!    side, each once its upstream may be spoken to (`gate`). The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
 //!    clients begin no write that they could not finish within it.
-//! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant.
+//! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant;
+//!    what many jobs have to record at the same time shares one.
 //! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is
 //!    acknowledged, the keys of what was settled that have more due work are added to the ready sets.
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`, `leader`): one worker leads. It takes back jobs whose lease ran
@@ -76,6 +77,7 @@ use self::{
     backend::{Claimed, ClaimedJobs},
     gate::Known,
     lease::Held,
+    record::{Recording, TOGETHER},
     settle::Settlement,
 };
 use crate::{context::Context, work::Registry};
@@ -107,6 +109,7 @@ pub(crate) struct Engine {
     jobs: Collection<Job>,
     held: Held,
     known: watch::Sender<Known>,
+    recordings: mpsc::Sender<Recording>,
     settlements: mpsc::Sender<Settlement>,
     /// Read by all who run, written by one that must run alone.
     turns: Arc<RwLock<()>>,
@@ -125,6 +128,7 @@ pub async fn run(
     config: EngineConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let (recordings, unrecorded) = mpsc::channel(TOGETHER);
     let (settlements, unsettled) = mpsc::channel(1_024);
     let engine = Arc::new(Engine {
         jobs: context.store.collection("jobs"),
@@ -137,6 +141,7 @@ pub async fn run(
         worker: config.worker,
         held: Held::default(),
         known: watch::Sender::default(),
+        recordings,
         settlements,
         turns: Arc::new(RwLock::new(())),
         database_failed_at: AtomicU64::new(0),
@@ -158,6 +163,7 @@ pub async fn run(
     let spawn = |task: futures::future::BoxFuture<'static, ()>| {
         tokio::spawn(background.clone().run_until_cancelled_owned(task))
     };
+    spawn(Box::pin(engine.clone().keep_recording(unrecorded)));
     let settling = engine.clone();
     spawn(Box::pin(async move {
         settling.keep_settling(unsettled).await;

@@ -11,13 +11,13 @@ use dezky_worker::{
     metrics::{self, SERVICE},
     serve::{self, Started},
 };
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// The C library's keeps most of what was freed after a peak.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

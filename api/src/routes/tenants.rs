@@ -9,6 +9,8 @@ mod settings;
 mod summary;
 mod view;
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -18,6 +20,7 @@ use bson::DateTime;
 use dezky_shared::{
     audit::Target,
     changes::Change,
+    clock,
     id::{PartnerId, TenantId},
     jobs::RemoveDomain,
     store::{Abort, tenants::TenantFilter, to_document},
@@ -49,6 +52,7 @@ use crate::{
     fields,
     intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
     state::{App, AppState},
+    turns::Turn,
 };
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -210,8 +214,12 @@ pub(super) async fn still_visible(
 /// What is decided about a tenant, by looking at it as it is now.
 type Decide<'a> = dyn Fn(&mut Tenant, DateTime) -> Result<Decision, ApiError> + Send + Sync + 'a;
 
+/// For how long a job is put off that whoever is next in line will want to do something else.
+const PUT_OFF: Duration = Duration::from_millis(100);
+
 /// A change to one tenant.
 struct TenantChange<'a> {
+    turn: &'a Turn<'a>,
     slug: &'a str,
     if_match: &'a IfMatch,
     decide: &'a Decide<'a>,
@@ -228,6 +236,7 @@ async fn change(
     let deadline = prefer.deadline();
     let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let change = TenantChange {
+        turn: &turn,
         slug: &tenant.slug,
         if_match,
         decide,
@@ -324,9 +333,14 @@ impl Intent for TenantChange<'_> {
                 };
                 wanted.push(job(&args, &recorder.by(), now).map_err(refuse)?);
             }
+            let mut due = now;
+            if decided.is_written && self.turn.is_waited_for() {
+                // The next change joins the job; carried out between the two, it would be out of date at once.
+                due = clock::later(now, PUT_OFF);
+            }
             let mut jobs = Vec::new();
             for job in wanted {
-                let job = job.requested_by(
+                let job = job.not_before(due).requested_by(
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),
                 );

@@ -108,11 +108,25 @@ impl AuditRepository {
         session: &mut ClientSession,
         event: &AuditEvent,
     ) -> Result<(), StoreError> {
-        let mut event = event.clone();
-        mask(&mut event.before);
-        mask(&mut event.after);
-        event.terms = event.terms();
-        self.events.insert_one(event).session(session).await?;
+        self.record_all(session, std::slice::from_ref(event)).await
+    }
+
+    /// The same, of several.
+    pub async fn record_all(
+        &self,
+        session: &mut ClientSession,
+        events: &[AuditEvent],
+    ) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let events = events.iter().cloned().map(|mut event| {
+            mask(&mut event.before);
+            mask(&mut event.after);
+            event.terms = event.terms();
+            event
+        });
+        self.events.insert_many(events).session(session).await?;
         Ok(())
     }
 

@@ -13,13 +13,10 @@ use std::{
 
 use bson::doc;
 use futures::TryStreamExt as _;
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, owning::Followed};
-use super::{Store, StoreError, known};
+use super::{Store, StoreError, versioned::versioned};
 use crate::{
     domain::{Domain, DomainStatus},
     id::{DomainId, TenantId},
@@ -38,6 +35,8 @@ pub const DUE_INDEX: &str = "due";
 pub struct DomainRepository {
     domains: Collection<Domain>,
 }
+
+versioned!(DomainRepository, domains: Domain, DomainId);
 
 impl DomainRepository {
     /// The domains in `store`.
@@ -205,41 +204,5 @@ impl DomainRepository {
             .map_ok(|domain| domain.name)
             .try_collect()
             .await
-    }
-
-    /// This domain, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: DomainId,
-    ) -> Result<Option<Domain>, StoreError> {
-        self.domains
-            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Adds a domain. A second claim of one tenant violates [`CLAIM_INDEX`], a second owner [`OWNED_INDEX`].
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        domain: &Domain,
-    ) -> Result<(), StoreError> {
-        self.domains.insert_one(domain).session(session).await?;
-        Ok(())
-    }
-
-    /// Writes a domain that was read in this transaction.
-    pub async fn save(
-        &self,
-        session: &mut ClientSession,
-        domain: &Domain,
-    ) -> Result<(), StoreError> {
-        self.domains
-            .update_one(doc! { "_id": domain.id }, known::update_to(domain)?)
-            .session(session)
-            .await?;
-        Ok(())
     }
 }

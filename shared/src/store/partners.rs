@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, known, to_bson};
+use super::{Store, StoreError, to_bson, versioned::versioned};
 use crate::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
@@ -23,6 +20,8 @@ pub const SLUG_INDEX: &str = "partner_slug";
 pub struct PartnerRepository {
     partners: Collection<Partner>,
 }
+
+versioned!(PartnerRepository, partners: Partner, PartnerId);
 
 impl PartnerRepository {
     /// The partners in `store`.
@@ -52,18 +51,6 @@ impl PartnerRepository {
     /// The partner with this id.
     pub async fn find(&self, id: PartnerId) -> Result<Option<Partner>, StoreError> {
         self.partners.find_one(doc! { "_id": id }).await
-    }
-
-    /// The same, as this transaction sees it.
-    pub async fn find_in(
-        &self,
-        session: &mut ClientSession,
-        id: PartnerId,
-    ) -> Result<Option<Partner>, StoreError> {
-        self.partners
-            .find_one(doc! { "_id": id })
-            .session(session)
-            .await
     }
 
     /// The partner with this slug.
@@ -152,54 +139,5 @@ impl PartnerRepository {
             { "slug": { "$in": slugs } },
         ] };
         self.partners.find(named).await?.try_collect().await
-    }
-
-    /// Adds a partner. A taken slug violates [`SLUG_INDEX`].
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        partner: &Partner,
-    ) -> Result<(), StoreError> {
-        self.partners.insert_one(partner).session(session).await?;
-        Ok(())
-    }
-
-    /// The partner with this id, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: PartnerId,
-    ) -> Result<Option<Partner>, StoreError> {
-        self.partners
-            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Leaves a partner that was locked in this transaction as it was before.
-    pub async fn unlock(
-        &self,
-        session: &mut ClientSession,
-        id: PartnerId,
-    ) -> Result<(), StoreError> {
-        self.partners
-            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a partner that was locked in this transaction.
-    pub async fn save(
-        &self,
-        session: &mut ClientSession,
-        partner: &Partner,
-    ) -> Result<(), StoreError> {
-        self.partners
-            .update_one(doc! { "_id": partner.id }, known::update_to(partner)?)
-            .session(session)
-            .await?;
-        Ok(())
     }
 }

@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use bson::doc;
 use futures::TryStreamExt as _;
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, known, to_bson};
+use super::{Store, StoreError, to_bson, versioned::versioned};
 use crate::{id::PriceId, price::Price, subscription::Cycle, tenant::Plan};
 
 /// The name of the index that keeps a plan from having two prices for one cycle in one currency.
@@ -20,6 +17,8 @@ pub const PRICE_INDEX: &str = "plan_cycle_currency";
 pub struct PriceRepository {
     prices: Collection<Price>,
 }
+
+versioned!(PriceRepository, prices: Price, PriceId);
 
 impl PriceRepository {
     /// The prices in `store`.
@@ -49,7 +48,7 @@ impl PriceRepository {
     }
 
     /// What this plan costs, as this transaction sees it.
-    pub async fn find_in(
+    pub async fn find_of(
         &self,
         session: &mut ClientSession,
         plan: Plan,
@@ -79,47 +78,6 @@ impl PriceRepository {
     /// All prices: at most one for each plan, cycle and currency.
     pub async fn list_all(&self) -> Result<Vec<Price>, StoreError> {
         self.prices.find(doc! {}).await?.try_collect().await
-    }
-
-    /// Adds a price. A second one of its kind violates [`PRICE_INDEX`].
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        price: &Price,
-    ) -> Result<(), StoreError> {
-        self.prices.insert_one(price).session(session).await?;
-        Ok(())
-    }
-
-    /// The price with this id, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: PriceId,
-    ) -> Result<Option<Price>, StoreError> {
-        self.prices
-            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Leaves a price that was locked in this transaction as it was before.
-    pub async fn unlock(&self, session: &mut ClientSession, id: PriceId) -> Result<(), StoreError> {
-        self.prices
-            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a price that was locked in this transaction.
-    pub async fn save(&self, session: &mut ClientSession, price: &Price) -> Result<(), StoreError> {
-        self.prices
-            .update_one(doc! { "_id": price.id }, known::update_to(price)?)
-            .session(session)
-            .await?;
-        Ok(())
     }
 
     /// Deletes a price that was locked in this transaction.

@@ -4,12 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, drop_index, known, to_bson};
+use super::{Store, StoreError, drop_index, to_bson, versioned::versioned};
 use crate::{
     id::{SubscriptionId, TenantId},
     subscription::{Subscription, SubscriptionStatus},
@@ -67,6 +64,8 @@ impl SubscriptionFilter {
         })
     }
 }
+
+versioned!(SubscriptionRepository, subscriptions: Subscription, SubscriptionId);
 
 impl SubscriptionRepository {
     /// The subscriptions in `store`.
@@ -145,57 +144,5 @@ impl SubscriptionRepository {
             .map_ok(|subscription| (subscription.tenant_id, subscription))
             .try_collect()
             .await
-    }
-    /// Adds a subscription. A second one in force for its tenant violates [`LIVE_INDEX`].
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        subscription: &Subscription,
-    ) -> Result<(), StoreError> {
-        self.subscriptions
-            .insert_one(subscription)
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// The subscription with this id, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: SubscriptionId,
-    ) -> Result<Option<Subscription>, StoreError> {
-        self.subscriptions
-            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1_i64 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Leaves a subscription that was locked in this transaction as it was before.
-    pub async fn unlock(
-        &self,
-        session: &mut ClientSession,
-        id: SubscriptionId,
-    ) -> Result<(), StoreError> {
-        self.subscriptions
-            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a subscription that was locked in this transaction.
-    pub async fn save(
-        &self,
-        session: &mut ClientSession,
-        subscription: &Subscription,
-    ) -> Result<(), StoreError> {
-        let update = known::update_to(subscription)?;
-        self.subscriptions
-            .update_one(doc! { "_id": subscription.id }, update)
-            .session(session)
-            .await?;
-        Ok(())
     }
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, known, readable::readable, together::Together};
+use super::{
+    Store, StoreError, known, readable::readable, together::Together, versioned::versioned,
+};
 use crate::{
     id::{PartnerId, TenantId},
     snapshot::TenantFacts,
@@ -28,6 +27,7 @@ pub const DOMAIN_INDEX: &str = "domains";
 #[derive(Debug, Clone)]
 pub struct TenantRepository {
     tenants: Collection<Tenant>,
+    by_id: Arc<Together<TenantId, Tenant>>,
     by_slug: Arc<Together<String, Tenant>>,
 }
 
@@ -77,10 +77,24 @@ impl TenantFilter {
     }
 }
 
+versioned!(TenantRepository, tenants: Tenant, TenantId);
+
 impl TenantRepository {
     /// The tenants in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         let tenants: Collection<Tenant> = store.collection("tenants");
+        let by_id = {
+            let tenants = tenants.clone();
+            Together::new(move |ids: Vec<TenantId>| {
+                let tenants = tenants.clone();
+                async move {
+                    let found = tenants.find(doc! { "_id": { "$in": ids } }).await?;
+                    let found = found.map_ok(|tenant| (tenant.id, tenant));
+                    found.try_collect().await
+                }
+                .boxed()
+            })
+        };
         let by_slug = {
             let tenants = tenants.clone();
             Together::new(move |slugs: Vec<String>| {
@@ -93,7 +107,11 @@ impl TenantRepository {
                 .boxed()
             })
         };
-        Self { tenants, by_slug }
+        Self {
+            tenants,
+            by_id,
+            by_slug,
+        }
     }
 
     /// Makes the indexes.
@@ -130,19 +148,7 @@ impl TenantRepository {
 
     /// The tenant with this id.
     pub async fn find(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        self.tenants.find_one(doc! { "_id": id }).await
-    }
-
-    /// The same, as this transaction sees it.
-    pub async fn find_in(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-    ) -> Result<Option<Tenant>, StoreError> {
-        self.tenants
-            .find_one(doc! { "_id": id })
-            .session(session)
-            .await
+        self.by_id.find(id).await
     }
 
     /// The tenant with this slug.
@@ -293,16 +299,6 @@ impl TenantRepository {
         Ok(found.is_some())
     }
 
-    /// Adds a tenant. A taken slug or domain violates [`SLUG_INDEX`] or [`DOMAIN_INDEX`].
-    pub async fn insert(
-        &self,
-        session: &mut ClientSession,
-        tenant: &Tenant,
-    ) -> Result<(), StoreError> {
-        self.tenants.insert_one(tenant).session(session).await?;
-        Ok(())
-    }
-
     /// The tenant with this slug, to be written in this transaction: its revision is already one more.
     pub async fn lock_by_slug(
         &self,
@@ -310,15 +306,6 @@ impl TenantRepository {
         slug: &str,
     ) -> Result<Option<Tenant>, StoreError> {
         self.lock_where(session, doc! { "slug": slug }).await
-    }
-
-    /// The tenant with this id, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-    ) -> Result<Option<Tenant>, StoreError> {
-        self.lock_where(session, doc! { "_id": id }).await
     }
 
     /// The tenant with this id, as [`TenantRepository::lock`] gives it, if no caller has changed it since
@@ -350,43 +337,19 @@ impl TenantRepository {
         Ok(())
     }
 
-    async fn lock_where(
+    /// Writes tenants that were not locked: their revisions are already one more than when they were read. False if one
+    /// of them was written meanwhile; then the transaction has to be given up.
+    pub async fn save_next(
         &self,
         session: &mut ClientSession,
-        filter: Document,
-    ) -> Result<Option<Tenant>, StoreError> {
-        // A write, not a read: whoever comes second waits for nothing and is repeated at once.
-        self.tenants
-            .find_one_and_update(filter, doc! { "$inc": { "revision": 1 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Leaves a tenant that was locked in this transaction as it was before.
-    pub async fn unlock(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-    ) -> Result<(), StoreError> {
-        self.tenants
-            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a tenant that was locked in this transaction.
-    pub async fn save(
-        &self,
-        session: &mut ClientSession,
-        tenant: &Tenant,
-    ) -> Result<(), StoreError> {
-        self.tenants
-            .update_one(doc! { "_id": tenant.id }, known::update_to(tenant)?)
-            .session(session)
-            .await?;
-        Ok(())
+        tenants: &[Arc<Tenant>],
+    ) -> Result<bool, StoreError> {
+        let updates = tenants.iter().map(|tenant| {
+            let before = doc! { "_id": tenant.id, "revision": tenant.revision - 1 };
+            Ok(doc! { "q": before, "u": known::update_to(&**tenant)? })
+        });
+        let updates = updates.collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(super::updates(&self.tenants, session, updates).await? == tenants.len())
     }
 
     /// The id and revision of each of these tenants that exists.

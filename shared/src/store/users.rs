@@ -6,13 +6,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, TryStreamExt as _};
-use mongodb::{
-    ClientSession, Collection, IndexModel,
-    options::{IndexOptions, ReturnDocument},
-};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, known, together::Together};
+use super::{Store, StoreError, together::Together, versioned::versioned};
 use crate::{
     clock,
     id::{PartnerId, TenantId, UserId},
@@ -83,6 +80,8 @@ impl UserFilter {
         filter
     }
 }
+
+versioned!(UserRepository, users: User, UserId);
 
 impl UserRepository {
     /// The users in `store`.
@@ -169,51 +168,8 @@ impl UserRepository {
         session: &mut ClientSession,
         subject: &str,
     ) -> Result<Option<User>, StoreError> {
-        self.users
-            .find_one_and_update(
-                doc! { "authentikSubjectId": subject },
-                doc! { "$inc": { "revision": 1 } },
-            )
-            .return_document(ReturnDocument::After)
-            .session(session)
+        self.lock_where(session, doc! { "authentikSubjectId": subject })
             .await
-    }
-
-    /// The user with this id, to be written in this transaction: its revision is already one more.
-    pub async fn lock(
-        &self,
-        session: &mut ClientSession,
-        id: UserId,
-    ) -> Result<Option<User>, StoreError> {
-        self.users
-            .find_one_and_update(doc! { "_id": id }, doc! { "$inc": { "revision": 1 } })
-            .return_document(ReturnDocument::After)
-            .session(session)
-            .await
-    }
-
-    /// Adds a user. A second one with the same subject violates [`SUBJECT_INDEX`].
-    pub async fn insert(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
-        self.users.insert_one(user).session(session).await?;
-        Ok(())
-    }
-
-    /// Leaves a user that was locked in this transaction as it was before.
-    pub async fn unlock(&self, session: &mut ClientSession, id: UserId) -> Result<(), StoreError> {
-        self.users
-            .update_one(doc! { "_id": id }, doc! { "$inc": { "revision": -1_i64 } })
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a user that was locked in this transaction.
-    pub async fn save(&self, session: &mut ClientSession, user: &User) -> Result<(), StoreError> {
-        self.users
-            .update_one(doc! { "_id": user.id }, known::update_to(user)?)
-            .session(session)
-            .await?;
-        Ok(())
     }
 
     /// Deletes a user that was locked in this transaction.

@@ -2,12 +2,20 @@
 //!
 //! The job is *written* first, with its lease's token in the filter. Only reading the token would not fence: a dead
 //! worker's write to the tenant would not conflict with the claim that replaced it.
+//!
+//! What many jobs have to record at the same time is written by one transaction ([`together`]), since its commands and
+//! its commit cost as much for one job as for fifty. If anything is in the way of one of them, each is recorded alone,
+//! as it is here.
+
+mod together;
+
+use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     changes::Change,
-    id::{JobId, LeaseToken},
+    id::{JobId, LeaseToken, TenantId},
     job::{Step, StepState},
     store::{Abort, StoreError, to_bson, users::Granted},
     tenant::{
@@ -19,16 +27,20 @@ use dezky_shared::{
 };
 use futures::FutureExt as _;
 use mongodb::{ClientSession, options::ReturnDocument};
+use tokio::sync::oneshot;
 
+pub(super) use self::together::TOGETHER;
 use super::{Engine, step::StepEnd};
 
 /// What came of writing down how steps ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Recorded {
     /// It is written.
     Written {
         /// Whether a person wants the job to stop.
         cancel_requested: bool,
+        /// The tenant as it is now, if the job writes one.
+        tenant: Option<Arc<Tenant>>,
     },
     /// It is written in the job alone: the tenant's intent has changed meanwhile.
     Outdated {
@@ -39,13 +51,61 @@ pub(crate) enum Recorded {
     Lost,
 }
 
-/// The job that records, and what it knew of its tenant when it began.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Holder<'a> {
+/// The job that records, and what it knows of its tenant.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
-    /// The tenant whose document is written; none for a dry run.
-    pub(crate) tenant: Option<(&'a Tenant, Intent)>,
+    /// The tenant whose document is written, as last seen; none for a dry run.
+    pub(crate) tenant: Option<(Arc<Tenant>, Intent)>,
+}
+
+impl Holder {
+    fn ours(&self) -> Document {
+        doc! { "_id": self.id, "lease.token": self.token }
+    }
+}
+
+/// How some of a job's steps ended, to be written down.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    holder: Holder,
+    /// All steps as they are now.
+    steps: Vec<Step>,
+    ends: Vec<StepEnd>,
+    done: oneshot::Sender<Result<Recorded, StoreError>>,
+}
+
+impl Recording {
+    /// What is written in the job.
+    fn update_of_job(&self, now: DateTime) -> Result<Document, StoreError> {
+        Ok(doc! {
+            // A step has ended: whoever dies next does not die of the same thing.
+            "$set": {
+                "steps": to_bson(&self.steps)?,
+                "crashes": 0,
+                "rescued": false,
+                "lease.startedAt": now,
+                "updatedAt": now,
+            },
+            "$inc": { "revision": 1_i64 },
+        })
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let tenant = self.holder.tenant.as_ref();
+        let mut changes = vec![Change::Job(self.holder.id)];
+        changes.extend(tenant.map(|(tenant, _)| Change::Tenant(tenant.id)));
+        changes
+    }
+}
+
+/// What a record changes beside the tenant's document.
+#[derive(Debug, Default)]
+struct Besides {
+    events: Vec<AuditEvent>,
+    /// The tenants that are no more, and whose domains go with them.
+    terminated: Vec<TenantId>,
 }
 
 struct LeaseLost;
@@ -54,73 +114,91 @@ impl Engine {
     /// Writes these ends, and all steps as they are now.
     pub(crate) async fn record(
         &self,
-        holder: Holder<'_>,
-        steps: &[Step],
-        ends: &[StepEnd],
+        holder: Holder,
+        steps: Vec<Step>,
+        ends: Vec<StepEnd>,
     ) -> Result<Recorded, StoreError> {
+        // Both fail only when the process ends; then the lease runs out and the job is rescued.
+        let the_end = || StoreError::custom("the worker stops");
+        let (done, recorded) = oneshot::channel();
+        let recording = Recording {
+            holder,
+            steps,
+            ends,
+            done,
+        };
+        let sent = self.recordings.send(recording).await;
+        sent.map_err(|_| the_end())?;
+        recorded.await.map_err(|_| the_end())?
+    }
+
+    async fn record_alone(self: Arc<Self>, recording: Recording) {
+        let recorded = self.write_alone(&recording).await;
+        if recorded.is_ok() {
+            self.ctx.changes.publish(&recording.changes()).await;
+        }
+        // Nobody may be listening any more.
+        let _ = recording.done.send(recorded);
+    }
+
+    async fn write_alone(&self, recording: &Recording) -> Result<Recorded, StoreError> {
         let now = self.ctx.store.now();
         let recorded = self
             .ctx
             .store
-            .transaction(
-                (self, holder, steps, ends),
-                |session, (this, holder, steps, ends)| {
-                    async move {
-                        let cancel_requested =
-                            this.record_in_job(session, *holder, steps, now).await?;
-                        let Some((tenant, intent)) = holder.tenant else {
-                            return Ok(Recorded::Written { cancel_requested });
-                        };
-                        let current = this
-                            .ctx
-                            .tenants
-                            .lock_generation(session, tenant.id, tenant.generation)
-                            .await?;
-                        let Some(current) = current else {
-                            this.record_unknown(session, tenant, ends).await?;
-                            return Ok(Recorded::Outdated { cancel_requested });
-                        };
-                        this.record_in_tenant(session, current, *holder, intent, ends, now)
-                            .await?;
-                        Ok(Recorded::Written { cancel_requested })
-                    }
-                    .boxed()
-                },
-            )
+            .transaction((self, recording), |session, (this, recording)| {
+                async move {
+                    let cancel_requested = this.record_in_job(session, recording, now).await?;
+                    let Some((known, intent)) = &recording.holder.tenant else {
+                        return Ok(Recorded::Written {
+                            cancel_requested,
+                            tenant: None,
+                        });
+                    };
+                    let tenants = &this.ctx.tenants;
+                    let current = tenants
+                        .lock_generation(session, known.id, known.generation)
+                        .await?;
+                    let Some(mut tenant) = current else {
+                        this.record_unknown(session, known, &recording.ends).await?;
+                        return Ok(Recorded::Outdated { cancel_requested });
+                    };
+                    let mut besides = Besides::default();
+                    this.record_in_tenant(
+                        session,
+                        &mut tenant,
+                        *intent,
+                        recording,
+                        &mut besides,
+                        now,
+                    )
+                    .await?;
+                    tenants.save(session, &tenant).await?;
+                    this.record_besides(session, besides, now).await?;
+                    Ok(Recorded::Written {
+                        cancel_requested,
+                        tenant: Some(Arc::new(tenant)),
+                    })
+                }
+                .boxed()
+            })
             .await;
-        let recorded = match recorded {
-            Ok(recorded) => recorded,
-            Err(Abort::Because(LeaseLost)) => return Ok(Recorded::Lost),
-            Err(Abort::Store(error)) => return Err(error),
-        };
-        let mut changes = vec![Change::Job(holder.id)];
-        changes.extend(holder.tenant.map(|(tenant, _)| Change::Tenant(tenant.id)));
-        self.ctx.changes.publish(&changes).await;
-        Ok(recorded)
+        match recorded {
+            Ok(recorded) => Ok(recorded),
+            Err(Abort::Because(LeaseLost)) => Ok(Recorded::Lost),
+            Err(Abort::Store(error)) => Err(error),
+        }
     }
 
     async fn record_in_job(
         &self,
         session: &mut ClientSession,
-        holder: Holder<'_>,
-        steps: &[Step],
+        recording: &Recording,
         now: DateTime,
     ) -> Result<bool, Abort<LeaseLost>> {
-        let ours = doc! { "_id": holder.id, "lease.token": holder.token };
-        let update = doc! {
-            // A step has ended: whoever dies next does not die of the same thing.
-            "$set": {
-                "steps": to_bson(&steps)?,
-                "crashes": 0,
-                "rescued": false,
-                "lease.startedAt": now,
-                "updatedAt": now,
-            },
-            "$inc": { "revision": 1_i64 },
-        };
         let job = self
             .jobs
-            .find_one_and_update(ours, update)
+            .find_one_and_update(recording.holder.ours(), recording.update_of_job(now)?)
             .return_document(ReturnDocument::After)
             .session(session)
             .await?
@@ -147,51 +225,60 @@ impl Engine {
         Ok(())
     }
 
+    /// Brings what was learned into the tenant's document, which is still to be saved.
     async fn record_in_tenant(
         &self,
         session: &mut ClientSession,
-        mut tenant: Tenant,
-        holder: Holder<'_>,
+        tenant: &mut Tenant,
         intent: Intent,
-        ends: &[StepEnd],
+        recording: &Recording,
+        besides: &mut Besides,
         now: DateTime,
     ) -> Result<(), StoreError> {
-        for end in ends {
+        let job = recording.holder.id;
+        for end in &recording.ends {
             if let (Some(upstream), Some(until)) = (end.upstream, end.unknown_until) {
                 *tenant.unknown_until.get_mut(upstream) = Some(until);
             }
-            tell(&mut tenant, end, now);
+            tell(tenant, end, now);
             if let Some(facts) = end.done.as_ref().map(|done| &done.facts)
                 && let Some(subject) = &facts.owner_subject
-                && let Some(owner) = tenant.owner.clone()
+                && let Some(owner) = &tenant.owner
             {
                 let users = &self.ctx.users;
                 let granted = users
                     .grant_ownership(session, subject, &owner.email, &owner.name, tenant.id, now)
                     .await?;
-                if let Some(granted) = granted {
-                    let event = ownership(&granted, &tenant, holder.id, now);
-                    self.ctx.audit.record(session, &event).await?;
-                }
+                let event = granted.map(|granted| ownership(&granted, tenant, job, now));
+                besides.events.extend(event);
             }
         }
-        let action = advance(&mut tenant, intent);
+        let action = advance(tenant, intent);
         tenant.updated_at = now;
-        self.ctx.tenants.save(session, &tenant).await?;
         if action == Some(Action::TenantTerminated) {
-            let domains = &self.ctx.domains;
-            domains.remove_all(session, tenant.id, now).await?;
+            besides.terminated.push(tenant.id);
         }
-        if let Some(action) = action {
+        besides.events.extend(action.map(|action| {
             let target = Target {
                 kind: "tenant".to_owned(),
                 id: tenant.id.to_string(),
                 name: tenant.slug.clone(),
             };
-            let event = event(action, target, &tenant, holder.id, now);
-            self.ctx.audit.record(session, &event).await?;
-        }
+            event(action, target, tenant, job, now)
+        }));
         Ok(())
+    }
+
+    async fn record_besides(
+        &self,
+        session: &mut ClientSession,
+        besides: Besides,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        for tenant in besides.terminated {
+            self.ctx.domains.remove_all(session, tenant, now).await?;
+        }
+        self.ctx.audit.record_all(session, &besides.events).await
     }
 }
 

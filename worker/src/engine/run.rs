@@ -272,13 +272,13 @@ impl Running {
     ) -> Option<Outcome> {
         let engine = &self.engine.clone();
         let (running, mut tasks) = self.begin_steps(job, &steps.0, tenant.as_ref());
-        let holder = Holder {
+        let mut holder = Holder {
             id: job.id,
             token: self.held.token,
             tenant: tenant
                 .as_ref()
                 .filter(|_| job.writes_tenant() && steps.write_tenant())
-                .map(|(tenant, intent)| (&**tenant, *intent)),
+                .cloned(),
         };
         let mut seen = Seen::default();
         let mut unfinished = running;
@@ -295,7 +295,7 @@ impl Running {
                 recording = Some(
                     write(
                         engine,
-                        holder,
+                        holder.clone(),
                         job.steps.clone(),
                         std::mem::take(&mut ended),
                     )
@@ -313,7 +313,7 @@ impl Running {
                 }
                 written = in_progress(&mut recording) => {
                     recording = None;
-                    if !seen.note(written, &mut job.steps) {
+                    if !seen.note(written, job, &mut holder) {
                         break Some(CutOff::Lost);
                     }
                 }
@@ -330,7 +330,7 @@ impl Running {
                 return None;
             }
             if let Some(recording) = recording
-                && !seen.note(recording.await, &mut job.steps)
+                && !seen.note(recording.await, job, &mut holder)
             {
                 return None;
             }
@@ -349,8 +349,8 @@ impl Running {
             }));
             seen.charged |= timed_out;
             if !ended.is_empty() {
-                let written = write(engine, holder, job.steps.clone(), ended).await;
-                if !seen.note(written, &mut job.steps) {
+                let written = write(engine, holder.clone(), job.steps.clone(), ended).await;
+                if !seen.note(written, job, &mut holder) {
                     return None;
                 }
             }
@@ -523,16 +523,24 @@ struct Written {
 impl Seen {
     /// Takes over what was written. Nothing else may be settled: the tenant would not know of it. False if the
     /// lease was lost.
-    fn note(&mut self, written: Written, steps: &mut Vec<Step>) -> bool {
+    fn note(&mut self, written: Written, job: &mut Job, holder: &mut Holder) -> bool {
         match written.recorded {
             Recorded::Lost => return false,
-            Recorded::Written { cancel_requested } => self.cancel_requested |= cancel_requested,
+            Recorded::Written {
+                cancel_requested,
+                tenant: now,
+            } => {
+                self.cancel_requested |= cancel_requested;
+                if let (Some((tenant, _)), Some(now)) = (&mut holder.tenant, now) {
+                    *tenant = now;
+                }
+            }
             Recorded::Outdated { cancel_requested } => {
                 self.cancel_requested |= cancel_requested;
                 self.outdated = true;
             }
         }
-        *steps = written.steps;
+        job.steps = written.steps;
         true
     }
 }
@@ -541,14 +549,15 @@ impl Seen {
 /// upstream whose outcome nobody knows.
 async fn write(
     engine: &Engine,
-    holder: Holder<'_>,
+    holder: Holder,
     mut steps: Vec<Step>,
     ends: Vec<StepEnd>,
 ) -> Written {
     apply(&mut steps, &ends);
     let mut pace = Pace::default();
     loop {
-        match engine.record(holder, &steps, &ends).await {
+        let recorded = engine.record(holder.clone(), steps.clone(), ends.clone());
+        match recorded.await {
             Ok(recorded) => return Written { recorded, steps },
             Err(error) => {
                 tracing::warn!(%error, "Could not record how a step ended; trying again");

@@ -2,11 +2,18 @@
 
 use dezky_shared::{
     audit::chain::Chain,
-    store::{StoreError, audit::SEALED_TOGETHER},
+    id::TenantId,
+    store::{
+        StoreError,
+        audit::{SEALED_TOGETHER, Sealed},
+    },
 };
 
 use super::Engine;
 use crate::metrics;
+
+/// How many trails are sealed in one transaction, where that can be.
+const TOGETHER: usize = 50;
 
 impl Engine {
     /// Seals whatever is not sealed yet. Run by the leader; two that do it at the same time do no harm.
@@ -18,32 +25,47 @@ impl Engine {
         let mut is_more = true;
         while is_more {
             is_more = false;
-            for trail in audit.list_unsealed().await? {
-                match audit.seal(trail).await {
-                    Ok(Some(sealed)) => {
-                        metrics::sealed(sealed.events);
-                        tell(&sealed.chain, sealed.events);
-                        is_more |= sealed.events == SEALED_TOGETHER;
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        let chain = Chain::new(trail).id;
-                        tracing::error!(audit.chain = chain, %error, "Could not seal a trail; trying again");
-                    }
+            let trails = audit.list_unsealed().await?;
+            for trails in trails.chunks(TOGETHER) {
+                match audit.seal(trails).await {
+                    Ok(Some(sealed)) => tell(&sealed),
+                    Ok(None) | Err(_) => is_more |= self.seal_each(trails).await,
                 }
             }
         }
         Ok(())
     }
+
+    /// Says whether there is more to seal.
+    async fn seal_each(&self, trails: &[Option<TenantId>]) -> bool {
+        let mut is_more = false;
+        for trail in trails {
+            match self.ctx.audit.seal(&[*trail]).await {
+                Ok(sealed) => {
+                    let sealed = sealed.unwrap_or_default();
+                    tell(&sealed);
+                    is_more |= sealed.iter().any(|one| one.events == SEALED_TOGETHER);
+                }
+                Err(error) => {
+                    let chain = Chain::new(*trail).id;
+                    tracing::error!(audit.chain = chain, %error, "Could not seal a trail; trying again");
+                }
+            }
+        }
+        is_more
+    }
 }
 
 /// Whoever keeps the log elsewhere can tell later whether a whole chain was rewritten.
-fn tell(chain: &Chain, events: usize) {
-    tracing::info!(
-        audit.chain = chain.id,
-        audit.seq = chain.head.seq,
-        audit.hash = chain.head.hash,
-        events,
-        "Sealed audit events"
-    );
+fn tell(sealed: &[Sealed]) {
+    for Sealed { events, chain } in sealed {
+        metrics::sealed(*events);
+        tracing::info!(
+            audit.chain = chain.id,
+            audit.seq = chain.head.seq,
+            audit.hash = chain.head.hash,
+            events,
+            "Sealed audit events"
+        );
+    }
 }

@@ -193,7 +193,7 @@ pub(super) async fn list_price(
     cycle: Cycle,
     currency: &str,
 ) -> Result<i64, Abort<Stop>> {
-    let price = app.prices.find_in(session, plan, cycle, currency).await?;
+    let price = app.prices.find_of(session, plan, cycle, currency).await?;
     price.map(|price| price.amount_minor).ok_or_else(|| {
         let message = "The plan has no price for this cycle in this currency: say what it costs.";
         let error = FieldError::at("/priceMinor", "no_price", message);

@@ -214,7 +214,11 @@ impl Intent for Create<'_> {
             let mut tenant = self.new.tenant(self.id, now);
             attach::check(recorder, session, &tenant).await?;
             app.tenants.insert(session, &tenant).await?;
-            let followed = app.domains.follow(session, &mut tenant, &[], now).await?;
+            let mut taken = Vec::new();
+            if !tenant.domains.is_empty() {
+                let followed = app.domains.follow(session, &mut tenant, &[], now).await?;
+                taken = followed.lost;
+            }
             let args = ProvisionTenant { tenant_id: self.id };
             let job = actions::job(&args, &recorder.by(), now)
                 .map_err(refuse)?
@@ -222,13 +226,13 @@ impl Intent for Create<'_> {
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),
                 );
-            let job = app.jobs.enqueue(session, &job).await?;
+            let job = app.jobs.enqueue_first(session, &job).await?;
             let mut event = recorder
                 .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
                 .with_changes(&Document::new(), &audited(to_document(&tenant)?));
             event.job_id = Some(job.id);
             let mut events = vec![event];
-            events.extend(lost(recorder, &followed.lost, now));
+            events.extend(lost(recorder, &taken, now));
             Ok(Recorded {
                 answer: answer_with(
                     recorder,

@@ -222,6 +222,6 @@ pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(5);
     while !is().await {
         assert!(Instant::now() < deadline, "{what}: did not come");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

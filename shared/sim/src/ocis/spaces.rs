@@ -11,7 +11,8 @@ use axum::{
 use dezky_shared::clock;
 use http::{HeaderMap, StatusCode};
 use rand::seq::SliceRandom as _;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
@@ -85,49 +86,118 @@ impl SimSpace {
     }
 
     /// As the graph API shows it.
-    pub(super) fn view(&self) -> Value {
-        let own_id = self.id.split('$').next_back();
-        let mut root = json!({
-            "id": self.id,
-            "eTag": format!("\"{}\"", self.modified),
-            "webDavUrl": format!("https://ocis.sim/dav/spaces/{}", self.id),
-        });
-        if self.trashed {
-            root["deleted"] = json!({ "state": "trashed" });
+    pub(super) fn view(&self) -> View<'_> {
+        let own_id = self.id.split('$').next_back().unwrap_or_default();
+        View {
+            id: &self.id,
+            name: &self.name,
+            drive_type: &self.drive_type,
+            drive_alias: &self.alias,
+            description: &self.description,
+            last_modified_date_time: &self.modified,
+            owner: Owner {
+                user: Identity {
+                    display_name: "",
+                    id: own_id,
+                },
+            },
+            quota: self.quota_view(),
+            root: Root {
+                id: &self.id,
+                e_tag: format!("\"{}\"", self.modified),
+                web_dav_url: format!("https://ocis.sim/dav/spaces/{}", self.id),
+                deleted: self.trashed.then_some(Deleted { state: "trashed" }),
+            },
+            web_url: format!("https://ocis.sim/f/{}", self.id),
         }
-        let mut view = json!({
-            "id": self.id,
-            "name": self.name,
-            "driveType": self.drive_type,
-            "driveAlias": self.alias,
-            "lastModifiedDateTime": self.modified,
-            "owner": { "user": { "displayName": "", "id": own_id } },
-            "quota": self.quota_view(),
-            "root": root,
-            "webUrl": format!("https://ocis.sim/f/{}", self.id),
-        });
-        if !self.description.is_empty() {
-            view["description"] = json!(self.description);
-        }
-        view
     }
 
-    fn quota_view(&self) -> Value {
+    fn quota_view(&self) -> QuotaView {
         let (total, used) = (self.quota, self.used);
         if self.trashed {
-            return json!({ "total": total });
+            return QuotaView {
+                total,
+                ..QuotaView::default()
+            };
         }
-        if total == 0 {
-            return json!({ "total": 0, "used": used, "remaining": i64::MAX, "state": "normal" });
-        }
-        let state = match used.saturating_mul(100) / total {
+        let (remaining, share) = match total {
+            0 => (i64::MAX, 0),
+            _ => ((total - used).max(0), used.saturating_mul(100) / total),
+        };
+        let state = match share {
             ..=75 => "normal",
             76..=90 => "nearing",
             91..=99 => "critical",
             _ => "exceeded",
         };
-        json!({ "total": total, "used": used, "remaining": (total - used).max(0), "state": state })
+        QuotaView {
+            total,
+            used: Some(used),
+            remaining: Some(remaining),
+            state: Some(state),
+        }
     }
+}
+
+/// A space as the graph API shows it.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct View<'a> {
+    id: &'a str,
+    name: &'a str,
+    drive_type: &'a str,
+    drive_alias: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    last_modified_date_time: &'a str,
+    owner: Owner<'a>,
+    quota: QuotaView,
+    root: Root<'a>,
+    web_url: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Owner<'a> {
+    user: Identity<'a>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity<'a> {
+    display_name: &'a str,
+    id: &'a str,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct QuotaView {
+    total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Root<'a> {
+    id: &'a str,
+    e_tag: String,
+    web_dav_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<Deleted>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Deleted {
+    state: &'static str,
+}
+
+/// A list as the graph API shows it.
+#[derive(Serialize)]
+struct List<T> {
+    value: Vec<T>,
 }
 
 fn now() -> String {
@@ -214,8 +284,8 @@ pub(super) async fn list(
         Some(_) => spaces.sort_by(|a, b| a.modified.cmp(&b.modified)),
         None => {}
     }
-    let views: Vec<_> = spaces.into_iter().map(SimSpace::view).collect();
-    Json(json!({ "value": views })).into_response()
+    let value: Vec<_> = spaces.into_iter().map(SimSpace::view).collect();
+    Json(List { value }).into_response()
 }
 
 /// `POST /drives`: always a new space, however many of the name exist.
@@ -248,10 +318,10 @@ pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response 
     let mut space = SimSpace::project(name.trim());
     space.apply(&body);
     space.quota = quota.filter(|total| *total >= 0).unwrap_or(DEFAULT_QUOTA);
-    let view = space.view();
+    let answer = (StatusCode::CREATED, Json(space.view())).into_response();
     shared.effects.record("create_space", &space.alias);
     state.spaces.push(space);
-    (StatusCode::CREATED, Json(view)).into_response()
+    answer
 }
 
 /// `GET /drives/{id}`.
@@ -319,13 +389,13 @@ pub(super) async fn update(
         space.trashed = false;
         shared.effects.record("restore_space", &space.alias);
     }
-    let before = space.view();
+    let before = space.clone();
     space.apply(&body);
     if let Some(total) = quota {
         space.quota = total;
         space.vanished = false;
     }
-    if space.view() != before {
+    if space.view() != before.view() {
         shared.effects.record("update_space", &space.alias);
     }
     space.modified = now();

@@ -2,7 +2,8 @@
 //!
 //! oCIS cannot be asked for the spaces with a marker, so each tenant's step reads them all. With many steps at work
 //! that list would be most of what oCIS sends. Whoever asks is given a list that was asked for *after* they did, so
-//! it holds whatever they wrote before: only the waiting is shared.
+//! it holds whatever they wrote before: only the waiting is shared. Between two readings oCIS is left in peace for as long
+//! as the first one took, so that with many spaces it has time for something else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,10 @@ use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use tokio::sync::Mutex as FairMutex;
+use tokio::{
+    sync::Mutex as FairMutex,
+    time::{Instant, sleep_until},
+};
 
 use super::drives::Drive;
 use crate::clients::ClientError;
@@ -32,8 +36,8 @@ pub(super) struct Listing(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Held by the reading under way.
-    turn: FairMutex<()>,
+    /// Held by the reading under way; from when on the next may begin.
+    turn: FairMutex<Option<Instant>>,
     /// The reading that has not been sent, which everybody who asks now can share.
     next: Mutex<Option<Reading>>,
 }
@@ -46,14 +50,20 @@ impl Listing {
             .next()
             .get_or_insert_with(|| {
                 async move {
-                    let _turn = inner.turn.lock().await;
+                    let mut turn = inner.turn.lock().await;
+                    if let Some(next) = *turn {
+                        sleep_until(next).await;
+                    }
                     // Whoever asks from here on needs a later one.
                     inner
                         .next
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .take();
-                    ask.await
+                    let began = Instant::now();
+                    let listed = ask.await;
+                    *turn = Some(Instant::now() + began.elapsed());
+                    listed
                 }
                 .boxed()
                 .shared()

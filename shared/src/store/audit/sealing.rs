@@ -4,6 +4,8 @@
 //! chain moves on in the same transaction, from the head that was read: of two who seal at the same time, one comes to
 //! nothing.
 
+use std::collections::BTreeMap;
+
 use bson::{Bson, DateTime, Document, doc};
 use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, options::Hint};
@@ -11,9 +13,9 @@ use serde::Deserialize;
 
 use super::{AuditRepository, StoreError, UNSEALED_INDEX};
 use crate::{
-    audit::chain::{Chain, Link},
+    audit::chain::Chain,
     id::TenantId,
-    store::{Abort, to_bson, violated_index},
+    store::{Abort, to_bson, updates, violated_index},
 };
 
 /// How many events are sealed in one transaction.
@@ -41,23 +43,37 @@ pub struct Backlog {
     pub oldest: Option<DateTime>,
 }
 
-/// Somebody else moved the chain on.
+/// A chain that goes on.
+struct Move {
+    /// As it was read; none before its first event.
+    before: Option<Chain>,
+    /// As it will be.
+    chain: Chain,
+    /// What it goes on by.
+    events: Vec<Document>,
+}
+
+/// Whose event it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Trail {
+    #[serde(default)]
+    tenant_id: Option<TenantId>,
+}
+
+/// Somebody else moved a chain on.
 struct Overtaken;
 
 impl AuditRepository {
     /// The trails with events that are not sealed: tenants, and the platform.
     pub async fn list_unsealed(&self) -> Result<Vec<Option<TenantId>>, StoreError> {
-        #[derive(Deserialize)]
-        struct Trail {
-            #[serde(rename = "_id")]
-            tenant_id: Option<TenantId>,
-        }
         // Read from the index, a step for each trail however many events it has.
         let trails = [
             doc! { "$match": { "sealed": false } },
             doc! { "$sort": { "sealed": 1, "tenantId": 1, "_id": 1 } },
             doc! { "$group": { "_id": "$tenantId", "first": { "$first": "$_id" } } },
             doc! { "$limit": TRAILS },
+            doc! { "$project": { "_id": 0, "tenantId": "$_id" } },
         ];
         let found: Vec<Trail> = self
             .stored()
@@ -70,40 +86,56 @@ impl AuditRepository {
         Ok(found.into_iter().map(|trail| trail.tenant_id).collect())
     }
 
-    /// Seals the first events of a trail that are not sealed, at most [`SEALED_TOGETHER`]. Nothing when there are none,
-    /// or somebody else was faster.
-    pub async fn seal(&self, tenant: Option<TenantId>) -> Result<Option<Sealed>, StoreError> {
-        let mut events = self.first_unsealed(tenant).await?;
+    /// Seals what is not sealed of these trails, at most [`SEALED_TOGETHER`] events, and says what was sealed of each.
+    ///
+    /// `None` if nothing was: somebody else was faster, or there is more than that in several trails; then each has to
+    /// be sealed alone, so that none waits for another.
+    pub async fn seal(
+        &self,
+        trails: &[Option<TenantId>],
+    ) -> Result<Option<Vec<Sealed>>, StoreError> {
+        let events = self.first_unsealed(trails).await?;
         if events.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        if events.len() == SEALED_TOGETHER && trails.len() > 1 {
             return Ok(None);
         }
-        let before = self.find_chain(tenant).await?;
-        let mut head = before.head.clone();
-        for event in &mut events {
-            head = head.seal(event);
+        let mut by_trail: BTreeMap<Option<TenantId>, Vec<Document>> = BTreeMap::new();
+        for event in events {
+            let trail: Trail = bson::deserialize_from_document(event.clone())?;
+            by_trail.entry(trail.tenant_id).or_default().push(event);
         }
-        let sealed = Sealed {
-            events: events.len(),
-            chain: Chain {
-                head,
-                ..before.clone()
-            },
-        };
+        let mut known = self.find_chains(by_trail.keys().copied()).await?;
+        let mut moves = Vec::new();
+        for (trail, mut events) in by_trail {
+            let before = known.remove(&Chain::id(trail));
+            let mut chain = before.clone().unwrap_or_else(|| Chain::new(trail));
+            for event in &mut events {
+                chain.head = chain.head.seal(event);
+            }
+            moves.push(Move {
+                before,
+                chain,
+                events,
+            });
+        }
         let committed = self
             .store
-            .transaction(
-                (self, &before, &sealed.chain.head, &events),
-                |session, (this, before, head, events)| {
-                    async move {
-                        this.move_head(session, before, head).await?;
-                        this.write_seals(session, events).await
-                    }
-                    .boxed()
-                },
-            )
+            .transaction((self, &moves), |session, (this, moves)| {
+                async move {
+                    this.move_heads(session, moves).await?;
+                    this.write_seals(session, moves).await
+                }
+                .boxed()
+            })
             .await;
+        let sealed = moves.into_iter().map(|moved| Sealed {
+            events: moved.events.len(),
+            chain: moved.chain,
+        });
         match committed {
-            Ok(()) => Ok(Some(sealed)),
+            Ok(()) => Ok(Some(sealed.collect())),
             Err(Abort::Because(Overtaken)) => Ok(None),
             Err(Abort::Store(error)) => Err(error),
         }
@@ -127,11 +159,14 @@ impl AuditRepository {
         Ok(found.unwrap_or_default())
     }
 
-    /// In the order of their ids.
-    async fn first_unsealed(&self, tenant: Option<TenantId>) -> Result<Vec<Document>, StoreError> {
+    /// Trail by trail, each in the order of their ids.
+    async fn first_unsealed(
+        &self,
+        trails: &[Option<TenantId>],
+    ) -> Result<Vec<Document>, StoreError> {
         self.stored()
-            .find(doc! { "sealed": false, "tenantId": tenant })
-            .sort(doc! { "_id": 1 })
+            .find(doc! { "sealed": false, "tenantId": { "$in": trails } })
+            .sort(doc! { "sealed": 1, "tenantId": 1, "_id": 1 })
             .limit(i64::try_from(SEALED_TOGETHER).unwrap_or(i64::MAX))
             .hint(Hint::Name(UNSEALED_INDEX.to_owned()))
             .await?
@@ -139,27 +174,41 @@ impl AuditRepository {
             .await
     }
 
-    async fn move_head(
+    /// The chains of these trails, by id, as far as there are any.
+    async fn find_chains(
+        &self,
+        trails: impl Iterator<Item = Option<TenantId>>,
+    ) -> Result<BTreeMap<String, Chain>, StoreError> {
+        let ids: Vec<String> = trails.map(Chain::id).collect();
+        let found = self.chains.find(doc! { "_id": { "$in": ids } }).await?;
+        let found = found.map_ok(|chain| (chain.id.clone(), chain));
+        found.try_collect().await
+    }
+
+    async fn move_heads(
         &self,
         session: &mut ClientSession,
-        before: &Chain,
-        head: &Link,
+        moves: &[Move],
     ) -> Result<(), Abort<Overtaken>> {
-        let as_read = doc! { "_id": &before.id, "head": to_bson(&before.head)? };
-        let moved = doc! { "$set": { "head": to_bson(head)? } };
-        let chains = &self.chains;
-        let moved = chains.update_one(as_read, moved).session(&mut *session);
-        if moved.await?.matched_count == 1 {
-            return Ok(());
+        let (mut heads, mut new) = (Vec::new(), Vec::new());
+        for Move { before, chain, .. } in moves {
+            match before {
+                Some(before) => {
+                    let as_read = doc! { "_id": &before.id, "head": to_bson(&before.head)? };
+                    let onward = doc! { "$set": { "head": to_bson(&chain.head)? } };
+                    heads.push(doc! { "q": as_read, "u": onward });
+                }
+                None => new.push(chain),
+            }
         }
-        if before.head != Link::start() {
+        let expected = heads.len();
+        if updates(&self.chains, session, heads).await? != expected {
             return Err(Abort::Because(Overtaken));
         }
-        let new = Chain {
-            head: head.clone(),
-            ..before.clone()
-        };
-        match self.chains.insert_one(new).session(session).await {
+        if new.is_empty() {
+            return Ok(());
+        }
+        match self.chains.insert_many(new).session(session).await {
             Err(error) if violated_index(&error).is_some() => Err(Abort::Because(Overtaken)),
             Err(error) => Err(error.into()),
             Ok(_) => Ok(()),
@@ -169,33 +218,29 @@ impl AuditRepository {
     async fn write_seals(
         &self,
         session: &mut ClientSession,
-        events: &[Document],
+        moves: &[Move],
     ) -> Result<(), Abort<Overtaken>> {
-        let seals = events.iter().map(|event| {
-            let part = |fields: &[&str]| -> Document {
-                let is_one = |field: &(&String, &Bson)| fields.contains(&field.0.as_str());
-                let part = event.iter().filter(is_one);
-                part.map(|(name, value)| (name.clone(), value.clone()))
-                    .collect()
-            };
-            let mut unsealed = part(&["_id"]);
-            unsealed.insert("sealed", false);
-            doc! { "q": unsealed, "u": { "$set": part(&["sealed", "seq", "prevHash", "hash"]) } }
-        });
-        // The driver offers bulks over one collection only from MongoDB 8.0 on.
-        let update = doc! { "update": "audit_events", "updates": seals.collect::<Vec<_>>() };
-        let database = self.store.database();
-        let answer = database.run_command(update).session(session).await?;
-        if let Ok(errors) = answer.get_array("writeErrors") {
-            // As when events stand where the chain says that none are: nobody else's doing.
-            let message = format!("the trail cannot be sealed: {errors:?}");
-            return Err(StoreError::custom(message).into());
-        }
-        let written = answer.get_i32("n").unwrap_or(0);
-        if usize::try_from(written) == Ok(events.len()) {
+        let events = moves.iter().flat_map(|moved| &moved.events);
+        let seals: Vec<Document> = events.map(seal_of).collect();
+        let expected = seals.len();
+        // An event that stands where its chain says that none does is nobody else's doing, and an error.
+        if updates(&self.events, session, seals).await? == expected {
             Ok(())
         } else {
             Err(Abort::Because(Overtaken))
         }
     }
+}
+
+/// The update that seals an event, unless it is sealed.
+fn seal_of(event: &Document) -> Document {
+    let part = |fields: &[&str]| -> Document {
+        let is_one = |field: &(&String, &Bson)| fields.contains(&field.0.as_str());
+        let part = event.iter().filter(is_one);
+        part.map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    let mut unsealed = part(&["_id"]);
+    unsealed.insert("sealed", false);
+    doc! { "q": unsealed, "u": { "$set": part(&["sealed", "seq", "prevHash", "hash"]) } }
 }

@@ -86,6 +86,13 @@ impl NewJob {
         self
     }
 
+    /// Due not before `at`.
+    #[must_use]
+    pub fn not_before(self, at: DateTime) -> Self {
+        let run_at = self.job.run_at.max(at);
+        self.run_at(run_at)
+    }
+
     /// With secrets that only its own steps can read. They go with the job: once it is final nobody can.
     pub fn with_secrets(
         mut self,
@@ -183,8 +190,7 @@ impl JobRepository {
     ) -> Result<Job, StoreError> {
         let job = &new.job;
         let Some(unique_key) = &job.unique_key else {
-            self.jobs.insert_one(job).session(session).await?;
-            return Ok(job.clone());
+            return self.enqueue_first(session, new).await;
         };
 
         let waiting = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
@@ -216,6 +222,16 @@ impl JobRepository {
             .session(session)
             .await?;
         joined.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+    }
+
+    /// Enqueues a job that has nothing to join: no other can have its unique key, as what it is about is new.
+    pub async fn enqueue_first(
+        &self,
+        session: &mut ClientSession,
+        new: &NewJob,
+    ) -> Result<Job, StoreError> {
+        self.jobs.insert_one(&new.job).session(session).await?;
+        Ok(new.job.clone())
     }
 
     /// Enqueues jobs that serve no change of anything else, outside of a transaction. One that is there already is left

@@ -48,15 +48,15 @@ async fn an_event_that_was_made_earlier_and_committed_later_is_sealed_after_what
     let late = event(None, now);
     harness.record_events(None, 2, now).await;
     let audit = &harness.context.audit;
-    audit.seal(None).await.unwrap().unwrap();
+    audit.seal(&[None]).await.unwrap().unwrap();
     harness.record(std::slice::from_ref(&late)).await;
 
-    let sealed = audit.seal(None).await.unwrap().unwrap();
+    let sealed = audit.seal(&[None]).await.unwrap().unwrap();
 
     let first = &harness.events_about("job").await[0];
     assert_eq!(first.get("_id"), Some(&late.id.into()));
     assert_eq!(first.get_i64("seq").unwrap(), 3);
-    assert_eq!((sealed.events, sealed.chain.head.seq), (1, 3));
+    assert_eq!((sealed[0].events, sealed[0].chain.head.seq), (1, 3));
     assert_eq!(harness.verify(None).await.problems, []);
 }
 
@@ -69,14 +69,40 @@ async fn of_many_who_seal_at_the_same_time_one_does_and_the_others_come_to_nothi
     for _ in 0..10 {
         harness.record_events(None, 5, now).await;
         let audit = &harness.context.audit;
-        let all = join_all((0..8).map(|_| audit.seal(None))).await;
-        let done = all.into_iter().filter_map(|one| one.unwrap());
+        let all = join_all((0..8).map(|_| audit.seal(&[None]))).await;
+        let done = all
+            .into_iter()
+            .flat_map(|one| one.unwrap().unwrap_or_default());
         sealed += done.map(|one| one.events).sum::<usize>();
     }
 
     let found = harness.verify(None).await;
     assert_eq!(found.problems, []);
     assert_eq!((sealed, found.checked), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_trails_are_sealed_together_unless_there_is_too_much_in_them() {
+    let harness = Harness::new().await;
+    let now = harness.context.store.now();
+    let trails = [None, Some(TenantId::new()), Some(TenantId::new())];
+    for trail in trails {
+        harness.record_events(trail, 10, now).await;
+    }
+    let audit = &harness.context.audit;
+
+    let sealed = audit.seal(&trails).await.unwrap().unwrap();
+    harness.record_events(trails[1], SEALED_TOGETHER, now).await;
+    let too_much = audit.seal(&trails).await.unwrap();
+    let alone = audit.seal(&trails[1..2]).await.unwrap().unwrap();
+
+    let heads: Vec<_> = sealed.iter().map(|one| one.chain.head.seq).collect();
+    assert_eq!(heads, [10, 10, 10]);
+    assert_eq!(too_much, None);
+    assert_eq!(alone[0].events, SEALED_TOGETHER);
+    for trail in trails {
+        assert_eq!(harness.verify(trail).await.problems, []);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +144,7 @@ async fn a_trail_that_cannot_be_sealed_holds_up_no_other() {
     let (broken, well) = (Some(TenantId::new()), Some(TenantId::new()));
     harness.record_events(broken, 2, now).await;
     let audit = &harness.context.audit;
-    audit.seal(broken).await.unwrap();
+    audit.seal(&[broken]).await.unwrap();
     // Somebody made the chain forget its events.
     let chains = harness
         .context
@@ -136,7 +162,7 @@ async fn a_trail_that_cannot_be_sealed_holds_up_no_other() {
     .await;
     leader.stop().await;
 
-    assert!(audit.seal(broken).await.is_err());
+    assert!(audit.seal(&[broken]).await.is_err());
     assert_eq!(harness.verify(broken).await.problems.len(), 1);
     assert_eq!(audit.backlog().await.unwrap().events, 1);
 }
@@ -146,7 +172,7 @@ async fn what_is_to_be_sealed_is_found_without_looking_at_what_is() {
     let harness = Harness::new().await;
     let now = harness.context.store.now();
     harness.record_events(None, 400, now).await;
-    while harness.context.audit.seal(None).await.unwrap().is_some() {}
+    while harness.context.audit.seal(&[None]).await.unwrap() != Some(Vec::new()) {}
     let tenant = Some(TenantId::new());
     harness.record_events(tenant, 400, now).await;
     let database = harness.context.store.database();

@@ -10,9 +10,13 @@ use dezky_sim::{
 
 use crate::{build::build, interrupted};
 
-pub(crate) async fn chaos(seed: Option<u64>, seconds: u64) -> anyhow::Result<()> {
+pub(crate) async fn chaos(seed: Option<u64>, seconds: u64, release: bool) -> anyhow::Result<()> {
     let seed = seed.unwrap_or_else(|| rand::random_range(1..1_000_000));
-    let binaries = build(&["--bin=dezky-api", "--bin=dezky-worker"]).await?;
+    let mut what = vec!["--bin=dezky-api", "--bin=dezky-worker"];
+    if release {
+        what.extend(["--workspace", "--release"]);
+    }
+    let binaries = build(&what).await?;
     let directory = workspace::dev().join("chaos").join(seed.to_string());
     let hint = format!(
         "seed {seed}; the logs are in {}; again: cargo dev chaos --seed {seed} --seconds {seconds}",

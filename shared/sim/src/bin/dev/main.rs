@@ -70,6 +70,9 @@ enum Dev {
         /// For how long things go wrong.
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..))]
         seconds: u64,
+        /// With the api and the worker as they are released.
+        #[arg(long)]
+        release: bool,
     },
 }
 
@@ -94,7 +97,11 @@ async fn main() -> ExitCode {
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
         Dev::Bench { only } => bench::bench(only.as_deref()).await,
-        Dev::Chaos { seed, seconds } => chaos::chaos(seed, seconds).await,
+        Dev::Chaos {
+            seed,
+            seconds,
+            release,
+        } => chaos::chaos(seed, seconds, release).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

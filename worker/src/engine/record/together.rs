@@ -1,0 +1,155 @@
+//! What many jobs have to record, in one transaction.
+//!
+//! While one is under way, those that come meanwhile wait for each other. It relies on nothing being in the way: every
+//! job is still its holder's, and nobody has written to any of the tenants since their holders saw them. If that is not
+//! so, nothing is written, and each is recorded alone: a setback concerns its own job.
+
+use std::sync::Arc;
+
+use bson::{DateTime, doc};
+use dezky_shared::{
+    changes::Change,
+    id::JobId,
+    store::{Abort, StoreError, updates},
+};
+use futures::{FutureExt as _, TryStreamExt as _};
+use mongodb::ClientSession;
+use tokio::sync::mpsc;
+
+use super::{Besides, Recorded, Recording};
+use crate::engine::{Engine, bulk};
+
+/// The most that are recorded together.
+pub(in crate::engine) const TOGETHER: usize = 64;
+
+/// Something is in the way of one of them.
+struct Apart;
+
+impl Engine {
+    /// Writes recordings as they come, until there are no more.
+    pub(crate) async fn keep_recording(self: Arc<Self>, mut recordings: mpsc::Receiver<Recording>) {
+        let mut batch = Vec::with_capacity(TOGETHER);
+        let mut busy = false;
+        while recordings.recv_many(&mut batch, TOGETHER).await > 0 {
+            if busy {
+                // Where there were several there will be more: fewer transactions leave more time for what they record.
+                tokio::time::sleep(self.times.settle_after).await;
+                let room = TOGETHER.saturating_sub(batch.len());
+                let more = recordings.recv_many(&mut batch, room);
+                let _ = more.now_or_never();
+            }
+            busy = batch.len() > 1;
+            match self.record_together(&batch).await {
+                Ok(recorded) => {
+                    self.tell_of(&batch);
+                    for (recording, recorded) in batch.drain(..).zip(recorded) {
+                        // Nobody may be listening any more.
+                        let _ = recording.done.send(Ok(recorded));
+                    }
+                }
+                Err(Apart) => {
+                    for recording in batch.drain(..) {
+                        tokio::spawn(self.clone().record_alone(recording));
+                    }
+                }
+            }
+        }
+    }
+
+    /// It is a hint: the next recordings do not wait for it.
+    fn tell_of(&self, recorded: &[Recording]) {
+        let changes: Vec<Change> = recorded.iter().flat_map(Recording::changes).collect();
+        let to = self.ctx.changes.clone();
+        tokio::spawn(async move { to.publish(&changes).await });
+    }
+
+    async fn record_together(&self, batch: &[Recording]) -> Result<Vec<Recorded>, Apart> {
+        let now = self.ctx.store.now();
+        let written = bulk::in_time(self.times.bulk_deadline, async {
+            let written = self
+                .ctx
+                .store
+                .transaction((self, batch), |session, (this, batch)| {
+                    async move {
+                        let written = this.write_together(session, batch, now).await;
+                        // The helper would repeat it while something is in the way.
+                        written.ok().flatten().ok_or(Abort::Because(Apart))
+                    }
+                    .boxed()
+                })
+                .await;
+            match written {
+                Ok(recorded) => Ok(Some(recorded)),
+                Err(Abort::Because(Apart)) => Ok(None),
+                Err(Abort::Store(error)) => Err(error),
+            }
+        });
+        // If this is an answer that was lost, recording it once more changes nothing.
+        written.await.ok().flatten().ok_or(Apart)
+    }
+
+    /// `None` if something is in the way of one of them.
+    async fn write_together(
+        &self,
+        session: &mut ClientSession,
+        batch: &[Recording],
+        now: DateTime,
+    ) -> Result<Option<Vec<Recorded>>, StoreError> {
+        let of_jobs = batch.iter().map(|recording| {
+            Ok(doc! { "q": recording.holder.ours(), "u": recording.update_of_job(now)? })
+        });
+        let of_jobs = of_jobs.collect::<Result<Vec<_>, StoreError>>()?;
+        if updates(&self.jobs, session, of_jobs).await? != batch.len() {
+            return Ok(None);
+        }
+        let to_cancel = self.to_cancel(session, batch).await?;
+
+        let mut recorded = Vec::with_capacity(batch.len());
+        let mut tenants = Vec::new();
+        let mut besides = Besides::default();
+        for recording in batch {
+            let mut tenant = None;
+            if let Some((known, intent)) = &recording.holder.tenant {
+                let mut changed = (**known).clone();
+                self.record_in_tenant(session, &mut changed, *intent, recording, &mut besides, now)
+                    .await?;
+                changed.revision += 1;
+                let changed = Arc::new(changed);
+                tenants.push(changed.clone());
+                tenant = Some(changed);
+            }
+            recorded.push(Recorded::Written {
+                cancel_requested: to_cancel.contains(&recording.holder.id),
+                tenant,
+            });
+        }
+        if !self.ctx.tenants.save_next(session, &tenants).await? {
+            return Ok(None);
+        }
+        self.record_besides(session, besides, now).await?;
+        Ok(Some(recorded))
+    }
+
+    /// The jobs that a person wants to stop.
+    async fn to_cancel(
+        &self,
+        session: &mut ClientSession,
+        batch: &[Recording],
+    ) -> Result<Vec<JobId>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Id {
+            #[serde(rename = "_id")]
+            id: JobId,
+        }
+        let ids: Vec<JobId> = batch.iter().map(|recording| recording.holder.id).collect();
+        let mut found = self
+            .jobs
+            .clone_with_type::<Id>()
+            .find(doc! { "_id": { "$in": ids }, "cancelRequested": true })
+            .projection(doc! { "_id": 1 })
+            .session(&mut *session)
+            .await?;
+        let found: Vec<Id> = found.stream(session).try_collect().await?;
+        Ok(found.into_iter().map(|found| found.id).collect())
+    }
+}
