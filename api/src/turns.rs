@@ -124,6 +124,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_turn_knows_whether_somebody_waits_for_it() {
+        let turns = Turns::default();
+        let turn = turns.take("acme").await.unwrap();
+        assert!(!turn.is_waited_for());
+
+        let mut next = Box::pin(turns.take("acme"));
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(turn.is_waited_for());
+
+        drop(next);
+        assert!(!turn.is_waited_for());
+    }
+
+    #[tokio::test]
     async fn whoever_would_wait_in_too_long_a_line_is_sent_away() {
         let turns = Turns::default();
         let _first = turns.take("acme").await.unwrap();

@@ -12,6 +12,7 @@ use redis::{
 };
 
 use crate::{
+    clock,
     job::{Job, Queue},
     redis::{RedisConfig, blocking_connection, shared_connection},
 };
@@ -43,6 +44,9 @@ impl std::fmt::Debug for Ready {
             .finish_non_exhaustive()
     }
 }
+
+/// What is due later than this is left to the sweep.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A lock key that may have work, and the priority of that work.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,10 +85,23 @@ impl Ready {
         call.invoke_async(&mut self.connection.clone()).await
     }
 
-    /// Says that `jobs`, just committed, are due. Losing this is no harm: the sweep finds them.
+    /// Says that `jobs`, just committed, are due; of those that will be in a moment, in a moment. Losing this is no harm:
+    /// the sweep finds them.
     pub async fn announce(&self, jobs: &[Job]) {
+        let wait = |job: &Job| clock::until(job.updated_at, job.run_at);
+        let (now, later): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| wait(job).is_zero());
+        self.announce_now(&now).await;
+        let (soon, _): (Vec<&Job>, Vec<&Job>) = later.iter().partition(|job| wait(job) <= SOON);
+        if let Some(longest) = soon.iter().map(|job| wait(job)).max() {
+            // A little late rather than early: a key that is popped before its job is due is dropped.
+            tokio::time::sleep(longest + Duration::from_millis(2)).await;
+            self.announce_now(&soon).await;
+        }
+    }
+
+    async fn announce_now(&self, jobs: &[&Job]) {
         let mut keys: BTreeMap<Queue, Vec<ReadyKey>> = BTreeMap::new();
-        for job in jobs.iter().filter(|job| job.run_at <= job.updated_at) {
+        for job in jobs {
             let key = ReadyKey {
                 lock_key: job.lock_key.clone(),
                 priority: job.priority,

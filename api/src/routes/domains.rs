@@ -196,6 +196,8 @@ async fn lock(
         .adopt(session, &mut tenant, app.store.now())
         .await?;
     if tenant != before {
+        // A version of its own: that of the lock is taken back where nothing else changes.
+        tenant.revision += 1;
         app.tenants.save(session, &tenant).await?;
     }
     Ok((tenant, domains))

@@ -23,7 +23,7 @@ use dezky_shared::{
     clock,
     id::{PartnerId, TenantId},
     jobs::RemoveDomain,
-    store::{Abort, tenants::TenantFilter, to_document},
+    store::{Abort, jobs::NewJob, tenants::TenantFilter, to_document},
     tenant::{Plan, Tenant, TenantStatus},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -325,7 +325,13 @@ impl Intent for TenantChange<'_> {
                 app.tenants.unlock(session, tenant.id).await?;
                 tenant.revision -= 1;
             }
-            let mut wanted = decided.jobs;
+            let mut due = now;
+            if decided.is_written && self.turn.is_waited_for() {
+                // The next change joins the job; carried out between the two, it would be out of date at once.
+                due = clock::later(now, PUT_OFF);
+            }
+            let put_off = decided.jobs.into_iter().map(|job| job.not_before(due));
+            let mut wanted: Vec<NewJob> = put_off.collect();
             for domain_id in removals {
                 let args = RemoveDomain {
                     tenant_id: tenant.id,
@@ -333,14 +339,9 @@ impl Intent for TenantChange<'_> {
                 };
                 wanted.push(job(&args, &recorder.by(), now).map_err(refuse)?);
             }
-            let mut due = now;
-            if decided.is_written && self.turn.is_waited_for() {
-                // The next change joins the job; carried out between the two, it would be out of date at once.
-                due = clock::later(now, PUT_OFF);
-            }
             let mut jobs = Vec::new();
             for job in wanted {
-                let job = job.not_before(due).requested_by(
+                let job = job.requested_by(
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),
                 );

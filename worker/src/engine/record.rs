@@ -58,6 +58,8 @@ pub(crate) struct Holder {
     pub(crate) token: LeaseToken,
     /// The tenant whose document is written, as last seen; none for a dry run.
     pub(crate) tenant: Option<(Arc<Tenant>, Intent)>,
+    /// Whether the tenant's intent has changed since.
+    pub(crate) is_outdated: bool,
 }
 
 impl Holder {
@@ -118,8 +120,8 @@ impl Engine {
         steps: Vec<Step>,
         ends: Vec<StepEnd>,
     ) -> Result<Recorded, StoreError> {
-        // Both fail only when the process ends; then the lease runs out and the job is rescued.
-        let the_end = || StoreError::custom("the worker stops");
+        // As when the process ends, or recording panicked. The lease runs out, and the job is rescued.
+        let the_end = || StoreError::custom("the recording was interrupted");
         let (done, recorded) = oneshot::channel();
         let recording = Recording {
             holder,

@@ -275,6 +275,7 @@ impl Running {
         let mut holder = Holder {
             id: job.id,
             token: self.held.token,
+            is_outdated: false,
             tenant: tenant
                 .as_ref()
                 .filter(|_| job.writes_tenant() && steps.write_tenant())
@@ -295,6 +296,7 @@ impl Running {
                 recording = Some(
                     write(
                         engine,
+                        &self.held,
                         holder.clone(),
                         job.steps.clone(),
                         std::mem::take(&mut ended),
@@ -349,7 +351,8 @@ impl Running {
             }));
             seen.charged |= timed_out;
             if !ended.is_empty() {
-                let written = write(engine, holder.clone(), job.steps.clone(), ended).await;
+                let written =
+                    write(engine, &self.held, holder.clone(), job.steps.clone(), ended).await;
                 if !seen.note(written, job, &mut holder) {
                     return None;
                 }
@@ -538,6 +541,7 @@ impl Seen {
             Recorded::Outdated { cancel_requested } => {
                 self.cancel_requested |= cancel_requested;
                 self.outdated = true;
+                holder.is_outdated = true;
             }
         }
         job.steps = written.steps;
@@ -549,6 +553,7 @@ impl Seen {
 /// upstream whose outcome nobody knows.
 async fn write(
     engine: &Engine,
+    held: &HeldJob,
     holder: Holder,
     mut steps: Vec<Step>,
     ends: Vec<StepEnd>,
@@ -561,6 +566,10 @@ async fn write(
             Ok(recorded) => return Written { recorded, steps },
             Err(error) => {
                 tracing::warn!(%error, "Could not record how a step ended; trying again");
+                if held.lost.is_cancelled() {
+                    let recorded = Recorded::Lost;
+                    return Written { recorded, steps };
+                }
                 engine.database_failed();
                 tokio::time::sleep(pace.delay()).await;
             }

@@ -28,7 +28,10 @@ impl Engine {
             let trails = audit.list_unsealed().await?;
             for trails in trails.chunks(TOGETHER) {
                 match audit.seal(trails).await {
-                    Ok(Some(sealed)) => tell(&sealed),
+                    Ok(Some(sealed)) => {
+                        tell(&sealed);
+                        is_more |= is_cut(&sealed);
+                    }
                     Ok(None) | Err(_) => is_more |= self.seal_each(trails).await,
                 }
             }
@@ -44,7 +47,7 @@ impl Engine {
                 Ok(sealed) => {
                     let sealed = sealed.unwrap_or_default();
                     tell(&sealed);
-                    is_more |= sealed.iter().any(|one| one.events == SEALED_TOGETHER);
+                    is_more |= is_cut(&sealed);
                 }
                 Err(error) => {
                     let chain = Chain::new(*trail).id;
@@ -54,6 +57,11 @@ impl Engine {
         }
         is_more
     }
+}
+
+/// Whether there may be more of a trail than was sealed of it.
+fn is_cut(sealed: &[Sealed]) -> bool {
+    sealed.iter().any(|one| one.events == SEALED_TOGETHER)
 }
 
 /// Whoever keeps the log elsewhere can tell later whether a whole chain was rewritten.

@@ -52,8 +52,9 @@ async fn set_tenant(world: &World, tenant: &Tenant, set: Document) {
         .context
         .store
         .collection::<Document>("tenants");
+    let update = doc! { "$set": set, "$inc": { "revision": 1_i64 } };
     tenants
-        .update_one(doc! { "_id": tenant.id }, doc! { "$set": set })
+        .update_one(doc! { "_id": tenant.id }, update)
         .await
         .unwrap();
 }

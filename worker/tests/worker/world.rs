@@ -138,7 +138,7 @@ impl World {
     /// Lets the time come at which a deleted tenant is purged.
     pub(crate) async fn purge(&self, id: TenantId) -> Job {
         let store = &self.harness.context.store;
-        let due = doc! { "$set": { "purgeAt": store.now() } };
+        let due = doc! { "$set": { "purgeAt": store.now() }, "$inc": { "revision": 1_i64 } };
         let tenants = store.collection::<Document>("tenants");
         tenants.update_one(doc! { "_id": id }, due).await.unwrap();
         self.harness

@@ -5,7 +5,10 @@
 //! it holds whatever they wrote before: only the waiting is shared. Between two readings oCIS is left in peace for as long
 //! as the first one took, so that with many spaces it has time for something else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{
     FutureExt as _,
@@ -18,6 +21,9 @@ use tokio::{
 
 use super::drives::Drive;
 use crate::clients::ClientError;
+
+/// For how long oCIS is left in peace at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 type Reading = Shared<BoxFuture<'static, Listed>>;
 
@@ -62,7 +68,11 @@ impl Listing {
                         .take();
                     let began = Instant::now();
                     let listed = ask.await;
-                    *turn = Some(Instant::now() + began.elapsed());
+                    let pause = match &listed.spaces {
+                        Ok(_) => began.elapsed().min(LONGEST_PAUSE),
+                        Err(_) => Duration::ZERO,
+                    };
+                    *turn = Some(Instant::now() + pause);
                     listed
                 }
                 .boxed()
@@ -134,6 +144,22 @@ mod tests {
         assert!(answers.iter().all(|listed| listed.spaces.is_ok()));
         assert!(first.await.unwrap().spaces.is_ok());
         assert_eq!(readings.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_not_read_all_the_time() {
+        let listing = Listing::default();
+        let took = Duration::from_millis(50);
+        let began = Instant::now();
+        let slow = || async move {
+            tokio::time::sleep(took).await;
+            nothing()
+        };
+
+        listing.read(slow()).await;
+        listing.read(slow()).await;
+
+        assert!(began.elapsed() >= took * 3);
     }
 
     #[tokio::test]

@@ -190,7 +190,7 @@ impl JobRepository {
     ) -> Result<Job, StoreError> {
         let job = &new.job;
         let Some(unique_key) = &job.unique_key else {
-            return self.enqueue_first(session, new).await;
+            return self.insert(session, new).await;
         };
 
         let waiting = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
@@ -230,6 +230,10 @@ impl JobRepository {
         session: &mut ClientSession,
         new: &NewJob,
     ) -> Result<Job, StoreError> {
+        self.insert(session, new).await
+    }
+
+    async fn insert(&self, session: &mut ClientSession, new: &NewJob) -> Result<Job, StoreError> {
         self.jobs.insert_one(&new.job).session(session).await?;
         Ok(new.job.clone())
     }

@@ -4,7 +4,7 @@
 //! job is still its holder's, and nobody has written to any of the tenants since their holders saw them. If that is not
 //! so, nothing is written, and each is recorded alone: a setback concerns its own job.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bson::{DateTime, doc};
 use dezky_shared::{
@@ -39,7 +39,12 @@ impl Engine {
                 let _ = more.now_or_never();
             }
             busy = batch.len() > 1;
-            match self.record_together(&batch).await {
+            for outdated in batch.extract_if(.., |recording| recording.holder.is_outdated) {
+                tokio::spawn(self.clone().record_alone(outdated));
+            }
+            // This task serves all jobs: one that makes it panic must do so alone.
+            let together = AssertUnwindSafe(self.record_together(&batch)).catch_unwind();
+            match together.await.unwrap_or(Err(Apart)) {
                 Ok(recorded) => {
                     self.tell_of(&batch);
                     for (recording, recorded) in batch.drain(..).zip(recorded) {
@@ -64,6 +69,9 @@ impl Engine {
     }
 
     async fn record_together(&self, batch: &[Recording]) -> Result<Vec<Recorded>, Apart> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
         let now = self.ctx.store.now();
         let written = bulk::in_time(self.times.bulk_deadline, async {
             let written = self

@@ -16,15 +16,15 @@ use tokio::{
 };
 
 use crate::{
-    build::build,
-    steps::{cargo, line},
+    build::{RELEASE, build},
+    steps::line,
 };
 
 /// The benchmarks, by name.
 const BENCHMARKS: [&str; 2] = ["engine", "service"];
 
 pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
-    let binaries = build(&["--release", "--workspace", "--bins"]).await?;
+    let built = build(&RELEASE).await?;
     let mut figures = Vec::new();
     for name in BENCHMARKS {
         if only.is_some_and(|only| only != name) {
@@ -34,12 +34,12 @@ pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
         let directory = tempfile::tempdir_in(workspace::dev())?;
         let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
         let redis = Redis::start(&directory.path().join("redis")).await?;
-        // Of the whole workspace, as the binaries: else all dependencies are compiled once more, with fewer features.
-        let mut command = cargo(&["bench", "--workspace", "--bench", name]);
+        let benchmark = built.benchmarks.get(name);
+        let mut command = Command::new(benchmark.context("cargo built no such benchmark")?);
         command
             .env(fresh::MONGODB_URI, &mongo.uri)
             .env(fresh::REDIS_URL, &redis.url)
-            .env(fresh::BINARIES, &binaries);
+            .env(fresh::BINARIES, &built.binaries);
         figures.extend(measured(command).await?);
     }
     let report = workspace::dev().join("bench.json");

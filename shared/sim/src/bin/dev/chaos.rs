@@ -8,19 +8,20 @@ use dezky_sim::{
     workspace,
 };
 
-use crate::{build::build, interrupted};
+use crate::{
+    build::{DEBUG, RELEASE, build},
+    interrupted,
+};
 
 pub(crate) async fn chaos(seed: Option<u64>, seconds: u64, release: bool) -> anyhow::Result<()> {
     let seed = seed.unwrap_or_else(|| rand::random_range(1..1_000_000));
-    let mut what = vec!["--bin=dezky-api", "--bin=dezky-worker"];
-    if release {
-        what.extend(["--workspace", "--release"]);
-    }
-    let binaries = build(&what).await?;
+    let what: &[&str] = if release { &RELEASE } else { &DEBUG };
+    let binaries = build(what).await?.binaries;
     let directory = workspace::dev().join("chaos").join(seed.to_string());
     let hint = format!(
-        "seed {seed}; the logs are in {}; again: cargo dev chaos --seed {seed} --seconds {seconds}",
-        directory.display()
+        "seed {seed}; the logs are in {}; again: cargo dev chaos --seed {seed} --seconds {seconds}{}",
+        directory.display(),
+        if release { " --release" } else { "" },
     );
     let options = Options {
         seed,

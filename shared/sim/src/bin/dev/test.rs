@@ -13,7 +13,12 @@ use tokio::{
     process::Command,
 };
 
-use crate::{build::build, steps, steps::cargo, tool::NEXTEST};
+use crate::{
+    build::{DEBUG, build},
+    steps,
+    steps::cargo,
+    tool::NEXTEST,
+};
 
 /// How many tests came out how.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,7 +30,7 @@ struct Count {
 pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
     NEXTEST.ensure().await?;
     // Tests of the whole run these as processes.
-    let binaries = build(&["--workspace", "--bins"]).await?;
+    let binaries = build(&DEBUG).await?.binaries;
     println!("Starting MongoDB and Redis");
     let directory = tempfile::tempdir()?;
     let mongo = Mongo::start(&directory.path().join("mongodb")).await?;

@@ -107,7 +107,7 @@ async fn partner(database: &Database, slug: &str, status: &str) -> PartnerId {
 /// Has the partner look after the tenant, whose id this is.
 async fn look_after(database: &Database, slug: &str, partner: PartnerId) -> Bson {
     let tenants = database.collection::<Document>("tenants");
-    let of = doc! { "$set": { "partnerId": partner } };
+    let of = doc! { "$set": { "partnerId": partner }, "$inc": { "revision": 1_i64 } };
     let tenant = tenants.find_one_and_update(doc! { "slug": slug }, of).await;
     tenant.unwrap().unwrap().get("_id").unwrap().clone()
 }

@@ -55,7 +55,8 @@ pub(super) struct Addresses {
 impl Stack {
     /// Builds and starts all of it and waits until it is ready.
     pub(super) async fn start(&mut self) -> anyhow::Result<Addresses> {
-        let binaries = build(&["--bin=dezky-api", "--bin=dezky-worker", "--bin=dezky-sim"]).await?;
+        let what = ["--bin=dezky-api", "--bin=dezky-worker", "--bin=dezky-sim"];
+        let binaries = build(&what).await?.binaries;
         let logs = workspace::dev().join("logs");
         fs::create_dir_all(&logs)?;
 
