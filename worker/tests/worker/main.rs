@@ -53,6 +53,7 @@ mod superseding;
 mod suspension;
 mod sweep;
 mod time_limits;
+mod together;
 mod transactions;
 mod unknown;
 mod upstreams;

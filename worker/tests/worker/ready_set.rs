@@ -6,7 +6,7 @@ use bson::doc;
 use dezky_shared::{
     clock,
     failure::ErrorCode,
-    job::{JobState, Queue},
+    job::{Job, JobState, Queue},
     ready::ReadyKey,
 };
 use dezky_worker::work::{Registry, Steps};
@@ -53,6 +53,28 @@ async fn a_key_is_scored_by_the_servers_clock_and_its_priority() {
         let age = f64::from(u32::try_from(seconds).unwrap()) - head_start - score;
         assert!(age.abs() < 10.0, "{age}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_due_in_a_moment_is_announced_then() {
+    let harness = Harness::new().await;
+    let soon = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let soon = Job {
+        run_at: clock::later(soon.updated_at, Duration::from_millis(50)),
+        ..soon
+    };
+    let far = Job {
+        lock_key: "far".to_owned(),
+        run_at: clock::later(soon.updated_at, Duration::from_mins(1)),
+        ..soon.clone()
+    };
+    let ready = &harness.context.ready;
+
+    ready.announce(&[soon.clone(), far]).await;
+
+    let keys = harness.ready(Queue::Provisioning).await;
+    let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, [soon.lock_key]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Every event gets its place in its chain, once, whoever dies meanwhile.
 
+use std::time::Duration;
+
 use dezky_shared::{id::TenantId, store::audit::SEALED_TOGETHER};
 use dezky_worker::work::Registry;
 use futures::future::join_all;
@@ -79,6 +81,22 @@ async fn of_many_who_seal_at_the_same_time_one_does_and_the_others_come_to_nothi
     let found = harness.verify(None).await;
     assert_eq!(found.problems, []);
     assert_eq!((sealed, found.checked), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_trail_is_sealed_to_its_end_at_once() {
+    let mut harness = Harness::new().await;
+    harness.times.seal_every = Duration::from_hours(1);
+    let now = harness.context.store.now();
+    let trail = Some(TenantId::new());
+    let count = SEALED_TOGETHER * 3;
+    harness.record_events(trail, count, now).await;
+
+    let leader = harness.leader();
+    all_sealed(&harness).await;
+    leader.stop().await;
+
+    assert_eq!(harness.verify(trail).await.checked, count as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
