@@ -67,11 +67,9 @@ async fn of_jobs_that_record_at_once_one_that_lost_its_lease_and_one_with_a_new_
     assert!(left.steps.iter().all(is_open), "{:#?}", left.steps);
     assert_eq!(left.lease.unwrap().token, thief);
     assert_eq!(harness.tenant(lost.0.id).await, lost.0);
-    let activated = harness
-        .context
-        .store
-        .collection::<bson::Document>("audit_events")
-        .count_documents(doc! { "action": "tenant.activated" });
+    let store = &harness.context.store;
+    let events = store.collection::<bson::Document>("audit_events");
+    let activated = events.count_documents(doc! { "action": "tenant.activated" });
     assert_eq!(activated.await.unwrap(), JOBS as u64 - 1);
 }
 
@@ -89,7 +87,10 @@ async fn a_tenant_that_is_written_meanwhile_keeps_what_was_written() {
         .collection::<bson::Document>("tenants");
     let written = doc! { "$set": { "industry": "Shipping" }, "$inc": { "revision": 1_i64 } };
     tenants
-        .update_many(doc! { "slug": { "$in": ["tenant-3", "tenant-7"] } }, written)
+        .update_many(
+            doc! { "slug": { "$in": ["tenant-3", "tenant-7"] } },
+            written,
+        )
         .await
         .unwrap();
 
