@@ -23,6 +23,22 @@ pub fn words(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
+/// The words of an action: `billinginfo` of `tenant.billingInfo`, and `billing` and `info` too.
+fn words_of(action: Action) -> Vec<String> {
+    let name = action.to_string();
+    let apart: String = name
+        .chars()
+        .flat_map(|character| {
+            character
+                .is_uppercase()
+                .then_some(' ')
+                .into_iter()
+                .chain([character])
+        })
+        .collect();
+    words(&name).chain(words(&apart)).collect()
+}
+
 /// The term of everything that is this action.
 pub(crate) fn of_action(action: Action) -> String {
     format!("action:{action}")
@@ -47,7 +63,11 @@ impl AuditEvent {
             let texts = [&self.actor.email, &self.actor.name];
             terms.extend(texts.into_iter().flatten().flat_map(|text| words(text)));
         }
-        terms.extend(words(&self.action.to_string()).chain(words(&self.target.name)));
+        terms.extend(
+            words_of(self.action)
+                .into_iter()
+                .chain(words(&self.target.name)),
+        );
         terms.truncate(WORDS);
         terms.extend([of_action(self.action), of_outcome(self.outcome)]);
         terms.extend(self.actor.email.as_deref().map(of_actor));
@@ -99,6 +119,20 @@ mod tests {
             "test",
         ];
         assert_eq!(terms, expected);
+    }
+
+    #[test]
+    fn an_action_is_found_by_the_words_within_its_words() {
+        let event = AuditEvent {
+            action: Action::TenantBillingInfo,
+            ..event(ActorKind::System)
+        };
+
+        let terms = event.terms();
+
+        for word in ["tenant", "billinginfo", "billing", "info"] {
+            assert!(terms.contains(&word.to_owned()), "{terms:?}");
+        }
     }
 
     #[test]

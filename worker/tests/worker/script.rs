@@ -16,8 +16,9 @@ use dezky_shared::{
     id::{JobId, TenantId},
     job::{JobArgs, Queue},
     tenant::{Tenant, reason},
+    upstream::Upstream,
 };
-use dezky_worker::work::{Facts, StepDone, StepFailure, StepRun};
+use dezky_worker::work::{Facts, Registry, StepDone, StepFailure, StepRun, Steps};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -155,6 +156,15 @@ impl Script {
     {
         let script = self.clone();
         move |run| Box::pin(script.clone().run(run))
+    }
+
+    /// One kind, [`Joining`], with this step for each upstream.
+    pub(crate) fn for_each_upstream(&self) -> Registry {
+        let steps = Upstream::ALL.into_iter();
+        let steps = steps.fold(Steps::side_by_side(), |steps, upstream| {
+            steps.upstream(upstream, self.step())
+        });
+        Registry::default().kind::<Joining>(steps)
     }
 
     async fn run(self, run: StepRun) -> Result<StepDone, StepFailure> {

@@ -5,23 +5,12 @@ use dezky_shared::{
     failure::ErrorCode,
     job::{Job, JobState},
     tenant::TenantStatus,
-    upstream::Upstream,
 };
-use dezky_worker::work::{Registry, Steps};
 
 use crate::{
     harness::Harness,
     script::{Joining, Say, Script},
 };
-
-fn registry(script: &Script) -> Registry {
-    let steps = Upstream::ALL
-        .into_iter()
-        .fold(Steps::side_by_side(), |steps, upstream| {
-            steps.upstream(upstream, script.step())
-        });
-    Registry::default().kind::<Joining>(steps)
-}
 
 /// Runs a job whose first attempt comes to `say`, while another with its unique key is enqueued.
 async fn after(say: Say, changes_intent: bool) -> (Job, Job) {
@@ -33,7 +22,7 @@ async fn after(say: Say, changes_intent: bool) -> (Job, Job) {
         })
         .await;
     let script = Script::held([say]);
-    let worker = harness.worker_of("worker", registry(&script), 8);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
     script.ran(3).await;
     if changes_intent {
         harness.change_tenant(tenant.id, |_| {}).await;
@@ -104,7 +93,7 @@ async fn a_release_gives_way() {
         })
         .await;
     let script = Script::held([]);
-    let worker = harness.worker_of("worker", registry(&script), 8);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
     script.ran(3).await;
     let new = harness
         .enqueue_silently(&Joining {
@@ -115,7 +104,7 @@ async fn a_release_gives_way() {
     worker.stop().await;
     let old = harness.job(old.id).await;
     script.let_go(3);
-    let next = harness.worker_of("next", registry(&script), 8);
+    let next = harness.worker_of("next", script.for_each_upstream(), 8);
     let new = harness.finished(new.id).await;
     next.stop().await;
 

@@ -5,9 +5,7 @@ use dezky_shared::{
     id::JobId,
     job::{JobState, Step, StepState},
     tenant::{Tenant, TenantStatus},
-    upstream::Upstream,
 };
-use dezky_worker::work::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -15,15 +13,6 @@ use crate::{
 };
 
 const JOBS: usize = 12;
-
-fn registry(script: &Script) -> Registry {
-    let steps = Upstream::ALL
-        .into_iter()
-        .fold(Steps::side_by_side(), |steps, upstream| {
-            steps.upstream(upstream, script.step())
-        });
-    Registry::default().kind::<Joining>(steps)
-}
 
 /// Jobs whose steps are all under way.
 async fn under_way(harness: &Harness) -> Vec<(Tenant, JobId)> {
@@ -44,7 +33,7 @@ async fn of_jobs_that_record_at_once_one_that_lost_its_lease_and_one_with_a_new_
     let harness = Harness::new().await;
     let jobs = under_way(&harness).await;
     let script = Script::held([]);
-    let worker = harness.worker_of("worker", registry(&script), JOBS);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), JOBS);
     script.ran(3 * JOBS).await;
     let (lost, changed) = (&jobs[0], &jobs[1]);
     let thief = harness.steal(lost.1).await;
@@ -78,7 +67,7 @@ async fn a_tenant_that_is_written_meanwhile_keeps_what_was_written() {
     let harness = Harness::new().await;
     let jobs = under_way(&harness).await;
     let script = Script::held([]);
-    let worker = harness.worker_of("worker", registry(&script), JOBS);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), JOBS);
     script.ran(3 * JOBS).await;
     // The intent stays what it was: another version, and no other generation.
     let tenants = harness

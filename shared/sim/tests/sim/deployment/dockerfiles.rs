@@ -65,7 +65,7 @@ fn needed() -> BTreeSet<String> {
         .iter()
         .map(|member| member.split('/').next().unwrap().to_owned())
         .collect();
-    needed.extend(["Cargo.toml".to_owned(), "Cargo.lock".to_owned()]);
+    needed.extend([".cargo", "Cargo.toml", "Cargo.lock"].map(str::to_owned));
     needed
 }
 
