@@ -129,7 +129,7 @@ async fn a_rescue_gives_way() {
         })
         .await;
 
-    let worker = harness.worker_of("worker", registry(&Script::new([])), 8);
+    let worker = harness.worker_of("worker", Script::new([]).for_each_upstream(), 8);
     let old = harness.finished(old.id).await;
     let new = harness.finished(new.id).await;
     worker.stop().await;
