@@ -5,7 +5,7 @@ mod customers;
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
-use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
@@ -83,34 +83,10 @@ impl TenantRepository {
     /// The tenants in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         let tenants: Collection<Tenant> = store.collection("tenants");
-        let by_id = {
-            let tenants = tenants.clone();
-            Together::new(move |ids: Vec<TenantId>| {
-                let tenants = tenants.clone();
-                async move {
-                    let found = tenants.find(doc! { "_id": { "$in": ids } }).await?;
-                    let found = found.map_ok(|tenant| (tenant.id, tenant));
-                    found.try_collect().await
-                }
-                .boxed()
-            })
-        };
-        let by_slug = {
-            let tenants = tenants.clone();
-            Together::new(move |slugs: Vec<String>| {
-                let tenants = tenants.clone();
-                async move {
-                    let found = tenants.find(doc! { "slug": { "$in": slugs } }).await?;
-                    let found = found.map_ok(|tenant| (tenant.slug.clone(), tenant));
-                    found.try_collect().await
-                }
-                .boxed()
-            })
-        };
         Self {
+            by_id: Together::by(&tenants, "_id", |tenant| tenant.id),
+            by_slug: Together::by(&tenants, "slug", |tenant| tenant.slug.clone()),
             tenants,
-            by_id,
-            by_slug,
         }
     }
 

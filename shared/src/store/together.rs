@@ -11,8 +11,13 @@ use std::{
     time::Duration,
 };
 
-use futures::future::{BoxFuture, join_all};
-use mongodb::error::ErrorKind;
+use bson::{Bson, doc};
+use futures::{
+    FutureExt as _, TryStreamExt as _,
+    future::{BoxFuture, join_all},
+};
+use mongodb::{Collection, error::ErrorKind};
+use serde::de::DeserializeOwned;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::StoreError;
@@ -43,6 +48,32 @@ struct Line<K, V> {
 /// Those who wait, by what they wait for.
 type Batch<K, V> = HashMap<K, Vec<Tell<V>>>;
 type Tell<V> = oneshot::Sender<Result<Option<Arc<V>>, StoreError>>;
+
+impl<K, V> Together<K, V>
+where
+    K: Clone + Eq + Hash + Into<Bson> + Send + 'static,
+    V: Clone + DeserializeOwned + Send + Sync + Unpin + 'static,
+{
+    /// Reads the documents of `collection` by what stands in `field`, which no two share and `key` knows of each.
+    pub(super) fn by(
+        collection: &Collection<V>,
+        field: &'static str,
+        key: fn(&V) -> K,
+    ) -> Arc<Self> {
+        let collection = collection.clone();
+        Self::new(move |keys| {
+            let collection = collection.clone();
+            async move {
+                let found = collection.find(doc! { field: { "$in": keys } }).await?;
+                found
+                    .map_ok(|document| (key(&document), document))
+                    .try_collect()
+                    .await
+            }
+            .boxed()
+        })
+    }
+}
 
 impl<K, V> Together<K, V>
 where
@@ -162,7 +193,6 @@ impl<K, V> std::fmt::Debug for Together<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt as _, future::join_all};
     use tokio::sync::Semaphore;
 
     use super::*;

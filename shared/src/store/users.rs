@@ -5,7 +5,7 @@ mod team;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
@@ -87,22 +87,10 @@ impl UserRepository {
     /// The users in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         let users: Collection<User> = store.collection("users");
-        let by_subject = {
-            let users = users.clone();
-            Together::new(move |subjects: Vec<String>| {
-                let users = users.clone();
-                async move {
-                    let theirs = doc! { "authentikSubjectId": { "$in": subjects } };
-                    let found = users.find(theirs).await?;
-                    let found = found.map_ok(|user| (user.authentik_subject_id.clone(), user));
-                    found.try_collect().await
-                }
-                .boxed()
-            })
-        };
+        let subject = |user: &User| user.authentik_subject_id.clone();
         Self {
+            by_subject: Together::by(&users, "authentikSubjectId", subject),
             users,
-            by_subject,
             deleted: store.collection("deleted_users"),
         }
     }
