@@ -196,6 +196,14 @@ pub struct Recorder<'a> {
     pub request: &'a RequestInfo,
     /// What makes it safe to ask twice.
     pub key: Option<&'a IdempotencyKey>,
+    turn: Option<OwnTurn<'a>>,
+}
+
+/// The caller's turn in a line, and the tenant before which it stands.
+#[derive(Debug)]
+struct OwnTurn<'a> {
+    turn: Turn<'a>,
+    tenant: Option<&'a Tenant>,
 }
 
 /// What was recorded, or had been.
@@ -220,20 +228,32 @@ impl<'a> Recorder<'a> {
             caller,
             request,
             key,
+            turn: None,
         }
+    }
+
+    /// The same in the caller's turn in a line, on `tenant` if it is one's. The turn ends with what is returned.
+    pub async fn in_turn<'t>(
+        &'t self,
+        line: &str,
+        tenant: Option<&'t Tenant>,
+    ) -> Result<Recorder<'t>, ApiError> {
+        let turn = self.app.turns.take(line).await?;
+        Ok(Recorder {
+            turn: Some(OwnTurn { turn, tenant }),
+            ..*self
+        })
+    }
+
+    /// Whether somebody waits for this turn to end.
+    pub fn is_waited_for(&self) -> bool {
+        let own = self.turn.as_ref();
+        own.is_some_and(|own| own.turn.is_waited_for())
     }
 
     /// The caller, as jobs name who asked for them.
     pub fn by(&self) -> String {
         self.caller.user.id.to_string()
-    }
-
-    /// Waits for the caller's turn in a line, on `tenant` if it is one's. Whoever waited acts with the rights they have
-    /// after the wait.
-    pub async fn turn(&self, line: &str, tenant: Option<&Tenant>) -> Result<Turn<'a>, ApiError> {
-        let turn = self.app.turns.take(line).await?;
-        self.caller.check_again(self.app, tenant).await?;
-        Ok(turn)
     }
 
     /// Records `intent`, or finds the answer to the request that did.
@@ -243,8 +263,14 @@ impl<'a> Recorder<'a> {
             .store
             .transaction((self, intent), |session, (recorder, intent)| {
                 async move {
-                    recorder.claim_key(session).await?;
-                    let mut recorded = intent.record(session, recorder).await?;
+                    let work = async {
+                        recorder.claim_key(session).await?;
+                        intent.record(session, recorder).await
+                    };
+                    // The next in line wait meanwhile; nothing is committed, or told, before both are known.
+                    let (rights, recorded) = tokio::join!(recorder.check_rights(), work);
+                    rights.map_err(refuse)?;
+                    let mut recorded = recorded?;
                     let is_accepted = recorded.answer.status == StatusCode::ACCEPTED;
                     for event in &mut recorded.events {
                         if is_accepted && event.job_id.is_some() {
@@ -297,6 +323,16 @@ impl<'a> Recorder<'a> {
         );
         event.tenant_id = tenant.map(|tenant| tenant.id);
         event
+    }
+
+    /// Whoever waited, for their turn or for their own body, acts with the rights they have after the wait.
+    async fn check_rights(&self) -> Result<(), ApiError> {
+        match &self.turn {
+            Some(own) if own.turn.was_waited_for() || self.caller.has_old_rights() => {
+                self.caller.check_again(self.app, own.tenant).await
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn claim_key(&self, session: &mut ClientSession) -> Result<(), Abort<Stop>> {

@@ -32,6 +32,7 @@ pub struct Turn<'a> {
     // In this order: whoever comes next finds the line shorter.
     place: Place<'a>,
     _turn: OwnedMutexGuard<()>,
+    waited: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +42,11 @@ struct Place<'a> {
 }
 
 impl Turn<'_> {
+    /// Whether it was not one's turn at once.
+    pub fn was_waited_for(&self) -> bool {
+        self.waited
+    }
+
     /// Whether somebody waits for this turn to end.
     pub fn is_waited_for(&self) -> bool {
         let lines = self.place.turns.lines();
@@ -55,9 +61,14 @@ impl Turns {
     /// line is too long.
     pub async fn take(&self, slug: &str) -> Result<Turn<'_>, ApiError> {
         let (place, turn) = self.line_up(slug)?;
+        let (turn, waited) = match turn.clone().try_lock_owned() {
+            Ok(turn) => (turn, false),
+            Err(_) => (turn.lock_owned().await, true),
+        };
         Ok(Turn {
             place,
-            _turn: turn.lock_owned().await,
+            _turn: turn,
+            waited,
         })
     }
 
@@ -111,7 +122,8 @@ mod tests {
         drop(first);
 
         assert!(third.as_mut().now_or_never().is_none());
-        assert!(second.now_or_never().is_some());
+        let second = second.now_or_never().unwrap().unwrap();
+        assert!(second.was_waited_for());
     }
 
     #[tokio::test]
@@ -127,6 +139,7 @@ mod tests {
     async fn a_turn_knows_whether_somebody_waits_for_it() {
         let turns = Turns::default();
         let turn = turns.take("acme").await.unwrap();
+        assert!(!turn.was_waited_for());
         assert!(!turn.is_waited_for());
 
         let mut next = Box::pin(turns.take("acme"));

@@ -347,7 +347,7 @@ pub struct Job {
     /// Workers that died running it, with no step ended in between.
     #[serde(default)]
     pub crashes: i32,
-    /// Whether a worker vanished with it: then it says that it starts before it does, and runs alone.
+    /// Whether a worker vanished with it, perhaps before it started: now it says that it starts before it does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rescued: bool,
     /// Times it was put off at no cost.

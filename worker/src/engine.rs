@@ -7,7 +7,7 @@
 //! 1. *Ready* ([`dezky_shared::ready`]): after the commit, the job's lock key is added to its queue's ready set. A key
 //!    there means "there may be work for this key now", once, however many jobs wait behind it.
 //! 2. *Claim* (`fetch`, `claim`): a queue's loop takes a free slot first, then pops keys, resolves each to its first
-//!    due job and claims those by compare-and-set, with a lease whose token fences everything that follows. A key
+//!    due job and claims those with one update by compare-and-set, with a lease whose token fences everything that follows. A key
 //!    popped while its lock is held is dropped; the holder adds it again.
 //! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by
 //!    side, each once its upstream may be spoken to (`gate`). The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
@@ -69,12 +69,13 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use mongodb::Collection;
-use tokio::sync::{RwLock, mpsc, watch};
+use tokio::sync::{RwLock, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::times::Times;
 use self::{
     backend::{Claimed, ClaimedJobs},
+    fetch::FETCHERS,
     gate::Known,
     lease::Held,
     record::{Recording, TOGETHER},
@@ -199,7 +200,11 @@ pub async fn run(
     for (queue, slots) in config.slots {
         let (claimed, jobs) = mpsc::channel(slots.max(1));
         channels.push(claimed.clone());
-        fetching.spawn(engine.clone().keep_fetching(queue, slots, claimed));
+        let free = Arc::new(Semaphore::new(slots));
+        for _ in 0..FETCHERS {
+            let fetcher = engine.clone();
+            fetching.spawn(fetcher.keep_fetching(queue, free.clone(), claimed.clone()));
+        }
         monitor = register(monitor, queue, jobs, &engine, &running);
     }
     let drained = async {

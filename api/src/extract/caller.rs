@@ -5,7 +5,13 @@
 
 mod partner_tenant;
 
-use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
@@ -26,6 +32,9 @@ use crate::{
     state::{App, AppState},
 };
 
+/// For how long rights count as those of the moment.
+const RIGHTS_KEPT: Duration = Duration::from_millis(100);
+
 /// What an operator's route says to others.
 const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
 
@@ -39,11 +48,12 @@ pub struct Bearer(pub Claims);
 /// Somebody we know, and the token they came with.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who, and their rights at this moment.
+    /// Who, and their rights when they were last read.
     pub user: Arc<User>,
     /// The partner they work for, unless it was terminated: then they work for nobody.
     pub partner: Option<Arc<Partner>>,
     audiences: Vec<String>,
+    rights_read_at: Instant,
     /// When the token ends; whoever is shown something for long is sent away then.
     pub token_ends: DateTime,
 }
@@ -195,9 +205,15 @@ impl Caller {
     /// Reads the rights again: whoever waited may have lost them. What they are shown is to be read before, so that
     /// nothing is that came later.
     pub async fn refresh(&mut self, app: &AppState) -> Result<(), ApiError> {
+        self.rights_read_at = Instant::now();
         self.user = known_user(app, &self.user.authentik_subject_id).await?;
         self.partner = partner_of(app, &self.user).await?;
         Ok(())
+    }
+
+    /// Whether the rights were read a while ago: a body may take its time to arrive.
+    pub fn has_old_rights(&self) -> bool {
+        self.rights_read_at.elapsed() > RIGHTS_KEPT
     }
 
     /// Refuses whoever waited and has other rights now than those they came with: on `tenant`, or else on their
@@ -208,11 +224,14 @@ impl Caller {
         tenant: Option<&Tenant>,
     ) -> Result<(), ApiError> {
         let mut caller = self.clone();
-        let known = match tenant {
-            None => None,
-            Some(tenant) => Some(app.tenants.find(tenant.id).await?.ok_or(Code::NotFound)?),
+        let look = async {
+            let Some(tenant) = tenant else {
+                return Ok(None);
+            };
+            let known = app.tenants.find(tenant.id).await?;
+            Ok(Some(known.ok_or(Code::NotFound)?))
         };
-        caller.refresh(app).await?;
+        let (known, ()) = tokio::try_join!(look, caller.refresh(app))?;
         if known.as_ref().is_some_and(|known| !caller.may_read(known)) {
             return Err(Code::NotFound.into());
         }
@@ -304,10 +323,12 @@ impl FromRequestParts<App> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
+        let rights_read_at = Instant::now();
         let user = known_user(app, &claims.sub).await?;
         let caller = Caller {
             partner: partner_of(app, &user).await?,
             user,
+            rights_read_at,
             token_ends: claims.ends(),
             audiences: claims.aud,
         };

@@ -52,7 +52,6 @@ use crate::{
     fields,
     intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
     state::{App, AppState},
-    turns::Turn,
 };
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -215,11 +214,10 @@ pub(super) async fn still_visible(
 type Decide<'a> = dyn Fn(&mut Tenant, DateTime) -> Result<Decision, ApiError> + Send + Sync + 'a;
 
 /// For how long a job is put off that whoever is next in line will want to do something else.
-const PUT_OFF: Duration = Duration::from_millis(100);
+const PUT_OFF: Duration = Duration::from_millis(250);
 
 /// A change to one tenant.
 struct TenantChange<'a> {
-    turn: &'a Turn<'a>,
     slug: &'a str,
     if_match: &'a IfMatch,
     decide: &'a Decide<'a>,
@@ -234,15 +232,14 @@ async fn change(
     decide: &Decide<'_>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let change = TenantChange {
-        turn: &turn,
         slug: &tenant.slug,
         if_match,
         decide,
     };
-    let outcome = recorder.record(&change).await?;
-    drop(turn);
+    let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+    let outcome = in_turn.record(&change).await?;
+    drop(in_turn);
     answer(recorder, tenant.id, outcome, deadline).await
 }
 
@@ -326,7 +323,7 @@ impl Intent for TenantChange<'_> {
                 tenant.revision -= 1;
             }
             let mut due = now;
-            if decided.is_written && self.turn.is_waited_for() {
+            if decided.is_written && recorder.is_waited_for() {
                 // The next change joins the job; carried out between the two, it would be out of date at once.
                 due = clock::later(now, PUT_OFF);
             }

@@ -1,4 +1,4 @@
-//! Many single updates of jobs in one command.
+//! Many updates of jobs in one command.
 //!
 //! The driver offers bulks over one collection only from MongoDB 8.0 on; the `update` command has always taken them.
 
@@ -11,20 +11,34 @@ use futures::future::join_all;
 /// One update of a bulk.
 #[derive(Debug, Clone)]
 pub(crate) struct Update {
-    /// Which document.
+    /// Which documents.
     pub(crate) filter: Document,
     /// What is done with it: a pipeline.
     pub(crate) pipeline: Vec<Document>,
+    /// Whether it is about every document that `filter` finds.
+    multi: bool,
 }
 
 impl Update {
     /// An update of at most one document.
     pub(crate) fn one(filter: Document, pipeline: Vec<Document>) -> Self {
-        Self { filter, pipeline }
+        Self {
+            filter,
+            pipeline,
+            multi: false,
+        }
+    }
+
+    /// An update of any number of documents. It ends with the first that cannot be updated.
+    pub(crate) fn many(filter: Document, pipeline: Vec<Document>) -> Self {
+        Self {
+            multi: true,
+            ..Self::one(filter, pipeline)
+        }
     }
 
     fn document(&self) -> Document {
-        doc! { "q": self.filter.clone(), "u": self.pipeline.clone(), "multi": false }
+        doc! { "q": self.filter.clone(), "u": self.pipeline.clone(), "multi": self.multi }
     }
 }
 
@@ -48,24 +62,31 @@ pub(crate) async fn update(
     match command(store, updates, deadline).await {
         Ok(errors) => errors,
         // An item that an open transaction holds makes the whole bulk fail: the others must not wait for it.
-        Err(_) if updates.len() > 1 => {
-            let singles = updates
-                .iter()
-                .map(|update| command(store, std::slice::from_ref(update), deadline));
-            let outcomes = join_all(singles).await;
-            outcomes
-                .into_iter()
-                .enumerate()
-                .filter_map(|(index, outcome)| match outcome {
-                    Ok(errors) => errors.into_values().next().map(|error| (index, error)),
-                    Err(error) => Some((index, ItemError::Unknown(error.to_string()))),
-                })
-                .collect()
-        }
+        Err(_) if updates.len() > 1 => update_apart(store, updates, deadline).await,
         Err(error) => (0..updates.len())
             .map(|index| (index, ItemError::Unknown(error.to_string())))
             .collect(),
     }
+}
+
+/// Runs each update in a command of its own.
+pub(crate) async fn update_apart(
+    store: &Store,
+    updates: &[Update],
+    deadline: Duration,
+) -> BTreeMap<usize, ItemError> {
+    let singles = updates
+        .iter()
+        .map(|update| command(store, std::slice::from_ref(update), deadline));
+    let outcomes = join_all(singles).await;
+    outcomes
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, outcome)| match outcome {
+            Ok(errors) => errors.into_values().next().map(|error| (index, error)),
+            Err(error) => Some((index, ItemError::Unknown(error.to_string()))),
+        })
+        .collect()
 }
 
 /// What `question` answers within `deadline`: a connection that died unnoticed must not hold up the loop that asks.

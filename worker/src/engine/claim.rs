@@ -13,7 +13,7 @@ use mongodb::{Cursor, options::Hint};
 
 use super::{
     Engine,
-    bulk::{self, Update},
+    bulk::{self, ItemError, Update},
 };
 
 /// A job whose lease is ours.
@@ -91,11 +91,10 @@ impl Engine {
 
         let token = LeaseToken::new();
         let ids: Vec<JobId> = found.into_iter().map(|found| found.job).collect();
-        let updates: Vec<Update> = ids.iter().map(|id| self.claim_update(*id, token)).collect();
         // Trust counts from before the claim is sent: the lease cannot have begun earlier.
         let sent = clock::boot_time();
         // An error here may hide a claim that was written, so the answer is what reading back by the token says.
-        bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
+        self.write_claims(&ids, token).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
         let claimed = bulk::in_time(self.times.bulk_deadline, async {
             readable(self.jobs.clone_with_type().find(ours).await?).await
@@ -118,29 +117,56 @@ impl Engine {
             .collect())
     }
 
-    fn claim_update(&self, id: JobId, token: LeaseToken) -> Update {
-        Update::one(
-            doc! {
-                "_id": id,
-                "state": JobState::Available.name(),
-                "$expr": { "$lte": ["$runAt", "$$NOW"] },
-            },
-            vec![
-                // In a pipeline `$set` merges into what is there: without this, an old lease's fields live on.
-                doc! { "$unset": "lease" },
-                doc! { "$set": {
-                    "state": JobState::Running.name(),
-                    "lease": {
-                        "token": token,
-                        "worker": { "$literal": self.worker.as_str() },
-                        "until": { "$add": ["$$NOW", millis(self.times.lease)] },
-                    },
-                    "attempt": { "$add": ["$attempt", 1] },
-                    "revision": { "$add": ["$revision", 1_i64] },
-                    "updatedAt": "$$NOW",
-                } },
-            ],
-        )
+    /// One update claims them all: MongoDB reads and plans it once. A lock that is held ends it early, and so does a job
+    /// that an open transaction holds; then each of them is claimed, or not, for itself.
+    async fn write_claims(&self, ids: &[JobId], token: LeaseToken) {
+        let (store, deadline) = (&self.ctx.store, self.times.bulk_deadline);
+        let pipeline = self.claim_pipeline(token);
+        let all = Update::many(
+            claimable(doc! { "$in": ids.to_vec() }.into()),
+            pipeline.clone(),
+        );
+        let errors = bulk::update(store, &[all], deadline).await;
+        let Some(error) = errors.into_values().next() else {
+            return;
+        };
+        if ids.len() == 1 {
+            return;
+        }
+        let each = ids
+            .iter()
+            .map(|id| Update::one(claimable(id.into()), pipeline.clone()));
+        let each: Vec<Update> = each.collect();
+        match error {
+            ItemError::Unknown(_) => bulk::update_apart(store, &each, deadline).await,
+            _ => bulk::update(store, &each, deadline).await,
+        };
+    }
+
+    fn claim_pipeline(&self, token: LeaseToken) -> Vec<Document> {
+        vec![
+            // In a pipeline `$set` merges into what is there: without this, an old lease's fields live on.
+            doc! { "$unset": "lease" },
+            doc! { "$set": {
+                "state": JobState::Running.name(),
+                "lease": {
+                    "token": token,
+                    "worker": { "$literal": self.worker.as_str() },
+                    "until": { "$add": ["$$NOW", millis(self.times.lease)] },
+                },
+                "attempt": { "$add": ["$attempt", 1] },
+                "revision": { "$add": ["$revision", 1_i64] },
+                "updatedAt": "$$NOW",
+            } },
+        ]
+    }
+}
+
+fn claimable(id: Bson) -> Document {
+    doc! {
+        "_id": id,
+        "state": JobState::Available.name(),
+        "$expr": { "$lte": ["$runAt", "$$NOW"] },
     }
 }
 

@@ -1,4 +1,4 @@
-//! One loop for each queue: from the ready set, or from MongoDB while Redis is away, to claimed jobs.
+//! Loops for each queue: from the ready set, or from MongoDB while Redis is away, to claimed jobs.
 
 use std::sync::Arc;
 
@@ -8,15 +8,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{Engine, backend::Claimed, sweep::Cursor};
 use crate::metrics;
 
+/// The loops for each queue. While one waits for its claims to be written, the other fills the slots that are freed.
+pub(super) const FETCHERS: usize = 2;
+
 impl Engine {
-    /// Claims jobs of `queue` as long as there are free slots, until the worker stops. No error ends it.
+    /// Claims jobs of `queue` as long as there are `free` slots, until the worker stops. No error ends it.
     pub(crate) async fn keep_fetching(
         self: Arc<Self>,
         queue: Queue,
-        slots: usize,
+        free: Arc<Semaphore>,
         claimed: mpsc::Sender<Claimed>,
     ) {
-        let free = Arc::new(Semaphore::new(slots));
         let mut popper: Option<Popper> = None;
         let mut cursor = Cursor::somewhere();
         let mut pace = Pace::default();
@@ -46,6 +48,7 @@ impl Engine {
             if keys.is_empty() || self.is_paused(queue) {
                 continue;
             }
+            permits.truncate(keys.len());
             match self.claim(queue, keys).await {
                 Ok(claims) => {
                     pace.reset();

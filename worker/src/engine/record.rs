@@ -81,17 +81,17 @@ pub(crate) struct Recording {
 impl Recording {
     /// What is written in the job.
     fn update_of_job(&self, now: DateTime) -> Result<Document, StoreError> {
-        Ok(doc! {
-            // A step has ended: whoever dies next does not die of the same thing.
-            "$set": {
-                "steps": to_bson(&self.steps)?,
-                "crashes": 0,
-                "rescued": false,
-                "lease.startedAt": now,
-                "updatedAt": now,
-            },
-            "$inc": { "revision": 1_i64 },
-        })
+        let mut set = doc! {
+            "steps": to_bson(&self.steps)?,
+            "lease.startedAt": now,
+            "updatedAt": now,
+        };
+        if self.ends.iter().any(|end| end.tried) {
+            // Whoever dies next does not die of the same thing.
+            set.insert("crashes", 0);
+            set.insert("rescued", false);
+        }
+        Ok(doc! { "$set": set, "$inc": { "revision": 1_i64 } })
     }
 
     fn changes(&self) -> Vec<Change> {

@@ -94,11 +94,17 @@ impl Engine {
                 trusts: Vec::new(),
                 request_ids: Vec::new(),
             };
-            let Some((outcome, request_ids)) = attempt.attempt(&mut job).await else {
+            let Some(ended) = attempt.attempt(&mut job).await else {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
                 metrics::lease_lost();
                 return;
             };
+            let Ended {
+                outcome,
+                request_ids,
+                // A suspect that began before this is settled would take it along.
+                _turn,
+            } = ended;
             let attempt = self.describe(&job, &held, claim.claimed_at, &outcome, request_ids);
             if self.registry.steps(&job.kind).is_some() {
                 let failure = outcome.error().map(|error| error.class);
@@ -167,6 +173,24 @@ impl Engine {
     }
 }
 
+/// How an attempt ended.
+struct Ended {
+    outcome: Outcome,
+    request_ids: Vec<String>,
+    _turn: Option<Turn>,
+}
+
+impl Ended {
+    /// Before anything was tried.
+    fn released() -> Self {
+        Self {
+            outcome: Outcome::Release,
+            request_ids: Vec::new(),
+            _turn: None,
+        }
+    }
+}
+
 /// An attempt under way.
 struct Running {
     engine: Arc<Engine>,
@@ -178,31 +202,33 @@ struct Running {
 
 impl Running {
     /// Runs the job's steps. `None` if the lease was lost.
-    async fn attempt(mut self, job: &mut Job) -> Option<(Outcome, Vec<String>)> {
-        let suspect = job.crashes > 0 || job.rescued;
+    async fn attempt(mut self, job: &mut Job) -> Option<Ended> {
         let engine = self.engine.clone();
-        let _turn = tokio::select! {
-            turn = engine.take_turn(suspect) => turn,
+        let turn = tokio::select! {
+            turn = engine.take_turn(job.crashes > 0) => turn,
             cut = self.cut_off(Duration::MAX) => {
-                return (cut != CutOff::Lost).then(|| (Outcome::Release, Vec::new()));
+                return (cut != CutOff::Lost).then(Ended::released);
             }
         };
-        if suspect && !self.mark_started(job).await {
-            return None;
+        // What kills before the first renewal would never be counted.
+        if job.rescued {
+            match engine.mark_started(job.id, self.held.token).await {
+                Ok(true) => (),
+                Ok(false) => return None,
+                Err(error) => {
+                    tracing::warn!(%error, "Could not say that the job starts; giving it back");
+                    engine.database_failed();
+                    return Some(Ended::released());
+                }
+            }
         }
         self.held.started.store(true, Ordering::Relaxed);
         let outcome = self.work(job).await?;
-        Some((outcome, self.request_ids))
-    }
-
-    async fn mark_started(&self, job: &Job) -> bool {
-        match self.engine.mark_started(job.id, self.held.token).await {
-            Ok(ours) => ours,
-            Err(error) => {
-                tracing::warn!(%error, "Could not say that the job starts; leaving it to be rescued");
-                false
-            }
-        }
+        Some(Ended {
+            outcome,
+            request_ids: self.request_ids,
+            _turn: Some(turn),
+        })
     }
 
     async fn work(&mut self, job: &mut Job) -> Option<Outcome> {

@@ -252,7 +252,7 @@ impl Engine {
     }
 
     /// Writes these settlements. One that cannot be written is tried until it can, and holds up no other.
-    async fn settle(&self, settlements: Vec<Settlement>) {
+    async fn settle(self: &Arc<Self>, settlements: Vec<Settlement>) {
         let errors = self.write(&settlements).await;
         let mut settled = Vec::new();
         for (index, settlement) in settlements.into_iter().enumerate() {
@@ -265,7 +265,9 @@ impl Engine {
                 }
             }
         }
-        self.after_settling(settled).await;
+        // The next ones are written meanwhile. Whoever ran these waits for it.
+        let this = self.clone();
+        tokio::spawn(async move { this.after_settling(settled).await });
     }
 
     fn settle_later(&self, mut settlement: Settlement) {

@@ -39,6 +39,8 @@ pub(crate) struct StepEnd {
     pub(crate) speaks_for_tenant: bool,
     /// What it brought, unless it failed.
     pub(crate) done: Option<StepDone>,
+    /// Whether it was begun: its upstream may have kept it waiting.
+    pub(crate) tried: bool,
     /// Whether its failure costs the job an attempt.
     pub(crate) charged: bool,
     /// Until when a write of unknown outcome may still land. The step's next try is not earlier.
@@ -89,6 +91,7 @@ impl Engine {
                 upstream: step.upstream,
                 speaks_for_tenant: step.speaks_for_tenant,
                 done: Some(done),
+                tried: true,
                 charged: false,
                 unknown_until: None,
             },
@@ -129,6 +132,7 @@ impl Engine {
             upstream: step.upstream,
             speaks_for_tenant: step.speaks_for_tenant,
             done: None,
+            tried: false,
             charged: false,
             unknown_until: None,
         }
@@ -198,6 +202,7 @@ impl Engine {
             upstream: step.upstream,
             speaks_for_tenant: step.speaks_for_tenant,
             done: None,
+            tried: true,
             charged: verdict.charged,
             unknown_until: verdict.unknown_until,
         }

@@ -87,9 +87,11 @@ async fn a_lock_that_is_held_concerns_its_own_job_alone() {
     harness
         .edit_job(running.id, doc! { "state": "running", "lease": lease })
         .await;
-    // All keys stand in the ready set before the worker starts: they are one batch.
+    // All keys stand in the ready set before the worker starts: they are one batch, and this one is in its middle.
+    let before = harness.enqueue(&Lone { n: 0 }).await;
     let behind = harness.enqueue(&Single { tenant_id: busy.id }).await;
     let others = [
+        before,
         harness.enqueue(&Single { tenant_id: free.id }).await,
         harness.enqueue(&Lone { n: 1 }).await,
     ];
@@ -97,13 +99,13 @@ async fn a_lock_that_is_held_concerns_its_own_job_alone() {
 
     let worker = harness.worker_of("worker", registry(&script), 8);
     for job in &others {
-        harness.finished(job.id).await;
+        assert_eq!(harness.finished(job.id).await.attempt, 1);
     }
     worker.stop().await;
 
     let behind = harness.job(behind.id).await;
     assert_eq!((behind.state, behind.attempt), (JobState::Available, 0));
-    assert_eq!(script.runs().len(), 2);
+    assert_eq!(script.runs().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

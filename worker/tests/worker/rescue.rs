@@ -194,6 +194,31 @@ async fn a_suspect_runs_alone_in_its_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rescued_jobs_that_nobody_died_of_say_that_they_start_and_run_side_by_side() {
+    let mut harness = Harness::new().await;
+    harness.times.renew_every = Duration::from_mins(1);
+    let mut jobs = Vec::new();
+    for n in 0..4 {
+        let job = harness.enqueue_silently(&Lone { n }).await;
+        harness.edit_job(job.id, doc! { "rescued": true }).await;
+        jobs.push(job.id);
+    }
+    let script = Script::held([]);
+
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    until(async || script.inside(), |inside| *inside == 4).await;
+    for id in &jobs {
+        let lease = harness.job(*id).await.lease.unwrap();
+        assert!(lease.started_at.is_some());
+    }
+    script.let_go(4);
+    for id in jobs {
+        harness.finished(id).await;
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn poison_is_discarded_and_takes_no_innocent_with_it() {
     let mut harness = Harness::new().await;
     harness.times.lease = Duration::from_secs(3);

@@ -102,15 +102,14 @@ pub(super) async fn add(
     let deadline = prefer.deadline();
     let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
     let tenant = &access.tenant;
-    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
-    let outcome = recorder
-        .record(&Add {
-            slug: &access.tenant.slug,
-            new: &submitted.body,
-            is_vouched_for: access.caller.is_operator(),
-        })
-        .await?;
-    drop(turn);
+    let add = Add {
+        slug: &tenant.slug,
+        new: &submitted.body,
+        is_vouched_for: access.caller.is_operator(),
+    };
+    let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+    let outcome = in_turn.record(&add).await?;
+    drop(in_turn);
     let name = &submitted.body.name;
     answer(&recorder, &access.tenant, name, outcome, deadline).await
 }

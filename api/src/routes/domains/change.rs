@@ -189,15 +189,15 @@ pub(super) async fn change(
     decide: &Decide<'_>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.turn(&tenant.slug, Some(tenant)).await?;
     let change = DomainChange {
         slug: &tenant.slug,
         name,
         if_match,
         decide,
     };
-    let outcome = recorder.record(&change).await?;
-    drop(turn);
+    let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+    let outcome = in_turn.record(&change).await?;
+    drop(in_turn);
     answer(recorder, tenant, name, outcome, deadline).await
 }
 

@@ -87,12 +87,15 @@ async fn change(
         Some(job) => tenant_of(app, &job).await?,
     };
     let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
-    let _turn = match &tenant {
-        Some(tenant) => Some(recorder.turn(&tenant.slug, Some(tenant)).await?),
-        None => None,
-    };
     let change = JobChange { id, tenant, wanted };
-    Ok(recorder.record(&change).await?.answer)
+    let outcome = match &change.tenant {
+        Some(tenant) => {
+            let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+            in_turn.record(&change).await?
+        }
+        None => recorder.record(&change).await?,
+    };
+    Ok(outcome.answer)
 }
 
 impl Intent for JobChange {

@@ -129,8 +129,7 @@ struct MemberChange<'a> {
 impl MemberChange<'_> {
     async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Outcome, ApiError> {
         let line = self.partner_id.to_string();
-        let _turn = recorder.turn(&line, None).await?;
-        recorder.record(self).await
+        recorder.in_turn(&line, None).await?.record(self).await
     }
 
     /// Somebody who works for the partner, to be changed in this transaction.

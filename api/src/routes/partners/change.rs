@@ -41,10 +41,8 @@ impl<V: Serialize> PartnerChange<'_, V> {
     ) -> Result<Answer, ApiError> {
         // No slug of a tenant holds a colon.
         let line = format!("partner:{}", self.partner.slug);
-        let turn = recorder.turn(&line, None).await?;
-        let outcome = recorder.record(self).await?;
-        drop(turn);
-        Ok(outcome.answer)
+        let in_turn = recorder.in_turn(&line, None).await?;
+        Ok(in_turn.record(self).await?.answer)
     }
 
     fn answer(&self, partner: Partner) -> Result<Answer, Abort<Stop>> {

@@ -190,10 +190,10 @@ pub(in crate::routes) async fn create_tenant(
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let turn = recorder.turn(&new.slug, None).await?;
     let id = TenantId::new();
-    let outcome = recorder.record(&Create { id, new }).await?;
-    drop(turn);
+    let in_turn = recorder.in_turn(&new.slug, None).await?;
+    let outcome = in_turn.record(&Create { id, new }).await?;
+    drop(in_turn);
     answer(recorder, id, outcome, deadline).await
 }
 

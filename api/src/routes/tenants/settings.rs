@@ -52,8 +52,9 @@ struct SettingChange<'a, V> {
 
 impl<V: Serialize> SettingChange<'_, V> {
     async fn record(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
-        let _turn = recorder.turn(&self.tenant.slug, Some(self.tenant)).await?;
-        Ok(recorder.record(self).await?.answer)
+        let slug = &self.tenant.slug;
+        let in_turn = recorder.in_turn(slug, Some(self.tenant)).await?;
+        Ok(in_turn.record(self).await?.answer)
     }
 }
 

@@ -222,12 +222,14 @@ async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_sam
             .update_many(doc! {}, doc! { "$unset": { "primaryDomain": "" } })
             .await
             .unwrap();
+        let before = app.tenant("demo").await;
 
         let reply = app
             .get(&format!("/tenants/demo/{look}"))
             .by(Caller::Member)
             .send()
             .await;
+        let after = app.tenant("demo").await;
         let stolen = add(
             &app,
             "demo",
@@ -237,6 +239,8 @@ async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_sam
         .await;
 
         assert_eq!(reply.status, 200);
+        // Another document is another version.
+        assert!(after.primary_domain.is_some() && after.revision > before.revision);
         let adopted = domain(&app, "demo", "demo.test").await;
         assert_eq!(adopted.owned_by, Some(OwnedBy::Operator));
         assert!(adopted.primary && adopted.next_check_at.is_some());

@@ -1,8 +1,13 @@
-//! Whoever waits for a turn acts with the rights they have after it.
+//! Whoever waits, for a turn or for their own body, acts with the rights they have after it.
 
+use std::{convert::Infallible, time::Duration};
+
+use axum::body::Body;
 use bson::doc;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, stream};
+use http::{Request, StatusCode};
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use crate::{
     app::{Call, Reply, TestApp},
@@ -85,5 +90,31 @@ async fn an_admin_who_is_a_member_by_then_changes_nothing() {
     let reply = answered_after(&app, "demo", call, revoke).await;
 
     assert_eq!(reply.summary(), "403 forbidden");
+    assert_ne!(app.tenant("demo").await.name, "Late");
+}
+
+#[tokio::test]
+async fn an_admin_who_is_a_member_when_the_body_ends_changes_nothing() {
+    let app = TestApp::with_everyone().await;
+    let admin = app.who(Who::Admin).await.id;
+    let users = app.collection("users");
+    let body = stream::once(async move {
+        let member = doc! { "$set": { "memberships.0.role": "member" } };
+        let revoked = users.update_one(doc! { "_id": admin }, member).await;
+        assert_eq!(revoked.unwrap().modified_count, 1);
+        // For longer than rights count as those of the moment.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        Ok::<_, Infallible>(json!({ "name": "Late" }).to_string())
+    });
+    let token = app.token(&Who::Admin.token().unwrap());
+    let request = Request::patch("/tenants/demo")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .body(Body::from_stream(body))
+        .unwrap();
+
+    let reply = app.router.clone().oneshot(request).await.unwrap();
+
+    assert_eq!(reply.status(), StatusCode::FORBIDDEN);
     assert_ne!(app.tenant("demo").await.name, "Late");
 }

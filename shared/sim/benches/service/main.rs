@@ -18,6 +18,6 @@ async fn main() {
     intents::one_hot_tenant(&world).await;
     reading::measure(&world).await;
     reading::held_at_rest(&world).await;
-    memory::tell_of(&world);
+    memory::tell_of(&world).await;
     audit::export(&world).await;
 }

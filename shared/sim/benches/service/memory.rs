@@ -1,6 +1,6 @@
 //! What the processes use, by the kernel's own count.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use dezky_sim::{figures::tell, process::Process};
 
@@ -9,7 +9,11 @@ use crate::world::World;
 /// Clock ticks in a second, as Linux counts for user space on every architecture.
 const TICKS: f64 = 100.0;
 
-pub(crate) fn tell_of(world: &World) {
+/// How long the processes have had to give back what they freed: the allocator takes its time.
+const REST: Duration = Duration::from_secs(5);
+
+pub(crate) async fn tell_of(world: &World) {
+    tokio::time::sleep(REST).await;
     tell("memory after the run: api", megabytes(&world.api), "MB");
     tell(
         "memory after the run: worker",

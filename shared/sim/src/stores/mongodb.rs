@@ -163,8 +163,8 @@ pub(super) fn arguments(port: &Port, directory: &Path) -> Vec<String> {
         "transactionLifetimeLimitSeconds=5",
         "--setParameter",
         "diagnosticDataCollectionEnabled=false",
-        // The files of a dropped database go after this, not after five minutes: hundreds of tests, each with a database
-        // of its own, would use up the files that a process may open.
+        // As in docker-compose.yml. The files of a dropped database go after this, too: hundreds of tests, each with a
+        // database of its own, would use up the files that a process may open.
         "--setParameter",
         "minSnapshotHistoryWindowInSeconds=5",
         "--wiredTigerEngineConfigString",

@@ -11,6 +11,7 @@ use dezky_shared::{
     changes::Change,
     id::JobId,
     store::{Abort, StoreError, updates},
+    tenant::Tenant,
 };
 use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::ClientSession;
@@ -72,37 +73,53 @@ impl Engine {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let now = self.ctx.store.now();
-        let written = bulk::in_time(self.times.bulk_deadline, async {
-            let written = self
-                .ctx
-                .store
-                .transaction((self, batch), |session, (this, batch)| {
-                    async move {
-                        let written = this.write_together(session, batch, now).await;
-                        // The helper would repeat it while something is in the way.
-                        written.ok().flatten().ok_or(Abort::Because(Apart))
-                    }
-                    .boxed()
-                })
-                .await;
-            match written {
-                Ok(recorded) => Ok(Some(recorded)),
-                Err(Abort::Because(Apart)) => Ok(None),
-                Err(Abort::Store(error)) => Err(error),
+        let both = async { tokio::try_join!(self.write_together(batch), self.to_cancel(batch)) };
+        let written = bulk::in_time(self.times.bulk_deadline, both).await;
+        // If this is an answer that was lost, recording it once more changes nothing.
+        let Ok((Some(tenants), to_cancel)) = written else {
+            return Err(Apart);
+        };
+        let recorded = tenants.into_iter().zip(batch).map(|(tenant, recording)| {
+            let cancel_requested = to_cancel.contains(&recording.holder.id);
+            Recorded::Written {
+                cancel_requested,
+                tenant,
             }
         });
-        // If this is an answer that was lost, recording it once more changes nothing.
-        written.await.ok().flatten().ok_or(Apart)
+        Ok(recorded.collect())
     }
 
-    /// `None` if something is in the way of one of them.
+    /// The tenants as they are now; `None` if something is in the way of one of the recordings.
     async fn write_together(
+        &self,
+        batch: &[Recording],
+    ) -> Result<Option<Vec<Option<Arc<Tenant>>>>, StoreError> {
+        let now = self.ctx.store.now();
+        let written = self
+            .ctx
+            .store
+            .transaction((self, batch), |session, (this, batch)| {
+                async move {
+                    let written = this.write_in(session, batch, now).await;
+                    // The helper would repeat it while something is in the way.
+                    written.ok().flatten().ok_or(Abort::Because(Apart))
+                }
+                .boxed()
+            })
+            .await;
+        match written {
+            Ok(tenants) => Ok(Some(tenants)),
+            Err(Abort::Because(Apart)) => Ok(None),
+            Err(Abort::Store(error)) => Err(error),
+        }
+    }
+
+    async fn write_in(
         &self,
         session: &mut ClientSession,
         batch: &[Recording],
         now: DateTime,
-    ) -> Result<Option<Vec<Recorded>>, StoreError> {
+    ) -> Result<Option<Vec<Option<Arc<Tenant>>>>, StoreError> {
         let of_jobs = batch.iter().map(|recording| {
             Ok(doc! { "q": recording.holder.ours(), "u": recording.update_of_job(now)? })
         });
@@ -110,54 +127,44 @@ impl Engine {
         if updates(&self.jobs, session, of_jobs).await? != batch.len() {
             return Ok(None);
         }
-        let to_cancel = self.to_cancel(session, batch).await?;
-
-        let mut recorded = Vec::with_capacity(batch.len());
-        let mut tenants = Vec::new();
+        let mut tenants = Vec::with_capacity(batch.len());
         let mut besides = Besides::default();
         for recording in batch {
-            let mut tenant = None;
-            if let Some((known, intent)) = &recording.holder.tenant {
-                let mut changed = (**known).clone();
-                self.record_in_tenant(session, &mut changed, *intent, recording, &mut besides, now)
-                    .await?;
-                changed.revision += 1;
-                let changed = Arc::new(changed);
-                tenants.push(changed.clone());
-                tenant = Some(changed);
-            }
-            recorded.push(Recorded::Written {
-                cancel_requested: to_cancel.contains(&recording.holder.id),
-                tenant,
-            });
+            let Some((known, intent)) = &recording.holder.tenant else {
+                tenants.push(None);
+                continue;
+            };
+            let mut tenant = (**known).clone();
+            self.record_in_tenant(session, &mut tenant, *intent, recording, &mut besides, now)
+                .await?;
+            tenant.revision += 1;
+            tenants.push(Some(Arc::new(tenant)));
         }
-        if !self.ctx.tenants.save_next(session, &tenants).await? {
+        let changed: Vec<Arc<Tenant>> = tenants.iter().flatten().cloned().collect();
+        if !self.ctx.tenants.save_next(session, &changed).await? {
             return Ok(None);
         }
         self.record_besides(session, besides, now).await?;
-        Ok(Some(recorded))
+        Ok(Some(tenants))
     }
 
-    /// The jobs that a person wants to stop.
-    async fn to_cancel(
-        &self,
-        session: &mut ClientSession,
-        batch: &[Recording],
-    ) -> Result<Vec<JobId>, StoreError> {
+    /// The jobs that a person wants to stop. Whoever wants it while this is looked at is heard at the next
+    /// record or the settlement, or is in the way of this one, which then sees it.
+    async fn to_cancel(&self, batch: &[Recording]) -> Result<Vec<JobId>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Id {
             #[serde(rename = "_id")]
             id: JobId,
         }
         let ids: Vec<JobId> = batch.iter().map(|recording| recording.holder.id).collect();
-        let mut found = self
+        let found: Vec<Id> = self
             .jobs
-            .clone_with_type::<Id>()
+            .clone_with_type()
             .find(doc! { "_id": { "$in": ids }, "cancelRequested": true })
             .projection(doc! { "_id": 1 })
-            .session(&mut *session)
+            .await?
+            .try_collect()
             .await?;
-        let found: Vec<Id> = found.stream(session).try_collect().await?;
         Ok(found.into_iter().map(|found| found.id).collect())
     }
 }

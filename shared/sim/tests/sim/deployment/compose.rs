@@ -154,6 +154,7 @@ fn mongodb_makes_itself_a_replica_set_whose_transactions_end_after_five_seconds(
     let initialised = mongodb.healthcheck.as_ref().unwrap().test.concat();
 
     assert!(command.contains(&"--setParameter=transactionLifetimeLimitSeconds=5"));
+    assert!(command.contains(&"--setParameter=minSnapshotHistoryWindowInSeconds=5"));
     assert!(command.contains(&"--replSet=dezky"));
     assert!(initialised.contains(r#"rs.initiate({ _id: "dezky""#));
     assert!(initialised.contains("isWritablePrimary"));
