@@ -31,7 +31,7 @@ struct Line {
 pub struct Turn<'a> {
     // In this order: whoever comes next finds the line shorter.
     place: Place<'a>,
-    _turn: OwnedMutexGuard<()>,
+    _lock: OwnedMutexGuard<()>,
     waited: bool,
 }
 
@@ -61,13 +61,13 @@ impl Turns {
     /// line is too long.
     pub async fn take(&self, slug: &str) -> Result<Turn<'_>, ApiError> {
         let (place, turn) = self.line_up(slug)?;
-        let (turn, waited) = match turn.clone().try_lock_owned() {
-            Ok(turn) => (turn, false),
+        let (lock, waited) = match turn.clone().try_lock_owned() {
+            Ok(lock) => (lock, false),
             Err(_) => (turn.lock_owned().await, true),
         };
         Ok(Turn {
             place,
-            _turn: turn,
+            _lock: lock,
             waited,
         })
     }
