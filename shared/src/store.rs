@@ -1,7 +1,8 @@
 //! MongoDB, where the truth is: connecting, transactions, and a repository for each collection.
 //!
 //! Documents and filters appear in the repositories and nowhere else, save for the engine's own writes to `jobs`.
-//! Everything is written with majority and journal, and read from the primary.
+//! Everything is written with majority and journal, and read from the primary; what is not found is looked for once more
+//! (`surely`).
 
 pub mod audit;
 pub mod domains;
@@ -19,6 +20,7 @@ mod readable;
 pub mod schedules;
 pub mod snapshots;
 pub mod subscriptions;
+mod surely;
 pub mod tenants;
 mod together;
 pub mod upstreams;

@@ -16,7 +16,7 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, owning::Followed};
-use super::{Store, StoreError, versioned::versioned};
+use super::{Store, StoreError, surely::find_surely, versioned::versioned};
 use crate::{
     domain::{Domain, DomainStatus},
     id::{DomainId, TenantId},
@@ -77,7 +77,7 @@ impl DomainRepository {
 
     /// The domain with this id.
     pub async fn find(&self, id: DomainId) -> Result<Option<Domain>, StoreError> {
-        self.domains.find_one(doc! { "_id": id }).await
+        find_surely(&self.domains, doc! { "_id": id }).await
     }
 
     /// This tenant's claim to `name`.
@@ -87,7 +87,7 @@ impl DomainRepository {
         name: &str,
     ) -> Result<Option<Domain>, StoreError> {
         let claim = doc! { "name": name, "tenantId": tenant_id };
-        self.domains.find_one(claim).await
+        find_surely(&self.domains, claim).await
     }
 
     /// Whose `name` is.

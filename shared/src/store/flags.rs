@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 
-use super::{Store, StoreError, known, readable::readable};
+use super::{Store, StoreError, known, readable::readable, surely::find_surely};
 use crate::flag::Flag;
 
 /// The document that every write of a flag writes too.
@@ -63,7 +63,7 @@ impl FlagRepository {
 
     /// The flag with this key.
     pub async fn find(&self, key: &str) -> Result<Option<Flag>, StoreError> {
-        self.flags.find_one(doc! { "_id": key }).await
+        find_surely(&self.flags, doc! { "_id": key }).await
     }
 
     /// Says that a flag is written in this transaction. Two that do so at the same time are in each other's way, and

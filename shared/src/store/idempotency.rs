@@ -9,7 +9,7 @@ use bson::{DateTime, doc};
 use mongodb::{ClientSession, Collection, IndexModel, error::ErrorKind, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, to_bson, violated_index};
+use super::{Store, StoreError, surely::find_surely, to_bson, violated_index};
 use crate::clock;
 
 /// How long a key is remembered.
@@ -159,7 +159,7 @@ impl IdempotencyRepository {
 
     /// What was answered to the request with this key.
     pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<Answered>, StoreError> {
-        let record = self.records.find_one(doc! { "_id": &key.id }).await?;
+        let record = find_surely(&self.records, doc! { "_id": &key.id }).await?;
         Ok(record.and_then(|record| {
             Some(Answered {
                 fingerprint: record.fingerprint,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bson::doc;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, known, to_bson};
+use super::{Store, StoreError, known, surely::find_surely, to_bson};
 use crate::{
     id::{InvitationId, PartnerId, UserId},
     invitation::{Invitation, InvitationState},
@@ -45,7 +45,7 @@ impl InvitationRepository {
 
     /// The invitation with this id.
     pub async fn find(&self, id: InvitationId) -> Result<Option<Invitation>, StoreError> {
-        self.invitations.find_one(doc! { "_id": id }).await
+        find_surely(&self.invitations, doc! { "_id": id }).await
     }
 
     /// The same, as this transaction sees it. Whoever acts on it writes it too, so that of two only one does.

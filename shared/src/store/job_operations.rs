@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, to_bson};
+use super::{Store, StoreError, surely::find_surely, to_bson};
 use crate::{
     id::{JobId, JobOperationId},
     job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
@@ -94,7 +94,7 @@ impl JobOperationRepository {
 
     /// The operation with this id.
     pub async fn find(&self, id: JobOperationId) -> Result<Option<JobOperation>, StoreError> {
-        self.operations.find_one(doc! { "_id": id }).await
+        find_surely(&self.operations, doc! { "_id": id }).await
     }
 
     /// At most `limit` operations, newest first, from those made before this one on.

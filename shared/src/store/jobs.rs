@@ -16,7 +16,7 @@ pub use self::{
     ending::{CancelError, Cancelled, RequeueError, Requeued},
     enqueue::{NewJob, own_lock},
 };
-use super::{Store, StoreError, tenants::TenantRepository, to_bson};
+use super::{Store, StoreError, surely::find_surely, tenants::TenantRepository, to_bson};
 use crate::{
     id::{JobId, LeaseToken, TenantId},
     job::{Job, JobState, Progress},
@@ -140,7 +140,7 @@ impl JobRepository {
 
     /// The job with this id.
     pub async fn find(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        self.jobs.find_one(doc! { "_id": id }).await
+        find_surely(&self.jobs, doc! { "_id": id }).await
     }
 
     /// At most `limit` jobs that `filter` lets through, newest first.

@@ -6,7 +6,7 @@ use bson::doc;
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, to_bson, versioned::versioned};
+use super::{Store, StoreError, surely::find_surely, to_bson, versioned::versioned};
 use crate::{id::PriceId, price::Price, subscription::Cycle, tenant::Plan};
 
 /// The name of the index that keeps a plan from having two prices for one cycle in one currency.
@@ -44,7 +44,7 @@ impl PriceRepository {
 
     /// The price with this id.
     pub async fn find(&self, id: PriceId) -> Result<Option<Price>, StoreError> {
-        self.prices.find_one(doc! { "_id": id }).await
+        find_surely(&self.prices, doc! { "_id": id }).await
     }
 
     /// What this plan costs, as this transaction sees it.

@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, drop_index, to_bson, versioned::versioned};
+use super::{Store, StoreError, drop_index, surely::find_surely, to_bson, versioned::versioned};
 use crate::{
     id::{SubscriptionId, TenantId},
     subscription::{Subscription, SubscriptionStatus},
@@ -100,7 +100,7 @@ impl SubscriptionRepository {
 
     /// The subscription with this id.
     pub async fn find(&self, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
-        self.subscriptions.find_one(doc! { "_id": id }).await
+        find_surely(&self.subscriptions, doc! { "_id": id }).await
     }
 
     /// At most `limit` subscriptions that `filter` lets through, oldest first.

@@ -9,7 +9,8 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, known, readable::readable, together::Together, versioned::versioned,
+    Store, StoreError, known, readable::readable, surely::look_again, together::Together,
+    versioned::versioned,
 };
 use crate::{
     id::{PartnerId, TenantId},
@@ -124,12 +125,18 @@ impl TenantRepository {
 
     /// The tenant with this id.
     pub async fn find(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        self.by_id.find(id).await
+        match self.by_id.find(id).await? {
+            Some(tenant) => Ok(Some(tenant)),
+            None => look_again(&self.tenants, doc! { "_id": id }).await,
+        }
     }
 
     /// The tenant with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        self.by_slug.find(slug.to_owned()).await
+        match self.by_slug.find(slug.to_owned()).await? {
+            Some(tenant) => Ok(Some(tenant)),
+            None => look_again(&self.tenants, doc! { "slug": slug }).await,
+        }
     }
 
     /// The tenants with these slugs.

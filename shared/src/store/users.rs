@@ -9,7 +9,12 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, together::Together, versioned::versioned};
+use super::{
+    Store, StoreError,
+    surely::{find_surely, look_again},
+    together::Together,
+    versioned::versioned,
+};
 use crate::{
     clock,
     id::{PartnerId, TenantId, UserId},
@@ -131,7 +136,7 @@ impl UserRepository {
 
     /// The user with this id.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        self.users.find_one(doc! { "_id": id }).await
+        find_surely(&self.users, doc! { "_id": id }).await
     }
 
     /// At most `limit` users that `filter` lets through, oldest first.
@@ -147,7 +152,10 @@ impl UserRepository {
 
     /// The user whom the identity provider calls `subject`.
     pub async fn find_by_subject(&self, subject: &str) -> Result<Option<User>, StoreError> {
-        self.by_subject.find(subject.to_owned()).await
+        match self.by_subject.find(subject.to_owned()).await? {
+            Some(user) => Ok(Some(user)),
+            None => look_again(&self.users, doc! { "authentikSubjectId": subject }).await,
+        }
     }
 
     /// The same, to be written in this transaction: its revision is already one more.

@@ -8,10 +8,12 @@ use dezky_shared::{
     failure::ErrorCode,
     job::{Job, JobState},
     tenant::ProvisioningState,
+    upstream::Upstream,
 };
 use dezky_worker::work::{Registry, Steps};
 
 use crate::{
+    gate::pause_upstream,
     harness::{Harness, until},
     script::{Joining, Lone, Poison, Say, Script},
 };
@@ -151,6 +153,28 @@ async fn crashes_are_forgotten_once_the_steps_have_ended() {
     worker.stop().await;
 
     assert_eq!((job.crashes, job.rescued), (0, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_are_not_forgotten_for_a_step_that_its_upstream_keeps_waiting() {
+    let harness = Harness::new().await;
+    pause_upstream(&harness, Upstream::Stalwart, true).await;
+    let job = harness.enqueue_silently(&Lone { n: 1 }).await;
+    let suspect = doc! { "crashes": 1, "rescued": true };
+    harness.edit_job(job.id, suspect).await;
+    let steps = Steps::side_by_side()
+        .upstream(Upstream::Stalwart, Script::new([]).step())
+        .step("die", Script::new([Say::Hang]).step());
+
+    let worker = harness.doomed_worker(Registry::default().kind::<Lone>(steps), 8);
+    let job = harness
+        .job_until(job.id, |job| {
+            job.steps.iter().any(|step| step.error.is_some())
+        })
+        .await;
+    worker.vanish();
+
+    assert_eq!((job.crashes, job.rescued), (1, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

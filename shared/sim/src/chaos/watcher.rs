@@ -257,18 +257,26 @@ impl Known {
     }
 }
 
-/// Whether the last try that the change lists ended because its worker was gone.
+/// Whether the last try that the change lists ended because its worker was gone. Once the list is full, those before it
+/// move up and are changes too.
 fn is_rescue(fields: &Document) -> bool {
-    let last = fields.iter().find_map(|(name, value)| match value {
-        Bson::Array(all) if name == "attempts" => all.last().and_then(Bson::as_document),
-        Bson::Document(attempt) if name.starts_with("attempts.") => Some(attempt),
-        _ => None,
-    });
-    last.is_some_and(|attempt| {
-        attempt
-            .get_str("outcome")
-            .is_ok_and(|outcome| outcome == "rescue")
-    })
+    if let Ok(all) = fields.get_array("attempts") {
+        let last = all.last().and_then(Bson::as_document);
+        let outcome = last.and_then(|attempt| attempt.get_str("outcome").ok());
+        return outcome == Some("rescue");
+    }
+    let of_place = |(name, value): (&String, &Bson)| {
+        let path = name.strip_prefix("attempts.")?;
+        let (place, member) = path.split_once('.').unwrap_or((path, ""));
+        let outcome = match (member, value) {
+            ("", Bson::Document(attempt)) => attempt.get_str("outcome").ok(),
+            ("outcome", outcome) => outcome.as_str(),
+            _ => None,
+        };
+        Some((place.parse::<usize>().ok()?, outcome == Some("rescue")))
+    };
+    let last = fields.iter().filter_map(of_place).max();
+    last.is_some_and(|(_, is_rescue)| is_rescue)
 }
 
 fn uuid(id: &Bson) -> Option<Uuid> {
@@ -362,6 +370,25 @@ mod tests {
 
         assert_eq!(stolen.shared_locks.len(), 1);
         assert_eq!(rescued.shared_locks.len(), 1);
+    }
+
+    #[test]
+    fn of_a_full_list_the_last_try_counts() {
+        let ended = |last: Document| {
+            let mut fields = doc! { "state": "available", "updatedAt": at(500) };
+            // It has moved up.
+            fields.insert("attempts.6", doc! { "outcome": "rescue" });
+            fields.extend(last);
+            let seen = seen(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, fields)]);
+            (seen.rescues, seen.shared_locks.len())
+        };
+
+        let released = ended(doc! { "attempts.19": { "outcome": "release" } });
+        let rescued = ended(doc! { "attempts.19": { "outcome": "rescue" } });
+        let by_path = ended(doc! { "attempts.19.n": 21, "attempts.19.outcome": "rescue" });
+
+        assert_eq!(released, (0, 0));
+        assert_eq!((rescued, by_path), ((1, 1), (1, 1)));
     }
 
     #[test]
