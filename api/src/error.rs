@@ -22,6 +22,8 @@ const PROBLEM_JSON: &str = "application/problem+json";
 const ERRORS: usize = 100;
 /// What MongoDB says of a search that was given less time than it takes.
 const MAX_TIME_EXPIRED: i32 = 50;
+/// What a node says that is not the primary, not any more, or not for long.
+const NO_PRIMARY: [i32; 6] = [91, 189, 10_107, 11_602, 13_435, 13_436];
 
 /// A refusal, on its way to the caller.
 #[derive(Debug)]
@@ -142,7 +144,8 @@ impl From<StoreError> for ApiError {
                 | ErrorKind::Io(_)
                 | ErrorKind::ConnectionPoolCleared { .. }
                 | ErrorKind::DnsResolve { .. }
-        ) || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
+        ) || matches!(error.kind.as_ref(), ErrorKind::Command(why) if NO_PRIMARY.contains(&why.code))
+            || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
             || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
             || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
         let is_too_long =

@@ -196,14 +196,9 @@ pub struct Recorder<'a> {
     pub request: &'a RequestInfo,
     /// What makes it safe to ask twice.
     pub key: Option<&'a IdempotencyKey>,
-    turn: Option<OwnTurn<'a>>,
-}
-
-/// The caller's turn in a line, and the tenant before which it stands.
-#[derive(Debug)]
-struct OwnTurn<'a> {
-    turn: Turn<'a>,
+    /// The tenant that the caller has rights to.
     tenant: Option<&'a Tenant>,
+    turn: Option<Turn<'a>>,
 }
 
 /// What was recorded, or had been.
@@ -228,7 +223,17 @@ impl<'a> Recorder<'a> {
             caller,
             request,
             key,
+            tenant: None,
             turn: None,
+        }
+    }
+
+    /// The same for what the caller may do by their rights to `tenant`.
+    #[must_use]
+    pub fn on(self, tenant: &'a Tenant) -> Self {
+        Self {
+            tenant: Some(tenant),
+            ..self
         }
     }
 
@@ -240,15 +245,15 @@ impl<'a> Recorder<'a> {
     ) -> Result<Recorder<'t>, ApiError> {
         let turn = self.app.turns.take(line).await?;
         Ok(Recorder {
-            turn: Some(OwnTurn { turn, tenant }),
+            tenant,
+            turn: Some(turn),
             ..*self
         })
     }
 
     /// Whether somebody waits for this turn to end.
     pub fn is_waited_for(&self) -> bool {
-        let own = self.turn.as_ref();
-        own.is_some_and(|own| own.turn.is_waited_for())
+        self.turn.as_ref().is_some_and(Turn::is_waited_for)
     }
 
     /// The caller, as jobs name who asked for them.
@@ -327,12 +332,11 @@ impl<'a> Recorder<'a> {
 
     /// Whoever waited, for their turn or for their own body, acts with the rights they have after the wait.
     async fn check_rights(&self) -> Result<(), ApiError> {
-        match &self.turn {
-            Some(own) if own.turn.was_waited_for() || self.caller.has_old_rights() => {
-                self.caller.check_again(self.app, own.tenant).await
-            }
-            _ => Ok(()),
+        let waited = self.turn.as_ref().is_some_and(Turn::was_waited_for);
+        if waited || self.caller.has_old_rights() {
+            self.caller.check_again(self.app, self.tenant).await?;
         }
+        Ok(())
     }
 
     async fn claim_key(&self, session: &mut ClientSession) -> Result<(), Abort<Stop>> {

@@ -1,8 +1,8 @@
 //! MongoDB, where the truth is: connecting, transactions, and a repository for each collection.
 //!
 //! Documents and filters appear in the repositories and nowhere else, save for the engine's own writes to `jobs`.
-//! Everything is written with majority and journal, and read from the primary; what is not found is looked for once more
-//! (`surely`).
+//! Everything is written with majority and journal, and read from the primary; what is not found by its name is looked for
+//! once more (`surely`).
 
 pub mod audit;
 pub mod domains;

@@ -6,12 +6,12 @@
 //!
 //! 1. *Ready* ([`dezky_shared::ready`]): after the commit, the job's lock key is added to its queue's ready set. A key
 //!    there means "there may be work for this key now", once, however many jobs wait behind it.
-//! 2. *Claim* (`fetch`, `claim`): a queue's loop takes a free slot first, then pops keys, resolves each to its first
-//!    due job and claims those with one update by compare-and-set, with a lease whose token fences everything that follows. A key
-//!    popped while its lock is held is dropped; the holder adds it again.
-//! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by
-//!    side, each once its upstream may be spoken to (`gate`). The lease is renewed by a task of its own (`lease`); its *trust* ends before it does, and the upstream
-//!    clients begin no write that they could not finish within it.
+//! 2. *Claim* (`fetch`, `claim`): each of a queue's loops takes a free slot first, then pops keys, resolves each to its
+//!    first due job and claims those with one update by compare-and-set, with a lease whose token fences everything that
+//!    follows. A key popped while its lock is held is dropped; the holder adds it again.
+//! 3. *Run* (`run`, `step`): the handler reads the tenant **after** the claim, and runs the kind's steps side by side,
+//!    each once its upstream may be spoken to (`gate`). The lease is renewed by a task of its own (`lease`); its *trust*
+//!    ends before it does, and the upstream clients begin no write that they could not finish within it.
 //! 4. *Record* (`record`): a step's end is one transaction that first writes the job, by its token, then the tenant;
 //!    what many jobs have to record at the same time shares one.
 //! 5. *Settle* (`decide`, `settle`): the job is settled from its steps, in bulk, by the holder only. Strictly after that is

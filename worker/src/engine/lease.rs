@@ -116,6 +116,8 @@ impl Engine {
                     job.cancel_requested
                         .fetch_or(*cancel_requested, Ordering::Relaxed);
                 }
+                // A node that has just become primary may not show yet what was claimed a moment ago.
+                _ if unsure.contains(&id) => {}
                 _ => job.lost.cancel(),
             }
         }

@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 use super::{
     Engine,
     backend::Claimed,
+    bulk,
     decide::decide,
     gate::Pass,
     lease::HeldJob,
@@ -93,6 +94,7 @@ impl Engine {
                 held: held.clone(),
                 trusts: Vec::new(),
                 request_ids: Vec::new(),
+                tried: false,
             };
             let Some(ended) = attempt.attempt(&mut job).await else {
                 tracing::warn!("The lease was lost; whoever has it now goes on");
@@ -102,6 +104,7 @@ impl Engine {
             let Ended {
                 outcome,
                 request_ids,
+                tried,
                 // A suspect that began before this is settled would take it along.
                 _turn,
             } = ended;
@@ -122,6 +125,7 @@ impl Engine {
                 held,
                 steps: job.steps,
                 outcome,
+                tried,
                 permit,
                 done,
                 pace: Pace::default(),
@@ -177,6 +181,7 @@ impl Engine {
 struct Ended {
     outcome: Outcome,
     request_ids: Vec<String>,
+    tried: bool,
     _turn: Option<Turn>,
 }
 
@@ -186,6 +191,7 @@ impl Ended {
         Self {
             outcome: Outcome::Release,
             request_ids: Vec::new(),
+            tried: false,
             _turn: None,
         }
     }
@@ -198,6 +204,8 @@ struct Running {
     /// The trust of each step that ran, with the ids of its requests.
     trusts: Vec<Trust>,
     request_ids: Vec<String>,
+    /// Whether a step was begun.
+    tried: bool,
 }
 
 impl Running {
@@ -212,7 +220,8 @@ impl Running {
         };
         // What kills before the first renewal would never be counted.
         if job.rescued {
-            match engine.mark_started(job.id, self.held.token).await {
+            let marked = engine.mark_started(job.id, self.held.token);
+            match bulk::in_time(engine.times.bulk_deadline, marked).await {
                 Ok(true) => (),
                 Ok(false) => return None,
                 Err(error) => {
@@ -227,6 +236,7 @@ impl Running {
         Some(Ended {
             outcome,
             request_ids: self.request_ids,
+            tried: self.tried,
             _turn: Some(turn),
         })
     }
@@ -337,6 +347,7 @@ impl Running {
                 Some(end) = tasks.next(), if !tasks.is_empty() => {
                     unfinished.retain(|step| step.index != end.index);
                     seen.charged |= end.charged;
+                    self.tried |= end.tried;
                     ended.push(end);
                 }
                 written = in_progress(&mut recording) => {
@@ -376,6 +387,7 @@ impl Running {
                 engine.cut_off(step.index, &step.step, job, before, &step.trust, timed_out)
             }));
             seen.charged |= timed_out;
+            self.tried |= ended.iter().any(|end| end.tried);
             if !ended.is_empty() {
                 let written =
                     write(engine, &self.held, holder.clone(), job.steps.clone(), ended).await;

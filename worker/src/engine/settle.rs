@@ -96,6 +96,8 @@ pub(crate) struct Settlement {
     pub(crate) steps: Vec<Step>,
     pub(crate) attempt: Attempt,
     pub(crate) outcome: Outcome,
+    /// Whether a step was begun.
+    pub(crate) tried: bool,
     /// Frees the slot once all is written.
     pub(crate) permit: OwnedSemaphorePermit,
     /// Told once all is written.
@@ -125,11 +127,10 @@ impl Settlement {
                 set.insert("runAt", unless_cancelled(*at));
                 survived(&mut set);
             }
-            Outcome::Snooze { at, error } => {
+            Outcome::Snooze { at, .. } => {
                 set.insert("state", JobState::Available.name());
                 set.insert("runAt", unless_cancelled(*at));
-                // Without an error nothing was tried.
-                if error.is_some() {
+                if self.tried {
                     survived(&mut set);
                 }
                 set.insert("attempt", less_one);

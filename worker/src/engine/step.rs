@@ -95,7 +95,10 @@ impl Engine {
                 charged: false,
                 unknown_until: None,
             },
-            Ok(Err(failure)) => self.failed(index, &step, &job, before, &failure),
+            Ok(Err(failure)) => StepEnd {
+                tried: step.upstream.is_none() || admitted.get().is_some(),
+                ..self.failed(index, &step, &job, before, &failure)
+            },
         };
         end.step.started_at = Some(began);
         end.step.finished_at = Some(self.ctx.store.now());

@@ -39,7 +39,7 @@ pub struct Times {
     pub leader_renew_every: Duration,
     /// How long a leader rescues nothing after it became one, or after MongoDB was not well.
     pub leader_quiet: Duration,
-    /// How often the sweep runs, and how often a queue without Redis looks for work.
+    /// How often the sweep runs, and how often each loop of a queue without Redis looks for work.
     pub sweep_every: Duration,
     /// How often the schedules are looked at.
     pub cron_every: Duration,

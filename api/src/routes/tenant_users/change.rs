@@ -73,7 +73,8 @@ pub(super) async fn patch(
     submitted: Submitted<Patch>,
 ) -> Result<Answer, ApiError> {
     let Patch(role) = submitted.body;
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder =
+        Recorder::new(&app, &access.caller, &request, submitted.key.as_ref()).on(&access.tenant);
     let change = RoleChange {
         tenant: &access.tenant,
         id,
@@ -101,7 +102,8 @@ pub(super) async fn remove(
     if_match: IfMatch,
     submitted: Submitted<NoBody>,
 ) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder =
+        Recorder::new(&app, &access.caller, &request, submitted.key.as_ref()).on(&access.tenant);
     let change = RoleChange {
         tenant: &access.tenant,
         id,

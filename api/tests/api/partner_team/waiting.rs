@@ -94,27 +94,38 @@ async fn an_admin_who_is_a_member_by_then_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_admin_who_is_a_member_when_the_body_ends_changes_nothing() {
+async fn an_owner_who_is_a_member_when_the_body_ends_changes_nothing() {
     let app = TestApp::with_everyone().await;
-    let admin = app.who(Who::Admin).await.id;
-    let users = app.collection("users");
-    let body = stream::once(async move {
-        let member = doc! { "$set": { "memberships.0.role": "member" } };
-        let revoked = users.update_one(doc! { "_id": admin }, member).await;
-        assert_eq!(revoked.unwrap().modified_count, 1);
-        // For longer than rights count as those of the moment.
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        Ok::<_, Infallible>(json!({ "name": "Late" }).to_string())
-    });
-    let token = app.token(&Who::Admin.token().unwrap());
-    let request = Request::patch("/tenants/demo")
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json")
-        .body(Body::from_stream(body))
-        .unwrap();
+    let owner = app.who(Who::Owner).await.id;
+    let member = app.who(Who::Member).await;
+    let token = app.token(&Who::Owner.token().unwrap());
+    let colleague = format!("/tenants/demo/users/{}", member.id);
+    for (path, wanted) in [
+        ("/tenants/demo", json!({ "name": "Late" })),
+        (&colleague, json!({ "role": "owner" })),
+    ] {
+        app.set_user(owner, doc! { "memberships.0.role": "owner" })
+            .await;
+        let users = app.collection("users");
+        let body = stream::once(async move {
+            let set = doc! { "$set": { "memberships.0.role": "member" } };
+            let revoked = users.update_one(doc! { "_id": owner }, set).await;
+            assert_eq!(revoked.unwrap().modified_count, 1);
+            // For longer than rights count as those of the moment.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            Ok::<_, Infallible>(wanted.to_string())
+        });
+        let request = Request::patch(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .body(Body::from_stream(body))
+            .unwrap();
 
-    let reply = app.router.clone().oneshot(request).await.unwrap();
+        let reply = app.router.clone().oneshot(request).await.unwrap();
 
-    assert_eq!(reply.status(), StatusCode::FORBIDDEN);
+        assert_eq!(reply.status(), StatusCode::FORBIDDEN, "{path}");
+    }
     assert_ne!(app.tenant("demo").await.name, "Late");
+    let known = app.who(Who::Member).await.memberships;
+    assert_eq!(known, member.memberships);
 }
