@@ -8,6 +8,7 @@ use axum::{
 };
 use dezky_shared::store::StoreError;
 use http::{HeaderValue, StatusCode, header};
+use mongodb::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 use utoipa::{
     ToResponse, ToSchema,
@@ -20,10 +21,10 @@ pub use self::code::Code;
 const PROBLEM_JSON: &str = "application/problem+json";
 /// The most errors that are told at once: an answer should not be larger than its request.
 const ERRORS: usize = 100;
-/// What MongoDB says of a search that was given less time than it takes.
+/// What MongoDB says of a question that was given less time than it takes.
 const MAX_TIME_EXPIRED: i32 = 50;
-/// What a node says that is not the primary, not any more, or not for long.
-const NO_PRIMARY: [i32; 6] = [91, 189, 10_107, 11_602, 13_435, 13_436];
+/// What a node says that is not the primary, not any more, or not for long; or that is busy.
+const PASSING: [i32; 7] = [MAX_TIME_EXPIRED, 91, 189, 10_107, 11_602, 13_435, 13_436];
 
 /// A refusal, on its way to the caller.
 #[derive(Debug)]
@@ -120,6 +121,19 @@ impl ApiError {
         error
     }
 
+    /// Of a search, whose caller can ask for less.
+    pub fn of_search(error: StoreError) -> Self {
+        let is_too_long =
+            matches!(error.kind.as_ref(), ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED);
+        if !is_too_long {
+            return error.into();
+        }
+        Self {
+            cause: Some(error.into()),
+            ..Self::new(Code::SearchTooLong)
+        }
+    }
+
     /// Something that should not have happened.
     pub fn internal(cause: anyhow::Error) -> Self {
         Self {
@@ -137,22 +151,17 @@ impl From<Code> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        use mongodb::error::ErrorKind;
         let away = matches!(
             error.kind.as_ref(),
             ErrorKind::ServerSelection { .. }
                 | ErrorKind::Io(_)
                 | ErrorKind::ConnectionPoolCleared { .. }
                 | ErrorKind::DnsResolve { .. }
-        ) || matches!(error.kind.as_ref(), ErrorKind::Command(why) if NO_PRIMARY.contains(&why.code))
+        ) || matches!(error.kind.as_ref(), ErrorKind::Command(why) if PASSING.contains(&why.code))
             || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
             || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
             || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
-        let is_too_long =
-            matches!(error.kind.as_ref(), ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED);
-        let code = if is_too_long {
-            Code::SearchTooLong
-        } else if away {
+        let code = if away {
             Code::ServiceUnavailable
         } else {
             Code::InternalError

@@ -99,7 +99,8 @@ async fn answer(
     }
     let list = format!("audit?{filter:?}");
     let after: Option<Place> = page.after(&list)?;
-    let events = app.audit.list(&filter, after, page.to_fetch()).await?;
+    let found = app.audit.list(&filter, after, page.to_fetch()).await;
+    let events = found.map_err(ApiError::of_search)?;
     let place = |event: &AuditEvent| Place::from(event).to_string();
     let view = |event| AuditEventView::new(event, caller);
     let page: PageOf<AuditEventView> = page.of(&list, events, place, view);

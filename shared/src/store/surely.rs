@@ -4,18 +4,16 @@
 //! is read with `majority` meanwhile may miss a document that was made a moment ago. A `linearizable` read waits until
 //! the node knows, at the price of a write of nothing. What is found may be out of date for as long.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use bson::Document;
-use mongodb::{Collection, error::ErrorKind, options::ReadConcern};
+use mongodb::{Collection, options::ReadConcern};
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
 
 /// How long a node may take to make sure. Without a majority it never will.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What MongoDB calls it when that was not enough.
-const MAX_TIME_EXPIRED: i32 = 50;
 
 /// The document that `filter` finds, of which there is at most one; `None` only if there surely is none.
 pub(super) async fn find_surely<T>(
@@ -39,16 +37,9 @@ pub(super) async fn look_again<T>(
 where
     T: DeserializeOwned + Send + Sync,
 {
-    let found = collection
+    collection
         .find_one(filter)
         .read_concern(ReadConcern::linearizable())
         .max_time(PATIENCE)
-        .await;
-    found.map_err(|error| match error.kind.as_ref() {
-        // Nothing is wrong with the question: it is the database that is away.
-        ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED => {
-            io::Error::new(io::ErrorKind::TimedOut, why.message.clone()).into()
-        }
-        _ => error,
-    })
+        .await
 }

@@ -301,10 +301,13 @@ async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
     let slow = doc! { "$where": "sleep(1000) || true" };
     let events = app.collection("audit_events");
     let search = events.find(slow).max_time(Duration::from_millis(10));
-    let error = search.await;
+    let error = search.await.unwrap_err();
 
-    let refused = ApiError::from(error.unwrap_err());
+    let elsewhere = ApiError::from(error.clone());
+    let refused = ApiError::of_search(error);
 
+    // There is nothing to ask for less of.
+    assert_eq!(elsewhere.code, Code::ServiceUnavailable);
     assert_eq!(refused.code, Code::SearchTooLong);
     assert_eq!(refused.code.status(), 422);
     assert_eq!(refused.detail, "Narrow it by since and before.");
