@@ -8,14 +8,14 @@ mod issuer;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bson::DateTime;
-use dezky_shared::{clients::TrustRoots, clock};
+use dezky_shared::platform::{clock, tls::TrustRoots};
 use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use self::issuer::Issuer;
 use crate::{
     config::AuthConfig,
-    error::{ApiError, Code},
+    error::{ApiError, ProblemCode},
 };
 
 /// The audience that operators' tokens hold.
@@ -51,7 +51,7 @@ pub struct Claims {
 
 impl Claims {
     /// When the token is valid no more, with the same leeway as when it was verified.
-    pub fn ends(&self) -> DateTime {
+    pub fn expires_at(&self) -> DateTime {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a time beyond all clocks is the last one"
@@ -63,12 +63,12 @@ impl Claims {
 
 /// Verifies tokens.
 #[derive(Debug)]
-pub struct Tokens {
+pub struct TokenVerifier {
     issuers: Vec<Arc<Issuer>>,
     audiences: Vec<String>,
 }
 
-impl Tokens {
+impl TokenVerifier {
     /// Accepts the tokens of these issuers. Their keys are asked for when first needed.
     pub fn new(config: &AuthConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         let issuers = config
@@ -87,7 +87,7 @@ impl Tokens {
         struct Named {
             iss: String,
         }
-        let invalid = |detail: &str| ApiError::new(Code::TokenInvalid).with_detail(detail);
+        let invalid = |detail: &str| ApiError::new(ProblemCode::TokenInvalid).with_detail(detail);
 
         let header = jsonwebtoken::decode_header(token)
             .map_err(|_| invalid("The token is not a JWT signed in a way that is accepted."))?;
@@ -106,7 +106,7 @@ impl Tokens {
             .issuers
             .iter()
             .find(|issuer| issuer.name == named.iss)
-            .ok_or(Code::TokenWrongIssuer)?;
+            .ok_or(ProblemCode::TokenWrongIssuer)?;
         let kid = header
             .kid
             .ok_or_else(|| invalid("The token does not say which key signed it."))?;
@@ -122,10 +122,10 @@ impl Tokens {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
             .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Code::TokenExpired.into(),
-                ErrorKind::ImmatureSignature => Code::TokenNotYetValid.into(),
-                ErrorKind::InvalidIssuer => Code::TokenWrongIssuer.into(),
-                ErrorKind::InvalidAudience => Code::TokenWrongAudience.into(),
+                ErrorKind::ExpiredSignature => ProblemCode::TokenExpired.into(),
+                ErrorKind::ImmatureSignature => ProblemCode::TokenNotYetValid.into(),
+                ErrorKind::InvalidIssuer => ProblemCode::TokenWrongIssuer.into(),
+                ErrorKind::InvalidAudience => ProblemCode::TokenWrongAudience.into(),
                 ErrorKind::MissingRequiredClaim(claim) => {
                     invalid(&format!("The token has no {claim}."))
                 }

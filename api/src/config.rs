@@ -2,19 +2,21 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
+use crate::domain_name::{NamePolicy, normalise};
 use anyhow::{Context as _, bail, ensure};
 use dezky_shared::{
-    clients::TrustRoots,
-    config::{list, optional, switch},
-    domain::name::{NamePolicy, normalise},
-    redis::RedisConfig,
-    sealed::SealingKeys,
+    platform::{
+        config::{boolean, list, optional},
+        redis::RedisConfig,
+        tls::TrustRoots,
+    },
+    queue::secret_box::EncryptionKeys,
     store::MongoConfig,
 };
 use http::{HeaderValue, Uri};
 
 use crate::extract::TrustedProxies;
-use crate::limits::LimitsConfig;
+use crate::rate_limits::LimitsConfig;
 
 /// Everything the api is told at its start.
 #[derive(Debug, Clone)]
@@ -42,7 +44,7 @@ pub struct Config {
     /// Certificates trusted beside the usual ones.
     pub trust_roots: TrustRoots,
     /// What opens the secrets that jobs have found.
-    pub sealing_keys: SealingKeys,
+    pub sealing_keys: EncryptionKeys,
 }
 
 /// Whose tokens are accepted, and what their groups mean.
@@ -85,7 +87,7 @@ impl Config {
                 .collect::<anyhow::Result<_>>()?,
             trusted_proxies: TrustedProxies::from_env()?,
             trust_roots: TrustRoots::from_env()?,
-            sealing_keys: SealingKeys::from_env()?,
+            sealing_keys: EncryptionKeys::from_env()?,
         })
     }
 }
@@ -113,7 +115,7 @@ fn domain_names() -> anyhow::Result<NamePolicy> {
         .map(|text| normalise(text).with_context(|| format!("DOMAINS_OWN is not valid: {text:?}")))
         .collect::<anyhow::Result<_>>()?;
     Ok(NamePolicy {
-        allow_special_use: switch("DOMAINS_ALLOW_SPECIAL_USE", false)?,
+        allow_special_use: boolean("DOMAINS_ALLOW_SPECIAL_USE", false)?,
         own_domains,
     })
 }

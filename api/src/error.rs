@@ -15,7 +15,7 @@ use utoipa::{
     openapi::{Content, Ref, RefOr, Response as ResponseDescription, ResponseBuilder},
 };
 
-pub use self::code::Code;
+pub use self::code::ProblemCode;
 
 /// The type of a refusal's body.
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -30,7 +30,7 @@ const PASSING: [i32; 7] = [MAX_TIME_EXPIRED, 91, 189, 10_107, 11_602, 13_435, 13
 #[derive(Debug)]
 pub struct ApiError {
     /// What is wrong, as a stable name.
-    pub code: Code,
+    pub code: ProblemCode,
     /// What is wrong, for a person.
     pub detail: String,
     /// What is wrong with each field.
@@ -83,7 +83,7 @@ impl FieldError {
 
 impl ApiError {
     /// A refusal with the code's usual text.
-    pub fn new(code: Code) -> Self {
+    pub fn new(code: ProblemCode) -> Self {
         Self {
             code,
             detail: code.detail().to_owned(),
@@ -102,17 +102,17 @@ impl ApiError {
     }
 
     /// A body or parameter of the wrong shape: the first thing that is wrong.
-    pub fn shape(error: FieldError) -> Self {
+    pub fn malformed(error: FieldError) -> Self {
         Self {
             detail: error.message.clone(),
             errors: vec![error],
-            ..Self::new(Code::InvalidRequest)
+            ..Self::new(ProblemCode::InvalidRequest)
         }
     }
 
     /// Values that cannot be taken: all of them, up to a hundred.
-    pub fn values(mut errors: Vec<FieldError>) -> Self {
-        let mut error = Self::new(Code::ValidationFailed);
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+        let mut error = Self::new(ProblemCode::ValidationFailed);
         if errors.len() > ERRORS {
             errors.truncate(ERRORS);
             error.detail = format!("See the first {ERRORS} errors.");
@@ -122,7 +122,7 @@ impl ApiError {
     }
 
     /// Of a search, whose caller can ask for less.
-    pub fn of_search(error: StoreError) -> Self {
+    pub fn from_search(error: StoreError) -> Self {
         let is_too_long =
             matches!(error.kind.as_ref(), ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED);
         if !is_too_long {
@@ -130,7 +130,7 @@ impl ApiError {
         }
         Self {
             cause: Some(error.into()),
-            ..Self::new(Code::SearchTooLong)
+            ..Self::new(ProblemCode::SearchTooLong)
         }
     }
 
@@ -138,13 +138,13 @@ impl ApiError {
     pub fn internal(cause: anyhow::Error) -> Self {
         Self {
             cause: Some(cause),
-            ..Self::new(Code::InternalError)
+            ..Self::new(ProblemCode::InternalError)
         }
     }
 }
 
-impl From<Code> for ApiError {
-    fn from(code: Code) -> Self {
+impl From<ProblemCode> for ApiError {
+    fn from(code: ProblemCode) -> Self {
         Self::new(code)
     }
 }
@@ -162,9 +162,9 @@ impl From<StoreError> for ApiError {
             || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
             || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
         let code = if away {
-            Code::ServiceUnavailable
+            ProblemCode::ServiceUnavailable
         } else {
-            Code::InternalError
+            ProblemCode::InternalError
         };
         Self {
             cause: Some(error.into()),
@@ -187,7 +187,7 @@ pub struct Problem {
     /// What is wrong here.
     pub detail: String,
     /// What is wrong, as a stable name.
-    pub code: Code,
+    pub code: ProblemCode,
     /// Whether the same request may succeed later.
     pub retryable: bool,
     /// The request, as it stands in the logs.
@@ -209,14 +209,14 @@ impl<'r> ToResponse<'r> for Problem {
 
 /// What the outermost layer, which knows the request's id, makes a [`Problem`] of.
 #[derive(Debug, Clone)]
-pub struct Refusal {
-    code: Code,
+pub struct PendingProblem {
+    code: ProblemCode,
     detail: String,
     errors: Vec<FieldError>,
 }
 
-impl From<Code> for Refusal {
-    fn from(code: Code) -> Self {
+impl From<ProblemCode> for PendingProblem {
+    fn from(code: ProblemCode) -> Self {
         Self {
             code,
             detail: code.detail().to_owned(),
@@ -225,7 +225,7 @@ impl From<Code> for Refusal {
     }
 }
 
-impl Refusal {
+impl PendingProblem {
     /// The response for the request with this id, with the headers that are there already.
     pub fn respond(self, request_id: &str, mut headers: http::HeaderMap) -> Response {
         let status = self.code.status();
@@ -267,7 +267,7 @@ impl IntoResponse for ApiError {
         if self.replayed {
             headers.insert(crate::intent::REPLAYED, HeaderValue::from_static("true"));
         }
-        response.extensions_mut().insert(Refusal {
+        response.extensions_mut().insert(PendingProblem {
             code: self.code,
             detail: self.detail,
             errors: self.errors,

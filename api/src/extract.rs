@@ -9,17 +9,17 @@ mod query;
 mod request;
 mod wait;
 
-pub(crate) use self::{body::Object, caller::partner_of};
+pub(crate) use self::{body::Object, caller::active_partner_of};
 pub use self::{
-    body::{Accept, NoBody, Submitted},
+    body::{EmptyBody, Validate, ValidatedJson},
     caller::{
-        Bearer, Caller, Inspect, Level, Manage, Operate, Operator, Own, PartnerAccess,
-        PartnerLevel, PartnerTenant, Read, SignedIn, TenantAccess, Write,
+        Bearer, Caller, Manage, ManageTeam, Operator, OperatorOnly, PartnerAccess, PartnerLevel,
+        PartnerTenant, Permission, Read, ReadPrivate, SignedIn, TenantAccess, Write,
     },
     conditional::{ETag, IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
-    path::{DomainInPath, IdInPath, PathParam},
+    path::{PathDomain, PathId, PathParam},
     query::{FromQuery, Parameters, QueryParams},
     request::{RequestInfo, TrustedProxies},
-    wait::{Prefer, Wait, longest_wait},
+    wait::{Prefer, Wait, max_wait},
 };

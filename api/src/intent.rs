@@ -11,18 +11,18 @@ use axum::{
 use bson::DateTime;
 use dezky_shared::{
     audit::{self, Action, AuditEvent, Target},
-    changes::Change as Changed,
-    job::Job,
+    platform::change_feed::DocumentChange as Changed,
+    queue::job::Job,
     store::{
-        Abort, StoreError,
+        StoreError, TransactionError,
         domains::{CLAIM_INDEX, OWNED_INDEX},
+        duplicate_key_index,
         idempotency::{Claim, IdempotencyKey, StoredAnswer},
         partners,
         prices::PRICE_INDEX,
         subscriptions::LIVE_INDEX,
         tenants::{DOMAIN_INDEX, SLUG_INDEX},
         users::SUBJECT_INDEX,
-        violated_index,
     },
     tenant::Tenant,
 };
@@ -33,10 +33,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    error::{ApiError, Code, FieldError},
+    error::{ApiError, FieldError, ProblemCode},
     extract::{Caller, ETag, RequestInfo},
+    keyed_mutex::KeyedGuard,
     state::AppState,
-    turns::Turn,
 };
 
 /// The header of an answer that was given before.
@@ -45,20 +45,20 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 const LOOK_AGAIN: u32 = 2;
 
 /// Something a caller wants changed.
-pub trait Intent: Send + Sync {
+pub trait Command: Send + Sync {
     /// Changes it. May be run again when another transaction was in the way.
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>>;
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>>;
 }
 
 /// What was changed.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct CommandOutput {
     /// What the caller is told.
-    pub answer: Answer,
+    pub answer: ApiResponse,
     /// The jobs that will carry it out, the one the caller is told of first.
     pub jobs: Vec<Job>,
     /// What whoever waits is told of, beside the jobs.
@@ -67,9 +67,9 @@ pub struct Recorded {
     pub events: Vec<AuditEvent>,
 }
 
-impl Recorded {
+impl CommandOutput {
     /// Nothing, since all was as it was wanted.
-    pub fn nothing(answer: Answer) -> Self {
+    pub fn unchanged(answer: ApiResponse) -> Self {
         Self {
             answer,
             jobs: Vec::new(),
@@ -79,37 +79,37 @@ impl Recorded {
     }
 
     /// Something that is complete in the database alone.
-    pub fn complete(answer: Answer, event: AuditEvent) -> Self {
+    pub fn complete(answer: ApiResponse, event: AuditEvent) -> Self {
         Self {
             events: vec![event],
-            ..Self::nothing(answer)
+            ..Self::unchanged(answer)
         }
     }
 }
 
 /// Why nothing was recorded.
 #[derive(Debug)]
-pub enum Stop {
+pub enum CommandError {
     /// It may not be.
     Refused(Box<ApiError>),
     /// It was before: the answer is there.
     Answered,
 }
 
-impl From<ApiError> for Stop {
+impl From<ApiError> for CommandError {
     fn from(error: ApiError) -> Self {
         Self::Refused(Box::new(error))
     }
 }
 
 /// Ends a transaction because of `error`.
-pub fn refuse(error: impl Into<ApiError>) -> Abort<Stop> {
-    Abort::Because(error.into().into())
+pub fn reject(error: impl Into<ApiError>) -> TransactionError<CommandError> {
+    TransactionError::Aborted(error.into().into())
 }
 
 /// What a caller is told about a change.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct ApiResponse {
     /// The status.
     pub status: StatusCode,
     /// Where the outcome can be looked up.
@@ -124,7 +124,7 @@ pub struct Answer {
     pub secret: Option<&'static str>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The resource, in this version.
     pub fn new(status: StatusCode, etag: ETag, body: &impl Serialize) -> Result<Self, ApiError> {
         Ok(Self {
@@ -147,7 +147,7 @@ impl Answer {
 
     /// The same, of which this member is told once: whoever repeats the request finds null, and `secretAlreadyShown`.
     #[must_use]
-    pub fn once(mut self, secret: &'static str) -> Self {
+    pub fn with_one_time_secret(mut self, secret: &'static str) -> Self {
         self.secret = Some(secret);
         self
     }
@@ -160,7 +160,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for ApiResponse {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body.to_string()));
         *response.status_mut() = self.status;
@@ -187,7 +187,7 @@ impl IntoResponse for Answer {
 
 /// Records what one request wants.
 #[derive(Debug)]
-pub struct Recorder<'a> {
+pub struct CommandRunner<'a> {
     /// Where it is recorded.
     pub app: &'a AppState,
     /// Who wants it.
@@ -198,19 +198,19 @@ pub struct Recorder<'a> {
     pub key: Option<&'a IdempotencyKey>,
     /// The tenant that the caller has rights to.
     tenant: Option<&'a Tenant>,
-    turn: Option<Turn<'a>>,
+    turn: Option<KeyedGuard<'a>>,
 }
 
 /// What was recorded, or had been.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CommandResult {
     /// What the caller is told.
-    pub answer: Answer,
+    pub answer: ApiResponse,
     /// The job that the answer speaks of; none in a replay.
     pub job: Option<Job>,
 }
 
-impl<'a> Recorder<'a> {
+impl<'a> CommandRunner<'a> {
     /// For a request of `caller`'s.
     pub fn new(
         app: &'a AppState,
@@ -238,13 +238,13 @@ impl<'a> Recorder<'a> {
     }
 
     /// The same in the caller's turn in a line, on `tenant` if it is one's. The turn ends with what is returned.
-    pub async fn in_turn<'t>(
+    pub async fn serialized_on<'t>(
         &'t self,
         line: &str,
         tenant: Option<&'t Tenant>,
-    ) -> Result<Recorder<'t>, ApiError> {
-        let turn = self.app.turns.take(line).await?;
-        Ok(Recorder {
+    ) -> Result<CommandRunner<'t>, ApiError> {
+        let turn = self.app.turns.lock(line).await?;
+        Ok(CommandRunner {
             tenant,
             turn: Some(turn),
             ..*self
@@ -253,16 +253,16 @@ impl<'a> Recorder<'a> {
 
     /// Whether somebody waits for this turn to end.
     pub fn is_waited_for(&self) -> bool {
-        self.turn.as_ref().is_some_and(Turn::is_waited_for)
+        self.turn.as_ref().is_some_and(KeyedGuard::has_waiters)
     }
 
     /// The caller, as jobs name who asked for them.
-    pub fn by(&self) -> String {
+    pub fn actor_id(&self) -> String {
         self.caller.user.id.to_string()
     }
 
     /// Records `intent`, or finds the answer to the request that did.
-    pub async fn record(&self, intent: &impl Intent) -> Result<Outcome, ApiError> {
+    pub async fn record(&self, intent: &impl Command) -> Result<CommandResult, ApiError> {
         let recorded = self
             .app
             .store
@@ -274,7 +274,7 @@ impl<'a> Recorder<'a> {
                     };
                     // The next in line wait meanwhile; nothing is committed, or told, before both are known.
                     let (rights, recorded) = tokio::join!(recorder.check_rights(), work);
-                    rights.map_err(refuse)?;
+                    rights.map_err(reject)?;
                     let mut recorded = recorded?;
                     let is_accepted = recorded.answer.status == StatusCode::ACCEPTED;
                     for event in &mut recorded.events {
@@ -299,15 +299,15 @@ impl<'a> Recorder<'a> {
             .await;
         match recorded {
             Ok(recorded) => {
-                self.tell(&recorded);
-                Ok(Outcome {
+                self.publish_hints(&recorded);
+                Ok(CommandResult {
                     answer: recorded.answer,
                     job: recorded.jobs.into_iter().next(),
                 })
             }
-            Err(Abort::Because(Stop::Answered)) => self.replay().await,
-            Err(Abort::Because(Stop::Refused(error))) => Err(*error),
-            Err(Abort::Store(error)) => Err(refused_by_store(error)),
+            Err(TransactionError::Aborted(CommandError::Answered)) => self.replay().await,
+            Err(TransactionError::Aborted(CommandError::Refused(error))) => Err(*error),
+            Err(TransactionError::Store(error)) => Err(refused_by_store(error)),
         }
     }
 
@@ -332,57 +332,62 @@ impl<'a> Recorder<'a> {
 
     /// Whoever waited, for their turn or for their own body, acts with the rights they have after the wait.
     async fn check_rights(&self) -> Result<(), ApiError> {
-        let waited = self.turn.as_ref().is_some_and(Turn::was_waited_for);
-        if waited || self.caller.has_old_rights() {
-            self.caller.check_again(self.app, self.tenant).await?;
+        let waited = self.turn.as_ref().is_some_and(KeyedGuard::was_contended);
+        if waited || self.caller.permissions_stale() {
+            self.caller
+                .recheck_permissions(self.app, self.tenant)
+                .await?;
         }
         Ok(())
     }
 
-    async fn claim_key(&self, session: &mut ClientSession) -> Result<(), Abort<Stop>> {
+    async fn claim_key(
+        &self,
+        session: &mut ClientSession,
+    ) -> Result<(), TransactionError<CommandError>> {
         let Some(key) = self.key else {
             return Ok(());
         };
         let now = self.app.store.now();
         match self.app.idempotency.claim(session, key, now).await? {
             Claim::New => Ok(()),
-            Claim::Answered => Err(Abort::Because(Stop::Answered)),
-            Claim::InProgress => Err(refuse(Code::IdempotencyInProgress)),
+            Claim::Answered => Err(TransactionError::Aborted(CommandError::Answered)),
+            Claim::InProgress => Err(reject(ProblemCode::IdempotencyInProgress)),
         }
     }
 
-    async fn replay(&self) -> Result<Outcome, ApiError> {
-        let key = self.key.ok_or(Code::IdempotencyInProgress)?;
+    async fn replay(&self) -> Result<CommandResult, ApiError> {
+        let key = self.key.ok_or(ProblemCode::IdempotencyInProgress)?;
         let answer = replay(self.app, key).await?;
-        Ok(Outcome { answer, job: None })
+        Ok(CommandResult { answer, job: None })
     }
 
-    fn tell(&self, recorded: &Recorded) {
+    fn publish_hints(&self, recorded: &CommandOutput) {
         let (ready, changes) = (self.app.ready.clone(), self.app.changes.clone());
         let jobs = recorded.jobs.clone();
         let of_jobs = jobs.iter().map(|job| Changed::Job(job.id));
         let news: Vec<Changed> = recorded.changed.iter().copied().chain(of_jobs).collect();
-        self.app.hints.spawn(async move {
-            tokio::join!(ready.announce(&jobs), changes.publish(&news));
+        self.app.background.spawn(async move {
+            tokio::join!(ready.notify(&jobs), changes.publish(&news));
         });
     }
 }
 
 /// A refusal, as it is stored with its key.
 #[derive(Serialize, Deserialize)]
-struct StoredRefusal {
-    code: Code,
+struct StoredRejection {
+    code: ProblemCode,
     detail: String,
     errors: Vec<FieldError>,
 }
 
 /// Remembers a refusal that followed from the request alone, unless its key was used before.
-pub async fn remember_refusal(
+pub async fn store_rejection(
     app: &AppState,
     key: &IdempotencyKey,
     refusal: ApiError,
 ) -> Result<ApiError, ApiError> {
-    let body = StoredRefusal {
+    let body = StoredRejection {
         code: refusal.code,
         detail: refusal.detail.clone(),
         errors: refusal.errors.clone(),
@@ -399,19 +404,19 @@ pub async fn remember_refusal(
     }
     // A stored success under this key is of another body, and `replay` says so.
     match replay(app, key).await {
-        Ok(_) => Err(Code::IdempotencyKeyReused.into()),
+        Ok(_) => Err(ProblemCode::IdempotencyKeyReused.into()),
         Err(stored) => Ok(stored),
     }
 }
 
 /// The answer that was stored with a key; a stored refusal is an error once more.
-async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError> {
+async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<ApiResponse, ApiError> {
     let Some(answered) = app.idempotency.find(key).await? else {
         // It was there a moment ago, and its time was over.
-        return Err(Code::IdempotencyInProgress.into());
+        return Err(ProblemCode::IdempotencyInProgress.into());
     };
     if answered.fingerprint != key.fingerprint {
-        return Err(Code::IdempotencyKeyReused.into());
+        return Err(ProblemCode::IdempotencyKeyReused.into());
     }
     let answer = answered.answer;
     let status = u16::try_from(answer.status)
@@ -420,7 +425,7 @@ async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError
         .ok_or_else(|| ApiError::internal(anyhow::anyhow!("a stored answer has no status")))?;
     let unreadable = |error: serde_json::Error| ApiError::internal(error.into());
     if status.is_success() {
-        return Ok(Answer {
+        return Ok(ApiResponse {
             status,
             location: answer.location,
             etag: answer.etag,
@@ -429,14 +434,14 @@ async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<Answer, ApiError
             secret: None,
         });
     }
-    let refusal: StoredRefusal = serde_json::from_str(&answer.body).map_err(unreadable)?;
+    let refusal: StoredRejection = serde_json::from_str(&answer.body).map_err(unreadable)?;
     let mut error = ApiError::new(refusal.code).with_detail(refusal.detail);
     error.errors = refusal.errors;
     error.replayed = true;
     Err(error)
 }
 
-fn stored(answer: &Answer) -> StoredAnswer {
+fn stored(answer: &ApiResponse) -> StoredAnswer {
     let mut body = answer.body.clone();
     if let Some(secret) = answer.secret {
         body[secret] = Value::Null;
@@ -452,13 +457,13 @@ fn stored(answer: &Answer) -> StoredAnswer {
 
 /// What a unique index has to say is for the caller.
 fn refused_by_store(error: StoreError) -> ApiError {
-    match violated_index(&error).as_deref() {
-        Some(SLUG_INDEX | partners::SLUG_INDEX) => Code::SlugTaken.into(),
-        Some(DOMAIN_INDEX | OWNED_INDEX) => Code::DomainTaken.into(),
-        Some(CLAIM_INDEX) => Code::DomainExists.into(),
-        Some(SUBJECT_INDEX) => Code::UserExists.into(),
-        Some(LIVE_INDEX) => Code::SubscriptionExists.into(),
-        Some(PRICE_INDEX) => Code::PriceExists.into(),
+    match duplicate_key_index(&error).as_deref() {
+        Some(SLUG_INDEX | partners::SLUG_INDEX) => ProblemCode::SlugTaken.into(),
+        Some(DOMAIN_INDEX | OWNED_INDEX) => ProblemCode::DomainTaken.into(),
+        Some(CLAIM_INDEX) => ProblemCode::DomainExists.into(),
+        Some(SUBJECT_INDEX) => ProblemCode::UserExists.into(),
+        Some(LIVE_INDEX) => ProblemCode::SubscriptionExists.into(),
+        Some(PRICE_INDEX) => ProblemCode::PriceExists.into(),
         _ => error.into(),
     }
 }

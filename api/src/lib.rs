@@ -3,21 +3,23 @@
 
 pub mod auth;
 pub mod config;
+pub mod domain_name;
 pub mod error;
 pub mod extract;
-pub mod fields;
-pub mod flags;
+pub mod flag_cache;
 pub mod intent;
-pub mod layers;
-pub mod limits;
+pub mod keyed_mutex;
+pub mod long_poll;
 pub mod metrics;
+pub mod middleware;
+pub mod rate_limits;
 pub mod routes;
 pub mod seed;
 pub mod serve;
 pub mod state;
-pub mod turns;
-pub mod waiting;
-pub mod wire;
+pub mod tenant_health;
+pub mod timestamp;
+pub mod validate;
 
 use axum::{Router, middleware::from_fn_with_state};
 
@@ -27,17 +29,20 @@ pub use self::{config::Config, routes::openapi, state::AppState};
 pub const SERVICE: &str = "dezky-platform-api";
 
 /// The whole app without a socket.
-pub fn router(state: state::App) -> Router {
+pub fn router(state: state::SharedState) -> Router {
     let (routes, document) = routes::router().split_for_parts();
-    let limited = routes.layer(from_fn_with_state(state.clone(), limits::by_address));
+    let limited = routes.layer(from_fn_with_state(
+        state.clone(),
+        rate_limits::limit_by_address,
+    ));
     let document = openapi::restrict_parameters(document);
     let routes = openapi::serve(document).merge(limited);
-    layers::around(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
+    middleware::apply(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
 }
 
 /// What is served until there is a state: that the process lives, and can do nothing yet.
-pub fn starting(config: &Config) -> Router {
-    layers::around(
+pub fn startup_router(config: &Config) -> Router {
+    middleware::apply(
         routes::health::starting(),
         &config.cors_allowed_origins,
         &config.trusted_proxies,

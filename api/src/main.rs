@@ -3,13 +3,13 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use dezky_api::{AppState, Config, SERVICE, metrics, seed, serve::serve, starting, state::App};
+use dezky_api::{
+    AppState, Config, SERVICE, metrics, seed, serve::serve, startup_router, state::SharedState,
+};
+use dezky_shared::platform::rlimit;
 use dezky_shared::{
-    open_files,
-    reconnect::until_connected,
-    shutdown,
+    platform::{backoff::retry, shutdown, telemetry},
     store::{Store, StoreError},
-    telemetry,
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
@@ -32,16 +32,18 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
-    open_files::raise_limit();
+    rlimit::raise_limit();
     let shutdown = shutdown::on_signal()?;
     let listener = bind(config.listen, "API_LISTEN").await?;
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
     let measured = metrics::start()?;
 
-    tokio::spawn(dezky_shared::metrics::tidy(measured.clone()));
+    tokio::spawn(dezky_shared::platform::metrics::run_upkeep(
+        measured.clone(),
+    ));
     tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
 
-    let (routers, router) = watch::channel(starting(&config));
+    let (routers, router) = watch::channel(startup_router(&config));
     let serving = serve(listener, router, HEADER_TIMEOUT, shutdown.clone());
     let serving = tokio::spawn(serving);
     tracing::info!(listen = %config.listen, "Serving");
@@ -59,8 +61,8 @@ async fn main() -> anyhow::Result<()> {
         tracing::warn!("Some requests took too long to end");
     }
     if let Some(app) = app {
-        app.hints.close();
-        let _ = timeout(LAST_WORDS, app.hints.wait()).await;
+        app.background.close();
+        let _ = timeout(LAST_WORDS, app.background.wait()).await;
         let _ = timeout(LAST_WORDS, app.store.close()).await;
     }
     tracing::info!("Stopped");
@@ -75,10 +77,10 @@ async fn bind(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener
 }
 
 /// Waits for MongoDB, and makes what has to be there.
-async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<App> {
-    let store = until_connected("MongoDB", async || Store::connect(&config.mongo).await).await;
+async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<SharedState> {
+    let store = retry("MongoDB", async || Store::connect(&config.mongo).await).await;
     let app = AppState::new(config, &Arc::new(store), shutdown)?;
-    until_connected("MongoDB", async || {
+    retry("MongoDB", async || {
         app.ensure_indexes().await?;
         seed::seed(&app).await?;
         Ok::<_, StoreError>(())
@@ -90,7 +92,7 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
 async fn follow_the_time(store: Arc<Store>) {
     loop {
         tokio::time::sleep(LOOK_AT_THE_TIME).await;
-        if let Err(error) = store.look_at_the_time().await {
+        if let Err(error) = store.sync_clock().await {
             tracing::warn!(%error, "MongoDB did not tell its time");
         }
     }

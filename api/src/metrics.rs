@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::rate_limits::limiter;
 use axum::{Router, routing::get};
-use dezky_shared::{metrics::PrometheusHandle, rate_limit};
+use dezky_shared::platform::metrics::PrometheusHandle;
 use http::{Method, StatusCode, header};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -47,7 +48,8 @@ pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration)
 /// Begins to measure.
 pub fn start() -> anyhow::Result<PrometheusHandle> {
     let version = env!("CARGO_PKG_VERSION");
-    let handle = dezky_shared::metrics::start(crate::SERVICE, version, &[(DURATION, &BUCKETS)])?;
+    let handle =
+        dezky_shared::platform::metrics::install(crate::SERVICE, version, &[(DURATION, &BUCKETS)])?;
     describe_counter!(
         REQUESTS,
         Unit::Count,
@@ -67,16 +69,16 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
         counter!(LIMITED, "limit" => limit).increment(0);
     }
     describe_gauge!(
-        rate_limit::ALONE,
+        limiter::LOCAL_ONLY,
         Unit::Count,
         "Whether this process counts requests alone, since Redis does not answer in time."
     );
-    gauge!(rate_limit::ALONE).set(0);
+    gauge!(limiter::LOCAL_ONLY).set(0);
     Ok(handle)
 }
 
 /// Counts a request that was over a limit.
-pub fn limited(limit: &'static str) {
+pub fn rate_limited(limit: &'static str) {
     counter!(LIMITED, "limit" => limit).increment(1);
 }
 

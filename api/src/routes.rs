@@ -26,10 +26,10 @@ pub mod workers;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::state::App;
+use crate::state::SharedState;
 
 /// Every documented route.
-pub fn router() -> OpenApiRouter<App> {
+pub fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::with_openapi(openapi::document())
         .merge(health::router())
         .merge(tenants::router())

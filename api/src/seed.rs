@@ -5,12 +5,12 @@ mod flags;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
+    billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
-    job::Job,
-    jobs::ProvisionTenant,
-    store::{Abort, StoreError, jobs::NewJob, to_document, violated_index},
-    subscription::{Cycle, Subscription, SubscriptionStatus},
-    tenant::{Plan, Tenant},
+    queue::{args::ProvisionTenant, job::Job},
+    store::{StoreError, TransactionError, duplicate_key_index, jobs::NewJob, to_document},
+    subscription::{Subscription, SubscriptionStatus},
+    tenant::Tenant,
 };
 use futures::FutureExt as _;
 
@@ -23,7 +23,7 @@ pub const DEFAULT_TENANT: &str = "dezky";
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
     seed_default_tenant(app).await?;
     flags::seed(app).await?;
-    app.flags.look_now().await;
+    app.flags.refresh().await;
     Ok(())
 }
 
@@ -57,20 +57,20 @@ async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
                 app.subscriptions.insert(session, &subscription).await?;
                 let event = subscribed(&subscription, now)?;
                 app.audit.record(session, &event).await?;
-                Ok::<_, Abort<StoreError>>(jobs)
+                Ok::<_, TransactionError<StoreError>>(jobs)
             }
             .boxed()
         })
         .await;
     match seeded {
         Ok(jobs) => {
-            app.ready.announce(&jobs).await;
+            app.ready.notify(&jobs).await;
             tracing::info!(tenant = DEFAULT_TENANT, "Seeded the default tenant");
             Ok(())
         }
         // Another process was faster.
-        Err(Abort::Store(error)) if violated_index(&error).is_some() => Ok(()),
-        Err(Abort::Store(error) | Abort::Because(error)) => Err(error),
+        Err(TransactionError::Store(error)) if duplicate_key_index(&error).is_some() => Ok(()),
+        Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error),
     }
 }
 

@@ -2,34 +2,32 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::domain_name::NamePolicy;
 use dezky_shared::{
-    changes::Changes,
-    domain::name::NamePolicy,
-    ready::Ready,
-    schedule::Schedule,
-    schedules,
-    sealed::SealingKeys,
+    platform::change_feed::ChangeFeed,
+    queue::{
+        ready_set::ReadySet, schedule::Schedule, schedule_registry, secret_box::EncryptionKeys,
+    },
     store::{
-        Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        flags::FlagRepository, idempotency::IdempotencyRepository,
+        Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
+        domains::DomainRepository, flags::FlagRepository, idempotency::IdempotencyRepository,
         invitations::InvitationRepository, job_operations::JobOperationRepository,
         jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
-        probes::ProbeRepository, queues::QueueRepository, schedules::ScheduleRepository,
-        snapshots::SnapshotRepository, subscriptions::SubscriptionRepository,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
-        workers::WorkerRepository,
+        queues::QueueRepository, schedule_ledger::ScheduleLedger, snapshots::SnapshotRepository,
+        subscriptions::SubscriptionRepository, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
 use http::HeaderValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Tokens, config::Config, extract::TrustedProxies, flags::Flags, limits::Limits,
-    turns::Turns, waiting::Waiting,
+    auth::TokenVerifier, config::Config, extract::TrustedProxies, flag_cache::FlagCache,
+    keyed_mutex::KeyedMutex, long_poll::ChangeWatcher, rate_limits::RateLimits,
 };
 
 /// What handlers share.
-pub type App = Arc<AppState>;
+pub type SharedState = Arc<AppState>;
 
 /// What handlers can reach.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub struct AppState {
     /// What is done again and again.
     pub schedules: Vec<Schedule>,
     /// Which instants of the schedules were run.
-    pub ledger: ScheduleRepository,
+    pub schedule_ledger: ScheduleLedger,
     /// The queues themselves.
     pub queues: QueueRepository,
     /// What is known about the upstreams.
@@ -71,25 +69,25 @@ pub struct AppState {
     /// Answers to requests that may be repeated.
     pub idempotency: IdempotencyRepository,
     /// Where workers are told of new jobs.
-    pub ready: Ready,
+    pub ready: ReadySet,
     /// Where whoever waits is told of changes.
-    pub changes: Changes,
+    pub changes: ChangeFeed,
     /// What workers and whoever waits are being told.
-    pub hints: TaskTracker,
+    pub background: TaskTracker,
     /// Requests that wait for a change.
-    pub waiting: Waiting,
+    pub waiting: ChangeWatcher,
     /// Requests that wait for another one on the same tenant.
-    pub turns: Turns,
+    pub turns: KeyedMutex,
     /// Who is calling.
-    pub tokens: Tokens,
+    pub token_verifier: TokenVerifier,
     /// How much may be asked for.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// The feature flags, from memory.
-    pub flags: Flags,
+    pub flags: FlagCache,
     /// The same, as they are stored.
-    pub stored_flags: FlagRepository,
+    pub flag_repository: FlagRepository,
     /// How the infrastructure stood when a worker last looked.
-    pub probes: ProbeRepository,
+    pub probes: DependencyRepository,
     /// Groups that mean the admin flag, and never a tenant.
     pub admin_groups: Vec<String>,
     /// How long a deleted tenant can be restored.
@@ -97,7 +95,7 @@ pub struct AppState {
     /// Which names the domains of tenants may have.
     pub domain_names: NamePolicy,
     /// What opens the secrets that jobs have found.
-    pub sealing_keys: SealingKeys,
+    pub sealing_keys: EncryptionKeys,
     /// The pages that may call us from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
     /// The proxies in front of us.
@@ -112,22 +110,22 @@ impl AppState {
         config: &Config,
         store: &Arc<Store>,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<App> {
+    ) -> anyhow::Result<SharedState> {
         let tenants = TenantRepository::new(store);
         let jobs = JobRepository::new(store);
         let users = UserRepository::new(store);
         let partners = PartnerRepository::new(store);
-        let changes = Changes::new(&config.redis)?;
+        let changes = ChangeFeed::new(&config.redis)?;
         Ok(Arc::new(Self {
-            waiting: Waiting::start(&tenants, &jobs, &users, &partners, &changes, shutdown),
+            waiting: ChangeWatcher::start(&tenants, &jobs, &users, &partners, &changes, shutdown),
             tenants,
             jobs,
             users,
             job_operations: JobOperationRepository::new(store),
             changes,
             store: store.clone(),
-            schedules: schedules::all()?,
-            ledger: ScheduleRepository::new(store),
+            schedules: schedule_registry::all()?,
+            schedule_ledger: ScheduleLedger::new(store),
             queues: QueueRepository::new(store),
             upstreams: UpstreamRepository::new(store),
             workers: WorkerRepository::new(store),
@@ -139,14 +137,14 @@ impl AppState {
             prices: PriceRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
-            ready: Ready::new(&config.redis)?,
-            hints: TaskTracker::new(),
-            turns: Turns::default(),
-            tokens: Tokens::new(&config.auth, &config.trust_roots)?,
-            limits: Limits::new(&config.limits, &config.redis)?,
-            flags: Flags::start(FlagRepository::new(store), shutdown),
-            stored_flags: FlagRepository::new(store),
-            probes: ProbeRepository::new(store),
+            ready: ReadySet::new(&config.redis)?,
+            background: TaskTracker::new(),
+            turns: KeyedMutex::default(),
+            token_verifier: TokenVerifier::new(&config.auth, &config.trust_roots)?,
+            limits: RateLimits::new(&config.limits, &config.redis)?,
+            flags: FlagCache::start(FlagRepository::new(store), shutdown),
+            flag_repository: FlagRepository::new(store),
+            probes: DependencyRepository::new(store),
             admin_groups: config.auth.admin_groups.clone(),
             purge_after: config.purge_after,
             domain_names: config.domain_names.clone(),
@@ -165,7 +163,7 @@ impl AppState {
         self.partners.ensure_indexes().await?;
         self.invitations.ensure_indexes().await?;
         self.jobs.ensure_indexes().await?;
-        self.ledger.ensure_indexes().await?;
+        self.schedule_ledger.ensure_indexes().await?;
         self.workers.ensure_indexes().await?;
         self.job_operations.ensure_indexes().await?;
         self.subscriptions.ensure_indexes().await?;

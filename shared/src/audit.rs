@@ -19,9 +19,9 @@
 //! from other jobs, which name their parents; circuits that open and close; documents that reach their date of expiry;
 //! and the keeping of this trail itself, of which each chain's anchor tells.
 
-pub mod chain;
-mod masking;
-pub(crate) mod terms;
+pub mod hash_chain;
+mod redaction;
+pub(crate) mod search_terms;
 
 use std::{fmt, str::FromStr};
 
@@ -31,7 +31,7 @@ use serde::{
     de::{IntoDeserializer as _, value},
 };
 
-pub use self::{masking::mask, terms::words};
+pub use self::{redaction::redact, search_terms::words};
 use crate::id::{AuditEventId, JobId, TenantId};
 
 /// What was done. The name is the action's on the wire.

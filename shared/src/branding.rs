@@ -91,7 +91,7 @@ impl EmailTemplate {
 /// [Techniques For Accessibility Evaluation And Repair Tools](https://www.w3.org/TR/AERT/#color-contrast), 2.2. From
 /// 128, the middle of that range, a colour counts as light, so that the text is always the one of the two that is
 /// further away from it.
-pub fn text_color(accent: &str) -> &'static str {
+pub fn contrast_color(accent: &str) -> &'static str {
     let brightness =
         channels(accent).map(|[red, green, blue]| (299 * red + 587 * green + 114 * blue) / 1_000);
     match brightness {
@@ -128,7 +128,7 @@ mod tests {
             ("#808080", "#000000"),
             ("#FFCC00", "#000000"),
         ] {
-            assert_eq!(text_color(accent), text, "{accent}");
+            assert_eq!(contrast_color(accent), text, "{accent}");
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
             let brightness =
                 (299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue)) / 1_000;
 
-            let to_text = match text_color(&accent) {
+            let to_text = match contrast_color(&accent) {
                 "#000000" => brightness,
                 _ => 255 - brightness,
             };
@@ -149,7 +149,7 @@ mod tests {
 
         #[test]
         fn what_is_no_colour_has_black_text(text in "[^#].*|#.{0,5}|#.{7,9}|#é0000") {
-            prop_assert_eq!(text_color(&text), "#000000");
+            prop_assert_eq!(contrast_color(&text), "#000000");
         }
     }
 }

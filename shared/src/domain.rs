@@ -3,9 +3,8 @@
 //! Several tenants may claim a name, each with a token of its own; one owns it. Only what is owned is made upstream:
 //! an unproven domain would receive what other tenants send to it.
 
-mod change;
 pub mod check;
-pub mod name;
+mod lifecycle;
 
 use std::{fmt, str::FromStr};
 
@@ -103,14 +102,14 @@ pub struct Dmarc {
 /// Why a domain belongs to its tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OwnedBy {
+pub enum OwnershipProof {
     /// The token was found in its DNS.
     Proof,
     /// An operator set it.
     Operator,
 }
 
-impl OwnedBy {
+impl OwnershipProof {
     /// The name used in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -150,7 +149,7 @@ pub mod reason {
     /// The token was found in the DNS.
     pub const PROVED: &str = "Proved";
     /// An operator set it.
-    pub const VOUCHED_FOR: &str = "VouchedFor";
+    pub const SET_BY_OPERATOR: &str = "VouchedFor";
     /// Another tenant has the name.
     pub const TAKEN: &str = "TakenByAnother";
 }
@@ -173,7 +172,7 @@ pub struct Domain {
     pub token: String,
     /// Why it is the tenant's. A name is owned at most once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owned_by: Option<OwnedBy>,
+    pub owned_by: Option<OwnershipProof>,
     /// When it became the tenant's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_at: Option<DateTime>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A text that is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID in its hyphenated form")]
-pub struct NotAnId;
+pub struct InvalidId;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -50,12 +50,12 @@ macro_rules! ids {
         }
 
         impl FromStr for $name {
-            type Err = NotAnId;
+            type Err = InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
-                let id = uuid::Uuid::try_parse(text).map_err(|_| NotAnId)?;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let id = uuid::Uuid::try_parse(text).map_err(|_| InvalidId)?;
                 // Only the form we write is read: one id, one spelling.
-                if text.len() == 36 { Ok(Self(id.into())) } else { Err(NotAnId) }
+                if text.len() == 36 { Ok(Self(id.into())) } else { Err(InvalidId) }
             }
         }
 
@@ -98,20 +98,20 @@ ids! {
 
 impl JobId {
     /// The id of the job that `maker` makes for `subject`: always the same, and sorted beside the maker's.
-    pub fn derived(maker: Self, subject: &str) -> Self {
-        Self::from_bytes(derived(maker.bytes(), subject))
+    pub fn deterministic(maker: Self, subject: &str) -> Self {
+        Self::from_bytes(deterministic(maker.bytes(), subject))
     }
 }
 
 impl SnapshotId {
     /// The id of what `tenant` was in `month`: always the same, and sorted by when the tenant was made.
-    pub fn derived(tenant: TenantId, month: &str) -> Self {
-        Self::from_bytes(derived(tenant.bytes(), month))
+    pub fn deterministic(tenant: TenantId, month: &str) -> Self {
+        Self::from_bytes(deterministic(tenant.bytes(), month))
     }
 }
 
 /// What an id and a name make together, with the id's time.
-fn derived(from: [u8; 16], name: &str) -> [u8; 16] {
+fn deterministic(from: [u8; 16], name: &str) -> [u8; 16] {
     let hashed = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(from), name.as_bytes());
     let mut bytes = *hashed.as_bytes();
     // The time and the version of the first; the variant is the same in both.
@@ -143,11 +143,11 @@ mod tests {
     fn a_derived_id_is_the_same_each_time_and_sorted_beside_its_makers() {
         let (maker, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
 
-        let derived = JobId::derived(maker, "acme");
+        let derived = JobId::deterministic(maker, "acme");
 
-        assert_eq!(JobId::derived(maker, "acme"), derived);
-        assert_ne!(JobId::derived(maker, "other"), derived);
-        assert_ne!(JobId::derived(later, "acme"), derived);
+        assert_eq!(JobId::deterministic(maker, "acme"), derived);
+        assert_ne!(JobId::deterministic(maker, "other"), derived);
+        assert_ne!(JobId::deterministic(later, "acme"), derived);
         assert_eq!(derived.bytes()[..6], maker.bytes()[..6]);
         assert_eq!(derived.to_string().as_bytes()[14], b'7');
         assert!(derived < later);
@@ -158,8 +158,8 @@ mod tests {
         let id = JobId::new().to_string();
 
         assert!(id.parse::<JobId>().is_ok());
-        assert_eq!(id.replace('-', "").parse::<JobId>(), Err(NotAnId));
-        assert_eq!(format!("{{{id}}}").parse::<JobId>(), Err(NotAnId));
-        assert_eq!("".parse::<JobId>(), Err(NotAnId));
+        assert_eq!(id.replace('-', "").parse::<JobId>(), Err(InvalidId));
+        assert_eq!(format!("{{{id}}}").parse::<JobId>(), Err(InvalidId));
+        assert_eq!("".parse::<JobId>(), Err(InvalidId));
     }
 }

@@ -7,14 +7,14 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock,
     id::{InvitationId, JobId, PartnerId, UserId},
-    sealed::Sealed,
+    platform::clock,
+    queue::secret_box::EncryptedSecrets,
     user::PartnerRole,
 };
 
 /// How long a link opens.
-pub const LINK_VALID_FOR: Duration = Duration::from_hours(7 * 24);
+pub const LINK_TTL: Duration = Duration::from_hours(7 * 24);
 /// How long an invitation that is not carried out is kept: longer than its job may take.
 const KEPT_FOR: Duration = Duration::from_hours(14 * 24);
 
@@ -37,7 +37,7 @@ pub enum InvitationState {
 #[serde(rename_all = "camelCase")]
 pub struct SealedLink {
     /// The link.
-    pub sealed: Sealed,
+    pub sealed: EncryptedSecrets,
     /// The job that made it, which it is bound to.
     pub job_id: JobId,
 }

@@ -1,47 +1,27 @@
-//! What the api and the worker must agree on: the business's own types, the stores, the clients of the
-//! upstreams, and the configuration both read.
+//! The contract between the api and the worker: domain types, stored documents, repositories, the job queue's data
+//! model, and the process plumbing that both binaries share.
 //!
-//! The plain types (`tenant`, `job`, `user`, …) use nothing; `store` and `clients` use the plain types.
+//! The domain types (`tenant`, `user`, `partner`, …) depend on nothing else here. `queue` is the job queue's data model,
+//! `store` holds one repository for each collection, and `platform` is configuration, telemetry, clocks and connections.
+//! Clients of the upstreams live in a crate of their own (`dezky-upstreams`), so that the api cannot call one.
 
 #![warn(missing_docs)]
 
 pub mod audit;
+pub mod billing;
 pub mod branding;
-pub mod changes;
-pub mod circuit;
-pub mod clients;
-pub mod clock;
-pub mod config;
+pub mod dependency;
 pub mod domain;
-pub mod failure;
-pub mod flag;
-pub mod health;
+pub mod feature_flag;
 pub mod id;
 pub mod invitation;
-pub mod job;
-pub mod job_operation;
-pub mod jobs;
-pub mod metrics;
-pub mod open_files;
 pub mod partner;
-pub mod pause;
-pub mod price;
-pub mod probe;
-pub mod rate_limit;
-pub mod readiness;
-pub mod ready;
-pub mod reconnect;
-pub mod redis;
-pub mod schedule;
-pub mod schedules;
-pub mod sealed;
+pub mod platform;
+pub mod queue;
 pub mod security_policy;
-pub mod shutdown;
-pub mod snapshot;
 pub mod store;
 pub mod subscription;
-pub mod telemetry;
+pub mod subscription_snapshot;
 pub mod tenant;
-pub mod trace;
 pub mod upstream;
 pub mod user;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::PartnerId, subscription::Cycle, tenant::Plan};
+use crate::{
+    billing::{BillingInfo, Cycle, Plan},
+    id::PartnerId,
+};
 
 /// Whether a partner's staff may still do anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,24 +33,6 @@ pub struct ContactInfo {
     /// Their number, E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
-}
-
-/// Where a company is billed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BillingInfo {
-    /// The company.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub company: Option<String>,
-    /// Its VAT id, in its country's form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vat_id: Option<String>,
-    /// ISO 3166-1 alpha-2, upper case.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
-    /// Where invoices go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
 }
 
 /// How a workspace or a portal looks.
@@ -121,18 +106,18 @@ impl Partner {
 
 /// A partner's customers: its tenants that were not removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Customers {
+pub struct PartnerRevenue {
     /// How many they are.
     pub count: i64,
     /// What they pay in a year by currency, in minor units: a month's worth is not always a whole number.
     yearly_minor: BTreeMap<String, i64>,
 }
 
-impl Customers {
+impl PartnerRevenue {
     /// Adds what is paid in each `cycle`, in minor units of `currency`.
-    pub fn pay(&mut self, currency: String, cycle: Cycle, minor: i64) {
+    pub fn add(&mut self, currency: String, cycle: Cycle, minor: i64) {
         let yearly = self.yearly_minor.entry(currency).or_default();
-        *yearly = yearly.saturating_add(minor.saturating_mul(cycle.a_year()));
+        *yearly = yearly.saturating_add(minor.saturating_mul(cycle.per_year()));
     }
 
     /// What they pay in a month by currency, in minor units. Only the sums are rounded: half a unit up.
@@ -149,9 +134,9 @@ mod tests {
     use super::*;
 
     fn monthly(paid: &[(&str, Cycle, i64)]) -> BTreeMap<String, i64> {
-        let mut customers = Customers::default();
+        let mut customers = PartnerRevenue::default();
         for (currency, cycle, minor) in paid {
-            customers.pay((*currency).to_owned(), *cycle, *minor);
+            customers.add((*currency).to_owned(), *cycle, *minor);
         }
         customers.monthly_minor()
     }

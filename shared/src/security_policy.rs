@@ -38,7 +38,7 @@ pub struct SecurityPolicy {
 
 impl SecurityPolicy {
     /// Whether a session that is used all the time can last as long as one may rest.
-    pub fn sessions_add_up(&self) -> bool {
+    pub fn session_limits_valid(&self) -> bool {
         match (self.session_idle_minutes, self.session_absolute_minutes) {
             (Some(idle), Some(absolute)) => idle <= absolute,
             _ => true,

@@ -5,24 +5,24 @@
 //! once more (`surely`).
 
 pub mod audit;
+mod batch_loader;
+pub mod dependencies;
 pub mod domains;
 pub mod flags;
 pub mod idempotency;
 pub mod invitations;
 pub mod job_operations;
 pub mod jobs;
-mod known;
+mod known_fields;
+mod lenient;
+mod linearizable;
 pub mod partners;
 pub mod prices;
-pub mod probes;
 pub mod queues;
-mod readable;
-pub mod schedules;
+pub mod schedule_ledger;
 pub mod snapshots;
 pub mod subscriptions;
-mod surely;
 pub mod tenants;
-mod together;
 pub mod upstreams;
 pub mod users;
 mod versioned;
@@ -42,7 +42,7 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, WriteConcern},
 };
 
-use crate::{
+use crate::platform::{
     clock,
     config::{optional, required},
 };
@@ -51,7 +51,7 @@ use crate::{
 const CONNECTIONS: u32 = 64;
 
 /// How often MongoDB is asked for its time; the answer that came soonest says it best.
-const LOOKS_AT_THE_TIME: usize = 3;
+const CLOCK_SAMPLES: usize = 3;
 
 /// What MongoDB said when it did not do as asked.
 pub type StoreError = mongodb::error::Error;
@@ -108,20 +108,20 @@ pub struct Store {
 
 /// Why a transaction was not committed.
 #[derive(Debug)]
-pub enum Abort<E> {
+pub enum TransactionError<E> {
     /// MongoDB could not; the helper repeats what may be repeated.
     Store(StoreError),
     /// The caller decided so.
-    Because(E),
+    Aborted(E),
 }
 
-impl<E> From<StoreError> for Abort<E> {
+impl<E> From<StoreError> for TransactionError<E> {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl<E> From<bson::error::Error> for Abort<E> {
+impl<E> From<bson::error::Error> for TransactionError<E> {
     fn from(error: bson::error::Error) -> Self {
         Self::Store(error.into())
     }
@@ -149,7 +149,7 @@ impl Store {
             client,
             time_offset: AtomicI64::new(0),
         };
-        store.look_at_the_time().await?;
+        store.sync_clock().await?;
         Ok(store)
     }
 
@@ -169,9 +169,9 @@ impl Store {
     }
 
     /// Asks MongoDB for its time, so that [`Store::now`] follows it.
-    pub async fn look_at_the_time(&self) -> Result<(), StoreError> {
+    pub async fn sync_clock(&self) -> Result<(), StoreError> {
         let mut best: Option<(Duration, i64)> = None;
-        for _ in 0..LOOKS_AT_THE_TIME {
+        for _ in 0..CLOCK_SAMPLES {
             let before = clock::boot_time();
             let answer = match self.database.run_command(doc! { "hello": 1 }).await {
                 Ok(answer) => answer,
@@ -196,12 +196,19 @@ impl Store {
     /// does nothing that cannot be repeated: no network call but to the session, no computation that takes long.
     ///
     /// `context` is what the body works with; it is handed back to it each time.
-    pub async fn transaction<C, R, E, F>(&self, context: C, body: F) -> Result<R, Abort<E>>
+    pub async fn transaction<C, R, E, F>(
+        &self,
+        context: C,
+        body: F,
+    ) -> Result<R, TransactionError<E>>
     where
         C: Send,
         R: Send,
         E: Send,
-        F: for<'s> FnMut(&'s mut ClientSession, &'s mut C) -> BoxFuture<'s, Result<R, Abort<E>>>
+        F: for<'s> FnMut(
+                &'s mut ClientSession,
+                &'s mut C,
+            ) -> BoxFuture<'s, Result<R, TransactionError<E>>>
             + Send,
     {
         let mut session = self.client.start_session().await?;
@@ -211,8 +218,8 @@ impl Store {
                 async move {
                     match body(&mut *session, context).await {
                         Ok(value) => Ok(Ok(value)),
-                        Err(Abort::Store(error)) => Err(error),
-                        Err(Abort::Because(reason)) => {
+                        Err(TransactionError::Store(error)) => Err(error),
+                        Err(TransactionError::Aborted(reason)) => {
                             session.abort_transaction().await?;
                             Ok(Err(reason))
                         }
@@ -221,7 +228,7 @@ impl Store {
                 .boxed()
             })
             .await?;
-        outcome.map_err(Abort::Because)
+        outcome.map_err(TransactionError::Aborted)
     }
 
     /// Closes the connections. Without it, dropping the client while the runtime ends prints a panic.
@@ -235,7 +242,7 @@ fn boot_millis() -> i64 {
 }
 
 /// The name of the unique index that `error` says was violated.
-pub fn violated_index(error: &StoreError) -> Option<String> {
+pub fn duplicate_key_index(error: &StoreError) -> Option<String> {
     use mongodb::error::{ErrorKind, WriteFailure};
     let message = match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == 11000 => &write.message,
@@ -255,7 +262,7 @@ pub fn violated_index(error: &StoreError) -> Option<String> {
 
 /// Makes updates (`q` and `u`) of one collection in one command of a transaction, and says how many documents matched.
 /// The driver offers that only from MongoDB 8.0 on; the `update` command has always taken them.
-pub async fn updates<T: Send + Sync>(
+pub async fn bulk_update_in<T: Send + Sync>(
     collection: &Collection<T>,
     session: &mut ClientSession,
     updates: Vec<Document>,

@@ -9,11 +9,10 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    billing::{BillingInfo, Plan},
     branding::TenantBranding,
-    failure::ErrorClass,
     id::{PartnerId, TenantId},
-    job::StepState,
-    partner::BillingInfo,
+    queue::{error_code::ErrorClass, job::StepState},
     security_policy::SecurityPolicy,
     upstream::Upstream,
 };
@@ -72,40 +71,13 @@ impl FromStr for TenantStatus {
 
 /// What the upstreams should hold for a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
+pub enum DesiredState {
     /// Everything, and its members can sign in.
     Active,
     /// Everything, and nobody can sign in.
     Suspended,
     /// Nothing.
     Gone,
-}
-
-/// What a tenant has bought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Plan {
-    /// For small companies.
-    Starter,
-    /// For most companies.
-    Business,
-    /// For large companies.
-    Enterprise,
-}
-
-impl Plan {
-    /// Every plan, the smallest first.
-    pub const ALL: [Self; 3] = [Self::Starter, Self::Business, Self::Enterprise];
-
-    /// The storage of the tenant's shared space, in bytes.
-    pub const fn space_quota(self) -> u64 {
-        const GB: u64 = 1_000_000_000;
-        match self {
-            Self::Starter => 100 * GB,
-            Self::Business => 500 * GB,
-            Self::Enterprise => 2_000 * GB,
-        }
-    }
 }
 
 /// A value for each upstream.
@@ -346,17 +318,19 @@ pub struct Tenant {
 
 impl Tenant {
     /// What the upstreams should hold at `now`.
-    pub fn intent(&self, now: DateTime) -> Intent {
+    pub fn intent(&self, now: DateTime) -> DesiredState {
         match self.status {
-            TenantStatus::Pending | TenantStatus::Active => Intent::Active,
-            TenantStatus::Terminating if self.purge_at.is_some_and(|at| at <= now) => Intent::Gone,
-            TenantStatus::Suspended | TenantStatus::Terminating => Intent::Suspended,
-            TenantStatus::Terminated => Intent::Gone,
+            TenantStatus::Pending | TenantStatus::Active => DesiredState::Active,
+            TenantStatus::Terminating if self.purge_at.is_some_and(|at| at <= now) => {
+                DesiredState::Gone
+            }
+            TenantStatus::Suspended | TenantStatus::Terminating => DesiredState::Suspended,
+            TenantStatus::Terminated => DesiredState::Gone,
         }
     }
 
     /// Adds `name` to what it owns.
-    pub fn own_domain(&mut self, name: &str) {
+    pub fn add_domain(&mut self, name: &str) {
         if !self.domains.iter().any(|owned| owned == name) {
             self.domains.push(name.to_owned());
         }

@@ -92,7 +92,7 @@ impl PartnerRole {
 /// What a job found when it looked for somebody's MFA devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct MfaLook {
+pub struct MfaCheck {
     /// Devices they can sign in with; codes for recovery do not count.
     pub devices: i32,
     /// When it looked.
@@ -139,7 +139,7 @@ pub struct User {
     pub last_seen_at: Option<DateTime>,
     /// Their MFA devices, once a job has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mfa: Option<MfaLook>,
+    pub mfa: Option<MfaCheck>,
     /// + 1 with every write.
     pub revision: i64,
     /// When they were added, or first seen.

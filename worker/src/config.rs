@@ -4,20 +4,20 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
 use dezky_shared::{
-    circuit::Budget,
-    clients::TrustRoots,
-    config::{optional, seconds},
-    job::Queue,
-    redis::RedisConfig,
-    schedules,
-    sealed::SealingKeys,
+    platform::{
+        config::{optional, seconds},
+        redis::RedisConfig,
+        tls::TrustRoots,
+    },
+    queue::{job::Queue, schedule_registry, secret_box::EncryptionKeys},
     store::MongoConfig,
     upstream::Upstream,
 };
+use dezky_upstreams::circuit_breaker::RateBudget;
 
 use crate::{
     context::{AUDIT_KEEP, ClientsConfig},
-    engine::{EngineConfig, Times},
+    engine::{EngineConfig, EngineTimings},
 };
 
 /// The worker's configuration.
@@ -34,7 +34,7 @@ pub struct Config {
     /// Whom the clients trust besides.
     pub trust_roots: TrustRoots,
     /// What opens the secrets that jobs carry.
-    pub sealing_keys: SealingKeys,
+    pub sealing_keys: EncryptionKeys,
     /// How long audit events are kept.
     pub audit_keep: Duration,
     /// How jobs are run.
@@ -51,7 +51,7 @@ impl Config {
             redis: RedisConfig::from_env()?,
             clients: ClientsConfig::from_env()?,
             trust_roots: TrustRoots::from_env()?,
-            sealing_keys: SealingKeys::from_env()?,
+            sealing_keys: EncryptionKeys::from_env()?,
             audit_keep: audit_keep_from_env()?,
             engine: engine_from_env()?,
         })
@@ -86,7 +86,7 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
         );
         by_queue.insert(queue, slots);
     }
-    let lease = seconds("WORKER_LEASE_SECONDS", Times::default().lease)?;
+    let lease = seconds("WORKER_LEASE_SECONDS", EngineTimings::default().lease)?;
     ensure!(
         lease >= Duration::from_millis(500),
         "WORKER_LEASE_SECONDS is not valid: expected at least 0.5"
@@ -95,15 +95,15 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
         budgets: budgets_from_env()?,
         worker: optional("WORKER_NAME")?.unwrap_or_else(default_name),
         slots: by_queue,
-        times: Times {
-            drain: seconds("WORKER_DRAIN_SECONDS", Times::default().drain)?,
-            ..Times::with_lease(lease)
+        times: EngineTimings {
+            drain: seconds("WORKER_DRAIN_SECONDS", EngineTimings::default().drain)?,
+            ..EngineTimings::with_lease(lease)
         },
-        schedules: schedules::all()?,
+        schedules: schedule_registry::all()?,
     })
 }
 
-fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, Budget>> {
+fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
     let variables = [
         (
             Upstream::Authentik,
@@ -119,8 +119,8 @@ fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, Budget>> {
     ];
     let mut budgets = BTreeMap::new();
     for (upstream, rate, burst) in variables {
-        let usual = Budget::default();
-        let budget = Budget {
+        let usual = RateBudget::default();
+        let budget = RateBudget {
             per_second: optional(rate)?.unwrap_or(usual.per_second),
             burst: optional(burst)?.unwrap_or(usual.burst),
         };

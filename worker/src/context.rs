@@ -3,27 +3,25 @@
 use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
-    changes::Changes,
-    circuit::Circuits,
-    clients::{
-        TrustRoots,
-        authentik::{Authentik, AuthentikConfig},
-        ocis::{Ocis, OcisConfig},
-        stalwart::{Stalwart, StalwartConfig},
-    },
-    config::optional,
-    ready::Ready,
-    redis::RedisConfig,
-    sealed::SealingKeys,
+    platform::{change_feed::ChangeFeed, config::optional, redis::RedisConfig, tls::TrustRoots},
+    queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
-        Store, StoreError, audit::AuditRepository, domains::DomainRepository,
-        invitations::InvitationRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, probes::ProbeRepository,
-        queues::QueueRepository, schedules::ScheduleRepository, snapshots::SnapshotRepository,
+        Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
+        domains::DomainRepository, invitations::InvitationRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
+        queues::QueueRepository, schedule_ledger::ScheduleLedger, snapshots::SnapshotRepository,
         subscriptions::SubscriptionRepository, tenants::TenantRepository,
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
     upstream::Upstream,
+};
+use dezky_upstreams::{
+    circuit_breaker::CircuitBreakers,
+    clients::{
+        authentik::{Authentik, AuthentikConfig},
+        ocis::{Ocis, OcisConfig},
+        stalwart::{Stalwart, StalwartConfig},
+    },
 };
 
 use crate::{
@@ -146,7 +144,7 @@ pub struct Context {
     /// The audit trail.
     pub audit: AuditRepository,
     /// Which instants of the schedules were run.
-    pub schedules: ScheduleRepository,
+    pub schedules: ScheduleLedger,
     /// What is known about the upstreams.
     pub upstreams: UpstreamRepository,
     /// The queues themselves.
@@ -154,17 +152,17 @@ pub struct Context {
     /// The workers that live.
     pub workers: WorkerRepository,
     /// How the infrastructure stood at the last look.
-    pub probes: ProbeRepository,
+    pub probes: DependencyRepository,
     /// When the upstreams may be spoken to.
-    pub circuits: Circuits,
+    pub circuits: CircuitBreakers,
     /// Lock keys that may have work.
-    pub ready: Ready,
+    pub ready: ReadySet,
     /// Who waits for a document hears of it here.
-    pub changes: Changes,
+    pub changes: ChangeFeed,
     /// The upstreams.
     pub clients: Clients,
     /// What opens the secrets that jobs carry.
-    pub sealing_keys: SealingKeys,
+    pub sealing_keys: EncryptionKeys,
     /// How often a zone is asked.
     pub zones: ZoneLimits,
     /// How long audit events are kept.
@@ -180,7 +178,7 @@ impl Context {
         store: Arc<Store>,
         redis: &RedisConfig,
         clients: Clients,
-        sealing_keys: SealingKeys,
+        sealing_keys: EncryptionKeys,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             jobs: JobRepository::new(&store),
@@ -193,14 +191,14 @@ impl Context {
             subscriptions: SubscriptionRepository::new(&store),
             snapshots: SnapshotRepository::new(&store),
             audit: AuditRepository::new(&store),
-            schedules: ScheduleRepository::new(&store),
+            schedules: ScheduleLedger::new(&store),
             upstreams: UpstreamRepository::new(&store),
             queues: QueueRepository::new(&store),
             workers: WorkerRepository::new(&store),
-            probes: ProbeRepository::new(&store),
-            circuits: Circuits::new(redis)?,
-            ready: Ready::new(redis)?,
-            changes: Changes::new(redis)?,
+            probes: DependencyRepository::new(&store),
+            circuits: CircuitBreakers::new(redis)?,
+            ready: ReadySet::new(redis)?,
+            changes: ChangeFeed::new(redis)?,
             store,
             clients,
             sealing_keys,

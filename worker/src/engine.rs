@@ -4,7 +4,7 @@
 //! hints and can be wiped at any moment. apalis is the worker's runtime over our own backend; nothing of it is
 //! durable.
 //!
-//! 1. *Ready* ([`dezky_shared::ready`]): after the commit, the job's lock key is added to its queue's ready set. A key
+//! 1. *Ready* ([`dezky_shared::queue::ready_set`]): after the commit, the job's lock key is added to its queue's ready set. A key
 //!    there means "there may be work for this key now", once, however many jobs wait behind it.
 //! 2. *Claim* (`fetch`, `claim`): each of a queue's loops takes a free slot first, then pops keys, resolves each to its
 //!    first due job and claims those with one update by compare-and-set, with a lease whose token fences everything that
@@ -32,22 +32,22 @@
 //! | K is locked by a job of another queue | hence the settlement adds K to every queue that has work |
 //! | the claim's answer is lost | read back by the token; unreadable: rescued, and no crash |
 
-mod backend;
+mod admission;
+mod apalis_backend;
+mod attempt;
+mod audit_seal;
+mod backlog_metrics;
 mod bulk;
 mod claim;
-mod cron;
-mod decide;
+mod dependency_checks;
 mod fetch;
-mod gate;
 mod heartbeat;
 mod leader;
 mod lease;
-mod measure;
-mod probe;
+mod outcome;
 mod record;
 mod rescue;
-mod run;
-mod seal;
+mod schedules;
 mod settle;
 mod step;
 mod sweep;
@@ -60,28 +60,30 @@ use std::{
 
 use apalis::prelude::{Data, Monitor, ParallelizeExt as _, WorkerBuilder};
 use dezky_shared::{
-    circuit::Budget,
     id::WorkerId,
-    job::{Job, Queue},
-    reconnect::Pace,
-    schedule::Schedule,
+    platform::backoff::ReconnectBackoff,
+    queue::{
+        job::{Job, Queue},
+        schedule::Schedule,
+    },
     store::StoreError,
     upstream::Upstream,
 };
+use dezky_upstreams::circuit_breaker::RateBudget;
 use mongodb::Collection;
 use tokio::sync::{RwLock, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::times::Times;
+pub use self::times::EngineTimings;
 use self::{
-    backend::{Claimed, ClaimedJobs},
+    admission::ControlState,
+    apalis_backend::{Claimed, ClaimedJobs},
     fetch::FETCHERS,
-    gate::Known,
-    lease::Held,
-    record::{Recording, TOGETHER},
+    lease::LeaseTable,
+    record::{MAX_GROUP, StepRecord},
     settle::Settlement,
 };
-use crate::{context::Context, work::Registry};
+use crate::{context::Context, steps::Registry};
 
 /// How a worker runs.
 #[derive(Debug, Clone)]
@@ -91,9 +93,9 @@ pub struct EngineConfig {
     /// How many jobs of each queue run at the same time.
     pub slots: BTreeMap<Queue, usize>,
     /// How many steps each upstream is asked to do.
-    pub budgets: BTreeMap<Upstream, Budget>,
+    pub budgets: BTreeMap<Upstream, RateBudget>,
     /// Every span of time.
-    pub times: Times,
+    pub times: EngineTimings,
     /// What is done again and again.
     pub schedules: Vec<Schedule>,
 }
@@ -102,15 +104,15 @@ pub struct EngineConfig {
 pub(crate) struct Engine {
     ctx: Arc<Context>,
     registry: Registry,
-    times: Times,
+    times: EngineTimings,
     schedules: Vec<Schedule>,
-    budgets: BTreeMap<Upstream, Budget>,
+    budgets: BTreeMap<Upstream, RateBudget>,
     id: WorkerId,
     worker: String,
     jobs: Collection<Job>,
-    held: Held,
-    known: watch::Sender<Known>,
-    recordings: mpsc::Sender<Recording>,
+    held: LeaseTable,
+    known: watch::Sender<ControlState>,
+    recordings: mpsc::Sender<StepRecord>,
     settlements: mpsc::Sender<Settlement>,
     /// Read by all who run, written by one that must run alone.
     turns: Arc<RwLock<()>>,
@@ -129,7 +131,7 @@ pub async fn run(
     config: EngineConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (recordings, unrecorded) = mpsc::channel(TOGETHER);
+    let (recordings, unrecorded) = mpsc::channel(MAX_GROUP);
     let (settlements, unsettled) = mpsc::channel(1_024);
     let engine = Arc::new(Engine {
         jobs: context.store.collection("jobs"),
@@ -140,7 +142,7 @@ pub async fn run(
         budgets: config.budgets,
         id: WorkerId::new(),
         worker: config.worker,
-        held: Held::default(),
+        held: LeaseTable::default(),
         known: watch::Sender::default(),
         recordings,
         settlements,
@@ -149,10 +151,10 @@ pub async fn run(
         stop: shutdown.clone(),
         kill: CancellationToken::new(),
     });
-    let mut pace = Pace::default();
-    while let Err(error) = engine.introduce().await {
+    let mut pace = ReconnectBackoff::default();
+    while let Err(error) = engine.register_worker().await {
         tracing::warn!(%error, "MongoDB does not answer; trying again");
-        let pause = tokio::time::sleep(pace.delay());
+        let pause = tokio::time::sleep(pace.next_delay());
         if shutdown.run_until_cancelled(pause).await.is_none() {
             return Ok(());
         }
@@ -178,11 +180,11 @@ pub async fn run(
         following.keep_following().await;
     }));
     spawn(Box::pin(
-        engine.clone().keep_saying_it_lives(config.slots.clone()),
+        engine.clone().heartbeat_loop(config.slots.clone()),
     ));
     let looking = engine.clone();
     spawn(Box::pin(async move {
-        looking.keep_looking_at_the_time().await;
+        looking.clock_sync_loop().await;
     }));
     let leading = tokio::spawn(engine.clone().keep_leading());
 
@@ -236,7 +238,7 @@ pub async fn run(
         }
     };
     drop(background_ends);
-    engine.say_goodbye().await;
+    engine.deregister().await;
     ended
 }
 
@@ -272,16 +274,16 @@ async fn handle(claimed: Claimed, engine: Data<Arc<Engine>>) {
 
 impl Engine {
     /// Says who comes, and learns what the others know.
-    async fn introduce(&self) -> Result<(), StoreError> {
-        self.introduce_credentials().await?;
-        self.follow().await
+    async fn register_worker(&self) -> Result<(), StoreError> {
+        self.register_credentials().await?;
+        self.refresh().await
     }
 
     /// Follows MongoDB's clock.
-    async fn keep_looking_at_the_time(&self) {
-        let mut pace = Pace::default();
+    async fn clock_sync_loop(&self) {
+        let mut pace = ReconnectBackoff::default();
         loop {
-            match self.ctx.store.look_at_the_time().await {
+            match self.ctx.store.sync_clock().await {
                 Ok(()) => {
                     pace.reset();
                     tokio::time::sleep(self.times.rescue_every).await;
@@ -289,7 +291,7 @@ impl Engine {
                 Err(error) => {
                     tracing::warn!(%error, "MongoDB does not answer; trying again");
                     self.database_failed();
-                    tokio::time::sleep(pace.delay()).await;
+                    tokio::time::sleep(pace.next_delay()).await;
                 }
             }
         }

@@ -7,8 +7,8 @@
 use std::{pin::pin, time::Duration};
 
 use dezky_shared::{
-    clock,
-    job::{Job, Progress},
+    platform::clock,
+    queue::job::{Job, Progress},
     store::jobs::NewJob,
     tenant::reason,
 };
@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::work::{Facts, StepDone, StepFailure, StepRun};
+use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
 
 /// How many children are held in memory and inserted together.
 const BATCH: usize = 1_000;
@@ -34,7 +34,7 @@ pub struct Child {
 #[derive(Debug, Clone, Copy)]
 pub struct FanOut {
     /// What they are, for people: `tenants`.
-    pub of: &'static str,
+    pub noun: &'static str,
     /// About how many, for people.
     pub total: u64,
     /// From when the job was enqueued, over how long they are spread.
@@ -43,16 +43,16 @@ pub struct FanOut {
 
 impl FanOut {
     /// The subject after which this attempt goes on.
-    pub fn resumes_after<S: std::str::FromStr>(run: &StepRun) -> Option<S> {
+    pub fn cursor<S: std::str::FromStr>(run: &StepContext) -> Option<S> {
         run.job.progress.as_ref()?.cursor.as_ref()?.parse().ok()
     }
 
     /// Enqueues `children`, which stand in the order of their list and begin after [`FanOut::resumes_after`].
     pub async fn run(
         self,
-        run: &StepRun,
+        run: &StepContext,
         children: impl Stream<Item = Result<Child, StepFailure>> + Send,
-    ) -> Result<StepDone, StepFailure> {
+    ) -> Result<StepSuccess, StepFailure> {
         let mut done = run.job.progress.as_ref().map_or(0, |before| before.done);
         let mut batches = pin!(children.try_chunks(BATCH));
         while let Some(batch) = batches.next().await {
@@ -60,33 +60,33 @@ impl FanOut {
             done += i64::try_from(batch.len()).unwrap_or(0);
             let last = batch.last().map(|child| child.subject.clone());
             self.enqueue(run, batch).await?;
-            run.report(&self.progress(done, last)).await?;
-            if Instant::now() >= run.hand_back_at {
-                return Ok(StepDone::so_far(run.ctx.store.now()));
+            run.save_progress(&self.progress(done, last)).await?;
+            if Instant::now() >= run.yield_after {
+                return Ok(StepSuccess::continue_at(run.ctx.store.now()));
             }
         }
         let all = Progress {
             total: done,
             ..self.progress(done, None)
         };
-        run.report(&all).await?;
-        Ok(StepDone::ok(
+        run.save_progress(&all).await?;
+        Ok(StepSuccess::ok(
             reason::NO_TENANT,
             Vec::new(),
-            Facts::default(),
+            UpstreamRefs::default(),
         ))
     }
 
-    async fn enqueue(self, run: &StepRun, batch: Vec<Child>) -> Result<(), StepFailure> {
+    async fn enqueue(self, run: &StepContext, batch: Vec<Child>) -> Result<(), StepFailure> {
         let spread = |child: Child| {
             let wait = self.spread.mul_f64(place_of(&child.subject));
             let job = child.job.child_of(&run.job, &child.subject);
             job.run_at(clock::later(run.job.created_at, wait))
         };
         let children: Vec<NewJob> = batch.into_iter().map(spread).collect();
-        run.ctx.jobs.enqueue_all(&children).await?;
+        run.ctx.jobs.enqueue_many(&children).await?;
         let jobs: Vec<Job> = children.iter().map(|child| child.job().clone()).collect();
-        run.ctx.ready.announce(&jobs).await;
+        run.ctx.ready.notify(&jobs).await;
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl FanOut {
         Progress {
             done,
             total: i64::try_from(self.total).unwrap_or(i64::MAX).max(done),
-            note: self.of.to_owned(),
+            note: self.noun.to_owned(),
             cursor,
         }
     }

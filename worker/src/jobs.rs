@@ -2,20 +2,20 @@
 
 mod domain;
 mod job_operation;
+mod partial_failure;
 mod partner;
 mod reconcile_tenants;
-mod setbacks;
 mod snapshot_subscriptions;
 mod tenant;
 mod trim_audit;
 
-use dezky_shared::jobs::{
+use dezky_shared::queue::args::{
     DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, RecheckDomain,
     RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant,
     RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam, TrimAudit,
 };
 
-use crate::work::Registry;
+use crate::steps::Registry;
 
 /// The one list of kinds.
 ///
@@ -23,20 +23,20 @@ use crate::work::Registry;
 /// run. The kind only says why, so a late suspend cannot undo a resume.
 pub fn registry() -> Registry {
     Registry::default()
-        .kind::<ProvisionTenant>(tenant::steps())
-        .kind::<ReconcileTenant>(tenant::steps())
-        .kind::<SuspendTenant>(tenant::steps())
-        .kind::<ResumeTenant>(tenant::steps())
-        .kind::<DeprovisionTenant>(tenant::steps())
-        .kind::<ReconcileTenants>(reconcile_tenants::steps())
-        .kind::<SnapshotSubscriptions>(snapshot_subscriptions::steps())
-        .kind::<RunJobOperation>(job_operation::steps())
-        .kind::<ProvisionDomain>(domain::provision())
-        .kind::<SetDmarc>(domain::provision())
-        .kind::<RemoveDomain>(domain::remove())
-        .kind::<RecheckDomain>(domain::recheck())
-        .kind::<RecheckDueDomains>(domain::recheck_due())
-        .kind::<InvitePartnerMember>(partner::invite())
-        .kind::<SyncPartnerTeam>(partner::sync())
-        .kind::<TrimAudit>(trim_audit::steps())
+        .register::<ProvisionTenant>(tenant::steps())
+        .register::<ReconcileTenant>(tenant::steps())
+        .register::<SuspendTenant>(tenant::steps())
+        .register::<ResumeTenant>(tenant::steps())
+        .register::<DeprovisionTenant>(tenant::steps())
+        .register::<ReconcileTenants>(reconcile_tenants::steps())
+        .register::<SnapshotSubscriptions>(snapshot_subscriptions::steps())
+        .register::<RunJobOperation>(job_operation::steps())
+        .register::<ProvisionDomain>(domain::provision())
+        .register::<SetDmarc>(domain::provision())
+        .register::<RemoveDomain>(domain::remove())
+        .register::<RecheckDomain>(domain::recheck())
+        .register::<RecheckDueDomains>(domain::recheck_due())
+        .register::<InvitePartnerMember>(partner::invite())
+        .register::<SyncPartnerTeam>(partner::sync())
+        .register::<TrimAudit>(trim_audit::steps())
 }

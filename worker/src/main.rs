@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dezky_shared::{metrics::tidy, reconnect::until_connected, shutdown, store::Store, telemetry};
+use dezky_shared::{
+    platform::{backoff::retry, metrics::run_upkeep, shutdown, telemetry},
+    store::Store,
+};
 use dezky_worker::{
     config::Config,
     context::{Clients, Context},
-    engine, jobs,
+    engine,
+    health_server::{self, Started},
+    jobs,
     metrics::{self, SERVICE},
-    serve::{self, Started},
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
@@ -39,12 +43,12 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
         })?;
     let measured = metrics::start()?;
     metrics::slots(&config.engine.slots);
-    tokio::spawn(tidy(measured.clone()));
+    tokio::spawn(run_upkeep(measured.clone()));
     let started = Started::default();
-    let router = serve::router(measured, started.clone());
+    let router = health_server::router(measured, started.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let connecting = until_connected("MongoDB", async || Store::connect(&config.mongodb).await);
+    let connecting = retry("MongoDB", async || Store::connect(&config.mongodb).await);
     let Some(store) = shutdown.run_until_cancelled(connecting).await else {
         return Ok(());
     };
@@ -54,7 +58,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
         audit_keep: config.audit_keep,
         ..Context::new(store.clone(), &config.redis, clients, config.sealing_keys)?
     });
-    let preparing = until_connected("MongoDB", async || context.ensure_indexes().await);
+    let preparing = retry("MongoDB", async || context.ensure_indexes().await);
     if shutdown.run_until_cancelled(preparing).await.is_none() {
         return Ok(());
     }

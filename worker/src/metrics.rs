@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bson::DateTime;
 use dezky_shared::{
-    clock,
-    failure::ErrorClass,
-    job::{Job, Queue, Step, StepState},
-    metrics::PrometheusHandle,
-    probe::{Finding, Subject},
+    dependency::{CheckResult, Dependency},
+    platform::{clock, metrics::PrometheusHandle},
+    queue::{
+        error_code::ErrorClass,
+        job::{Job, Queue, Step, StepState},
+    },
     upstream::Upstream,
 };
 use metrics::{
@@ -48,7 +49,7 @@ const DURATIONS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 
 
 /// Begins to measure.
 pub fn start() -> anyhow::Result<PrometheusHandle> {
-    let handle = dezky_shared::metrics::start(
+    let handle = dezky_shared::platform::metrics::install(
         SERVICE,
         env!("CARGO_PKG_VERSION"),
         &[
@@ -153,7 +154,7 @@ fn begin() {
         counter!(CLAIMED, "queue" => queue.name()).increment(0);
         counter!(SWEPT, "queue" => queue.name()).increment(0);
     }
-    for subject in [Subject::Mongodb, Subject::Redis] {
+    for subject in [Dependency::Mongodb, Dependency::Redis] {
         probed(&subject, None);
     }
     redis_connected(false);
@@ -266,12 +267,12 @@ pub(crate) fn unsealed(events: u32, oldest: Duration) {
 }
 
 /// What the last look at `subject` found; nothing where this worker does not look.
-pub(crate) fn probed(subject: &Subject, finding: Option<&Finding>) {
+pub(crate) fn probed(subject: &Dependency, finding: Option<&CheckResult>) {
     let latency = match finding {
-        Some(Finding::Answered(latency)) => latency.as_secs_f64(),
+        Some(CheckResult::Answered(latency)) => latency.as_secs_f64(),
         _ => 0.0,
     };
-    let failed = matches!(finding, Some(Finding::Failed(_)));
+    let failed = matches!(finding, Some(CheckResult::Failed(_)));
     gauge!(PROBE_FAILED, "subject" => subject.to_string()).set(u8::from(failed));
     gauge!(PROBE_LATENCY, "subject" => subject.to_string()).set(latency);
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 
 /// A zone gets a look this often, after a burst.
 const ZONE: Rate = Rate {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use dezky_shared::{
-    clients::{CONNECT_TIMEOUT, TrustRoots},
-    reconnect::Pace,
+use dezky_shared::platform::{
+    backoff::ReconnectBackoff,
+    tls::{CONNECT_TIMEOUT, TrustRoots},
 };
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::{
     config::IssuerConfig,
-    error::{ApiError, Code},
+    error::{ApiError, ProblemCode},
 };
 
 /// How long the issuer may take to answer.
@@ -39,7 +39,7 @@ pub(super) struct Issuer {
     http: reqwest::Client,
     keys: RwLock<Option<Keys>>,
     /// Whoever has this asks; the others wait for what was found.
-    looks: Arc<Mutex<Looks>>,
+    looks: Arc<Mutex<RefreshThrottle>>,
 }
 
 #[derive(Debug)]
@@ -55,20 +55,20 @@ struct Key {
 }
 
 /// A key, and whether it was withdrawn for all we know.
-struct Known {
+struct CachedKey {
     key: Key,
     is_stale: bool,
 }
 
 /// When the issuer may be asked again.
 #[derive(Debug, Default)]
-struct Looks {
+struct RefreshThrottle {
     not_before: Option<Instant>,
-    pace: Pace,
+    pace: ReconnectBackoff,
     failed: bool,
 }
 
-impl Looks {
+impl RefreshThrottle {
     fn are_due(&self) -> bool {
         self.not_before
             .is_none_or(|not_before| not_before <= Instant::now())
@@ -102,21 +102,21 @@ impl Issuer {
             }
             Some(known.key)
         } else {
-            let failed = self.look(kid).await;
+            let failed = self.refresh_if_due(kid).await;
             let found = self.known(kid).await;
             if found.is_none() && failed {
                 // It may well be a good token: a 401 would end its bearer's session.
-                return Err(Code::IdentityUnavailable.into());
+                return Err(ProblemCode::IdentityUnavailable.into());
             }
             found.map(|known| known.key)
         };
-        Ok(key.filter(|key| key.suits(algorithm)).map(|key| key.key))
+        Ok(key.filter(|key| key.allows(algorithm)).map(|key| key.key))
     }
 
-    async fn known(&self, kid: &str) -> Option<Known> {
+    async fn known(&self, kid: &str) -> Option<CachedKey> {
         let keys = self.keys.read().await;
         let keys = keys.as_ref()?;
-        Some(Known {
+        Some(CachedKey {
             key: keys.by_id.get(kid)?.clone(),
             is_stale: keys.stale_at <= Instant::now(),
         })
@@ -128,20 +128,20 @@ impl Issuer {
             && looks.are_due()
         {
             let issuer = self.clone();
-            tokio::spawn(async move { issuer.ask(&mut looks).await });
+            tokio::spawn(async move { issuer.fetch_keys(&mut looks).await });
         }
     }
 
     /// Asks for the keys, if it is time and nobody else has found this one. Whether the last try failed.
-    async fn look(&self, kid: &str) -> bool {
+    async fn refresh_if_due(&self, kid: &str) -> bool {
         let mut looks = self.looks.lock().await;
         if looks.are_due() && self.known(kid).await.is_none() {
-            self.ask(&mut looks).await;
+            self.fetch_keys(&mut looks).await;
         }
         looks.failed
     }
 
-    async fn ask(&self, looks: &mut Looks) {
+    async fn fetch_keys(&self, looks: &mut RefreshThrottle) {
         match self.fetch().await {
             Ok(by_id) => {
                 let fetched = Keys {
@@ -157,7 +157,7 @@ impl Issuer {
             Err(error) => {
                 let cause = format!("{error:#}");
                 tracing::warn!(issuer = self.name, cause, "An issuer's keys cannot be read");
-                looks.not_before = Some(Instant::now() + looks.pace.delay());
+                looks.not_before = Some(Instant::now() + looks.pace.next_delay());
                 looks.failed = true;
             }
         }
@@ -232,7 +232,7 @@ fn usable(published: &JwkSet) -> HashMap<String, Key> {
 
 impl Key {
     /// Whether signatures of this algorithm may be verified with the key. A secret never may.
-    fn suits(&self, algorithm: Algorithm) -> bool {
+    fn allows(&self, algorithm: Algorithm) -> bool {
         let family = match algorithm {
             Algorithm::RS256 => AlgorithmFamily::Rsa,
             Algorithm::ES256 => AlgorithmFamily::Ec,

@@ -8,13 +8,13 @@ macro_rules! codes {
     ($($name:ident: $wire:tt, $status:ident, $title:literal;)*) => {
         /// What is wrong with a request, as a stable name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-        pub enum Code {$(
+        pub enum ProblemCode {$(
             #[doc = $title]
             #[serde(rename = $wire)]
             $name,
         )*}
 
-        impl Code {
+        impl ProblemCode {
             /// The name on the wire.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $wire,)* }
@@ -99,7 +99,7 @@ codes! {
     Timeout: "timeout", SERVICE_UNAVAILABLE, "The request took too long";
 }
 
-impl Code {
+impl ProblemCode {
     /// What a caller is told unless there is more to say.
     pub const fn detail(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 //! A request that is refused for its body alone is remembered with its key, like one that was carried out. So this
 //! comes after the extractor that authorises.
 
-mod shape;
+mod strict_json;
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-pub(crate) use self::shape::Object;
+pub(crate) use self::strict_json::Object;
 use super::Caller;
 use crate::{
-    error::{ApiError, Code, FieldError},
+    error::{ApiError, FieldError, ProblemCode},
     intent,
-    state::{App, AppState},
+    state::{AppState, SharedState},
 };
 
 /// The largest body that is read.
@@ -36,7 +36,7 @@ const KEY_LIMIT: usize = 255;
 
 /// A body that was accepted, and the key it came with.
 #[derive(Debug)]
-pub struct Submitted<T> {
+pub struct ValidatedJson<T> {
     /// What is asked for.
     pub body: T,
     /// What makes it safe to ask twice.
@@ -44,34 +44,34 @@ pub struct Submitted<T> {
 }
 
 /// Something that a body can ask for.
-pub trait Accept: Sized + Send {
+pub trait Validate: Sized + Send {
     /// The body's shape.
-    type Wire: DeserializeOwned;
+    type Raw: DeserializeOwned;
     /// Whether no body is the same as an empty object.
     const MAY_BE_EMPTY: bool = false;
 
     /// Takes the values, or says all that is wrong with them.
-    fn accept(wire: Self::Wire, app: &AppState) -> Result<Self, Vec<FieldError>>;
+    fn validate(wire: Self::Raw, app: &AppState) -> Result<Self, Vec<FieldError>>;
 }
 
 /// No body, or an empty object.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NoBody {}
+pub struct EmptyBody {}
 
-impl Accept for NoBody {
-    type Wire = Self;
+impl Validate for EmptyBody {
+    type Raw = Self;
     const MAY_BE_EMPTY: bool = true;
 
-    fn accept(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
         Ok(wire)
     }
 }
 
-impl<T: Accept> FromRequest<App> for Submitted<T> {
+impl<T: Validate> FromRequest<SharedState> for ValidatedJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &SharedState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let text = key_text(&parts.headers)?.map(str::to_owned);
         let bytes = read(&parts.headers, body, BODY_TIMEOUT).await?;
@@ -83,7 +83,7 @@ impl<T: Accept> FromRequest<App> for Submitted<T> {
             Ok(body) => Ok(Self { body, key }),
             Err(refusal) => Err(match &key {
                 None => refusal,
-                Some(key) => intent::remember_refusal(app, key, refusal).await?,
+                Some(key) => intent::store_rejection(app, key, refusal).await?,
             }),
         }
     }
@@ -94,32 +94,34 @@ async fn read(headers: &HeaderMap, body: Body, patience: Duration) -> Result<Byt
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(Code::PayloadTooLarge.into());
+        return Err(ProblemCode::PayloadTooLarge.into());
     }
     let Ok(body) = timeout(patience, Limited::new(body, BODY_LIMIT).collect()).await else {
-        return Err(Code::BodyTimeout.into());
+        return Err(ProblemCode::BodyTimeout.into());
     };
     match body {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Code::PayloadTooLarge.into()),
-        Err(_) => Err(ApiError::new(Code::InvalidRequest).with_detail("The body broke off.")),
+        Err(error) if error.is::<LengthLimitError>() => Err(ProblemCode::PayloadTooLarge.into()),
+        Err(_) => {
+            Err(ApiError::new(ProblemCode::InvalidRequest).with_detail("The body broke off."))
+        }
     }
 }
 
-fn parse<T: Accept>(headers: &HeaderMap, bytes: &[u8], app: &AppState) -> Result<T, ApiError> {
+fn parse<T: Validate>(headers: &HeaderMap, bytes: &[u8], app: &AppState) -> Result<T, ApiError> {
     let bytes = if bytes.is_empty() && T::MAY_BE_EMPTY {
         b"{}"
     } else {
         if !is_json(headers) {
-            return Err(Code::UnsupportedMediaType.into());
+            return Err(ProblemCode::UnsupportedMediaType.into());
         }
         bytes
     };
-    let wire = shape::read(bytes).map_err(ApiError::shape)?;
-    if let Some(nul) = shape::nul(bytes) {
-        return Err(ApiError::values(vec![nul]));
+    let wire = strict_json::read(bytes).map_err(ApiError::malformed)?;
+    if let Some(nul) = strict_json::find_nul(bytes) {
+        return Err(ApiError::invalid(vec![nul]));
     }
-    T::accept(wire, app).map_err(ApiError::values)
+    T::validate(wire, app).map_err(ApiError::invalid)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -147,7 +149,7 @@ fn key_text(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     if usable {
         Ok(Some(text))
     } else {
-        Err(Code::InvalidIdempotencyKey.into())
+        Err(ProblemCode::InvalidIdempotencyKey.into())
     }
 }
 
@@ -156,7 +158,7 @@ fn key_text(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 async fn key(parts: &mut Parts, text: &str, body: &[u8]) -> Result<IdempotencyKey, ApiError> {
     let params = RawPathParams::from_request_parts(parts, &())
         .await
-        .map_err(|_| Code::NotFound)?;
+        .map_err(|_| ProblemCode::NotFound)?;
     let (Some(Caller { user, .. }), Some(route)) = (
         parts.extensions.get::<Caller>(),
         parts.extensions.get::<MatchedPath>(),

@@ -28,12 +28,12 @@ pub use self::partner_tenant::PartnerTenant;
 use super::RequestInfo;
 use crate::{
     auth::{Claims, OPERATOR_AUDIENCE},
-    error::{ApiError, Code},
-    state::{App, AppState},
+    error::{ApiError, ProblemCode},
+    state::{AppState, SharedState},
 };
 
 /// For how long rights count as those of the moment.
-const RIGHTS_KEPT: Duration = Duration::from_millis(100);
+const PERMISSIONS_TTL: Duration = Duration::from_millis(100);
 
 /// What an operator's route says to others.
 const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
@@ -55,12 +55,12 @@ pub struct Caller {
     audiences: Vec<String>,
     rights_read_at: Instant,
     /// When the token ends; whoever is shown something for long is sent away then.
-    pub token_ends: DateTime,
+    pub token_expires_at: DateTime,
 }
 
 /// What somebody may do about a tenant, or about their partner's or their own.
 #[derive(PartialEq, Eq)]
-struct Rights {
+struct Permissions {
     is_operator: bool,
     /// Their role in the tenant.
     role: Option<Role>,
@@ -115,14 +115,14 @@ impl PartnerLevel for Write {
     }
 }
 
-impl PartnerLevel for Own {
+impl PartnerLevel for ManageTeam {
     fn allows(role: PartnerRole) -> bool {
         role == PartnerRole::Owner
     }
 }
 
 /// How much access to a tenant a route needs.
-pub trait Level: Send + Sync + 'static {
+pub trait Permission: Send + Sync + 'static {
     /// Whether only operators have it.
     const OPERATORS_ONLY: bool = false;
 
@@ -136,7 +136,7 @@ pub enum Read {}
 
 /// Reading what is not meant for members: the tenant's owners and admins, partner staff, operators.
 #[derive(Debug)]
-pub enum Inspect {}
+pub enum ReadPrivate {}
 
 /// Changing what is the tenant's own: its owners and admins, partner staff who may write, operators.
 #[derive(Debug)]
@@ -148,32 +148,32 @@ pub enum Manage {}
 
 /// Changing who works for a partner: its owners.
 #[derive(Debug)]
-pub enum Own {}
+pub enum ManageTeam {}
 
 /// Deleting and restoring: operators.
 #[derive(Debug)]
-pub enum Operate {}
+pub enum OperatorOnly {}
 
-impl Level for Read {
+impl Permission for Read {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         caller.may_read(tenant)
     }
 }
 
-impl Level for Inspect {
+impl Permission for ReadPrivate {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        <Write as Level>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
+        <Write as Permission>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
     }
 }
 
-impl Level for Write {
+impl Permission for Write {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         Manage::allows(caller, tenant)
             || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
     }
 }
 
-impl Level for Manage {
+impl Permission for Manage {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
         caller.is_operator()
             || caller.works_for_partner_of(tenant)
@@ -181,7 +181,7 @@ impl Level for Manage {
     }
 }
 
-impl Level for Operate {
+impl Permission for OperatorOnly {
     const OPERATORS_ONLY: bool = true;
 
     fn allows(caller: &Caller, _: &Tenant) -> bool {
@@ -207,18 +207,18 @@ impl Caller {
     pub async fn refresh(&mut self, app: &AppState) -> Result<(), ApiError> {
         self.rights_read_at = Instant::now();
         self.user = known_user(app, &self.user.authentik_subject_id).await?;
-        self.partner = partner_of(app, &self.user).await?;
+        self.partner = active_partner_of(app, &self.user).await?;
         Ok(())
     }
 
     /// Whether the rights were read a while ago: a body may take its time to arrive.
-    pub fn has_old_rights(&self) -> bool {
-        self.rights_read_at.elapsed() > RIGHTS_KEPT
+    pub fn permissions_stale(&self) -> bool {
+        self.rights_read_at.elapsed() > PERMISSIONS_TTL
     }
 
     /// Refuses whoever waited and has other rights now than those they came with: on `tenant`, or else on their
     /// partner's affairs.
-    pub async fn check_again(
+    pub async fn recheck_permissions(
         &self,
         app: &AppState,
         tenant: Option<&Tenant>,
@@ -229,22 +229,22 @@ impl Caller {
                 return Ok(None);
             };
             let known = app.tenants.find(tenant.id).await?;
-            Ok(Some(known.ok_or(Code::NotFound)?))
+            Ok(Some(known.ok_or(ProblemCode::NotFound)?))
         };
         let (known, ()) = tokio::try_join!(look, caller.refresh(app))?;
         if known.as_ref().is_some_and(|known| !caller.may_read(known)) {
-            return Err(Code::NotFound.into());
+            return Err(ProblemCode::NotFound.into());
         }
         if caller.rights(known.as_ref()) == self.rights(tenant) {
             return Ok(());
         }
         let detail = "Your rights changed while the request waited.";
-        Err(ApiError::new(Code::Forbidden).with_detail(detail))
+        Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail))
     }
 
-    fn rights(&self, tenant: Option<&Tenant>) -> Rights {
+    fn rights(&self, tenant: Option<&Tenant>) -> Permissions {
         let partner = self.partner.as_ref();
-        Rights {
+        Permissions {
             is_operator: self.is_operator(),
             role: tenant.and_then(|tenant| self.user.role_in(tenant.id)),
             at_partner: partner
@@ -272,7 +272,7 @@ impl Caller {
     }
 
     /// Whether the caller may know where this actor is to be found: everybody of their trails, but of us only operators.
-    pub fn may_trace(&self, actor: &Actor) -> bool {
+    pub fn may_see_origin(&self, actor: &Actor) -> bool {
         self.is_operator() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
     }
 
@@ -291,24 +291,24 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<App> for Bearer {
+impl FromRequestParts<SharedState> for Bearer {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(Code::TokenMissing.into());
+            return Err(ProblemCode::TokenMissing.into());
         };
-        let value = value.to_str().map_err(|_| Code::TokenInvalid)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Code::TokenMissing)?;
+        let value = value.to_str().map_err(|_| ProblemCode::TokenInvalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(ProblemCode::TokenMissing)?;
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
-            return Err(Code::TokenMissing.into());
+            return Err(ProblemCode::TokenMissing.into());
         }
         let address = parts
             .extensions
             .get()
             .and_then(|info: &RequestInfo| info.ip);
-        match app.tokens.verify(token.trim()).await {
+        match app.token_verifier.verify(token.trim()).await {
             Ok(claims) => {
                 app.limits.count_caller(&claims.sub).await?;
                 Ok(Self(claims))
@@ -318,18 +318,18 @@ impl FromRequestParts<App> for Bearer {
     }
 }
 
-impl FromRequestParts<App> for SignedIn {
+impl FromRequestParts<SharedState> for SignedIn {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
         let rights_read_at = Instant::now();
         let user = known_user(app, &claims.sub).await?;
         let caller = Caller {
-            partner: partner_of(app, &user).await?,
+            partner: active_partner_of(app, &user).await?,
             user,
             rights_read_at,
-            token_ends: claims.ends(),
+            token_expires_at: claims.expires_at(),
             audiences: claims.aud,
         };
         // For the body's extractor: an idempotency key is its caller's own.
@@ -338,33 +338,33 @@ impl FromRequestParts<App> for SignedIn {
     }
 }
 
-impl FromRequestParts<App> for Operator {
+impl FromRequestParts<SharedState> for Operator {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
         if caller.is_operator() {
             Ok(Self(caller))
         } else {
-            Err(ApiError::new(Code::Forbidden).with_detail(OPERATORS_ONLY))
+            Err(ApiError::new(ProblemCode::Forbidden).with_detail(OPERATORS_ONLY))
         }
     }
 }
 
-impl<L: Level> FromRequestParts<App> for TenantAccess<L> {
+impl<L: Permission> FromRequestParts<SharedState> for TenantAccess<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
         if L::OPERATORS_ONLY && caller.is_half_an_operator() {
-            return Err(ApiError::new(Code::Forbidden).with_detail(OPERATORS_ONLY));
+            return Err(ApiError::new(ProblemCode::Forbidden).with_detail(OPERATORS_ONLY));
         }
         let tenant = tenant_in_path(parts, app).await?;
         let tenant = tenant
             .filter(|tenant| caller.may_read(tenant))
-            .ok_or(Code::NotFound)?;
+            .ok_or(ProblemCode::NotFound)?;
         if !L::allows(&caller, &tenant) {
-            let refused = ApiError::new(Code::Forbidden);
+            let refused = ApiError::new(ProblemCode::Forbidden);
             return Err(if L::OPERATORS_ONLY {
                 refused.with_detail(OPERATORS_ONLY)
             } else {
@@ -379,10 +379,10 @@ impl<L: Level> FromRequestParts<App> for TenantAccess<L> {
     }
 }
 
-impl<L: PartnerLevel> FromRequestParts<App> for PartnerAccess<L> {
+impl<L: PartnerLevel> FromRequestParts<SharedState> for PartnerAccess<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
         let role = caller.user.partner_role.unwrap_or(PartnerRole::ReadOnly);
         match caller.partner.clone() {
@@ -392,19 +392,19 @@ impl<L: PartnerLevel> FromRequestParts<App> for PartnerAccess<L> {
                 role,
                 level: PhantomData,
             }),
-            Some(_) => Err(Code::Forbidden.into()),
-            None => Err(ApiError::new(Code::Forbidden).with_detail(PARTNERS_ONLY)),
+            Some(_) => Err(ProblemCode::Forbidden.into()),
+            None => Err(ApiError::new(ProblemCode::Forbidden).with_detail(PARTNERS_ONLY)),
         }
     }
 }
 
 async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError> {
     let user = app.users.find_by_subject(subject).await?;
-    Ok(Arc::new(user.ok_or(Code::UserUnknown)?))
+    Ok(Arc::new(user.ok_or(ProblemCode::UserUnknown)?))
 }
 
 /// The partner somebody works for, unless it was terminated.
-pub(crate) async fn partner_of(
+pub(crate) async fn active_partner_of(
     app: &AppState,
     user: &User,
 ) -> Result<Option<Arc<Partner>>, ApiError> {
@@ -419,11 +419,11 @@ pub(crate) async fn partner_of(
 async fn tenant_in_path(parts: &mut Parts, app: &AppState) -> Result<Option<Tenant>, ApiError> {
     let parameters = RawPathParams::from_request_parts(parts, app)
         .await
-        .map_err(|_| Code::NotFound)?;
+        .map_err(|_| ProblemCode::NotFound)?;
     let slug = parameters
         .iter()
         .find_map(|(name, value)| (name == "slug").then_some(value))
-        .ok_or(Code::NotFound)?;
+        .ok_or(ProblemCode::NotFound)?;
     Ok(app.tenants.find_by_slug(slug).await?)
 }
 

@@ -3,10 +3,10 @@
 use std::{convert::Infallible, fmt};
 
 use axum::extract::FromRequestParts;
-use dezky_shared::{domain::Domain, job::Job, partner::Partner, tenant::Tenant, user::User};
+use dezky_shared::{domain::Domain, partner::Partner, queue::job::Job, tenant::Tenant, user::User};
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, ProblemCode};
 
 /// The version of a document: `"generation.revision"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,25 +37,25 @@ impl From<&Domain> for ETag {
 
 impl From<&Job> for ETag {
     fn from(job: &Job) -> Self {
-        Self::same(job.revision)
+        Self::of_revision(job.revision)
     }
 }
 
 impl From<&User> for ETag {
     fn from(user: &User) -> Self {
-        Self::same(user.revision)
+        Self::of_revision(user.revision)
     }
 }
 
 impl From<&Partner> for ETag {
     fn from(partner: &Partner) -> Self {
-        Self::same(partner.revision)
+        Self::of_revision(partner.revision)
     }
 }
 
 impl ETag {
     /// The version of a document without upstream state.
-    pub(crate) fn same(revision: i64) -> Self {
+    pub(crate) fn of_revision(revision: i64) -> Self {
         Self {
             generation: revision,
             revision,
@@ -85,12 +85,12 @@ enum Tags {
 
 impl IfNoneMatch {
     /// Whether the caller said anything.
-    pub fn is_given(&self) -> bool {
+    pub fn is_present(&self) -> bool {
         self.0.is_some()
     }
 
     /// Whether the caller knows this version. The comparison is weak: the sign of a weak tag does not count.
-    pub fn knows(&self, etag: ETag) -> bool {
+    pub fn matches(&self, etag: ETag) -> bool {
         let etag = etag.to_string();
         match &self.0 {
             None => false,
@@ -120,7 +120,7 @@ impl IfMatch {
         if meant {
             Ok(())
         } else {
-            Err(Code::PreconditionFailed.into())
+            Err(ProblemCode::PreconditionFailed.into())
         }
     }
 }
@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_all_of_it() {
-        let knows = |value: &str| IfNoneMatch(header_tags(value)).knows(NOW);
+        let knows = |value: &str| IfNoneMatch(header_tags(value)).matches(NOW);
 
         assert!(
             knows("\"3.12\"") && knows("W/\"3.12\"") && knows("\"1.1\",\"3.12\"") && knows("*")
         );
         assert!(!knows("\"3.11\"") && !knows("3.12") && !knows(""));
-        assert!(!IfNoneMatch(None).knows(NOW));
+        assert!(!IfNoneMatch(None).matches(NOW));
     }
 }

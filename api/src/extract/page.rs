@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{FromQuery, Parameters};
-use crate::error::{ApiError, Code, FieldError};
+use crate::error::{ApiError, FieldError, ProblemCode};
 
 /// The most items on a page.
 const LONGEST_PAGE: i64 = 100;
@@ -40,7 +40,7 @@ pub struct Page {
 
 impl<T> PageOf<T> {
     /// A list that is always short, on its one page.
-    pub fn all(items: Vec<T>) -> Self {
+    pub fn single(items: Vec<T>) -> Self {
         Self {
             items,
             next_cursor: None,
@@ -57,17 +57,21 @@ impl Page {
     pub fn after<T: std::str::FromStr>(&self, list: &str) -> Result<Option<T>, ApiError> {
         self.cursor
             .as_ref()
-            .map(|cursor| cursor.open(list).ok_or_else(|| Code::InvalidCursor.into()))
+            .map(|cursor| {
+                cursor
+                    .open(list)
+                    .ok_or_else(|| ProblemCode::InvalidCursor.into())
+            })
             .transpose()
     }
 
     /// How many items to ask for: one more than there is room for says whether there is another page.
-    pub fn to_fetch(&self) -> i64 {
+    pub fn fetch_limit(&self) -> i64 {
         self.limit + 1
     }
 
     /// The page with the items that there is room for.
-    pub fn of<I, T>(
+    pub fn build<I, T>(
         &self,
         list: &str,
         mut found: Vec<I>,
@@ -92,7 +96,7 @@ impl FromQuery for Page {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         let limit = parameters.take("limit", "a number")?.unwrap_or(USUAL_PAGE);
         if !(1..=LONGEST_PAGE).contains(&limit) {
-            return Err(ApiError::values(vec![FieldError::parameter(
+            return Err(ApiError::invalid(vec![FieldError::parameter(
                 "limit",
                 "out_of_range",
                 format!("limit must be 1 to {LONGEST_PAGE}."),

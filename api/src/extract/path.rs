@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
+use crate::domain_name;
 use axum::extract::{FromRequestParts, Path as AxumPath, RawPathParams};
-use dezky_shared::domain::name;
 use http::request::Parts;
 
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, ProblemCode};
 
 /// The path's one parameter. What is not an id is the id of nothing: 404.
 #[derive(Debug)]
@@ -18,34 +18,38 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathParam<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let AxumPath(text) = AxumPath::<String>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Code::NotFound)?;
-        text.parse().map(Self).map_err(|_| Code::NotFound.into())
+            .map_err(|_| ProblemCode::NotFound)?;
+        text.parse()
+            .map(Self)
+            .map_err(|_| ProblemCode::NotFound.into())
     }
 }
 
 /// The path's `id`, beside other parameters. What is not an id is the id of nothing: 404.
 #[derive(Debug)]
-pub struct IdInPath<T>(pub T);
+pub struct PathId<T>(pub T);
 
-impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for IdInPath<T> {
+impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathId<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = parameter(parts, state, "id").await?;
-        text.parse().map(Self).map_err(|_| Code::NotFound.into())
+        text.parse()
+            .map(Self)
+            .map_err(|_| ProblemCode::NotFound.into())
     }
 }
 
 /// The path's `domain`, in whatever form it is spelled there. What is not a name is the name of nothing: 404.
 #[derive(Debug)]
-pub struct DomainInPath(pub String);
+pub struct PathDomain(pub String);
 
-impl<S: Send + Sync> FromRequestParts<S> for DomainInPath {
+impl<S: Send + Sync> FromRequestParts<S> for PathDomain {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = parameter(parts, state, "domain").await?;
-        let name = name::normalise(&text).map_err(|_| Code::NotFound)?;
+        let name = domain_name::normalise(&text).map_err(|_| ProblemCode::NotFound)?;
         Ok(Self(name))
     }
 }
@@ -57,10 +61,10 @@ async fn parameter<S: Send + Sync>(
 ) -> Result<String, ApiError> {
     let parameters = RawPathParams::from_request_parts(parts, state)
         .await
-        .map_err(|_| Code::NotFound)?;
+        .map_err(|_| ProblemCode::NotFound)?;
     let mut parameters = parameters.iter();
     let (_, text) = parameters
         .find(|(name, _)| *name == wanted)
-        .ok_or(Code::NotFound)?;
+        .ok_or(ProblemCode::NotFound)?;
     Ok(text.to_owned())
 }

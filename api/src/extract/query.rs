@@ -32,7 +32,7 @@ impl Parameters {
     pub fn take<T: FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
         let wrong = |_| {
             let message = format!("{name} must be {expected}.");
-            ApiError::shape(FieldError::parameter(name, "invalid", message))
+            ApiError::malformed(FieldError::parameter(name, "invalid", message))
         };
         self.text(name)
             .map(|text| text.parse().map_err(wrong))
@@ -47,7 +47,7 @@ impl Parameters {
     fn parse(parts: &Parts) -> Result<Self, ApiError> {
         let AxumQuery(pairs) = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| {
-                ApiError::shape(FieldError::parameter(
+                ApiError::malformed(FieldError::parameter(
                     "",
                     "invalid",
                     "The query string cannot be read.",
@@ -56,7 +56,7 @@ impl Parameters {
         let mut parameters = BTreeMap::new();
         for (name, value) in pairs {
             if value.contains('\0') || name.contains('\0') {
-                return Err(ApiError::values(vec![FieldError::parameter(
+                return Err(ApiError::invalid(vec![FieldError::parameter(
                     name.replace('\0', ""),
                     "nul",
                     "NUL is not allowed.",
@@ -64,7 +64,7 @@ impl Parameters {
             }
             if parameters.insert(name.clone(), value).is_some() {
                 let message = "This parameter is given twice.";
-                return Err(ApiError::shape(FieldError::parameter(
+                return Err(ApiError::malformed(FieldError::parameter(
                     name,
                     "duplicate",
                     message,
@@ -86,7 +86,7 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for QueryParams<T> {
             Some(unknown) => {
                 let message = "There is no such parameter here.";
                 let error = FieldError::parameter(unknown, "unknown_parameter", message);
-                Err(ApiError::shape(error))
+                Err(ApiError::malformed(error))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use dezky_shared::{audit::Origin, trace};
+use dezky_shared::{audit::Origin, platform::trace};
 use http::{HeaderMap, header, request::Parts};
 use tracing::Span;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ impl RequestInfo {
     /// goes on from there.
     pub fn join_trace(&mut self, span: &Span) {
         if let Some(callers) = &self.traceparent {
-            trace::continue_from(span, callers);
+            trace::set_remote_parent(span, callers);
         }
         if let Some(ours) = trace::traceparent(span) {
             span.record("trace.id", trace::trace_id(&ours));

@@ -50,11 +50,11 @@ impl FromQuery for Wait {
         };
         let wait = seconds(&text).ok_or_else(|| {
             let message = "wait is a number of seconds, such as 25s.";
-            ApiError::shape(FieldError::parameter("wait", "invalid", message))
+            ApiError::malformed(FieldError::parameter("wait", "invalid", message))
         })?;
         if wait > LONGEST_WAIT {
             let error = FieldError::parameter("wait", "out_of_range", "wait must be at most 30s.");
-            return Err(ApiError::values(vec![error]));
+            return Err(ApiError::invalid(vec![error]));
         }
         Ok(Self { wait: Some(wait) })
     }
@@ -71,7 +71,7 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
 }
 
 /// How long this request may wait, beside the time it needs.
-pub fn longest_wait(headers: &HeaderMap, query: Option<&str>) -> Duration {
+pub fn max_wait(headers: &HeaderMap, query: Option<&str>) -> Duration {
     let asks = query.is_some_and(|query| query.contains("wait="));
     if asks || preferred(headers).is_some() {
         LONGEST_WAIT

@@ -12,7 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use dezky_shared::{audit::AuditEvent, store::audit::Place, tenant::Tenant};
+use dezky_shared::{audit::AuditEvent, store::audit::AuditCursor, tenant::Tenant};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
@@ -22,11 +22,11 @@ use self::{
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Caller, Inspect, Operator, Page, PageOf, QueryParams, TenantAccess},
-    state::App,
+    extract::{Caller, Operator, Page, PageOf, QueryParams, ReadPrivate, TenantAccess},
+    state::SharedState,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
@@ -49,13 +49,13 @@ async fn list(
     Operator(caller): Operator,
     QueryParams(query): QueryParams<PlatformQuery>,
     format: Format,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let tenant = match &query.tenant {
         None => None,
         Some(slug) => Some(app.tenants.find_by_slug(slug).await?.ok_or_else(|| {
             let message = "There is no such tenant.";
-            ApiError::values(vec![FieldError::parameter(
+            ApiError::invalid(vec![FieldError::parameter(
                 "tenant",
                 "unknown_tenant",
                 message,
@@ -78,16 +78,16 @@ async fn list(
     ),
 )]
 async fn list_of_tenant(
-    access: TenantAccess<Inspect>,
+    access: TenantAccess<ReadPrivate>,
     QueryParams(query): QueryParams<AuditQuery>,
     format: Format,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     answer(&app, &access.caller, query, Some(&access.tenant), format).await
 }
 
 async fn answer(
-    app: &App,
+    app: &SharedState,
     caller: &Caller,
     query: AuditQuery,
     tenant: Option<&Tenant>,
@@ -98,11 +98,11 @@ async fn answer(
         return export::export(app, caller, &filter, tenant).await;
     }
     let list = format!("audit?{filter:?}");
-    let after: Option<Place> = page.after(&list)?;
-    let found = app.audit.list(&filter, after, page.to_fetch()).await;
-    let events = found.map_err(ApiError::of_search)?;
-    let place = |event: &AuditEvent| Place::from(event).to_string();
+    let after: Option<AuditCursor> = page.after(&list)?;
+    let found = app.audit.list(&filter, after, page.fetch_limit()).await;
+    let events = found.map_err(ApiError::from_search)?;
+    let place = |event: &AuditEvent| AuditCursor::from(event).to_string();
     let view = |event| AuditEventView::new(event, caller);
-    let page: PageOf<AuditEventView> = page.of(&list, events, place, view);
+    let page: PageOf<AuditEventView> = page.build(&list, events, place, view);
     Ok((format, Json(page)).into_response())
 }

@@ -3,8 +3,8 @@
 //! A name is its tenant's when the ownership record was found in its DNS, or when an operator adds it. Several
 //! tenants may claim a name; the first to prove it has it.
 
-mod add;
 mod change;
+mod create;
 mod patch;
 mod view;
 
@@ -18,7 +18,7 @@ use dezky_shared::{
     audit::{Action, AuditEvent, Target},
     domain::Domain,
     id::DomainId,
-    store::{Abort, StoreError},
+    store::{StoreError, TransactionError},
     tenant::Tenant,
     upstream::Upstream,
 };
@@ -31,18 +31,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::view::DomainView;
 use super::{
     jobs::{JobLink, until_final},
-    tenants::{refuse_if_ending, still_visible},
+    tenants::{ensure_not_terminating, still_visible},
 };
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{DomainInPath, ETag, IfNoneMatch, Page, PageOf, QueryParams, Read, TenantAccess},
-    intent::{Answer, Outcome, Recorder, Stop, refuse},
-    state::{App, AppState},
+    error::{ApiError, Problem, ProblemCode},
+    extract::{ETag, IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess},
+    intent::{ApiResponse, CommandError, CommandResult, CommandRunner, reject},
+    state::{AppState, SharedState},
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
-        .routes(routes!(list, add::add))
+        .routes(routes!(list, create::add))
         .routes(routes!(show, patch::patch, change::delete))
         .routes(routes!(change::recheck))
 }
@@ -58,14 +58,17 @@ pub(super) fn router() -> OpenApiRouter<App> {
 async fn list(
     access: TenantAccess<Read>,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<DomainView>>, ApiError> {
     let tenant = &access.tenant;
     let list = format!("domains?{}", tenant.id);
     let after: Option<DomainId> = page.after(&list)?;
     adopt(&app, tenant).await?;
-    let domains = app.domains.list(tenant.id, after, page.to_fetch()).await?;
-    Ok(Json(page.of(
+    let domains = app
+        .domains
+        .list(tenant.id, after, page.fetch_limit())
+        .await?;
+    Ok(Json(page.build(
         &list,
         domains,
         |domain| domain.id.to_string(),
@@ -83,20 +86,20 @@ async fn list(
 )]
 async fn show(
     access: TenantAccess<Read>,
-    DomainInPath(name): DomainInPath,
+    PathDomain(name): PathDomain,
     _: QueryParams<()>,
     known: IfNoneMatch,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let tenant = &access.tenant;
     adopt(&app, tenant).await?;
     let domain = app.domains.find_by_name(tenant.id, &name).await?;
-    let domain = domain.ok_or(Code::NotFound)?;
+    let domain = domain.ok_or(ProblemCode::NotFound)?;
     let etag = ETag::from(&domain);
-    if known.knows(etag) {
+    if known.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
-    Ok(Answer::new(StatusCode::OK, etag, &DomainView::from(domain))?.into_response())
+    Ok(ApiResponse::new(StatusCode::OK, etag, &DomainView::from(domain))?.into_response())
 }
 
 /// Gives the domains of a tenant of before there was their collection the documents they lack.
@@ -109,30 +112,30 @@ pub(super) async fn adopt(app: &AppState, tenant: &Tenant) -> Result<(), ApiErro
         .store
         .transaction((app, tenant.id), |session, (app, id)| {
             async move {
-                let Some(mut tenant) = app.tenants.lock(session, *id).await? else {
+                let Some(mut tenant) = app.tenants.find_for_update(session, *id).await? else {
                     return Ok(());
                 };
                 app.domains
-                    .adopt(session, &mut tenant, app.store.now())
+                    .backfill(session, &mut tenant, app.store.now())
                     .await?;
                 app.tenants.save(session, &tenant).await?;
-                Ok::<_, Abort<StoreError>>(())
+                Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
         })
         .await;
     match adopted {
         Ok(()) => Ok(()),
-        Err(Abort::Store(error) | Abort::Because(error)) => Err(error.into()),
+        Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error.into()),
     }
 }
 
 /// The answer to a change; the final state, if it is reached before `deadline`.
 async fn answer(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     name: &str,
-    outcome: Outcome,
+    outcome: CommandResult,
     deadline: Option<Instant>,
 ) -> Result<Response, ApiError> {
     let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
@@ -168,14 +171,14 @@ fn answer_with(
     status: StatusCode,
     domain: Domain,
     job: Option<JobLink>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&domain);
     let view = DomainView::from(domain);
     match job {
-        None => Answer::new(status, etag, &view),
+        None => ApiResponse::new(status, etag, &view),
         Some(job) => {
             let href = job.href.clone();
-            Ok(Answer::new(status, etag, &view.with_job(job))?.at(href))
+            Ok(ApiResponse::new(status, etag, &view.with_job(job))?.at(href))
         }
     }
 }
@@ -183,17 +186,17 @@ fn answer_with(
 /// The tenant, to be changed in this transaction, and all that it owns and claims.
 async fn lock(
     session: &mut ClientSession,
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     slug: &str,
-) -> Result<(Tenant, Vec<Domain>), Abort<Stop>> {
+) -> Result<(Tenant, Vec<Domain>), TransactionError<CommandError>> {
     let app = recorder.app;
     let tenant = app.tenants.lock_by_slug(session, slug).await?;
-    let mut tenant = tenant.ok_or_else(|| refuse(Code::NotFound))?;
-    refuse_if_ending(&tenant).map_err(refuse)?;
+    let mut tenant = tenant.ok_or_else(|| reject(ProblemCode::NotFound))?;
+    ensure_not_terminating(&tenant).map_err(reject)?;
     let before = tenant.clone();
     let domains = app
         .domains
-        .adopt(session, &mut tenant, app.store.now())
+        .backfill(session, &mut tenant, app.store.now())
         .await?;
     if tenant != before {
         // A version of its own: that of the lock is taken back where nothing else changes.
@@ -206,7 +209,7 @@ async fn lock(
 /// Writes the tenant that [`lock`] gave, if what it owns has changed since.
 async fn save(
     session: &mut ClientSession,
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     before: &Tenant,
     tenant: &mut Tenant,
 ) -> Result<(), StoreError> {
@@ -232,7 +235,11 @@ fn target(domain: &Domain) -> Target {
 }
 
 /// What the trails of others are told who lost their claims by what the caller did.
-pub(super) fn lost(recorder: &Recorder<'_>, claims: &[Domain], now: DateTime) -> Vec<AuditEvent> {
+pub(super) fn lost(
+    recorder: &CommandRunner<'_>,
+    claims: &[Domain],
+    now: DateTime,
+) -> Vec<AuditEvent> {
     let events = claims.iter().map(|claim| AuditEvent {
         tenant_id: Some(claim.tenant_id),
         ..recorder.event(now, Action::DomainLost, target(claim), None)

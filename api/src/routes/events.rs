@@ -19,9 +19,8 @@ use axum::{
     },
 };
 use dezky_shared::{
-    changes::Change,
-    clock,
     id::{JobId, TenantId},
+    platform::{change_feed::DocumentChange, clock},
 };
 use futures::{FutureExt as _, Stream, future::select_all, stream};
 use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
@@ -36,10 +35,10 @@ use super::{
     tenants::{TenantView, still_visible},
 };
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{Caller, PathParam, QueryParams, Read, SignedIn, TenantAccess},
-    state::{App, AppState},
-    waiting::Waiter,
+    long_poll::Subscription,
+    state::{AppState, SharedState},
 };
 
 /// How often a connection on which nothing happens is told that it is alive.
@@ -51,7 +50,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Tells a proxy not to hold events back.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(of_job))
         .routes(routes!(of_tenant))
@@ -74,10 +73,10 @@ async fn of_job(
     PathParam(id): PathParam<JobId>,
     _: QueryParams<()>,
     LastEventId(known): LastEventId,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let job = app.jobs.find(id).await?.ok_or(Code::NotFound)?;
-    watch(app, caller, Subject::Job(id, job.tenant_id), known).await
+    let job = app.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    watch(app, caller, Topic::Job(id, job.tenant_id), known).await
 }
 
 /// A tenant's events
@@ -96,9 +95,9 @@ async fn of_tenant(
     access: TenantAccess<Read>,
     _: QueryParams<()>,
     LastEventId(known): LastEventId,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let subject = Subject::Tenant(access.tenant.id);
+    let subject = Topic::Tenant(access.tenant.id);
     watch(app, access.caller, subject, known).await
 }
 
@@ -116,7 +115,7 @@ impl<S: Sync> FromRequestParts<S> for LastEventId {
 
 /// What a stream shows.
 #[derive(Debug, Clone, Copy)]
-enum Subject {
+enum Topic {
     /// A job, and the tenant it is about.
     Job(JobId, Option<TenantId>),
     Tenant(TenantId),
@@ -129,21 +128,26 @@ struct Snapshot {
     is_last: bool,
     event: Event,
     /// What it was made from, and the caller's rights read from, in these revisions.
-    made_from: Vec<(Change, i64)>,
+    made_from: Vec<(DocumentChange, i64)>,
 }
 
-impl Subject {
+impl Topic {
     /// What may change what is shown to this caller, or whether they may see it.
-    fn made_from(self, caller: &Caller) -> Vec<Change> {
+    fn made_from(self, caller: &Caller) -> Vec<DocumentChange> {
         let (job, tenant) = match self {
             Self::Job(job, tenant) => (Some(job), tenant),
             Self::Tenant(tenant) => (None, Some(tenant)),
         };
-        let documents = job.map(Change::Job).into_iter();
+        let documents = job.map(DocumentChange::Job).into_iter();
         documents
-            .chain(tenant.map(Change::Tenant))
-            .chain([Change::User(caller.user.id)])
-            .chain(caller.partner.as_ref().map(|it| Change::Partner(it.id)))
+            .chain(tenant.map(DocumentChange::Tenant))
+            .chain([DocumentChange::User(caller.user.id)])
+            .chain(
+                caller
+                    .partner
+                    .as_ref()
+                    .map(|it| DocumentChange::Partner(it.id)),
+            )
             .collect()
     }
 
@@ -153,8 +157,8 @@ impl Subject {
             Self::Job(id, _) => {
                 let (job, tenant) = still_visible_job(app, caller, id).await?;
                 let tenants = tenant.iter();
-                let mut made_from = vec![(Change::Job(id), job.revision)];
-                made_from.extend(tenants.map(|it| (Change::Tenant(it.id), it.revision)));
+                let mut made_from = vec![(DocumentChange::Job(id), job.revision)];
+                made_from.extend(tenants.map(|it| (DocumentChange::Tenant(it.id), it.revision)));
                 let (revision, is_last) = (job.revision, job.state.is_final());
                 let view = JobView::new(job, tenant.map(|tenant| tenant.slug), caller);
                 Snapshot {
@@ -171,16 +175,16 @@ impl Subject {
                     revision,
                     is_last: false,
                     event: event("tenant", revision, &TenantView::shown_to(caller, tenant))?,
-                    made_from: vec![(Change::Tenant(id), revision)],
+                    made_from: vec![(DocumentChange::Tenant(id), revision)],
                 }
             }
         };
         let user = &caller.user;
         snapshot
             .made_from
-            .push((Change::User(user.id), user.revision));
+            .push((DocumentChange::User(user.id), user.revision));
         if let Some(partner) = &caller.partner {
-            let seen = (Change::Partner(partner.id), partner.revision);
+            let seen = (DocumentChange::Partner(partner.id), partner.revision);
             snapshot.made_from.push(seen);
         }
         Ok(snapshot)
@@ -197,31 +201,34 @@ fn event(name: &str, revision: i64, view: &impl serde::Serialize) -> Result<Even
 
 /// Begins a stream, unless there is a reason to refuse it, no room for it, or nothing left to tell.
 async fn watch(
-    app: App,
+    app: SharedState,
     mut caller: Caller,
-    subject: Subject,
+    subject: Topic,
     known: Option<i64>,
 ) -> Result<Response, ApiError> {
-    let place = app.waiting.take_place().ok_or(Code::TooManyStreams)?;
+    let place = app
+        .waiting
+        .acquire_stream()
+        .ok_or(ProblemCode::TooManyStreams)?;
     let waiters = subject
         .made_from(&caller)
         .into_iter()
-        .map(|what| Awaited {
+        .map(|what| WatchedDocument {
             what,
             waiter: app.waiting.subscribe(what),
             seen: 0,
         })
         .collect();
     // Only streams wait for their caller.
-    if app.waiting.waiters(Change::User(caller.user.id)) > STREAMS_PER_CALLER {
-        return Err(Code::TooManyStreams.into());
+    if app.waiting.waiters(DocumentChange::User(caller.user.id)) > STREAMS_PER_CALLER {
+        return Err(ProblemCode::TooManyStreams.into());
     }
     let snapshot = subject.look(&app, &mut caller).await?;
     if snapshot.is_last && known == Some(snapshot.revision) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let mut watch = Watch {
-        ends_at: Instant::now() + clock::until(clock::now(), caller.token_ends),
+    let mut watch = EventStream {
+        ends_at: Instant::now() + clock::until(clock::now(), caller.token_expires_at),
         app,
         caller,
         subject,
@@ -240,11 +247,11 @@ async fn watch(
 }
 
 /// A stream under way.
-struct Watch {
-    app: App,
+struct EventStream {
+    app: SharedState,
     caller: Caller,
-    subject: Subject,
-    waiters: Vec<Awaited>,
+    subject: Topic,
+    waiters: Vec<WatchedDocument>,
     /// The revision the client has.
     known: Option<i64>,
     is_over: bool,
@@ -254,13 +261,13 @@ struct Watch {
 }
 
 /// A document that a stream waits for, and its revision when it was last looked at.
-struct Awaited {
-    what: Change,
-    waiter: Waiter,
+struct WatchedDocument {
+    what: DocumentChange,
+    waiter: Subscription,
     seen: i64,
 }
 
-impl Watch {
+impl EventStream {
     fn events(self, first: Option<Event>) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold((self, first), async |(mut watch, first)| {
             let event = match first {
@@ -281,7 +288,7 @@ impl Watch {
                     }
                 }
                 // Its client would take the end for a failure of its own, and all would come back at once.
-                Err(error) if error.code == Code::ServiceUnavailable => {
+                Err(error) if error.code == ProblemCode::ServiceUnavailable => {
                     tokio::select! {
                         () = sleep(LOOK_AGAIN) => {}
                         () = self.app.shutdown.cancelled() => return None,
@@ -316,7 +323,7 @@ impl Watch {
         let waits = self
             .waiters
             .iter_mut()
-            .map(|it| it.waiter.changed_from(it.seen, ends_at).boxed());
+            .map(|it| it.waiter.wait_newer_than(it.seen, ends_at).boxed());
         select_all(waits).await.0
     }
 }

@@ -10,7 +10,7 @@ use axum::{Json, extract::State, response::IntoResponse as _};
 use bson::Document;
 use dezky_shared::{
     audit::Target,
-    flag::Flag,
+    feature_flag::Flag,
     store::{StoreError, to_document},
 };
 use http::StatusCode;
@@ -20,14 +20,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::rules::RuleView;
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{ETag, Operator, Page, PageOf, PathParam, QueryParams},
-    intent::Answer,
-    state::App,
-    wire::Time,
+    intent::ApiResponse,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(create::create))
@@ -55,9 +55,9 @@ struct FlagView {
     /// + 1 with every change.
     revision: i64,
     /// When it was defined.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 impl From<Flag> for FlagView {
@@ -77,7 +77,7 @@ impl From<Flag> for FlagView {
 
 impl From<&Flag> for ETag {
     fn from(flag: &Flag) -> Self {
-        Self::same(flag.revision)
+        Self::of_revision(flag.revision)
     }
 }
 
@@ -89,16 +89,16 @@ impl From<&Flag> for ETag {
 async fn list(
     _: Operator,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<FlagView>>, ApiError> {
     const LIST: &str = "flags";
     let after: Option<String> = page.after(LIST)?;
     let found = app
-        .stored_flags
-        .list(after.as_deref(), page.to_fetch())
+        .flag_repository
+        .list(after.as_deref(), page.fetch_limit())
         .await?;
     let key = |flag: &Flag| flag.key.clone();
-    Ok(Json(page.of(LIST, found, key, FlagView::from)))
+    Ok(Json(page.build(LIST, found, key, FlagView::from)))
 }
 
 /// A feature flag
@@ -110,15 +110,19 @@ async fn show(
     _: Operator,
     PathParam(key): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<axum::response::Response, ApiError> {
-    let flag = app.stored_flags.find(&key).await?.ok_or(Code::NotFound)?;
+    let flag = app
+        .flag_repository
+        .find(&key)
+        .await?
+        .ok_or(ProblemCode::NotFound)?;
     Ok(answer(StatusCode::OK, flag)?.into_response())
 }
 
-fn answer(status: StatusCode, flag: Flag) -> Result<Answer, ApiError> {
+fn answer(status: StatusCode, flag: Flag) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&flag);
-    Answer::new(status, etag, &FlagView::from(flag))
+    ApiResponse::new(status, etag, &FlagView::from(flag))
 }
 
 fn target(flag: &Flag) -> Target {

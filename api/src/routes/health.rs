@@ -1,19 +1,19 @@
 //! Whether the process lives, and whether it can do its work.
 
 use axum::{Json, Router, extract::State, routing::get};
-use dezky_shared::readiness;
+use dezky_shared::platform::readiness;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Code},
+    error::{ApiError, ProblemCode},
     extract::QueryParams,
-    state::App,
+    state::SharedState,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(alive))
         .routes(routes!(ready))
@@ -25,7 +25,7 @@ pub(crate) fn starting() -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(unready))
-        .fallback(async || ApiError::new(Code::Starting))
+        .fallback(async || ApiError::new(ProblemCode::Starting))
 }
 
 /// That the process lives.
@@ -84,8 +84,11 @@ async fn alive(_: QueryParams<()>) -> Json<Alive> {
     get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
-async fn ready(_: QueryParams<()>, State(app): State<App>) -> (StatusCode, Json<Readiness>) {
-    answer(readiness::Readiness::look(&app.store, &app.ready).await)
+async fn ready(
+    _: QueryParams<()>,
+    State(app): State<SharedState>,
+) -> (StatusCode, Json<Readiness>) {
+    answer(readiness::Readiness::check(&app.store, &app.ready).await)
 }
 
 fn answer(seen: readiness::Readiness) -> (StatusCode, Json<Readiness>) {

@@ -3,10 +3,9 @@
 use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
-    clock,
-    job::Queue,
-    probe::{Outcome, Probe, Subject},
-    readiness::Readiness,
+    dependency::{CheckState, Dependency, DependencyStatus},
+    platform::{clock, readiness::Readiness},
+    queue::job::Queue,
     store::workers::Worker,
     upstream::Upstream,
 };
@@ -18,14 +17,14 @@ use crate::{
     error::{ApiError, Problem},
     extract::{Operator, QueryParams},
     routes::health::Check,
-    state::App,
-    wire::Time,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
 /// After how many seconds a look is too old to be believed: workers look every 15.
 const STALE_AFTER: f64 = 60.0;
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(show))
 }
 
@@ -57,7 +56,7 @@ struct ProbeView {
     state: &'static str,
     /// When it was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checked_at: Option<Time>,
+    checked_at: Option<Timestamp>,
     /// The same in seconds before now.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
@@ -70,7 +69,7 @@ struct ProbeView {
     latency_ms: Option<i64>,
     /// When it last answered, as far as is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_success_at: Option<Time>,
+    last_success_at: Option<Timestamp>,
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -106,13 +105,13 @@ struct SeenHere {
 async fn show(
     _: Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<Infrastructure>, ApiError> {
-    let here = Readiness::look(&app.store, &app.ready).await;
+    let here = Readiness::check(&app.store, &app.ready).await;
     let probes = app.probes.list().await?;
     let workers = app.workers.list().await?;
     let now = app.store.now();
-    let look = |subject: &Subject| {
+    let look = |subject: &Dependency| {
         let id = subject.to_string();
         match probes.iter().find(|probe| probe.id == id) {
             Some(probe) => ProbeView::new(probe, now),
@@ -122,12 +121,12 @@ async fn show(
     // Which resolvers there are, only workers know.
     let resolvers = probes.iter().filter(|probe| probe.kind == "resolver");
     Ok(Json(Infrastructure {
-        stores: [Subject::Mongodb, Subject::Redis]
+        stores: [Dependency::Mongodb, Dependency::Redis]
             .iter()
             .map(look)
             .collect(),
         upstreams: Upstream::ALL
-            .map(|upstream| look(&Subject::Upstream(upstream)))
+            .map(|upstream| look(&Dependency::Upstream(upstream)))
             .into(),
         resolvers: resolvers.map(|probe| ProbeView::new(probe, now)).collect(),
         queues: Queue::ALL
@@ -141,20 +140,20 @@ async fn show(
 }
 
 impl ProbeView {
-    fn new(probe: &Probe, now: DateTime) -> Self {
+    fn new(probe: &DependencyStatus, now: DateTime) -> Self {
         let age = clock::until(probe.checked_at, now).as_secs_f64();
         Self {
             name: probe.name.clone(),
             state: match probe.outcome {
-                Outcome::Ok => "ok",
-                Outcome::Failed => "failed",
-                Outcome::Disabled => "disabled",
+                CheckState::Ok => "ok",
+                CheckState::Failed => "failed",
+                CheckState::Disabled => "disabled",
             },
             checked_at: Some(probe.checked_at.into()),
             age_seconds: Some(age),
             stale: age > STALE_AFTER,
             latency_ms: probe.latency_ms,
-            last_success_at: probe.last_success_at.map(Time::from),
+            last_success_at: probe.last_success_at.map(Timestamp::from),
             error: probe.error.clone(),
         }
     }

@@ -8,21 +8,23 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use dezky_shared::{
     id::{JobId, JobOperationId},
-    job::Job,
-    job_operation::{ItemOutcome, JobOperation},
+    queue::{
+        job::Job,
+        job_operation::{ItemOutcome, JobOperation},
+    },
 };
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{ItemView, JobOperationView};
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
-    fields,
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show))
@@ -37,13 +39,13 @@ pub(super) fn router() -> OpenApiRouter<App> {
 async fn list(
     _: Operator,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<JobOperationView>>, ApiError> {
     let list = "job-operations";
     let before = page.after(list)?;
-    let operations = app.job_operations.list(before, page.to_fetch()).await?;
+    let operations = app.job_operations.list(before, page.fetch_limit()).await?;
     let jobs = jobs_of(&app, &operations).await?;
-    Ok(Json(page.of(
+    Ok(Json(page.build(
         list,
         operations,
         |operation| operation.id.to_string(),
@@ -66,9 +68,13 @@ async fn show(
     _: Operator,
     PathParam(id): PathParam<JobOperationId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<JobOperationView>, ApiError> {
-    let operation = app.job_operations.find(id).await?.ok_or(Code::NotFound)?;
+    let operation = app
+        .job_operations
+        .find(id)
+        .await?
+        .ok_or(ProblemCode::NotFound)?;
     let job = app.jobs.find(operation.job_id).await?;
     Ok(Json(JobOperationView::new(operation, job.as_ref())))
 }
@@ -89,8 +95,8 @@ impl FromQuery for ItemsQuery {
         let expected = "pending, done, skipped or refused";
         Ok(Self {
             outcome: parameters
-                .take::<fields::Word<ItemOutcome>>("outcome", expected)?
-                .map(|fields::Word(outcome)| outcome),
+                .take::<validate::EnumName<ItemOutcome>>("outcome", expected)?
+                .map(|validate::EnumName(outcome)| outcome),
             page: Page::from_query(parameters)?,
         })
     }
@@ -106,16 +112,19 @@ async fn list_items(
     _: Operator,
     PathParam(id): PathParam<JobOperationId>,
     QueryParams(query): QueryParams<ItemsQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<ItemView>>, ApiError> {
     let list = format!("job-operations/{id}/items?{:?}", query.outcome);
     let after = query.page.after(&list)?.unwrap_or(0);
-    app.job_operations.find(id).await?.ok_or(Code::NotFound)?;
+    app.job_operations
+        .find(id)
+        .await?
+        .ok_or(ProblemCode::NotFound)?;
     let items = app
         .job_operations
-        .list_items(id, query.outcome, after, query.page.to_fetch())
+        .list_items(id, query.outcome, after, query.page.fetch_limit())
         .await?;
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         items,
         |item| item.n.to_string(),

@@ -12,9 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dezky_shared::{
-    changes::Change,
     id::{JobId, TenantId},
-    job::{Job, JobState},
+    platform::change_feed::DocumentChange,
+    queue::job::{Job, JobState},
     store::jobs::JobFilter,
     tenant::Tenant,
 };
@@ -26,16 +26,16 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(super) use self::view::href;
 pub use self::view::{JobLink, JobView};
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{
         Caller, ETag, FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathParam, QueryParams,
         Read, SignedIn, TenantAccess, Wait,
     },
-    intent::Answer,
-    state::{App, AppState},
+    intent::ApiResponse,
+    state::{AppState, SharedState},
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_of_tenant))
@@ -91,7 +91,7 @@ impl FromQuery for ListQuery {
 async fn list(
     SignedIn(caller): SignedIn,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<JobView>>, ApiError> {
     let visible = visible_tenants(&app, &caller).await?;
     let tenants = match (query.tenant_id, visible) {
@@ -112,7 +112,7 @@ async fn list(
 async fn list_of_tenant(
     access: TenantAccess<Read>,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<JobView>>, ApiError> {
     let id = access.tenant.id;
     let tenants = match query.tenant_id {
@@ -142,13 +142,13 @@ async fn page(
         changed: query.changed,
         before: query.page.after(&list)?,
     };
-    let jobs = app.jobs.list(&filter, query.page.to_fetch()).await?;
+    let jobs = app.jobs.list(&filter, query.page.fetch_limit()).await?;
     let slugs = slugs_of(app, &jobs).await?;
     let view = |job: Job| {
         let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
         JobView::new(job, slug, caller)
     };
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         jobs,
         |job| job.id.to_string(),
@@ -169,27 +169,27 @@ async fn show(
     PathParam(id): PathParam<JobId>,
     QueryParams(wait): QueryParams<Wait>,
     known: IfNoneMatch,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let (job, slug) = visible_job(&app, &caller, id).await?;
     let job = match wait.deadline() {
         None => job,
-        Some(deadline) if known.is_given() => {
+        Some(deadline) if known.is_present() => {
             until_changed(&app, &mut caller, job, &known, deadline).await?
         }
         Some(deadline) => until_final(&app, &mut caller, job, deadline).await?,
     };
     let etag = ETag::from(&job);
     let children = children_of(&app, &job).await?;
-    if children.is_none() && known.knows(etag) {
+    if children.is_none() && known.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
     let location = (job.id != id).then(|| view::href(job.id));
     let view = JobView::new(job, slug, &caller);
     let answer = match children {
         // They change while the job does not, so its version says nothing of them.
-        Some(children) => Answer::unversioned(StatusCode::OK, &view.with_children(children))?,
-        None => Answer::new(StatusCode::OK, etag, &view)?,
+        Some(children) => ApiResponse::unversioned(StatusCode::OK, &view.with_children(children))?,
+        None => ApiResponse::new(StatusCode::OK, etag, &view)?,
     };
     let mut response = answer.into_response();
     if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
@@ -220,10 +220,11 @@ async fn until_changed(
     known: &IfNoneMatch,
     deadline: Instant,
 ) -> Result<Job, ApiError> {
-    let mut waiter = app.waiting.subscribe(Change::Job(job.id));
+    let mut waiter = app.waiting.subscribe(DocumentChange::Job(job.id));
     loop {
         (job, _) = still_visible_job(app, caller, job.id).await?;
-        if !known.knows(ETag::from(&job)) || !waiter.changed_from(job.revision, deadline).await {
+        if !known.matches(ETag::from(&job)) || !waiter.wait_newer_than(job.revision, deadline).await
+        {
             return Ok(job);
         }
     }
@@ -237,13 +238,13 @@ pub(super) async fn until_final(
     deadline: Instant,
 ) -> Result<Job, ApiError> {
     loop {
-        let mut waiter = app.waiting.subscribe(Change::Job(job.id));
+        let mut waiter = app.waiting.subscribe(DocumentChange::Job(job.id));
         loop {
             (job, _) = still_visible_job(app, caller, job.id).await?;
             if job.state.is_final() {
                 break;
             }
-            if !waiter.changed_from(job.revision, deadline).await {
+            if !waiter.wait_newer_than(job.revision, deadline).await {
                 return Ok(job);
             }
         }
@@ -266,7 +267,7 @@ async fn visible_job(
 ) -> Result<(Job, Option<String>), ApiError> {
     let (job, tenant) = find(app, id).await?;
     if !may_see(caller, &job, tenant.as_ref()) {
-        return Err(Code::NotFound.into());
+        return Err(ProblemCode::NotFound.into());
     }
     Ok((job, tenant.map(|tenant| tenant.slug)))
 }
@@ -280,13 +281,13 @@ pub(super) async fn still_visible_job(
     let (job, tenant) = find(app, id).await?;
     caller.refresh(app).await?;
     if !may_see(caller, &job, tenant.as_ref()) {
-        return Err(Code::NotFound.into());
+        return Err(ProblemCode::NotFound.into());
     }
     Ok((job, tenant))
 }
 
 async fn find(app: &AppState, id: JobId) -> Result<(Job, Option<Tenant>), ApiError> {
-    let job = app.jobs.find(id).await?.ok_or(Code::NotFound)?;
+    let job = app.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
     let tenant = tenant_of(app, &job).await?;
     Ok((job, tenant))
 }

@@ -13,7 +13,7 @@ use utoipa::{
 use utoipa_scalar::{Scalar, Servable as _};
 
 pub use self::parameters::restrict_parameters;
-use crate::{error::Problem, state::App};
+use crate::{error::Problem, state::SharedState};
 
 /// The API.
 #[derive(OpenApi)]
@@ -50,7 +50,7 @@ pub fn document() -> Document {
 }
 
 /// `/openapi.json`, and a page at `/docs`. The page loads its script from a CDN.
-pub fn serve(document: Document) -> Router<App> {
+pub fn serve(document: Document) -> Router<SharedState> {
     let page = Scalar::with_url("/docs", document.clone());
     let document = async move || Json(document.clone());
     Router::new()

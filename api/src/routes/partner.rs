@@ -7,8 +7,8 @@ mod tenants;
 
 use axum::Json;
 use dezky_shared::{
+    billing::Plan,
     partner::{Partner, PartnerStatus},
-    tenant::Plan,
     user::PartnerRole,
 };
 use serde::Serialize;
@@ -19,10 +19,10 @@ use super::partners::BrandingView;
 use crate::{
     error::{ApiError, Problem},
     extract::{PartnerAccess, QueryParams, Read},
-    state::App,
+    state::SharedState,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(show))
         .routes(routes!(settings::show, settings::patch))

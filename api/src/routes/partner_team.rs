@@ -4,9 +4,9 @@
 //! follows by a job. A new member is the exception: they are on the team once the job has found or made their account.
 
 mod change;
+mod invariants;
+mod invitation_link;
 mod invite;
-mod keeping;
-mod link;
 mod refresh;
 
 use axum::{
@@ -18,11 +18,10 @@ use bson::{Document, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
     id::{PartnerId, UserId},
-    job::Job,
-    jobs::SyncPartnerTeam,
     partner::Partner,
-    store::{Abort, jobs::NewJob},
-    user::{MfaLook, PartnerRole, User},
+    queue::{args::SyncPartnerTeam, job::Job},
+    store::{TransactionError, jobs::NewJob},
+    user::{MfaCheck, PartnerRole, User},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use mongodb::ClientSession;
@@ -31,17 +30,17 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::keeping::keep_teams;
+pub(super) use self::invariants::check_team_invariants;
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},
-    intent::{Outcome, Recorder, Stop},
+    intent::{CommandError, CommandResult, CommandRunner},
     routes::jobs::{JobLink, until_final},
-    state::{App, AppState},
-    wire::Time,
+    state::{AppState, SharedState},
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(list_by_operator))
@@ -50,7 +49,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change::patch))
         .routes(routes!(change::remove))
         .routes(routes!(refresh::refresh))
-        .routes(routes!(link::show))
+        .routes(routes!(invitation_link::show))
 }
 
 /// What somebody may do for their partner.
@@ -94,7 +93,7 @@ struct MemberView {
     status: MemberStatus,
     /// When they were last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_seen_at: Option<Time>,
+    last_seen_at: Option<Timestamp>,
     /// Their MFA devices, once a job has looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
@@ -113,7 +112,7 @@ struct MfaView {
     #[schema(minimum = 0)]
     devices: i32,
     /// When it looked.
-    looked_up_at: Time,
+    looked_up_at: Timestamp,
 }
 
 impl From<PartnerRole> for AccessLevel {
@@ -127,8 +126,8 @@ impl From<PartnerRole> for AccessLevel {
     }
 }
 
-impl From<MfaLook> for MfaView {
-    fn from(look: MfaLook) -> Self {
+impl From<MfaCheck> for MfaView {
+    fn from(look: MfaCheck) -> Self {
         Self {
             devices: look.devices,
             looked_up_at: look.looked_up_at.into(),
@@ -148,7 +147,7 @@ impl From<User> for MemberView {
             email: user.email,
             name: user.name,
             access_level: user.partner_role.unwrap_or(PartnerRole::ReadOnly).into(),
-            last_seen_at: user.last_seen_at.map(Time::from),
+            last_seen_at: user.last_seen_at.map(Timestamp::from),
             mfa: user.mfa.map(MfaView::from),
             revision: user.revision,
             job: None,
@@ -164,7 +163,7 @@ impl From<User> for MemberView {
 async fn list(
     access: PartnerAccess<Read>,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<MemberView>>, ApiError> {
     page_of(&app, access.partner.id, &page).await
 }
@@ -178,7 +177,7 @@ async fn list_by_operator(
     _: Operator,
     PathParam(slug): PathParam<String>,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<MemberView>>, ApiError> {
     let partner = partner_named(&app, &slug).await?;
     page_of(&app, partner.id, &page).await
@@ -193,9 +192,9 @@ async fn page_of(
     let after: Option<UserId> = page.after(&list)?;
     let users = &app.users;
     let team = users
-        .page_of_team(partner_id, after, page.to_fetch())
+        .list_team_page(partner_id, after, page.fetch_limit())
         .await?;
-    Ok(Json(page.of(
+    Ok(Json(page.build(
         &list,
         team,
         |user| user.id.to_string(),
@@ -205,8 +204,8 @@ async fn page_of(
 
 /// The answer to a change; with where its job stands once that is over, if it is before `deadline`.
 async fn answer(
-    recorder: &Recorder<'_>,
-    outcome: Outcome,
+    recorder: &CommandRunner<'_>,
+    outcome: CommandResult,
     deadline: Option<Instant>,
 ) -> Result<Response, ApiError> {
     let mut answer = outcome.answer;
@@ -217,7 +216,7 @@ async fn answer(
     let job = match until_final(recorder.app, &mut caller, job, deadline).await {
         Ok(job) => job,
         // Whoever removed themselves may not look at it any more.
-        Err(error) if error.code == Code::NotFound => return Ok(answer.into_response()),
+        Err(error) if error.code == ProblemCode::NotFound => return Ok(answer.into_response()),
         Err(error) => return Err(error),
     };
     if job.state.is_final() {
@@ -234,17 +233,17 @@ async fn answer(
 
 async fn partner_named(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
     let partner = app.partners.find_by_slug(slug).await?;
-    partner.ok_or_else(|| Code::NotFound.into())
+    partner.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
 /// An access level, as callers write it.
 fn access_level(text: &str) -> Result<PartnerRole, (&'static str, String)> {
     const EXPECTED: &str = "owner, manager, support or read-only";
-    crate::fields::word(text, "invalid_access_level", EXPECTED)
+    crate::validate::word(text, "invalid_access_level", EXPECTED)
 }
 
 /// An event about the team, in the platform's trail.
-fn event(recorder: &Recorder<'_>, action: Action, target: Target) -> AuditEvent {
+fn event(recorder: &CommandRunner<'_>, action: Action, target: Target) -> AuditEvent {
     recorder.event(recorder.app.store.now(), action, target, None)
 }
 
@@ -278,13 +277,13 @@ fn audited(user: &User) -> Document {
 
 /// Has a partner's group follow who works for it, and the sessions of those who do not any more.
 pub(super) async fn sync_team(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     session: &mut ClientSession,
     partner_id: PartnerId,
-) -> Result<Job, Abort<Stop>> {
+) -> Result<Job, TransactionError<CommandError>> {
     let app = recorder.app;
     let args = SyncPartnerTeam { partner_id };
-    let sync = NewJob::new(&args, &recorder.by(), app.store.now())?;
+    let sync = NewJob::new(&args, &recorder.actor_id(), app.store.now())?;
     Ok(app
         .jobs
         .enqueue(session, &requested(recorder, sync))
@@ -292,7 +291,7 @@ pub(super) async fn sync_team(
 }
 
 /// A job that the request asks for.
-fn requested(recorder: &Recorder<'_>, job: NewJob) -> NewJob {
+fn requested(recorder: &CommandRunner<'_>, job: NewJob) -> NewJob {
     let request = recorder.request;
     job.requested_by(Some(request.id.clone()), request.traceparent.clone())
 }

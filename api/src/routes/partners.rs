@@ -23,17 +23,17 @@ pub(super) use self::{
 };
 use super::tenants::{self, TenantView};
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{
-        ETag, FromQuery, IfMatch, NoBody, Operator, Page, PageOf, Parameters, PathParam,
-        QueryParams, RequestInfo, Submitted,
+        ETag, EmptyBody, FromQuery, IfMatch, Operator, Page, PageOf, Parameters, PathParam,
+        QueryParams, RequestInfo, ValidatedJson,
     },
-    fields::Word,
-    intent::{Answer, Recorder},
-    state::{App, AppState},
+    intent::{ApiResponse, CommandRunner},
+    state::{AppState, SharedState},
+    validate::EnumName,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show, patch::patch, terminate))
@@ -56,7 +56,7 @@ impl FromQuery for ListQuery {
         Ok(Self {
             status: parameters
                 .take("status", "active or terminated")?
-                .map(|Word(status)| status),
+                .map(|EnumName(status)| status),
             page: Page::from_query(parameters)?,
         })
     }
@@ -72,17 +72,17 @@ impl FromQuery for ListQuery {
 async fn list(
     _: Operator,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PartnerListItem>>, ApiError> {
     let list = format!("partners?{:?}", query.status);
     let after = query.page.after(&list)?;
     let partners = app
         .partners
-        .list(query.status, after, query.page.to_fetch())
+        .list(query.status, after, query.page.fetch_limit())
         .await?;
     let ids: Vec<_> = partners.iter().map(|partner| partner.id).collect();
     let mut customers = app.tenants.customers_of(&ids).await?;
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         partners,
         |partner| partner.id.to_string(),
@@ -103,11 +103,11 @@ async fn show(
     _: Operator,
     PathParam(slug): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
-) -> Result<Answer, ApiError> {
+    State(app): State<SharedState>,
+) -> Result<ApiResponse, ApiError> {
     let partner = find(&app, &slug).await?;
     let etag = ETag::from(&partner);
-    Answer::new(StatusCode::OK, etag, &PartnerView::from(partner))
+    ApiResponse::new(StatusCode::OK, etag, &PartnerView::from(partner))
 }
 
 /// Terminates a partner
@@ -123,13 +123,13 @@ async fn terminate(
     Operator(caller): Operator,
     PathParam(slug): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     let partner = find(&app, &slug).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = PartnerChange {
         partner: &partner,
         if_match: &if_match,
@@ -153,7 +153,7 @@ async fn list_tenants(
     Operator(caller): Operator,
     PathParam(slug): PathParam<String>,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<TenantView>>, ApiError> {
     let partner = find(&app, &slug).await?;
     let filter = TenantFilter {
@@ -168,5 +168,5 @@ async fn list_tenants(
 
 async fn find(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
     let partner = app.partners.find_by_slug(slug).await?;
-    Ok(partner.ok_or(Code::NotFound)?)
+    Ok(partner.ok_or(ProblemCode::NotFound)?)
 }

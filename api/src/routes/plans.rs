@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use dezky_shared::{price::Price, subscription::Cycle, tenant::Plan};
+use dezky_shared::billing::{Cycle, Plan, Price};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -11,10 +11,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, Problem},
     extract::{PageOf, QueryParams, SignedIn},
-    state::App,
+    state::SharedState,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
@@ -84,9 +84,9 @@ impl CycleView {
 async fn list(
     _: SignedIn,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PlanView>>, ApiError> {
     let prices = app.prices.list_all().await?;
     let plans = Plan::ALL.map(|plan| PlanView::new(plan, &prices));
-    Ok(Json(PageOf::all(plans.into())))
+    Ok(Json(PageOf::single(plans.into())))
 }

@@ -7,11 +7,9 @@ use axum::{Json, extract::State};
 use bson::Document;
 use dezky_shared::{
     audit::Target,
+    billing::{Cycle, Plan, Price},
     id::PriceId,
-    price::Price,
     store::{StoreError, to_document},
-    subscription::Cycle,
-    tenant::Plan,
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -19,14 +17,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{ETag, Operator, Page, PageOf, PathParam, QueryParams},
-    intent::Answer,
-    state::App,
-    wire::Time,
+    intent::ApiResponse,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show, change::patch, change::delete))
@@ -56,9 +54,9 @@ struct PriceView {
     /// + 1 with every change.
     revision: i64,
     /// When it was set.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 impl From<Price> for PriceView {
@@ -85,11 +83,14 @@ impl From<Price> for PriceView {
 async fn list(
     _: Operator,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PriceView>>, ApiError> {
     let list = "prices";
-    let prices = app.prices.list(page.after(list)?, page.to_fetch()).await?;
-    Ok(Json(page.of(
+    let prices = app
+        .prices
+        .list(page.after(list)?, page.fetch_limit())
+        .await?;
+    Ok(Json(page.build(
         list,
         prices,
         |price| price.id.to_string(),
@@ -106,14 +107,14 @@ async fn show(
     _: Operator,
     PathParam(id): PathParam<PriceId>,
     _: QueryParams<()>,
-    State(app): State<App>,
-) -> Result<Answer, ApiError> {
-    answer(app.prices.find(id).await?.ok_or(Code::NotFound)?)
+    State(app): State<SharedState>,
+) -> Result<ApiResponse, ApiError> {
+    answer(app.prices.find(id).await?.ok_or(ProblemCode::NotFound)?)
 }
 
-fn answer(price: Price) -> Result<Answer, ApiError> {
-    let etag = ETag::same(price.revision);
-    Answer::new(StatusCode::OK, etag, &PriceView::from(price))
+fn answer(price: Price) -> Result<ApiResponse, ApiError> {
+    let etag = ETag::of_revision(price.revision);
+    ApiResponse::new(StatusCode::OK, etag, &PriceView::from(price))
 }
 
 fn target(price: &Price) -> Result<Target, StoreError> {

@@ -4,12 +4,11 @@ use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Target},
-    clock,
-    job::Queue,
-    pause::Pause,
+    platform::clock,
+    queue::{job::Queue, pause::Pause},
     store::{
-        Abort,
-        queues::{COUNTED, QueueControl, QueueFigures},
+        TransactionError,
+        queues::{COUNT_LIMIT, QueueControl, QueueStats},
         workers::Worker,
     },
 };
@@ -23,14 +22,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, Problem},
     extract::{
-        Caller, ETag, NoBody, Operator, PageOf, PathParam, QueryParams, RequestInfo, Submitted,
+        Caller, ETag, EmptyBody, Operator, PageOf, PathParam, QueryParams, RequestInfo,
+        ValidatedJson,
     },
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
-    wire::Time,
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(pause))
@@ -48,7 +48,7 @@ struct QueueView {
     paused: bool,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    paused_at: Option<Time>,
+    paused_at: Option<Timestamp>,
     /// Which user paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
@@ -62,7 +62,7 @@ struct QueueView {
     counted_up_to: u64,
     /// Since when the one that waits longest is due.
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest_due_at: Option<Time>,
+    oldest_due_at: Option<Timestamp>,
     /// The same in seconds, at `measuredAt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_due_seconds: Option<f64>,
@@ -71,7 +71,7 @@ struct QueueView {
     /// How many of its jobs they run at a time, together.
     slots: i64,
     /// When this was counted.
-    measured_at: Time,
+    measured_at: Timestamp,
 }
 
 /// The queues
@@ -82,7 +82,7 @@ struct QueueView {
 async fn list(
     _: Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<QueueView>>, ApiError> {
     let workers = app.workers.list().await?;
     let mut views = Vec::new();
@@ -91,7 +91,7 @@ async fn list(
         let measured = Measured::now(&app, queue, &workers).await?;
         views.push(measured.view(&control));
     }
-    Ok(Json(PageOf::all(views)))
+    Ok(Json(PageOf::single(views)))
 }
 
 /// Stops a queue for a while
@@ -106,10 +106,10 @@ async fn pause(
     Operator(caller): Operator,
     PathParam(queue): PathParam<Queue>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(&app, &caller, &request, &submitted, queue, true).await
 }
 
@@ -123,10 +123,10 @@ async fn resume(
     Operator(caller): Operator,
     PathParam(queue): PathParam<Queue>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(&app, &caller, &request, &submitted, queue, false).await
 }
 
@@ -134,17 +134,17 @@ async fn change(
     app: &AppState,
     caller: &Caller,
     request: &RequestInfo,
-    submitted: &Submitted<NoBody>,
+    submitted: &ValidatedJson<EmptyBody>,
     queue: Queue,
     paused: bool,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let workers = app.workers.list().await?;
     let change = QueueChange {
         before: app.queues.find(queue).await?,
         measured: Measured::now(app, queue, &workers).await?,
         paused,
     };
-    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(app, caller, request, submitted.key.as_ref());
     Ok(recorder.record(&change).await?.answer)
 }
 
@@ -154,12 +154,12 @@ struct QueueChange {
     paused: bool,
 }
 
-impl Intent for QueueChange {
+impl Command for QueueChange {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let queue = self.before.queue;
             let mut after = self.before.clone();
@@ -168,7 +168,7 @@ impl Intent for QueueChange {
                 let now = recorder.app.store.now();
                 let pause = self.paused.then(|| Pause {
                     at: now,
-                    by: recorder.by(),
+                    by: recorder.actor_id(),
                 });
                 let queues = &recorder.app.queues;
                 after = queues.set_pause(session, queue, pause.as_ref()).await?;
@@ -185,9 +185,9 @@ impl Intent for QueueChange {
                 events.push(recorder.event(now, action, target, None));
             }
             let view = self.measured.view(&after);
-            let etag = ETag::same(after.revision);
-            Ok(Recorded {
-                answer: Answer::new(StatusCode::OK, etag, &view).map_err(refuse)?,
+            let etag = ETag::of_revision(after.revision);
+            Ok(CommandOutput {
+                answer: ApiResponse::new(StatusCode::OK, etag, &view).map_err(reject)?,
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events,
@@ -199,7 +199,7 @@ impl Intent for QueueChange {
 
 /// What was counted, and when.
 struct Measured {
-    figures: QueueFigures,
+    figures: QueueStats,
     workers: usize,
     slots: i64,
     at: DateTime,
@@ -208,7 +208,7 @@ struct Measured {
 impl Measured {
     async fn now(app: &AppState, queue: Queue, workers: &[Worker]) -> Result<Self, ApiError> {
         let at = app.store.now();
-        let figures = app.queues.figures(queue, at).await?;
+        let figures = app.queues.stats(queue, at).await?;
         let serving = || workers.iter().filter(|worker| worker.serves(queue, at));
         Ok(Self {
             figures,
@@ -222,7 +222,7 @@ impl Measured {
 
     fn view(&self, control: &QueueControl) -> QueueView {
         let waited = |since| clock::until(since, self.at).as_secs_f64();
-        let QueueFigures {
+        let QueueStats {
             due,
             scheduled,
             running,
@@ -236,8 +236,8 @@ impl Measured {
             due,
             scheduled,
             running,
-            counted_up_to: COUNTED,
-            oldest_due_at: oldest_due.map(Time::from),
+            counted_up_to: COUNT_LIMIT,
+            oldest_due_at: oldest_due.map(Timestamp::from),
             oldest_due_seconds: oldest_due.map(waited),
             workers: self.workers,
             slots: self.slots,

@@ -4,8 +4,8 @@ use axum::{Json, extract::State};
 use bson::doc;
 use dezky_shared::{
     audit::{Action, Target},
-    schedule::{Occasion, Schedule},
-    store::Abort,
+    queue::schedule::{Schedule, Trigger},
+    store::TransactionError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -16,14 +16,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::jobs::JobLink;
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, Operator, PageOf, PathParam, QueryParams, RequestInfo, Submitted},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
-    wire::Time,
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{Operator, PageOf, PathParam, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
@@ -52,7 +52,7 @@ struct ScheduleView {
     can_dry_run: bool,
     /// When it is run next.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_at: Option<Time>,
+    next_at: Option<Timestamp>,
     /// The last instant at which it was run.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<LastView>,
@@ -68,7 +68,7 @@ struct ScheduleView {
 #[serde(rename_all = "camelCase")]
 struct LastView {
     /// The instant.
-    instant: Time,
+    instant: Timestamp,
     /// The job that was made for it, as long as it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
@@ -82,7 +82,7 @@ struct LastView {
 async fn list(
     _: Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<ScheduleView>>, ApiError> {
     let views = app.schedules.iter().map(|schedule| view(&app, schedule));
     Ok(Json(PageOf {
@@ -100,7 +100,7 @@ async fn show(
     _: Operator,
     PathParam(name): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     Ok(Json(view(&app, find(&app, &name)?).await?))
 }
@@ -113,11 +113,11 @@ struct RunRequest {
     dry_run: bool,
 }
 
-impl Accept for RunRequest {
-    type Wire = Self;
+impl Validate for RunRequest {
+    type Raw = Self;
     const MAY_BE_EMPTY: bool = true;
 
-    fn accept(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
         Ok(wire)
     }
 }
@@ -134,18 +134,18 @@ async fn run(
     Operator(caller): Operator,
     PathParam(name): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<RunRequest>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<RunRequest>,
+) -> Result<ApiResponse, ApiError> {
     let schedule = find(&app, &name)?;
     let dry_run = submitted.body.dry_run;
     if dry_run && !schedule.can_dry_run {
         let message = "This schedule cannot say what it would do.";
         let error = FieldError::at("/dryRun", "not_supported", message);
-        return Err(ApiError::values(vec![error]));
+        return Err(ApiError::invalid(vec![error]));
     }
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let asked = AskedRun {
         schedule,
         dry_run,
@@ -161,19 +161,19 @@ struct AskedRun<'a> {
     shown: ScheduleView,
 }
 
-impl Intent for AskedRun<'_> {
+impl Command for AskedRun<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let (app, request) = (recorder.app, recorder.request);
             let now = app.store.now();
-            let asked = Occasion::Asked {
+            let asked = Trigger::Asked {
                 dry_run: self.dry_run,
             };
-            let new = (self.schedule.job)(asked, &recorder.by(), now)?
+            let new = (self.schedule.job)(asked, &recorder.actor_id(), now)?
                 .requested_by(Some(request.id.clone()), request.traceparent.clone());
             let job = app.jobs.enqueue(session, &new).await?;
 
@@ -192,9 +192,9 @@ impl Intent for AskedRun<'_> {
                 job: Some(link),
                 ..self.shown.clone()
             };
-            Ok(Recorded {
-                answer: Answer::unversioned(StatusCode::ACCEPTED, &shown)
-                    .map_err(refuse)?
+            Ok(CommandOutput {
+                answer: ApiResponse::unversioned(StatusCode::ACCEPTED, &shown)
+                    .map_err(reject)?
                     .at(location),
                 jobs: vec![job],
                 changed: Vec::new(),
@@ -207,12 +207,15 @@ impl Intent for AskedRun<'_> {
 
 fn find<'a>(app: &'a AppState, name: &str) -> Result<&'a Schedule, ApiError> {
     let known = app.schedules.iter().find(|schedule| schedule.name == name);
-    known.ok_or_else(|| Code::NotFound.into())
+    known.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
 async fn view(app: &AppState, schedule: &Schedule) -> Result<ScheduleView, ApiError> {
     let name = schedule.name;
-    let (state, last) = tokio::try_join!(app.ledger.state(name), app.ledger.last(name))?;
+    let (state, last) = tokio::try_join!(
+        app.schedule_ledger.state(name),
+        app.schedule_ledger.last(name)
+    )?;
     let last = match last {
         None => None,
         Some(last) => Some(LastView {
@@ -232,7 +235,7 @@ async fn view(app: &AppState, schedule: &Schedule) -> Result<ScheduleView, ApiEr
         zone: schedule.calendar.zone,
         missed_policy: schedule.missed.name(),
         can_dry_run: schedule.can_dry_run,
-        next_at: schedule.calendar.next(app.store.now()).map(Time::from),
+        next_at: schedule.calendar.next(app.store.now()).map(Timestamp::from),
         last,
         missed: state.map_or(0, |state| state.missed),
         job: None,

@@ -2,9 +2,11 @@
 
 use axum::{Json, extract::State};
 use dezky_shared::{
-    snapshot::{Month, SubscriptionSnapshot, SubscriptionTerms},
-    subscription::{Cycle, SubscriptionStatus, monthly_minor},
-    tenant::{Plan, TenantStatus},
+    billing::monthly_minor,
+    billing::{Cycle, Plan},
+    subscription::SubscriptionStatus,
+    subscription_snapshot::{Month, SubscriptionSnapshot, SubscriptionTerms},
+    tenant::TenantStatus,
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -13,11 +15,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, QueryParams},
-    state::App,
-    wire::Time,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
@@ -50,7 +52,7 @@ struct SnapshotView {
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription: Option<SubscriptionTermsView>,
     /// As of when all this is: as the month ended, if the month is over and all went well.
-    taken_at: Time,
+    taken_at: Timestamp,
 }
 
 /// What was paid, and for what.
@@ -128,7 +130,7 @@ impl FromQuery for ListQuery {
         let month = parameters.take("month", "a month such as 2026-11")?;
         let missing = || {
             let message = "Say which month, such as 2026-11.";
-            ApiError::shape(FieldError::parameter("month", "missing", message))
+            ApiError::malformed(FieldError::parameter("month", "missing", message))
         };
         Ok(Self {
             month: month.ok_or_else(missing)?,
@@ -148,15 +150,15 @@ impl FromQuery for ListQuery {
 async fn list(
     _: Operator,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<SnapshotView>>, ApiError> {
     let list = format!("snapshots?{}", query.month);
     let after = query.page.after(&list)?;
     let snapshots = app
         .snapshots
-        .list(query.month, after, query.page.to_fetch())
+        .list(query.month, after, query.page.fetch_limit())
         .await?;
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         snapshots,
         |snapshot| snapshot.id.to_string(),

@@ -11,10 +11,11 @@ use axum::{Json, extract::State};
 use bson::Document;
 use dezky_shared::{
     audit::Target,
+    billing::Plan,
     id::{SubscriptionId, TenantId},
     store::{StoreError, subscriptions::SubscriptionFilter, to_document},
     subscription::{Subscription, SubscriptionStatus},
-    tenant::{Plan, Tenant},
+    tenant::Tenant,
 };
 use http::StatusCode;
 use utoipa::IntoParams;
@@ -22,17 +23,17 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::view::SubscriptionView;
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{
         Caller, ETag, FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams,
         SignedIn,
     },
-    fields,
-    intent::Answer,
-    state::{App, AppState},
+    intent::ApiResponse,
+    state::{AppState, SharedState},
+    validate,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show, change::patch, change::cancel))
@@ -61,11 +62,11 @@ impl FromQuery for ListQuery {
         Ok(Self {
             tenant: parameters.text("tenant"),
             status: parameters
-                .take::<fields::Word<_>>("status", statuses)?
-                .map(|fields::Word(status)| status),
+                .take::<validate::EnumName<_>>("status", statuses)?
+                .map(|validate::EnumName(status)| status),
             plan: parameters
-                .take::<fields::Word<_>>("plan", plans)?
-                .map(|fields::Word(plan)| plan),
+                .take::<validate::EnumName<_>>("plan", plans)?
+                .map(|validate::EnumName(plan)| plan),
             page: Page::from_query(parameters)?,
         })
     }
@@ -81,7 +82,7 @@ impl FromQuery for ListQuery {
 async fn list(
     SignedIn(caller): SignedIn,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<SubscriptionView>>, ApiError> {
     let list = format!(
         "subscriptions?{:?}&{:?}&{:?}",
@@ -96,17 +97,17 @@ async fn list(
     };
     if let Some(slug) = &query.tenant {
         let Some(tenant) = app.tenants.find_by_slug(slug).await? else {
-            return Ok(Json(PageOf::all(Vec::new())));
+            return Ok(Json(PageOf::single(Vec::new())));
         };
         filter.tenant_id = Some(tenant.id);
     }
     let found = app
         .subscriptions
-        .list(&filter, query.page.to_fetch())
+        .list(&filter, query.page.fetch_limit())
         .await?;
     let ids: Vec<TenantId> = found.iter().map(|found| found.tenant_id).collect();
     let tenants = app.tenants.list_by_ids(&ids).await?;
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         found,
         |subscription| subscription.id.to_string(),
@@ -136,17 +137,21 @@ async fn show(
     _: Operator,
     PathParam(id): PathParam<SubscriptionId>,
     _: QueryParams<()>,
-    State(app): State<App>,
-) -> Result<Answer, ApiError> {
-    let subscription = app.subscriptions.find(id).await?.ok_or(Code::NotFound)?;
+    State(app): State<SharedState>,
+) -> Result<ApiResponse, ApiError> {
+    let subscription = app
+        .subscriptions
+        .find(id)
+        .await?
+        .ok_or(ProblemCode::NotFound)?;
     let tenant = app.tenants.find(subscription.tenant_id).await?;
     answer(subscription, tenant.as_ref())
 }
 
-fn answer(subscription: Subscription, tenant: Option<&Tenant>) -> Result<Answer, ApiError> {
-    let etag = ETag::same(subscription.revision);
+fn answer(subscription: Subscription, tenant: Option<&Tenant>) -> Result<ApiResponse, ApiError> {
+    let etag = ETag::of_revision(subscription.revision);
     let view = SubscriptionView::new(subscription, tenant);
-    Answer::new(StatusCode::OK, etag, &view)
+    ApiResponse::new(StatusCode::OK, etag, &view)
 }
 
 fn target(subscription: &Subscription, tenant: Option<&Tenant>) -> Target {

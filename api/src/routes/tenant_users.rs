@@ -15,14 +15,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::users::MfaView;
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{ETag, IdInPath, Inspect, Page, PageOf, QueryParams, TenantAccess},
-    intent::Answer,
-    state::App,
-    wire::Time,
+    error::{ApiError, Problem, ProblemCode},
+    extract::{ETag, Page, PageOf, PathId, QueryParams, ReadPrivate, TenantAccess},
+    intent::ApiResponse,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show, change::patch, change::remove))
@@ -45,7 +45,7 @@ struct TenantUserView {
     status: TenantUserStatus,
     /// When they were last seen, to a few minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_seen_at: Option<Time>,
+    last_seen_at: Option<Timestamp>,
     /// Their second factors, where they were looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
@@ -75,7 +75,7 @@ impl TenantUserView {
             } else {
                 TenantUserStatus::Invited
             },
-            last_seen_at: user.last_seen_at.map(Time::from),
+            last_seen_at: user.last_seen_at.map(Timestamp::from),
             mfa: user.mfa.map(MfaView::from),
             revision: user.revision,
         }
@@ -91,9 +91,9 @@ impl TenantUserView {
     responses((status = 200, body = PageOf<TenantUserView>), (status = "default", response = Problem)),
 )]
 async fn list(
-    access: TenantAccess<Inspect>,
+    access: TenantAccess<ReadPrivate>,
     QueryParams(page): QueryParams<Page>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<TenantUserView>>, ApiError> {
     let tenant = access.tenant.id;
     let list = format!("tenants/{tenant}/users");
@@ -102,12 +102,12 @@ async fn list(
         after: page.after(&list)?,
         ..UserFilter::default()
     };
-    let users = app.users.list(&filter, page.to_fetch()).await?;
+    let users = app.users.list(&filter, page.fetch_limit()).await?;
     let placed: Vec<(User, Role)> = users
         .into_iter()
         .filter_map(|user| user.role_in(tenant).map(|role| (user, role)))
         .collect();
-    Ok(Json(page.of(
+    Ok(Json(page.build(
         &list,
         placed,
         |(user, _)| user.id.to_string(),
@@ -122,17 +122,19 @@ async fn list(
     responses((status = 200, body = TenantUserView), (status = "default", response = Problem)),
 )]
 async fn show(
-    access: TenantAccess<Inspect>,
-    IdInPath(id): IdInPath<UserId>,
+    access: TenantAccess<ReadPrivate>,
+    PathId(id): PathId<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
-) -> Result<Answer, ApiError> {
-    let user = app.users.find(id).await?.ok_or(Code::NotFound)?;
-    let role = user.role_in(access.tenant.id).ok_or(Code::NotFound)?;
+    State(app): State<SharedState>,
+) -> Result<ApiResponse, ApiError> {
+    let user = app.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    let role = user
+        .role_in(access.tenant.id)
+        .ok_or(ProblemCode::NotFound)?;
     answer(&user, role)
 }
 
-fn answer(user: &User, role: Role) -> Result<Answer, ApiError> {
+fn answer(user: &User, role: Role) -> Result<ApiResponse, ApiError> {
     let view = TenantUserView::new(user, role);
-    Answer::new(StatusCode::OK, ETag::from(user), &view)
+    ApiResponse::new(StatusCode::OK, ETag::from(user), &view)
 }

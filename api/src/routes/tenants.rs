@@ -1,9 +1,9 @@
 //! Tenants: looking at them, and saying what is wanted of them.
 
 mod actions;
-mod attach;
 pub(crate) mod create;
 pub(crate) mod health;
+mod partner;
 mod patch;
 mod settings;
 mod summary;
@@ -19,12 +19,12 @@ use axum::{
 use bson::DateTime;
 use dezky_shared::{
     audit::Target,
-    changes::Change,
-    clock,
+    billing::Plan,
     id::{PartnerId, TenantId},
-    jobs::RemoveDomain,
-    store::{Abort, jobs::NewJob, tenants::TenantFilter, to_document},
-    tenant::{Plan, Tenant, TenantStatus},
+    platform::{change_feed::DocumentChange, clock},
+    queue::args::RemoveDomain,
+    store::{TransactionError, jobs::NewJob, tenants::TenantFilter, to_document},
+    tenant::{Tenant, TenantStatus},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -35,7 +35,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::actions::Decision;
 pub use self::view::{ConditionView, TenantView};
 pub(super) use self::{
-    actions::{job, refuse_if_ending, resume_tenant, suspend_tenant},
+    actions::{ensure_not_terminating, new_job, resume_tenant, suspend_tenant},
     create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
     patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
 };
@@ -44,17 +44,19 @@ use super::{
     jobs::{JobLink, until_final},
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
         Caller, ETag, FromQuery, IfMatch, IfNoneMatch, Page, PageOf, Parameters, Prefer,
         QueryParams, Read, SignedIn, TenantAccess, Wait,
     },
-    fields,
-    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    intent::{
+        ApiResponse, Command, CommandError, CommandOutput, CommandResult, CommandRunner, reject,
+    },
+    state::{AppState, SharedState},
+    validate,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
         .routes(routes!(show, patch::patch, actions::delete))
@@ -105,7 +107,7 @@ impl std::str::FromStr for PlanName {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        fields::plan(text).map(Self).map_err(drop)
+        validate::plan(text).map(Self).map_err(drop)
     }
 }
 
@@ -117,7 +119,7 @@ impl std::str::FromStr for PlanName {
 async fn list(
     SignedIn(caller): SignedIn,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<TenantView>>, ApiError> {
     let list = format!(
         "tenants?{:?}&{:?}&{:?}",
@@ -147,10 +149,10 @@ pub(super) async fn page_of(
     page: &Page,
 ) -> Result<PageOf<TenantView>, ApiError> {
     filter.after = page.after(list)?;
-    let tenants = app.tenants.list(&filter, page.to_fetch()).await?;
+    let tenants = app.tenants.list(&filter, page.fetch_limit()).await?;
     let mut health = health::health_of(app, &tenants).await?;
     let id = |tenant: &Tenant| tenant.id.to_string();
-    Ok(page.of(list, tenants, id, |tenant| {
+    Ok(page.build(list, tenants, id, |tenant| {
         let health = health.remove(&tenant.id);
         TenantView::shown_to(caller, tenant).with_health(health)
     }))
@@ -168,22 +170,24 @@ async fn show(
     access: TenantAccess<Read>,
     QueryParams(wait): QueryParams<Wait>,
     known: IfNoneMatch,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let mut caller = access.caller;
     let tenant = match wait.deadline() {
         None => access.tenant,
-        Some(_) if !known.is_given() => {
+        Some(_) if !known.is_present() => {
             let message = "wait needs If-None-Match with the version you know.";
             let error = FieldError::parameter("wait", "needs_if_none_match", message);
-            return Err(ApiError::values(vec![error]));
+            return Err(ApiError::invalid(vec![error]));
         }
         Some(deadline) => {
-            let mut waiter = app.waiting.subscribe(Change::Tenant(access.tenant.id));
+            let mut waiter = app
+                .waiting
+                .subscribe(DocumentChange::Tenant(access.tenant.id));
             loop {
                 let tenant = still_visible(&app, &mut caller, access.tenant.id).await?;
-                if !known.knows(ETag::from(&tenant))
-                    || !waiter.changed_from(tenant.revision, deadline).await
+                if !known.matches(ETag::from(&tenant))
+                    || !waiter.wait_newer_than(tenant.revision, deadline).await
                 {
                     break tenant;
                 }
@@ -191,11 +195,11 @@ async fn show(
         }
     };
     let etag = ETag::from(&tenant);
-    if known.knows(etag) {
+    if known.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
     let view = TenantView::shown_to(&caller, tenant);
-    Ok(Answer::new(StatusCode::OK, etag, &view)?.into_response())
+    Ok(ApiResponse::new(StatusCode::OK, etag, &view)?.into_response())
 }
 
 /// The tenant as it is now, if the caller, who may have waited, still may see it.
@@ -207,7 +211,7 @@ pub(super) async fn still_visible(
     let tenant = app.tenants.find(id).await?;
     caller.refresh(app).await?;
     let visible = tenant.filter(|tenant| caller.may_read(tenant));
-    Ok(visible.ok_or(Code::NotFound)?)
+    Ok(visible.ok_or(ProblemCode::NotFound)?)
 }
 
 /// What is decided about a tenant, by looking at it as it is now.
@@ -225,7 +229,7 @@ struct TenantChange<'a> {
 
 /// Decides about a tenant and records it, and waits for the outcome if the caller prefers.
 async fn change(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     if_match: &IfMatch,
     prefer: Prefer,
@@ -237,7 +241,7 @@ async fn change(
         if_match,
         decide,
     };
-    let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+    let in_turn = recorder.serialized_on(&tenant.slug, Some(tenant)).await?;
     let outcome = in_turn.record(&change).await?;
     drop(in_turn);
     answer(recorder, tenant.id, outcome, deadline).await
@@ -245,9 +249,9 @@ async fn change(
 
 /// The answer to a change; the final state, if it is reached before `deadline`.
 async fn answer(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: TenantId,
-    outcome: Outcome,
+    outcome: CommandResult,
     deadline: Option<tokio::time::Instant>,
 ) -> Result<Response, ApiError> {
     let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
@@ -265,7 +269,9 @@ async fn answer(
     let href = link.href.clone();
     let etag = ETag::from(&tenant);
     let view = TenantView::shown_to(&caller, tenant).with_job(link);
-    let mut response = Answer::new(status, etag, &view)?.at(href).into_response();
+    let mut response = ApiResponse::new(status, etag, &view)?
+        .at(href)
+        .into_response();
     response.headers_mut().insert(
         HeaderName::from_static("preference-applied"),
         HeaderValue::from_static("wait"),
@@ -273,29 +279,29 @@ async fn answer(
     Ok(response)
 }
 
-impl Intent for TenantChange<'_> {
+impl Command for TenantChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let mut tenant = app
                 .tenants
                 .lock_by_slug(session, self.slug)
                 .await?
-                .ok_or_else(|| refuse(Code::NotFound))?;
+                .ok_or_else(|| reject(ProblemCode::NotFound))?;
             let now = app.store.now();
-            self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;
+            self.if_match.check(ETag::from(&tenant)).map_err(reject)?;
             let before = to_document(&tenant)?;
             let mut known = tenant.clone();
-            let decision = (self.decide)(&mut tenant, now).map_err(refuse)?;
+            let decision = (self.decide)(&mut tenant, now).map_err(reject)?;
 
             let Some(decided) = decision.0 else {
                 app.tenants.unlock(session, tenant.id).await?;
                 tenant.revision -= 1;
-                return Ok(Recorded {
+                return Ok(CommandOutput {
                     answer: answer_with(recorder, StatusCode::OK, &tenant, None)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
@@ -305,15 +311,15 @@ impl Intent for TenantChange<'_> {
             let (mut removals, mut taken) = (Vec::new(), Vec::new());
             if decided.is_written {
                 if tenant.partner_id != known.partner_id {
-                    attach::check(recorder, session, &tenant).await?;
+                    partner::ensure_partner_active(recorder, session, &tenant).await?;
                 }
                 tenant.updated_at = now;
                 if tenant.domains != known.domains {
                     // What is given up has a document first, which keeps the name from others until it is gone.
-                    app.domains.adopt(session, &mut known, now).await?;
+                    app.domains.backfill(session, &mut known, now).await?;
                     let followed = app
                         .domains
-                        .follow(session, &mut tenant, &known.domains, now)
+                        .sync_from_tenant(session, &mut tenant, &known.domains, now)
                         .await?;
                     (removals, taken) = (followed.given_up, followed.lost);
                 }
@@ -334,7 +340,7 @@ impl Intent for TenantChange<'_> {
                     tenant_id: tenant.id,
                     domain_id,
                 };
-                wanted.push(job(&args, &recorder.by(), now).map_err(refuse)?);
+                wanted.push(new_job(&args, &recorder.actor_id(), now).map_err(reject)?);
             }
             let mut jobs = Vec::new();
             for job in wanted {
@@ -355,10 +361,10 @@ impl Intent for TenantChange<'_> {
             } else {
                 StatusCode::ACCEPTED
             };
-            Ok(Recorded {
+            Ok(CommandOutput {
                 answer: answer_with(recorder, status, &tenant, jobs.first().map(JobLink::from))?,
                 jobs,
-                changed: vec![Change::Tenant(tenant.id)],
+                changed: vec![DocumentChange::Tenant(tenant.id)],
                 events,
             })
         }
@@ -367,21 +373,21 @@ impl Intent for TenantChange<'_> {
 }
 
 fn answer_with(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     status: StatusCode,
     tenant: &Tenant,
     job: Option<JobLink>,
-) -> Result<Answer, Abort<Stop>> {
+) -> Result<ApiResponse, TransactionError<CommandError>> {
     let etag = ETag::from(tenant);
     let view = TenantView::shown_to(recorder.caller, tenant.clone());
     let answer = match job {
-        None => Answer::new(status, etag, &view),
+        None => ApiResponse::new(status, etag, &view),
         Some(job) => {
             let href = job.href.clone();
-            Answer::new(status, etag, &view.with_job(job)).map(|answer| answer.at(href))
+            ApiResponse::new(status, etag, &view.with_job(job)).map(|answer| answer.at(href))
         }
     };
-    answer.map_err(refuse)
+    answer.map_err(reject)
 }
 
 fn target(tenant: &Tenant) -> Target {

@@ -3,8 +3,8 @@
 use axum::{Json, extract::State, response::IntoResponse as _};
 use dezky_shared::{
     audit::{Action, Target},
-    pause::Pause,
-    store::{Abort, upstreams::UpstreamHealth},
+    queue::pause::Pause,
+    store::{TransactionError, upstreams::UpstreamState},
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -17,14 +17,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, Problem},
     extract::{
-        Caller, ETag, NoBody, Operator, PageOf, PathParam, QueryParams, RequestInfo, Submitted,
+        Caller, ETag, EmptyBody, Operator, PageOf, PathParam, QueryParams, RequestInfo,
+        ValidatedJson,
     },
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
-    wire::Time,
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
@@ -43,7 +44,7 @@ struct UpstreamView {
     state: &'static str,
     /// Since when it is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    paused_at: Option<Time>,
+    paused_at: Option<Timestamp>,
     /// Which user paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
@@ -62,10 +63,10 @@ struct CredentialsView {
     refused: bool,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refused_at: Option<Time>,
+    refused_at: Option<Timestamp>,
     /// When one job tries them again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_probe_at: Option<Time>,
+    next_probe_at: Option<Timestamp>,
 }
 
 /// How an upstream stood.
@@ -78,18 +79,18 @@ struct CircuitView {
     failures: u32,
     /// Since when it counts as away.
     #[serde(skip_serializing_if = "Option::is_none")]
-    opened_at: Option<Time>,
+    opened_at: Option<Timestamp>,
     /// When one job tries whether it is back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_probe_at: Option<Time>,
+    next_probe_at: Option<Timestamp>,
     /// Until when it asked to be left alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    slow_until: Option<Time>,
+    slow_until: Option<Timestamp>,
     /// When one more step would have its turn, where that was not at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_turn_at: Option<Time>,
+    next_turn_at: Option<Timestamp>,
     /// When a worker looked. If that is long ago, no worker lives.
-    seen_at: Time,
+    seen_at: Timestamp,
 }
 
 /// The upstreams
@@ -100,14 +101,14 @@ struct CircuitView {
 async fn list(
     _: Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<UpstreamView>>, ApiError> {
     let known = app.upstreams.list().await?;
     let views = Upstream::ALL.map(|upstream| {
         let health = known.iter().find(|health| health.upstream == upstream);
-        UpstreamView::from(health.unwrap_or(&UpstreamHealth::unknown(upstream)))
+        UpstreamView::from(health.unwrap_or(&UpstreamState::unknown(upstream)))
     });
-    Ok(Json(PageOf::all(views.into())))
+    Ok(Json(PageOf::single(views.into())))
 }
 
 /// An upstream
@@ -120,11 +121,11 @@ async fn show(
     _: Operator,
     PathParam(upstream): PathParam<Upstream>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<axum::response::Response, ApiError> {
     let health = app.upstreams.find(upstream).await?;
-    let etag = ETag::same(health.revision);
-    Ok(Answer::new(StatusCode::OK, etag, &UpstreamView::from(&health))?.into_response())
+    let etag = ETag::of_revision(health.revision);
+    Ok(ApiResponse::new(StatusCode::OK, etag, &UpstreamView::from(&health))?.into_response())
 }
 
 /// Stops all work with an upstream for a while
@@ -139,10 +140,10 @@ async fn pause(
     Operator(caller): Operator,
     PathParam(upstream): PathParam<Upstream>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(&app, &caller, &request, &submitted, upstream, Wanted::Pause).await
 }
 
@@ -159,10 +160,10 @@ async fn resume(
     Operator(caller): Operator,
     PathParam(upstream): PathParam<Upstream>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(
         &app,
         &caller,
@@ -181,7 +182,7 @@ enum Wanted {
 }
 
 struct UpstreamChange {
-    before: UpstreamHealth,
+    before: UpstreamState,
     wanted: Wanted,
 }
 
@@ -189,22 +190,22 @@ async fn change(
     app: &AppState,
     caller: &Caller,
     request: &RequestInfo,
-    submitted: &Submitted<NoBody>,
+    submitted: &ValidatedJson<EmptyBody>,
     upstream: Upstream,
     wanted: Wanted,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let before = app.upstreams.find(upstream).await?;
-    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(app, caller, request, submitted.key.as_ref());
     let change = UpstreamChange { before, wanted };
     Ok(recorder.record(&change).await?.answer)
 }
 
-impl Intent for UpstreamChange {
+impl Command for UpstreamChange {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let upstream = self.before.upstream;
             let upstreams = &recorder.app.upstreams;
@@ -214,7 +215,7 @@ impl Intent for UpstreamChange {
                 Wanted::Pause => {
                     let pause = Pause {
                         at: now,
-                        by: recorder.by(),
+                        by: recorder.actor_id(),
                     };
                     let paused = upstreams.pause(session, upstream, &pause).await?;
                     (paused, Some(Action::UpstreamPause))
@@ -232,9 +233,9 @@ impl Intent for UpstreamChange {
             };
             let event = action.map(|action| recorder.event(now, action, target(), None));
             let view = UpstreamView::from(&after);
-            let etag = ETag::same(after.revision);
-            Ok(Recorded {
-                answer: Answer::new(StatusCode::OK, etag, &view).map_err(refuse)?,
+            let etag = ETag::of_revision(after.revision);
+            Ok(CommandOutput {
+                answer: ApiResponse::new(StatusCode::OK, etag, &view).map_err(reject)?,
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events: event.into_iter().collect(),
@@ -244,8 +245,8 @@ impl Intent for UpstreamChange {
     }
 }
 
-impl From<&UpstreamHealth> for UpstreamView {
-    fn from(health: &UpstreamHealth) -> Self {
+impl From<&UpstreamState> for UpstreamView {
+    fn from(health: &UpstreamState) -> Self {
         let slowed = health
             .seen
             .as_ref()
@@ -268,16 +269,16 @@ impl From<&UpstreamHealth> for UpstreamView {
             paused_by: health.paused.as_ref().map(|pause| pause.by.clone()),
             credentials: CredentialsView {
                 refused: health.refused_at.is_some(),
-                refused_at: health.refused_at.map(Time::from),
-                next_probe_at: health.probe_at.map(Time::from),
+                refused_at: health.refused_at.map(Timestamp::from),
+                next_probe_at: health.probe_at.map(Timestamp::from),
             },
             circuit: health.seen.as_ref().map(|seen| CircuitView {
                 open: seen.open_since.is_some(),
                 failures: seen.failures,
-                opened_at: seen.open_since.map(Time::from),
-                next_probe_at: seen.probe_at.map(Time::from),
-                slow_until: seen.slow_until.map(Time::from),
-                next_turn_at: seen.next_turn_at.map(Time::from),
+                opened_at: seen.open_since.map(Timestamp::from),
+                next_probe_at: seen.probe_at.map(Timestamp::from),
+                slow_until: seen.slow_until.map(Timestamp::from),
+                next_turn_at: seen.next_turn_at.map(Timestamp::from),
                 seen_at: seen.at.into(),
             }),
         }

@@ -1,12 +1,12 @@
 //! People: who the caller is, and what operators say about everybody.
 
-mod audited;
+mod audit;
+mod claims_sync;
 mod create;
 mod delete;
 mod list;
 mod patch;
-mod rights;
-mod sync;
+mod roles;
 mod view;
 
 use axum::{
@@ -19,18 +19,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{Profile, UserDetail};
 pub(super) use self::{
-    audited::{audited_in, target},
-    rights::keep_owners,
+    audit::{audited_in, target},
+    roles::ensure_owner_remains,
     view::MfaView,
 };
 use crate::{
     error::{ApiError, Problem},
-    extract::{Bearer, ETag, IfNoneMatch, QueryParams, RequestInfo, partner_of},
-    intent::Answer,
-    state::{App, AppState},
+    extract::{Bearer, ETag, IfNoneMatch, QueryParams, RequestInfo, active_partner_of},
+    intent::ApiResponse,
+    state::{AppState, SharedState},
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(me))
         .routes(routes!(list::list, create::create))
@@ -49,22 +49,22 @@ async fn me(
     _: QueryParams<()>,
     known: IfNoneMatch,
     request: RequestInfo,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let user = sync::sync(&app, &claims, &request).await?;
-    app.users.saw(&user, app.store.now()).await?;
-    let partner = partner_of(&app, &user).await?;
+    let user = claims_sync::sync(&app, &claims, &request).await?;
+    app.users.touch_last_seen(&user, app.store.now()).await?;
+    let partner = active_partner_of(&app, &user).await?;
     let profile = Profile::of(&app, user, partner.as_deref()).await?;
     let etag = profile.etag()?;
-    if known.knows(etag) {
+    if known.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
-    Ok(Answer::new(StatusCode::OK, etag, &profile)?.into_response())
+    Ok(ApiResponse::new(StatusCode::OK, etag, &profile)?.into_response())
 }
 
 /// A user as operators see them.
-async fn detail(app: &AppState, user: &User) -> Result<Answer, ApiError> {
+async fn detail(app: &AppState, user: &User) -> Result<ApiResponse, ApiError> {
     let tenants = app.tenants.list_by_ids(&user.tenant_ids()).await?;
     let view = UserDetail::new(user, &tenants);
-    Answer::new(StatusCode::OK, ETag::from(user), &view)
+    ApiResponse::new(StatusCode::OK, ETag::from(user), &view)
 }

@@ -12,11 +12,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, Problem},
     extract::{Operator, PageOf, QueryParams},
-    state::App,
-    wire::Time,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
@@ -39,9 +39,9 @@ struct WorkerView {
     /// Whether it takes no more jobs.
     stopping: bool,
     /// When it started.
-    started_at: Time,
+    started_at: Timestamp,
     /// When it was last heard of.
-    seen_at: Time,
+    seen_at: Timestamp,
 }
 
 /// The workers, oldest first
@@ -54,12 +54,12 @@ struct WorkerView {
 async fn list(
     _: Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<WorkerView>>, ApiError> {
     let now = app.store.now();
     let workers = app.workers.list().await?;
     let views = workers.into_iter().map(|worker| view(worker, now));
-    Ok(Json(PageOf::all(views.collect())))
+    Ok(Json(PageOf::single(views.collect())))
 }
 
 fn view(worker: Worker, now: DateTime) -> WorkerView {

@@ -3,8 +3,8 @@
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
-    flag::{Flag, NEW_BILLING_ENGINE},
-    store::{Abort, StoreError, violated_index},
+    feature_flag::{Flag, NEW_BILLING_ENGINE},
+    store::{StoreError, TransactionError, duplicate_key_index},
 };
 use futures::FutureExt as _;
 
@@ -12,7 +12,12 @@ use crate::state::AppState;
 
 /// Makes sure that they are there. Any number of processes may do so at once.
 pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
-    if app.stored_flags.find(NEW_BILLING_ENGINE).await?.is_some() {
+    if app
+        .flag_repository
+        .find(NEW_BILLING_ENGINE)
+        .await?
+        .is_some()
+    {
         return Ok(());
     }
     let seeded = app
@@ -21,10 +26,10 @@ pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
             async move {
                 let now = app.store.now();
                 let flag = new_billing_engine(now);
-                app.stored_flags.note_write(session).await?;
-                app.stored_flags.insert(session, &flag).await?;
+                app.flag_repository.bump_revision(session).await?;
+                app.flag_repository.insert(session, &flag).await?;
                 app.audit.record(session, &defined(&flag, now)).await?;
-                Ok::<_, Abort<StoreError>>(())
+                Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
         })
@@ -32,8 +37,8 @@ pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
     match seeded {
         Ok(()) => Ok(()),
         // Another process was faster.
-        Err(Abort::Store(error)) if violated_index(&error).is_some() => Ok(()),
-        Err(Abort::Store(error) | Abort::Because(error)) => Err(error),
+        Err(TransactionError::Store(error)) if duplicate_key_index(&error).is_some() => Ok(()),
+        Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error),
     }
 }
 

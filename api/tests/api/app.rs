@@ -8,28 +8,26 @@ use std::{
 
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use bson::{Document, doc};
+use dezky_api::domain_name::NamePolicy;
 use dezky_api::{
     AppState, Config,
     config::{AuthConfig, IssuerConfig},
     extract::TrustedProxies,
-    limits::LimitsConfig,
+    rate_limits::LimitsConfig,
     router,
-    state::App,
+    state::SharedState,
 };
 use dezky_shared::{
-    clients::TrustRoots,
-    domain::name::NamePolicy,
     id::{JobId, PartnerId},
-    job::Job,
-    redis::RedisConfig,
-    sealed::SealingKeys,
+    platform::{redis::RedisConfig, tls::TrustRoots},
+    queue::{job::Job, secret_box::EncryptionKeys},
     store::{MongoConfig, Store},
     tenant::Tenant,
     user::User,
 };
 use dezky_sim::{
     callers::Caller,
-    fresh::FreshStores,
+    isolated_stores::FreshStores,
     issuer::{APPLICATIONS, Issuer, TokenSpec},
 };
 use futures::TryStreamExt as _;
@@ -45,7 +43,7 @@ const SEALING_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 /// The app, on a database of its own.
 pub(crate) struct TestApp {
     pub(crate) router: Router,
-    pub(crate) state: App,
+    pub(crate) state: SharedState,
     pub(crate) config: Config,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) shutdown: CancellationToken,
@@ -213,7 +211,7 @@ impl TestApp {
             cors_allowed_origins: vec![],
             trusted_proxies: TrustedProxies::default(),
             trust_roots: TrustRoots::default(),
-            sealing_keys: SealingKeys::parse([SEALING_KEY]).unwrap(),
+            sealing_keys: EncryptionKeys::parse([SEALING_KEY]).unwrap(),
         };
         change(&mut config);
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
@@ -234,7 +232,7 @@ impl TestApp {
     /// The same, on the same database, as it is where `SEALING_KEYS` is not set.
     pub(crate) fn without_sealing_keys(self) -> Self {
         let config = Config {
-            sealing_keys: SealingKeys::default(),
+            sealing_keys: EncryptionKeys::default(),
             ..self.config.clone()
         };
         let state = AppState::new(&config, &self.state.store, &self.shutdown).unwrap();
@@ -416,8 +414,8 @@ impl TestApp {
 
     /// Waits until everybody has been told of what was recorded so far.
     pub(crate) async fn all_told(&self) {
-        self.state.hints.close();
-        self.state.hints.wait().await;
+        self.state.background.close();
+        self.state.background.wait().await;
     }
 
     /// All jobs, oldest first.

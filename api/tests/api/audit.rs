@@ -9,7 +9,7 @@ use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, ActorKind, AuditEvent, Origin, Target},
     id::TenantId,
-    store::Abort,
+    store::TransactionError,
 };
 use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
@@ -46,7 +46,7 @@ fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
 async fn record(app: &TestApp, events: &[AuditEvent]) {
     // A transaction has little time.
     for some in events.chunks(200) {
-        let recorded: Result<(), Abort<()>> = app
+        let recorded: Result<(), TransactionError<()>> = app
             .state
             .store
             .transaction((&app.state, some), |session, (app, events)| {

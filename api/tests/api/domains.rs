@@ -9,9 +9,9 @@ mod races;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    domain::{Domain, OwnedBy},
-    job::Job,
-    store::{Abort, StoreError},
+    domain::{Domain, OwnershipProof},
+    queue::job::Job,
+    store::{StoreError, TransactionError},
 };
 use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
@@ -95,24 +95,35 @@ async fn prove(app: &TestApp, claim: &Domain) -> Result<(), StoreError> {
         .transaction((&app.state, claim), |session, (app, claim)| {
             async move {
                 let now = app.store.now();
-                let tenant = app.tenants.lock(session, claim.tenant_id).await?;
+                let tenant = app
+                    .tenants
+                    .find_for_update(session, claim.tenant_id)
+                    .await?;
                 let mut tenant = tenant.unwrap();
-                let Some(mut domain) = app.domains.lock(session, claim.id).await? else {
-                    return Err(Abort::Because(StoreError::custom("the claim is gone")));
+                let Some(mut domain) = app.domains.find_for_update(session, claim.id).await? else {
+                    return Err(TransactionError::Aborted(StoreError::custom(
+                        "the claim is gone",
+                    )));
                 };
                 app.domains
-                    .grant(session, &mut domain, &mut tenant, OwnedBy::Proof, now)
+                    .grant(
+                        session,
+                        &mut domain,
+                        &mut tenant,
+                        OwnershipProof::Proof,
+                        now,
+                    )
                     .await?;
                 app.domains.save(session, &domain).await?;
                 tenant.generation += 1;
                 app.tenants.save(session, &tenant).await?;
-                Ok::<_, Abort<StoreError>>(())
+                Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
         })
         .await;
     proved.map_err(|error| match error {
-        Abort::Store(error) | Abort::Because(error) => error,
+        TransactionError::Store(error) | TransactionError::Aborted(error) => error,
     })
 }
 

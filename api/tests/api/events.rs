@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{body::BodyDataStream, response::Response};
 use bson::doc;
-use dezky_shared::{clock, id::JobId};
+use dezky_shared::{id::JobId, platform::clock};
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -372,7 +372,7 @@ async fn one_caller_holds_twenty_streams_and_keeps_no_other_from_theirs() {
 async fn a_process_holds_only_so_many_streams() {
     let app = TestApp::with_demo().await;
     let path = "/tenants/demo/events";
-    let mut places: Vec<_> = std::iter::from_fn(|| app.state.waiting.take_place()).collect();
+    let mut places: Vec<_> = std::iter::from_fn(|| app.state.waiting.acquire_stream()).collect();
 
     let refused = app.get(path).by(Caller::Member).send().await;
     let held = places.len();

@@ -2,8 +2,8 @@
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::{PartnerId, TenantId},
+    platform::clock,
 };
 use dezky_sim::issuer::{OPERATOR, PORTAL, TokenSpec};
 use http::StatusCode;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bson::doc;
 use dezky_api::{AppState, seed::seed};
 use dezky_shared::{
-    clock,
-    flag::{FLAGS, NEW_BILLING_ENGINE, Subject},
+    feature_flag::{EvaluationContext, MAX_FLAGS, NEW_BILLING_ENGINE},
+    platform::clock,
 };
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
@@ -294,7 +294,7 @@ async fn a_key_is_given_once_and_a_repeated_request_is_answered_alike() {
 async fn there_are_only_so_many_flags() {
     let app = TestApp::with_demo().await;
     let now = clock::now();
-    let flags = (0..FLAGS).map(|n| {
+    let flags = (0..MAX_FLAGS).map(|n| {
         doc! {
             "_id": format!("flag_{n}"), "description": "One of many.", "default": false, "rules": [],
             "killSwitch": false, "revision": 1_i64, "createdAt": now, "updatedAt": now,
@@ -467,7 +467,7 @@ async fn a_change_is_known_at_once_where_it_was_made_and_soon_everywhere() {
     let app = TestApp::with_demo().await;
     define(&app, json!([])).await;
     let elsewhere = AppState::new(&app.config, &app.state.store, &app.shutdown).unwrap();
-    let demo = Subject::from(&app.tenant("demo").await);
+    let demo = EvaluationContext::from(&app.tenant("demo").await);
     let known_elsewhere = async || {
         let flags = elsewhere.flags.current().await.unwrap();
         flags.is_on("beta_search", demo, clock::now())

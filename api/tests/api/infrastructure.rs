@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
+    dependency::{CheckResult, Dependency},
     id::WorkerId,
-    probe::{Finding, Subject},
+    platform::clock,
     upstream::Upstream,
 };
 use dezky_sim::callers::Caller;
@@ -21,10 +21,10 @@ async fn look(app: &TestApp) -> Value {
 }
 
 /// Notes what a worker saw so many seconds ago.
-async fn note(app: &TestApp, subject: &Subject, seconds_ago: u64, finding: Finding) {
+async fn note(app: &TestApp, subject: &Dependency, seconds_ago: u64, finding: CheckResult) {
     let at = clock::earlier(app.state.store.now(), Duration::from_secs(seconds_ago));
     let probes = &app.state.probes;
-    probes.note(subject, &finding, at).await.unwrap();
+    probes.upsert(subject, &finding, at).await.unwrap();
 }
 
 #[tokio::test]
@@ -55,18 +55,18 @@ async fn what_nobody_has_looked_at_is_unknown() {
 #[tokio::test]
 async fn the_last_look_is_shown_with_its_age_and_when_it_last_went_well() {
     let app = TestApp::with_demo().await;
-    let authentik = Subject::Upstream(Upstream::Authentik);
-    let resolver = Subject::Resolver("1.1.1.1:53".to_owned());
-    let answered = || Finding::Answered(Duration::from_millis(7));
-    note(&app, &Subject::Mongodb, 0, answered()).await;
+    let authentik = Dependency::Upstream(Upstream::Authentik);
+    let resolver = Dependency::Resolver("1.1.1.1:53".to_owned());
+    let answered = || CheckResult::Answered(Duration::from_millis(7));
+    note(&app, &Dependency::Mongodb, 0, answered()).await;
     note(&app, &authentik, 30, answered()).await;
-    let failed = Finding::Failed("authentik probe answered 503: unavailable".to_owned());
+    let failed = CheckResult::Failed("authentik probe answered 503: unavailable".to_owned());
     note(&app, &authentik, 5, failed).await;
     note(
         &app,
-        &Subject::Upstream(Upstream::Ocis),
+        &Dependency::Upstream(Upstream::Ocis),
         5,
-        Finding::Disabled,
+        CheckResult::Disabled,
     )
     .await;
     note(&app, &resolver, 90, answered()).await;

@@ -2,9 +2,11 @@
 
 use bson::{Document, doc};
 use dezky_shared::{
-    failure::ErrorCode,
     id::JobId,
-    job::{JobFailure, JobState},
+    queue::{
+        error_code::ErrorCode,
+        job::{JobFailure, JobState},
+    },
     store::to_bson,
 };
 use dezky_sim::callers::Caller;
@@ -124,7 +126,7 @@ async fn an_operation_takes_the_jobs_that_match_when_it_is_accepted() {
 #[tokio::test]
 async fn every_part_of_a_filter_counts() {
     let app = TestApp::with_demo().await;
-    let failed = |code| to_bson(&JobFailure::for_good(code, "no")).unwrap();
+    let failed = |code| to_bson(&JobFailure::permanent(code, "no")).unwrap();
     let conflict = doc! { "state": "discarded", "error": failed(ErrorCode::UpstreamConflict) };
     add_jobs(&app, 2, conflict).await;
     let old = bson::DateTime::parse_rfc3339_str("2026-01-01T00:00:00Z").unwrap();

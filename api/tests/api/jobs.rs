@@ -2,9 +2,11 @@
 
 use bson::doc;
 use dezky_shared::{
-    failure::ErrorCode,
     id::{JobId, LeaseToken},
-    job::{JobFailure, JobState},
+    queue::{
+        error_code::ErrorCode,
+        job::{JobFailure, JobState},
+    },
     store::to_bson,
 };
 use dezky_sim::callers::Caller;
@@ -20,7 +22,7 @@ async fn only_job(app: &TestApp) -> JobId {
 async fn a_job_shows_its_steps_and_keeps_its_arguments_to_itself() {
     let app = TestApp::with_demo().await;
     let id = only_job(&app).await;
-    let error = to_bson(&JobFailure::for_good(
+    let error = to_bson(&JobFailure::permanent(
         ErrorCode::DomainInvalid,
         "x:Domain said no",
     ))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::{JobId, WorkerId},
+    platform::clock,
 };
 use dezky_sim::callers::Caller;
 use serde_json::Value;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::{Router, body::Body};
-use dezky_api::{AppState, limits::LimitsConfig, router};
-use dezky_shared::rate_limit::Limit;
+use dezky_api::rate_limits::limiter::Limit;
+use dezky_api::{AppState, rate_limits::LimitsConfig, router};
 use dezky_sim::{
     callers::Caller,
     issuer::{Forgery, TokenSpec},
@@ -225,7 +225,7 @@ async fn an_address_with_too_many_bad_tokens_is_told_so_and_valid_ones_from_ther
 #[tokio::test]
 async fn a_token_that_has_ended_or_is_missing_is_nobodys_guess() {
     let app = limited(|limits| limits.failed_sign_in = Some(burst(5))).await;
-    let long_ago = dezky_shared::clock::now().timestamp_millis() / 1_000 - 7_200;
+    let long_ago = dezky_shared::platform::clock::now().timestamp_millis() / 1_000 - 7_200;
     let expired = app.token(&TokenSpec {
         issued_at: Some(long_ago),
         expires_in: 3_600,

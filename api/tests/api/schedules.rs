@@ -1,7 +1,7 @@
 //! Schedules: looking at them, and running one before its time.
 
 use bson::{DateTime, doc};
-use dezky_shared::{clock, id::JobId, schedule::Missed};
+use dezky_shared::{id::JobId, platform::clock, queue::schedule::MisfirePolicy};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -60,12 +60,21 @@ async fn a_schedule_says_what_it_is_for_and_when_it_comes() {
 async fn a_schedule_shows_when_it_was_run_last_and_what_was_missed() {
     let app = operator().await;
     let schedule = app.state.schedules[0].clone();
-    assert_eq!(schedule.missed, Missed::Once);
+    assert_eq!(schedule.missed, MisfirePolicy::Once);
     let now = DateTime::from_millis(1_795_339_800_000);
     let seen = clock::earlier(now, Duration::from_hours(72));
-    app.state.ledger.run_due(&schedule, seen).await.unwrap();
+    app.state
+        .schedule_ledger
+        .run_due(&schedule, seen)
+        .await
+        .unwrap();
 
-    let jobs = app.state.ledger.run_due(&schedule, now).await.unwrap();
+    let jobs = app
+        .state
+        .schedule_ledger
+        .run_due(&schedule, now)
+        .await
+        .unwrap();
     let shown = get(&app, NIGHTLY).await;
 
     assert_eq!(shown["missed"], 2);

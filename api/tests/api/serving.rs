@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
-use dezky_api::{serve::serve, starting};
+use dezky_api::{serve::serve, startup_router};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::{
@@ -53,7 +53,7 @@ impl Served {
 #[tokio::test]
 async fn until_the_app_is_there_only_health_is_answered() {
     let app = TestApp::start().await;
-    let served = Served::start(starting(&app.config), LONG).await;
+    let served = Served::start(startup_router(&app.config), LONG).await;
 
     let (alive, _, health) = served.get("/healthz").await;
     let (ready, _, readiness) = served.get("/readyz").await;

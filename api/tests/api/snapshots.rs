@@ -2,9 +2,10 @@
 
 use dezky_shared::id::{PartnerId, TenantId};
 use dezky_shared::{
-    snapshot::{SubscriptionSnapshot, TenantFacts},
+    billing::Plan,
     subscription::Subscription,
-    tenant::{Plan, TenantStatus},
+    subscription_snapshot::{SubscriptionSnapshot, TenantState},
+    tenant::TenantStatus,
 };
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ fn snapshot(
     month: &str,
     subscription: Option<Subscription>,
 ) -> SubscriptionSnapshot {
-    let tenant = TenantFacts {
+    let tenant = TenantState {
         id: TenantId::new(),
         slug: "acme".to_owned(),
         status: TenantStatus::Active,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    job::JobState,
+    platform::clock,
+    queue::job::JobState,
     tenant::{ProvisioningState, TenantStatus},
     upstream::Upstream,
 };

@@ -1,7 +1,9 @@
 //! What tenants have bought.
 
 use bson::doc;
-use dezky_shared::{clock, id::SubscriptionId, store::subscriptions::SubscriptionRepository};
+use dezky_shared::{
+    id::SubscriptionId, platform::clock, store::subscriptions::SubscriptionRepository,
+};
 use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use bson::doc;
 use dezky_shared::{
-    jobs::ReconcileTenant,
+    queue::args::ReconcileTenant,
     tenant::{PerUpstream, ProvisioningState},
 };
 use dezky_sim::callers::Caller;
@@ -451,7 +451,7 @@ async fn lists_go_page_by_page_and_a_cursor_belongs_to_its_filters() {
 #[tokio::test]
 async fn more_than_may_wait_for_one_tenant_are_sent_away() {
     let app = TestApp::with_demo().await;
-    let turn = app.state.turns.take("demo").await.unwrap();
+    let turn = app.state.turns.lock("demo").await.unwrap();
     let edits = join_all((0..72).map(|n| edit(&app, json!({ "name": format!("N{n}") }))));
     let release = async {
         // Those who are sent away are sent away while the others wait.

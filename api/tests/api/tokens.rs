@@ -1,6 +1,6 @@
 //! Tokens, good ones and bad ones.
 
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 use dezky_sim::{
     callers::Caller,
     faults::{Fault, FaultRule},

@@ -5,8 +5,8 @@ mod profile;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::UserId,
+    platform::clock,
     user::{Role, User},
 };
 use dezky_sim::{callers::Caller, issuer::TokenSpec};

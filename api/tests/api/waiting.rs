@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::{changes::Change, id::JobId};
+use dezky_shared::{id::JobId, platform::change_feed::DocumentChange};
 use dezky_sim::callers::Caller;
 use serde_json::json;
 use tokio::{
@@ -228,7 +228,7 @@ async fn a_hint_is_followed_without_waiting_for_the_next_look() {
             .send();
         let change = async {
             app.set_job(id, doc! { "state": state }).await;
-            app.state.changes.publish(&[Change::Job(id)]).await;
+            app.state.changes.publish(&[DocumentChange::Job(id)]).await;
         };
         let ((_, took), ()) = tokio::join!(timed(wait), soon(change));
         quickest = quickest.min(took);

@@ -11,7 +11,7 @@ pub mod dns;
 pub mod effects;
 pub mod faults;
 pub mod figures;
-pub mod fresh;
+pub mod isolated_stores;
 pub mod issuer;
 pub mod ocis;
 pub mod ports;

@@ -118,7 +118,7 @@ pub enum Dnssec {
 
 /// What one resolver said, kept where resolvers differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct ResolverAnswer {
     /// Which resolver, as configured.
     pub resolver: String,
     /// What the check would be by its answer alone.
@@ -152,7 +152,7 @@ pub struct Check {
     pub ttl: Option<u32>,
     /// What each resolver said, where they differ: a change is spreading.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resolvers: Vec<Said>,
+    pub resolvers: Vec<ResolverAnswer>,
     /// Whether the answers were signed.
     #[serde(default)]
     pub dnssec: Dnssec,

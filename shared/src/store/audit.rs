@@ -1,10 +1,10 @@
 //! The audit trail. Events are inserted, once; afterwards they are only sealed, and deleted when they need not be kept
 //! any more.
 
-mod listing;
+mod query;
 mod retention;
 mod sealing;
-mod verifying;
+mod verify;
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use bson::{Document, doc};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
-    listing::{AuditFilter, Place},
+    query::{AuditCursor, AuditFilter},
     retention::Trimmed,
     sealing::{Backlog, SEALED_TOGETHER, Sealed},
-    verifying::{PROBLEMS, Verification},
+    verify::{MAX_PROBLEMS, Verification},
 };
 use super::{Store, StoreError};
 use crate::{
-    audit::{AuditEvent, chain::Chain, mask},
+    audit::{AuditEvent, hash_chain::Chain, redact},
     id::TenantId,
 };
 
@@ -121,8 +121,8 @@ impl AuditRepository {
             return Ok(());
         }
         let events = events.iter().cloned().map(|mut event| {
-            mask(&mut event.before);
-            mask(&mut event.after);
+            redact(&mut event.before);
+            redact(&mut event.after);
             event.terms = event.terms();
             event
         });

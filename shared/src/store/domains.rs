@@ -4,7 +4,7 @@
 //! a tenant owns has locked the tenant in the same transaction, and saves it after.
 
 mod due;
-mod owning;
+mod ownership;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,8 +15,8 @@ use bson::doc;
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-pub use self::{due::DueDomain, owning::Followed};
-use super::{Store, StoreError, surely::find_surely, versioned::versioned};
+pub use self::{due::DueDomain, ownership::DomainSync};
+use super::{Store, StoreError, linearizable::find_one_linearizable, versioned::versioned};
 use crate::{
     domain::{Domain, DomainStatus},
     id::{DomainId, TenantId},
@@ -77,7 +77,7 @@ impl DomainRepository {
 
     /// The domain with this id.
     pub async fn find(&self, id: DomainId) -> Result<Option<Domain>, StoreError> {
-        find_surely(&self.domains, doc! { "_id": id }).await
+        find_one_linearizable(&self.domains, doc! { "_id": id }).await
     }
 
     /// This tenant's claim to `name`.
@@ -87,7 +87,7 @@ impl DomainRepository {
         name: &str,
     ) -> Result<Option<Domain>, StoreError> {
         let claim = doc! { "name": name, "tenantId": tenant_id };
-        find_surely(&self.domains, claim).await
+        find_one_linearizable(&self.domains, claim).await
     }
 
     /// Whose `name` is.

@@ -7,8 +7,10 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 
-use super::{Store, StoreError, known, readable::readable, surely::find_surely};
-use crate::flag::Flag;
+use super::{
+    Store, StoreError, known_fields, lenient::skip_undecodable, linearizable::find_one_linearizable,
+};
+use crate::feature_flag::Flag;
 
 /// The document that every write of a flag writes too.
 const SET: &str = "flags";
@@ -43,7 +45,9 @@ impl FlagRepository {
     /// All of them that can be read. One that cannot is as good as none, which is off.
     pub async fn all(&self) -> Result<Vec<Flag>, StoreError> {
         let stored = self.flags.clone_with_type::<Document>();
-        readable(stored.find(doc! {}).await?).try_collect().await
+        skip_undecodable(stored.find(doc! {}).await?)
+            .try_collect()
+            .await
     }
 
     /// At most `limit` flags, by key.
@@ -63,12 +67,12 @@ impl FlagRepository {
 
     /// The flag with this key.
     pub async fn find(&self, key: &str) -> Result<Option<Flag>, StoreError> {
-        find_surely(&self.flags, doc! { "_id": key }).await
+        find_one_linearizable(&self.flags, doc! { "_id": key }).await
     }
 
     /// Says that a flag is written in this transaction. Two that do so at the same time are in each other's way, and
     /// one of them starts over with what the other has left.
-    pub async fn note_write(&self, session: &mut ClientSession) -> Result<(), StoreError> {
+    pub async fn bump_revision(&self, session: &mut ClientSession) -> Result<(), StoreError> {
         self.sets
             .update_one(doc! { "_id": SET }, doc! { "$inc": { "revision": 1_i64 } })
             .upsert(true)
@@ -101,7 +105,10 @@ impl FlagRepository {
     /// Writes a flag that is there.
     pub async fn save(&self, session: &mut ClientSession, flag: &Flag) -> Result<(), StoreError> {
         self.flags
-            .update_one(doc! { "_id": &flag.key }, known::update_to(flag)?)
+            .update_one(
+                doc! { "_id": &flag.key },
+                known_fields::set_known_fields(flag)?,
+            )
             .session(session)
             .await?;
         Ok(())

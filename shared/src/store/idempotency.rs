@@ -9,8 +9,8 @@ use bson::{DateTime, doc};
 use mongodb::{ClientSession, Collection, IndexModel, error::ErrorKind, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, surely::find_surely, to_bson, violated_index};
-use crate::clock;
+use super::{Store, StoreError, duplicate_key_index, linearizable::find_one_linearizable, to_bson};
+use crate::platform::clock;
 
 /// How long a key is remembered.
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
@@ -118,7 +118,7 @@ impl IdempotencyRepository {
             .await;
         match inserted {
             Ok(_) => Ok(Claim::New),
-            Err(error) if violated_index(&error).is_some() => Ok(Claim::Answered),
+            Err(error) if duplicate_key_index(&error).is_some() => Ok(Claim::Answered),
             Err(error) if is_write_conflict(&error) => Ok(Claim::InProgress),
             Err(error) => Err(error),
         }
@@ -152,14 +152,14 @@ impl IdempotencyRepository {
             .await;
         match inserted {
             Ok(_) => Ok(true),
-            Err(error) if violated_index(&error).is_some() => Ok(false),
+            Err(error) if duplicate_key_index(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// What was answered to the request with this key.
     pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<Answered>, StoreError> {
-        let record = find_surely(&self.records, doc! { "_id": &key.id }).await?;
+        let record = find_one_linearizable(&self.records, doc! { "_id": &key.id }).await?;
         Ok(record.and_then(|record| {
             Some(Answered {
                 fingerprint: record.fingerprint,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bson::doc;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, known, surely::find_surely, to_bson};
+use super::{Store, StoreError, known_fields, linearizable::find_one_linearizable, to_bson};
 use crate::{
     id::{InvitationId, PartnerId, UserId},
     invitation::{Invitation, InvitationState},
@@ -45,7 +45,7 @@ impl InvitationRepository {
 
     /// The invitation with this id.
     pub async fn find(&self, id: InvitationId) -> Result<Option<Invitation>, StoreError> {
-        find_surely(&self.invitations, doc! { "_id": id }).await
+        find_one_linearizable(&self.invitations, doc! { "_id": id }).await
     }
 
     /// The same, as this transaction sees it. Whoever acts on it writes it too, so that of two only one does.
@@ -94,7 +94,10 @@ impl InvitationRepository {
         invitation: &Invitation,
     ) -> Result<(), StoreError> {
         self.invitations
-            .update_one(doc! { "_id": invitation.id }, known::update_to(invitation)?)
+            .update_one(
+                doc! { "_id": invitation.id },
+                known_fields::set_known_fields(invitation)?,
+            )
             .session(session)
             .await?;
         Ok(())

@@ -6,10 +6,10 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, surely::find_surely, to_bson};
+use super::{Store, StoreError, linearizable::find_one_linearizable, to_bson};
 use crate::{
     id::{JobId, JobOperationId},
-    job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
+    queue::job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
 };
 
 /// The operations on many jobs.
@@ -94,7 +94,7 @@ impl JobOperationRepository {
 
     /// The operation with this id.
     pub async fn find(&self, id: JobOperationId) -> Result<Option<JobOperation>, StoreError> {
-        find_surely(&self.operations, doc! { "_id": id }).await
+        find_one_linearizable(&self.operations, doc! { "_id": id }).await
     }
 
     /// At most `limit` operations, newest first, from those made before this one on.

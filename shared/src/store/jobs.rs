@@ -1,10 +1,10 @@
 //! The jobs, as those see them who ask for them, look at them and stop them. What the engine does with them is
 //! the engine's.
 
+mod bulk_select;
+mod cancel;
 mod children;
-mod ending;
 mod enqueue;
-mod selecting;
 
 use std::sync::Arc;
 
@@ -13,13 +13,15 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
-    ending::{CancelError, Cancelled, RequeueError, Requeued},
-    enqueue::{NewJob, own_lock},
+    cancel::{CancelError, Cancelled, RequeueError, Requeued},
+    enqueue::{NewJob, job_lock_key},
 };
-use super::{Store, StoreError, surely::find_surely, tenants::TenantRepository, to_bson};
+use super::{
+    Store, StoreError, linearizable::find_one_linearizable, tenants::TenantRepository, to_bson,
+};
 use crate::{
     id::{JobId, LeaseToken, TenantId},
-    job::{Job, JobState, Progress},
+    queue::job::{Job, JobState, Progress},
 };
 
 /// The name of the index that keeps two jobs with one lock key from running at the same time.
@@ -140,7 +142,7 @@ impl JobRepository {
 
     /// The job with this id.
     pub async fn find(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        find_surely(&self.jobs, doc! { "_id": id }).await
+        find_one_linearizable(&self.jobs, doc! { "_id": id }).await
     }
 
     /// At most `limit` jobs that `filter` lets through, newest first.
@@ -181,7 +183,7 @@ impl JobRepository {
 
     /// Writes a running job, so that what follows in this transaction is its holder's alone; false if the lease is no
     /// longer the one with this token. Only reading the token would not fence.
-    pub async fn touch(
+    pub async fn fence(
         &self,
         session: &mut ClientSession,
         id: JobId,

@@ -6,7 +6,9 @@ use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, surely::find_surely, to_bson, versioned::versioned};
+use super::{
+    Store, StoreError, linearizable::find_one_linearizable, to_bson, versioned::versioned,
+};
 use crate::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
@@ -50,12 +52,12 @@ impl PartnerRepository {
 
     /// The partner with this id.
     pub async fn find(&self, id: PartnerId) -> Result<Option<Partner>, StoreError> {
-        find_surely(&self.partners, doc! { "_id": id }).await
+        find_one_linearizable(&self.partners, doc! { "_id": id }).await
     }
 
     /// The partner with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Partner>, StoreError> {
-        find_surely(&self.partners, doc! { "slug": slug }).await
+        find_one_linearizable(&self.partners, doc! { "slug": slug }).await
     }
 
     /// At most `limit` partners after `after`, oldest first; only those in `status` where one is given.

@@ -6,8 +6,13 @@ use bson::doc;
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, surely::find_surely, to_bson, versioned::versioned};
-use crate::{id::PriceId, price::Price, subscription::Cycle, tenant::Plan};
+use super::{
+    Store, StoreError, linearizable::find_one_linearizable, to_bson, versioned::versioned,
+};
+use crate::{
+    billing::{Cycle, Plan, Price},
+    id::PriceId,
+};
 
 /// The name of the index that keeps a plan from having two prices for one cycle in one currency.
 pub const PRICE_INDEX: &str = "plan_cycle_currency";
@@ -44,7 +49,7 @@ impl PriceRepository {
 
     /// The price with this id.
     pub async fn find(&self, id: PriceId) -> Result<Option<Price>, StoreError> {
-        find_surely(&self.prices, doc! { "_id": id }).await
+        find_one_linearizable(&self.prices, doc! { "_id": id }).await
     }
 
     /// What this plan costs, as this transaction sees it.

@@ -15,13 +15,13 @@ use super::{
     jobs::{CLAIM_INDEX, DUE_INDEX},
     to_bson,
 };
-use crate::{
+use crate::queue::{
     job::{JobState, Queue},
     pause::Pause,
 };
 
 /// The most jobs that are counted: counting a million would keep the database busy for somebody who looks.
-pub const COUNTED: u64 = 100_000;
+pub const COUNT_LIMIT: u64 = 100_000;
 /// How long counting may take.
 const COUNTING: Duration = Duration::from_secs(2);
 
@@ -42,10 +42,10 @@ pub struct QueueControl {
 
 /// How much waits in a queue and runs in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFigures {
-    /// Jobs that are due, at most [`COUNTED`].
+pub struct QueueStats {
+    /// Jobs that are due, at most [`COUNT_LIMIT`].
     pub due: u64,
-    /// Jobs that wait for their time, at most [`COUNTED`].
+    /// Jobs that wait for their time, at most [`COUNT_LIMIT`].
     pub scheduled: u64,
     /// Jobs that run.
     pub running: u64,
@@ -114,7 +114,7 @@ impl QueueRepository {
     }
 
     /// How much waits in `queue` and runs in it at `now`.
-    pub async fn figures(&self, queue: Queue, now: DateTime) -> Result<QueueFigures, StoreError> {
+    pub async fn stats(&self, queue: Queue, now: DateTime) -> Result<QueueStats, StoreError> {
         let waiting = |when: Document| {
             doc! { "queue": queue.name(), "state": JobState::Available.name(), "runAt": when }
         };
@@ -132,7 +132,7 @@ impl QueueRepository {
             self.count(running, CLAIM_INDEX),
             async { oldest.await },
         )?;
-        Ok(QueueFigures {
+        Ok(QueueStats {
             due,
             scheduled,
             running,
@@ -143,7 +143,7 @@ impl QueueRepository {
     async fn count(&self, filter: Document, index: &str) -> Result<u64, StoreError> {
         self.jobs
             .count_documents(filter)
-            .limit(COUNTED)
+            .limit(COUNT_LIMIT)
             .max_time(COUNTING)
             .hint(Hint::Name(index.to_owned()))
             .await

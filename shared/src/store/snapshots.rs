@@ -6,10 +6,10 @@ use bson::{Bson, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel};
 
-use super::{Store, StoreError, known, to_bson, to_document};
+use super::{Store, StoreError, known_fields, to_bson, to_document};
 use crate::{
     id::SnapshotId,
-    snapshot::{Month, SubscriptionSnapshot},
+    subscription_snapshot::{Month, SubscriptionSnapshot},
 };
 
 /// The name of the collection.
@@ -50,7 +50,8 @@ impl SnapshotRepository {
             let until = snapshot.taken_at.min(snapshot.month.end());
             doc! { "_id": snapshot.id, "takenAt": { "$lt": until } }
         };
-        self.upsert(snapshots, older, known::update_to).await
+        self.upsert(snapshots, older, known_fields::set_known_fields)
+            .await
     }
 
     /// Writes those of which there is none yet.

@@ -6,11 +6,14 @@ use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, drop_index, surely::find_surely, to_bson, versioned::versioned};
+use super::{
+    Store, StoreError, drop_index, linearizable::find_one_linearizable, to_bson,
+    versioned::versioned,
+};
 use crate::{
+    billing::Plan,
     id::{SubscriptionId, TenantId},
     subscription::{Subscription, SubscriptionStatus},
-    tenant::Plan,
 };
 
 /// The name of the index that keeps a tenant from having two subscriptions in force.
@@ -100,7 +103,7 @@ impl SubscriptionRepository {
 
     /// The subscription with this id.
     pub async fn find(&self, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
-        find_surely(&self.subscriptions, doc! { "_id": id }).await
+        find_one_linearizable(&self.subscriptions, doc! { "_id": id }).await
     }
 
     /// At most `limit` subscriptions that `filter` lets through, oldest first.

@@ -1,6 +1,6 @@
 //! The tenants.
 
-mod customers;
+mod partner_revenue;
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, known, readable::readable, surely::look_again, together::Together,
-    versioned::versioned,
+    Store, StoreError, batch_loader::BatchLoader, known_fields, lenient::skip_undecodable,
+    linearizable::recheck_linearizable, versioned::versioned,
 };
 use crate::{
+    billing::Plan,
     id::{PartnerId, TenantId},
-    snapshot::TenantFacts,
-    tenant::{Plan, Tenant, TenantStatus},
+    subscription_snapshot::TenantState,
+    tenant::{Tenant, TenantStatus},
     upstream::Upstream,
 };
 
@@ -28,8 +29,8 @@ pub const DOMAIN_INDEX: &str = "domains";
 #[derive(Debug, Clone)]
 pub struct TenantRepository {
     tenants: Collection<Tenant>,
-    by_id: Arc<Together<TenantId, Tenant>>,
-    by_slug: Arc<Together<String, Tenant>>,
+    by_id: Arc<BatchLoader<TenantId, Tenant>>,
+    by_slug: Arc<BatchLoader<String, Tenant>>,
 }
 
 /// Which tenants a list shows.
@@ -85,8 +86,8 @@ impl TenantRepository {
     pub fn new(store: &Arc<Store>) -> Self {
         let tenants: Collection<Tenant> = store.collection("tenants");
         Self {
-            by_id: Together::by(&tenants, "_id", |tenant| tenant.id),
-            by_slug: Together::by(&tenants, "slug", |tenant| tenant.slug.clone()),
+            by_id: BatchLoader::by(&tenants, "_id", |tenant| tenant.id),
+            by_slug: BatchLoader::by(&tenants, "slug", |tenant| tenant.slug.clone()),
             tenants,
         }
     }
@@ -127,7 +128,7 @@ impl TenantRepository {
     pub async fn find(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
         match self.by_id.find(id).await? {
             Some(tenant) => Ok(Some(tenant)),
-            None => look_again(&self.tenants, doc! { "_id": id }).await,
+            None => recheck_linearizable(&self.tenants, doc! { "_id": id }).await,
         }
     }
 
@@ -135,7 +136,7 @@ impl TenantRepository {
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         match self.by_slug.find(slug.to_owned()).await? {
             Some(tenant) => Ok(Some(tenant)),
-            None => look_again(&self.tenants, doc! { "slug": slug }).await,
+            None => recheck_linearizable(&self.tenants, doc! { "slug": slug }).await,
         }
     }
 
@@ -209,12 +210,12 @@ impl TenantRepository {
 
     /// At most `limit` tenants after `after` that were made before `before`, oldest first: those that were removed
     /// included, and of each only what a snapshot takes.
-    pub async fn list_facts(
+    pub async fn list_for_snapshot(
         &self,
         before: DateTime,
         after: Option<TenantId>,
         limit: i64,
-    ) -> Result<Vec<TenantFacts>, StoreError> {
+    ) -> Result<Vec<TenantState>, StoreError> {
         let mut filter = doc! { "createdAt": { "$lt": before } };
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
@@ -227,17 +228,17 @@ impl TenantRepository {
             .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 })
             .await?;
         let limit = usize::try_from(limit).unwrap_or_default();
-        readable(found).take(limit).try_collect().await
+        skip_undecodable(found).take(limit).try_collect().await
     }
 
     /// About how many tenants there are, those that were removed included.
-    pub async fn count_roughly(&self) -> Result<u64, StoreError> {
+    pub async fn estimated_count(&self) -> Result<u64, StoreError> {
         self.tenants.estimated_document_count().await
     }
 
     /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members
     /// may sign in.
-    pub async fn list_open_groups(
+    pub async fn groups_granting_sign_in(
         &self,
         groups: &[String],
         except: TenantId,
@@ -255,7 +256,10 @@ impl TenantRepository {
     }
 
     /// The tenants with one of `groups` (ids at the identity provider) that keep their members out.
-    pub async fn list_closed(&self, groups: &[String]) -> Result<Vec<TenantId>, StoreError> {
+    pub async fn tenants_blocking_sign_in(
+        &self,
+        groups: &[String],
+    ) -> Result<Vec<TenantId>, StoreError> {
         let closed = doc! {
             "authentikGroupId": { "$in": groups },
             "status": { "$in": ["suspended", "terminating"] },
@@ -266,7 +270,7 @@ impl TenantRepository {
 
     /// Whether, of the tenants with one of `ids` or `groups` (ids at the identity provider), one that was not removed
     /// is not `partner`'s.
-    pub async fn is_any_elsewhere(
+    pub async fn any_outside_partner(
         &self,
         session: &mut ClientSession,
         ids: &[TenantId],
@@ -288,7 +292,8 @@ impl TenantRepository {
         session: &mut ClientSession,
         slug: &str,
     ) -> Result<Option<Tenant>, StoreError> {
-        self.lock_where(session, doc! { "slug": slug }).await
+        self.find_for_update_where(session, doc! { "slug": slug })
+            .await
     }
 
     /// The tenant with this id, as [`TenantRepository::lock`] gives it, if no caller has changed it since
@@ -299,7 +304,7 @@ impl TenantRepository {
         id: TenantId,
         generation: i64,
     ) -> Result<Option<Tenant>, StoreError> {
-        self.lock_where(session, doc! { "_id": id, "generation": generation })
+        self.find_for_update_where(session, doc! { "_id": id, "generation": generation })
             .await
     }
 
@@ -322,17 +327,17 @@ impl TenantRepository {
 
     /// Writes tenants that were not locked: their revisions are already one more than when they were read. False if one
     /// of them was written meanwhile; then the transaction has to be given up.
-    pub async fn save_next(
+    pub async fn compare_and_save_many(
         &self,
         session: &mut ClientSession,
         tenants: &[Arc<Tenant>],
     ) -> Result<bool, StoreError> {
         let updates = tenants.iter().map(|tenant| {
             let before = doc! { "_id": tenant.id, "revision": tenant.revision - 1 };
-            Ok(doc! { "q": before, "u": known::update_to(&**tenant)? })
+            Ok(doc! { "q": before, "u": known_fields::set_known_fields(&**tenant)? })
         });
         let updates = updates.collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(super::updates(&self.tenants, session, updates).await? == tenants.len())
+        Ok(super::bulk_update_in(&self.tenants, session, updates).await? == tenants.len())
     }
 
     /// The id and revision of each of these tenants that exists.

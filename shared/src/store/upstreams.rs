@@ -9,12 +9,12 @@ use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, to_bson};
-use crate::{pause::Pause, upstream::Upstream};
+use crate::{queue::pause::Pause, upstream::Upstream};
 
 /// What all workers know about one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct UpstreamHealth {
+pub struct UpstreamState {
     /// Which one.
     #[serde(rename = "_id")]
     pub upstream: Upstream,
@@ -32,7 +32,7 @@ pub struct UpstreamHealth {
     pub paused: Option<Pause>,
     /// How it stood when the leader last looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Seen>,
+    pub seen: Option<BreakerStatus>,
     /// Since when the jobs that it held are to be let go; missing once they have been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go_at: Option<DateTime>,
@@ -47,7 +47,7 @@ pub struct UpstreamHealth {
 /// How an upstream stood at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seen {
+pub struct BreakerStatus {
     /// When.
     pub at: DateTime,
     /// Its failures in a row.
@@ -66,7 +66,7 @@ pub struct Seen {
     pub next_turn_at: Option<DateTime>,
 }
 
-impl UpstreamHealth {
+impl UpstreamState {
     /// An upstream of which nothing is known.
     pub fn unknown(upstream: Upstream) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl UpstreamHealth {
 /// What all workers know about all upstreams.
 #[derive(Debug, Clone)]
 pub struct UpstreamRepository {
-    upstreams: Collection<UpstreamHealth>,
+    upstreams: Collection<UpstreamState>,
 }
 
 impl UpstreamRepository {
@@ -103,18 +103,18 @@ impl UpstreamRepository {
     }
 
     /// All that is known.
-    pub async fn list(&self) -> Result<Vec<UpstreamHealth>, StoreError> {
+    pub async fn list(&self) -> Result<Vec<UpstreamState>, StoreError> {
         self.upstreams.find(doc! {}).await?.try_collect().await
     }
 
     /// What is known about one.
-    pub async fn find(&self, upstream: Upstream) -> Result<UpstreamHealth, StoreError> {
+    pub async fn find(&self, upstream: Upstream) -> Result<UpstreamState, StoreError> {
         let found = self.upstreams.find_one(named(upstream)).await?;
-        Ok(found.unwrap_or_else(|| UpstreamHealth::unknown(upstream)))
+        Ok(found.unwrap_or_else(|| UpstreamState::unknown(upstream)))
     }
 
     /// Says which credentials are used from now on. True if others were refused before: what those held is let go.
-    pub async fn start_with(
+    pub async fn register_credentials(
         &self,
         upstream: Upstream,
         fingerprint: &str,
@@ -136,14 +136,14 @@ impl UpstreamRepository {
         {
             Ok(before) => Ok(before.is_some_and(|health| health.refused_at.is_some())),
             // The same credentials as before: the upsert met its own document.
-            Err(error) if super::violated_index(&error).is_some() => Ok(false),
+            Err(error) if super::duplicate_key_index(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Says that these credentials are refused, and when one job may try them again. Of credentials that are used no
     /// more it says nothing.
-    pub async fn refuse(
+    pub async fn mark_refused(
         &self,
         upstream: Upstream,
         fingerprint: &str,
@@ -157,7 +157,7 @@ impl UpstreamRepository {
     }
 
     /// Takes the probe that is due at `probe_at` and sets the next. False if another worker took it.
-    pub async fn take_probe(
+    pub async fn claim_probe(
         &self,
         upstream: Upstream,
         probe_at: DateTime,
@@ -172,7 +172,7 @@ impl UpstreamRepository {
     }
 
     /// Says that these credentials are accepted. True if they were refused before: what they held is let go.
-    pub async fn accept(
+    pub async fn mark_accepted(
         &self,
         upstream: Upstream,
         fingerprint: &str,
@@ -201,7 +201,7 @@ impl UpstreamRepository {
         session: &mut ClientSession,
         upstream: Upstream,
         pause: &Pause,
-    ) -> Result<UpstreamHealth, StoreError> {
+    ) -> Result<UpstreamState, StoreError> {
         let paused = doc! {
             "$set": { "paused": to_bson(pause)? },
             "$inc": { "revision": 1_i64 },
@@ -215,7 +215,7 @@ impl UpstreamRepository {
         session: &mut ClientSession,
         upstream: Upstream,
         now: DateTime,
-    ) -> Result<UpstreamHealth, StoreError> {
+    ) -> Result<UpstreamState, StoreError> {
         let resumed = vec![
             doc! { "$set": {
                 "letGoAt": now,
@@ -233,7 +233,7 @@ impl UpstreamRepository {
         session: &mut ClientSession,
         upstream: Upstream,
         update: mongodb::options::UpdateModifications,
-    ) -> Result<UpstreamHealth, StoreError> {
+    ) -> Result<UpstreamState, StoreError> {
         let changed = self
             .upstreams
             .find_one_and_update(named(upstream), update)
@@ -245,10 +245,10 @@ impl UpstreamRepository {
     }
 
     /// Writes down how it stands. If `closed`, what its circuit held is let go.
-    pub async fn see(
+    pub async fn save_breaker_status(
         &self,
         upstream: Upstream,
-        seen: &Seen,
+        seen: &BreakerStatus,
         closed: bool,
     ) -> Result<(), StoreError> {
         let mut set = doc! { "seen": to_bson(seen)? };
@@ -263,7 +263,7 @@ impl UpstreamRepository {
     }
 
     /// Says that what was to be let go at `let_go_at` has been. Somebody may have asked again meanwhile.
-    pub async fn has_let_go(
+    pub async fn mark_released(
         &self,
         upstream: Upstream,
         let_go_at: DateTime,

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    surely::{find_surely, look_again},
-    together::Together,
+    batch_loader::BatchLoader,
+    linearizable::{find_one_linearizable, recheck_linearizable},
     versioned::versioned,
 };
 use crate::{
-    clock,
     id::{PartnerId, TenantId, UserId},
+    platform::clock,
     user::{Membership, MembershipSource, Role, User},
 };
 
@@ -25,22 +25,22 @@ use crate::{
 pub const SUBJECT_INDEX: &str = "authentikSubjectId";
 
 /// How exactly it is known when somebody was last seen.
-const SEEN_WITHIN: Duration = Duration::from_mins(5);
+const LAST_SEEN_RESOLUTION: Duration = Duration::from_mins(5);
 
 /// How long it is known that somebody was deleted: longer than any token of theirs is valid.
-const DELETED_FOR: Duration = Duration::from_hours(90 * 24);
+const TOMBSTONE_TTL: Duration = Duration::from_hours(90 * 24);
 
 /// The users.
 #[derive(Debug, Clone)]
 pub struct UserRepository {
     users: Collection<User>,
-    by_subject: Arc<Together<String, User>>,
-    deleted: Collection<Deleted>,
+    by_subject: Arc<BatchLoader<String, User>>,
+    deleted: Collection<Tombstone>,
 }
 
 /// That somebody was deleted. Whatever their tokens of before say counts no more.
 #[derive(Debug, Serialize, Deserialize)]
-struct Deleted {
+struct Tombstone {
     /// The identity provider's id of them.
     #[serde(rename = "_id")]
     subject: String,
@@ -94,7 +94,7 @@ impl UserRepository {
         let users: Collection<User> = store.collection("users");
         let subject = |user: &User| user.authentik_subject_id.clone();
         Self {
-            by_subject: Together::by(&users, "authentikSubjectId", subject),
+            by_subject: BatchLoader::by(&users, "authentikSubjectId", subject),
             users,
             deleted: store.collection("deleted_users"),
         }
@@ -125,7 +125,7 @@ impl UserRepository {
         self.users
             .create_indexes([by_subject].into_iter().chain(listed))
             .await?;
-        let forgotten = IndexOptions::builder().expire_after(DELETED_FOR).build();
+        let forgotten = IndexOptions::builder().expire_after(TOMBSTONE_TTL).build();
         let forgotten = IndexModel::builder()
             .keys(doc! { "at": 1 })
             .options(forgotten)
@@ -136,7 +136,7 @@ impl UserRepository {
 
     /// The user with this id.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        find_surely(&self.users, doc! { "_id": id }).await
+        find_one_linearizable(&self.users, doc! { "_id": id }).await
     }
 
     /// At most `limit` users that `filter` lets through, oldest first.
@@ -154,7 +154,7 @@ impl UserRepository {
     pub async fn find_by_subject(&self, subject: &str) -> Result<Option<User>, StoreError> {
         match self.by_subject.find(subject.to_owned()).await? {
             Some(user) => Ok(Some(user)),
-            None => look_again(&self.users, doc! { "authentikSubjectId": subject }).await,
+            None => recheck_linearizable(&self.users, doc! { "authentikSubjectId": subject }).await,
         }
     }
 
@@ -164,7 +164,7 @@ impl UserRepository {
         session: &mut ClientSession,
         subject: &str,
     ) -> Result<Option<User>, StoreError> {
-        self.lock_where(session, doc! { "authentikSubjectId": subject })
+        self.find_for_update_where(session, doc! { "authentikSubjectId": subject })
             .await
     }
 
@@ -190,7 +190,7 @@ impl UserRepository {
 
     /// Somebody who is not known, to be inserted in this transaction. Whoever was deleted not long ago is told nothing
     /// by tokens of before, whatever brings them back.
-    pub async fn first_seen(
+    pub async fn new_user(
         &self,
         session: &mut ClientSession,
         subject: &str,
@@ -210,8 +210,8 @@ impl UserRepository {
     }
 
     /// Notes that `user` was seen at `now`, unless they were a moment ago. Nobody's version of the user changes.
-    pub async fn saw(&self, user: &User, now: DateTime) -> Result<(), StoreError> {
-        let long_ago = clock::earlier(now, SEEN_WITHIN);
+    pub async fn touch_last_seen(&self, user: &User, now: DateTime) -> Result<(), StoreError> {
+        let long_ago = clock::earlier(now, LAST_SEEN_RESOLUTION);
         if user.last_seen_at.is_some_and(|at| at > long_ago) {
             return Ok(());
         }
@@ -306,7 +306,7 @@ impl UserRepository {
         name: &str,
         tenant: TenantId,
         now: DateTime,
-    ) -> Result<Option<Granted>, StoreError> {
+    ) -> Result<Option<OwnershipGrant>, StoreError> {
         let membership = Membership {
             role: Some(Role::Owner),
             source: MembershipSource::Local,
@@ -316,7 +316,7 @@ impl UserRepository {
         let is_new = known.is_none();
         let mut user = match known {
             Some(user) => user,
-            None => self.first_seen(session, subject, email, name, now).await?,
+            None => self.new_user(session, subject, email, name, now).await?,
         };
         let before = user.memberships.insert(tenant, membership);
         if before
@@ -331,7 +331,7 @@ impl UserRepository {
             user.updated_at = now;
             self.save(session, &user).await?;
         }
-        Ok(Some(Granted {
+        Ok(Some(OwnershipGrant {
             is_new,
             role_before: before.and_then(|membership| membership.role),
             user,
@@ -341,7 +341,7 @@ impl UserRepository {
 
 /// Somebody who was made an owner.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Granted {
+pub struct OwnershipGrant {
     /// Who, as they are now.
     pub user: User,
     /// Whether they were not known before.

@@ -6,7 +6,7 @@ macro_rules! versioned {
     ($repository:ident, $documents:ident: $document:ident, $id:ident) => {
         impl $repository {
             /// The document with this id, as this transaction sees it.
-            pub async fn find_in(
+            pub async fn find_in_transaction(
                 &self,
                 session: &mut mongodb::ClientSession,
                 id: $id,
@@ -27,15 +27,16 @@ macro_rules! versioned {
             }
 
             /// The document with this id, to be written in this transaction: its revision is already one more.
-            pub async fn lock(
+            pub async fn find_for_update(
                 &self,
                 session: &mut mongodb::ClientSession,
                 id: $id,
             ) -> Result<Option<$document>, $crate::store::StoreError> {
-                self.lock_where(session, bson::doc! { "_id": id }).await
+                self.find_for_update_where(session, bson::doc! { "_id": id })
+                    .await
             }
 
-            async fn lock_where(
+            async fn find_for_update_where(
                 &self,
                 session: &mut mongodb::ClientSession,
                 filter: bson::Document,
@@ -66,7 +67,7 @@ macro_rules! versioned {
                 session: &mut mongodb::ClientSession,
                 document: &$document,
             ) -> Result<(), $crate::store::StoreError> {
-                let update = $crate::store::known::update_to(document)?;
+                let update = $crate::store::known_fields::set_known_fields(document)?;
                 let saved = self
                     .$documents
                     .update_one(bson::doc! { "_id": document.id }, update);

@@ -8,12 +8,12 @@ use mongodb::{Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, to_document};
-use crate::{clock, id::WorkerId, job::Queue};
+use crate::{id::WorkerId, platform::clock, queue::job::Queue};
 
 /// How often a worker says that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// After how long a worker that is not heard of counts as gone.
-pub const GONE_AFTER: Duration = Duration::from_secs(20);
+pub const DEAD_AFTER: Duration = Duration::from_secs(20);
 /// How long one that is gone is still listed.
 const LISTED: Duration = Duration::from_mins(15);
 
@@ -43,7 +43,7 @@ pub struct Worker {
 impl Worker {
     /// Whether it was heard of lately.
     pub fn is_alive(&self, now: DateTime) -> bool {
-        clock::until(self.seen_at, now) < GONE_AFTER
+        clock::until(self.seen_at, now) < DEAD_AFTER
     }
 
     /// Whether it takes jobs of this queue.
@@ -52,7 +52,7 @@ impl Worker {
     }
 
     /// Whether it knows what a job of this kind does.
-    pub fn knows(&self, kind: &str) -> bool {
+    pub fn handles(&self, kind: &str) -> bool {
         self.kinds.iter().any(|known| known == kind)
     }
 }

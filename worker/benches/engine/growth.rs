@@ -43,7 +43,7 @@ async fn store(world: &World, count: usize) {
         .await
         .expect("MongoDB answers");
     let missing = count.saturating_sub(usize::try_from(stored).unwrap_or(usize::MAX));
-    let later = dezky_shared::clock::later(
+    let later = dezky_shared::platform::clock::later(
         world.context.store.now(),
         std::time::Duration::from_hours(24),
     );

@@ -8,17 +8,19 @@ use std::{
 
 use dezky_shared::{
     id::TenantId,
-    job::{Job, JobArgs, Queue},
-    redis::RedisConfig,
-    sealed::SealingKeys,
-    store::{Abort, MongoConfig, Store, jobs::NewJob},
+    platform::redis::RedisConfig,
+    queue::{
+        job::{Job, JobArgs, Queue},
+        secret_box::EncryptionKeys,
+    },
+    store::{MongoConfig, Store, TransactionError, jobs::NewJob},
     tenant::reason,
 };
-use dezky_sim::fresh::FreshStores;
+use dezky_sim::isolated_stores::FreshStores;
 use dezky_worker::{
     context::{Clients, Context},
-    engine::{self, EngineConfig, Times},
-    work::{Facts, Registry, StepDone, Steps},
+    engine::{self, EngineConfig, EngineTimings},
+    steps::{Registry, StepSuccess, Steps, UpstreamRefs},
 };
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -41,7 +43,7 @@ impl JobArgs for Noop {
         None
     }
 
-    fn lock(&self) -> Option<String> {
+    fn lock_key(&self) -> Option<String> {
         self.lock.clone()
     }
 }
@@ -80,7 +82,7 @@ impl World {
     /// Enqueues as the API does: each job in a transaction of its own, then the hint.
     pub(crate) async fn enqueue(&self, args: &Noop) -> Job {
         let new = NewJob::new(args, "bench", self.context.store.now()).expect("it is small");
-        let enqueued: Result<Job, Abort<()>> = self
+        let enqueued: Result<Job, TransactionError<()>> = self
             .context
             .store
             .transaction((&self.context.jobs, &new), |session, (jobs, new)| {
@@ -88,10 +90,7 @@ impl World {
             })
             .await;
         let job = enqueued.expect("MongoDB takes it");
-        self.context
-            .ready
-            .announce(std::slice::from_ref(&job))
-            .await;
+        self.context.ready.notify(std::slice::from_ref(&job)).await;
         job
     }
 
@@ -109,20 +108,20 @@ impl World {
         let context = Arc::new(connect(&self.mongodb, &self.redis).await);
         let (starts, started) = mpsc::unbounded_channel();
         let registry =
-            Registry::default().kind::<Noop>(Steps::side_by_side().step("nothing", move |run| {
+            Registry::default().register::<Noop>(Steps::parallel().step("nothing", move |run| {
                 let _ = starts.send((run.job.lock_key.clone(), Instant::now()));
                 async {
-                    Ok(StepDone::ok(
+                    Ok(StepSuccess::ok(
                         reason::PROVISIONED,
                         Vec::new(),
-                        Facts::default(),
+                        UpstreamRefs::default(),
                     ))
                 }
             }));
         let config = EngineConfig {
             worker: "bench".to_owned(),
             slots: BTreeMap::from([(Queue::Provisioning, slots)]),
-            times: Times::default(),
+            times: EngineTimings::default(),
             budgets: BTreeMap::new(),
             schedules: Vec::new(),
         };
@@ -157,7 +156,7 @@ async fn connect(mongodb: &MongoConfig, redis: &RedisConfig) -> Context {
         Arc::new(store),
         redis,
         Clients::default(),
-        SealingKeys::default(),
+        EncryptionKeys::default(),
     )
     .expect("Redis is there")
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
-use dezky_shared::config::{list, seconds};
+use dezky_shared::platform::config::{list, seconds};
 
 /// Whom a domain's public DNS is asked of.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! One check out of what several resolvers said.
 
-use dezky_shared::domain::check::{Check, CheckKind, CheckState, Dnssec, Record, Said};
+use dezky_shared::domain::check::{Check, CheckKind, CheckState, Dnssec, Record, ResolverAnswer};
 
 use super::{code::Code, finding::Finding};
 
@@ -101,8 +101,8 @@ fn differ(findings: &[(&str, Finding)]) -> bool {
     keys.any(|key| Some(key) != first)
 }
 
-fn said((resolver, finding): &(&str, Finding)) -> Said {
-    Said {
+fn said((resolver, finding): &(&str, Finding)) -> ResolverAnswer {
+    ResolverAnswer {
         resolver: (*resolver).to_owned(),
         state: finding.code.state(),
         code: finding.code.name().to_owned(),

@@ -62,7 +62,7 @@ pub(crate) async fn update(
     match command(store, updates, deadline).await {
         Ok(errors) => errors,
         // An item that an open transaction holds makes the whole bulk fail: the others must not wait for it.
-        Err(_) if updates.len() > 1 => update_apart(store, updates, deadline).await,
+        Err(_) if updates.len() > 1 => update_individually(store, updates, deadline).await,
         Err(error) => (0..updates.len())
             .map(|index| (index, ItemError::Unknown(error.to_string())))
             .collect(),
@@ -70,7 +70,7 @@ pub(crate) async fn update(
 }
 
 /// Runs each update in a command of its own.
-pub(crate) async fn update_apart(
+pub(crate) async fn update_individually(
     store: &Store,
     updates: &[Update],
     deadline: Duration,
@@ -90,7 +90,7 @@ pub(crate) async fn update_apart(
 }
 
 /// What `question` answers within `deadline`: a connection that died unnoticed must not hold up the loop that asks.
-pub(crate) async fn in_time<T>(
+pub(crate) async fn with_timeout<T>(
     deadline: Duration,
     question: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -114,7 +114,7 @@ async fn command(
         "writeConcern": { "w": "majority", "j": true },
         "maxTimeMS": i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX),
     };
-    let answer = in_time(
+    let answer = with_timeout(
         // The server's own deadline comes first: its answer says more than silence.
         deadline + Duration::from_millis(500),
         async { store.database().run_command(command).await },

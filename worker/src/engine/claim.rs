@@ -2,12 +2,12 @@
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use dezky_shared::{
-    clients::Trust,
-    clock,
     id::{JobId, LeaseToken},
-    job::{Job, JobState, Queue},
+    platform::clock,
+    queue::job::{Job, JobState, Queue},
     store::{StoreError, jobs::CLAIM_INDEX},
 };
+use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
 use mongodb::{Cursor, options::Hint};
 
@@ -21,7 +21,7 @@ use super::{
 pub(crate) struct Claim {
     pub(crate) job: Job,
     pub(crate) token: LeaseToken,
-    pub(crate) trust: Trust,
+    pub(crate) trust: LeaseDeadline,
     /// By the database's clock.
     pub(crate) claimed_at: DateTime,
 }
@@ -74,7 +74,7 @@ impl Engine {
         keys: Vec<String>,
     ) -> Result<Vec<Claim>, StoreError> {
         let due = first_due(queue, doc! { "$in": keys }.into(), self.ctx.store.now());
-        let found: Vec<FirstDue> = bulk::in_time(self.times.bulk_deadline, async {
+        let found: Vec<FirstDue> = bulk::with_timeout(self.times.bulk_deadline, async {
             self.jobs
                 .clone_with_type::<Document>()
                 .aggregate(due)
@@ -96,7 +96,7 @@ impl Engine {
         // An error here may hide a claim that was written, so the answer is what reading back by the token says.
         self.write_claims(&ids, token).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
-        let claimed = bulk::in_time(self.times.bulk_deadline, async {
+        let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
             readable(self.jobs.clone_with_type().find(ours).await?).await
         })
         .await?;
@@ -106,7 +106,11 @@ impl Engine {
         Ok(claimed
             .into_iter()
             .map(|job| {
-                let trust = Trust::until(ends, self.times.write_margin, self.times.least_write);
+                let trust = LeaseDeadline::until(
+                    ends,
+                    self.times.write_margin,
+                    self.times.min_write_timeout,
+                );
                 Claim {
                     job,
                     token,
@@ -138,7 +142,7 @@ impl Engine {
             .map(|id| Update::one(claimable(id.into()), pipeline.clone()));
         let each: Vec<Update> = each.collect();
         match error {
-            ItemError::Unknown(_) => bulk::update_apart(store, &each, deadline).await,
+            ItemError::Unknown(_) => bulk::update_individually(store, &each, deadline).await,
             _ => bulk::update(store, &each, deadline).await,
         };
     }

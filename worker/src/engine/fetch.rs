@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use dezky_shared::{job::Queue, ready::Popper, reconnect::Pace, redis::RedisError};
+use dezky_shared::{
+    platform::{backoff::ReconnectBackoff, redis::RedisError},
+    queue::{job::Queue, ready_set::ReadySetConsumer},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Engine, backend::Claimed, sweep::Cursor};
+use super::{Engine, apalis_backend::Claimed, sweep::Cursor};
 use crate::metrics;
 
 /// The loops for each queue. While one waits for its claims to be written, the other fills the slots that are freed.
@@ -19,9 +22,9 @@ impl Engine {
         free: Arc<Semaphore>,
         claimed: mpsc::Sender<Claimed>,
     ) {
-        let mut popper: Option<Popper> = None;
-        let mut cursor = Cursor::somewhere();
-        let mut pace = Pace::default();
+        let mut popper: Option<ReadySetConsumer> = None;
+        let mut cursor = Cursor::random();
+        let mut pace = ReconnectBackoff::default();
         while !self.stop.is_cancelled() {
             let resumed = self.stop.run_until_cancelled(self.until_resumed(queue));
             if resumed.await.is_none() {
@@ -55,20 +58,20 @@ impl Engine {
                     for claim in claims {
                         let Some(permit) = permits.pop() else { break };
                         metrics::claimed(&claim.job, claim.claimed_at);
-                        self.hand_over(claim, permit, &claimed).await;
+                        self.dispatch(claim, permit, &claimed).await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%queue, %error, "Could not claim; trying again");
                     self.database_failed();
-                    let pause = tokio::time::sleep(pace.delay());
+                    let pause = tokio::time::sleep(pace.next_delay());
                     let _ = self.stop.run_until_cancelled(pause).await;
                 }
             }
         }
     }
 
-    async fn hand_over(
+    async fn dispatch(
         &self,
         claim: super::claim::Claim,
         permit: OwnedSemaphorePermit,
@@ -85,7 +88,7 @@ impl Engine {
     async fn next_keys(
         &self,
         queue: Queue,
-        popper: &mut Option<Popper>,
+        popper: &mut Option<ReadySetConsumer>,
         cursor: &mut Cursor,
         slots: usize,
     ) -> Vec<String> {
@@ -108,7 +111,7 @@ impl Engine {
     async fn pop(
         &self,
         queue: Queue,
-        popper: &mut Option<Popper>,
+        popper: &mut Option<ReadySetConsumer>,
         slots: usize,
     ) -> Option<Vec<String>> {
         if popper.is_none() {

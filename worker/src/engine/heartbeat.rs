@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dezky_shared::{
-    job::Queue,
-    store::workers::{HEARTBEAT, Worker},
+    queue::job::Queue,
+    store::workers::{HEARTBEAT_INTERVAL, Worker},
 };
 
 use super::Engine;
@@ -12,7 +12,7 @@ use crate::config::hostname;
 
 impl Engine {
     /// Says so until it is told to end.
-    pub(crate) async fn keep_saying_it_lives(self: Arc<Self>, slots: BTreeMap<Queue, usize>) {
+    pub(crate) async fn heartbeat_loop(self: Arc<Self>, slots: BTreeMap<Queue, usize>) {
         let now = self.ctx.store.now();
         let slots = slots
             .into_iter()
@@ -32,7 +32,7 @@ impl Engine {
             if let Err(error) = self.ctx.workers.heartbeat(&worker).await {
                 tracing::debug!(%error, "Could not say that this worker lives");
             }
-            let pause = tokio::time::sleep(HEARTBEAT);
+            let pause = tokio::time::sleep(HEARTBEAT_INTERVAL);
             if worker.stopping {
                 pause.await;
             } else {
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Says that it ended as it should.
-    pub(crate) async fn say_goodbye(&self) {
+    pub(crate) async fn deregister(&self) {
         if let Err(error) = self.ctx.workers.remove(self.id).await {
             tracing::debug!(%error, "Could not say that this worker ended");
         }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{Document, doc};
-use dezky_shared::{clock, job::Queue, store::StoreError};
+use dezky_shared::{platform::clock, queue::job::Queue, store::StoreError};
 use mongodb::options::ReturnDocument;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -19,7 +19,7 @@ impl Engine {
     /// Leads whenever nobody else does, until the worker stops.
     pub(crate) async fn keep_leading(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
-            match self.elect().await {
+            match self.try_acquire().await {
                 Ok(Some(term)) => {
                     tracing::info!(term = term.0, "Leading");
                     metrics::leads(true);
@@ -40,24 +40,24 @@ impl Engine {
 
     /// Does the leader's duties until it is not the leader any more.
     async fn lead(&self, term: Term) {
-        self.keep_quiet(); // At first: leases may have run out only because nobody could renew them.
+        self.start_rescue_grace(); // At first: leases may have run out only because nobody could renew them.
         tokio::select! {
             () = self.stop.cancelled() => {
                 let _ = self.resign(term).await;
             }
-            () = self.keep_office(term) => {}
+            () = self.renewal_loop(term) => {}
             () = self.keep_duties() => {}
         }
     }
 
     /// Renews the leader's lease until it is lost. No duty can hold this up.
-    async fn keep_office(&self, term: Term) {
+    async fn renewal_loop(&self, term: Term) {
         let mut tick = every(self.times.leader_renew_every);
         let mut leads_until = Instant::now() + self.times.leader_lease;
         while Instant::now() < leads_until {
             tick.tick().await;
             let sent = Instant::now();
-            match bulk::in_time(self.times.bulk_deadline, self.stay(term)).await {
+            match bulk::with_timeout(self.times.bulk_deadline, self.renew_term(term)).await {
                 Ok(true) => leads_until = sent + self.times.leader_lease,
                 Ok(false) => return,
                 Err(error) => self.duty_failed("stay the leader", &error),
@@ -81,7 +81,7 @@ impl Engine {
             let mut tick = every(self.times.rescue_every);
             loop {
                 tick.tick().await;
-                if self.database_was_well()
+                if self.database_healthy()
                     && let Err(error) = self.rescue().await
                 {
                     self.duty_failed("rescue", &error);
@@ -147,7 +147,7 @@ impl Engine {
         self.database_failed();
     }
 
-    async fn elect(&self) -> Result<Option<Term>, StoreError> {
+    async fn try_acquire(&self) -> Result<Option<Term>, StoreError> {
         let leader = self.ctx.store.collection::<Document>("leader");
         let vacant = doc! { "_id": "leader", "until": { "$lt": self.ctx.store.now() } };
         let take = vec![doc! { "$set": {
@@ -163,12 +163,12 @@ impl Engine {
         match taken {
             Ok(taken) => Ok(taken.and_then(|taken| taken.get_i64("term").ok()).map(Term)),
             // Somebody leads, so the filter found nothing and the upsert met their document.
-            Err(error) if dezky_shared::store::violated_index(&error).is_some() => Ok(None),
+            Err(error) if dezky_shared::store::duplicate_key_index(&error).is_some() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn stay(&self, term: Term) -> Result<bool, StoreError> {
+    async fn renew_term(&self, term: Term) -> Result<bool, StoreError> {
         let leader = self.ctx.store.collection::<Document>("leader");
         let renewed = vec![
             doc! { "$set": { "until": { "$add": ["$$NOW", millis(self.times.leader_lease)] } } },
@@ -195,22 +195,22 @@ impl Engine {
     /// Notes that MongoDB did not do as asked.
     pub(crate) fn database_failed(&self) {
         metrics::database_failed();
-        self.keep_quiet();
+        self.start_rescue_grace();
     }
 
     /// For a while, leases that ran out mean nothing.
-    fn keep_quiet(&self) {
+    fn start_rescue_grace(&self) {
         let now = u64::try_from(clock::boot_time().as_millis()).unwrap_or(u64::MAX);
         self.database_failed_at
             .fetch_max(now, std::sync::atomic::Ordering::Relaxed);
     }
 
-    fn database_was_well(&self) -> bool {
+    fn database_healthy(&self) -> bool {
         let failed_at = Duration::from_millis(
             self.database_failed_at
                 .load(std::sync::atomic::Ordering::Relaxed),
         );
-        clock::boot_time().saturating_sub(failed_at) >= self.times.leader_quiet
+        clock::boot_time().saturating_sub(failed_at) >= self.times.rescue_grace
     }
 }
 

@@ -11,11 +11,11 @@ use std::{
 
 use bson::{Document, doc};
 use dezky_shared::{
-    clients::Trust,
-    clock,
     id::{JobId, LeaseToken},
+    platform::clock,
     store::StoreError,
 };
+use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -27,15 +27,15 @@ use super::{
 
 /// A job this process holds.
 #[derive(Debug)]
-pub(crate) struct HeldJob {
+pub(crate) struct LeasedJob {
     pub(crate) token: LeaseToken,
-    pub(crate) trust: Trust,
+    pub(crate) trust: LeaseDeadline,
     /// Cancelled when the job was found to be somebody else's.
     pub(crate) lost: CancellationToken,
     /// Whether the handler has begun: from the next renewal on, losing this process counts as a crash.
     pub(crate) started: AtomicBool,
     /// Whether the lease is renewed no more, because the attempt took too long.
-    pub(crate) abandoned: AtomicBool,
+    pub(crate) timed_out: AtomicBool,
     /// Whether a person wants the job to stop.
     pub(crate) cancel_requested: AtomicBool,
 }
@@ -43,32 +43,32 @@ pub(crate) struct HeldJob {
 /// The jobs this process holds, each for as long as somebody here works on it: a lease that was renewed for nobody
 /// would never be rescued.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<HashMap<JobId, Weak<HeldJob>>>);
+pub(crate) struct LeaseTable(Mutex<HashMap<JobId, Weak<LeasedJob>>>);
 
-impl Held {
-    pub(crate) fn add(&self, id: JobId, token: LeaseToken, trust: Trust) -> Arc<HeldJob> {
-        let job = Arc::new(HeldJob {
+impl LeaseTable {
+    pub(crate) fn add(&self, id: JobId, token: LeaseToken, trust: LeaseDeadline) -> Arc<LeasedJob> {
+        let job = Arc::new(LeasedJob {
             token,
             trust,
             lost: CancellationToken::new(),
             started: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             cancel_requested: AtomicBool::new(false),
         });
         self.lock().insert(id, Arc::downgrade(&job));
         job
     }
 
-    fn renewable(&self) -> Vec<(JobId, Arc<HeldJob>)> {
+    fn renewable(&self) -> Vec<(JobId, Arc<LeasedJob>)> {
         let mut held = self.lock();
         held.retain(|_, job| job.strong_count() > 0);
         held.iter()
             .filter_map(|(id, job)| Some((*id, job.upgrade()?)))
-            .filter(|(_, job)| !job.abandoned.load(Ordering::Relaxed))
+            .filter(|(_, job)| !job.timed_out.load(Ordering::Relaxed))
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Weak<HeldJob>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Weak<LeasedJob>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,7 +105,8 @@ impl Engine {
         let errors = bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
         let unsure: HashSet<JobId> = errors.keys().map(|index| held[*index].0).collect();
 
-        let still_ours = bulk::in_time(self.times.bulk_deadline, self.find_held(&held)).await?;
+        let still_ours =
+            bulk::with_timeout(self.times.bulk_deadline, self.find_held(&held)).await?;
         let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
         for (id, job) in held {
             match still_ours.get(&id) {
@@ -130,7 +131,7 @@ impl Engine {
     /// By id and token, never by the worker's name: two processes may share one. No new revision: nothing changed
     /// that a person would want to see. One update for each job: one that an open transaction holds keeps no other
     /// from being renewed.
-    fn renewal(&self, id: JobId, job: &HeldJob) -> Update {
+    fn renewal(&self, id: JobId, job: &LeasedJob) -> Update {
         let mut renewed = doc! { "lease.until": { "$add": ["$$NOW", millis(self.times.lease)] } };
         if job.started.load(Ordering::Relaxed) {
             renewed.insert(
@@ -146,7 +147,7 @@ impl Engine {
 
     async fn find_held(
         &self,
-        held: &[(JobId, Arc<HeldJob>)],
+        held: &[(JobId, Arc<LeasedJob>)],
     ) -> Result<HashMap<JobId, (LeaseToken, bool)>, StoreError> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -198,19 +199,19 @@ mod tests {
 
     #[test]
     fn an_attempt_that_took_too_long_is_renewed_no_more() {
-        let held = Held::default();
-        let job = held.add(JobId::new(), LeaseToken::new(), Trust::unlimited());
+        let held = LeaseTable::default();
+        let job = held.add(JobId::new(), LeaseToken::new(), LeaseDeadline::unlimited());
 
         let before = held.renewable().len();
-        job.abandoned.store(true, Ordering::Relaxed);
+        job.timed_out.store(true, Ordering::Relaxed);
 
         assert_eq!((before, held.renewable().len()), (1, 0));
     }
 
     #[test]
     fn a_job_that_nobody_works_on_any_more_is_renewed_no_more() {
-        let held = Held::default();
-        let job = held.add(JobId::new(), LeaseToken::new(), Trust::unlimited());
+        let held = LeaseTable::default();
+        let job = held.add(JobId::new(), LeaseToken::new(), LeaseDeadline::unlimited());
 
         drop(job);
 

@@ -7,19 +7,19 @@
 //! its commit cost as much for one job as for fifty. If anything is in the way of one of them, each is recorded alone,
 //! as it is here.
 
-mod together;
+mod group_commit;
 
 use std::sync::Arc;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
-    changes::Change,
     id::{JobId, LeaseToken, TenantId},
-    job::{Step, StepState},
-    store::{Abort, StoreError, to_bson, users::Granted},
+    platform::change_feed::DocumentChange,
+    queue::job::{Step, StepState},
+    store::{StoreError, TransactionError, to_bson, users::OwnershipGrant},
     tenant::{
-        Condition, ConditionStatus, Intent, ProvisioningState, Tenant, TenantStatus,
+        Condition, ConditionStatus, DesiredState, ProvisioningState, Tenant, TenantStatus,
         condition_type, reason,
     },
     upstream::Upstream,
@@ -29,12 +29,12 @@ use futures::FutureExt as _;
 use mongodb::{ClientSession, options::ReturnDocument};
 use tokio::sync::oneshot;
 
-pub(super) use self::together::TOGETHER;
+pub(super) use self::group_commit::MAX_GROUP;
 use super::{Engine, step::StepEnd};
 
 /// What came of writing down how steps ended.
 #[derive(Debug, Clone)]
-pub(crate) enum Recorded {
+pub(crate) enum RecordResult {
     /// It is written.
     Written {
         /// Whether a person wants the job to stop.
@@ -53,16 +53,16 @@ pub(crate) enum Recorded {
 
 /// The job that records, and what it knows of its tenant.
 #[derive(Debug, Clone)]
-pub(crate) struct Holder {
+pub(crate) struct LeaseHolder {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
     /// The tenant whose document is written, as last seen; none for a dry run.
-    pub(crate) tenant: Option<(Arc<Tenant>, Intent)>,
+    pub(crate) tenant: Option<(Arc<Tenant>, DesiredState)>,
     /// Whether the tenant's intent has changed since.
     pub(crate) is_outdated: bool,
 }
 
-impl Holder {
+impl LeaseHolder {
     fn ours(&self) -> Document {
         doc! { "_id": self.id, "lease.token": self.token }
     }
@@ -70,15 +70,15 @@ impl Holder {
 
 /// How some of a job's steps ended, to be written down.
 #[derive(Debug)]
-pub(crate) struct Recording {
-    holder: Holder,
+pub(crate) struct StepRecord {
+    holder: LeaseHolder,
     /// All steps as they are now.
     steps: Vec<Step>,
     ends: Vec<StepEnd>,
-    done: oneshot::Sender<Result<Recorded, StoreError>>,
+    done: oneshot::Sender<Result<RecordResult, StoreError>>,
 }
 
-impl Recording {
+impl StepRecord {
     /// What is written in the job.
     fn update_of_job(&self, now: DateTime) -> Result<Document, StoreError> {
         let mut set = doc! {
@@ -94,17 +94,17 @@ impl Recording {
         Ok(doc! { "$set": set, "$inc": { "revision": 1_i64 } })
     }
 
-    fn changes(&self) -> Vec<Change> {
+    fn changes(&self) -> Vec<DocumentChange> {
         let tenant = self.holder.tenant.as_ref();
-        let mut changes = vec![Change::Job(self.holder.id)];
-        changes.extend(tenant.map(|(tenant, _)| Change::Tenant(tenant.id)));
+        let mut changes = vec![DocumentChange::Job(self.holder.id)];
+        changes.extend(tenant.map(|(tenant, _)| DocumentChange::Tenant(tenant.id)));
         changes
     }
 }
 
 /// What a record changes beside the tenant's document.
 #[derive(Debug, Default)]
-struct Besides {
+struct SideEffects {
     events: Vec<AuditEvent>,
     /// The tenants that are no more, and whose domains go with them.
     terminated: Vec<TenantId>,
@@ -116,14 +116,14 @@ impl Engine {
     /// Writes these ends, and all steps as they are now.
     pub(crate) async fn record(
         &self,
-        holder: Holder,
+        holder: LeaseHolder,
         steps: Vec<Step>,
         ends: Vec<StepEnd>,
-    ) -> Result<Recorded, StoreError> {
+    ) -> Result<RecordResult, StoreError> {
         // As when the process ends, or recording panicked. The lease runs out, and the job is rescued.
         let the_end = || StoreError::custom("the recording was interrupted");
         let (done, recorded) = oneshot::channel();
-        let recording = Recording {
+        let recording = StepRecord {
             holder,
             steps,
             ends,
@@ -134,7 +134,7 @@ impl Engine {
         recorded.await.map_err(|_| the_end())?
     }
 
-    async fn record_alone(self: Arc<Self>, recording: Recording) {
+    async fn record_single(self: Arc<Self>, recording: StepRecord) {
         let recorded = self.write_alone(&recording).await;
         if recorded.is_ok() {
             self.ctx.changes.publish(&recording.changes()).await;
@@ -143,7 +143,7 @@ impl Engine {
         let _ = recording.done.send(recorded);
     }
 
-    async fn write_alone(&self, recording: &Recording) -> Result<Recorded, StoreError> {
+    async fn write_alone(&self, recording: &StepRecord) -> Result<RecordResult, StoreError> {
         let now = self.ctx.store.now();
         let recorded = self
             .ctx
@@ -152,7 +152,7 @@ impl Engine {
                 async move {
                     let cancel_requested = this.record_in_job(session, recording, now).await?;
                     let Some((known, intent)) = &recording.holder.tenant else {
-                        return Ok(Recorded::Written {
+                        return Ok(RecordResult::Written {
                             cancel_requested,
                             tenant: None,
                         });
@@ -163,9 +163,9 @@ impl Engine {
                         .await?;
                     let Some(mut tenant) = current else {
                         this.record_unknown(session, known, &recording.ends).await?;
-                        return Ok(Recorded::Outdated { cancel_requested });
+                        return Ok(RecordResult::Outdated { cancel_requested });
                     };
-                    let mut besides = Besides::default();
+                    let mut besides = SideEffects::default();
                     this.record_in_tenant(
                         session,
                         &mut tenant,
@@ -177,7 +177,7 @@ impl Engine {
                     .await?;
                     tenants.save(session, &tenant).await?;
                     this.record_besides(session, besides, now).await?;
-                    Ok(Recorded::Written {
+                    Ok(RecordResult::Written {
                         cancel_requested,
                         tenant: Some(Arc::new(tenant)),
                     })
@@ -187,24 +187,24 @@ impl Engine {
             .await;
         match recorded {
             Ok(recorded) => Ok(recorded),
-            Err(Abort::Because(LeaseLost)) => Ok(Recorded::Lost),
-            Err(Abort::Store(error)) => Err(error),
+            Err(TransactionError::Aborted(LeaseLost)) => Ok(RecordResult::Lost),
+            Err(TransactionError::Store(error)) => Err(error),
         }
     }
 
     async fn record_in_job(
         &self,
         session: &mut ClientSession,
-        recording: &Recording,
+        recording: &StepRecord,
         now: DateTime,
-    ) -> Result<bool, Abort<LeaseLost>> {
+    ) -> Result<bool, TransactionError<LeaseLost>> {
         let job = self
             .jobs
             .find_one_and_update(recording.holder.ours(), recording.update_of_job(now)?)
             .return_document(ReturnDocument::After)
             .session(session)
             .await?
-            .ok_or(Abort::Because(LeaseLost))?;
+            .ok_or(TransactionError::Aborted(LeaseLost))?;
         Ok(job.cancel_requested == Some(true))
     }
 
@@ -232,9 +232,9 @@ impl Engine {
         &self,
         session: &mut ClientSession,
         tenant: &mut Tenant,
-        intent: Intent,
-        recording: &Recording,
-        besides: &mut Besides,
+        intent: DesiredState,
+        recording: &StepRecord,
+        besides: &mut SideEffects,
         now: DateTime,
     ) -> Result<(), StoreError> {
         let job = recording.holder.id;
@@ -242,7 +242,7 @@ impl Engine {
             if let (Some(upstream), Some(until)) = (end.upstream, end.unknown_until) {
                 *tenant.unknown_until.get_mut(upstream) = Some(until);
             }
-            tell(tenant, end, now);
+            apply_step(tenant, end, now);
             if let Some(facts) = end.done.as_ref().map(|done| &done.facts)
                 && let Some(subject) = &facts.owner_subject
                 && let Some(owner) = &tenant.owner
@@ -255,7 +255,7 @@ impl Engine {
                 besides.events.extend(event);
             }
         }
-        let action = advance(tenant, intent);
+        let action = advance_status(tenant, intent);
         tenant.updated_at = now;
         if action == Some(Action::TenantTerminated) {
             besides.terminated.push(tenant.id);
@@ -274,7 +274,7 @@ impl Engine {
     async fn record_besides(
         &self,
         session: &mut ClientSession,
-        besides: Besides,
+        besides: SideEffects,
         now: DateTime,
     ) -> Result<(), StoreError> {
         for tenant in besides.terminated {
@@ -285,7 +285,7 @@ impl Engine {
 }
 
 /// What the trail says of somebody who was made the owner of a new workspace.
-fn ownership(granted: &Granted, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
+fn ownership(granted: &OwnershipGrant, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
     let action = if granted.is_new {
         Action::UserCreate
     } else {
@@ -316,7 +316,7 @@ fn event(action: Action, target: Target, tenant: &Tenant, job: JobId, now: DateT
 }
 
 /// Writes the end of a step into its tenant.
-fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
+fn apply_step(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     let Some(upstream) = end.upstream else { return };
     if end.done.is_some() {
         // It looked, so what was unknown has been found.
@@ -358,11 +358,11 @@ fn tell(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
     };
     tenant.set_condition(condition);
     if let Some(done) = &end.done {
-        learn(tenant, done);
+        store_upstream_refs(tenant, done);
     }
 }
 
-fn learn(tenant: &mut Tenant, done: &crate::work::StepDone) {
+fn store_upstream_refs(tenant: &mut Tenant, done: &crate::steps::StepSuccess) {
     let facts = done.facts.clone();
     if let Some(id) = facts.authentik_group_id {
         tenant.authentik_group_id = id;
@@ -382,7 +382,7 @@ fn learn(tenant: &mut Tenant, done: &crate::work::StepDone) {
 }
 
 /// Moves a tenant on whose upstreams have all reached the intent.
-fn advance(tenant: &mut Tenant, intent: Intent) -> Option<Action> {
+fn advance_status(tenant: &mut Tenant, intent: DesiredState) -> Option<Action> {
     let everywhere = |is: &dyn Fn(Upstream) -> bool| Upstream::ALL.into_iter().all(is);
     let done = everywhere(&|upstream| {
         matches!(
@@ -397,11 +397,11 @@ fn advance(tenant: &mut Tenant, intent: Intent) -> Option<Action> {
         })
     });
     match (intent, tenant.status) {
-        (Intent::Active, TenantStatus::Pending) if done => {
+        (DesiredState::Active, TenantStatus::Pending) if done => {
             tenant.status = TenantStatus::Active;
             Some(Action::TenantActivated)
         }
-        (Intent::Gone, TenantStatus::Terminating) if done && removed => {
+        (DesiredState::Gone, TenantStatus::Terminating) if done && removed => {
             tenant.status = TenantStatus::Terminated;
             // The slug stays taken; its domains may go to somebody else.
             tenant.domains.clear();

@@ -2,12 +2,13 @@
 
 use bson::{Bson, doc};
 use dezky_shared::{
-    changes::Change,
-    clock,
-    failure::ErrorCode,
     id::JobId,
-    job::{Attempt, Job, JobFailure, JobState},
-    store::{Abort, StoreError, to_bson},
+    platform::{change_feed::DocumentChange, clock},
+    queue::{
+        error_code::ErrorCode,
+        job::{Attempt, Job, JobFailure, JobState},
+    },
+    store::{StoreError, TransactionError, to_bson},
 };
 use futures::FutureExt as _;
 
@@ -15,7 +16,7 @@ use super::{
     Engine,
     bulk::{self, ItemError, Update},
     claim::readable,
-    settle::listed,
+    settle::append_attempt,
 };
 use crate::metrics;
 
@@ -43,7 +44,7 @@ impl Engine {
             match error {
                 // The one that waits does the work.
                 ItemError::Superseded => {
-                    self.end_lost(job, JobState::Cancelled, ErrorCode::Superseded)
+                    self.discard_crashed(job, JobState::Cancelled, ErrorCode::Superseded)
                         .await?;
                 }
                 error => {
@@ -57,7 +58,7 @@ impl Engine {
         }
         for job in &poisonous {
             tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarded a job that three workers died of");
-            self.end_lost(job, JobState::Discarded, ErrorCode::WorkerCrashed)
+            self.discard_crashed(job, JobState::Discarded, ErrorCode::WorkerCrashed)
                 .await?;
         }
         Ok(())
@@ -77,7 +78,7 @@ impl Engine {
             "attempt": { "$max": [0, { "$subtract": ["$attempt", 1] }] },
             "crashes": crashes,
             "rescued": true,
-            "attempts": listed(&lost_attempt(job, self.ctx.store.now()))?,
+            "attempts": append_attempt(&lost_attempt(job, self.ctx.store.now()))?,
             "updatedAt": "$$NOW",
             "revision": { "$add": ["$revision", 1_i64] },
         };
@@ -88,13 +89,13 @@ impl Engine {
     }
 
     /// Ends a job whose worker is gone, and tells its tenant in the same transaction.
-    async fn end_lost(
+    async fn discard_crashed(
         &self,
         job: &Job,
         state: JobState,
         code: ErrorCode,
     ) -> Result<(), StoreError> {
-        let failure = JobFailure::for_good(code, "its worker is gone");
+        let failure = JobFailure::permanent(code, "its worker is gone");
         let superseded_by = match (&job.unique_key, code) {
             (Some(key), ErrorCode::Superseded) => {
                 let Some(waiting) = self.find_waiting(key).await? else {
@@ -110,12 +111,12 @@ impl Engine {
             "state": state.name(),
             "error": { "$literal": to_bson(&failure)? },
             "crashes": crashes(job),
-            "attempts": listed(&lost_attempt(job, now))?,
+            "attempts": append_attempt(&lost_attempt(job, now))?,
             "finishedAt": "$$NOW",
             "updatedAt": "$$NOW",
             "revision": { "$add": ["$revision", 1_i64] },
         };
-        if let Some(kept_for) = state.kept_for() {
+        if let Some(kept_for) = state.retention() {
             set.insert("expireAt", clock::later(now, kept_for));
         }
         if let Some(by) = superseded_by {
@@ -140,10 +141,10 @@ impl Engine {
                         if ended.matched_count == 1 {
                             this.ctx
                                 .jobs
-                                .close_open_steps(session, job, failure, now)
+                                .fail_open_steps(session, job, failure, now)
                                 .await?;
                         }
-                        Ok::<(), Abort<std::convert::Infallible>>(())
+                        Ok::<(), TransactionError<std::convert::Infallible>>(())
                     }
                     .boxed()
                 },
@@ -151,11 +152,11 @@ impl Engine {
             .await;
         match ended {
             Ok(()) => {}
-            Err(Abort::Store(error)) => return Err(error),
-            Err(Abort::Because(never)) => match never {},
+            Err(TransactionError::Store(error)) => return Err(error),
+            Err(TransactionError::Aborted(never)) => match never {},
         }
-        let mut changes = vec![Change::Job(job.id)];
-        changes.extend(job.tenant_id.map(Change::Tenant));
+        let mut changes = vec![DocumentChange::Job(job.id)];
+        changes.extend(job.tenant_id.map(DocumentChange::Tenant));
         self.ctx.changes.publish(&changes).await;
         Ok(())
     }
@@ -201,7 +202,7 @@ fn lost_attempt(job: &Job, now: bson::DateTime) -> Attempt {
         .and_then(|lease| lease.started_at)
         .unwrap_or(job.updated_at);
     Attempt {
-        n: job.tries(),
+        n: job.total_attempts(),
         worker,
         started_at: began,
         finished_at: now,

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
-    changes::Change,
-    clock,
-    failure::ErrorCode,
     id::{JobId, TenantId},
-    job::{Attempt, JobFailure, JobState, Queue, Step},
-    ready::ReadyKey,
-    reconnect::Pace,
-    store::{StoreError, jobs::own_lock, to_bson},
+    platform::{backoff::ReconnectBackoff, change_feed::DocumentChange, clock},
+    queue::{
+        error_code::ErrorCode,
+        job::{Attempt, JobFailure, JobState, Queue, Step},
+        ready_set::ReadyKey,
+    },
+    store::{StoreError, jobs::job_lock_key, to_bson},
 };
 use futures::TryStreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -20,7 +20,7 @@ use super::{
     Engine,
     bulk::{self, ItemError, Update},
     claim::{first_due, millis},
-    lease::HeldJob,
+    lease::LeasedJob,
 };
 
 /// The most settlements in one bulk.
@@ -87,7 +87,7 @@ impl Outcome {
 pub(crate) struct Settlement {
     pub(crate) id: JobId,
     /// Renewed until all is written.
-    pub(crate) held: Arc<HeldJob>,
+    pub(crate) held: Arc<LeasedJob>,
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) queue: Queue,
     pub(crate) lock_key: String,
@@ -103,7 +103,7 @@ pub(crate) struct Settlement {
     /// Told once all is written.
     pub(crate) done: oneshot::Sender<()>,
     /// When it is tried again if it cannot be written.
-    pub(crate) pace: Pace,
+    pub(crate) pace: ReconnectBackoff,
 }
 
 impl Settlement {
@@ -125,13 +125,13 @@ impl Settlement {
             Outcome::Retry { at, .. } => {
                 set.insert("state", JobState::Available.name());
                 set.insert("runAt", unless_cancelled(*at));
-                survived(&mut set);
+                reset_crashes(&mut set);
             }
             Outcome::Snooze { at, .. } => {
                 set.insert("state", JobState::Available.name());
                 set.insert("runAt", unless_cancelled(*at));
                 if self.tried {
-                    survived(&mut set);
+                    reset_crashes(&mut set);
                 }
                 set.insert("attempt", less_one);
                 set.insert("snoozes", doc! { "$add": ["$snoozes", 1] });
@@ -153,7 +153,7 @@ impl Settlement {
         }
         // A snooze is counted, not listed: an upstream that is away for a week would push out all else.
         if !matches!(self.outcome, Outcome::Snooze { .. } | Outcome::Restart) {
-            set.insert("attempts", listed(&self.attempt)?);
+            set.insert("attempts", append_attempt(&self.attempt)?);
         }
         // Unset before set: in a pipeline `$set` merges into what is there.
         let mut unset = vec!["lease", "error"];
@@ -173,14 +173,14 @@ impl Settlement {
 
     /// Another job with its unique key waits: that one does the work.
     fn superseded_update(&self, by: JobId) -> Result<Update, StoreError> {
-        let error = JobFailure::for_good(
+        let error = JobFailure::permanent(
             ErrorCode::Superseded,
             "another job with the same unique key waits",
         );
         let mut set = doc! {
             "steps": { "$literal": to_bson(&self.steps)? },
             "error": { "$literal": to_bson(&error)? },
-            "attempts": listed(&self.attempt)?,
+            "attempts": append_attempt(&self.attempt)?,
             "supersededBy": by,
             "updatedAt": "$$NOW",
             "revision": { "$add": ["$revision", 1_i64] },
@@ -197,7 +197,7 @@ impl Settlement {
 fn end(set: &mut Document, state: JobState) {
     set.insert("state", state.name());
     set.insert("finishedAt", "$$NOW");
-    if let Some(kept_for) = state.kept_for() {
+    if let Some(kept_for) = state.retention() {
         set.insert("expireAt", doc! { "$add": ["$$NOW", millis(kept_for)] });
     }
 }
@@ -208,13 +208,13 @@ fn unless_cancelled(at: DateTime) -> Document {
 }
 
 /// Its steps have ended: whoever dies of it next does not die of the same thing.
-fn survived(set: &mut Document) {
+fn reset_crashes(set: &mut Document) {
     set.insert("crashes", 0);
     set.insert("rescued", false);
 }
 
 /// The list of tries with one more. Texts of others go in `$literal`: a `$` in them is no expression.
-pub(crate) fn listed(attempt: &Attempt) -> Result<Document, StoreError> {
+pub(crate) fn append_attempt(attempt: &Attempt) -> Result<Document, StoreError> {
     let all = doc! { "$concatArrays": [{ "$ifNull": ["$attempts", []] }, [{ "$literal": to_bson(attempt)? }]] };
     Ok(doc! { "$slice": [all, -LISTED_ATTEMPTS] })
 }
@@ -223,7 +223,7 @@ pub(crate) fn listed(attempt: &Attempt) -> Result<Document, StoreError> {
 pub(crate) fn next_run(steps: &[Step]) -> Option<DateTime> {
     steps
         .iter()
-        .filter(|step| !step.state.is_done() && !step.is_hopeless())
+        .filter(|step| !step.state.is_done() && !step.is_permanently_failed())
         .filter_map(|step| step.next_at)
         .min()
 }
@@ -237,7 +237,7 @@ impl Engine {
         let mut batch = Vec::with_capacity(BULK);
         while let Some(first) = settlements.recv().await {
             batch.push(first);
-            let gathering = tokio::time::sleep(self.times.settle_after);
+            let gathering = tokio::time::sleep(self.times.batch_window);
             tokio::pin!(gathering);
             while batch.len() < BULK {
                 tokio::select! {
@@ -274,7 +274,7 @@ impl Engine {
     fn settle_later(&self, mut settlement: Settlement) {
         let settlements = self.settlements.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(settlement.pace.delay()).await;
+            tokio::time::sleep(settlement.pace.next_delay()).await;
             // It fails only when the process ends; then the lease runs out and the job is rescued.
             let _ = settlements.send(settlement).await;
         });
@@ -335,24 +335,24 @@ impl Engine {
             .iter()
             // Behind a lock that is the job's own there can be no other.
             .filter(|settlement| {
-                settlement.lock_key != own_lock(settlement.id)
+                settlement.lock_key != job_lock_key(settlement.id)
                     || settlement.outcome == Outcome::Release
             })
             .map(|settlement| settlement.lock_key.clone())
             .collect();
-        if let Err(error) = self.wake(keys).await {
+        if let Err(error) = self.notify_ready(keys).await {
             tracing::warn!(%error, "Could not look for more work; the sweep will");
         }
         let mut changes = Vec::new();
         for settlement in settled {
-            changes.push(Change::Job(settlement.id));
-            changes.extend(settlement.tenant_id.map(Change::Tenant));
+            changes.push(DocumentChange::Job(settlement.id));
+            changes.extend(settlement.tenant_id.map(DocumentChange::Tenant));
             if let Some(at) = settlement.outcome.runs_at() {
                 let key = ReadyKey {
                     lock_key: settlement.lock_key.clone(),
                     priority: settlement.priority,
                 };
-                self.remember(settlement.queue, key, at);
+                self.schedule_wakeup(settlement.queue, key, at);
             }
             tracing::info!(
                 job.id = %settlement.id,
@@ -369,7 +369,7 @@ impl Engine {
     }
 
     /// Adds those of `keys` that have due work to the ready set of every queue that has it.
-    pub(crate) async fn wake(&self, keys: Vec<String>) -> Result<(), StoreError> {
+    pub(crate) async fn notify_ready(&self, keys: Vec<String>) -> Result<(), StoreError> {
         #[derive(serde::Deserialize)]
         struct Due {
             #[serde(rename = "_id")]
@@ -393,7 +393,7 @@ impl Engine {
                 .iter()
                 .map(|queue| doc! { "$unionWith": { "coll": "jobs", "pipeline": branch(*queue) } }),
         );
-        let due: Vec<Due> = bulk::in_time(self.times.bulk_deadline, async {
+        let due: Vec<Due> = bulk::with_timeout(self.times.bulk_deadline, async {
             self.jobs
                 .clone_with_type::<Document>()
                 .aggregate(pipeline)
@@ -424,9 +424,9 @@ impl Engine {
     }
 
     /// Adds `key` on time, where that is soon. Later ones are the sweep's.
-    fn remember(&self, queue: Queue, key: ReadyKey, at: DateTime) {
+    fn schedule_wakeup(&self, queue: Queue, key: ReadyKey, at: DateTime) {
         let wait = clock::until(self.ctx.store.now(), at);
-        if wait > self.times.remember_within {
+        if wait > self.times.wakeup_horizon {
             return;
         }
         let ready = self.ctx.ready.clone();

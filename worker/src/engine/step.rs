@@ -8,22 +8,24 @@ use std::{
 
 use bson::DateTime;
 use dezky_shared::{
-    clients::Trust,
-    clock,
-    failure::{Disposition, ErrorCode},
-    job::{Job, JobFailure, Step, StepState},
+    platform::clock,
+    queue::{
+        error_code::{ErrorCode, RetryPolicy},
+        job::{Job, JobFailure, Step, StepState},
+    },
     upstream::Upstream,
 };
+use dezky_upstreams::clients::LeaseDeadline;
 use futures::FutureExt as _;
 
 use super::{
     Engine,
-    gate::{Held, Pass, Reason},
+    admission::{Deferred, Permit, Reason},
 };
 use crate::{
     metrics,
     retry_delay::delay,
-    work::{End, StepDone, StepFailure, StepOf, StepRun},
+    steps::{StepContext, StepFailure, StepOutcome, StepSpec, StepSuccess},
 };
 
 /// A step that has ended, for now or for good.
@@ -38,7 +40,7 @@ pub(crate) struct StepEnd {
     /// Whether it says how the tenant stands there.
     pub(crate) speaks_for_tenant: bool,
     /// What it brought, unless it failed.
-    pub(crate) done: Option<StepDone>,
+    pub(crate) done: Option<StepSuccess>,
     /// Whether it was begun: its upstream may have kept it waiting.
     pub(crate) tried: bool,
     /// Whether its failure costs the job an attempt.
@@ -48,7 +50,7 @@ pub(crate) struct StepEnd {
 }
 
 /// How a step's failure is judged.
-struct Verdict {
+struct RetryDecision {
     state: StepState,
     next_at: Option<DateTime>,
     charged: bool,
@@ -60,10 +62,10 @@ impl Engine {
     pub(crate) async fn run_step(
         self: Arc<Self>,
         index: usize,
-        step: StepOf,
-        run: StepRun,
+        step: StepSpec,
+        run: StepContext,
         before: Step,
-        admitted: Arc<OnceLock<Pass>>,
+        admitted: Arc<OnceLock<Permit>>,
     ) -> StepEnd {
         let began = self.ctx.store.now();
         let job = run.job.clone();
@@ -73,17 +75,17 @@ impl Engine {
                 index,
                 step: Step {
                     state: match done.end {
-                        End::Ok => StepState::Ok,
-                        End::Skipped => StepState::Skipped,
-                        End::Unfinished { .. } => StepState::Pending,
+                        StepOutcome::Ok => StepState::Ok,
+                        StepOutcome::Skipped => StepState::Skipped,
+                        StepOutcome::Unfinished { .. } => StepState::Pending,
                     },
                     attempts: 0,
                     next_at: match done.end {
-                        End::Unfinished { again_at } => Some(again_at),
-                        End::Ok | End::Skipped => None,
+                        StepOutcome::Unfinished { again_at } => Some(again_at),
+                        StepOutcome::Ok | StepOutcome::Skipped => None,
                     },
-                    turn_at: None,
-                    asks_again: false,
+                    reserved_at: None,
+                    queue_full: false,
                     changes: done.changes.clone(),
                     error: None,
                     ..before
@@ -107,11 +109,11 @@ impl Engine {
     }
 
     /// The end of a step that its upstream's gate did not let through. Nothing was tried.
-    fn held(index: usize, step: &StepOf, before: Step, held: Held) -> StepEnd {
-        let asks_again = held.reason == Reason::Full;
+    fn held(index: usize, step: &StepSpec, before: Step, held: Deferred) -> StepEnd {
+        let asks_again = held.reason == Reason::Saturated;
         let (state, turn_at, error) = match held.reason {
-            Reason::Turn | Reason::Full => (before.state, Some(held.until), before.error),
-            Reason::Closed(reason) => {
+            Reason::Reserved | Reason::Saturated => (before.state, Some(held.until), before.error),
+            Reason::Blocked(reason) => {
                 let unknown = before.state == StepState::Unknown;
                 let error = describe(&reason, step.upstream, true);
                 let state = if unknown {
@@ -127,8 +129,8 @@ impl Engine {
             step: Step {
                 state,
                 next_at: Some(held.until),
-                turn_at,
-                asks_again,
+                reserved_at: turn_at,
+                queue_full: asks_again,
                 error,
                 ..before
             },
@@ -143,13 +145,13 @@ impl Engine {
 
     async fn try_step(
         &self,
-        step: &StepOf,
-        run: StepRun,
+        step: &StepSpec,
+        run: StepContext,
         before: &Step,
-        admitted: &OnceLock<Pass>,
-    ) -> Result<Result<StepDone, StepFailure>, Held> {
+        admitted: &OnceLock<Permit>,
+    ) -> Result<Result<StepSuccess, StepFailure>, Deferred> {
         let Some(upstream) = step.upstream else {
-            return Ok(guarded(step, run).await);
+            return Ok(catch_panic(step, run).await);
         };
         if let Some(until) = run
             .tenant
@@ -169,21 +171,22 @@ impl Engine {
         let pass = self.admit(upstream, before).await?;
         let pass = *admitted.get_or_init(|| pass);
         let trust = run.trust.clone();
-        let result = guarded(step, run).await;
-        self.note(upstream, pass, &trust, result.as_ref()).await;
+        let result = catch_panic(step, run).await;
+        self.record_result(upstream, pass, &trust, result.as_ref())
+            .await;
         Ok(result)
     }
 
     pub(crate) fn failed(
         &self,
         index: usize,
-        step: &StepOf,
+        step: &StepSpec,
         job: &Job,
         before: Step,
         failure: &StepFailure,
     ) -> StepEnd {
         let failures = before.attempts.saturating_add(1);
-        let verdict = self.judge(job, failures, failure);
+        let verdict = self.decide_retry(job, failures, failure);
         tracing::warn!(
             step = step.name,
             code = failure.code.reason(),
@@ -197,8 +200,8 @@ impl Engine {
                 state: verdict.state,
                 attempts: failures,
                 next_at: verdict.next_at,
-                turn_at: None,
-                asks_again: false,
+                reserved_at: None,
+                queue_full: false,
                 error: Some(describe(failure, step.upstream, verdict.next_at.is_some())),
                 ..before
             },
@@ -211,33 +214,33 @@ impl Engine {
         }
     }
 
-    fn judge(&self, job: &Job, failures: i32, failure: &StepFailure) -> Verdict {
+    fn decide_retry(&self, job: &Job, failures: i32, failure: &StepFailure) -> RetryDecision {
         let now = self.ctx.store.now();
-        let disposition = failure.code.disposition();
+        let disposition = failure.code.retry_policy();
         // Waiting for what another job's write left open is not this job's fault.
         let waited = failure.code == ErrorCode::UpstreamAnswerLost && failure.retry_after.is_some();
         let unknown = failure.code == ErrorCode::UpstreamAnswerLost && !waited;
-        let charged = disposition == Disposition::Charged && !waited;
+        let charged = disposition == RetryPolicy::Counted && !waited;
         let exhausted = charged && job.max_attempts.is_some_and(|most| job.attempt >= most);
 
         let chance = rand::random();
         let wait = match disposition {
-            Disposition::Final => None,
+            RetryPolicy::Never => None,
             _ if exhausted => None,
-            Disposition::Hold => {
-                let hold = failure.retry_after.unwrap_or(self.times.hold);
-                Some(hold + (self.times.hold / 10).mul_f64(chance))
+            RetryPolicy::AfterHold => {
+                let hold = failure.retry_after.unwrap_or(self.times.hold_backoff);
+                Some(hold + (self.times.hold_backoff / 10).mul_f64(chance))
             }
-            Disposition::Charged | Disposition::Free => {
+            RetryPolicy::Counted | RetryPolicy::Free => {
                 let delay = delay(
                     failures,
                     self.times.retry_base,
-                    job.queue.longest_delay(),
+                    job.queue.max_backoff(),
                     chance,
                 );
                 let floor = match failure.code {
                     ErrorCode::UpstreamIdentityUnavailable => self.times.identity_wait,
-                    _ if unknown => self.times.unknown_wait,
+                    _ if unknown => self.times.in_doubt_wait,
                     _ => Duration::ZERO,
                 };
                 Some(
@@ -247,7 +250,7 @@ impl Engine {
                 )
             }
         };
-        Verdict {
+        RetryDecision {
             state: if failure.code == ErrorCode::UpstreamAnswerLost {
                 StepState::Unknown
             } else {
@@ -255,7 +258,7 @@ impl Engine {
             },
             next_at: wait.map(|wait| clock::later(now, wait)),
             charged,
-            unknown_until: unknown.then(|| clock::later(now, self.times.unknown_wait)),
+            unknown_until: unknown.then(|| clock::later(now, self.times.in_doubt_wait)),
         }
     }
 
@@ -263,13 +266,13 @@ impl Engine {
     pub(crate) fn cut_off(
         &self,
         index: usize,
-        step: &StepOf,
+        step: &StepSpec,
         job: &Job,
         before: Step,
-        trust: &Trust,
+        trust: &LeaseDeadline,
         timed_out: bool,
     ) -> Option<StepEnd> {
-        let unanswered = trust.has_unanswered_writes();
+        let unanswered = trust.has_in_flight_writes();
         let code = match (unanswered, timed_out) {
             (true, false) => ErrorCode::UpstreamAnswerLost,
             (_, true) => ErrorCode::AttemptTimedOut,
@@ -282,7 +285,7 @@ impl Engine {
         end.step.finished_at = Some(now);
         end.unknown_until = None;
         if unanswered && step.upstream.is_some() {
-            let landed = clock::later(now, self.times.unknown_wait);
+            let landed = clock::later(now, self.times.in_doubt_wait);
             end.unknown_until = Some(landed);
             end.step.state = StepState::Unknown;
             end.step.next_at = end.step.next_at.map(|at| at.max(landed));
@@ -301,7 +304,7 @@ fn describe(failure: &StepFailure, upstream: Option<Upstream>, retryable: bool) 
     }
 }
 
-async fn guarded(step: &StepOf, run: StepRun) -> Result<StepDone, StepFailure> {
+async fn catch_panic(step: &StepSpec, run: StepContext) -> Result<StepSuccess, StepFailure> {
     // A step keeps nothing between runs that a panic could leave half done.
     AssertUnwindSafe(async { (step.run)(run).await })
         .catch_unwind()

@@ -7,8 +7,10 @@
 use bson::{Document, doc};
 use dezky_shared::{
     id::TenantId,
-    job::{JobState, Queue},
-    ready::ReadyKey,
+    queue::{
+        job::{JobState, Queue},
+        ready_set::ReadyKey,
+    },
     store::{
         StoreError,
         jobs::{CLAIM_INDEX, DUE_INDEX},
@@ -33,7 +35,7 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// A random place, so that several who look do not all look at the same keys.
-    pub(crate) fn somewhere() -> Self {
+    pub(crate) fn random() -> Self {
         let mut id = TenantId::new().bytes();
         // Ids begin with the time they were made; most tenants are from the last years.
         let age = rand::random_range(0..1_u64 << 37);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dezky_shared::circuit::CircuitTimes;
+use dezky_upstreams::circuit_breaker::CircuitTimes;
 
 /// The engine's times. The default is what production runs with.
 #[derive(Debug, Clone)]
-pub struct Times {
+pub struct EngineTimings {
     /// How long a claim holds.
     pub lease: Duration,
     /// How often it is renewed.
@@ -16,13 +16,13 @@ pub struct Times {
     /// How much of the trust must be left over when a write upstream ends.
     pub write_margin: Duration,
     /// The shortest write worth beginning.
-    pub least_write: Duration,
+    pub min_write_timeout: Duration,
     /// How long an attempt may take.
     pub attempt_timeout: Duration,
     /// How long a write of unknown outcome may still land.
-    pub unknown_wait: Duration,
+    pub in_doubt_wait: Duration,
     /// How long settlements are gathered.
-    pub settle_after: Duration,
+    pub batch_window: Duration,
     /// How long a bulk of claims, renewals or settlements may take.
     pub bulk_deadline: Duration,
     /// How often leases that ran out are looked for.
@@ -38,7 +38,7 @@ pub struct Times {
     /// How often it renews.
     pub leader_renew_every: Duration,
     /// How long a leader rescues nothing after it became one, or after MongoDB was not well.
-    pub leader_quiet: Duration,
+    pub rescue_grace: Duration,
     /// How often the sweep runs, and how often each loop of a queue without Redis looks for work.
     pub sweep_every: Duration,
     /// How often the schedules are looked at.
@@ -46,7 +46,7 @@ pub struct Times {
     /// How often what is new in the audit trail is sealed.
     pub seal_every: Duration,
     /// Within what time a job's next run is remembered by the worker that put it off.
-    pub remember_within: Duration,
+    pub wakeup_horizon: Duration,
     /// How long a pop from the ready set blocks.
     pub pop_block: Duration,
     /// The first retry's longest delay.
@@ -55,26 +55,26 @@ pub struct Times {
     /// starting, and some upstreams ban whoever goes on.
     pub identity_wait: Duration,
     /// How long a step whose credentials or permissions are refused waits.
-    pub hold: Duration,
+    pub hold_backoff: Duration,
     /// When the circuits of upstreams open, and when they are tried.
     pub circuit: CircuitTimes,
     /// How long after its turn in an upstream's budget a step may still take it.
-    pub turn_kept: Duration,
+    pub reservation_grace: Duration,
     /// How long running jobs may go on after the worker was asked to stop.
     pub drain: Duration,
 }
 
-impl Default for Times {
+impl Default for EngineTimings {
     fn default() -> Self {
         Self {
             lease: Duration::from_mins(1),
             renew_every: Duration::from_secs(20),
             trust_margin: Duration::from_secs(5),
             write_margin: Duration::from_secs(5),
-            least_write: Duration::from_secs(1),
+            min_write_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_mins(5),
-            unknown_wait: Duration::from_secs(30),
-            settle_after: Duration::from_millis(5),
+            in_doubt_wait: Duration::from_secs(30),
+            batch_window: Duration::from_millis(5),
             bulk_deadline: Duration::from_secs(3),
             rescue_every: Duration::from_secs(10),
             measure_every: Duration::from_secs(15),
@@ -82,23 +82,23 @@ impl Default for Times {
             rescue_spread: Duration::from_secs(30),
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),
-            leader_quiet: Duration::from_mins(1),
+            rescue_grace: Duration::from_mins(1),
             sweep_every: Duration::from_secs(1),
             cron_every: Duration::from_secs(5),
             seal_every: Duration::from_secs(1),
-            remember_within: Duration::from_mins(1),
+            wakeup_horizon: Duration::from_mins(1),
             pop_block: Duration::from_secs(1),
             retry_base: Duration::from_secs(2),
             identity_wait: Duration::from_mins(1),
-            hold: Duration::from_mins(30),
+            hold_backoff: Duration::from_mins(30),
             circuit: CircuitTimes::default(),
-            turn_kept: Duration::from_mins(1),
+            reservation_grace: Duration::from_mins(1),
             drain: Duration::from_secs(25),
         }
     }
 }
 
-impl Times {
+impl EngineTimings {
     /// The same proportions around another lease. For tests, and for whoever must notice a lost worker sooner and
     /// can afford more renewals.
     #[must_use]
@@ -111,18 +111,18 @@ impl Times {
             renew_every: scaled(usual.renew_every),
             trust_margin: scaled(usual.trust_margin),
             write_margin: scaled(usual.write_margin),
-            least_write: scaled(usual.least_write),
+            min_write_timeout: scaled(usual.min_write_timeout),
             attempt_timeout: scaled(usual.attempt_timeout),
-            unknown_wait: scaled(usual.unknown_wait),
+            in_doubt_wait: scaled(usual.in_doubt_wait),
             rescue_every: scaled(usual.rescue_every),
             measure_every: scaled(usual.measure_every),
             rescue_spread: scaled(usual.rescue_spread),
             leader_lease: scaled(usual.leader_lease),
             leader_renew_every: scaled(usual.leader_renew_every),
-            leader_quiet: scaled(usual.leader_quiet),
+            rescue_grace: scaled(usual.rescue_grace),
             retry_base: scaled(usual.retry_base),
             identity_wait: scaled(usual.identity_wait),
-            hold: scaled(usual.hold),
+            hold_backoff: scaled(usual.hold_backoff),
             circuit: CircuitTimes {
                 first_probe: scaled(usual.circuit.first_probe),
                 last_probe: scaled(usual.circuit.last_probe),

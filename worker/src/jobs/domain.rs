@@ -1,25 +1,27 @@
 //! A tenant's mail domain: made once it is owned, compared with the public DNS again and again, and taken away.
 //!
 //! What is to be is read from the claim's document when a job runs; the kind only says why. Every write to it goes
-//! through [`StepRun::write`], so that whoever lost the job's lease writes nothing.
+//! through [`StepContext::write`], so that whoever lost the job's lease writes nothing.
 
-mod check_time;
-mod expectation;
-mod fan_out;
-mod findings;
+mod enqueue_due;
+mod expected_records;
+mod next_check;
 mod provision;
 mod recheck;
 mod remove;
+mod status;
 
 use std::collections::BTreeSet;
 
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     domain::Domain,
-    failure::ErrorCode,
     id::{DomainId, TenantId},
-    job::{Job, JobArgs},
-    jobs::{ProvisionDomain, RemoveDomain},
+    queue::{
+        args::{ProvisionDomain, RemoveDomain},
+        error_code::ErrorCode,
+        job::{Job, JobArgs},
+    },
     store::{StoreError, jobs::NewJob},
     upstream::{MAIL_DOMAIN, Upstream},
 };
@@ -29,27 +31,27 @@ use serde::Deserialize;
 
 use crate::{
     context::Context,
-    work::{StepFailure, StepRun, Steps},
+    steps::{StepContext, StepFailure, Steps},
 };
 
 /// Making a domain in the mail server, and learning which records it needs. A change of its DMARC policy is the same.
 pub(super) fn provision() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, provision::converge)
+    Steps::parallel().partial(Upstream::Stalwart, MAIL_DOMAIN, provision::converge)
 }
 
 /// Taking a domain away from the mail server, and then the claim.
 pub(super) fn remove() -> Steps {
-    Steps::side_by_side().through(Upstream::Stalwart, MAIL_DOMAIN, remove::converge)
+    Steps::parallel().partial(Upstream::Stalwart, MAIL_DOMAIN, remove::converge)
 }
 
 /// Looking at a domain's public DNS.
 pub(super) fn recheck() -> Steps {
-    Steps::side_by_side().step("dns", recheck::look)
+    Steps::parallel().step("dns", recheck::recheck)
 }
 
 /// Asking for a look at every domain whose time has come.
 pub(super) fn recheck_due() -> Steps {
-    Steps::side_by_side().step("enqueue", fan_out::enqueue_due)
+    Steps::parallel().step("enqueue", enqueue_due::enqueue_due)
 }
 
 /// Why there is nothing to do for a claim.
@@ -79,7 +81,7 @@ mod condition {
 }
 
 /// The claim that a job is about, as it is now.
-async fn claim_of(run: &StepRun) -> Result<Option<Domain>, StepFailure> {
+async fn claim_of(run: &StepContext) -> Result<Option<Domain>, StepFailure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct About {
@@ -94,7 +96,7 @@ async fn claim_of(run: &StepRun) -> Result<Option<Domain>, StepFailure> {
 
 /// Which of the tenant's domains are on their way out.
 pub(super) async fn names_removing(
-    run: &StepRun,
+    run: &StepContext,
     tenant_id: TenantId,
 ) -> Result<BTreeSet<String>, StepFailure> {
     let claims = run.ctx.domains.list_owned(tenant_id).await?;
@@ -104,13 +106,13 @@ pub(super) async fn names_removing(
 
 /// Has the mail server asked again which records each of the tenant's domains needs: one that was made anew has other
 /// keys, and keys change with time. What was to be removed and is still there is tried again.
-pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<(), StepFailure> {
+pub(super) async fn refresh_all(run: &StepContext, tenant_id: TenantId) -> Result<(), StepFailure> {
     let claims = run.ctx.domains.list_owned(tenant_id).await?;
     if claims.is_empty() {
         return Ok(());
     }
     let jobs = run
-        .write((run, claims), |session, (run, claims)| {
+        .fenced_transaction((run, claims), |session, (run, claims)| {
             async move {
                 let mut jobs = Vec::new();
                 for claim in &*claims {
@@ -134,13 +136,13 @@ pub(super) async fn refresh_all(run: &StepRun, tenant_id: TenantId) -> Result<()
             .boxed()
         })
         .await?;
-    run.ctx.ready.announce(&jobs).await;
+    run.ctx.ready.notify(&jobs).await;
     Ok(())
 }
 
 /// Adds to the audit trail what a job found out about a claim, or did with it.
 async fn audit(
-    run: &StepRun,
+    run: &StepContext,
     session: &mut ClientSession,
     action: Action,
     domain: &Domain,
@@ -152,7 +154,7 @@ async fn audit(
 }
 
 /// An event of a job about a claim.
-fn event(run: &StepRun, action: Action, domain: &Domain) -> AuditEvent {
+fn event(run: &StepContext, action: Action, domain: &Domain) -> AuditEvent {
     let target = Target {
         kind: "domain".to_owned(),
         id: domain.id.to_string(),

@@ -9,15 +9,16 @@ use std::{ops::ControlFlow, time::Duration};
 use bson::{DateTime, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
-    changes::Change,
-    clock,
-    failure::ErrorCode,
     id::{JobId, LeaseToken},
-    job::{Job, Progress},
-    job_operation::{ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem},
-    jobs::RunJobOperation,
+    platform::{change_feed::DocumentChange, clock},
+    queue::{
+        args::RunJobOperation,
+        error_code::ErrorCode,
+        job::{Job, Progress},
+        job_operation::{ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem},
+    },
     store::{
-        Abort,
+        TransactionError,
         job_operations::ItemResult,
         jobs::{CancelError, RequeueError},
     },
@@ -28,7 +29,7 @@ use mongodb::ClientSession;
 
 use crate::{
     context::Context,
-    work::{Facts, StepDone, StepFailure, StepRun, Steps},
+    steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
 };
 
 /// How many items are read, and reported, together.
@@ -40,7 +41,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// The one step of an operation.
 pub(super) fn steps() -> Steps {
-    Steps::side_by_side().step("items", go_through_items)
+    Steps::parallel().step("items", go_through_items)
 }
 
 /// Why an item's transaction was given up.
@@ -57,7 +58,7 @@ struct Changed {
     new_job_id: Option<JobId>,
 }
 
-async fn go_through_items(run: StepRun) -> Result<StepDone, StepFailure> {
+async fn go_through_items(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let args: RunJobOperation = run
         .job
         .args()
@@ -65,7 +66,7 @@ async fn go_through_items(run: StepRun) -> Result<StepDone, StepFailure> {
     let operations = &run.ctx.job_operations;
     let Some(operation) = operations.find(args.operation_id).await? else {
         tracing::info!("The operation was deleted; there is nothing to do");
-        return Ok(StepDone::skipped(reason::REMOVED));
+        return Ok(StepSuccess::skipped(reason::REMOVED));
     };
     let began = run.ctx.store.now();
     let mut done = done_before(&run.job);
@@ -77,10 +78,10 @@ async fn go_through_items(run: StepRun) -> Result<StepDone, StepFailure> {
             allowance.min(BATCH),
         );
         if size == 0 {
-            return Ok(StepDone::so_far(clock::later(began, PERIOD)));
+            return Ok(StepSuccess::continue_at(clock::later(began, PERIOD)));
         }
         if elapsed >= SLICE {
-            return Ok(StepDone::so_far(run.ctx.store.now()));
+            return Ok(StepSuccess::continue_at(run.ctx.store.now()));
         }
         let items = operations
             .list_items(operation.id, None, done, size)
@@ -89,7 +90,7 @@ async fn go_through_items(run: StepRun) -> Result<StepDone, StepFailure> {
         done = last.n;
         allowance -= size;
         do_items(&run, &operation, &items).await?;
-        run.report(&Progress {
+        run.save_progress(&Progress {
             done,
             total: operation.total,
             note: "items".to_owned(),
@@ -98,10 +99,10 @@ async fn go_through_items(run: StepRun) -> Result<StepDone, StepFailure> {
         .await?;
     }
     operations.finish(operation.id, run.ctx.store.now()).await?;
-    Ok(StepDone::ok(
+    Ok(StepSuccess::ok(
         reason::PROVISIONED,
         Vec::new(),
-        Facts::default(),
+        UpstreamRefs::default(),
     ))
 }
 
@@ -112,7 +113,7 @@ fn done_before(job: &Job) -> i64 {
 }
 
 async fn do_items(
-    run: &StepRun,
+    run: &StepContext,
     operation: &JobOperation,
     items: &[JobOperationItem],
 ) -> Result<(), StepFailure> {
@@ -123,12 +124,12 @@ async fn do_items(
         }
     }
     if operation.action == JobAction::Requeue {
-        run.ctx.ready.announce(&changed).await;
+        run.ctx.ready.notify(&changed).await;
     }
     let tenants = changed.iter().filter_map(|job| job.tenant_id);
-    let told = tenants.map(Change::Tenant);
-    let told: Vec<Change> = told
-        .chain(changed.iter().map(|job| Change::Job(job.id)))
+    let told = tenants.map(DocumentChange::Tenant);
+    let told: Vec<DocumentChange> = told
+        .chain(changed.iter().map(|job| DocumentChange::Job(job.id)))
         .collect();
     run.ctx.changes.publish(&told).await;
     Ok(())
@@ -136,7 +137,7 @@ async fn do_items(
 
 /// Does one item. The job as it is then, if it was changed.
 async fn do_item(
-    run: &StepRun,
+    run: &StepContext,
     operation: &JobOperation,
     item: &JobOperationItem,
 ) -> Result<Option<Job>, StepFailure> {
@@ -158,9 +159,9 @@ async fn do_item(
         .await;
     match outcome {
         Ok(changed) => Ok(changed),
-        Err(Abort::Because(Stopped::SettledBefore)) => Ok(None),
-        Err(Abort::Because(Stopped::LeaseLost)) => Err(lost()),
-        Err(Abort::Store(error)) => Err(error.into()),
+        Err(TransactionError::Aborted(Stopped::SettledBefore)) => Ok(None),
+        Err(TransactionError::Aborted(Stopped::LeaseLost)) => Err(lost()),
+        Err(TransactionError::Store(error)) => Err(error.into()),
     }
 }
 
@@ -174,10 +175,13 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn carry_out(&self, session: &mut ClientSession) -> Result<Option<Job>, Abort<Stopped>> {
+    async fn carry_out(
+        &self,
+        session: &mut ClientSession,
+    ) -> Result<Option<Job>, TransactionError<Stopped>> {
         let (ctx, now) = (self.ctx, self.ctx.store.now());
-        if !ctx.jobs.touch(session, self.by, self.token, now).await? {
-            return Err(Abort::Because(Stopped::LeaseLost));
+        if !ctx.jobs.fence(session, self.by, self.token, now).await? {
+            return Err(TransactionError::Aborted(Stopped::LeaseLost));
         }
         let (result, changed) = match self.change(session, now).await? {
             ControlFlow::Continue(changed) => {
@@ -193,7 +197,7 @@ impl Attempt<'_> {
         if settled {
             Ok(changed)
         } else {
-            Err(Abort::Because(Stopped::SettledBefore))
+            Err(TransactionError::Aborted(Stopped::SettledBefore))
         }
     }
 
@@ -202,7 +206,7 @@ impl Attempt<'_> {
         &self,
         session: &mut ClientSession,
         now: DateTime,
-    ) -> Result<ControlFlow<ItemReason, Changed>, Abort<Stopped>> {
+    ) -> Result<ControlFlow<ItemReason, Changed>, TransactionError<Stopped>> {
         let (jobs, id) = (&self.ctx.jobs, self.item.job_id);
         let Some(job) = jobs.find_in(session, id).await? else {
             return Ok(ControlFlow::Break(ItemReason::JobGone));
@@ -248,7 +252,7 @@ impl Attempt<'_> {
         session: &mut ClientSession,
         changed: &Job,
         now: DateTime,
-    ) -> Result<(), Abort<Stopped>> {
+    ) -> Result<(), TransactionError<Stopped>> {
         let action = match self.operation.action {
             JobAction::Requeue => Action::JobRequeue,
             JobAction::Cancel => Action::JobCancel,
@@ -279,13 +283,13 @@ impl From<Job> for Changed {
 
 /// A refusal is an item's outcome, and no failure.
 fn unless_refused<T, E>(
-    result: Result<T, Abort<E>>,
+    result: Result<T, TransactionError<E>>,
     reason: impl FnOnce(&E) -> ItemReason,
-) -> Result<ControlFlow<ItemReason, T>, Abort<Stopped>> {
+) -> Result<ControlFlow<ItemReason, T>, TransactionError<Stopped>> {
     match result {
         Ok(value) => Ok(ControlFlow::Continue(value)),
-        Err(Abort::Because(error)) => Ok(ControlFlow::Break(reason(&error))),
-        Err(Abort::Store(error)) => Err(Abort::Store(error)),
+        Err(TransactionError::Aborted(error)) => Ok(ControlFlow::Break(reason(&error))),
+        Err(TransactionError::Store(error)) => Err(TransactionError::Store(error)),
     }
 }
 

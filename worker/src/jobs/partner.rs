@@ -10,26 +10,26 @@ mod team;
 
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
-    failure::ErrorCode,
     id::PartnerId,
     partner::{Partner, PartnerStatus},
+    queue::error_code::ErrorCode,
     upstream::{PARTNER_INVITATION, PARTNER_TEAM, Upstream},
     user::User,
 };
 use serde::Deserialize;
 
-use crate::work::{StepFailure, StepRun, Steps};
+use crate::steps::{StepContext, StepFailure, Steps};
 
 /// Making somebody a member of the team.
 pub(super) fn invite() -> Steps {
     let through = Upstream::Authentik;
-    Steps::side_by_side().through(through, PARTNER_INVITATION, invitation::carry_out)
+    Steps::parallel().partial(through, PARTNER_INVITATION, invitation::accept)
 }
 
 /// Bringing the group to who works for the partner, and counting their MFA devices.
 pub(super) fn sync() -> Steps {
     let through = Upstream::Authentik;
-    Steps::side_by_side().through(through, PARTNER_TEAM, team::converge)
+    Steps::parallel().partial(through, PARTNER_TEAM, team::converge)
 }
 
 /// Where a partner's jobs leave things.
@@ -47,7 +47,7 @@ mod reason {
 }
 
 /// The partner that a job is about, as it is now.
-async fn partner_of(run: &StepRun) -> Result<Option<Partner>, StepFailure> {
+async fn partner_of(run: &StepContext) -> Result<Option<Partner>, StepFailure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct About {
@@ -61,7 +61,7 @@ async fn partner_of(run: &StepRun) -> Result<Option<Partner>, StepFailure> {
 }
 
 /// Who works for the partner now: nobody once it was terminated.
-async fn team_of(run: &StepRun, partner: &Partner) -> Result<Vec<User>, StepFailure> {
+async fn team_of(run: &StepContext, partner: &Partner) -> Result<Vec<User>, StepFailure> {
     match partner.status {
         PartnerStatus::Active => Ok(run.ctx.users.list_team(partner.id).await?),
         PartnerStatus::Terminated => Ok(Vec::new()),
@@ -69,7 +69,7 @@ async fn team_of(run: &StepRun, partner: &Partner) -> Result<Vec<User>, StepFail
 }
 
 /// What a job did about somebody, for the audit trail.
-fn event(run: &StepRun, action: Action, user: &User) -> AuditEvent {
+fn event(run: &StepContext, action: Action, user: &User) -> AuditEvent {
     let target = Target {
         kind: "user".to_owned(),
         id: user.id.to_string(),

@@ -5,34 +5,34 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    failure::ErrorCode,
-    jobs::{ReconcileTenant, ReconcileTenants},
+    queue::{
+        args::{ReconcileTenant, ReconcileTenants},
+        error_code::ErrorCode,
+    },
     store::jobs::NewJob,
 };
 use futures::StreamExt as _;
 
 use crate::{
     fan_out::{Child, FanOut},
-    work::{StepDone, StepFailure, StepRun, Steps},
+    steps::{StepContext, StepFailure, StepSuccess, Steps},
 };
 
 pub(super) fn steps() -> Steps {
-    Steps::side_by_side().step("tenants", each_tenant)
+    Steps::parallel().step("tenants", each_tenant)
 }
 
-async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
+async fn each_tenant(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let unreadable =
         |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
     let args: ReconcileTenants = run.job.args().map_err(unreadable)?;
     let (store, tenants) = (&run.ctx.store, &run.ctx.tenants);
     let fan_out = FanOut {
-        of: "tenants",
-        total: tenants.count_roughly().await?,
+        noun: "tenants",
+        total: tenants.estimated_count().await?,
         spread: Duration::from_secs(args.spread_seconds),
     };
-    let found = tenants
-        .ids_not_terminated(FanOut::resumes_after(&run))
-        .await?;
+    let found = tenants.ids_not_terminated(FanOut::cursor(&run)).await?;
     let children = found.map(|tenant_id| {
         let tenant_id = tenant_id?;
         let reconcile = ReconcileTenant {

@@ -4,36 +4,37 @@
 //! written last stands in the job's progress, and the next attempt goes on after it.
 
 use dezky_shared::{
-    failure::ErrorCode,
     id::TenantId,
-    job::Progress,
-    jobs::SnapshotSubscriptions,
-    snapshot::{Month, SubscriptionSnapshot, TenantFacts},
+    queue::{args::SnapshotSubscriptions, error_code::ErrorCode, job::Progress},
+    subscription_snapshot::{Month, SubscriptionSnapshot, TenantState},
     tenant::reason,
 };
 use tokio::time::Instant;
 
-use crate::work::{Facts, StepDone, StepFailure, StepRun, Steps};
+use crate::steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
 
 /// How many tenants are held in memory and written together.
 const BATCH: i64 = 1_000;
 
 pub(super) fn steps() -> Steps {
-    Steps::side_by_side().step("snapshots", each_tenant)
+    Steps::parallel().step("snapshots", each_tenant)
 }
 
-async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
+async fn each_tenant(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let unreadable =
         |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
     let SnapshotSubscriptions { month } = run.job.args().map_err(unreadable)?;
     let ctx = &run.ctx;
-    let total = i64::try_from(ctx.tenants.count_roughly().await?).unwrap_or(i64::MAX);
+    let total = i64::try_from(ctx.tenants.estimated_count().await?).unwrap_or(i64::MAX);
     let known = run.job.progress.as_ref();
     let mut done = known.map_or(0, |progress| progress.done);
     let mut after: Option<TenantId> =
         known.and_then(|progress| progress.cursor.as_ref()?.parse().ok());
     loop {
-        let tenants = ctx.tenants.list_facts(month.end(), after, BATCH).await?;
+        let tenants = ctx
+            .tenants
+            .list_for_snapshot(month.end(), after, BATCH)
+            .await?;
         let found = i64::try_from(tenants.len()).unwrap_or(i64::MAX);
         let is_last = found < BATCH;
         done += found;
@@ -45,18 +46,22 @@ async fn each_tenant(run: StepRun) -> Result<StepDone, StepFailure> {
             note: "tenants".to_owned(),
             cursor: after.map(|id| id.to_string()),
         };
-        run.report(&progress).await?;
+        run.save_progress(&progress).await?;
         if is_last {
-            let (changes, facts) = (Vec::new(), Facts::default());
-            return Ok(StepDone::ok(reason::NO_TENANT, changes, facts));
+            let (changes, facts) = (Vec::new(), UpstreamRefs::default());
+            return Ok(StepSuccess::ok(reason::NO_TENANT, changes, facts));
         }
-        if Instant::now() >= run.hand_back_at {
-            return Ok(StepDone::so_far(ctx.store.now()));
+        if Instant::now() >= run.yield_after {
+            return Ok(StepSuccess::continue_at(ctx.store.now()));
         }
     }
 }
 
-async fn write(run: &StepRun, month: Month, tenants: Vec<TenantFacts>) -> Result<(), StepFailure> {
+async fn write(
+    run: &StepContext,
+    month: Month,
+    tenants: Vec<TenantState>,
+) -> Result<(), StepFailure> {
     let ctx = &run.ctx;
     let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
     let now = ctx.store.now();
@@ -68,7 +73,7 @@ async fn write(run: &StepRun, month: Month, tenants: Vec<TenantFacts>) -> Result
             SubscriptionSnapshot::new(month, tenant, subscription, now)
         })
         .collect();
-    if month.is_long_over(now) {
+    if month.is_past_grace(now) {
         // A job that was held up: better than nothing, and worse than what was written in time.
         ctx.snapshots.add_missing(&snapshots).await?;
     } else {

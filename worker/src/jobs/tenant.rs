@@ -5,24 +5,24 @@ mod ocis;
 mod stalwart;
 
 use dezky_shared::{
-    clients::Mode,
-    failure::ErrorCode,
-    tenant::{Intent, Tenant, reason},
+    queue::error_code::ErrorCode,
+    tenant::{DesiredState, Tenant, reason},
     upstream::Upstream,
 };
+use dezky_upstreams::clients::Mode;
 
-use crate::work::{StepFailure, StepRun, Steps};
+use crate::steps::{StepContext, StepFailure, Steps};
 
 /// The steps of every kind of job about a tenant.
 pub(super) fn steps() -> Steps {
-    Steps::side_by_side()
+    Steps::parallel()
         .upstream(Upstream::Authentik, authentik::converge)
         .upstream(Upstream::Stalwart, stalwart::converge)
         .upstream(Upstream::Ocis, ocis::converge)
 }
 
 /// The tenant that a step is about, and what the upstreams should hold for it.
-pub(super) fn tenant_of(run: &StepRun) -> Result<(&Tenant, Intent), StepFailure> {
+pub(super) fn tenant_of(run: &StepContext) -> Result<(&Tenant, DesiredState), StepFailure> {
     let (tenant, intent) = run
         .tenant
         .as_ref()
@@ -31,11 +31,11 @@ pub(super) fn tenant_of(run: &StepRun) -> Result<(&Tenant, Intent), StepFailure>
 }
 
 /// Where a tenant stands once an upstream holds what it should.
-fn settled(intent: Intent) -> &'static str {
+fn settled(intent: DesiredState) -> &'static str {
     match intent {
-        Intent::Active => reason::PROVISIONED,
-        Intent::Suspended => reason::SUSPENDED,
-        Intent::Gone => reason::REMOVED,
+        DesiredState::Active => reason::PROVISIONED,
+        DesiredState::Suspended => reason::SUSPENDED,
+        DesiredState::Gone => reason::REMOVED,
     }
 }
 

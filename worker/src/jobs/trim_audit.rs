@@ -5,20 +5,21 @@
 //! wait.
 
 use dezky_shared::{
-    audit::chain::Chain, clock, job::Progress, store::audit::Trimmed, tenant::reason,
+    audit::hash_chain::Chain, platform::clock, queue::job::Progress, store::audit::Trimmed,
+    tenant::reason,
 };
 use tokio::time::Instant;
 
-use crate::work::{Facts, StepDone, StepFailure, StepRun, Steps};
+use crate::steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
 
 /// How many chains are read at a time.
 const CHAINS: i64 = 500;
 
 pub(super) fn steps() -> Steps {
-    Steps::side_by_side().step("chains", each_chain)
+    Steps::parallel().step("chains", each_chain)
 }
 
-async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
+async fn each_chain(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let mut broken = Vec::new();
     let before = run.job.progress.clone();
     let mut deleted = before.as_ref().map_or(0, |before| before.done);
@@ -31,7 +32,7 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
         for chain in chains {
             if !trim(&run, &chain, &mut deleted, &mut broken).await? {
                 report(&run, deleted, &after).await?;
-                return Ok(StepDone::so_far(run.ctx.store.now()));
+                return Ok(StepSuccess::continue_at(run.ctx.store.now()));
             }
             after = chain.id;
         }
@@ -39,18 +40,22 @@ async fn each_chain(run: StepRun) -> Result<StepDone, StepFailure> {
     }
     let changes = (deleted > 0).then(|| format!("{deleted} audit events deleted"));
     let changes = changes.into_iter().chain(broken).collect();
-    Ok(StepDone::ok(reason::NO_TENANT, changes, Facts::default()))
+    Ok(StepSuccess::ok(
+        reason::NO_TENANT,
+        changes,
+        UpstreamRefs::default(),
+    ))
 }
 
 /// Deletes what need not be kept of one chain, and counts it; false when there is no time for all of it.
 async fn trim(
-    run: &StepRun,
+    run: &StepContext,
     chain: &Chain,
     deleted: &mut i64,
     broken: &mut Vec<String>,
 ) -> Result<bool, StepFailure> {
     let cutoff = clock::earlier(run.ctx.store.now(), run.ctx.audit_keep);
-    while Instant::now() < run.hand_back_at {
+    while Instant::now() < run.yield_after {
         match run.ctx.audit.trim(chain.tenant_id, cutoff).await? {
             Trimmed::Events(events) => *deleted += i64::try_from(events).unwrap_or(0),
             Trimmed::Nothing => return Ok(true),
@@ -71,12 +76,12 @@ async fn trim(
     Ok(false)
 }
 
-async fn report(run: &StepRun, deleted: i64, after: &str) -> Result<(), StepFailure> {
+async fn report(run: &StepContext, deleted: i64, after: &str) -> Result<(), StepFailure> {
     let progress = Progress {
         done: deleted,
         total: deleted,
         note: "audit events deleted".to_owned(),
         cursor: Some(after.to_owned()),
     };
-    run.report(&progress).await
+    run.save_progress(&progress).await
 }

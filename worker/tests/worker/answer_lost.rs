@@ -179,7 +179,7 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
             config.authentik.as_mut().unwrap().timeout = timeout;
             config.stalwart.as_mut().unwrap().timeout = timeout;
             config.ocis.as_mut().unwrap().timeout = timeout;
-            times.unknown_wait = Duration::from_millis(1_200);
+            times.in_doubt_wait = Duration::from_millis(1_200);
         }
     })
     .await;

@@ -9,7 +9,7 @@ use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     id::TenantId,
-    store::{Abort, audit::Verification},
+    store::{TransactionError, audit::Verification},
 };
 use futures::{FutureExt as _, TryStreamExt as _};
 
@@ -39,7 +39,7 @@ impl Harness {
     pub(crate) async fn record(&self, events: &[AuditEvent]) {
         // A transaction has little time.
         for some in events.chunks(200) {
-            let recorded: Result<(), Abort<()>> = self
+            let recorded: Result<(), TransactionError<()>> = self
                 .context
                 .store
                 .transaction((&self.context.audit, some), |session, (audit, events)| {

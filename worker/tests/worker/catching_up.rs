@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    job::Job,
+    queue::job::Job,
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -32,7 +32,7 @@ async fn an_operators_requeue_does_not_wait_for_the_next_attempt() {
 
     let requeued = world.harness.requeue(job.id).await;
     let job = requeued.unwrap().job;
-    context.ready.announce(std::slice::from_ref(&job)).await;
+    context.ready.notify(std::slice::from_ref(&job)).await;
     world.done(&job).await;
 
     assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Active);

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    failure::ErrorCode,
     id::{LeaseToken, TenantId},
-    job::JobState,
+    platform::clock,
+    queue::{error_code::ErrorCode, job::JobState},
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
@@ -17,10 +16,10 @@ use crate::{
 };
 
 fn registry(script: &Script) -> Registry {
-    let steps = || Steps::side_by_side().step("work", script.step());
+    let steps = || Steps::parallel().step("work", script.step());
     Registry::default()
-        .kind::<Lone>(steps())
-        .kind::<Single>(steps())
+        .register::<Lone>(steps())
+        .register::<Single>(steps())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +134,7 @@ async fn a_job_held_by_an_open_transaction_does_not_keep_its_batch_from_being_cl
 async fn a_claim_whose_answer_is_lost_is_read_back() {
     let mut harness = Harness::new().await;
     // Nothing else would find the job soon.
-    harness.times = dezky_worker::engine::Times {
+    harness.times = dezky_worker::engine::EngineTimings {
         pop_block: Duration::from_millis(100),
         ..Default::default()
     };

@@ -7,10 +7,12 @@ mod removing;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    domain::{Dmarc, Domain, OwnedBy},
-    job::Job,
-    jobs::{ProvisionDomain, RecheckDomain, RemoveDomain},
-    store::Abort,
+    domain::{Dmarc, Domain, OwnershipProof},
+    queue::{
+        args::{ProvisionDomain, RecheckDomain, RemoveDomain},
+        job::Job,
+    },
+    store::TransactionError,
     tenant::{Condition, Tenant},
 };
 use futures::{FutureExt as _, TryStreamExt as _};
@@ -25,20 +27,26 @@ impl World {
 
     /// A name that an operator gave to a tenant.
     pub(crate) async fn vouched(&self, tenant: &Tenant, name: &str) -> Domain {
-        self.add_domain(tenant, name, Some(OwnedBy::Operator)).await
+        self.add_domain(tenant, name, Some(OwnershipProof::Operator))
+            .await
     }
 
-    async fn add_domain(&self, tenant: &Tenant, name: &str, owned: Option<OwnedBy>) -> Domain {
+    async fn add_domain(
+        &self,
+        tenant: &Tenant,
+        name: &str,
+        owned: Option<OwnershipProof>,
+    ) -> Domain {
         let context = &self.harness.context;
         let now = context.store.now();
         let domain = Domain::claim(tenant.id, name, Dmarc::default(), now);
-        let added: Result<Domain, Abort<()>> = context
+        let added: Result<Domain, TransactionError<()>> = context
             .store
             .transaction((context, domain), |session, (context, domain)| {
                 async move {
                     if let Some(by) = owned {
                         let tenants = &context.tenants;
-                        let tenant = tenants.lock(session, domain.tenant_id).await?;
+                        let tenant = tenants.find_for_update(session, domain.tenant_id).await?;
                         let mut tenant = tenant.unwrap();
                         let domains = &context.domains;
                         domains.grant(session, domain, &mut tenant, by, now).await?;
@@ -92,17 +100,22 @@ impl World {
     pub(crate) async fn take_away(&self, claim: &Domain) -> Job {
         let context = &self.harness.context;
         let now = context.store.now();
-        let taken: Result<(), Abort<()>> = context
+        let taken: Result<(), TransactionError<()>> = context
             .store
             .transaction((context, claim), |session, (context, claim)| {
                 async move {
-                    let tenant = context.tenants.lock(session, claim.tenant_id).await?;
+                    let tenant = context
+                        .tenants
+                        .find_for_update(session, claim.tenant_id)
+                        .await?;
                     let mut tenant = tenant.unwrap();
                     let before = tenant.domains.clone();
                     tenant.domains.retain(|name| *name != claim.name);
                     tenant.former_domains.push(claim.name.clone());
                     let domains = &context.domains;
-                    let followed = domains.follow(session, &mut tenant, &before, now).await?;
+                    let followed = domains
+                        .sync_from_tenant(session, &mut tenant, &before, now)
+                        .await?;
                     assert_eq!(followed.given_up, [claim.id]);
                     Ok(context.tenants.save(session, &tenant).await?)
                 }

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    clients::authentik::AuthentikConfig,
-    failure::ErrorCode,
     id::JobId,
-    job::JobState,
-    jobs::ProvisionTenant,
+    queue::{args::ProvisionTenant, error_code::ErrorCode, job::JobState},
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use dezky_sim::faults::{Fault, FaultRule};
+use dezky_upstreams::clients::authentik::AuthentikConfig;
 
 use crate::{
     harness::{Harness, until},
@@ -87,7 +85,7 @@ fn refuse() -> FaultRule {
 async fn the_first_refusal_stops_all_workers_and_one_job_tries_again() {
     let upstreams = Upstreams::start().await;
     let mut harness = Harness::with_upstreams(&upstreams).await;
-    harness.times.hold = Duration::from_secs(4);
+    harness.times.hold_backoff = Duration::from_secs(4);
     upstreams.authentik.server.faults.add(refuse());
     let jobs = add(&harness, 6).await;
 
@@ -113,7 +111,7 @@ async fn the_first_refusal_stops_all_workers_and_one_job_tries_again() {
 async fn other_credentials_let_all_go_at_once() {
     let upstreams = Upstreams::start().await;
     let mut harness = Harness::with_upstreams(&upstreams).await;
-    harness.times.hold = Duration::from_hours(1);
+    harness.times.hold_backoff = Duration::from_hours(1);
     let right = harness.clients.authentik.clone().unwrap();
     harness.clients.authentik = Some(AuthentikConfig {
         api_token: "wrong".into(),
@@ -146,7 +144,7 @@ async fn other_credentials_let_all_go_at_once() {
 async fn a_step_with_nothing_to_ask_says_nothing_about_the_credentials() {
     let upstreams = Upstreams::start().await;
     let mut harness = Harness::with_upstreams(&upstreams).await;
-    harness.times.hold = Duration::from_hours(1);
+    harness.times.hold_backoff = Duration::from_hours(1);
     upstreams.stalwart.server.faults.add(refuse());
     let with_mail = add(&harness, 1).await;
     let worker = harness.worker();
@@ -210,31 +208,31 @@ async fn what_is_said_of_old_credentials_says_nothing_of_new_ones() {
         health.refused_at
     };
     upstreams
-        .start_with(Upstream::Stalwart, "old", now)
+        .register_credentials(Upstream::Stalwart, "old", now)
         .await
         .unwrap();
     upstreams
-        .start_with(Upstream::Stalwart, "new", now)
+        .register_credentials(Upstream::Stalwart, "new", now)
         .await
         .unwrap();
 
     upstreams
-        .refuse(Upstream::Stalwart, "old", now, now)
+        .mark_refused(Upstream::Stalwart, "old", now, now)
         .await
         .unwrap();
     let by_old = refused_at().await;
     upstreams
-        .refuse(Upstream::Stalwart, "new", now, now)
+        .mark_refused(Upstream::Stalwart, "new", now, now)
         .await
         .unwrap();
     let by_new = refused_at().await;
     let accepted = [
         upstreams
-            .accept(Upstream::Stalwart, "old", now)
+            .mark_accepted(Upstream::Stalwart, "old", now)
             .await
             .unwrap(),
         upstreams
-            .accept(Upstream::Stalwart, "new", now)
+            .mark_accepted(Upstream::Stalwart, "new", now)
             .await
             .unwrap(),
     ];

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    failure::ErrorClass,
-    jobs::DeprovisionTenant,
+    queue::{args::DeprovisionTenant, error_code::ErrorClass},
     tenant::{ProvisioningState, TenantStatus, reason},
     upstream::Upstream,
 };

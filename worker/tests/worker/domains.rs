@@ -1,8 +1,10 @@
 //! Mail domains: given up, taken over, foreign, refused.
 
 use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
-    job::JobState,
+    queue::{
+        error_code::{ErrorClass, ErrorCode},
+        job::JobState,
+    },
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };

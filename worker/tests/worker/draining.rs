@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dezky_shared::job::JobState;
-use dezky_worker::work::{Registry, Steps};
+use dezky_shared::queue::job::JobState;
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn registry(script: &Script) -> Registry {
-    Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()))
+    Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

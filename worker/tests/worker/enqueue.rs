@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::TenantId,
-    job::{JobArgs, JobState},
-    jobs::{DeprovisionTenant, ReconcileTenant},
-    store::{Abort, jobs::NewJob},
+    platform::clock,
+    queue::{
+        args::{DeprovisionTenant, ReconcileTenant},
+        job::{JobArgs, JobState},
+    },
+    store::{TransactionError, jobs::NewJob},
     upstream::Upstream,
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 use futures::{FutureExt as _, future::join_all};
 
 use crate::{
@@ -144,13 +146,17 @@ async fn many_intents_at_once_give_one_job_and_none_of_them_is_refused() {
             harness.context.store.now(),
         )
         .unwrap();
-        let changed: Result<_, Abort<()>> = harness
+        let changed: Result<_, TransactionError<()>> = harness
             .context
             .store
             .transaction((&harness.context, &new), |session, (context, new)| {
                 async move {
                     let job = context.jobs.enqueue(session, new).await?;
-                    context.tenants.lock(session, tenant.id).await?.unwrap();
+                    context
+                        .tenants
+                        .find_for_update(session, tenant.id)
+                        .await?
+                        .unwrap();
                     Ok(job)
                 }
                 .boxed()
@@ -188,7 +194,11 @@ async fn a_job_is_not_claimed_while_an_intent_that_joins_it_is_not_committed() {
         .open(move |session| {
             let (context, new) = (context.clone(), new.clone());
             async move {
-                let mut changed = context.tenants.lock(session, tenant.id).await?.unwrap();
+                let mut changed = context
+                    .tenants
+                    .find_for_update(session, tenant.id)
+                    .await?
+                    .unwrap();
                 changed.generation += 1;
                 context.tenants.save(session, &changed).await?;
                 context.jobs.enqueue(session, &new).await?;
@@ -199,7 +209,7 @@ async fn a_job_is_not_claimed_while_an_intent_that_joins_it_is_not_committed() {
         .await;
     let script = Script::new([]);
     let registry = Registry::default()
-        .kind::<Joining>(Steps::side_by_side().upstream(Upstream::Authentik, script.step()));
+        .register::<Joining>(Steps::parallel().upstream(Upstream::Authentik, script.step()));
 
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_an_update_is_blocked().await;

@@ -12,13 +12,15 @@ use std::{
 
 use bson::{DateTime, doc};
 use dezky_shared::{
-    failure::Disposition,
-    job::{Job, JobArgs as _, JobState, Step},
-    jobs::{
-        RecheckDomain, RecheckDueDomains, ReconcileTenants, RunJobOperation, SnapshotSubscriptions,
-        TrimAudit,
+    queue::{
+        args::{
+            RecheckDomain, RecheckDueDomains, ReconcileTenants, RunJobOperation,
+            SnapshotSubscriptions, TrimAudit,
+        },
+        error_code::RetryPolicy,
+        job::{Job, JobArgs as _, JobState, Step},
     },
-    store::Abort,
+    store::TransactionError,
     upstream::Upstream,
 };
 use dezky_sim::faults::{Fault, FaultRule};
@@ -271,7 +273,7 @@ async fn tell(scenario: &Scenario, failure: Option<(Failure, &Asked)>) -> Told {
     let world = World::start_with(|_, times| {
         times.retry_base = Duration::ZERO;
         times.identity_wait = Duration::from_millis(50);
-        times.unknown_wait = Duration::from_millis(50);
+        times.in_doubt_wait = Duration::from_millis(50);
         // It would keep the worker from calls that are to fail.
         times.circuit.failures = u32::MAX;
     })
@@ -416,14 +418,14 @@ fn is_left_alone(job: &Job) -> bool {
 
 fn is_held(step: &Step) -> bool {
     let error = step.error.as_ref();
-    error.is_some_and(|error| error.code.disposition() == Disposition::Hold)
+    error.is_some_and(|error| error.code.retry_policy() == RetryPolicy::AfterHold)
 }
 
 /// As an operator does who has seen to what was refused.
 async fn requeue(world: &World, job: &Job) -> Job {
     let again = world.harness.requeue(job.id).await.unwrap().job;
     let ready = &world.harness.context.ready;
-    ready.announce(std::slice::from_ref(&again)).await;
+    ready.notify(std::slice::from_ref(&again)).await;
     again
 }
 
@@ -431,7 +433,7 @@ async fn requeue(world: &World, job: &Job) -> Job {
 async fn resume(world: &World) {
     let context = &world.harness.context;
     for upstream in Upstream::ALL {
-        let resumed: Result<_, Abort<()>> = context
+        let resumed: Result<_, TransactionError<()>> = context
             .store
             .transaction(context, |session, context| {
                 async move {

@@ -1,7 +1,7 @@
 //! One tenant's backlog never starves another's, by order and not by time.
 
-use dezky_shared::{id::TenantId, job::Queue};
-use dezky_worker::work::{Registry, Steps};
+use dezky_shared::{id::TenantId, queue::job::Queue};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -9,10 +9,10 @@ use crate::{
 };
 
 fn registry(script: &Script) -> Registry {
-    let steps = || Steps::side_by_side().step("work", script.step());
+    let steps = || Steps::parallel().step("work", script.step());
     Registry::default()
-        .kind::<Single>(steps())
-        .kind::<Bill>(steps())
+        .register::<Single>(steps())
+        .register::<Bill>(steps())
 }
 
 fn lock_key(tenant: TenantId) -> String {
@@ -81,7 +81,7 @@ async fn jobs_of_high_priority_do_not_starve_a_key_of_low_priority() {
     let key = format!("{}:ready:{}", harness.redis.prefix, Queue::Provisioning);
     let mut connection = harness.redis_connection().await;
     // As if it had waited for three minutes behind ever new keys of high priority.
-    let three_minutes_ago = dezky_shared::clock::now().timestamp_millis() / 1_000 - 180;
+    let three_minutes_ago = dezky_shared::platform::clock::now().timestamp_millis() / 1_000 - 180;
     redis::cmd("ZADD")
         .arg(&key)
         .arg(three_minutes_ago)
@@ -97,7 +97,7 @@ async fn jobs_of_high_priority_do_not_starve_a_key_of_low_priority() {
         harness
             .edit_job(urgent.id, bson::doc! { "priority": 0 })
             .await;
-        let ready = dezky_shared::ready::ReadyKey {
+        let ready = dezky_shared::queue::ready_set::ReadyKey {
             lock_key: lock_key(tenant),
             priority: 0,
         };

@@ -10,14 +10,14 @@ use std::{
 
 use bson::{Document, doc};
 use dezky_shared::{
-    clock,
     id::{JobId, TenantId},
-    job::{Job, JobArgs, JobState},
+    platform::clock,
+    queue::job::{Job, JobArgs, JobState},
     store::jobs::NewJob,
 };
 use dezky_worker::{
     fan_out::{Child, FanOut},
-    work::{Registry, StepFailure, StepRun, Steps},
+    steps::{Registry, StepContext, StepFailure, Steps},
 };
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 
@@ -29,20 +29,20 @@ use crate::{
 const HOUR: Duration = Duration::from_hours(1);
 
 /// What happens before a child is made; `first` says that it is the attempt's first.
-type Before = fn(run: StepRun, n: i32, first: bool) -> BoxFuture<'static, ()>;
+type Before = fn(run: StepContext, n: i32, first: bool) -> BoxFuture<'static, ()>;
 
-fn nothing(_: StepRun, _: i32, _: bool) -> BoxFuture<'static, ()> {
+fn nothing(_: StepContext, _: i32, _: bool) -> BoxFuture<'static, ()> {
     Box::pin(std::future::ready(()))
 }
 
 /// Makes children from 1 to the job's number. Remembers with which one the last attempt began.
 fn making(spread: Duration, began: &Arc<AtomicI32>, before: Before) -> Steps {
     let began = began.clone();
-    Steps::side_by_side().step("many", move |run| {
+    Steps::parallel().step("many", move |run| {
         let began = began.clone();
         async move {
             let many = run.job.args::<Many>().unwrap().n;
-            let first = FanOut::resumes_after::<i32>(&run).unwrap_or(0) + 1;
+            let first = FanOut::cursor::<i32>(&run).unwrap_or(0) + 1;
             began.store(first, Ordering::SeqCst);
             let one = {
                 let run = run.clone();
@@ -50,7 +50,7 @@ fn making(spread: Duration, began: &Arc<AtomicI32>, before: Before) -> Steps {
             };
             let children = stream::iter(first..=many).then(one).boxed();
             let fan_out = FanOut {
-                of: "things",
+                noun: "things",
                 total: 7,
                 spread,
             };
@@ -60,7 +60,7 @@ fn making(spread: Duration, began: &Arc<AtomicI32>, before: Before) -> Steps {
 }
 
 fn one(
-    run: StepRun,
+    run: StepContext,
     n: i32,
     before: BoxFuture<'static, ()>,
 ) -> BoxFuture<'static, Result<Child, StepFailure>> {
@@ -70,7 +70,7 @@ fn one(
     })
 }
 
-fn child(n: i32, args: &impl JobArgs, run: &StepRun) -> Child {
+fn child(n: i32, args: &impl JobArgs, run: &StepContext) -> Child {
     Child {
         subject: n.to_string(),
         job: NewJob::new(args, "nobody", run.ctx.store.now()).unwrap(),
@@ -94,7 +94,7 @@ fn numbers(children: &[Job]) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn children_are_spread_over_the_window_and_belong_to_their_parent() {
     let harness = Harness::new().await;
-    let registry = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), nothing));
+    let registry = Registry::default().register::<Many>(making(HOUR, &Arc::default(), nothing));
     let worker = harness.worker_of("worker", registry, 2);
 
     let parent = harness.enqueue(&Many { n: 200 }).await;
@@ -123,8 +123,8 @@ async fn children_that_are_due_are_run_without_waiting_for_the_sweep() {
     harness.times.sweep_every = HOUR;
     let script = Script::new([]);
     let registry = Registry::default()
-        .kind::<Many>(making(Duration::ZERO, &Arc::default(), nothing))
-        .kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        .register::<Many>(making(Duration::ZERO, &Arc::default(), nothing))
+        .register::<Lone>(Steps::parallel().step("work", script.step()));
     let worker = harness.worker_of("worker", registry, 4);
     // Its first sweep is at once.
     harness.until_led().await;
@@ -140,7 +140,7 @@ async fn children_that_are_due_are_run_without_waiting_for_the_sweep() {
 async fn a_worker_that_dies_half_way_is_followed_by_one_that_goes_on_there() {
     let mut harness = Harness::new().await;
     harness.times.lease = Duration::from_secs(2);
-    harness.times.leader_quiet = Duration::ZERO;
+    harness.times.rescue_grace = Duration::ZERO;
     let hang: Before = |_, n, _| {
         Box::pin(async move {
             if n == 2_500 {
@@ -148,9 +148,9 @@ async fn a_worker_that_dies_half_way_is_followed_by_one_that_goes_on_there() {
             }
         })
     };
-    let dying = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), hang));
+    let dying = Registry::default().register::<Many>(making(HOUR, &Arc::default(), hang));
     let began = Arc::default();
-    let following = Registry::default().kind::<Many>(making(HOUR, &began, nothing));
+    let following = Registry::default().register::<Many>(making(HOUR, &began, nothing));
 
     let doomed = harness.doomed_worker(dying, 1);
     let parent = harness.enqueue(&Many { n: 3_200 }).await;
@@ -176,7 +176,7 @@ async fn a_worker_that_dies_half_way_is_followed_by_one_that_goes_on_there() {
 async fn a_batch_that_was_inserted_and_not_reported_is_not_made_twice() {
     let harness = Harness::new().await;
     let began = Arc::default();
-    let registry = Registry::default().kind::<Many>(making(HOUR, &began, nothing));
+    let registry = Registry::default().register::<Many>(making(HOUR, &began, nothing));
     let unreported = doc! { "progress": { "$exists": false } };
     let refuse = |validator: Document| doc! { "collMod": "jobs", "validator": validator };
     let database = harness.context.store.database();
@@ -205,11 +205,11 @@ async fn an_attempt_that_runs_out_of_time_hands_the_rest_to_the_next_at_no_cost(
     let slowly: Before = |run, _, first| {
         Box::pin(async move {
             if first {
-                tokio::time::sleep_until(run.hand_back_at).await;
+                tokio::time::sleep_until(run.yield_after).await;
             }
         })
     };
-    let registry = Registry::default().kind::<Many>(making(HOUR, &Arc::default(), slowly));
+    let registry = Registry::default().register::<Many>(making(HOUR, &Arc::default(), slowly));
     let worker = harness.worker_of("worker", registry, 1);
 
     let parent = harness.enqueue(&Many { n: 1_500 }).await;
@@ -235,11 +235,11 @@ async fn a_child_whose_work_a_waiting_job_does_is_not_made_and_the_others_are() 
     let later = clock::later(harness.context.store.now(), HOUR);
     harness.edit_job(asked.id, doc! { "runAt": later }).await;
     let for_each = tenants.clone();
-    let steps = Steps::side_by_side().step("many", move |run| {
+    let steps = Steps::parallel().step("many", move |run| {
         let tenants = for_each.clone();
         async move {
             let fan_out = FanOut {
-                of: "tenants",
+                noun: "tenants",
                 total: 3,
                 spread: HOUR,
             };
@@ -252,7 +252,7 @@ async fn a_child_whose_work_a_waiting_job_does_is_not_made_and_the_others_are() 
                 .await
         }
     });
-    let slots = Registry::default().kind::<Many>(steps);
+    let slots = Registry::default().register::<Many>(steps);
 
     let parent = harness.enqueue_silently(&Many { n: 3 }).await;
     let worker = harness.worker_of("worker", slots, 1);

@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    circuit::{Budget, CircuitTimes, HORIZON, News},
-    clock,
-    failure::ErrorCode,
     id::JobId,
-    job::{Job, JobState, Queue},
-    jobs::ProvisionTenant,
-    pause::Pause,
-    store::Abort,
+    platform::clock,
+    queue::{
+        args::ProvisionTenant,
+        error_code::ErrorCode,
+        job::{Job, JobState, Queue},
+        pause::Pause,
+    },
+    store::TransactionError,
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use dezky_sim::faults::{Fault, FaultRule};
-use dezky_worker::work::{Registry, Steps};
+use dezky_upstreams::circuit_breaker::{CallResult, CircuitTimes, RESERVATION_HORIZON, RateBudget};
+use dezky_worker::steps::{Registry, Steps};
 use futures::FutureExt as _;
 
 use crate::{
@@ -75,7 +77,7 @@ pub(crate) async fn pause_upstream(harness: &Harness, upstream: Upstream, paused
         at: now,
         by: "operator".to_owned(),
     };
-    let changed: Result<(), Abort<()>> = context
+    let changed: Result<(), TransactionError<()>> = context
         .store
         .transaction(
             (&context.upstreams, pause),
@@ -101,7 +103,7 @@ async fn pause_queue(harness: &Harness, queue: Queue, paused: bool) {
         at: context.store.now(),
         by: "operator".to_owned(),
     });
-    let changed: Result<(), Abort<()>> = context
+    let changed: Result<(), TransactionError<()>> = context
         .store
         .transaction((&context.queues, pause), |session, (queues, pause)| {
             async move {
@@ -124,8 +126,8 @@ fn slow_circuit() -> CircuitTimes {
 }
 
 fn scripted(script: &Script) -> Registry {
-    let steps = Steps::side_by_side().upstream(Upstream::Stalwart, script.step());
-    Registry::default().kind::<Lone>(steps)
+    let steps = Steps::parallel().upstream(Upstream::Stalwart, script.step());
+    Registry::default().register::<Lone>(steps)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,14 +194,19 @@ async fn while_an_upstream_is_away_one_job_tries_and_then_all_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_let_go_keep_the_turns_that_a_small_budget_gives_them() {
     let mut harness = Harness::new().await;
-    let budget = Budget {
+    let budget = RateBudget {
         per_second: 5.0,
         burst: 2,
     };
     harness.budgets.insert(Upstream::Stalwart, budget);
     let circuits = &harness.context.circuits;
     circuits
-        .report(Upstream::Stalwart, slow_circuit(), false, News::TimedOut)
+        .record(
+            Upstream::Stalwart,
+            slow_circuit(),
+            false,
+            CallResult::TimedOut,
+        )
         .await;
     let script = Script::new([]);
     let worker = harness.worker_of("worker", scripted(&script), 16);
@@ -266,7 +273,9 @@ async fn a_step_that_takes_the_whole_attempt_opens_the_circuit() {
     until(
         async || {
             let circuits = &harness.context.circuits;
-            circuits.look(Upstream::Stalwart, Budget::default()).await
+            circuits
+                .snapshot(Upstream::Stalwart, RateBudget::default())
+                .await
         },
         |standing| standing.open_for.is_some(),
     )
@@ -292,9 +301,9 @@ async fn a_try_that_takes_the_whole_attempt_makes_the_next_one_later() {
     let circuits = &harness.context.circuits;
     let times = harness.times.circuit;
     circuits
-        .report(Upstream::Stalwart, times, false, News::TimedOut)
+        .record(Upstream::Stalwart, times, false, CallResult::TimedOut)
         .await;
-    circuits.probe_now(Upstream::Stalwart).await;
+    circuits.force_half_open(Upstream::Stalwart).await;
     let script = Script::new([Say::Hang]);
     let worker = harness.worker_of("worker", scripted(&script), 4);
 
@@ -302,7 +311,11 @@ async fn a_try_that_takes_the_whole_attempt_makes_the_next_one_later() {
     script.ran(1).await;
 
     until(
-        async || circuits.look(Upstream::Stalwart, Budget::default()).await,
+        async || {
+            circuits
+                .snapshot(Upstream::Stalwart, RateBudget::default())
+                .await
+        },
         |standing| standing.probe_in.unwrap() > minute,
     )
     .await;
@@ -382,7 +395,7 @@ async fn nothing_of_a_paused_queue_is_begun_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_beyond_the_budget_wait_for_their_turn_at_no_cost() {
     let mut harness = Harness::new().await;
-    let budget = Budget {
+    let budget = RateBudget {
         per_second: 10.0,
         burst: 2,
     };
@@ -412,7 +425,7 @@ async fn steps_beyond_the_budget_wait_for_their_turn_at_no_cost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_jobs_does_not_book_the_budget_of_those_that_come_later() {
     let mut harness = Harness::new().await;
-    let budget = Budget {
+    let budget = RateBudget {
         per_second: 2.0,
         burst: 1,
     };
@@ -430,16 +443,16 @@ async fn a_flood_of_jobs_does_not_book_the_budget_of_those_that_come_later() {
     }
 
     let circuits = &harness.context.circuits;
-    let turn = circuits.look(Upstream::Stalwart, budget).await.turn_in;
+    let turn = circuits.snapshot(Upstream::Stalwart, budget).await.turn_in;
     let late = harness.enqueue(&Lone { n: 60 }).await;
     let late = harness
         .job_until(late.id, |job| job.snoozes > 0 || job.state.is_final())
         .await;
     worker.stop().await;
 
-    assert!(turn.unwrap() < 2 * HORIZON, "{turn:?}");
+    assert!(turn.unwrap() < 2 * RESERVATION_HORIZON, "{turn:?}");
     let wait = clock::until(harness.context.store.now(), late.run_at);
-    assert!(wait < 2 * HORIZON, "{wait:?}");
+    assert!(wait < 2 * RESERVATION_HORIZON, "{wait:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

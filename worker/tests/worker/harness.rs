@@ -6,30 +6,30 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{Document, doc};
 use dezky_shared::{
-    circuit::{Budget, CircuitTimes},
-    clients::TrustRoots,
-    clock,
     id::{JobId, LeaseToken, TenantId},
-    job::{Job, JobArgs, Queue},
-    redis::RedisConfig,
-    schedule::Schedule,
+    platform::{clock, redis::RedisConfig, tls::TrustRoots},
+    queue::{
+        job::{Job, JobArgs, Queue},
+        schedule::Schedule,
+    },
     store::{
-        Abort, MongoConfig, Store,
+        MongoConfig, Store, TransactionError,
         jobs::{CancelError, Cancelled, NewJob, RequeueError, Requeued},
     },
     tenant::Tenant,
     upstream::Upstream,
 };
 use dezky_sim::{
-    fresh::FreshStores,
+    isolated_stores::FreshStores,
     proxy::Proxy,
     stores::{Mongo, Redis},
 };
+use dezky_upstreams::circuit_breaker::{CircuitTimes, RateBudget};
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
-    engine::{self, EngineConfig, Times},
+    engine::{self, EngineConfig, EngineTimings},
     jobs,
-    work::Registry,
+    steps::Registry,
 };
 use futures::FutureExt as _;
 use mongodb::Collection;
@@ -44,8 +44,8 @@ const DEADLINE: Duration = Duration::from_mins(2);
 /// Fresh stores, and what a worker reaches through them.
 pub(crate) struct Harness {
     pub(crate) context: Arc<Context>,
-    pub(crate) times: Times,
-    pub(crate) budgets: BTreeMap<Upstream, Budget>,
+    pub(crate) times: EngineTimings,
+    pub(crate) budgets: BTreeMap<Upstream, RateBudget>,
     pub(crate) mongodb: MongoConfig,
     pub(crate) redis: RedisConfig,
     pub(crate) clients: ClientsConfig,
@@ -54,18 +54,18 @@ pub(crate) struct Harness {
 }
 
 /// Everything fast, and a lease long enough for a busy machine.
-pub(crate) fn quick() -> Times {
-    Times {
+pub(crate) fn quick() -> EngineTimings {
+    EngineTimings {
         renew_every: Duration::from_millis(500),
         trust_margin: Duration::from_millis(250),
         write_margin: Duration::from_millis(250),
-        least_write: Duration::from_millis(50),
-        unknown_wait: Duration::from_millis(300),
+        min_write_timeout: Duration::from_millis(50),
+        in_doubt_wait: Duration::from_millis(300),
         rescue_every: Duration::from_millis(100),
         rescue_spread: Duration::from_millis(50),
         leader_lease: Duration::from_secs(1),
         leader_renew_every: Duration::from_millis(250),
-        leader_quiet: Duration::from_millis(500),
+        rescue_grace: Duration::from_millis(500),
         sweep_every: Duration::from_millis(100),
         cron_every: Duration::from_millis(100),
         seal_every: Duration::from_millis(100),
@@ -79,7 +79,7 @@ pub(crate) fn quick() -> Times {
             ..CircuitTimes::default()
         },
         drain: Duration::from_secs(5),
-        ..Times::with_lease(Duration::from_secs(10))
+        ..EngineTimings::with_lease(Duration::from_secs(10))
     }
 }
 
@@ -240,10 +240,7 @@ impl Harness {
     /// Enqueues a job and announces it.
     pub(crate) async fn enqueue<A: JobArgs>(&self, args: &A) -> Job {
         let job = self.enqueue_silently(args).await;
-        self.context
-            .ready
-            .announce(std::slice::from_ref(&job))
-            .await;
+        self.context.ready.notify(std::slice::from_ref(&job)).await;
         job
     }
 
@@ -255,7 +252,7 @@ impl Harness {
 
     /// The same, for one that is not only its arguments.
     pub(crate) async fn enqueue_new(&self, new: &NewJob) -> Job {
-        let enqueued: Result<Job, Abort<()>> = self
+        let enqueued: Result<Job, TransactionError<()>> = self
             .context
             .store
             .transaction((&self.context.jobs, new), |session, (jobs, new)| {
@@ -268,7 +265,7 @@ impl Harness {
     /// Cancels a job, as an operator does.
     pub(crate) async fn cancel(&self, id: JobId) -> Job {
         let (jobs, now) = (&self.context.jobs, self.context.store.now());
-        let cancelled: Result<Cancelled, Abort<CancelError>> = self
+        let cancelled: Result<Cancelled, TransactionError<CancelError>> = self
             .context
             .store
             .transaction(jobs, |session, jobs| {
@@ -279,7 +276,10 @@ impl Harness {
     }
 
     /// Puts a job in the queue again, as an operator does.
-    pub(crate) async fn requeue(&self, id: JobId) -> Result<Requeued, Abort<RequeueError>> {
+    pub(crate) async fn requeue(
+        &self,
+        id: JobId,
+    ) -> Result<Requeued, TransactionError<RequeueError>> {
         let (jobs, now) = (&self.context.jobs, self.context.store.now());
         self.context
             .store
@@ -347,7 +347,7 @@ impl Harness {
         let left = doc! { "$set": { "state": "running", "attempt": 1, "lease": lease } };
         let new = NewJob::new(args, "test", now).unwrap();
         // Nobody may claim it in between.
-        let enqueued: Result<Job, Abort<()>> = self
+        let enqueued: Result<Job, TransactionError<()>> = self
             .context
             .store
             .transaction((self, &new, left), |session, (this, new, left)| {

@@ -1,6 +1,6 @@
 //! Workers say that they live.
 
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -11,8 +11,8 @@ use crate::{
 async fn a_worker_says_what_it_is_and_takes_its_leave() {
     let harness = Harness::new().await;
     let script = Script::held([]);
-    let steps = Steps::side_by_side().step("work", script.step());
-    let registry = Registry::default().kind::<Lone>(steps);
+    let steps = Steps::parallel().step("work", script.step());
+    let registry = Registry::default().register::<Lone>(steps);
     let workers = || harness.context.workers.list();
     harness.enqueue(&Lone { n: 1 }).await;
 
@@ -32,7 +32,7 @@ async fn a_worker_says_what_it_is_and_takes_its_leave() {
     let now = harness.context.store.now();
     let one = &listed[0];
     assert_eq!((one.name.as_str(), one.stopping), ("one", false));
-    assert!(one.is_alive(now) && one.knows("do_it_alone"));
+    assert!(one.is_alive(now) && one.handles("do_it_alone"));
     assert_eq!(one.slots.values().sum::<i64>(), 15);
     assert_eq!((leaving.len(), left.len()), (1, 0));
 }

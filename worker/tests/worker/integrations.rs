@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
+    queue::error_code::{ErrorClass, ErrorCode},
     tenant::{ProvisioningState, TenantStatus, reason},
     upstream::Upstream,
 };
@@ -83,7 +83,7 @@ async fn a_tenant_without_a_domain_has_nothing_to_do_at_the_mail_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_credentials_hold_up_one_upstream_until_they_work_again() {
-    let world = World::start_with(|_, times| times.hold = Duration::from_millis(600)).await;
+    let world = World::start_with(|_, times| times.hold_backoff = Duration::from_millis(600)).await;
     world.upstreams.authentik.revoke_token();
     let tenant = world.harness.add_tenant("acme", &["acme.test"]).await;
 

@@ -5,16 +5,18 @@ use std::{collections::BTreeSet, time::Duration};
 use bson::{Document, doc};
 use dezky_shared::{
     audit::{Actor, ActorKind, Origin},
-    clock,
     id::{JobId, JobOperationId},
-    job::{Job, JobState},
-    job_operation::{
-        ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem, JobSelection,
+    platform::clock,
+    queue::{
+        args::RunJobOperation,
+        job::{Job, JobState},
+        job_operation::{
+            ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem, JobSelection,
+        },
     },
-    jobs::RunJobOperation,
-    store::{Abort, jobs::NewJob},
+    store::{TransactionError, jobs::NewJob},
 };
-use dezky_worker::{jobs, work::Registry};
+use dezky_worker::{jobs, steps::Registry};
 use futures::{FutureExt as _, TryStreamExt as _};
 
 use crate::{
@@ -70,7 +72,7 @@ async fn accept(
         finished_at: None,
         expire_at: clock::later(now, Duration::from_hours(1)),
     };
-    let accepted: Result<Job, Abort<()>> = ctx
+    let accepted: Result<Job, TransactionError<()>> = ctx
         .store
         .transaction(
             (ctx, &new, &operation, jobs),
@@ -85,7 +87,7 @@ async fn accept(
         )
         .await;
     let job = accepted.unwrap();
-    ctx.ready.announce(std::slice::from_ref(&job)).await;
+    ctx.ready.notify(std::slice::from_ref(&job)).await;
     (operation_id, job)
 }
 
@@ -224,7 +226,7 @@ async fn waiting_jobs_are_cancelled_or_discarded_and_running_ones_asked_to_stop(
     let tenant = harness.add_tenant("acme", &[]).await;
     let scripts = Script::held([]);
     let registry = only_operations()
-        .kind::<Joining>(dezky_worker::work::Steps::side_by_side().step("held", scripts.step()));
+        .register::<Joining>(dezky_worker::steps::Steps::parallel().step("held", scripts.step()));
     let worker = harness.worker_of("worker", registry, 2);
     let running = harness
         .enqueue(&Joining {

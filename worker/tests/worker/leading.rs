@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use dezky_shared::{clock, job::JobState};
-use dezky_worker::work::{Registry, Steps};
+use dezky_shared::{platform::clock, queue::job::JobState};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -52,12 +52,12 @@ async fn a_leader_that_vanishes_is_followed_when_its_lease_runs_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_leaders_do_no_harm() {
     let mut harness = Harness::new().await;
-    harness.times.leader_quiet = Duration::ZERO;
+    harness.times.rescue_grace = Duration::ZERO;
     harness.times.leader_renew_every = Duration::from_millis(500);
     let leaders = harness.context.store.collection::<Document>("leader");
     let script = Script::new([]);
     let registry =
-        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        || Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let workers = ["one", "two"].map(|name| harness.worker_of(name, registry(), 4));
     harness.until_led().await;
 

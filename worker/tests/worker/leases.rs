@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::{clock, id::LeaseToken, job::JobState, upstream::Upstream};
+use dezky_shared::{id::LeaseToken, platform::clock, queue::job::JobState, upstream::Upstream};
 use dezky_worker::{
-    engine::Times,
-    work::{Registry, Steps},
+    engine::EngineTimings,
+    steps::{Registry, Steps},
 };
 use futures::FutureExt as _;
 
@@ -17,16 +17,16 @@ use crate::{
 
 fn registry(script: &Script) -> Registry {
     Registry::default()
-        .kind::<Single>(Steps::side_by_side().upstream(Upstream::Authentik, script.step()))
-        .kind::<Lone>(Steps::side_by_side().step("work", script.step()))
+        .register::<Single>(Steps::parallel().upstream(Upstream::Authentik, script.step()))
+        .register::<Lone>(Steps::parallel().step("work", script.step()))
 }
 
 /// Leases so long that nothing is noticed by renewing.
-fn slow() -> Times {
-    Times {
+fn slow() -> EngineTimings {
+    EngineTimings {
         pop_block: Duration::from_millis(100),
         drain: Duration::from_secs(5),
-        ..Times::default()
+        ..EngineTimings::default()
     }
 }
 
@@ -208,18 +208,18 @@ async fn a_job_held_by_an_open_transaction_does_not_keep_others_from_being_renew
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cannot_renew_begins_no_write_lets_go_and_is_charged_nothing() {
     let mut harness = Harness::new().await;
-    harness.times.leader_quiet = Duration::from_secs(30);
+    harness.times.rescue_grace = Duration::from_secs(30);
     harness.times.lease = Duration::from_secs(3);
     let proxy = harness.proxy().await;
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let script = Script::held([]);
     let worker = harness.worker_behind(&proxy, registry(&script), 8).await;
     let trust = script.ran(1).await[0].trust.clone();
-    assert!(trust.for_write(Duration::from_secs(1)).is_some());
+    assert!(trust.write_timeout(Duration::from_secs(1)).is_some());
 
     proxy.hold();
     until(
-        async || trust.for_write(Duration::from_secs(10)),
+        async || trust.write_timeout(Duration::from_secs(10)),
         Option::is_none,
     )
     .await;

@@ -5,10 +5,10 @@ use std::{fs, path::Path, time::Duration};
 use bson::{Bson, Document, doc};
 use dezky_shared::{
     id::{JobId, TenantId},
-    job::JobState,
+    queue::job::JobState,
     tenant::{ProvisioningState, TenantStatus},
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
@@ -96,8 +96,8 @@ async fn a_job_of_a_newer_build_waits_for_a_worker_that_knows_its_kind() {
 
     let older = harness.worker_of("older", Registry::default(), 8);
     let waiting = harness.job_until(job.id, |job| job.snoozes > 0).await;
-    let steps = Steps::side_by_side().step("work", script.step());
-    let newer = harness.worker_of("newer", Registry::default().kind::<Single>(steps), 8);
+    let steps = Steps::parallel().step("work", script.step());
+    let newer = harness.worker_of("newer", Registry::default().register::<Single>(steps), 8);
     let done = harness.finished(job.id).await;
     older.stop().await;
     newer.stop().await;
@@ -122,8 +122,8 @@ async fn a_job_that_this_build_cannot_read_is_in_no_other_jobs_way() {
     }
     let waiting = harness.enqueue_silently(&Lone { n: 4 }).await;
 
-    let steps = Steps::side_by_side().step("work", script.step());
-    let registry = Registry::default().kind::<Lone>(steps);
+    let steps = Steps::parallel().step("work", script.step());
+    let registry = Registry::default().register::<Lone>(steps);
     let worker = harness.worker_of("worker", registry, 8);
     let others = [
         harness.finished(left.id).await,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dezky_shared::{job::JobState, tenant::TenantStatus, upstream::Upstream};
+use dezky_shared::{queue::job::JobState, tenant::TenantStatus, upstream::Upstream};
 use dezky_sim::stores::Mongo;
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -19,7 +19,7 @@ async fn a_mongodb_that_is_killed_and_comes_back_loses_no_job() {
     let script = Script::held([]);
     let steps = Upstream::ALL
         .into_iter()
-        .fold(Steps::side_by_side(), |steps, upstream| {
+        .fold(Steps::parallel(), |steps, upstream| {
             steps.upstream(upstream, script.step())
         });
     let mut jobs = Vec::new();
@@ -30,7 +30,7 @@ async fn a_mongodb_that_is_killed_and_comes_back_loses_no_job() {
         };
         jobs.push((harness.enqueue(&args).await, tenant));
     }
-    let worker = harness.worker_of("worker", Registry::default().kind::<Joining>(steps), 8);
+    let worker = harness.worker_of("worker", Registry::default().register::<Joining>(steps), 8);
     script.ran(24).await;
 
     // Some are claimed, some are being written, some wait.
@@ -57,7 +57,7 @@ async fn a_worker_that_cannot_settle_stops_all_the_same_and_its_job_is_rescued()
     let proxy = harness.proxy().await;
     let script = Script::held([]);
     let registry =
-        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        || Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let worker = harness.worker_behind(&proxy, registry(), 8).await;
     script.ran(1).await;

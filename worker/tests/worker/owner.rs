@@ -2,8 +2,8 @@
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    failure::ErrorCode,
     id::TenantId,
+    queue::error_code::ErrorCode,
     tenant::{Owner, Tenant},
     user::{Membership, MembershipSource, Role, User},
 };

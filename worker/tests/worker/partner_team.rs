@@ -7,10 +7,12 @@ use bson::{Document, doc};
 use dezky_shared::{
     id::{PartnerId, TenantId, UserId},
     invitation::Invitation,
-    job::{Job, JobState},
-    jobs::{InvitePartnerMember, SyncPartnerTeam},
     partner::Partner,
-    store::{Abort, to_document},
+    queue::{
+        args::{InvitePartnerMember, SyncPartnerTeam},
+        job::{Job, JobState},
+    },
+    store::{TransactionError, to_document},
     tenant::Tenant,
     user::{PartnerRole, User},
 };
@@ -154,7 +156,7 @@ impl World {
     async fn withdraw(&self, invitation: &Invitation) {
         let (partner_id, email) = (invitation.partner_id, invitation.email.as_str());
         let context = &self.harness.context;
-        let withdrawn: Result<(), Abort<()>> = context
+        let withdrawn: Result<(), TransactionError<()>> = context
             .store
             .transaction((context, email), |session, (context, email)| {
                 async move {

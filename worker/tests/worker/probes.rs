@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dezky_shared::{
-    circuit::Budget,
-    probe::{Finding, Outcome, Probe, Subject},
+    dependency::{CheckResult, CheckState, Dependency, DependencyStatus},
     upstream::Upstream,
 };
 use dezky_sim::{
     dns::{DnsFault, DnsFaultRule},
     faults::{Fault, FaultRule},
 };
+use dezky_upstreams::circuit_breaker::RateBudget;
 
 use crate::{
     harness::{Harness, until},
@@ -20,8 +20,8 @@ use crate::{
 /// Waits until the looks at everything are as they should be.
 async fn seen(
     harness: &Harness,
-    is: impl Fn(&BTreeMap<String, Probe>) -> bool,
-) -> BTreeMap<String, Probe> {
+    is: impl Fn(&BTreeMap<String, DependencyStatus>) -> bool,
+) -> BTreeMap<String, DependencyStatus> {
     let look = async || {
         let probes = harness.context.probes.list().await.unwrap();
         probes
@@ -32,7 +32,7 @@ async fn seen(
     until(look, is).await
 }
 
-fn outcomes(seen: &BTreeMap<String, Probe>) -> Vec<(&str, Outcome)> {
+fn outcomes(seen: &BTreeMap<String, DependencyStatus>) -> Vec<(&str, CheckState)> {
     seen.iter()
         .map(|(id, probe)| (id.as_str(), probe.outcome))
         .collect()
@@ -65,10 +65,10 @@ async fn everything_is_looked_at_and_what_fails_fails_alone() {
         kind: None,
         fault: DnsFault::Refused,
     });
-    let failed = |seen: &BTreeMap<String, Probe>| {
+    let failed = |seen: &BTreeMap<String, DependencyStatus>| {
         let failed = seen
             .values()
-            .filter(|probe| probe.outcome == Outcome::Failed);
+            .filter(|probe| probe.outcome == CheckState::Failed);
         failed.count()
     };
     let ill = seen(&harness, |seen| failed(seen) == 3).await;
@@ -79,12 +79,12 @@ async fn everything_is_looked_at_and_what_fails_fails_alone() {
     assert_eq!(
         outcomes(&well),
         [
-            ("resolver:simulated", Outcome::Ok),
-            ("store:mongodb", Outcome::Ok),
-            ("store:redis", Outcome::Ok),
-            ("upstream:authentik", Outcome::Ok),
-            ("upstream:ocis", Outcome::Ok),
-            ("upstream:stalwart", Outcome::Ok),
+            ("resolver:simulated", CheckState::Ok),
+            ("store:mongodb", CheckState::Ok),
+            ("store:redis", CheckState::Ok),
+            ("upstream:authentik", CheckState::Ok),
+            ("upstream:ocis", CheckState::Ok),
+            ("upstream:stalwart", CheckState::Ok),
         ]
     );
     for probe in well.values() {
@@ -111,7 +111,7 @@ async fn everything_is_looked_at_and_what_fails_fails_alone() {
             "{probe:?}"
         );
     }
-    assert_eq!(ill["upstream:authentik"].outcome, Outcome::Ok);
+    assert_eq!(ill["upstream:authentik"].outcome, CheckState::Ok);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,11 +132,13 @@ async fn a_look_needs_no_credentials_and_is_no_news_for_a_circuit() {
     .await;
     leader.stop().await;
 
-    assert_eq!(seen["upstream:authentik"].outcome, Outcome::Ok);
-    assert_eq!(seen["upstream:ocis"].outcome, Outcome::Ok);
-    assert_eq!(seen["upstream:stalwart"].outcome, Outcome::Failed);
+    assert_eq!(seen["upstream:authentik"].outcome, CheckState::Ok);
+    assert_eq!(seen["upstream:ocis"].outcome, CheckState::Ok);
+    assert_eq!(seen["upstream:stalwart"].outcome, CheckState::Failed);
     let circuits = &harness.context.circuits;
-    let stalwart = circuits.look(Upstream::Stalwart, Budget::default()).await;
+    let stalwart = circuits
+        .snapshot(Upstream::Stalwart, RateBudget::default())
+        .await;
     assert_eq!((stalwart.failures, stalwart.open_for), (0, None));
     let known = harness.context.upstreams.list().await.unwrap();
     assert!(known.iter().all(|health| health.refused_at.is_none()));
@@ -146,13 +148,13 @@ async fn a_look_needs_no_credentials_and_is_no_news_for_a_circuit() {
 async fn what_is_switched_off_says_so_and_what_is_no_more_is_forgotten() {
     let mut harness = Harness::new().await;
     harness.times.probe_every = Duration::from_millis(100);
-    let gone = Subject::Resolver("192.0.2.1:53".to_owned());
+    let gone = Dependency::Resolver("192.0.2.1:53".to_owned());
     let now = harness.context.store.now();
-    let finding = Finding::Failed("no answer".to_owned());
+    let finding = CheckResult::Failed("no answer".to_owned());
     harness
         .context
         .probes
-        .note(&gone, &finding, now)
+        .upsert(&gone, &finding, now)
         .await
         .unwrap();
     let leader = harness.leader();
@@ -166,11 +168,11 @@ async fn what_is_switched_off_says_so_and_what_is_no_more_is_forgotten() {
     assert_eq!(
         outcomes(&seen),
         [
-            ("store:mongodb", Outcome::Ok),
-            ("store:redis", Outcome::Ok),
-            ("upstream:authentik", Outcome::Disabled),
-            ("upstream:ocis", Outcome::Disabled),
-            ("upstream:stalwart", Outcome::Disabled),
+            ("store:mongodb", CheckState::Ok),
+            ("store:redis", CheckState::Ok),
+            ("upstream:authentik", CheckState::Disabled),
+            ("upstream:ocis", CheckState::Disabled),
+            ("upstream:stalwart", CheckState::Disabled),
         ]
     );
 }

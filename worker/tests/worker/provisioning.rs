@@ -1,7 +1,7 @@
 //! A new tenant becomes active, whatever the upstreams do meanwhile.
 
 use dezky_shared::{
-    jobs::ProvisionTenant,
+    queue::args::ProvisionTenant,
     tenant::{ProvisioningState, TenantStatus},
 };
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    failure::ErrorCode,
-    job::{Job, JobState, Queue},
-    ready::ReadyKey,
+    platform::clock,
+    queue::{
+        error_code::ErrorCode,
+        job::{Job, JobState, Queue},
+        ready_set::ReadyKey,
+    },
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
@@ -70,7 +72,7 @@ async fn a_job_that_is_due_in_a_moment_is_announced_then() {
     };
     let ready = &harness.context.ready;
 
-    ready.announce(&[soon.clone(), far]).await;
+    ready.notify(&[soon.clone(), far]).await;
 
     let keys = harness.ready(Queue::Provisioning).await;
     let names: Vec<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
@@ -99,7 +101,7 @@ async fn a_job_that_is_not_due_is_not_announced() {
     let mut job = harness.enqueue_silently(&Lone { n: 1 }).await;
     job.run_at = clock::later(job.run_at, Duration::from_mins(1));
 
-    harness.context.ready.announce(&[job]).await;
+    harness.context.ready.notify(&[job]).await;
 
     assert!(harness.ready(Queue::Provisioning).await.is_empty());
 }
@@ -110,7 +112,7 @@ async fn all_jobs_of_a_key_are_worked_off_after_one_hint() {
     without_sweep(&mut harness);
     let worker_kinds = Script::new([]);
     let registry =
-        Registry::default().kind::<Single>(Steps::side_by_side().step("work", worker_kinds.step()));
+        Registry::default().register::<Single>(Steps::parallel().step("work", worker_kinds.step()));
     let tenant = harness.add_tenant("acme", &[]).await;
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_led().await;
@@ -125,7 +127,7 @@ async fn all_jobs_of_a_key_are_worked_off_after_one_hint() {
         );
     }
 
-    harness.context.ready.announce(&jobs[..1]).await;
+    harness.context.ready.notify(&jobs[..1]).await;
     for job in &jobs {
         harness.finished(job.id).await;
     }
@@ -140,9 +142,9 @@ async fn a_key_dropped_while_its_lock_is_held_is_added_again_to_whichever_queue_
     without_sweep(&mut harness);
     let (provisioning, billing) = (Script::held([]), Script::new([]));
     let registry = Registry::default()
-        .kind::<Single>(Steps::side_by_side().step("work", provisioning.step()))
-        .kind::<Bill>(Steps::side_by_side().step("work", billing.step()))
-        .kind::<Lone>(Steps::side_by_side().step("work", Script::new([]).step()));
+        .register::<Single>(Steps::parallel().step("work", provisioning.step()))
+        .register::<Bill>(Steps::parallel().step("work", billing.step()))
+        .register::<Lone>(Steps::parallel().step("work", Script::new([]).step()));
     let tenant = harness.add_tenant("acme", &[]).await;
     let worker = harness.worker_of("worker", registry, 8);
     let first = harness
@@ -186,7 +188,7 @@ async fn a_retry_that_is_due_soon_is_on_time_however_slow_the_sweep() {
         Say::Fail(ErrorCode::UpstreamUnavailable),
     ]);
     let registry =
-        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_led().await;
 
@@ -202,7 +204,7 @@ async fn a_job_that_is_due_is_popped_before_less_urgent_ones() {
     let harness = Harness::new().await;
     let script = Script::new([]);
     let registry =
-        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let mut jobs = Vec::new();
     for (n, priority) in [(1, 2), (2, 1), (3, 0)] {
         let job = harness.enqueue_silently(&Lone { n }).await;
@@ -211,7 +213,7 @@ async fn a_job_that_is_due_is_popped_before_less_urgent_ones() {
             .await;
         jobs.push(harness.job(job.id).await);
     }
-    harness.context.ready.announce(&jobs).await;
+    harness.context.ready.notify(&jobs).await;
 
     let worker = harness.worker_of("worker", registry, 1);
     for job in &jobs {

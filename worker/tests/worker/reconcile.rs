@@ -1,9 +1,7 @@
 //! Reconciling: every kind of drift is repaired and reported, and a dry run says the same and changes nothing.
 
-use dezky_shared::{
-    clients::Mode,
-    tenant::{Tenant, TenantStatus},
-};
+use dezky_shared::tenant::{Tenant, TenantStatus};
+use dezky_upstreams::clients::Mode;
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use bson::{Document, doc};
 use dezky_shared::{
     id::TenantId,
-    job::{Job, JobState},
-    jobs::ReconcileTenants,
+    queue::{
+        args::ReconcileTenants,
+        job::{Job, JobState},
+    },
     tenant::{Tenant, TenantStatus},
 };
 use futures::TryStreamExt as _;
@@ -63,7 +65,7 @@ async fn set_tenant(world: &World, tenant: &Tenant, set: Document) {
 async fn drift(world: &World, tenant: &Tenant) {
     let ocis = world.harness.context.clients.ocis.as_ref().unwrap();
     let id = tenant.id.to_string();
-    ocis.purge_space(&id, None, dezky_shared::clients::Mode::Apply)
+    ocis.purge_space(&id, None, dezky_upstreams::clients::Mode::Apply)
         .await
         .unwrap();
 }

@@ -2,7 +2,7 @@
 //! changes, neither upstream nor in the documents.
 
 use bson::{Bson, Document, doc};
-use dezky_shared::job::{Job, JobState, Step};
+use dezky_shared::queue::job::{Job, JobState, Step};
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ async fn repeat_each(scenario: &Scenario) {
     }
     let again = world.harness.requeue(job.id).await.unwrap().job;
     let announced = std::slice::from_ref(&again);
-    world.harness.context.ready.announce(announced).await;
+    world.harness.context.ready.notify(announced).await;
     world.done(&again).await;
     world.quiet().await;
 
@@ -66,7 +66,7 @@ async fn repeat(world: &World, job: &Job, step: &Step) -> Job {
     harness.edit_job(job.id, set).await;
     let available = harness.job(job.id).await;
     let announced = std::slice::from_ref(&available);
-    harness.context.ready.announce(announced).await;
+    harness.context.ready.notify(announced).await;
     world.done(job).await
 }
 

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    failure::ErrorCode,
-    job::{Job, JobState},
+    platform::clock,
+    queue::{
+        error_code::ErrorCode,
+        job::{Job, JobState},
+    },
     tenant::ProvisioningState,
     upstream::Upstream,
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     gate::pause_upstream,
@@ -19,14 +21,14 @@ use crate::{
 };
 
 fn registry(script: &Script) -> Registry {
-    let steps = || Steps::side_by_side().step("work", script.step());
+    let steps = || Steps::parallel().step("work", script.step());
     Registry::default()
-        .kind::<Lone>(steps())
-        .kind::<Joining>(steps())
+        .register::<Lone>(steps())
+        .register::<Joining>(steps())
 }
 
 fn with_poison(script: &Script, poison: &Script) -> Registry {
-    registry(script).kind::<Poison>(Steps::side_by_side().step("die", poison.step()))
+    registry(script).register::<Poison>(Steps::parallel().step("die", poison.step()))
 }
 
 fn rescued(job: &Job) -> bool {
@@ -162,11 +164,11 @@ async fn crashes_are_not_forgotten_for_a_step_that_its_upstream_keeps_waiting() 
     let job = harness.enqueue_silently(&Lone { n: 1 }).await;
     let suspect = doc! { "crashes": 1, "rescued": true };
     harness.edit_job(job.id, suspect).await;
-    let steps = Steps::side_by_side()
+    let steps = Steps::parallel()
         .upstream(Upstream::Stalwart, Script::new([]).step())
         .step("die", Script::new([Say::Hang]).step());
 
-    let worker = harness.doomed_worker(Registry::default().kind::<Lone>(steps), 8);
+    let worker = harness.doomed_worker(Registry::default().register::<Lone>(steps), 8);
     let job = harness
         .job_until(job.id, |job| {
             job.steps.iter().any(|step| step.error.is_some())
@@ -341,7 +343,7 @@ async fn poison_that_works_before_the_first_renewal_is_found_out_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_rescued_while_leases_may_have_run_out_for_want_of_mongodb() {
     let mut harness = Harness::new().await;
-    harness.times.leader_quiet = Duration::from_secs(2);
+    harness.times.rescue_grace = Duration::from_secs(2);
     let job = harness.leave_behind(&Lone { n: 1 }, true).await;
     let began = clock::boot_time();
 

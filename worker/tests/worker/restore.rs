@@ -2,7 +2,7 @@
 
 use bson::{Document, doc};
 use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
+    queue::error_code::{ErrorClass, ErrorCode},
     store::Store,
     tenant::TenantStatus,
 };

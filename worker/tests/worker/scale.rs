@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use dezky_shared::{clock, id::TenantId, job::Queue, store::jobs::DUE_INDEX};
-use dezky_worker::work::{Registry, Steps};
+use dezky_shared::{id::TenantId, platform::clock, queue::job::Queue, store::jobs::DUE_INDEX};
+use dezky_worker::steps::{Registry, Steps};
 use futures::TryStreamExt as _;
 
 use crate::{
@@ -103,7 +103,7 @@ async fn a_sweep_does_not_read_what_waits_for_later() {
         .unwrap();
     let script = Script::new([]);
     let registry =
-        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let worker = harness.worker_of("worker", registry, 8);
     harness.until_led().await;
 
@@ -140,7 +140,7 @@ async fn a_look_for_work_costs_by_the_lock_key_and_not_by_the_job() {
     let script = Script::new([]);
 
     let registry =
-        Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let worker = harness.worker_of("worker", registry, 64);
     let done = async || {
         let done = doc! { "queue": Queue::Provisioning.name(), "state": "completed" };

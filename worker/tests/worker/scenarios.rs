@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
+    billing::Plan,
     domain::Domain,
     id::{PartnerId, TenantId},
     invitation::Invitation,
-    job::Job,
-    job::JobArgs as _,
-    jobs::{
-        DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, ReconcileTenant,
-        RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant, SyncPartnerTeam,
+    queue::{
+        args::{
+            DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant,
+            ReconcileTenant, RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant, SyncPartnerTeam,
+        },
+        job::{Job, JobArgs as _},
     },
-    tenant::{Owner, Plan},
+    tenant::Owner,
 };
 use dezky_sim::stalwart::StalwartSim;
 use futures::{FutureExt as _, future::LocalBoxFuture};

@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    clock,
-    job::JobState,
-    schedule::{Missed, Schedule, calendar::Calendar},
+    platform::clock,
+    queue::{
+        cron::CronSchedule,
+        job::JobState,
+        schedule::{MisfirePolicy, Schedule},
+    },
     store::{StoreError, jobs::NewJob},
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 use futures::TryStreamExt as _;
 
 use crate::{
@@ -17,11 +20,11 @@ use crate::{
     script::{Lone, Script},
 };
 
-fn hourly(missed: Missed) -> Schedule {
+fn hourly(missed: MisfirePolicy) -> Schedule {
     Schedule {
         name: "hourly",
         purpose: "",
-        calendar: Calendar::new("0 * * * *", "UTC").unwrap(),
+        calendar: CronSchedule::new("0 * * * *", "UTC").unwrap(),
         missed,
         can_dry_run: false,
         job: |_, by, now| NewJob::new(&Lone { n: 1 }, by, now),
@@ -65,7 +68,7 @@ async fn missed(harness: &Harness) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_is_run_once_however_many_look_for_it() {
     let harness = Harness::new().await;
-    let schedule = hourly(Missed::Each);
+    let schedule = hourly(MisfirePolicy::Each);
     last_seen(&harness, 48).await;
     let now = harness.context.store.now();
 
@@ -87,10 +90,10 @@ async fn an_instant_is_run_once_however_many_look_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_leaders_run_each_instant_once() {
     let mut harness = Harness::new().await;
-    harness.schedules = vec![hourly(Missed::Once)];
+    harness.schedules = vec![hourly(MisfirePolicy::Once)];
     let script = Script::new([]);
     let registry =
-        || Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()));
+        || Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
     let leaders = harness.context.store.collection::<Document>("leader");
     last_seen(&harness, 3).await;
 
@@ -126,9 +129,9 @@ async fn two_leaders_run_each_instant_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_missed_while_no_worker_was_there_is_made_up_for_as_the_policy_says() {
     for (policy, runs, lost) in [
-        (Missed::Once, 1, 499),
-        (Missed::Each, 100, 400),
-        (Missed::Skip, 0, 500),
+        (MisfirePolicy::Once, 1, 499),
+        (MisfirePolicy::Each, 100, 400),
+        (MisfirePolicy::Skip, 0, 500),
     ] {
         let harness = Harness::new().await;
         // Half an hour past, wherever the test stands in the hour.
@@ -168,7 +171,7 @@ fn half_past(time: DateTime) -> DateTime {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_that_is_seen_for_the_first_time_has_missed_nothing() {
     let mut harness = Harness::new().await;
-    harness.schedules = vec![hourly(Missed::Each)];
+    harness.schedules = vec![hourly(MisfirePolicy::Each)];
 
     let leader = harness.leader();
     let state = until(
@@ -187,12 +190,12 @@ async fn a_schedule_that_is_seen_for_the_first_time_has_missed_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_enqueues_what_is_due_and_its_job_is_run() {
     let mut harness = Harness::new().await;
-    harness.schedules = vec![hourly(Missed::Once)];
+    harness.schedules = vec![hourly(MisfirePolicy::Once)];
     let script = Script::new([]);
-    let steps = Steps::side_by_side().step("work", script.step());
+    let steps = Steps::parallel().step("work", script.step());
     last_seen(&harness, 2).await;
 
-    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 2);
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 2);
     let ran = script.ran(1).await;
     let job = harness.finished(ran[0].job).await;
     worker.stop().await;
@@ -206,7 +209,7 @@ async fn the_leader_enqueues_what_is_due_and_its_job_is_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_whose_job_cannot_be_enqueued_stays_due() {
     let harness = Harness::new().await;
-    let schedule = hourly(Missed::Once);
+    let schedule = hourly(MisfirePolicy::Once);
     let seen = last_seen(&harness, 2).await;
     let now = harness.context.store.now();
     let refusing = |validator| doc! { "collMod": "jobs", "validator": validator };
@@ -229,7 +232,7 @@ async fn an_instant_whose_job_cannot_be_enqueued_stays_due() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_in_the_ledger_is_not_run_again_when_the_state_was_set_back() {
     let harness = Harness::new().await;
-    let schedule = hourly(Missed::Each);
+    let schedule = hourly(MisfirePolicy::Each);
     let now = half_past(harness.context.store.now());
     last_seen(&harness, 5).await;
     let first = harness.context.schedules.run_due(&schedule, now).await;
@@ -247,14 +250,14 @@ async fn an_instant_in_the_ledger_is_not_run_again_when_the_state_was_set_back()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_that_cannot_be_run_is_in_nobodys_way() {
     let mut harness = Harness::new().await;
-    harness.times.leader_quiet = Duration::from_secs(1);
+    harness.times.rescue_grace = Duration::from_secs(1);
     let broken = Schedule {
         name: "broken",
-        calendar: Calendar::new("* * * * *", "UTC").unwrap(),
+        calendar: CronSchedule::new("* * * * *", "UTC").unwrap(),
         job: |_, _, _| Err(StoreError::custom("as the test says")),
-        ..hourly(Missed::Once)
+        ..hourly(MisfirePolicy::Once)
     };
-    harness.schedules = vec![broken, hourly(Missed::Once)];
+    harness.schedules = vec![broken, hourly(MisfirePolicy::Once)];
     let long_ago = clock::earlier(harness.context.store.now(), Duration::from_hours(1));
     let states = harness.context.store.collection::<Document>("schedules");
     let state = doc! { "_id": "broken", "seen": long_ago, "missed": 0_i64 };
@@ -262,9 +265,9 @@ async fn a_schedule_that_cannot_be_run_is_in_nobodys_way() {
     last_seen(&harness, 2).await;
     let left = harness.leave_behind(&Lone { n: 2 }, true).await;
     let script = Script::new([]);
-    let steps = Steps::side_by_side().step("work", script.step());
+    let steps = Steps::parallel().step("work", script.step());
 
-    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 2);
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 2);
     let rescued = harness.finished(left.id).await;
     script.ran(2).await;
     worker.stop().await;

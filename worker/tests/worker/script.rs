@@ -11,14 +11,16 @@ use std::{
 
 use bson::DateTime;
 use dezky_shared::{
-    clients::Trust,
-    failure::ErrorCode,
     id::{JobId, TenantId},
-    job::{JobArgs, Queue},
+    queue::{
+        error_code::ErrorCode,
+        job::{JobArgs, Queue},
+    },
     tenant::{Tenant, reason},
     upstream::Upstream,
 };
-use dezky_worker::work::{Facts, Registry, StepDone, StepFailure, StepRun, Steps};
+use dezky_upstreams::clients::LeaseDeadline;
+use dezky_worker::steps::{Registry, StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -39,7 +41,7 @@ macro_rules! kinds {
                 $tenant
             }
 
-            fn joins(&self) -> Option<String> {
+            fn unique_key(&self) -> Option<String> {
                 self.tenant_id().filter(|_| $joins).map(|tenant| tenant.to_string())
             }
         }
@@ -80,7 +82,7 @@ pub(crate) enum Say {
 pub(crate) struct Ran {
     pub(crate) job: JobId,
     pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) trust: Trust,
+    pub(crate) trust: LeaseDeadline,
     pub(crate) at: DateTime,
 }
 
@@ -152,8 +154,10 @@ impl Script {
     /// The step.
     pub(crate) fn step(
         &self,
-    ) -> impl Fn(StepRun) -> BoxFuture<'static, Result<StepDone, StepFailure>> + Send + Sync + 'static
-    {
+    ) -> impl Fn(StepContext) -> BoxFuture<'static, Result<StepSuccess, StepFailure>>
+    + Send
+    + Sync
+    + 'static {
         let script = self.clone();
         move |run| Box::pin(script.clone().run(run))
     }
@@ -161,13 +165,13 @@ impl Script {
     /// One kind, [`Joining`], with this step for each upstream.
     pub(crate) fn for_each_upstream(&self) -> Registry {
         let steps = Upstream::ALL.into_iter();
-        let steps = steps.fold(Steps::side_by_side(), |steps, upstream| {
+        let steps = steps.fold(Steps::parallel(), |steps, upstream| {
             steps.upstream(upstream, self.step())
         });
-        Registry::default().kind::<Joining>(steps)
+        Registry::default().register::<Joining>(steps)
     }
 
-    async fn run(self, run: StepRun) -> Result<StepDone, StepFailure> {
+    async fn run(self, run: StepContext) -> Result<StepSuccess, StepFailure> {
         let line = self.0.lines.lock().unwrap().pop_front().unwrap_or(Say::Ok);
         let inside = self.0.inside.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_inside.fetch_max(inside, Ordering::SeqCst);
@@ -186,10 +190,10 @@ impl Script {
         }
         let failure = |code, detail: &str| StepFailure::new(code, detail);
         let result = match line {
-            Say::Ok => Ok(StepDone::ok(
+            Say::Ok => Ok(StepSuccess::ok(
                 reason::PROVISIONED,
                 Vec::new(),
-                Facts::default(),
+                UpstreamRefs::default(),
             )),
             Say::Fail(code) => Err(failure(code, "as the script says")),
             Say::FailFor(code, wait) => Err(StepFailure {

@@ -1,38 +1,40 @@
 //! Secrets that a job carries.
 
 use dezky_shared::{
-    failure::ErrorCode,
-    job::{Job, JobState, StepState},
-    sealed::SealingKeys,
+    queue::{
+        error_code::ErrorCode,
+        job::{Job, JobState, StepState},
+        secret_box::EncryptionKeys,
+    },
     store::jobs::NewJob,
     tenant::reason,
 };
-use dezky_worker::work::{Facts, Registry, StepDone, Steps};
+use dezky_worker::steps::{Registry, StepSuccess, Steps, UpstreamRefs};
 
 use crate::{harness::Harness, script::Lone};
 
 const SECRET: &str = "correct horse";
 
 /// A key that all workers have, after one that seals no more.
-pub(crate) fn sealing_keys() -> SealingKeys {
+pub(crate) fn sealing_keys() -> EncryptionKeys {
     let key = |id: &str, letter: &str| format!("{id}:{}=", letter.repeat(43));
-    SealingKeys::parse([&*key("new", "A"), &*key("old", "E")]).unwrap()
+    EncryptionKeys::parse([&*key("new", "A"), &*key("old", "E")]).unwrap()
 }
 
 /// A kind whose step succeeds if it is told the secret.
 fn registry() -> Registry {
-    Registry::default().kind::<Lone>(Steps::side_by_side().step("tell", async |run| {
+    Registry::default().register::<Lone>(Steps::parallel().step("tell", async |run| {
         let told: String = run.secrets()?;
         assert_eq!(told, SECRET);
-        Ok(StepDone::ok(
+        Ok(StepSuccess::ok(
             reason::PROVISIONED,
             Vec::new(),
-            Facts::default(),
+            UpstreamRefs::default(),
         ))
     }))
 }
 
-async fn enqueue(harness: &Harness, keys: &SealingKeys) -> Job {
+async fn enqueue(harness: &Harness, keys: &EncryptionKeys) -> Job {
     let new = NewJob::new(&Lone { n: 1 }, "test", harness.context.store.now())
         .unwrap()
         .with_secrets(keys, &SECRET)
@@ -58,7 +60,7 @@ async fn a_step_reads_the_secrets_of_its_job_and_nobody_after_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_retired_key_sealed_still_opens() {
     let harness = Harness::new().await;
-    let before = SealingKeys::parse([&*format!("old:{}=", "E".repeat(43))]).unwrap();
+    let before = EncryptionKeys::parse([&*format!("old:{}=", "E".repeat(43))]).unwrap();
     let job = enqueue(&harness, &before).await;
 
     let worker = harness.worker_of("worker", registry(), 1);
@@ -71,7 +73,7 @@ async fn what_a_retired_key_sealed_still_opens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_the_key_holds_the_job_at_no_cost() {
     let harness = Harness::new().await;
-    let lost = SealingKeys::parse([&*format!("lost:{}=", "I".repeat(43))]).unwrap();
+    let lost = EncryptionKeys::parse([&*format!("lost:{}=", "I".repeat(43))]).unwrap();
     let job = enqueue(&harness, &lost).await;
 
     let worker = harness.worker_of("worker", registry(), 1);

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    failure::{Disposition, ErrorCode},
     id::JobId,
-    job::{Job, JobState, Queue},
-    store::{Abort, jobs::RequeueError},
+    platform::clock,
+    queue::{
+        error_code::{ErrorCode, RetryPolicy},
+        job::{Job, JobState, Queue},
+    },
+    store::{TransactionError, jobs::RequeueError},
     tenant::{ProvisioningState, Tenant},
     upstream::Upstream,
 };
-use dezky_worker::work::{Registry, StepDone, StepFailure, Steps};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps};
 
 use crate::{
     harness::Harness,
@@ -22,16 +24,16 @@ use crate::{
 const DAY: i64 = 24 * 60 * 60 * 1_000;
 
 fn registry(script: &Script) -> Registry {
-    let for_tenant = || Steps::side_by_side().upstream(Upstream::Authentik, script.step());
-    let fail = Steps::side_by_side().step("fail", async |run| {
+    let for_tenant = || Steps::parallel().upstream(Upstream::Authentik, script.step());
+    let fail = Steps::parallel().step("fail", async |run| {
         let args: Failing = run.job.args().unwrap();
-        Err::<StepDone, _>(StepFailure::new(args.code, "as asked"))
+        Err::<StepSuccess, _>(StepFailure::new(args.code, "as asked"))
     });
     Registry::default()
-        .kind::<Lone>(Steps::side_by_side().step("work", script.step()))
-        .kind::<Single>(for_tenant())
-        .kind::<Joining>(for_tenant())
-        .kind::<Failing>(fail)
+        .register::<Lone>(Steps::parallel().step("work", script.step()))
+        .register::<Single>(for_tenant())
+        .register::<Joining>(for_tenant())
+        .register::<Failing>(fail)
 }
 
 /// No upstream is left waiting for something that will not come.
@@ -48,7 +50,7 @@ fn nothing_is_pending(tenant: &Tenant) -> bool {
 async fn each_failure_costs_what_it_should() {
     let mut harness = Harness::new().await;
     harness.times.retry_base = Duration::from_mins(1);
-    harness.times.hold = Duration::from_mins(1);
+    harness.times.hold_backoff = Duration::from_mins(1);
     let mut jobs = Vec::new();
     for code in ErrorCode::ALL {
         let first = harness.enqueue_silently(&Failing { code }).await;
@@ -98,7 +100,7 @@ async fn each_failure_costs_what_it_should() {
             "a snooze is counted, not listed: {code:?}"
         );
         assert_eq!(
-            code.disposition() == Disposition::Final,
+            code.retry_policy() == RetryPolicy::Never,
             first_time.0 == JobState::Discarded
         );
     }
@@ -167,7 +169,10 @@ async fn a_job_that_is_final_says_when_it_is_deleted_and_keeps_no_secrets() {
         assert_eq!(job.sealed, None);
         let again = harness.requeue(job.id).await;
         assert!(
-            matches!(again, Err(Abort::Because(RequeueError::SecretsGone))),
+            matches!(
+                again,
+                Err(TransactionError::Aborted(RequeueError::SecretsGone))
+            ),
             "{again:?}"
         );
     }
@@ -375,11 +380,11 @@ async fn requeueing_a_final_job_makes_a_new_one_and_a_running_one_is_left_alone(
     assert_eq!(harness.job(over.id).await, over);
     assert!(matches!(
         refused,
-        Err(Abort::Because(RequeueError::Running))
+        Err(TransactionError::Aborted(RequeueError::Running))
     ));
     assert!(matches!(
         unknown,
-        Err(Abort::Because(RequeueError::NotFound))
+        Err(TransactionError::Aborted(RequeueError::NotFound))
     ));
 }
 

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
+    billing::Plan,
     id::{PartnerId, SnapshotId, SubscriptionId, TenantId},
-    job::{Job, JobState},
-    jobs::SnapshotSubscriptions,
-    snapshot::{Month, SubscriptionSnapshot},
-    tenant::{Plan, Tenant},
+    queue::{
+        args::SnapshotSubscriptions,
+        job::{Job, JobState},
+    },
+    subscription_snapshot::{Month, SubscriptionSnapshot},
+    tenant::Tenant,
 };
 use futures::TryStreamExt as _;
 
@@ -204,7 +207,7 @@ async fn how_a_month_ended_is_not_replaced_by_what_is_older_or_came_later() {
     let like = snapshots(&harness).await.remove(0);
     let taken = async |at: &str, n: i32| {
         let mut snapshot = like.clone();
-        snapshot.id = SnapshotId::derived(like.tenant_id, "2020-11");
+        snapshot.id = SnapshotId::deterministic(like.tenant_id, "2020-11");
         snapshot.month = "2020-11".parse().unwrap();
         snapshot.taken_at = DateTime::parse_rfc3339_str(at).unwrap();
         snapshot.slug = format!("tenant-{n}");

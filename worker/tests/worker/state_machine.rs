@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
-    failure::{Disposition, ErrorCode},
     id::{JobId, TenantId},
-    job::{Job, JobState},
+    platform::clock,
+    queue::{
+        error_code::{ErrorCode, RetryPolicy},
+        job::{Job, JobState},
+    },
 };
 use dezky_worker::{
-    engine::Times,
-    work::{Registry, Steps},
+    engine::EngineTimings,
+    steps::{Registry, Steps},
 };
 use proptest::{
     collection::vec,
@@ -91,13 +93,13 @@ impl Model {
             return;
         };
         let exhausted = self.attempt >= MOST_ATTEMPTS;
-        match (code.disposition(), meanwhile) {
-            (Disposition::Final, _) => self.state = JobState::Discarded,
-            (Disposition::Charged, _) if exhausted => self.state = JobState::Discarded,
+        match (code.retry_policy(), meanwhile) {
+            (RetryPolicy::Never, _) => self.state = JobState::Discarded,
+            (RetryPolicy::Counted, _) if exhausted => self.state = JobState::Discarded,
             // The one that waits does the work.
             (_, Meanwhile::Join) => self.state = JobState::Cancelled,
-            (Disposition::Charged, _) => self.crashes = 0,
-            (Disposition::Free | Disposition::Hold, _) => {
+            (RetryPolicy::Counted, _) => self.crashes = 0,
+            (RetryPolicy::Free | RetryPolicy::AfterHold, _) => {
                 self.attempt -= 1;
                 self.snoozes += 1;
                 self.crashes = 0;
@@ -201,17 +203,17 @@ async fn live_through(events: &[Event]) {
 }
 
 /// Nothing waits, so that a test need not either.
-fn at_once() -> Times {
+fn at_once() -> EngineTimings {
     let moment = Duration::from_millis(1);
-    Times {
+    EngineTimings {
         retry_base: moment,
-        unknown_wait: moment,
-        hold: moment,
+        in_doubt_wait: moment,
+        hold_backoff: moment,
         // A lease that is renewed tells its holder of a cancellation.
         renew_every: Duration::from_secs(5),
         rescue_every: Duration::from_millis(10),
         rescue_spread: moment,
-        leader_quiet: moment,
+        rescue_grace: moment,
         ..quick()
     }
 }
@@ -244,8 +246,8 @@ impl Life {
     async fn run(&mut self, failure: Option<ErrorCode>, meanwhile: Meanwhile) {
         let say = failure.map_or(Say::Ok, Say::Fail);
         let script = Script::held([say]);
-        let steps = Steps::side_by_side().step("work", script.step());
-        let registry = Registry::default().kind::<Joining>(steps);
+        let steps = Steps::parallel().step("work", script.step());
+        let registry = Registry::default().register::<Joining>(steps);
 
         self.announce().await;
         let worker = self.harness.worker_of("worker", registry, 1);
@@ -306,8 +308,8 @@ impl Life {
         let over = doc! { "giveUpAt": past };
         self.harness.edit_job(self.job, over).await;
         self.announce().await;
-        let steps = Steps::side_by_side().step("work", Script::new([]).step());
-        let registry = Registry::default().kind::<Joining>(steps);
+        let steps = Steps::parallel().step("work", Script::new([]).step());
+        let registry = Registry::default().register::<Joining>(steps);
         let worker = self.harness.worker_of("worker", registry, 1);
         self.harness.finished(self.job).await;
         worker.stop().await;
@@ -338,7 +340,7 @@ impl Life {
     async fn announce(&self) {
         let job = self.harness.job(self.job).await;
         let ready = &self.harness.context.ready;
-        ready.announce(std::slice::from_ref(&job)).await;
+        ready.notify(std::slice::from_ref(&job)).await;
     }
 
     async fn check(&self, event: Event) {
@@ -354,7 +356,10 @@ impl Life {
             let give_up_at = job.give_up_at.unwrap();
             assert!(job.run_at < give_up_at, "{about}");
             let open = job.steps.iter().filter(|step| !step.state.is_done());
-            assert!(open.clone().all(|step| !step.is_hopeless()), "{about}");
+            assert!(
+                open.clone().all(|step| !step.is_permanently_failed()),
+                "{about}"
+            );
         }
         for ended in &self.over {
             let now = self.harness.job(ended.id).await;

@@ -1,12 +1,14 @@
 //! Steps end each for itself, and are written so that nobody sees half of it.
 
 use dezky_shared::{
-    failure::ErrorCode,
-    job::{JobState, StepState},
+    queue::{
+        error_code::ErrorCode,
+        job::{JobState, StepState},
+    },
     tenant::{ProvisioningState, TenantStatus},
     upstream::Upstream,
 };
-use dezky_worker::work::{Registry, StepDone, StepFailure, StepRun, Steps};
+use dezky_worker::steps::{Registry, StepContext, StepFailure, StepSuccess, Steps};
 use futures::{FutureExt as _, future::BoxFuture};
 
 use crate::{
@@ -18,10 +20,10 @@ fn registry(scripts: &[Script; 3]) -> Registry {
     let steps = Upstream::ALL
         .into_iter()
         .zip(scripts)
-        .fold(Steps::side_by_side(), |steps, (upstream, script)| {
+        .fold(Steps::parallel(), |steps, (upstream, script)| {
             steps.upstream(upstream, script.step())
         });
-    Registry::default().kind::<Joining>(steps)
+    Registry::default().register::<Joining>(steps)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +45,7 @@ async fn steps_that_end_while_another_is_written_are_written_together() {
         .open(move |session| {
             let context = context.clone();
             async move {
-                context.tenants.lock(session, tenant.id).await?;
+                context.tenants.find_for_update(session, tenant.id).await?;
                 Ok(())
             }
             .boxed()
@@ -117,7 +119,7 @@ async fn a_step_that_is_not_due_waits_while_others_run() {
     ];
 
     let worker = harness.worker_of("worker", registry(&scripts), 8);
-    let waiting = |job: &dezky_shared::job::Job| {
+    let waiting = |job: &dezky_shared::queue::job::Job| {
         job.state == JobState::Available
             && job
                 .step("ocis")
@@ -185,18 +187,18 @@ async fn what_was_done_for_an_old_intent_is_not_told_to_the_tenant_and_is_done_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_failure_like_any_other() {
-    fn at_once(_: StepRun) -> BoxFuture<'static, Result<StepDone, StepFailure>> {
+    fn at_once(_: StepContext) -> BoxFuture<'static, Result<StepSuccess, StepFailure>> {
         panic!("before there is a future")
     }
     let mut harness = Harness::new().await;
     harness.times.retry_base = std::time::Duration::from_mins(10);
     let job = harness.enqueue(&Lone { n: 1 }).await;
-    let steps = Steps::side_by_side()
+    let steps = Steps::parallel()
         .step("later", Script::new([Say::Panic]).step())
         .step("at once", at_once)
         .step("well", Script::new([]).step());
 
-    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 8);
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 8);
     let job = harness.job_until(job.id, |job| job.error.is_some()).await;
     worker.stop().await;
 

@@ -2,8 +2,10 @@
 
 use bson::doc;
 use dezky_shared::{
-    failure::ErrorCode,
-    job::{Job, JobState},
+    queue::{
+        error_code::ErrorCode,
+        job::{Job, JobState},
+    },
     tenant::TenantStatus,
 };
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    job::JobState,
+    queue::job::JobState,
     tenant::{Tenant, TenantStatus},
     user::User as Person,
 };
@@ -248,7 +248,7 @@ async fn a_late_effect_of_a_suspend_does_not_undo_a_resume() {
     for is_given_up in [false, true] {
         let world = World::start_with(|config, times| {
             config.ocis.as_mut().unwrap().timeout = Duration::from_millis(600);
-            times.unknown_wait = Duration::from_secs(2);
+            times.in_doubt_wait = Duration::from_secs(2);
         })
         .await;
         let tenant = world.active("acme", &[]).await;
@@ -289,7 +289,7 @@ async fn walk(seed: u64) {
         config.authentik.as_mut().unwrap().timeout = timeout;
         config.stalwart.as_mut().unwrap().timeout = timeout;
         config.ocis.as_mut().unwrap().timeout = timeout;
-        times.unknown_wait = Duration::from_millis(900);
+        times.in_doubt_wait = Duration::from_millis(900);
     })
     .await;
     let tenant = world.active("acme", &["acme.test"]).await;

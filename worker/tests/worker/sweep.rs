@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use dezky_shared::{id::TenantId, job::Queue};
+use dezky_shared::{id::TenantId, queue::job::Queue};
 use dezky_sim::stores::Redis;
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::{Harness, until},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn registry(script: &Script) -> Registry {
-    Registry::default().kind::<Lone>(Steps::side_by_side().step("work", script.step()))
+    Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()))
 }
 
 async fn flush(harness: &Harness) {
@@ -147,10 +147,10 @@ async fn a_key_whose_lock_is_held_is_not_added() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
     let script = Script::held([]);
-    let steps = Steps::side_by_side().step("work", script.step());
+    let steps = Steps::parallel().step("work", script.step());
     let worker = harness.worker_of(
         "worker",
-        registry(&Script::new([])).kind::<Single>(steps),
+        registry(&Script::new([])).register::<Single>(steps),
         8,
     );
     let running = harness

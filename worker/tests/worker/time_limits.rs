@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dezky_shared::{failure::ErrorCode, job::JobState};
-use dezky_worker::work::{Registry, Steps};
+use dezky_shared::queue::{error_code::ErrorCode, job::JobState};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
@@ -16,12 +16,12 @@ async fn an_attempt_that_takes_too_long_is_cut_off_and_charged() {
     harness.times.attempt_timeout = Duration::from_millis(300);
     let script = Script::new([Say::Hang]);
     let quick = Script::new([]);
-    let steps = Steps::side_by_side()
+    let steps = Steps::parallel()
         .step("slow", script.step())
         .step("quick", quick.step());
     let job = harness.enqueue(&Lone { n: 1 }).await;
 
-    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 8);
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 8);
     let job = harness.finished(job.id).await;
     worker.stop().await;
 
@@ -48,8 +48,8 @@ async fn a_job_that_always_takes_too_long_runs_out_of_attempts() {
         .edit_job(job.id, bson::doc! { "maxAttempts": 2 })
         .await;
 
-    let steps = Steps::side_by_side().step("slow", script.step());
-    let worker = harness.worker_of("worker", Registry::default().kind::<Lone>(steps), 8);
+    let steps = Steps::parallel().step("slow", script.step());
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 8);
     let job = harness.finished(job.id).await;
     worker.stop().await;
 

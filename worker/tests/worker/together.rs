@@ -3,7 +3,7 @@
 use bson::doc;
 use dezky_shared::{
     id::JobId,
-    job::{JobState, Step, StepState},
+    queue::job::{JobState, Step, StepState},
     tenant::{Tenant, TenantStatus},
 };
 

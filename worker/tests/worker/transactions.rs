@@ -1,7 +1,7 @@
 //! Transactions that stay open, in the way of whoever writes the same documents.
 
 use bson::{Document, doc};
-use dezky_shared::{id::JobId, store::Abort};
+use dezky_shared::{id::JobId, store::TransactionError};
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use mongodb::{ClientSession, options::ReadConcern};
 use tokio::task::JoinHandle;
@@ -45,7 +45,7 @@ impl Harness {
     /// Runs `body` in a transaction that stays open until it is told to end.
     pub(crate) async fn open<F>(&self, body: F) -> OpenTransaction
     where
-        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), Abort<()>>>
+        F: for<'s> Fn(&'s mut ClientSession) -> BoxFuture<'s, Result<(), TransactionError<()>>>
             + Send
             + 'static,
     {
@@ -54,7 +54,7 @@ impl Harness {
         let (store, may_commit) = (self.context.store.clone(), commit.clone());
         let done = tokio::spawn(async move {
             let mut runs = 0;
-            let told: Result<(), Abort<()>> = store
+            let told: Result<(), TransactionError<()>> = store
                 .transaction(
                     (Some(opened), body, may_commit, &mut runs),
                     |session, (opened, body, commit, runs)| {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    failure::ErrorCode,
-    job::{JobState, StepState},
+    queue::{
+        error_code::ErrorCode,
+        job::{JobState, StepState},
+    },
     upstream::Upstream,
 };
-use dezky_worker::work::{Registry, Steps};
+use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
@@ -17,19 +19,19 @@ use crate::{
 
 fn registry(authentik: &Script, ocis: &Script) -> Registry {
     let steps = || {
-        Steps::side_by_side()
+        Steps::parallel()
             .upstream(Upstream::Authentik, authentik.step())
             .upstream(Upstream::Ocis, ocis.step())
     };
     Registry::default()
-        .kind::<Joining>(steps())
-        .kind::<Single>(steps())
+        .register::<Joining>(steps())
+        .register::<Single>(steps())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_of_unknown_outcome_is_tried_again_only_once_its_write_has_landed_or_not() {
     let mut harness = Harness::new().await;
-    harness.times.unknown_wait = Duration::from_millis(1_500);
+    harness.times.in_doubt_wait = Duration::from_millis(1_500);
     let tenant = harness.add_tenant("acme", &[]).await;
     let job = harness
         .enqueue(&Joining {
@@ -73,7 +75,7 @@ async fn a_step_of_unknown_outcome_is_tried_again_only_once_its_write_has_landed
 #[tokio::test(flavor = "multi_thread")]
 async fn another_job_waits_with_that_step_too_and_only_with_that() {
     let mut harness = Harness::new().await;
-    harness.times.unknown_wait = Duration::from_millis(1_500);
+    harness.times.in_doubt_wait = Duration::from_millis(1_500);
     let tenant = harness.add_tenant("acme", &[]).await;
     let first = harness
         .enqueue(&Joining {
@@ -148,7 +150,7 @@ async fn a_job_whose_last_attempt_is_of_unknown_outcome_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_is_kept_although_the_intent_changed_meanwhile() {
     let mut harness = Harness::new().await;
-    harness.times.unknown_wait = Duration::from_millis(1_500);
+    harness.times.in_doubt_wait = Duration::from_millis(1_500);
     let tenant = harness.add_tenant("acme", &[]).await;
     let job = harness
         .enqueue(&Joining {

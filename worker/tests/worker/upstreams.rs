@@ -2,16 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use dezky_shared::{
-    clients::{
-        authentik::AuthentikConfig,
-        ocis::{AppTokenLogin, OcisConfig, OcisLogin},
-        stalwart::{Login, StalwartConfig},
-    },
-    upstream::Upstream,
-};
+use dezky_shared::upstream::Upstream;
 use dezky_sim::{
     authentik::AuthentikSim, dns::DnsSim, ocis::OcisSim, server::Server, stalwart::StalwartSim,
+};
+use dezky_upstreams::clients::{
+    authentik::AuthentikConfig,
+    ocis::{AppTokenLogin, OcisConfig, OcisLogin},
+    stalwart::{Login, StalwartConfig},
 };
 use dezky_worker::{
     context::ClientsConfig,

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    clock,
     id::TenantId,
-    job::{Job, JobArgs, JobState, Step},
-    jobs::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
-    store::{Abort, jobs::NewJob},
+    platform::clock,
+    queue::{
+        args::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
+        job::{Job, JobArgs, JobState, Step},
+    },
+    store::{TransactionError, jobs::NewJob},
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use dezky_sim::{authentik::User, effects::Effect, ocis::SimSpace};
-use dezky_worker::{context::ClientsConfig, engine::Times};
+use dezky_worker::{context::ClientsConfig, engine::EngineTimings};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
@@ -36,7 +38,9 @@ impl World {
     }
 
     /// With other clients or times than usual.
-    pub(crate) async fn start_with(adapt: impl FnOnce(&mut ClientsConfig, &mut Times)) -> Self {
+    pub(crate) async fn start_with(
+        adapt: impl FnOnce(&mut ClientsConfig, &mut EngineTimings),
+    ) -> Self {
         let upstreams = Upstreams::start().await;
         let mut config = upstreams.config();
         let mut times = crate::harness::quick();
@@ -161,7 +165,7 @@ impl World {
         let new = NewJob::new(args, "test", context.store.now())
             .unwrap()
             .run_at(run_at);
-        let enqueued: Result<Job, Abort<()>> = context
+        let enqueued: Result<Job, TransactionError<()>> = context
             .store
             .transaction((&context.jobs, &new), |session, (jobs, new)| {
                 async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
@@ -169,7 +173,7 @@ impl World {
             .await;
         let job = enqueued.unwrap();
         if run_at <= context.store.now() {
-            context.ready.announce(std::slice::from_ref(&job)).await;
+            context.ready.notify(std::slice::from_ref(&job)).await;
         }
         job
     }

@@ -8,8 +8,8 @@ use http::request::Parts;
 
 use super::{Caller, PartnerAccess, PartnerLevel, Read, tenant_in_path};
 use crate::{
-    error::{ApiError, Code},
-    state::App,
+    error::{ApiError, ProblemCode},
+    state::SharedState,
 };
 
 /// Staff of the partner that looks after the tenant in the path, with this much access. A tenant of anybody else
@@ -22,17 +22,17 @@ pub struct PartnerTenant<L> {
     level: PhantomData<L>,
 }
 
-impl<L: PartnerLevel> FromRequestParts<App> for PartnerTenant<L> {
+impl<L: PartnerLevel> FromRequestParts<SharedState> for PartnerTenant<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
         let staff = PartnerAccess::<Read>::from_request_parts(parts, app).await?;
         let tenant = tenant_in_path(parts, app).await?;
         let tenant = tenant
             .filter(|tenant| tenant.partner_id == Some(staff.partner.id))
-            .ok_or(Code::NotFound)?;
+            .ok_or(ProblemCode::NotFound)?;
         if !L::allows(staff.role) {
-            return Err(Code::Forbidden.into());
+            return Err(ProblemCode::Forbidden.into());
         }
         Ok(Self {
             caller: staff.caller,

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use anyhow::Context as _;
-use dezky_shared::config::list;
+use dezky_shared::platform::config::list;
 use http::HeaderMap;
 use ipnet::IpNet;
 

@@ -12,7 +12,10 @@ use axum::{
     response::{IntoResponse as _, IntoResponseParts, Response, ResponseParts},
 };
 use dezky_shared::{
-    changes::Change, clock, id::TenantId, store::audit::AuditFilter, tenant::Tenant,
+    id::TenantId,
+    platform::{change_feed::DocumentChange, clock},
+    store::audit::AuditFilter,
+    tenant::Tenant,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, header, request::Parts};
@@ -20,11 +23,11 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::view::AuditEventView;
 use crate::{
-    error::{ApiError, Code},
-    extract::{Caller, Inspect, Level as _},
+    error::{ApiError, ProblemCode},
+    extract::{Caller, Permission as _, ReadPrivate},
+    long_poll::Subscription,
     routes::events::STREAMS_PER_CALLER,
-    state::App,
-    waiting::Waiter,
+    state::SharedState,
 };
 
 /// How many events are written into one piece of the body.
@@ -96,19 +99,22 @@ impl IntoResponseParts for Format {
 }
 
 /// A place among the streams of a process and of a caller, for an answer that goes on for long.
-pub(super) struct LongRead {
+pub(super) struct StreamPermit {
     _place: OwnedSemaphorePermit,
-    _of_caller: Waiter,
+    _of_caller: Subscription,
 }
 
-impl LongRead {
+impl StreamPermit {
     /// Takes a place, if there is one.
-    pub(super) fn begin(app: &App, caller: &Caller) -> Result<Self, ApiError> {
-        let place = app.waiting.take_place().ok_or(Code::TooManyStreams)?;
-        let who = Change::User(caller.user.id);
+    pub(super) fn begin(app: &SharedState, caller: &Caller) -> Result<Self, ApiError> {
+        let place = app
+            .waiting
+            .acquire_stream()
+            .ok_or(ProblemCode::TooManyStreams)?;
+        let who = DocumentChange::User(caller.user.id);
         let of_caller = app.waiting.subscribe(who);
         if app.waiting.waiters(who) > STREAMS_PER_CALLER {
-            return Err(Code::TooManyStreams.into());
+            return Err(ProblemCode::TooManyStreams.into());
         }
         Ok(Self {
             _place: place,
@@ -119,13 +125,13 @@ impl LongRead {
 
 /// All that `filter` lets through.
 pub(super) async fn export(
-    app: &App,
+    app: &SharedState,
     caller: &Caller,
     filter: &AuditFilter,
     tenant: Option<&Tenant>,
 ) -> Result<Response, ApiError> {
-    let reader = Reader {
-        _place: LongRead::begin(app, caller)?,
+    let reader = ExportReader {
+        _place: StreamPermit::begin(app, caller)?,
         app: app.clone(),
         caller: caller.clone(),
         tenant: tenant.map(|tenant| tenant.id),
@@ -159,20 +165,23 @@ pub(super) async fn export(
 }
 
 /// Whoever takes an export, as long as they may.
-struct Reader {
-    app: App,
+struct ExportReader {
+    app: SharedState,
     caller: Caller,
     /// Whose trail it is; the platform's and everybody's if nobody's.
     tenant: Option<TenantId>,
     /// When their rights were read last.
     looked_at: Instant,
-    _place: LongRead,
+    _place: StreamPermit,
 }
 
-impl Reader {
+impl ExportReader {
     /// Fails when the token has ended, or the right to read the trail.
     async fn look(&mut self) -> anyhow::Result<()> {
-        anyhow::ensure!(clock::now() < self.caller.token_ends, "the token has ended");
+        anyhow::ensure!(
+            clock::now() < self.caller.token_expires_at,
+            "the token has ended"
+        );
         if self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
         }
@@ -183,7 +192,7 @@ impl Reader {
             None => self.caller.is_operator(),
             Some(id) => {
                 let tenant = self.app.tenants.find(id).await?;
-                tenant.is_some_and(|tenant| Inspect::allows(&self.caller, &tenant))
+                tenant.is_some_and(|tenant| ReadPrivate::allows(&self.caller, &tenant))
             }
         };
         anyhow::ensure!(may_read, "the caller may not read the trail any more");

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use crate::{
     error::{ApiError, FieldError},
     extract::{Caller, FromQuery, Page, Parameters},
-    fields,
+    validate,
 };
 
 /// The longest text that is searched for, in characters.
@@ -98,7 +98,7 @@ impl FromQuery for AuditQuery {
         if wrong.is_empty() {
             Ok(query)
         } else {
-            Err(ApiError::values(wrong))
+            Err(ApiError::invalid(wrong))
         }
     }
 }
@@ -120,7 +120,7 @@ fn search(parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Vec<Strin
 }
 
 fn time(name: &str, parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Option<DateTime> {
-    let time = fields::time(&parameters.text(name)?);
+    let time = validate::time(&parameters.text(name)?);
     time.map_err(|(code, message)| wrong.push(FieldError::parameter(name, code, message)))
         .ok()
 }

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
-    audit::chain::{Chain, Link, Problem as ChainProblem, ProblemKind},
+    audit::hash_chain::{Chain, ChainProblem, Link, ProblemKind},
     id::AuditEventId,
     store::audit::Verification,
 };
@@ -18,11 +18,11 @@ use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::export::LongRead;
+use super::export::StreamPermit;
 use crate::{
     error::{ApiError, Problem},
-    extract::{Caller, Inspect, Operator, QueryParams, TenantAccess},
-    state::App,
+    extract::{Caller, Operator, QueryParams, ReadPrivate, TenantAccess},
+    state::SharedState,
 };
 
 /// How often a walk shows that it goes on.
@@ -129,10 +129,10 @@ impl From<ChainProblem> for ProblemView {
 pub(super) async fn platform(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let chain = app.audit.find_chain(None).await?;
-    walk(app, &caller, chain)
+    verify_chain(app, &caller, chain)
 }
 
 /// Verifies a tenant's trail
@@ -144,18 +144,18 @@ pub(super) async fn platform(
     responses((status = 200, body = VerificationView), (status = "default", response = Problem)),
 )]
 pub(super) async fn tenant(
-    access: TenantAccess<Inspect>,
+    access: TenantAccess<ReadPrivate>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let chain = app.audit.find_chain(Some(access.tenant.id)).await?;
-    walk(app, &access.caller, chain)
+    verify_chain(app, &access.caller, chain)
 }
 
 /// An answer that ends with the walk, which may take longer than a request has time. Until then it is blanks, which JSON
 /// may begin with, so that no proxy takes the connection for dead.
-fn walk(app: App, caller: &Caller, chain: Chain) -> Result<Response, ApiError> {
-    let place = LongRead::begin(&app, caller)?;
+fn verify_chain(app: SharedState, caller: &Caller, chain: Chain) -> Result<Response, ApiError> {
+    let place = StreamPermit::begin(&app, caller)?;
     let found = async move {
         let _place = place;
         let found = app.audit.verify(chain).await;

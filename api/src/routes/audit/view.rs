@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{extract::Caller, wire::Time};
+use crate::{extract::Caller, timestamp::Timestamp};
 
 /// An entry of the audit trail.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,7 +20,7 @@ pub(super) struct AuditEventView {
     #[schema(value_type = String, format = Uuid)]
     pub(super) id: AuditEventId,
     /// When.
-    pub(super) at: Time,
+    pub(super) at: Timestamp,
     /// The tenant whose trail it belongs to; the platform's when missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -101,7 +101,7 @@ pub(super) struct TargetView {
 impl AuditEventView {
     /// As `caller` may see it.
     pub(super) fn new(event: AuditEvent, caller: &Caller) -> Self {
-        let is_shown = caller.may_trace(&event.actor);
+        let is_shown = caller.may_see_origin(&event.actor);
         let shown = |text: Option<String>| text.filter(|_| is_shown);
         let Actor {
             id,
@@ -157,7 +157,7 @@ fn plain(value: Bson) -> Value {
     match value {
         Bson::Document(document) => plain_document(document),
         Bson::Array(items) => items.into_iter().map(plain).collect(),
-        Bson::DateTime(time) => serde_json::json!(Time::from(time)),
+        Bson::DateTime(time) => serde_json::json!(Timestamp::from(time)),
         Bson::String(text) => text.into(),
         Bson::Boolean(value) => value.into(),
         Bson::Int32(number) => number.into(),

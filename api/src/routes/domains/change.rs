@@ -7,11 +7,10 @@ use axum::{extract::State, response::Response};
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
-    changes::Change,
-    clock,
     domain::Domain,
-    jobs::{RecheckDomain, RemoveDomain},
-    store::{Abort, jobs::NewJob},
+    platform::{change_feed::DocumentChange, clock},
+    queue::args::{RecheckDomain, RemoveDomain},
+    store::{TransactionError, jobs::NewJob},
     tenant::Tenant,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -20,14 +19,14 @@ use mongodb::ClientSession;
 
 use super::{DomainView, answer, answer_with, audited, lock, save, target};
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{
-        DomainInPath, ETag, IfMatch, NoBody, Prefer, QueryParams, RequestInfo, Submitted,
-        TenantAccess, Write,
+        ETag, EmptyBody, IfMatch, PathDomain, Prefer, QueryParams, RequestInfo, TenantAccess,
+        ValidatedJson, Write,
     },
-    intent::{Intent, Recorded, Recorder, Stop, refuse},
-    routes::{jobs::JobLink, tenants::job},
-    state::App,
+    intent::{Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::{jobs::JobLink, tenants::new_job},
+    state::SharedState,
 };
 
 /// How long after one person asked for a look at a domain the next one may.
@@ -63,7 +62,7 @@ fn decide_recheck(
     if let Some(asked_at) = domain.recheck_asked_at {
         let wait = clock::until(now, clock::later(asked_at, BETWEEN_LOOKS)).min(BETWEEN_LOOKS);
         if !wait.is_zero() {
-            let mut refused = ApiError::new(Code::RecheckTooSoon);
+            let mut refused = ApiError::new(ProblemCode::RecheckTooSoon);
             refused.retry_after = u32::try_from(wait.as_millis().div_ceil(1000)).ok();
             return Err(refused);
         }
@@ -76,7 +75,7 @@ fn decide_recheck(
     Ok(Some(Decision {
         action: Action::DomainRecheck,
         effect: Effect::Write,
-        job: Some(job(&args, by, now)?),
+        job: Some(new_job(&args, by, now)?),
     }))
 }
 
@@ -97,7 +96,7 @@ fn decide_delete(
         }));
     }
     if domain.primary && tenant.domains.len() > 1 {
-        return Err(Code::DomainIsPrimary.into());
+        return Err(ProblemCode::DomainIsPrimary.into());
     }
     if !domain.removing {
         domain.removing = true;
@@ -110,7 +109,7 @@ fn decide_delete(
     Ok(Some(Decision {
         action,
         effect: Effect::Write,
-        job: Some(job(&args, by, now)?),
+        job: Some(new_job(&args, by, now)?),
     }))
 }
 
@@ -126,16 +125,16 @@ fn decide_delete(
 #[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn delete(
     access: TenantAccess<Write>,
-    DomainInPath(name): DomainInPath,
+    PathDomain(name): PathDomain,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     change(
         &recorder,
         &access.tenant,
@@ -158,16 +157,16 @@ pub(super) async fn delete(
 #[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn recheck(
     access: TenantAccess<Write>,
-    DomainInPath(name): DomainInPath,
+    PathDomain(name): PathDomain,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     change(
         &recorder,
         &access.tenant,
@@ -181,7 +180,7 @@ pub(super) async fn recheck(
 
 /// Decides about a domain and records it, and waits for the outcome if the caller prefers.
 pub(super) async fn change(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     name: &str,
     if_match: &IfMatch,
@@ -195,7 +194,7 @@ pub(super) async fn change(
         if_match,
         decide,
     };
-    let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+    let in_turn = recorder.serialized_on(&tenant.slug, Some(tenant)).await?;
     let outcome = in_turn.record(&change).await?;
     drop(in_turn);
     answer(recorder, tenant, name, outcome, deadline).await
@@ -209,12 +208,12 @@ struct DomainChange<'a> {
     decide: &'a Decide<'a>,
 }
 
-impl Intent for DomainChange<'_> {
+impl Command for DomainChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
@@ -223,10 +222,10 @@ impl Intent for DomainChange<'_> {
             let mut domain = domains
                 .into_iter()
                 .find(|domain| domain.name == self.name)
-                .ok_or_else(|| refuse(Code::NotFound))?;
-            self.if_match.check(ETag::from(&domain)).map_err(refuse)?;
+                .ok_or_else(|| reject(ProblemCode::NotFound))?;
+            self.if_match.check(ETag::from(&domain)).map_err(reject)?;
             let audited_before = audited(&domain);
-            let decision = (self.decide)(&mut domain, &tenant, now).map_err(refuse)?;
+            let decision = (self.decide)(&mut domain, &tenant, now).map_err(reject)?;
 
             let Some(Decision {
                 action,
@@ -235,8 +234,8 @@ impl Intent for DomainChange<'_> {
             }) = decision
             else {
                 app.tenants.unlock(session, tenant.id).await?;
-                return Ok(Recorded {
-                    answer: answer_with(StatusCode::OK, domain, None).map_err(refuse)?,
+                return Ok(CommandOutput {
+                    answer: answer_with(StatusCode::OK, domain, None).map_err(reject)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
@@ -276,10 +275,10 @@ impl Intent for DomainChange<'_> {
             } else {
                 StatusCode::OK
             };
-            Ok(Recorded {
-                answer: answer_with(status, domain, link).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: answer_with(status, domain, link).map_err(reject)?,
                 jobs: job.into_iter().collect(),
-                changed: vec![Change::Tenant(tenant.id)],
+                changed: vec![DocumentChange::Tenant(tenant.id)],
                 events: vec![event],
             })
         }

@@ -5,7 +5,7 @@ use bson::DateTime;
 use dezky_shared::{
     audit::Action,
     domain::{DmarcPolicy, Domain},
-    jobs::SetDmarc,
+    queue::args::SetDmarc,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -15,15 +15,15 @@ use super::{
     change::{Decision, Effect, change},
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, DomainInPath, IfMatch, Prefer, QueryParams, RequestInfo, Submitted, TenantAccess,
-        Write,
+        IfMatch, PathDomain, Prefer, QueryParams, RequestInfo, TenantAccess, Validate,
+        ValidatedJson, Write,
     },
-    fields::{self, Checks, present},
-    intent::Recorder,
-    routes::tenants::job,
-    state::{App, AppState},
+    intent::CommandRunner,
+    routes::tenants::new_job,
+    state::{AppState, SharedState},
+    validate::{self, Validator, double_option},
 };
 
 /// The fields that are to change. What is missing stays.
@@ -32,11 +32,11 @@ use crate::{
 #[schema(as = DomainPatch)]
 pub(super) struct PatchRequest {
     /// The DMARC policy that it should have.
-    #[serde(default, deserialize_with = "fields::object")]
+    #[serde(default, deserialize_with = "validate::object")]
     #[schema(value_type = Option<DmarcPatch>)]
     dmarc: Option<DmarcPatch>,
     /// `true` makes it the primary domain in the place of another one.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     primary: Option<bool>,
 }
@@ -50,11 +50,11 @@ pub(super) struct PatchRequest {
 #[serde(deny_unknown_fields)]
 struct DmarcPatch {
     /// `none`, `quarantine` or `reject`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(none|quarantine|reject)$")]
     policy: Option<String>,
     /// Where aggregate reports go: an e-mail address.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, max_length = 254)]
     rua: Option<Option<String>>,
 }
@@ -71,23 +71,23 @@ pub(super) struct Patch {
     primary: Option<bool>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let (policy, rua) = wire
             .dmarc
             .map_or((None, None), |dmarc| (dmarc.policy, dmarc.rua));
         let patch = Self {
             policy: policy
-                .and_then(|text| checks.check("/dmarc/policy", fields::dmarc_policy(&text))),
+                .and_then(|text| checks.check("/dmarc/policy", validate::dmarc_policy(&text))),
             rua: rua.map(|rua| {
-                rua.and_then(|text| checks.check("/dmarc/rua", fields::report_address(&text)))
+                rua.and_then(|text| checks.check("/dmarc/rua", validate::report_address(&text)))
             }),
             primary: wire.primary,
         };
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
@@ -107,7 +107,7 @@ impl Patch {
         }
         let makes_primary = self.primary == Some(true) && domain.is_owned() && !domain.primary;
         match self.primary {
-            Some(false) if domain.primary => return Err(Code::DomainIsPrimary.into()),
+            Some(false) if domain.primary => return Err(ProblemCode::DomainIsPrimary.into()),
             Some(wanted) if !domain.is_owned() => domain.wants_primary = wanted,
             _ => {}
         }
@@ -115,7 +115,7 @@ impl Patch {
             return Ok(None);
         }
         if domain.removing {
-            return Err(Code::DomainRemoving.into());
+            return Err(ProblemCode::DomainRemoving.into());
         }
         domain.generation += 1;
         let args = SetDmarc {
@@ -130,7 +130,7 @@ impl Patch {
             } else {
                 Effect::Write
             },
-            job: concerns_dns.then(|| job(&args, by, now)).transpose()?,
+            job: concerns_dns.then(|| new_job(&args, by, now)).transpose()?,
         }))
     }
 }
@@ -146,16 +146,16 @@ impl Patch {
 #[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn patch(
     access: TenantAccess<Write>,
-    DomainInPath(name): DomainInPath,
+    PathDomain(name): PathDomain,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<Patch>,
+    submitted: ValidatedJson<Patch>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     let patch = &submitted.body;
     change(
         &recorder,

@@ -1,15 +1,15 @@
 //! A domain, as callers see it.
 
+use crate::domain_name;
 use dezky_shared::domain::{
-    Dmarc, Domain, DomainStatus, HistoryEntry, OwnedBy,
-    check::{Check, CheckKind, Dnssec, Record, Said},
-    name,
+    Dmarc, Domain, DomainStatus, HistoryEntry, OwnershipProof,
+    check::{Check, CheckKind, Dnssec, Record, ResolverAnswer},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::JobLink;
-use crate::{routes::tenants::ConditionView, wire::Time};
+use crate::{routes::tenants::ConditionView, timestamp::Timestamp};
 
 /// A domain of a tenant, or its claim to one.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -31,7 +31,7 @@ pub(super) struct DomainView {
     owned_by: Option<&'static str>,
     /// When it became the tenant's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    owned_at: Option<Time>,
+    owned_at: Option<Timestamp>,
     /// Whether new mailboxes are made here.
     primary: bool,
     /// Whether it is on its way out.
@@ -46,10 +46,10 @@ pub(super) struct DomainView {
     checks: Vec<CheckView>,
     /// When that was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checked_at: Option<Time>,
+    checked_at: Option<Timestamp>,
     /// When the next look is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_check_at: Option<Time>,
+    next_check_at: Option<Timestamp>,
     /// What is known about it.
     conditions: Vec<ConditionView>,
     /// Its last changes, latest last.
@@ -59,9 +59,9 @@ pub(super) struct DomainView {
     /// + 1 with every change.
     revision: i64,
     /// When it was claimed.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
     /// The job that carries out what was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
@@ -141,7 +141,7 @@ struct SaidView {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct HistoryView {
     /// When.
-    at: Time,
+    at: Timestamp,
     /// What changed: `status`, or the name of a check.
     what: String,
     /// From what.
@@ -168,18 +168,18 @@ impl From<Domain> for DomainView {
         Self {
             id: domain.id.to_string(),
             ownership: domain.ownership_record().into(),
-            unicode_name: name::unicode(&domain.name),
+            unicode_name: domain_name::unicode(&domain.name),
             name: domain.name,
             status: domain.status,
-            owned_by: domain.owned_by.map(OwnedBy::name),
-            owned_at: domain.owned_at.map(Time::from),
+            owned_by: domain.owned_by.map(OwnershipProof::name),
+            owned_at: domain.owned_at.map(Timestamp::from),
             primary: domain.primary,
             removing: domain.removing,
             dmarc: domain.dmarc.into(),
             records: views(domain.expected),
             checks: views(domain.checks),
-            checked_at: domain.checked_at.map(Time::from),
-            next_check_at: domain.next_check_at.map(Time::from),
+            checked_at: domain.checked_at.map(Timestamp::from),
+            next_check_at: domain.next_check_at.map(Timestamp::from),
             conditions: views(domain.conditions),
             history: views(domain.history),
             generation: domain.generation,
@@ -228,8 +228,8 @@ impl From<Check> for CheckView {
     }
 }
 
-impl From<Said> for SaidView {
-    fn from(said: Said) -> Self {
+impl From<ResolverAnswer> for SaidView {
+    fn from(said: ResolverAnswer) -> Self {
         Self {
             resolver: said.resolver,
             state: said.state.name(),

@@ -4,8 +4,8 @@ use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
-    flag::{FLAGS, Flag, Rule},
-    store::Abort,
+    feature_flag::{Flag, MAX_FLAGS, Rule},
+    store::TransactionError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -19,11 +19,11 @@ use super::{
     target,
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, Object, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{Checks, flag},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{Object, Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{Validator, flag},
 };
 
 /// The flag that is wanted.
@@ -61,11 +61,11 @@ pub(super) struct NewFlag {
     wrong: Vec<FieldError>,
 }
 
-impl Accept for NewFlag {
-    type Wire = CreateRequest;
+impl Validate for NewFlag {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let key = checks.check("/key", flag::key(&wire.key));
         let description = checks.check("/description", flag::description(&wire.description));
         let rules = rules::accept(&mut checks, wire.rules);
@@ -75,7 +75,7 @@ impl Accept for NewFlag {
             default: wire.default,
             rules,
             kill_switch: wire.kill_switch,
-            wrong: checks.wrong(),
+            wrong: checks.into_errors(),
         })
     }
 }
@@ -106,18 +106,18 @@ impl NewFlag {
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewFlag>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<NewFlag>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let new = &submitted.body;
     let change = Create {
         rules: rules::resolve(&app, &new.rules, &new.wrong).await?,
         new,
     };
     let answer = recorder.record(&change).await?.answer;
-    app.flags.look_now().await;
+    app.flags.refresh().await;
     Ok(answer)
 }
 
@@ -126,30 +126,30 @@ struct Create<'a> {
     rules: Vec<Rule>,
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
-            let flags = &recorder.app.stored_flags;
+            let flags = &recorder.app.flag_repository;
             let now = recorder.app.store.now();
             let flag = self.new.flag(&self.rules, now);
-            flags.note_write(session).await?;
+            flags.bump_revision(session).await?;
             if flags.find_in(session, &flag.key).await?.is_some() {
-                return Err(refuse(Code::FlagExists));
+                return Err(reject(ProblemCode::FlagExists));
             }
-            if flags.count_in(session).await? >= FLAGS {
-                return Err(refuse(Code::TooManyFlags));
+            if flags.count_in(session).await? >= MAX_FLAGS {
+                return Err(reject(ProblemCode::TooManyFlags));
             }
             flags.insert(session, &flag).await?;
             let event = recorder
                 .event(now, Action::FlagCreate, target(&flag), None)
                 .with_changes(&Document::new(), &audited(&flag)?);
             let place = format!("/flags/{}", flag.key);
-            let answer = answer(StatusCode::CREATED, flag).map_err(refuse)?;
-            Ok(Recorded {
+            let answer = answer(StatusCode::CREATED, flag).map_err(reject)?;
+            Ok(CommandOutput {
                 answer: answer.at(place),
                 jobs: Vec::new(),
                 changed: Vec::new(),

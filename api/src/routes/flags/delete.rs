@@ -2,17 +2,19 @@
 
 use axum::extract::State;
 use bson::Document;
-use dezky_shared::{audit::Action, flag::NEW_BILLING_ENGINE, store::Abort};
+use dezky_shared::{audit::Action, feature_flag::NEW_BILLING_ENGINE, store::TransactionError};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 
 use super::{FlagView, answer, audited, target};
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::App,
+    error::{ApiError, Problem, ProblemCode},
+    extract::{
+        ETag, EmptyBody, IfMatch, Operator, PathParam, QueryParams, RequestInfo, ValidatedJson,
+    },
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::SharedState,
 };
 
 /// Deletes a feature flag
@@ -28,21 +30,21 @@ pub(super) async fn delete(
     Operator(caller): Operator,
     PathParam(key): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     if key == NEW_BILLING_ENGINE {
-        return Err(Code::FlagBuiltIn.into());
+        return Err(ProblemCode::FlagBuiltIn.into());
     }
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let deletion = Deletion {
         key,
         if_match: &if_match,
     };
     let answer = recorder.record(&deletion).await?.answer;
-    app.flags.look_now().await;
+    app.flags.refresh().await;
     Ok(answer)
 }
 
@@ -51,25 +53,25 @@ struct Deletion<'a> {
     if_match: &'a IfMatch,
 }
 
-impl Intent for Deletion<'_> {
+impl Command for Deletion<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
-            let flags = &recorder.app.stored_flags;
+            let flags = &recorder.app.flag_repository;
             let found = flags.find_in(session, &self.key).await?;
-            let flag = found.ok_or_else(|| refuse(Code::NotFound))?;
-            self.if_match.check(ETag::from(&flag)).map_err(refuse)?;
-            flags.note_write(session).await?;
+            let flag = found.ok_or_else(|| reject(ProblemCode::NotFound))?;
+            self.if_match.check(ETag::from(&flag)).map_err(reject)?;
+            flags.bump_revision(session).await?;
             flags.delete(session, &flag.key).await?;
             let now = recorder.app.store.now();
             let event = recorder
                 .event(now, Action::FlagDelete, target(&flag), None)
                 .with_changes(&audited(&flag)?, &Document::new());
-            Ok(Recorded {
-                answer: answer(StatusCode::OK, flag).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: answer(StatusCode::OK, flag).map_err(reject)?,
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events: vec![event],

@@ -5,14 +5,14 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use dezky_shared::{flag::Subject, tenant::Tenant};
+use dezky_shared::{feature_flag::EvaluationContext, tenant::Tenant};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, Caller, QueryParams, SignedIn, Submitted},
-    state::{App, AppState},
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{Caller, QueryParams, SignedIn, Validate, ValidatedJson},
+    state::{AppState, SharedState},
 };
 
 /// For whom it is asked.
@@ -25,10 +25,10 @@ pub(super) struct EvaluateRequest {
     tenant_slug: Option<String>,
 }
 
-impl Accept for EvaluateRequest {
-    type Wire = Self;
+impl Validate for EvaluateRequest {
+    type Raw = Self;
 
-    fn accept(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
         Ok(wire)
     }
 }
@@ -43,29 +43,29 @@ impl Accept for EvaluateRequest {
 pub(super) async fn evaluate(
     SignedIn(caller): SignedIn,
     _: QueryParams<()>,
-    State(app): State<App>,
-    submitted: Submitted<EvaluateRequest>,
+    State(app): State<SharedState>,
+    submitted: ValidatedJson<EvaluateRequest>,
 ) -> Result<Response, ApiError> {
     let tenant = match &submitted.body.tenant_slug {
         Some(slug) => named(&app, &caller, slug).await?,
         None => only(&app, &caller).await?,
     };
     let flags = app.flags.current().await?;
-    let on = flags.evaluate(Subject::from(&tenant), app.store.now());
+    let on = flags.evaluate(EvaluationContext::from(&tenant), app.store.now());
     Ok(Json(on).into_response())
 }
 
 async fn named(app: &AppState, caller: &Caller, slug: &str) -> Result<Tenant, ApiError> {
     let found = app.tenants.find_by_slug(slug).await?;
     let readable = found.filter(|tenant| caller.may_read(tenant));
-    readable.ok_or_else(|| Code::NotFound.into())
+    readable.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
 /// The one tenant in which the caller has a role.
 async fn only(app: &AppState, caller: &Caller) -> Result<Tenant, ApiError> {
     let [id] = caller.user.tenant_ids()[..] else {
-        return Err(Code::TenantNeeded.into());
+        return Err(ProblemCode::TenantNeeded.into());
     };
     let found = app.tenants.find(id).await?;
-    found.ok_or_else(|| Code::NotFound.into())
+    found.ok_or_else(|| ProblemCode::NotFound.into())
 }

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::Action,
-    flag::{Flag, Rule},
-    store::Abort,
+    feature_flag::{Flag, Rule},
+    store::TransactionError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -18,13 +18,14 @@ use super::{
     target,
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, ETag, IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Submitted,
+        ETag, IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Validate,
+        ValidatedJson,
     },
-    fields::{Checks, flag, present},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{Validator, double_option, flag},
 };
 
 /// The fields that are to change. What is missing stays.
@@ -33,19 +34,19 @@ use crate::{
 #[schema(as = FlagPatch)]
 pub(super) struct PatchRequest {
     /// What it is for.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, min_length = 1, max_length = 500)]
     description: Option<String>,
     /// What it is where no rule matches.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     default: Option<bool>,
     /// All its rules: they take the place of those that are there.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<RuleRequest>, max_items = 100)]
     rules: Option<Vec<Object<RuleRequest>>>,
     /// Whether it is off for everybody, whatever the rules say.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     kill_switch: Option<bool>,
 }
@@ -61,11 +62,11 @@ pub(super) struct Patch {
     wrong: Vec<FieldError>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         Ok(Self {
             description: wire
                 .description
@@ -73,7 +74,7 @@ impl Accept for Patch {
             default: wire.default,
             rules: wire.rules.map(|rules| rules::accept(&mut checks, rules)),
             kill_switch: wire.kill_switch,
-            wrong: checks.wrong(),
+            wrong: checks.into_errors(),
         })
     }
 }
@@ -90,12 +91,12 @@ pub(super) async fn patch(
     Operator(caller): Operator,
     PathParam(key): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let patch = &submitted.body;
     let named = patch.rules.as_deref().unwrap_or_default();
     let rules = rules::resolve(&app, named, &patch.wrong).await?;
@@ -106,7 +107,7 @@ pub(super) async fn patch(
         if_match: &if_match,
     };
     let answer = recorder.record(&change).await?.answer;
-    app.flags.look_now().await;
+    app.flags.refresh().await;
     Ok(answer)
 }
 
@@ -134,17 +135,17 @@ impl FlagChange<'_> {
     }
 }
 
-impl Intent for FlagChange<'_> {
+impl Command for FlagChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
-            let flags = &recorder.app.stored_flags;
+            let flags = &recorder.app.flag_repository;
             let found = flags.find_in(session, &self.key).await?;
-            let before = found.ok_or_else(|| refuse(Code::NotFound))?;
-            self.if_match.check(ETag::from(&before)).map_err(refuse)?;
+            let before = found.ok_or_else(|| reject(ProblemCode::NotFound))?;
+            self.if_match.check(ETag::from(&before)).map_err(reject)?;
             let mut flag = before.clone();
             self.apply(&mut flag);
             let mut events = Vec::new();
@@ -152,15 +153,15 @@ impl Intent for FlagChange<'_> {
                 let now = recorder.app.store.now();
                 flag.revision += 1;
                 flag.updated_at = now;
-                flags.note_write(session).await?;
+                flags.bump_revision(session).await?;
                 flags.save(session, &flag).await?;
                 let event = recorder
                     .event(now, Action::FlagUpdate, target(&flag), None)
                     .with_changes(&audited(&before)?, &audited(&flag)?);
                 events.push(event);
             }
-            Ok(Recorded {
-                answer: answer(StatusCode::OK, flag).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: answer(StatusCode::OK, flag).map_err(reject)?,
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use dezky_shared::{
-    flag::{RULES, Rule},
+    billing::Plan,
+    feature_flag::{MAX_RULES, Rule},
     id::{PartnerId, TenantId},
-    tenant::Plan,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 use crate::{
     error::{ApiError, FieldError},
     extract::Object,
-    fields::{self, Checks, flag},
     state::AppState,
-    wire::Time,
+    timestamp::Timestamp,
+    validate::{self, Validator, flag},
 };
 
 /// The most tenants, and the most partners, of a rule.
@@ -80,10 +80,10 @@ pub(super) struct RuleView {
     percentage: Option<u8>,
     /// Not before this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<Time>,
+    from: Option<Timestamp>,
     /// Before this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Time>,
+    until: Option<Timestamp>,
     /// What the flag is then.
     value: bool,
 }
@@ -95,8 +95,8 @@ impl From<Rule> for RuleView {
             partners: rule.partners.iter().map(ToString::to_string).collect(),
             plans: rule.plans,
             percentage: rule.percentage,
-            from: rule.from.map(Time::from),
-            until: rule.until.map(Time::from),
+            from: rule.from.map(Timestamp::from),
+            until: rule.until.map(Timestamp::from),
             value: rule.value,
         }
     }
@@ -111,9 +111,9 @@ pub(super) struct NamedRule {
 }
 
 /// Takes the rules of a body as far as they can be taken, and notes what is wrong with them.
-pub(super) fn accept(checks: &mut Checks, rules: Vec<Object<RuleRequest>>) -> Vec<NamedRule> {
-    if rules.len() > RULES {
-        let message = format!("A flag has at most {RULES} rules.");
+pub(super) fn accept(checks: &mut Validator, rules: Vec<Object<RuleRequest>>) -> Vec<NamedRule> {
+    if rules.len() > MAX_RULES {
+        let message = format!("A flag has at most {MAX_RULES} rules.");
         checks.note(FieldError::at("/rules", "too_many", message));
         return Vec::new();
     }
@@ -124,7 +124,7 @@ pub(super) fn accept(checks: &mut Checks, rules: Vec<Object<RuleRequest>>) -> Ve
         .collect()
 }
 
-fn accept_one(checks: &mut Checks, at: &str, mut wire: RuleRequest) -> NamedRule {
+fn accept_one(checks: &mut Validator, at: &str, mut wire: RuleRequest) -> NamedRule {
     if !wire.has_condition() {
         let message = "A rule needs a condition. What holds for all others is the flag's default.";
         checks.note(FieldError::at(at, "no_condition", message));
@@ -142,14 +142,14 @@ fn accept_one(checks: &mut Checks, at: &str, mut wire: RuleRequest) -> NamedRule
     }
     let mut plans = Vec::new();
     for (index, plan) in wire.plans.iter().enumerate() {
-        let plan = checks.check(&format!("{at}/plans/{index}"), fields::plan(plan));
+        let plan = checks.check(&format!("{at}/plans/{index}"), validate::plan(plan));
         plans.extend(plan.filter(|plan| !plans.contains(plan)));
     }
     let percentage = wire
         .percentage
         .and_then(|number| checks.check(&format!("{at}/percentage"), flag::percentage(number)));
     let mut time = |name: &str, text: Option<String>| {
-        text.and_then(|text| checks.check(&format!("{at}/{name}"), fields::time(&text)))
+        text.and_then(|text| checks.check(&format!("{at}/{name}"), validate::time(&text)))
     };
     let (from, until) = (time("from", wire.from), time("until", wire.until));
     if from.zip(until).is_some_and(|(from, until)| until <= from) {
@@ -205,7 +205,7 @@ pub(super) async fn resolve(
     if errors.is_empty() {
         Ok(rules)
     } else {
-        Err(ApiError::values(errors))
+        Err(ApiError::invalid(errors))
     }
 }
 

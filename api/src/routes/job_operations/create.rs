@@ -3,12 +3,14 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::{Action, Target},
-    clock,
     id::{JobId, JobOperationId},
-    job::{JobArgs as _, JobState, Queue},
-    job_operation::{JobAction, JobOperation, JobSelection},
-    jobs::RunJobOperation,
-    store::{Abort, jobs::NewJob, to_document},
+    platform::clock,
+    queue::{
+        args::RunJobOperation,
+        job::{JobArgs as _, JobState, Queue},
+        job_operation::{JobAction, JobOperation, JobSelection},
+    },
+    store::{TransactionError, jobs::NewJob, to_document},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -18,12 +20,12 @@ use utoipa::ToSchema;
 
 use super::view::{JobOperationView, PreviewView};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, Object, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{Object, Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
     routes::jobs::{JobView, href, slugs_of},
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::{self, Validator},
 };
 
 /// The most jobs that one operation takes.
@@ -95,13 +97,13 @@ pub(super) struct NewOperation {
     rate: Option<u32>,
 }
 
-impl Accept for NewOperation {
-    type Wire = OperationRequest;
+impl Validate for NewOperation {
+    type Raw = OperationRequest;
 
-    fn accept(wire: OperationRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: OperationRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let expected = "requeue, cancel or discard";
-        let action = fields::word(&wire.action, "invalid_action", expected);
+        let action = validate::word(&wire.action, "invalid_action", expected);
         let action: Option<JobAction> = checks.check("/action", action);
         let filter = selection(&mut checks, wire.filter.0);
         if let (Some(action), Some(filter)) = (action, &filter)
@@ -125,7 +127,7 @@ impl Accept for NewOperation {
             checks.note(FieldError::at("/rate", "out_of_range", message));
         }
         let whole = action.zip(filter);
-        checks.done(whole.map(|(action, filter)| Self {
+        checks.finish(whole.map(|(action, filter)| Self {
             action,
             filter,
             dry_run: wire.dry_run,
@@ -135,9 +137,9 @@ impl Accept for NewOperation {
     }
 }
 
-fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection> {
+fn selection(checks: &mut Validator, wire: SelectionRequest) -> Option<JobSelection> {
     let states = "available, running, completed, discarded or cancelled";
-    let state = fields::word(&wire.state, "invalid_state", states);
+    let state = validate::word(&wire.state, "invalid_state", states);
     let state: Option<JobState> = checks.check("/filter/state", state);
     if wire.kind.as_deref() == Some(RunJobOperation::KIND) {
         let message = "Operations are cancelled and requeued one by one, as jobs.";
@@ -149,27 +151,27 @@ fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection
     }
     let kind = wire
         .kind
-        .and_then(|kind| checks.check("/filter/kind", fields::name(&kind)));
+        .and_then(|kind| checks.check("/filter/kind", validate::name(&kind)));
     let queue = wire.queue.and_then(|queue| {
         let queues = Queue::ALL.map(Queue::name).join(", ");
         checks.check(
             "/filter/queue",
-            fields::word(&queue, "invalid_queue", &queues),
+            validate::word(&queue, "invalid_queue", &queues),
         )
     });
     let tenant_id = wire
         .tenant_id
-        .and_then(|id| checks.check("/filter/tenantId", fields::id(&id)));
+        .and_then(|id| checks.check("/filter/tenantId", validate::id(&id)));
     let error_code = wire.error_code.and_then(|code| {
-        let code = fields::word(&code, "invalid_error_code", "a code of a job's error");
+        let code = validate::word(&code, "invalid_error_code", "a code of a job's error");
         checks.check("/filter/errorCode", code)
     });
     let error_class = wire.error_class.and_then(|class| {
-        let class = fields::word(&class, "invalid_error_class", "a class of a job's error");
+        let class = validate::word(&class, "invalid_error_class", "a class of a job's error");
         checks.check("/filter/errorClass", class)
     });
     let mut time = |pointer: &str, text: Option<String>| {
-        text.and_then(|text| checks.check(pointer, fields::time(&text)))
+        text.and_then(|text| checks.check(pointer, validate::time(&text)))
     };
     let created_after = time("/filter/createdAfter", wire.created_after);
     let created_before = time("/filter/createdBefore", wire.created_before);
@@ -203,11 +205,11 @@ fn selection(checks: &mut Checks, wire: SelectionRequest) -> Option<JobSelection
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewOperation>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<NewOperation>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let operation = submitted.body;
     // Outside the transaction, which is to be short: a job that changes in between is found to have changed when its
     // turn comes.
@@ -224,11 +226,14 @@ pub(super) async fn create(
     Ok(recorder.record(&accepted).await?.answer)
 }
 
-async fn sample(recorder: &Recorder<'_>, filter: &JobSelection) -> Result<Vec<JobView>, ApiError> {
+async fn sample(
+    recorder: &CommandRunner<'_>,
+    filter: &JobSelection,
+) -> Result<Vec<JobView>, ApiError> {
     let app = recorder.app;
     let jobs = app.jobs.sample_selected(filter, SAMPLE).await?;
     let slugs = slugs_of(app, &jobs).await?;
-    let view = |job: dezky_shared::job::Job| {
+    let view = |job: dezky_shared::queue::job::Job| {
         let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
         JobView::new(job, slug, recorder.caller)
     };
@@ -255,27 +260,27 @@ impl NewOperation {
                 let detail = format!(
                     "{found} jobs match, not {expected}. Nothing was done; look again with dryRun."
                 );
-                Err(ApiError::new(Code::CountDiffers).with_detail(detail))
+                Err(ApiError::new(ProblemCode::CountDiffers).with_detail(detail))
             }
             _ => Ok(()),
         }
     }
 }
 
-impl Intent for Preview {
+impl Command for Preview {
     fn record<'s>(
         &'s self,
         _: &'s mut ClientSession,
-        _: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        _: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
-            self.operation.check_count(self.total).map_err(refuse)?;
+            self.operation.check_count(self.total).map_err(reject)?;
             let view = PreviewView {
                 total: self.total,
                 sample: &self.sample,
             };
-            Ok(Recorded {
-                answer: answer(StatusCode::OK, &view).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: answer(StatusCode::OK, &view).map_err(reject)?,
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events: Vec::new(),
@@ -285,31 +290,33 @@ impl Intent for Preview {
     }
 }
 
-impl Intent for Accepted {
+impl Command for Accepted {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let total = i64::try_from(self.jobs.len()).unwrap_or(i64::MAX);
             if total > MOST_JOBS {
                 let detail = format!("More than {MOST_JOBS} jobs match. Nothing was done.");
-                return Err(refuse(ApiError::new(Code::TooManyJobs).with_detail(detail)));
+                return Err(reject(
+                    ApiError::new(ProblemCode::TooManyJobs).with_detail(detail),
+                ));
             }
             self.operation
                 .check_count(self.jobs.len() as u64)
-                .map_err(refuse)?;
+                .map_err(reject)?;
             let app = recorder.app;
             let now = app.store.now();
             let operation_id = JobOperationId::new();
-            let job = NewJob::new(&RunJobOperation { operation_id }, &recorder.by(), now)?
+            let job = NewJob::new(&RunJobOperation { operation_id }, &recorder.actor_id(), now)?
                 .requested_by(
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),
                 );
             let job = app.jobs.enqueue(session, &job).await?;
-            let kept_for = JobState::Completed.kept_for().unwrap_or_default();
+            let kept_for = JobState::Completed.retention().unwrap_or_default();
             let operation = JobOperation {
                 id: operation_id,
                 action: self.operation.action,
@@ -343,8 +350,8 @@ impl Intent for Accepted {
                 total,
             })?;
             let view = JobOperationView::new(operation, Some(&job));
-            let answer = answer(StatusCode::ACCEPTED, &view).map_err(refuse)?;
-            Ok(Recorded {
+            let answer = answer(StatusCode::ACCEPTED, &view).map_err(reject)?;
+            Ok(CommandOutput {
                 answer: answer.at(href(job.id)),
                 jobs: vec![job],
                 changed: Vec::new(),
@@ -364,8 +371,8 @@ struct Audited<'a> {
 }
 
 /// An answer about something that has no version.
-fn answer(status: StatusCode, body: &impl Serialize) -> Result<Answer, ApiError> {
-    Ok(Answer {
+fn answer(status: StatusCode, body: &impl Serialize) -> Result<ApiResponse, ApiError> {
+    Ok(ApiResponse {
         status,
         location: None,
         etag: None,

@@ -1,7 +1,7 @@
 //! An operation on many jobs, as operators see it.
 
-use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
+use dezky_shared::queue::{
+    error_code::{ErrorClass, ErrorCode},
     job::{Job, JobState},
     job_operation::{
         ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem, JobSelection,
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     routes::jobs::{JobLink, JobView},
-    wire::Time,
+    timestamp::Timestamp,
 };
 
 /// Something to be done to many jobs.
@@ -45,10 +45,10 @@ pub(super) struct JobOperationView {
     /// Who wants it.
     requested_by: String,
     /// When it was accepted.
-    created_at: Time,
+    created_at: Timestamp,
     /// When the last job had its turn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<Time>,
+    finished_at: Option<Timestamp>,
 }
 
 /// Which jobs were meant.
@@ -77,10 +77,10 @@ struct SelectionView {
     error_class: Option<ErrorClass>,
     /// Made at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_after: Option<Time>,
+    created_after: Option<Timestamp>,
     /// Made before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_before: Option<Time>,
+    created_before: Option<Timestamp>,
 }
 
 impl JobOperationView {
@@ -100,7 +100,7 @@ impl JobOperationView {
             job: job.map(JobLink::from),
             requested_by: operation.actor.id,
             created_at: operation.created_at.into(),
-            finished_at: operation.finished_at.map(Time::from),
+            finished_at: operation.finished_at.map(Timestamp::from),
         }
     }
 }
@@ -110,12 +110,12 @@ impl From<JobSelection> for SelectionView {
         Self {
             state: selection.state,
             kind: selection.kind,
-            queue: selection.queue.map(dezky_shared::job::Queue::name),
+            queue: selection.queue.map(dezky_shared::queue::job::Queue::name),
             tenant_id: selection.tenant_id.map(|id| id.to_string()),
             error_code: selection.error_code,
             error_class: selection.error_class,
-            created_after: selection.created_after.map(Time::from),
-            created_before: selection.created_before.map(Time::from),
+            created_after: selection.created_after.map(Timestamp::from),
+            created_before: selection.created_before.map(Timestamp::from),
         }
     }
 }
@@ -150,7 +150,7 @@ pub(super) struct ItemView {
     new_job_id: Option<String>,
     /// When it had its turn.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<Time>,
+    at: Option<Timestamp>,
 }
 
 impl From<JobOperationItem> for ItemView {
@@ -161,7 +161,7 @@ impl From<JobOperationItem> for ItemView {
             outcome: item.outcome,
             code: item.reason,
             new_job_id: item.new_job_id.map(|id| id.to_string()),
-            at: item.at.map(Time::from),
+            at: item.at.map(Timestamp::from),
         }
     }
 }

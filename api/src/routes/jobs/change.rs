@@ -3,11 +3,11 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::{Action, Target},
-    changes::Change,
     id::JobId,
-    job::Job,
+    platform::change_feed::DocumentChange,
+    queue::job::Job,
     store::{
-        Abort,
+        TransactionError,
         jobs::{CancelError, Cancelled, RequeueError, Requeued},
     },
     tenant::Tenant,
@@ -18,10 +18,12 @@ use mongodb::ClientSession;
 
 use super::{JobView, tenant_of, view};
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{Caller, ETag, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    error::{ApiError, Problem, ProblemCode},
+    extract::{
+        Caller, ETag, EmptyBody, Operator, PathParam, QueryParams, RequestInfo, ValidatedJson,
+    },
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
 };
 
 /// Runs a job again
@@ -36,10 +38,10 @@ pub(super) async fn requeue(
     Operator(caller): Operator,
     PathParam(id): PathParam<JobId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(&app, &caller, &request, &submitted, id, Wanted::Requeue).await
 }
 
@@ -55,10 +57,10 @@ pub(super) async fn cancel(
     Operator(caller): Operator,
     PathParam(id): PathParam<JobId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
     change(&app, &caller, &request, &submitted, id, Wanted::Cancel).await
 }
 
@@ -78,19 +80,19 @@ async fn change(
     app: &AppState,
     caller: &Caller,
     request: &RequestInfo,
-    submitted: &Submitted<NoBody>,
+    submitted: &ValidatedJson<EmptyBody>,
     id: JobId,
     wanted: Wanted,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let tenant = match app.jobs.find(id).await? {
-        None => return Err(Code::NotFound.into()),
+        None => return Err(ProblemCode::NotFound.into()),
         Some(job) => tenant_of(app, &job).await?,
     };
-    let recorder = Recorder::new(app, caller, request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(app, caller, request, submitted.key.as_ref());
     let change = JobChange { id, tenant, wanted };
     let outcome = match &change.tenant {
         Some(tenant) => {
-            let in_turn = recorder.in_turn(&tenant.slug, Some(tenant)).await?;
+            let in_turn = recorder.serialized_on(&tenant.slug, Some(tenant)).await?;
             in_turn.record(&change).await?
         }
         None => recorder.record(&change).await?,
@@ -98,12 +100,12 @@ async fn change(
     Ok(outcome.answer)
 }
 
-impl Intent for JobChange {
+impl Command for JobChange {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
@@ -114,7 +116,7 @@ impl Intent for JobChange {
                     (cancelled.job, cancelled.is_new)
                 }
                 Wanted::Requeue => {
-                    let by = recorder.by();
+                    let by = recorder.actor_id();
                     let outcome = app.jobs.requeue(session, self.id, &by, now).await;
                     (requeued(outcome)?, true)
                 }
@@ -134,19 +136,22 @@ impl Intent for JobChange {
 
             let slug = self.tenant.as_ref().map(|tenant| tenant.slug.clone());
             let view = JobView::new(job.clone(), slug, recorder.caller);
-            let answer = Answer::new(status, ETag::from(&job), &view)
-                .map_err(refuse)?
+            let answer = ApiResponse::new(status, ETag::from(&job), &view)
+                .map_err(reject)?
                 .at(view::href(job.id));
             if !is_change {
-                return Ok(Recorded {
+                return Ok(CommandOutput {
                     answer,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
                 });
             }
-            let changed = self.tenant.iter().map(|tenant| Change::Tenant(tenant.id));
-            Ok(Recorded {
+            let changed = self
+                .tenant
+                .iter()
+                .map(|tenant| DocumentChange::Tenant(tenant.id));
+            Ok(CommandOutput {
                 answer,
                 changed: changed.collect(),
                 jobs: vec![job],
@@ -157,25 +162,29 @@ impl Intent for JobChange {
     }
 }
 
-fn cancelled(outcome: Result<Cancelled, Abort<CancelError>>) -> Result<Cancelled, Abort<Stop>> {
+fn cancelled(
+    outcome: Result<Cancelled, TransactionError<CancelError>>,
+) -> Result<Cancelled, TransactionError<CommandError>> {
     outcome.map_err(|abort| match abort {
-        Abort::Store(error) => Abort::Store(error),
-        Abort::Because(CancelError::NotFound) => refuse(Code::NotFound),
-        Abort::Because(CancelError::Final(_)) => refuse(Code::JobFinal),
-        Abort::Because(CancelError::Purge) => refuse(Code::PurgeScheduled),
-        Abort::Because(CancelError::Running) => refuse(Code::JobRunning),
+        TransactionError::Store(error) => TransactionError::Store(error),
+        TransactionError::Aborted(CancelError::NotFound) => reject(ProblemCode::NotFound),
+        TransactionError::Aborted(CancelError::Final(_)) => reject(ProblemCode::JobFinal),
+        TransactionError::Aborted(CancelError::Purge) => reject(ProblemCode::PurgeScheduled),
+        TransactionError::Aborted(CancelError::Running) => reject(ProblemCode::JobRunning),
     })
 }
 
-fn requeued(outcome: Result<Requeued, Abort<RequeueError>>) -> Result<Job, Abort<Stop>> {
+fn requeued(
+    outcome: Result<Requeued, TransactionError<RequeueError>>,
+) -> Result<Job, TransactionError<CommandError>> {
     match outcome {
         Ok(requeued) => Ok(requeued.job),
-        Err(Abort::Store(error)) => Err(Abort::Store(error)),
-        Err(Abort::Because(error)) => Err(refuse(match error {
-            RequeueError::NotFound => Code::NotFound,
-            RequeueError::Running => Code::JobRunning,
-            RequeueError::SecretsGone => Code::SecretsGone,
-            RequeueError::PurgeNotDue => Code::PurgeScheduled,
+        Err(TransactionError::Store(error)) => Err(TransactionError::Store(error)),
+        Err(TransactionError::Aborted(error)) => Err(reject(match error {
+            RequeueError::NotFound => ProblemCode::NotFound,
+            RequeueError::Running => ProblemCode::JobRunning,
+            RequeueError::SecretsGone => ProblemCode::SecretsGone,
+            RequeueError::PurgeNotDue => ProblemCode::PurgeScheduled,
         })),
     }
 }

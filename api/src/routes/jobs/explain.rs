@@ -5,18 +5,18 @@ mod reasons;
 use axum::{Json, extract::State};
 use dezky_shared::{
     id::JobId,
-    job::{Job, JobState},
+    queue::job::{Job, JobState},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::reasons::{Facts, Reason, reasons};
+use self::reasons::{ExplainInputs, Reason, reasons};
 use super::{JobLink, visible_job};
 use crate::{
     error::{ApiError, Problem},
     extract::{Caller, PathParam, QueryParams, SignedIn},
-    state::App,
-    wire::Time,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
 /// Why a job stands where it does.
@@ -27,7 +27,7 @@ pub(super) struct Explanation {
     job: JobLink,
     /// When it may next run, while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_run_at: Option<Time>,
+    next_run_at: Option<Timestamp>,
     /// All that applies, what has to happen first at the top. There is always one.
     reasons: Vec<ReasonView>,
 }
@@ -43,10 +43,10 @@ struct ReasonView {
     message: String,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<Time>,
+    since: Option<Timestamp>,
     /// When it ends, or is looked at again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Time>,
+    until: Option<Timestamp>,
     /// The upstream it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'static str>,
@@ -73,7 +73,7 @@ pub(super) async fn explain(
     SignedIn(caller): SignedIn,
     PathParam(id): PathParam<JobId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<Explanation>, ApiError> {
     let (job, _) = visible_job(&app, &caller, id).await?;
     let (holder, queue, upstreams, workers) = futures::try_join!(
@@ -82,7 +82,7 @@ pub(super) async fn explain(
         app.upstreams.list(),
         app.workers.list(),
     )?;
-    let facts = Facts {
+    let facts = ExplainInputs {
         job: &job,
         now: app.store.now(),
         holder: holder.as_ref().filter(|holder| holder.id != job.id),
@@ -110,9 +110,11 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         ..ReasonView::default()
     };
     match reason {
-        Reason::Final { at, .. } => view.since = at.map(Time::from),
+        Reason::Final { at, .. } => view.since = at.map(Timestamp::from),
         Reason::Running { lease, steps, .. } => {
-            view.since = lease.and_then(|lease| lease.started_at).map(Time::from);
+            view.since = lease
+                .and_then(|lease| lease.started_at)
+                .map(Timestamp::from);
             view.steps = steps.into_iter().map(str::to_owned).collect();
             if let Some(lease) = lease.filter(|_| operator) {
                 view.until = Some(lease.until.into());
@@ -144,7 +146,7 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         } => {
             view.upstream = Some(upstream.name());
             view.since = Some(since.into());
-            view.until = probe_at.map(Time::from);
+            view.until = probe_at.map(Timestamp::from);
         }
         Reason::LockHeld { holder } => {
             // Whoever may see a tenant's job may see all of its jobs.

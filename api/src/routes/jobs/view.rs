@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
     id::JobId,
-    job::{Attempt, Job, JobFailure, JobState, Step, StepState},
+    queue::{
+        error_code::{ErrorClass, ErrorCode},
+        job::{Attempt, Job, JobFailure, JobState, Step, StepState},
+    },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{extract::Caller, wire::Time};
+use crate::{extract::Caller, timestamp::Timestamp};
 
 /// Where a job can be looked at.
 pub(in crate::routes) fn href(id: JobId) -> String {
@@ -63,7 +65,7 @@ pub struct JobView {
     /// 0 to 2, lower first.
     priority: i32,
     /// When it may next run.
-    run_at: Time,
+    run_at: Timestamp,
     /// Tries that counted, the present one included.
     attempt: i32,
     /// How many it has; missing is without limit.
@@ -104,15 +106,15 @@ pub struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
     /// When it was enqueued.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
     /// When it was over.
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<Time>,
+    finished_at: Option<Timestamp>,
     /// When it is given up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    give_up_at: Option<Time>,
+    give_up_at: Option<Timestamp>,
     /// + 1 with every change.
     revision: i64,
 }
@@ -131,13 +133,13 @@ struct StepView {
     attempts: i32,
     /// When it last began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<Time>,
+    started_at: Option<Timestamp>,
     /// When it last ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<Time>,
+    finished_at: Option<Timestamp>,
     /// When it may be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_attempt_at: Option<Time>,
+    next_attempt_at: Option<Timestamp>,
     /// What it changed, or would change in a dry run.
     changes: Vec<String>,
     /// Why it failed.
@@ -173,9 +175,9 @@ struct AttemptView {
     /// Which worker ran it.
     worker: String,
     /// When it began.
-    started_at: Time,
+    started_at: Timestamp,
     /// When it ended.
-    finished_at: Time,
+    finished_at: Timestamp,
     /// How it was settled.
     outcome: String,
     /// What failed.
@@ -205,9 +207,9 @@ impl JobView {
             name: step.name,
             state: step.state,
             attempts: step.attempts,
-            started_at: step.started_at.map(Time::from),
-            finished_at: step.finished_at.map(Time::from),
-            next_attempt_at: step.next_at.map(Time::from),
+            started_at: step.started_at.map(Timestamp::from),
+            finished_at: step.finished_at.map(Timestamp::from),
+            next_attempt_at: step.next_at.map(Timestamp::from),
             changes: step.changes,
             error: step.error.map(failure),
         };
@@ -241,8 +243,8 @@ impl JobView {
             traceparent: job.traceparent.filter(|_| for_operator),
             created_at: job.created_at.into(),
             updated_at: job.updated_at.into(),
-            finished_at: job.finished_at.map(Time::from),
-            give_up_at: job.give_up_at.map(Time::from),
+            finished_at: job.finished_at.map(Timestamp::from),
+            give_up_at: job.give_up_at.map(Timestamp::from),
             revision: job.revision,
         }
     }

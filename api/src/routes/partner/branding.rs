@@ -12,12 +12,13 @@ use utoipa::ToSchema;
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{
-        Accept, ETag, IfMatch, PartnerAccess, QueryParams, Read, RequestInfo, Submitted, Write,
+        ETag, IfMatch, PartnerAccess, QueryParams, Read, RequestInfo, Validate, ValidatedJson,
+        Write,
     },
-    fields::{self, Checks, link::https_url},
-    intent::{Answer, Recorder},
+    intent::{ApiResponse, CommandRunner},
     routes::partners::{BrandingView, PartnerChange},
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::{self, Validator, url::https_url},
 };
 
 /// How a portal is to look. What is missing or null is as ours.
@@ -40,23 +41,23 @@ pub(super) struct BrandingRequest {
 #[derive(Debug)]
 pub(super) struct Look(Branding);
 
-impl Accept for Look {
-    type Wire = BrandingRequest;
+impl Validate for Look {
+    type Raw = BrandingRequest;
 
-    fn accept(wire: BrandingRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: BrandingRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let look = Branding {
             product_name: wire
                 .product_name
-                .and_then(|text| checks.check("/productName", fields::name(&text))),
+                .and_then(|text| checks.check("/productName", validate::name(&text))),
             accent_color: wire
                 .accent_color
-                .and_then(|text| checks.check("/accentColor", fields::color(&text))),
+                .and_then(|text| checks.check("/accentColor", validate::color(&text))),
             logo_url: wire
                 .logo_url
                 .and_then(|text| checks.check("/logoUrl", https_url(&text))),
         };
-        checks.done(Some(Self(look)))
+        checks.finish(Some(Self(look)))
     }
 }
 
@@ -72,9 +73,9 @@ fn view(partner: Partner) -> BrandingView {
 pub(super) async fn show(
     access: PartnerAccess<Read>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(access.partner.as_ref());
-    Answer::new(StatusCode::OK, etag, &view(access.partner.as_ref().clone()))
+    ApiResponse::new(StatusCode::OK, etag, &view(access.partner.as_ref().clone()))
 }
 
 /// Says how the partner's portal looks
@@ -88,12 +89,12 @@ pub(super) async fn show(
 pub(super) async fn put(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Look>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<Look>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let Look(look) = &submitted.body;
     let change = PartnerChange {
         partner: &access.partner,

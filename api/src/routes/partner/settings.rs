@@ -1,18 +1,18 @@
 //! What a partner says about itself.
 
 use axum::extract::State;
-use dezky_shared::{audit::Action, partner::Partner, tenant::Plan};
+use dezky_shared::{audit::Action, billing::Plan, partner::Partner};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{ETag, IfMatch, PartnerAccess, QueryParams, RequestInfo, Submitted, Write},
-    fields::partner::in_percent,
-    intent::{Answer, Recorder},
+    error::{ApiError, Problem, ProblemCode},
+    extract::{ETag, IfMatch, PartnerAccess, QueryParams, RequestInfo, ValidatedJson, Write},
+    intent::{ApiResponse, CommandRunner},
     routes::partners::{BillingInfoView, ContactInfoView, PartnerChange, Patch, PatchRequest},
-    state::App,
+    state::SharedState,
+    validate::partner::in_percent,
 };
 
 /// What a partner says about itself.
@@ -69,9 +69,9 @@ impl From<Partner> for SettingsView {
 pub(super) async fn show(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let view = SettingsView::from(access.partner.as_ref().clone());
-    Answer::new(StatusCode::OK, ETag::from(access.partner.as_ref()), &view)
+    ApiResponse::new(StatusCode::OK, ETag::from(access.partner.as_ref()), &view)
 }
 
 /// Edits the partner's settings
@@ -85,16 +85,16 @@ pub(super) async fn show(
 pub(super) async fn patch(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     if submitted.body.is_for_operators() {
         let detail = "Only operators change status and marginPct.";
-        return Err(ApiError::new(Code::Forbidden).with_detail(detail));
+        return Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail));
     }
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let change = PartnerChange {
         partner: &access.partner,
         if_match: &if_match,

@@ -2,9 +2,7 @@
 
 use axum::{Json, extract::State, response::Response};
 use dezky_shared::{
-    id::PartnerId,
-    store::tenants::TenantFilter,
-    tenant::{Plan, TenantStatus},
+    billing::Plan, id::PartnerId, store::tenants::TenantFilter, tenant::TenantStatus,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -13,15 +11,15 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     error::{ApiError, FieldError, Problem},
     extract::{
-        Accept, ETag, FromQuery, IfMatch, NoBody, Page, PageOf, Parameters, PartnerAccess,
-        PartnerTenant, Prefer, QueryParams, Read, RequestInfo, Submitted, Write,
+        ETag, EmptyBody, FromQuery, IfMatch, Page, PageOf, Parameters, PartnerAccess,
+        PartnerTenant, Prefer, QueryParams, Read, RequestInfo, Validate, ValidatedJson, Write,
     },
-    fields::{self, OwnerRequest},
-    intent::{Answer, Recorder},
+    intent::{ApiResponse, CommandRunner},
     routes::tenants::{
         self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantView,
     },
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::{self, OwnerRequest},
 };
 
 /// Which tenants are asked for.
@@ -52,7 +50,7 @@ impl FromQuery for ListQuery {
 pub(super) async fn list(
     access: PartnerAccess<Read>,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<TenantView>>, ApiError> {
     let filter = TenantFilter {
         partner_id: Some(access.partner.id),
@@ -87,7 +85,7 @@ pub(super) struct CreateRequest {
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
-    #[serde(default, deserialize_with = "fields::object")]
+    #[serde(default, deserialize_with = "validate::object")]
     owner: Option<OwnerRequest>,
 }
 
@@ -95,10 +93,10 @@ pub(super) struct CreateRequest {
 #[derive(Debug)]
 pub(super) struct NewCustomer(NewTenant);
 
-impl Accept for NewCustomer {
-    type Wire = CreateRequest;
+impl Validate for NewCustomer {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn validate(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
         let wire = NewTenantRequest {
             slug: wire.slug,
             name: wire.name,
@@ -110,7 +108,7 @@ impl Accept for NewCustomer {
             brand_color: wire.brand_color,
             owner: wire.owner,
         };
-        NewTenant::accept(wire, app).map(Self)
+        NewTenant::validate(wire, app).map(Self)
     }
 }
 
@@ -134,12 +132,12 @@ impl NewCustomer {
 pub(super) async fn create(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     prefer: Prefer,
-    Submitted { body, key }: Submitted<NewCustomer>,
+    ValidatedJson { body, key }: ValidatedJson<NewCustomer>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, key.as_ref());
     let new = body.of(access.partner.id, access.partner.default_plan);
     tenants::create_tenant(&recorder, &new, prefer).await
 }
@@ -153,10 +151,10 @@ pub(super) async fn create(
 pub(super) async fn show(
     access: PartnerTenant<Read>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&access.tenant);
     let view = TenantView::shown_to(&access.caller, access.tenant);
-    Answer::new(StatusCode::OK, etag, &view)
+    ApiResponse::new(StatusCode::OK, etag, &view)
 }
 
 /// Edits a tenant of the partner's
@@ -170,13 +168,13 @@ pub(super) async fn show(
 pub(super) async fn patch(
     access: PartnerTenant<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<TenantPatch>,
+    submitted: ValidatedJson<TenantPatch>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     tenants::edit_tenant(
         &recorder,
         &access.tenant,
@@ -198,13 +196,13 @@ pub(super) async fn patch(
 pub(super) async fn suspend(
     access: PartnerTenant<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     tenants::suspend_tenant(&recorder, &access.tenant, &if_match, prefer).await
 }
 
@@ -219,12 +217,12 @@ pub(super) async fn suspend(
 pub(super) async fn resume(
     access: PartnerTenant<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     tenants::resume_tenant(&recorder, &access.tenant, &if_match, prefer).await
 }

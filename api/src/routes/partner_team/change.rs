@@ -3,10 +3,10 @@
 use axum::{extract::State, response::Response};
 use dezky_shared::{
     audit::Action,
-    changes::Change,
     id::{PartnerId, UserId},
     partner::PartnerStatus,
-    store::Abort,
+    platform::change_feed::DocumentChange,
+    store::TransactionError,
     user::{PartnerRole, User},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -16,19 +16,21 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, MemberView, access_level, answer, audited, event, keep_teams, sync_team,
-    user_target,
+    AccessLevel, MemberView, access_level, answer, audited, check_team_invariants, event,
+    sync_team, user_target,
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, ETag, IfMatch, NoBody, Own, PartnerAccess, PathParam, Prefer, QueryParams,
-        RequestInfo, Submitted,
+        ETag, EmptyBody, IfMatch, ManageTeam, PartnerAccess, PathParam, Prefer, QueryParams,
+        RequestInfo, Validate, ValidatedJson,
     },
-    fields::Checks,
-    intent::{Answer, Intent, Outcome, Recorded, Recorder, Stop, refuse},
+    intent::{
+        ApiResponse, Command, CommandError, CommandOutput, CommandResult, CommandRunner, reject,
+    },
     routes::jobs::JobLink,
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::Validator,
 };
 
 /// What somebody is to be allowed.
@@ -49,13 +51,13 @@ pub(super) enum Wanted {
     Removal,
 }
 
-impl Accept for Wanted {
-    type Wire = MemberPatch;
+impl Validate for Wanted {
+    type Raw = MemberPatch;
 
-    fn accept(wire: MemberPatch, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: MemberPatch, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let level = checks.check("/accessLevel", access_level(&wire.access_level));
-        checks.done(level.map(Self::Level))
+        checks.finish(level.map(Self::Level))
     }
 }
 
@@ -68,15 +70,15 @@ impl Accept for Wanted {
     responses((status = 200, body = MemberView), (status = "default", response = Problem)),
 )]
 pub(super) async fn patch(
-    access: PartnerAccess<Own>,
+    access: PartnerAccess<ManageTeam>,
     PathParam(id): PathParam<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Wanted>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<Wanted>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let change = MemberChange {
         partner_id: access.partner.id,
         id,
@@ -97,17 +99,17 @@ pub(super) async fn patch(
 )]
 #[expect(clippy::too_many_arguments, reason = "each is an extractor")]
 pub(super) async fn remove(
-    access: PartnerAccess<Own>,
+    access: PartnerAccess<ManageTeam>,
     PathParam(id): PathParam<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let change = MemberChange {
         partner_id: access.partner.id,
         id,
@@ -127,36 +129,43 @@ struct MemberChange<'a> {
 }
 
 impl MemberChange<'_> {
-    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Outcome, ApiError> {
+    async fn carry_out(&self, recorder: &CommandRunner<'_>) -> Result<CommandResult, ApiError> {
         let line = self.partner_id.to_string();
-        recorder.in_turn(&line, None).await?.record(self).await
+        recorder
+            .serialized_on(&line, None)
+            .await?
+            .record(self)
+            .await
     }
 
     /// Somebody who works for the partner, to be changed in this transaction.
     async fn lock(
         &self,
         session: &mut ClientSession,
-        recorder: &Recorder<'_>,
-    ) -> Result<User, Abort<Stop>> {
+        recorder: &CommandRunner<'_>,
+    ) -> Result<User, TransactionError<CommandError>> {
         let app = recorder.app;
         // Written, not read: else two who take away one of two owners each would see the other.
-        let partner = app.partners.lock(session, self.partner_id).await?;
+        let partner = app
+            .partners
+            .find_for_update(session, self.partner_id)
+            .await?;
         app.partners.unlock(session, self.partner_id).await?;
         if partner.is_none_or(|partner| partner.status == PartnerStatus::Terminated) {
-            return Err(refuse(Code::Forbidden));
+            return Err(reject(ProblemCode::Forbidden));
         }
-        let user = app.users.lock(session, self.id).await?;
+        let user = app.users.find_for_update(session, self.id).await?;
         user.filter(|user| user.partner_id == Some(self.partner_id))
-            .ok_or_else(|| refuse(Code::NotFound))
+            .ok_or_else(|| reject(ProblemCode::NotFound))
     }
 }
 
-impl Intent for MemberChange<'_> {
+impl Command for MemberChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let mut user = self.lock(session, recorder).await?;
@@ -164,11 +173,11 @@ impl Intent for MemberChange<'_> {
                 revision: user.revision - 1,
                 ..user.clone()
             };
-            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
+            self.if_match.check(ETag::from(&known)).map_err(reject)?;
             if self.wanted == Wanted::Level(level_of(&known)) {
                 app.users.unlock(session, self.id).await?;
-                return Ok(Recorded {
-                    answer: answer_with(StatusCode::OK, known, None).map_err(refuse)?,
+                return Ok(CommandOutput {
+                    answer: answer_with(StatusCode::OK, known, None).map_err(reject)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
@@ -194,7 +203,7 @@ impl Intent for MemberChange<'_> {
                     Action::PartnerMemberRemove
                 }
             };
-            keep_teams(session, app, Some(&known), Some(&user)).await?;
+            check_team_invariants(session, app, Some(&known), Some(&user)).await?;
             app.users.save(session, &user).await?;
             let mut event = event(recorder, action, user_target(self.id, &user.email))
                 .with_changes(&audited(&known), &audited(&user));
@@ -210,10 +219,10 @@ impl Intent for MemberChange<'_> {
                 partner_role: user.partner_role.or(known.partner_role),
                 ..user
             };
-            Ok(Recorded {
-                answer: answer_with(status, shown, link).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: answer_with(status, shown, link).map_err(reject)?,
                 jobs: job.into_iter().collect(),
-                changed: vec![Change::User(self.id)],
+                changed: vec![DocumentChange::User(self.id)],
                 events: vec![event],
             })
         }
@@ -225,14 +234,18 @@ fn level_of(user: &User) -> PartnerRole {
     user.partner_role.unwrap_or(PartnerRole::ReadOnly)
 }
 
-fn answer_with(status: StatusCode, user: User, job: Option<JobLink>) -> Result<Answer, ApiError> {
+fn answer_with(
+    status: StatusCode,
+    user: User,
+    job: Option<JobLink>,
+) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&user);
     let location = job.as_ref().map(|job| job.href.clone());
     let view = MemberView {
         job,
         ..MemberView::from(user)
     };
-    let mut answer = Answer::new(status, etag, &view)?;
+    let mut answer = ApiResponse::new(status, etag, &view)?;
     answer.location = location;
     Ok(answer)
 }

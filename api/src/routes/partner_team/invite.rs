@@ -6,9 +6,9 @@ use dezky_shared::{
     audit::Action,
     id::{InvitationId, PartnerId},
     invitation::Invitation,
-    jobs::InvitePartnerMember,
     partner::PartnerStatus,
-    store::{Abort, jobs::NewJob},
+    queue::args::InvitePartnerMember,
+    store::{TransactionError, jobs::NewJob},
     user::PartnerRole,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, access_level, answer, event, keeping::make_room, partner_named, partner_target,
-    requested,
+    AccessLevel, access_level, answer, event, invariants::check_team_size, partner_named,
+    partner_target, requested,
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, Operator, Own, PartnerAccess, PathParam, Prefer, QueryParams, RequestInfo,
-        Submitted,
+        ManageTeam, Operator, PartnerAccess, PathParam, Prefer, QueryParams, RequestInfo, Validate,
+        ValidatedJson,
     },
-    fields::{self, Checks},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
     routes::jobs::JobLink,
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::{self, Validator},
 };
 
 /// Who is to join.
@@ -56,16 +56,16 @@ pub(super) struct Invited {
     role: PartnerRole,
 }
 
-impl Accept for Invited {
-    type Wire = InviteRequest;
+impl Validate for Invited {
+    type Raw = InviteRequest;
 
-    fn accept(wire: InviteRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let email = checks.check("/email", fields::email(&wire.email));
-        let name = checks.check("/name", fields::name(&wire.name));
+    fn validate(wire: InviteRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let email = checks.check("/email", validate::email(&wire.email));
+        let name = checks.check("/name", validate::name(&wire.name));
         let role = checks.check("/accessLevel", access_level(&wire.access_level));
         let invited = email.zip(name).zip(role);
-        checks.done(invited.map(|((email, name), role)| Self { email, name, role }))
+        checks.finish(invited.map(|((email, name), role)| Self { email, name, role }))
     }
 }
 
@@ -100,14 +100,14 @@ struct InvitationView {
     responses((status = 202, body = InvitationView), (status = 200, body = InvitationView), (status = "default", response = Problem)),
 )]
 pub(super) async fn invite(
-    access: PartnerAccess<Own>,
+    access: PartnerAccess<ManageTeam>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     prefer: Prefer,
-    submitted: Submitted<Invited>,
+    submitted: ValidatedJson<Invited>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     record(&recorder, access.partner.id, &submitted.body, prefer).await
 }
 
@@ -123,24 +123,24 @@ pub(super) async fn invite_by_operator(
     Operator(caller): Operator,
     PathParam(slug): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     prefer: Prefer,
-    submitted: Submitted<Invited>,
+    submitted: ValidatedJson<Invited>,
 ) -> Result<Response, ApiError> {
     let partner = partner_named(&app, &slug).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     record(&recorder, partner.id, &submitted.body, prefer).await
 }
 
 async fn record(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     partner_id: PartnerId,
     invited: &Invited,
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
     if !recorder.app.sealing_keys.can_seal() {
-        return Err(Code::SealingNotConfigured.into());
+        return Err(ProblemCode::SealingNotConfigured.into());
     }
     let deadline = prefer.deadline();
     let invite = Invite {
@@ -156,26 +156,26 @@ struct Invite<'a> {
     invited: &'a Invited,
 }
 
-impl Intent for Invite<'_> {
+impl Command for Invite<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let (app, partner_id) = (recorder.app, self.partner_id);
             // Written, not read: of two who fill the last place, the second sees the first.
-            let partner = app.partners.lock(session, partner_id).await?;
+            let partner = app.partners.find_for_update(session, partner_id).await?;
             app.partners.unlock(session, partner_id).await?;
-            let partner = partner.ok_or_else(|| refuse(Code::NotFound))?;
+            let partner = partner.ok_or_else(|| reject(ProblemCode::NotFound))?;
             if partner.status == PartnerStatus::Terminated {
-                return Err(refuse(Code::PartnerTerminated));
+                return Err(reject(ProblemCode::PartnerTerminated));
             }
 
             let Invited { email, name, role } = self.invited;
             let invitations = &app.invitations;
             invitations.withdraw(session, partner_id, email).await?;
-            make_room(session, app, partner_id).await?;
+            check_team_size(session, app, partner_id).await?;
             let (now, by) = (app.store.now(), recorder.caller.user.id);
             let invitation = Invitation::new(partner_id, email, name, *role, by, now);
             invitations.insert(session, &invitation).await?;
@@ -184,7 +184,7 @@ impl Intent for Invite<'_> {
                 partner_id,
                 invitation_id: invitation.id,
             };
-            let job = requested(recorder, NewJob::new(&args, &recorder.by(), now)?);
+            let job = requested(recorder, NewJob::new(&args, &recorder.actor_id(), now)?);
             let job = app.jobs.enqueue(session, &job).await?;
             let mut event = event(
                 recorder,
@@ -201,8 +201,8 @@ impl Intent for Invite<'_> {
                 link_href: format!("/invitations/{}/link", invitation.id),
                 job: JobLink::from(&job),
             };
-            let answer = Answer::unversioned(StatusCode::ACCEPTED, &view).map_err(refuse)?;
-            Ok(Recorded {
+            let answer = ApiResponse::unversioned(StatusCode::ACCEPTED, &view).map_err(reject)?;
+            Ok(CommandOutput {
                 answer: answer.at(view.job.href),
                 jobs: vec![job],
                 changed: Vec::new(),

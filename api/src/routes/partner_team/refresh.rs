@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
-use dezky_shared::{audit::Action, clock, partner::Partner, store::Abort};
+use dezky_shared::{audit::Action, partner::Partner, platform::clock, store::TransactionError};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 
 use super::{answer, event, partner_target, sync_team};
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{NoBody, PartnerAccess, Prefer, QueryParams, RequestInfo, Submitted, Write},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    error::{ApiError, Problem, ProblemCode},
+    extract::{EmptyBody, PartnerAccess, Prefer, QueryParams, RequestInfo, ValidatedJson, Write},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
     routes::jobs::JobLink,
-    state::App,
+    state::SharedState,
 };
 
 /// How long a look is new.
@@ -40,13 +40,13 @@ struct RefreshView {
 pub(super) async fn refresh(
     access: PartnerAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let refresh = Refresh {
         partner: &access.partner,
     };
@@ -58,22 +58,22 @@ struct Refresh<'a> {
     partner: &'a Partner,
 }
 
-impl Intent for Refresh<'_> {
+impl Command for Refresh<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let (app, partner_id) = (recorder.app, self.partner.id);
             let now = app.store.now();
             if let Some(looked_at) = app.users.last_mfa_look(session, partner_id).await? {
                 let left = clock::until(now, clock::later(looked_at, NEW_FOR));
                 if !left.is_zero() {
-                    let mut refusal = ApiError::new(Code::TeamRefreshTooSoon);
+                    let mut refusal = ApiError::new(ProblemCode::TeamRefreshTooSoon);
                     let seconds = left.as_millis().div_ceil(1_000);
                     refusal.retry_after = u32::try_from(seconds).ok();
-                    return Err(refuse(refusal));
+                    return Err(reject(refusal));
                 }
             }
             let job = sync_team(recorder, session, partner_id).await?;
@@ -83,8 +83,8 @@ impl Intent for Refresh<'_> {
             let view = RefreshView {
                 job: JobLink::from(&job),
             };
-            let answer = Answer::unversioned(StatusCode::ACCEPTED, &view).map_err(refuse)?;
-            Ok(Recorded {
+            let answer = ApiResponse::unversioned(StatusCode::ACCEPTED, &view).map_err(reject)?;
+            Ok(CommandOutput {
                 answer: answer.at(view.job.href),
                 jobs: vec![job],
                 changed: Vec::new(),

@@ -3,9 +3,9 @@
 use bson::Document;
 use dezky_shared::{
     audit::{Action, Target},
-    changes::Change,
     partner::Partner,
-    store::{Abort, to_document},
+    platform::change_feed::DocumentChange,
+    store::{TransactionError, to_document},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -13,9 +13,9 @@ use mongodb::ClientSession;
 use serde::Serialize;
 
 use crate::{
-    error::{ApiError, Code},
+    error::{ApiError, ProblemCode},
     extract::{ETag, IfMatch},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
     routes::partner_team::sync_team,
 };
 
@@ -37,41 +37,41 @@ impl<V: Serialize> PartnerChange<'_, V> {
     /// Records the change. One that changes nothing is answered and leaves no trace.
     pub(in crate::routes) async fn record(
         &self,
-        recorder: &Recorder<'_>,
-    ) -> Result<Answer, ApiError> {
+        recorder: &CommandRunner<'_>,
+    ) -> Result<ApiResponse, ApiError> {
         // No slug of a tenant holds a colon.
         let line = format!("partner:{}", self.partner.slug);
-        let in_turn = recorder.in_turn(&line, None).await?;
+        let in_turn = recorder.serialized_on(&line, None).await?;
         Ok(in_turn.record(self).await?.answer)
     }
 
-    fn answer(&self, partner: Partner) -> Result<Answer, Abort<Stop>> {
+    fn answer(&self, partner: Partner) -> Result<ApiResponse, TransactionError<CommandError>> {
         let etag = ETag::from(&partner);
-        Answer::new(StatusCode::OK, etag, &(self.view)(partner)).map_err(refuse)
+        ApiResponse::new(StatusCode::OK, etag, &(self.view)(partner)).map_err(reject)
     }
 }
 
-impl<V: Serialize> Intent for PartnerChange<'_, V> {
+impl<V: Serialize> Command for PartnerChange<'_, V> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let id = self.partner.id;
-            let locked = app.partners.lock(session, id).await?;
-            let locked = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = app.partners.find_for_update(session, id).await?;
+            let locked = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             let known = Partner {
                 revision: locked.revision - 1,
                 ..locked
             };
-            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
+            self.if_match.check(ETag::from(&known)).map_err(reject)?;
             let mut partner = known.clone();
-            (self.edit)(&mut partner).map_err(refuse)?;
+            (self.edit)(&mut partner).map_err(reject)?;
             if partner == known {
                 app.partners.unlock(session, id).await?;
-                return Ok(Recorded {
+                return Ok(CommandOutput {
                     answer: self.answer(known)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
@@ -91,10 +91,10 @@ impl<V: Serialize> Intent for PartnerChange<'_, V> {
                 .event(now, self.action, target(&partner), None)
                 .with_changes(&audited(&known)?, &audited(&partner)?);
             event.job_id = jobs.first().map(|job| job.id);
-            Ok(Recorded {
+            Ok(CommandOutput {
                 answer: self.answer(partner)?,
                 jobs,
-                changed: vec![Change::Partner(id)],
+                changed: vec![DocumentChange::Partner(id)],
                 events: vec![event],
             })
         }
@@ -112,7 +112,7 @@ pub(super) fn target(partner: &Partner) -> Target {
 }
 
 /// What the audit trail shows of a partner: what callers write.
-pub(super) fn audited(partner: &Partner) -> Result<Document, Abort<Stop>> {
+pub(super) fn audited(partner: &Partner) -> Result<Document, TransactionError<CommandError>> {
     let mut document = to_document(partner)?;
     let not_by_callers = [
         "_id",

@@ -4,9 +4,10 @@ use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    billing::BillingInfo,
     id::PartnerId,
-    partner::{BillingInfo, Branding, ContactInfo, Partner, PartnerStatus},
-    store::Abort,
+    partner::{Branding, ContactInfo, Partner, PartnerStatus},
+    store::TransactionError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -20,14 +21,13 @@ use super::{
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, ETag, Object, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{
-        self, Checks, Edit,
+    extract::{ETag, Object, Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{
+        self, FieldPatch, Validator, double_option,
         partner::{BillingRequest, ContactRequest},
-        present,
     },
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
 };
 
 /// The partner that is to be added.
@@ -44,31 +44,31 @@ pub(super) struct CreateRequest {
     /// Its own domain.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "nordic-it.dk")]
-    domain: Edit<String>,
+    domain: FieldPatch<String>,
     /// Its share of what its customers pay, in percent with at most two decimals: 0 unless said otherwise.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = f64, minimum = 0, maximum = 100, example = 12.5)]
     margin_pct: Option<f64>,
     /// Whom to talk to there.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = ContactRequest)]
     contact_info: Option<Object<ContactRequest>>,
     /// Where it is billed.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = BillingRequest)]
     billing_info: Option<Object<BillingRequest>>,
     /// Where its customers find help: an address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
-    support_email: Edit<String>,
+    support_email: FieldPatch<String>,
     /// Where its customers find help: a page, https only.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "uri", max_length = 2048)]
-    support_url: Edit<String>,
+    support_url: FieldPatch<String>,
     /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
-    default_plan: Edit<String>,
+    default_plan: FieldPatch<String>,
 }
 
 /// A partner to be added.
@@ -79,12 +79,12 @@ pub(super) struct NewPartner {
     fields: Patch,
 }
 
-impl Accept for NewPartner {
-    type Wire = CreateRequest;
+impl Validate for NewPartner {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let slug = checks.check("/slug", fields::slug(&wire.slug, &app.admin_groups));
+    fn validate(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let slug = checks.check("/slug", validate::slug(&wire.slug, &app.admin_groups));
         let fields = PatchRequest {
             name: Some(wire.name),
             domain: wire.domain,
@@ -99,7 +99,7 @@ impl Accept for NewPartner {
             default_plan: wire.default_plan,
         };
         let fields = Patch::check(&mut checks, fields, app);
-        checks.done(slug.map(|slug| Self { slug, fields }))
+        checks.finish(slug.map(|slug| Self { slug, fields }))
     }
 }
 
@@ -137,11 +137,11 @@ impl NewPartner {
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewPartner>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<NewPartner>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let create = Create {
         id: PartnerId::new(),
         new: &submitted.body,
@@ -154,24 +154,24 @@ struct Create<'a> {
     new: &'a NewPartner,
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
-            let partner = self.new.partner(self.id, now).map_err(refuse)?;
+            let partner = self.new.partner(self.id, now).map_err(reject)?;
             app.partners.insert(session, &partner).await?;
             let event = recorder
                 .event(now, Action::PartnerCreate, target(&partner), None)
                 .with_changes(&Document::new(), &audited(&partner)?);
             let (etag, href) = (ETag::from(&partner), format!("/partners/{}", partner.slug));
-            let answer = Answer::new(StatusCode::CREATED, etag, &PartnerView::from(partner));
-            Ok(Recorded {
-                answer: answer.map_err(refuse)?.at(href),
+            let answer = ApiResponse::new(StatusCode::CREATED, etag, &PartnerView::from(partner));
+            Ok(CommandOutput {
+                answer: answer.map_err(reject)?.at(href),
                 jobs: Vec::new(),
                 changed: Vec::new(),
                 events: vec![event],

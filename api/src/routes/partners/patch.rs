@@ -3,8 +3,8 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::Action,
+    billing::Plan,
     partner::{Partner, PartnerStatus},
-    tenant::Plan,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -12,15 +12,16 @@ use utoipa::ToSchema;
 use super::{PartnerChange, PartnerView, find};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    fields::{
-        self, Checks, Edit,
-        link::https_url,
-        partner::{BillingEdit, BillingRequest, ContactEdit, ContactRequest, margin},
-        present,
+    extract::{
+        IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Validate, ValidatedJson,
     },
-    intent::{Answer, Recorder},
-    state::{App, AppState},
+    intent::{ApiResponse, CommandRunner},
+    state::{AppState, SharedState},
+    validate::{
+        self, FieldPatch, Validator, double_option,
+        partner::{BillingEdit, BillingRequest, ContactEdit, ContactRequest, margin},
+        url::https_url,
+    },
 };
 
 /// The fields that are to change. What is missing stays; null removes.
@@ -29,78 +30,78 @@ use crate::{
 #[schema(as = PartnerPatch)]
 pub(in crate::routes) struct PatchRequest {
     /// Its name for people.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, min_length = 1, max_length = 120)]
     pub(super) name: Option<String>,
     /// Its own domain.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "nordic-it.dk")]
-    pub(super) domain: Edit<String>,
+    pub(super) domain: FieldPatch<String>,
     /// `active` brings a terminated partner back, with its staff. For operators.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^active$")]
     pub(super) status: Option<String>,
     /// Its share of what its customers pay, in percent with at most two decimals. For operators.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = f64, minimum = 0, maximum = 100, example = 12.5)]
     pub(super) margin_pct: Option<f64>,
     /// Whom to talk to there.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = ContactRequest)]
     pub(super) contact_info: Option<Object<ContactRequest>>,
     /// Where it is billed.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = BillingRequest)]
     pub(super) billing_info: Option<Object<BillingRequest>>,
     /// Where its customers find help: an address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
-    pub(super) support_email: Edit<String>,
+    pub(super) support_email: FieldPatch<String>,
     /// Where its customers find help: a page, https only.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "uri", max_length = 2048)]
-    pub(super) support_url: Edit<String>,
+    pub(super) support_url: FieldPatch<String>,
     /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
-    pub(super) default_plan: Edit<String>,
+    pub(super) default_plan: FieldPatch<String>,
 }
 
 /// What is to change.
 #[derive(Debug)]
 pub(in crate::routes) struct Patch {
     name: Option<String>,
-    domain: Edit<String>,
+    domain: FieldPatch<String>,
     status: Option<PartnerStatus>,
     margin_basis_points: Option<i32>,
     contact_info: ContactEdit,
     billing_info: BillingEdit,
-    support_email: Edit<String>,
-    support_url: Edit<String>,
-    default_plan: Edit<Plan>,
+    support_email: FieldPatch<String>,
+    support_url: FieldPatch<String>,
+    default_plan: FieldPatch<Plan>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let patch = Self::check(&mut checks, wire, app);
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
 impl Patch {
     /// Takes the values, noting what is wrong with them.
-    pub(super) fn check(checks: &mut Checks, wire: PatchRequest, app: &AppState) -> Self {
+    pub(super) fn check(checks: &mut Validator, wire: PatchRequest, app: &AppState) -> Self {
         let Object(contact) = wire.contact_info.unwrap_or_default();
         let Object(billing) = wire.billing_info.unwrap_or_default();
         Self {
             name: wire
                 .name
-                .and_then(|name| checks.check("/name", fields::name(&name))),
+                .and_then(|name| checks.check("/name", validate::name(&name))),
             domain: wire.domain.check(checks, "/domain", |text| {
-                fields::domain(&app.domain_names, &text)
+                validate::domain(&app.domain_names, &text)
             }),
             status: wire
                 .status
@@ -112,13 +113,13 @@ impl Patch {
             billing_info: BillingEdit::check(checks, billing),
             support_email: wire
                 .support_email
-                .check(checks, "/supportEmail", |text| fields::email(&text)),
+                .check(checks, "/supportEmail", |text| validate::email(&text)),
             support_url: wire
                 .support_url
                 .check(checks, "/supportUrl", |text| https_url(&text)),
             default_plan: wire
                 .default_plan
-                .check(checks, "/defaultPlan", |text| fields::plan(&text)),
+                .check(checks, "/defaultPlan", |text| validate::plan(&text)),
         }
     }
 
@@ -146,7 +147,7 @@ impl Patch {
         let billing = self.billing_info.apply(&mut partner.billing_info);
         billing.map_err(|(code, message)| {
             let error = FieldError::at("/billingInfo/vatId", code, message);
-            ApiError::values(vec![error])
+            ApiError::invalid(vec![error])
         })
     }
 }
@@ -172,13 +173,13 @@ pub(super) async fn patch(
     Operator(caller): Operator,
     PathParam(slug): PathParam<String>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     let partner = find(&app, &slug).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = PartnerChange {
         partner: &partner,
         if_match: &if_match,

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use dezky_shared::{
-    branding::text_color,
-    partner::{BillingInfo, Branding, ContactInfo, Customers, Partner, PartnerStatus},
-    tenant::Plan,
+    billing::{BillingInfo, Plan},
+    branding::contrast_color,
+    partner::{Branding, ContactInfo, Partner, PartnerRevenue, PartnerStatus},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{fields::partner::in_percent, wire::Time};
+use crate::{timestamp::Timestamp, validate::partner::in_percent};
 
 /// A partner, as operators see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,9 +54,9 @@ pub(super) struct PartnerView {
     /// + 1 with every change.
     revision: i64,
     /// When it was added.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 /// A partner, and what its customers come to.
@@ -127,7 +127,7 @@ pub(in crate::routes) struct BrandingView {
 }
 
 impl PartnerListItem {
-    pub(super) fn new(partner: Partner, customers: &Customers) -> Self {
+    pub(super) fn new(partner: Partner, customers: &PartnerRevenue) -> Self {
         Self {
             partner: partner.into(),
             customers: customers.count,
@@ -184,7 +184,7 @@ impl From<Branding> for BrandingView {
     fn from(branding: Branding) -> Self {
         Self {
             product_name: branding.product_name,
-            accent_text_color: branding.accent_color.as_deref().map(text_color),
+            accent_text_color: branding.accent_color.as_deref().map(contrast_color),
             accent_color: branding.accent_color,
             logo_url: branding.logo_url,
         }

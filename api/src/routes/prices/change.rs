@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use bson::Document;
-use dezky_shared::{audit::Action, id::PriceId, store::Abort};
+use dezky_shared::{audit::Action, id::PriceId, store::TransactionError};
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::ClientSession;
 use serde::Deserialize;
@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 use super::{PriceView, answer, audited, target};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted,
+        ETag, EmptyBody, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Validate,
+        ValidatedJson,
     },
-    fields::{Checks, money, present},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{Validator, double_option, money},
 };
 
 /// What is to change. What is missing stays; null removes.
@@ -29,11 +30,11 @@ use crate::{
 #[schema(as = PricePatch)]
 pub(super) struct PatchRequest {
     /// What a cycle costs, in minor units of the currency.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = i64, minimum = 0, maximum = 1_000_000_000_000_i64)]
     amount_minor: Option<i64>,
     /// Its id at Stripe.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, pattern = "^price_[A-Za-z0-9_]+$", max_length = 255)]
     stripe_price_id: Option<Option<String>>,
 }
@@ -49,11 +50,11 @@ pub(super) struct Patch {
     stripe_price_id: Option<Option<String>>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let patch = Self {
             amount_minor: wire
                 .amount_minor
@@ -62,7 +63,7 @@ impl Accept for Patch {
                 text.and_then(|text| checks.check("/stripePriceId", money::stripe_price_id(&text)))
             }),
         };
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
@@ -78,12 +79,12 @@ pub(super) async fn patch(
     Operator(caller): Operator,
     PathParam(id): PathParam<PriceId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = Change {
         id,
         patch: &submitted.body,
@@ -104,12 +105,12 @@ pub(super) async fn delete(
     Operator(caller): Operator,
     PathParam(id): PathParam<PriceId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let delete = Delete {
         id,
         if_match: &if_match,
@@ -123,21 +124,21 @@ struct Change<'a> {
     if_match: &'a IfMatch,
 }
 
-impl Intent for Change<'_> {
+impl Command for Change<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let prices = &recorder.app.prices;
-            let locked = prices.lock(session, self.id).await?;
-            let mut changed = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = prices.find_for_update(session, self.id).await?;
+            let mut changed = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             changed.revision -= 1;
             let known = changed.clone();
             self.if_match
-                .check(ETag::same(known.revision))
-                .map_err(refuse)?;
+                .check(ETag::of_revision(known.revision))
+                .map_err(reject)?;
             if let Some(minor) = self.patch.amount_minor {
                 changed.amount_minor = minor;
             }
@@ -146,7 +147,7 @@ impl Intent for Change<'_> {
             }
             if changed == known {
                 prices.unlock(session, self.id).await?;
-                return Ok(Recorded::nothing(answer(known).map_err(refuse)?));
+                return Ok(CommandOutput::unchanged(answer(known).map_err(reject)?));
             }
             let now = recorder.app.store.now();
             changed.revision += 1;
@@ -155,8 +156,8 @@ impl Intent for Change<'_> {
             let event = recorder
                 .event(now, Action::PriceUpdate, target(&changed)?, None)
                 .with_changes(&audited(&known)?, &audited(&changed)?);
-            let answer = answer(changed).map_err(refuse)?;
-            Ok(Recorded::complete(answer, event))
+            let answer = answer(changed).map_err(reject)?;
+            Ok(CommandOutput::complete(answer, event))
         }
         .boxed()
     }
@@ -167,28 +168,28 @@ struct Delete<'a> {
     if_match: &'a IfMatch,
 }
 
-impl Intent for Delete<'_> {
+impl Command for Delete<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let prices = &recorder.app.prices;
-            let locked = prices.lock(session, self.id).await?;
-            let mut price = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = prices.find_for_update(session, self.id).await?;
+            let mut price = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             price.revision -= 1;
             self.if_match
-                .check(ETag::same(price.revision))
-                .map_err(refuse)?;
+                .check(ETag::of_revision(price.revision))
+                .map_err(reject)?;
             prices.delete(session, self.id).await?;
             let now = recorder.app.store.now();
             let event = recorder
                 .event(now, Action::PriceDelete, target(&price)?, None)
                 .with_changes(&audited(&price)?, &Document::new());
-            let mut answer = answer(price).map_err(refuse)?;
+            let mut answer = answer(price).map_err(reject)?;
             answer.etag = None;
-            Ok(Recorded::complete(answer, event))
+            Ok(CommandOutput::complete(answer, event))
         }
         .boxed()
     }

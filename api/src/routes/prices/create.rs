@@ -3,7 +3,10 @@
 use axum::extract::State;
 use bson::Document;
 use dezky_shared::{
-    audit::Action, id::PriceId, price::Price, store::Abort, subscription::Cycle, tenant::Plan,
+    audit::Action,
+    billing::{Cycle, Plan, Price},
+    id::PriceId,
+    store::TransactionError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -14,10 +17,10 @@ use utoipa::ToSchema;
 use super::{PriceView, answer, audited, target};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks, money},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    extract::{Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{self, Validator, money},
 };
 
 /// What a plan is to cost.
@@ -52,12 +55,12 @@ pub(super) struct NewPrice {
     stripe_price_id: Option<String>,
 }
 
-impl Accept for NewPrice {
-    type Wire = CreateRequest;
+impl Validate for NewPrice {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let plan = checks.check("/plan", fields::plan(&wire.plan));
+    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let plan = checks.check("/plan", validate::plan(&wire.plan));
         let cycle = checks.check("/cycle", money::cycle(&wire.cycle));
         let currency = checks.check("/currency", money::currency(&wire.currency));
         let amount_minor = checks.check("/amountMinor", money::price(wire.amount_minor));
@@ -65,7 +68,7 @@ impl Accept for NewPrice {
             .stripe_price_id
             .and_then(|text| checks.check("/stripePriceId", money::stripe_price_id(&text)));
         let whole = plan.zip(cycle).zip(currency).zip(amount_minor);
-        checks.done(whole.map(|(((plan, cycle), currency), amount_minor)| Self {
+        checks.finish(whole.map(|(((plan, cycle), currency), amount_minor)| Self {
             plan,
             cycle,
             currency,
@@ -86,11 +89,11 @@ impl Accept for NewPrice {
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewPrice>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<NewPrice>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let create = Create {
         id: PriceId::new(),
         new: &submitted.body,
@@ -103,12 +106,12 @@ struct Create<'a> {
     new: &'a NewPrice,
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
@@ -127,9 +130,9 @@ impl Intent for Create<'_> {
             let event = recorder
                 .event(now, Action::PriceCreate, target(&price)?, None)
                 .with_changes(&Document::new(), &audited(&price)?);
-            let mut answer = answer(price).map_err(refuse)?;
+            let mut answer = answer(price).map_err(reject)?;
             answer.status = StatusCode::CREATED;
-            Ok(Recorded::complete(
+            Ok(CommandOutput::complete(
                 answer.at(format!("/prices/{}", self.id)),
                 event,
             ))

@@ -4,10 +4,10 @@ use axum::extract::State;
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
+    billing::{Cycle, Plan},
     id::SubscriptionId,
-    store::Abort,
-    subscription::{Cycle, Subscription, SubscriptionStatus},
-    tenant::Plan,
+    store::TransactionError,
+    subscription::{Subscription, SubscriptionStatus},
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::ClientSession;
@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 
 use super::{SubscriptionView, answer, audited, target};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted,
+        ETag, EmptyBody, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Validate,
+        ValidatedJson,
     },
-    fields::{self, Checks, money, present},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::{App, AppState},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::{AppState, SharedState},
+    validate::{self, Validator, double_option, money},
 };
 
 /// What is to change. What is missing stays; null removes.
@@ -35,36 +36,36 @@ use crate::{
 #[schema(as = SubscriptionPatch)]
 pub(super) struct PatchRequest {
     /// What is paid for: `starter`, `business` or `enterprise`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Option<String>,
     /// How often: `monthly`, `quarterly` or `yearly`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Option<String>,
     /// For how many people.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = i64, minimum = 1, maximum = 100_000)]
     seats: Option<i64>,
     /// ISO 4217.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^[A-Z]{3}$", example = "DKK")]
     currency: Option<String>,
     /// What a cycle costs, for all seats together, in minor units of the currency. Unless it is said, a change of
     /// plan, cycle or currency takes the price that the plan has then.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = i64, minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: Option<i64>,
     /// Whether an invoice is overdue: `active` or `past_due`. To cancel, delete it.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(active|past_due)$")]
     status: Option<String>,
     /// When it began.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, format = DateTime)]
     started_at: Option<String>,
     /// When the next cycle begins.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, format = DateTime)]
     renews_at: Option<Option<String>>,
 }
@@ -86,15 +87,15 @@ pub(super) struct Patch {
     renews_at: Option<Option<DateTime>>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let patch = Self {
             plan: wire
                 .plan
-                .and_then(|text| checks.check("/plan", fields::plan(&text))),
+                .and_then(|text| checks.check("/plan", validate::plan(&text))),
             cycle: wire
                 .cycle
                 .and_then(|text| checks.check("/cycle", money::cycle(&text))),
@@ -112,12 +113,12 @@ impl Accept for Patch {
                 .and_then(|text| checks.check("/status", status_in_force(&text))),
             started_at: wire
                 .started_at
-                .and_then(|text| checks.check("/startedAt", money::beginning(&text))),
+                .and_then(|text| checks.check("/startedAt", money::start_date(&text))),
             renews_at: wire.renews_at.map(|text| {
-                text.and_then(|text| checks.check("/renewsAt", money::beginning(&text)))
+                text.and_then(|text| checks.check("/renewsAt", money::start_date(&text)))
             }),
         };
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
@@ -145,12 +146,12 @@ pub(super) async fn patch(
     Operator(caller): Operator,
     PathParam(id): PathParam<SubscriptionId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = SubscriptionChange {
         id,
         wish: Wish::Patch(&submitted.body),
@@ -171,12 +172,12 @@ pub(super) async fn cancel(
     Operator(caller): Operator,
     PathParam(id): PathParam<SubscriptionId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = SubscriptionChange {
         id,
         wish: Wish::Cancel,
@@ -192,12 +193,12 @@ pub(super) async fn list_price(
     plan: Plan,
     cycle: Cycle,
     currency: &str,
-) -> Result<i64, Abort<Stop>> {
+) -> Result<i64, TransactionError<CommandError>> {
     let price = app.prices.find_of(session, plan, cycle, currency).await?;
     price.map(|price| price.amount_minor).ok_or_else(|| {
         let message = "The plan has no price for this cycle in this currency: say what it costs.";
         let error = FieldError::at("/priceMinor", "no_price", message);
-        refuse(ApiError::values(vec![error]))
+        reject(ApiError::invalid(vec![error]))
     })
 }
 
@@ -207,7 +208,7 @@ pub(super) fn check_order(subscription: &Subscription) -> Result<(), ApiError> {
         (Some(started), Some(renews)) if renews <= started => {
             let message = "A subscription renews after it began.";
             let error = FieldError::at("/renewsAt", "not_after_start", message);
-            Err(ApiError::values(vec![error]))
+            Err(ApiError::invalid(vec![error]))
         }
         _ => Ok(()),
     }
@@ -231,7 +232,7 @@ impl Patch {
         session: &mut ClientSession,
         app: &AppState,
         subscription: &mut Subscription,
-    ) -> Result<(), Abort<Stop>> {
+    ) -> Result<(), TransactionError<CommandError>> {
         let sold = |it: &Subscription| (it.plan, it.cycle, it.currency.clone());
         let before = sold(subscription);
         subscription.plan = self.plan.unwrap_or(subscription.plan);
@@ -249,31 +250,34 @@ impl Patch {
             let (plan, cycle, currency) = sold(subscription);
             subscription.price_minor = list_price(session, app, plan, cycle, &currency).await?;
         }
-        check_order(subscription).map_err(refuse)
+        check_order(subscription).map_err(reject)
     }
 }
 
-impl Intent for SubscriptionChange<'_> {
+impl Command for SubscriptionChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
-            let locked = app.subscriptions.lock(session, self.id).await?;
-            let mut changed = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = app.subscriptions.find_for_update(session, self.id).await?;
+            let mut changed = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             changed.revision -= 1;
             let known = changed.clone();
             self.if_match
-                .check(ETag::same(known.revision))
-                .map_err(refuse)?;
-            let tenant = app.tenants.find_in(session, known.tenant_id).await?;
+                .check(ETag::of_revision(known.revision))
+                .map_err(reject)?;
+            let tenant = app
+                .tenants
+                .find_in_transaction(session, known.tenant_id)
+                .await?;
             let tenant = tenant.as_ref();
             let now = app.store.now();
             let action = match self.wish {
                 Wish::Patch(_) if !known.status.is_live() => {
-                    return Err(refuse(Code::SubscriptionCancelled));
+                    return Err(reject(ProblemCode::SubscriptionCancelled));
                 }
                 Wish::Patch(patch) => {
                     patch.apply(session, app, &mut changed).await?;
@@ -290,7 +294,9 @@ impl Intent for SubscriptionChange<'_> {
             };
             if changed == known {
                 app.subscriptions.unlock(session, self.id).await?;
-                return Ok(Recorded::nothing(answer(known, tenant).map_err(refuse)?));
+                return Ok(CommandOutput::unchanged(
+                    answer(known, tenant).map_err(reject)?,
+                ));
             }
             changed.revision += 1;
             changed.updated_at = now;
@@ -298,8 +304,8 @@ impl Intent for SubscriptionChange<'_> {
             let event = recorder
                 .event(now, action, target(&changed, tenant), tenant)
                 .with_changes(&audited(&known)?, &audited(&changed)?);
-            let answer = answer(changed, tenant).map_err(refuse)?;
-            Ok(Recorded::complete(answer, event))
+            let answer = answer(changed, tenant).map_err(reject)?;
+            Ok(CommandOutput::complete(answer, event))
         }
         .boxed()
     }

@@ -4,10 +4,11 @@ use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
-    store::Abort,
-    subscription::{Cycle, Subscription, SubscriptionStatus},
-    tenant::{Plan, Tenant},
+    store::TransactionError,
+    subscription::{Subscription, SubscriptionStatus},
+    tenant::Tenant,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
@@ -22,11 +23,11 @@ use super::{
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks, money},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::tenants::refuse_if_ending,
-    state::{App, AppState},
+    extract::{Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::tenants::ensure_not_terminating,
+    state::{AppState, SharedState},
+    validate::{self, Validator, money},
 };
 
 /// What a tenant has bought.
@@ -73,13 +74,13 @@ pub(super) struct NewSubscription {
     renews_at: Option<DateTime>,
 }
 
-impl Accept for NewSubscription {
-    type Wire = CreateRequest;
+impl Validate for NewSubscription {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let tenant = checks.check("/tenant", slug_or_id(wire.tenant));
-        let plan = checks.check("/plan", fields::plan(&wire.plan));
+        let plan = checks.check("/plan", validate::plan(&wire.plan));
         let cycle = checks.check("/cycle", money::cycle(&wire.cycle));
         let seats = checks.check("/seats", money::seats(wire.seats));
         let currency = checks.check("/currency", money::currency(&wire.currency));
@@ -88,12 +89,12 @@ impl Accept for NewSubscription {
             .and_then(|minor| checks.check("/priceMinor", money::price(minor)));
         let started_at = wire
             .started_at
-            .and_then(|text| checks.check("/startedAt", money::beginning(&text)));
+            .and_then(|text| checks.check("/startedAt", money::start_date(&text)));
         let renews_at = wire
             .renews_at
-            .and_then(|text| checks.check("/renewsAt", money::beginning(&text)));
+            .and_then(|text| checks.check("/renewsAt", money::start_date(&text)));
         let whole = tenant.zip(plan).zip(cycle).zip(seats).zip(currency);
-        checks.done(
+        checks.finish(
             whole.map(|((((tenant, plan), cycle), seats), currency)| Self {
                 tenant,
                 plan,
@@ -109,7 +110,7 @@ impl Accept for NewSubscription {
 }
 
 fn slug_or_id(text: String) -> Result<String, (&'static str, String)> {
-    if text.parse::<TenantId>().is_ok() || fields::slug(&text, &[]).is_ok() {
+    if text.parse::<TenantId>().is_ok() || validate::slug(&text, &[]).is_ok() {
         Ok(text)
     } else {
         let message = "This is neither the slug nor the id of a tenant.";
@@ -128,13 +129,13 @@ fn slug_or_id(text: String) -> Result<String, (&'static str, String)> {
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewSubscription>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<NewSubscription>,
+) -> Result<ApiResponse, ApiError> {
     let new = &submitted.body;
     let tenant = tenant_named(&app, &new.tenant).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let create = Create {
         id: SubscriptionId::new(),
         new,
@@ -152,7 +153,7 @@ async fn tenant_named(app: &AppState, name: &str) -> Result<Tenant, ApiError> {
     };
     found.ok_or_else(|| {
         let message = "There is no such tenant.";
-        ApiError::values(vec![FieldError::at("/tenant", "unknown_tenant", message)])
+        ApiError::invalid(vec![FieldError::at("/tenant", "unknown_tenant", message)])
     })
 }
 
@@ -168,7 +169,7 @@ impl Create<'_> {
         session: &mut ClientSession,
         app: &AppState,
         now: DateTime,
-    ) -> Result<Subscription, Abort<Stop>> {
+    ) -> Result<Subscription, TransactionError<CommandError>> {
         let new = self.new;
         let price_minor = match new.price_minor {
             Some(minor) => minor,
@@ -197,30 +198,32 @@ impl Create<'_> {
     }
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             // Written, not read: else a deletion at the same time would not be noticed.
-            let tenant = app.tenants.lock(session, self.tenant.id).await?;
+            let tenant = app.tenants.find_for_update(session, self.tenant.id).await?;
             app.tenants.unlock(session, self.tenant.id).await?;
             let tenant = tenant.as_ref();
-            tenant.map_or(Ok(()), refuse_if_ending).map_err(refuse)?;
+            tenant
+                .map_or(Ok(()), ensure_not_terminating)
+                .map_err(reject)?;
             let now = app.store.now();
             let subscription = self.subscription(session, app, now).await?;
-            check_order(&subscription).map_err(refuse)?;
+            check_order(&subscription).map_err(reject)?;
             app.subscriptions.insert(session, &subscription).await?;
             let target = target(&subscription, tenant);
             let event = recorder
                 .event(now, Action::SubscriptionCreate, target, tenant)
                 .with_changes(&Document::new(), &audited(&subscription)?);
-            let mut answer = answer(subscription, tenant).map_err(refuse)?;
+            let mut answer = answer(subscription, tenant).map_err(reject)?;
             answer.status = StatusCode::CREATED;
-            Ok(Recorded::complete(
+            Ok(CommandOutput::complete(
                 answer.at(format!("/subscriptions/{}", self.id)),
                 event,
             ))

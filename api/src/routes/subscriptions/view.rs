@@ -1,13 +1,14 @@
 //! A subscription, as callers see it.
 
 use dezky_shared::{
-    subscription::{Cycle, Subscription, SubscriptionStatus},
-    tenant::{Plan, Tenant},
+    billing::{Cycle, Plan},
+    subscription::{Subscription, SubscriptionStatus},
+    tenant::Tenant,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::wire::Time;
+use crate::timestamp::Timestamp;
 
 /// What a tenant has bought.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -40,13 +41,13 @@ pub(in crate::routes) struct SubscriptionView {
     status: SubscriptionStatus,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<Time>,
+    started_at: Option<Timestamp>,
     /// When the next cycle begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    renews_at: Option<Time>,
+    renews_at: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cancelled_at: Option<Time>,
+    cancelled_at: Option<Timestamp>,
     /// Its id at Stripe, once it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_subscription_id: Option<String>,
@@ -56,9 +57,9 @@ pub(in crate::routes) struct SubscriptionView {
     /// + 1 with every change.
     revision: i64,
     /// When it was made.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 impl SubscriptionView {
@@ -74,9 +75,9 @@ impl SubscriptionView {
             currency: subscription.currency,
             price_minor: subscription.price_minor,
             status: subscription.status,
-            started_at: subscription.started_at.map(Time::from),
-            renews_at: subscription.renews_at.map(Time::from),
-            cancelled_at: subscription.cancelled_at.map(Time::from),
+            started_at: subscription.started_at.map(Timestamp::from),
+            renews_at: subscription.renews_at.map(Timestamp::from),
+            cancelled_at: subscription.cancelled_at.map(Timestamp::from),
             stripe_subscription_id: subscription.stripe_subscription_id,
             stripe_price_id: subscription.stripe_price_id,
             revision: subscription.revision,

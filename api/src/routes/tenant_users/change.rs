@@ -3,9 +3,9 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::Action,
-    changes::Change,
     id::UserId,
-    store::Abort,
+    platform::change_feed::DocumentChange,
+    store::TransactionError,
     tenant::Tenant,
     user::{Role, User},
 };
@@ -16,15 +16,15 @@ use utoipa::ToSchema;
 
 use super::{TenantUserView, answer};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, Caller, ETag, IdInPath, IfMatch, NoBody, QueryParams, RequestInfo, Submitted,
-        TenantAccess, Write,
+        Caller, ETag, EmptyBody, IfMatch, PathId, QueryParams, RequestInfo, TenantAccess, Validate,
+        ValidatedJson, Write,
     },
-    fields::{Checks, people},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::users::{audited_in, keep_owners, target},
-    state::{App, AppState},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::users::{audited_in, ensure_owner_remains, target},
+    state::{AppState, SharedState},
+    validate::{Validator, user},
 };
 
 /// What admins are told who would make or unmake an owner.
@@ -44,13 +44,13 @@ pub(super) struct PatchRequest {
 #[derive(Debug)]
 pub(super) struct Patch(Role);
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let role = checks.check("/role", people::role(&wire.role));
-        checks.done(role.map(Self))
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let role = checks.check("/role", user::role(&wire.role));
+        checks.finish(role.map(Self))
     }
 }
 
@@ -65,16 +65,16 @@ impl Accept for Patch {
 )]
 pub(super) async fn patch(
     access: TenantAccess<Write>,
-    IdInPath(id): IdInPath<UserId>,
+    PathId(id): PathId<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     let Patch(role) = submitted.body;
-    let recorder =
-        Recorder::new(&app, &access.caller, &request, submitted.key.as_ref()).on(&access.tenant);
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref())
+        .on(&access.tenant);
     let change = RoleChange {
         tenant: &access.tenant,
         id,
@@ -95,15 +95,15 @@ pub(super) async fn patch(
 )]
 pub(super) async fn remove(
     access: TenantAccess<Write>,
-    IdInPath(id): IdInPath<UserId>,
+    PathId(id): PathId<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    let recorder =
-        Recorder::new(&app, &access.caller, &request, submitted.key.as_ref()).on(&access.tenant);
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref())
+        .on(&access.tenant);
     let change = RoleChange {
         tenant: &access.tenant,
         id,
@@ -122,7 +122,7 @@ struct RoleChange<'a> {
 }
 
 impl RoleChange<'_> {
-    async fn carry_out(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
+    async fn carry_out(&self, recorder: &CommandRunner<'_>) -> Result<ApiResponse, ApiError> {
         // Here too, since a repeated request is answered without looking again.
         let user = recorder.app.users.find(self.id).await?;
         let held = user.and_then(|user| user.role_in(self.tenant.id));
@@ -134,37 +134,39 @@ impl RoleChange<'_> {
         let concerns_owners = held != self.role && [held, self.role].contains(&Some(Role::Owner));
         let is_owner = caller.user.role_in(self.tenant.id) == Some(Role::Owner);
         if concerns_owners && !is_owner && !caller.is_operator() {
-            return Err(ApiError::new(Code::Forbidden).with_detail(OWNERS_ONLY));
+            return Err(ApiError::new(ProblemCode::Forbidden).with_detail(OWNERS_ONLY));
         }
         Ok(())
     }
 }
 
-impl Intent for RoleChange<'_> {
+impl Command for RoleChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
-            let locked = app.users.lock(session, self.id).await?;
-            let mut user = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = app.users.find_for_update(session, self.id).await?;
+            let mut user = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             let held = user.role_in(self.tenant.id);
-            let held = held.ok_or_else(|| refuse(Code::NotFound))?;
+            let held = held.ok_or_else(|| reject(ProblemCode::NotFound))?;
             let known = User {
                 revision: user.revision - 1,
                 ..user.clone()
             };
-            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
-            self.allow(recorder.caller, Some(held)).map_err(refuse)?;
+            self.if_match.check(ETag::from(&known)).map_err(reject)?;
+            self.allow(recorder.caller, Some(held)).map_err(reject)?;
             let now = app.store.now();
             user.set_role(self.tenant.id, self.role, now);
             if user.memberships == known.memberships {
                 app.users.unlock(session, self.id).await?;
-                return Ok(Recorded::nothing(answer(&known, held).map_err(refuse)?));
+                return Ok(CommandOutput::unchanged(
+                    answer(&known, held).map_err(reject)?,
+                ));
             }
-            keep_owners(session, app, &(&known.owns() - &user.owns())).await?;
+            ensure_owner_remains(session, app, &(&known.owns() - &user.owns())).await?;
             user.updated_at = now;
             app.users.save(session, &user).await?;
 
@@ -174,10 +176,10 @@ impl Intent for RoleChange<'_> {
                     &audited_in(self.tenant, &known),
                     &audited_in(self.tenant, &user),
                 );
-            let answer = answer(&user, self.role.unwrap_or(held)).map_err(refuse)?;
-            Ok(Recorded {
-                changed: vec![Change::User(self.id)],
-                ..Recorded::complete(answer, event)
+            let answer = answer(&user, self.role.unwrap_or(held)).map_err(reject)?;
+            Ok(CommandOutput {
+                changed: vec![DocumentChange::User(self.id)],
+                ..CommandOutput::complete(answer, event)
             })
         }
         .boxed()

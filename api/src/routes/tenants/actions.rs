@@ -9,9 +9,11 @@ use axum::{extract::State, response::Response};
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
-    clock,
-    job::JobArgs,
-    jobs::{DeprovisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
+    platform::clock,
+    queue::{
+        args::{DeprovisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
+        job::JobArgs,
+    },
     store::jobs::NewJob,
     tenant::{Tenant, TenantStatus},
     upstream::Upstream,
@@ -21,20 +23,20 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{TenantView, change};
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
+    error::{ApiError, FieldError, Problem, ProblemCode},
     extract::{
-        Accept, FromQuery, IfMatch, Manage, NoBody, Operate, Parameters, Prefer, QueryParams,
-        RequestInfo, Submitted, TenantAccess, Write,
+        EmptyBody, FromQuery, IfMatch, Manage, OperatorOnly, Parameters, Prefer, QueryParams,
+        RequestInfo, TenantAccess, Validate, ValidatedJson, Write,
     },
-    intent::Recorder,
-    state::{App, AppState},
+    intent::CommandRunner,
+    state::{AppState, SharedState},
 };
 
 /// What was decided about a tenant; nothing when all is as wanted.
-pub(super) struct Decision(pub(super) Option<Decided>);
+pub(super) struct Decision(pub(super) Option<Transition>);
 
 /// A decision to be recorded.
-pub(super) struct Decided {
+pub(super) struct Transition {
     /// What it is called.
     pub(super) action: Action,
     /// Whether the tenant was changed.
@@ -49,7 +51,7 @@ impl Decision {
 
     /// The tenant was changed, and these jobs carry it out.
     pub(super) fn changed(action: Action, jobs: Vec<NewJob>) -> Self {
-        Self(Some(Decided {
+        Self(Some(Transition {
             action,
             is_written: true,
             jobs,
@@ -58,7 +60,7 @@ impl Decision {
 }
 
 /// A job asked for by `by`.
-pub(in crate::routes) fn job(
+pub(in crate::routes) fn new_job(
     args: &impl JobArgs,
     by: &str,
     now: DateTime,
@@ -67,40 +69,40 @@ pub(in crate::routes) fn job(
 }
 
 /// A new intent that concerns every upstream.
-fn begin(tenant: &mut Tenant, now: DateTime) {
+fn bump_generation(tenant: &mut Tenant, now: DateTime) {
     tenant.generation += 1;
     tenant.set_pending(&Upstream::ALL, now);
 }
 
-pub(in crate::routes) fn refuse_if_ending(tenant: &Tenant) -> Result<(), ApiError> {
+pub(in crate::routes) fn ensure_not_terminating(tenant: &Tenant) -> Result<(), ApiError> {
     match tenant.status {
-        TenantStatus::Terminating => Err(Code::TenantTerminating.into()),
-        TenantStatus::Terminated => Err(Code::TenantTerminated.into()),
+        TenantStatus::Terminating => Err(ProblemCode::TenantTerminating.into()),
+        TenantStatus::Terminated => Err(ProblemCode::TenantTerminated.into()),
         TenantStatus::Pending | TenantStatus::Active | TenantStatus::Suspended => Ok(()),
     }
 }
 
 fn decide_suspend(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
-    refuse_if_ending(tenant)?;
+    ensure_not_terminating(tenant)?;
     if tenant.status == TenantStatus::Suspended {
         return Ok(Decision::NOTHING);
     }
     let tenant_id = tenant.id;
     tenant.status = TenantStatus::Suspended;
-    begin(tenant, now);
-    let jobs = vec![job(&SuspendTenant { tenant_id }, by, now)?];
+    bump_generation(tenant, now);
+    let jobs = vec![new_job(&SuspendTenant { tenant_id }, by, now)?];
     Ok(Decision::changed(Action::TenantSuspend, jobs))
 }
 
 fn decide_resume(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
-    refuse_if_ending(tenant)?;
+    ensure_not_terminating(tenant)?;
     if tenant.status != TenantStatus::Suspended {
         return Ok(Decision::NOTHING);
     }
     let tenant_id = tenant.id;
     tenant.status = TenantStatus::Pending;
-    begin(tenant, now);
-    let jobs = vec![job(&ResumeTenant { tenant_id }, by, now)?];
+    bump_generation(tenant, now);
+    let jobs = vec![new_job(&ResumeTenant { tenant_id }, by, now)?];
     Ok(Decision::changed(Action::TenantResume, jobs))
 }
 
@@ -111,16 +113,16 @@ fn decide_reconcile(
     now: DateTime,
 ) -> Result<Decision, ApiError> {
     if tenant.status == TenantStatus::Terminated {
-        return Err(Code::TenantTerminated.into());
+        return Err(ProblemCode::TenantTerminated.into());
     }
     let args = ReconcileTenant {
         tenant_id: tenant.id,
         dry_run,
     };
-    Ok(Decision(Some(Decided {
+    Ok(Decision(Some(Transition {
         action: Action::TenantReconcile,
         is_written: false,
-        jobs: vec![job(&args, by, now)?],
+        jobs: vec![new_job(&args, by, now)?],
     })))
 }
 
@@ -141,29 +143,29 @@ fn decide_delete(
     tenant.status_before = Some(tenant.status);
     tenant.status = TenantStatus::Terminating;
     tenant.purge_at = Some(purge_at);
-    begin(tenant, now);
-    let freeze = job(&SuspendTenant { tenant_id }, by, now)?;
-    let purge = job(&DeprovisionTenant { tenant_id }, by, now)?.run_at(purge_at);
+    bump_generation(tenant, now);
+    let freeze = new_job(&SuspendTenant { tenant_id }, by, now)?;
+    let purge = new_job(&DeprovisionTenant { tenant_id }, by, now)?.run_at(purge_at);
     Ok(Decision::changed(Action::TenantDelete, vec![freeze, purge]))
 }
 
 fn decide_restore(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
     match tenant.status {
         TenantStatus::Terminating => {}
-        TenantStatus::Terminated => return Err(Code::TenantTerminated.into()),
-        _ => return Err(Code::NotTerminating.into()),
+        TenantStatus::Terminated => return Err(ProblemCode::TenantTerminated.into()),
+        _ => return Err(ProblemCode::NotTerminating.into()),
     }
     if tenant.purge_at.is_some_and(|purge_at| purge_at <= now) {
-        return Err(Code::PurgeStarted.into());
+        return Err(ProblemCode::PurgeStarted.into());
     }
     let tenant_id = tenant.id;
     // The purge that is scheduled will find a tenant that is wanted, and remove nothing.
     tenant.status = tenant.status_before.take().unwrap_or(TenantStatus::Pending);
     tenant.purge_at = None;
-    begin(tenant, now);
+    bump_generation(tenant, now);
     let job = match tenant.status {
-        TenantStatus::Suspended => job(&SuspendTenant { tenant_id }, by, now)?,
-        _ => job(&ResumeTenant { tenant_id }, by, now)?,
+        TenantStatus::Suspended => new_job(&SuspendTenant { tenant_id }, by, now)?,
+        _ => new_job(&ResumeTenant { tenant_id }, by, now)?,
     };
     Ok(Decision::changed(Action::TenantRestore, vec![job]))
 }
@@ -179,24 +181,24 @@ fn decide_restore(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decisi
 pub(super) async fn suspend(
     access: TenantAccess<Manage>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     suspend_tenant(&recorder, &access.tenant, &if_match, prefer).await
 }
 
 /// Freezes a tenant, and waits for the outcome if the caller prefers.
 pub(in crate::routes) async fn suspend_tenant(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     if_match: &IfMatch,
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
-    let by = recorder.by();
+    let by = recorder.actor_id();
     change(recorder, tenant, if_match, prefer, &|tenant, now| {
         decide_suspend(tenant, &by, now)
     })
@@ -212,24 +214,24 @@ pub(in crate::routes) async fn suspend_tenant(
 pub(super) async fn resume(
     access: TenantAccess<Manage>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     resume_tenant(&recorder, &access.tenant, &if_match, prefer).await
 }
 
 /// Lifts what suspending froze, and waits for the outcome if the caller prefers.
 pub(in crate::routes) async fn resume_tenant(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     if_match: &IfMatch,
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
-    let by = recorder.by();
+    let by = recorder.actor_id();
     change(recorder, tenant, if_match, prefer, &|tenant, now| {
         decide_resume(tenant, &by, now)
     })
@@ -244,11 +246,11 @@ pub(super) struct ReconcileRequest {
     dry_run: bool,
 }
 
-impl Accept for ReconcileRequest {
-    type Wire = Self;
+impl Validate for ReconcileRequest {
+    type Raw = Self;
     const MAY_BE_EMPTY: bool = true;
 
-    fn accept(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
+    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
         Ok(wire)
     }
 }
@@ -278,14 +280,14 @@ impl FromQuery for ReconcileQuery {
 pub(super) async fn reconcile(
     access: TenantAccess<Write>,
     QueryParams(query): QueryParams<ReconcileQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<ReconcileRequest>,
+    submitted: ValidatedJson<ReconcileRequest>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     let dry_run = query.dry_run.unwrap_or(false) || submitted.body.dry_run;
     change(
         &recorder,
@@ -309,7 +311,7 @@ impl FromQuery for DeleteQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         let confirm = parameters.text("confirm").ok_or_else(|| {
             let message = "Repeat the slug: ?confirm=<slug>.";
-            ApiError::shape(FieldError::parameter("confirm", "missing", message))
+            ApiError::malformed(FieldError::parameter("confirm", "missing", message))
         })?;
         Ok(Self { confirm })
     }
@@ -324,21 +326,21 @@ impl FromQuery for DeleteQuery {
     responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn delete(
-    access: TenantAccess<Operate>,
+    access: TenantAccess<OperatorOnly>,
     QueryParams(query): QueryParams<DeleteQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
     if query.confirm != access.tenant.slug {
         let message = "This is not the tenant's slug.";
         let error = FieldError::parameter("confirm", "confirmation_mismatch", message);
-        return Err(ApiError::values(vec![error]));
+        return Err(ApiError::invalid(vec![error]));
     }
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     change(
         &recorder,
         &access.tenant,
@@ -356,16 +358,16 @@ pub(super) async fn delete(
     responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
 )]
 pub(super) async fn restore(
-    access: TenantAccess<Operate>,
+    access: TenantAccess<OperatorOnly>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<NoBody>,
+    submitted: ValidatedJson<EmptyBody>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.by();
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let by = recorder.actor_id();
     change(
         &recorder,
         &access.tenant,

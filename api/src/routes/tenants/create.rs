@@ -4,14 +4,14 @@ use axum::{extract::State, response::Response};
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
+    billing::{BillingInfo, Plan},
     branding::TenantBranding,
-    changes::Change,
     id::{PartnerId, TenantId},
-    jobs::ProvisionTenant,
-    partner::BillingInfo,
+    platform::change_feed::DocumentChange,
+    queue::args::ProvisionTenant,
     security_policy::SecurityPolicy,
-    store::{Abort, to_document},
-    tenant::{Owner, PerUpstream, Plan, Tenant, TenantStatus},
+    store::{TransactionError, to_document},
+    tenant::{Owner, PerUpstream, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -20,14 +20,14 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{JobLink, TenantView, actions, answer, answer_with, attach, audited, target};
+use super::{JobLink, TenantView, actions, answer, answer_with, audited, partner, target};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, Operator, Prefer, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks, OwnerRequest},
-    intent::{Intent, Recorded, Recorder, Stop, refuse},
+    extract::{Operator, Prefer, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{Command, CommandError, CommandOutput, CommandRunner, reject},
     routes::domains::lost,
-    state::{App, AppState},
+    state::{AppState, SharedState},
+    validate::{self, OwnerRequest, Validator},
 };
 
 /// The tenant that is wanted.
@@ -57,7 +57,7 @@ pub(in crate::routes) struct CreateRequest {
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     pub(in crate::routes) brand_color: Option<String>,
     /// The person it is for, who becomes its owner.
-    #[serde(default, deserialize_with = "fields::object")]
+    #[serde(default, deserialize_with = "validate::object")]
     pub(in crate::routes) owner: Option<OwnerRequest>,
 }
 
@@ -75,31 +75,31 @@ pub(in crate::routes) struct NewTenant {
     owner: Option<Owner>,
 }
 
-impl Accept for NewTenant {
-    type Wire = CreateRequest;
+impl Validate for NewTenant {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let slug = checks.check("/slug", fields::slug(&wire.slug, &app.admin_groups));
-        let name = checks.check("/name", fields::name(&wire.name));
+    fn validate(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let slug = checks.check("/slug", validate::slug(&wire.slug, &app.admin_groups));
+        let name = checks.check("/name", validate::name(&wire.name));
         let plan = wire
             .plan
-            .and_then(|plan| checks.check("/plan", fields::plan(&plan)));
-        let domains = fields::domains(&mut checks, &app.domain_names, &wire.domains);
+            .and_then(|plan| checks.check("/plan", validate::plan(&plan)));
+        let domains = validate::domains(&mut checks, &app.domain_names, &wire.domains);
         let partner_id = wire
             .partner_id
-            .and_then(|id| checks.check("/partnerId", fields::id(&id)));
+            .and_then(|id| checks.check("/partnerId", validate::id(&id)));
         let industry = wire
             .industry
-            .and_then(|text| checks.check("/industry", fields::name(&text)));
+            .and_then(|text| checks.check("/industry", validate::name(&text)));
         let brand_color = wire
             .brand_color
-            .and_then(|text| checks.check("/brandColor", fields::color(&text)));
+            .and_then(|text| checks.check("/brandColor", validate::color(&text)));
         let owner = wire
             .owner
-            .and_then(|owner| fields::owner(&mut checks, &owner));
+            .and_then(|owner| validate::owner(&mut checks, &owner));
         let whole = slug.zip(name).zip(domains);
-        checks.done(whole.map(|((slug, name), domains)| Self {
+        checks.finish(whole.map(|((slug, name), domains)| Self {
             slug,
             name,
             plan,
@@ -174,24 +174,24 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     prefer: Prefer,
-    submitted: Submitted<NewTenant>,
+    submitted: ValidatedJson<NewTenant>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     create_tenant(&recorder, &submitted.body, prefer).await
 }
 
 /// Creates a tenant, and waits for the outcome if the caller prefers.
 pub(in crate::routes) async fn create_tenant(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     new: &NewTenant,
     prefer: Prefer,
 ) -> Result<Response, ApiError> {
     let deadline = prefer.deadline();
     let id = TenantId::new();
-    let in_turn = recorder.in_turn(&new.slug, None).await?;
+    let in_turn = recorder.serialized_on(&new.slug, None).await?;
     let outcome = in_turn.record(&Create { id, new }).await?;
     drop(in_turn);
     answer(recorder, id, outcome, deadline).await
@@ -202,38 +202,41 @@ struct Create<'a> {
     new: &'a NewTenant,
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
             let mut tenant = self.new.tenant(self.id, now);
-            attach::check(recorder, session, &tenant).await?;
+            partner::ensure_partner_active(recorder, session, &tenant).await?;
             app.tenants.insert(session, &tenant).await?;
             let mut taken = Vec::new();
             if !tenant.domains.is_empty() {
-                let followed = app.domains.follow(session, &mut tenant, &[], now).await?;
+                let followed = app
+                    .domains
+                    .sync_from_tenant(session, &mut tenant, &[], now)
+                    .await?;
                 taken = followed.lost;
             }
             let args = ProvisionTenant { tenant_id: self.id };
-            let job = actions::job(&args, &recorder.by(), now)
-                .map_err(refuse)?
+            let job = actions::new_job(&args, &recorder.actor_id(), now)
+                .map_err(reject)?
                 .requested_by(
                     Some(recorder.request.id.clone()),
                     recorder.request.traceparent.clone(),
                 );
-            let job = app.jobs.enqueue_first(session, &job).await?;
+            let job = app.jobs.enqueue_new(session, &job).await?;
             let mut event = recorder
                 .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
                 .with_changes(&Document::new(), &audited(to_document(&tenant)?));
             event.job_id = Some(job.id);
             let mut events = vec![event];
             events.extend(lost(recorder, &taken, now));
-            Ok(Recorded {
+            Ok(CommandOutput {
                 answer: answer_with(
                     recorder,
                     StatusCode::ACCEPTED,
@@ -241,7 +244,7 @@ impl Intent for Create<'_> {
                     Some(JobLink::from(&job)),
                 )?,
                 jobs: vec![job],
-                changed: vec![Change::Tenant(tenant.id)],
+                changed: vec![DocumentChange::Tenant(tenant.id)],
                 events,
             })
         }

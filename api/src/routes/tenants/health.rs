@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::tenant_health::{HealthInputs, HealthStatus, ReasonCode, Seats, TenantHealth, assess};
 use dezky_shared::{
     domain::DomainStatus,
-    health::{Health, HealthFacts, HealthStatus, ReasonCode, Seats, health},
     id::TenantId,
     subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
@@ -37,8 +37,8 @@ struct ReasonView {
     message: String,
 }
 
-impl From<Health> for HealthView {
-    fn from(health: Health) -> Self {
+impl From<TenantHealth> for HealthView {
+    fn from(health: TenantHealth) -> Self {
         let reasons = health.reasons.into_iter().map(|reason| ReasonView {
             code: reason.code,
             message: reason.message,
@@ -93,9 +93,9 @@ impl Known {
     }
 
     /// How well one of them is.
-    pub(super) fn health(&self, tenant: &Tenant) -> Health {
+    pub(super) fn health(&self, tenant: &Tenant) -> TenantHealth {
         let subscription = self.subscriptions.get(&tenant.id);
-        health(&HealthFacts {
+        assess(&HealthInputs {
             status: tenant.status,
             provisioning_status: tenant.provisioning_status,
             domains_needing_attention: self.domains_in(tenant.id, DomainStatus::Attention),
@@ -111,7 +111,7 @@ impl Known {
 pub(crate) async fn health_of(
     app: &AppState,
     tenants: &[Tenant],
-) -> Result<HashMap<TenantId, Health>, ApiError> {
+) -> Result<HashMap<TenantId, TenantHealth>, ApiError> {
     let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
     let known = Known::about(app, &ids).await?;
     let health = tenants

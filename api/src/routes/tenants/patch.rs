@@ -3,10 +3,7 @@
 use axum::{extract::State, response::Response};
 use bson::DateTime;
 use dezky_shared::{
-    audit::Action,
-    id::PartnerId,
-    jobs::ProvisionTenant,
-    tenant::{Plan, Tenant},
+    audit::Action, billing::Plan, id::PartnerId, queue::args::ProvisionTenant, tenant::Tenant,
     upstream::Upstream,
 };
 use serde::Deserialize;
@@ -18,11 +15,13 @@ use super::{
     change,
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, IfMatch, Prefer, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{self, Checks, present},
-    intent::Recorder,
-    state::{App, AppState},
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{
+        IfMatch, Prefer, QueryParams, RequestInfo, TenantAccess, Validate, ValidatedJson, Write,
+    },
+    intent::CommandRunner,
+    state::{AppState, SharedState},
+    validate::{self, Validator, double_option},
 };
 
 /// The fields that are to change. What is missing stays; null removes.
@@ -35,27 +34,27 @@ use crate::{
 #[schema(as = TenantPatch)]
 pub(in crate::routes) struct PatchRequest {
     /// Its name for people.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, min_length = 1, max_length = 120)]
     name: Option<String>,
     /// What it has bought: `starter`, `business` or `enterprise`. For operators.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Option<String>,
     /// All of its mail domains. For operators.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<String>, max_items = 100)]
     domains: Option<Vec<String>>,
     /// What its company does.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     industry: Option<Option<String>>,
     /// Its colour, `#rrggbb`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<Option<String>>,
     /// The partner that looks after it. For operators.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, format = Uuid)]
     partner_id: Option<Option<String>>,
 }
@@ -75,32 +74,32 @@ pub(in crate::routes) struct Patch {
     partner_id: Option<Option<PartnerId>>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let patch = Self {
             name: wire
                 .name
-                .and_then(|name| checks.check("/name", fields::name(&name))),
+                .and_then(|name| checks.check("/name", validate::name(&name))),
             plan: wire
                 .plan
-                .and_then(|plan| checks.check("/plan", fields::plan(&plan))),
+                .and_then(|plan| checks.check("/plan", validate::plan(&plan))),
             domains: wire
                 .domains
-                .and_then(|domains| fields::domains(&mut checks, &app.domain_names, &domains)),
+                .and_then(|domains| validate::domains(&mut checks, &app.domain_names, &domains)),
             industry: wire.industry.map(|industry| {
-                industry.and_then(|text| checks.check("/industry", fields::name(&text)))
+                industry.and_then(|text| checks.check("/industry", validate::name(&text)))
             }),
             brand_color: wire.brand_color.map(|color| {
-                color.and_then(|text| checks.check("/brandColor", fields::color(&text)))
+                color.and_then(|text| checks.check("/brandColor", validate::color(&text)))
             }),
             partner_id: wire
                 .partner_id
-                .map(|id| id.and_then(|id| checks.check("/partnerId", fields::id(&id)))),
+                .map(|id| id.and_then(|id| checks.check("/partnerId", validate::id(&id)))),
         };
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
@@ -154,7 +153,7 @@ impl Patch {
     }
 
     fn decide(&self, tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
-        actions::refuse_if_ending(tenant)?;
+        actions::ensure_not_terminating(tenant)?;
         let Some(concerned) = self.apply(tenant) else {
             return Ok(Decision::NOTHING);
         };
@@ -165,7 +164,7 @@ impl Patch {
             let args = ProvisionTenant {
                 tenant_id: tenant.id,
             };
-            jobs.push(actions::job(&args, by, now)?);
+            jobs.push(actions::new_job(&args, by, now)?);
         }
         Ok(Decision::changed(Action::TenantUpdate, jobs))
     }
@@ -182,13 +181,13 @@ impl Patch {
 pub(super) async fn patch(
     access: TenantAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
     prefer: Prefer,
-    submitted: Submitted<Patch>,
+    submitted: ValidatedJson<Patch>,
 ) -> Result<Response, ApiError> {
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     edit_tenant(
         &recorder,
         &access.tenant,
@@ -201,7 +200,7 @@ pub(super) async fn patch(
 
 /// Edits a tenant, and waits for the outcome if the caller prefers.
 pub(in crate::routes) async fn edit_tenant(
-    recorder: &Recorder<'_>,
+    recorder: &CommandRunner<'_>,
     tenant: &Tenant,
     if_match: &IfMatch,
     prefer: Prefer,
@@ -209,9 +208,9 @@ pub(in crate::routes) async fn edit_tenant(
 ) -> Result<Response, ApiError> {
     if patch.is_for_operators() && !recorder.caller.is_operator() {
         let detail = "Only operators change plan, domains and partnerId.";
-        return Err(ApiError::new(Code::Forbidden).with_detail(detail));
+        return Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail));
     }
-    let by = recorder.by();
+    let by = recorder.actor_id();
     change(recorder, tenant, if_match, prefer, &|tenant, now| {
         patch.decide(tenant, &by, now)
     })

@@ -9,8 +9,8 @@ mod security_policy;
 
 use dezky_shared::{
     audit::Action,
-    changes::Change,
-    store::{Abort, to_document},
+    platform::change_feed::DocumentChange,
+    store::{TransactionError, to_document},
     tenant::Tenant,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -22,15 +22,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(super) use self::{
     billing_info::BillingInfoView, branding::LookView, security_policy::SecurityPolicyView,
 };
-use super::{audited, refuse_if_ending, target};
+use super::{audited, ensure_not_terminating, target};
 use crate::{
-    error::{ApiError, Code},
+    error::{ApiError, ProblemCode},
     extract::{ETag, IfMatch},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    state::App,
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    state::SharedState,
 };
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(billing_info::show, billing_info::patch))
         .routes(routes!(branding::show, branding::put))
@@ -51,36 +51,36 @@ struct SettingChange<'a, V> {
 }
 
 impl<V: Serialize> SettingChange<'_, V> {
-    async fn record(&self, recorder: &Recorder<'_>) -> Result<Answer, ApiError> {
+    async fn record(&self, recorder: &CommandRunner<'_>) -> Result<ApiResponse, ApiError> {
         let slug = &self.tenant.slug;
-        let in_turn = recorder.in_turn(slug, Some(self.tenant)).await?;
+        let in_turn = recorder.serialized_on(slug, Some(self.tenant)).await?;
         Ok(in_turn.record(self).await?.answer)
     }
 }
 
-impl<V: Serialize> Intent for SettingChange<'_, V> {
+impl<V: Serialize> Command for SettingChange<'_, V> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let mut tenant = app
                 .tenants
                 .lock_by_slug(session, &self.tenant.slug)
                 .await?
-                .ok_or_else(|| refuse(Code::NotFound))?;
-            self.if_match.check(ETag::from(&tenant)).map_err(refuse)?;
-            refuse_if_ending(&tenant).map_err(refuse)?;
+                .ok_or_else(|| reject(ProblemCode::NotFound))?;
+            self.if_match.check(ETag::from(&tenant)).map_err(reject)?;
+            ensure_not_terminating(&tenant).map_err(reject)?;
             let before = tenant.clone();
-            (self.apply)(&mut tenant).map_err(refuse)?;
+            (self.apply)(&mut tenant).map_err(reject)?;
 
             if tenant == before {
                 app.tenants.unlock(session, tenant.id).await?;
                 tenant.revision -= 1;
-                return Ok(Recorded {
-                    answer: shown(&tenant, self.view).map_err(refuse)?,
+                return Ok(CommandOutput {
+                    answer: shown(&tenant, self.view).map_err(reject)?,
                     jobs: Vec::new(),
                     changed: Vec::new(),
                     events: Vec::new(),
@@ -96,10 +96,10 @@ impl<V: Serialize> Intent for SettingChange<'_, V> {
                     &audited(to_document(&before)?),
                     &audited(to_document(&tenant)?),
                 );
-            Ok(Recorded {
-                answer: shown(&tenant, self.view).map_err(refuse)?,
+            Ok(CommandOutput {
+                answer: shown(&tenant, self.view).map_err(reject)?,
                 jobs: Vec::new(),
-                changed: vec![Change::Tenant(tenant.id)],
+                changed: vec![DocumentChange::Tenant(tenant.id)],
                 events: vec![event],
             })
         }
@@ -108,6 +108,6 @@ impl<V: Serialize> Intent for SettingChange<'_, V> {
 }
 
 /// What is set in `tenant`, with the tenant's version.
-fn shown<V: Serialize>(tenant: &Tenant, view: fn(&Tenant) -> V) -> Result<Answer, ApiError> {
-    Answer::new(StatusCode::OK, ETag::from(tenant), &view(tenant))
+fn shown<V: Serialize>(tenant: &Tenant, view: fn(&Tenant) -> V) -> Result<ApiResponse, ApiError> {
+    ApiResponse::new(StatusCode::OK, ETag::from(tenant), &view(tenant))
 }

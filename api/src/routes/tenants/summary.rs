@@ -1,12 +1,14 @@
 //! A tenant at a glance.
 
+use crate::tenant_health::Seats;
 use axum::{Json, extract::State};
 use dezky_shared::{
     audit::{Action, AuditEvent, Outcome},
+    billing::Plan,
+    billing::monthly_minor,
     domain::DomainStatus,
-    health::Seats,
-    subscription::{Subscription, monthly_minor},
-    tenant::{Plan, ProvisioningState, TenantStatus},
+    subscription::Subscription,
+    tenant::{ProvisioningState, TenantStatus},
     upstream::Upstream,
 };
 use serde::Serialize;
@@ -15,10 +17,10 @@ use utoipa::ToSchema;
 use super::health::{HealthView, Known};
 use crate::{
     error::{ApiError, Problem},
-    extract::{Caller, Inspect, Level as _, QueryParams, Read, TenantAccess},
+    extract::{Caller, Permission as _, QueryParams, Read, ReadPrivate, TenantAccess},
     routes::domains::adopt,
-    state::App,
-    wire::Time,
+    state::SharedState,
+    timestamp::Timestamp,
 };
 
 /// How many audit events are shown.
@@ -44,7 +46,7 @@ pub(super) struct TenantSummary {
     monthly_spend: Vec<Spend>,
     /// When the next cycle of its subscription begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    renews_at: Option<Time>,
+    renews_at: Option<Timestamp>,
     /// Its domains, claims included.
     domains: DomainCounts,
     /// Those of them that were in order and are not now.
@@ -118,7 +120,7 @@ struct EventOnALine {
     #[schema(format = Uuid)]
     id: String,
     /// When.
-    at: Time,
+    at: Timestamp,
     /// What was done.
     #[schema(value_type = String, example = "tenant.suspend")]
     action: Action,
@@ -135,7 +137,7 @@ struct EventOnALine {
 impl EventOnALine {
     /// As `caller` may see it.
     fn new(event: AuditEvent, caller: &Caller) -> Self {
-        let is_shown = caller.may_trace(&event.actor);
+        let is_shown = caller.may_see_origin(&event.actor);
         Self {
             id: event.id.to_string(),
             at: event.at.into(),
@@ -158,7 +160,7 @@ impl EventOnALine {
 pub(super) async fn summary(
     access: TenantAccess<Read>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<TenantSummary>, ApiError> {
     let tenant = access.tenant;
     adopt(&app, &tenant).await?;
@@ -169,7 +171,7 @@ pub(super) async fn summary(
         *tenant.provisioning_status.get(*upstream) == ProvisioningState::Error
     };
     let needing_attention = DomainStatus::Attention;
-    let last_events = if Inspect::allows(&access.caller, &tenant) {
+    let last_events = if ReadPrivate::allows(&access.caller, &tenant) {
         let events = app.audit.latest(tenant.id, EVENTS).await?;
         let line = |event| EventOnALine::new(event, &access.caller);
         Some(events.into_iter().map(line).collect())
@@ -182,7 +184,8 @@ pub(super) async fn summary(
         health: known.health(&tenant).into(),
         seats: known.seats(tenant.id).into(),
         monthly_spend: subscription.map(Spend::from).into_iter().collect(),
-        renews_at: subscription.and_then(|subscription| subscription.renews_at.map(Time::from)),
+        renews_at: subscription
+            .and_then(|subscription| subscription.renews_at.map(Timestamp::from)),
         domains: DomainCounts {
             total: DomainStatus::ALL.into_iter().map(count).sum(),
             verified: count(DomainStatus::Verified),

@@ -1,11 +1,10 @@
 //! A tenant, as callers see it.
 
+use crate::tenant_health::TenantHealth;
 use dezky_shared::{
-    failure::ErrorClass,
-    health::Health,
-    tenant::{
-        Condition, ConditionStatus, PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus,
-    },
+    billing::Plan,
+    queue::error_code::ErrorClass,
+    tenant::{Condition, ConditionStatus, PerUpstream, ProvisioningState, Tenant, TenantStatus},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,8 +15,8 @@ use super::{
     settings::{BillingInfoView, LookView, SecurityPolicyView},
 };
 use crate::{
-    extract::{Caller, Inspect, Level as _, Write},
-    wire::Time,
+    extract::{Caller, Permission as _, ReadPrivate, Write},
+    timestamp::Timestamp,
 };
 
 /// A tenant.
@@ -78,15 +77,15 @@ pub struct TenantView {
     conditions: Vec<ConditionView>,
     /// When it is removed for good.
     #[serde(skip_serializing_if = "Option::is_none")]
-    purge_at: Option<Time>,
+    purge_at: Option<Timestamp>,
     /// + 1 with every change that somebody asked for.
     generation: i64,
     /// + 1 with every change.
     revision: i64,
     /// When it was created.
-    created_at: Time,
+    created_at: Timestamp,
     /// When it last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
     /// How well it is. In lists and in its summary only: it may change while the tenant's version stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthView>,
@@ -150,10 +149,10 @@ pub struct ConditionView {
     /// The generation it speaks of.
     observed_generation: i64,
     /// When `status` last changed.
-    last_transition_at: Time,
+    last_transition_at: Timestamp,
     /// When it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_attempt_at: Option<Time>,
+    next_attempt_at: Option<Timestamp>,
     /// Who has to act.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -165,7 +164,7 @@ impl TenantView {
     pub fn shown_to(caller: &Caller, tenant: Tenant) -> Self {
         Self {
             billing_info: Write::allows(caller, &tenant).then(|| BillingInfoView::of(&tenant)),
-            security_policy: Inspect::allows(caller, &tenant)
+            security_policy: ReadPrivate::allows(caller, &tenant)
                 .then(|| SecurityPolicyView::of(&tenant)),
             ..Self::from(tenant)
         }
@@ -173,7 +172,7 @@ impl TenantView {
 
     /// The same, with how well it is.
     #[must_use]
-    pub fn with_health(mut self, health: Option<Health>) -> Self {
+    pub fn with_health(mut self, health: Option<TenantHealth>) -> Self {
         self.health = health.map(HealthView::from);
         self
     }
@@ -231,7 +230,7 @@ impl From<Tenant> for TenantView {
                 .into_iter()
                 .map(ConditionView::from)
                 .collect(),
-            purge_at: tenant.purge_at.map(Time::from),
+            purge_at: tenant.purge_at.map(Timestamp::from),
             generation: tenant.generation,
             revision: tenant.revision,
             created_at: tenant.created_at.into(),
@@ -251,7 +250,7 @@ impl From<Condition> for ConditionView {
             message: condition.message,
             observed_generation: condition.observed_generation,
             last_transition_at: condition.last_transition_at.into(),
-            next_attempt_at: condition.next_attempt_at.map(Time::from),
+            next_attempt_at: condition.next_attempt_at.map(Timestamp::from),
             class: condition.class,
         }
     }

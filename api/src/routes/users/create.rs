@@ -7,7 +7,7 @@ use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
     id::{PartnerId, UserId},
-    store::Abort,
+    store::TransactionError,
     user::{PartnerRole, User},
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -18,18 +18,18 @@ use utoipa::ToSchema;
 
 use super::{
     UserDetail,
-    audited::{audited, target},
+    audit::{audited, target},
     detail,
     patch::without_partner,
-    rights::{self, Place, Roles},
+    roles::{self, ResolvedRole, Roles},
 };
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, Operator, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks, distinct, people},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::{keep_teams, sync_team},
-    state::{App, AppState},
+    extract::{Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::partner_team::{check_team_invariants, sync_team},
+    state::{AppState, SharedState},
+    validate::{self, Validator, unique_keys, user},
 };
 
 /// Somebody to be known before they sign in.
@@ -47,7 +47,7 @@ pub(super) struct CreateRequest {
     #[schema(min_length = 1, max_length = 120)]
     name: String,
     /// Roles by tenant, which is named by its id or slug: `member`, `admin` or `owner`.
-    #[serde(default, deserialize_with = "distinct")]
+    #[serde(default, deserialize_with = "unique_keys")]
     tenant_roles: BTreeMap<String, String>,
     /// Whether they are an operator. Unless it is said, the groups in their tokens say so.
     platform_admin: Option<bool>,
@@ -71,29 +71,29 @@ pub(super) struct NewUser {
     partner_role: Option<PartnerRole>,
 }
 
-impl Accept for NewUser {
-    type Wire = CreateRequest;
+impl Validate for NewUser {
+    type Raw = CreateRequest;
 
-    fn accept(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let subject = people::subject(&wire.authentik_subject_id);
+    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let subject = user::subject(&wire.authentik_subject_id);
         let subject = checks.check("/authentikSubjectId", subject);
-        let email = checks.check("/email", fields::email(&wire.email));
-        let name = checks.check("/name", fields::name(&wire.name));
+        let email = checks.check("/email", validate::email(&wire.email));
+        let name = checks.check("/name", validate::name(&wire.name));
         let texts = wire.tenant_roles.into_iter();
         let roles = texts.map(|(tenant, role)| (tenant, Some(role))).collect();
-        let roles = rights::roles(&mut checks, roles);
+        let roles = roles::roles(&mut checks, roles);
         if wire.partner_role.is_some() && wire.partner_id.is_none() {
             checks.note(without_partner());
         }
         let partner_id = wire
             .partner_id
-            .and_then(|id| checks.check("/partnerId", fields::id(&id)));
+            .and_then(|id| checks.check("/partnerId", validate::id(&id)));
         let partner_role = wire
             .partner_role
-            .and_then(|text| checks.check("/partnerRole", people::partner_role(&text)));
+            .and_then(|text| checks.check("/partnerRole", user::partner_role(&text)));
         let whole = subject.zip(email).zip(name);
-        checks.done(whole.map(|((subject, email), name)| Self {
+        checks.finish(whole.map(|((subject, email), name)| Self {
             subject,
             email,
             name,
@@ -116,13 +116,13 @@ impl Accept for NewUser {
 pub(super) async fn create(
     Operator(caller): Operator,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
-    submitted: Submitted<NewUser>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<NewUser>,
+) -> Result<ApiResponse, ApiError> {
     let new = &submitted.body;
-    let places = rights::resolve(&app, &new.roles, new.partner_id).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let places = roles::resolve(&app, &new.roles, new.partner_id).await?;
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let create = Create {
         id: UserId::new(),
         new,
@@ -134,7 +134,7 @@ pub(super) async fn create(
 struct Create<'a> {
     id: UserId,
     new: &'a NewUser,
-    places: Vec<Place>,
+    places: Vec<ResolvedRole>,
 }
 
 impl Create<'_> {
@@ -157,12 +157,12 @@ impl Create<'_> {
     }
 }
 
-impl Intent for Create<'_> {
+impl Command for Create<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let now = app.store.now();
@@ -172,9 +172,9 @@ impl Intent for Create<'_> {
                 name,
                 ..
             } = self.new;
-            let first_seen = app.users.first_seen(session, subject, email, name, now);
+            let first_seen = app.users.new_user(session, subject, email, name, now);
             let user = self.user(first_seen.await?, now);
-            keep_teams(session, app, None, Some(&user)).await?;
+            check_team_invariants(session, app, None, Some(&user)).await?;
             app.users.insert(session, &user).await?;
             let mut event = recorder
                 .event(now, Action::UserCreate, target(&user), None)
@@ -184,12 +184,12 @@ impl Intent for Create<'_> {
                 jobs.push(sync_team(recorder, session, partner).await?);
             }
             event.job_id = jobs.first().map(|job| job.id);
-            let mut answer = detail(app, &user).await.map_err(refuse)?;
+            let mut answer = detail(app, &user).await.map_err(reject)?;
             answer.status = StatusCode::CREATED;
             let answer = answer.at(format!("/users/{}", user.id));
-            Ok(Recorded {
+            Ok(CommandOutput {
                 jobs,
-                ..Recorded::complete(answer, event)
+                ..CommandOutput::complete(answer, event)
             })
         }
         .boxed()

@@ -2,22 +2,27 @@
 
 use axum::extract::State;
 use bson::Document;
-use dezky_shared::{audit::Action, changes::Change, id::UserId, store::Abort, user::User};
+use dezky_shared::{
+    audit::Action, id::UserId, platform::change_feed::DocumentChange, store::TransactionError,
+    user::User,
+};
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::ClientSession;
 
 use super::{
     UserDetail,
-    audited::{audited, target},
+    audit::{audited, target},
     detail,
-    rights::keep_owners,
+    roles::ensure_owner_remains,
 };
 use crate::{
-    error::{ApiError, Code, Problem},
-    extract::{ETag, IfMatch, NoBody, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::{keep_teams, sync_team},
-    state::App,
+    error::{ApiError, Problem, ProblemCode},
+    extract::{
+        ETag, EmptyBody, IfMatch, Operator, PathParam, QueryParams, RequestInfo, ValidatedJson,
+    },
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::partner_team::{check_team_invariants, sync_team},
+    state::SharedState,
 };
 
 /// Deletes somebody, and answers who they were
@@ -35,12 +40,12 @@ pub(super) async fn delete(
     Operator(caller): Operator,
     PathParam(id): PathParam<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<NoBody>,
-) -> Result<Answer, ApiError> {
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    submitted: ValidatedJson<EmptyBody>,
+) -> Result<ApiResponse, ApiError> {
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let delete = Delete {
         id,
         if_match: &if_match,
@@ -53,26 +58,26 @@ struct Delete<'a> {
     if_match: &'a IfMatch,
 }
 
-impl Intent for Delete<'_> {
+impl Command for Delete<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
-            let locked = app.users.lock(session, self.id).await?;
-            let locked = locked.ok_or_else(|| refuse(Code::NotFound))?;
+            let locked = app.users.find_for_update(session, self.id).await?;
+            let locked = locked.ok_or_else(|| reject(ProblemCode::NotFound))?;
             let user = User {
                 revision: locked.revision - 1,
                 ..locked
             };
-            self.if_match.check(ETag::from(&user)).map_err(refuse)?;
+            self.if_match.check(ETag::from(&user)).map_err(reject)?;
             if self.id == recorder.caller.user.id {
-                return Err(refuse(Code::OwnUser));
+                return Err(reject(ProblemCode::OwnUser));
             }
-            keep_owners(session, app, &user.owns()).await?;
-            keep_teams(session, app, Some(&user), None).await?;
+            ensure_owner_remains(session, app, &user.owns()).await?;
+            check_team_invariants(session, app, Some(&user), None).await?;
             app.invitations.withdraw_all(session, &user).await?;
             let now = app.store.now();
             app.users.delete(session, &user, now).await?;
@@ -84,12 +89,12 @@ impl Intent for Delete<'_> {
                 jobs.push(sync_team(recorder, session, partner).await?);
             }
             event.job_id = jobs.first().map(|job| job.id);
-            let mut answer = detail(app, &user).await.map_err(refuse)?;
+            let mut answer = detail(app, &user).await.map_err(reject)?;
             answer.etag = None;
-            Ok(Recorded {
-                changed: vec![Change::User(self.id)],
+            Ok(CommandOutput {
+                changed: vec![DocumentChange::User(self.id)],
                 jobs,
-                ..Recorded::complete(answer, event)
+                ..CommandOutput::complete(answer, event)
             })
         }
         .boxed()

@@ -10,10 +10,10 @@ use utoipa::IntoParams;
 
 use super::{UserDetail, detail};
 use crate::{
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Problem, ProblemCode},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
-    intent::Answer,
-    state::App,
+    intent::ApiResponse,
+    state::SharedState,
 };
 
 /// Which users are asked for.
@@ -55,7 +55,7 @@ impl FromQuery for ListQuery {
 pub(super) async fn list(
     _: Operator,
     QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
 ) -> Result<Json<PageOf<UserDetail>>, ApiError> {
     let list = format!(
         "users?{:?}&{:?}&{:?}&{:?}",
@@ -66,7 +66,7 @@ pub(super) async fn list(
         None => None,
         Some(slug) => match app.tenants.find_by_slug(slug).await? {
             Some(tenant) => Some(tenant.id),
-            None => return Ok(Json(PageOf::all(Vec::new()))),
+            None => return Ok(Json(PageOf::single(Vec::new()))),
         },
     };
     let filter = UserFilter {
@@ -76,10 +76,10 @@ pub(super) async fn list(
         tenant_id,
         after,
     };
-    let users = app.users.list(&filter, query.page.to_fetch()).await?;
+    let users = app.users.list(&filter, query.page.fetch_limit()).await?;
     let ids: Vec<TenantId> = users.iter().flat_map(User::tenant_ids).collect();
     let tenants = app.tenants.list_by_ids(&ids).await?;
-    Ok(Json(query.page.of(
+    Ok(Json(query.page.build(
         &list,
         users,
         |user| user.id.to_string(),
@@ -96,8 +96,8 @@ pub(super) async fn show(
     _: Operator,
     PathParam(id): PathParam<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
-) -> Result<Answer, ApiError> {
-    let user = app.users.find(id).await?.ok_or(Code::NotFound)?;
+    State(app): State<SharedState>,
+) -> Result<ApiResponse, ApiError> {
+    let user = app.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
     detail(&app, &user).await
 }

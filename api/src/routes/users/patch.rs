@@ -6,9 +6,9 @@ use axum::extract::State;
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
-    changes::Change,
     id::{PartnerId, UserId},
-    store::Abort,
+    platform::change_feed::DocumentChange,
+    store::TransactionError,
     tenant::Tenant,
     user::{PartnerRole, User},
 };
@@ -19,17 +19,19 @@ use utoipa::ToSchema;
 
 use super::{
     UserDetail,
-    audited::{audited, audited_in, target},
+    audit::{audited, audited_in, target},
     detail,
-    rights::{self, Place, Roles, keep_owners},
+    roles::{self, ResolvedRole, Roles, ensure_owner_remains},
 };
 use crate::{
-    error::{ApiError, Code, FieldError, Problem},
-    extract::{Accept, ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Submitted},
-    fields::{self, Checks, distinct, people, present},
-    intent::{Answer, Intent, Recorded, Recorder, Stop, refuse},
-    routes::partner_team::{keep_teams, sync_team},
-    state::{App, AppState},
+    error::{ApiError, FieldError, Problem, ProblemCode},
+    extract::{
+        ETag, IfMatch, Operator, PathParam, QueryParams, RequestInfo, Validate, ValidatedJson,
+    },
+    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    routes::partner_team::{check_team_invariants, sync_team},
+    state::{AppState, SharedState},
+    validate::{self, Validator, double_option, unique_keys, user},
 };
 
 /// What is to change. What is missing stays.
@@ -42,26 +44,26 @@ use crate::{
 #[schema(as = UserPatch)]
 pub(super) struct PatchRequest {
     /// Their address, until a newer token of theirs says another.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, format = Email, max_length = 254)]
     email: Option<String>,
     /// Their name, until a newer token of theirs says another.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, min_length = 1, max_length = 120)]
     name: Option<String>,
     /// Roles by tenant, which is named by its id or slug: `member`, `admin`, `owner`, or null for none.
-    #[serde(default, deserialize_with = "distinct")]
+    #[serde(default, deserialize_with = "unique_keys")]
     tenant_roles: BTreeMap<String, Option<String>>,
     /// Whether they are an operator.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     platform_admin: Option<bool>,
     /// The partner they work for; null for none.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, format = Uuid)]
     partner_id: Option<Option<String>>,
     /// What they may do there: `owner`, `manager`, `support` or `read-only`, as with another partner unless said.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(owner|manager|support|read-only)$")]
     partner_role: Option<String>,
 }
@@ -81,28 +83,28 @@ pub(super) struct Patch {
     partner_role: Option<PartnerRole>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let patch = Self {
             email: wire
                 .email
-                .and_then(|text| checks.check("/email", fields::email(&text))),
+                .and_then(|text| checks.check("/email", validate::email(&text))),
             name: wire
                 .name
-                .and_then(|text| checks.check("/name", fields::name(&text))),
-            roles: rights::roles(&mut checks, wire.tenant_roles),
+                .and_then(|text| checks.check("/name", validate::name(&text))),
+            roles: roles::roles(&mut checks, wire.tenant_roles),
             platform_admin: wire.platform_admin,
             partner_id: wire
                 .partner_id
-                .map(|id| id.and_then(|id| checks.check("/partnerId", fields::id(&id)))),
+                .map(|id| id.and_then(|id| checks.check("/partnerId", validate::id(&id)))),
             partner_role: wire
                 .partner_role
-                .and_then(|text| checks.check("/partnerRole", people::partner_role(&text))),
+                .and_then(|text| checks.check("/partnerRole", user::partner_role(&text))),
         };
-        checks.done(Some(patch))
+        checks.finish(Some(patch))
     }
 }
 
@@ -119,14 +121,14 @@ pub(super) async fn patch(
     Operator(caller): Operator,
     PathParam(id): PathParam<UserId>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     let patch = &submitted.body;
-    let places = rights::resolve(&app, &patch.roles, patch.partner_id.flatten()).await?;
-    let recorder = Recorder::new(&app, &caller, &request, submitted.key.as_ref());
+    let places = roles::resolve(&app, &patch.roles, patch.partner_id.flatten()).await?;
+    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = UserChange {
         id,
         patch,
@@ -139,7 +141,7 @@ pub(super) async fn patch(
 struct UserChange<'a> {
     id: UserId,
     patch: &'a Patch,
-    places: Vec<Place>,
+    places: Vec<ResolvedRole>,
     if_match: &'a IfMatch,
 }
 
@@ -165,7 +167,7 @@ impl UserChange<'_> {
         }
         if patch.partner_role.is_some() {
             if user.partner_id.is_none() {
-                return Err(ApiError::values(vec![without_partner()]));
+                return Err(ApiError::invalid(vec![without_partner()]));
             }
             user.partner_role = patch.partner_role;
         }
@@ -192,42 +194,42 @@ pub(super) fn without_partner() -> FieldError {
     FieldError::at("/partnerRole", "needs_partner", message)
 }
 
-impl Intent for UserChange<'_> {
+impl Command for UserChange<'_> {
     fn record<'s>(
         &'s self,
         session: &'s mut ClientSession,
-        recorder: &'s Recorder<'_>,
-    ) -> BoxFuture<'s, Result<Recorded, Abort<Stop>>> {
+        recorder: &'s CommandRunner<'_>,
+    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
         async move {
             let app = recorder.app;
             let mut user = app
                 .users
-                .lock(session, self.id)
+                .find_for_update(session, self.id)
                 .await?
-                .ok_or_else(|| refuse(Code::NotFound))?;
+                .ok_or_else(|| reject(ProblemCode::NotFound))?;
             let now = app.store.now();
             let revision = user.revision;
             let known = User {
                 revision: revision - 1,
                 ..user.clone()
             };
-            self.if_match.check(ETag::from(&known)).map_err(refuse)?;
-            self.apply(&mut user, now).map_err(refuse)?;
+            self.if_match.check(ETag::from(&known)).map_err(reject)?;
+            self.apply(&mut user, now).map_err(reject)?;
             user.revision = known.revision;
             if user == known {
                 app.users.unlock(session, self.id).await?;
-                let answer = detail(app, &known).await.map_err(refuse)?;
-                return Ok(Recorded::nothing(answer));
+                let answer = detail(app, &known).await.map_err(reject)?;
+                return Ok(CommandOutput::unchanged(answer));
             }
             if known.platform_admin && !user.platform_admin && self.id == recorder.caller.user.id {
-                return Err(refuse(Code::OwnAdminFlag));
+                return Err(reject(ProblemCode::OwnAdminFlag));
             }
-            keep_owners(session, app, &(&known.owns() - &user.owns())).await?;
+            ensure_owner_remains(session, app, &(&known.owns() - &user.owns())).await?;
             if user.partner_id != known.partner_id {
                 // Whatever a partner waits to do about them, this is what counts.
                 app.invitations.withdraw_all(session, &known).await?;
             }
-            keep_teams(session, app, Some(&known), Some(&user)).await?;
+            check_team_invariants(session, app, Some(&known), Some(&user)).await?;
             user.revision = revision;
             user.updated_at = now;
             app.users.save(session, &user).await?;
@@ -247,11 +249,11 @@ impl Intent for UserChange<'_> {
                 }
             }
             event.job_id = jobs.first().map(|job| job.id);
-            let answer = detail(app, &user).await.map_err(refuse)?;
-            Ok(Recorded {
-                changed: vec![Change::User(self.id)],
+            let answer = detail(app, &user).await.map_err(reject)?;
+            Ok(CommandOutput {
+                changed: vec![DocumentChange::User(self.id)],
                 jobs,
-                ..Recorded::complete(answer, event)
+                ..CommandOutput::complete(answer, event)
             })
         }
         .boxed()

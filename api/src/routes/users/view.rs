@@ -6,7 +6,7 @@ use dezky_shared::{
     id::TenantId,
     partner::Partner,
     tenant::{Tenant, TenantStatus},
-    user::{MfaLook, PartnerRole, Role, User},
+    user::{MfaCheck, PartnerRole, Role, User},
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     error::ApiError, extract::ETag, routes::subscriptions::SubscriptionView, state::AppState,
-    wire::Time,
+    timestamp::Timestamp,
 };
 
 /// Somebody.
@@ -48,9 +48,9 @@ pub(super) struct UserView {
     /// + 1 with every change.
     revision: i64,
     /// When they were added, or first seen.
-    created_at: Time,
+    created_at: Timestamp,
     /// When anything about them last changed.
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 /// Somebody, as operators see them.
@@ -61,7 +61,7 @@ pub(super) struct UserDetail {
     user: UserView,
     /// When they were last seen, to a few minutes; never, where it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_seen_at: Option<Time>,
+    last_seen_at: Option<Timestamp>,
     /// Their second factors, where they were looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
@@ -121,11 +121,11 @@ pub(in crate::routes) struct MfaView {
     #[schema(minimum = 0)]
     devices: i32,
     /// When that was looked up.
-    looked_up_at: Time,
+    looked_up_at: Timestamp,
 }
 
-impl From<MfaLook> for MfaView {
-    fn from(look: MfaLook) -> Self {
+impl From<MfaCheck> for MfaView {
+    fn from(look: MfaCheck) -> Self {
         Self {
             devices: look.devices,
             looked_up_at: look.looked_up_at.into(),
@@ -175,7 +175,7 @@ impl UserDetail {
     /// `tenants` are at least those that they have a role in.
     pub(super) fn new(user: &User, tenants: &[Tenant]) -> Self {
         Self {
-            last_seen_at: user.last_seen_at.map(Time::from),
+            last_seen_at: user.last_seen_at.map(Timestamp::from),
             mfa: user.mfa.map(MfaView::from),
             user: UserView::new(user, tenants),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::{audit::AuditEvent, clock};
+use dezky_shared::{audit::AuditEvent, platform::clock};
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use http_body_util::BodyExt as _;
 use tokio::time::sleep;

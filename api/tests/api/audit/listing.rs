@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
-use dezky_api::error::{ApiError, Code};
+use dezky_api::error::{ApiError, ProblemCode};
 use dezky_shared::audit::{Action, ActorKind, AuditEvent, Outcome};
 use dezky_sim::callers::Caller;
 use futures::TryStreamExt as _;
@@ -304,11 +304,11 @@ async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
     let error = search.await.unwrap_err();
 
     let elsewhere = ApiError::from(error.clone());
-    let refused = ApiError::of_search(error);
+    let refused = ApiError::from_search(error);
 
     // There is nothing to ask for less of.
-    assert_eq!(elsewhere.code, Code::ServiceUnavailable);
-    assert_eq!(refused.code, Code::SearchTooLong);
+    assert_eq!(elsewhere.code, ProblemCode::ServiceUnavailable);
+    assert_eq!(refused.code, ProblemCode::SearchTooLong);
     assert_eq!(refused.code.status(), 422);
     assert_eq!(refused.detail, "Narrow it by since and before.");
 }

@@ -152,7 +152,7 @@ async fn an_event_that_was_rewritten_with_its_hash_no_longer_leads_to_the_next()
         .await
         .unwrap()
         .unwrap();
-    let before = dezky_shared::audit::chain::Link {
+    let before = dezky_shared::audit::hash_chain::Link {
         seq: 2,
         hash: third.get_str("prevHash").unwrap().to_owned(),
     };

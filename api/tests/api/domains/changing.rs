@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dezky_shared::{clock, domain::OwnedBy, jobs::RecheckDomain};
+use dezky_shared::{domain::OwnershipProof, platform::clock, queue::args::RecheckDomain};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -128,7 +128,7 @@ async fn tenants_that_claim_a_name_have_a_token_each_and_the_first_to_prove_it_h
     assert_ne!(demos.token, globexs.token);
     assert!(refused.is_err());
     let theirs = domain(&app, "globex", "new.test").await;
-    assert_eq!(theirs.owned_by, Some(OwnedBy::Proof));
+    assert_eq!(theirs.owned_by, Some(OwnershipProof::Proof));
     assert_eq!(
         app.tenant("globex").await.domains,
         ["globex.test", "new.test"]

@@ -2,9 +2,9 @@
 
 use bson::doc;
 use dezky_shared::{
-    domain::{DomainStatus, OwnedBy},
+    domain::{DomainStatus, OwnershipProof},
     id::TenantId,
-    job::Job,
+    queue::job::Job,
     tenant::ProvisioningState,
 };
 use dezky_sim::callers::Caller;
@@ -134,10 +134,13 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_re
     assert!(leaving.is_owned() && leaving.removing && !leaving.primary);
     assert_eq!(jobs(&app, "remove_domain").await.len(), 1);
     let new = domain(&app, "demo", "new.test").await;
-    assert_eq!((new.owned_by, new.primary), (Some(OwnedBy::Operator), true));
+    assert_eq!(
+        (new.owned_by, new.primary),
+        (Some(OwnershipProof::Operator), true)
+    );
     let vouched = domain(&app, "demo", "claimed.test").await;
     assert_eq!(vouched.id, claimed.id);
-    assert_eq!(vouched.owned_by, Some(OwnedBy::Operator));
+    assert_eq!(vouched.owned_by, Some(OwnershipProof::Operator));
     assert!(!vouched.primary);
     assert_eq!(
         domain(&app, "globex", "new.test").await.status,
@@ -242,7 +245,7 @@ async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_sam
         // Another document is another version.
         assert!(after.primary_domain.is_some() && after.revision > before.revision);
         let adopted = domain(&app, "demo", "demo.test").await;
-        assert_eq!(adopted.owned_by, Some(OwnedBy::Operator));
+        assert_eq!(adopted.owned_by, Some(OwnershipProof::Operator));
         assert!(adopted.primary && adopted.next_check_at.is_some());
         assert_eq!(stolen.summary(), "409 domain_taken");
         assert_eq!(app.tenant("demo").await.domains, ["demo.test"]);

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    clock,
     id::{InvitationId, JobId, PartnerId, TenantId, UserId},
     invitation::{Invitation, InvitationState, SealedLink},
+    platform::clock,
     store::to_document,
     user::User,
 };
@@ -51,7 +51,7 @@ impl TestApp {
         };
         let users = self.state.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
-        let sealed = self.state.sealing_keys.seal(job_id, &LINK).unwrap();
+        let sealed = self.state.sealing_keys.encrypt(job_id, &LINK).unwrap();
         let link = to_document(&SealedLink { sealed, job_id }).unwrap();
         self.set_invitation(
             id,

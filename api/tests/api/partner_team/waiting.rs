@@ -25,16 +25,16 @@ async fn answered_after(
     revoke: impl Future<Output = ()>,
 ) -> Reply {
     let turns = &app.state.turns;
-    let first = turns.take(line).await.unwrap();
+    let first = turns.lock(line).await.unwrap();
     let mut others: Vec<_> = (1..LONGEST_LINE)
-        .map(|_| Box::pin(turns.take(line)))
+        .map(|_| Box::pin(turns.lock(line)))
         .collect();
     for other in &mut others {
         assert!(other.as_mut().now_or_never().is_none());
     }
     let waits = async {
         // The line is full once the request is in it.
-        while !matches!(turns.take(line).now_or_never(), Some(Err(_))) {
+        while !matches!(turns.lock(line).now_or_never(), Some(Err(_))) {
             tokio::task::yield_now().await;
         }
         revoke.await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use dezky_shared::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
-    store::{Abort, StoreError},
+    store::{StoreError, TransactionError},
 };
 use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
@@ -111,7 +111,7 @@ async fn a_partner_that_is_being_terminated_gets_no_tenant_any_more() {
         .store
         .transaction(context, |session, (partners, begun, go_on)| {
             async move {
-                let partner = partners.lock(session, nordic).await?.unwrap();
+                let partner = partners.find_for_update(session, nordic).await?.unwrap();
                 let partner = Partner {
                     status: PartnerStatus::Terminated,
                     ..partner
@@ -119,7 +119,7 @@ async fn a_partner_that_is_being_terminated_gets_no_tenant_any_more() {
                 partners.save(session, &partner).await?;
                 begun.notify_one();
                 go_on.notified().await;
-                Ok::<_, Abort<StoreError>>(())
+                Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
         });

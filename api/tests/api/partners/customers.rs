@@ -2,8 +2,8 @@
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::{PartnerId, SubscriptionId, TenantId},
+    platform::clock,
 };
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};

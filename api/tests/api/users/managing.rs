@@ -2,8 +2,8 @@
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     id::{PartnerId, UserId},
+    platform::clock,
     user::{PartnerRole, Role},
 };
 use dezky_sim::{callers::Caller, issuer::TokenSpec};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::{clock, id::SubscriptionId};
+use dezky_shared::{id::SubscriptionId, platform::clock};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use dezky_shared::{
     audit::{Action, Actor, ActorKind, AuditEvent, Origin, Target},
-    clock,
     id::TenantId,
+    platform::clock,
     tenant::Tenant,
 };
 use dezky_sim::figures::{rate, tell};

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use bson::DateTime;
 use dezky_shared::{
-    clock,
-    flag::{Flag, FlagSet, RULES, Rule, Subject},
+    billing::Plan,
+    feature_flag::{EvaluationContext, Flag, FlagSet, MAX_RULES, Rule},
     id::{PartnerId, TenantId},
-    tenant::Plan,
+    platform::clock,
 };
 use dezky_sim::figures::{percentile, tell};
 
@@ -18,7 +18,7 @@ const ROUNDS: usize = 1_000;
 pub(crate) fn measure() {
     let now = clock::now();
     let flags = FlagSet::new((0..FLAGS).map(|n| flag(n, now)).collect());
-    let subject = Subject {
+    let subject = EvaluationContext {
         tenant: TenantId::new(),
         partner: Some(PartnerId::new()),
         plan: Plan::Business,
@@ -44,7 +44,7 @@ fn flag(n: usize, now: DateTime) -> Flag {
         key: format!("flag_{n}"),
         description: "One of many.".to_owned(),
         default: false,
-        rules: (0..RULES).map(rule).collect(),
+        rules: (0..MAX_RULES).map(rule).collect(),
         kill_switch: false,
         revision: 1,
         created_at: now,

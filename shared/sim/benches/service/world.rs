@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     authentik::AuthentikSim,
     callers::Caller,
     faults::{Fault, FaultRule},
-    fresh::{self, FreshStores},
+    isolated_stores::{self, FreshStores},
     issuer::{Issuer, OPERATOR, PORTAL},
     ocis::OcisSim,
     ports::Port,
@@ -79,7 +79,7 @@ impl World {
         let url = format!("http://{}", listen[0]);
         let program = |name: &str, own: Vec<(&'static str, String)>| Program {
             name: name.to_owned(),
-            path: fresh::binary(name).expect("it was built"),
+            path: isolated_stores::binary(name).expect("it was built"),
             arguments: Vec::new(),
             environment: own
                 .into_iter()

@@ -138,7 +138,7 @@ impl User {
 
 /// The present, in RFC 3339.
 pub(super) fn now() -> String {
-    dezky_shared::clock::now()
+    dezky_shared::platform::clock::now()
         .try_to_rfc3339_string()
         .expect("the present can be written down")
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::DateTime;
 use dezky_shared::{
-    clients::ocis::space_name,
-    tenant::{Intent, ProvisioningState, Tenant},
+    tenant::{DesiredState, ProvisioningState, Tenant},
     upstream::Upstream,
 };
+use dezky_upstreams::clients::ocis::space_name;
 use serde_json::Value;
 
 use super::stack::Upstreams;
@@ -101,11 +101,11 @@ impl Held {
         wrong
     }
 
-    fn in_authentik(&self, tenant: &Tenant, intent: Intent) -> Result<(), String> {
+    fn in_authentik(&self, tenant: &Tenant, intent: DesiredState) -> Result<(), String> {
         let groups = of(&self.groups, tenant);
         match (intent, groups) {
-            (Intent::Gone, []) => return Ok(()),
-            (Intent::Active | Intent::Suspended, [group])
+            (DesiredState::Gone, []) => return Ok(()),
+            (DesiredState::Active | DesiredState::Suspended, [group])
                 if group.name == tenant.slug
                     && tenant.authentik_group_id == Some(group.id.to_string()) => {}
             _ => return Err(format!("holds {groups:?}")),
@@ -115,25 +115,25 @@ impl Held {
         };
         let user = self.users.get(&owner.email);
         let may_sign_in = user.map(|user| user.is_active);
-        if may_sign_in == Some(intent == Intent::Active) {
+        if may_sign_in == Some(intent == DesiredState::Active) {
             return Ok(());
         }
         Err(format!("the owner may sign in: {may_sign_in:?}"))
     }
 
-    fn in_ocis(&self, tenant: &Tenant, intent: Intent) -> Result<(), String> {
+    fn in_ocis(&self, tenant: &Tenant, intent: DesiredState) -> Result<(), String> {
         let spaces = of(&self.spaces, tenant);
         let is_the_stored = |space: &SimSpace| tenant.ocis_space_id.as_ref() == Some(&space.id);
         let is_right = match (intent, spaces) {
-            (Intent::Active, [space]) => {
+            (DesiredState::Active, [space]) => {
                 is_the_stored(space)
                     && !space.trashed
                     && space.name == space_name(&tenant.name, &tenant.slug)
                     && u64::try_from(space.quota) == Ok(tenant.plan.space_quota())
             }
-            (Intent::Suspended, [space]) => is_the_stored(space) && space.trashed,
-            (Intent::Suspended, []) => tenant.ocis_space_id.is_none(),
-            (Intent::Gone, []) => true,
+            (DesiredState::Suspended, [space]) => is_the_stored(space) && space.trashed,
+            (DesiredState::Suspended, []) => tenant.ocis_space_id.is_none(),
+            (DesiredState::Gone, []) => true,
             _ => false,
         };
         if is_right {
@@ -146,7 +146,7 @@ impl Held {
         &self,
         tenant: &Tenant,
         removing: &BTreeSet<String>,
-        intent: Intent,
+        intent: DesiredState,
     ) -> Result<(), String> {
         let held = self
             .domains
@@ -154,8 +154,10 @@ impl Held {
             .cloned()
             .unwrap_or_default();
         let wanted: BTreeSet<String> = match intent {
-            Intent::Gone => BTreeSet::new(),
-            Intent::Active | Intent::Suspended => tenant.domains.iter().cloned().collect(),
+            DesiredState::Gone => BTreeSet::new(),
+            DesiredState::Active | DesiredState::Suspended => {
+                tenant.domains.iter().cloned().collect()
+            }
         };
         if held.difference(removing).eq(wanted.difference(removing)) {
             return Ok(());

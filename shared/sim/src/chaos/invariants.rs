@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent},
-    clock,
     domain::Domain,
-    failure::ErrorCode,
     id::TenantId,
-    job::{Job, JobArgs as _, JobState},
-    jobs::RecheckDomain,
-    store::schedules::{LedgerEntry, ScheduleState},
+    platform::clock,
+    queue::{
+        args::RecheckDomain,
+        error_code::ErrorCode,
+        job::{Job, JobArgs as _, JobState},
+    },
+    store::schedule_ledger::{LedgerEntry, ScheduleState},
     tenant::{ProvisioningState, Tenant},
     upstream::Upstream,
 };
@@ -170,7 +172,7 @@ fn describe(job: &Job) -> String {
         job.kind,
         job.id,
         job.state.name(),
-        job.tries(),
+        job.total_attempts(),
         job.run_at,
         steps.join(", ")
     )

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use dezky_shared::{clients::TrustRoots, job::Queue, upstream::Upstream};
+use dezky_shared::{platform::tls::TrustRoots, queue::job::Queue, upstream::Upstream};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dezky_shared::{
     domain::Domain,
     id::TenantId,
-    store::schedules::{LedgerEntry, ScheduleState},
+    store::schedule_ledger::{LedgerEntry, ScheduleState},
 };
 
 use super::invariants::{Check, Stored};

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use dezky_shared::{clients::TrustRoots, upstream::Upstream};
+use dezky_shared::{platform::tls::TrustRoots, upstream::Upstream};
 use tokio::time::Instant;
 
 use super::watcher::Watcher;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use dezky_shared::{job::Queue, upstream::Upstream};
+use dezky_shared::{queue::job::Queue, upstream::Upstream};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use bson::{Bson, DateTime, Document, Timestamp, Uuid, doc};
-use dezky_shared::job::Job;
+use dezky_shared::queue::job::Job;
 use futures::StreamExt as _;
 use mongodb::{
     Client,

@@ -1,7 +1,7 @@
 //! Tokens with any claims, signed as they should be or as an attacker would.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, Query, State as Held},
     response::{IntoResponse as _, Response},
 };
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 use http::{HeaderMap, StatusCode};
 use rand::seq::SliceRandom as _;
 use serde::Serialize;

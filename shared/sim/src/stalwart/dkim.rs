@@ -68,10 +68,11 @@ impl State {
 }
 
 fn key(domain_id: Id, algorithm: &str) -> Object {
-    let date = jiff::Timestamp::from_millisecond(dezky_shared::clock::now().timestamp_millis())
-        .unwrap_or_default()
-        .strftime("%Y%m%d")
-        .to_string();
+    let date =
+        jiff::Timestamp::from_millisecond(dezky_shared::platform::clock::now().timestamp_millis())
+            .unwrap_or_default()
+            .strftime("%Y%m%d")
+            .to_string();
     let short = if algorithm == ALGORITHMS[0] {
         "ed25519"
     } else {

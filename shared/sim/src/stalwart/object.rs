@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use dezky_shared::clock;
+use dezky_shared::platform::clock;
 use serde_json::{Map, Value, json};
 
 use super::{StalwartSim, zone};

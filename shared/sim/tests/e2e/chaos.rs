@@ -4,12 +4,12 @@ use std::{path::Path, time::Duration};
 
 use dezky_sim::{
     chaos::{self, Options},
-    fresh, workspace,
+    isolated_stores, workspace,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_holds_under_fire() {
-    let api = fresh::binary("dezky-api").unwrap();
+    let api = isolated_stores::binary("dezky-api").unwrap();
     let options = Options {
         seed: 1,
         length: Duration::from_secs(45),

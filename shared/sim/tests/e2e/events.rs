@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use dezky_shared::open_files;
+use dezky_shared::platform::rlimit;
 use dezky_sim::{issuer::TokenSpec, process::Process};
 use futures::future::try_join_all;
 use reqwest::Method;
@@ -83,7 +83,7 @@ fn resident(process: &Process) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
-    open_files::raise_limit();
+    rlimit::raise_limit();
     let mut stack = Stack::start().await;
     stack.create("acme").await;
     stack.until_status("acme", "active").await;

@@ -2,12 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     authentik::AuthentikSim,
     callers::Caller,
     dns::DnsSim,
-    fresh::{self, FreshStores},
+    isolated_stores::{self, FreshStores},
     issuer::{Issuer, OPERATOR, PORTAL},
     ocis::{OcisSim, SimSpace},
     ports::Port,
@@ -99,7 +99,7 @@ impl Stack {
         let local = |port: &Port| format!("127.0.0.1:{}", port.number);
         let program = |name: &str, environment: Vec<(&'static str, String)>| Program {
             name: name.to_owned(),
-            path: fresh::binary(name).unwrap(),
+            path: isolated_stores::binary(name).unwrap(),
             arguments: Vec::new(),
             environment: environment
                 .into_iter()

@@ -10,11 +10,9 @@ mod users;
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use dezky_shared::clients::{
-    TrustRoots,
-    authentik::{Authentik, AuthentikConfig},
-};
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{authentik::AuthentikSim, effects::Effect};
+use dezky_upstreams::clients::authentik::{Authentik, AuthentikConfig};
 use serde_json::{Value, json};
 
 const TENANT: &str = "0192f0c4-7c1e-7b51-8a3d-2f6f1d3b9a10";

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     callers::Caller,
     control,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use dezky_shared::{clients::TrustRoots, clock};
+use dezky_shared::platform::{clock, tls::TrustRoots};
 use dezky_sim::{
     callers::Caller,
     faults::{Fault, FaultRule},

@@ -1,5 +1,5 @@
 //! The simulators against what was recorded from the real upstreams, the clients against the simulators, the real
-//! stores, and what the containers are built and started from against the code.
+//! stores, and the deployment files and documents against the code.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 mod authentik;
 mod control;
 mod deployment;
+mod documents;
 mod issuer;
 mod ocis;
 mod stalwart;

@@ -11,11 +11,12 @@ mod spaces;
 
 use std::time::Duration;
 
-use dezky_shared::clients::{
-    ClientError, Mode, TrustRoots,
+use dezky_shared::platform::tls::TrustRoots;
+use dezky_sim::ocis::{OcisSim, SimSpace};
+use dezky_upstreams::clients::{
+    ClientError, Mode,
     ocis::{AppTokenLogin, Ocis, OcisConfig, OcisLogin, OidcLogin},
 };
-use dezky_sim::ocis::{OcisSim, SimSpace};
 
 const TENANT: &str = "0199a3c2-7d44-7b1e-9a63-2f6f0d1c5e77";
 const MARKER: &str = "project/0199a3c2-7d44-7b1e-9a63-2f6f0d1c5e77";

@@ -7,11 +7,9 @@ mod stories;
 
 use std::{net::SocketAddr, time::Duration};
 
-use dezky_shared::clients::{
-    TrustRoots,
-    stalwart::{Login, Stalwart, StalwartConfig},
-};
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::stalwart::StalwartSim;
+use dezky_upstreams::clients::stalwart::{Login, Stalwart, StalwartConfig};
 
 /// The tenant that most tests are about.
 const TENANT: &str = "0199aaaa-0000-7000-8000-000000000001";

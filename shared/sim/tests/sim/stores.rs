@@ -5,7 +5,7 @@ use std::{
 };
 
 use dezky_sim::{
-    fresh::FreshStores,
+    isolated_stores::FreshStores,
     ports::Port,
     process::{Process, Program},
     stores::{Mongo, Redis},
@@ -181,7 +181,7 @@ async fn a_child_ends_when_its_process_is_dropped() {
 fn a_child_is_killed_when_its_parent_is() {
     // This same test, run once more as the parent: it starts the child and is then killed.
     const PARENT: &str = "DEZKY_TEST_IS_THE_PARENT";
-    if let Ok(directory) = dezky_shared::config::required::<String>(PARENT) {
+    if let Ok(directory) = dezky_shared::platform::config::required::<String>(PARENT) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let _child = sleeper(Path::new(&directory));

@@ -7,9 +7,9 @@ use mongodb::ClientSession;
 
 use super::{AuditRepository, StoreError};
 use crate::{
-    audit::chain::{Chain, Link},
+    audit::hash_chain::{Chain, Link},
     id::TenantId,
-    store::{Abort, readable::readable, to_bson},
+    store::{TransactionError, lenient::skip_undecodable, to_bson},
 };
 
 /// How many events are deleted in one transaction.
@@ -40,7 +40,7 @@ impl AuditRepository {
             .sort(doc! { "_id": 1 })
             .await?;
         let limit = usize::try_from(limit).unwrap_or_default();
-        readable(found).take(limit).try_collect().await
+        skip_undecodable(found).take(limit).try_collect().await
     }
 
     /// Deletes the first events of a trail that are sealed and were recorded before `cutoff`.
@@ -61,7 +61,7 @@ impl AuditRepository {
         let is_old = |event: &&Document| event.get_datetime("at").is_ok_and(|at| *at < cutoff);
         let (mut anchor, mut events) = (chain.anchor.clone(), 0);
         for event in first.iter().take_while(is_old) {
-            match anchor.follow(event) {
+            match anchor.verify_next(event) {
                 Ok(next) => (anchor, events) = (next, events + 1),
                 Err(_) if events > 0 => break,
                 Err(_) => return Ok(Trimmed::Broken(anchor.seq + 1)),
@@ -88,8 +88,8 @@ impl AuditRepository {
                 );
                 Ok(Trimmed::Events(events))
             }
-            Err(Abort::Because(Overtaken)) => Ok(Trimmed::Nothing),
-            Err(Abort::Store(error)) => Err(error),
+            Err(TransactionError::Aborted(Overtaken)) => Ok(Trimmed::Nothing),
+            Err(TransactionError::Store(error)) => Err(error),
         }
     }
 
@@ -98,13 +98,13 @@ impl AuditRepository {
         session: &mut ClientSession,
         chain: &Chain,
         anchor: &Link,
-    ) -> Result<(), Abort<Overtaken>> {
+    ) -> Result<(), TransactionError<Overtaken>> {
         let as_read = doc! { "_id": &chain.id, "anchor": to_bson(&chain.anchor)? };
         let moved = doc! { "$set": { "anchor": to_bson(anchor)? } };
         let chains = &self.chains;
         let moved = chains.update_one(as_read, moved).session(&mut *session);
         if moved.await?.matched_count == 0 {
-            return Err(Abort::Because(Overtaken));
+            return Err(TransactionError::Aborted(Overtaken));
         }
         let seqs = doc! { "$gt": chain.anchor.seq, "$lte": anchor.seq };
         let old = doc! { "tenantId": chain.tenant_id, "seq": seqs };

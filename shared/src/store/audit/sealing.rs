@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use super::{AuditRepository, StoreError, UNSEALED_INDEX};
 use crate::{
-    audit::chain::Chain,
+    audit::hash_chain::Chain,
     id::TenantId,
-    store::{Abort, to_bson, updates, violated_index},
+    store::{TransactionError, bulk_update_in, duplicate_key_index, to_bson},
 };
 
 /// How many events are sealed in one transaction.
@@ -44,7 +44,7 @@ pub struct Backlog {
 }
 
 /// A chain that goes on.
-struct Move {
+struct ChainAdvance {
     /// As it was read; none before its first event.
     before: Option<Chain>,
     /// As it will be.
@@ -62,7 +62,7 @@ struct Trail {
 }
 
 /// Somebody else moved a chain on.
-struct Overtaken;
+struct ConcurrentUpdate;
 
 impl AuditRepository {
     /// The trails with events that are not sealed: tenants, and the platform.
@@ -114,7 +114,7 @@ impl AuditRepository {
             for event in &mut events {
                 chain.head = chain.head.seal(event);
             }
-            moves.push(Move {
+            moves.push(ChainAdvance {
                 before,
                 chain,
                 events,
@@ -136,8 +136,8 @@ impl AuditRepository {
         });
         match committed {
             Ok(()) => Ok(Some(sealed.collect())),
-            Err(Abort::Because(Overtaken)) => Ok(None),
-            Err(Abort::Store(error)) => Err(error),
+            Err(TransactionError::Aborted(ConcurrentUpdate)) => Ok(None),
+            Err(TransactionError::Store(error)) => Err(error),
         }
     }
 
@@ -188,10 +188,10 @@ impl AuditRepository {
     async fn move_heads(
         &self,
         session: &mut ClientSession,
-        moves: &[Move],
-    ) -> Result<(), Abort<Overtaken>> {
+        moves: &[ChainAdvance],
+    ) -> Result<(), TransactionError<ConcurrentUpdate>> {
         let (mut heads, mut new) = (Vec::new(), Vec::new());
-        for Move { before, chain, .. } in moves {
+        for ChainAdvance { before, chain, .. } in moves {
             match before {
                 Some(before) => {
                     let as_read = doc! { "_id": &before.id, "head": to_bson(&before.head)? };
@@ -202,14 +202,16 @@ impl AuditRepository {
             }
         }
         let expected = heads.len();
-        if updates(&self.chains, session, heads).await? != expected {
-            return Err(Abort::Because(Overtaken));
+        if bulk_update_in(&self.chains, session, heads).await? != expected {
+            return Err(TransactionError::Aborted(ConcurrentUpdate));
         }
         if new.is_empty() {
             return Ok(());
         }
         match self.chains.insert_many(new).session(session).await {
-            Err(error) if violated_index(&error).is_some() => Err(Abort::Because(Overtaken)),
+            Err(error) if duplicate_key_index(&error).is_some() => {
+                Err(TransactionError::Aborted(ConcurrentUpdate))
+            }
             Err(error) => Err(error.into()),
             Ok(_) => Ok(()),
         }
@@ -218,16 +220,16 @@ impl AuditRepository {
     async fn write_seals(
         &self,
         session: &mut ClientSession,
-        moves: &[Move],
-    ) -> Result<(), Abort<Overtaken>> {
+        moves: &[ChainAdvance],
+    ) -> Result<(), TransactionError<ConcurrentUpdate>> {
         let events = moves.iter().flat_map(|moved| &moved.events);
         let seals: Vec<Document> = events.map(seal_of).collect();
         let expected = seals.len();
         // An event that stands where its chain says that none does is nobody else's doing, and an error.
-        if updates(&self.events, session, seals).await? == expected {
+        if bulk_update_in(&self.events, session, seals).await? == expected {
             Ok(())
         } else {
-            Err(Abort::Because(Overtaken))
+            Err(TransactionError::Aborted(ConcurrentUpdate))
         }
     }
 }

@@ -44,7 +44,7 @@ impl DomainRepository {
 
     /// Puts off these claims, for which a look was just asked, until `at`. One whose time was changed in between, by
     /// a look or by a caller, keeps that.
-    pub async fn put_off(&self, asked: &[DueDomain], at: DateTime) -> Result<(), StoreError> {
+    pub async fn reschedule(&self, asked: &[DueDomain], at: DateTime) -> Result<(), StoreError> {
         let Some(last) = asked.last() else {
             return Ok(());
         };
@@ -61,7 +61,7 @@ impl DomainRepository {
     }
 
     /// Has every other claim to `names` looked at: they are nobody's any more.
-    pub async fn check_others(
+    pub async fn recheck_competing_claims(
         &self,
         session: &mut ClientSession,
         names: &[String],

@@ -6,7 +6,7 @@ use bson::doc;
 use futures::TryStreamExt as _;
 
 use super::JobRepository;
-use crate::{id::JobId, job::JobState, store::StoreError};
+use crate::{id::JobId, queue::job::JobState, store::StoreError};
 
 impl JobRepository {
     /// How many children of a job are in each state.

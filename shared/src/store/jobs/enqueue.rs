@@ -12,10 +12,12 @@ use serde::Serialize;
 
 use super::JobRepository;
 use crate::{
-    clock,
     id::JobId,
-    job::{Job, JobArgs, JobState, Queue},
-    sealed::{SealError, SealingKeys},
+    platform::clock,
+    queue::{
+        job::{Job, JobArgs, JobState, Queue},
+        secret_box::{EncryptionKeys, SealError},
+    },
     store::{StoreError, to_document},
 };
 
@@ -45,8 +47,10 @@ impl NewJob {
             rescued: false,
             snoozes: 0,
             give_up_at: give_up_at(A::QUEUE, now),
-            lock_key: args.lock().unwrap_or_else(|| own_lock(id)),
-            unique_key: args.joins().map(|subject| format!("{}:{subject}", A::KIND)),
+            lock_key: args.lock_key().unwrap_or_else(|| job_lock_key(id)),
+            unique_key: args
+                .unique_key()
+                .map(|subject| format!("{}:{subject}", A::KIND)),
             lease: None,
             steps: Vec::new(),
             attempts: Vec::new(),
@@ -96,10 +100,10 @@ impl NewJob {
     /// With secrets that only its own steps can read. They go with the job: once it is final nobody can.
     pub fn with_secrets(
         mut self,
-        keys: &SealingKeys,
+        keys: &EncryptionKeys,
         secrets: &impl Serialize,
     ) -> Result<Self, SealError> {
-        self.job.sealed = Some(keys.seal(self.job.id, secrets)?);
+        self.job.sealed = Some(keys.encrypt(self.job.id, secrets)?);
         self.job.had_secrets = true;
         Ok(self)
     }
@@ -107,9 +111,9 @@ impl NewJob {
     /// Made by `parent`, as one of many; `subject` says which. The same one is the same job, however often it is made.
     #[must_use]
     pub fn child_of(mut self, parent: &Job, subject: &str) -> Self {
-        let id = JobId::derived(parent.id, subject);
-        if self.job.lock_key == own_lock(self.job.id) {
-            self.job.lock_key = own_lock(id);
+        let id = JobId::deterministic(parent.id, subject);
+        if self.job.lock_key == job_lock_key(self.job.id) {
+            self.job.lock_key = job_lock_key(id);
         }
         self.job.id = id;
         self.job.parent = Some(parent.id);
@@ -125,7 +129,7 @@ impl NewJob {
     }
 
     /// The same work as `job`, which is final, from the start.
-    pub(super) fn again(job: &Job, created_by: &str, now: DateTime) -> Self {
+    pub(super) fn requeue_of(job: &Job, created_by: &str, now: DateTime) -> Self {
         let id = JobId::new();
         let job = Job {
             id,
@@ -136,8 +140,8 @@ impl NewJob {
             rescued: false,
             snoozes: 0,
             give_up_at: give_up_at(job.queue, now),
-            lock_key: if job.lock_key == own_lock(job.id) {
-                own_lock(id)
+            lock_key: if job.lock_key == job_lock_key(job.id) {
+                job_lock_key(id)
             } else {
                 job.lock_key.clone()
             },
@@ -166,14 +170,14 @@ fn is_duplicate(error: &IndexedWriteError) -> bool {
 }
 
 /// The lock of work that is in nobody's way.
-pub fn own_lock(id: JobId) -> String {
+pub fn job_lock_key(id: JobId) -> String {
     format!("job:{id}")
 }
 
 /// When a job of this queue that is first due at `run_at` is given up.
 pub(super) fn give_up_at(queue: Queue, run_at: DateTime) -> Option<DateTime> {
     queue
-        .give_up_after()
+        .max_age()
         .map(|after: Duration| clock::later(run_at, after))
 }
 
@@ -225,7 +229,7 @@ impl JobRepository {
     }
 
     /// Enqueues a job that has nothing to join: no other can have its unique key, as what it is about is new.
-    pub async fn enqueue_first(
+    pub async fn enqueue_new(
         &self,
         session: &mut ClientSession,
         new: &NewJob,
@@ -241,7 +245,7 @@ impl JobRepository {
     /// Enqueues jobs that serve no change of anything else, outside of a transaction. One that is there already is left
     /// alone, and so is one whose work a waiting job does in any case. Says how many were enqueued; after this, tell the
     /// ready set.
-    pub async fn enqueue_all(&self, new: &[NewJob]) -> Result<usize, StoreError> {
+    pub async fn enqueue_many(&self, new: &[NewJob]) -> Result<usize, StoreError> {
         if new.is_empty() {
             return Ok(0);
         }

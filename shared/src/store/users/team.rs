@@ -10,7 +10,7 @@ use super::UserRepository;
 use crate::{
     id::{PartnerId, UserId},
     store::{StoreError, to_bson},
-    user::{MfaLook, PartnerRole, User},
+    user::{MfaCheck, PartnerRole, User},
 };
 
 impl UserRepository {
@@ -21,7 +21,7 @@ impl UserRepository {
     }
 
     /// At most `limit` of them, from the one after `after` on.
-    pub async fn page_of_team(
+    pub async fn list_team_page(
         &self,
         partner_id: PartnerId,
         after: Option<UserId>,
@@ -73,7 +73,7 @@ impl UserRepository {
         &self,
         session: &mut ClientSession,
         id: UserId,
-        look: &MfaLook,
+        look: &MfaCheck,
     ) -> Result<(), StoreError> {
         let seen = doc! { "$set": { "mfa": to_bson(look)? } };
         self.users

@@ -4,55 +4,53 @@ use std::time::Duration;
 
 use bson::DateTime;
 use dezky_shared::{
-    clients::stalwart::Stalwart,
     domain::{Domain, check::Record},
-    failure::ErrorCode,
-    job::Job,
-    jobs::RecheckDomain,
+    queue::{args::RecheckDomain, error_code::ErrorCode, job::Job},
     store::StoreError,
-    tenant::{ConditionStatus, Intent, reason as tenant_reason},
+    tenant::{ConditionStatus, DesiredState, reason as tenant_reason},
     upstream::Upstream,
 };
+use dezky_upstreams::clients::stalwart::Stalwart;
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{claim_of, condition, enqueue, expectation, findings::set_condition, reason};
+use super::{claim_of, condition, enqueue, expected_records, reason, status::set_condition};
 use crate::{
     context::Context,
     jobs::tenant::tenant_of,
-    work::{Facts, StepDone, StepFailure, StepRun},
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// How long the mail server takes to make a domain's keys, more or less.
 const KEYS_TAKE: Duration = Duration::from_secs(1);
 
 /// Brings an owned domain into the mail server and its records into the claim.
-pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (_, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
-        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+        return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
     let Some(claim) = claim_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::CLAIM_GONE));
+        return Ok(StepSuccess::skipped(reason::CLAIM_GONE));
     };
     if !claim.is_owned() {
         // It would receive what our other tenants send to it.
-        return Ok(StepDone::skipped(reason::NOT_OWNED));
+        return Ok(StepSuccess::skipped(reason::NOT_OWNED));
     }
     if claim.removing {
-        return Ok(StepDone::skipped(reason::REMOVING));
+        return Ok(StepSuccess::skipped(reason::REMOVING));
     }
-    if intent == Intent::Gone {
-        return Ok(StepDone::skipped(tenant_reason::REMOVED));
+    if intent == DesiredState::Gone {
+        return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
 
     match make(&run, &client.trusting(&run.trust), &claim).await {
         Ok((expected, changes)) => {
             note_expected(&run, &claim, expected).await?;
-            Ok(StepDone::ok(
+            Ok(StepSuccess::ok(
                 tenant_reason::PROVISIONED,
                 changes,
-                Facts::default(),
+                UpstreamRefs::default(),
             ))
         }
         Err(failure) => {
@@ -66,7 +64,7 @@ pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
 }
 
 async fn make(
-    run: &StepRun,
+    run: &StepContext,
     client: &Stalwart,
     claim: &Domain,
 ) -> Result<(Vec<Record>, Vec<String>), StepFailure> {
@@ -91,13 +89,13 @@ async fn make(
     }
     let zone = client.zone_file(&made.id).await?;
     let spf_include = run.ctx.clients.spf_include.as_deref();
-    let expected = expectation::records(&claim.name, &zone, &claim.dmarc, spf_include);
+    let expected = expected_records::records(&claim.name, &zone, &claim.dmarc, spf_include);
     Ok((expected, changes))
 }
 
 /// Writes which records the DNS should have. Other ones than before are looked for soon and often.
 async fn note_expected(
-    run: &StepRun,
+    run: &StepContext,
     claim: &Domain,
     expected: Vec<Record>,
 ) -> Result<(), StepFailure> {
@@ -109,11 +107,11 @@ async fn note_expected(
         return Ok(());
     }
     let job = run
-        .write((run, claim, expected), |session, (run, claim, expected)| {
+        .fenced_transaction((run, claim, expected), |session, (run, claim, expected)| {
             expect(&run.ctx, session, claim, expected, run.ctx.store.now()).boxed()
         })
         .await?;
-    run.ctx.ready.announce(job.as_slice()).await;
+    run.ctx.ready.notify(job.as_slice()).await;
     Ok(())
 }
 
@@ -124,7 +122,7 @@ async fn expect(
     expected: &[Record],
     now: DateTime,
 ) -> Result<Option<Job>, StoreError> {
-    let Some(mut domain) = ctx.domains.lock(session, claim.id).await? else {
+    let Some(mut domain) = ctx.domains.find_for_update(session, claim.id).await? else {
         return Ok(None);
     };
     let mut job = None;
@@ -152,7 +150,7 @@ async fn expect(
 }
 
 async fn note_failure(
-    run: &StepRun,
+    run: &StepContext,
     claim: &Domain,
     failure: &StepFailure,
 ) -> Result<(), StepFailure> {
@@ -171,11 +169,11 @@ async fn note_failure(
     }
     let (id, class) = (claim.id, failure.code.class());
     let message = failure.code.customer_text(Some(Upstream::Stalwart));
-    run.write((run, message), |session, (run, message)| {
+    run.fenced_transaction((run, message), |session, (run, message)| {
         async move {
             let now = run.ctx.store.now();
             let domains = &run.ctx.domains;
-            if let Some(mut domain) = domains.lock(session, id).await? {
+            if let Some(mut domain) = domains.find_for_update(session, id).await? {
                 let kind = condition::PROVISIONED;
                 set_condition(&mut domain, kind, status, reason, message, now);
                 let mut told = domain.conditions.iter_mut();

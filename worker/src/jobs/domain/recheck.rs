@@ -5,50 +5,55 @@ use std::time::Duration;
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
-    clock,
     domain::{
-        Domain, OWNED, OwnedBy,
+        Domain, OWNED, OwnershipProof,
         check::{Check, CheckKind, CheckState},
         reason as domain_reason,
     },
-    job::Job,
-    jobs::{ProvisionDomain, ProvisionTenant},
+    platform::clock,
+    queue::{
+        args::{ProvisionDomain, ProvisionTenant},
+        job::Job,
+    },
     store::StoreError,
-    tenant::{Intent, Tenant, TenantStatus, reason as tenant_reason},
+    tenant::{DesiredState, Tenant, TenantStatus, reason as tenant_reason},
     upstream::Upstream,
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{audit, check_time::spread, claim_of, enqueue, findings, reason};
+use super::{audit, claim_of, enqueue, next_check::spread, reason, status};
 use crate::{
     dns::Expectation,
     jobs::tenant::tenant_of,
-    work::{Facts, StepDone, StepFailure, StepRun},
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// Over how long those are spread who wait because their zone was asked enough.
 const TURNS: Duration = Duration::from_secs(30);
 
 /// Looks, and writes what it found into the claim.
-pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (_, intent) = tenant_of(&run)?;
     let Some(verifier) = &run.ctx.clients.dns else {
-        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+        return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
     let Some(claim) = claim_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::CLAIM_GONE));
+        return Ok(StepSuccess::skipped(reason::CLAIM_GONE));
     };
     if claim.removing {
-        return Ok(StepDone::skipped(reason::REMOVING));
+        return Ok(StepSuccess::skipped(reason::REMOVING));
     }
-    if intent == Intent::Gone {
-        return Ok(StepDone::skipped(tenant_reason::REMOVED));
+    if intent == DesiredState::Gone {
+        return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
     if let Err(wait) = run.ctx.zones.take(&claim.name) {
         // No failure, and nobody's fault: all who wait for the zone come at times of their own.
         let wait = wait + spread(claim.id, TURNS);
-        return Ok(StepDone::so_far(clock::later(run.ctx.store.now(), wait)));
+        return Ok(StepSuccess::continue_at(clock::later(
+            run.ctx.store.now(),
+            wait,
+        )));
     }
 
     let expectation = Expectation {
@@ -64,17 +69,21 @@ pub(super) async fn look(run: StepRun) -> Result<StepDone, StepFailure> {
         checks.retain(|check| check.kind != CheckKind::Ownership || check.state == CheckState::Ok);
     }
     let jobs = run
-        .write((&run, claim, checks), |session, (run, claim, checks)| {
+        .fenced_transaction((&run, claim, checks), |session, (run, claim, checks)| {
             note(run, session, claim, checks, run.ctx.store.now()).boxed()
         })
         .await?;
-    run.ctx.ready.announce(&jobs).await;
-    Ok(StepDone::ok(reason::CHECKED, Vec::new(), Facts::default()))
+    run.ctx.ready.notify(&jobs).await;
+    Ok(StepSuccess::ok(
+        reason::CHECKED,
+        Vec::new(),
+        UpstreamRefs::default(),
+    ))
 }
 
 /// Writes what was found into the claim, and gives the domain to the first tenant that proves it.
 async fn note(
-    run: &StepRun,
+    run: &StepContext,
     session: &mut ClientSession,
     looked_at: &Domain,
     checks: &[Check],
@@ -83,11 +92,13 @@ async fn note(
     let ctx = &run.ctx;
     // Whoever changes what a tenant owns locks the tenant first.
     let mut tenant = if !looked_at.is_owned() && is_proven(checks) {
-        ctx.tenants.lock(session, looked_at.tenant_id).await?
+        ctx.tenants
+            .find_for_update(session, looked_at.tenant_id)
+            .await?
     } else {
         None
     };
-    let domain = ctx.domains.lock(session, looked_at.id).await?;
+    let domain = ctx.domains.find_for_update(session, looked_at.id).await?;
     // Who changed what is expected asked for another look.
     let domain = domain
         .filter(|domain| !domain.removing && domain.expected_since == looked_at.expected_since);
@@ -109,19 +120,19 @@ async fn note(
         Some(tenant) if is_taken || is_ending(tenant) => {
             ctx.tenants.unlock(session, tenant.id).await?;
         }
-        Some(tenant) => jobs = give(run, session, &mut domain, tenant, now).await?,
+        Some(tenant) => jobs = grant_ownership(run, session, &mut domain, tenant, now).await?,
         None => {}
     }
     if is_taken {
         if !is_lost(&domain) {
             audit(run, session, Action::DomainLost, &domain).await?;
         }
-        domain.lose(now);
+        domain.mark_lost(now);
         domain.checks = checks.to_vec();
         domain.checked_at = Some(now);
         domain.updated_at = now;
     } else {
-        findings::note(&mut domain, checks.to_vec(), now);
+        status::note(&mut domain, checks.to_vec(), now);
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)
@@ -148,15 +159,15 @@ fn is_proven(checks: &[Check]) -> bool {
 
 /// Makes the domain the tenant's own. The mail server hears of it with the tenant, so that the tenant says how that
 /// goes, and by itself, so that no other domain of the tenant is in its way.
-async fn give(
-    run: &StepRun,
+async fn grant_ownership(
+    run: &StepContext,
     session: &mut ClientSession,
     domain: &mut Domain,
     tenant: &mut Tenant,
     now: DateTime,
 ) -> Result<Vec<Job>, StoreError> {
     let ctx = &run.ctx;
-    let proof = OwnedBy::Proof;
+    let proof = OwnershipProof::Proof;
     let lost = ctx
         .domains
         .grant(session, domain, tenant, proof, now)

@@ -6,31 +6,29 @@
 use bson::doc;
 use dezky_shared::{
     audit::{Action, AuditEvent},
-    clients::ClientError,
     domain::Domain,
-    failure::ErrorCode,
-    job::Job,
-    jobs::ProvisionDomain,
+    queue::{args::ProvisionDomain, error_code::ErrorCode, job::Job},
     store::StoreError,
     tenant::{ConditionStatus, reason as tenant_reason},
 };
+use dezky_upstreams::clients::ClientError;
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{audit, claim_of, condition, enqueue, event, findings::set_condition, reason};
+use super::{audit, claim_of, condition, enqueue, event, reason, status::set_condition};
 use crate::{
     context::Context,
-    work::{Facts, StepDone, StepFailure, StepRun},
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// Removes a domain that nobody uses; one in use says who uses it, and is the tenant's again unless an operator took
 /// it away: then its removal is tried again with each change of the tenant and each reconcile.
-pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(claim) = claim_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::CLAIM_GONE));
+        return Ok(StepSuccess::skipped(reason::CLAIM_GONE));
     };
     if !claim.removing {
-        return Ok(StepDone::skipped(reason::KEPT));
+        return Ok(StepSuccess::skipped(reason::KEPT));
     }
     let mut changes = Vec::new();
     if claim.is_owned()
@@ -51,23 +49,27 @@ pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
         }
     }
     forget(&run, &claim).await?;
-    let done = StepDone::ok(tenant_reason::REMOVED, changes, Facts::default());
+    let done = StepSuccess::ok(tenant_reason::REMOVED, changes, UpstreamRefs::default());
     Ok(done)
 }
 
 /// Says who uses it, and takes the removal back. The domain's keys may be gone already, so it is provisioned again.
-async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFailure> {
+async fn keep(run: &StepContext, claim: &Domain, users: &str) -> Result<(), StepFailure> {
     let message = format!("It is still used by {users}. Remove them first, then try again.");
     let job = run
-        .write((run, claim, message), |session, (run, claim, message)| {
+        .fenced_transaction((run, claim, message), |session, (run, claim, message)| {
             async move {
                 let ctx = &run.ctx;
                 let now = ctx.store.now();
-                let Some(tenant) = ctx.tenants.lock(session, claim.tenant_id).await? else {
+                let Some(tenant) = ctx
+                    .tenants
+                    .find_for_update(session, claim.tenant_id)
+                    .await?
+                else {
                     return Ok(None);
                 };
                 ctx.tenants.unlock(session, tenant.id).await?;
-                let Some(mut domain) = ctx.domains.lock(session, claim.id).await? else {
+                let Some(mut domain) = ctx.domains.find_for_update(session, claim.id).await? else {
                     return Ok(None);
                 };
                 let is_taken_away = !tenant.domains.contains(&domain.name);
@@ -99,22 +101,26 @@ async fn keep(run: &StepRun, claim: &Domain, users: &str) -> Result<(), StepFail
             .boxed()
         })
         .await?;
-    run.ctx.ready.announce(job.as_slice()).await;
+    run.ctx.ready.notify(job.as_slice()).await;
     Ok(())
 }
 
 /// Removes the claim, and the name from what the tenant owns. Whoever else claims it may prove it now. One that was
 /// put back in the meantime is made again.
-async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
+async fn forget(run: &StepContext, claim: &Domain) -> Result<(), StepFailure> {
     let job = run
-        .write((run, claim), |session, (run, claim)| {
+        .fenced_transaction((run, claim), |session, (run, claim)| {
             async move {
                 let ctx = &run.ctx;
                 let now = ctx.store.now();
-                let Some(mut tenant) = ctx.tenants.lock(session, claim.tenant_id).await? else {
+                let Some(mut tenant) = ctx
+                    .tenants
+                    .find_for_update(session, claim.tenant_id)
+                    .await?
+                else {
                     return Ok(None);
                 };
-                let Some(domain) = ctx.domains.lock(session, claim.id).await? else {
+                let Some(domain) = ctx.domains.find_for_update(session, claim.id).await? else {
                     ctx.tenants.unlock(session, tenant.id).await?;
                     return Ok(None);
                 };
@@ -131,7 +137,7 @@ async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
                 ctx.tenants.save(session, &tenant).await?;
                 if domain.is_owned() {
                     ctx.domains
-                        .check_others(session, &[domain.name], now)
+                        .recheck_competing_claims(session, &[domain.name], now)
                         .await?;
                 }
                 Ok(None)
@@ -139,7 +145,7 @@ async fn forget(run: &StepRun, claim: &Domain) -> Result<(), StepFailure> {
             .boxed()
         })
         .await?;
-    run.ctx.ready.announce(job.as_slice()).await;
+    run.ctx.ready.notify(job.as_slice()).await;
     Ok(())
 }
 

@@ -1,43 +1,42 @@
 //! The partner's group: in it are those who work for the partner, and nobody else.
 
 use dezky_shared::{
-    clients::{
-        ClientError, Mode,
-        authentik::{Authentik, Group, User as Account},
-    },
     id::UserId,
-    job::Job,
-    jobs::ReconcileTenant,
     partner::{Partner, PartnerStatus},
+    queue::{args::ReconcileTenant, job::Job},
     store::jobs::NewJob,
     user::User,
+};
+use dezky_upstreams::clients::{
+    ClientError, Mode,
+    authentik::{Authentik, Group, User as Account},
 };
 use futures::FutureExt as _;
 
 use super::team_of;
 use crate::{
-    jobs::setbacks::Setbacks,
-    work::{StepFailure, StepRun},
+    jobs::partial_failure::PartialFailures,
+    steps::{StepContext, StepFailure},
 };
 
 /// What following the team came to.
 #[derive(Default)]
-pub(super) struct Followed {
+pub(super) struct GroupSync {
     /// What was changed.
     pub(super) changes: Vec<String>,
     /// Whoever is in the group now, and the number of their account.
     pub(super) team: Vec<(UserId, i64)>,
     /// What went wrong with one of them.
-    pub(super) setbacks: Setbacks,
+    pub(super) setbacks: PartialFailures,
 }
 
 /// Brings the group to who works for the partner now.
-pub(super) async fn follow(
-    run: &StepRun,
+pub(super) async fn sync(
+    run: &StepContext,
     client: &Authentik,
     partner: &Partner,
-) -> Result<Followed, StepFailure> {
-    let mut followed = Followed::default();
+) -> Result<GroupSync, StepFailure> {
+    let mut followed = GroupSync::default();
     let Some(group) = group_of(run, client, partner, &mut followed.changes).await? else {
         return Ok(followed);
     };
@@ -51,20 +50,23 @@ pub(super) async fn follow(
     // First what follows from their leaving: whoever is still in the group when this is tried again is still a leaver.
     freeze_again(run, &leavers).await?;
     for leaver in &leavers {
-        let Followed {
+        let GroupSync {
             changes, setbacks, ..
         } = &mut followed;
         // Taken out of the group before, they would not be found again, and stay signed in.
-        if setbacks.note(client.end_sessions(leaver).await)?.is_none() {
+        if setbacks
+            .capture(client.end_sessions(leaver).await)?
+            .is_none()
+        {
             continue;
         }
         let removed = client.remove_member(&group.id, leaver.pk).await;
-        if setbacks.note(removed)?.is_some() {
+        if setbacks.capture(removed)?.is_some() {
             changes.push("member removed from group".to_owned());
         }
     }
     for user in &team {
-        let Followed {
+        let GroupSync {
             changes, setbacks, ..
         } = &mut followed;
         let member = members.iter().find(|member| is_account_of(member, user));
@@ -73,13 +75,13 @@ pub(super) async fn follow(
         } else {
             // An account that was deleted comes back with an invitation alone.
             let found = client.find_subject(&user.authentik_subject_id).await;
-            setbacks.note(found)?.flatten()
+            setbacks.capture(found)?.flatten()
         };
         let Some(account) = account else {
             continue;
         };
-        let taken_in = take_in(client, &group, &account, changes).await;
-        if setbacks.note(taken_in)?.is_some() {
+        let taken_in = add_member(client, &group, &account, changes).await;
+        if setbacks.capture(taken_in)?.is_some() {
             followed.team.push((user.id, account.pk));
         }
     }
@@ -88,20 +90,20 @@ pub(super) async fn follow(
 
 /// Brings the one who is invited into the group. Whatever is to be done about others is no reason for them to wait.
 pub(super) async fn admit(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     partner: &Partner,
     account: &Account,
 ) -> Result<Vec<String>, StepFailure> {
     let mut changes = Vec::new();
     if let Some(group) = group_of(run, client, partner, &mut changes).await? {
-        take_in(client, &group, account, &mut changes).await?;
+        add_member(client, &group, account, &mut changes).await?;
     }
     Ok(changes)
 }
 
 /// Makes somebody a member of the group. Suspended tenants keep nobody out who works for a partner.
-async fn take_in(
+async fn add_member(
     client: &Authentik,
     group: &Group,
     account: &Account,
@@ -121,11 +123,16 @@ async fn take_in(
 }
 
 /// Has the tenants that keep their members out look again at those who may not sign in for a partner's sake any more.
-async fn freeze_again(run: &StepRun, leavers: &[Account]) -> Result<(), StepFailure> {
+async fn freeze_again(run: &StepContext, leavers: &[Account]) -> Result<(), StepFailure> {
     let now = run.ctx.store.now();
     let mut reconciles = Vec::new();
     for leaver in leavers {
-        for tenant_id in run.ctx.tenants.list_closed(&leaver.groups).await? {
+        for tenant_id in run
+            .ctx
+            .tenants
+            .tenants_blocking_sign_in(&leaver.groups)
+            .await?
+        {
             let args = ReconcileTenant {
                 tenant_id,
                 dry_run: false,
@@ -136,9 +143,9 @@ async fn freeze_again(run: &StepRun, leavers: &[Account]) -> Result<(), StepFail
             reconciles.push(reconcile.child_of(&run.job, &subject));
         }
     }
-    run.ctx.jobs.enqueue_all(&reconciles).await?;
+    run.ctx.jobs.enqueue_many(&reconciles).await?;
     let jobs: Vec<Job> = reconciles.iter().map(|new| new.job().clone()).collect();
-    run.ctx.ready.announce(&jobs).await;
+    run.ctx.ready.notify(&jobs).await;
     Ok(())
 }
 
@@ -148,7 +155,7 @@ fn is_account_of(account: &Account, user: &User) -> bool {
 
 /// The partner's group. A partner that was terminated is given none.
 async fn group_of(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     partner: &Partner,
     changes: &mut Vec<String>,
@@ -166,7 +173,7 @@ async fn group_of(
         && known != Some(group.id.as_str())
     {
         let found = (run, partner.id, group.id.as_str());
-        run.write(found, |session, (run, partner_id, group_id)| {
+        run.fenced_transaction(found, |session, (run, partner_id, group_id)| {
             let partners = &run.ctx.partners;
             partners.set_group(session, *partner_id, group_id).boxed()
         })

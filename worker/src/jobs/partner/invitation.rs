@@ -9,16 +9,15 @@
 
 use dezky_shared::{
     audit::Action,
-    clients::authentik::{self, Authentik},
-    clock,
-    failure::ErrorCode,
-    invitation::{Invitation, InvitationState, LINK_VALID_FOR, SealedLink},
-    jobs::InvitePartnerMember,
+    invitation::{Invitation, InvitationState, LINK_TTL, SealedLink},
     partner::{Partner, PartnerStatus},
+    platform::clock,
+    queue::{args::InvitePartnerMember, error_code::ErrorCode},
     store::StoreError,
     tenant::reason as tenant_reason,
     user::{PartnerRole, User},
 };
+use dezky_upstreams::clients::authentik::{self, Authentik};
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 use secrecy::ExposeSecret as _;
@@ -26,22 +25,22 @@ use secrecy::ExposeSecret as _;
 use super::{event, group, partner_of, reason};
 use crate::{
     context::Context,
-    work::{Facts, StepDone, StepFailure, StepRun},
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// Makes the invited person a member of the team.
-pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(client) = &run.ctx.clients.authentik else {
-        return Ok(StepDone::skipped(tenant_reason::INTEGRATION_DISABLED));
+        return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
     let Some(invitation) = invitation_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN));
+        return Ok(StepSuccess::skipped(reason::INVITATION_WITHDRAWN));
     };
     let Some(partner) = partner_of(&run).await? else {
-        return Ok(StepDone::skipped(reason::PARTNER_GONE));
+        return Ok(StepSuccess::skipped(reason::PARTNER_GONE));
     };
     if partner.status == PartnerStatus::Terminated {
-        return Ok(StepDone::skipped(reason::PARTNER_TERMINATED));
+        return Ok(StepSuccess::skipped(reason::PARTNER_TERMINATED));
     }
 
     let client = client.trusting(&run.trust);
@@ -55,7 +54,7 @@ pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
             let detail = "the user is an operator, works for another partner, or is in a tenant of another's";
             return Err(StepFailure::new(ErrorCode::WorksElsewhere, detail));
         }
-        Joined::Withdrawn => return Ok(StepDone::skipped(reason::INVITATION_WITHDRAWN)),
+        Joined::Withdrawn => return Ok(StepSuccess::skipped(reason::INVITATION_WITHDRAWN)),
     };
     let mut changes = group::admit(&run, &client, &partner, &account).await?;
     if invitation.state == InvitationState::Pending {
@@ -67,10 +66,14 @@ pub(super) async fn carry_out(run: StepRun) -> Result<StepDone, StepFailure> {
         };
         finish(&run, &invitation, &user, link).await?;
     }
-    Ok(StepDone::ok(reason::JOINED, changes, Facts::default()))
+    Ok(StepSuccess::ok(
+        reason::JOINED,
+        changes,
+        UpstreamRefs::default(),
+    ))
 }
 
-async fn invitation_of(run: &StepRun) -> Result<Option<Invitation>, StepFailure> {
+async fn invitation_of(run: &StepContext) -> Result<Option<Invitation>, StepFailure> {
     let args: InvitePartnerMember = run
         .job
         .args()
@@ -89,21 +92,23 @@ enum Joined {
 }
 
 async fn join(
-    run: &StepRun,
+    run: &StepContext,
     invitation: &Invitation,
     account: &authentik::User,
 ) -> Result<Joined, StepFailure> {
-    run.write(
+    run.fenced_transaction(
         (run, invitation, account),
-        |session, (run, invitation, account)| join_in(session, run, invitation, account).boxed(),
+        |session, (run, invitation, account)| {
+            join_in_transaction(session, run, invitation, account).boxed()
+        },
     )
     .await
 }
 
 /// Writes that they work for the partner, unless they do: what they may do there is not an invitation's to change.
-async fn join_in(
+async fn join_in_transaction(
     session: &mut ClientSession,
-    run: &StepRun,
+    run: &StepContext,
     invitation: &Invitation,
     account: &authentik::User,
 ) -> Result<Joined, StoreError> {
@@ -120,10 +125,10 @@ async fn join_in(
         let Invitation { email, name, .. } = &invitation;
         let subject = &account.uuid;
         ctx.users
-            .first_seen(session, subject, email, name, now)
+            .new_user(session, subject, email, name, now)
             .await?
     };
-    if let Some(joined) = joins_not(session, ctx, &invitation, &user, account).await? {
+    if let Some(joined) = refusal_reason(session, ctx, &invitation, &user, account).await? {
         if !is_new {
             ctx.users.unlock(session, user.id).await?;
         }
@@ -155,10 +160,16 @@ async fn still_wanted(
     invitation: &Invitation,
 ) -> Result<Option<Invitation>, StoreError> {
     // Written, not read: whoever removes one of them, or terminates the partner, comes before or after this.
-    let partner = ctx.partners.lock(session, invitation.partner_id).await?;
+    let partner = ctx
+        .partners
+        .find_for_update(session, invitation.partner_id)
+        .await?;
     let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
     ctx.partners.unlock(session, invitation.partner_id).await?;
-    let inviter = ctx.users.lock(session, invitation.invited_by).await?;
+    let inviter = ctx
+        .users
+        .find_for_update(session, invitation.invited_by)
+        .await?;
     ctx.users.unlock(session, invitation.invited_by).await?;
     let may_invite = inviter.is_some_and(|inviter| {
         inviter.platform_admin
@@ -170,7 +181,7 @@ async fn still_wanted(
 }
 
 /// What becomes of somebody, locked in this transaction, who is not made a member; `None` for everybody else.
-async fn joins_not(
+async fn refusal_reason(
     session: &mut ClientSession,
     ctx: &Context,
     invitation: &Invitation,
@@ -205,7 +216,7 @@ async fn belongs_elsewhere(
         return Ok(true);
     }
     if let Some(other) = user.partner_id {
-        let other = ctx.partners.find_in(session, other).await?;
+        let other = ctx.partners.find_in_transaction(session, other).await?;
         if other.is_some_and(|other| other.status == PartnerStatus::Active) {
             return Ok(true);
         }
@@ -213,7 +224,7 @@ async fn belongs_elsewhere(
     let (ids, groups) = (user.tenant_ids(), &account.groups);
     let partner_id = invitation.partner_id;
     ctx.tenants
-        .is_any_elsewhere(session, &ids, groups, partner_id)
+        .any_outside_partner(session, &ids, groups, partner_id)
         .await
 }
 
@@ -230,7 +241,7 @@ fn is_to_hand_over(partner: &Partner, account: &authentik::User, user: &User) ->
 
 /// A link, sealed for this job.
 async fn make_link(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     account: &authentik::User,
 ) -> Result<(SealedLink, bson::DateTime), StepFailure> {
@@ -239,14 +250,12 @@ async fn make_link(
         let detail = "SEALING_KEYS is not set: the link could not be kept";
         return Err(StepFailure::new(ErrorCode::SecretsUnreadable, detail));
     }
-    let ends_at = clock::later(run.ctx.store.now(), LINK_VALID_FOR);
-    let link = client
-        .create_recovery_link(account.pk, LINK_VALID_FOR)
-        .await?;
+    let ends_at = clock::later(run.ctx.store.now(), LINK_TTL);
+    let link = client.create_recovery_link(account.pk, LINK_TTL).await?;
     let sealed = run
         .ctx
         .sealing_keys
-        .seal(run.job.id, &link.expose_secret())
+        .encrypt(run.job.id, &link.expose_secret())
         .map_err(|error| StepFailure::new(ErrorCode::SecretsUnreadable, error.to_string()))?;
     let job_id = run.job.id;
     Ok((SealedLink { sealed, job_id }, ends_at))
@@ -254,13 +263,13 @@ async fn make_link(
 
 /// Writes how the invitation ended, unless it was withdrawn meanwhile.
 async fn finish(
-    run: &StepRun,
+    run: &StepContext,
     invitation: &Invitation,
     user: &User,
     link: Option<(SealedLink, bson::DateTime)>,
 ) -> Result<(), StepFailure> {
     let id = invitation.id;
-    run.write((run, user, link), |session, (run, user, link)| {
+    run.fenced_transaction((run, user, link), |session, (run, user, link)| {
         async move {
             let invitations = &run.ctx.invitations;
             let Some(mut invitation) = invitations.find_in(session, id).await? else {

@@ -1,77 +1,79 @@
 //! A tenant in Authentik: its group, its owner, and whether its members may sign in.
 
 use dezky_shared::{
-    clients::{
-        ClientError,
-        authentik::{Authentik, Group, User},
-    },
     id::PartnerId,
     store::StoreError,
-    tenant::{Intent, Owner, Tenant, reason},
+    tenant::{DesiredState, Owner, Tenant, reason},
+};
+use dezky_upstreams::clients::{
+    ClientError,
+    authentik::{Authentik, Group, User},
 };
 
 use super::{applies, settled, tenant_of};
 use crate::{
-    jobs::setbacks::Setbacks,
-    work::{Facts, StepDone, StepFailure, StepRun},
+    jobs::partial_failure::PartialFailures,
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// Brings the tenant's group and its members to the intent.
-pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.authentik else {
-        return Ok(StepDone::skipped(reason::INTEGRATION_DISABLED));
+        return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
     let client = client.trusting(&run.trust);
     match intent {
-        Intent::Gone => remove(&run, &client, tenant).await,
-        Intent::Active | Intent::Suspended => keep(&run, &client, tenant, intent).await,
+        DesiredState::Gone => remove(&run, &client, tenant).await,
+        DesiredState::Active | DesiredState::Suspended => {
+            provision(&run, &client, tenant, intent).await
+        }
     }
 }
 
-async fn keep(
-    run: &StepRun,
+async fn provision(
+    run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
-    intent: Intent,
-) -> Result<StepDone, StepFailure> {
+    intent: DesiredState,
+) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
     let ensured = client
         .ensure_group(&tenant.slug, &id, known, run.mode)
         .await?;
     let mut changes = ensured.changes;
-    let mut facts = Facts::default();
+    let mut facts = UpstreamRefs::default();
     if let Some(group) = &ensured.value {
         facts.authentik_group_id = Some(Some(group.id.clone()));
     }
 
-    let mut setbacks = Setbacks::default();
+    let mut setbacks = PartialFailures::default();
     if let Some(owner) = tenant
         .owner
         .as_ref()
         .filter(|owner| owner.subject.is_none())
     {
         let group = ensured.value.as_ref();
-        let welcomed = welcome(run, client, tenant, group, owner, &mut changes).await;
-        facts.owner_subject = setbacks.note(welcomed)?.flatten();
+        let welcomed = ensure_owner(run, client, tenant, group, owner, &mut changes).await;
+        facts.owner_subject = setbacks.capture(welcomed)?.flatten();
     }
     if let Some(group) = &ensured.value {
         let members = client.list_members(&group.id).await?;
         match intent {
-            Intent::Active => {
+            DesiredState::Active => {
                 unfreeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
             }
             _ => freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?,
         }
     }
-    setbacks.end()?;
-    Ok(StepDone::ok(settled(intent), changes, facts))
+    setbacks.finish()?;
+    Ok(StepSuccess::ok(settled(intent), changes, facts))
 }
 
 /// Makes the owner's account and puts it in the group, once: who leaves the group later has left it.
-async fn welcome(
-    run: &StepRun,
+async fn ensure_owner(
+    run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     group: Option<&Group>,
@@ -93,12 +95,12 @@ async fn welcome(
 
 /// Keeps members from signing in, except those who may for another reason.
 async fn freeze(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     members: &[User],
     changes: &mut Vec<String>,
-    setbacks: &mut Setbacks,
+    setbacks: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     let exempt = Exempt::find(run, tenant, members).await?;
     let id = tenant.id.to_string();
@@ -108,7 +110,7 @@ async fn freeze(
         } else {
             client.freeze_user(user, &id, run.mode).await
         };
-        if let Some(ensured) = setbacks.note(ensured)? {
+        if let Some(ensured) = setbacks.capture(ensured)? {
             changes.extend(ensured.changes);
         }
     }
@@ -118,12 +120,12 @@ async fn freeze(
 /// Lifts what suspending tenants froze, this one or another: a member of an active tenant may sign in. Who is no
 /// member any more is let go by this tenant alone.
 async fn unfreeze(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     members: &[User],
     changes: &mut Vec<String>,
-    setbacks: &mut Setbacks,
+    setbacks: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     let id = tenant.id.to_string();
     let mut left = client.list_frozen(&id).await?;
@@ -131,7 +133,7 @@ async fn unfreeze(
     for user in members.iter().chain(&left) {
         for tenant_id in user.frozen_by() {
             let ensured = client.unfreeze_user(user, tenant_id, run.mode).await;
-            if let Some(ensured) = setbacks.note(ensured)? {
+            if let Some(ensured) = setbacks.capture(ensured)? {
                 changes.extend(ensured.changes);
             }
         }
@@ -142,26 +144,26 @@ async fn unfreeze(
 /// Removes the group. Its members' accounts stay, frozen: they may hold what somebody will want back, and without
 /// the group nobody could tell any more whom to keep out.
 async fn remove(
-    run: &StepRun,
+    run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
-) -> Result<StepDone, StepFailure> {
+) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
     let mut changes = Vec::new();
     if let Some(group) = client.find_group(&id, known).await? {
         let members = client.list_members(&group.id).await?;
-        let mut setbacks = Setbacks::default();
+        let mut setbacks = PartialFailures::default();
         freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
-        setbacks.end()?;
+        setbacks.finish()?;
     }
     let removed = client.delete_group(&id, known, run.mode).await?;
     changes.extend(removed.changes);
-    let facts = Facts {
+    let facts = UpstreamRefs {
         authentik_group_id: Some(None),
-        ..Facts::default()
+        ..UpstreamRefs::default()
     };
-    Ok(StepDone::ok(reason::REMOVED, changes, facts))
+    Ok(StepSuccess::ok(reason::REMOVED, changes, facts))
 }
 
 /// Members of a suspended tenant who may sign in all the same.
@@ -175,14 +177,22 @@ struct Exempt {
 }
 
 impl Exempt {
-    async fn find(run: &StepRun, tenant: &Tenant, members: &[User]) -> Result<Self, StoreError> {
+    async fn find(
+        run: &StepContext,
+        tenant: &Tenant,
+        members: &[User],
+    ) -> Result<Self, StoreError> {
         let groups: Vec<String> = members
             .iter()
             .flat_map(|user| user.groups.clone())
             .collect();
         let subjects: Vec<&str> = members.iter().map(|user| user.uuid.as_str()).collect();
         Ok(Self {
-            open_groups: run.ctx.tenants.list_open_groups(&groups, tenant.id).await?,
+            open_groups: run
+                .ctx
+                .tenants
+                .groups_granting_sign_in(&groups, tenant.id)
+                .await?,
             operators: run.ctx.users.list_operators(&subjects).await?,
             staff: staff_among(run, &subjects).await?,
         })
@@ -201,7 +211,7 @@ impl Exempt {
 }
 
 /// Those of `subjects` who work for a partner that has not left: no customer of it keeps them out.
-async fn staff_among(run: &StepRun, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
+async fn staff_among(run: &StepContext, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
     let staff = run.ctx.users.partners_of(subjects).await?;
     let partners: Vec<PartnerId> = staff.values().copied().collect();
     let active = run.ctx.partners.list_active(&partners).await?;

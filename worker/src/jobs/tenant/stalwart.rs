@@ -1,51 +1,49 @@
 //! A tenant in Stalwart: its mail domains, and whether their mailboxes may be opened.
 
-use dezky_shared::{
-    clients::{
-        ClientError,
-        stalwart::{Access, Domain, Stalwart},
-    },
-    tenant::{Intent, Tenant, reason},
+use dezky_shared::tenant::{DesiredState, Tenant, reason};
+use dezky_upstreams::clients::{
+    ClientError,
+    stalwart::{Access, Domain, Stalwart},
 };
 
 use super::{applies, settled, tenant_of};
 use crate::{
-    jobs::{domain, setbacks::Setbacks},
-    work::{Facts, StepDone, StepFailure, StepRun},
+    jobs::{domain, partial_failure::PartialFailures},
+    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
 /// Brings the tenant's domains and their mailboxes to the intent.
-pub(super) async fn converge(run: StepRun) -> Result<StepDone, StepFailure> {
+pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
-        return Ok(StepDone::skipped(reason::INTEGRATION_DISABLED));
+        return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
     if tenant.domains.is_empty() && tenant.former_domains.is_empty() {
-        let reason = if intent == Intent::Gone {
+        let reason = if intent == DesiredState::Gone {
             reason::REMOVED
         } else {
             reason::NO_DOMAIN
         };
-        let mut done = StepDone::skipped(reason);
+        let mut done = StepSuccess::skipped(reason);
         done.facts.stalwart_domain = Some(None);
         return Ok(done);
     }
     let client = client.trusting(&run.trust);
     match intent {
-        Intent::Gone => remove(&run, &client, tenant).await,
-        Intent::Active | Intent::Suspended => keep(&run, &client, tenant, intent).await,
+        DesiredState::Gone => remove(&run, &client, tenant).await,
+        DesiredState::Active | DesiredState::Suspended => keep(&run, &client, tenant, intent).await,
     }
 }
 
 async fn keep(
-    run: &StepRun,
+    run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
-    intent: Intent,
-) -> Result<StepDone, StepFailure> {
+    intent: DesiredState,
+) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
-    let mut setbacks = Setbacks::default();
+    let mut setbacks = PartialFailures::default();
     let mut served = Vec::new();
     let leaving = domain::names_removing(run, tenant.id).await?;
     for name in &tenant.domains {
@@ -56,7 +54,7 @@ async fn keep(
             continue;
         }
         let ensured = client.ensure_domain(name, &id, run.mode).await;
-        if let Some(ensured) = setbacks.note(ensured)? {
+        if let Some(ensured) = setbacks.capture(ensured)? {
             changes.extend(ensured.changes);
             served.extend(ensured.value);
         }
@@ -69,7 +67,7 @@ async fn keep(
             let kept = client.find_domain(name).await?;
             served.extend(kept.filter(|domain| domain.belongs_to(&id)));
         }
-        if let Some(removed) = setbacks.note(removed)? {
+        if let Some(removed) = setbacks.capture(removed)? {
             changes.extend(removed.changes);
             removed_domains.push(name.clone());
         }
@@ -80,31 +78,35 @@ async fn keep(
     for domain in &served {
         set_access(run, client, domain, intent, &mut changes, &mut setbacks).await?;
     }
-    setbacks.end()?;
-    let facts = Facts {
+    setbacks.finish()?;
+    let facts = UpstreamRefs {
         stalwart_domain: Some(tenant.domains.first().cloned()),
         removed_domains,
-        ..Facts::default()
+        ..UpstreamRefs::default()
     };
-    Ok(StepDone::ok(settled(intent), changes, facts))
+    Ok(StepSuccess::ok(settled(intent), changes, facts))
 }
 
 /// Freezes the mailboxes of a domain, or lifts what freezing did and nothing else.
 async fn set_access(
-    run: &StepRun,
+    run: &StepContext,
     client: &Stalwart,
     domain: &Domain,
-    intent: Intent,
+    intent: DesiredState,
     changes: &mut Vec<String>,
-    setbacks: &mut Setbacks,
+    setbacks: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     for account in client.list_accounts(&domain.id).await? {
         let ensured = match (intent, account.access) {
-            (Intent::Suspended, Access::Open) => client.freeze_account(&account, run.mode).await,
-            (Intent::Active, Access::Frozen) => client.unfreeze_account(&account, run.mode).await,
+            (DesiredState::Suspended, Access::Open) => {
+                client.freeze_account(&account, run.mode).await
+            }
+            (DesiredState::Active, Access::Frozen) => {
+                client.unfreeze_account(&account, run.mode).await
+            }
             _ => continue,
         };
-        if let Some(ensured) = setbacks.note(ensured)? {
+        if let Some(ensured) = setbacks.capture(ensured)? {
             changes.extend(ensured.changes);
         }
     }
@@ -112,23 +114,23 @@ async fn set_access(
 }
 
 async fn remove(
-    run: &StepRun,
+    run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
-) -> Result<StepDone, StepFailure> {
+) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
-    let mut setbacks = Setbacks::default();
+    let mut setbacks = PartialFailures::default();
     for name in tenant.domains.iter().chain(&tenant.former_domains) {
         let purged = client.purge_domain(name, &id, run.mode).await;
-        if let Some(purged) = setbacks.note(purged)? {
+        if let Some(purged) = setbacks.capture(purged)? {
             changes.extend(purged.changes);
         }
     }
-    setbacks.end()?;
-    let facts = Facts {
+    setbacks.finish()?;
+    let facts = UpstreamRefs {
         stalwart_domain: Some(None),
-        ..Facts::default()
+        ..UpstreamRefs::default()
     };
-    Ok(StepDone::ok(reason::REMOVED, changes, facts))
+    Ok(StepSuccess::ok(reason::REMOVED, changes, facts))
 }

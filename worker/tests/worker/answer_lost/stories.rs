@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
+    billing::Plan,
     id::TenantId,
-    tenant::{Owner, Plan, TenantStatus},
+    tenant::{Owner, TenantStatus},
 };
 use dezky_sim::stalwart::StalwartSim;
 use futures::{FutureExt as _, future::LocalBoxFuture};

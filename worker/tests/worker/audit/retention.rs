@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
-use dezky_shared::{clock, id::TenantId, jobs::TrimAudit};
+use dezky_shared::{id::TenantId, platform::clock, queue::args::TrimAudit};
 
 use crate::harness::{Harness, until};
 
@@ -127,7 +127,7 @@ async fn a_walk_along_a_chain_that_is_trimmed_and_sealed_meanwhile_finds_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn trimming_is_scheduled_every_night() {
     let mut harness = Harness::new().await;
-    let schedules = dezky_shared::schedules::all().unwrap();
+    let schedules = dezky_shared::queue::schedule_registry::all().unwrap();
     let nightly = schedules.into_iter().find(|it| it.name == "trim_audit");
     harness.schedules = nightly.into_iter().collect();
     let ledger = &harness.context.schedules;

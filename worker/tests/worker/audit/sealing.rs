@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dezky_shared::{id::TenantId, store::audit::SEALED_TOGETHER};
-use dezky_worker::work::Registry;
+use dezky_worker::steps::Registry;
 use futures::future::join_all;
 
 use super::event;

@@ -7,10 +7,10 @@ use std::{
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    clock,
     domain::{Dmarc, Domain},
     id::{DomainId, TenantId},
-    jobs::{RecheckDomain, RecheckDueDomains},
+    platform::clock,
+    queue::args::{RecheckDomain, RecheckDueDomains},
 };
 
 use crate::world::World;

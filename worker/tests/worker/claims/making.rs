@@ -6,12 +6,14 @@ use dezky_shared::{
         Domain,
         check::{CheckKind, Record},
     },
-    failure::{ErrorClass, ErrorCode},
-    job::JobState,
-    jobs::SetDmarc,
+    queue::{
+        args::SetDmarc,
+        error_code::{ErrorClass, ErrorCode},
+        job::JobState,
+    },
     tenant::{ConditionStatus, reason},
 };
-use dezky_worker::work::{Facts, Registry, StepDone, StepFailure, Steps};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps, UpstreamRefs};
 use futures::FutureExt as _;
 
 use super::condition;
@@ -122,7 +124,7 @@ async fn a_domain_that_vanished_upstream_comes_back_with_other_keys_that_are_exp
     let before = world.claim_now(&claim).await;
     let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
     let id = tenant.id.to_string();
-    let apply = dezky_shared::clients::Mode::Apply;
+    let apply = dezky_upstreams::clients::Mode::Apply;
     stalwart
         .remove_domain("acme.test", &id, apply)
         .await
@@ -170,13 +172,13 @@ async fn a_domain_that_the_mail_server_refuses_says_so_and_leaves_the_tenant_alo
 async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
-    let steps = Steps::side_by_side().step("work", async |run| {
+    let steps = Steps::parallel().step("work", async |run| {
         let jobs = run.ctx.store.collection::<bson::Document>("jobs");
         let stolen = doc! { "$set": { "lease.token": dezky_shared::id::LeaseToken::new() } };
         let this = doc! { "_id": run.job.id };
         jobs.update_one(this, stolen).await.unwrap();
         let written = run
-            .write(&run, |session, run| {
+            .fenced_transaction(&run, |session, run| {
                 async move {
                     let trace = run.ctx.store.collection::<bson::Document>("trace");
                     trace.insert_one(doc! {}).session(session).await?;
@@ -189,13 +191,13 @@ async fn a_step_whose_worker_lost_the_lease_writes_nothing() {
         let told = run.ctx.store.collection::<bson::Document>("told");
         told.insert_one(refused).await.unwrap();
         written?;
-        Ok::<_, StepFailure>(StepDone::ok(
+        Ok::<_, StepFailure>(StepSuccess::ok(
             reason::PROVISIONED,
             Vec::new(),
-            Facts::default(),
+            UpstreamRefs::default(),
         ))
     });
-    let worker = harness.worker_of("a", Registry::default().kind::<Single>(steps), 1);
+    let worker = harness.worker_of("a", Registry::default().register::<Single>(steps), 1);
 
     harness
         .enqueue(&Single {

@@ -178,8 +178,10 @@ async fn resolvers_that_fail_turn_no_domain_bad_and_are_asked_again_soon() {
         condition(&unknown, "DnsInOrder").status,
         ConditionStatus::Unknown
     );
-    let wait =
-        dezky_shared::clock::until(unknown.checked_at.unwrap(), unknown.next_check_at.unwrap());
+    let wait = dezky_shared::platform::clock::until(
+        unknown.checked_at.unwrap(),
+        unknown.next_check_at.unwrap(),
+    );
     assert!(wait.as_secs() <= 120, "{wait:?}");
     world.stop().await;
 }

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    clock,
     domain::{Domain, DomainStatus},
-    failure::ErrorCode,
     id::DomainId,
-    job::JobState,
-    jobs::ReconcileTenant,
+    platform::clock,
+    queue::{args::ReconcileTenant, error_code::ErrorCode, job::JobState},
     tenant::{ConditionStatus, Tenant, TenantStatus},
 };
 use serde_json::json;

@@ -2,13 +2,13 @@
 
 use bson::DateTime;
 use dezky_shared::{
+    billing::{BillingInfo, Plan},
     branding::TenantBranding,
     domain::Domain,
     id::TenantId,
-    partner::BillingInfo,
     security_policy::SecurityPolicy,
-    store::Abort,
-    tenant::{PerUpstream, Plan, ProvisioningState, Tenant, TenantStatus},
+    store::TransactionError,
+    tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use futures::FutureExt as _;
@@ -21,7 +21,7 @@ impl Harness {
         let now = self.context.store.now();
         let mut tenant = new_tenant(slug, domains, now);
         tenant.set_pending(&Upstream::ALL, now);
-        let added: Result<(), Abort<()>> = self
+        let added: Result<(), TransactionError<()>> = self
             .context
             .store
             .transaction(
@@ -38,13 +38,13 @@ impl Harness {
     /// Gives a tenant's domains their documents.
     pub(crate) async fn adopt_domains(&self, id: TenantId) -> Vec<Domain> {
         let now = self.context.store.now();
-        let adopted: Result<Vec<Domain>, Abort<()>> = self
+        let adopted: Result<Vec<Domain>, TransactionError<()>> = self
             .context
             .store
             .transaction(&self.context, |session, context| {
                 async move {
-                    let mut tenant = context.tenants.lock(session, id).await?.unwrap();
-                    let domains = context.domains.adopt(session, &mut tenant, now).await?;
+                    let mut tenant = context.tenants.find_for_update(session, id).await?.unwrap();
+                    let domains = context.domains.backfill(session, &mut tenant, now).await?;
                     context.tenants.save(session, &tenant).await?;
                     Ok(domains)
                 }
@@ -61,14 +61,14 @@ impl Harness {
         change: impl Fn(&mut Tenant) + Send,
     ) -> Tenant {
         let now = self.context.store.now();
-        let changed: Result<Tenant, Abort<()>> = self
+        let changed: Result<Tenant, TransactionError<()>> = self
             .context
             .store
             .transaction(
                 (&self.context.tenants, change),
                 |session, (tenants, change)| {
                     async move {
-                        let mut tenant = tenants.lock(session, id).await?.unwrap();
+                        let mut tenant = tenants.find_for_update(session, id).await?.unwrap();
                         change(&mut tenant);
                         tenant.generation += 1;
                         tenant.set_pending(&Upstream::ALL, now);

@@ -1,6 +1,6 @@
 //! Each write of an invitation, disturbed: it ends as it does undisturbed.
 
-use dezky_shared::{invitation::InvitationState, job::JobState};
+use dezky_shared::{invitation::InvitationState, queue::job::JobState};
 use dezky_sim::faults::{Fault, FaultRule};
 
 use super::invitations::{link_of, valid_key, world};

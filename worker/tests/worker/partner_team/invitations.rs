@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    failure::{ErrorClass, ErrorCode},
     id::TenantId,
     invitation::{Invitation, InvitationState},
-    job::{Job, JobState, StepState},
+    queue::{
+        error_code::{ErrorClass, ErrorCode},
+        job::{Job, JobState, StepState},
+    },
     user::{Membership, MembershipSource, PartnerRole, Role, User},
 };
 use dezky_sim::faults::{Fault, FaultRule};
@@ -27,7 +29,7 @@ pub(super) async fn world() -> World {
 /// The link that an invitation keeps for whoever made it.
 pub(super) fn link_of(invitation: &Invitation) -> String {
     let link = invitation.link.as_ref().unwrap();
-    sealing_keys().open(link.job_id, &link.sealed).unwrap()
+    sealing_keys().decrypt(link.job_id, &link.sealed).unwrap()
 }
 
 /// What of the link that Authentik accepts nobody can guess.
@@ -148,14 +150,14 @@ async fn an_account_that_more_depends_on_is_handed_over_to_nobody() {
             0 => {
                 authentik.add_session(account.pk);
             }
-            1 => set(doc! { "claimsAt": dezky_shared::clock::now() }).await,
+            1 => set(doc! { "claimsAt": dezky_shared::platform::clock::now() }).await,
             // They became somebody.
             2 => set(doc! { "platformAdmin": true }).await,
             3 => {
                 let membership = Membership {
                     role: Some(Role::Owner),
                     source: MembershipSource::Local,
-                    changed_at: dezky_shared::clock::now(),
+                    changed_at: dezky_shared::platform::clock::now(),
                 };
                 let mut entry = dezky_shared::store::to_document(&membership).unwrap();
                 entry.insert("tenantId", TenantId::new());
@@ -279,7 +281,7 @@ async fn without_a_recovery_flow_the_invitation_waits_for_an_operator_at_no_cost
     world.upstreams.authentik.set_recovery_flow(true);
     let again = world.harness.requeue(job.id).await.unwrap().job;
     let announced = std::slice::from_ref(&again);
-    world.harness.context.ready.announce(announced).await;
+    world.harness.context.ready.notify(announced).await;
     world.done(&again).await;
     let invitation = world.find_invitation(&invitation).await.unwrap();
     assert_eq!(invitation.state, InvitationState::Ready);
@@ -298,7 +300,7 @@ async fn where_the_integration_is_switched_off_nobody_is_invited() {
     let invitation = world.find_invitation(&invitation).await.unwrap();
     assert_eq!(invitation.state, InvitationState::Pending);
     let sync = world.done(&world.sync_team(partner.id).await).await;
-    let skipped = |step: &dezky_shared::job::Step| step.state == StepState::Skipped;
+    let skipped = |step: &dezky_shared::queue::job::Step| step.state == StepState::Skipped;
     assert!(sync.steps.iter().all(skipped));
     world.stop().await;
 }
@@ -346,13 +348,17 @@ async fn whoever_belongs_to_somebody_else_is_left_alone() {
             &account.uuid.to_string(),
             NEA,
             "Nea",
-            dezky_shared::clock::now(),
+            dezky_shared::platform::clock::now(),
         );
         match case {
             // In a tenant's group alone, and by their role alone.
             0 => {}
             1 => {
-                person.set_role(tenant.id, Some(Role::Owner), dezky_shared::clock::now());
+                person.set_role(
+                    tenant.id,
+                    Some(Role::Owner),
+                    dezky_shared::platform::clock::now(),
+                );
                 world.leave_all(NEA);
             }
             _ => {

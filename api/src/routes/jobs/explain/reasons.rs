@@ -2,22 +2,24 @@
 
 use bson::DateTime;
 use dezky_shared::{
-    failure::Disposition,
-    job::{Job, JobState, Lease, Step},
-    pause::Pause,
-    store::{upstreams::UpstreamHealth, workers::Worker},
+    queue::{
+        error_code::RetryPolicy,
+        job::{Job, JobState, Lease, Step},
+        pause::Pause,
+    },
+    store::{upstreams::UpstreamState, workers::Worker},
     upstream::Upstream,
 };
 
 /// What is known.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct ExplainInputs<'a> {
     pub(super) job: &'a Job,
     pub(super) now: DateTime,
     /// Another job that holds the job's lock.
     pub(super) holder: Option<&'a Job>,
     pub(super) queue_paused: Option<&'a Pause>,
-    pub(super) upstreams: &'a [UpstreamHealth],
+    pub(super) upstreams: &'a [UpstreamState],
     pub(super) workers: &'a [Worker],
 }
 
@@ -83,7 +85,7 @@ pub(super) enum Reason<'a> {
 }
 
 /// All that is so of a job. Never empty.
-pub(super) fn reasons<'a>(facts: &Facts<'a>) -> Vec<Reason<'a>> {
+pub(super) fn reasons<'a>(facts: &ExplainInputs<'a>) -> Vec<Reason<'a>> {
     let job = facts.job;
     if job.state.is_final() {
         return vec![Reason::Final {
@@ -119,7 +121,7 @@ pub(super) fn reasons<'a>(facts: &Facts<'a>) -> Vec<Reason<'a>> {
 }
 
 fn is_open(step: &Step) -> bool {
-    !step.state.is_done() && !step.is_hopeless()
+    !step.state.is_done() && !step.is_permanently_failed()
 }
 
 /// Why its time is not now.
@@ -128,13 +130,13 @@ fn waits(job: &Job) -> Reason<'static> {
     if job.rescued {
         return Reason::Rescued { until };
     }
-    if job.tries() == 0 {
+    if job.total_attempts() == 0 {
         return Reason::Scheduled { until };
     }
     let charged = job
         .error
         .as_ref()
-        .is_some_and(|error| error.code.disposition() == Disposition::Charged);
+        .is_some_and(|error| error.code.retry_policy() == RetryPolicy::Counted);
     if charged {
         Reason::Retry { until }
     } else {
@@ -143,7 +145,7 @@ fn waits(job: &Job) -> Reason<'static> {
 }
 
 /// What keeps this step from its upstream.
-fn of_upstream<'a>(step: &Step, facts: &Facts<'a>) -> Option<Reason<'a>> {
+fn of_upstream<'a>(step: &Step, facts: &ExplainInputs<'a>) -> Option<Reason<'a>> {
     let upstream = Upstream::of_step(&step.name)?;
     let health = facts
         .upstreams
@@ -170,11 +172,11 @@ fn of_upstream<'a>(step: &Step, facts: &Facts<'a>) -> Option<Reason<'a>> {
             probe_at: seen.probe_at,
         });
     }
-    let until = step.turn_at.filter(|at| *at > facts.now)?;
+    let until = step.reserved_at.filter(|at| *at > facts.now)?;
     Some(Reason::Turn { upstream, until })
 }
 
-fn of_workers(facts: &Facts<'_>) -> Option<Reason<'static>> {
+fn of_workers(facts: &ExplainInputs<'_>) -> Option<Reason<'static>> {
     let serving = || {
         facts
             .workers
@@ -184,7 +186,7 @@ fn of_workers(facts: &Facts<'_>) -> Option<Reason<'static>> {
     if serving().next().is_none() {
         return Some(Reason::NoWorker);
     }
-    let known = serving().any(|worker| worker.knows(&facts.job.kind));
+    let known = serving().any(|worker| worker.handles(&facts.job.kind));
     (!known).then_some(Reason::KindUnknown)
 }
 
@@ -255,8 +257,8 @@ mod tests {
     use bson::{Document, doc};
     use dezky_shared::{
         id::{JobId, WorkerId},
-        job::Queue,
-        store::upstreams::Seen,
+        queue::job::Queue,
+        store::upstreams::BreakerStatus,
     };
 
     use super::*;
@@ -305,9 +307,9 @@ mod tests {
         }
     }
 
-    fn open() -> UpstreamHealth {
-        UpstreamHealth {
-            seen: Some(Seen {
+    fn open() -> UpstreamState {
+        UpstreamState {
+            seen: Some(BreakerStatus {
                 at: at(-1),
                 failures: 5,
                 open_since: Some(at(-40)),
@@ -315,16 +317,16 @@ mod tests {
                 slow_until: None,
                 next_turn_at: None,
             }),
-            ..UpstreamHealth::unknown(Upstream::Stalwart)
+            ..UpstreamState::unknown(Upstream::Stalwart)
         }
     }
 
-    fn codes(facts: &Facts<'_>) -> Vec<&'static str> {
+    fn codes(facts: &ExplainInputs<'_>) -> Vec<&'static str> {
         reasons(facts).iter().map(Reason::code).collect()
     }
 
-    fn alone<'a>(job: &'a Job, workers: &'a [Worker]) -> Facts<'a> {
-        Facts {
+    fn alone<'a>(job: &'a Job, workers: &'a [Worker]) -> ExplainInputs<'a> {
+        ExplainInputs {
             job,
             now: at(0),
             holder: None,
@@ -399,18 +401,18 @@ mod tests {
             at: at(-5),
             by: "ada".to_owned(),
         };
-        let refused = UpstreamHealth {
+        let refused = UpstreamState {
             refused_at: Some(at(-50)),
             probe_at: Some(at(600)),
             ..open()
         };
-        let paused = UpstreamHealth {
+        let paused = UpstreamState {
             paused: Some(pause.clone()),
             ..refused.clone()
         };
-        let of = |health: &UpstreamHealth| {
+        let of = |health: &UpstreamState| {
             let upstreams = [health.clone()];
-            let facts = Facts {
+            let facts = ExplainInputs {
                 upstreams: &upstreams,
                 ..alone(&job, &workers)
             };
@@ -436,17 +438,17 @@ mod tests {
         assert_eq!(of(&open()), circuit_open);
         assert_eq!(of(&refused), credentials_refused);
         assert_eq!(of(&paused), upstream_paused);
-        assert_eq!(of(&UpstreamHealth::unknown(upstream)), "None");
+        assert_eq!(of(&UpstreamState::unknown(upstream)), "None");
     }
 
     #[test]
     fn an_upstream_that_is_away_is_no_reason_for_a_step_that_is_done() {
-        let upstreams = [UpstreamHealth {
+        let upstreams = [UpstreamState {
             upstream: Upstream::Authentik,
             ..open()
         }];
         let (job, workers) = (held(), [worker()]);
-        let facts = Facts {
+        let facts = ExplainInputs {
             upstreams: &upstreams,
             ..alone(&job, &workers)
         };
@@ -473,11 +475,11 @@ mod tests {
             by: "ada".to_owned(),
         };
         let free = alone(&waiting, &workers);
-        let locked = Facts {
+        let locked = ExplainInputs {
             holder: Some(&holder),
             ..alone(&waiting, &workers)
         };
-        let everything = Facts {
+        let everything = ExplainInputs {
             holder: Some(&holder),
             queue_paused: Some(&pause),
             ..alone(&waiting, &[])

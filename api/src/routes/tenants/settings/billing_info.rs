@@ -1,17 +1,17 @@
 //! Where a tenant is billed.
 
 use axum::extract::State;
-use dezky_shared::{audit::Action, partner::BillingInfo, tenant::Tenant};
+use dezky_shared::{audit::Action, billing::BillingInfo, tenant::Tenant};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, IfMatch, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{self, Checks, billing, present},
-    intent::{Answer, Recorder},
-    state::{App, AppState},
+    extract::{IfMatch, QueryParams, RequestInfo, TenantAccess, Validate, ValidatedJson, Write},
+    intent::{ApiResponse, CommandRunner},
+    state::{AppState, SharedState},
+    validate::{self, Validator, billing, double_option},
 };
 
 /// Where a tenant is billed.
@@ -59,20 +59,20 @@ impl BillingInfoView {
 #[schema(as = TenantBillingInfoPatch)]
 pub(super) struct PatchRequest {
     /// The company.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     company: Option<Option<String>>,
     /// Its VAT id, with the prefix of its country (Greece has EL, Northern Ireland XI). It is checked for the form of
     /// the country: the members of the EU, GB, NO and CH, elsewhere anything of 4 to 20 letters and digits.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, max_length = 40, example = "DK 13 58 56 28")]
     vat_id: Option<Option<String>>,
     /// Its country: ISO 3166-1 alpha-2.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z]{2}$", example = "DK")]
     country: Option<Option<String>>,
     /// Where invoices go.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<String>, example = "invoices@example.com")]
     email: Option<Option<String>>,
 }
@@ -92,14 +92,14 @@ pub(super) struct Patch {
     wrong: Vec<FieldError>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let company = wire
-            .company
-            .map(|company| company.and_then(|text| checks.check("/company", fields::name(&text))));
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
+        let company = wire.company.map(|company| {
+            company.and_then(|text| checks.check("/company", validate::name(&text)))
+        });
         let country = wire.country.map(|country| {
             country.and_then(|text| checks.check("/country", billing::country(&text)))
         });
@@ -109,13 +109,13 @@ impl Accept for Patch {
         });
         let email = wire
             .email
-            .map(|email| email.and_then(|text| checks.check("/email", fields::email(&text))));
+            .map(|email| email.and_then(|text| checks.check("/email", validate::email(&text))));
         Ok(Self {
             company,
             vat_id,
             country,
             email,
-            wrong: checks.wrong(),
+            wrong: checks.into_errors(),
         })
     }
 }
@@ -138,7 +138,7 @@ impl Patch {
         if wrong.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::values(wrong))
+            Err(ApiError::invalid(wrong))
         }
     }
 
@@ -168,7 +168,7 @@ impl Patch {
 pub(super) async fn show(
     access: TenantAccess<Write>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     shown(&access.tenant, BillingInfoView::of)
 }
 
@@ -184,11 +184,11 @@ pub(super) async fn show(
 pub(super) async fn patch(
     access: TenantAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     let patch = &submitted.body;
     let change = SettingChange {
         tenant: &access.tenant,
@@ -197,6 +197,6 @@ pub(super) async fn patch(
         apply: &|tenant| patch.apply(&mut tenant.billing_info),
         view: BillingInfoView::of,
     };
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     change.record(&recorder).await
 }

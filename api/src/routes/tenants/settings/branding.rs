@@ -3,7 +3,7 @@
 use axum::extract::State;
 use dezky_shared::{
     audit::Action,
-    branding::{EmailTemplate, EmailTemplates, EmailText, TenantBranding, text_color},
+    branding::{EmailTemplate, EmailTemplates, EmailText, TenantBranding, contrast_color},
     tenant::Tenant,
 };
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,12 @@ use utoipa::ToSchema;
 use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, IfMatch, QueryParams, Read, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{self, Checks, branding, link},
-    intent::{Answer, Recorder},
-    state::{App, AppState},
+    extract::{
+        IfMatch, QueryParams, Read, RequestInfo, TenantAccess, Validate, ValidatedJson, Write,
+    },
+    intent::{ApiResponse, CommandRunner},
+    state::{AppState, SharedState},
+    validate::{self, Validator, branding, url},
 };
 
 /// How a workspace looks. What is missing looks like ours.
@@ -46,7 +48,7 @@ impl LookView {
         let branding = tenant.branding.clone();
         Self {
             product_name: branding.product_name,
-            accent_text_color: branding.accent_color.as_deref().map(text_color),
+            accent_text_color: branding.accent_color.as_deref().map(contrast_color),
             accent_color: branding.accent_color,
             logo_url: branding.logo_url,
         }
@@ -84,21 +86,21 @@ struct EmailTexts {
     /// Asks somebody to join. Knows `name`, `email`, `productName`, `tenantName`, `inviterName`, `link` and `expiresAt`.
     #[serde(
         default,
-        deserialize_with = "fields::object",
+        deserialize_with = "validate::object",
         skip_serializing_if = "Option::is_none"
     )]
     invite: Option<MailText>,
     /// Welcomes somebody. Knows `name`, `email`, `productName`, `tenantName` and `loginUrl`.
     #[serde(
         default,
-        deserialize_with = "fields::object",
+        deserialize_with = "validate::object",
         skip_serializing_if = "Option::is_none"
     )]
     welcome: Option<MailText>,
     /// Helps somebody to sign in again. Knows `name`, `email`, `productName`, `tenantName`, `link` and `expiresAt`.
     #[serde(
         default,
-        deserialize_with = "fields::object",
+        deserialize_with = "validate::object",
         skip_serializing_if = "Option::is_none"
     )]
     recovery: Option<MailText>,
@@ -172,7 +174,7 @@ pub(super) struct PutRequest {
     #[schema(pattern = "^https://", max_length = 2048)]
     logo_url: Option<String>,
     /// The mail that is to read otherwise than ours.
-    #[serde(default, deserialize_with = "fields::object")]
+    #[serde(default, deserialize_with = "validate::object")]
     email_templates: Option<EmailTexts>,
 }
 
@@ -180,20 +182,20 @@ pub(super) struct PutRequest {
 #[derive(Debug)]
 pub(super) struct Put(TenantBranding);
 
-impl Accept for Put {
-    type Wire = PutRequest;
+impl Validate for Put {
+    type Raw = PutRequest;
 
-    fn accept(wire: PutRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PutRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let product_name = wire
             .product_name
-            .and_then(|text| checks.check("/productName", fields::name(&text)));
+            .and_then(|text| checks.check("/productName", validate::name(&text)));
         let accent_color = wire
             .accent_color
-            .and_then(|text| checks.check("/accentColor", fields::color(&text)));
+            .and_then(|text| checks.check("/accentColor", validate::color(&text)));
         let logo_url = wire
             .logo_url
-            .and_then(|text| checks.check("/logoUrl", link::https_url(&text)));
+            .and_then(|text| checks.check("/logoUrl", url::https_url(&text)));
         let texts = wire.email_templates.unwrap_or_default();
         let mut text = |name: &str, template: EmailTemplate, text: Option<MailText>| {
             let MailText { subject, body } = text?;
@@ -205,7 +207,7 @@ impl Accept for Put {
             welcome: text("welcome", EmailTemplate::Welcome, texts.welcome),
             recovery: text("recovery", EmailTemplate::Recovery, texts.recovery),
         };
-        checks.done(Some(Self(TenantBranding {
+        checks.finish(Some(Self(TenantBranding {
             product_name,
             accent_color,
             logo_url,
@@ -223,7 +225,7 @@ impl Accept for Put {
 pub(super) async fn show(
     access: TenantAccess<Read>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     shown(&access.tenant, BrandingView::of)
 }
 
@@ -239,11 +241,11 @@ pub(super) async fn show(
 pub(super) async fn put(
     access: TenantAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Put>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Put>,
+) -> Result<ApiResponse, ApiError> {
     let Put(branding) = &submitted.body;
     let change = SettingChange {
         tenant: &access.tenant,
@@ -255,6 +257,6 @@ pub(super) async fn put(
         },
         view: BrandingView::of,
     };
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     change.record(&recorder).await
 }

@@ -12,15 +12,18 @@ use utoipa::ToSchema;
 use super::{SettingChange, shown};
 use crate::{
     error::{ApiError, FieldError, Problem},
-    extract::{Accept, IfMatch, Inspect, QueryParams, RequestInfo, Submitted, TenantAccess, Write},
-    fields::{
-        Checks,
-        billing::country,
-        present,
-        security::{distinct_list, mfa_mode, minutes, network},
+    extract::{
+        IfMatch, QueryParams, ReadPrivate, RequestInfo, TenantAccess, Validate, ValidatedJson,
+        Write,
     },
-    intent::{Answer, Recorder},
-    state::{App, AppState},
+    intent::{ApiResponse, CommandRunner},
+    state::{AppState, SharedState},
+    validate::{
+        Validator,
+        billing::country,
+        double_option,
+        security_policy::{distinct_list, mfa_mode, minutes, network},
+    },
 };
 
 /// The most countries that can be named: there are fewer.
@@ -104,24 +107,24 @@ impl SecurityPolicyView {
 #[schema(as = TenantSecurityPolicyPatch)]
 pub(super) struct PatchRequest {
     /// Whether a second factor is asked for: `off`, `optional` or `required`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(off|optional|required)$")]
     mfa_mode: Option<String>,
     /// After how many minutes in which nothing is done a session ends; at most `sessionAbsoluteMinutes`.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 5, maximum = 43_200)]
     session_idle_minutes: Option<Option<i64>>,
     /// After how many minutes a session ends in any case.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 5, maximum = 43_200)]
     session_absolute_minutes: Option<Option<i64>>,
     /// From which countries people may sign in: all of them, each once. ISO 3166-1 alpha-2; none for no limit.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<String>, max_items = 250)]
     allowed_countries: Option<Vec<String>>,
     /// From which networks: all of them, each once. CIDR with the network's own address, or one address; none for no
     /// limit.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<String>, max_items = 100)]
     ip_allowlist: Option<Vec<String>>,
 }
@@ -142,11 +145,11 @@ pub(super) struct Patch {
     wrong: Vec<FieldError>,
 }
 
-impl Accept for Patch {
-    type Wire = PatchRequest;
+impl Validate for Patch {
+    type Raw = PatchRequest;
 
-    fn accept(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Checks::default();
+    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
+        let mut checks = Validator::default();
         let mfa_mode = wire
             .mfa_mode
             .and_then(|text| checks.check("/mfaMode", mfa_mode(&text)));
@@ -167,7 +170,7 @@ impl Accept for Patch {
             session_absolute_minutes,
             allowed_countries,
             ip_allowlist,
-            wrong: checks.wrong(),
+            wrong: checks.into_errors(),
         })
     }
 }
@@ -198,7 +201,7 @@ impl Patch {
         self.change(policy);
         let mut wrong = self.wrong.clone();
         // Either may have stood there before.
-        if !policy.sessions_add_up() {
+        if !policy.session_limits_valid() {
             let is_idle_sent = self.session_idle_minutes.is_some();
             let pointer = if is_idle_sent { IDLE } else { ABSOLUTE };
             let message = "A session cannot rest for longer than it lasts.";
@@ -207,7 +210,7 @@ impl Patch {
         if wrong.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::values(wrong))
+            Err(ApiError::invalid(wrong))
         }
     }
 }
@@ -221,9 +224,9 @@ impl Patch {
     responses((status = 200, body = SecurityPolicyView), (status = "default", response = Problem)),
 )]
 pub(super) async fn show(
-    access: TenantAccess<Inspect>,
+    access: TenantAccess<ReadPrivate>,
     _: QueryParams<()>,
-) -> Result<Answer, ApiError> {
+) -> Result<ApiResponse, ApiError> {
     shown(&access.tenant, SecurityPolicyView::of)
 }
 
@@ -239,11 +242,11 @@ pub(super) async fn show(
 pub(super) async fn patch(
     access: TenantAccess<Write>,
     _: QueryParams<()>,
-    State(app): State<App>,
+    State(app): State<SharedState>,
     request: RequestInfo,
     if_match: IfMatch,
-    submitted: Submitted<Patch>,
-) -> Result<Answer, ApiError> {
+    submitted: ValidatedJson<Patch>,
+) -> Result<ApiResponse, ApiError> {
     let patch = &submitted.body;
     let change = SettingChange {
         tenant: &access.tenant,
@@ -252,6 +255,6 @@ pub(super) async fn patch(
         apply: &|tenant| patch.apply(&mut tenant.security_policy),
         view: SecurityPolicyView::of,
     };
-    let recorder = Recorder::new(&app, &access.caller, &request, submitted.key.as_ref());
+    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     change.record(&recorder).await
 }

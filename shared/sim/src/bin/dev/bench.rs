@@ -5,7 +5,7 @@ use std::{fs, process::Stdio, thread};
 use anyhow::{Context as _, bail};
 use dezky_sim::{
     figures::Figure,
-    fresh,
+    isolated_stores,
     stores::{Mongo, Redis},
     workspace,
 };
@@ -37,9 +37,9 @@ pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
         let benchmark = built.benchmarks.get(name);
         let mut command = Command::new(benchmark.context("cargo built no such benchmark")?);
         command
-            .env(fresh::MONGODB_URI, &mongo.uri)
-            .env(fresh::REDIS_URL, &redis.url)
-            .env(fresh::BINARIES, &built.binaries);
+            .env(isolated_stores::MONGODB_URI, &mongo.uri)
+            .env(isolated_stores::REDIS_URL, &redis.url)
+            .env(isolated_stores::BINARIES, &built.binaries);
         figures.extend(measured(command).await?);
     }
     let report = workspace::dev().join("bench.json");

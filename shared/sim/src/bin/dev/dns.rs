@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use dezky_shared::{
-    clients::TrustRoots,
     domain::check::{CheckKind, Record},
+    platform::tls::TrustRoots,
 };
 use dezky_sim::callers::Caller;
 use reqwest::{RequestBuilder, Response, StatusCode};

@@ -4,7 +4,7 @@ use std::{fs, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use dezky_sim::{
-    fresh,
+    isolated_stores,
     stores::{Mongo, Redis},
     workspace,
 };
@@ -38,9 +38,9 @@ pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
 
     let with_stores = |mut command: Command| {
         command
-            .env(fresh::MONGODB_URI, &mongo.uri)
-            .env(fresh::REDIS_URL, &redis.url)
-            .env(fresh::BINARIES, &binaries)
+            .env(isolated_stores::MONGODB_URI, &mongo.uri)
+            .env(isolated_stores::REDIS_URL, &redis.url)
+            .env(isolated_stores::BINARIES, &binaries)
             // A snapshot that does not fit is a failure, not a new file.
             .env("INSTA_UPDATE", "no");
         command

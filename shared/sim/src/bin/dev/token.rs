@@ -1,7 +1,7 @@
 //! `cargo dev token`: a token for a caller, from the issuer that `up` runs.
 
 use anyhow::{Context as _, ensure};
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
 //! One caller of every kind, as MongoDB knows them.
 
 use bson::{Bson, Document, doc};
-use dezky_shared::{clock, id::PartnerId};
+use dezky_shared::{id::PartnerId, platform::clock};
 use dezky_sim::{
     callers::Caller as Kind,
     issuer::{OPERATOR, PORTAL, TokenSpec},

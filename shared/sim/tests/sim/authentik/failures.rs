@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use dezky_shared::{
-    clients::{ClientError, Mode, Trust, authentik::Authentik},
-    clock,
-};
+use dezky_shared::platform::clock;
 use dezky_sim::{
     authentik::AuthentikSim,
     faults::{Fault, FaultRule},
 };
+use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode, authentik::Authentik};
 use serde_json::json;
 
 use super::{TENANT, client_at, effects, marks, sim_and_client};
@@ -160,7 +158,7 @@ async fn no_write_begins_once_the_trust_is_used_up() {
         furnish(&sim, operation);
         let before = sim.snapshot();
         let second = Duration::from_secs(1);
-        let trust = Trust::until(clock::boot_time(), 5 * second, second);
+        let trust = LeaseDeadline::until(clock::boot_time(), 5 * second, second);
 
         let refused = ask_for(operation, &sim, &client.trusting(&trust)).await;
 

@@ -1,10 +1,10 @@
 //! Suspending members, lifting exactly that, and ending what they are signed in with.
 
-use dezky_shared::clients::{
+use dezky_sim::authentik::{AuthentikSim, User as HeldUser};
+use dezky_upstreams::clients::{
     Mode,
     authentik::{Authentik, User},
 };
-use dezky_sim::authentik::{AuthentikSim, User as HeldUser};
 use serde_json::json;
 
 use super::{OTHER_TENANT, TENANT, effects, sim_and_client};

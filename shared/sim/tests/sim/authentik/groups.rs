@@ -1,7 +1,7 @@
 //! Groups: made once, found again, repaired, never taken from somebody else.
 
-use dezky_shared::clients::{ClientError, Mode};
 use dezky_sim::faults::{Fault, FaultRule};
+use dezky_upstreams::clients::{ClientError, Mode};
 use serde_json::json;
 
 use super::{OTHER_TENANT, TENANT, effects, marks, sim_and_client};

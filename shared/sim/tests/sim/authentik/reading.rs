@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dezky_shared::clients::{ClientError, Mode, authentik::Authentik};
 use dezky_sim::authentik::AuthentikSim;
+use dezky_upstreams::clients::{ClientError, Mode, authentik::Authentik};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 

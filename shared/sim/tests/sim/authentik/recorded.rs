@@ -1,7 +1,7 @@
 //! What Authentik 2026.8 is known to answer, word for word where it matters, from its published schema and
 //! documentation and from what others saw on running servers. The simulator must answer the same.
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::authentik::{AuthentikSim, Device, Group, OAuthToken, Session, User};
 use serde::Deserialize;
 use serde_json::Value;

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use dezky_shared::{
-    clients::{ClientError, Mode},
-    failure::ErrorCode,
-};
+use dezky_shared::queue::error_code::ErrorCode;
 use dezky_sim::faults::{Fault, FaultRule};
+use dezky_upstreams::clients::{ClientError, Mode};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 

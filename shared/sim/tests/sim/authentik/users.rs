@@ -1,6 +1,6 @@
 //! Users and memberships.
 
-use dezky_shared::clients::Mode;
+use dezky_upstreams::clients::Mode;
 use serde_json::json;
 
 use super::{TENANT, effects, marks, sim_and_client};

@@ -1,4 +1,4 @@
-//! Which variables the code reads: found in its text, since it reads each through a function of `dezky_shared::config`.
+//! Which variables the code reads: found in its text, since it reads each through a function of `dezky_shared::platform::config`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

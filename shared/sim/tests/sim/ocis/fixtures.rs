@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use axum::{Json, Router, body::Body, response::Response};
-use dezky_shared::clients::{ClientError, Mode, TrustRoots};
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     effects::Effects,
     ocis::OcisSim,
     server::{Asked, Server},
 };
+use dezky_upstreams::clients::{ClientError, Mode};
 use serde::Deserialize;
 use serde_json::Value;
 

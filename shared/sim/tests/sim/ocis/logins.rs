@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dezky_shared::clients::{ClientError, ocis::Ocis};
 use dezky_sim::{
     faults::{Fault, FaultRule},
     ocis::OcisSim,
 };
+use dezky_upstreams::clients::{ClientError, ocis::Ocis};
 use futures::future::join_all;
 
 use super::{MARKER, app_token, asked, client, ensure, oidc, only, start};

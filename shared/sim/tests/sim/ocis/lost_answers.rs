@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dezky_shared::clients::{ClientError, Mode, ocis::Ocis};
 use dezky_sim::{
     faults::{Fault, FaultRule},
     ocis::{OcisSim, SimSpace},
 };
+use dezky_upstreams::clients::{ClientError, Mode, ocis::Ocis};
 
 use super::{MARKER, NAME, TENANT, app_token, client, client_of, ensure, eventually, only, start};
 

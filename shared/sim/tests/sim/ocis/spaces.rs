@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use dezky_shared::{
-    clients::{ClientError, Mode, Trust},
-    clock,
-};
+use dezky_shared::platform::clock;
+use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode};
 
 use super::{MARKER, NAME, TENANT, asked, client_of, ensure, only, start};
 
@@ -246,7 +244,7 @@ async fn a_space_that_our_account_may_no_longer_see_is_not_taken_for_gone() {
 #[tokio::test]
 async fn a_write_is_not_sent_when_the_trust_ends_too_soon() {
     let sim = start().await;
-    let trust = Trust::until(clock::boot_time() + 5 * SECOND, 5 * SECOND, SECOND);
+    let trust = LeaseDeadline::until(clock::boot_time() + 5 * SECOND, 5 * SECOND, SECOND);
 
     let error = ensure(&client_of(&sim).trusting(&trust), None)
         .await
@@ -260,7 +258,7 @@ async fn a_write_is_not_sent_when_the_trust_ends_too_soon() {
 #[tokio::test]
 async fn every_attempt_carries_an_id_of_its_own() {
     let sim = start().await;
-    let trust = Trust::unlimited();
+    let trust = LeaseDeadline::unlimited();
 
     ensure(&client_of(&sim).trusting(&trust), None)
         .await

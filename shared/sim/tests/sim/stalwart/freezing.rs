@@ -1,12 +1,12 @@
 //! Freezing mailboxes.
 
-use dezky_shared::clients::{
-    ClientError, Mode,
-    stalwart::{Access, Account, Stalwart},
-};
 use dezky_sim::{
     faults::{Fault, FaultRule},
     stalwart::StalwartSim,
+};
+use dezky_upstreams::clients::{
+    ClientError, Mode,
+    stalwart::{Access, Account, Stalwart},
 };
 use serde_json::{Value, json};
 

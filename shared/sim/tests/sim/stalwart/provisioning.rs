@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use dezky_shared::{
-    clients::{ClientError, Mode, Trust, stalwart::Login},
-    clock,
-    failure::ErrorCode,
-};
+use dezky_shared::{platform::clock, queue::error_code::ErrorCode};
 use dezky_sim::{
     faults::{Fault, FaultRule},
     stalwart::StalwartSim,
 };
+use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode, stalwart::Login};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -260,7 +257,7 @@ async fn no_more_than_four_requests_are_in_flight() {
     sim.take_time(Duration::from_millis(20));
 
     let checks = join_all((0..20).map(|_| {
-        let stalwart = stalwart.trusting(&Trust::unlimited());
+        let stalwart = stalwart.trusting(&LeaseDeadline::unlimited());
         async move { stalwart.check().await }
     }));
 
@@ -306,7 +303,7 @@ async fn the_servers_limit_on_requests_in_flight_is_a_short_wait() {
 async fn a_write_without_trust_is_not_sent() {
     let (sim, stalwart) = stalwart().await;
     let second = Duration::from_secs(1);
-    let ended = Trust::until(clock::boot_time() + second, second, second);
+    let ended = LeaseDeadline::until(clock::boot_time() + second, second, second);
 
     let ensured = stalwart
         .trusting(&ended)
@@ -332,7 +329,7 @@ async fn a_write_whose_trust_ended_while_it_waited_for_its_turn_is_not_sent() {
         operation: Some("dkim_ready".into()),
         ..FaultRule::every(Fault::SlowAnswer { millis: 600 })
     });
-    let trust = Trust::until(clock::boot_time() + millis(300), Duration::ZERO, millis(1));
+    let trust = LeaseDeadline::until(clock::boot_time() + millis(300), Duration::ZERO, millis(1));
     let trusting = stalwart.trusting(&trust);
 
     // The domain is looked up in the fourth place, which the fifth request then takes before the write.

@@ -1,13 +1,11 @@
 //! Taking domains away.
 
-use dezky_shared::{
-    clients::{ClientError, Mode},
-    failure::ErrorCode,
-};
+use dezky_shared::queue::error_code::ErrorCode;
 use dezky_sim::{
     faults::{Fault, FaultRule},
     stalwart::StalwartSim,
 };
+use dezky_upstreams::clients::{ClientError, Mode};
 use serde_json::json;
 
 use super::{MARK, PASSWORD, TENANT, stalwart};

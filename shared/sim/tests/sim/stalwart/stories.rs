@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::stalwart::StalwartSim;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
-use dezky_shared::clients::TrustRoots;
+use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::callers::{Caller, DEMO_PARTNER, DEMO_TENANT};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Deserialize;

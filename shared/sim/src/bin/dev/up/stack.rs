@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use dezky_shared::{clients::TrustRoots, config};
+use dezky_shared::platform::{config, tls::TrustRoots};
 use dezky_sim::{
     issuer::{APPLICATIONS, OPERATOR, PORTAL},
     ports::Port,

@@ -1,6 +1,6 @@
 //! Which upstreams the worker speaks to: simulated ones, unless the environment names a real one.
 
-use dezky_shared::config;
+use dezky_shared::platform::config;
 
 /// What points the worker at one upstream.
 struct Upstream {

@@ -1,0 +1,162 @@
+//! What stands around every route: the request's id and span, metrics, CORS, a time limit, and that a panic or an
+//! answer without a body becomes a problem like any other.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::{Instant, timeout};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::{Instrument as _, Span, field};
+
+use crate::{
+    error::{ApiError, PendingProblem, ProblemCode},
+    extract::{RequestInfo, TrustedProxies, max_wait},
+    intent::REPLAYED,
+    metrics,
+};
+
+/// How long a request may take that does not wait.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
+/// The header with a request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Puts the layers around `router`.
+pub fn apply<S>(
+    router: Router<S>,
+    allowed_origins: &[HeaderValue],
+    proxies: &TrustedProxies,
+) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let router = router.layer(from_fn(timeout_and_catch_panic));
+    let router = if allowed_origins.is_empty() {
+        router
+    } else {
+        router.layer(cors(allowed_origins))
+    };
+    let proxies = Arc::new(proxies.clone());
+    router.layer(from_fn_with_state(proxies, observe))
+}
+
+/// Gives the request its id and its span, counts it, and writes problems.
+async fn observe(
+    State(proxies): State<Arc<TrustedProxies>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut info = RequestInfo::of(&request, &proxies);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.name = format!("{method} {route}"),
+        request.id = info.id,
+        trace.id = field::Empty,
+        %method,
+        route,
+        status = field::Empty,
+    );
+    info.join_trace(&span);
+    let id = info.id.clone();
+    request.extensions_mut().insert(info);
+
+    let began = Instant::now();
+    async move {
+        let response = next.run(request).await;
+        let mut response = with_problem(response, &id);
+        if let Ok(id) = HeaderValue::try_from(&id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let took = began.elapsed();
+        let status = response.status();
+        Span::current().record("status", status.as_u16());
+        metrics::request(&method, &route, status, took);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(duration_ms, "Answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Ends requests that take too long, and catches panics.
+async fn timeout_and_catch_panic(request: Request, next: Next) -> Response {
+    let limit = TIME_LIMIT + max_wait(request.headers(), request.uri().query());
+    let answer = AssertUnwindSafe(timeout(limit, next.run(request))).catch_unwind();
+    match answer.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => ApiError::new(ProblemCode::Timeout).into_response(),
+        Err(panic) => {
+            let cause = anyhow::anyhow!("a handler panicked: {}", message(&*panic));
+            ApiError::internal(cause).into_response()
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+/// Writes the body of a refusal. What the framework refuses by itself has none yet.
+fn with_problem(mut response: Response, request_id: &str) -> Response {
+    let refusal = response.extensions_mut().remove::<PendingProblem>();
+    let refusal = refusal.or_else(|| match response.status() {
+        StatusCode::NOT_FOUND => Some(ProblemCode::NotFound.into()),
+        StatusCode::METHOD_NOT_ALLOWED => Some(ProblemCode::MethodNotAllowed.into()),
+        _ => None,
+    });
+    match refusal {
+        Some(refusal) => refusal.respond(request_id, std::mem::take(response.headers_mut())),
+        None => response,
+    }
+}
+
+fn cors(allowed_origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed_origins.to_vec()))
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("prefer"),
+            HeaderName::from_static("traceparent"),
+            REQUEST_ID,
+        ])
+        .expose_headers([
+            header::CONTENT_LOCATION,
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("preference-applied"),
+            REPLAYED,
+            REQUEST_ID,
+        ])
+        .max_age(Duration::from_mins(10))
+}

@@ -1,0 +1,77 @@
+//! The same bucket as the script's, for one process and by its own clock.
+
+use std::time::Duration;
+
+use super::Limit;
+
+/// What came out of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TokenBatch {
+    /// So many tokens.
+    pub(super) granted: u32,
+    /// Where there were none: when there is one.
+    pub(super) wait: Duration,
+}
+
+/// A bucket that is full at first.
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    /// What is missing from a full one.
+    spent: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    /// Takes a batch out of it, or what there is.
+    pub(super) fn lease(&mut self, limit: Limit, now: Duration) -> TokenBatch {
+        let refilled = now.saturating_sub(self.at).as_secs_f64() * limit.per_second;
+        self.spent = (self.spent - refilled).max(0.0);
+        self.at = now;
+        let left = f64::from(limit.burst) - self.spent;
+        if left < 1.0 {
+            return TokenBatch {
+                granted: 0,
+                wait: Duration::from_secs_f64((1.0 - left) / limit.per_second),
+            };
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 1 and a batch"
+        )]
+        let granted = left.min(f64::from(limit.batch())) as u32;
+        self.spent += f64::from(granted);
+        TokenBatch {
+            granted,
+            wait: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_hours(1);
+    const LIMIT: Limit = Limit {
+        per_second: 10.0,
+        burst: 25,
+    };
+
+    #[test]
+    fn a_bucket_gives_batches_until_it_is_empty_and_then_what_comes_in() {
+        let mut bucket = Bucket::default();
+
+        let leased: Vec<u32> = (0..14).map(|_| bucket.lease(LIMIT, NOW).granted).collect();
+        let refused = bucket.lease(LIMIT, NOW);
+        let soon = NOW + Duration::from_millis(150);
+        let later = [(); 2].map(|()| bucket.lease(LIMIT, soon).granted);
+        let full = NOW + Duration::from_mins(1);
+        let much_later: u32 = (0..20).map(|_| bucket.lease(LIMIT, full).granted).sum();
+
+        assert_eq!(leased, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0]);
+        assert_eq!(refused.wait, Duration::from_millis(100));
+        assert_eq!(later, [1, 0]);
+        assert_eq!(much_later, 25);
+    }
+}

@@ -1,0 +1,167 @@
+//! Where somebody is billed: the country, and the VAT id in its country's form.
+
+mod vat;
+
+use super::Violation;
+
+/// The countries of ISO 3166-1, by their alpha-2 codes.
+const COUNTRIES: &[&str] = &[
+    "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
+    "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS",
+    "BT", "BV", "BW", "BY", "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN",
+    "CO", "CR", "CU", "CV", "CW", "CX", "CY", "CZ", "DE", "DJ", "DK", "DM", "DO", "DZ", "EC", "EE",
+    "EG", "EH", "ER", "ES", "ET", "FI", "FJ", "FK", "FM", "FO", "FR", "GA", "GB", "GD", "GE", "GF",
+    "GG", "GH", "GI", "GL", "GM", "GN", "GP", "GQ", "GR", "GS", "GT", "GU", "GW", "GY", "HK", "HM",
+    "HN", "HR", "HT", "HU", "ID", "IE", "IL", "IM", "IN", "IO", "IQ", "IR", "IS", "IT", "JE", "JM",
+    "JO", "JP", "KE", "KG", "KH", "KI", "KM", "KN", "KP", "KR", "KW", "KY", "KZ", "LA", "LB", "LC",
+    "LI", "LK", "LR", "LS", "LT", "LU", "LV", "LY", "MA", "MC", "MD", "ME", "MF", "MG", "MH", "MK",
+    "ML", "MM", "MN", "MO", "MP", "MQ", "MR", "MS", "MT", "MU", "MV", "MW", "MX", "MY", "MZ", "NA",
+    "NC", "NE", "NF", "NG", "NI", "NL", "NO", "NP", "NR", "NU", "NZ", "OM", "PA", "PE", "PF", "PG",
+    "PH", "PK", "PL", "PM", "PN", "PR", "PS", "PT", "PW", "PY", "QA", "RE", "RO", "RS", "RU", "RW",
+    "SA", "SB", "SC", "SD", "SE", "SG", "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS",
+    "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF", "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO",
+    "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY", "UZ", "VA", "VC", "VE", "VG", "VI",
+    "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
+];
+
+/// The longest VAT id, as it may be typed.
+const VAT_TYPED: usize = 40;
+
+/// A country: its ISO 3166-1 alpha-2 code, in upper case.
+pub fn country(text: &str) -> Result<String, Violation> {
+    let code = text.to_ascii_uppercase();
+    if COUNTRIES.binary_search(&code.as_str()).is_ok() {
+        Ok(code)
+    } else {
+        let message = "A country is its ISO 3166-1 code of two letters, such as DK (Greece is GR).";
+        Err(("invalid_country", message.to_owned()))
+    }
+}
+
+/// A VAT id with its country's prefix, in upper case and without spaces, dots and hyphens.
+///
+/// It must have the form of `country`, or, where that is not known, of the country whose prefix it has. The forms are
+/// those of the EU's members, the United Kingdom (GB; XI for Northern Ireland), Norway and Switzerland; elsewhere
+/// anything short goes. Check digits are looked at too, but for BG, CY, CZ, ES, IE, LT and LV and for French ids with a
+/// letter after the prefix. Whether an id was ever given to anybody only its country knows.
+pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
+    let id = plain(text)?;
+    let form = match country {
+        None => vat::FORMS.iter().find(|form| id.starts_with(form.prefix)),
+        Some(country) => {
+            let mut forms = vat::FORMS.iter().filter(|form| form.country == country);
+            let Some(first) = forms.next() else {
+                return Ok(id);
+            };
+            let mut forms = std::iter::once(first).chain(forms);
+            forms.find(|form| id.starts_with(form.prefix))
+        }
+    };
+    let Some(form) = form else {
+        return Err(match country {
+            None => (
+                "unknown_vat_country",
+                "This begins with the prefix of no country whose form is known. Send the country with it.".to_owned(),
+            ),
+            Some(country) => (
+                "wrong_vat_country",
+                format!("This is no VAT id of {country}: its prefix is another country's, or missing."),
+            ),
+        });
+    };
+    let is_well_formed = id
+        .strip_prefix(form.prefix)
+        .is_some_and(|number| (form.is_number)(number));
+    if is_well_formed {
+        Ok(id)
+    } else {
+        let message = format!(
+            "A VAT id of {} is written like {}; in this one a digit is wrong, or missing.",
+            form.country, form.example
+        );
+        Err(("invalid_vat_id", message))
+    }
+}
+
+/// The letters and digits of a VAT id; a few Irish ones have a plus or an asterisk.
+fn plain(text: &str) -> Result<String, Violation> {
+    let wrong = || {
+        let message = "A VAT id has 4 to 20 letters and digits.";
+        ("invalid_vat_id", message.to_owned())
+    };
+    if text.len() > VAT_TYPED {
+        return Err(wrong());
+    }
+    let id: String = text
+        .chars()
+        .filter(|c| ![' ', '.', '-'].contains(c))
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
+    let is_plain = id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'*');
+    if is_plain && (4..=20).contains(&id.len()) {
+        Ok(id)
+    } else {
+        Err(wrong())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_country_is_two_letters_that_iso_3166_knows() {
+        assert!(COUNTRIES.is_sorted_by(|one, next| one < next));
+        assert_eq!(COUNTRIES.len(), 249);
+        assert_eq!(country("dk").unwrap(), "DK");
+        assert_eq!(country("GR").unwrap(), "GR");
+        for bad in ["", "D", "DNK", "EL", "UK", "XK", "EU", "ZZ", "D ", "ſk"] {
+            assert_eq!(country(bad).unwrap_err().0, "invalid_country", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_vat_id_is_kept_with_its_prefix_and_without_what_people_type_between() {
+        for (country, typed, kept) in [
+            (Some("DK"), "dk 13 58 56 28", "DK13585628"),
+            (None, "DE 136.695.976", "DE136695976"),
+            (Some("CH"), "CHE-107.787.577 IVA", "CHE107787577IVA"),
+            (Some("NO"), "NO 995 525 828 MVA", "NO995525828MVA"),
+            (Some("GR"), "EL 094259216", "EL094259216"),
+            (Some("GB"), "XI 980 7806 84", "XI980780684"),
+            (Some("US"), "12-3456789", "123456789"),
+        ] {
+            assert_eq!(vat_id(country, typed).unwrap(), kept, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_vat_id_must_be_of_its_country() {
+        let code = |country, text| vat_id(country, text).unwrap_err().0;
+
+        assert_eq!(code(Some("DE"), "DK13585628"), "wrong_vat_country");
+        assert_eq!(code(Some("DK"), "13585628"), "wrong_vat_country");
+        assert_eq!(code(Some("GR"), "GR094259216"), "wrong_vat_country");
+        assert_eq!(code(None, "13585628"), "unknown_vat_country");
+        assert_eq!(code(Some("DK"), "DK13585629"), "invalid_vat_id");
+        for bad in ["", "DK", "DK1358562８", "DK_13585628", &"1".repeat(41)] {
+            assert_eq!(code(Some("US"), bad), "invalid_vat_id", "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_is_taken_once_and_for_all_or_refused(
+            country in prop::option::of(prop::sample::select(COUNTRIES)),
+            text in "([A-Z]{2})?[ .-]?[A-Z0-9+* .-]{0,14}|.{0,50}",
+        ) {
+            if let Ok(kept) = vat_id(country, &text) {
+                prop_assert_eq!(vat_id(country, &kept), Ok(kept.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Addresses of pages and pictures.
+
+use reqwest::Url;
+
+use super::Violation;
+
+/// The longest address, in characters.
+const LONGEST: usize = 2048;
+
+/// An address that begins with `https://`, names a host, and holds no credentials.
+pub fn https_url(text: &str) -> Result<String, Violation> {
+    let invalid = || {
+        let message = "An address begins with https://, names a host and holds no credentials.";
+        ("invalid_url", message.to_owned())
+    };
+    if text.chars().count() > LONGEST {
+        return Err((
+            "too_long",
+            format!("This has at most {LONGEST} characters."),
+        ));
+    }
+    let url = Url::parse(text).map_err(|_| invalid())?;
+    let is_public = url.scheme() == "https"
+        && url.domain().is_some_and(|host| host.contains('.'))
+        && url.username().is_empty()
+        && url.password().is_none();
+    // The parser forgives what would look like something else: tabs, line breaks, backslashes, spaces around it, a
+    // third slash.
+    let is_plain = text
+        .strip_prefix("https://")
+        .is_some_and(|rest| !rest.starts_with('/'))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');
+    if is_public && is_plain {
+        Ok(url.into())
+    } else {
+        Err(invalid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_https_and_names_a_host() {
+        assert_eq!(
+            https_url("https://Help.Example.com/logo.svg?v=2").unwrap(),
+            "https://help.example.com/logo.svg?v=2"
+        );
+        for bad in [
+            "",
+            "help.example.com",
+            "http://help.example.com",
+            "HTTPS:help.example.com",
+            "https://",
+            "https:///logo.svg",
+            "https://localhost/logo.svg",
+            "https://10.0.0.1/logo.svg",
+            "https://[::1]/logo.svg",
+            "https://ada@example.com/",
+            "https://ada:secret@example.com/",
+            "https://example.com\\@evil.example",
+            "https://example.com/a b",
+            "https://exam\nple.com/",
+            "javascript:alert(1)",
+            "data:image/svg+xml,x",
+        ] {
+            assert_eq!(https_url(bad).unwrap_err().0, "invalid_url", "{bad:?}");
+        }
+        let long = format!("https://example.com/{}", "x".repeat(LONGEST));
+        assert_eq!(https_url(&long).unwrap_err().0, "too_long");
+    }
+}

@@ -1,0 +1,42 @@
+//! TLS trust roots, and the only constructor of HTTP clients.
+
+use std::time::Duration;
+
+use super::config;
+
+/// How long connecting may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Certificates trusted beside the usual ones: `EXTRA_CA_CERTS`, a path to a PEM file.
+#[derive(Debug, Clone, Default)]
+pub struct TrustRoots(Vec<reqwest::Certificate>);
+
+impl TrustRoots {
+    /// Reads the file named by `EXTRA_CA_CERTS`, if any.
+    pub fn from_env() -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let Some(path) = config::optional::<String>("EXTRA_CA_CERTS")? else {
+            return Ok(Self::default());
+        };
+        let pem = std::fs::read(&path)
+            .with_context(|| format!("EXTRA_CA_CERTS: {path} cannot be read"))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .with_context(|| format!("EXTRA_CA_CERTS: {path} is not a PEM bundle"))?;
+        Ok(Self(certificates))
+    }
+
+    /// A builder of HTTP clients that trust these certificates too.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one door to an HTTP client"
+    )]
+    pub fn client_builder(&self) -> reqwest::ClientBuilder {
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        self.0
+            .iter()
+            .cloned()
+            .fold(builder, reqwest::ClientBuilder::add_root_certificate)
+    }
+}

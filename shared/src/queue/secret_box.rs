@@ -1,0 +1,247 @@
+//! Secrets of a job, in its document or where its steps put what they found, encrypted with XChaCha20-Poly1305.
+//!
+//! `SEALING_KEYS` lists the keys, `<id>:<32 bytes in base64>`, separated by commas. The first seals; all open, so
+//! that a key can be replaced while jobs wait that the old one sealed. What is sealed is bound to its job: copied
+//! into another document it does not open.
+
+use std::fmt;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bson::spec::BinarySubtype;
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Generate as _, Payload},
+};
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{id::JobId, platform::config};
+
+/// Bytes of a nonce, which stand before the ciphertext.
+const NONCE: usize = 24;
+/// Bytes of a key.
+const KEY: usize = 32;
+
+/// Secrets encrypted with XChaCha20-Poly1305, and which key did it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptedSecrets {
+    /// The key that opens it.
+    pub key_id: String,
+    /// Nonce and ciphertext.
+    pub data: bson::Binary,
+}
+
+/// The keys that seal and open secrets.
+#[derive(Clone, Default)]
+pub struct EncryptionKeys(Vec<(String, XChaCha20Poly1305)>);
+
+/// Why secrets were not sealed or opened. None of them says what the secret is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// There is no key at all.
+    #[error("SEALING_KEYS is not set")]
+    NoKey,
+    /// The key that sealed it is not listed here.
+    #[error("SEALING_KEYS lists no key `{0}`")]
+    UnknownKey(String),
+    /// It was changed, belongs to another job, or was sealed with another key of the same name.
+    #[error("it does not open with key `{0}`")]
+    Unopened(String),
+    /// What was sealed has not the form that is expected.
+    #[error("what was sealed has another form")]
+    Form,
+}
+
+impl EncryptionKeys {
+    /// The keys in `SEALING_KEYS`; none where it is not set.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let listed = config::list("SEALING_KEYS")?;
+        Self::parse(listed.iter().map(String::as_str))
+    }
+
+    /// Keys written as `<id>:<32 bytes in base64>`. The first seals.
+    pub fn parse<'a>(listed: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
+        let mut keys: Vec<(String, XChaCha20Poly1305)> = Vec::new();
+        for (place, text) in listed.into_iter().enumerate() {
+            // The text is a secret: a complaint names its place alone.
+            let place = place + 1;
+            let (id, key) = text
+                .split_once(':')
+                .filter(|(id, _)| !id.is_empty())
+                .ok_or_else(|| {
+                    anyhow::anyhow!("SEALING_KEYS: key {place} is not written `<id>:<base64>`")
+                })?;
+            let key = BASE64_STANDARD
+                .decode(key)
+                .ok()
+                .map(Zeroizing::new)
+                .and_then(|bytes| XChaCha20Poly1305::new_from_slice(&bytes).ok())
+                .ok_or_else(|| {
+                    anyhow::anyhow!("SEALING_KEYS: key {place} is not {KEY} bytes in base64")
+                })?;
+            anyhow::ensure!(
+                keys.iter().all(|(known, _)| known != id),
+                "SEALING_KEYS: key {place} has the id of an earlier one"
+            );
+            keys.push((id.to_owned(), key));
+        }
+        Ok(Self(keys))
+    }
+
+    /// Whether anything can be sealed.
+    pub fn can_seal(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Encrypts `secrets` for this job.
+    pub fn encrypt(
+        &self,
+        job: JobId,
+        secrets: &impl Serialize,
+    ) -> Result<EncryptedSecrets, SealError> {
+        let (id, key) = self.0.first().ok_or(SealError::NoKey)?;
+        let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| SealError::Form)?);
+        let nonce = XNonce::generate();
+        let payload = Payload {
+            msg: &plain,
+            aad: &job.bytes(),
+        };
+        let ciphertext = key.encrypt(&nonce, payload).map_err(|_| SealError::Form)?;
+        Ok(EncryptedSecrets {
+            key_id: id.clone(),
+            data: bson::Binary {
+                subtype: BinarySubtype::Generic,
+                bytes: [nonce.as_slice(), &ciphertext].concat(),
+            },
+        })
+    }
+
+    /// Decrypts what was sealed for this job.
+    pub fn decrypt<T: DeserializeOwned>(
+        &self,
+        job: JobId,
+        sealed: &EncryptedSecrets,
+    ) -> Result<T, SealError> {
+        let key = self.0.iter().find(|(id, _)| *id == sealed.key_id);
+        let (id, key) = key.ok_or_else(|| SealError::UnknownKey(sealed.key_id.clone()))?;
+        let unopened = || SealError::Unopened(id.clone());
+        let (nonce, ciphertext) = sealed
+            .data
+            .bytes
+            .split_at_checked(NONCE)
+            .ok_or_else(unopened)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| unopened())?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &job.bytes(),
+        };
+        let plain = key.decrypt(&nonce, payload).map_err(|_| unopened())?;
+        serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_| SealError::Form)
+    }
+}
+
+impl fmt::Debug for EncryptionKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(id, _)| id))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, byte: u8) -> String {
+        format!("{id}:{}", BASE64_STANDARD.encode([byte; KEY]))
+    }
+
+    fn keys(listed: &[String]) -> EncryptionKeys {
+        EncryptionKeys::parse(listed.iter().map(String::as_str)).unwrap()
+    }
+
+    #[test]
+    fn what_an_old_key_sealed_still_opens_and_the_new_one_seals() {
+        let job = JobId::new();
+        let before = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
+        let rotated = keys(&[key("new", 2), key("old", 1)]);
+
+        let after = rotated.encrypt(job, &"hunter3").unwrap();
+
+        assert_eq!((&*before.key_id, &*after.key_id), ("old", "new"));
+        assert_eq!(rotated.decrypt(job, &before), Ok("hunter2".to_owned()));
+        assert_eq!(rotated.decrypt(job, &after), Ok("hunter3".to_owned()));
+    }
+
+    #[test]
+    fn without_its_key_a_secret_does_not_open() {
+        let job = JobId::new();
+        let sealed = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
+
+        let gone = keys(&[key("new", 2)]).decrypt::<String>(job, &sealed);
+        let renamed = keys(&[key("old", 3)]).decrypt::<String>(job, &sealed);
+        let none = EncryptionKeys::default().encrypt(job, &"hunter2");
+
+        assert_eq!(gone, Err(SealError::UnknownKey("old".to_owned())));
+        assert_eq!(renamed, Err(SealError::Unopened("old".to_owned())));
+        assert_eq!(none, Err(SealError::NoKey));
+    }
+
+    #[test]
+    fn a_secret_opens_for_its_own_job_alone_and_only_unchanged() {
+        let keys = keys(&[key("k", 1)]);
+        let job = JobId::new();
+        let sealed = keys.encrypt(job, &"hunter2").unwrap();
+        let changed = |at: usize| {
+            let mut other = sealed.clone();
+            other.data.bytes[at] ^= 1;
+            other
+        };
+        let mut cut = sealed.clone();
+        cut.data.bytes.truncate(NONCE - 1);
+
+        let refused = [
+            keys.decrypt::<String>(JobId::new(), &sealed),
+            keys.decrypt(job, &changed(0)),
+            keys.decrypt(job, &changed(NONCE)),
+            keys.decrypt(job, &cut),
+        ];
+
+        for opened in refused {
+            assert_eq!(opened, Err(SealError::Unopened("k".to_owned())));
+        }
+    }
+
+    #[test]
+    fn the_same_secret_is_never_sealed_the_same_way_twice() {
+        let keys = keys(&[key("k", 1)]);
+        let job = JobId::new();
+
+        let sealed = [0, 1].map(|_| keys.encrypt(job, &"hunter2").unwrap().data.bytes);
+
+        assert_ne!(sealed[0], sealed[1]);
+    }
+
+    #[test]
+    fn a_bad_key_is_named_by_its_place_and_never_shown() {
+        for bad in ["no-colon-here", ":AAAA", "k:short", "k:!!!!"] {
+            let good = key("good", 1);
+
+            let error = EncryptionKeys::parse([&*good, bad])
+                .unwrap_err()
+                .to_string();
+
+            assert!(error.contains("key 2"), "{error}");
+            assert!(!error.contains(bad.rsplit(':').next().unwrap()), "{error}");
+        }
+        let twice = EncryptionKeys::parse([&*key("k", 1), &*key("k", 2)]);
+
+        assert!(twice.is_err());
+    }
+
+    #[test]
+    fn keys_are_shown_by_their_ids_alone() {
+        assert_eq!(format!("{:?}", keys(&[key("k", 65)])), r#"["k"]"#);
+    }
+}

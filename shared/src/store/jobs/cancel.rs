@@ -1,0 +1,357 @@
+//! Ending a job from outside its handler, and starting one again.
+
+use bson::{DateTime, doc};
+use mongodb::{ClientSession, options::ReturnDocument};
+
+use super::{JobRepository, NewJob, enqueue::give_up_at};
+use crate::{
+    id::{JobId, TenantId},
+    platform::clock,
+    queue::{
+        args::{DeprovisionTenant, ProvisionDomain, RecheckDomain, RemoveDomain, SetDmarc},
+        error_code::ErrorCode,
+        job::{Job, JobArgs as _, JobFailure, JobState},
+    },
+    store::{StoreError, TransactionError, to_bson},
+    tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
+    upstream::Upstream,
+};
+
+/// Why a job cannot be cancelled or discarded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// There is no such job.
+    #[error("there is no such job")]
+    NotFound,
+    /// It is over already.
+    #[error("the job is already {}", .0.name())]
+    Final(JobState),
+    /// It removes a tenant, which only restoring the tenant stops.
+    #[error("the job removes a tenant")]
+    Purge,
+    /// It is running, and can be cancelled but not discarded.
+    #[error("the job is running")]
+    Running,
+}
+
+/// Why a job cannot be put in the queue again.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequeueError {
+    /// There is no such job.
+    #[error("there is no such job")]
+    NotFound,
+    /// It is running now.
+    #[error("the job is running")]
+    Running,
+    /// The secrets it needs were deleted when it became final.
+    #[error("the job's secrets are gone")]
+    SecretsGone,
+    /// It removes a tenant that can still be restored.
+    #[error("the tenant can still be restored")]
+    PurgeNotDue,
+}
+
+/// A job that is over, or will be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancelled {
+    /// The job.
+    pub job: Job,
+    /// Whether that is news: it was not asked to stop before.
+    pub is_new: bool,
+}
+
+/// A job that will run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Requeued {
+    /// The job: the same one where it was waiting, a new one where it was final.
+    pub job: Job,
+    /// Whether it is a new one.
+    pub is_new: bool,
+}
+
+impl JobRepository {
+    /// Cancels a job: at once where it waits, as soon as its present step ends where it runs.
+    pub async fn cancel(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Cancelled, TransactionError<CancelError>> {
+        if let Some(job) = self.find_in(session, id).await?
+            && self.purged_by(session, &job).await?.is_some()
+        {
+            return Err(TransactionError::Aborted(CancelError::Purge));
+        }
+        let failure = JobFailure::permanent(ErrorCode::Cancelled, "cancelled by a person");
+        let ended = self
+            .finish_available(session, id, JobState::Cancelled, &failure, now)
+            .await?;
+        match ended {
+            Some(job) => Ok(Cancelled { job, is_new: true }),
+            None => self.request_cancel(session, id, now).await,
+        }
+    }
+
+    /// Ends a job that waits as one that failed, by a person's decision.
+    pub async fn discard(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Job, TransactionError<CancelError>> {
+        let job = self.find_in(session, id).await?;
+        let job = job.ok_or(TransactionError::Aborted(CancelError::NotFound))?;
+        if self.purged_by(session, &job).await?.is_some() {
+            return Err(TransactionError::Aborted(CancelError::Purge));
+        }
+        let failure = JobFailure::permanent(ErrorCode::Cancelled, "discarded by a person");
+        let ended = self
+            .finish_available(session, id, JobState::Discarded, &failure, now)
+            .await?;
+        ended.ok_or(TransactionError::Aborted(if job.state.is_final() {
+            CancelError::Final(job.state)
+        } else {
+            CancelError::Running
+        }))
+    }
+
+    /// The job with this id, as the transaction sees it.
+    pub async fn find_in(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+    ) -> Result<Option<Job>, StoreError> {
+        self.jobs
+            .find_one(doc! { "_id": id })
+            .session(session)
+            .await
+    }
+
+    /// The tenant that `job` is to remove. Run early, or not at all, the job would be the last that speaks of it,
+    /// and the tenant would be about to be removed for ever.
+    async fn purged_by(
+        &self,
+        session: &mut ClientSession,
+        job: &Job,
+    ) -> Result<Option<Tenant>, StoreError> {
+        let (DeprovisionTenant::KIND, Some(id), false) =
+            (job.kind.as_str(), job.tenant_id, job.state.is_final())
+        else {
+            return Ok(None);
+        };
+        let tenant = self.tenants.find_in_transaction(session, id).await?;
+        Ok(tenant.filter(|tenant| tenant.status == TenantStatus::Terminating))
+    }
+
+    async fn request_cancel(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Cancelled, TransactionError<CancelError>> {
+        let running = doc! { "_id": id, "state": JobState::Running.name(), "cancelRequested": { "$ne": true } };
+        let request = doc! { "$set": { "cancelRequested": true, "updatedAt": now }, "$inc": { "revision": 1_i64 } };
+        let asked = self
+            .jobs
+            .find_one_and_update(running, request)
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        if let Some(job) = asked {
+            return Ok(Cancelled { job, is_new: true });
+        }
+        let job = self
+            .jobs
+            .find_one(doc! { "_id": id })
+            .session(session)
+            .await?
+            .ok_or(TransactionError::Aborted(CancelError::NotFound))?;
+        if job.state.is_final() {
+            return Err(TransactionError::Aborted(CancelError::Final(job.state)));
+        }
+        Ok(Cancelled { job, is_new: false })
+    }
+
+    /// Ends a job that waits, and tells its tenant. `None` if it does not wait.
+    pub async fn finish_available(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        state: JobState,
+        failure: &JobFailure,
+        now: DateTime,
+    ) -> Result<Option<Job>, StoreError> {
+        let waiting = doc! { "_id": id, "state": JobState::Available.name() };
+        let mut end = doc! {
+            "state": state.name(),
+            "error": to_bson(failure)?,
+            "finishedAt": now,
+            "updatedAt": now,
+        };
+        if let Some(kept_for) = state.retention() {
+            end.insert("expireAt", clock::later(now, kept_for));
+        }
+        let update =
+            doc! { "$set": end, "$unset": { "sealed": "" }, "$inc": { "revision": 1_i64 } };
+        let ended = self
+            .jobs
+            .find_one_and_update(waiting, update)
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        if let Some(job) = &ended {
+            self.fail_open_steps(session, job, failure, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Tells the tenant of a job that ended outside its handler, so that it does not stay `pending` with nothing
+    /// on its way. Another job that will still run for the tenant speaks for itself.
+    pub async fn fail_open_steps(
+        &self,
+        session: &mut ClientSession,
+        job: &Job,
+        failure: &JobFailure,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let Some(tenant_id) = job.tenant_id else {
+            return Ok(());
+        };
+        if !job.reports_to_tenant() {
+            return Ok(());
+        }
+        // Before looking for others: two jobs that end at the same time would each rely on the other.
+        let Some(mut tenant) = self.tenants.find_for_update(session, tenant_id).await? else {
+            return Ok(());
+        };
+        if self
+            .another_is_on_its_way(session, tenant_id, job.id)
+            .await?
+        {
+            return Ok(());
+        }
+        for upstream in Upstream::ALL {
+            let waits = tenant
+                .condition(upstream)
+                .is_some_and(|condition| condition.next_attempt_at.is_some());
+            if !waits && *tenant.provisioning_status.get(upstream) != ProvisioningState::Pending {
+                continue;
+            }
+            *tenant.provisioning_status.get_mut(upstream) = ProvisioningState::Error;
+            *tenant.provisioning_errors.get_mut(upstream) = Some(failure.message.clone());
+            tenant.set_condition(Condition {
+                kind: condition_type(upstream).to_owned(),
+                status: ConditionStatus::False,
+                reason: failure.code.reason().to_owned(),
+                message: failure.message.clone(),
+                observed_generation: tenant.generation,
+                last_transition_at: now,
+                next_attempt_at: None,
+                class: Some(failure.class),
+            });
+        }
+        tenant.updated_at = now;
+        self.tenants.save(session, &tenant).await
+    }
+
+    async fn another_is_on_its_way(
+        &self,
+        session: &mut ClientSession,
+        tenant: TenantId,
+        except: JobId,
+    ) -> Result<bool, StoreError> {
+        let others = doc! {
+            "tenantId": tenant,
+            "_id": { "$ne": except },
+            "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
+            // A dry run says nothing of the tenant, nor does a job about one domain, and a scheduled purge nothing
+            // before its time.
+            "args.dryRun": { "$ne": true },
+            "kind": { "$nin": [
+                DeprovisionTenant::KIND,
+                ProvisionDomain::KIND,
+                SetDmarc::KIND,
+                RemoveDomain::KIND,
+                RecheckDomain::KIND,
+            ] },
+        };
+        Ok(self.jobs.find_one(others).session(session).await?.is_some())
+    }
+
+    /// Makes a job run now. One that waits gets its attempts back; of one that is final a new one is made.
+    pub async fn requeue(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        created_by: &str,
+        now: DateTime,
+    ) -> Result<Requeued, TransactionError<RequeueError>> {
+        match self.run_now(session, id, now).await? {
+            Some(job) => Ok(Requeued { job, is_new: false }),
+            None => self.clone_finished(session, id, created_by, now).await,
+        }
+    }
+
+    async fn run_now(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        now: DateTime,
+    ) -> Result<Option<Job>, TransactionError<RequeueError>> {
+        let Some(job) = self.find_in(session, id).await? else {
+            return Err(TransactionError::Aborted(RequeueError::NotFound));
+        };
+        if job.state != JobState::Available {
+            return Ok(None);
+        }
+        let purged = self.purged_by(session, &job).await?;
+        if purged.is_some_and(|tenant| tenant.purge_at.is_some_and(|at| at > now)) {
+            return Err(TransactionError::Aborted(RequeueError::PurgeNotDue));
+        }
+        // Every step that is not done is due now, one that was given up included.
+        let steps = job.steps.iter().cloned().map(|mut step| {
+            if !step.state.is_done() {
+                step.next_at = Some(now);
+            }
+            step
+        });
+        let mut afresh = doc! { "runAt": now, "attempt": 0, "crashes": 0, "updatedAt": now };
+        afresh.insert("steps", to_bson(&steps.collect::<Vec<_>>())?);
+        if let Some(give_up_at) = give_up_at(job.queue, now) {
+            afresh.insert("giveUpAt", give_up_at);
+        }
+        let waiting = doc! { "_id": id, "state": JobState::Available.name() };
+        let update = doc! {
+            "$set": afresh,
+            "$unset": { "cancelRequested": "" },
+            "$inc": { "revision": 1_i64 },
+        };
+        Ok(self
+            .jobs
+            .find_one_and_update(waiting, update)
+            .return_document(ReturnDocument::After)
+            .session(session)
+            .await?)
+    }
+
+    async fn clone_finished(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        created_by: &str,
+        now: DateTime,
+    ) -> Result<Requeued, TransactionError<RequeueError>> {
+        let Some(job) = self.find_in(session, id).await? else {
+            return Err(TransactionError::Aborted(RequeueError::NotFound));
+        };
+        if !job.state.is_final() {
+            return Err(TransactionError::Aborted(RequeueError::Running));
+        }
+        if job.had_secrets {
+            return Err(TransactionError::Aborted(RequeueError::SecretsGone));
+        }
+        let again = NewJob::requeue_of(&job, created_by, now);
+        let job = self.enqueue(session, &again).await?;
+        Ok(Requeued { job, is_new: true })
+    }
+}

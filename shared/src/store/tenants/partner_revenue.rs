@@ -1,0 +1,84 @@
+//! What the tenants of partners come to, counted by the database.
+
+use std::collections::HashMap;
+
+use bson::doc;
+use futures::TryStreamExt as _;
+use serde::Deserialize;
+
+use super::TenantRepository;
+use crate::{
+    billing::Cycle, id::PartnerId, partner::PartnerRevenue, store::StoreError, tenant::TenantStatus,
+};
+
+/// Tenants of one partner that pay in one currency and cycle, or that pay nothing.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    #[serde(rename = "_id")]
+    key: Key,
+    tenants: i64,
+    price_minor: i64,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    partner: PartnerId,
+    currency: Option<String>,
+    cycle: Option<Cycle>,
+}
+
+impl TenantRepository {
+    /// The customers of each of these partners that has any.
+    pub async fn customers_of(
+        &self,
+        partners: &[PartnerId],
+    ) -> Result<HashMap<PartnerId, PartnerRevenue>, StoreError> {
+        // A tenant has at most one subscription in force, so each is counted once.
+        let pipeline = [
+            doc! { "$match": {
+                "partnerId": { "$in": partners.to_vec() },
+                "status": { "$ne": TenantStatus::Terminated.name() },
+            } },
+            doc! { "$project": { "partnerId": 1 } },
+            doc! { "$lookup": {
+                "from": "subscriptions",
+                "localField": "_id",
+                "foreignField": "tenantId",
+                "pipeline": [
+                    { "$match": { "status": { "$in": ["active", "past_due"] } } },
+                    { "$project": { "currency": 1, "cycle": 1, "priceMinor": 1 } },
+                ],
+                "as": "live",
+            } },
+            doc! { "$unwind": { "path": "$live", "preserveNullAndEmptyArrays": true } },
+            doc! { "$group": {
+                "_id": { "partner": "$partnerId", "currency": "$live.currency", "cycle": "$live.cycle" },
+                "tenants": { "$sum": 1 },
+                "priceMinor": { "$sum": "$live.priceMinor" },
+            } },
+        ];
+        let groups: Vec<Group> = self
+            .tenants
+            .aggregate(pipeline)
+            .with_type()
+            .await?
+            .try_collect()
+            .await?;
+
+        let mut customers: HashMap<PartnerId, PartnerRevenue> = HashMap::new();
+        for Group {
+            key,
+            tenants,
+            price_minor,
+        } in groups
+        {
+            let theirs = customers.entry(key.partner).or_default();
+            theirs.count += tenants;
+            if let (Some(currency), Some(cycle)) = (key.currency, key.cycle) {
+                theirs.add(currency, cycle, price_minor);
+            }
+        }
+        Ok(customers)
+    }
+}

@@ -1,0 +1,333 @@
+//! The same rules as the scripts', for one process and by its own clock.
+
+use std::time::Duration;
+
+use bson::DateTime;
+
+use super::{
+    Admission, BreakerSnapshot, CallResult, CircuitTimes, RESERVATION_HORIZON, RateBudget,
+    Transition,
+};
+
+/// What this process knows about one upstream. Times are of the boot clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LocalBreaker {
+    /// When the budget is used up no more (the theoretical arrival time of GCRA).
+    arrival: Duration,
+    floor: Duration,
+    failures: u32,
+    open: Option<Open>,
+    /// What was last resumed.
+    resumed: Option<DateTime>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: Duration,
+    probe_at: Duration,
+    interval: Duration,
+}
+
+impl LocalBreaker {
+    pub(super) fn admit(
+        &mut self,
+        now: Duration,
+        budget: RateBudget,
+        has_reservation: bool,
+    ) -> Admission {
+        if let Some(open) = &mut self.open {
+            if now < open.probe_at {
+                return Admission::Open(open.probe_at.saturating_sub(now));
+            }
+            // Whoever tries may vanish: then the next one does.
+            open.probe_at = now + open.interval;
+            return Admission::Probe;
+        }
+        if has_reservation && now >= self.floor {
+            return Admission::Allow;
+        }
+        let arrival = self.arrival(now, budget);
+        let turn = arrival.saturating_sub(budget.tolerance());
+        let horizon = self.floor.max(now).saturating_add(RESERVATION_HORIZON);
+        if turn > horizon {
+            return Admission::Saturated(horizon.saturating_sub(now));
+        }
+        self.arrival = arrival.saturating_add(budget.interval());
+        if turn <= now {
+            Admission::Allow
+        } else {
+            Admission::Reserved(turn.saturating_sub(now))
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        now: Duration,
+        times: CircuitTimes,
+        probing: bool,
+        news: CallResult,
+    ) -> Transition {
+        if let CallResult::SlowDown(wait) = news {
+            self.floor = self.floor.max(now.saturating_add(wait));
+        }
+        match (news, &mut self.open) {
+            (CallResult::Answered | CallResult::SlowDown(_), None) => self.failures = 0,
+            (CallResult::Answered | CallResult::SlowDown(_), Some(_)) if probing => {
+                self.failures = 0;
+                self.open = None;
+                return Transition::Closed;
+            }
+            (CallResult::Failed | CallResult::TimedOut, None) => {
+                self.failures += 1;
+                if news == CallResult::TimedOut || self.failures >= times.failures {
+                    self.open = Some(Open {
+                        since: now,
+                        probe_at: now + times.first_probe,
+                        interval: times.first_probe,
+                    });
+                    return Transition::Opened;
+                }
+            }
+            (CallResult::Failed | CallResult::TimedOut, Some(open)) if probing => {
+                open.interval = (2 * open.interval).min(times.last_probe);
+                open.probe_at = now + open.interval;
+            }
+            // Of a step that went before the circuit opened.
+            (_, Some(_)) => {}
+        }
+        Transition::None
+    }
+
+    pub(super) fn probe_now(&mut self, now: Duration) {
+        if let Some(open) = &mut self.open {
+            open.probe_at = now;
+        }
+    }
+
+    pub(super) fn resume(&mut self, now: Duration, asked_at: DateTime) {
+        if self.resumed == Some(asked_at) {
+            return;
+        }
+        self.resumed = Some(asked_at);
+        self.floor = Duration::ZERO;
+        self.arrival = Duration::ZERO;
+        self.probe_now(now);
+    }
+
+    pub(super) fn look(&self, now: Duration, budget: RateBudget) -> BreakerSnapshot {
+        let left = |at: Duration| (at > now).then(|| at.saturating_sub(now));
+        BreakerSnapshot {
+            failures: self.failures,
+            open_for: self.open.map(|open| now.saturating_sub(open.since)),
+            probe_in: self.open.map(|open| open.probe_at.saturating_sub(now)),
+            retry_after: left(self.floor),
+            turn_in: left(self.arrival(now, budget).saturating_sub(budget.tolerance())),
+        }
+    }
+
+    /// The arrival time of a step that asks now. Those who waited for the floor to be over get no burst.
+    fn arrival(&self, now: Duration, budget: RateBudget) -> Duration {
+        let arrival = self.arrival.max(now);
+        if self.floor > now {
+            arrival.max(self.floor.saturating_add(budget.tolerance()))
+        } else {
+            arrival
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BUDGET: RateBudget = RateBudget {
+        per_second: 1.0,
+        burst: 3,
+    };
+    const TIMES: CircuitTimes = CircuitTimes {
+        failures: 5,
+        first_probe: Duration::from_secs(15),
+        last_probe: Duration::from_mins(2),
+    };
+    const NOW: Duration = Duration::from_hours(1);
+
+    fn failed(local: &mut LocalBreaker, now: Duration, probing: bool) -> Transition {
+        local.report(now, TIMES, probing, CallResult::Failed)
+    }
+
+    fn open() -> LocalBreaker {
+        let mut local = LocalBreaker::default();
+        for _ in 0..5 {
+            failed(&mut local, NOW, false);
+        }
+        local
+    }
+
+    #[test]
+    fn after_a_burst_each_step_has_a_turn_of_its_own() {
+        let mut local = LocalBreaker::default();
+
+        let asked: Vec<Admission> = (0..5).map(|_| local.admit(NOW, BUDGET, false)).collect();
+        let at_its_turn = local.admit(NOW + SECOND, BUDGET, true);
+        let after_a_pause: Vec<Admission> = (0..4)
+            .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false))
+            .collect();
+
+        assert_eq!(asked[..3], [Admission::Allow; 3]);
+        assert_eq!(
+            asked[3..],
+            [Admission::Reserved(SECOND), Admission::Reserved(2 * SECOND)]
+        );
+        assert_eq!(at_its_turn, Admission::Allow);
+        assert_eq!(after_a_pause[..3], [Admission::Allow; 3]);
+        assert_eq!(after_a_pause[3], Admission::Reserved(SECOND));
+    }
+
+    #[test]
+    fn nobody_goes_before_the_floor_and_then_one_after_the_other() {
+        let mut local = LocalBreaker::default();
+        let wait = CallResult::SlowDown(10 * SECOND);
+
+        let effect = local.report(NOW, TIMES, false, wait);
+        let asked: Vec<Admission> = (0..3).map(|_| local.admit(NOW, BUDGET, true)).collect();
+
+        assert_eq!(effect, Transition::None);
+        let turns = [10, 11, 12].map(|turn| Admission::Reserved(turn * SECOND));
+        assert_eq!(asked, turns);
+        assert_eq!(
+            local.admit(NOW + 10 * SECOND, BUDGET, true),
+            Admission::Allow
+        );
+        assert_eq!(local.look(NOW, BUDGET).retry_after, Some(10 * SECOND));
+    }
+
+    #[test]
+    fn turns_are_given_for_the_next_five_seconds_only() {
+        let mut local = LocalBreaker::default();
+
+        let asked: Vec<Admission> = (0..1_000)
+            .map(|_| local.admit(NOW, BUDGET, false))
+            .collect();
+        let later = local.admit(NOW + 2 * SECOND, BUDGET, false);
+        let behind = local.admit(NOW + 2 * SECOND, BUDGET, false);
+        let third = local.admit(NOW + 2 * SECOND, BUDGET, false);
+
+        assert_eq!(asked[7], Admission::Reserved(5 * SECOND));
+        assert!(
+            asked[8..]
+                .iter()
+                .all(|asked| *asked == Admission::Saturated(5 * SECOND))
+        );
+        assert_eq!((later, behind), {
+            let turn = |seconds| Admission::Reserved(seconds * SECOND);
+            (turn(4), turn(5))
+        });
+        assert_eq!(third, Admission::Saturated(5 * SECOND));
+    }
+
+    #[test]
+    fn a_floor_that_is_far_leaves_the_turns_after_it() {
+        let mut local = LocalBreaker::default();
+        local.report(NOW, TIMES, false, CallResult::SlowDown(60 * SECOND));
+
+        let asked: Vec<Admission> = (0..8).map(|_| local.admit(NOW, BUDGET, false)).collect();
+
+        assert_eq!(asked[5], Admission::Reserved(65 * SECOND));
+        assert_eq!(asked[6..], [Admission::Saturated(65 * SECOND); 2]);
+    }
+
+    #[test]
+    fn a_floor_without_end_is_no_overflow() {
+        let mut local = LocalBreaker::default();
+
+        local.report(NOW, TIMES, false, CallResult::SlowDown(Duration::MAX));
+        let asked = local.admit(NOW, BUDGET, false);
+
+        assert_eq!(
+            asked,
+            Admission::Reserved(Duration::MAX.saturating_sub(NOW + 2 * SECOND))
+        );
+    }
+
+    #[test]
+    fn it_opens_after_five_failures_in_a_row() {
+        let mut local = LocalBreaker::default();
+
+        for _ in 0..4 {
+            assert_eq!(failed(&mut local, NOW, false), Transition::None);
+        }
+        local.report(NOW, TIMES, false, CallResult::Answered);
+        for _ in 0..4 {
+            assert_eq!(failed(&mut local, NOW, false), Transition::None);
+        }
+
+        assert_eq!(failed(&mut local, NOW, false), Transition::Opened);
+        assert_eq!(
+            local.admit(NOW, BUDGET, false),
+            Admission::Open(15 * SECOND)
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_was_kept_waiting_opens_it_at_once() {
+        let mut local = LocalBreaker::default();
+
+        assert_eq!(
+            local.report(NOW, TIMES, false, CallResult::TimedOut),
+            Transition::Opened
+        );
+    }
+
+    #[test]
+    fn one_step_at_a_time_tries_and_the_time_between_two_doubles_up_to_two_minutes() {
+        let mut local = open();
+        let mut now = NOW;
+        let mut waits = Vec::new();
+
+        for _ in 0..5 {
+            let Admission::Open(wait) = local.admit(now, BUDGET, true) else {
+                panic!("it is open");
+            };
+            waits.push(wait.as_secs());
+            now += wait;
+            assert_eq!(local.admit(now, BUDGET, false), Admission::Probe);
+            assert!(matches!(
+                local.admit(now, BUDGET, false),
+                Admission::Open(_)
+            ));
+            assert_eq!(failed(&mut local, now, true), Transition::None);
+        }
+
+        assert_eq!(waits, [15, 30, 60, 120, 120]);
+    }
+
+    #[test]
+    fn only_the_step_that_tries_closes_it() {
+        let mut local = open();
+
+        let late = local.report(NOW, TIMES, false, CallResult::Answered);
+        let still = local.admit(NOW, BUDGET, false);
+        local.probe_now(NOW);
+        let probe = local.admit(NOW, BUDGET, false);
+        let closed = local.report(NOW, TIMES, true, CallResult::Answered);
+
+        assert_eq!((late, closed), (Transition::None, Transition::Closed));
+        assert_eq!(
+            (still, probe),
+            (Admission::Open(15 * SECOND), Admission::Probe)
+        );
+        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Allow);
+        assert_eq!(local.look(NOW, BUDGET).failures, 0);
+    }
+
+    #[test]
+    fn a_step_that_tries_and_is_told_to_slow_down_was_answered() {
+        let mut local = open();
+
+        let effect = local.report(NOW, TIMES, true, CallResult::SlowDown(SECOND));
+
+        assert_eq!(effect, Transition::Closed);
+        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Reserved(SECOND));
+    }
+}

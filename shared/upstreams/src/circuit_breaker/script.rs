@@ -1,0 +1,220 @@
+//! The rules as Redis runs them, by its own clock, each in one step that no other worker comes between.
+//!
+//! A hash for each upstream: `arrival`, `floor`, `failures`, and while the circuit is open `since`, `probe` and
+//! `interval`. Times are microseconds, which a Lua number holds exactly. `resumed` is what was last resumed.
+
+use std::time::Duration;
+
+use bson::DateTime;
+use redis::{RedisError, Script, aio::ConnectionManager};
+
+use super::{
+    Admission, BreakerSnapshot, CallResult, CircuitTimes, RESERVATION_HORIZON, RateBudget,
+    Transition,
+};
+
+/// What every script begins with.
+const COMMON: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local stored = redis.call('HMGET', KEYS[1], 'arrival', 'floor', 'failures', 'since', 'probe', 'interval')
+local arrival, floor, failures = tonumber(stored[1] or 0), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
+local since, probe, interval = tonumber(stored[4] or 0), tonumber(stored[5] or 0), tonumber(stored[6] or 0)
+local function set(...)
+    local fields = {...}
+    for i = 2, #fields, 2 do fields[i] = string.format('%.0f', fields[i]) end
+    redis.call('HSET', KEYS[1], unpack(fields))
+    redis.call('EXPIRE', KEYS[1], 86400)
+end
+local function next_arrival(tolerance)
+    local at = math.max(arrival, now)
+    if floor > now then at = math.max(at, floor + tolerance) end
+    return at
+end
+";
+
+const ADMIT: &str = r"
+local step, tolerance, has_reservation, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
+if since > 0 then
+    if now < probe then return {'open', probe - now} end
+    set('probe', now + interval)
+    return {'probe', 0}
+end
+if has_reservation and now >= floor then return {'go', 0} end
+local at = next_arrival(tolerance)
+local horizon = math.max(floor, now) + ahead
+if at - tolerance > horizon then return {'full', horizon - now} end
+set('arrival', at + step)
+if at - tolerance <= now then return {'go', 0} end
+return {'turn', at - tolerance - now}
+";
+
+const REPORT: &str = r"
+local news, probing, wait = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
+local threshold, first, last = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if news == 'slow_down' then set('floor', math.max(floor, now + wait)) end
+if news == 'answered' or news == 'slow_down' then
+    if since == 0 then
+        if failures > 0 then redis.call('HDEL', KEYS[1], 'failures') end
+    elseif probing then
+        redis.call('HDEL', KEYS[1], 'failures', 'since', 'probe', 'interval')
+        return 'closed'
+    end
+elseif since == 0 then
+    set('failures', failures + 1)
+    if news == 'timed_out' or failures + 1 >= threshold then
+        set('since', now, 'probe', now + first, 'interval', first)
+        return 'opened'
+    end
+elseif probing then
+    interval = math.min(2 * interval, last)
+    set('probe', now + interval, 'interval', interval)
+end
+return 'none'
+";
+
+const PROBE_NOW: &str = r"
+if since > 0 then set('probe', now) end
+return 'none'
+";
+
+const RESUME: &str = r"
+if redis.call('HGET', KEYS[1], 'resumed') == ARGV[1] then return 'none' end
+redis.call('HSET', KEYS[1], 'resumed', ARGV[1])
+redis.call('HDEL', KEYS[1], 'floor', 'arrival')
+if since > 0 then set('probe', now) end
+return 'none'
+";
+
+const LOOK: &str = r"
+local tolerance = tonumber(ARGV[1])
+local open_for = -1
+if since > 0 then open_for = now - since end
+return {failures, open_for, math.max(probe - now, 0), math.max(floor - now, 0), math.max(next_arrival(tolerance) - tolerance - now, 0)}
+";
+
+pub(super) struct Scripts {
+    admit: Script,
+    report: Script,
+    probe_now: Script,
+    resume: Script,
+    look: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let script = |rest: &str| Script::new(&format!("{COMMON}{rest}"));
+        Self {
+            admit: script(ADMIT),
+            report: script(REPORT),
+            probe_now: script(PROBE_NOW),
+            resume: script(RESUME),
+            look: script(LOOK),
+        }
+    }
+
+    pub(super) async fn admit(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        budget: RateBudget,
+        has_reservation: bool,
+    ) -> Result<Admission, RedisError> {
+        let (answer, wait): (String, u64) = self
+            .admit
+            .key(key)
+            .arg(micros(budget.interval()))
+            .arg(micros(budget.tolerance()))
+            .arg(u8::from(has_reservation))
+            .arg(micros(RESERVATION_HORIZON))
+            .invoke_async(connection)
+            .await?;
+        let wait = Duration::from_micros(wait);
+        Ok(match answer.as_str() {
+            "open" => Admission::Open(wait),
+            "probe" => Admission::Probe,
+            "turn" => Admission::Reserved(wait),
+            "full" => Admission::Saturated(wait),
+            _ => Admission::Allow,
+        })
+    }
+
+    pub(super) async fn report(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        times: CircuitTimes,
+        probing: bool,
+        news: CallResult,
+    ) -> Result<Transition, RedisError> {
+        let (name, wait) = match news {
+            CallResult::Answered => ("answered", Duration::ZERO),
+            CallResult::Failed => ("failed", Duration::ZERO),
+            CallResult::TimedOut => ("timed_out", Duration::ZERO),
+            CallResult::SlowDown(wait) => ("slow_down", wait),
+        };
+        let answer: String = self
+            .report
+            .key(key)
+            .arg(name)
+            .arg(u8::from(probing))
+            .arg(micros(wait))
+            .arg(times.failures)
+            .arg(micros(times.first_probe))
+            .arg(micros(times.last_probe))
+            .invoke_async(connection)
+            .await?;
+        Ok(match answer.as_str() {
+            "opened" => Transition::Opened,
+            "closed" => Transition::Closed,
+            _ => Transition::None,
+        })
+    }
+
+    pub(super) async fn probe_now(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+    ) -> Result<(), RedisError> {
+        let mut call = self.probe_now.prepare_invoke();
+        call.key(key).invoke_async(connection).await
+    }
+
+    pub(super) async fn resume(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        asked_at: DateTime,
+    ) -> Result<(), RedisError> {
+        let mut call = self.resume.prepare_invoke();
+        let call = call.key(key).arg(asked_at.timestamp_millis());
+        call.invoke_async(connection).await
+    }
+
+    pub(super) async fn look(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        budget: RateBudget,
+    ) -> Result<BreakerSnapshot, RedisError> {
+        let (failures, open_for, probe_in, floor_in, turn_in): (u32, i64, u64, u64, u64) = self
+            .look
+            .key(key)
+            .arg(micros(budget.tolerance()))
+            .invoke_async(connection)
+            .await?;
+        let open_for = u64::try_from(open_for).ok().map(Duration::from_micros);
+        let some = |micros: u64| (micros > 0).then(|| Duration::from_micros(micros));
+        Ok(BreakerSnapshot {
+            failures,
+            open_for,
+            probe_in: open_for.map(|_| Duration::from_micros(probe_in)),
+            retry_after: some(floor_in),
+            turn_in: some(turn_in),
+        })
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,368 @@
+//! Authentik: the group, the users and the sessions of a tenant, over its REST API (2026.x).
+//!
+//! Three habits of Authentik shape this client. It **ignores filters it does not know** and answers with
+//! everything, so every object in an answer is compared with what was asked for before it is used. A `PATCH`
+//! **replaces `attributes` as a whole**, so they are read, merged and sent back. And it says 403 where others say
+//! 401, and 400 where others say 409.
+//!
+//! <https://docs.goauthentik.io/developer-docs/api/>
+
+mod devices;
+mod error;
+mod groups;
+mod recovery;
+mod sessions;
+mod suspension;
+mod users;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{StatusCode, header};
+use reqwest::{Method, RequestBuilder, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, de::DeserializeOwned};
+
+pub use self::{groups::Group, users::User};
+use crate::clients::{
+    CALL_TIMEOUT, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,
+    UpstreamResponse, fingerprint,
+};
+use dezky_shared::{
+    platform::{
+        config::{boolean, optional, required, seconds},
+        tls::TrustRoots,
+    },
+    upstream::Upstream,
+};
+
+/// The most objects that Authentik puts on a page, whatever is asked for.
+const PAGE_SIZE: &str = "100";
+
+/// Where Authentik is, and the token that it knows us by.
+#[derive(Debug, Clone)]
+pub struct AuthentikConfig {
+    /// `AUTHENTIK_API_URL`, such as `https://auth.example.com/api/v3`.
+    pub api_url: String,
+    /// `AUTHENTIK_API_TOKEN`: a token with the intent `api` that does not expire.
+    pub api_token: SecretString,
+    /// `AUTHENTIK_PUBLIC_URL`: where people reach it; by default where we do.
+    pub public_url: Option<Url>,
+    /// `AUTHENTIK_TIMEOUT_SECONDS`: how long a whole call may take.
+    pub timeout: Duration,
+}
+
+impl AuthentikConfig {
+    /// A name for these credentials, by which nobody can guess them.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&[&self.api_url, self.api_token.expose_secret()])
+    }
+
+    /// Reads the environment; `None` when `AUTHENTIK_PROVISIONING_ENABLED` is false.
+    pub fn from_env() -> anyhow::Result<Option<Self>> {
+        if !boolean("AUTHENTIK_PROVISIONING_ENABLED", true)? {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            api_url: required("AUTHENTIK_API_URL")?,
+            api_token: required::<String>("AUTHENTIK_API_TOKEN")?.into(),
+            public_url: optional("AUTHENTIK_PUBLIC_URL")?,
+            timeout: seconds("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT)?,
+        }))
+    }
+}
+
+/// A client of Authentik.
+#[derive(Debug, Clone)]
+pub struct Authentik {
+    http: UpstreamHttp,
+    token: SecretString,
+    public_url: Url,
+}
+
+impl Authentik {
+    /// A client of the Authentik that `config` names.
+    pub fn new(config: &AuthentikConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
+        let http = UpstreamHttp::new(
+            Upstream::Authentik,
+            &config.api_url,
+            config.timeout,
+            trust_roots,
+        )?;
+        let public_url = match &config.public_url {
+            Some(url) => url.clone(),
+            None => config.api_url.parse().context("AUTHENTIK_API_URL")?,
+        };
+        anyhow::ensure!(
+            public_url.has_host() && ["http", "https"].contains(&public_url.scheme()),
+            "AUTHENTIK_PUBLIC_URL is no address of a web server"
+        );
+        Ok(Self {
+            http,
+            token: config.api_token.clone(),
+            public_url,
+        })
+    }
+
+    /// The same client, whose writes begin only while `trust` lasts.
+    #[must_use]
+    pub fn trusting(&self, trust: &LeaseDeadline) -> Self {
+        Self {
+            http: self.http.with_deadline(trust),
+            ..self.clone()
+        }
+    }
+
+    /// Whether Authentik accepts our token.
+    pub async fn check(&self) -> Result<(), ClientError> {
+        let request = self.http.request(Method::GET, "/core/users/me/");
+        let answer = self
+            .send(Operation::read("check_credentials"), request)
+            .await?;
+        self.expect(&answer, StatusCode::OK)
+    }
+
+    /// Whether Authentik answers, with its database.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        let api = self.http.base_url();
+        let root = api.strip_suffix("/api/v3").unwrap_or(api);
+        self.http.probe(root, "/-/health/ready/").await
+    }
+
+    /// Sends a request as us. `Accept` must be exactly this, else the gateway's errors are HTML.
+    async fn send(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+    ) -> Result<UpstreamResponse, ClientError> {
+        let request = request
+            .bearer_auth(self.token.expose_secret())
+            .header(header::ACCEPT, "application/json");
+        self.http.send(operation, request).await
+    }
+
+    /// An answer with any other status than `wanted` becomes the error that it means.
+    fn expect(&self, answer: &UpstreamResponse, wanted: StatusCode) -> Result<(), ClientError> {
+        if answer.status == wanted {
+            return Ok(());
+        }
+        Err(error::classify(answer, &self.token))
+    }
+
+    /// The object at `path`, which may be missing.
+    async fn get<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<T>, ClientError> {
+        let request = self.http.request(Method::GET, path).query(query);
+        let answer = self.send(Operation::read(operation), request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        self.expect(&answer, StatusCode::OK)?;
+        answer.json().map(Some)
+    }
+
+    /// Deletes what is at `path`; false when it was gone already.
+    async fn delete(&self, operation: Operation, path: &str) -> Result<bool, ClientError> {
+        let request = self.http.request(Method::DELETE, path);
+        let answer = self.send(operation, request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        self.expect(&answer, StatusCode::NO_CONTENT)?;
+        Ok(true)
+    }
+
+    /// Everything that `filter` lets through, page by page. The filter may have been ignored: compare.
+    async fn list<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: &str,
+        filter: &[(&str, &str)],
+    ) -> Result<Vec<T>, ClientError> {
+        let mut found = Vec::new();
+        let mut page = 1;
+        let mut count = None;
+        loop {
+            let number = page.to_string();
+            let paging = [("page_size", PAGE_SIZE), ("page", &number)];
+            let request = self.http.request(Method::GET, path);
+            let request = request.query(filter).query(&paging);
+            let answer = self.send(Operation::read(operation), request).await?;
+            if error::names_missing_object(&answer) {
+                return Ok(Vec::new());
+            }
+            // Pages are cut anew for each request: after a change, something may have slipped between two of them.
+            let changed =
+                || ClientError::Unavailable(answer.failed("the list changed while it was read"));
+            if page > 1 && answer.status == StatusCode::NOT_FOUND {
+                return Err(changed());
+            }
+            self.expect(&answer, StatusCode::OK)?;
+            let Page {
+                pagination,
+                results,
+            } = answer.json()?;
+            if *count.get_or_insert(pagination.count) != pagination.count {
+                return Err(changed());
+            }
+            found.extend::<Vec<T>>(results);
+            match pagination.next {
+                0 => return Ok(found),
+                next if next > page => page = next,
+                _ => return Err(answer.unreadable("the pages do not end")),
+            }
+        }
+    }
+}
+
+/// A failure that no single answer stands for.
+fn failed(operation: &'static str, detail: &str) -> FailedCall {
+    FailedCall {
+        upstream: Upstream::Authentik,
+        operation,
+        status: None,
+        request_id: None,
+        detail: detail.to_owned(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    pagination: Pagination,
+    results: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Pagination {
+    /// The number of the next page; 0 when there is none.
+    next: u64,
+    count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wiremock::{
+        Mock, MockServer, ResponseTemplate,
+        matchers::{method, path},
+    };
+
+    use super::*;
+    use crate::clients::Mode;
+
+    fn authentik_at(server: &MockServer) -> Authentik {
+        let config = AuthentikConfig {
+            api_url: server.uri(),
+            public_url: None,
+            api_token: "a-token-that-nobody-may-see".into(),
+            timeout: CALL_TIMEOUT,
+        };
+        Authentik::new(&config, &TrustRoots::default()).unwrap()
+    }
+
+    async fn answering(template: ResponseTemplate) -> (MockServer, Authentik) {
+        let server = MockServer::start().await;
+        Mock::given(path("/core/users/me/"))
+            .respond_with(template)
+            .mount(&server)
+            .await;
+        let authentik = authentik_at(&server);
+        (server, authentik)
+    }
+
+    #[tokio::test]
+    async fn a_401_is_refused_credentials_too() {
+        let (_server, authentik) = answering(ResponseTemplate::new(401)).await;
+
+        let error = authentik.check().await.unwrap_err();
+
+        assert!(matches!(error, ClientError::Credentials(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_403_page_of_a_proxy_does_not_blame_the_token() {
+        let page = ResponseTemplate::new(403).set_body_string("<h1>Token invalid/expired</h1>");
+        let (_server, authentik) = answering(page).await;
+
+        let error = authentik.check().await.unwrap_err();
+
+        assert!(matches!(error, ClientError::Permission(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_echoes_the_token_does_not_pass_it_on() {
+        let echo = json!({ "detail": "bad header: Bearer a-token-that-nobody-may-see" });
+        let (_server, authentik) = answering(ResponseTemplate::new(400).set_body_json(echo)).await;
+
+        let error = authentik.check().await.unwrap_err();
+
+        assert_eq!(error.call().detail, "detail: bad header: Bearer ***");
+    }
+
+    #[tokio::test]
+    async fn pages_that_lead_back_do_not_go_on_for_ever() {
+        let server = MockServer::start().await;
+        let circle = json!({
+            "pagination": { "next": 1, "count": 1 },
+            "results": [],
+        });
+        Mock::given(method("GET"))
+            .and(path("/core/users/"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(circle))
+            .mount(&server)
+            .await;
+
+        let error = authentik_at(&server)
+            .find_user("ada@acme.test")
+            .await
+            .unwrap_err();
+
+        assert!(matches!(error, ClientError::Unavailable(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_list_that_changes_between_two_pages_is_read_another_time() {
+        let server = MockServer::start().await;
+        for (page, next, count) in [("1", 2, 101), ("2", 0, 100)] {
+            let body = json!({ "pagination": { "next": next, "count": count }, "results": [] });
+            Mock::given(wiremock::matchers::query_param("page", page))
+                .respond_with(ResponseTemplate::new(200).set_body_json(body))
+                .mount(&server)
+                .await;
+        }
+
+        let error = authentik_at(&server)
+            .list_members("ba4af669-4637-4467-af2e-1f9961dc4bd3")
+            .await
+            .unwrap_err();
+
+        assert!(matches!(error, ClientError::Unavailable(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_taken_by_a_group_we_cannot_see_is_a_missing_permission() {
+        let server = MockServer::start().await;
+        let none = json!({ "pagination": { "next": 0, "count": 0 }, "results": [] });
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(none))
+            .mount(&server)
+            .await;
+        let taken = json!({ "name": ["Group with this name already exists."] });
+        Mock::given(method("POST"))
+            .respond_with(ResponseTemplate::new(400).set_body_json(taken))
+            .expect(1)
+            .mount(&server)
+            .await;
+
+        let error = authentik_at(&server)
+            .ensure_group("acme", "0192f0c4", None, Mode::Apply)
+            .await
+            .unwrap_err();
+
+        assert!(matches!(error, ClientError::Permission(_)), "{error}");
+    }
+}
