@@ -1,25 +1,27 @@
-//! Looks at a domain's public DNS and says how it compares with what should be there.
+//! Checks of a domain's public DNS against the records that it should have.
 //!
-//! Every configured resolver is asked everything, and what each of them answers is judged by itself, as a receiver of
-//! mail would that asks it alone. Only then is one [`Check`] made of each thing that should be there. What is missing
-//! and what is not known are kept apart from end to end: NXDOMAIN and an empty answer mean that something is missing;
-//! failures, refusals and silence mean that nobody can tell.
+//! Every query is sent to every configured resolver, and each check is evaluated separately for each of them, as a receiver
+//! of mail that uses this resolver would. The findings are then merged into one [`Check`]. Missing and unknown are separate
+//! states throughout: NXDOMAIN and an empty answer mean that a record is missing; failures, refusals and timeouts mean that
+//! its state is unknown.
 //!
-//! Nothing here reads or writes anything else than the DNS, and nothing is remembered between two looks: a record that
-//! was mended is seen as soon as the resolvers see it.
+//! The verifier has no side effects and keeps no state between checks, so a corrected record is found as soon as the
+//! resolvers return it.
 
 mod code;
 mod config;
 mod dkim;
 mod dmarc;
-mod extras;
-mod finding;
-mod look;
+mod evidence;
+mod lookup_cache;
 mod merge;
 mod mx;
 mod nameserver;
+mod near_miss;
+mod optional_records;
 mod ownership;
 mod probe;
+mod report_uri;
 mod resolver;
 mod spf;
 mod tags;
@@ -35,49 +37,50 @@ use tokio::time::Instant;
 
 pub use self::{
     code::Code,
-    config::{DnsConfig, ResolverAddress, Transport},
+    config::{DnsConfig, ResolverAddress, Transport, parse_spf_include},
 };
 use self::{
-    finding::Finding, look::Look, merge::Subject, nameserver::Nameserver, resolver::Resolver,
+    evidence::Finding, lookup_cache::CachedResolver, merge::CheckTarget, nameserver::Nameserver,
+    resolver::Resolver,
 };
 
-/// What a domain's DNS should say.
+/// The records that a domain should have.
 #[derive(Debug, Clone)]
 pub struct Expectation {
     /// Lower case, A-labels, no trailing dot.
     pub domain: String,
-    /// What proves whose it is.
+    /// The ownership token.
     pub token: String,
-    /// The records, each with the check that it is for. Those without one are not looked at.
+    /// The records, each with the kind of its check. Records without a kind are not checked.
     pub records: Vec<Record>,
-    /// What its DMARC record should ask for at least.
+    /// The weakest acceptable DMARC policy.
     pub dmarc: Dmarc,
-    /// The domain whose SPF record ours is an `include:` of. Without one, `mx` must authorise our hosts, which is what
-    /// Stalwart's zone file says: `v=spf1 mx -all`.
+    /// The domain with the SPF record of our sending addresses, which customers include. Without it, our MX hosts send, and
+    /// customers publish the record of Stalwart's zone file: `v=spf1 mx -all`.
     pub spf_include: Option<String>,
 }
 
 impl Expectation {
-    /// What is to be checked: ownership, and what there are records for. Each selector is checked by itself.
-    fn subjects(&self) -> Vec<Subject> {
-        let mut subjects = vec![ownership_of(&self.domain, &self.token)];
+    /// The things to check: ownership, and each kind that has records. DKIM has one check per selector.
+    fn targets(&self) -> Vec<CheckTarget> {
+        let mut targets = vec![ownership_of(&self.domain, &self.token)];
         for kind in KINDS {
             let records: Vec<Record> = self.records_for(kind).cloned().collect();
             if kind == CheckKind::Dkim {
-                subjects.extend(records.into_iter().map(|record| Subject {
+                targets.extend(records.into_iter().map(|record| CheckTarget {
                     kind,
                     selector: record.name.split("._domainkey").next().map(str::to_owned),
                     expected: vec![record],
                 }));
             } else if !records.is_empty() {
-                subjects.push(Subject {
+                targets.push(CheckTarget {
                     kind,
                     selector: None,
                     expected: records,
                 });
             }
         }
-        subjects
+        targets
     }
 
     fn records_for(&self, kind: CheckKind) -> impl Iterator<Item = &Record> {
@@ -86,7 +89,7 @@ impl Expectation {
     }
 }
 
-/// In the order in which they are shown, after ownership.
+/// The kinds of checks in display order, after ownership.
 const KINDS: [CheckKind; 8] = [
     CheckKind::Mx,
     CheckKind::Spf,
@@ -98,7 +101,7 @@ const KINDS: [CheckKind; 8] = [
     CheckKind::Autodiscover,
 ];
 
-/// Asks every configured resolver. Cheap to clone.
+/// Verifier of public DNS with every configured resolver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     nameservers: Arc<[Nameserver]>,
@@ -106,9 +109,12 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// One that asks these resolvers.
+    /// Creates a verifier.
     pub fn new(config: &DnsConfig) -> anyhow::Result<Self> {
-        anyhow::ensure!(!config.resolvers.is_empty(), "there is no DNS resolver");
+        anyhow::ensure!(
+            !config.resolvers.is_empty(),
+            "no DNS resolver is configured"
+        );
         let resolvers = config.resolvers.iter().cloned();
         Ok(Self {
             nameservers: resolvers
@@ -118,12 +124,12 @@ impl Verifier {
         })
     }
 
-    /// Everything that should be there: ownership first, then one check for each kind and selector that has a record.
+    /// Checks everything: ownership first, then each kind and selector that has a record.
     pub async fn verify(&self, expectation: &Expectation) -> Vec<Check> {
-        self.look(expectation, expectation.subjects()).await
+        self.check_targets(expectation, expectation.targets()).await
     }
 
-    /// Whether the token is there.
+    /// Checks ownership only.
     pub async fn verify_ownership(&self, domain: &str, token: &str) -> Check {
         let expectation = Expectation {
             domain: domain.to_owned(),
@@ -136,51 +142,55 @@ impl Verifier {
         checks.swap_remove(0)
     }
 
-    async fn look(&self, expectation: &Expectation, subjects: Vec<Subject>) -> Vec<Check> {
-        let until = Instant::now() + self.timeout;
-        let looks = self.nameservers.iter().map(async |nameserver| {
-            let look = Look::new(nameserver, until);
-            let findings = subjects
+    async fn check_targets(
+        &self,
+        expectation: &Expectation,
+        targets: Vec<CheckTarget>,
+    ) -> Vec<Check> {
+        let deadline = Instant::now() + self.timeout;
+        let by_resolver = self.nameservers.iter().map(async |nameserver| {
+            let resolver = CachedResolver::new(nameserver, deadline);
+            let findings = targets
                 .iter()
-                .map(|subject| judge(&look, expectation, subject));
+                .map(|target| check_target(&resolver, expectation, target));
             join_all(findings).await
         });
-        let mut by_resolver: Vec<_> = join_all(looks)
+        let mut by_resolver: Vec<_> = join_all(by_resolver)
             .await
             .into_iter()
             .map(Vec::into_iter)
             .collect();
         let names = || self.nameservers.iter().map(Nameserver::name);
-        let checks = subjects.into_iter().map(|subject| {
+        let checks = targets.into_iter().map(|target| {
             let findings = by_resolver.iter_mut().filter_map(Iterator::next);
             let findings: Vec<(&str, Finding)> = names().zip(findings).collect();
-            subject.merge(&findings)
+            target.merge(&findings)
         });
         checks.collect()
     }
 }
 
-/// What one resolver's answers say about one subject.
-async fn judge(
+/// Checks one target with one resolver.
+async fn check_target(
     resolver: &impl Resolver,
     expectation: &Expectation,
-    Subject { kind, expected, .. }: &Subject,
+    CheckTarget { kind, expected, .. }: &CheckTarget,
 ) -> Finding {
     let domain = &expectation.domain;
     match kind {
         CheckKind::Ownership => ownership::check(resolver, domain, &expectation.token).await,
         CheckKind::Mx => mx::check(resolver, domain, expected).await,
         CheckKind::Spf => spf::check(resolver, expectation).await,
-        CheckKind::Dkim => dkim::check(resolver, &expected[0]).await,
+        CheckKind::Dkim => dkim::check(resolver, domain, &expected[0]).await,
         CheckKind::Dmarc => dmarc::check(resolver, domain, &expectation.dmarc).await,
         CheckKind::MtaSts | CheckKind::TlsRpt | CheckKind::Autoconfig | CheckKind::Autodiscover => {
-            extras::check(resolver, *kind, expected).await
+            optional_records::check(resolver, domain, *kind, expected).await
         }
     }
 }
 
-fn ownership_of(domain: &str, token: &str) -> Subject {
-    Subject {
+fn ownership_of(domain: &str, token: &str) -> CheckTarget {
+    CheckTarget {
         kind: CheckKind::Ownership,
         selector: None,
         expected: vec![ownership::expected(domain, token)],

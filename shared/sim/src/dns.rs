@@ -1,5 +1,5 @@
-//! A DNS server for what should be public: it answers as a resolver does that has just asked everybody, by UDP and TCP,
-//! and goes wrong on demand. Several instances are resolvers that do not agree.
+//! DNS simulator: a server that answers like a recursive resolver without a cache, over UDP and TCP, with fault injection.
+//! Several instances simulate resolvers that disagree.
 
 mod handler;
 mod records;
@@ -19,50 +19,60 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use self::{handler::Handler, records::Records};
 
-/// What goes wrong with a question.
+/// A fault of a DNS server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DnsFault {
     /// SERVFAIL.
     ServerFailure,
-    /// SERVFAIL, unless the question says that signatures need not be checked.
+    /// SERVFAIL for the first so many queries for a name and type.
+    ServerFailureFirst(usize),
+    /// SERVFAIL unless the query disables DNSSEC validation. The zone has a DS record.
     Bogus,
     /// REFUSED.
     Refused,
     /// FORMERR.
     FormatError,
-    /// No answer.
+    /// FORMERR for queries with EDNS.
+    RefusesEdns,
+    /// No response.
     Silence,
-    /// Whom to ask instead, from somebody who does not know.
+    /// A response delayed by so many milliseconds.
+    Delay(u64),
+    /// A referral from a server that does not serve the zone.
     Lame,
-    /// An empty answer from somebody who asked nobody.
+    /// An empty response of a server that is neither authoritative nor recursive.
     Clueless,
-    /// An answer that was cut off, by TCP too.
+    /// A negative response without a SOA record.
+    NoSoa,
+    /// Every record twice.
+    Duplicates,
+    /// A truncated response, over TCP too.
     Truncated,
 }
 
-/// A question that something goes wrong with.
+/// The queries that a fault applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsFaultRule {
-    /// Only questions about this name; about any when missing.
+    /// The queried name. Any name if missing.
     #[serde(default)]
     pub name: Option<String>,
-    /// Only questions for this type; for any when missing.
+    /// The queried type. Any type if missing.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
-    /// What happens to them.
+    /// The fault.
     pub fault: DnsFault,
 }
 
-/// One question that was asked.
+/// A received query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The name, lower case, no trailing dot.
     pub name: String,
     /// The type.
     pub kind: RecordType,
-    /// Asked by TCP.
+    /// Received over TCP.
     pub tcp: bool,
 }
 
@@ -70,14 +80,14 @@ pub struct Question {
 struct State {
     records: Records,
     faults: Vec<DnsFaultRule>,
-    /// Answers are said to be validated.
+    /// Responses have the AD flag.
     signed: bool,
     questions: Vec<Question>,
 }
 
-/// A DNS server that is being served. Dropping it stops it.
+/// A running DNS server. It stops when dropped.
 pub struct DnsSim {
-    /// Where it listens.
+    /// The address of both sockets.
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
     _server: Server<Handler>,
@@ -92,7 +102,7 @@ impl std::fmt::Debug for DnsSim {
 }
 
 impl DnsSim {
-    /// Serves `address` by UDP and TCP, port 0 for any that is free for both.
+    /// Starts a server on UDP and TCP. Port 0 selects a port that is free for both.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
         let (listener, socket) = loop {
             let listener = TcpListener::bind(address).await?;
@@ -114,19 +124,19 @@ impl DnsSim {
         })
     }
 
-    /// Publishes a record beside those that are there.
+    /// Adds a record.
     pub fn add(&self, name: &str, kind: &str, value: &str) -> anyhow::Result<()> {
         let record = records::parse(name, kind, value)?;
         self.lock().records.add(record);
         Ok(())
     }
 
-    /// Publishes a record as it is, whatever is in it.
+    /// Adds a record without validation.
     pub fn add_raw(&self, record: rr::Record) {
         self.lock().records.add(record);
     }
 
-    /// Publishes each of them that is not there yet.
+    /// Adds the records that do not exist yet.
     pub fn publish(&self, records: &[Record]) -> anyhow::Result<()> {
         for record in records {
             let record = records::parse(&record.name, &record.kind, &record.value)?;
@@ -135,16 +145,16 @@ impl DnsSim {
         Ok(())
     }
 
-    /// Takes away each of them that is there.
+    /// Removes the records that exist.
     pub fn unpublish(&self, records: &[Record]) -> anyhow::Result<()> {
         for record in records {
             let record = records::parse(&record.name, &record.kind, &record.value)?;
-            self.lock().records.take_away(&record);
+            self.lock().records.remove_record(&record);
         }
         Ok(())
     }
 
-    /// Removes what is there under a name: of one type, or all.
+    /// Removes the records of a name, of one type or all.
     pub fn remove(&self, name: &str, kind: Option<&str>) -> anyhow::Result<()> {
         let name = Name::from_ascii(name)?;
         let kind = kind.map(str::parse).transpose()?;
@@ -152,27 +162,27 @@ impl DnsSim {
         Ok(())
     }
 
-    /// Everything that is published.
+    /// All records.
     pub fn records(&self) -> Vec<Record> {
         self.lock().records.all()
     }
 
-    /// Makes something go wrong from now on. Of several rules that match, the latest counts.
+    /// Adds a fault. Of several matching rules the latest applies.
     pub fn fail(&self, rule: DnsFaultRule) {
         self.lock().faults.push(rule);
     }
 
-    /// Ends every fault.
+    /// Removes all faults.
     pub fn mend(&self) {
         self.lock().faults.clear();
     }
 
-    /// Says from now on that answers were validated.
+    /// Sets the AD flag of all responses from now on.
     pub fn sign(&self) {
         self.lock().signed = true;
     }
 
-    /// What was asked so far.
+    /// The queries received so far.
     pub fn questions(&self) -> Vec<Question> {
         self.lock().questions.clone()
     }

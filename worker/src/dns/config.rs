@@ -1,19 +1,24 @@
-//! Which resolvers are asked, and for how long.
+//! Resolver configuration.
 
 use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use dezky_shared::platform::config::{list, seconds};
 
-/// Whom a domain's public DNS is asked of.
+use super::resolver::normalise;
+
+/// The resolvers for checks of public DNS.
 #[derive(Debug, Clone)]
 pub struct DnsConfig {
-    /// Every one of them is asked everything.
+    /// Every query is sent to each of them.
     pub resolvers: Vec<ResolverAddress>,
-    /// How long one look at a domain may take, with all its questions.
+    /// Time limit of one check of a domain, all queries included.
     pub timeout: Duration,
 }
 
 impl DnsConfig {
+    /// The default time limit: the least that receivers allow for SPF alone (RFC 7208, section 4.6.4).
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+
     /// Reads `DNS_RESOLVERS` and `DNS_TIMEOUT_SECONDS`.
     pub fn from_env() -> anyhow::Result<Self> {
         let mut names = list("DNS_RESOLVERS")?;
@@ -25,7 +30,7 @@ impl DnsConfig {
             .map(|name| name.parse())
             .collect::<Result<_, String>>()
             .map_err(|error| anyhow::anyhow!("DNS_RESOLVERS is not valid: {error}"))?;
-        let timeout = seconds("DNS_TIMEOUT_SECONDS", DEFAULT_TIMEOUT)?;
+        let timeout = seconds("DNS_TIMEOUT_SECONDS", Self::DEFAULT_TIMEOUT)?;
         anyhow::ensure!(
             (Duration::from_millis(100)..=Duration::from_mins(1)).contains(&timeout),
             "DNS_TIMEOUT_SECONDS is not valid: expected 0.1 to 60"
@@ -34,24 +39,42 @@ impl DnsConfig {
     }
 }
 
-const DEFAULT_RESOLVERS: [&str; 2] = ["1.1.1.1:53", "8.8.8.8:53"];
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Parses `MAIL_SPF_INCLUDE`: a bare domain name, which customers publish as `include:<domain>`.
+pub fn parse_spf_include(value: &str) -> anyhow::Result<String> {
+    let name = normalise(value);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
+    };
+    let is_domain = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
+    anyhow::ensure!(
+        is_domain,
+        "MAIL_SPF_INCLUDE is not valid: {value:?} is not a domain name such as spf.example.com"
+    );
+    Ok(name)
+}
 
-/// Where a resolver is, and how to speak to it.
+const DEFAULT_RESOLVERS: [&str; 2] = ["1.1.1.1:53", "8.8.8.8:53"];
+
+/// The address of a resolver, and its transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolverAddress {
-    /// As it was configured, by which people know it.
+    /// The configured text, which identifies the resolver to operators.
     pub name: String,
-    /// Where it listens.
+    /// IP address and port.
     pub address: SocketAddr,
-    /// How.
+    /// The protocol.
     pub transport: Transport,
 }
 
-/// How to speak to a resolver.
+/// The protocol of a resolver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
-    /// By UDP, and by TCP where an answer does not fit.
+    /// UDP, with TCP for truncated answers.
     Plain,
     /// DNS over TLS (RFC 7858), with the name in its certificate.
     Tls(Arc<str>),
@@ -97,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_is_given_by_its_transport_and_address() {
+    fn a_resolver_address_includes_its_transport() {
         let transport = |text: &str| text.parse::<ResolverAddress>().map(|it| it.transport);
 
         assert_eq!(transport("1.1.1.1:53"), Ok(Transport::Plain));
@@ -117,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_address_is_refused() {
+    fn an_invalid_resolver_address_is_rejected() {
         for text in [
             "1.1.1.1",
             "dns.test:53",
@@ -126,6 +149,29 @@ mod tests {
             "udp://1.1.1.1:53",
         ] {
             assert!(text.parse::<ResolverAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_included_spf_domain_is_a_bare_domain_name() {
+        assert_eq!(
+            parse_spf_include("SPF.Provider.test.").unwrap(),
+            "spf.provider.test"
+        );
+        assert_eq!(
+            parse_spf_include("_spf.provider.test").unwrap(),
+            "_spf.provider.test"
+        );
+        for value in [
+            "include:spf.provider.test",
+            "v=spf1 include:spf.provider.test -all",
+            "spf.provider.test -all",
+            "https://spf.provider.test",
+            "%{d}.provider.test",
+            "provider",
+            "spf..provider.test",
+        ] {
+            assert!(parse_spf_include(value).is_err(), "{value}");
         }
     }
 }

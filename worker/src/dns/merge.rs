@@ -1,34 +1,32 @@
-//! One check out of what several resolvers said.
+//! Merging: combines the findings of all resolvers into one check.
 
 use dezky_shared::domain::check::{Check, CheckKind, CheckState, Dnssec, Record, ResolverAnswer};
 
-use super::{code::Code, finding::Finding};
+use super::{code::Code, evidence::Finding};
 
-/// The most records that are kept of what each resolver said.
-const SAID: usize = 3;
+/// The most records that are stored per resolver.
+const MAX_RECORDS_PER_RESOLVER: usize = 3;
 
-/// What is checked.
+/// One thing to check.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(super) struct CheckTarget {
     pub(super) kind: CheckKind,
     pub(super) selector: Option<String>,
     pub(super) expected: Vec<Record>,
 }
 
-impl Subject {
-    /// Resolvers that could not tell are outvoted by any that could. Where some say that it is in order and some that it
-    /// is not, a change is spreading, and nobody can tell yet. Else the worst of them counts.
+impl CheckTarget {
+    /// Merges the findings. A resolver with an unknown result is outvoted by one with a known result. If some results are
+    /// good and others bad, a change is propagating, and the state is unknown. Otherwise the worst result counts.
     ///
-    /// Whose a domain is takes the word of all: who deceives one resolver, or signs wrongly, would have another's mail.
+    /// Ownership has to be confirmed by every resolver: a spoofed answer to one of them, or a forged signature, would
+    /// hand over the mail of the domain.
     pub(super) fn merge(self, findings: &[(&str, Finding)]) -> Check {
-        let (code, about) = conclude(self.kind, findings);
-        let message = match about {
-            Some(about) => format!("{} It is about: {about}", code.sentence()),
-            None => code.sentence().to_owned(),
-        };
-        // What was found by one who came to this, else by anyone.
+        let (code, decisive) = conclude(self.kind, findings);
+        // The records of a finding with this code, else of any.
         let witness = findings.iter().find(|(_, finding)| finding.code == code);
         let witness = witness.or(findings.first());
+        let message = message(code, decisive);
         Check {
             kind: self.kind,
             selector: self.selector,
@@ -41,16 +39,32 @@ impl Subject {
                 .unwrap_or_default(),
             ttl: findings.iter().filter_map(|(_, finding)| finding.ttl).min(),
             resolvers: if differ(findings) {
-                findings.iter().map(said).collect()
+                findings.iter().map(resolver_answer).collect()
             } else {
                 Vec::new()
             },
+            disagreeing_since: None,
             dnssec: dnssec(findings),
         }
     }
 }
 
-fn conclude<'a>(kind: CheckKind, findings: &'a [(&str, Finding)]) -> (Code, Option<&'a str>) {
+/// The sentence of the code, followed by details of the finding.
+fn message(code: Code, finding: Option<&Finding>) -> String {
+    let mut message = code.sentence().to_owned();
+    if let Some(subject) = finding.and_then(|finding| finding.subject.as_ref()) {
+        message.push_str(" Details: ");
+        message.push_str(subject);
+    }
+    if let Some(near_miss) = finding.and_then(|finding| finding.near_miss.as_ref()) {
+        message.push(' ');
+        message.push_str(&near_miss.sentence());
+    }
+    message
+}
+
+/// The code, and the finding that it comes from.
+fn conclude<'a>(kind: CheckKind, findings: &'a [(&str, Finding)]) -> (Code, Option<&'a Finding>) {
     let known = || {
         let findings = findings.iter().map(|(_, finding)| finding);
         findings.filter(|finding| finding.code.state() != CheckState::Unknown)
@@ -62,23 +76,23 @@ fn conclude<'a>(kind: CheckKind, findings: &'a [(&str, Finding)]) -> (Code, Opti
         return (Code::Propagating, None);
     }
     let findings = findings.iter().map(|(_, finding)| finding);
-    // Of equals the first, so that the order of configuration decides.
-    let worst = known().min_by_key(|finding| badness(finding.code.state()));
-    let doubt = findings
+    // Ties are broken by the order of configuration.
+    let worst = known().min_by_key(|finding| severity_rank(finding.code.state()));
+    let unknown = findings
         .filter(|finding| finding.code.state() == CheckState::Unknown)
         .min_by_key(|finding| finding.code != Code::DnssecBogus);
-    let told = if kind == CheckKind::Ownership && bad == 0 {
-        doubt.or(worst)
+    let decisive = if kind == CheckKind::Ownership && bad == 0 {
+        unknown.or(worst)
     } else {
-        worst.or(doubt)
+        worst.or(unknown)
     };
-    told.map_or((Code::Unreachable, None), |finding| {
-        (finding.code, finding.about.as_deref())
+    decisive.map_or((Code::Unreachable, None), |finding| {
+        (finding.code, Some(finding))
     })
 }
 
-/// Less is worse.
-fn badness(state: CheckState) -> u8 {
+/// Lower is worse.
+fn severity_rank(state: CheckState) -> u8 {
     match state {
         CheckState::Invalid => 0,
         CheckState::Mismatch => 1,
@@ -90,7 +104,7 @@ fn badness(state: CheckState) -> u8 {
 }
 
 fn differ(findings: &[(&str, Finding)]) -> bool {
-    // The order of records says nothing.
+    // The order of records has no meaning.
     let key = |finding: &Finding| {
         let mut found = finding.found.clone();
         found.sort_by(|one, other| (&one.name, &one.value).cmp(&(&other.name, &other.value)));
@@ -101,12 +115,17 @@ fn differ(findings: &[(&str, Finding)]) -> bool {
     keys.any(|key| Some(key) != first)
 }
 
-fn said((resolver, finding): &(&str, Finding)) -> ResolverAnswer {
+fn resolver_answer((resolver, finding): &(&str, Finding)) -> ResolverAnswer {
     ResolverAnswer {
         resolver: (*resolver).to_owned(),
         state: finding.code.state(),
         code: finding.code.name().to_owned(),
-        found: finding.found.iter().take(SAID).cloned().collect(),
+        found: finding
+            .found
+            .iter()
+            .take(MAX_RECORDS_PER_RESOLVER)
+            .cloned()
+            .collect(),
     }
 }
 

@@ -1,23 +1,23 @@
-//! Where a domain's mail goes (RFC 5321, 7505): the set of hosts counts, and their order only between ours and others.
+//! MX check (RFC 5321, RFC 7505): compares the set of hosts. Preferences matter only between our hosts and others.
 
 use dezky_shared::domain::check::Record;
 
 use super::{
     code::Code,
-    finding::{Finding, Seen},
+    evidence::{Evidence, Finding},
     resolver::{Answer, RecordType, Resolver, normalise},
 };
 
 /// The most foreign hosts that are looked up.
-const LOOKED_UP: usize = 5;
+const MAX_FOREIGN_LOOKUPS: usize = 5;
 
 pub(super) async fn check(resolver: &impl Resolver, domain: &str, expected: &[Record]) -> Finding {
-    let mut seen = Seen::default();
+    let mut evidence = Evidence::default();
     let answer = match resolver.lookup(domain, RecordType::MX).await {
         Ok(answer) => answer,
-        Err(failure) => return seen.fails(failure),
+        Err(failure) => return evidence.conclude_failure(failure),
     };
-    seen.add(domain, &answer);
+    evidence.add(domain, &answer);
     let hosts = expected_hosts(expected);
     let is_ours = |host: &str| hosts.iter().any(|ours| ours == host);
     let foreign: Vec<&str> = answer
@@ -30,19 +30,19 @@ pub(super) async fn check(resolver: &impl Resolver, domain: &str, expected: &[Re
         [""] if answer.values.len() == 1 => Code::MxNull,
         foreign if foreign.contains(&"") => Code::MxNullWithOthers,
         foreign if foreign.len() == answer.values.len() => {
-            return match fault(resolver, foreign).await {
-                Some((code, host)) => seen.says_about(code, host),
-                None => seen.says(Code::MxElsewhere),
+            return match host_error(resolver, foreign).await {
+                Some((code, host)) => evidence.conclude_about(code, host),
+                None => evidence.conclude(Code::MxElsewhere),
             };
         }
         [] if hosts.iter().any(|host| !holds(&answer, host)) => Code::MxIncomplete,
         [] => Code::MxOk,
-        _ => beside_ours(&answer, is_ours),
+        _ => mixed_hosts(&answer, is_ours),
     };
-    seen.says(code)
+    evidence.conclude(code)
 }
 
-/// The hosts of expected records, whose values are preference and host.
+/// The hosts of the expected records, whose values are `preference host`.
 pub(super) fn expected_hosts<'a>(expected: impl IntoIterator<Item = &'a Record>) -> Vec<String> {
     let values = expected.into_iter().map(|record| &record.value);
     values
@@ -55,8 +55,8 @@ fn holds(answer: &Answer, host: &str) -> bool {
     answer.exchanges().any(|(_, other)| other == host)
 }
 
-/// Others stand beside ours. Mail goes to the lowest preference first.
-fn beside_ours(answer: &Answer, is_ours: impl Fn(&str) -> bool) -> Code {
+/// The code for foreign hosts beside ours. Senders try the lowest preference first.
+fn mixed_hosts(answer: &Answer, is_ours: impl Fn(&str) -> bool) -> Code {
     let lowest = |ours: bool| {
         let exchanges = answer.exchanges().filter(|(_, host)| is_ours(host) == ours);
         exchanges.map(|(preference, _)| preference).min()
@@ -68,9 +68,9 @@ fn beside_ours(answer: &Answer, is_ours: impl Fn(&str) -> bool) -> Code {
     }
 }
 
-/// What is wrong with these hosts in themselves, and with which. One that cannot be looked up is foreign all the same.
-async fn fault<'a>(resolver: &impl Resolver, hosts: &[&'a str]) -> Option<(Code, &'a str)> {
-    for host in hosts.iter().take(LOOKED_UP) {
+/// The first of these hosts that cannot be an MX host, and why. A failed lookup is not held against a host.
+async fn host_error<'a>(resolver: &impl Resolver, hosts: &[&'a str]) -> Option<(Code, &'a str)> {
+    for host in hosts.iter().take(MAX_FOREIGN_LOOKUPS) {
         if host.parse::<std::net::IpAddr>().is_ok() {
             return Some((Code::MxAddress, host));
         }

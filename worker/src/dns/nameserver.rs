@@ -1,7 +1,10 @@
-//! A resolver of the real world, spoken to directly: the response code, the flags and the way an answer failed must be
-//! seen as they are, and nothing may be answered from a cache of ours.
+//! DNS client for one configured resolver. It exposes response codes, flags and failures as received, and caches nothing.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::ErrorKind,
+    time::Duration,
+};
 
 use hickory_resolver::{
     net::{
@@ -29,7 +32,9 @@ use super::{
 };
 
 /// The most aliases that are followed.
-const ALIASES: usize = 16;
+const MAX_ALIASES: usize = 16;
+/// The time limit of one query, so that a silent resolver does not use up the time of the whole check.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Exchange = DnsExchange<TokioRuntimeProvider>;
 
@@ -37,9 +42,9 @@ type Exchange = DnsExchange<TokioRuntimeProvider>;
 pub(super) struct Nameserver {
     address: ResolverAddress,
     timeout: Duration,
-    /// Holds the tasks that serve connections: they end with it.
+    /// Owns the tasks that serve connections; they end with it.
     runtime: TokioRuntimeProvider,
-    /// The connection by TLS or HTTPS, kept from question to question.
+    /// The open TLS or HTTPS connection, which is reused.
     connection: Mutex<Option<Exchange>>,
 }
 
@@ -51,9 +56,16 @@ impl std::fmt::Debug for Nameserver {
     }
 }
 
-/// Whether the resolver is to check signatures before it answers.
+/// Whether the resolver should validate DNSSEC signatures.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Validation {
+    On,
+    Off,
+}
+
+/// Whether a query has an EDNS record (RFC 6891).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extension {
     On,
     Off,
 }
@@ -62,69 +74,91 @@ impl Nameserver {
     pub(super) fn new(address: ResolverAddress, timeout: Duration) -> Self {
         Self {
             address,
-            timeout,
+            timeout: timeout.min(QUERY_TIMEOUT),
             runtime: TokioRuntimeProvider::default(),
             connection: Mutex::default(),
         }
     }
 
-    /// As it was configured.
+    /// The configured name.
     pub(super) fn name(&self) -> &str {
         &self.address.name
     }
 
-    /// One question and its answer, by whatever transport it takes.
-    async fn ask(
+    /// Sends a query. A resolver that rejects EDNS gets the query again without it (RFC 6891, section 6.2.2).
+    async fn query(
         &self,
         name: &Name,
         kind: RecordType,
         validation: Validation,
     ) -> Result<DnsResponse, Failure> {
-        let question = self.question(name, kind, validation);
-        if self.address.transport != Transport::Plain {
-            return self.ask_kept(&question).await;
+        let request = |extension| request(name, kind, validation, extension, self.timeout);
+        let response = self.send(request(Extension::On)).await?;
+        let rejects_extension = matches!(
+            response.response_code,
+            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS
+        );
+        if !rejects_extension {
+            return Ok(response);
         }
-        let response = self.by_udp().send(question.clone());
+        self.send(request(Extension::Off)).await
+    }
+
+    /// Sends a request over the configured transport. A truncated UDP response is requested again over TCP.
+    async fn send(&self, request: DnsRequest) -> Result<DnsResponse, Failure> {
+        if self.address.transport != Transport::Plain {
+            return self.send_on_connection(&request).await;
+        }
+        let response = self.by_udp().send(request.clone());
         let response = response.first_answer().await.map_err(failure)?;
         if !response.truncation {
             return Ok(response);
         }
         let exchange = self.by_tcp().await.map_err(failure)?;
-        let response = exchange.send(question).first_answer().await;
+        let response = exchange.send(request).first_answer().await;
         response.map_err(failure)
     }
 
-    fn question(&self, name: &Name, kind: RecordType, validation: Validation) -> DnsRequest {
-        let mut message = Message::query();
-        message.add_query(Query::query(name.clone(), kind));
-        message.metadata.recursion_desired = true;
-        // Asks to be told whether the answer was validated (RFC 6840, section 5.7), without being sent the signatures.
-        message.metadata.authentic_data = true;
-        message.metadata.checking_disabled = validation == Validation::Off;
-        let mut edns = Edns::new();
-        edns.set_max_payload(DEFAULT_MAX_PAYLOAD_LEN);
-        message.set_edns(edns);
-        let mut options = DnsRequestOptions::default();
-        // What was lost on the way by UDP is asked again three times.
-        options.retry_interval = self.timeout / 4;
-        DnsRequest::new(message, options)
+    /// Whether a zone that the answer comes from is signed: validation can fail only below a DS record (RFC 4035, section
+    /// 5.2). Domains are delegated at the registered domain.
+    async fn is_signed(&self, name: &Name, response: &DnsResponse) -> bool {
+        let targets = response.answers.iter().filter_map(|it| match &it.data {
+            RData::CNAME(target) => Some(text(&target.0)),
+            _ => None,
+        });
+        let names = targets.chain([text(name)]);
+        let domains: BTreeSet<String> = names
+            .filter_map(|name| psl::domain_str(&name).map(str::to_owned))
+            .collect();
+        for domain in domains {
+            let Ok(mut domain) = Name::from_ascii(domain) else {
+                continue;
+            };
+            domain.set_fqdn(true);
+            let response = self.query(&domain, RecordType::DS, Validation::Off).await;
+            let is_delegation = |it: &Record| it.record_type() == RecordType::DS;
+            if response.is_ok_and(|response| response.answers.iter().any(is_delegation)) {
+                return true;
+            }
+        }
+        false
     }
 
-    /// By TLS or HTTPS.
-    async fn ask_kept(&self, question: &DnsRequest) -> Result<DnsResponse, Failure> {
+    /// Sends a request over TLS or HTTPS.
+    async fn send_on_connection(&self, request: &DnsRequest) -> Result<DnsResponse, Failure> {
         let exchange = self.connection().await?;
-        match exchange.send(question.clone()).first_answer().await {
+        match exchange.send(request.clone()).first_answer().await {
             Ok(response) => return Ok(response),
             Err(NetError::Timeout) => return Err(Failure::Timeout),
-            // The connection may have ended since it was last used.
+            // The connection may have been closed since it was last used.
             Err(_) => *self.connection.lock().await = None,
         }
         let exchange = self.connection().await?;
-        let response = exchange.send(question.clone()).first_answer().await;
+        let response = exchange.send(request.clone()).first_answer().await;
         response.map_err(failure)
     }
 
-    /// The one that is open, or a new one.
+    /// The open connection, or a new one.
     async fn connection(&self) -> Result<Exchange, Failure> {
         let mut connection = self.connection.lock().await;
         if let Some(exchange) = &*connection {
@@ -169,19 +203,52 @@ impl Nameserver {
 impl Resolver for Nameserver {
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Answer, Failure> {
         let Ok(mut name) = Name::from_ascii(name) else {
-            // What cannot be a name is under nobody's.
+            // No record exists at an invalid name.
             return Ok(Answer::default());
         };
         name.set_fqdn(true);
-        let response = self.ask(&name, kind, Validation::On).await?;
+        let mut response = self.query(&name, kind, Validation::On).await?;
+        // A SERVFAIL may be temporary.
+        if response.response_code == ResponseCode::ServFail {
+            response = self.query(&name, kind, Validation::On).await?;
+        }
         if response.response_code != ResponseCode::ServFail {
             return read(&response, &name, kind);
         }
-        match self.ask(&name, kind, Validation::Off).await {
-            Ok(response) if response.response_code != ResponseCode::ServFail => Err(Failure::Bogus),
+        match self.query(&name, kind, Validation::Off).await {
+            Ok(response)
+                if response.response_code != ResponseCode::ServFail
+                    && self.is_signed(&name, &response).await =>
+            {
+                Err(Failure::Bogus)
+            }
             _ => Err(Failure::ServFail),
         }
     }
+}
+
+fn request(
+    name: &Name,
+    kind: RecordType,
+    validation: Validation,
+    extension: Extension,
+    timeout: Duration,
+) -> DnsRequest {
+    let mut message = Message::query();
+    message.add_query(Query::query(name.clone(), kind));
+    message.metadata.recursion_desired = true;
+    // Requests the validation result without the signatures (RFC 6840, section 5.7).
+    message.metadata.authentic_data = true;
+    message.metadata.checking_disabled = validation == Validation::Off;
+    if extension == Extension::On {
+        let mut edns = Edns::new();
+        edns.set_max_payload(DEFAULT_MAX_PAYLOAD_LEN);
+        message.set_edns(edns);
+    }
+    let mut options = DnsRequestOptions::default();
+    // A query lost over UDP is sent up to three more times.
+    options.retry_interval = timeout / 4;
+    DnsRequest::new(message, options)
 }
 
 fn read(response: &DnsResponse, name: &Name, kind: RecordType) -> Result<Answer, Failure> {
@@ -203,7 +270,7 @@ fn read(response: &DnsResponse, name: &Name, kind: RecordType) -> Result<Answer,
         let target_name = text(target);
         if target == name
             || answer.aliases.contains(&target_name)
-            || answer.aliases.len() == ALIASES
+            || answer.aliases.len() == MAX_ALIASES
         {
             return Err(Failure::AliasLoop);
         }
@@ -211,9 +278,14 @@ fn read(response: &DnsResponse, name: &Name, kind: RecordType) -> Result<Answer,
         ttl = ttl.into_iter().chain([record.ttl]).min();
         owner = target;
     }
+    // Equal records of a set are one record (RFC 2181, section 5).
+    let mut distinct = HashSet::new();
     for record in &response.answers {
         let is_asked_for = record.name == *owner && record.record_type() == kind;
-        if let Some(value) = value(&record.data).filter(|_| is_asked_for) {
+        if !is_asked_for || !distinct.insert(&record.data) {
+            continue;
+        }
+        if let Some(value) = value(&record.data) {
             answer.values.push(value);
             ttl = ttl.into_iter().chain([record.ttl]).min();
         }
@@ -247,22 +319,24 @@ fn value(data: &RData) -> Option<Value> {
         }
         RData::A(address) => Value::Address(address.0.into()),
         RData::AAAA(address) => Value::Address(address.0.into()),
+        RData::PTR(name) => Value::Name(text(&name.0)),
         _ => return None,
     })
 }
 
-/// An empty answer is believed of a zone's own server, and of a resolver that went there. It is not when it points
-/// elsewhere, or stops in the middle of aliases.
+/// Whether an empty answer is unreliable. It is reliable if it comes with a SOA record, from a recursive resolver, or from
+/// an authoritative server that did not stop at an alias into another zone.
 fn is_lame(response: &DnsResponse, answer: &Answer) -> bool {
     if response.soa().is_some() {
         return false;
     }
-    let refers = response
+    let is_referral = response
         .authorities
         .iter()
         .any(|record| record.record_type() == RecordType::NS);
-    let knows = response.authoritative || response.recursion_available;
-    refers || !knows || !answer.aliases.is_empty()
+    let is_complete =
+        response.recursion_available || (response.authoritative && answer.aliases.is_empty());
+    is_referral || !is_complete
 }
 
 fn text(name: &Name) -> String {

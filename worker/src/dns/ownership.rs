@@ -1,17 +1,23 @@
-//! The token that proves whose a domain is: TXT `dezky-verification=<token>` at `_dezky.<domain>`, or at the domain
-//! itself for those whose provider allows no name with an underscore.
+//! Ownership check: the token that proves control of a domain, in a TXT record `dezky-verification=<token>` at
+//! `_dezky.<domain>`. Some DNS providers do not support names with an underscore, so the domain itself is accepted too.
 
 use dezky_shared::domain::check::{CheckKind, Record};
 
 use super::{
     code::Code,
-    finding::{Finding, Seen},
-    resolver::{RecordType, Resolver},
+    evidence::{Evidence, Finding},
+    near_miss::Format,
+    resolver::{Answer, RecordType, Resolver},
 };
 
 const PREFIX: &str = "dezky-verification=";
 
-/// The record that a customer is asked for.
+const FORMAT: Format = Format {
+    beginning: PREFIX,
+    accepts: |text| token_of(text).is_some(),
+};
+
+/// The record that the customer has to publish.
 pub(super) fn expected(domain: &str, token: &str) -> Record {
     Record {
         name: format!("_dezky.{domain}"),
@@ -22,28 +28,37 @@ pub(super) fn expected(domain: &str, token: &str) -> Record {
 }
 
 pub(super) async fn check(resolver: &impl Resolver, domain: &str, token: &str) -> Finding {
-    let mut seen = Seen::default();
+    let mut evidence = Evidence::default();
     let mut failed = None;
-    let mut others = false;
-    for name in [format!("_dezky.{domain}"), domain.to_owned()] {
-        let answer = match resolver.lookup(&name, RecordType::TXT).await {
+    let mut has_other_token = false;
+    let names = [format!("_dezky.{domain}"), domain.to_owned()];
+    let mut all = Answer::default();
+    for name in &names {
+        let answer = match resolver.lookup(name, RecordType::TXT).await {
             Ok(answer) => answer,
             Err(failure) => {
                 failed = failed.or(Some(failure));
                 continue;
             }
         };
-        seen.add_texts(&name, &answer, |text| token_of(text).is_some());
-        // Several tenants may claim a domain, each with a token of its own.
+        evidence.add_texts(name, &answer, |text| FORMAT.resembles(text));
+        // Several tenants may claim a domain, each with its own token.
         if answer.texts().any(|text| token_of(text) == Some(token)) {
-            return seen.says(Code::OwnershipOk);
+            return evidence.conclude(Code::OwnershipOk);
         }
-        others |= answer.texts().any(|text| token_of(text).is_some());
+        has_other_token |= answer.texts().any(|text| token_of(text).is_some());
+        all.values.extend(answer.values);
     }
     match failed {
-        Some(failure) => seen.fails(failure),
-        None if others => seen.says(Code::OwnershipOtherToken),
-        None => seen.says(Code::OwnershipMissing),
+        Some(failure) => evidence.conclude_failure(failure),
+        None if has_other_token => evidence.conclude(Code::OwnershipOtherToken),
+        None => {
+            let place = (names[0].as_str(), domain);
+            FORMAT
+                .explain_missing(resolver, place, &all, &mut evidence)
+                .await;
+            evidence.conclude(Code::OwnershipMissing)
+        }
     }
 }
 

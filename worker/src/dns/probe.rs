@@ -1,20 +1,20 @@
-//! Whether a resolver answers at all.
+//! Resolver health checks.
 
 use super::{
     Nameserver, Verifier,
     resolver::{Failure, RecordType, Resolver as _},
 };
 
-/// A name that everybody knows, or knows not to be there: which of the two does not matter.
+/// A name that every resolver answers for. Whether it exists does not matter.
 const KNOWN_NAME: &str = "example.com";
 
 impl Verifier {
-    /// The names of the resolvers, as they were configured.
+    /// The configured names of the resolvers.
     pub fn resolvers(&self) -> impl Iterator<Item = &str> {
         self.nameservers.iter().map(Nameserver::name)
     }
 
-    /// Asks the resolver of this name something harmless.
+    /// Sends a harmless query to the resolver of this name.
     pub async fn probe(&self, resolver: &str) -> Result<(), String> {
         let mut nameservers = self.nameservers.iter();
         let nameserver = nameservers
@@ -27,12 +27,13 @@ impl Verifier {
 
 fn text(failure: Failure) -> &'static str {
     match failure {
-        Failure::Timeout => "no answer in time",
+        Failure::Timeout => "timed out",
         Failure::Unreachable => "unreachable",
         Failure::ServFail | Failure::Bogus => "answered SERVFAIL",
         Failure::Refused => "answered REFUSED",
-        Failure::Truncated | Failure::Malformed => "the answer cannot be read",
-        Failure::Lame => "it asks nobody for us",
-        Failure::AliasLoop => "the answer leads in a circle",
+        Failure::Truncated => "the answer is truncated",
+        Failure::Malformed => "answered with an error",
+        Failure::Lame => "does not offer recursion",
+        Failure::AliasLoop => "the answer is a CNAME loop",
     }
 }

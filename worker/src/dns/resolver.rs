@@ -1,12 +1,12 @@
-//! What is asked of the DNS, and the different ways in which there is no answer.
+//! The resolver interface: what a DNS lookup returns, and how it can fail.
 
 use std::net::IpAddr;
 
 pub(super) use hickory_resolver::proto::rr::RecordType;
 
-/// Somebody who can be asked.
+/// A source of DNS answers.
 pub(super) trait Resolver: Send + Sync {
-    /// What is there of `kind` under `name`, after following its aliases.
+    /// Looks up the records of type `kind` at `name`, following aliases.
     fn lookup(
         &self,
         name: &str,
@@ -14,16 +14,16 @@ pub(super) trait Resolver: Send + Sync {
     ) -> impl Future<Output = Result<Answer, Failure>> + Send;
 }
 
-/// What is there. Without values it says that there is nothing, which is known as well.
+/// The records found. An answer without values is a reliable statement that there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// What was asked for, in the order of the answer.
+    /// The records of the requested type, in the order of the response, without duplicates.
     pub(super) values: Vec<Value>,
-    /// The aliases on the way: each the target of the one before.
+    /// The chain of CNAME targets, in order.
     pub(super) aliases: Vec<String>,
-    /// Whether there is such a name, even if nothing of this kind is under it (NODATA, as opposed to NXDOMAIN).
+    /// Whether the name exists, even without records of this type (NODATA, as opposed to NXDOMAIN).
     pub(super) name_exists: bool,
-    /// How long this may be cached, in seconds.
+    /// How long the answer may be cached, in seconds.
     pub(super) ttl: Option<u32>,
     /// The resolver validated the signatures.
     pub(super) authentic: bool,
@@ -32,16 +32,18 @@ pub(super) struct Answer {
 /// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Where mail goes: preference and host, the latter empty in a null MX.
+    /// MX: preference and host. The host of a null MX is empty.
     Mx(u16, String),
-    /// The strings of a TXT, joined. What is not UTF-8 is replaced, and so equals nothing.
+    /// TXT: the strings joined. Invalid UTF-8 is replaced.
     Text(String),
-    /// An A or AAAA.
+    /// A or AAAA.
     Address(IpAddr),
+    /// PTR.
+    Name(String),
 }
 
 impl Answer {
-    /// The texts of an answer to a question for TXT.
+    /// The texts of a TXT answer.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter_map(|value| match value {
             Value::Text(text) => Some(text.as_str()),
@@ -49,7 +51,7 @@ impl Answer {
         })
     }
 
-    /// The addresses of an answer to a question for A or AAAA.
+    /// The addresses of an A or AAAA answer.
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.values.iter().filter_map(|value| match value {
             Value::Address(address) => Some(*address),
@@ -57,39 +59,47 @@ impl Answer {
         })
     }
 
-    /// Preference and host of an answer to a question for MX.
+    /// The preferences and hosts of an MX answer.
     pub(super) fn exchanges(&self) -> impl Iterator<Item = (u16, &str)> {
         self.values.iter().filter_map(|value| match value {
             Value::Mx(preference, host) => Some((*preference, host.as_str())),
             _ => None,
         })
     }
+
+    /// The names of a PTR answer.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Name(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
-/// Why it is not known what is there. None of these means that something is missing.
+/// Why a lookup has no reliable answer. No failure means that a record is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Failure {
-    /// Nothing came back in time.
+    /// No response in time.
     Timeout,
-    /// The resolver could not be reached, or broke off.
+    /// The resolver could not be reached, or closed the connection.
     Unreachable,
-    /// SERVFAIL, also with validation switched off.
+    /// SERVFAIL, not caused by DNSSEC validation.
     ServFail,
-    /// SERVFAIL, and an answer with validation switched off: the signatures are wrong.
+    /// SERVFAIL of a signed zone, and an answer without validation: DNSSEC validation fails.
     Bogus,
     /// REFUSED.
     Refused,
-    /// Cut off by TCP too.
+    /// Truncated over TCP, too.
     Truncated,
-    /// An empty answer of somebody who is neither responsible nor asked those who are.
+    /// A referral, or an empty answer of a server that is neither authoritative nor recursive.
     Lame,
-    /// What came back is no answer to the question.
+    /// An error response code, or a response that could not be parsed.
     Malformed,
-    /// Aliases that lead back to themselves, or too far.
+    /// A CNAME chain that loops or is too long.
     AliasLoop,
 }
 
-/// A name as it is compared: lower case, no trailing dot.
+/// The canonical form of a name: lower case, no trailing dot.
 pub(super) fn normalise(name: &str) -> String {
     let name = name.trim();
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()

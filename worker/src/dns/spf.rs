@@ -1,60 +1,122 @@
-//! Who may send a domain's mail (RFC 7208): the structure of the record, not the evaluation of one sender.
-//!
-//! What we ask for is `include:` of a domain of ours, or `mx` where there is none: then our hosts may send because mail
-//! comes to them. `ip4:` and `ip6:` of our hosts do not count, since addresses change without customers' doing.
+//! SPF check (RFC 7208): the record is evaluated as receivers do, for each of our sending addresses and for strangers.
 
+mod evaluate;
+mod macros;
 mod record;
-mod walk;
+mod senders;
 
 use dezky_shared::domain::check::CheckKind;
+use futures::future::join_all;
 
-use self::walk::{Ours, Walk};
+use self::{
+    evaluate::{Client, Evaluation, EvaluationError, Evaluator, Verdict},
+    senders::{STRANGERS, sending_clients},
+};
 use super::{
     Expectation,
     code::Code,
-    finding::{Finding, Seen},
+    evidence::{Evidence, Finding},
     mx,
+    near_miss::Format,
     resolver::{RecordType, Resolver, normalise},
+};
+
+const FORMAT: Format = Format {
+    beginning: "v=spf1 ",
+    accepts: record::is_spf,
 };
 
 pub(super) async fn check(resolver: &impl Resolver, expectation: &Expectation) -> Finding {
     let domain = expectation.domain.as_str();
-    let mut seen = Seen::default();
+    let mut evidence = Evidence::default();
     let answer = match resolver.lookup(domain, RecordType::TXT).await {
         Ok(answer) => answer,
-        Err(failure) => return seen.fails(failure),
+        Err(failure) => return evidence.conclude_failure(failure),
     };
-    seen.add_texts(domain, &answer, record::is_spf);
+    evidence.add_texts(domain, &answer, |text| FORMAT.resembles(text));
     let mut texts = answer.texts().filter(|text| record::is_spf(text));
     let text = match (texts.next(), texts.next()) {
-        (None, _) => return seen.says(Code::SpfMissing),
+        (None, _) => {
+            let place = (domain, domain);
+            FORMAT
+                .explain_missing(resolver, place, &answer, &mut evidence)
+                .await;
+            return evidence.conclude(Code::SpfMissing);
+        }
         (Some(text), None) => text,
-        (Some(_), Some(_)) => return seen.says(Code::SpfMultiple),
+        (Some(_), Some(_)) => return evidence.conclude(Code::SpfMultiple),
     };
     let record = match record::parse(text) {
         Ok(record) => record,
-        Err(term) => return seen.says_about(Code::SpfSyntax, term),
+        Err(term) => return evidence.conclude_about(Code::SpfSyntax, term),
     };
 
     let hosts = mx::expected_hosts(expectation.records_for(CheckKind::Mx));
     let include = expectation.spf_include.as_deref().map(normalise);
-    let ours = match &include {
-        Some(include) => Ours::Include(include),
-        None => Ours::Exchanges {
-            domain,
-            hosts: &hosts,
-        },
+    let (senders, unresolved) = match sending_clients(resolver, &hosts, include.as_deref()).await {
+        Ok(senders) => (senders, None),
+        Err(error) => (Vec::new(), Some(error)),
     };
-    let mut walk = Walk::new(resolver, ours);
-    if let Err(stop) = walk.follow(domain, &record, true).await {
-        return seen.says_about(stop.code, stop.about);
+    let clients = senders.into_iter().chain(STRANGERS);
+    let evaluations = clients.map(async |client| {
+        let evaluation = Evaluator::run(resolver, domain, &record, client).await;
+        (client, evaluation)
+    });
+    let results = Results(join_all(evaluations).await);
+    match results.conclude(unresolved) {
+        (code, Some(subject)) => evidence.conclude_about(code, subject),
+        (code, None) => evidence.conclude(code),
     }
-    seen.says(match walk {
-        Walk {
-            passes_all: true, ..
-        } => Code::SpfPassAll,
-        Walk { is_ours: false, .. } => Code::SpfNotAuthorised,
-        Walk { has_ptr: true, .. } => Code::SpfPtr,
-        _ => Code::SpfOk,
-    })
+}
+
+/// The evaluation of each client: ours first, then strangers.
+struct Results(Vec<(Client, Result<Evaluation, EvaluationError>)>);
+
+impl Results {
+    /// The code that follows, and what it is about.
+    fn conclude(&self, unresolved: Option<EvaluationError>) -> (Code, Option<String>) {
+        if let Some(error) = self.errors().find(|error| !error.is_temporary()) {
+            return (error.code, Some(error.subject.clone()));
+        }
+        if let Some((client, _)) = self.ours(Verdict::NotPass).next() {
+            return (Code::SpfNotAuthorised, Some(client.address.to_string()));
+        }
+        let temporary = unresolved
+            .as_ref()
+            .filter(|error| error.is_temporary())
+            .or(self.errors().next());
+        if let Some(error) = temporary {
+            return (error.code, Some(error.subject.clone()));
+        }
+        let mut strangers = self.evaluations().filter(|(client, _)| client.is_stranger);
+        if let Some((_, passed)) = strangers.find(|(_, it)| it.verdict == Verdict::Pass) {
+            return (Code::SpfPassAll, passed.term.clone());
+        }
+        if let Some((client, _)) = self.ours(Verdict::PerMessage).next() {
+            return (Code::SpfPerMessage, Some(client.address.to_string()));
+        }
+        if self.ours(Verdict::Pass).next().is_none() {
+            let name = unresolved.map(|error| error.subject);
+            return (Code::SpfSendersUnresolved, name);
+        }
+        if self.evaluations().any(|(_, it)| it.uses_ptr) {
+            return (Code::SpfPtr, None);
+        }
+        (Code::SpfOk, None)
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &EvaluationError> {
+        let results = self.0.iter();
+        results.filter_map(|(_, result)| result.as_ref().err())
+    }
+
+    fn evaluations(&self) -> impl Iterator<Item = (&Client, &Evaluation)> {
+        let results = self.0.iter();
+        results.filter_map(|(client, result)| Some((client, result.as_ref().ok()?)))
+    }
+
+    fn ours(&self, verdict: Verdict) -> impl Iterator<Item = (&Client, &Evaluation)> {
+        self.evaluations()
+            .filter(move |(client, it)| !client.is_stranger && it.verdict == verdict)
+    }
 }

@@ -1,38 +1,82 @@
-//! Lists of `name=value` between semicolons: DKIM, DMARC, MTA-STS and TLS-RPT have them in common.
+//! Tag lists: `name=value` pairs separated by semicolons, as in DKIM, DMARC, MTA-STS and TLS-RPT records.
 
-/// The tags of a record, in their order.
+/// The tags of a record, in order.
 #[derive(Debug)]
-pub(super) struct Tags<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Tags<'a> {
+    tags: Vec<(&'a str, &'a str)>,
+    ignores_case: bool,
+}
 
 impl<'a> Tags<'a> {
-    /// All of it has to be tags, each once (RFC 6376, section 3.2).
-    pub(super) fn strict(text: &'a str) -> Option<Self> {
-        let mut tags = Self(Vec::new());
+    /// Parses a DKIM key record: tag names are case-sensitive, and each occurs once (RFC 6376, section 3.2).
+    pub(super) fn dkim(text: &'a str) -> Option<Self> {
         let text = text.trim_matches(is_space);
-        for part in text.strip_suffix(';').unwrap_or(text).split(';') {
-            let (name, value) = tag(part)?;
+        let parts = text.strip_suffix(';').unwrap_or(text).split(';');
+        Self::unique(parts.map(tag))
+    }
+
+    /// Parses a DMARC record: tag names are case-insensitive, parts that are no tags are ignored, and of equal tags the
+    /// first one counts (RFC 9989, sections 4.7 and 4.8).
+    pub(super) fn dmarc(text: &'a str) -> Self {
+        Self {
+            tags: text.split(';').filter_map(tag).collect(),
+            ignores_case: true,
+        }
+    }
+
+    /// Parses an MTA-STS or TLS-RPT record: case-sensitive, without spaces around `=` (RFC 8461, section 3.1; RFC 8460,
+    /// section 3).
+    pub(super) fn smtp_tls(text: &'a str) -> Option<Self> {
+        let parts = text.strip_suffix(is_space).unwrap_or(text);
+        let parts = parts.strip_suffix(';').unwrap_or(parts).split(';');
+        Self::unique(parts.map(|part| {
+            let (name, value) = part.trim_matches(is_space).split_once('=')?;
+            let mut characters = name.chars();
+            let is_name = characters.next()?.is_ascii_alphanumeric()
+                && characters.all(|it| it.is_ascii_alphanumeric() || "_-.".contains(it));
+            let is_value = !value.is_empty() && !value.starts_with(is_space);
+            (is_name && is_value).then_some((name, value))
+        }))
+    }
+
+    fn unique(parsed: impl Iterator<Item = Option<(&'a str, &'a str)>>) -> Option<Self> {
+        let mut tags = Self {
+            tags: Vec::new(),
+            ignores_case: false,
+        };
+        for tag in parsed {
+            let (name, value) = tag?;
             if tags.get(name).is_some() {
                 return None;
             }
-            tags.0.push((name, value));
+            tags.tags.push((name, value));
         }
         Some(tags)
     }
 
-    /// What is no tag is passed over, and of several the first counts (RFC 9989, section 4.8).
-    pub(super) fn lenient(text: &'a str) -> Self {
-        Self(text.split(';').filter_map(tag).collect())
-    }
-
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        let mut tags = self.0.iter();
-        tags.find(|(other, _)| *other == name)
+        let mut tags = self.tags.iter();
+        tags.find(|(other, _)| self.is_same(other, name))
             .map(|(_, value)| *value)
     }
 
-    /// Whether the list begins with this version.
+    /// Whether the first tag is this version.
     pub(super) fn begins_with(&self, version: &str) -> bool {
-        self.0.first() == Some(&("v", version))
+        let first = self.tags.first();
+        first.is_some_and(|(name, value)| self.is_same(name, "v") && *value == version)
+    }
+
+    /// The name of the first tag.
+    pub(super) fn first_name(&self) -> Option<&'a str> {
+        self.tags.first().map(|(name, _)| *name)
+    }
+
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        if self.ignores_case {
+            one.eq_ignore_ascii_case(other)
+        } else {
+            one == other
+        }
     }
 }
 

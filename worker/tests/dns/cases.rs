@@ -1,4 +1,4 @@
-//! What the tables of cases are made with.
+//! Harness for tables of cases.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -14,29 +14,36 @@ use dezky_worker::dns::{Code, DnsConfig, Expectation, Verifier};
 
 use crate::keys::{ED25519, RSA};
 
-/// The domain that is looked at.
+/// The checked domain.
 pub(crate) const DOMAIN: &str = "acme.test";
 
-/// One test for each case: its name, what is published, and what the check of this kind comes to.
+/// Defines one test per case: its name, the published records, and the code of the check.
 ///
-/// Records are `name TYPE value`. Without more, the domain is expected to have what [`expectation`] says.
+/// Records are `name TYPE value`. The records after `with` are published for every case.
 #[macro_export]
 macro_rules! cases {
-    ($kind:ident, $expectation:expr; $($name:ident: [$($record:expr),* $(,)?] => $code:ident;)*) => {
+    ($kind:ident, $expectation:expr; $($cases:tt)*) => {
+        $crate::cases! { $kind, $expectation, with []; $($cases)* }
+    };
+    (
+        $kind:ident, $expectation:expr, with $common:expr;
+        $($name:ident: [$($record:expr),* $(,)?] => $code:ident;)*
+    ) => {
         $(
             #[tokio::test]
             async fn $name() {
-                let records: &[&str] = &[$($record),*];
+                let (common, own): (&[&str], &[&str]) = (&$common, &[$($record),*]);
+                let records = [common, own].concat();
                 let kind = dezky_shared::domain::check::CheckKind::$kind;
                 let code = dezky_worker::dns::Code::$code;
-                $crate::cases::comes_to(&$expectation, kind, records, code).await;
+                $crate::cases::assert_code(&$expectation, kind, &records, code).await;
             }
         )*
     };
 }
 
-/// Publishes the records, looks, and compares.
-pub(crate) async fn comes_to(
+/// Publishes the records, checks the domain, and compares the code.
+pub(crate) async fn assert_code(
     expectation: &Expectation,
     kind: CheckKind,
     records: &[&str],
@@ -55,7 +62,7 @@ pub(crate) async fn comes_to(
     );
 }
 
-/// A DNS server that holds these records.
+/// Starts a DNS server with these records.
 pub(crate) async fn serve(records: &[&str]) -> DnsSim {
     let dns = DnsSim::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await
@@ -68,12 +75,12 @@ pub(crate) async fn serve(records: &[&str]) -> DnsSim {
     dns
 }
 
-/// Asks these servers, with time enough.
+/// A verifier with a generous time limit.
 pub(crate) fn verifier(servers: &[&DnsSim]) -> Verifier {
     verifier_within(servers, Duration::from_secs(20))
 }
 
-/// Asks these servers, for so long.
+/// A verifier with this time limit.
 pub(crate) fn verifier_within(servers: &[&DnsSim], timeout: Duration) -> Verifier {
     let resolvers = servers.iter().map(|dns| dns.address.to_string());
     let config = DnsConfig {
@@ -83,7 +90,7 @@ pub(crate) fn verifier_within(servers: &[&DnsSim], timeout: Duration) -> Verifie
     Verifier::new(&config).unwrap()
 }
 
-/// Looks at the domain and returns the first check of this kind.
+/// Checks the domain and returns the first check of this kind.
 pub(crate) async fn look(servers: &[&DnsSim], expectation: &Expectation, kind: CheckKind) -> Check {
     let checks = verifier(servers).verify(expectation).await;
     find(checks, kind)
@@ -95,7 +102,7 @@ pub(crate) fn find(checks: Vec<Check>, kind: CheckKind) -> Check {
     checks.find(|check| check.kind == kind).unwrap()
 }
 
-/// What acme.test should have.
+/// The records that acme.test should have.
 pub(crate) fn expectation() -> Expectation {
     let record = |name: &str, kind: &str, value: &str, check| Record {
         name: name.to_owned(),
@@ -149,7 +156,7 @@ pub(crate) fn expectation() -> Expectation {
     }
 }
 
-/// What acme.test should have, published.
+/// All records of acme.test in order.
 pub(crate) fn published() -> Vec<String> {
     let records = expectation().records;
     let records = records
@@ -160,7 +167,7 @@ pub(crate) fn published() -> Vec<String> {
     records.chain([own, host]).collect()
 }
 
-/// A server on which all is in order.
+/// Starts a DNS server on which every check succeeds.
 pub(crate) async fn serve_published() -> DnsSim {
     let records = published();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();

@@ -1,11 +1,14 @@
-//! Answers that say nothing about what is there.
+//! Failed lookups, and responses that need interpretation.
 
 use std::time::{Duration, Instant};
 
 use dezky_shared::domain::check::{CheckKind, CheckState, Dnssec};
 use dezky_sim::dns::{DnsFault, DnsFaultRule};
+use dezky_worker::dns::DnsConfig;
 
-use crate::cases::{DOMAIN, expectation, find, look, serve_published, verifier, verifier_within};
+use crate::cases::{
+    DOMAIN, expectation, find, look, serve, serve_published, verifier, verifier_within,
+};
 
 fn rule(name: Option<&str>, kind: Option<&str>, fault: DnsFault) -> DnsFaultRule {
     DnsFaultRule {
@@ -15,8 +18,8 @@ fn rule(name: Option<&str>, kind: Option<&str>, fault: DnsFault) -> DnsFaultRule
     }
 }
 
-/// Every check is unknown with this code when every question fails so.
-async fn everything_is_unknown(fault: DnsFault, code: &str) {
+/// Every check is unknown with this code if every query fails.
+async fn assert_everything_unknown(fault: DnsFault, code: &str) {
     let dns = serve_published().await;
     dns.fail(rule(None, None, fault));
 
@@ -32,41 +35,41 @@ async fn everything_is_unknown(fault: DnsFault, code: &str) {
 
 #[tokio::test]
 async fn a_server_failure_is_unknown() {
-    everything_is_unknown(DnsFault::ServerFailure, "servfail").await;
+    assert_everything_unknown(DnsFault::ServerFailure, "servfail").await;
 }
 
 #[tokio::test]
-async fn wrong_signatures_are_unknown_and_named() {
-    everything_is_unknown(DnsFault::Bogus, "dnssec_bogus").await;
+async fn failed_validation_is_unknown() {
+    assert_everything_unknown(DnsFault::Bogus, "dnssec_bogus").await;
 }
 
 #[tokio::test]
 async fn a_refusal_is_unknown() {
-    everything_is_unknown(DnsFault::Refused, "refused").await;
+    assert_everything_unknown(DnsFault::Refused, "refused").await;
 }
 
 #[tokio::test]
-async fn a_referral_elsewhere_is_lame() {
-    everything_is_unknown(DnsFault::Lame, "lame").await;
+async fn a_referral_is_lame() {
+    assert_everything_unknown(DnsFault::Lame, "lame").await;
 }
 
 #[tokio::test]
-async fn an_empty_answer_of_one_who_asked_nobody_is_lame() {
-    everything_is_unknown(DnsFault::Clueless, "lame").await;
+async fn an_empty_answer_without_recursion_is_lame() {
+    assert_everything_unknown(DnsFault::Clueless, "lame").await;
 }
 
 #[tokio::test]
-async fn an_answer_cut_off_by_tcp_too_is_truncated() {
-    everything_is_unknown(DnsFault::Truncated, "truncated").await;
+async fn a_truncated_tcp_answer_is_unknown() {
+    assert_everything_unknown(DnsFault::Truncated, "truncated").await;
 }
 
 #[tokio::test]
-async fn another_response_code_is_malformed() {
-    everything_is_unknown(DnsFault::FormatError, "malformed").await;
+async fn another_response_code_is_unknown() {
+    assert_everything_unknown(DnsFault::FormatError, "malformed").await;
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_time_for_everything() {
+async fn silence_ends_with_the_time_limit() {
     let dns = serve_published().await;
     dns.fail(rule(None, None, DnsFault::Silence));
     let start = Instant::now();
@@ -80,7 +83,7 @@ async fn silence_ends_with_the_time_for_everything() {
 }
 
 #[tokio::test]
-async fn a_resolver_that_is_not_there_is_unknown() {
+async fn an_unreachable_resolver_is_unknown() {
     let dns = serve_published().await;
     let verifier = verifier_within(&[&dns], Duration::from_millis(500));
     drop(dns);
@@ -91,7 +94,7 @@ async fn a_resolver_that_is_not_there_is_unknown() {
 }
 
 #[tokio::test]
-async fn one_name_that_fails_leaves_the_rest_known() {
+async fn a_failing_name_does_not_affect_other_checks() {
     let dns = serve_published().await;
     let name = Some("_dmarc.acme.test");
     dns.fail(rule(name, None, DnsFault::ServerFailure));
@@ -104,7 +107,7 @@ async fn one_name_that_fails_leaves_the_rest_known() {
 }
 
 #[tokio::test]
-async fn a_failure_of_one_name_for_the_token_does_not_hide_it_at_the_other() {
+async fn a_failure_at_one_token_name_does_not_hide_the_other() {
     let dns = serve_published().await;
     dns.fail(rule(Some("acme.test"), None, DnsFault::Refused));
 
@@ -114,7 +117,7 @@ async fn a_failure_of_one_name_for_the_token_does_not_hide_it_at_the_other() {
 }
 
 #[tokio::test]
-async fn a_failure_of_one_name_for_the_token_is_not_its_absence() {
+async fn a_failure_at_one_token_name_is_unknown() {
     let dns = serve_published().await;
     dns.remove("_dezky.acme.test", None).unwrap();
     dns.fail(rule(Some("acme.test"), None, DnsFault::Refused));
@@ -125,7 +128,7 @@ async fn a_failure_of_one_name_for_the_token_is_not_its_absence() {
 }
 
 #[tokio::test]
-async fn an_include_that_cannot_be_looked_up_is_a_temporary_error() {
+async fn a_failing_include_is_a_temporary_error() {
     let dns = serve_published().await;
     dns.remove(DOMAIN, Some("TXT")).unwrap();
     dns.add(DOMAIN, "TXT", "v=spf1 mx include:other.test -all")
@@ -140,7 +143,7 @@ async fn an_include_that_cannot_be_looked_up_is_a_temporary_error() {
 }
 
 #[tokio::test]
-async fn mail_hosts_that_cannot_be_looked_up_are_a_temporary_error() {
+async fn failing_mx_lookups_are_a_temporary_spf_error() {
     let dns = serve_published().await;
     dns.fail(rule(Some(DOMAIN), Some("MX"), DnsFault::Refused));
 
@@ -151,7 +154,7 @@ async fn mail_hosts_that_cannot_be_looked_up_are_a_temporary_error() {
 }
 
 #[tokio::test]
-async fn a_foreign_mail_host_that_cannot_be_looked_up_is_foreign_all_the_same() {
+async fn a_foreign_mx_host_whose_lookup_fails_is_still_foreign() {
     let dns = serve_published().await;
     dns.remove(DOMAIN, Some("MX")).unwrap();
     dns.add(DOMAIN, "MX", "10 mx.other.test").unwrap();
@@ -163,7 +166,7 @@ async fn a_foreign_mail_host_that_cannot_be_looked_up_is_foreign_all_the_same() 
 }
 
 #[tokio::test]
-async fn the_word_for_reports_that_cannot_be_looked_up_is_unknown() {
+async fn a_failing_lookup_of_report_consent_is_unknown() {
     let dns = serve_published().await;
     dns.remove("_dmarc.acme.test", None).unwrap();
     let record = "v=DMARC1; p=reject; rua=mailto:a@other.test";
@@ -187,7 +190,7 @@ async fn validated_answers_are_secure() {
 }
 
 #[tokio::test]
-async fn other_answers_are_insecure() {
+async fn unvalidated_answers_are_insecure() {
     let dns = serve_published().await;
 
     let checks = verifier(&[&dns]).verify(&expectation()).await;
@@ -196,11 +199,85 @@ async fn other_answers_are_insecure() {
 }
 
 #[tokio::test]
-async fn wrong_signatures_are_bogus() {
+async fn failed_validation_is_bogus() {
     let dns = serve_published().await;
     dns.fail(rule(Some(DOMAIN), Some("MX"), DnsFault::Bogus));
 
     let check = look(&[&dns], &expectation(), CheckKind::Mx).await;
 
     assert_eq!(check.dnssec, Dnssec::Bogus);
+}
+
+#[tokio::test]
+async fn a_servfail_that_passes_is_retried() {
+    let dns = serve_published().await;
+    dns.fail(rule(None, None, DnsFault::ServerFailureFirst(1)));
+
+    let checks = verifier(&[&dns]).verify(&expectation()).await;
+
+    assert!(checks.iter().all(|check| check.state == CheckState::Ok));
+}
+
+#[tokio::test]
+async fn a_servfail_of_an_unsigned_domain_is_no_validation_failure() {
+    let dns = serve_published().await;
+    dns.fail(rule(None, None, DnsFault::ServerFailureFirst(2)));
+
+    let check = look(&[&dns], &expectation(), CheckKind::Mx).await;
+
+    assert_eq!(check.code, "servfail");
+    assert_eq!(check.dnssec, Dnssec::Insecure);
+}
+
+#[tokio::test]
+async fn an_alias_to_nothing_is_missing_even_without_a_soa_record() {
+    for target in ["gone.other.test", "empty.other.test"] {
+        let dns = serve(&["empty.other.test A 192.0.2.1"]).await;
+        dns.add("_dmarc.acme.test", "CNAME", target).unwrap();
+        dns.fail(rule(None, None, DnsFault::NoSoa));
+
+        let check = look(&[&dns], &expectation(), CheckKind::Dmarc).await;
+
+        assert_eq!(check.code, "dmarc_missing", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_rejects_edns_is_queried_without_it() {
+    let dns = serve_published().await;
+    dns.fail(rule(None, None, DnsFault::RefusesEdns));
+
+    let checks = verifier(&[&dns]).verify(&expectation()).await;
+
+    assert!(checks.iter().all(|check| check.state == CheckState::Ok));
+}
+
+#[tokio::test]
+async fn equal_records_of_an_answer_are_one_record() {
+    let dns = serve_published().await;
+    dns.fail(rule(None, None, DnsFault::Duplicates));
+
+    let checks = verifier(&[&dns]).verify(&expectation()).await;
+
+    assert!(checks.iter().all(|check| check.state == CheckState::Ok));
+}
+
+#[tokio::test]
+async fn a_slow_zone_is_checked_within_the_default_time_limit() {
+    let dns = serve_published().await;
+    dns.remove(DOMAIN, Some("TXT")).unwrap();
+    let record = "v=spf1 include:a.acme.test mx -all";
+    dns.add(DOMAIN, "TXT", record).unwrap();
+    for (name, next) in [("a", "b"), ("b", "c"), ("c", "d")] {
+        let record = format!("v=spf1 include:{next}.acme.test -all");
+        dns.add(&format!("{name}.acme.test"), "TXT", &record)
+            .unwrap();
+    }
+    dns.add("d.acme.test", "TXT", "v=spf1 -all").unwrap();
+    dns.fail(rule(None, None, DnsFault::Delay(1_200)));
+
+    let verifier = verifier_within(&[&dns], DnsConfig::DEFAULT_TIMEOUT);
+    let checks = verifier.verify(&expectation()).await;
+
+    assert_eq!(find(checks, CheckKind::Spf).code, "spf_ok");
 }

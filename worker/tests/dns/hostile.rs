@@ -1,4 +1,4 @@
-//! What is in the DNS is for others to choose.
+//! Hostile records.
 
 use dezky_shared::domain::check::{CheckKind, CheckState};
 use hickory_proto::rr::{Name, RData, Record, rdata::TXT};
@@ -14,7 +14,7 @@ fn text(name: &str, strings: Vec<&[u8]>) -> Record {
 }
 
 #[tokio::test]
-async fn hundreds_of_texts_are_read_and_few_are_kept() {
+async fn hundreds_of_texts_are_read_and_few_are_stored() {
     let dns = serve(&[]).await;
     for n in 0..300 {
         let other = format!("dezky-verification=other{n}");
@@ -30,7 +30,7 @@ async fn hundreds_of_texts_are_read_and_few_are_kept() {
 }
 
 #[tokio::test]
-async fn a_text_of_many_kilobytes_is_cut_short_where_it_is_kept() {
+async fn a_long_text_is_truncated_in_storage() {
     let dns = serve(&[]).await;
     let long = format!("v=spf1 {}", "x".repeat(20_000));
     dns.add(DOMAIN, "TXT", &long).unwrap();
@@ -43,7 +43,7 @@ async fn a_text_of_many_kilobytes_is_cut_short_where_it_is_kept() {
 }
 
 #[tokio::test]
-async fn of_many_long_texts_a_few_kilobytes_are_kept() {
+async fn few_kilobytes_of_many_long_texts_are_stored() {
     let (one, other) = (serve(&[]).await, serve(&[]).await);
     for n in 0..20 {
         let long = format!("v=spf1 {n} {}", "x".repeat(1_000));
@@ -57,11 +57,11 @@ async fn of_many_long_texts_a_few_kilobytes_are_kept() {
     assert_eq!(check.code, "spf_multiple");
     assert!((3_000..=4_096).contains(&bytes), "{bytes}");
     assert_eq!(check.resolvers.len(), 2);
-    assert!(check.resolvers.iter().all(|said| said.found.len() == 3));
+    assert!(check.resolvers.iter().all(|answer| answer.found.len() == 3));
 }
 
 #[tokio::test]
-async fn more_than_a_message_holds_is_truncated() {
+async fn an_answer_larger_than_a_message_is_truncated() {
     let dns = serve(&[]).await;
     for n in 0..400 {
         let text = format!("{n}{}", "x".repeat(250));
@@ -74,7 +74,7 @@ async fn more_than_a_message_holds_is_truncated() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_shown_as_such() {
+async fn invalid_utf8_is_replaced() {
     let dns = serve(&[]).await;
     dns.add_raw(text(DOMAIN, vec![b"v=spf1 mx \xff\xfe -all"]));
 
@@ -85,7 +85,7 @@ async fn bytes_that_are_no_text_are_shown_as_such() {
 }
 
 #[tokio::test]
-async fn control_characters_are_not_shown() {
+async fn control_characters_are_replaced() {
     let dns = serve(&[]).await;
     dns.add_raw(text(DOMAIN, vec![b"v=spf1 \x1b[31m\x00"]));
 
@@ -96,7 +96,7 @@ async fn control_characters_are_not_shown() {
 }
 
 #[tokio::test]
-async fn a_character_that_two_strings_share_is_whole() {
+async fn a_character_split_over_two_strings_is_decoded() {
     let dns = serve(&[]).await;
     dns.add_raw(text(
         "_dezky.acme.test",
@@ -109,7 +109,7 @@ async fn a_character_that_two_strings_share_is_whole() {
 }
 
 #[tokio::test]
-async fn a_hundred_mail_hosts_cost_a_few_questions() {
+async fn a_hundred_mx_hosts_need_few_queries() {
     let dns = serve(&[]).await;
     for n in 0..100 {
         let host = format!("10 h{n}.other.test");
@@ -125,7 +125,7 @@ async fn a_hundred_mail_hosts_cost_a_few_questions() {
 }
 
 #[tokio::test]
-async fn a_record_that_includes_in_all_directions_costs_few_questions() {
+async fn a_tree_of_includes_needs_few_queries() {
     let dns = serve(&["acme.test TXT v=spf1 include:a.test include:b.test -all"]).await;
     for name in ["a.test", "b.test"] {
         let many: Vec<_> = (0..50).map(|n| format!(" include:x{n}.{name}")).collect();
@@ -146,7 +146,7 @@ async fn a_record_that_includes_in_all_directions_costs_few_questions() {
 }
 
 #[tokio::test]
-async fn names_that_cannot_be_names_do_not_exist() {
+async fn invalid_names_do_not_exist() {
     let dns = serve(&[]).await;
     let label = "x".repeat(64);
     let record = format!(
@@ -161,7 +161,7 @@ async fn names_that_cannot_be_names_do_not_exist() {
 }
 
 #[tokio::test]
-async fn a_domain_that_cannot_be_a_name_has_nothing() {
+async fn an_invalid_domain_has_no_records() {
     let dns = serve(&[]).await;
 
     for domain in [
@@ -177,18 +177,18 @@ async fn a_domain_that_cannot_be_a_name_has_nothing() {
 }
 
 cases! { Dmarc, expectation();
-    a_report_address_of_odd_characters_is_no_address: [
+    a_report_address_of_non_ascii_characters_is_invalid: [
         "_dmarc.acme.test TXT v=DMARC1; p=reject; rua=\u{fc}\u{fc}\u{fc}\u{fc}:x@y",
     ] => DmarcRuaInvalid;
-    a_report_address_at_no_name_is_not_authorised: [
+    a_report_address_at_an_invalid_name_is_not_authorized: [
         "_dmarc.acme.test TXT v=DMARC1; p=reject; rua=mailto:x@..",
     ] => DmarcRuaNotAuthorised;
-    nothing_but_separators_is_no_policy: ["_dmarc.acme.test TXT v=DMARC1;;;;==;=;"] => DmarcPolicyInvalid;
+    separators_alone_are_no_policy: ["_dmarc.acme.test TXT v=DMARC1;;;;==;=;"] => DmarcPolicyInvalid;
 }
 
 cases! { Dkim, expectation();
-    nothing_but_separators_is_no_key: ["r1._domainkey.acme.test TXT ;;;;"] => DkimSyntax;
-    a_long_chain_of_aliases_is_too_far: [
+    separators_alone_are_no_key: ["r1._domainkey.acme.test TXT ;;;;"] => DkimSyntax;
+    a_long_chain_of_aliases_is_rejected: [
         "r1._domainkey.acme.test CNAME c1.test", "c1.test CNAME c2.test", "c2.test CNAME c3.test",
         "c3.test CNAME c4.test", "c4.test CNAME c5.test", "c5.test CNAME c6.test", "c6.test CNAME c7.test",
         "c7.test CNAME c8.test", "c8.test CNAME c9.test", "c9.test CNAME c10.test", "c10.test CNAME c11.test",

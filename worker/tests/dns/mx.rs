@@ -1,10 +1,10 @@
-//! Where mail goes.
+//! MX check.
 
 use dezky_worker::dns::Expectation;
 
 use crate::{cases, cases::expectation};
 
-/// Two hosts of ours.
+/// The expectation with two of our hosts.
 fn two_hosts() -> Expectation {
     let mut expectation = expectation();
     let mut second = expectation.records[0].clone();
@@ -14,11 +14,11 @@ fn two_hosts() -> Expectation {
 }
 
 cases! { Mx, expectation();
-    our_host_is_in_order: ["acme.test MX 10 mail.provider.test"] => MxOk;
+    our_host_is_ok: ["acme.test MX 10 mail.provider.test"] => MxOk;
     case_does_not_matter: ["ACME.test MX 10 MAIL.Provider.Test"] => MxOk;
     a_trailing_dot_does_not_matter: ["acme.test. MX 10 mail.provider.test."] => MxOk;
-    our_host_at_another_preference_is_in_order: ["acme.test MX 50 mail.provider.test"] => MxOk;
-    our_host_twice_is_in_order: [
+    our_host_at_another_preference_is_ok: ["acme.test MX 50 mail.provider.test"] => MxOk;
+    our_host_twice_is_ok: [
         "acme.test MX 10 mail.provider.test", "acme.test MX 20 mail.provider.test",
     ] => MxOk;
     a_domain_that_does_not_exist_has_none: [] => MxMissing;
@@ -26,17 +26,17 @@ cases! { Mx, expectation();
     a_domain_that_is_an_alias_has_its_targets: [
         "acme.test CNAME real.test", "real.test MX 10 mail.provider.test",
     ] => MxOk;
-    a_null_mx_takes_no_mail: ["acme.test MX 0 ."] => MxNull;
-    a_null_mx_beside_ours_breaks_the_rules: [
+    a_null_mx_is_a_mismatch: ["acme.test MX 0 ."] => MxNull;
+    a_null_mx_beside_ours_is_invalid: [
         "acme.test MX 0 .", "acme.test MX 10 mail.provider.test",
     ] => MxNullWithOthers;
-    a_null_mx_beside_others_breaks_the_rules: [
+    a_null_mx_beside_others_is_invalid: [
         "acme.test MX 0 .", "acme.test MX 10 mx.other.test",
     ] => MxNullWithOthers;
-    another_host_takes_the_mail: [
+    a_foreign_host_is_a_mismatch: [
         "acme.test MX 10 mx.other.test", "mx.other.test A 192.0.2.7",
     ] => MxElsewhere;
-    a_host_below_ours_is_another: [
+    a_name_below_our_host_is_foreign: [
         "acme.test MX 10 x.mail.provider.test", "x.mail.provider.test AAAA 2001:db8::1",
     ] => MxElsewhere;
     an_alias_of_our_host_is_not_allowed: [
@@ -46,18 +46,18 @@ cases! { Mx, expectation();
     an_alias_to_nothing_is_not_allowed: [
         "acme.test MX 10 mail.acme.test", "mail.acme.test CNAME gone.acme.test",
     ] => MxCname;
-    a_host_that_does_not_exist_takes_nothing: ["acme.test MX 10 gone.other.test"] => MxUnresolvable;
-    a_host_without_addresses_takes_nothing: [
+    a_host_that_does_not_exist_is_invalid: ["acme.test MX 10 gone.other.test"] => MxUnresolvable;
+    a_host_without_addresses_is_invalid: [
         "acme.test MX 10 mx.other.test", "mx.other.test TXT nothing",
     ] => MxUnresolvable;
-    an_address_is_not_a_host: ["acme.test MX 10 192.0.2.25"] => MxAddress;
-    a_foreign_host_behind_ours_splits_the_mail: [
+    an_address_is_invalid: ["acme.test MX 10 192.0.2.25"] => MxAddress;
+    a_foreign_host_after_ours_is_a_warning: [
         "acme.test MX 10 mail.provider.test", "acme.test MX 20 mx.other.test",
     ] => MxForeignExtra;
-    a_foreign_host_beside_ours_splits_the_mail: [
+    a_foreign_host_with_equal_preference_is_a_warning: [
         "acme.test MX 10 mail.provider.test", "acme.test MX 10 mx.other.test",
     ] => MxForeignExtra;
-    a_foreign_host_before_ours_takes_the_mail: [
+    a_foreign_host_before_ours_has_priority: [
         "acme.test MX 10 mail.provider.test", "acme.test MX 5 mx.other.test",
     ] => MxForeignFirst;
     the_first_of_several_foreign_hosts_counts: [
@@ -66,11 +66,11 @@ cases! { Mx, expectation();
 }
 
 cases! { Mx, two_hosts();
-    all_of_our_hosts_in_any_order_are_in_order: [
+    all_of_our_hosts_in_any_order_are_ok: [
         "acme.test MX 10 mx2.provider.test", "acme.test MX 20 mail.provider.test",
     ] => MxOk;
     one_of_our_hosts_alone_is_incomplete: ["acme.test MX 10 mail.provider.test"] => MxIncomplete;
-    one_of_our_hosts_beside_a_foreign_one_splits_the_mail: [
+    one_of_our_hosts_beside_a_foreign_host_is_a_warning: [
         "acme.test MX 10 mx2.provider.test", "acme.test MX 20 mx.other.test",
     ] => MxForeignExtra;
 }

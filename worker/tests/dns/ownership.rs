@@ -1,4 +1,4 @@
-//! Whose a domain is.
+//! Ownership check.
 
 use crate::{
     cases,
@@ -6,29 +6,29 @@ use crate::{
 };
 
 cases! { Ownership, expectation();
-    a_token_at_the_name_for_it_proves: ["_dezky.acme.test TXT dezky-verification=t0ken"] => OwnershipOk;
-    a_token_at_the_domain_itself_proves: ["acme.test TXT dezky-verification=t0ken"] => OwnershipOk;
-    a_token_among_other_texts_proves: [
+    a_token_at_its_own_name_is_ok: ["_dezky.acme.test TXT dezky-verification=t0ken"] => OwnershipOk;
+    a_token_at_the_domain_itself_is_ok: ["acme.test TXT dezky-verification=t0ken"] => OwnershipOk;
+    a_token_among_other_texts_is_ok: [
         "acme.test TXT v=spf1 -all", "acme.test TXT dezky-verification=t0ken", "acme.test TXT other=1",
     ] => OwnershipOk;
-    a_token_beside_another_tenants_proves: [
+    a_token_beside_another_tenants_is_ok: [
         "_dezky.acme.test TXT dezky-verification=theirs", "_dezky.acme.test TXT dezky-verification=t0ken",
     ] => OwnershipOk;
-    a_token_behind_an_alias_proves: [
+    a_token_behind_an_alias_is_ok: [
         "_dezky.acme.test CNAME proof.acme.test", "proof.acme.test TXT dezky-verification=t0ken",
     ] => OwnershipOk;
-    spaces_around_a_token_are_let_pass: ["_dezky.acme.test TXT  dezky-verification= t0ken "] => OwnershipOk;
-    another_token_is_told_from_none: ["_dezky.acme.test TXT dezky-verification=theirs"] => OwnershipOtherToken;
-    a_token_in_another_case_is_another: ["_dezky.acme.test TXT dezky-verification=T0KEN"] => OwnershipOtherToken;
-    a_longer_token_is_another: ["_dezky.acme.test TXT dezky-verification=t0ken2"] => OwnershipOtherToken;
-    a_token_in_quotes_does_not_prove: ["_dezky.acme.test TXT \"dezky-verification=t0ken\""] => OwnershipMissing;
-    a_token_at_another_name_does_not_prove: ["www.acme.test TXT dezky-verification=t0ken"] => OwnershipMissing;
-    a_name_that_does_not_exist_proves_nothing: [] => OwnershipMissing;
-    a_name_without_texts_proves_nothing: ["acme.test MX 10 mail.provider.test"] => OwnershipMissing;
+    spaces_around_a_token_are_ok: ["_dezky.acme.test TXT  dezky-verification= t0ken "] => OwnershipOk;
+    another_token_is_a_mismatch: ["_dezky.acme.test TXT dezky-verification=theirs"] => OwnershipOtherToken;
+    a_token_in_another_case_is_a_mismatch: ["_dezky.acme.test TXT dezky-verification=T0KEN"] => OwnershipOtherToken;
+    a_longer_token_is_a_mismatch: ["_dezky.acme.test TXT dezky-verification=t0ken2"] => OwnershipOtherToken;
+    a_token_in_quotes_is_missing: ["_dezky.acme.test TXT \"dezky-verification=t0ken\""] => OwnershipMissing;
+    a_token_at_another_name_is_missing: ["www.acme.test TXT dezky-verification=t0ken"] => OwnershipMissing;
+    a_name_that_does_not_exist_is_missing: [] => OwnershipMissing;
+    a_name_without_texts_is_missing: ["acme.test MX 10 mail.provider.test"] => OwnershipMissing;
 }
 
 #[tokio::test]
-async fn ownership_can_be_looked_at_alone() {
+async fn ownership_can_be_checked_alone() {
     let dns = serve(&["acme.test TXT dezky-verification=t0ken"]).await;
 
     let check = verifier(&[&dns]).verify_ownership(DOMAIN, "t0ken").await;
@@ -44,9 +44,9 @@ async fn ownership_can_be_looked_at_alone() {
 }
 
 #[tokio::test]
-async fn other_texts_of_the_domain_are_no_evidence() {
+async fn texts_of_another_kind_are_not_stored() {
     let dns = serve(&[
-        "acme.test TXT secret-of-somebody=1",
+        "acme.test TXT secret-of-another-service=1",
         "acme.test TXT dezky-verification=x",
     ])
     .await;

@@ -1,11 +1,11 @@
-//! How questions and answers travel.
+//! Transports.
 
 use dezky_shared::domain::check::CheckKind;
 
 use crate::cases::{DOMAIN, expectation, find, look, serve, serve_published, verifier};
 
 #[tokio::test]
-async fn an_answer_that_fits_comes_by_udp() {
+async fn a_small_answer_is_received_over_udp() {
     let dns = serve_published().await;
 
     let checks = verifier(&[&dns]).verify(&expectation()).await;
@@ -15,7 +15,7 @@ async fn an_answer_that_fits_comes_by_udp() {
 }
 
 #[tokio::test]
-async fn an_answer_over_512_bytes_comes_by_udp_thanks_to_edns() {
+async fn an_answer_over_512_bytes_is_received_over_udp_with_edns() {
     let dns = serve(&["acme.test TXT dezky-verification=t0ken"]).await;
     dns.add(DOMAIN, "TXT", &"x".repeat(800)).unwrap();
 
@@ -26,7 +26,7 @@ async fn an_answer_over_512_bytes_comes_by_udp_thanks_to_edns() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_comes_by_tcp() {
+async fn a_truncated_answer_is_requested_over_tcp() {
     let dns = serve(&["acme.test TXT dezky-verification=t0ken"]).await;
     for n in 0..20 {
         let text = format!("{n}{}", "x".repeat(200));
@@ -44,8 +44,12 @@ async fn an_answer_that_does_not_fit_comes_by_tcp() {
 
 #[tokio::test]
 async fn strings_of_a_text_are_joined_without_spaces() {
-    let dns = serve(&["acme.test MX 10 mail.provider.test"]).await;
-    // The first string ends within the word: only joined without a space it is one.
+    let dns = serve(&[
+        "acme.test MX 10 mail.provider.test",
+        "mail.provider.test A 192.0.2.25",
+    ])
+    .await;
+    // The first string ends within a word.
     let text = format!("v=spf1{} mx -all", " ip4:192.0.2.1".repeat(40));
     dns.add(DOMAIN, "TXT", &text).unwrap();
 
@@ -56,13 +60,13 @@ async fn strings_of_a_text_are_joined_without_spaces() {
 }
 
 #[tokio::test]
-async fn the_least_time_to_live_of_an_answer_is_told() {
+async fn the_check_has_the_lowest_ttl_of_the_answers() {
     let dns = serve_published().await;
     dns.remove("_dmarc.acme.test", None).unwrap();
 
     let checks = verifier(&[&dns]).verify(&expectation()).await;
 
     assert_eq!(find(checks.clone(), CheckKind::Mx).ttl, Some(300));
-    // As long as resolvers may remember that there is nothing.
+    // The TTL of a negative answer.
     assert_eq!(find(checks, CheckKind::Dmarc).ttl, Some(60));
 }

@@ -1,8 +1,15 @@
-//! Answers one question.
+//! The request handler of the simulator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use hickory_proto::{
+    dnssec::{
+        Algorithm, DigestType,
+        rdata::{DNSSECRData, DS},
+    },
     op::{Edns, Header, HeaderCounts, Metadata, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::NS},
 };
@@ -12,16 +19,24 @@ use hickory_server::{
     zone_handler::MessageResponseBuilder,
 };
 
-use super::{DnsFault, Question, State, records::Found};
+use super::{DnsFault, DnsFaultRule, Question, State, records::Found};
 
-/// The most bytes of an answer by UDP, as is usual since 2020.
+/// The largest UDP payload, as recommended since 2020.
 const PAYLOAD: u16 = 1232;
 
 pub(super) struct Handler(pub(super) Arc<Mutex<State>>);
 
+/// A response before faults are applied, and the fault.
+struct Lookup {
+    found: Found,
+    fault: Option<DnsFault>,
+    signed: bool,
+    /// How often this name and type were queried before.
+    repeats: usize,
+}
+
 impl Handler {
-    /// What is to be answered, and what goes wrong with it.
-    fn look_up(&self, name: &Name, kind: RecordType, tcp: bool) -> (Found, Option<DnsFault>, bool) {
+    fn look_up(&self, name: &Name, kind: RecordType, tcp: bool) -> Lookup {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = name.to_ascii().to_ascii_lowercase();
         let question = Question {
@@ -33,14 +48,34 @@ impl Handler {
             let is_name = rule.name.as_ref().is_none_or(|it| *it == question.name);
             is_name && rule.kind.as_ref().is_none_or(|it| *it == kind.to_string())
         });
-        let answer = (
-            state.records.find(name, kind),
-            fault.map(|rule| rule.fault),
-            state.signed,
-        );
+        let mut lookup = Lookup {
+            found: state.records.find(name, kind),
+            fault: fault.map(|rule| rule.fault),
+            signed: state.signed,
+            repeats: state
+                .questions
+                .iter()
+                .filter(|asked| asked.name == question.name && asked.kind == kind)
+                .count(),
+        };
+        if kind == RecordType::DS && state.faults.iter().any(|rule| signs(rule, &question.name)) {
+            let digest = vec![0; 32];
+            let ds = DS::new(1, Algorithm::ED25519, DigestType::SHA256, digest);
+            let data = RData::DNSSEC(DNSSECRData::DS(ds));
+            lookup.found.answers = vec![Record::from_rdata(name.clone(), 300, data)];
+        }
         state.questions.push(question);
-        answer
+        lookup
     }
+}
+
+/// Whether a rule makes a name in `zone` fail validation, so that the zone has to be signed.
+fn signs(rule: &DnsFaultRule, zone: &str) -> bool {
+    rule.fault == DnsFault::Bogus
+        && rule.name.as_ref().is_none_or(|name| {
+            let rest = name.strip_suffix(zone);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
 }
 
 #[async_trait::async_trait]
@@ -56,7 +91,12 @@ impl RequestHandler for Handler {
             return unsent(metadata);
         };
         let (name, kind) = (Name::from(asked.query.name()), asked.query.query_type());
-        let (mut found, fault, signed) = self.look_up(&name, kind, asked.protocol == Protocol::Tcp);
+        let Lookup {
+            mut found,
+            fault,
+            signed,
+            repeats,
+        } = self.look_up(&name, kind, asked.protocol == Protocol::Tcp);
         metadata.recursion_available = true;
         metadata.authentic_data = signed;
         metadata.response_code = found.code;
@@ -68,8 +108,15 @@ impl RequestHandler for Handler {
         match fault {
             None => {}
             Some(DnsFault::Silence) => return unsent(metadata),
+            Some(DnsFault::Delay(millis)) => {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+            }
+            Some(DnsFault::NoSoa) => found.soa = None,
+            Some(DnsFault::Duplicates) => found.answers.extend_from_within(..),
             Some(DnsFault::Bogus) if request.metadata.checking_disabled => {}
-            Some(DnsFault::ServerFailure | DnsFault::Bogus) => {
+            Some(DnsFault::ServerFailureFirst(count)) if repeats >= count => {}
+            Some(DnsFault::RefusesEdns) if request.edns.is_none() => {}
+            Some(DnsFault::ServerFailure | DnsFault::ServerFailureFirst(_) | DnsFault::Bogus) => {
                 nothing(&mut found);
                 metadata.response_code = ResponseCode::ServFail;
             }
@@ -77,7 +124,7 @@ impl RequestHandler for Handler {
                 nothing(&mut found);
                 metadata.response_code = ResponseCode::Refused;
             }
-            Some(DnsFault::FormatError) => {
+            Some(DnsFault::FormatError | DnsFault::RefusesEdns) => {
                 nothing(&mut found);
                 metadata.response_code = ResponseCode::FormErr;
             }

@@ -1,4 +1,4 @@
-//! What is published, and what of it answers a question.
+//! The record store of the simulator.
 
 use std::collections::BTreeMap;
 
@@ -8,20 +8,20 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{
         LowerName, Name, RData, Record, RecordType,
-        rdata::{A, AAAA, CNAME, MX, SOA, TXT},
+        rdata::{A, AAAA, CNAME, MX, PTR, SOA, TXT},
     },
 };
 
-/// How long an answer may be cached, and how long that there is none.
+/// TTL of records and of negative answers.
 const TTL: u32 = 300;
 const NEGATIVE_TTL: u32 = 60;
 /// The most aliases that are followed.
-const ALIASES: usize = 32;
+const MAX_ALIASES: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Records(BTreeMap<LowerName, Vec<Record>>);
 
-/// An answer. Without answers it comes with the SOA.
+/// A lookup result. Negative answers have a SOA record.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) code: ResponseCode,
@@ -37,7 +37,7 @@ impl Records {
         }
     }
 
-    pub(super) fn take_away(&mut self, record: &Record) {
+    pub(super) fn remove_record(&mut self, record: &Record) {
         if let Some(records) = self.0.get_mut(&LowerName::new(&record.name)) {
             records.retain(|other| other != record);
         }
@@ -65,11 +65,11 @@ impl Records {
             .collect()
     }
 
-    /// Follows aliases, round and round if need be.
+    /// Looks up a name, following aliases even in a loop.
     pub(super) fn find(&self, name: &Name, kind: RecordType) -> Found {
         let mut answers: Vec<Record> = Vec::new();
         let mut owner = name.clone();
-        while answers.len() < ALIASES {
+        while answers.len() < MAX_ALIASES {
             let here = self.at(&owner);
             let of = |kind| here.iter().filter(move |it| it.record_type() == kind);
             let asked_for: Vec<Record> = of(kind).cloned().collect();
@@ -105,7 +105,7 @@ impl Records {
         }
     }
 
-    /// What is under a name, if need be by a wildcard.
+    /// The records of a name, including those of a wildcard.
     fn at(&self, name: &Name) -> Vec<Record> {
         let mut wildcard = name.clone();
         if let Some(records) = self.0.get(&LowerName::new(name)) {
@@ -125,17 +125,18 @@ impl Records {
         Vec::new()
     }
 
-    /// Whether anything is at the name, or below it.
+    /// Whether the name exists: it or a name below it has records.
     fn exists(&self, name: &Name) -> bool {
         let name = LowerName::new(name);
         self.0.keys().any(|other| name.zone_of(other))
     }
 }
 
-/// Takes a record apart that is written as at a DNS provider.
+/// Parses a record in presentation format.
 pub(super) fn parse(name: &str, kind: &str, value: &str) -> anyhow::Result<Record> {
     let absolute = |text: &str| -> anyhow::Result<Name> {
-        let mut name = Name::from_ascii(text).with_context(|| format!("{text:?} is no name"))?;
+        let mut name =
+            Name::from_ascii(text).with_context(|| format!("{text:?} is not a domain name"))?;
         name.set_fqdn(true);
         Ok(name)
     };
@@ -144,12 +145,13 @@ pub(super) fn parse(name: &str, kind: &str, value: &str) -> anyhow::Result<Recor
         "MX" => {
             let (preference, host) = value
                 .split_once(' ')
-                .with_context(|| format!("{value:?} is not a preference and a host"))?;
+                .with_context(|| format!("{value:?} is not a preference and a host name"))?;
             RData::MX(MX::new(preference.parse()?, absolute(host)?))
         }
         "CNAME" => RData::CNAME(CNAME(absolute(value)?)),
         "A" => RData::A(A(value.parse()?)),
         "AAAA" => RData::AAAA(AAAA(value.parse()?)),
+        "PTR" => RData::PTR(PTR(absolute(value)?)),
         other => bail!("records of type {other} are not simulated"),
     };
     Ok(Record::from_rdata(absolute(name)?, TTL, data))

@@ -1,63 +1,95 @@
-//! The text of a DMARC record, taken apart (RFC 9989, section 4.7; RFC 7489, section 6.3).
+//! DMARC record parser (RFC 9989, section 4.7; RFC 7489, section 6.3).
 
 use dezky_shared::domain::DmarcPolicy;
 
-use crate::dns::tags::{Tags, is_space};
+use crate::dns::{
+    report_uri::Mailbox,
+    tags::{Tags, is_space},
+};
 
-/// A record that receivers heed.
+/// A record that receivers apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DmarcRecord {
     pub(super) policy: DmarcPolicy,
-    /// For subdomains, where it differs.
+    /// `sp=`: the policy for subdomains, if it differs.
     pub(super) subdomains: Option<DmarcPolicy>,
-    /// For subdomains that do not exist, where it differs.
+    /// `np=`: the policy for subdomains that do not exist, if it differs.
     pub(super) non_existent: Option<DmarcPolicy>,
-    /// `psd=y`: of a public suffix. `psd=n`: of an organisation.
+    /// `psd=y`: a public suffix. `psd=n`: an organizational domain.
     pub(super) public_suffix: Option<bool>,
     /// `t=y`: receivers apply the next weaker policy.
     pub(super) testing: bool,
-    /// `pct=` below 100, of receivers that came before RFC 9989.
+    /// `pct=` below 100, which receivers older than RFC 9989 apply.
     pub(super) partial: bool,
-    /// Where aggregate reports go.
+    /// The destinations of aggregate reports.
     pub(super) rua: Vec<String>,
+    /// The invalid policy tag because of which receivers act as if the record had `p=none` alone.
+    pub(super) invalid_tag: Option<String>,
 }
 
+/// A record that receivers ignore because of this policy tag.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct InvalidPolicy(pub(super) String);
+
 impl DmarcRecord {
-    /// Whether a text is a DMARC record at all.
+    /// Whether a text is a DMARC record, valid or not.
     pub(super) fn is_one(text: &str) -> bool {
-        Tags::lenient(text.split(';').next().unwrap_or_default()).begins_with("DMARC1")
+        Tags::dmarc(text.split(';').next().unwrap_or_default()).begins_with("DMARC1")
     }
 
-    /// A record without a valid policy counts as `p=none` if it asks for reports, else as nothing.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let tags = Tags::lenient(text);
+    /// Parses a record. Without a valid `p=`, or with an invalid `sp=` or `np=`, it counts as `p=none` if it has a valid
+    /// `rua=`, and is ignored otherwise (RFC 7489, section 6.6.3; RFC 9989, section 4.10.1).
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidPolicy> {
+        let tags = Tags::dmarc(text);
+        let flag = |name, value: &str| {
+            let found: Option<&str> = tags.get(name);
+            found.is_some_and(|found| found.eq_ignore_ascii_case(value))
+        };
         let rua = tags.get("rua").unwrap_or_default().split(',');
         let rua: Vec<String> = rua
             .map(|uri| uri.trim_matches(is_space).to_owned())
             .filter(|uri| !uri.is_empty())
             .collect();
-        let policy = match tags.get("p").and_then(policy) {
-            Some(policy) => policy,
-            None if rua.iter().any(|uri| mailbox(uri).is_some()) => DmarcPolicy::None,
-            None => return None,
+        let policies = policies(&tags);
+        let ([policy, subdomains, non_existent], invalid_tag) = match policies {
+            Ok(policies) => (policies, None),
+            Err(tag) if rua.iter().any(|uri| Mailbox::of_uri(uri).is_some()) => {
+                ([Some(DmarcPolicy::None), None, None], Some(tag))
+            }
+            Err(tag) => return Err(InvalidPolicy(tag)),
         };
-        Some(Self {
-            policy,
-            subdomains: tags.get("sp").and_then(self::policy),
-            non_existent: tags.get("np").and_then(self::policy),
-            public_suffix: match tags.get("psd") {
-                Some("y") => Some(true),
-                Some("n") => Some(false),
+        Ok(Self {
+            policy: policy.unwrap_or(DmarcPolicy::None),
+            subdomains,
+            non_existent,
+            public_suffix: match (flag("psd", "y"), flag("psd", "n")) {
+                (true, _) => Some(true),
+                (_, true) => Some(false),
                 _ => None,
             },
-            testing: tags.get("t") == Some("y"),
+            testing: flag("t", "y"),
             partial: tags
                 .get("pct")
                 .and_then(|share| share.parse::<u8>().ok())
                 .is_some_and(|share| share < 100),
             rua,
+            invalid_tag,
         })
     }
+}
+
+/// The policies of `p=`, `sp=` and `np=`, or the first tag that is invalid.
+fn policies(tags: &Tags<'_>) -> Result<[Option<DmarcPolicy>; 3], String> {
+    let mut policies = [None; 3];
+    for (name, place) in ["p", "sp", "np"].into_iter().zip(&mut policies) {
+        let value = tags.get(name);
+        *place = value.and_then(policy);
+        let is_optional = name != "p";
+        if place.is_none() && !(is_optional && value.is_none()) {
+            return Err(format!("{name}={}", value.unwrap_or_default()));
+        }
+    }
+    Ok(policies)
 }
 
 fn policy(text: &str) -> Option<DmarcPolicy> {
@@ -70,17 +102,6 @@ fn policy(text: &str) -> Option<DmarcPolicy> {
     .find(|policy| policy.name().eq_ignore_ascii_case(text))
 }
 
-/// The address of a `mailto:` URI, in lower case, and the domain in it. A limit of size (`!10m`) is left out.
-pub(super) fn mailbox(uri: &str) -> Option<(String, String)> {
-    let scheme = uri.get(..7)?;
-    let address = uri.get(7..)?.split('!').next()?.to_ascii_lowercase();
-    let (local, domain) = address.rsplit_once('@')?;
-    let is_mailbox =
-        scheme.eq_ignore_ascii_case("mailto:") && !local.is_empty() && !domain.is_empty();
-    let domain = domain.to_owned();
-    is_mailbox.then_some((address, domain))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{prelude::any, proptest};
@@ -89,27 +110,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in any::<String>()) {
+        fn any_text_can_be_parsed(text in any::<String>()) {
             let _ = DmarcRecord::is_one(&text);
             let _ = DmarcRecord::parse(&format!("v=DMARC1; p={text}; rua={text}"));
-            let _ = mailbox(&text);
         }
-    }
-
-    #[test]
-    fn a_mailbox_is_taken_out_of_its_uri() {
-        let mailbox = |uri| mailbox(uri).map(|(address, _)| address);
-
-        assert_eq!(
-            mailbox("mailto:A@Acme.test!10m").as_deref(),
-            Some("a@acme.test")
-        );
-        assert_eq!(
-            mailbox("MAILTO:a@acme.test").as_deref(),
-            Some("a@acme.test")
-        );
-        assert_eq!(mailbox("a@acme.test"), None);
-        assert_eq!(mailbox("mailto:acme.test"), None);
-        assert_eq!(mailbox("mailto:a@"), None);
     }
 }

@@ -1,75 +1,93 @@
-//! The text of an SPF record, taken apart (RFC 7208, sections 4.6, 5, 6 and 12).
+//! SPF record parser (RFC 7208, sections 4.6, 5, 6 and 12).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::dns::resolver::normalise;
+use ipnet::IpNet;
 
-/// A record whose syntax is right.
+use super::macros::{DomainSpec, is_macro_string};
+
+/// A record with valid syntax.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SpfRecord {
-    pub(super) mechanisms: Vec<Mechanism>,
-    pub(super) redirect: Option<Target>,
+    pub(super) directives: Vec<Directive>,
+    pub(super) redirect: Option<DomainSpec>,
 }
 
+/// A mechanism, and the result for clients that match it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mechanism {
-    /// Its qualifier is `+`: who matches may send.
-    pub(super) passes: bool,
-    pub(super) kind: Kind,
+pub(super) struct Directive {
+    pub(super) qualifier: Qualifier,
+    pub(super) mechanism: Mechanism,
+    /// Its text in the record.
+    pub(super) term: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Qualifier {
+    Pass,
+    Fail,
+    SoftFail,
+    Neutral,
+}
+
+/// Mechanisms without a domain refer to the domain of the record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Mechanism {
     All,
-    Include(Target),
-    /// Without a target: the domain that the record is of.
-    A(Option<Target>),
-    /// As above.
-    Mx(Option<Target>),
-    Ptr,
-    /// `ip4` and `ip6`, which take no lookup.
-    Address,
-    Exists(Target),
+    Include(DomainSpec),
+    A(Option<DomainSpec>, PrefixLengths),
+    Mx(Option<DomainSpec>, PrefixLengths),
+    Ptr(Option<DomainSpec>),
+    /// `ip4` and `ip6`.
+    Network(IpNet),
+    Exists(DomainSpec),
 }
 
-/// A domain that a term names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    Name(String),
-    /// With macros: another for every mail, so it cannot be looked up here.
-    Macro,
+/// `/24//64`: how many bits of an IPv4 and of an IPv6 address have to match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PrefixLengths {
+    v4: u8,
+    v6: u8,
 }
 
-/// Whether a text is an SPF record at all.
+impl PrefixLengths {
+    /// Whether `client` is in the network of `host`.
+    pub(super) fn contain(self, host: IpAddr, client: IpAddr) -> bool {
+        let length = if host.is_ipv4() { self.v4 } else { self.v6 };
+        IpNet::new(host, length).is_ok_and(|network| network.contains(&client))
+    }
+}
+
+/// Whether a text is an SPF record, valid or not.
 pub(super) fn is_spf(text: &str) -> bool {
     let version = text.split(' ').next().unwrap_or_default();
     version.eq_ignore_ascii_case("v=spf1")
 }
 
-/// Takes a record apart, or returns the first term that is wrong.
+/// Parses a record, or returns the first term that is invalid.
 pub(super) fn parse(text: &str) -> Result<SpfRecord, &str> {
     let mut record = SpfRecord {
-        mechanisms: Vec::new(),
+        directives: Vec::new(),
         redirect: None,
     };
     let mut explained = false;
     for term in text.split(' ').skip(1).filter(|term| !term.is_empty()) {
         match modifier(term) {
             Some((name, value)) if name.eq_ignore_ascii_case("redirect") => {
-                let target = target(value).ok_or(term)?;
+                let target = DomainSpec::parse(value).ok_or(term)?;
                 if record.redirect.replace(target).is_some() {
                     return Err(term);
                 }
             }
             Some((name, value)) if name.eq_ignore_ascii_case("exp") => {
-                if target(value).is_none() || std::mem::replace(&mut explained, true) {
+                let is_domain = DomainSpec::parse(value).is_some();
+                if !is_domain || std::mem::replace(&mut explained, true) {
                     return Err(term);
                 }
             }
-            Some((_, value)) => {
-                macros(value).ok_or(term)?;
-            }
-            None => record.mechanisms.push(mechanism(term).ok_or(term)?),
+            Some((_, value)) if is_macro_string(value) => {}
+            Some(_) => return Err(term),
+            None => record.directives.push(directive(term).ok_or(term)?),
         }
     }
     Ok(record)
@@ -84,34 +102,45 @@ fn modifier(term: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, value))
 }
 
-fn mechanism(term: &str) -> Option<Mechanism> {
-    let (passes, term) = match term.as_bytes().first()? {
-        b'+' => (true, &term[1..]),
-        b'-' | b'~' | b'?' => (false, &term[1..]),
-        _ => (true, term),
+fn directive(text: &str) -> Option<Directive> {
+    let (qualifier, term) = match text.as_bytes().first()? {
+        b'+' => (Qualifier::Pass, &text[1..]),
+        b'-' => (Qualifier::Fail, &text[1..]),
+        b'~' => (Qualifier::SoftFail, &text[1..]),
+        b'?' => (Qualifier::Neutral, &text[1..]),
+        _ => (Qualifier::Pass, text),
     };
     let end = term.find([':', '/']).unwrap_or(term.len());
     let (name, rest) = term.split_at(end);
     let value = rest.strip_prefix(':');
-    let kind = match (name.to_ascii_lowercase().as_str(), value) {
-        ("all", None) if rest.is_empty() => Kind::All,
-        ("include", Some(value)) => Kind::Include(target(value)?),
-        ("exists", Some(value)) => Kind::Exists(target(value)?),
-        ("ptr", None) if rest.is_empty() => Kind::Ptr,
-        ("ptr", Some(value)) => target(value).map(|_| Kind::Ptr)?,
-        ("a", _) => Kind::A(target_and_prefixes(rest)?),
-        ("mx", _) => Kind::Mx(target_and_prefixes(rest)?),
+    let mechanism = match (name.to_ascii_lowercase().as_str(), value) {
+        ("all", None) if rest.is_empty() => Mechanism::All,
+        ("include", Some(value)) => Mechanism::Include(DomainSpec::parse(value)?),
+        ("exists", Some(value)) => Mechanism::Exists(DomainSpec::parse(value)?),
+        ("ptr", None) if rest.is_empty() => Mechanism::Ptr(None),
+        ("ptr", Some(value)) => Mechanism::Ptr(Some(DomainSpec::parse(value)?)),
+        ("a", _) => {
+            let (domain, prefixes) = domain_and_prefixes(rest)?;
+            Mechanism::A(domain, prefixes)
+        }
+        ("mx", _) => {
+            let (domain, prefixes) = domain_and_prefixes(rest)?;
+            Mechanism::Mx(domain, prefixes)
+        }
         ("ip4", Some(value)) => network::<Ipv4Addr>(value, 32)?,
         ("ip6", Some(value)) => network::<Ipv6Addr>(value, 128)?,
         _ => return None,
     };
-    Some(Mechanism { passes, kind })
+    Some(Directive {
+        qualifier,
+        mechanism,
+        term: text.to_owned(),
+    })
 }
 
-/// `:domain/24//64`, each part of which may be missing.
-#[expect(clippy::option_option, reason = "a wrong target is not a missing one")]
-fn target_and_prefixes(rest: &str) -> Option<Option<Target>> {
-    // A slash within a macro is none before a prefix.
+/// `:domain/24//64`, each part optional.
+fn domain_and_prefixes(rest: &str) -> Option<(Option<DomainSpec>, PrefixLengths)> {
+    // A slash inside a macro does not begin a prefix length.
     let after_macros = rest.rfind('}').map_or(0, |at| at + 1);
     let slash = rest[after_macros..].find('/').map(|at| at + after_macros);
     let (name, prefixes) = rest.split_at(slash.unwrap_or(rest.len()));
@@ -119,87 +148,37 @@ fn target_and_prefixes(rest: &str) -> Option<Option<Target>> {
         Some((v4, v6)) => (v4, Some(v6)),
         None => (prefixes, None),
     };
-    let v4 = match v4 {
-        "" => None,
-        v4 => Some(v4.strip_prefix('/')?),
+    let prefixes = PrefixLengths {
+        v4: match v4 {
+            "" => 32,
+            v4 => prefix_length(v4.strip_prefix('/')?, 32)?,
+        },
+        v6: match v6 {
+            None => 128,
+            Some(v6) => prefix_length(v6, 128)?,
+        },
     };
-    let are_prefixes =
-        v4.is_none_or(|it| is_prefix(it, 32)) && v6.is_none_or(|it| is_prefix(it, 128));
-    if !are_prefixes {
-        return None;
-    }
     match name.strip_prefix(':') {
-        Some(name) => target(name).map(Some),
-        None => name.is_empty().then_some(None),
+        Some(name) => Some((Some(DomainSpec::parse(name)?), prefixes)),
+        None => name.is_empty().then_some((None, prefixes)),
     }
 }
 
-fn network<A: std::str::FromStr>(value: &str, longest: u8) -> Option<Kind> {
-    let (address, prefix) = match value.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (value, None),
+fn network<A: std::str::FromStr + Into<IpAddr>>(value: &str, longest: u8) -> Option<Mechanism> {
+    let (address, length) = match value.split_once('/') {
+        Some((address, length)) => (address, prefix_length(length, longest)?),
+        None => (value, longest),
     };
-    let is_network = address.parse::<A>().is_ok() && prefix.is_none_or(|it| is_prefix(it, longest));
-    is_network.then_some(Kind::Address)
+    let address: A = address.parse().ok()?;
+    let network = IpNet::new(address.into(), length).ok()?;
+    Some(Mechanism::Network(network))
 }
 
-fn is_prefix(text: &str, longest: u8) -> bool {
+fn prefix_length(text: &str, longest: u8) -> Option<u8> {
     let is_number = text.bytes().all(|digit| digit.is_ascii_digit());
     let has_no_leading_zero = text == "0" || !text.starts_with('0');
-    is_number && has_no_leading_zero && text.parse::<u8>().is_ok_and(|length| length <= longest)
-}
-
-/// A domain-spec (section 7.1).
-fn target(text: &str) -> Option<Target> {
-    if macros(text)? {
-        return Some(Target::Macro);
-    }
-    let name = normalise(text);
-    let (rest, last) = name.rsplit_once('.')?;
-    let is_top_label = !last.is_empty()
-        && last
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'-')
-        && !last.bytes().all(|it| it.is_ascii_digit())
-        && !last.starts_with('-')
-        && !last.ends_with('-');
-    (is_top_label && !rest.is_empty()).then_some(Target::Name(name))
-}
-
-/// Whether a macro-string has macros; `None` where it is none.
-fn macros(text: &str) -> Option<bool> {
-    let mut found = false;
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if !first.is_ascii_graphic() {
-            return None;
-        }
-        rest = &rest[1..];
-        if first != '%' {
-            continue;
-        }
-        found = true;
-        rest = match rest.as_bytes().first()? {
-            b'%' | b'_' | b'-' => &rest[1..],
-            b'{' => {
-                let (inside, after) = rest[1..].split_once('}')?;
-                is_macro(inside).then_some(after)?
-            }
-            _ => return None,
-        };
-    }
-    Some(found)
-}
-
-/// A letter, a number of labels, `r` for reversed, and delimiters.
-fn is_macro(inside: &str) -> bool {
-    let Some(letter) = inside.chars().next() else {
-        return false;
-    };
-    let rest = inside[letter.len_utf8()..].trim_start_matches(|it: char| it.is_ascii_digit());
-    let rest = rest.strip_prefix(['r', 'R']).unwrap_or(rest);
-    "slodiphcrtv".contains(letter.to_ascii_lowercase())
-        && rest.chars().all(|delimiter| ".-+,/_=".contains(delimiter))
+    let length = text.parse().ok().filter(|length| *length <= longest);
+    length.filter(|_| is_number && has_no_leading_zero)
 }
 
 #[cfg(test)]
@@ -210,14 +189,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in any::<String>()) {
+        fn any_text_can_be_parsed(text in any::<String>()) {
             let _ = parse(&text);
             let _ = parse(&format!("v=spf1 a:{text} %{{{text} mx/{text}//{text} ip6:{text}"));
         }
     }
 
     #[test]
-    fn what_the_grammar_allows_is_accepted() {
+    fn valid_records_are_accepted() {
         for text in [
             "v=spf1",
             "v=spf1 ",
@@ -236,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_does_not_is_named() {
+    fn the_first_invalid_term_is_returned() {
         for term in [
             "mxx",
             "include",
@@ -257,6 +236,9 @@ mod tests {
             "a//129",
             "a:/24",
             "a:%{x}.test",
+            "a:%{c}.test",
+            "a:%{d0}.test",
+            "a:%{d}test",
             "a:%(d).test",
             "a:acme.test%",
             "a:\u{fc}.test",
@@ -272,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn redirect_and_exp_stand_at_most_once() {
+    fn redirect_and_exp_occur_at_most_once() {
         assert!(parse("v=spf1 redirect=a.test redirect=b.test").is_err());
         assert!(parse("v=spf1 exp=a.test exp=b.test").is_err());
     }
 
     #[test]
-    fn only_the_exact_version_makes_an_spf_record() {
+    fn an_spf_record_begins_with_the_exact_version() {
         assert!(is_spf("v=spf1"));
         assert!(is_spf("V=spf1 -all"));
         assert!(!is_spf("v=spf10 -all"));

@@ -1,44 +1,62 @@
-//! What one resolver's answers say about one thing that should be there.
+//! Evidence and findings: the records that one resolver returned for one check, and the conclusion drawn from them.
 
 use dezky_shared::domain::check::{Dnssec, Record};
 
 use super::{
     code::Code,
+    near_miss::NearMiss,
     resolver::{Answer, Failure, Value},
 };
 
-/// The most records that are kept as evidence, and the most bytes of each and of all: what is there is for others to
-/// choose.
-const RECORDS: usize = 20;
-const BYTES: usize = 1024;
-const BYTES_OF_ALL: usize = 4096;
+/// Limits of the stored evidence, since third parties control its size: records, bytes per record, bytes in all.
+const MAX_RECORDS: usize = 20;
+const MAX_RECORD_BYTES: usize = 1024;
+const MAX_TOTAL_BYTES: usize = 4096;
 
-/// The answers that a check has looked at so far.
+/// The answers that a check has examined so far.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Evidence {
     records: Vec<Record>,
+    near_miss: Option<NearMiss>,
     ttl: Option<u32>,
     signed: bool,
-    asked: bool,
+    any_answer: bool,
 }
 
-impl Seen {
-    /// Keeps all of an answer.
+impl Evidence {
+    /// Adds all records of an answer.
     pub(super) fn add(&mut self, name: &str, answer: &Answer) {
         self.add_some(name, answer, |_| true);
     }
 
-    /// Keeps the texts that concern the check, of a name that others share.
+    /// Adds the relevant texts of an answer, for a name that holds records of other services too.
     pub(super) fn add_texts(
         &mut self,
         name: &str,
         answer: &Answer,
-        concern: impl Fn(&str) -> bool,
+        is_relevant: impl Fn(&str) -> bool,
     ) {
         self.add_some(name, answer, |value| match value {
-            Value::Text(text) => concern(text),
+            Value::Text(text) => is_relevant(text),
             _ => true,
         });
+    }
+
+    /// Adds texts that receivers ignore. The TTL and the signature of the answer do not matter.
+    pub(super) fn add_ignored(
+        &mut self,
+        name: &str,
+        answer: &Answer,
+        is_relevant: impl Fn(&str) -> bool,
+    ) {
+        for text in answer.texts().filter(|text| is_relevant(text)) {
+            self.push(record(name, "TXT", text));
+        }
+    }
+
+    /// Notes a record that receivers ignore.
+    pub(super) fn near_miss(&mut self, near_miss: NearMiss) {
+        self.near_miss = Some(near_miss);
     }
 
     fn add_some(&mut self, name: &str, answer: &Answer, keep: impl Fn(&Value) -> bool) {
@@ -47,7 +65,7 @@ impl Seen {
         let values = answer.values.iter().filter(|value| keep(value));
         let values = values.map(|value| match value {
             Value::Mx(preference, host) => {
-                // A null MX is written with the root's name.
+                // A null MX has the root as its host.
                 let host = if host.is_empty() { "." } else { host };
                 record(name, "MX", &format!("{preference} {host}"))
             }
@@ -56,25 +74,31 @@ impl Seen {
                 let kind = if address.is_ipv4() { "A" } else { "AAAA" };
                 record(name, kind, &address.to_string())
             }
+            Value::Name(host) => record(name, "PTR", host),
         });
         for record in alias.into_iter().chain(values) {
-            let kept: usize = self.records.iter().map(|kept| kept.value.len()).sum();
-            let has_room =
-                self.records.len() < RECORDS && kept + record.value.len() <= BYTES_OF_ALL;
-            if has_room && !self.records.contains(&record) {
-                self.records.push(record);
-            }
+            self.push(record);
         }
         self.ttl = self.ttl.into_iter().chain(answer.ttl).min();
-        self.signed = answer.authentic && (self.signed || !self.asked);
-        self.asked = true;
+        self.signed = answer.authentic && (self.signed || !self.any_answer);
+        self.any_answer = true;
     }
 
-    /// What it comes to.
-    pub(super) fn says(self, code: Code) -> Finding {
+    fn push(&mut self, record: Record) {
+        let stored: usize = self.records.iter().map(|stored| stored.value.len()).sum();
+        let fits =
+            self.records.len() < MAX_RECORDS && stored + record.value.len() <= MAX_TOTAL_BYTES;
+        if fits && !self.records.contains(&record) {
+            self.records.push(record);
+        }
+    }
+
+    /// Concludes with this code.
+    pub(super) fn conclude(self, code: Code) -> Finding {
         Finding {
             code,
-            about: None,
+            subject: None,
+            near_miss: self.near_miss,
             found: self.records,
             ttl: self.ttl,
             dnssec: if self.signed {
@@ -85,17 +109,17 @@ impl Seen {
         }
     }
 
-    /// What it comes to, because of this record, name or term.
-    pub(super) fn says_about(self, code: Code, about: impl Into<String>) -> Finding {
+    /// Concludes with this code because of a record, name, address or term.
+    pub(super) fn conclude_about(self, code: Code, subject: impl Into<String>) -> Finding {
         Finding {
-            about: Some(shortened(&about.into(), 100)),
-            ..self.says(code)
+            subject: Some(shortened(&subject.into(), 100)),
+            ..self.conclude(code)
         }
     }
 
-    /// It cannot be said, because of this failure.
-    pub(super) fn fails(self, failure: Failure) -> Finding {
-        let finding = self.says(failure.into());
+    /// Concludes that the state is unknown because a lookup failed.
+    pub(super) fn conclude_failure(self, failure: Failure) -> Finding {
+        let finding = self.conclude(failure.into());
         match failure {
             Failure::Bogus => Finding {
                 dnssec: Dnssec::Bogus,
@@ -106,12 +130,14 @@ impl Seen {
     }
 }
 
-/// What one resolver's answers come to.
+/// The conclusion of one check from the answers of one resolver.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
     pub(super) code: Code,
-    /// What in particular is meant.
-    pub(super) about: Option<String>,
+    /// The record, name, address or term that the code is about.
+    pub(super) subject: Option<String>,
+    /// A record that receivers ignore, where the expected one is missing.
+    pub(super) near_miss: Option<NearMiss>,
     pub(super) found: Vec<Record>,
     pub(super) ttl: Option<u32>,
     pub(super) dnssec: Dnssec,
@@ -137,12 +163,12 @@ fn record(name: &str, kind: &str, value: &str) -> Record {
     Record {
         name: name.to_owned(),
         kind: kind.to_owned(),
-        value: shortened(value, BYTES),
+        value: shortened(value, MAX_RECORD_BYTES),
         check: None,
     }
 }
 
-/// At most so many bytes, without control characters, which nobody needs to see and terminals obey.
+/// Truncates a text to `bytes`, and replaces control characters, which terminals would execute.
 fn shortened(text: &str, bytes: usize) -> String {
     let mut shortened = String::new();
     for character in text.chars() {
