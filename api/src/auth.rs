@@ -1,7 +1,7 @@
-//! Whether a token is what it claims to be (RFC 9068, RFC 8725).
+//! Access token verification (RFC 9068, RFC 8725).
 //!
-//! Each application in Authentik is an issuer of its own with its own keys: a token is verified with the keys of
-//! the issuer it names and with no other. What its bearer may do is not here; that is read from MongoDB.
+//! Each application in Authentik is an issuer with its own keys. A token is verified with the keys of the issuer in its
+//! `iss` claim only. Permissions are not taken from the token; they are read from MongoDB.
 
 mod issuer;
 
@@ -18,50 +18,47 @@ use crate::{
     error::{ApiError, ProblemCode},
 };
 
-/// The audience that operators' tokens hold.
+/// Audience of operator tokens.
 pub const OPERATOR_AUDIENCE: &str = "dezky-operator";
-/// How far the clocks of others may be off, in seconds.
+/// Tolerated clock skew, in seconds.
 const LEEWAY: u64 = 30;
-/// The longest `sub` that is somebody.
+/// Maximum length of `sub`.
 const SUBJECT_LIMIT: usize = 255;
 
-/// What a valid token says about its bearer.
+/// Claims of a valid token.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Claims {
-    /// Who it is.
+    /// Subject.
     pub sub: String,
-    /// For whom the token was made.
+    /// Audiences.
     #[serde(deserialize_with = "one_or_many")]
     pub aud: Vec<String>,
-    /// Until when it is valid, in seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub exp: f64,
-    /// When it was made, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     #[serde(default)]
     pub iat: Option<f64>,
-    /// The groups its bearer is in; missing says nothing about them.
+    /// Groups of the user. `None` if the claim is missing, which is different from no groups.
     #[serde(default, deserialize_with = "lenient")]
     pub groups: Option<BTreeSet<String>>,
-    /// The address, for people.
+    /// Email address.
     #[serde(default, deserialize_with = "lenient")]
     pub email: Option<String>,
-    /// The name, for people.
+    /// Display name.
     #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
 }
 
 impl Claims {
-    /// When the token is valid no more, with the same leeway as when it was verified.
+    /// Expiry of the token, with the leeway of its verification.
     pub fn expires_at(&self) -> DateTime {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a time beyond all clocks is the last one"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
         let exp = (self.exp * 1_000.0) as i64;
         clock::later(DateTime::from_millis(exp), Duration::from_secs(LEEWAY))
     }
 }
 
-/// Verifies tokens.
+/// Verifier of access tokens.
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: Vec<Arc<Issuer>>,
@@ -69,7 +66,7 @@ pub struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    /// Accepts the tokens of these issuers. Their keys are asked for when first needed.
+    /// A verifier for the configured issuers. Keys are fetched on first use.
     pub fn new(config: &AuthConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         let issuers = config
             .issuers
@@ -81,37 +78,37 @@ impl TokenVerifier {
         })
     }
 
-    /// What `token` says, provided it is valid.
+    /// Verifies `token` and returns its claims.
     pub async fn verify(&self, token: &str) -> Result<Claims, ApiError> {
         #[derive(Deserialize)]
-        struct Named {
+        struct Unverified {
             iss: String,
         }
         let invalid = |detail: &str| ApiError::new(ProblemCode::TokenInvalid).with_detail(detail);
 
         let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| invalid("The token is not a JWT signed in a way that is accepted."))?;
+            .map_err(|_| invalid("The token is not a JWT with a supported signature algorithm."))?;
         if !matches!(
             header.alg,
             Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA
         ) {
             return Err(invalid(
-                "The token is not signed with RS256, ES256 or EdDSA.",
+                "The token must be signed with RS256, ES256 or EdDSA.",
             ));
         }
-        // Believed only so far as to choose the keys, which then have to confirm it.
-        let named: Named = dangerous::insecure_decode_claims(token)
+        // Unverified: used only to select the keys, with which the claim is then verified.
+        let unverified: Unverified = dangerous::insecure_decode_claims(token)
             .map_err(|_| invalid("The token has no issuer."))?;
         let issuer = self
             .issuers
             .iter()
-            .find(|issuer| issuer.name == named.iss)
+            .find(|issuer| issuer.name == unverified.iss)
             .ok_or(ProblemCode::TokenWrongIssuer)?;
         let kid = header
             .kid
-            .ok_or_else(|| invalid("The token does not say which key signed it."))?;
+            .ok_or_else(|| invalid("The token has no key id (kid)."))?;
         let key = issuer.key(&kid, header.alg).await?.ok_or_else(|| {
-            invalid("The token was signed with a key that its issuer does not publish.")
+            invalid("The token is signed with a key that its issuer does not publish.")
         })?;
 
         let mut validation = Validation::new(header.alg);
@@ -129,18 +126,18 @@ impl TokenVerifier {
                 ErrorKind::MissingRequiredClaim(claim) => {
                     invalid(&format!("The token has no {claim}."))
                 }
-                ErrorKind::InvalidSignature => invalid("The token's signature is wrong."),
-                _ => invalid("The token cannot be read."),
+                ErrorKind::InvalidSignature => invalid("The signature of the token is invalid."),
+                _ => invalid("The token is malformed."),
             })?
             .claims;
         if claims.sub.is_empty() || claims.sub.len() > SUBJECT_LIMIT {
-            return Err(invalid("The token's subject is nobody."));
+            return Err(invalid("The subject of the token must be 1–255 bytes."));
         }
         Ok(claims)
     }
 }
 
-/// A claim of another type than expected is as good as none: most routes do without it.
+/// Reads a claim of an unexpected type as a missing one, since most routes do not need it.
 fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

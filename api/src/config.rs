@@ -1,4 +1,7 @@
-//! What the api reads from its environment.
+//! Configuration from environment variables.
+
+mod limits;
+mod proxies;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -15,60 +18,62 @@ use dezky_shared::{
 };
 use http::{HeaderValue, Uri};
 
-use crate::extract::TrustedProxies;
-use crate::rate_limits::LimitsConfig;
+pub use self::{
+    limits::{Limit, LimitsConfig},
+    proxies::TrustedProxies,
+};
 
-/// Everything the api is told at its start.
+/// Configuration of the process.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where requests are served.
+    /// Listen address of the API.
     pub listen: SocketAddr,
-    /// Where metrics are served.
+    /// Listen address of the metrics endpoint.
     pub metrics_listen: SocketAddr,
-    /// The database.
+    /// MongoDB.
     pub mongo: MongoConfig,
-    /// The hints.
+    /// Redis.
     pub redis: RedisConfig,
-    /// Whose tokens are accepted.
+    /// Accepted tokens.
     pub auth: AuthConfig,
-    /// How much may be asked for.
+    /// Rate limits.
     pub limits: LimitsConfig,
-    /// How long a deleted tenant can be restored.
+    /// Grace period in which a deleted tenant can be restored.
     pub purge_after: Duration,
-    /// Which names the domains of tenants may have.
+    /// Policy for the domain names of tenants.
     pub domain_names: NamePolicy,
-    /// The pages that may call us from a browser.
+    /// Origins that may call the API from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
-    /// The proxies in front of us.
+    /// Trusted reverse proxies.
     pub trusted_proxies: TrustedProxies,
-    /// Certificates trusted beside the usual ones.
+    /// Root certificates trusted in addition to the default ones.
     pub trust_roots: TrustRoots,
-    /// What opens the secrets that jobs have found.
+    /// Keys that decrypt the secrets of jobs.
     pub sealing_keys: EncryptionKeys,
 }
 
-/// Whose tokens are accepted, and what their groups mean.
+/// Accepted tokens, and the meaning of their groups.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// The issuers, as their tokens name them.
+    /// Trusted issuers.
     pub issuers: Vec<IssuerConfig>,
-    /// One of these must be in `aud`.
+    /// Accepted audiences. `aud` must contain one of them.
     pub audiences: Vec<String>,
-    /// Groups that mean the admin flag, and never a tenant.
+    /// Groups that grant operator access. They never stand for a tenant.
     pub admin_groups: Vec<String>,
 }
 
-/// One issuer.
+/// An issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
-    /// The issuer, as its tokens name it.
+    /// The `iss` claim of its tokens.
     pub name: String,
-    /// Where its keys are, when its discovery document is not to be asked.
+    /// URL of its keys. `None` uses its discovery document.
     pub jwks_url: Option<String>,
 }
 
 impl Config {
-    /// Reads it.
+    /// Reads the configuration.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             listen: optional("API_LISTEN")?.unwrap_or(([0, 0, 0, 0], 3001).into()),
@@ -92,7 +97,7 @@ impl Config {
     }
 }
 
-/// An origin that may be named in an answer. `*` may not: callers send credentials.
+/// Parses a CORS origin. `*` is rejected, since requests carry credentials.
 fn allowed_origin(origin: &str) -> anyhow::Result<HeaderValue> {
     ensure!(
         is_http_url(origin),
@@ -108,7 +113,7 @@ fn is_http_url(text: &str) -> bool {
     })
 }
 
-/// Which names tenants may have.
+/// Reads `DOMAINS_OWN` and `DOMAINS_ALLOW_SPECIAL_USE`.
 fn domain_names() -> anyhow::Result<NamePolicy> {
     let own_domains = list("DOMAINS_OWN")?
         .iter()
@@ -137,8 +142,8 @@ impl AuthConfig {
             ("AUTHENTIK_ISSUERS", &issuers),
             ("AUTHENTIK_JWKS_URLS", &jwks_urls),
         ] {
-            if let Some(wrong) = urls.iter().find(|url| !is_http_url(url)) {
-                bail!("{name} is not valid: expected http or https URLs, found {wrong:?}");
+            if let Some(invalid) = urls.iter().find(|url| !is_http_url(url)) {
+                bail!("{name} is not valid: expected http or https URLs, found {invalid:?}");
             }
         }
         Ok(Self {
@@ -171,7 +176,7 @@ fn pair(issuers: Vec<String>, jwks_urls: Vec<String>) -> anyhow::Result<Vec<Issu
         .collect())
 }
 
-/// A duration as people write it: `0s`, `90s`, `15m`, `12h`, `30d`.
+/// A duration with a unit: `0s`, `90s`, `15m`, `12h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct HumanDuration(Duration);
 
@@ -201,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_are_parsed_with_their_unit() {
         let read = |text: &str| {
             text.parse()
                 .map(|HumanDuration(duration)| duration.as_secs())
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn jwks_urls_are_as_many_as_issuers_or_none() {
+    fn jwks_urls_are_empty_or_as_many_as_issuers() {
         let names = |names: &[&str]| {
             names
                 .iter()

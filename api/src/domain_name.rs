@@ -1,19 +1,19 @@
-//! The name of a mail domain: how it is written, and whether a tenant may have it.
+//! Mail domain names: normalization, and the policy for names of tenants.
 //!
-//! A name is kept in one form, whatever was typed: lower case, A-labels, no trailing dot (UTS 46, non-transitional).
-//! [`unicode`] is the form for showing.
+//! Names are stored in a canonical form: lower case, A-labels, no trailing dot (UTS 46, non-transitional). [`unicode`]
+//! is the display form.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use icu_properties::props::{EnumeratedProperty as _, GeneralCategory, Script};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-/// The longest name: what a DNS name may have (253) less the longest label that our records put before it.
-const LONGEST: usize = 220;
-/// The longest label (RFC 1035, section 2.3.4).
-const LONGEST_LABEL: usize = 63;
+/// Maximum length of a name: that of a DNS name (253) minus the longest label that DNS records of the service prepend.
+const MAX_LENGTH: usize = 220;
+/// Maximum length of a label (RFC 1035, section 2.3.4).
+const MAX_LABEL_LENGTH: usize = 63;
 
-/// Top-level names that nobody can register (RFC 6761, 6762, 7686, 8375, 9476, and ICANN for `internal`).
+/// Special-use names that cannot be registered (RFC 6761, 6762, 7686, 8375, 9476, and ICANN for `internal`).
 const SPECIAL_USE: [&str; 9] = [
     "alt",
     "example",
@@ -25,11 +25,11 @@ const SPECIAL_USE: [&str; 9] = [
     "onion",
     "test",
 ];
-/// Names that are for documentation (RFC 2606).
+/// Names reserved for documentation (RFC 2606).
 const DOCUMENTATION: [&str; 3] = ["example.com", "example.net", "example.org"];
 
-/// Scripts that are written together (UTS 39, "highly restrictive").
-const WRITTEN_TOGETHER: [&[Script]; 3] = [
+/// Scripts that may be mixed in a label (UTS 39, "highly restrictive").
+const COMPATIBLE_SCRIPTS: [&[Script]; 3] = [
     &[
         Script::Latin,
         Script::Han,
@@ -40,59 +40,57 @@ const WRITTEN_TOGETHER: [&[Script]; 3] = [
     &[Script::Latin, Script::Han, Script::Hangul],
 ];
 
-/// Why a text is not the name of a domain that a tenant may have.
+/// Why a domain name is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// It is longer than a name can be.
-    #[error("A domain has at most {LONGEST} characters.")]
+    /// The name is too long.
+    #[error("A domain must be at most {MAX_LENGTH} characters.")]
     TooLong,
-    /// A label is longer than a label can be.
-    #[error("Each part of a domain has at most {LONGEST_LABEL} characters.")]
+    /// A label is too long.
+    #[error("Each label of a domain must be at most {MAX_LABEL_LENGTH} characters.")]
     LabelTooLong,
-    /// Two dots in a row, a dot in front, or nothing at all.
-    #[error("A part of the domain is empty.")]
+    /// A label is empty.
+    #[error("A domain must not have empty labels.")]
     EmptyLabel,
-    /// It stands for many names.
-    #[error("A wildcard is not a domain. Add each domain by its name.")]
+    /// The name has a wildcard.
+    #[error("Wildcards are not supported. Add each domain by its name.")]
     Wildcard,
-    /// It is an IP address.
+    /// The name is an IP address.
     #[error("An IP address is not a domain.")]
     IsAddress,
-    /// A label begins or ends with a hyphen, or has two where an A-label has them.
+    /// A label starts or ends with a hyphen, or has hyphens as its third and fourth character.
     #[error(
-        "A part of a domain neither begins nor ends with a hyphen, and has no two as its third and fourth character."
+        "A label must not start or end with a hyphen, or have hyphens as its third and fourth character."
     )]
     Hyphens,
-    /// A label that begins with `xn--` is not the A-label of anything.
-    #[error("A part that begins with xn-- does not stand for a valid name.")]
+    /// A label starts with `xn--` and is not a valid A-label.
+    #[error("A label that starts with xn-- is not valid Punycode.")]
     InvalidALabel,
-    /// It holds characters that no domain has.
-    #[error(
-        "A domain consists of letters, digits and single hyphens, with dots between its parts."
-    )]
+    /// The name has invalid characters.
+    #[error("A domain consists of letters, digits, single hyphens and dots.")]
     InvalidCharacters,
-    /// A label mixes scripts, as names do that look like other names.
-    #[error("A part of the domain mixes scripts, such as Latin and Cyrillic letters.")]
+    /// A label mixes scripts, as lookalike names do.
+    #[error("A label must not mix scripts, such as Latin and Cyrillic.")]
     MixedScripts,
-    /// It is a top-level domain, or a suffix under which others register names.
-    #[error("{0} is a public suffix. Names are registered under it; it belongs to nobody.")]
+    /// The name is a public suffix.
+    #[error("{0} is a public suffix. Use a name registered under it.")]
     PublicSuffix(String),
-    /// Its top-level domain does not exist.
-    #[error("There is no top-level domain {0}.")]
+    /// The top-level domain does not exist.
+    #[error("The top-level domain {0} does not exist.")]
     UnknownSuffix(String),
-    /// It is set apart for tests, documentation or local networks.
-    #[error("{0} is set apart for special use and cannot be in the public DNS.")]
+    /// The name is reserved for tests, documentation or local networks.
+    #[error("{0} is reserved for special use and cannot exist in the public DNS.")]
     SpecialUse(String),
-    /// It serves the DNS itself.
-    #[error("Names under arpa serve the DNS itself.")]
+    /// The name is below `arpa`.
+    #[error("Names under arpa are reserved for DNS infrastructure.")]
     Reserved,
-    /// It is one of our own.
-    #[error("{0} is one of our own domains.")]
+    /// The name is one of the domains of the service, or below one.
+    #[error("{0} is a domain of this service.")]
     Ours(String),
 }
 
 impl InvalidName {
-    /// A stable name for it.
+    /// Stable code.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLong => "domain_too_long",
@@ -113,17 +111,17 @@ impl InvalidName {
     }
 }
 
-/// Which names tenants may have, beside what holds everywhere.
+/// Policy for the domain names of tenants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamePolicy {
-    /// Whether names that cannot be in the public DNS are taken, for development.
+    /// Whether to accept names that cannot exist in the public DNS, for development.
     pub allow_special_use: bool,
-    /// Our own domains: neither they nor names below them are a tenant's.
+    /// Domains of the service. These and the names below them are rejected.
     pub own_domains: Vec<String>,
 }
 
 impl NamePolicy {
-    /// The name that `text` spells, if a tenant may have it.
+    /// Normalizes `text` and checks it against the policy.
     pub fn parse(&self, text: &str) -> Result<String, InvalidName> {
         let name = normalise(text)?;
         if let Some(own) = self.own_domains.iter().find(|own| is_within(&name, own)) {
@@ -138,7 +136,7 @@ impl NamePolicy {
                 Err(InvalidName::SpecialUse(name))
             };
         }
-        let is_documentation = DOCUMENTATION.iter().any(|known| is_within(&name, known));
+        let is_documentation = DOCUMENTATION.iter().any(|zone| is_within(&name, zone));
         if is_documentation && !self.allow_special_use {
             return Err(InvalidName::SpecialUse(name));
         }
@@ -150,9 +148,9 @@ impl NamePolicy {
     }
 }
 
-/// The one form of the name that `text` spells.
+/// The canonical form of a name.
 pub fn normalise(text: &str) -> Result<String, InvalidName> {
-    if text.chars().count() > LONGEST + 1 {
+    if text.chars().count() > MAX_LENGTH + 1 {
         return Err(InvalidName::TooLong);
     }
     if text.contains('*') {
@@ -169,16 +167,16 @@ pub fn normalise(text: &str) -> Result<String, InvalidName> {
             Hyphens::Check,
             DnsLength::Ignore,
         )
-        .map_err(|_| why(text))?;
+        .map_err(|_| classify(text))?;
     let name = name.strip_suffix('.').unwrap_or(&name);
     let labels: Vec<&str> = name.split('.').collect();
     if labels.iter().any(|label| label.is_empty()) {
         return Err(InvalidName::EmptyLabel);
     }
-    if labels.iter().any(|label| label.len() > LONGEST_LABEL) {
+    if labels.iter().any(|label| label.len() > MAX_LABEL_LENGTH) {
         return Err(InvalidName::LabelTooLong);
     }
-    if name.len() > LONGEST {
+    if name.len() > MAX_LENGTH {
         return Err(InvalidName::TooLong);
     }
     if labels.last().is_some_and(|last| is_number(last)) {
@@ -188,15 +186,15 @@ pub fn normalise(text: &str) -> Result<String, InvalidName> {
     Ok(name.to_owned())
 }
 
-/// The form of a name that people read. Where that is nothing but ASCII it is the name itself.
+/// The display form of a name. An ASCII name is its own display form.
 pub fn unicode(name: &str) -> String {
     let (unicode, _) =
         Uts46::new().to_unicode(name.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
     unicode.into_owned()
 }
 
-/// What is wrong with a text that UTS 46 refuses as a whole: it does not say so itself.
-fn why(text: &str) -> InvalidName {
+/// Finds the reason why UTS 46 processing failed, which its error does not include.
+fn classify(text: &str) -> InvalidName {
     let labels = || text.split(['.', '\u{3002}', '\u{ff0e}', '\u{ff61}']);
     let has_prefix = |label: &str| label.to_lowercase().starts_with("xn--");
     let has_odd_hyphens = |label: &str| {
@@ -213,7 +211,7 @@ fn why(text: &str) -> InvalidName {
     }
 }
 
-/// UTS 46 lets symbols and pictures through, which no registry does (RFC 5892), and any mix of scripts.
+/// Rejects symbols, emoji and mixed scripts, which UTS 46 accepts and registries do not (RFC 5892).
 fn check_label(label: &str) -> Result<(), InvalidName> {
     let is_letter_or_digit = |c: char| {
         matches!(
@@ -226,7 +224,7 @@ fn check_label(label: &str) -> Result<(), InvalidName> {
                 | GeneralCategory::DecimalNumber
         )
     };
-    // Beside the hyphen, what RFC 5892 lists as exceptions, and the joiners, whose place UTS 46 has checked.
+    // The hyphen, the exceptions of RFC 5892, and the joiners, whose context UTS 46 has checked.
     let is_exception = |c: char| {
         matches!(
             c,
@@ -254,9 +252,9 @@ fn check_label(label: &str) -> Result<(), InvalidName> {
         .map(Script::for_char)
         .filter(|script| !matches!(*script, Script::Common | Script::Inherited))
         .collect();
-    let are_together =
-        |together: &&[Script]| scripts.iter().all(|script| together.contains(script));
-    if scripts.len() > 1 && !WRITTEN_TOGETHER.iter().any(are_together) {
+    let are_compatible =
+        |allowed: &&[Script]| scripts.iter().all(|script| allowed.contains(script));
+    if scripts.len() > 1 && !COMPATIBLE_SCRIPTS.iter().any(are_compatible) {
         return Err(InvalidName::MixedScripts);
     }
     Ok(())
@@ -274,7 +272,7 @@ fn check_suffix(name: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// Whether programs read a last label as part of an address (WHATWG URL, "ends in a number").
+/// Whether a last label makes programs read the name as an IPv4 address (WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
     let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     label.bytes().all(|byte| byte.is_ascii_digit()) || label.strip_prefix("0x").is_some_and(is_hex)
@@ -306,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_one_form_however_it_is_spelled() {
+    fn names_are_normalized() {
         for (text, name) in [
             ("Acme.DK.", "acme.dk"),
             ("Bücher.de", "xn--bcher-kva.de"),
@@ -326,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn the_unicode_form_is_what_people_read() {
+    fn the_display_form_is_unicode() {
         assert_eq!(unicode("xn--bcher-kva.de"), "bücher.de");
         assert_eq!(unicode("acme.dk"), "acme.dk");
     }
 
     #[test]
-    fn hostile_names_are_refused_with_the_reason() {
+    fn invalid_names_are_rejected_with_their_code() {
         let long_label = format!("{}.dk", "a".repeat(64));
         let long = format!("{}dk", "abcdefg.".repeat(28));
         let hostile = "a".repeat(300);
@@ -398,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn special_use_names_are_taken_where_that_is_allowed() {
+    fn special_use_names_are_accepted_if_the_policy_allows_them() {
         let development = NamePolicy {
             allow_special_use: true,
             ..policy()
@@ -417,7 +415,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_is_accepted_again_as_itself_and_as_it_is_shown(text in "\\PC{0,40}\\.(dk|com|中国)") {
+        fn normalization_is_idempotent_and_accepts_the_display_form(text in "\\PC{0,40}\\.(dk|com|中国)") {
             if let Ok(name) = policy().parse(&text) {
                 prop_assert_eq!(policy().parse(&name), Ok(name.clone()));
                 prop_assert_eq!(policy().parse(&unicode(&name)), Ok(name.clone()));

@@ -1,12 +1,16 @@
-//! What a caller is told when a request is refused: the one place that chooses a status (RFC 9457).
+//! Error responses (RFC 9457). The only place that maps an error to a status code.
 
 mod code;
+
+use std::convert::Infallible;
 
 use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use dezky_shared::store::StoreError;
+use dezky_shared::store::{
+    StoreError, domains, duplicate_key_index, partners, prices, subscriptions, tenants, users,
+};
 use http::{HeaderValue, StatusCode, header};
 use mongodb::error::ErrorKind;
 use serde::{Deserialize, Serialize};
@@ -16,51 +20,52 @@ use utoipa::{
 };
 
 pub use self::code::ProblemCode;
+use crate::response::REPLAYED;
 
-/// The type of a refusal's body.
+/// Media type of a problem.
 const PROBLEM_JSON: &str = "application/problem+json";
-/// The most errors that are told at once: an answer should not be larger than its request.
-const ERRORS: usize = 100;
-/// What MongoDB says of a question that was given less time than it takes.
+/// Maximum number of field errors in a response, which should not be larger than its request.
+const MAX_ERRORS: usize = 100;
+/// MongoDB error code `MaxTimeMSExpired`.
 const MAX_TIME_EXPIRED: i32 = 50;
-/// What a node says that is not the primary, not any more, or not for long; or that is busy.
-const PASSING: [i32; 7] = [MAX_TIME_EXPIRED, 91, 189, 10_107, 11_602, 13_435, 13_436];
+/// MongoDB error codes that a retry can resolve: no primary, a change of the primary, a shutdown or an overload.
+const TRANSIENT: [i32; 7] = [MAX_TIME_EXPIRED, 91, 189, 10_107, 11_602, 13_435, 13_436];
 
-/// A refusal, on its way to the caller.
+/// An error response.
 #[derive(Debug)]
 pub struct ApiError {
-    /// What is wrong, as a stable name.
+    /// Stable code.
     pub code: ProblemCode,
-    /// What is wrong, for a person.
+    /// Explanation of this occurrence, for a human reader.
     pub detail: String,
-    /// What is wrong with each field.
+    /// Errors of single fields and parameters.
     pub errors: Vec<FieldError>,
-    /// After how many seconds trying again makes sense.
+    /// `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
-    /// Whether it is the stored answer to an earlier request.
+    /// Whether this is the stored response to an earlier request.
     pub replayed: bool,
-    /// Logged, and never sent.
+    /// Logged, never sent.
     cause: Option<anyhow::Error>,
 }
 
-/// What is wrong with one field or parameter.
+/// Error of a field, a query parameter or a header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldError {
-    /// Where it is in the body (RFC 6901).
+    /// JSON Pointer to the field (RFC 6901).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Which query parameter or header it is.
+    /// Name of the query parameter or header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
-    /// A stable name for what is wrong.
+    /// Stable code.
     pub code: String,
-    /// The same, for a person.
+    /// Explanation, for a human reader.
     pub message: String,
 }
 
 impl FieldError {
-    /// Something wrong in the body.
+    /// Error of a field of the body.
     pub fn at(pointer: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
         Self {
             pointer: Some(pointer.into()),
@@ -70,7 +75,7 @@ impl FieldError {
         }
     }
 
-    /// Something wrong with a query parameter or header.
+    /// Error of a query parameter or header.
     pub fn parameter(name: impl Into<String>, code: &str, message: impl Into<String>) -> Self {
         Self {
             pointer: None,
@@ -82,7 +87,7 @@ impl FieldError {
 }
 
 impl ApiError {
-    /// A refusal with the code's usual text.
+    /// An error with the default detail of its code.
     pub fn new(code: ProblemCode) -> Self {
         Self {
             code,
@@ -94,14 +99,14 @@ impl ApiError {
         }
     }
 
-    /// The same, with a text of its own.
+    /// Replaces the detail.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// A body or parameter of the wrong shape: the first thing that is wrong.
+    /// 400: a body or parameter of the wrong shape. Reports the first error.
     pub fn malformed(error: FieldError) -> Self {
         Self {
             detail: error.message.clone(),
@@ -110,22 +115,21 @@ impl ApiError {
         }
     }
 
-    /// Values that cannot be taken: all of them, up to a hundred.
+    /// 422: invalid values. Reports up to `MAX_ERRORS` errors.
     pub fn invalid(mut errors: Vec<FieldError>) -> Self {
         let mut error = Self::new(ProblemCode::ValidationFailed);
-        if errors.len() > ERRORS {
-            errors.truncate(ERRORS);
-            error.detail = format!("See the first {ERRORS} errors.");
+        if errors.len() > MAX_ERRORS {
+            errors.truncate(MAX_ERRORS);
+            error.detail = format!("See the first {MAX_ERRORS} errors.");
         }
         error.errors = errors;
         error
     }
 
-    /// Of a search, whose caller can ask for less.
+    /// From a search. A timeout is an error that the caller can resolve with a narrower search.
     pub fn from_search(error: StoreError) -> Self {
-        let is_too_long =
-            matches!(error.kind.as_ref(), ErrorKind::Command(why) if why.code == MAX_TIME_EXPIRED);
-        if !is_too_long {
+        let timed_out = matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == MAX_TIME_EXPIRED);
+        if !timed_out {
             return error.into();
         }
         Self {
@@ -134,12 +138,43 @@ impl ApiError {
         }
     }
 
-    /// Something that should not have happened.
+    /// From a write. A violated unique index is a conflict that the caller can resolve.
+    pub fn from_write(error: StoreError) -> Self {
+        let code = duplicate_key_index(&error).and_then(|index| conflict(&index));
+        code.map_or_else(|| error.into(), Self::new)
+    }
+
+    /// 500. The cause is logged.
     pub fn internal(cause: anyhow::Error) -> Self {
         Self {
             cause: Some(cause),
             ..Self::new(ProblemCode::InternalError)
         }
+    }
+}
+
+/// Maps a unique index to the problem code of a duplicate key.
+fn conflict(index: &str) -> Option<ProblemCode> {
+    Some(match index {
+        tenants::SLUG_INDEX | partners::SLUG_INDEX => ProblemCode::SlugTaken,
+        tenants::DOMAIN_INDEX | domains::OWNED_INDEX => ProblemCode::DomainTaken,
+        domains::CLAIM_INDEX => ProblemCode::DomainExists,
+        users::SUBJECT_INDEX => ProblemCode::UserExists,
+        subscriptions::LIVE_INDEX => ProblemCode::SubscriptionExists,
+        prices::PRICE_INDEX => ProblemCode::PriceExists,
+        _ => return None,
+    })
+}
+
+impl From<serde_json::Error> for ApiError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::internal(error.into())
+    }
+}
+
+impl From<Infallible> for ApiError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
@@ -151,17 +186,17 @@ impl From<ProblemCode> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        let away = matches!(
+        let is_transient = matches!(
             error.kind.as_ref(),
             ErrorKind::ServerSelection { .. }
                 | ErrorKind::Io(_)
                 | ErrorKind::ConnectionPoolCleared { .. }
                 | ErrorKind::DnsResolve { .. }
-        ) || matches!(error.kind.as_ref(), ErrorKind::Command(why) if PASSING.contains(&why.code))
+        ) || matches!(error.kind.as_ref(), ErrorKind::Command(command) if TRANSIENT.contains(&command.code))
             || error.contains_label(mongodb::error::RETRYABLE_WRITE_ERROR)
             || error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
             || error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT);
-        let code = if away {
+        let code = if is_transient {
             ProblemCode::ServiceUnavailable
         } else {
             ProblemCode::InternalError
@@ -173,26 +208,26 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// The body of a refusal (RFC 9457).
+/// Problem details (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// A URI that stands for the code.
+    /// URI of the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What the code means.
+    /// Short description, the same for every occurrence of the code.
     pub title: &'static str,
-    /// The status, once more.
+    /// Status code.
     pub status: u16,
-    /// What is wrong here.
+    /// Explanation of this occurrence, for a human reader.
     pub detail: String,
-    /// What is wrong, as a stable name.
+    /// Stable code.
     pub code: ProblemCode,
-    /// Whether the same request may succeed later.
+    /// Whether a retry of the unchanged request may succeed.
     pub retryable: bool,
-    /// The request, as it stands in the logs.
+    /// Request id, as in the logs.
     pub request_id: String,
-    /// What is wrong with each field or parameter.
+    /// Errors of single fields and parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
@@ -201,13 +236,13 @@ impl<'r> ToResponse<'r> for Problem {
     fn response() -> (&'r str, RefOr<ResponseDescription>) {
         let schema = Content::new(Some(Ref::from_schema_name("Problem")));
         let response = ResponseBuilder::new()
-            .description("The request is refused")
+            .description("Error")
             .content(PROBLEM_JSON, schema);
         ("Problem", response.build().into())
     }
 }
 
-/// What the outermost layer, which knows the request's id, makes a [`Problem`] of.
+/// A problem without its request id. The outermost layer, which has the id, writes the [`Problem`].
 #[derive(Debug, Clone)]
 pub struct PendingProblem {
     code: ProblemCode,
@@ -226,7 +261,7 @@ impl From<ProblemCode> for PendingProblem {
 }
 
 impl PendingProblem {
-    /// The response for the request with this id, with the headers that are there already.
+    /// The response for the request with this id. Keeps the headers that are set already.
     pub fn respond(self, request_id: &str, mut headers: http::HeaderMap) -> Response {
         let status = self.code.status();
         let problem = Problem {
@@ -251,9 +286,9 @@ impl IntoResponse for ApiError {
         if let Some(cause) = &self.cause {
             let cause = format!("{cause:#}");
             if self.code.is_retryable() {
-                tracing::warn!(cause, "A request cannot be served at present");
+                tracing::warn!(cause, "Request failed; a retry may succeed");
             } else {
-                tracing::error!(cause, "A request failed");
+                tracing::error!(cause, "Request failed");
             }
         }
         let mut response = self.code.status().into_response();
@@ -265,7 +300,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, self.code.challenge());
         }
         if self.replayed {
-            headers.insert(crate::intent::REPLAYED, HeaderValue::from_static("true"));
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response.extensions_mut().insert(PendingProblem {
             code: self.code,

@@ -1,4 +1,4 @@
-//! What handlers ask for in their signatures: who is calling, and what they say.
+//! Extractors: the caller with their permissions, and the parts of the request.
 
 mod body;
 mod caller;
@@ -9,17 +9,21 @@ mod query;
 mod request;
 mod wait;
 
-pub(crate) use self::{body::Object, caller::active_partner_of};
 pub use self::{
-    body::{EmptyBody, Validate, ValidatedJson},
+    body::{EmptyBody, Validate},
     caller::{
-        Bearer, Caller, Manage, ManageTeam, Operator, OperatorOnly, PartnerAccess, PartnerLevel,
-        PartnerTenant, Permission, Read, ReadPrivate, SignedIn, TenantAccess, Write,
+        Access, AccessControl, AccessState, Bearer, Caller, Manage, ManageTeam, Operator,
+        OperatorOnly, PartnerAccess, PartnerLevel, PartnerTenant, Permission, Read, ReadPrivate,
+        ReadWrite, SignedIn, TenantAccess,
     },
-    conditional::{ETag, IfMatch, IfNoneMatch},
+    conditional::{IfMatch, IfNoneMatch},
     page::{Cursor, Page, PageOf},
     path::{PathDomain, PathId, PathParam},
     query::{FromQuery, Parameters, QueryParams},
-    request::{RequestInfo, TrustedProxies},
+    request::RequestInfo,
     wait::{Prefer, Wait, max_wait},
+};
+pub(crate) use self::{
+    body::{Object, media_type, parse, read_body},
+    caller::active_partner_of,
 };

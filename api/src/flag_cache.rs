@@ -1,7 +1,7 @@
-//! The feature flags as this process knows them: from memory, and never more than a few seconds behind.
+//! Cache of the feature flags, at most a few seconds stale.
 //!
-//! Every two seconds it looks whether any flag was written since; the process that wrote looks at once. While MongoDB is
-//! away, what was known last goes on.
+//! Polls the revision of the flags every two seconds. The process that writes a flag refreshes at once. While MongoDB is
+//! unavailable, the last known flags stay in use.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -18,18 +18,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked whether a flag was written.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long a look may take that nobody depends on.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// Poll interval.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of a refresh.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The flags, kept up to date.
+/// Cache of all feature flags.
 #[derive(Debug, Clone)]
 pub struct FlagCache {
-    stored: FlagRepository,
-    known: Arc<RwLock<Option<Cached>>>,
-    /// Held by the one who looks: who looks later never knows less.
-    looking: Arc<Mutex<()>>,
+    repository: FlagRepository,
+    cached: Arc<RwLock<Option<Cached>>>,
+    /// Held during a load, so that a later load never stores an older set.
+    load_lock: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,62 +39,62 @@ struct Cached {
 }
 
 impl FlagCache {
-    /// Begins to follow what is stored, until `shutdown`.
-    pub fn start(stored: FlagRepository, shutdown: &CancellationToken) -> Self {
+    /// Starts the cache. It is refreshed until `shutdown`.
+    pub fn start(repository: FlagRepository, shutdown: &CancellationToken) -> Self {
         let flags = Self {
-            stored,
-            known: Arc::default(),
-            looking: Arc::default(),
+            repository,
+            cached: Arc::default(),
+            load_lock: Arc::default(),
         };
-        let follow = flags.clone().refresh_loop();
-        tokio::spawn(shutdown.clone().run_until_cancelled_owned(follow));
+        let refresh = flags.clone().refresh_loop();
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(refresh));
         flags
     }
 
-    /// The flags as they are known.
+    /// The cached flags. Loads them on first use.
     pub async fn current(&self) -> Result<Arc<FlagSet>, StoreError> {
-        match self.known() {
-            Some(known) => Ok(known.flags),
-            None => self.look().await,
+        match self.cached() {
+            Some(cached) => Ok(cached.flags),
+            None => self.load().await,
         }
     }
 
-    /// Looks at once, and gives up soon: what was written is found by a later look.
+    /// Refreshes now. On an error or timeout, the next poll tries again.
     pub async fn refresh(&self) {
-        match timeout(LOOK_LIMIT, self.look()).await {
+        match timeout(REFRESH_TIMEOUT, self.load()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "Cannot look at the feature flags; trying again");
+                tracing::warn!(%error, "Cannot load the feature flags; trying again");
             }
-            Err(_) => tracing::warn!("Looking at the feature flags takes too long; trying again"),
+            Err(_) => tracing::warn!("Timeout while loading the feature flags; trying again"),
         }
     }
 
-    /// Looks whether any flag was written since the last look.
-    async fn look(&self) -> Result<Arc<FlagSet>, StoreError> {
-        let _looking = self.looking.lock().await;
-        // Before the flags: what is written in between is found by the next look.
-        let revision = self.stored.revision().await?;
-        if let Some(known) = self.known().filter(|known| known.revision == revision) {
-            return Ok(known.flags);
+    /// Loads the flags if their revision changed.
+    async fn load(&self) -> Result<Arc<FlagSet>, StoreError> {
+        let _guard = self.load_lock.lock().await;
+        // The revision first: a write between the two reads is found by the next load.
+        let revision = self.repository.revision().await?;
+        if let Some(cached) = self.cached().filter(|cached| cached.revision == revision) {
+            return Ok(cached.flags);
         }
-        let flags = Arc::new(FlagSet::new(self.stored.all().await?));
-        let known = Cached {
+        let flags = Arc::new(FlagSet::new(self.repository.all().await?));
+        let cached = Cached {
             revision,
             flags: flags.clone(),
         };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(cached);
         Ok(flags)
     }
 
-    fn known(&self) -> Option<Cached> {
-        let known = self.known.read();
-        known.unwrap_or_else(PoisonError::into_inner).clone()
+    fn cached(&self) -> Option<Cached> {
+        let cached = self.cached.read();
+        cached.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn refresh_loop(self) {
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep(REFRESH_INTERVAL).await;
             self.refresh().await;
         }
     }

@@ -1,7 +1,7 @@
-//! Requests that change one tenant or one partner take turns, first come, first served.
+//! Keyed mutex: serializes the commands on one tenant or one partner, first in, first out.
 //!
-//! MongoDB would sort them out too, by aborting all but one and having the rest start over: with many on one tenant
-//! that costs most of the throughput. Other processes are not asked; against them, the transaction decides.
+//! MongoDB would abort and retry all but one of the conflicting transactions, which costs most of the throughput under
+//! contention. The mutex is local to the process; conflicts between processes are left to the transactions.
 
 use std::{
     collections::HashMap,
@@ -12,93 +12,93 @@ use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 
 use crate::error::{ApiError, ProblemCode};
 
-/// How many may wait for their turn on one of them.
+/// Maximum number of waiting requests per key.
 const MAX_WAITERS: usize = 64;
 
-/// The lines before all of them.
+/// A fair mutex per key.
 #[derive(Debug, Default)]
-pub struct KeyedMutex(Mutex<HashMap<String, Line>>);
+pub struct KeyedMutex(Mutex<HashMap<String, Entry>>);
 
 #[derive(Debug, Default)]
-struct Line {
-    turn: Arc<FairMutex<()>>,
-    /// Those who wait, and the one whose turn it is.
-    length: usize,
+struct Entry {
+    mutex: Arc<FairMutex<()>>,
+    /// Waiting requests and the holder.
+    tickets: usize,
 }
 
-/// One's turn, until it is dropped.
+/// Exclusive access to a key. Released on drop.
 #[derive(Debug)]
 pub struct KeyedGuard<'a> {
-    // In this order: whoever comes next finds the line shorter.
-    place: Ticket<'a>,
+    // Dropped before the lock, so that the next holder does not count this ticket.
+    ticket: Ticket<'a>,
     _lock: OwnedMutexGuard<()>,
-    waited: bool,
+    contended: bool,
 }
 
+/// A place in the queue of a key.
 #[derive(Debug)]
 struct Ticket<'a> {
-    turns: &'a KeyedMutex,
-    slug: String,
+    mutex: &'a KeyedMutex,
+    key: String,
 }
 
 impl KeyedGuard<'_> {
-    /// Whether it was not one's turn at once.
+    /// Whether the lock was held by another request at first.
     pub fn was_contended(&self) -> bool {
-        self.waited
+        self.contended
     }
 
-    /// Whether somebody waits for this turn to end.
+    /// Whether another request is queued for this key.
     pub fn has_waiters(&self) -> bool {
-        let lines = self.place.turns.lines();
-        lines
-            .get(&self.place.slug)
-            .is_some_and(|line| line.length > 1)
+        let entries = self.ticket.mutex.entries();
+        entries
+            .get(&self.ticket.key)
+            .is_some_and(|entry| entry.tickets > 1)
     }
 }
 
 impl KeyedMutex {
-    /// Waits for one's turn on the tenant with this slug, or on the partner with `partner:` before its slug, unless the
-    /// line is too long.
-    pub async fn lock(&self, slug: &str) -> Result<KeyedGuard<'_>, ApiError> {
-        let (place, turn) = self.line_up(slug)?;
-        let (lock, waited) = match turn.clone().try_lock_owned() {
+    /// Locks a key: the slug of a tenant, or `partner:` and the slug of a partner. 429 if too many requests wait.
+    pub async fn lock(&self, key: &str) -> Result<KeyedGuard<'_>, ApiError> {
+        let (ticket, mutex) = self.enqueue(key)?;
+        let (lock, contended) = match mutex.clone().try_lock_owned() {
             Ok(lock) => (lock, false),
-            Err(_) => (turn.lock_owned().await, true),
+            Err(_) => (mutex.lock_owned().await, true),
         };
         Ok(KeyedGuard {
-            place,
+            ticket,
             _lock: lock,
-            waited,
+            contended,
         })
     }
 
-    fn line_up(&self, slug: &str) -> Result<(Ticket<'_>, Arc<FairMutex<()>>), ApiError> {
-        let mut lines = self.lines();
-        let line = lines.entry(slug.to_owned()).or_default();
-        if line.length > MAX_WAITERS {
-            let detail = "Other requests for this tenant wait already.";
+    fn enqueue(&self, key: &str) -> Result<(Ticket<'_>, Arc<FairMutex<()>>), ApiError> {
+        let mut entries = self.entries();
+        let entry = entries.entry(key.to_owned()).or_default();
+        if entry.tickets > MAX_WAITERS {
+            let detail = "Too many concurrent requests for this tenant or partner.";
             return Err(ApiError::new(ProblemCode::TooManyRequests).with_detail(detail));
         }
-        line.length += 1;
-        let place = Ticket {
-            turns: self,
-            slug: slug.to_owned(),
+        entry.tickets += 1;
+        let ticket = Ticket {
+            mutex: self,
+            key: key.to_owned(),
         };
-        Ok((place, line.turn.clone()))
+        Ok((ticket, entry.mutex.clone()))
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<String, Line>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let mut lines = self.turns.lines();
-        if let Some(line) = lines.get_mut(&self.slug) {
-            line.length -= 1;
-            if line.length == 0 {
-                lines.remove(&self.slug);
+        let mut entries = self.mutex.entries();
+        if let Some(entry) = entries.get_mut(&self.key) {
+            entry.tickets -= 1;
+            if entry.tickets == 0 {
+                entries.remove(&self.key);
             }
         }
     }
@@ -111,11 +111,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn turns_are_taken_in_the_order_of_asking() {
-        let turns = KeyedMutex::default();
-        let first = turns.lock("acme").await.unwrap();
-        let mut second = Box::pin(turns.lock("acme"));
-        let mut third = Box::pin(turns.lock("acme"));
+    async fn locks_are_granted_in_order() {
+        let mutex = KeyedMutex::default();
+        let first = mutex.lock("acme").await.unwrap();
+        let mut second = Box::pin(mutex.lock("acme"));
+        let mut third = Box::pin(mutex.lock("acme"));
         assert!(second.as_mut().now_or_never().is_none());
         assert!(third.as_mut().now_or_never().is_none());
 
@@ -127,54 +127,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_tenant_has_a_line_of_its_own() {
-        let turns = KeyedMutex::default();
+    async fn keys_are_independent() {
+        let mutex = KeyedMutex::default();
 
-        let _acme = turns.lock("acme").await.unwrap();
+        let _acme = mutex.lock("acme").await.unwrap();
 
-        assert!(turns.lock("globex").now_or_never().is_some());
+        assert!(mutex.lock("globex").now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn a_turn_knows_whether_somebody_waits_for_it() {
-        let turns = KeyedMutex::default();
-        let turn = turns.lock("acme").await.unwrap();
-        assert!(!turn.was_contended());
-        assert!(!turn.has_waiters());
+    async fn a_guard_reports_waiting_requests() {
+        let mutex = KeyedMutex::default();
+        let guard = mutex.lock("acme").await.unwrap();
+        assert!(!guard.was_contended());
+        assert!(!guard.has_waiters());
 
-        let mut next = Box::pin(turns.lock("acme"));
+        let mut next = Box::pin(mutex.lock("acme"));
         assert!(next.as_mut().now_or_never().is_none());
-        assert!(turn.has_waiters());
+        assert!(guard.has_waiters());
 
         drop(next);
-        assert!(!turn.has_waiters());
+        assert!(!guard.has_waiters());
     }
 
     #[tokio::test]
-    async fn whoever_would_wait_in_too_long_a_line_is_sent_away() {
-        let turns = KeyedMutex::default();
-        let _first = turns.lock("acme").await.unwrap();
+    async fn a_request_is_rejected_if_too_many_wait() {
+        let mutex = KeyedMutex::default();
+        let _first = mutex.lock("acme").await.unwrap();
         let mut waiting: Vec<_> = (0..MAX_WAITERS)
-            .map(|_| Box::pin(turns.lock("acme")))
+            .map(|_| Box::pin(mutex.lock("acme")))
             .collect();
-        for place in &mut waiting {
-            assert!(place.as_mut().now_or_never().is_none());
+        for lock in &mut waiting {
+            assert!(lock.as_mut().now_or_never().is_none());
         }
 
-        let refused = turns.lock("acme").await.unwrap_err();
+        let rejected = mutex.lock("acme").await.unwrap_err();
         drop(waiting.pop());
-        let mut admitted = Box::pin(turns.lock("acme"));
+        let mut admitted = Box::pin(mutex.lock("acme"));
 
-        assert_eq!(refused.code, ProblemCode::TooManyRequests);
+        assert_eq!(rejected.code, ProblemCode::TooManyRequests);
         assert!(admitted.as_mut().now_or_never().is_none());
     }
 
     #[tokio::test]
-    async fn a_line_without_anybody_is_forgotten() {
-        let turns = KeyedMutex::default();
+    async fn unused_keys_are_removed() {
+        let mutex = KeyedMutex::default();
 
-        drop(turns.lock("acme").await.unwrap());
+        drop(mutex.lock("acme").await.unwrap());
 
-        assert!(turns.lines().is_empty());
+        assert!(mutex.entries().is_empty());
     }
 }

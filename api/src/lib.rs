@@ -1,18 +1,19 @@
-//! HTTP in, jobs out: authenticates, authorises, validates, and records what is wanted together with the job that
-//! carries it out. No request calls an upstream.
+//! HTTP API: authenticates, authorizes and validates requests, and stores each change together with the job that carries
+//! it out (transactional enqueue). No request calls an upstream.
 
 pub mod auth;
 pub mod config;
 pub mod domain_name;
 pub mod error;
+pub mod etag;
 pub mod extract;
 pub mod flag_cache;
-pub mod intent;
 pub mod keyed_mutex;
 pub mod long_poll;
 pub mod metrics;
 pub mod middleware;
 pub mod rate_limits;
+pub mod response;
 pub mod routes;
 pub mod seed;
 pub mod serve;
@@ -20,27 +21,44 @@ pub mod state;
 pub mod tenant_health;
 pub mod timestamp;
 pub mod validate;
+pub mod views;
+pub mod write;
+
+use std::sync::Arc;
 
 use axum::{Router, middleware::from_fn_with_state};
 
+use self::openapi::QueryParameters;
 pub use self::{config::Config, routes::openapi, state::AppState};
 
-/// What this service is called in health, traces and metrics.
+/// Name of the service in health checks, traces and metrics.
 pub const SERVICE: &str = "dezky-platform-api";
 
-/// The whole app without a socket.
+/// The router of the application.
 pub fn router(state: state::SharedState) -> Router {
     let (routes, document) = routes::router().split_for_parts();
-    let limited = routes.layer(from_fn_with_state(
-        state.clone(),
-        rate_limits::limit_by_address,
-    ));
-    let document = openapi::restrict_parameters(document);
-    let routes = openapi::serve(document).merge(limited);
-    middleware::apply(routes, &state.cors_allowed_origins, &state.trusted_proxies).with_state(state)
+    let document = openapi::complete(document);
+    let query = QueryParameters::from_document(document.clone());
+    let routes = routes
+        .layer(from_fn_with_state(
+            Arc::new(query),
+            openapi::reject_unknown_query,
+        ))
+        .layer(from_fn_with_state(
+            state.access.limits.clone(),
+            rate_limits::limit_by_address,
+        ));
+    let routes = openapi::serve(document).merge(routes);
+    let config = &state.config;
+    let app = middleware::apply(
+        routes,
+        &config.cors_allowed_origins,
+        &config.trusted_proxies,
+    );
+    app.with_state(state)
 }
 
-/// What is served until there is a state: that the process lives, and can do nothing yet.
+/// The router during startup: live, not ready.
 pub fn startup_router(config: &Config) -> Router {
     middleware::apply(
         routes::health::starting(),

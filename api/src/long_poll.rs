@@ -1,8 +1,8 @@
-//! Requests that wait for a document to change.
+//! Long polling: requests that wait for a document to change.
 //!
-//! Subscribe, then look, then wait: nothing that changes after the look is missed. Redis tells of changes, which is a
-//! hint and may be lost; so each process also looks once a second, in one query for each collection, at the
-//! revisions of everything that somebody waits for.
+//! Subscribe, read, then wait: no change after the read is missed. The change feed in Redis is a hint and may lose
+//! changes; so each process also polls the revisions of all watched documents once a second, with one query per
+//! collection.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,29 +28,29 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often revisions are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The most streams on one process.
-const STREAMS: usize = 10_000;
-/// How many hints may wait to be looked after; more are found by the next look.
-const HINTS: usize = 1024;
+/// Poll interval of revisions.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of event streams per process.
+const MAX_STREAMS: usize = 10_000;
+/// Capacity of the queue of hints. Changes beyond it are found by the next poll.
+const MAX_HINTS: usize = 1024;
 
-/// Everything that somebody waits for.
+/// Watched documents and their subscriptions.
 #[derive(Debug, Clone)]
 pub struct ChangeWatcher {
-    watched: Arc<Mutex<HashMap<DocumentChange, Watch>>>,
+    watches: Arc<Mutex<HashMap<DocumentChange, Watch>>>,
     streams: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Watch {
-    /// The revision last seen; 0 before the first look.
+    /// Last known revision. 0 before the first poll.
     revision: watch::Sender<i64>,
     waiters: usize,
 }
 
-/// Where revisions are looked at.
+/// Repositories of the watched documents.
 struct Sources {
     tenants: TenantRepository,
     jobs: JobRepository,
@@ -58,16 +58,16 @@ struct Sources {
     partners: PartnerRepository,
 }
 
-/// Somebody who waits for one document.
+/// A subscription to the changes of a document.
 #[derive(Debug)]
 pub struct Subscription {
-    waiting: ChangeWatcher,
-    what: DocumentChange,
+    watcher: ChangeWatcher,
+    document: DocumentChange,
     revision: watch::Receiver<i64>,
 }
 
 impl ChangeWatcher {
-    /// Begins to look, until `shutdown`.
+    /// Starts the watcher. It runs until `shutdown`.
     pub fn start(
         tenants: &TenantRepository,
         jobs: &JobRepository,
@@ -76,13 +76,13 @@ impl ChangeWatcher {
         changes: &ChangeFeed,
         shutdown: &CancellationToken,
     ) -> Self {
-        let waiting = Self {
-            watched: Arc::default(),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+        let watcher = Self {
+            watches: Arc::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             shutdown: shutdown.clone(),
         };
-        let (hints, hinted) = mpsc::channel(HINTS);
-        let listen = listen(changes.clone(), hints);
+        let (hint_sender, hints) = mpsc::channel(MAX_HINTS);
+        let listen = listen(changes.clone(), hint_sender);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(listen));
         let sources = Sources {
             tenants: tenants.clone(),
@@ -90,72 +90,76 @@ impl ChangeWatcher {
             users: users.clone(),
             partners: partners.clone(),
         };
-        let look = waiting.clone().poll(sources, hinted);
-        tokio::spawn(shutdown.clone().run_until_cancelled_owned(look));
-        waiting
+        let poll = watcher.clone().poll(sources, hints);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(poll));
+        watcher
     }
 
-    /// Takes notice of every change to `what` from now on.
-    pub fn subscribe(&self, what: DocumentChange) -> Subscription {
-        let mut watched = self.watched();
-        let entry = watched.entry(what).or_insert_with(|| Watch {
+    /// Subscribes to the changes of `document`.
+    pub fn subscribe(&self, document: DocumentChange) -> Subscription {
+        let mut watches = self.watches();
+        let entry = watches.entry(document).or_insert_with(|| Watch {
             revision: watch::Sender::new(0),
             waiters: 0,
         });
         entry.waiters += 1;
         Subscription {
-            waiting: self.clone(),
-            what,
+            watcher: self.clone(),
+            document,
             revision: entry.revision.subscribe(),
         }
     }
 
-    /// A place for one more stream, until it is dropped; `None` when the process has as many as it can hold.
+    /// A permit for an event stream. `None` if the process has the maximum number of streams.
     pub fn acquire_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.streams.clone().try_acquire_owned().ok()
     }
 
-    /// How many wait for `what`.
-    pub fn waiters(&self, what: DocumentChange) -> usize {
-        let watched = self.watched();
-        watched.get(&what).map_or(0, |watched| watched.waiters)
+    /// Number of subscriptions to `document`.
+    pub fn waiters(&self, document: DocumentChange) -> usize {
+        let watches = self.watches();
+        watches.get(&document).map_or(0, |watch| watch.waiters)
     }
 
-    /// How many documents somebody waits for.
+    /// Number of watched documents.
     pub fn count(&self) -> usize {
-        self.watched().len()
+        self.watches().len()
     }
 
-    fn watched(&self) -> MutexGuard<'_, HashMap<DocumentChange, Watch>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watches(&self) -> MutexGuard<'_, HashMap<DocumentChange, Watch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn poll(self, sources: Sources, mut hinted: mpsc::Receiver<DocumentChange>) {
-        let mut tick = interval(LOOK_EVERY);
+    async fn poll(self, sources: Sources, mut hint_receiver: mpsc::Receiver<DocumentChange>) {
+        let mut tick = interval(POLL_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hints = Vec::new();
         loop {
             hints.clear();
-            let what: Vec<DocumentChange> = tokio::select! {
-                _ = tick.tick() => self.watched().keys().copied().collect(),
-                _ = hinted.recv_many(&mut hints, HINTS) => {
-                    let watched = self.watched();
-                    hints.iter().copied().filter(|hint| watched.contains_key(hint)).collect()
+            let documents: Vec<DocumentChange> = tokio::select! {
+                _ = tick.tick() => self.watches().keys().copied().collect(),
+                _ = hint_receiver.recv_many(&mut hints, MAX_HINTS) => {
+                    let watches = self.watches();
+                    hints.iter().copied().filter(|hint| watches.contains_key(hint)).collect()
                 }
             };
-            if let Err(error) = self.look_at(&sources, &what).await {
-                tracing::warn!(%error, "Cannot look for changes; trying again");
+            if let Err(error) = self.poll_revisions(&sources, &documents).await {
+                tracing::warn!(%error, "Cannot poll for changes; trying again");
             }
         }
     }
 
-    async fn look_at(&self, sources: &Sources, what: &[DocumentChange]) -> Result<(), StoreError> {
+    async fn poll_revisions(
+        &self,
+        sources: &Sources,
+        documents: &[DocumentChange],
+    ) -> Result<(), StoreError> {
         let mut tenant_ids = Vec::new();
         let mut job_ids = Vec::new();
         let mut user_ids = Vec::new();
         let mut partner_ids = Vec::new();
-        for change in what {
-            match change {
+        for document in documents {
+            match document {
                 DocumentChange::Tenant(id) => tenant_ids.push(*id),
                 DocumentChange::Job(id) => job_ids.push(*id),
                 DocumentChange::User(id) => user_ids.push(*id),
@@ -164,86 +168,89 @@ impl ChangeWatcher {
         }
         if !tenant_ids.is_empty() {
             for (id, revision) in sources.tenants.revisions(&tenant_ids).await? {
-                self.seen(DocumentChange::Tenant(id), revision);
+                self.publish(DocumentChange::Tenant(id), revision);
             }
         }
         if !job_ids.is_empty() {
             for (id, revision) in sources.jobs.revisions(&job_ids).await? {
-                self.seen(DocumentChange::Job(id), revision);
+                self.publish(DocumentChange::Job(id), revision);
             }
         }
         if !user_ids.is_empty() {
             let mut deleted: HashSet<UserId> = user_ids.iter().copied().collect();
             for (id, revision) in sources.users.revisions(&user_ids).await? {
                 deleted.remove(&id);
-                self.seen(DocumentChange::User(id), revision);
+                self.publish(DocumentChange::User(id), revision);
             }
-            // Of all these documents, only users are ever deleted.
+            // Only users are ever deleted.
             for id in deleted {
-                self.seen(DocumentChange::User(id), i64::MAX);
+                self.publish(DocumentChange::User(id), i64::MAX);
             }
         }
         if !partner_ids.is_empty() {
             for (id, revision) in sources.partners.revisions(&partner_ids).await? {
-                self.seen(DocumentChange::Partner(id), revision);
+                self.publish(DocumentChange::Partner(id), revision);
             }
         }
         Ok(())
     }
 
-    fn seen(&self, what: DocumentChange, revision: i64) {
-        if let Some(watched) = self.watched().get(&what) {
-            watched.revision.send_if_modified(|known| {
-                let newer = *known != revision;
-                *known = revision;
-                newer
+    fn publish(&self, document: DocumentChange, revision: i64) {
+        if let Some(watch) = self.watches().get(&document) {
+            watch.revision.send_if_modified(|last| {
+                let changed = *last != revision;
+                *last = revision;
+                changed
             });
         }
     }
 }
 
 impl Subscription {
-    /// Waits until there is a newer revision than `known`, which may itself be newer than what was seen here.
-    /// `false` when the time, or the process, ends first.
-    pub async fn wait_newer_than(&mut self, known: i64, deadline: Instant) -> bool {
-        let changed = self.revision.wait_for(|revision| *revision > known);
+    /// Waits for a revision newer than `revision`, which may itself be newer than the last poll. `false` at the deadline
+    /// or at shutdown.
+    pub async fn wait_newer_than(&mut self, revision: i64, deadline: Instant) -> bool {
+        let changed = self.revision.wait_for(|current| *current > revision);
         tokio::select! {
             changed = timeout_at(deadline, changed) => matches!(changed, Ok(Ok(_))),
-            () = self.waiting.shutdown.cancelled() => false,
+            () = self.watcher.shutdown.cancelled() => false,
         }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut watched = self.waiting.watched();
-        if let Some(entry) = watched.get_mut(&self.what) {
+        let mut watches = self.watcher.watches();
+        if let Some(entry) = watches.get_mut(&self.document) {
             entry.waiters -= 1;
             if entry.waiters == 0 {
-                watched.remove(&self.what);
+                watches.remove(&self.document);
             }
         }
     }
 }
 
-/// Passes hints on for ever.
+/// Forwards hints from the change feed.
 async fn listen(changes: ChangeFeed, hints: mpsc::Sender<DocumentChange>) {
-    let mut pace = ReconnectBackoff::default();
+    let mut backoff = ReconnectBackoff::default();
     loop {
         match changes.subscribe().await {
-            Ok(told) => {
-                let mut told = std::pin::pin!(told);
-                while let Some(change) = told.next().await {
-                    pace.reset();
-                    // A full channel is no loss: everything is looked at once a second.
+            Ok(feed) => {
+                let mut feed = std::pin::pin!(feed);
+                while let Some(change) = feed.next().await {
+                    backoff.reset();
+                    // Dropped if the channel is full: the next poll finds the change.
                     let _ = hints.try_send(change);
                 }
             }
             Err(error) => {
-                tracing::debug!(error = error.category(), "Redis does not tell of changes");
+                tracing::debug!(
+                    error = error.category(),
+                    "Cannot subscribe to the change feed"
+                );
             }
         }
-        sleep(pace.next_delay()).await;
+        sleep(backoff.next_delay()).await;
     }
 }
 
@@ -255,20 +262,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_knows_more_than_was_seen_waits_for_something_newer() {
-        let waiting = ChangeWatcher {
-            watched: Arc::default(),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+    async fn a_subscription_waits_for_a_revision_newer_than_its_own() {
+        let watcher = ChangeWatcher {
+            watches: Arc::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             shutdown: CancellationToken::new(),
         };
         let job = DocumentChange::Job(JobId::new());
-        let mut waiter = waiting.subscribe(job);
+        let mut subscription = watcher.subscribe(job);
         let deadline = Instant::now() + Duration::from_mins(1);
 
-        waiting.seen(job, 3);
-        let older = waiter.wait_newer_than(5, deadline).now_or_never();
-        waiting.seen(job, 6);
-        let newer = waiter.wait_newer_than(5, deadline).now_or_never();
+        watcher.publish(job, 3);
+        let older = subscription.wait_newer_than(5, deadline).now_or_never();
+        watcher.publish(job, 6);
+        let newer = subscription.wait_newer_than(5, deadline).now_or_never();
 
         assert_eq!((older, newer), (None, Some(true)));
     }

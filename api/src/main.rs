@@ -1,4 +1,4 @@
-//! Serves the API until a signal.
+//! Serves the API until SIGINT or SIGTERM.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long a connection may take to say what is asked for.
+/// Timeout of reading the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long requests that are under way may take once the process is to end.
-const DRAIN: Duration = Duration::from_secs(20);
-/// How long the stores may take to be told of the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often MongoDB is asked for its time.
-const LOOK_AT_THE_TIME: Duration = Duration::from_secs(30);
+/// Timeout of requests in flight at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Timeout of sending pending hints, and of closing the connections to MongoDB.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval of the clock synchronization with MongoDB.
+const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The C library's keeps most of what was freed after a peak.
+/// jemalloc returns memory to the system after a peak; the allocator of the C library keeps most of it.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -36,14 +36,16 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let listener = bind(config.listen, "API_LISTEN").await?;
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
-    let measured = metrics::start()?;
+    let metrics_handle = metrics::start()?;
 
     tokio::spawn(dezky_shared::platform::metrics::run_upkeep(
-        measured.clone(),
+        metrics_handle.clone(),
     ));
-    tokio::spawn(async move { axum::serve(metrics_listener, metrics::router(measured)).await });
+    tokio::spawn(
+        async move { axum::serve(metrics_listener, metrics::router(metrics_handle)).await },
+    );
 
-    let (routers, router) = watch::channel(startup_router(&config));
+    let (router_sender, router) = watch::channel(startup_router(&config));
     let serving = serve(listener, router, HEADER_TIMEOUT, shutdown.clone());
     let serving = tokio::spawn(serving);
     tracing::info!(listen = %config.listen, "Serving");
@@ -51,19 +53,19 @@ async fn main() -> anyhow::Result<()> {
     let started = shutdown.run_until_cancelled(start(&config, &shutdown));
     let app = started.await.transpose()?;
     if let Some(app) = &app {
-        tokio::spawn(follow_the_time(app.store.clone()));
-        routers.send_modify(|router| *router = dezky_api::router(app.clone()));
+        tokio::spawn(clock_sync_loop(app.store.clone()));
+        router_sender.send_modify(|router| *router = dezky_api::router(app.clone()));
         tracing::info!("Ready");
     }
 
     shutdown.cancelled().await;
-    if timeout(DRAIN, serving).await.is_err() {
-        tracing::warn!("Some requests took too long to end");
+    if timeout(DRAIN_TIMEOUT, serving).await.is_err() {
+        tracing::warn!("Requests were still in flight after the drain timeout");
     }
     if let Some(app) = app {
-        app.background.close();
-        let _ = timeout(LAST_WORDS, app.background.wait()).await;
-        let _ = timeout(LAST_WORDS, app.store.close()).await;
+        app.hints.tasks.close();
+        let _ = timeout(CLOSE_TIMEOUT, app.hints.tasks.wait()).await;
+        let _ = timeout(CLOSE_TIMEOUT, app.store.close()).await;
     }
     tracing::info!("Stopped");
     telemetry.stop().await;
@@ -76,12 +78,12 @@ async fn bind(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener
         .with_context(|| format!("{variable}: cannot listen on {address}"))
 }
 
-/// Waits for MongoDB, and makes what has to be there.
+/// Waits for MongoDB, creates the indexes and seeds the database.
 async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<SharedState> {
     let store = retry("MongoDB", async || Store::connect(&config.mongo).await).await;
     let app = AppState::new(config, &Arc::new(store), shutdown)?;
     retry("MongoDB", async || {
-        app.ensure_indexes().await?;
+        app.db.ensure_indexes().await?;
         seed::seed(&app).await?;
         Ok::<_, StoreError>(())
     })
@@ -89,11 +91,11 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
     Ok(app)
 }
 
-async fn follow_the_time(store: Arc<Store>) {
+async fn clock_sync_loop(store: Arc<Store>) {
     loop {
-        tokio::time::sleep(LOOK_AT_THE_TIME).await;
+        tokio::time::sleep(CLOCK_SYNC_INTERVAL).await;
         if let Err(error) = store.sync_clock().await {
-            tracing::warn!(%error, "MongoDB did not tell its time");
+            tracing::warn!(%error, "Clock synchronization with MongoDB failed");
         }
     }
 }

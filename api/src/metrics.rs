@@ -1,4 +1,4 @@
-//! What is measured, and the port on which it is read.
+//! Metrics and their endpoint.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-/// Requests, by route template, method and status.
+/// Requests by route template, method and status.
 const REQUESTS: &str = "http_requests_total";
-/// How long they took, in seconds.
+/// Duration of requests, in seconds.
 const DURATION: &str = "http_request_duration_seconds";
-/// Requests that were over a limit, by limit.
+/// Rate-limited requests by limit.
 const LIMITED: &str = "dezky_requests_limited_total";
-/// The limits that there are.
+/// Names of the rate limits.
 const LIMITS: [&str; 3] = ["caller", "address", "failed_sign_in"];
-/// Requests that wait take up to half a minute.
+/// Histogram buckets. Long polls take up to 30 seconds.
 const BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
 ];
 
 /// Counts a request.
 pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
-    // A method may be any word: only those that exist get a series of their own.
+    // Clients can send any method: only standard ones get a series.
     let method = match *method {
         Method::GET
         | Method::HEAD
@@ -45,7 +45,7 @@ pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration)
     histogram!(DURATION, &labels[..2]).record(took);
 }
 
-/// Begins to measure.
+/// Installs the recorder.
 pub fn start() -> anyhow::Result<PrometheusHandle> {
     let version = env!("CARGO_PKG_VERSION");
     let handle =
@@ -53,17 +53,17 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
     describe_counter!(
         REQUESTS,
         Unit::Count,
-        "Requests answered, by route template, method and status."
+        "Requests by route template, method and status."
     );
     describe_histogram!(
         DURATION,
         Unit::Seconds,
-        "How long requests took, those included that waited for a change."
+        "Duration of requests, including long polls."
     );
     describe_counter!(
         LIMITED,
         Unit::Count,
-        "Requests refused with 429 because they were over a limit, by limit."
+        "Requests rejected with 429 by a rate limit, by limit."
     );
     for limit in LIMITS {
         counter!(LIMITED, "limit" => limit).increment(0);
@@ -71,18 +71,18 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(
         limiter::LOCAL_ONLY,
         Unit::Count,
-        "Whether this process counts requests alone, since Redis does not answer in time."
+        "Whether rate limits are local to this process, since Redis is unavailable."
     );
     gauge!(limiter::LOCAL_ONLY).set(0);
     Ok(handle)
 }
 
-/// Counts a request that was over a limit.
+/// Counts a rate-limited request.
 pub fn rate_limited(limit: &'static str) {
     counter!(LIMITED, "limit" => limit).increment(1);
 }
 
-/// Shows what was measured, as Prometheus reads it.
+/// Endpoint in the Prometheus text format.
 pub fn router(handle: PrometheusHandle) -> Router {
     let render = async move || {
         let text = "text/plain; version=0.0.4; charset=utf-8";

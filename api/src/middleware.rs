@@ -1,5 +1,4 @@
-//! What stands around every route: the request's id and span, metrics, CORS, a time limit, and that a panic or an
-//! answer without a body becomes a problem like any other.
+//! Middleware of all routes: request id, tracing span, metrics, CORS, timeout, panic handler and problem responses.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -16,18 +15,19 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
+    config::TrustedProxies,
     error::{ApiError, PendingProblem, ProblemCode},
-    extract::{RequestInfo, TrustedProxies, max_wait},
-    intent::REPLAYED,
+    extract::{RequestInfo, max_wait},
     metrics,
+    response::REPLAYED,
 };
 
-/// How long a request may take that does not wait.
-const TIME_LIMIT: Duration = Duration::from_secs(15);
-/// The header with a request's id.
+/// Timeout of a request, without its wait time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Header with the request id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Puts the layers around `router`.
+/// Adds the middleware to `router`.
 pub fn apply<S>(
     router: Router<S>,
     allowed_origins: &[HeaderValue],
@@ -46,7 +46,7 @@ where
     router.layer(from_fn_with_state(proxies, observe))
 }
 
-/// Gives the request its id and its span, counts it, and writes problems.
+/// Creates the id and the span of the request, records metrics, and writes problem responses.
 async fn observe(
     State(proxies): State<Arc<TrustedProxies>>,
     mut request: Request,
@@ -72,30 +72,30 @@ async fn observe(
     let id = info.id.clone();
     request.extensions_mut().insert(info);
 
-    let began = Instant::now();
+    let started = Instant::now();
     async move {
         let response = next.run(request).await;
         let mut response = with_problem(response, &id);
         if let Ok(id) = HeaderValue::try_from(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let took = began.elapsed();
+        let took = started.elapsed();
         let status = response.status();
         Span::current().record("status", status.as_u16());
         metrics::request(&method, &route, status, took);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(duration_ms, "Answered");
+        tracing::info!(duration_ms, "Request finished");
         response
     }
     .instrument(span)
     .await
 }
 
-/// Ends requests that take too long, and catches panics.
+/// Turns timeouts and panics into problem responses.
 async fn timeout_and_catch_panic(request: Request, next: Next) -> Response {
-    let limit = TIME_LIMIT + max_wait(request.headers(), request.uri().query());
-    let answer = AssertUnwindSafe(timeout(limit, next.run(request))).catch_unwind();
-    match answer.await {
+    let limit = REQUEST_TIMEOUT + max_wait(request.headers(), request.uri().query());
+    let response = AssertUnwindSafe(timeout(limit, next.run(request))).catch_unwind();
+    match response.await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::new(ProblemCode::Timeout).into_response(),
         Err(panic) => {
@@ -110,19 +110,19 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+        .unwrap_or("unknown panic message")
 }
 
-/// Writes the body of a refusal. What the framework refuses by itself has none yet.
+/// Writes the body of a problem response, also for the 404 and 405 of the router.
 fn with_problem(mut response: Response, request_id: &str) -> Response {
-    let refusal = response.extensions_mut().remove::<PendingProblem>();
-    let refusal = refusal.or_else(|| match response.status() {
+    let problem = response.extensions_mut().remove::<PendingProblem>();
+    let problem = problem.or_else(|| match response.status() {
         StatusCode::NOT_FOUND => Some(ProblemCode::NotFound.into()),
         StatusCode::METHOD_NOT_ALLOWED => Some(ProblemCode::MethodNotAllowed.into()),
         _ => None,
     });
-    match refusal {
-        Some(refusal) => refusal.respond(request_id, std::mem::take(response.headers_mut())),
+    match problem {
+        Some(problem) => problem.respond(request_id, std::mem::take(response.headers_mut())),
         None => response,
     }
 }

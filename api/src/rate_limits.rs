@@ -1,74 +1,29 @@
-//! How much may be asked for: by each address, by each caller, and how often an address may come with tokens that are
-//! not valid. What is over a limit is 429 with `Retry-After`, and has no effect.
+//! Rate limits: requests per address, requests per caller, and invalid tokens per address. Excess requests get 429 with
+//! `Retry-After` and are not executed.
 
 pub mod limiter;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::rate_limits::limiter::{Limit, RateLimit, RateLimiter};
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use dezky_shared::platform::{config::optional, redis::RedisConfig};
+use dezky_shared::platform::redis::RedisConfig;
 
+use self::limiter::{RateLimit, RateLimiter};
 use crate::{
+    config::{Limit, LimitsConfig},
     error::{ApiError, ProblemCode},
     extract::RequestInfo,
     metrics,
-    state::SharedState,
 };
 
-/// How long a request waits for Redis to tell whether it is within its limits.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// How many seconds' worth of requests may come at once.
-const BURST_SECONDS: u32 = 4;
-/// How many seconds' worth of tokens that are not valid may come at once.
-const FAILURES_BURST_SECONDS: u32 = 20;
-/// What is asked by whoever looks after the process.
-const UNCOUNTED: [&str; 2] = ["/healthz", "/readyz"];
-/// The highest limit that can be configured.
-const HIGHEST: u32 = 1_000_000;
+/// Health checks, which have no rate limit.
+const UNLIMITED: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The limits. One that is missing is switched off.
-#[derive(Debug, Clone)]
-pub struct LimitsConfig {
-    /// On the requests of each caller.
-    pub caller: Option<Limit>,
-    /// On the requests from each address, whoever sends them.
-    pub address: Option<Limit>,
-    /// On the tokens from each address that are not valid.
-    pub failed_sign_in: Option<Limit>,
-    /// How long a request waits for Redis.
-    pub patience: Duration,
-}
-
-impl LimitsConfig {
-    /// Reads `API_RATE_PER_CALLER`, `API_RATE_PER_ADDRESS` and `API_FAILED_SIGN_INS_PER_ADDRESS`.
-    pub fn from_env() -> anyhow::Result<Self> {
-        Ok(Self {
-            caller: limit("API_RATE_PER_CALLER", 50, BURST_SECONDS)?,
-            address: limit("API_RATE_PER_ADDRESS", 500, BURST_SECONDS)?,
-            failed_sign_in: limit("API_FAILED_SIGN_INS_PER_ADDRESS", 1, FAILURES_BURST_SECONDS)?,
-            patience: PATIENCE,
-        })
-    }
-}
-
-fn limit(name: &str, default: u32, burst_seconds: u32) -> anyhow::Result<Option<Limit>> {
-    let per_second = optional(name)?.unwrap_or(default);
-    anyhow::ensure!(
-        per_second <= HIGHEST,
-        "{name} is not valid: expected 0 to {HIGHEST}"
-    );
-    Ok((per_second > 0).then(|| Limit {
-        per_second: per_second.into(),
-        burst: per_second * burst_seconds,
-    }))
-}
-
-/// Counts requests against the limits.
+/// Rate limits of the API.
 #[derive(Debug)]
 pub struct RateLimits {
     caller: Option<RateLimit>,
@@ -77,92 +32,92 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Counts in Redis.
+    /// Rate limits with shared token buckets in Redis.
     pub fn new(config: &LimitsConfig, redis: &RedisConfig) -> anyhow::Result<Self> {
-        let shared = RateLimiter::new(redis, config.patience)?;
-        let keep = |name, limit: Option<Limit>| limit.map(|limit| shared.limit(name, limit));
+        let shared = RateLimiter::new(redis, config.redis_timeout)?;
+        let bucket = |name, limit: Option<Limit>| limit.map(|limit| shared.limit(name, limit));
         Ok(Self {
-            caller: keep("caller", config.caller),
-            address: keep("address", config.address),
-            failed_sign_in: keep("failed_sign_in", config.failed_sign_in),
+            caller: bucket("caller", config.caller),
+            address: bucket("address", config.address),
+            failed_sign_in: bucket("failed_sign_in", config.failed_sign_in),
         })
     }
 
-    /// Counts a request of the caller with this `subject`.
-    pub async fn count_caller(&self, subject: &str) -> Result<(), ApiError> {
+    /// Counts a request of a caller, identified by `subject`.
+    pub async fn check_caller(&self, subject: &str) -> Result<(), ApiError> {
         let Some(limit) = &self.caller else {
             return Ok(());
         };
-        let taken = limit.acquire(subject).await;
-        taken.map_err(|wait| refusal("caller", "You send too many requests.", wait))
+        let acquired = limit.acquire(subject).await;
+        acquired.map_err(|wait| rejection("caller", "You sent too many requests.", wait))
     }
 
-    /// Counts a request from this address.
-    async fn count_address(&self, address: IpAddr) -> Result<(), ApiError> {
+    /// Counts a request from an address.
+    async fn check_address(&self, address: IpAddr) -> Result<(), ApiError> {
         let Some(limit) = &self.address else {
             return Ok(());
         };
-        let taken = limit.acquire(&network(address)).await;
-        let detail = "Too many requests come from your address.";
-        taken.map_err(|wait| refusal("address", detail, wait))
+        let acquired = limit.acquire(&network(address)).await;
+        let detail = "Too many requests from your address.";
+        acquired.map_err(|wait| rejection("address", detail, wait))
     }
 
-    /// Counts a token that was refused, if that speaks of somebody who guesses, and says what to answer. A valid one is
-    /// never refused for what others at its address send.
+    /// Counts a rejected token if it may be a guess, and returns the error to respond with. A valid token is never
+    /// rejected because of other clients at its address.
     ///
-    /// One that has ended speaks of nobody: it was valid, and every portal comes with some all day long.
-    pub async fn count_refused_token(
+    /// Expired tokens do not count: they were valid, and portals send them routinely.
+    pub async fn check_rejected_token(
         &self,
         address: Option<IpAddr>,
-        refused: ApiError,
+        rejected: ApiError,
     ) -> ApiError {
         let is_guess = matches!(
-            refused.code,
+            rejected.code,
             ProblemCode::TokenInvalid
                 | ProblemCode::TokenWrongIssuer
                 | ProblemCode::TokenWrongAudience
         );
         let limit = self.failed_sign_in.as_ref().zip(address);
         let Some((limit, address)) = limit.filter(|_| is_guess) else {
-            return refused;
+            return rejected;
         };
         match limit.acquire(&network(address)).await {
-            Ok(()) => refused,
+            Ok(()) => rejected,
             Err(wait) => {
-                let detail = "Too many tokens that are not valid come from your address.";
-                refusal("failed_sign_in", detail, wait)
+                let detail = "Too many invalid tokens from your address.";
+                rejection("failed_sign_in", detail, wait)
             }
         }
     }
 }
 
-/// Counts every request from an address, but those that ask how the process is.
+/// Middleware: counts every request by address, except health checks.
 pub async fn limit_by_address(
-    State(app): State<SharedState>,
+    State(limits): State<Arc<RateLimits>>,
     request: Request,
     next: Next,
 ) -> Response {
     let info = request.extensions().get::<RequestInfo>();
-    let is_counted = !UNCOUNTED.contains(&request.uri().path());
+    let is_limited = !UNLIMITED.contains(&request.uri().path());
     if let Some(address) = info
         .and_then(|info: &RequestInfo| info.ip)
-        .filter(|_| is_counted)
-        && let Err(refused) = app.limits.count_address(address).await
+        .filter(|_| is_limited)
+        && let Err(rejected) = limits.check_address(address).await
     {
-        return refused.into_response();
+        return rejected.into_response();
     }
     next.run(request).await
 }
 
-fn refusal(limit: &'static str, detail: &str, wait: Duration) -> ApiError {
+fn rejection(limit: &'static str, detail: &str, wait: Duration) -> ApiError {
     metrics::rate_limited(limit);
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let mut refused = ApiError::new(ProblemCode::TooManyRequests).with_detail(detail);
-    refused.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
-    refused
+    let mut error = ApiError::new(ProblemCode::TooManyRequests).with_detail(detail);
+    error.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+    error
 }
 
-/// Whose address it is: of IPv6, one has 2^64 of them (RFC 6177).
+/// Network of a client: the address for IPv4, the /64 prefix for IPv6 (RFC 6177).
 fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -178,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_has_a_network_of_ipv6_has_one_address() {
+    fn ipv6_addresses_are_limited_per_64_network() {
         let of = |text: &str| network(text.parse().unwrap());
 
         assert_eq!(of("192.0.2.7"), "192.0.2.7");
@@ -188,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_never_says_to_come_back_at_once() {
+    fn retry_after_is_at_least_one_second() {
         let after = |millis| {
             let wait = Duration::from_millis(millis);
-            refusal("caller", "", wait).retry_after
+            rejection("caller", "", wait).retry_after
         };
 
         assert_eq!(after(0), Some(1));

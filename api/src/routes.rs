@@ -1,4 +1,4 @@
-//! The URL map.
+//! Routes of the HTTP API.
 
 pub mod audit;
 pub mod domains;
@@ -24,6 +24,7 @@ pub mod upstreams;
 pub mod users;
 pub mod workers;
 
+use dezky_shared::audit::Target;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::SharedState;
@@ -53,4 +54,13 @@ pub fn router() -> OpenApiRouter<SharedState> {
         .merge(audit::router())
         .merge(flags::router())
         .merge(infrastructure::router())
+}
+
+/// The target of an audit event.
+fn target(kind: &str, id: impl ToString + Copy, name: impl Into<String>) -> Target {
+    Target {
+        kind: kind.to_owned(),
+        id: id.to_string(),
+        name: name.into(),
+    }
 }

@@ -1,4 +1,4 @@
-//! What is there from the start: Dezky's own tenant with its subscription, and the flags that the service asks for.
+//! Seed data: the default tenant with its subscription, and the built-in feature flags.
 
 mod flags;
 
@@ -8,7 +8,10 @@ use dezky_shared::{
     billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
     queue::{args::ProvisionTenant, job::Job},
-    store::{StoreError, TransactionError, duplicate_key_index, jobs::NewJob, to_document},
+    store::{
+        StoreError, TransactionError, VersionedRepository as _, duplicate_key_index, jobs::NewJob,
+        to_document,
+    },
     subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
@@ -16,10 +19,10 @@ use futures::FutureExt as _;
 
 use crate::{routes::tenants::create::pending, state::AppState};
 
-/// The slug of Dezky's own tenant.
+/// Slug of the default tenant, which is Dezky's own.
 pub const DEFAULT_TENANT: &str = "dezky";
 
-/// Makes sure that it is there. Any number of processes may do so at once.
+/// Creates missing seed data. Safe to run in several processes at once.
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
     seed_default_tenant(app).await?;
     flags::seed(app).await?;
@@ -28,9 +31,14 @@ pub async fn seed(app: &AppState) -> Result<(), StoreError> {
 }
 
 async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
-    let found = app.tenants.find_by_slug(DEFAULT_TENANT).await?;
+    let found = app.db.tenants.find_by_slug(DEFAULT_TENANT).await?;
     if let Some(tenant) = &found
-        && !app.subscriptions.list_for(&[tenant.id]).await?.is_empty()
+        && !app
+            .db
+            .subscriptions
+            .list_for(&[tenant.id])
+            .await?
+            .is_empty()
     {
         return Ok(());
     }
@@ -45,18 +53,18 @@ async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
                 let mut jobs = Vec::new();
                 if *is_new {
                     let tenant = pending(*id, DEFAULT_TENANT, "Dezky", Plan::Enterprise, now);
-                    app.tenants.insert(session, &tenant).await?;
+                    app.db.tenants.insert(session, &tenant).await?;
                     let args = ProvisionTenant { tenant_id: *id };
                     let job = NewJob::new(&args, "system", now)?;
-                    let job = app.jobs.enqueue(session, &job).await?;
+                    let job = app.db.jobs.enqueue(session, &job).await?;
                     let event = created(&tenant, &job, now);
-                    app.audit.record(session, &event).await?;
+                    app.db.audit.record(session, &event).await?;
                     jobs.push(job);
                 }
                 let subscription = free_of_charge(*id, now);
-                app.subscriptions.insert(session, &subscription).await?;
+                app.db.subscriptions.insert(session, &subscription).await?;
                 let event = subscribed(&subscription, now)?;
-                app.audit.record(session, &event).await?;
+                app.db.audit.record(session, &event).await?;
                 Ok::<_, TransactionError<StoreError>>(jobs)
             }
             .boxed()
@@ -64,11 +72,11 @@ async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
         .await;
     match seeded {
         Ok(jobs) => {
-            app.ready.notify(&jobs).await;
+            app.hints.ready.notify(&jobs).await;
             tracing::info!(tenant = DEFAULT_TENANT, "Seeded the default tenant");
             Ok(())
         }
-        // Another process was faster.
+        // Another process has inserted it concurrently.
         Err(TransactionError::Store(error)) if duplicate_key_index(&error).is_some() => Ok(()),
         Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error),
     }

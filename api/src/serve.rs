@@ -1,4 +1,4 @@
-//! Serving requests: from the process's first moment, and for no connection that says nothing.
+//! HTTP/1 server with a replaceable router and a timeout for request heads.
 
 use std::time::Duration;
 
@@ -16,35 +16,36 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-/// Serves what `router` holds at the time of each request. Ends when `shutdown` is cancelled and the requests that
-/// are under way by then have ended.
+/// Serves each request with the current value of `router`. Returns once `shutdown` is cancelled and all requests in
+/// flight have finished.
 ///
-/// A connection is closed when the head of a request, the next one included, takes longer than `patience`.
+/// A connection is closed if the head of its next request takes longer than `header_timeout`.
 pub async fn serve(
     mut listener: TcpListener,
     router: watch::Receiver<Router>,
-    patience: Duration,
+    header_timeout: Duration,
     shutdown: CancellationToken,
 ) {
     let connections = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(header_timeout);
 
-    // This `accept` outlives connections that broke off at once, and a want of file handles.
+    // axum's `accept` retries on aborted connections and on a lack of file descriptors.
     while let Some((stream, address)) = shutdown
         .run_until_cancelled(Listener::accept(&mut listener))
         .await
     {
         let router = router.clone();
-        let answer = service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(address));
             let router = router.borrow().clone();
             router.oneshot(request)
         });
-        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), answer));
+        let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "A connection broke off");
+                tracing::debug!(%error, "Connection failed");
             }
         });
     }

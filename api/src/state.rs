@@ -1,13 +1,10 @@
-//! What a handler can reach. What is absent is out of its reach: no upstream is here.
+//! Shared state of handlers. It holds no upstream client: no request calls an upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use crate::domain_name::NamePolicy;
 use dezky_shared::{
     platform::change_feed::ChangeFeed,
-    queue::{
-        ready_set::ReadySet, schedule::Schedule, schedule_registry, secret_box::EncryptionKeys,
-    },
+    queue::{ready_set::ReadySet, schedule::Schedule, schedule_registry},
     store::{
         Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
         domains::DomainRepository, flags::FlagRepository, idempotency::IdempotencyRepository,
@@ -18,158 +15,188 @@ use dezky_shared::{
         upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
     },
 };
-use http::HeaderValue;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::TokenVerifier, config::Config, extract::TrustedProxies, flag_cache::FlagCache,
-    keyed_mutex::KeyedMutex, long_poll::ChangeWatcher, rate_limits::RateLimits,
+    auth::TokenVerifier,
+    config::Config,
+    extract::{AccessControl, AccessState},
+    flag_cache::FlagCache,
+    keyed_mutex::KeyedMutex,
+    long_poll::ChangeWatcher,
+    rate_limits::RateLimits,
 };
 
-/// What handlers share.
+/// The state of the router.
 pub type SharedState = Arc<AppState>;
 
-/// What handlers can reach.
+/// The state of the router.
 #[derive(Debug)]
 pub struct AppState {
-    /// The database.
+    /// The configuration that the process started with.
+    pub config: Config,
+    /// The database: its clock and its transactions.
     pub store: Arc<Store>,
-    /// The tenants.
-    pub tenants: TenantRepository,
-    /// The domains.
-    pub domains: DomainRepository,
-    /// The users.
-    pub users: UserRepository,
-    /// The partners.
-    pub partners: PartnerRepository,
-    /// The invitations to their teams.
-    pub invitations: InvitationRepository,
-    /// The jobs.
-    pub jobs: JobRepository,
-    /// What is done again and again.
-    pub schedules: Vec<Schedule>,
-    /// Which instants of the schedules were run.
-    pub schedule_ledger: ScheduleLedger,
-    /// The queues themselves.
-    pub queues: QueueRepository,
-    /// What is known about the upstreams.
-    pub upstreams: UpstreamRepository,
-    /// The workers that live.
-    pub workers: WorkerRepository,
-    /// What is to be done to many jobs.
-    pub job_operations: JobOperationRepository,
-    /// The subscriptions.
-    pub subscriptions: SubscriptionRepository,
-    /// What tenants had bought, month by month.
-    pub snapshots: SnapshotRepository,
-    /// The prices of the plans.
-    pub prices: PriceRepository,
-    /// The audit trail.
-    pub audit: AuditRepository,
-    /// Answers to requests that may be repeated.
-    pub idempotency: IdempotencyRepository,
-    /// Where workers are told of new jobs.
-    pub ready: ReadySet,
-    /// Where whoever waits is told of changes.
-    pub changes: ChangeFeed,
-    /// What workers and whoever waits are being told.
-    pub background: TaskTracker,
-    /// Requests that wait for a change.
-    pub waiting: ChangeWatcher,
-    /// Requests that wait for another one on the same tenant.
-    pub turns: KeyedMutex,
-    /// Who is calling.
-    pub token_verifier: TokenVerifier,
-    /// How much may be asked for.
-    pub limits: RateLimits,
-    /// The feature flags, from memory.
+    /// The repositories.
+    pub db: Repositories,
+    /// Authentication, permissions and rate limits.
+    pub access: AccessControl,
+    /// Serializes the commands on one tenant or partner.
+    pub locks: KeyedMutex,
+    /// Notifications after a commit.
+    pub hints: Hints,
+    /// Long polls and event streams.
+    pub watcher: ChangeWatcher,
+    /// Feature flags, cached.
     pub flags: FlagCache,
-    /// The same, as they are stored.
-    pub flag_repository: FlagRepository,
-    /// How the infrastructure stood when a worker last looked.
-    pub probes: DependencyRepository,
-    /// Groups that mean the admin flag, and never a tenant.
-    pub admin_groups: Vec<String>,
-    /// How long a deleted tenant can be restored.
-    pub purge_after: Duration,
-    /// Which names the domains of tenants may have.
-    pub domain_names: NamePolicy,
-    /// What opens the secrets that jobs have found.
-    pub sealing_keys: EncryptionKeys,
-    /// The pages that may call us from a browser.
-    pub cors_allowed_origins: Vec<HeaderValue>,
-    /// The proxies in front of us.
-    pub trusted_proxies: TrustedProxies,
-    /// Cancelled when the process is to end: whoever waits then answers at once.
+    /// Recurring jobs.
+    pub schedules: Vec<Schedule>,
+    /// Cancelled when the process shuts down: waiting requests return at once.
     pub shutdown: CancellationToken,
 }
 
+/// The repositories, one per collection.
+#[derive(Debug)]
+pub struct Repositories {
+    /// Tenants.
+    pub tenants: TenantRepository,
+    /// Domains.
+    pub domains: DomainRepository,
+    /// Users.
+    pub users: UserRepository,
+    /// Partners.
+    pub partners: PartnerRepository,
+    /// Invitations to partner teams.
+    pub invitations: InvitationRepository,
+    /// Subscriptions.
+    pub subscriptions: SubscriptionRepository,
+    /// Prices of the plans.
+    pub prices: PriceRepository,
+    /// Monthly snapshots of what tenants bought.
+    pub snapshots: SnapshotRepository,
+    /// Jobs.
+    pub jobs: JobRepository,
+    /// Bulk operations on jobs.
+    pub job_operations: JobOperationRepository,
+    /// Instants at which schedules ran.
+    pub schedule_ledger: ScheduleLedger,
+    /// Queues and whether they are paused.
+    pub queues: QueueRepository,
+    /// Workers.
+    pub workers: WorkerRepository,
+    /// Upstreams and their circuit breakers.
+    pub upstreams: UpstreamRepository,
+    /// Dependencies as the workers last checked them.
+    pub dependencies: DependencyRepository,
+    /// Feature flags.
+    pub flags: FlagRepository,
+    /// Audit trail.
+    pub audit: AuditRepository,
+    /// Idempotency keys.
+    pub idempotency: IdempotencyRepository,
+}
+
+/// Notifications after a commit. Losing one delays work and harms nothing.
+#[derive(Debug)]
+pub struct Hints {
+    /// Notifies workers of new jobs.
+    pub ready: ReadySet,
+    /// Notifies waiting requests of changed documents.
+    pub changes: ChangeFeed,
+    /// Notifications being sent.
+    pub tasks: TaskTracker,
+}
+
 impl AppState {
-    /// Puts together what handlers need, and begins to look for changes until `shutdown`.
+    /// Connects everything, and starts the background tasks, which run until `shutdown`.
     pub fn new(
         config: &Config,
         store: &Arc<Store>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<SharedState> {
-        let tenants = TenantRepository::new(store);
-        let jobs = JobRepository::new(store);
-        let users = UserRepository::new(store);
-        let partners = PartnerRepository::new(store);
-        let changes = ChangeFeed::new(&config.redis)?;
-        Ok(Arc::new(Self {
-            waiting: ChangeWatcher::start(&tenants, &jobs, &users, &partners, &changes, shutdown),
-            tenants,
-            jobs,
-            users,
-            job_operations: JobOperationRepository::new(store),
-            changes,
-            store: store.clone(),
-            schedules: schedule_registry::all()?,
-            schedule_ledger: ScheduleLedger::new(store),
-            queues: QueueRepository::new(store),
-            upstreams: UpstreamRepository::new(store),
-            workers: WorkerRepository::new(store),
-            domains: DomainRepository::new(store),
-            partners,
-            invitations: InvitationRepository::new(store),
-            subscriptions: SubscriptionRepository::new(store),
-            snapshots: SnapshotRepository::new(store),
-            prices: PriceRepository::new(store),
-            audit: AuditRepository::new(store),
-            idempotency: IdempotencyRepository::new(store),
+        let db = Repositories::new(store);
+        let hints = Hints {
             ready: ReadySet::new(&config.redis)?,
-            background: TaskTracker::new(),
-            turns: KeyedMutex::default(),
-            token_verifier: TokenVerifier::new(&config.auth, &config.trust_roots)?,
-            limits: RateLimits::new(&config.limits, &config.redis)?,
-            flags: FlagCache::start(FlagRepository::new(store), shutdown),
-            flag_repository: FlagRepository::new(store),
-            probes: DependencyRepository::new(store),
-            admin_groups: config.auth.admin_groups.clone(),
-            purge_after: config.purge_after,
-            domain_names: config.domain_names.clone(),
-            sealing_keys: config.sealing_keys.clone(),
-            cors_allowed_origins: config.cors_allowed_origins.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
+            changes: ChangeFeed::new(&config.redis)?,
+            tasks: TaskTracker::new(),
+        };
+        let access = AccessControl {
+            tokens: TokenVerifier::new(&config.auth, &config.trust_roots)?,
+            limits: Arc::new(RateLimits::new(&config.limits, &config.redis)?),
+            users: db.users.clone(),
+            partners: db.partners.clone(),
+            tenants: db.tenants.clone(),
+        };
+        Ok(Arc::new(Self {
+            watcher: ChangeWatcher::start(
+                &db.tenants,
+                &db.jobs,
+                &db.users,
+                &db.partners,
+                &hints.changes,
+                shutdown,
+            ),
+            flags: FlagCache::start(db.flags.clone(), shutdown),
+            config: config.clone(),
+            store: store.clone(),
+            db,
+            access,
+            locks: KeyedMutex::default(),
+            hints,
+            schedules: schedule_registry::all()?,
             shutdown: shutdown.clone(),
         }))
     }
+}
 
-    /// Makes the indexes of every collection that is written here.
+impl AccessState for SharedState {
+    fn access(&self) -> &AccessControl {
+        &self.access
+    }
+}
+
+impl Repositories {
+    fn new(store: &Arc<Store>) -> Self {
+        Self {
+            tenants: TenantRepository::new(store),
+            domains: DomainRepository::new(store),
+            users: UserRepository::new(store),
+            partners: PartnerRepository::new(store),
+            invitations: InvitationRepository::new(store),
+            subscriptions: SubscriptionRepository::new(store),
+            prices: PriceRepository::new(store),
+            snapshots: SnapshotRepository::new(store),
+            jobs: JobRepository::new(store),
+            job_operations: JobOperationRepository::new(store),
+            schedule_ledger: ScheduleLedger::new(store),
+            queues: QueueRepository::new(store),
+            workers: WorkerRepository::new(store),
+            upstreams: UpstreamRepository::new(store),
+            dependencies: DependencyRepository::new(store),
+            flags: FlagRepository::new(store),
+            audit: AuditRepository::new(store),
+            idempotency: IdempotencyRepository::new(store),
+        }
+    }
+
+    /// Creates the indexes of every collection that the api writes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        self.tenants.ensure_indexes().await?;
-        self.domains.ensure_indexes().await?;
-        self.users.ensure_indexes().await?;
-        self.partners.ensure_indexes().await?;
-        self.invitations.ensure_indexes().await?;
-        self.jobs.ensure_indexes().await?;
-        self.schedule_ledger.ensure_indexes().await?;
-        self.workers.ensure_indexes().await?;
-        self.job_operations.ensure_indexes().await?;
-        self.subscriptions.ensure_indexes().await?;
-        self.snapshots.ensure_indexes().await?;
-        self.prices.ensure_indexes().await?;
-        self.audit.ensure_indexes().await?;
-        self.idempotency.ensure_indexes().await
+        futures::try_join!(
+            self.tenants.ensure_indexes(),
+            self.domains.ensure_indexes(),
+            self.users.ensure_indexes(),
+            self.partners.ensure_indexes(),
+            self.invitations.ensure_indexes(),
+            self.jobs.ensure_indexes(),
+            self.schedule_ledger.ensure_indexes(),
+            self.workers.ensure_indexes(),
+            self.job_operations.ensure_indexes(),
+            self.subscriptions.ensure_indexes(),
+            self.snapshots.ensure_indexes(),
+            self.prices.ensure_indexes(),
+            self.audit.ensure_indexes(),
+            self.idempotency.ensure_indexes(),
+        )?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! How well a tenant is: computed from what is known about it whenever somebody asks, and stored nowhere.
+//! Tenant health: computed on each read, never stored.
 //!
-//! Critical is a workspace that cannot be used, or not all of it; one that needs attention can, and somebody should
-//! look. Whoever shows a tenant's health asks [`health`], so that no two lists disagree.
+//! A critical workspace cannot be used, at least in part. One that needs attention can, but requires action. All lists
+//! and views use [`assess`], so that they agree.
 
 use serde::Serialize;
 
@@ -10,35 +10,35 @@ use dezky_shared::{
     upstream::Upstream,
 };
 
-/// How well a tenant is, best first.
+/// Health status, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// There is nothing to be done.
+    /// No action is required.
     Healthy,
-    /// It can be used, and somebody should look.
+    /// The workspace works, and action is required.
     Attention,
-    /// It cannot be used, or not all of it.
+    /// The workspace cannot be used, at least in part.
     Critical,
 }
 
-/// Why a tenant is not healthy, as a stable name.
+/// Stable code of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
-    /// It is frozen.
+    /// The tenant is suspended.
     Suspended,
-    /// It is frozen, and to be removed.
+    /// The tenant is being terminated.
     Terminating,
-    /// The last try in an upstream failed.
+    /// The last attempt in an upstream failed.
     StepsFailed,
-    /// The DNS of a domain was in order, and something is off now.
+    /// The DNS records of a verified domain are no longer correct.
     DomainsNeedAttention,
-    /// A domain was not proved in time, or is another tenant's.
+    /// A domain was not verified in time, or belongs to another tenant.
     DomainsFailed,
     /// An invoice is overdue.
     PastDue,
-    /// More people have a role than seats were bought.
+    /// More members than seats.
     SeatsOverPlan,
 }
 
@@ -57,58 +57,61 @@ impl ReasonCode {
 /// Why a tenant is not healthy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// As a stable name.
+    /// Stable code.
     pub code: ReasonCode,
-    /// For a person; safe to show.
+    /// Explanation, for a human reader. Safe to display.
     pub message: String,
 }
 
-/// How well a tenant is, and why it is not better.
+/// Health of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantHealth {
-    /// How well: as well as the worst of the reasons lets it be.
+    /// Status of the most severe reason.
     pub status: HealthStatus,
-    /// Why not better; none for a healthy one.
+    /// Reasons. Empty for a healthy tenant.
     pub reasons: Vec<Reason>,
 }
 
 /// Seats of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seats {
-    /// How many people have a role in it.
+    /// Number of members.
     pub used: u64,
-    /// How many its subscription is for; nothing where none is in force.
+    /// Seats of the subscription. `None` without an active one.
     pub bought: Option<u64>,
 }
 
-/// What a tenant's health follows from.
+/// Inputs of the assessment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthInputs {
-    /// Where it stands.
+    /// Status of the tenant.
     pub status: TenantStatus,
-    /// How it stands in each upstream.
+    /// Provisioning state per upstream.
     pub provisioning_status: PerUpstream<ProvisioningState>,
-    /// How many of its domains were in order and are not now.
+    /// Number of verified domains whose DNS records are no longer correct.
     pub domains_needing_attention: u64,
-    /// How many of its domains were not proved in time, or lost.
+    /// Number of domains that were not verified in time, or lost.
     pub domains_failed: u64,
     /// Whether an invoice is overdue.
     pub is_past_due: bool,
-    /// Its seats.
+    /// Seats.
     pub seats: Seats,
 }
 
-/// How well a tenant is of which this is known. One that was removed is never unwell: nothing is left of it.
-pub fn assess(facts: &HealthInputs) -> TenantHealth {
+/// Assesses the health of a tenant. A terminated tenant is always healthy.
+pub fn assess(inputs: &HealthInputs) -> TenantHealth {
     let mut reasons = Vec::new();
     let mut note = |code, message: String| reasons.push(Reason { code, message });
-    match facts.status {
+    match inputs.status {
         TenantStatus::Suspended => {
-            note(ReasonCode::Suspended, "Nobody can sign in.".to_owned());
+            note(
+                ReasonCode::Suspended,
+                "The tenant is suspended. Sign-in is disabled.".to_owned(),
+            );
         }
         TenantStatus::Terminating => note(
             ReasonCode::Terminating,
-            "Nobody can sign in, and it is to be removed.".to_owned(),
+            "The tenant is being terminated. Sign-in is disabled.".to_owned(),
         ),
         TenantStatus::Terminated => {
             return TenantHealth {
@@ -120,37 +123,37 @@ pub fn assess(facts: &HealthInputs) -> TenantHealth {
     }
     let failed: Vec<&str> = Upstream::ALL
         .into_iter()
-        .filter(|upstream| *facts.provisioning_status.get(*upstream) == ProvisioningState::Error)
+        .filter(|upstream| *inputs.provisioning_status.get(*upstream) == ProvisioningState::Error)
         .map(Upstream::name)
         .collect();
     if !failed.is_empty() {
         note(
             ReasonCode::StepsFailed,
-            format!("Not as it should be in {}.", failed.join(", ")),
+            format!("Provisioning failed in {}.", failed.join(", ")),
         );
     }
-    if facts.domains_needing_attention > 0 {
+    if inputs.domains_needing_attention > 0 {
         note(
             ReasonCode::DomainsNeedAttention,
             format!(
-                "The DNS of {} is not in order any more.",
-                counted(facts.domains_needing_attention, "domain")
+                "{} with incorrect DNS records.",
+                counted(inputs.domains_needing_attention, "domain")
             ),
         );
     }
-    if facts.domains_failed > 0 {
+    if inputs.domains_failed > 0 {
         note(
             ReasonCode::DomainsFailed,
             format!(
-                "{} could not be proved.",
-                counted(facts.domains_failed, "domain")
+                "{} could not be verified.",
+                counted(inputs.domains_failed, "domain")
             ),
         );
     }
-    if facts.is_past_due {
+    if inputs.is_past_due {
         note(ReasonCode::PastDue, "An invoice is overdue.".to_owned());
     }
-    let Seats { used, bought } = facts.seats;
+    let Seats { used, bought } = inputs.seats;
     if let Some(bought) = bought.filter(|bought| used > *bought) {
         note(
             ReasonCode::SeatsOverPlan,
@@ -175,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    /// An active tenant of which nothing bad is known.
-    fn well() -> HealthInputs {
+    /// A healthy active tenant.
+    fn healthy() -> HealthInputs {
         HealthInputs {
             status: TenantStatus::Active,
             provisioning_status: PerUpstream::all(ProvisioningState::Ok),
@@ -191,83 +194,83 @@ mod tests {
     }
 
     #[test]
-    fn each_fact_is_a_reason_of_its_own_weight() {
+    fn each_input_is_a_reason_with_its_own_severity() {
         type Change = fn(&mut HealthInputs);
         let cases: [(Change, ReasonCode, HealthStatus, &str); 7] = [
             (
-                |facts| facts.status = TenantStatus::Suspended,
+                |inputs| inputs.status = TenantStatus::Suspended,
                 ReasonCode::Suspended,
                 HealthStatus::Critical,
-                "Nobody can sign in.",
+                "The tenant is suspended. Sign-in is disabled.",
             ),
             (
-                |facts| facts.status = TenantStatus::Terminating,
+                |inputs| inputs.status = TenantStatus::Terminating,
                 ReasonCode::Terminating,
                 HealthStatus::Critical,
-                "Nobody can sign in, and it is to be removed.",
+                "The tenant is being terminated. Sign-in is disabled.",
             ),
             (
-                |facts| facts.provisioning_status = PerUpstream::all(ProvisioningState::Error),
+                |inputs| inputs.provisioning_status = PerUpstream::all(ProvisioningState::Error),
                 ReasonCode::StepsFailed,
                 HealthStatus::Critical,
-                "Not as it should be in authentik, stalwart, ocis.",
+                "Provisioning failed in authentik, stalwart, ocis.",
             ),
             (
-                |facts| facts.domains_needing_attention = 1,
+                |inputs| inputs.domains_needing_attention = 1,
                 ReasonCode::DomainsNeedAttention,
                 HealthStatus::Attention,
-                "The DNS of 1 domain is not in order any more.",
+                "1 domain with incorrect DNS records.",
             ),
             (
-                |facts| facts.domains_failed = 2,
+                |inputs| inputs.domains_failed = 2,
                 ReasonCode::DomainsFailed,
                 HealthStatus::Attention,
-                "2 domains could not be proved.",
+                "2 domains could not be verified.",
             ),
             (
-                |facts| facts.is_past_due = true,
+                |inputs| inputs.is_past_due = true,
                 ReasonCode::PastDue,
                 HealthStatus::Attention,
                 "An invoice is overdue.",
             ),
             (
-                |facts| facts.seats.used = 4,
+                |inputs| inputs.seats.used = 4,
                 ReasonCode::SeatsOverPlan,
                 HealthStatus::Attention,
                 "4 seats used, 3 bought.",
             ),
         ];
         for (change, code, status, message) in cases {
-            let mut facts = well();
-            change(&mut facts);
+            let mut inputs = healthy();
+            change(&mut inputs);
 
-            let found = assess(&facts);
+            let health = assess(&inputs);
 
-            assert_eq!(found.status, status, "{code:?}");
+            assert_eq!(health.status, status, "{code:?}");
             let message = message.to_owned();
-            assert_eq!(found.reasons, [Reason { code, message }]);
+            assert_eq!(health.reasons, [Reason { code, message }]);
         }
     }
 
     #[test]
-    fn a_tenant_of_which_nothing_bad_is_known_is_healthy() {
-        let mut unpaid = well();
+    fn a_tenant_without_reasons_is_healthy() {
+        let mut unpaid = healthy();
         unpaid.seats.bought = None;
-        let mut new = well();
+        let mut new = healthy();
         new.status = TenantStatus::Pending;
         new.provisioning_status = PerUpstream::default();
 
-        for facts in [well(), unpaid, new] {
-            let found = assess(&facts);
+        for inputs in [healthy(), unpaid, new] {
+            let health = assess(&inputs);
 
             assert_eq!(
-                (found.status, found.reasons.len()),
+                (health.status, health.reasons.len()),
                 (HealthStatus::Healthy, 0)
             );
         }
     }
 
-    fn any_facts() -> impl Strategy<Value = HealthInputs> {
+    fn any_inputs() -> impl Strategy<Value = HealthInputs> {
         let status = prop::sample::select(vec![
             TenantStatus::Pending,
             TenantStatus::Active,
@@ -312,22 +315,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tenant_is_as_well_as_its_worst_reason_says_and_healthy_without_one(facts in any_facts()) {
-            let found = assess(&facts);
+        fn the_status_is_that_of_the_most_severe_reason(inputs in any_inputs()) {
+            let health = assess(&inputs);
 
-            prop_assert_eq!(found.status == HealthStatus::Healthy, found.reasons.is_empty());
-            prop_assert!(found.reasons.iter().all(|reason| reason.code.status() <= found.status));
+            prop_assert_eq!(health.status == HealthStatus::Healthy, health.reasons.is_empty());
+            prop_assert!(health.reasons.iter().all(|reason| reason.code.status() <= health.status));
         }
 
         #[test]
-        fn nothing_that_gets_worse_makes_a_tenant_better(facts in any_facts()) {
-            let mut worse = facts.clone();
+        fn a_worse_input_never_improves_the_status(inputs in any_inputs()) {
+            let mut worse = inputs.clone();
             worse.is_past_due = true;
             worse.domains_failed += 1;
             worse.seats.used += 1;
             worse.provisioning_status.stalwart = ProvisioningState::Error;
 
-            prop_assert!(assess(&worse).status >= assess(&facts).status);
+            prop_assert!(assess(&worse).status >= assess(&inputs).status);
         }
     }
 }

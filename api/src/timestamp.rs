@@ -1,4 +1,4 @@
-//! How values are written in answers.
+//! Timestamps in responses.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use bson::DateTime;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A time: RFC 3339, UTC, with milliseconds.
+/// RFC 3339 timestamp in UTC, with milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(format = DateTime, example = "2026-11-22T09:30:00.000Z")]
@@ -20,7 +20,7 @@ impl fmt::Display for Timestamp {
 
 impl From<DateTime> for Timestamp {
     fn from(time: DateTime) -> Self {
-        // Times beyond the calendar (the year 9999) come from nowhere but a broken document.
+        // Only a corrupt document has a time after the year 9999.
         let time = jiff::Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or_default();
         Self(format!("{time:.3}"))
     }
@@ -31,10 +31,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_has_milliseconds_also_where_they_are_zero() {
-        let written = |millis| Timestamp::from(DateTime::from_millis(millis)).0;
+    fn milliseconds_are_always_written() {
+        let format = |millis| Timestamp::from(DateTime::from_millis(millis)).0;
 
-        assert_eq!(written(1_795_339_800_000), "2026-11-22T09:30:00.000Z");
-        assert_eq!(written(1_795_339_800_120), "2026-11-22T09:30:00.120Z");
+        assert_eq!(format(1_795_339_800_000), "2026-11-22T09:30:00.000Z");
+        assert_eq!(format(1_795_339_800_120), "2026-11-22T09:30:00.120Z");
     }
 }

@@ -1,5 +1,5 @@
-//! The keys of one issuer: asked for when first needed, again when a token names one that is not known, and kept
-//! while the issuer is away. Only for a key that is not known does anybody wait; the others are refreshed meanwhile.
+//! Signing keys of an issuer (JWKS), cached. Fetched on first use, for an unknown key id, and in the background once
+//! stale. Cached keys stay in use while the issuer is unavailable. Only requests with an unknown key id wait for a fetch.
 
 use std::{
     collections::HashMap,
@@ -24,22 +24,22 @@ use crate::{
     error::{ApiError, ProblemCode},
 };
 
-/// How long the issuer may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long after one look for unknown keys there is no other.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(30);
-/// How long keys are believed without looking again: one that was withdrawn must not stay good for ever.
+/// Timeout of a request to the issuer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Minimum time between two fetches for unknown keys.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Time after which cached keys are stale. Bounds how long a withdrawn key is accepted.
 const FRESH_FOR: Duration = Duration::from_mins(15);
 
-/// An issuer and its keys.
+/// An issuer with its keys.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) name: String,
     jwks_url: Option<String>,
     http: reqwest::Client,
     keys: RwLock<Option<Keys>>,
-    /// Whoever has this asks; the others wait for what was found.
-    looks: Arc<Mutex<RefreshThrottle>>,
+    /// Held during a fetch (single flight).
+    throttle: Arc<Mutex<RefreshThrottle>>,
 }
 
 #[derive(Debug)]
@@ -54,22 +54,22 @@ struct Key {
     algorithm: Option<String>,
 }
 
-/// A key, and whether it was withdrawn for all we know.
+/// A cached key, and whether it is due for a refresh.
 struct CachedKey {
     key: Key,
     is_stale: bool,
 }
 
-/// When the issuer may be asked again.
+/// Limits how often keys are fetched.
 #[derive(Debug, Default)]
 struct RefreshThrottle {
     not_before: Option<Instant>,
-    pace: ReconnectBackoff,
+    backoff: ReconnectBackoff,
     failed: bool,
 }
 
 impl RefreshThrottle {
-    fn are_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.not_before
             .is_none_or(|not_before| not_before <= Instant::now())
     }
@@ -83,37 +83,37 @@ impl Issuer {
             http: trust_roots
                 .client_builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(ANSWER_TIMEOUT)
+                .timeout(REQUEST_TIMEOUT)
                 .build()?,
             keys: RwLock::default(),
-            looks: Arc::default(),
+            throttle: Arc::default(),
         })
     }
 
-    /// The key of this id, if the issuer publishes it for this algorithm.
+    /// The key with this id, if the issuer publishes it for this algorithm.
     pub(super) async fn key(
         self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
     ) -> Result<Option<DecodingKey>, ApiError> {
-        let key = if let Some(known) = self.known(kid).await {
-            if known.is_stale {
+        let key = if let Some(cached) = self.cached(kid).await {
+            if cached.is_stale {
                 self.refresh();
             }
-            Some(known.key)
+            Some(cached.key)
         } else {
             let failed = self.refresh_if_due(kid).await;
-            let found = self.known(kid).await;
+            let found = self.cached(kid).await;
             if found.is_none() && failed {
-                // It may well be a good token: a 401 would end its bearer's session.
+                // The token may be valid; a 401 would end the session of the user.
                 return Err(ProblemCode::IdentityUnavailable.into());
             }
-            found.map(|known| known.key)
+            found.map(|cached| cached.key)
         };
         Ok(key.filter(|key| key.allows(algorithm)).map(|key| key.key))
     }
 
-    async fn known(&self, kid: &str) -> Option<CachedKey> {
+    async fn cached(&self, kid: &str) -> Option<CachedKey> {
         let keys = self.keys.read().await;
         let keys = keys.as_ref()?;
         Some(CachedKey {
@@ -122,26 +122,26 @@ impl Issuer {
         })
     }
 
-    /// Asks for the keys while nobody waits, if it is time and nobody asks already.
+    /// Starts a background fetch if one is due and none is running.
     fn refresh(self: &Arc<Self>) {
-        if let Ok(mut looks) = self.looks.clone().try_lock_owned()
-            && looks.are_due()
+        if let Ok(mut throttle) = self.throttle.clone().try_lock_owned()
+            && throttle.is_due()
         {
             let issuer = self.clone();
-            tokio::spawn(async move { issuer.fetch_keys(&mut looks).await });
+            tokio::spawn(async move { issuer.fetch_keys(&mut throttle).await });
         }
     }
 
-    /// Asks for the keys, if it is time and nobody else has found this one. Whether the last try failed.
+    /// Fetches the keys if a fetch is due and a concurrent one has not found this key. Returns whether the last fetch failed.
     async fn refresh_if_due(&self, kid: &str) -> bool {
-        let mut looks = self.looks.lock().await;
-        if looks.are_due() && self.known(kid).await.is_none() {
-            self.fetch_keys(&mut looks).await;
+        let mut throttle = self.throttle.lock().await;
+        if throttle.is_due() && self.cached(kid).await.is_none() {
+            self.fetch_keys(&mut throttle).await;
         }
-        looks.failed
+        throttle.failed
     }
 
-    async fn fetch_keys(&self, looks: &mut RefreshThrottle) {
+    async fn fetch_keys(&self, throttle: &mut RefreshThrottle) {
         match self.fetch().await {
             Ok(by_id) => {
                 let fetched = Keys {
@@ -149,22 +149,26 @@ impl Issuer {
                     stale_at: Instant::now() + FRESH_FOR,
                 };
                 let before = self.keys.write().await.replace(fetched);
-                // The first look is not one for an unknown key.
-                looks.not_before = before.map(|_| Instant::now() + BETWEEN_LOOKS);
-                looks.pace.reset();
-                looks.failed = false;
+                // The first fetch does not count as one for an unknown key.
+                throttle.not_before = before.map(|_| Instant::now() + REFRESH_INTERVAL);
+                throttle.backoff.reset();
+                throttle.failed = false;
             }
             Err(error) => {
                 let cause = format!("{error:#}");
-                tracing::warn!(issuer = self.name, cause, "An issuer's keys cannot be read");
-                looks.not_before = Some(Instant::now() + looks.pace.next_delay());
-                looks.failed = true;
+                tracing::warn!(
+                    issuer = self.name,
+                    cause,
+                    "Cannot fetch the signing keys of an issuer"
+                );
+                throttle.not_before = Some(Instant::now() + throttle.backoff.next_delay());
+                throttle.failed = true;
             }
         }
     }
 
     async fn fetch(&self) -> anyhow::Result<HashMap<String, Key>> {
-        // One key of a kind that we do not know must not hide the others.
+        // A key of an unsupported type must not hide the others.
         #[derive(Deserialize)]
         struct Published {
             keys: Vec<serde_json::Value>,
@@ -182,7 +186,7 @@ impl Issuer {
         Ok(usable(&JwkSet { keys }))
     }
 
-    /// Where the issuer says that its keys are (`OpenID` Connect Discovery 1.0, section 4).
+    /// The `jwks_uri` of the discovery document (`OpenID` Connect Discovery 1.0, section 4).
     async fn discover(&self) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Discovery {
@@ -210,7 +214,7 @@ impl Issuer {
     }
 }
 
-/// The keys that are for signatures and have a name.
+/// The signing keys that have an id.
 fn usable(published: &JwkSet) -> HashMap<String, Key> {
     let usable = |jwk: &Jwk| {
         let for_signatures = matches!(
@@ -231,7 +235,7 @@ fn usable(published: &JwkSet) -> HashMap<String, Key> {
 }
 
 impl Key {
-    /// Whether signatures of this algorithm may be verified with the key. A secret never may.
+    /// Whether the key may verify signatures of this algorithm. A symmetric key never may.
     fn allows(&self, algorithm: Algorithm) -> bool {
         let family = match algorithm {
             Algorithm::RS256 => AlgorithmFamily::Rsa,
@@ -255,7 +259,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_that_is_known_is_used_at_once_while_the_issuer_hangs() {
+    async fn a_cached_key_is_returned_without_waiting_for_a_hanging_issuer() {
         let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = IssuerConfig {
             name: "https://auth.dezky.test/portal/".to_owned(),
@@ -267,20 +271,20 @@ mod tests {
                 .unwrap(),
             algorithm: None,
         };
-        let known = Keys {
+        let cached = Keys {
             by_id: [("known".to_owned(), key)].into(),
             stale_at: Instant::now(),
         };
-        *issuer.keys.write().await = Some(known);
+        *issuer.keys.write().await = Some(cached);
 
         let first = issuer.key("known", Algorithm::EdDSA).now_or_never();
-        let asked = timeout(ANSWER_TIMEOUT, hung.accept()).await;
+        let fetched = timeout(REQUEST_TIMEOUT, hung.accept()).await;
         let second = issuer.key("known", Algorithm::EdDSA).now_or_never();
 
-        for answer in [first, second] {
-            assert!(matches!(answer, Some(Ok(Some(_)))), "it was waited for");
+        for key in [first, second] {
+            assert!(matches!(key, Some(Ok(Some(_)))), "waited for the issuer");
         }
-        assert!(asked.is_ok(), "newer keys were not asked for");
-        assert!(issuer.looks.try_lock().is_err(), "somebody still asks");
+        assert!(fetched.is_ok(), "no fetch was started");
+        assert!(issuer.throttle.try_lock().is_err(), "no fetch is running");
     }
 }

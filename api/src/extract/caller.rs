@@ -1,9 +1,10 @@
-//! Who is calling, and whether they may. A handler without one of these is public, and looks it.
+//! Authentication and authorization, as extractors. A handler without one of them is public.
 //!
-//! Rights are read from MongoDB on every request; of the token, only the audience counts. A tenant that the caller
-//! may not know does not exist for them.
+//! Permissions are read from MongoDB on every request; only the audience is taken from the token. A tenant that the
+//! caller may not read is 404.
 
 mod partner_tenant;
+mod permission;
 
 use std::{
     fmt,
@@ -17,232 +18,220 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Actor, ActorKind},
-    id::PartnerId,
+    id::{PartnerId, TenantId},
     partner::{Partner, PartnerStatus},
+    store::{partners::PartnerRepository, tenants::TenantRepository, users::UserRepository},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
 };
 use http::{header, request::Parts};
 
-pub use self::partner_tenant::PartnerTenant;
+pub use self::{
+    partner_tenant::PartnerTenant,
+    permission::{
+        Manage, ManageTeam, OperatorOnly, PartnerLevel, Permission, Read, ReadPrivate, ReadWrite,
+    },
+};
 use super::RequestInfo;
 use crate::{
-    auth::{Claims, OPERATOR_AUDIENCE},
+    auth::{Claims, OPERATOR_AUDIENCE, TokenVerifier},
     error::{ApiError, ProblemCode},
-    state::{AppState, SharedState},
+    rate_limits::RateLimits,
 };
 
-/// For how long rights count as those of the moment.
+/// Age at which permissions are stale.
 const PERMISSIONS_TTL: Duration = Duration::from_millis(100);
 
-/// What an operator's route says to others.
+/// Detail of a 403 on a route for operators.
 const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
 
-/// What a route of partner staff says to others.
-const PARTNERS_ONLY: &str = "This endpoint is for the staff of a partner.";
+/// Detail of a 403 on a route for partner staff.
+const PARTNERS_ONLY: &str = "This endpoint is for partner staff.";
 
-/// Somebody with a valid token, whom we may not have seen before.
+/// Token verification, rate limits and stored permissions.
+#[derive(Debug)]
+pub struct AccessControl {
+    /// Verifies bearer tokens.
+    pub tokens: TokenVerifier,
+    /// Limits per caller and per address.
+    pub limits: Arc<RateLimits>,
+    /// Users with their roles.
+    pub users: UserRepository,
+    /// Partners with their status.
+    pub partners: PartnerRepository,
+    /// Tenants by slug.
+    pub tenants: TenantRepository,
+}
+
+/// Router state of the extractors in this module.
+pub trait AccessState: Send + Sync {
+    /// Token verification, rate limits and stored permissions.
+    fn access(&self) -> &AccessControl;
+}
+
+/// An extractor that authorizes a write.
+pub trait Access: Send + Sync {
+    /// The caller.
+    fn caller(&self) -> &Caller;
+
+    /// The tenant that permissions were checked against.
+    fn tenant(&self) -> Option<&Tenant> {
+        None
+    }
+}
+
+impl Access for SignedIn {
+    fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl Access for Operator {
+    fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl<L: Permission> Access for TenantAccess<L> {
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn tenant(&self) -> Option<&Tenant> {
+        Some(&self.tenant)
+    }
+}
+
+impl<L: PartnerLevel> Access for PartnerAccess<L> {
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// The bearer of a valid token, who may not be a known user.
 #[derive(Debug)]
 pub struct Bearer(pub Claims);
 
-/// Somebody we know, and the token they came with.
+/// A known user and their token.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who, and their rights when they were last read.
+    /// The user, with the permissions as last read.
     pub user: Arc<User>,
-    /// The partner they work for, unless it was terminated: then they work for nobody.
+    /// The active partner that the user works for. `None` if it is terminated.
     pub partner: Option<Arc<Partner>>,
     audiences: Vec<String>,
-    rights_read_at: Instant,
-    /// When the token ends; whoever is shown something for long is sent away then.
+    permissions_read_at: Instant,
+    /// Expiry of the token. Event streams end at this time.
     pub token_expires_at: DateTime,
 }
 
-/// What somebody may do about a tenant, or about their partner's or their own.
+/// Permissions of a user on a tenant, or on their own partner.
 #[derive(PartialEq, Eq)]
 struct Permissions {
     is_operator: bool,
-    /// Their role in the tenant.
+    /// Role in the tenant.
     role: Option<Role>,
-    /// The partner they act for, and what they may do there.
+    /// The partner that the user acts for, and their role there.
     at_partner: Option<(PartnerId, Option<PartnerRole>)>,
 }
 
-/// Anybody we know.
+/// Any known user.
 #[derive(Debug)]
 pub struct SignedIn(pub Caller);
 
-/// An operator: the audience and the flag.
+/// An operator: has both the operator audience and the admin flag.
 #[derive(Debug)]
 pub struct Operator(pub Caller);
 
-/// Somebody who has this much access to the tenant in the path.
+/// A caller with permission `L` on the tenant in the path.
 pub struct TenantAccess<L> {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// The tenant, as it was when access was granted.
+    /// The tenant, as read for the permission check.
     pub tenant: Tenant,
     level: PhantomData<L>,
 }
 
-/// Staff of the partner they work for, with this much access to it. Operators have none by this: they have their
-/// own routes.
+/// A caller with access level `L` to the partner they work for. Operators have separate routes.
 pub struct PartnerAccess<L> {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// The partner they work for, as it was when access was granted.
+    /// The partner, as read for the permission check.
     pub partner: Arc<Partner>,
-    /// What they may do there.
+    /// Role at the partner.
     pub role: PartnerRole,
     level: PhantomData<L>,
 }
 
-/// How much access to their partner's own affairs a route of partner staff needs.
-pub trait PartnerLevel: Send + Sync + 'static {
-    /// Whether staff with this role have it.
-    fn allows(role: PartnerRole) -> bool;
-}
-
-impl PartnerLevel for Read {
-    fn allows(_: PartnerRole) -> bool {
-        true
-    }
-}
-
-impl PartnerLevel for Write {
-    fn allows(role: PartnerRole) -> bool {
-        role.may_write()
-    }
-}
-
-impl PartnerLevel for ManageTeam {
-    fn allows(role: PartnerRole) -> bool {
-        role == PartnerRole::Owner
-    }
-}
-
-/// How much access to a tenant a route needs.
-pub trait Permission: Send + Sync + 'static {
-    /// Whether only operators have it.
-    const OPERATORS_ONLY: bool = false;
-
-    /// Whether this caller has it.
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool;
-}
-
-/// Reading: members, partner staff, operators.
-#[derive(Debug)]
-pub enum Read {}
-
-/// Reading what is not meant for members: the tenant's owners and admins, partner staff, operators.
-#[derive(Debug)]
-pub enum ReadPrivate {}
-
-/// Changing what is the tenant's own: its owners and admins, partner staff who may write, operators.
-#[derive(Debug)]
-pub enum Write {}
-
-/// Suspending and resuming: partner staff who may write, operators.
-#[derive(Debug)]
-pub enum Manage {}
-
-/// Changing who works for a partner: its owners.
-#[derive(Debug)]
-pub enum ManageTeam {}
-
-/// Deleting and restoring: operators.
-#[derive(Debug)]
-pub enum OperatorOnly {}
-
-impl Permission for Read {
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        caller.may_read(tenant)
-    }
-}
-
-impl Permission for ReadPrivate {
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        <Write as Permission>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
-    }
-}
-
-impl Permission for Write {
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        Manage::allows(caller, tenant)
-            || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
-    }
-}
-
-impl Permission for Manage {
-    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        caller.is_operator()
-            || caller.works_for_partner_of(tenant)
-                && caller.user.partner_role.is_some_and(PartnerRole::may_write)
-    }
-}
-
-impl Permission for OperatorOnly {
-    const OPERATORS_ONLY: bool = true;
-
-    fn allows(caller: &Caller, _: &Tenant) -> bool {
-        caller.is_operator()
-    }
-}
-
 impl Caller {
-    /// Whether the audience and the flag are both there.
+    /// Whether the caller has both the operator audience and the admin flag.
     pub fn is_operator(&self) -> bool {
         self.user.platform_admin && self.has_operator_audience()
     }
 
-    /// Whether the caller may know that this tenant exists.
+    /// Whether the caller may read this tenant.
     pub fn may_read(&self, tenant: &Tenant) -> bool {
         self.is_operator()
             || self.works_for_partner_of(tenant)
             || self.user.role_in(tenant.id).is_some()
     }
 
-    /// Reads the rights again: whoever waited may have lost them. What they are shown is to be read before, so that
-    /// nothing is that came later.
-    pub async fn refresh(&mut self, app: &AppState) -> Result<(), ApiError> {
-        self.rights_read_at = Instant::now();
-        self.user = known_user(app, &self.user.authentik_subject_id).await?;
-        self.partner = active_partner_of(app, &self.user).await?;
+    /// Reads the permissions again, since they may be revoked while a request waits. Read the data of the response
+    /// first: data written after a revocation must not be returned.
+    pub async fn refresh(&mut self, access: &AccessControl) -> Result<(), ApiError> {
+        self.permissions_read_at = Instant::now();
+        self.user = known_user(access, &self.user.authentik_subject_id).await?;
+        self.partner = active_partner_of(access, &self.user).await?;
         Ok(())
     }
 
-    /// Whether the rights were read a while ago: a body may take its time to arrive.
-    pub fn permissions_stale(&self) -> bool {
-        self.rights_read_at.elapsed() > PERMISSIONS_TTL
+    /// Reads the tenant, then the permissions. 404 if the caller may no longer read the tenant.
+    pub async fn reload_tenant(
+        &mut self,
+        access: &AccessControl,
+        id: TenantId,
+    ) -> Result<Tenant, ApiError> {
+        let tenant = access.tenants.find(id).await?;
+        self.refresh(access).await?;
+        let readable = tenant.filter(|tenant| self.may_read(tenant));
+        readable.ok_or_else(|| ProblemCode::NotFound.into())
     }
 
-    /// Refuses whoever waited and has other rights now than those they came with: on `tenant`, or else on their
-    /// partner's affairs.
+    /// Whether the permissions are stale, for instance after a slow body.
+    pub fn permissions_stale(&self) -> bool {
+        self.permissions_read_at.elapsed() > PERMISSIONS_TTL
+    }
+
+    /// Rejects a request whose caller lost or gained permissions while it waited: on `tenant`, or on their partner if
+    /// `None`.
     pub async fn recheck_permissions(
         &self,
-        app: &AppState,
+        access: &AccessControl,
         tenant: Option<&Tenant>,
     ) -> Result<(), ApiError> {
         let mut caller = self.clone();
-        let look = async {
+        let reload = async {
             let Some(tenant) = tenant else {
                 return Ok(None);
             };
-            let known = app.tenants.find(tenant.id).await?;
-            Ok(Some(known.ok_or(ProblemCode::NotFound)?))
+            let current = access.tenants.find(tenant.id).await?;
+            Ok(Some(current.ok_or(ProblemCode::NotFound)?))
         };
-        let (known, ()) = tokio::try_join!(look, caller.refresh(app))?;
-        if known.as_ref().is_some_and(|known| !caller.may_read(known)) {
+        let (current, ()) = tokio::try_join!(reload, caller.refresh(access))?;
+        if current
+            .as_ref()
+            .is_some_and(|current| !caller.may_read(current))
+        {
             return Err(ProblemCode::NotFound.into());
         }
-        if caller.rights(known.as_ref()) == self.rights(tenant) {
+        if caller.permissions(current.as_ref()) == self.permissions(tenant) {
             return Ok(());
         }
-        let detail = "Your rights changed while the request waited.";
+        let detail = "Your permissions changed while the request waited. Retry the request.";
         Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail))
     }
 
-    fn rights(&self, tenant: Option<&Tenant>) -> Permissions {
+    fn permissions(&self, tenant: Option<&Tenant>) -> Permissions {
         let partner = self.partner.as_ref();
         Permissions {
             is_operator: self.is_operator(),
@@ -253,7 +242,7 @@ impl Caller {
         }
     }
 
-    /// The caller as the audit trail names them, acting on `tenant`, or on what is their partner's or their own.
+    /// The caller as an audit actor, acting on `tenant`, or on their partner or user if `None`.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
         let kind = match tenant {
             _ if self.is_operator() => ActorKind::Operator,
@@ -271,7 +260,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may know where this actor is to be found: everybody of their trails, but of us only operators.
+    /// Whether the caller may see the address and user agent of this actor. Those of operators are visible to operators only.
     pub fn may_see_origin(&self, actor: &Actor) -> bool {
         self.is_operator() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
     }
@@ -280,8 +269,8 @@ impl Caller {
         self.audiences.iter().any(|name| name == OPERATOR_AUDIENCE)
     }
 
-    /// One of the two things that make an operator, without the other.
-    fn is_half_an_operator(&self) -> bool {
+    /// Whether the caller has only one of the operator audience and the admin flag.
+    fn is_partial_operator(&self) -> bool {
         self.user.platform_admin != self.has_operator_audience()
     }
 
@@ -291,10 +280,11 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<SharedState> for Bearer {
+impl<S: AccessState> FromRequestParts<S> for Bearer {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let access = state.access();
         let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(ProblemCode::TokenMissing.into());
@@ -308,41 +298,42 @@ impl FromRequestParts<SharedState> for Bearer {
             .extensions
             .get()
             .and_then(|info: &RequestInfo| info.ip);
-        match app.token_verifier.verify(token.trim()).await {
+        match access.tokens.verify(token.trim()).await {
             Ok(claims) => {
-                app.limits.count_caller(&claims.sub).await?;
+                access.limits.check_caller(&claims.sub).await?;
                 Ok(Self(claims))
             }
-            Err(refused) => Err(app.limits.count_refused_token(address, refused).await),
+            Err(rejection) => Err(access.limits.check_rejected_token(address, rejection).await),
         }
     }
 }
 
-impl FromRequestParts<SharedState> for SignedIn {
+impl<S: AccessState> FromRequestParts<S> for SignedIn {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
-        let Bearer(claims) = Bearer::from_request_parts(parts, app).await?;
-        let rights_read_at = Instant::now();
-        let user = known_user(app, &claims.sub).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let access = state.access();
+        let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
+        let permissions_read_at = Instant::now();
+        let user = known_user(access, &claims.sub).await?;
         let caller = Caller {
-            partner: active_partner_of(app, &user).await?,
+            partner: active_partner_of(access, &user).await?,
             user,
-            rights_read_at,
+            permissions_read_at,
             token_expires_at: claims.expires_at(),
             audiences: claims.aud,
         };
-        // For the body's extractor: an idempotency key is its caller's own.
+        // The extractor of the body reads it, since idempotency keys are scoped to the caller.
         parts.extensions.insert(caller.clone());
         Ok(Self(caller))
     }
 }
 
-impl FromRequestParts<SharedState> for Operator {
+impl<S: AccessState> FromRequestParts<S> for Operator {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
-        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
         if caller.is_operator() {
             Ok(Self(caller))
         } else {
@@ -351,24 +342,24 @@ impl FromRequestParts<SharedState> for Operator {
     }
 }
 
-impl<L: Permission> FromRequestParts<SharedState> for TenantAccess<L> {
+impl<L: Permission, S: AccessState> FromRequestParts<S> for TenantAccess<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
-        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
-        if L::OPERATORS_ONLY && caller.is_half_an_operator() {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
+        if L::OPERATORS_ONLY && caller.is_partial_operator() {
             return Err(ApiError::new(ProblemCode::Forbidden).with_detail(OPERATORS_ONLY));
         }
-        let tenant = tenant_in_path(parts, app).await?;
+        let tenant = tenant_in_path(parts, state).await?;
         let tenant = tenant
             .filter(|tenant| caller.may_read(tenant))
             .ok_or(ProblemCode::NotFound)?;
         if !L::allows(&caller, &tenant) {
-            let refused = ApiError::new(ProblemCode::Forbidden);
+            let rejection = ApiError::new(ProblemCode::Forbidden);
             return Err(if L::OPERATORS_ONLY {
-                refused.with_detail(OPERATORS_ONLY)
+                rejection.with_detail(OPERATORS_ONLY)
             } else {
-                refused
+                rejection
             });
         }
         Ok(Self {
@@ -379,11 +370,11 @@ impl<L: Permission> FromRequestParts<SharedState> for TenantAccess<L> {
     }
 }
 
-impl<L: PartnerLevel> FromRequestParts<SharedState> for PartnerAccess<L> {
+impl<L: PartnerLevel, S: AccessState> FromRequestParts<S> for PartnerAccess<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
-        let SignedIn(caller) = SignedIn::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
         let role = caller.user.partner_role.unwrap_or(PartnerRole::ReadOnly);
         match caller.partner.clone() {
             Some(partner) if L::allows(role) => Ok(Self {
@@ -398,33 +389,37 @@ impl<L: PartnerLevel> FromRequestParts<SharedState> for PartnerAccess<L> {
     }
 }
 
-async fn known_user(app: &AppState, subject: &str) -> Result<Arc<User>, ApiError> {
-    let user = app.users.find_by_subject(subject).await?;
+async fn known_user(access: &AccessControl, subject: &str) -> Result<Arc<User>, ApiError> {
+    let user = access.users.find_by_subject(subject).await?;
     Ok(Arc::new(user.ok_or(ProblemCode::UserUnknown)?))
 }
 
-/// The partner somebody works for, unless it was terminated.
+/// The partner that a user works for, if it is active.
 pub(crate) async fn active_partner_of(
-    app: &AppState,
+    access: &AccessControl,
     user: &User,
 ) -> Result<Option<Arc<Partner>>, ApiError> {
     let Some(id) = user.partner_id else {
         return Ok(None);
     };
-    let partner = app.partners.find(id).await?;
+    let partner = access.partners.find(id).await?;
     let partner = partner.filter(|partner| partner.status == PartnerStatus::Active);
     Ok(partner.map(Arc::new))
 }
 
-async fn tenant_in_path(parts: &mut Parts, app: &AppState) -> Result<Option<Tenant>, ApiError> {
-    let parameters = RawPathParams::from_request_parts(parts, app)
+async fn tenant_in_path<S: AccessState>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<Option<Tenant>, ApiError> {
+    let parameters = RawPathParams::from_request_parts(parts, state)
         .await
         .map_err(|_| ProblemCode::NotFound)?;
     let slug = parameters
         .iter()
         .find_map(|(name, value)| (name == "slug").then_some(value))
         .ok_or(ProblemCode::NotFound)?;
-    Ok(app.tenants.find_by_slug(slug).await?)
+    let access = state.access();
+    Ok(access.tenants.find_by_slug(slug).await?)
 }
 
 impl<L> fmt::Debug for TenantAccess<L> {

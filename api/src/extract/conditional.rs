@@ -1,79 +1,20 @@
 //! Conditional requests (RFC 9110, section 13).
 
-use std::{convert::Infallible, fmt};
+use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use dezky_shared::{domain::Domain, partner::Partner, queue::job::Job, tenant::Tenant, user::User};
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
-use crate::error::{ApiError, ProblemCode};
+use crate::{
+    error::{ApiError, ProblemCode},
+    etag::ETag,
+};
 
-/// The version of a document: `"generation.revision"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ETag {
-    /// + 1 with every write by a caller.
-    pub generation: i64,
-    /// + 1 with every write.
-    pub revision: i64,
-}
-
-impl From<&Tenant> for ETag {
-    fn from(tenant: &Tenant) -> Self {
-        Self {
-            generation: tenant.generation,
-            revision: tenant.revision,
-        }
-    }
-}
-
-impl From<&Domain> for ETag {
-    fn from(domain: &Domain) -> Self {
-        Self {
-            generation: domain.generation,
-            revision: domain.revision,
-        }
-    }
-}
-
-impl From<&Job> for ETag {
-    fn from(job: &Job) -> Self {
-        Self::of_revision(job.revision)
-    }
-}
-
-impl From<&User> for ETag {
-    fn from(user: &User) -> Self {
-        Self::of_revision(user.revision)
-    }
-}
-
-impl From<&Partner> for ETag {
-    fn from(partner: &Partner) -> Self {
-        Self::of_revision(partner.revision)
-    }
-}
-
-impl ETag {
-    /// The version of a document without upstream state.
-    pub(crate) fn of_revision(revision: i64) -> Self {
-        Self {
-            generation: revision,
-            revision,
-        }
-    }
-}
-
-impl fmt::Display for ETag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}.{}\"", self.generation, self.revision)
-    }
-}
-
-/// The versions a caller knows.
+/// `If-None-Match`: the versions that the caller has cached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IfNoneMatch(Option<Tags>);
 
-/// The versions a caller means to change.
+/// `If-Match`: the versions that the caller intends to change (optimistic concurrency).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IfMatch(Option<Tags>);
 
@@ -84,12 +25,12 @@ enum Tags {
 }
 
 impl IfNoneMatch {
-    /// Whether the caller said anything.
+    /// Whether the header is present.
     pub fn is_present(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether the caller knows this version. The comparison is weak: the sign of a weak tag does not count.
+    /// Whether the caller has cached this version. Weak comparison: the `W/` prefix is ignored.
     pub fn matches(&self, etag: ETag) -> bool {
         let etag = etag.to_string();
         match &self.0 {
@@ -103,21 +44,21 @@ impl IfNoneMatch {
 }
 
 impl IfMatch {
-    /// Refuses a change to a version that is not meant. Only the generation counts: the progress of a step must
-    /// not refuse an edit. The comparison is strong: a weak tag is that of no version.
+    /// Rejects a change to another version. Compares only the generation, since the progress of a job must not reject
+    /// an edit. Strong comparison: a weak tag never matches.
     pub fn check(&self, etag: ETag) -> Result<(), ApiError> {
         let generation = |tag: &String| {
             let tag = tag.strip_prefix('"')?.strip_suffix('"')?;
             let (generation, _) = tag.split_once('.')?;
             generation.parse::<i64>().ok()
         };
-        let meant = match &self.0 {
+        let matches = match &self.0 {
             None | Some(Tags::Any) => true,
             Some(Tags::These(tags)) => tags
                 .iter()
                 .any(|tag| generation(tag) == Some(etag.generation)),
         };
-        if meant {
+        if matches {
             Ok(())
         } else {
             Err(ProblemCode::PreconditionFailed.into())
@@ -141,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
-/// The tags of a header. Nonsense is the tag of nothing.
+/// The tags of a header. Malformed tags match no version.
 fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Tags> {
     if !headers.contains_key(name) {
         return None;
@@ -173,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_compares_only_the_generation() {
+    fn if_match_compares_the_generation_only() {
         let check = |value: &str| IfMatch(header_tags(value)).check(NOW).is_ok();
 
         assert!(check("\"3.12\"") && check("\"3.1\"") && check("*"));
@@ -184,13 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn if_none_match_compares_all_of_it() {
-        let knows = |value: &str| IfNoneMatch(header_tags(value)).matches(NOW);
+    fn if_none_match_compares_generation_and_revision() {
+        let matches = |value: &str| IfNoneMatch(header_tags(value)).matches(NOW);
 
         assert!(
-            knows("\"3.12\"") && knows("W/\"3.12\"") && knows("\"1.1\",\"3.12\"") && knows("*")
+            matches("\"3.12\"")
+                && matches("W/\"3.12\"")
+                && matches("\"1.1\",\"3.12\"")
+                && matches("*")
         );
-        assert!(!knows("\"3.11\"") && !knows("3.12") && !knows(""));
+        assert!(!matches("\"3.11\"") && !matches("3.12") && !matches(""));
         assert!(!IfNoneMatch(None).matches(NOW));
     }
 }

@@ -1,4 +1,4 @@
-//! Lists in pages.
+//! Cursor pagination.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -8,38 +8,38 @@ use utoipa::{IntoParams, ToSchema};
 use super::{FromQuery, Parameters};
 use crate::error::{ApiError, FieldError, ProblemCode};
 
-/// The most items on a page.
-const LONGEST_PAGE: i64 = 100;
-/// How many items are on a page unless more or fewer are asked for.
-const USUAL_PAGE: i64 = 25;
-/// How many bytes of a digest tell one list from another.
+/// Maximum page size.
+const MAX_LIMIT: i64 = 100;
+/// Default page size.
+const DEFAULT_LIMIT: i64 = 25;
+/// Length of the digest that binds a cursor to its list, in bytes.
 const BINDING: usize = 8;
 
-/// One page of a list.
+/// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageOf<T> {
-    /// What is on the page.
+    /// Items of the page.
     pub items: Vec<T>,
-    /// Where the next page begins; null on the last.
+    /// Cursor of the next page. Null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
-/// Which page is asked for.
+/// Page of a list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
-    /// At most so many items: 1 to 100, usually 25.
+    /// Page size, 1–100. Default 25.
     #[param(minimum = 1, maximum = 100, required = false)]
     pub limit: i64,
-    /// The `nextCursor` of the page before.
+    /// `nextCursor` of the previous page.
     #[param(value_type = Option<String>)]
     pub cursor: Option<Cursor>,
 }
 
 impl<T> PageOf<T> {
-    /// A list that is always short, on its one page.
+    /// A short list, as its only page.
     pub fn single(items: Vec<T>) -> Self {
         Self {
             items,
@@ -48,12 +48,12 @@ impl<T> PageOf<T> {
     }
 }
 
-/// Where a page begins. It belongs to one list with its filters.
+/// Start of a page. Bound to one list and its filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
 
 impl Page {
-    /// The id after which the page begins. `list` names the list and its filters.
+    /// The id after which the page starts. `list` identifies the list and its filters.
     pub fn after<T: std::str::FromStr>(&self, list: &str) -> Result<Option<T>, ApiError> {
         self.cursor
             .as_ref()
@@ -65,28 +65,28 @@ impl Page {
             .transpose()
     }
 
-    /// How many items to ask for: one more than there is room for says whether there is another page.
+    /// Number of items to fetch: one more than the page size, to detect whether there is another page.
     pub fn fetch_limit(&self) -> i64 {
         self.limit + 1
     }
 
-    /// The page with the items that there is room for.
+    /// The page made of the fetched items.
     pub fn build<I, T>(
         &self,
         list: &str,
-        mut found: Vec<I>,
+        mut fetched: Vec<I>,
         id: impl Fn(&I) -> String,
         view: impl FnMut(I) -> T,
     ) -> PageOf<T> {
-        let room = usize::try_from(self.limit).unwrap_or(0);
-        let more = found.len() > room;
-        found.truncate(room);
-        let next_cursor = found
+        let size = usize::try_from(self.limit).unwrap_or(0);
+        let more = fetched.len() > size;
+        fetched.truncate(size);
+        let next_cursor = fetched
             .last()
             .filter(|_| more)
             .map(|last| Cursor::seal(list, &id(last)).0);
         PageOf {
-            items: found.into_iter().map(view).collect(),
+            items: fetched.into_iter().map(view).collect(),
             next_cursor,
         }
     }
@@ -94,12 +94,14 @@ impl Page {
 
 impl FromQuery for Page {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let limit = parameters.take("limit", "a number")?.unwrap_or(USUAL_PAGE);
-        if !(1..=LONGEST_PAGE).contains(&limit) {
+        let limit = parameters
+            .take("limit", "a number")?
+            .unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(ApiError::invalid(vec![FieldError::parameter(
                 "limit",
                 "out_of_range",
-                format!("limit must be 1 to {LONGEST_PAGE}."),
+                format!("limit must be 1–{MAX_LIMIT}."),
             )]));
         }
         Ok(Self {
@@ -138,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_leads_back_to_where_it_was_made_and_in_no_other_list(
+        fn a_cursor_opens_in_its_own_list_only(
             list in ".*",
             other in ".*",
             id: u64,
@@ -150,14 +152,14 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_that_somebody_made_up_leads_nowhere(text in ".*", bytes: Vec<u8>) {
+        fn a_forged_cursor_is_rejected(text in ".*", bytes: Vec<u8>) {
             prop_assert_eq!(Cursor(text).open::<u64>("jobs"), None);
             prop_assert_eq!(Cursor(URL_SAFE_NO_PAD.encode(bytes)).open::<u64>("jobs"), None);
         }
     }
 
     #[test]
-    fn a_cursor_belongs_to_its_list() {
+    fn a_cursor_is_bound_to_the_filters_of_its_list() {
         let cursor = Cursor::seal("jobs?state=available", "17");
 
         assert_eq!(cursor.open::<u32>("jobs?state=available"), Some(17));

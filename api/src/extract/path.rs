@@ -1,4 +1,4 @@
-//! Segments of the path that name something.
+//! Path parameters.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use crate::error::{ApiError, ProblemCode};
 
-/// The path's one parameter. What is not an id is the id of nothing: 404.
+/// The only parameter of the path. A malformed id is 404.
 #[derive(Debug)]
 pub struct PathParam<T>(pub T);
 
@@ -25,7 +25,7 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathParam<T> {
     }
 }
 
-/// The path's `id`, beside other parameters. What is not an id is the id of nothing: 404.
+/// The parameter `id` of a path with several parameters. A malformed id is 404.
 #[derive(Debug)]
 pub struct PathId<T>(pub T);
 
@@ -40,7 +40,7 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for PathId<T> {
     }
 }
 
-/// The path's `domain`, in whatever form it is spelled there. What is not a name is the name of nothing: 404.
+/// The parameter `domain`, normalized. An invalid domain name is 404.
 #[derive(Debug)]
 pub struct PathDomain(pub String);
 
@@ -57,14 +57,14 @@ impl<S: Send + Sync> FromRequestParts<S> for PathDomain {
 async fn parameter<S: Send + Sync>(
     parts: &mut Parts,
     state: &S,
-    wanted: &str,
+    key: &str,
 ) -> Result<String, ApiError> {
     let parameters = RawPathParams::from_request_parts(parts, state)
         .await
         .map_err(|_| ProblemCode::NotFound)?;
     let mut parameters = parameters.iter();
     let (_, text) = parameters
-        .find(|(name, _)| *name == wanted)
+        .find(|(name, _)| *name == key)
         .ok_or(ProblemCode::NotFound)?;
     Ok(text.to_owned())
 }

@@ -1,9 +1,12 @@
-//! The query string: every parameter is one that is known, and stands there once.
+//! Query parameters. Unknown and duplicate parameters are rejected.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use axum::extract::{FromRequestParts, Query as AxumQuery};
-use http::request::Parts;
+use http::{Uri, request::Parts};
 
 use crate::error::{ApiError, FieldError};
 
@@ -11,46 +14,53 @@ use crate::error::{ApiError, FieldError};
 #[derive(Debug)]
 pub struct QueryParams<T>(pub T);
 
-/// Parameters that are read one by one.
+/// Parameters by name; extractors take what they read.
 #[derive(Debug, Default)]
 pub struct Parameters(BTreeMap<String, String>);
 
-/// Something that is read from a query string.
+/// Reads a value from a query string.
 pub trait FromQuery: Sized {
-    /// Takes what it needs from `parameters`.
+    /// Takes its parameters out of `parameters`.
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError>;
 }
 
-impl FromQuery for () {
-    fn from_query(_: &mut Parameters) -> Result<Self, ApiError> {
-        Ok(())
-    }
-}
-
 impl Parameters {
-    /// Takes a parameter that must be what is `expected`.
+    /// Takes and parses a parameter. `expected` describes a valid value.
     pub fn take<T: FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
-        let wrong = |_| {
+        let invalid = |_| {
             let message = format!("{name} must be {expected}.");
             ApiError::malformed(FieldError::parameter(name, "invalid", message))
         };
         self.text(name)
-            .map(|text| text.parse().map_err(wrong))
+            .map(|text| text.parse().map_err(invalid))
             .transpose()
     }
 
-    /// Takes a parameter as it is.
+    /// Takes a parameter as text.
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
 
-    fn parse(parts: &Parts) -> Result<Self, ApiError> {
-        let AxumQuery(pairs) = AxumQuery::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|_| {
+    /// Rejects a parameter that is not in `known`.
+    pub(crate) fn reject_unknown(self, known: &BTreeSet<String>) -> Result<(), ApiError> {
+        match self.0.into_keys().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let message = "Unknown parameter.";
+                let error = FieldError::parameter(unknown, "unknown_parameter", message);
+                Err(ApiError::malformed(error))
+            }
+        }
+    }
+
+    /// Parses a query string.
+    pub(crate) fn parse(uri: &Uri) -> Result<Self, ApiError> {
+        let AxumQuery(pairs) =
+            AxumQuery::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| {
                 ApiError::malformed(FieldError::parameter(
                     "",
                     "invalid",
-                    "The query string cannot be read.",
+                    "Malformed query string.",
                 ))
             })?;
         let mut parameters = BTreeMap::new();
@@ -63,7 +73,7 @@ impl Parameters {
                 )]));
             }
             if parameters.insert(name.clone(), value).is_some() {
-                let message = "This parameter is given twice.";
+                let message = "Duplicate parameter.";
                 return Err(ApiError::malformed(FieldError::parameter(
                     name,
                     "duplicate",
@@ -79,15 +89,10 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for QueryParams<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let mut parameters = Parameters::parse(parts)?;
+        let mut parameters = Parameters::parse(&parts.uri)?;
         let value = T::from_query(&mut parameters)?;
-        match parameters.0.into_keys().next() {
-            None => Ok(Self(value)),
-            Some(unknown) => {
-                let message = "There is no such parameter here.";
-                let error = FieldError::parameter(unknown, "unknown_parameter", message);
-                Err(ApiError::malformed(error))
-            }
-        }
+        // A documented parameter that this endpoint does not read. Undocumented ones were rejected before.
+        parameters.reject_unknown(&BTreeSet::new())?;
+        Ok(Self(value))
     }
 }

@@ -1,6 +1,4 @@
-//! What a request says about itself.
-
-mod proxies;
+//! Request id, trace context and origin of a request.
 
 use std::{
     convert::Infallible,
@@ -13,29 +11,29 @@ use http::{HeaderMap, header, request::Parts};
 use tracing::Span;
 use uuid::Uuid;
 
-pub use self::proxies::TrustedProxies;
+use crate::config::TrustedProxies;
 
-/// The header with a request's id.
+/// Header with the request id.
 const REQUEST_ID: &str = "x-request-id";
-/// The longest id that is taken from a caller.
+/// Maximum length of a request id from a client.
 const REQUEST_ID_LIMIT: usize = 64;
-/// How much of a caller's `User-Agent` is kept.
+/// Maximum length of a stored `User-Agent`.
 const USER_AGENT_LIMIT: usize = 256;
 
-/// Which request it is, and where it came from. The outermost layer makes it.
+/// Request id, trace context and origin. Created by the outermost layer.
 #[derive(Debug, Clone, Default)]
 pub struct RequestInfo {
-    /// The request's name in answers and logs.
+    /// Request id, in responses and logs.
     pub id: String,
-    /// The trace it belongs to (W3C Trace Context).
+    /// Trace context (W3C `traceparent`).
     pub traceparent: Option<String>,
-    /// Where it came from, by what the proxies say that we trust; nothing where there is no connection.
+    /// Client address, as reported by trusted proxies. `None` without a connection.
     pub ip: Option<IpAddr>,
     user_agent: Option<String>,
 }
 
 impl RequestInfo {
-    /// Reads it from a request that came by way of `proxies`, if it came by any.
+    /// Reads the headers and the peer address of a request.
     pub fn of<B>(request: &http::Request<B>, proxies: &TrustedProxies) -> Self {
         let headers = request.headers();
         let text = |name: &str| headers.get(name)?.to_str().ok();
@@ -54,19 +52,18 @@ impl RequestInfo {
         }
     }
 
-    /// Makes the request's span part of the caller's trace, or the first of a new one; whatever the request causes
-    /// goes on from there.
+    /// Continues the trace of the client, or starts a new one. Jobs of the request continue it.
     pub fn join_trace(&mut self, span: &Span) {
-        if let Some(callers) = &self.traceparent {
-            trace::set_remote_parent(span, callers);
+        if let Some(parent) = &self.traceparent {
+            trace::set_remote_parent(span, parent);
         }
-        if let Some(ours) = trace::traceparent(span) {
-            span.record("trace.id", trace::trace_id(&ours));
-            self.traceparent = Some(ours);
+        if let Some(own) = trace::traceparent(span) {
+            span.record("trace.id", trace::trace_id(&own));
+            self.traceparent = Some(own);
         }
     }
 
-    /// The same, for the audit trail.
+    /// The origin for the audit trail.
     pub fn origin(&self) -> Origin {
         Origin {
             request_id: Some(self.id.clone()),
@@ -84,7 +81,7 @@ impl<S: Sync> FromRequestParts<S> for RequestInfo {
     }
 }
 
-/// Short, and harmless in a log.
+/// Whether a request id is short and safe to log.
 fn is_sane(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= REQUEST_ID_LIMIT
@@ -93,7 +90,7 @@ fn is_sane(id: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// What one header says of the trace; several contradict each other, and a malformed one says nothing.
+/// The `traceparent` header, if there is exactly one and it is well-formed.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
     let mut all = headers.get_all(trace::TRACEPARENT).iter();
     let text = all.next()?.to_str().ok()?;
@@ -110,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_short_and_harmless_id_is_taken_from_a_caller() {
+    fn unsafe_request_ids_are_replaced() {
         assert_eq!(info("x-request-id", "abc-1.2_3").id, "abc-1.2_3");
         for odd in ["", "a b", "a\"b", &"a".repeat(65), "a/b"] {
             assert_ne!(info("x-request-id", odd).id, odd);
@@ -119,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_well_formed_traceparent_is_kept() {
+    fn malformed_and_duplicate_traceparents_are_ignored() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(info("traceparent", good).traceparent.as_deref(), Some(good));
         let odd = "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01";

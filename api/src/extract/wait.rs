@@ -1,4 +1,4 @@
-//! How long a caller is ready to wait.
+//! Wait times of long polling: `?wait=` and `Prefer: wait`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,14 +10,14 @@ use utoipa::IntoParams;
 use super::{FromQuery, Parameters};
 use crate::error::{ApiError, FieldError};
 
-/// The longest that anybody waits.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Maximum wait time.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// `?wait=25s`.
 #[derive(Debug, Clone, Copy, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Wait {
-    /// Answer when something changes, or after so many seconds (at most `30s`).
+    /// Long polling: wait for a change, up to this time. At most `30s`.
     #[param(value_type = Option<String>, example = "25s")]
     pub wait: Option<Duration>,
 }
@@ -25,19 +25,19 @@ pub struct Wait {
 /// `Prefer: wait=25` (RFC 7240).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Prefer {
-    /// How long the final state is worth waiting for.
+    /// How long to wait for the final state.
     pub wait: Option<Duration>,
 }
 
 impl Wait {
-    /// When the wait ends, if there is one.
+    /// End of the wait, if any.
     pub fn deadline(self) -> Option<Instant> {
         self.wait.map(|wait| Instant::now() + wait)
     }
 }
 
 impl Prefer {
-    /// When the wait ends, if there is one.
+    /// End of the wait, if any.
     pub fn deadline(self) -> Option<Instant> {
         self.wait.map(|wait| Instant::now() + wait)
     }
@@ -49,10 +49,10 @@ impl FromQuery for Wait {
             return Ok(Self { wait: None });
         };
         let wait = seconds(&text).ok_or_else(|| {
-            let message = "wait is a number of seconds, such as 25s.";
+            let message = "wait must be a number of seconds, such as 25s.";
             ApiError::malformed(FieldError::parameter("wait", "invalid", message))
         })?;
-        if wait > LONGEST_WAIT {
+        if wait > MAX_WAIT {
             let error = FieldError::parameter("wait", "out_of_range", "wait must be at most 30s.");
             return Err(ApiError::invalid(vec![error]));
         }
@@ -70,17 +70,17 @@ impl<S: Sync> FromRequestParts<S> for Prefer {
     }
 }
 
-/// How long this request may wait, beside the time it needs.
+/// Maximum wait time of a request, in addition to its processing time.
 pub fn max_wait(headers: &HeaderMap, query: Option<&str>) -> Duration {
-    let asks = query.is_some_and(|query| query.contains("wait="));
-    if asks || preferred(headers).is_some() {
-        LONGEST_WAIT
+    let has_wait = query.is_some_and(|query| query.contains("wait="));
+    if has_wait || preferred(headers).is_some() {
+        MAX_WAIT
     } else {
         Duration::ZERO
     }
 }
 
-/// A preference that makes no sense is ignored, and one that is too long is cut short (RFC 7240, section 2).
+/// `Prefer: wait`. A malformed preference is ignored, and a long one is capped (RFC 7240, section 2).
 fn preferred(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all("prefer").into_iter();
     let wait = preferences
@@ -91,7 +91,7 @@ fn preferred(headers: &HeaderMap) -> Option<Duration> {
             let value = value.trim().trim_matches('"');
             (name.trim().eq_ignore_ascii_case("wait")).then(|| seconds(value))?
         })?;
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(MAX_WAIT))
 }
 
 /// `25` or `25s`.
@@ -109,13 +109,13 @@ mod tests {
     fn a_wait_is_a_number_of_seconds() {
         assert_eq!(seconds("25s"), Some(Duration::from_secs(25)));
         assert_eq!(seconds("25"), Some(Duration::from_secs(25)));
-        for wrong in ["", "s", "-1", "+1", "1.5s", "1m", " 1"] {
-            assert_eq!(seconds(wrong), None, "{wrong:?}");
+        for invalid in ["", "s", "-1", "+1", "1.5s", "1m", " 1"] {
+            assert_eq!(seconds(invalid), None, "{invalid:?}");
         }
     }
 
     #[test]
-    fn a_preference_is_found_among_others_and_cut_short() {
+    fn a_preference_is_found_among_others_and_capped() {
         let preferred = |value: &str| {
             preferred(&HeaderMap::from_iter([(
                 "prefer".parse().unwrap(),
@@ -128,7 +128,7 @@ mod tests {
             preferred("respond-async, wait=5"),
             Some(Duration::from_secs(5))
         );
-        assert_eq!(preferred("wait=600"), Some(LONGEST_WAIT));
+        assert_eq!(preferred("wait=600"), Some(MAX_WAIT));
         assert_eq!(preferred("wait=soon"), None);
     }
 }

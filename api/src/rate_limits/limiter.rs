@@ -1,11 +1,13 @@
-//! How much somebody may ask for: a token bucket for each of them, which all processes share in Redis.
+//! Rate limiter: a token bucket per client, shared by all processes in Redis.
 //!
-//! A process takes tokens out of the shared bucket in batches of a tenth of it, and spends them one by one: most
-//! requests ask nobody. So what all processes let through is exact but for one batch for each of them, which it may
-//! hold back or spend late. Somebody whose bucket is empty is refused without a question until the next token is due.
+//! A process takes tokens from the shared bucket in batches of a tenth of its capacity and spends them locally, so most
+//! requests need no round trip. The limit over all processes is exact up to one batch per process. While a bucket is
+//! empty, its client is rejected locally until the next token is due.
 //!
-//! Redis may be away, or slow. Then each process counts by itself for a while, beginning with full buckets.
+//! If Redis is slow or unavailable, each process falls back to local buckets for a while, which start full.
 
+#[cfg(test)]
+mod agreement;
 mod bucket;
 mod script;
 
@@ -26,35 +28,20 @@ use self::{
     bucket::{Bucket, TokenBatch},
     script::LeaseScript,
 };
+use crate::config::Limit;
 use dezky_shared::platform::{
     clock,
     redis::{RedisConfig, shared_connection},
 };
 
-/// Whether limits are counted by this process alone: 0 or 1.
+/// Gauge: 1 while this process uses local buckets, else 0.
 pub const LOCAL_ONLY: &str = "dezky_rate_limits_alone";
-/// For how long a Redis that did not answer in time is not asked again.
-const AWAY: Duration = Duration::from_secs(3);
-/// The most whose tokens are remembered; beyond it, those go who asked for nothing for longest.
-const ACCOUNTS: usize = 10_000;
+/// How long local buckets are used after an error or timeout of Redis.
+const FALLBACK: Duration = Duration::from_secs(3);
+/// Maximum number of clients in memory. Beyond it, the longest idle ones are evicted.
+const MAX_CLIENTS: usize = 10_000;
 
-/// How much one may ask for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limit {
-    /// Over time, in a second. More than 0.
-    pub per_second: f64,
-    /// At once, after a pause. At least 1.
-    pub burst: u32,
-}
-
-impl Limit {
-    /// How many tokens a process takes at a time.
-    fn batch(self) -> u32 {
-        (self.burst / 10).max(1)
-    }
-}
-
-/// The buckets in Redis, and what is known about whether it answers.
+/// Shared buckets in Redis, with the fallback state.
 #[derive(Debug, Clone)]
 pub struct RateLimiter(Arc<Inner>);
 
@@ -63,148 +50,147 @@ struct Inner {
     script: LeaseScript,
     prefix: String,
     timeout: Duration,
-    /// Boot time in milliseconds.
-    ask_again_at: AtomicU64,
-    alone: AtomicBool,
+    /// End of the fallback, in milliseconds of the boot clock.
+    retry_at: AtomicU64,
+    is_local: AtomicBool,
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("prefix", &self.prefix)
-            .field("patience", &self.timeout)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl RateLimiter {
-    /// The buckets below the configured prefix, for which a request waits no longer than `patience`. Connects only
-    /// when first used.
-    pub fn new(config: &RedisConfig, patience: Duration) -> anyhow::Result<Self> {
+    /// A limiter with buckets below the configured prefix. `timeout` bounds each round trip. Connects on first use.
+    pub fn new(config: &RedisConfig, timeout: Duration) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Inner {
             connection: shared_connection(config.client()?)?,
             script: LeaseScript::new(),
             prefix: config.prefix.clone(),
-            timeout: patience,
-            ask_again_at: AtomicU64::new(0),
-            alone: AtomicBool::new(false),
+            timeout,
+            retry_at: AtomicU64::new(0),
+            is_local: AtomicBool::new(false),
         })))
     }
 
-    /// A limit of this name.
+    /// A named limit.
     pub fn limit(&self, name: &'static str, limit: Limit) -> RateLimit {
         RateLimit {
             shared: self.clone(),
             name,
             limit,
-            accounts: Mutex::default(),
+            clients: Mutex::default(),
         }
     }
 
-    /// A batch out of the bucket at `key`; `None` while Redis is away.
+    /// Takes a batch from the bucket at `key`. `None` during the fallback.
     async fn lease(&self, key: &str, limit: Limit) -> Option<TokenBatch> {
         let shared = &self.0;
-        if millis(clock::boot_time()) < shared.ask_again_at.load(Ordering::Relaxed) {
+        if millis(clock::boot_time()) < shared.retry_at.load(Ordering::Relaxed) {
             return None;
         }
         let connection = &mut shared.connection.clone();
-        let asked = timeout(shared.timeout, shared.script.lease(connection, key, limit));
-        if let Ok(Ok(lease)) = asked.await {
-            self.note_alone(false);
-            Some(lease)
+        let result = timeout(shared.timeout, shared.script.lease(connection, key, limit));
+        if let Ok(Ok(batch)) = result.await {
+            self.set_local(false);
+            Some(batch)
         } else {
-            let again = millis(clock::boot_time() + AWAY);
-            shared.ask_again_at.store(again, Ordering::Relaxed);
-            self.note_alone(true);
+            let retry_at = millis(clock::boot_time() + FALLBACK);
+            shared.retry_at.store(retry_at, Ordering::Relaxed);
+            self.set_local(true);
             None
         }
     }
 
-    /// Said once, when it changes.
-    fn note_alone(&self, alone: bool) {
-        if self.0.alone.swap(alone, Ordering::Relaxed) != alone {
-            gauge!(LOCAL_ONLY).set(u8::from(alone));
-            if alone {
-                tracing::warn!("Redis does not answer in time; counting requests alone");
+    /// Updates the gauge, and logs a change of the state.
+    fn set_local(&self, is_local: bool) {
+        if self.0.is_local.swap(is_local, Ordering::Relaxed) != is_local {
+            gauge!(LOCAL_ONLY).set(u8::from(is_local));
+            if is_local {
+                tracing::warn!("Redis is unavailable; rate limits are local to this process");
             } else {
-                tracing::info!("Redis answers again; counting requests together");
+                tracing::info!("Redis is available again; rate limits are shared");
             }
         }
     }
 }
 
-/// One limit, for everybody it is kept for.
+/// A limit with its clients.
 #[derive(Debug)]
 pub struct RateLimit {
     shared: RateLimiter,
     name: &'static str,
     limit: Limit,
-    accounts: Mutex<HashMap<String, Arc<LocalBucket>>>,
+    clients: Mutex<HashMap<String, Arc<LocalBucket>>>,
 }
 
 impl RateLimit {
-    /// Takes a token of `who`'s, or says after what time there is one.
-    pub async fn acquire(&self, who: &str) -> Result<(), Duration> {
-        let account = self.account(who);
-        if let Some(answer) = account.spend() {
-            return answer;
+    /// Takes a token of `client`, or returns the time until the next one.
+    pub async fn acquire(&self, client: &str) -> Result<(), Duration> {
+        let bucket = self.bucket(client);
+        if let Some(result) = bucket.spend() {
+            return result;
         }
-        let _asking = account.asking.lock().await;
-        // Whoever asked in the meantime may have brought enough for all.
-        if let Some(answer) = account.spend() {
-            return answer;
+        let _guard = bucket.request_lock.lock().await;
+        // A concurrent request may have fetched a batch.
+        if let Some(result) = bucket.spend() {
+            return result;
         }
-        let key = format!("{}:rate:{}:{who}", self.shared.0.prefix, self.name);
-        let lease = self.shared.lease(&key, self.limit).await;
-        account.receive(lease, self.limit)
+        let key = format!("{}:rate:{}:{client}", self.shared.0.prefix, self.name);
+        let batch = self.shared.lease(&key, self.limit).await;
+        bucket.receive(batch, self.limit)
     }
 
-    fn account(&self, who: &str) -> Arc<LocalBucket> {
-        let mut accounts = self.accounts();
-        if let Some(account) = accounts.get(who) {
-            return account.clone();
+    fn bucket(&self, client: &str) -> Arc<LocalBucket> {
+        let mut clients = self.clients();
+        if let Some(bucket) = clients.get(client) {
+            return bucket.clone();
         }
-        if accounts.len() >= ACCOUNTS {
-            evict_idle(&mut accounts);
+        if clients.len() >= MAX_CLIENTS {
+            evict_idle(&mut clients);
         }
-        accounts.entry(who.to_owned()).or_default().clone()
+        clients.entry(client.to_owned()).or_default().clone()
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Arc<LocalBucket>>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, Arc<LocalBucket>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Forgets those who asked for nothing for longest: a tenth of them, so that it is rarely done. What they lose is a
-/// batch; while Redis is away, they begin anew.
-fn evict_idle(accounts: &mut HashMap<String, Arc<LocalBucket>>) {
-    let used_at = accounts.values().map(|account| account.state().used_at);
+/// Evicts the longest idle tenth of the clients. They lose at most a batch; during the fallback, they start with a full
+/// bucket again.
+fn evict_idle(clients: &mut HashMap<String, Arc<LocalBucket>>) {
+    let used_at = clients.values().map(|bucket| bucket.state().used_at);
     let mut used_at: Vec<Duration> = used_at.collect();
     let tenth = used_at.len() / 10;
     let (_, since, _) = used_at.select_nth_unstable(tenth);
-    accounts.retain(|_, account| account.state().used_at > *since);
+    clients.retain(|_, bucket| bucket.state().used_at > *since);
 }
 
-/// What this process holds for somebody.
+/// Local state of a client.
 #[derive(Debug, Default)]
 struct LocalBucket {
     state: Mutex<State>,
-    /// Held by the one who asks for more.
-    asking: AsyncMutex<()>,
+    /// Held while a batch is fetched (single flight).
+    request_lock: AsyncMutex<()>,
 }
 
-/// Times are of the boot clock.
+/// Times are those of the boot clock.
 #[derive(Debug, Default)]
 struct State {
     tokens: u32,
-    refused_until: Duration,
-    /// Used while Redis is away.
-    alone: Bucket,
+    empty_until: Duration,
+    /// Used during the fallback.
+    local: Bucket,
     used_at: Duration,
 }
 
 impl LocalBucket {
-    /// Spends a token that is at hand. Nothing when one has to ask.
+    /// Spends a local token, or rejects while the bucket is known to be empty. `None` if a batch must be fetched.
     fn spend(&self) -> Option<Result<(), Duration>> {
         let now = clock::boot_time();
         let mut state = self.state();
@@ -213,17 +199,17 @@ impl LocalBucket {
             state.tokens -= 1;
             return Some(Ok(()));
         }
-        state.refused_for(now).map(Err)
+        state.remaining_wait(now).map(Err)
     }
 
-    /// Spends a token of what was leased, if anything was.
-    fn receive(&self, lease: Option<TokenBatch>, limit: Limit) -> Result<(), Duration> {
+    /// Stores a fetched batch and spends one of its tokens. Without a batch, uses the local bucket.
+    fn receive(&self, batch: Option<TokenBatch>, limit: Limit) -> Result<(), Duration> {
         let now = clock::boot_time();
         let mut state = self.state();
-        let lease = lease.unwrap_or_else(|| state.alone.lease(limit, now));
-        let Some(left) = lease.granted.checked_sub(1) else {
-            state.refused_until = now + lease.wait;
-            return Err(lease.wait);
+        let batch = batch.unwrap_or_else(|| state.local.lease(limit, now));
+        let Some(left) = batch.granted.checked_sub(1) else {
+            state.empty_until = now + batch.wait;
+            return Err(batch.wait);
         };
         state.tokens = left;
         Ok(())
@@ -235,8 +221,8 @@ impl LocalBucket {
 }
 
 impl State {
-    fn refused_for(&self, now: Duration) -> Option<Duration> {
-        let left = self.refused_until.saturating_sub(now);
+    fn remaining_wait(&self, now: Duration) -> Option<Duration> {
+        let left = self.empty_until.saturating_sub(now);
         (!left.is_zero()).then_some(left)
     }
 }
@@ -249,8 +235,8 @@ fn millis(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// No Redis is there.
-    fn alone(limit: Limit) -> RateLimit {
+    /// A limit without Redis.
+    fn local_limit(limit: Limit) -> RateLimit {
         let config = RedisConfig {
             url: "redis://127.0.0.1:1/".to_owned(),
             prefix: "test".to_owned(),
@@ -260,8 +246,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_redis_a_process_counts_alone_and_everybody_for_themselves() {
-        let limit = alone(Limit {
+    async fn without_redis_each_client_has_a_local_bucket() {
+        let limit = local_limit(Limit {
             per_second: 0.001,
             burst: 20,
         });
@@ -276,32 +262,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_at_once_take_no_more_than_there_is() {
-        let limit = alone(Limit {
+    async fn concurrent_requests_do_not_exceed_the_burst() {
+        let limit = local_limit(Limit {
             per_second: 0.001,
             burst: 30,
         });
 
-        let asked = futures::future::join_all((0..100).map(|_| limit.acquire("ada"))).await;
+        let results = futures::future::join_all((0..100).map(|_| limit.acquire("ada"))).await;
 
-        assert_eq!(asked.iter().filter(|answer| answer.is_ok()).count(), 30);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 30);
     }
 
     #[tokio::test]
-    async fn what_is_remembered_stays_within_bounds_and_those_who_keep_asking_are_not_forgotten() {
-        let limit = alone(Limit {
+    async fn memory_is_bounded_and_active_clients_are_not_evicted() {
+        let limit = local_limit(Limit {
             per_second: 0.001,
             burst: 1,
         });
         assert_eq!(limit.acquire("ada").await, Ok(()));
 
-        for who in 0..2 * ACCOUNTS {
-            assert_eq!(limit.acquire(&who.to_string()).await, Ok(()));
-            if who % 1_000 == 0 {
-                assert!(limit.acquire("ada").await.is_err(), "{who}");
+        for client in 0..2 * MAX_CLIENTS {
+            assert_eq!(limit.acquire(&client.to_string()).await, Ok(()));
+            if client % 1_000 == 0 {
+                assert!(limit.acquire("ada").await.is_err(), "{client}");
             }
         }
 
-        assert!(limit.accounts().len() <= ACCOUNTS);
+        assert!(limit.clients().len() <= MAX_CLIENTS);
     }
 }

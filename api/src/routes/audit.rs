@@ -1,6 +1,6 @@
-//! The audit trail: who changed what. Its own page of it for each tenant, all of it for operators.
+//! Audit trail: one per tenant, and all of them for operators.
 //!
-//! An operator's address and e-mail are shown to operators alone, and nobody else finds them by filtering for them.
+//! The IP and e-mail addresses of operators are visible to operators only; filters do not match them for other callers.
 
 mod export;
 mod query;
@@ -21,7 +21,7 @@ use self::{
     view::AuditEventView,
 };
 use crate::{
-    error::{ApiError, FieldError, Problem},
+    error::{ApiError, FieldError},
     extract::{Caller, Operator, Page, PageOf, QueryParams, ReadPrivate, TenantAccess},
     state::SharedState,
 };
@@ -34,15 +34,14 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(verify::tenant))
 }
 
-/// The audit trail of all tenants and of the platform, newest first
+/// Lists audit events of all tenants and of the platform, newest first
 ///
-/// With `Accept: text/csv` all that the filters let through, as a file.
+/// With `Accept: text/csv`, exports all events that match the filters.
 #[utoipa::path(
     get, path = "/audit", operation_id = "listAuditEvents", tag = "audit",
     params(PlatformQuery, AuditQuery, Page, ("Accept" = Option<String>, Header)),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
-        (status = "default", response = Problem),
     ),
 )]
 async fn list(
@@ -53,8 +52,8 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let tenant = match &query.tenant {
         None => None,
-        Some(slug) => Some(app.tenants.find_by_slug(slug).await?.ok_or_else(|| {
-            let message = "There is no such tenant.";
+        Some(slug) => Some(app.db.tenants.find_by_slug(slug).await?.ok_or_else(|| {
+            let message = "The tenant does not exist.";
             ApiError::invalid(vec![FieldError::parameter(
                 "tenant",
                 "unknown_tenant",
@@ -62,19 +61,18 @@ async fn list(
             )])
         })?),
     };
-    answer(&app, &caller, query.events, tenant.as_ref(), format).await
+    respond(&app, &caller, query.events, tenant.as_ref(), format).await
 }
 
-/// A tenant's audit trail, newest first
+/// Lists the audit events of a tenant, newest first
 ///
-/// For its owners and admins, its partner's staff, and operators. With `Accept: text/csv` all that the filters let
-/// through, as a file.
+/// For owners and admins of the tenant, staff of its partner, and operators. With `Accept: text/csv`, exports all
+/// events that match the filters.
 #[utoipa::path(
     get, path = "/tenants/{slug}/audit", operation_id = "listTenantAuditEvents", tag = "audit",
-    params(("slug" = String, Path), AuditQuery, Page, ("Accept" = Option<String>, Header)),
+    params(AuditQuery, Page, ("Accept" = Option<String>, Header)),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
-        (status = "default", response = Problem),
     ),
 )]
 async fn list_of_tenant(
@@ -83,10 +81,10 @@ async fn list_of_tenant(
     format: Format,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    answer(&app, &access.caller, query, Some(&access.tenant), format).await
+    respond(&app, &access.caller, query, Some(&access.tenant), format).await
 }
 
-async fn answer(
+async fn respond(
     app: &SharedState,
     caller: &Caller,
     query: AuditQuery,
@@ -99,10 +97,10 @@ async fn answer(
     }
     let list = format!("audit?{filter:?}");
     let after: Option<AuditCursor> = page.after(&list)?;
-    let found = app.audit.list(&filter, after, page.fetch_limit()).await;
+    let found = app.db.audit.list(&filter, after, page.fetch_limit()).await;
     let events = found.map_err(ApiError::from_search)?;
-    let place = |event: &AuditEvent| AuditCursor::from(event).to_string();
+    let cursor = |event: &AuditEvent| AuditCursor::from(event).to_string();
     let view = |event| AuditEventView::new(event, caller);
-    let page: PageOf<AuditEventView> = page.build(&list, events, place, view);
+    let page: PageOf<AuditEventView> = page.build(&list, events, cursor, view);
     Ok((format, Json(page)).into_response())
 }

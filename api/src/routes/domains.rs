@@ -1,59 +1,59 @@
-//! The domains of a tenant: claiming them, looking at them, saying what they should be.
+//! Domains of a tenant.
 //!
-//! A name is its tenant's when the ownership record was found in its DNS, or when an operator adds it. Several
-//! tenants may claim a name; the first to prove it has it.
+//! A tenant owns a domain after the ownership record was found in its DNS, or after an operator added it. Several
+//! tenants may claim a name; the first to prove ownership gets it.
 
-mod change;
+mod actions;
 mod create;
-mod patch;
+pub(super) mod ownership;
+mod update;
 mod view;
 
 use axum::{
     Json,
     extract::State,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
-use bson::DateTime;
 use dezky_shared::{
-    audit::{Action, AuditEvent, Target},
     domain::Domain,
-    id::DomainId,
-    store::{StoreError, TransactionError},
+    id::{DomainId, TenantId},
+    queue::job::Job,
+    store::{StoreError, VersionedRepository as _},
     tenant::Tenant,
     upstream::Upstream,
 };
-use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, StatusCode, header};
 use mongodb::ClientSession;
-use tokio::time::Instant;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::view::DomainView;
-use super::{
-    jobs::{JobLink, until_final},
-    tenants::{ensure_not_terminating, still_visible},
+use self::{
+    ownership::{adopt, target},
+    view::DomainView,
 };
+use super::tenants::outcome::{await_job, preference_applied, status_of};
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{ETag, IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess},
-    intent::{ApiResponse, CommandError, CommandResult, CommandRunner, reject},
-    state::{AppState, SharedState},
+    error::{ApiError, ProblemCode},
+    etag::ETag,
+    extract::{IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess},
+    response::ApiResponse,
+    state::SharedState,
+    views::{JobLink, job_href},
+    write::{Command, CommandResult, CommandRunner, Rollback, ensure_not_terminating},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::add))
-        .routes(routes!(show, patch::patch, change::delete))
-        .routes(routes!(change::recheck))
+        .routes(routes!(show, update::update, actions::delete))
+        .routes(routes!(actions::recheck))
 }
 
-/// The domains of a tenant, oldest first
+/// Lists the domains of a tenant, oldest first
 ///
-/// Claims that nobody has proved yet are among them.
+/// Includes claims without proof of ownership.
 #[utoipa::path(
     get, path = "/tenants/{slug}/domains", operation_id = "listDomains", tag = "domains",
-    params(("slug" = String, Path), Page),
-    responses((status = 200, body = PageOf<DomainView>), (status = "default", response = Problem)),
+    params(Page),
+    responses((status = 200, body = PageOf<DomainView>)),
 )]
 async fn list(
     access: TenantAccess<Read>,
@@ -65,6 +65,7 @@ async fn list(
     let after: Option<DomainId> = page.after(&list)?;
     adopt(&app, tenant).await?;
     let domains = app
+        .db
         .domains
         .list(tenant.id, after, page.fetch_limit())
         .await?;
@@ -76,187 +77,116 @@ async fn list(
     )))
 }
 
-/// A domain
+/// Returns a domain
 ///
-/// Its name may be spelled with A-labels (`xn--…`) or in Unicode.
+/// The name in the path may use A-labels (`xn--…`) or Unicode.
 #[utoipa::path(
     get, path = "/tenants/{slug}/domains/{domain}", operation_id = "getDomain", tag = "domains",
-    params(("slug" = String, Path), ("domain" = String, Path), ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = DomainView), (status = 304), (status = "default", response = Problem)),
+    responses((status = 200, body = DomainView), (status = 304)),
 )]
 async fn show(
     access: TenantAccess<Read>,
     PathDomain(name): PathDomain,
-    _: QueryParams<()>,
-    known: IfNoneMatch,
+    if_none_match: IfNoneMatch,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let tenant = &access.tenant;
     adopt(&app, tenant).await?;
-    let domain = app.domains.find_by_name(tenant.id, &name).await?;
+    let domain = app.db.domains.find_by_name(tenant.id, &name).await?;
     let domain = domain.ok_or(ProblemCode::NotFound)?;
-    let etag = ETag::from(&domain);
-    if known.matches(etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
-    }
-    Ok(ApiResponse::new(StatusCode::OK, etag, &DomainView::from(domain))?.into_response())
+    let (etag, view) = (ETag::from(&domain), DomainView::from(domain));
+    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
 }
 
-/// Gives the domains of a tenant of before there was their collection the documents they lack.
-pub(super) async fn adopt(app: &AppState, tenant: &Tenant) -> Result<(), ApiError> {
-    let owned = app.domains.count_owned(tenant.id).await?;
-    if usize::try_from(owned).is_ok_and(|owned| owned >= tenant.domains.len()) {
-        return Ok(());
-    }
-    let adopted = app
-        .store
-        .transaction((app, tenant.id), |session, (app, id)| {
-            async move {
-                let Some(mut tenant) = app.tenants.find_for_update(session, *id).await? else {
-                    return Ok(());
-                };
-                app.domains
-                    .backfill(session, &mut tenant, app.store.now())
-                    .await?;
-                app.tenants.save(session, &tenant).await?;
-                Ok::<_, TransactionError<StoreError>>(())
-            }
-            .boxed()
-        })
-        .await;
-    match adopted {
-        Ok(()) => Ok(()),
-        Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error.into()),
-    }
-}
-
-/// The answer to a change; the final state, if it is reached before `deadline`.
-async fn answer(
-    recorder: &CommandRunner<'_>,
+/// Runs a command on the domain `name` under the tenant's keyed mutex. With `Prefer: wait`, waits for the outcome.
+async fn run_and_wait(
+    runner: &CommandRunner<'_>,
     tenant: &Tenant,
     name: &str,
-    outcome: CommandResult,
-    deadline: Option<Instant>,
+    command: &impl Command,
 ) -> Result<Response, ApiError> {
-    let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
-        return Ok(outcome.answer.into_response());
+    let deadline = runner.prefer.deadline();
+    let result = runner.run_serialized(&tenant.slug, Some(tenant), command);
+    let CommandResult { mut response, job } = result.await?;
+    let Some((job, mut caller)) = await_job(runner, job, deadline).await? else {
+        return Ok(response.into_response());
     };
-    let (app, mut caller) = (recorder.app, recorder.caller.clone());
-    let job = until_final(app, &mut caller, job, deadline).await?;
-    let domain = app.domains.find_by_name(tenant.id, name).await?;
-    still_visible(app, &mut caller, tenant.id).await?;
-    let status = if job.state.is_final() {
-        StatusCode::OK
+    let app = runner.app;
+    let domain = app.db.domains.find_by_name(tenant.id, name).await?;
+    caller.reload_tenant(&app.access, tenant.id).await?;
+    if let Some(domain) = domain {
+        response = respond(domain, Some(&job));
     } else {
-        StatusCode::ACCEPTED
-    };
-    let answer = if let Some(domain) = domain {
-        answer_with(status, domain, Some(JobLink::from(&job)))?
-    } else {
-        // It was removed: as it was last, with what became of the job.
-        let mut answer = outcome.answer;
-        answer.status = status;
-        answer.body["job"]["state"] = job.state.name().into();
-        answer
-    };
-    let mut response = answer.into_response();
-    response.headers_mut().insert(
-        HeaderName::from_static("preference-applied"),
-        HeaderValue::from_static("wait"),
-    );
-    Ok(response)
+        // The domain was removed: its last state, with the current state of the job.
+        response.status = status_of(Some(&job));
+        response.body["job"]["state"] = job.state.name().into();
+    }
+    Ok(preference_applied(response))
 }
 
-fn answer_with(
-    status: StatusCode,
-    domain: Domain,
-    job: Option<JobLink>,
-) -> Result<ApiResponse, ApiError> {
+/// The response to a change, with the job that carries it out.
+fn respond(domain: Domain, job: Option<&Job>) -> ApiResponse {
     let etag = ETag::from(&domain);
-    let view = DomainView::from(domain);
-    match job {
-        None => ApiResponse::new(status, etag, &view),
-        Some(job) => {
-            let href = job.href.clone();
-            Ok(ApiResponse::new(status, etag, &view.with_job(job))?.at(href))
-        }
+    let mut view = DomainView::from(domain);
+    view.job = job.map(JobLink::from);
+    ApiResponse {
+        location: job.map(|job| job_href(job.id)),
+        ..ApiResponse::new(status_of(job), etag, &view)
     }
 }
 
-/// The tenant, to be changed in this transaction, and all that it owns and claims.
-async fn lock(
+/// The tenant with its owned and claimed domains. The command must then call [`save`].
+async fn load(
     session: &mut ClientSession,
-    recorder: &CommandRunner<'_>,
-    slug: &str,
-) -> Result<(Tenant, Vec<Domain>), TransactionError<CommandError>> {
-    let app = recorder.app;
-    let tenant = app.tenants.lock_by_slug(session, slug).await?;
-    let mut tenant = tenant.ok_or_else(|| reject(ProblemCode::NotFound))?;
-    ensure_not_terminating(&tenant).map_err(reject)?;
-    let before = tenant.clone();
-    let domains = app
-        .domains
-        .backfill(session, &mut tenant, app.store.now())
+    runner: &CommandRunner<'_>,
+    id: TenantId,
+) -> Result<(Tenant, Vec<Domain>), Rollback> {
+    let app = runner.app;
+    let (tenants, now) = (&app.db.tenants, app.store.now());
+    let found = tenants.find_in_transaction(session, id).await?;
+    let before = found.ok_or(ProblemCode::NotFound)?;
+    ensure_not_terminating(&before)?;
+    let mut tenant = before.clone();
+    let domains = app.db.domains.backfill(session, &mut tenant, now).await?;
+    tenants
+        .save_changed(session, &before, &mut tenant, now)
         .await?;
-    if tenant != before {
-        // A version of its own: that of the lock is taken back where nothing else changes.
-        tenant.revision += 1;
-        app.tenants.save(session, &tenant).await?;
-    }
     Ok((tenant, domains))
 }
 
-/// Writes the tenant that [`lock`] gave, if what it owns has changed since.
+/// Stores the tenant that [`load`] returned. Without a change it materializes the conflict with concurrent changes of
+/// the tenant's domains.
 async fn save(
     session: &mut ClientSession,
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     before: &Tenant,
     tenant: &mut Tenant,
 ) -> Result<(), StoreError> {
-    let app = recorder.app;
+    let app = runner.app;
+    let tenants = &app.db.tenants;
     if tenant == before {
-        return app.tenants.unlock(session, tenant.id).await;
+        tenants.materialize_conflict(session, tenant.id).await?;
+        return Ok(());
     }
     let now = app.store.now();
     tenant.generation += 1;
     if tenant.domains != before.domains {
         tenant.set_pending(&[Upstream::Stalwart], now);
     }
-    tenant.updated_at = now;
-    app.tenants.save(session, tenant).await
+    tenants.save_changed(session, before, tenant, now).await?;
+    Ok(())
 }
 
-fn target(domain: &Domain) -> Target {
-    Target {
-        kind: "domain".to_owned(),
-        id: domain.id.to_string(),
-        name: domain.name.clone(),
-    }
-}
-
-/// What the trails of others are told who lost their claims by what the caller did.
-pub(super) fn lost(
-    recorder: &CommandRunner<'_>,
-    claims: &[Domain],
-    now: DateTime,
-) -> Vec<AuditEvent> {
-    let events = claims.iter().map(|claim| AuditEvent {
-        tenant_id: Some(claim.tenant_id),
-        ..recorder.event(now, Action::DomainLost, target(claim), None)
-    });
-    events.collect()
-}
-
-/// What the audit trail shows of a domain: what callers write.
+/// The fields that the audit trail compares.
 fn audited(domain: &Domain) -> bson::Document {
-    let mut shown = bson::doc! {
+    let mut fields = bson::doc! {
         "name": &domain.name,
         "dmarc": { "policy": domain.dmarc.policy.name(), "rua": domain.dmarc.rua.clone() },
         "primary": domain.primary,
         "removing": domain.removing,
     };
     if let Some(by) = domain.owned_by {
-        shown.insert("ownedBy", by.name());
+        fields.insert("ownedBy", by.name());
     }
-    shown
+    fields
 }

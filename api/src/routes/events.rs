@@ -1,13 +1,11 @@
-//! Server-sent events: a job or a tenant as it is now, and again whenever it has changed.
+//! Server-sent events: the current state of a job or a tenant, and every later state.
 //!
-//! A stream is pulled by its client's connection. Between two pulls any number of changes may happen; what is sent
-//! next is the document as it is then, so a slow client misses steps in between and costs no memory. A stream waits
-//! as a request with `?wait` does, and all streams of a process together look at MongoDB once a second; nothing runs
-//! for a client that has nothing to be told, save the comment that keeps its connection open.
+//! The client's connection pulls the stream. Each event is the document at the time of the pull, so a slow client skips
+//! intermediate states and costs no memory. A stream waits as long polling does: the change feed reads MongoDB once a
+//! second for all streams of the process, and an idle stream sends only heartbeats.
 //!
-//! Rights are read again with each look. A stream also waits for its caller, for the partner they work for, and for
-//! the tenant that is looked into, so that it ends within a second or so of a right that is taken away, though nothing
-//! else changed.
+//! Permissions are checked with every read. A stream also subscribes to its caller, the caller's partner and the
+//! tenant, so that it ends within about a second after a permission was revoked.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -32,22 +30,22 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     jobs::{JobView, still_visible_job},
-    tenants::{TenantView, still_visible},
+    tenants::TenantView,
 };
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{Caller, PathParam, QueryParams, Read, SignedIn, TenantAccess},
+    error::{ApiError, ProblemCode},
+    extract::{Caller, PathParam, Read, SignedIn, TenantAccess},
     long_poll::Subscription,
     state::{AppState, SharedState},
 };
 
-/// How often a connection on which nothing happens is told that it is alive.
+/// Interval of heartbeats on an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The most streams of one caller on one process: a few windows of a browser, each with a few things in it.
+/// Maximum number of streams per caller and process: a few browser windows with a few streams each.
 pub(super) const STREAMS_PER_CALLER: usize = 20;
-/// How long a stream waits for a database that is away.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Tells a proxy not to hold events back.
+/// Interval of retries while the database is unavailable.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Disables buffering in proxies.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -56,52 +54,49 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(of_tenant))
 }
 
-/// A job's events
+/// Streams the events of a job
 ///
-/// The job as it is, and again whenever it has changed, until it is over: each an event `job` with the job as GET
-/// shows it, and its revision as `id`. With `Last-Event-ID` only what is newer; 204 when nothing newer will come.
+/// Sends an event `job` with the current state of the job, and another after every change, until the job is final. The
+/// data is the job as GET returns it; the `id` is its revision. With `Last-Event-ID`, sends only newer states; 204 if
+/// there will be none.
 #[utoipa::path(
     get, path = "/jobs/{id}/events", operation_id = "watchJob", tag = "jobs",
-    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    params(("Last-Event-ID" = Option<String>, Header)),
     responses(
         (status = 200, body = JobView, content_type = "text/event-stream"), (status = 204),
-        (status = "default", response = Problem),
     ),
 )]
 async fn of_job(
     SignedIn(caller): SignedIn,
     PathParam(id): PathParam<JobId>,
-    _: QueryParams<()>,
-    LastEventId(known): LastEventId,
+    LastEventId(last_revision): LastEventId,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let job = app.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
-    watch(app, caller, Topic::Job(id, job.tenant_id), known).await
+    let job = app.db.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    watch(app, caller, Topic::Job(id, job.tenant_id), last_revision).await
 }
 
-/// A tenant's events
+/// Streams the events of a tenant
 ///
-/// The tenant as it is, and again whenever it has changed: each an event `tenant` with the tenant as GET shows it, and
-/// its revision as `id`. With `Last-Event-ID` only what is newer.
+/// Sends an event `tenant` with the current state of the tenant, and another after every change. The data is the tenant
+/// as GET returns it; the `id` is its revision. With `Last-Event-ID`, sends only newer states.
 #[utoipa::path(
     get, path = "/tenants/{slug}/events", operation_id = "watchTenant", tag = "tenants",
-    params(("slug" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    params(("Last-Event-ID" = Option<String>, Header)),
     responses(
         (status = 200, body = TenantView, content_type = "text/event-stream"),
-        (status = "default", response = Problem),
     ),
 )]
 async fn of_tenant(
     access: TenantAccess<Read>,
-    _: QueryParams<()>,
-    LastEventId(known): LastEventId,
+    LastEventId(last_revision): LastEventId,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let subject = Topic::Tenant(access.tenant.id);
-    watch(app, access.caller, subject, known).await
+    let topic = Topic::Tenant(access.tenant.id);
+    watch(app, access.caller, topic, last_revision).await
 }
 
-/// The revision that the client saw last. Nonsense is none.
+/// The last revision that the client received. Invalid values are ignored.
 struct LastEventId(Option<i64>);
 
 impl<S: Sync> FromRequestParts<S> for LastEventId {
@@ -113,27 +108,28 @@ impl<S: Sync> FromRequestParts<S> for LastEventId {
     }
 }
 
-/// What a stream shows.
+/// The topic of a stream.
 #[derive(Debug, Clone, Copy)]
 enum Topic {
-    /// A job, and the tenant it is about.
+    /// A job and its tenant.
     Job(JobId, Option<TenantId>),
+    /// A tenant.
     Tenant(TenantId),
 }
 
-/// The subject as it was at one moment.
+/// The state of a topic.
 struct Snapshot {
     revision: i64,
-    /// Whether it will never change again.
+    /// Whether the state is final.
     is_last: bool,
     event: Event,
-    /// What it was made from, and the caller's rights read from, in these revisions.
-    made_from: Vec<(DocumentChange, i64)>,
+    /// The documents that it was read from, including those of the caller's permissions, with their revisions.
+    sources: Vec<(DocumentChange, i64)>,
 }
 
 impl Topic {
-    /// What may change what is shown to this caller, or whether they may see it.
-    fn made_from(self, caller: &Caller) -> Vec<DocumentChange> {
+    /// The documents that the state or the caller's permissions depend on.
+    fn sources(self, caller: &Caller) -> Vec<DocumentChange> {
         let (job, tenant) = match self {
             Self::Job(job, tenant) => (Some(job), tenant),
             Self::Tenant(tenant) => (None, Some(tenant)),
@@ -151,41 +147,41 @@ impl Topic {
             .collect()
     }
 
-    /// The subject as it is now, if the caller still may see it.
-    async fn look(self, app: &AppState, caller: &mut Caller) -> Result<Snapshot, ApiError> {
+    /// Reads the current state, if the caller still has access.
+    async fn read(self, app: &AppState, caller: &mut Caller) -> Result<Snapshot, ApiError> {
         let mut snapshot = match self {
             Self::Job(id, _) => {
                 let (job, tenant) = still_visible_job(app, caller, id).await?;
                 let tenants = tenant.iter();
-                let mut made_from = vec![(DocumentChange::Job(id), job.revision)];
-                made_from.extend(tenants.map(|it| (DocumentChange::Tenant(it.id), it.revision)));
+                let mut sources = vec![(DocumentChange::Job(id), job.revision)];
+                sources.extend(tenants.map(|it| (DocumentChange::Tenant(it.id), it.revision)));
                 let (revision, is_last) = (job.revision, job.state.is_final());
                 let view = JobView::new(job, tenant.map(|tenant| tenant.slug), caller);
                 Snapshot {
                     revision,
                     is_last,
                     event: event("job", revision, &view)?,
-                    made_from,
+                    sources,
                 }
             }
             Self::Tenant(id) => {
-                let tenant = still_visible(app, caller, id).await?;
+                let tenant = caller.reload_tenant(&app.access, id).await?;
                 let revision = tenant.revision;
                 Snapshot {
                     revision,
                     is_last: false,
                     event: event("tenant", revision, &TenantView::shown_to(caller, tenant))?,
-                    made_from: vec![(DocumentChange::Tenant(id), revision)],
+                    sources: vec![(DocumentChange::Tenant(id), revision)],
                 }
             }
         };
         let user = &caller.user;
         snapshot
-            .made_from
+            .sources
             .push((DocumentChange::User(user.id), user.revision));
         if let Some(partner) = &caller.partner {
-            let seen = (DocumentChange::Partner(partner.id), partner.revision);
-            snapshot.made_from.push(seen);
+            let source = (DocumentChange::Partner(partner.id), partner.revision);
+            snapshot.sources.push(source);
         }
         Ok(snapshot)
     }
@@ -199,43 +195,43 @@ fn event(name: &str, revision: i64, view: &impl serde::Serialize) -> Result<Even
         .map_err(|error| ApiError::internal(error.into()))
 }
 
-/// Begins a stream, unless there is a reason to refuse it, no room for it, or nothing left to tell.
+/// Starts a stream. Rejected without access or above the limits; 204 if the client has the final state.
 async fn watch(
     app: SharedState,
     mut caller: Caller,
-    subject: Topic,
-    known: Option<i64>,
+    topic: Topic,
+    last_revision: Option<i64>,
 ) -> Result<Response, ApiError> {
-    let place = app
-        .waiting
+    let permit = app
+        .watcher
         .acquire_stream()
         .ok_or(ProblemCode::TooManyStreams)?;
-    let waiters = subject
-        .made_from(&caller)
+    let watched = topic
+        .sources(&caller)
         .into_iter()
-        .map(|what| WatchedDocument {
-            what,
-            waiter: app.waiting.subscribe(what),
-            seen: 0,
+        .map(|document| WatchedDocument {
+            document,
+            subscription: app.watcher.subscribe(document),
+            revision: 0,
         })
         .collect();
-    // Only streams wait for their caller.
-    if app.waiting.waiters(DocumentChange::User(caller.user.id)) > STREAMS_PER_CALLER {
+    // Only streams subscribe to their caller.
+    if app.watcher.waiters(DocumentChange::User(caller.user.id)) > STREAMS_PER_CALLER {
         return Err(ProblemCode::TooManyStreams.into());
     }
-    let snapshot = subject.look(&app, &mut caller).await?;
-    if snapshot.is_last && known == Some(snapshot.revision) {
+    let snapshot = topic.read(&app, &mut caller).await?;
+    if snapshot.is_last && last_revision == Some(snapshot.revision) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let mut watch = EventStream {
         ends_at: Instant::now() + clock::until(clock::now(), caller.token_expires_at),
         app,
         caller,
-        subject,
-        waiters,
-        known,
-        is_over: false,
-        _place: place,
+        topic,
+        watched,
+        last_revision,
+        is_final: false,
+        _permit: permit,
     };
     let first = watch.take(snapshot);
     let events = Sse::new(watch.events(first)).keep_alive(KeepAlive::new().interval(HEARTBEAT));
@@ -246,25 +242,25 @@ async fn watch(
     Ok(response)
 }
 
-/// A stream under way.
+/// An open stream.
 struct EventStream {
     app: SharedState,
     caller: Caller,
-    subject: Topic,
-    waiters: Vec<WatchedDocument>,
-    /// The revision the client has.
-    known: Option<i64>,
-    is_over: bool,
-    /// When the caller's token ends: then they may come back with another.
+    topic: Topic,
+    watched: Vec<WatchedDocument>,
+    /// Revision of the last event.
+    last_revision: Option<i64>,
+    is_final: bool,
+    /// Expiry of the caller's token; the client then reconnects with a new one.
     ends_at: Instant,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// A document that a stream waits for, and its revision when it was last looked at.
+/// A subscribed document and its revision at the last read.
 struct WatchedDocument {
-    what: DocumentChange,
-    waiter: Subscription,
-    seen: i64,
+    document: DocumentChange,
+    subscription: Subscription,
+    revision: i64,
 }
 
 impl EventStream {
@@ -278,19 +274,19 @@ impl EventStream {
         })
     }
 
-    /// The next event; `None` when the stream is to end.
+    /// The next event; `None` ends the stream.
     async fn next(&mut self) -> Option<Event> {
-        while !self.is_over && self.changed().await {
-            match self.subject.look(&self.app, &mut self.caller).await {
+        while !self.is_final && self.changed().await {
+            match self.topic.read(&self.app, &mut self.caller).await {
                 Ok(snapshot) => {
                     if let Some(event) = self.take(snapshot) {
                         return Some(event);
                     }
                 }
-                // Its client would take the end for a failure of its own, and all would come back at once.
+                // Ending the streams would make all clients reconnect at once.
                 Err(error) if error.code == ProblemCode::ServiceUnavailable => {
                     tokio::select! {
-                        () = sleep(LOOK_AGAIN) => {}
+                        () = sleep(RETRY_EVERY) => {}
                         () = self.app.shutdown.cancelled() => return None,
                     }
                 }
@@ -300,30 +296,31 @@ impl EventStream {
         None
     }
 
-    /// The snapshot's event, if it is news.
+    /// The event of a state that the client does not have yet.
     fn take(&mut self, snapshot: Snapshot) -> Option<Event> {
-        // What it was not made from cannot change it: a partner that was terminated, where its staff has other rights.
-        self.waiters.retain_mut(|awaited| {
-            let mut made_from = snapshot.made_from.iter();
-            let found = made_from.find(|(what, _)| *what == awaited.what);
+        // Other documents cannot change the state: a terminated partner, whose staff has access by another role.
+        self.watched.retain_mut(|watched| {
+            let mut sources = snapshot.sources.iter();
+            let found = sources.find(|(document, _)| *document == watched.document);
             if let Some((_, revision)) = found {
-                awaited.seen = *revision;
+                watched.revision = *revision;
             }
             found.is_some()
         });
-        self.is_over = snapshot.is_last;
-        let is_news = self.known != Some(snapshot.revision);
-        self.known = Some(snapshot.revision);
-        is_news.then_some(snapshot.event)
+        self.is_final = snapshot.is_last;
+        let is_new = self.last_revision != Some(snapshot.revision);
+        self.last_revision = Some(snapshot.revision);
+        is_new.then_some(snapshot.event)
     }
 
-    /// Waits until there is something to look at; false when the process or the caller's token ends first.
+    /// Waits for a change of a watched document; false if the process stops or the caller's token expires first.
     async fn changed(&mut self) -> bool {
         let ends_at = self.ends_at;
-        let waits = self
-            .waiters
-            .iter_mut()
-            .map(|it| it.waiter.wait_newer_than(it.seen, ends_at).boxed());
+        let waits = self.watched.iter_mut().map(|it| {
+            it.subscription
+                .wait_newer_than(it.revision, ends_at)
+                .boxed()
+        });
         select_all(waits).await.0
     }
 }

@@ -1,62 +1,58 @@
-//! Feature flags: what operators define, and what they are for a tenant.
+//! Feature flags: definition by operators, evaluation for a tenant.
 
 mod create;
-mod delete;
 mod evaluate;
-mod patch;
 mod rules;
+mod update;
 
-use axum::{Json, extract::State, response::IntoResponse as _};
-use bson::Document;
+use axum::{Json, extract::State};
 use dezky_shared::{
-    audit::Target,
-    feature_flag::Flag,
-    store::{StoreError, to_document},
+    audit::Action,
+    feature_flag::{Flag, MAX_FLAGS, NEW_BILLING_ENGINE},
+    store::{VersionedRepository as _, flags::FlagRepository},
 };
-use http::StatusCode;
+use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::rules::RuleView;
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{ETag, Operator, Page, PageOf, PathParam, QueryParams},
-    intent::ApiResponse,
-    state::SharedState,
+    error::{ApiError, ProblemCode},
+    extract::{EmptyBody, Operator, Page, PageOf, PathParam, QueryParams},
+    response::ApiResponse,
+    state::{Repositories, SharedState},
     timestamp::Timestamp,
+    write::{Change, Resource, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(create::create))
-        .routes(routes!(show))
-        .routes(routes!(patch::patch))
-        .routes(routes!(delete::delete))
+        .routes(routes!(list, create::create))
+        .routes(routes!(show, update::update, delete))
         .routes(routes!(evaluate::evaluate))
 }
 
 /// A feature flag.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct FlagView {
-    /// Its name in code.
+pub struct FlagView {
+    /// Key, as code refers to it.
     #[schema(example = "beta_search")]
     key: String,
-    /// What it is for.
+    /// Purpose.
     description: String,
-    /// What it is where no rule matches.
+    /// Value if no rule matches.
     default: bool,
-    /// The first that matches decides.
+    /// Rules; the first that matches decides.
     rules: Vec<RuleView>,
-    /// Whether it is off for everybody, whatever the rules say.
+    /// Turns the flag off, regardless of the rules.
     kill_switch: bool,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When it was defined.
+    /// Creation time.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
 }
 
@@ -75,17 +71,43 @@ impl From<Flag> for FlagView {
     }
 }
 
-impl From<&Flag> for ETag {
-    fn from(flag: &Flag) -> Self {
-        Self::of_revision(flag.revision)
+impl Resource for Flag {
+    const KIND: &'static str = "flag";
+    const PATH: &'static str = "/flags";
+    type View = FlagView;
+    type Repository = FlagRepository;
+
+    fn repository(db: &Repositories) -> &FlagRepository {
+        &db.flags
+    }
+
+    fn name(&self) -> String {
+        self.key.clone()
+    }
+
+    async fn check(
+        &self,
+        session: &mut ClientSession,
+        db: &Repositories,
+        change: Change,
+    ) -> Result<(), Rollback> {
+        // Every process reloads its cache when this revision changes.
+        db.flags.bump_revision(session).await?;
+        if change == Change::Create {
+            let key = self.key.clone();
+            if db.flags.find_in_transaction(session, key).await?.is_some() {
+                return Err(ProblemCode::FlagExists.into());
+            }
+            if db.flags.count_in(session).await? >= MAX_FLAGS {
+                return Err(ProblemCode::TooManyFlags.into());
+            }
+        }
+        Ok(())
     }
 }
 
-/// The feature flags, by key
-#[utoipa::path(
-    get, path = "/flags", operation_id = "listFlags", tag = "flags", params(Page),
-    responses((status = 200, body = PageOf<FlagView>), (status = "default", response = Problem)),
-)]
+/// Lists feature flags, by key
+#[utoipa::path(get, path = "/flags", operation_id = "listFlags", tag = "flags", params(Page), responses((status = 200, body = PageOf<FlagView>)))]
 async fn list(
     _: Operator,
     QueryParams(page): QueryParams<Page>,
@@ -93,51 +115,32 @@ async fn list(
 ) -> Result<Json<PageOf<FlagView>>, ApiError> {
     const LIST: &str = "flags";
     let after: Option<String> = page.after(LIST)?;
-    let found = app
-        .flag_repository
-        .list(after.as_deref(), page.fetch_limit())
-        .await?;
+    let flags = app.db.flags.list(after.as_deref(), page.fetch_limit());
     let key = |flag: &Flag| flag.key.clone();
-    Ok(Json(page.build(LIST, found, key, FlagView::from)))
+    Ok(Json(page.build(LIST, flags.await?, key, FlagView::from)))
 }
 
-/// A feature flag
-#[utoipa::path(
-    get, path = "/flags/{key}", operation_id = "getFlag", tag = "flags", params(("key" = String, Path)),
-    responses((status = 200, body = FlagView), (status = "default", response = Problem)),
-)]
+/// Returns a feature flag
+#[utoipa::path(get, path = "/flags/{key}", operation_id = "getFlag", tag = "flags", responses((status = 200, body = FlagView)))]
 async fn show(
     _: Operator,
     PathParam(key): PathParam<String>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
-) -> Result<axum::response::Response, ApiError> {
-    let flag = app
-        .flag_repository
-        .find(&key)
-        .await?
-        .ok_or(ProblemCode::NotFound)?;
-    Ok(answer(StatusCode::OK, flag)?.into_response())
+) -> Result<ApiResponse, ApiError> {
+    let flag = app.db.flags.find(&key).await?;
+    Ok(flag.ok_or(ProblemCode::NotFound)?.response())
 }
 
-fn answer(status: StatusCode, flag: Flag) -> Result<ApiResponse, ApiError> {
-    let etag = ETag::from(&flag);
-    ApiResponse::new(status, etag, &FlagView::from(flag))
-}
-
-fn target(flag: &Flag) -> Target {
-    Target {
-        kind: "flag".to_owned(),
-        id: flag.key.clone(),
-        name: flag.key.clone(),
+/// Deletes a feature flag and returns it
+///
+/// A deleted flag evaluates to off. `new_billing_engine` cannot be deleted.
+#[utoipa::path(delete, path = "/flags/{key}", operation_id = "deleteFlag", tag = "flags", responses((status = 200, body = FlagView)))]
+async fn delete(w: Write<Operator, EmptyBody, PathParam<String>>) -> Result<ApiResponse, ApiError> {
+    let PathParam(key) = &w.params;
+    if key == NEW_BILLING_ENGINE {
+        return Err(ProblemCode::FlagBuiltIn.into());
     }
-}
-
-/// What the audit trail compares.
-fn audited(flag: &Flag) -> Result<Document, StoreError> {
-    let mut document = to_document(flag)?;
-    for field in ["_id", "revision", "createdAt", "updatedAt"] {
-        document.remove(field);
-    }
-    Ok(document)
+    let response = w.delete::<Flag>(Action::FlagDelete, key.clone()).await?;
+    w.app.flags.refresh().await;
+    Ok(response)
 }

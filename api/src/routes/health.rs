@@ -1,7 +1,7 @@
-//! Whether the process lives, and whether it can do its work.
+//! Liveness and readiness.
 
 use axum::{Json, Router, extract::State, routing::get};
-use dezky_shared::platform::readiness;
+use dezky_shared::readiness;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::QueryParams,
     state::SharedState,
 };
 
@@ -19,59 +18,59 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(ready))
 }
 
-/// What is answered while the service starts: it waits for MongoDB.
+/// Routes while the service starts and waits for MongoDB.
 pub(crate) fn starting() -> Router {
-    let unready = async || answer(readiness::Readiness::starting());
+    let unready = async || respond(readiness::Readiness::starting());
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(unready))
         .fallback(async || ApiError::new(ProblemCode::Starting))
 }
 
-/// That the process lives.
+/// Liveness.
 #[derive(Debug, Serialize, ToSchema)]
 struct Alive {
     /// `ok`.
     status: &'static str,
-    /// The service's name.
+    /// Service name.
     service: &'static str,
-    /// Its version.
+    /// Service version.
     version: &'static str,
 }
 
-/// Whether the service can do its work.
+/// Readiness.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Readiness {
-    /// `ready`; `degraded`: it works, with more delay than usual; `unready`.
+    /// `ready`, `degraded` (works with more delay) or `unready`.
     status: &'static str,
-    /// The database.
+    /// Database.
     mongodb: Check,
-    /// The hints.
+    /// Redis, which carries hints between processes.
     redis: Check,
 }
 
-/// How one part stands.
+/// Result of a check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Check {
-    /// Whether it is as it should be.
+    /// Whether the check passed.
     ok: bool,
-    /// What is wrong.
+    /// Error.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
 impl From<anyhow::Result<()>> for Check {
-    fn from(outcome: anyhow::Result<()>) -> Self {
+    fn from(result: anyhow::Result<()>) -> Self {
         Self {
-            ok: outcome.is_ok(),
-            detail: outcome.err().map(|error| error.to_string()),
+            ok: result.is_ok(),
+            detail: result.err().map(|error| error.to_string()),
         }
     }
 }
 
-/// The process lives
+/// Returns liveness
 #[utoipa::path(get, path = "/healthz", operation_id = "getHealth", tag = "health", security(()), responses((status = 200, body = Alive)))]
-async fn alive(_: QueryParams<()>) -> Json<Alive> {
+async fn alive() -> Json<Alive> {
     Json(Alive {
         status: "ok",
         service: crate::SERVICE,
@@ -79,28 +78,25 @@ async fn alive(_: QueryParams<()>) -> Json<Alive> {
     })
 }
 
-/// The service can do its work
+/// Returns readiness
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
-async fn ready(
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-) -> (StatusCode, Json<Readiness>) {
-    answer(readiness::Readiness::check(&app.store, &app.ready).await)
+async fn ready(State(app): State<SharedState>) -> (StatusCode, Json<Readiness>) {
+    respond(readiness::Readiness::check(&app.store, &app.hints.ready).await)
 }
 
-fn answer(seen: readiness::Readiness) -> (StatusCode, Json<Readiness>) {
-    let code = if seen.is_ready() {
+fn respond(checked: readiness::Readiness) -> (StatusCode, Json<Readiness>) {
+    let code = if checked.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let readiness = Readiness {
-        status: seen.status(),
-        mongodb: seen.mongodb.into(),
-        redis: seen.redis.into(),
+        status: checked.status(),
+        mongodb: checked.mongodb.into(),
+        redis: checked.redis.into(),
     };
     (code, Json(readiness))
 }

@@ -1,11 +1,12 @@
-//! How what the service stands on is, as the leading worker last saw it.
+//! Infrastructure status: dependencies as the leading worker last checked them.
 
 use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
     dependency::{CheckState, Dependency, DependencyStatus},
-    platform::{clock, readiness::Readiness},
+    platform::clock,
     queue::job::Queue,
+    readiness::Readiness,
     store::workers::Worker,
     upstream::Upstream,
 };
@@ -14,147 +15,139 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Problem},
-    extract::{Operator, QueryParams},
-    routes::health::Check,
-    state::SharedState,
+    error::ApiError, extract::Operator, routes::health::Check, state::SharedState,
     timestamp::Timestamp,
 };
 
-/// After how many seconds a look is too old to be believed: workers look every 15.
+/// Age in seconds at which a check is stale. Workers check every 15 s.
 const STALE_AFTER: f64 = 60.0;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(show))
 }
 
-/// What the service stands on.
+/// Infrastructure status.
 #[derive(Debug, Serialize, ToSchema)]
 struct Infrastructure {
-    /// MongoDB and Redis, as the leading worker saw them.
+    /// MongoDB and Redis, as the leading worker sees them.
     stores: Vec<ProbeView>,
-    /// The upstreams, as it saw them: whether they answer, and not whether they take our credentials, which
-    /// `/upstreams` tells.
+    /// Reachability of the upstreams. `/upstreams` has the state of their credentials.
     upstreams: Vec<ProbeView>,
-    /// The resolvers that it asks about domains.
+    /// DNS resolvers.
     resolvers: Vec<ProbeView>,
-    /// The queues.
+    /// Queues.
     queues: Vec<QueueWorkers>,
-    /// The stores, as the process that answers sees them at this moment.
-    api: SeenHere,
+    /// MongoDB and Redis, as this process sees them now.
+    api: LocalChecks,
 }
 
-/// The last look at something.
+/// Last check of a dependency.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProbeView {
-    /// What was looked at.
+    /// Name of the dependency.
     #[schema(example = "stalwart")]
     name: String,
-    /// `ok`, `failed`, `disabled` (its integration is switched off), `unknown` (nobody has looked yet).
+    /// `ok`, `failed`, `disabled` (integration switched off) or `unknown` (never checked).
     #[schema(example = "ok")]
     state: &'static str,
-    /// When it was looked at.
+    /// Time of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_at: Option<Timestamp>,
-    /// The same in seconds before now.
+    /// Age of the check in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     age_seconds: Option<f64>,
-    /// Whether that is so long ago that no worker leads any more, or it cannot write.
+    /// Whether the check is too old: no worker leads, or the leader cannot write.
     stale: bool,
-    /// How long the answer took.
+    /// Response time in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     latency_ms: Option<i64>,
-    /// When it last answered, as far as is known.
+    /// Time of the last successful check.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_success_at: Option<Timestamp>,
-    /// What went wrong.
+    /// Error.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// Who takes the jobs of a queue.
+/// Workers of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueWorkers {
-    /// The queue.
+    /// Queue.
     #[schema(example = "provisioning")]
     name: &'static str,
-    /// How many workers live and take its jobs.
+    /// Number of live workers that serve the queue.
     workers: usize,
 }
 
-/// The stores, as one process sees them.
+/// MongoDB and Redis, as this process sees them.
 #[derive(Debug, Serialize, ToSchema)]
-struct SeenHere {
-    /// The database.
+#[schema(as = SeenHere)]
+struct LocalChecks {
+    /// Database.
     mongodb: Check,
-    /// The hints.
+    /// Redis, which carries hints between processes.
     redis: Check,
 }
 
-/// What the service stands on
+/// Returns the infrastructure status
 ///
-/// The leading worker looks every 15 s; what is shown is what it saw, and how long ago. What nobody has looked at is
-/// `unknown`.
-#[utoipa::path(
-    get, path = "/infrastructure", operation_id = "getInfrastructure", tag = "operations",
-    responses((status = 200, body = Infrastructure), (status = "default", response = Problem)),
-)]
+/// The leading worker checks every 15 s; the response has the result and age of each check.
+#[utoipa::path(get, path = "/infrastructure", operation_id = "getInfrastructure", tag = "operations", responses((status = 200, body = Infrastructure)))]
 async fn show(
     _: Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<Infrastructure>, ApiError> {
-    let here = Readiness::check(&app.store, &app.ready).await;
-    let probes = app.probes.list().await?;
-    let workers = app.workers.list().await?;
+    let local = Readiness::check(&app.store, &app.hints.ready).await;
+    let statuses = app.db.dependencies.list().await?;
+    let workers = app.db.workers.list().await?;
     let now = app.store.now();
-    let look = |subject: &Dependency| {
-        let id = subject.to_string();
-        match probes.iter().find(|probe| probe.id == id) {
-            Some(probe) => ProbeView::new(probe, now),
-            None => ProbeView::unknown(subject.name()),
+    let view = |dependency: &Dependency| {
+        let id = dependency.to_string();
+        match statuses.iter().find(|status| status.id == id) {
+            Some(status) => ProbeView::new(status, now),
+            None => ProbeView::unknown(dependency.name()),
         }
     };
-    // Which resolvers there are, only workers know.
-    let resolvers = probes.iter().filter(|probe| probe.kind == "resolver");
+    // Resolvers are configured in the workers only.
+    let resolvers = statuses
+        .iter()
+        .filter(|status| status.kind == "resolver")
+        .map(|status| ProbeView::new(status, now));
     Ok(Json(Infrastructure {
-        stores: [Dependency::Mongodb, Dependency::Redis]
-            .iter()
-            .map(look)
-            .collect(),
+        stores: vec![view(&Dependency::Mongodb), view(&Dependency::Redis)],
         upstreams: Upstream::ALL
-            .map(|upstream| look(&Dependency::Upstream(upstream)))
+            .map(|upstream| view(&Dependency::Upstream(upstream)))
             .into(),
-        resolvers: resolvers.map(|probe| ProbeView::new(probe, now)).collect(),
+        resolvers: resolvers.collect(),
         queues: Queue::ALL
             .map(|queue| QueueWorkers::of(queue, &workers, now))
             .into(),
-        api: SeenHere {
-            mongodb: here.mongodb.into(),
-            redis: here.redis.into(),
+        api: LocalChecks {
+            mongodb: local.mongodb.into(),
+            redis: local.redis.into(),
         },
     }))
 }
 
 impl ProbeView {
-    fn new(probe: &DependencyStatus, now: DateTime) -> Self {
-        let age = clock::until(probe.checked_at, now).as_secs_f64();
+    fn new(status: &DependencyStatus, now: DateTime) -> Self {
+        let age = clock::until(status.checked_at, now).as_secs_f64();
         Self {
-            name: probe.name.clone(),
-            state: match probe.outcome {
+            name: status.name.clone(),
+            state: match status.outcome {
                 CheckState::Ok => "ok",
                 CheckState::Failed => "failed",
                 CheckState::Disabled => "disabled",
             },
-            checked_at: Some(probe.checked_at.into()),
+            checked_at: Some(status.checked_at.into()),
             age_seconds: Some(age),
             stale: age > STALE_AFTER,
-            latency_ms: probe.latency_ms,
-            last_success_at: probe.last_success_at.map(Timestamp::from),
-            error: probe.error.clone(),
+            latency_ms: status.latency_ms,
+            last_success_at: status.last_success_at.map(Timestamp::from),
+            error: status.error.clone(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Doing something to many jobs at once, for operators.
+//! Bulk operations on jobs. For operators.
 
 mod create;
 mod view;
@@ -10,7 +10,7 @@ use dezky_shared::{
     id::{JobId, JobOperationId},
     queue::{
         job::Job,
-        job_operation::{ItemOutcome, JobOperation},
+        job_operation::{ItemOutcome, JobOperation, JobOperationItem},
     },
 };
 use utoipa::IntoParams;
@@ -18,10 +18,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{ItemView, JobOperationView};
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
+    error::{ApiError, ProblemCode},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
     state::{AppState, SharedState},
-    validate,
+    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -31,10 +31,10 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(list_items))
 }
 
-/// The operations, newest first
+/// Lists job operations, newest first
 #[utoipa::path(
     get, path = "/job-operations", operation_id = "listJobOperations", tag = "job operations", params(Page),
-    responses((status = 200, body = PageOf<JobOperationView>), (status = "default", response = Problem)),
+    responses((status = 200, body = PageOf<JobOperationView>)),
 )]
 async fn list(
     _: Operator,
@@ -43,47 +43,36 @@ async fn list(
 ) -> Result<Json<PageOf<JobOperationView>>, ApiError> {
     let list = "job-operations";
     let before = page.after(list)?;
-    let operations = app.job_operations.list(before, page.fetch_limit()).await?;
+    let operations = app.db.job_operations.list(before, page.fetch_limit());
+    let operations = operations.await?;
     let jobs = jobs_of(&app, &operations).await?;
-    Ok(Json(page.build(
-        list,
-        operations,
-        |operation| operation.id.to_string(),
-        |operation| {
-            let job = jobs.get(&operation.job_id);
-            JobOperationView::new(operation, job)
-        },
-    )))
+    let id = |operation: &JobOperation| operation.id.to_string();
+    let view = |operation: JobOperation| {
+        let job = jobs.get(&operation.job_id);
+        JobOperationView::new(operation, job)
+    };
+    Ok(Json(page.build(list, operations, id, view)))
 }
 
-/// An operation
+/// Returns a job operation
 ///
-/// Its job says whether it is under way: watch that, or cancel it.
-#[utoipa::path(
-    get, path = "/job-operations/{id}", operation_id = "getJobOperation", tag = "job operations",
-    params(("id" = String, Path)),
-    responses((status = 200, body = JobOperationView), (status = "default", response = Problem)),
-)]
+/// Its job carries out the operation: poll the job for progress, or cancel it.
+#[utoipa::path(get, path = "/job-operations/{id}", operation_id = "getJobOperation", tag = "job operations", responses((status = 200, body = JobOperationView)))]
 async fn show(
     _: Operator,
     PathParam(id): PathParam<JobOperationId>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<JobOperationView>, ApiError> {
-    let operation = app
-        .job_operations
-        .find(id)
-        .await?
-        .ok_or(ProblemCode::NotFound)?;
-    let job = app.jobs.find(operation.job_id).await?;
+    let operation = find(&app, id).await?;
+    let job = app.db.jobs.find(operation.job_id).await?;
     Ok(Json(JobOperationView::new(operation, job.as_ref())))
 }
 
-/// Which items are asked for.
+/// Filter of an item list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ItemsQuery {
-    /// Only with this outcome.
+    /// Outcome.
     #[param(value_type = Option<String>, pattern = "^(pending|done|skipped|refused)$", example = "refused")]
     outcome: Option<ItemOutcome>,
     #[param(ignore)]
@@ -95,18 +84,18 @@ impl FromQuery for ItemsQuery {
         let expected = "pending, done, skipped or refused";
         Ok(Self {
             outcome: parameters
-                .take::<validate::EnumName<ItemOutcome>>("outcome", expected)?
-                .map(|validate::EnumName(outcome)| outcome),
+                .take("outcome", expected)?
+                .map(|EnumName(outcome)| outcome),
             page: Page::from_query(parameters)?,
         })
     }
 }
 
-/// What became of each job of an operation, in the order in which they have their turn
+/// Lists the items of a job operation, in processing order
 #[utoipa::path(
     get, path = "/job-operations/{id}/items", operation_id = "listJobOperationItems", tag = "job operations",
-    params(("id" = String, Path), ItemsQuery, Page),
-    responses((status = 200, body = PageOf<ItemView>), (status = "default", response = Problem)),
+    params(ItemsQuery, Page),
+    responses((status = 200, body = PageOf<ItemView>)),
 )]
 async fn list_items(
     _: Operator,
@@ -116,30 +105,28 @@ async fn list_items(
 ) -> Result<Json<PageOf<ItemView>>, ApiError> {
     let list = format!("job-operations/{id}/items?{:?}", query.outcome);
     let after = query.page.after(&list)?.unwrap_or(0);
-    app.job_operations
-        .find(id)
-        .await?
-        .ok_or(ProblemCode::NotFound)?;
-    let items = app
-        .job_operations
-        .list_items(id, query.outcome, after, query.page.fetch_limit())
-        .await?;
+    find(&app, id).await?;
+    let (operations, limit) = (&app.db.job_operations, query.page.fetch_limit());
+    let items = operations.list_items(id, query.outcome, after, limit);
+    let n = |item: &JobOperationItem| item.n.to_string();
     Ok(Json(query.page.build(
         &list,
-        items,
-        |item| item.n.to_string(),
+        items.await?,
+        n,
         ItemView::from,
     )))
+}
+
+async fn find(app: &AppState, id: JobOperationId) -> Result<JobOperation, ApiError> {
+    let operation = app.db.job_operations.find(id).await?;
+    Ok(operation.ok_or(ProblemCode::NotFound)?)
 }
 
 async fn jobs_of(
     app: &AppState,
     operations: &[JobOperation],
 ) -> Result<BTreeMap<JobId, Job>, ApiError> {
-    let ids: Vec<JobId> = operations
-        .iter()
-        .map(|operation| operation.job_id)
-        .collect();
-    let jobs = app.jobs.list_by_ids(&ids).await?;
+    let ids = operations.iter().map(|operation| operation.job_id);
+    let jobs = app.db.jobs.list_by_ids(&ids.collect::<Vec<_>>()).await?;
     Ok(jobs.into_iter().map(|job| (job.id, job)).collect())
 }

@@ -1,6 +1,6 @@
-//! Jobs: looking at them, and, for operators, running them again or stopping them.
+//! Jobs: list, long polling, explanation; requeue and cancel for operators.
 
-mod change;
+mod actions;
 mod explain;
 mod view;
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use axum::{
     Json,
     extract::State,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
     id::{JobId, TenantId},
@@ -23,17 +23,19 @@ use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::view::href;
-pub use self::view::{JobLink, JobView};
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
+    error::{ApiError, ProblemCode},
+    etag::ETag,
     extract::{
-        Caller, ETag, FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathParam, QueryParams,
-        Read, SignedIn, TenantAccess, Wait,
+        Caller, FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathParam, QueryParams, Read,
+        SignedIn, TenantAccess, Wait,
     },
-    intent::ApiResponse,
+    response::ApiResponse,
     state::{AppState, SharedState},
+    views::job_href,
 };
+
+pub use self::view::JobView;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
@@ -41,30 +43,30 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(list_of_tenant))
         .routes(routes!(show))
         .routes(routes!(explain::explain))
-        .routes(routes!(change::requeue))
-        .routes(routes!(change::cancel))
+        .routes(routes!(actions::requeue))
+        .routes(routes!(actions::cancel))
 }
 
-/// What a filter by state can be.
+/// Valid job states, as errors list them.
 const STATES: &str = "available, running, completed, discarded or cancelled";
 
-/// Which jobs are asked for.
+/// Filter of a job list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
-    /// Only in this state.
+    /// State.
     #[param(value_type = Option<String>, pattern = "^(available|running|completed|discarded|cancelled)$", example = "discarded")]
     state: Option<JobState>,
-    /// Only of this kind.
+    /// Kind.
     #[param(example = "provision_tenant")]
     kind: Option<String>,
-    /// Only about this tenant.
+    /// Tenant id.
     #[param(value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
-    /// Only those that this job made.
+    /// Id of the job that created them.
     #[param(value_type = Option<String>, format = Uuid)]
     parent: Option<JobId>,
-    /// Only those that changed something upstream, or would if they were no dry run; or only the others.
+    /// Whether they changed anything upstream, or would without `dryRun`.
     changed: Option<bool>,
     #[param(ignore)]
     page: Page,
@@ -83,11 +85,8 @@ impl FromQuery for ListQuery {
     }
 }
 
-/// The jobs the caller may see, newest first
-#[utoipa::path(
-    get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
-)]
+/// Lists the jobs that the caller may read, newest first
+#[utoipa::path(get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(ListQuery, Page), responses((status = 200, body = PageOf<JobView>)))]
 async fn list(
     SignedIn(caller): SignedIn,
     QueryParams(query): QueryParams<ListQuery>,
@@ -96,18 +95,18 @@ async fn list(
     let visible = visible_tenants(&app, &caller).await?;
     let tenants = match (query.tenant_id, visible) {
         (None, visible) => visible,
-        (Some(wanted), None) => Some(vec![wanted]),
-        (Some(wanted), Some(visible)) => {
-            Some(visible.into_iter().filter(|id| *id == wanted).collect())
+        (Some(tenant), None) => Some(vec![tenant]),
+        (Some(tenant), Some(visible)) => {
+            Some(visible.into_iter().filter(|id| *id == tenant).collect())
         }
     };
     page(&app, &caller, query, tenants, "jobs").await
 }
 
-/// A tenant's jobs, newest first
+/// Lists a tenant's jobs, newest first
 #[utoipa::path(
-    get, path = "/tenants/{slug}/jobs", operation_id = "listTenantJobs", tag = "jobs", params(("slug" = String, Path), ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>), (status = "default", response = Problem)),
+    get, path = "/tenants/{slug}/jobs", operation_id = "listTenantJobs", tag = "jobs", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<JobView>)),
 )]
 async fn list_of_tenant(
     access: TenantAccess<Read>,
@@ -142,56 +141,49 @@ async fn page(
         changed: query.changed,
         before: query.page.after(&list)?,
     };
-    let jobs = app.jobs.list(&filter, query.page.fetch_limit()).await?;
+    let jobs = app.db.jobs.list(&filter, query.page.fetch_limit()).await?;
     let slugs = slugs_of(app, &jobs).await?;
     let view = |job: Job| {
         let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
         JobView::new(job, slug, caller)
     };
-    Ok(Json(query.page.build(
-        &list,
-        jobs,
-        |job| job.id.to_string(),
-        view,
-    )))
+    let id = |job: &Job| job.id.to_string();
+    Ok(Json(query.page.build(&list, jobs, id, view)))
 }
 
-/// A job
+/// Returns a job
 ///
-/// With `wait`, answers when the job is over; with `If-None-Match` too, when anything about it changed. Whoever
-/// waits for a job whose work another one does is given that one.
-#[utoipa::path(
-    get, path = "/jobs/{id}", operation_id = "getJob", tag = "jobs", params(("id" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = JobView), (status = 304), (status = "default", response = Problem)),
-)]
+/// With `wait`, responds when the job has finished, or with `If-None-Match` as well, when it has changed. A superseded job
+/// is replaced by its successor; `Content-Location` then names it.
+#[utoipa::path(get, path = "/jobs/{id}", operation_id = "getJob", tag = "jobs", params(Wait), responses((status = 200, body = JobView), (status = 304)))]
 async fn show(
     SignedIn(mut caller): SignedIn,
     PathParam(id): PathParam<JobId>,
     QueryParams(wait): QueryParams<Wait>,
-    known: IfNoneMatch,
+    if_none_match: IfNoneMatch,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let (job, slug) = visible_job(&app, &caller, id).await?;
     let job = match wait.deadline() {
         None => job,
-        Some(deadline) if known.is_present() => {
-            until_changed(&app, &mut caller, job, &known, deadline).await?
+        Some(deadline) if if_none_match.is_present() => {
+            until_changed(&app, &mut caller, job, &if_none_match, deadline).await?
         }
         Some(deadline) => until_final(&app, &mut caller, job, deadline).await?,
     };
     let etag = ETag::from(&job);
     let children = children_of(&app, &job).await?;
-    if children.is_none() && known.matches(etag) {
+    if children.is_none() && if_none_match.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
-    let location = (job.id != id).then(|| view::href(job.id));
+    let location = (job.id != id).then(|| job_href(job.id));
     let view = JobView::new(job, slug, &caller);
-    let answer = match children {
-        // They change while the job does not, so its version says nothing of them.
-        Some(children) => ApiResponse::unversioned(StatusCode::OK, &view.with_children(children))?,
-        None => ApiResponse::new(StatusCode::OK, etag, &view)?,
+    let response = match children {
+        // The job's revision does not cover its children.
+        Some(children) => ApiResponse::unversioned(StatusCode::OK, &view.with_children(children)),
+        None => ApiResponse::new(StatusCode::OK, etag, &view),
     };
-    let mut response = answer.into_response();
+    let mut response = response.into_response();
     if let Some(location) = location.and_then(|location| HeaderValue::try_from(location).ok()) {
         response
             .headers_mut()
@@ -200,7 +192,7 @@ async fn show(
     Ok(response)
 }
 
-/// How many jobs that `job` made are in each state, if it is of the kind that makes any: about no tenant.
+/// Number of child jobs by state. Only jobs without a tenant have any.
 async fn children_of(
     app: &AppState,
     job: &Job,
@@ -208,29 +200,30 @@ async fn children_of(
     if job.tenant_id.is_some() {
         return Ok(None);
     }
-    let children = app.jobs.count_children(job.id).await?;
+    let children = app.db.jobs.count_children(job.id).await?;
     Ok(Some(children).filter(|children| !children.is_empty()))
 }
 
-/// Waits until there is a version of `job` that the caller does not know.
+/// Long polling: waits until the version of `job` does not match `if_none_match`.
 async fn until_changed(
     app: &AppState,
     caller: &mut Caller,
     mut job: Job,
-    known: &IfNoneMatch,
+    if_none_match: &IfNoneMatch,
     deadline: Instant,
 ) -> Result<Job, ApiError> {
-    let mut waiter = app.waiting.subscribe(DocumentChange::Job(job.id));
+    let mut subscription = app.watcher.subscribe(DocumentChange::Job(job.id));
     loop {
         (job, _) = still_visible_job(app, caller, job.id).await?;
-        if !known.matches(ETag::from(&job)) || !waiter.wait_newer_than(job.revision, deadline).await
+        if !if_none_match.matches(ETag::from(&job))
+            || !subscription.wait_newer_than(job.revision, deadline).await
         {
             return Ok(job);
         }
     }
 }
 
-/// Waits until `job`, or the one that does its work, is over.
+/// Long polling: waits until `job`, or the job that supersedes it, has finished.
 pub(super) async fn until_final(
     app: &AppState,
     caller: &mut Caller,
@@ -238,18 +231,18 @@ pub(super) async fn until_final(
     deadline: Instant,
 ) -> Result<Job, ApiError> {
     loop {
-        let mut waiter = app.waiting.subscribe(DocumentChange::Job(job.id));
+        let mut subscription = app.watcher.subscribe(DocumentChange::Job(job.id));
         loop {
             (job, _) = still_visible_job(app, caller, job.id).await?;
             if job.state.is_final() {
                 break;
             }
-            if !waiter.wait_newer_than(job.revision, deadline).await {
+            if !subscription.wait_newer_than(job.revision, deadline).await {
                 return Ok(job);
             }
         }
         let successor = match job.superseded_by {
-            Some(id) => app.jobs.find(id).await?,
+            Some(id) => app.db.jobs.find(id).await?,
             None => None,
         };
         match successor {
@@ -259,60 +252,58 @@ pub(super) async fn until_final(
     }
 }
 
-/// The job, and its tenant's slug, if the caller may see it.
+/// The job and its tenant's slug, if the caller may read them.
 async fn visible_job(
     app: &AppState,
     caller: &Caller,
     id: JobId,
 ) -> Result<(Job, Option<String>), ApiError> {
     let (job, tenant) = find(app, id).await?;
-    if !may_see(caller, &job, tenant.as_ref()) {
+    if !may_read(caller, &job, tenant.as_ref()) {
         return Err(ProblemCode::NotFound.into());
     }
     Ok((job, tenant.map(|tenant| tenant.slug)))
 }
 
-/// The job and its tenant as they are now, if the caller, who may have waited, still may see them.
+/// Reloads the job, its tenant and the caller's permissions. Not found if the caller may no longer read the job.
 pub(super) async fn still_visible_job(
     app: &AppState,
     caller: &mut Caller,
     id: JobId,
 ) -> Result<(Job, Option<Tenant>), ApiError> {
     let (job, tenant) = find(app, id).await?;
-    caller.refresh(app).await?;
-    if !may_see(caller, &job, tenant.as_ref()) {
+    caller.refresh(&app.access).await?;
+    if !may_read(caller, &job, tenant.as_ref()) {
         return Err(ProblemCode::NotFound.into());
     }
     Ok((job, tenant))
 }
 
 async fn find(app: &AppState, id: JobId) -> Result<(Job, Option<Tenant>), ApiError> {
-    let job = app.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    let job = app.db.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
     let tenant = tenant_of(app, &job).await?;
     Ok((job, tenant))
 }
 
-/// Whether the caller may see this job: of a tenant, of a partner's own, or of neither.
-fn may_see(caller: &Caller, job: &Job, tenant: Option<&Tenant>) -> bool {
-    let works_there = |id| {
-        let partner = caller.partner.as_ref();
-        partner.is_some_and(|partner| partner.id == id)
-    };
+/// Whether the caller may read the job: one of a tenant, of a partner, or of the platform.
+fn may_read(caller: &Caller, job: &Job, tenant: Option<&Tenant>) -> bool {
+    let own_partner = caller.partner.as_ref().map(|partner| partner.id);
+    let partner = job.partner_id();
     match tenant {
         Some(tenant) => caller.may_read(tenant),
-        None => caller.is_operator() || job.partner_id().is_some_and(works_there),
+        None => caller.is_operator() || partner.is_some() && partner == own_partner,
     }
 }
 
 async fn tenant_of(app: &AppState, job: &Job) -> Result<Option<Tenant>, ApiError> {
     match job.tenant_id {
-        Some(id) => Ok(app.tenants.find(id).await?),
+        Some(id) => Ok(app.db.tenants.find(id).await?),
         None => Ok(None),
     }
 }
 
-/// The tenants whose jobs the caller may see; all when `None`.
-async fn visible_tenants(
+/// The tenants that the caller may read; `None` for all.
+pub(super) async fn visible_tenants(
     app: &AppState,
     caller: &Caller,
 ) -> Result<Option<Vec<TenantId>>, ApiError> {
@@ -321,21 +312,30 @@ async fn visible_tenants(
     }
     let mut visible = caller.user.tenant_ids();
     if let Some(partner) = &caller.partner {
-        visible.extend(app.tenants.list_ids_of_partner(partner.id).await?);
+        visible.extend(app.db.tenants.list_ids_of_partner(partner.id).await?);
     }
     Ok(Some(visible))
 }
 
-pub(super) async fn slugs_of(
+/// Representations of jobs for `caller`.
+pub(super) async fn job_views(
     app: &AppState,
-    jobs: &[Job],
-) -> Result<BTreeMap<TenantId, String>, ApiError> {
+    jobs: Vec<Job>,
+    caller: &Caller,
+) -> Result<Vec<JobView>, ApiError> {
+    let slugs = slugs_of(app, &jobs).await?;
+    let view = |job: Job| {
+        let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
+        JobView::new(job, slug, caller)
+    };
+    Ok(jobs.into_iter().map(view).collect())
+}
+
+async fn slugs_of(app: &AppState, jobs: &[Job]) -> Result<BTreeMap<TenantId, String>, ApiError> {
     let mut ids: Vec<TenantId> = jobs.iter().filter_map(|job| job.tenant_id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let tenants = app.tenants.list_by_ids(&ids).await?;
-    Ok(tenants
-        .into_iter()
-        .map(|tenant| (tenant.id, tenant.slug))
-        .collect())
+    let tenants = app.db.tenants.list_by_ids(&ids).await?;
+    let slugs = tenants.into_iter().map(|tenant| (tenant.id, tenant.slug));
+    Ok(slugs.collect())
 }

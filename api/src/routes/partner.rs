@@ -1,5 +1,4 @@
-//! A partner, for its staff. Every route here is about the partner that the caller works for: whoever works for none,
-//! or for one that was terminated, is refused.
+//! The caller's own partner. Rejects callers without a partner, and those of a terminated one.
 
 mod branding;
 mod settings;
@@ -17,8 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::partners::BrandingView;
 use crate::{
-    error::{ApiError, Problem},
-    extract::{PartnerAccess, QueryParams, Read},
+    error::ApiError,
+    extract::{PartnerAccess, Read},
     state::SharedState,
 };
 
@@ -33,36 +32,36 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(tenants::resume))
 }
 
-/// The partner that the caller works for.
+/// The caller's partner.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OwnPartner {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Its name in URLs.
+    /// Slug.
     slug: String,
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// Its own domain.
+    /// Domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
-    /// Where it stands: `active`.
+    /// Status: `active`.
     #[schema(value_type = String)]
     status: PartnerStatus,
-    /// What the caller may do there: `owner`, `manager`, `support` or `read-only`.
+    /// Access level of the caller: `owner`, `manager`, `support` or `read-only`.
     #[schema(value_type = String)]
     access_level: PartnerRole,
-    /// Where its customers find help: an address.
+    /// Support email address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
-    /// Where its customers find help: a page.
+    /// Support page.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_url: Option<String>,
-    /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
+    /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
-    /// How its portal looks.
+    /// Branding of the portal.
     branding: BrandingView,
 }
 
@@ -84,14 +83,8 @@ impl OwnPartner {
     }
 }
 
-/// The partner that the caller works for, and what they may do there
-#[utoipa::path(
-    get, path = "/partner", operation_id = "getOwnPartner", tag = "partner",
-    responses((status = 200, body = OwnPartner), (status = "default", response = Problem)),
-)]
-async fn show(
-    access: PartnerAccess<Read>,
-    _: QueryParams<()>,
-) -> Result<Json<OwnPartner>, ApiError> {
+/// Returns the caller's partner and access level
+#[utoipa::path(get, path = "/partner", operation_id = "getOwnPartner", tag = "partner", responses((status = 200, body = OwnPartner)))]
+async fn show(access: PartnerAccess<Read>) -> Result<Json<OwnPartner>, ApiError> {
     Ok(Json(OwnPartner::new(&access.partner, access.role)))
 }

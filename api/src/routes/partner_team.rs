@@ -1,13 +1,13 @@
-//! A partner's team: who works for it, and what they may do.
+//! Partner team: members and their access levels.
 //!
-//! Who is on the team is what MongoDB says, from the moment it is said; the partner's group at the identity provider
-//! follows by a job. A new member is the exception: they are on the team once the job has found or made their account.
+//! Membership is stored in MongoDB and takes effect at once; a job syncs the partner's group at the identity provider.
+//! A new member joins when the invitation's job has found or created their account.
 
-mod change;
 mod invariants;
 mod invitation_link;
 mod invite;
 mod refresh;
+mod update;
 
 use axum::{
     Json,
@@ -20,25 +20,26 @@ use dezky_shared::{
     id::{PartnerId, UserId},
     partner::Partner,
     queue::{args::SyncPartnerTeam, job::Job},
-    store::{TransactionError, jobs::NewJob},
+    store::jobs::NewJob,
     user::{MfaCheck, PartnerRole, User},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use mongodb::ClientSession;
 use serde::Serialize;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::invariants::check_team_invariants;
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
+    error::{ApiError, ProblemCode},
     extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},
-    intent::{CommandError, CommandResult, CommandRunner},
-    routes::jobs::{JobLink, until_final},
+    routes::jobs::until_final,
     state::{AppState, SharedState},
     timestamp::Timestamp,
+    views::JobLink,
+    write::{Command, CommandRunner, Rollback},
 };
+
+pub(super) use self::invariants::check_team_invariants;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
@@ -46,72 +47,72 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(list_by_operator))
         .routes(routes!(invite::invite))
         .routes(routes!(invite::invite_by_operator))
-        .routes(routes!(change::patch))
-        .routes(routes!(change::remove))
+        .routes(routes!(update::update))
+        .routes(routes!(update::remove))
         .routes(routes!(refresh::refresh))
         .routes(routes!(invitation_link::show))
 }
 
-/// What somebody may do for their partner.
+/// Access level of a team member.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 enum AccessLevel {
-    /// Everything, the team included.
+    /// Full access, including the team.
     Owner,
-    /// Everything but the team.
+    /// Full access, except to the team.
     Manager,
-    /// Reads, and helps.
+    /// Read access, and support for tenants.
     Support,
-    /// Reads.
+    /// Read access.
     ReadOnly,
 }
 
-/// Whether somebody has come yet.
+/// Whether a team member has signed in.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum MemberStatus {
-    /// They were invited, and have not signed in.
+    /// Invited, not signed in yet.
     Invited,
-    /// They have.
+    /// Signed in at least once.
     Active,
 }
 
-/// Somebody who works for a partner.
+/// A member of a partner's team.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MemberView {
-    /// Their id.
+    /// User id.
     #[schema(value_type = String, format = Uuid)]
     id: UserId,
-    /// Their address.
+    /// Email address.
     email: String,
-    /// Their name.
+    /// Full name.
     name: String,
-    /// What they may do; of somebody who was just removed, what they could.
+    /// Access level; for a removed member, the last one.
     access_level: AccessLevel,
-    /// Whether they have come yet.
+    /// Whether they have signed in.
     status: MemberStatus,
-    /// When they were last seen.
+    /// Time of the last request.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_at: Option<Timestamp>,
-    /// Their MFA devices, once a job has looked.
+    /// MFA devices; missing until the first check.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// The job that carries out what was asked for.
+    /// The job that carries out the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
 }
 
-/// What a job found when it looked for somebody's MFA devices.
+/// Result of an MFA device check.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MfaView {
-    /// How many there are; codes for recovery do not count.
+    /// Number of devices, excluding recovery codes.
     #[schema(minimum = 0)]
     devices: i32,
-    /// When it looked.
+    /// Time of the check.
     looked_up_at: Timestamp,
 }
 
@@ -127,10 +128,10 @@ impl From<PartnerRole> for AccessLevel {
 }
 
 impl From<MfaCheck> for MfaView {
-    fn from(look: MfaCheck) -> Self {
+    fn from(check: MfaCheck) -> Self {
         Self {
-            devices: look.devices,
-            looked_up_at: look.looked_up_at.into(),
+            devices: check.devices,
+            looked_up_at: check.looked_up_at.into(),
         }
     }
 }
@@ -143,10 +144,10 @@ impl From<User> for MemberView {
             } else {
                 MemberStatus::Invited
             },
+            access_level: role_of(&user).into(),
             id: user.id,
             email: user.email,
             name: user.name,
-            access_level: user.partner_role.unwrap_or(PartnerRole::ReadOnly).into(),
             last_seen_at: user.last_seen_at.map(Timestamp::from),
             mfa: user.mfa.map(MfaView::from),
             revision: user.revision,
@@ -155,11 +156,8 @@ impl From<User> for MemberView {
     }
 }
 
-/// The caller's team
-#[utoipa::path(
-    get, path = "/partner/team", operation_id = "listTeam", tag = "partners", params(Page),
-    responses((status = 200, body = PageOf<MemberView>), (status = "default", response = Problem)),
-)]
+/// Lists the caller's team
+#[utoipa::path(get, path = "/partner/team", operation_id = "listTeam", tag = "partners", params(Page), responses((status = 200, body = PageOf<MemberView>)))]
 async fn list(
     access: PartnerAccess<Read>,
     QueryParams(page): QueryParams<Page>,
@@ -168,10 +166,10 @@ async fn list(
     page_of(&app, access.partner.id, &page).await
 }
 
-/// A partner's team
+/// Lists a partner's team
 #[utoipa::path(
-    get, path = "/partners/{slug}/team", operation_id = "listPartnerTeam", tag = "partners", params(("slug" = String, Path), Page),
-    responses((status = 200, body = PageOf<MemberView>), (status = "default", response = Problem)),
+    get, path = "/partners/{slug}/team", operation_id = "listPartnerTeam", tag = "partners", params(Page),
+    responses((status = 200, body = PageOf<MemberView>)),
 )]
 async fn list_by_operator(
     _: Operator,
@@ -190,40 +188,37 @@ async fn page_of(
 ) -> Result<Json<PageOf<MemberView>>, ApiError> {
     let list = format!("team?{partner_id}");
     let after: Option<UserId> = page.after(&list)?;
-    let users = &app.users;
-    let team = users
-        .list_team_page(partner_id, after, page.fetch_limit())
-        .await?;
-    Ok(Json(page.build(
-        &list,
-        team,
-        |user| user.id.to_string(),
-        MemberView::from,
-    )))
+    let users = &app.db.users;
+    let team = users.list_team_page(partner_id, after, page.fetch_limit());
+    let id = |user: &User| user.id.to_string();
+    Ok(Json(page.build(&list, team.await?, id, MemberView::from)))
 }
 
-/// The answer to a change; with where its job stands once that is over, if it is before `deadline`.
-async fn answer(
-    recorder: &CommandRunner<'_>,
-    outcome: CommandResult,
-    deadline: Option<Instant>,
+/// Runs `command`, one at a time per partner. With `Prefer: wait`, responds when its job has finished.
+async fn run_and_wait(
+    runner: &CommandRunner<'_>,
+    partner_id: PartnerId,
+    command: &impl Command,
 ) -> Result<Response, ApiError> {
-    let mut answer = outcome.answer;
-    let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
-        return Ok(answer.into_response());
+    let deadline = runner.prefer.deadline();
+    let key = partner_id.to_string();
+    let result = runner.run_serialized(&key, None, command).await?;
+    let mut response = result.response;
+    let (Some(job), Some(deadline)) = (result.job, deadline) else {
+        return Ok(response.into_response());
     };
-    let mut caller = recorder.caller.clone();
-    let job = match until_final(recorder.app, &mut caller, job, deadline).await {
+    let mut caller = runner.caller.clone();
+    let job = match until_final(runner.app, &mut caller, job, deadline).await {
         Ok(job) => job,
-        // Whoever removed themselves may not look at it any more.
-        Err(error) if error.code == ProblemCode::NotFound => return Ok(answer.into_response()),
+        // Members who removed themselves may not read the job any more.
+        Err(error) if error.code == ProblemCode::NotFound => return Ok(response.into_response()),
         Err(error) => return Err(error),
     };
     if job.state.is_final() {
-        answer.status = StatusCode::OK;
+        response.status = StatusCode::OK;
     }
-    answer.body["job"]["state"] = job.state.name().into();
-    let mut response = answer.into_response();
+    response.body["job"]["state"] = job.state.name().into();
+    let mut response = response.into_response();
     response.headers_mut().insert(
         HeaderName::from_static("preference-applied"),
         HeaderValue::from_static("wait"),
@@ -232,66 +227,43 @@ async fn answer(
 }
 
 async fn partner_named(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
-    let partner = app.partners.find_by_slug(slug).await?;
+    let partner = app.db.partners.find_by_slug(slug).await?;
     partner.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
-/// An access level, as callers write it.
+/// Parses an access level.
 fn access_level(text: &str) -> Result<PartnerRole, (&'static str, String)> {
     const EXPECTED: &str = "owner, manager, support or read-only";
     crate::validate::word(text, "invalid_access_level", EXPECTED)
 }
 
-/// An event about the team, in the platform's trail.
-fn event(recorder: &CommandRunner<'_>, action: Action, target: Target) -> AuditEvent {
-    recorder.event(recorder.app.store.now(), action, target, None)
+/// A platform event about the team.
+fn event(runner: &CommandRunner<'_>, action: Action, target: Target) -> AuditEvent {
+    runner.event(runner.app.store.now(), action, target, None)
 }
 
-/// What was done to a partner.
-fn partner_target(partner: &Partner) -> Target {
-    Target {
-        kind: "partner".to_owned(),
-        id: partner.id.to_string(),
-        name: partner.slug.clone(),
-    }
+/// Access level of a user in their partner's team.
+fn role_of(user: &User) -> PartnerRole {
+    user.partner_role.unwrap_or(PartnerRole::ReadOnly)
 }
 
-/// What was done to somebody.
-fn user_target(id: UserId, email: &str) -> Target {
-    Target {
-        kind: "user".to_owned(),
-        id: id.to_string(),
-        name: email.to_owned(),
-    }
-}
-
-/// What the audit trail shows of somebody's place on a team.
+/// Audited fields of a membership.
 fn audited(user: &User) -> Document {
     let mut shown = Document::new();
     if let Some(id) = user.partner_id {
-        let level = user.partner_role.unwrap_or(PartnerRole::ReadOnly);
-        shown.extend(doc! { "partnerId": id.to_string(), "accessLevel": level.name() });
+        shown.extend(doc! { "partnerId": id.to_string(), "accessLevel": role_of(user).name() });
     }
     shown
 }
 
-/// Has a partner's group follow who works for it, and the sessions of those who do not any more.
+/// Enqueues the job that syncs a partner's group and ends the sessions of former members.
 pub(super) async fn sync_team(
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     session: &mut ClientSession,
     partner_id: PartnerId,
-) -> Result<Job, TransactionError<CommandError>> {
-    let app = recorder.app;
+) -> Result<Job, Rollback> {
+    let app = runner.app;
     let args = SyncPartnerTeam { partner_id };
-    let sync = NewJob::new(&args, &recorder.actor_id(), app.store.now())?;
-    Ok(app
-        .jobs
-        .enqueue(session, &requested(recorder, sync))
-        .await?)
-}
-
-/// A job that the request asks for.
-fn requested(recorder: &CommandRunner<'_>, job: NewJob) -> NewJob {
-    let request = recorder.request;
-    job.requested_by(Some(request.id.clone()), request.traceparent.clone())
+    let sync = NewJob::new(&args, &runner.actor_id(), app.store.now())?;
+    Ok(runner.enqueue(session, sync).await?)
 }

@@ -1,8 +1,8 @@
-//! Partners, for operators: who sells workspaces, on which terms, and what their customers come to.
+//! Partners (resellers), their terms and their recurring revenue. For operators.
 
-mod change;
 mod create;
 mod patch;
+mod update;
 mod view;
 
 use axum::{Json, extract::State};
@@ -11,40 +11,38 @@ use dezky_shared::{
     partner::{Partner, PartnerStatus},
     store::tenants::TenantFilter,
 };
-use http::StatusCode;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{PartnerListItem, PartnerView};
-pub(super) use self::{
-    change::PartnerChange,
-    patch::{Patch, PatchRequest},
-    view::{BillingInfoView, BrandingView, ContactInfoView},
-};
 use super::tenants::{self, TenantView};
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{
-        ETag, EmptyBody, FromQuery, IfMatch, Operator, Page, PageOf, Parameters, PathParam,
-        QueryParams, RequestInfo, ValidatedJson,
-    },
-    intent::{ApiResponse, CommandRunner},
+    error::{ApiError, ProblemCode},
+    extract::{EmptyBody, FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
+    response::ApiResponse,
     state::{AppState, SharedState},
     validate::EnumName,
+    write::{Resource as _, Write},
+};
+
+pub(super) use self::{
+    patch::{Patch, PatchRequest},
+    update::PartnerChange,
+    view::{BillingInfoView, BrandingView, ContactInfoView},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
-        .routes(routes!(show, patch::patch, terminate))
+        .routes(routes!(show, update::update, terminate))
         .routes(routes!(list_tenants))
 }
 
-/// Which partners are asked for.
+/// Filter of a partner list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
-    /// Only in this status: `active` or `terminated`.
+    /// Status: `active` or `terminated`.
     #[param(value_type = Option<String>, pattern = "^(active|terminated)$", example = "active")]
     status: Option<PartnerStatus>,
     #[param(ignore)]
@@ -62,12 +60,12 @@ impl FromQuery for ListQuery {
     }
 }
 
-/// The partners, oldest first
+/// Lists partners, oldest first
 ///
-/// Each with the number of its customers and what they pay.
+/// With the number of tenants and the monthly recurring revenue of each.
 #[utoipa::path(
     get, path = "/partners", operation_id = "listPartners", tag = "partners", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<PartnerListItem>), (status = "default", response = Problem)),
+    responses((status = 200, body = PageOf<PartnerListItem>)),
 )]
 async fn list(
     _: Operator,
@@ -76,63 +74,38 @@ async fn list(
 ) -> Result<Json<PageOf<PartnerListItem>>, ApiError> {
     let list = format!("partners?{:?}", query.status);
     let after = query.page.after(&list)?;
-    let partners = app
-        .partners
-        .list(query.status, after, query.page.fetch_limit())
-        .await?;
+    let limit = query.page.fetch_limit();
+    let partners = app.db.partners.list(query.status, after, limit).await?;
     let ids: Vec<_> = partners.iter().map(|partner| partner.id).collect();
-    let mut customers = app.tenants.customers_of(&ids).await?;
-    Ok(Json(query.page.build(
-        &list,
-        partners,
-        |partner| partner.id.to_string(),
-        |partner| {
-            let theirs = customers.remove(&partner.id).unwrap_or_default();
-            PartnerListItem::new(partner, &theirs)
-        },
-    )))
+    let mut revenue = app.db.tenants.partner_revenue(&ids).await?;
+    let id = |partner: &Partner| partner.id.to_string();
+    let view = |partner: Partner| {
+        let its = revenue.remove(&partner.id).unwrap_or_default();
+        PartnerListItem::new(partner, &its)
+    };
+    Ok(Json(query.page.build(&list, partners, id, view)))
 }
 
-/// A partner
-#[utoipa::path(
-    get, path = "/partners/{slug}", operation_id = "getPartner", tag = "partners",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = PartnerView), (status = "default", response = Problem)),
-)]
+/// Returns a partner
+#[utoipa::path(get, path = "/partners/{slug}", operation_id = "getPartner", tag = "partners", responses((status = 200, body = PartnerView)))]
 async fn show(
     _: Operator,
     PathParam(slug): PathParam<String>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
-    let partner = find(&app, &slug).await?;
-    let etag = ETag::from(&partner);
-    ApiResponse::new(StatusCode::OK, etag, &PartnerView::from(partner))
+    Ok(find(&app, &slug).await?.response())
 }
 
 /// Terminates a partner
 ///
-/// Its staff lose their access at once. Its tenants stay as they are and still name it; attach them to another partner
-/// with `PATCH /tenants/{slug}`. `PATCH /partners/{slug}` with `{"status": "active"}` brings it back, with its staff.
-#[utoipa::path(
-    delete, path = "/partners/{slug}", operation_id = "deletePartner", tag = "partners",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = PartnerView), (status = "default", response = Problem)),
-)]
+/// Its team loses access at once. Its tenants are unchanged and keep their `partnerId`; move them with
+/// `PATCH /tenants/{slug}`. To restore the partner and its team, set `status` to `active` with `PATCH /partners/{slug}`.
+#[utoipa::path(delete, path = "/partners/{slug}", operation_id = "deletePartner", tag = "partners", responses((status = 200, body = PartnerView)))]
 async fn terminate(
-    Operator(caller): Operator,
-    PathParam(slug): PathParam<String>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<EmptyBody>,
+    w: Write<Operator, EmptyBody, PathParam<String>>,
 ) -> Result<ApiResponse, ApiError> {
-    let partner = find(&app, &slug).await?;
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
     let change = PartnerChange {
-        partner: &partner,
-        if_match: &if_match,
+        partner: &find(&w.app, &w.params.0).await?,
         action: Action::PartnerDelete,
         edit: &|partner| {
             partner.status = PartnerStatus::Terminated;
@@ -140,14 +113,14 @@ async fn terminate(
         },
         view: PartnerView::from,
     };
-    change.record(&recorder).await
+    change.execute(&w.runner()).await
 }
 
-/// The tenants that a partner looks after, oldest first
+/// Lists a partner's tenants, oldest first
 #[utoipa::path(
     get, path = "/partners/{slug}/tenants", operation_id = "listTenantsOfPartner", tag = "partners",
-    params(("slug" = String, Path), Page),
-    responses((status = 200, body = PageOf<TenantView>), (status = "default", response = Problem)),
+    params(Page),
+    responses((status = 200, body = PageOf<TenantView>)),
 )]
 async fn list_tenants(
     Operator(caller): Operator,
@@ -167,6 +140,6 @@ async fn list_tenants(
 }
 
 async fn find(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
-    let partner = app.partners.find_by_slug(slug).await?;
+    let partner = app.db.partners.find_by_slug(slug).await?;
     Ok(partner.ok_or(ProblemCode::NotFound)?)
 }

@@ -1,4 +1,4 @@
-//! The plans that can be bought, and what they cost.
+//! Plans and their prices.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Problem},
-    extract::{PageOf, QueryParams, SignedIn},
+    error::ApiError,
+    extract::{PageOf, SignedIn},
     state::SharedState,
 };
 
@@ -18,30 +18,30 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// Something that can be bought.
+/// A plan.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PlanView {
-    /// Its name: `starter`, `business` or `enterprise`.
+    /// Name: `starter`, `business` or `enterprise`.
     #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Plan,
-    /// The storage of the tenant's shared space, in bytes.
+    /// Storage of the tenant's shared space, in bytes.
     space_quota: u64,
-    /// What it costs, for each cycle that has a price, the shortest first.
+    /// Billing cycles that have a price, shortest first.
     cycles: Vec<CycleView>,
 }
 
-/// What a plan costs when it is paid so often.
+/// Prices of a plan per billing cycle.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CycleView {
-    /// How often: `monthly`, `quarterly` or `yearly`.
+    /// Billing cycle: `monthly`, `quarterly` or `yearly`.
     #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Cycle,
-    /// What a cycle costs in minor units, by currency (ISO 4217).
+    /// Price per billing cycle in minor units, by currency (ISO 4217).
     #[schema(example = json!({ "DKK": 49_900, "EUR": 6_700 }))]
     prices: BTreeMap<String, i64>,
-    /// The ids of these prices at Stripe, by currency, where they are there.
+    /// Price ids at Stripe, by currency.
     stripe_price_ids: BTreeMap<String, String>,
 }
 
@@ -76,17 +76,13 @@ impl CycleView {
     }
 }
 
-/// The plans, with their prices
-#[utoipa::path(
-    get, path = "/plans", operation_id = "listPlans", tag = "prices",
-    responses((status = 200, body = PageOf<PlanView>), (status = "default", response = Problem)),
-)]
+/// Lists plans with their prices
+#[utoipa::path(get, path = "/plans", operation_id = "listPlans", tag = "prices", responses((status = 200, body = PageOf<PlanView>)))]
 async fn list(
     _: SignedIn,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PlanView>>, ApiError> {
-    let prices = app.prices.list_all().await?;
+    let prices = app.db.prices.list_all().await?;
     let plans = Plan::ALL.map(|plan| PlanView::new(plan, &prices));
     Ok(Json(PageOf::single(plans.into())))
 }

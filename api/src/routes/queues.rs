@@ -1,18 +1,16 @@
-//! The queues: how much waits in each, and stopping one for a while.
+//! Queues: backlog, pause and resume. For operators.
 
 use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
-    audit::{Action, Target},
+    audit::Action,
     platform::clock,
     queue::{job::Queue, pause::Pause},
     store::{
-        TransactionError,
         queues::{COUNT_LIMIT, QueueControl, QueueStats},
         workers::Worker,
     },
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
@@ -20,14 +18,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Problem},
-    extract::{
-        Caller, ETag, EmptyBody, Operator, PageOf, PathParam, QueryParams, RequestInfo,
-        ValidatedJson,
-    },
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    error::ApiError,
+    etag::ETag,
+    extract::{EmptyBody, Operator, PageOf, PathParam},
+    response::ApiResponse,
+    routes::target,
     state::{AppState, SharedState},
     timestamp::Timestamp,
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -41,177 +39,143 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct QueueView {
-    /// Its name.
+    /// Name.
     #[schema(example = "provisioning")]
     name: &'static str,
-    /// Whether nothing of it is begun.
+    /// Whether it is paused: workers claim no jobs of it.
     paused: bool,
-    /// Since when.
+    /// Time of the pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_at: Option<Timestamp>,
-    /// Which user paused it.
+    /// Id of the user who paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
-    /// Jobs that are due and wait to be begun, counted up to `countedUpTo`.
+    /// Number of due jobs, up to `countedUpTo`.
     due: u64,
-    /// Jobs that wait for their time, counted up to `countedUpTo`.
+    /// Number of jobs scheduled for later, up to `countedUpTo`.
     scheduled: u64,
-    /// Jobs that run.
+    /// Number of running jobs.
     running: u64,
-    /// No more are counted than this.
+    /// Limit of the counts.
     counted_up_to: u64,
-    /// Since when the one that waits longest is due.
+    /// Time since which the oldest due job is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_due_at: Option<Timestamp>,
-    /// The same in seconds, at `measuredAt`.
+    /// Age of the oldest due job in seconds, at `measuredAt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_due_seconds: Option<f64>,
-    /// Workers that take its jobs.
+    /// Number of live workers that serve it.
     workers: usize,
-    /// How many of its jobs they run at a time, together.
+    /// Total concurrency of these workers.
     slots: i64,
-    /// When this was counted.
+    /// Time of the measurement.
     measured_at: Timestamp,
 }
 
-/// The queues
-#[utoipa::path(
-    get, path = "/queues", operation_id = "listQueues", tag = "operations",
-    responses((status = 200, body = PageOf<QueueView>), (status = "default", response = Problem)),
-)]
+/// Lists queues
+#[utoipa::path(get, path = "/queues", operation_id = "listQueues", tag = "operations", responses((status = 200, body = PageOf<QueueView>)))]
 async fn list(
     _: Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<QueueView>>, ApiError> {
-    let workers = app.workers.list().await?;
+    let workers = app.db.workers.list().await?;
     let mut views = Vec::new();
     for queue in Queue::ALL {
-        let control = app.queues.find(queue).await?;
-        let measured = Measured::now(&app, queue, &workers).await?;
-        views.push(measured.view(&control));
+        let control = app.db.queues.find(queue).await?;
+        let stats = CachedStats::now(&app, queue, &workers).await?;
+        views.push(stats.view(&control));
     }
     Ok(Json(PageOf::single(views)))
 }
 
-/// Stops a queue for a while
+/// Pauses a queue
 ///
-/// Within about a second no worker begins anything of it. What runs goes on to its end; what waits stays.
+/// Within about a second workers claim no more of its jobs. Running jobs continue; waiting jobs stay queued.
 #[utoipa::path(
     post, path = "/queues/{name}/pause", operation_id = "pauseQueue", tag = "operations",
-    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$"), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = QueueView), (status = "default", response = Problem)),
+    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")),
+    responses((status = 200, body = QueueView)),
 )]
-async fn pause(
-    Operator(caller): Operator,
-    PathParam(queue): PathParam<Queue>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<ApiResponse, ApiError> {
-    change(&app, &caller, &request, &submitted, queue, true).await
+async fn pause(w: Write<Operator, EmptyBody, PathParam<Queue>>) -> Result<ApiResponse, ApiError> {
+    change(&w, true).await
 }
 
-/// Has a queue go on
+/// Resumes a queue
 #[utoipa::path(
     post, path = "/queues/{name}/resume", operation_id = "resumeQueue", tag = "operations",
-    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$"), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = QueueView), (status = "default", response = Problem)),
+    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")),
+    responses((status = 200, body = QueueView)),
 )]
-async fn resume(
-    Operator(caller): Operator,
-    PathParam(queue): PathParam<Queue>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<ApiResponse, ApiError> {
-    change(&app, &caller, &request, &submitted, queue, false).await
+async fn resume(w: Write<Operator, EmptyBody, PathParam<Queue>>) -> Result<ApiResponse, ApiError> {
+    change(&w, false).await
 }
 
 async fn change(
-    app: &AppState,
-    caller: &Caller,
-    request: &RequestInfo,
-    submitted: &ValidatedJson<EmptyBody>,
-    queue: Queue,
+    w: &Write<Operator, EmptyBody, PathParam<Queue>>,
     paused: bool,
 ) -> Result<ApiResponse, ApiError> {
-    let workers = app.workers.list().await?;
+    let (app, queue) = (&w.app, w.params.0);
+    let workers = app.db.workers.list().await?;
     let change = QueueChange {
-        before: app.queues.find(queue).await?,
-        measured: Measured::now(app, queue, &workers).await?,
+        before: app.db.queues.find(queue).await?,
+        stats: CachedStats::now(app, queue, &workers).await?,
         paused,
     };
-    let recorder = CommandRunner::new(app, caller, request, submitted.key.as_ref());
-    Ok(recorder.record(&change).await?.answer)
+    w.run(&change).await
 }
 
 struct QueueChange {
     before: QueueControl,
-    measured: Measured,
+    stats: CachedStats,
     paused: bool,
 }
 
 impl Command for QueueChange {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let queue = self.before.queue;
-            let mut after = self.before.clone();
-            let mut events = Vec::new();
-            if self.before.paused.is_some() != self.paused {
-                let now = recorder.app.store.now();
-                let pause = self.paused.then(|| Pause {
-                    at: now,
-                    by: recorder.actor_id(),
-                });
-                let queues = &recorder.app.queues;
-                after = queues.set_pause(session, queue, pause.as_ref()).await?;
-                let action = if self.paused {
-                    Action::QueuePause
-                } else {
-                    Action::QueueResume
-                };
-                let target = Target {
-                    kind: "queue".to_owned(),
-                    id: queue.name().to_owned(),
-                    name: queue.name().to_owned(),
-                };
-                events.push(recorder.event(now, action, target, None));
-            }
-            let view = self.measured.view(&after);
-            let etag = ETag::of_revision(after.revision);
-            Ok(CommandOutput {
-                answer: ApiResponse::new(StatusCode::OK, etag, &view).map_err(reject)?,
-                jobs: Vec::new(),
-                changed: Vec::new(),
-                events,
-            })
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let queue = self.before.queue;
+        let mut after = self.before.clone();
+        let mut events = Vec::new();
+        if self.before.paused.is_some() != self.paused {
+            let now = runner.app.store.now();
+            let pause = self.paused.then(|| Pause {
+                at: now,
+                by: runner.actor_id(),
+            });
+            let queues = &runner.app.db.queues;
+            after = queues.set_pause(session, queue, pause.as_ref()).await?;
+            let action = if self.paused {
+                Action::QueuePause
+            } else {
+                Action::QueueResume
+            };
+            let target = target("queue", queue.name(), queue.name());
+            events.push(runner.event(now, action, target, None));
         }
-        .boxed()
+        let etag = ETag::of_revision(after.revision);
+        let response = ApiResponse::new(StatusCode::OK, etag, &self.stats.view(&after));
+        Ok(CommandOutput::unchanged(response).with_events(events))
     }
 }
 
-/// What was counted, and when.
-struct Measured {
-    figures: QueueStats,
+/// Statistics of a queue at a point in time.
+struct CachedStats {
+    stats: QueueStats,
     workers: usize,
     slots: i64,
     at: DateTime,
 }
 
-impl Measured {
+impl CachedStats {
     async fn now(app: &AppState, queue: Queue, workers: &[Worker]) -> Result<Self, ApiError> {
         let at = app.store.now();
-        let figures = app.queues.stats(queue, at).await?;
+        let stats = app.db.queues.stats(queue, at).await?;
         let serving = || workers.iter().filter(|worker| worker.serves(queue, at));
         Ok(Self {
-            figures,
+            stats,
             workers: serving().count(),
             slots: serving()
                 .filter_map(|worker| worker.slots.get(&queue))
@@ -227,7 +191,7 @@ impl Measured {
             scheduled,
             running,
             oldest_due,
-        } = self.figures;
+        } = self.stats;
         QueueView {
             name: control.queue.name(),
             paused: control.paused.is_some(),

@@ -1,26 +1,28 @@
-//! Schedules, for operators: what is done again and again, when it was done last, and doing it now.
+//! Schedules: recurring jobs. For operators.
 
 use axum::{Json, extract::State};
 use bson::doc;
 use dezky_shared::{
-    audit::{Action, Target},
+    audit::Action,
     queue::schedule::{Schedule, Trigger},
-    store::TransactionError,
 };
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::future::try_join_all;
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::jobs::JobLink;
 use crate::{
-    error::{ApiError, FieldError, Problem, ProblemCode},
-    extract::{Operator, PageOf, PathParam, QueryParams, RequestInfo, Validate, ValidatedJson},
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    config::Config,
+    error::{ApiError, FieldError, ProblemCode},
+    extract::{Operator, PageOf, PathParam, Validate},
+    response::ApiResponse,
+    routes::target,
     state::{AppState, SharedState},
     timestamp::Timestamp,
+    views::{JobLink, job_href},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -30,86 +32,78 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(run))
 }
 
-/// Something that is done again and again.
+/// A schedule of a recurring job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ScheduleView {
-    /// Its name.
+    /// Name.
     #[schema(example = "nightly_reconcile")]
     name: &'static str,
-    /// What it is for.
+    /// Purpose.
     purpose: &'static str,
-    /// When: minute, hour, day of month, month, day of week.
+    /// Cron expression: minute, hour, day of month, month, day of week.
     #[schema(example = "0 1 * * *")]
     expression: &'static str,
-    /// On the clocks of which zone.
+    /// Time zone.
     #[schema(example = "Europe/Berlin")]
     zone: &'static str,
-    /// What becomes of instants that were missed: the last is made up for (`once`), or `each`, or none (`skip`).
+    /// Misfire policy: run once for all missed instants (`once`), run for `each`, or `skip` them.
     #[schema(example = "once")]
     missed_policy: &'static str,
-    /// Whether it can be run to only say what it would do.
+    /// Whether it supports a dry run.
     can_dry_run: bool,
-    /// When it is run next.
+    /// Next run.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<Timestamp>,
-    /// The last instant at which it was run.
+    /// Last run.
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<LastView>,
-    /// How many instants it was not run at, because no worker was there.
+    /// Number of instants missed because no worker was running.
     missed: i64,
-    /// The job that carries out what was asked for.
+    /// The requested job.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
 }
 
-/// An instant at which a schedule was run.
+/// A run of a schedule.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct LastView {
-    /// The instant.
+    /// Scheduled time.
     instant: Timestamp,
-    /// The job that was made for it, as long as it is kept.
+    /// Its job, until the job is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
 }
 
-/// Every schedule
-#[utoipa::path(
-    get, path = "/schedules", operation_id = "listSchedules", tag = "schedules",
-    responses((status = 200, body = PageOf<ScheduleView>), (status = "default", response = Problem)),
-)]
+/// Lists schedules
+#[utoipa::path(get, path = "/schedules", operation_id = "listSchedules", tag = "schedules", responses((status = 200, body = PageOf<ScheduleView>)))]
 async fn list(
     _: Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<ScheduleView>>, ApiError> {
     let views = app.schedules.iter().map(|schedule| view(&app, schedule));
-    Ok(Json(PageOf {
-        items: futures::future::try_join_all(views).await?,
-        next_cursor: None,
-    }))
+    Ok(Json(PageOf::single(try_join_all(views).await?)))
 }
 
-/// A schedule
+/// Returns a schedule
 #[utoipa::path(
     get, path = "/schedules/{name}", operation_id = "getSchedule", tag = "schedules", params(("name" = String, Path, pattern = "^[a-z_]+$")),
-    responses((status = 200, body = ScheduleView), (status = "default", response = Problem)),
+    responses((status = 200, body = ScheduleView)),
 )]
 async fn show(
     _: Operator,
     PathParam(name): PathParam<String>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     Ok(Json(view(&app, find(&app, &name)?).await?))
 }
 
-/// How a schedule is to be run.
+/// Options of a run.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct RunRequest {
-    /// Only say what would be done.
+    /// Report changes without making them.
     dry_run: bool,
 }
 
@@ -117,112 +111,87 @@ impl Validate for RunRequest {
     type Raw = Self;
     const MAY_BE_EMPTY: bool = true;
 
-    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        Ok(wire)
+    fn validate(raw: Self, _: &Config) -> Result<Self, Vec<FieldError>> {
+        Ok(raw)
     }
 }
 
 /// Runs a schedule now
 ///
-/// Its next instant comes all the same. What the job makes of it is found with `GET /jobs?parent=<its id>`.
+/// The next scheduled run is unchanged. `GET /jobs?parent=<job id>` lists the jobs that the run creates.
 #[utoipa::path(
     post, path = "/schedules/{name}/run", operation_id = "runSchedule", tag = "schedules", request_body = Option<RunRequest>,
-    params(("name" = String, Path, pattern = "^[a-z_]+$"), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = ScheduleView), (status = "default", response = Problem)),
+    params(("name" = String, Path, pattern = "^[a-z_]+$")),
+    responses((status = 202, body = ScheduleView)),
 )]
-async fn run(
-    Operator(caller): Operator,
-    PathParam(name): PathParam<String>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<RunRequest>,
-) -> Result<ApiResponse, ApiError> {
-    let schedule = find(&app, &name)?;
-    let dry_run = submitted.body.dry_run;
+async fn run(w: Write<Operator, RunRequest, PathParam<String>>) -> Result<ApiResponse, ApiError> {
+    let PathParam(name) = &w.params;
+    let schedule = find(&w.app, name)?;
+    let dry_run = w.body.dry_run;
     if dry_run && !schedule.can_dry_run {
-        let message = "This schedule cannot say what it would do.";
+        let message = "This schedule does not support a dry run.";
         let error = FieldError::at("/dryRun", "not_supported", message);
         return Err(ApiError::invalid(vec![error]));
     }
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
-    let asked = AskedRun {
+    let run = RunSchedule {
         schedule,
         dry_run,
-        shown: view(&app, schedule).await?,
+        view: view(&w.app, schedule).await?,
     };
-    Ok(recorder.record(&asked).await?.answer)
+    w.run(&run).await
 }
 
-struct AskedRun<'a> {
+struct RunSchedule<'a> {
     schedule: &'a Schedule,
     dry_run: bool,
-    /// As it was before; nothing of it changes.
-    shown: ScheduleView,
+    view: ScheduleView,
 }
 
-impl Command for AskedRun<'_> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let (app, request) = (recorder.app, recorder.request);
-            let now = app.store.now();
-            let asked = Trigger::Asked {
-                dry_run: self.dry_run,
-            };
-            let new = (self.schedule.job)(asked, &recorder.actor_id(), now)?
-                .requested_by(Some(request.id.clone()), request.traceparent.clone());
-            let job = app.jobs.enqueue(session, &new).await?;
+impl Command for RunSchedule<'_> {
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let now = runner.app.store.now();
+        let (name, dry_run) = (self.schedule.name, self.dry_run);
+        let trigger = Trigger::Asked { dry_run };
+        let job = (self.schedule.job)(trigger, &runner.actor_id(), now)?;
+        let job = runner.enqueue(session, job).await?;
 
-            let target = Target {
-                kind: "schedule".to_owned(),
-                id: self.schedule.name.to_owned(),
-                name: self.schedule.name.to_owned(),
-            };
-            let mut event = recorder.event(now, Action::ScheduleRun, target, None);
-            event.job_id = Some(job.id);
-            event.after = doc! { "dryRun": self.dry_run };
+        let target = target("schedule", name, name);
+        let mut event = runner.event(now, Action::ScheduleRun, target, None);
+        event.after = doc! { "dryRun": dry_run };
 
-            let link = JobLink::from(&job);
-            let location = link.href.clone();
-            let shown = ScheduleView {
-                job: Some(link),
-                ..self.shown.clone()
-            };
-            Ok(CommandOutput {
-                answer: ApiResponse::unversioned(StatusCode::ACCEPTED, &shown)
-                    .map_err(reject)?
-                    .at(location),
-                jobs: vec![job],
-                changed: Vec::new(),
-                events: vec![event],
-            })
-        }
-        .boxed()
+        let view = ScheduleView {
+            job: Some(JobLink::from(&job)),
+            ..self.view.clone()
+        };
+        let response = ApiResponse::unversioned(StatusCode::ACCEPTED, &view).at(job_href(job.id));
+        Ok(CommandOutput::complete(response, event).with_jobs(vec![job]))
     }
 }
 
 fn find<'a>(app: &'a AppState, name: &str) -> Result<&'a Schedule, ApiError> {
-    let known = app.schedules.iter().find(|schedule| schedule.name == name);
-    known.ok_or_else(|| ProblemCode::NotFound.into())
+    let mut schedules = app.schedules.iter();
+    let found = schedules.find(|schedule| schedule.name == name);
+    found.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
 async fn view(app: &AppState, schedule: &Schedule) -> Result<ScheduleView, ApiError> {
     let name = schedule.name;
     let (state, last) = tokio::try_join!(
-        app.schedule_ledger.state(name),
-        app.schedule_ledger.last(name)
+        app.db.schedule_ledger.state(name),
+        app.db.schedule_ledger.last(name)
     )?;
     let last = match last {
         None => None,
-        Some(last) => Some(LastView {
-            instant: last.instant.into(),
+        Some(run) => Some(LastView {
+            instant: run.instant.into(),
             job: app
+                .db
                 .jobs
-                .find(last.job_id)
+                .find(run.job_id)
                 .await?
                 .as_ref()
                 .map(JobLink::from),

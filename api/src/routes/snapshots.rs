@@ -1,9 +1,8 @@
-//! What tenants had bought, month by month.
+//! Monthly subscription snapshots.
 
 use axum::{Json, extract::State};
 use dezky_shared::{
-    billing::monthly_minor,
-    billing::{Cycle, Plan},
+    billing::{Cycle, Plan, monthly_minor},
     subscription::SubscriptionStatus,
     subscription_snapshot::{Month, SubscriptionSnapshot, SubscriptionTerms},
     tenant::TenantStatus,
@@ -13,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, FieldError, Problem},
+    error::{ApiError, FieldError},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, QueryParams},
     state::SharedState,
     timestamp::Timestamp,
@@ -23,63 +22,63 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// How a tenant stood in a month.
+/// A tenant's plan and subscription in a month.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SnapshotView {
-    /// Its id.
+    /// Id.
     #[schema(format = Uuid)]
     id: String,
-    /// In which month.
+    /// Month.
     #[schema(value_type = String, pattern = "^[0-9]{4}-[0-9]{2}$", example = "2026-11")]
     month: Month,
-    /// Whose it is.
+    /// Tenant id.
     #[schema(format = Uuid)]
     tenant_id: String,
-    /// The tenant's name in URLs.
+    /// Tenant slug.
     slug: String,
-    /// Where the tenant stood: `pending`, `active`, `suspended`, `terminating` or `terminated`.
+    /// Tenant status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
     #[schema(value_type = String)]
     tenant_status: TenantStatus,
-    /// The tenant's plan: `starter`, `business` or `enterprise`.
+    /// Tenant plan: `starter`, `business` or `enterprise`.
     #[schema(value_type = String)]
     plan: Plan,
-    /// The partner that looked after it.
+    /// Partner id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = Uuid)]
     partner_id: Option<String>,
-    /// The subscription that was in force.
+    /// Live subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     subscription: Option<SubscriptionTermsView>,
-    /// As of when all this is: as the month ended, if the month is over and all went well.
+    /// Time of the snapshot: the end of the month once it is over, unless the job ran late.
     taken_at: Timestamp,
 }
 
-/// What was paid, and for what.
+/// Terms of a subscription.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = SnapshotSubscription)]
 struct SubscriptionTermsView {
-    /// Which subscription.
+    /// Subscription id.
     #[schema(format = Uuid)]
     id: String,
-    /// `active`, or `past_due`: an invoice was overdue.
+    /// Status: `active` or `past_due` (an invoice was overdue).
     #[schema(value_type = String)]
     status: SubscriptionStatus,
-    /// What was bought: `starter`, `business` or `enterprise`.
+    /// Plan: `starter`, `business` or `enterprise`.
     #[schema(value_type = String)]
     plan: Plan,
-    /// How often was paid: `monthly`, `quarterly` or `yearly`.
+    /// Billing cycle: `monthly`, `quarterly` or `yearly`.
     #[schema(value_type = String)]
     cycle: Cycle,
-    /// For how many people.
+    /// Number of seats.
     seats: i32,
-    /// ISO 4217.
+    /// Currency (ISO 4217).
     #[schema(example = "DKK")]
     currency: String,
-    /// Price of a cycle in minor units of the currency.
+    /// Price per billing cycle, in minor units.
     price_minor: i64,
-    /// The same for a month: a twelfth of a year, to the nearest minor unit.
+    /// Price per month, rounded to the nearest minor unit.
     monthly_minor: i64,
 }
 
@@ -114,11 +113,11 @@ impl From<SubscriptionSnapshot> for SnapshotView {
     }
 }
 
-/// Which snapshots are asked for.
+/// Filter of a snapshot list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Of which month, in UTC.
+    /// Month in UTC.
     #[param(value_type = String, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11")]
     month: Month,
     #[param(ignore)]
@@ -129,7 +128,7 @@ impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         let month = parameters.take("month", "a month such as 2026-11")?;
         let missing = || {
-            let message = "Say which month, such as 2026-11.";
+            let message = "This parameter is required, for example 2026-11.";
             ApiError::malformed(FieldError::parameter("month", "missing", message))
         };
         Ok(Self {
@@ -139,13 +138,12 @@ impl FromQuery for ListQuery {
     }
 }
 
-/// What tenants had bought in a month
+/// Lists the subscription snapshots of a month
 ///
-/// One for each tenant that there was, those included that were removed, in the order in which they were made. A month
-/// in progress shows how things stood at the last midnight.
+/// One per tenant, removed ones included, oldest tenant first. The current month's snapshots are as of the last midnight.
 #[utoipa::path(
     get, path = "/snapshots", operation_id = "listSnapshots", tag = "subscriptions", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<SnapshotView>), (status = "default", response = Problem)),
+    responses((status = 200, body = PageOf<SnapshotView>)),
 )]
 async fn list(
     _: Operator,
@@ -154,14 +152,9 @@ async fn list(
 ) -> Result<Json<PageOf<SnapshotView>>, ApiError> {
     let list = format!("snapshots?{}", query.month);
     let after = query.page.after(&list)?;
-    let snapshots = app
-        .snapshots
-        .list(query.month, after, query.page.fetch_limit())
-        .await?;
-    Ok(Json(query.page.build(
-        &list,
-        snapshots,
-        |snapshot| snapshot.id.to_string(),
-        SnapshotView::from,
-    )))
+    let (month, limit) = (query.month, query.page.fetch_limit());
+    let snapshots = app.db.snapshots.list(month, after, limit).await?;
+    let id = |snapshot: &SubscriptionSnapshot| snapshot.id.to_string();
+    let view = SnapshotView::from;
+    Ok(Json(query.page.build(&list, snapshots, id, view)))
 }

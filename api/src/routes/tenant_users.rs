@@ -1,6 +1,6 @@
-//! The people of a tenant, for those who look after it.
+//! Members of a tenant.
 
-mod change;
+mod update;
 
 use axum::{Json, extract::State};
 use dezky_shared::{
@@ -15,9 +15,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::users::MfaView;
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{ETag, Page, PageOf, PathId, QueryParams, ReadPrivate, TenantAccess},
-    intent::ApiResponse,
+    error::{ApiError, ProblemCode},
+    etag::ETag,
+    extract::{Page, PageOf, PathId, QueryParams, ReadPrivate, TenantAccess},
+    response::ApiResponse,
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -25,41 +26,41 @@ use crate::{
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(show, change::patch, change::remove))
+        .routes(routes!(show, update::update, update::remove))
 }
 
-/// Somebody who has a role in a tenant.
+/// A member of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TenantUserView {
-    /// Their id.
+    /// Id.
     id: String,
-    /// Their address.
+    /// E-mail address.
     email: String,
-    /// Their name.
+    /// Name.
     name: String,
-    /// What they may do there: `member`, `admin` or `owner`.
+    /// Role: `member`, `admin` or `owner`.
     #[schema(value_type = String, pattern = "^(member|admin|owner)$")]
     role: Role,
-    /// Whether they have ever signed in.
+    /// Whether the member has signed in: `active` or `invited`.
     status: TenantUserStatus,
-    /// When they were last seen, to a few minutes.
+    /// Time of the last request, accurate to a few minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_at: Option<Timestamp>,
-    /// Their second factors, where they were looked up.
+    /// Second factors, if they were looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
-    /// + 1 with every change of the user, of what they may do elsewhere too.
+    /// Incremented by every change of the user, including changes in other tenants.
     revision: i64,
 }
 
-/// Whether somebody has ever signed in.
+/// Whether a member has signed in.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum TenantUserStatus {
-    /// They have.
+    /// The member has signed in.
     Active,
-    /// They have not yet.
+    /// The member has not signed in.
     Invited,
 }
 
@@ -82,13 +83,13 @@ impl TenantUserView {
     }
 }
 
-/// The people of a tenant, those first who were known first
+/// Lists the members of a tenant, oldest first
 ///
-/// For its owners and admins, its partner's staff and operators.
+/// For owners and admins of the tenant, staff of its partner, and operators.
 #[utoipa::path(
     get, path = "/tenants/{slug}/users", operation_id = "listTenantUsers", tag = "tenant users",
-    params(("slug" = String, Path), Page),
-    responses((status = 200, body = PageOf<TenantUserView>), (status = "default", response = Problem)),
+    params(Page),
+    responses((status = 200, body = PageOf<TenantUserView>)),
 )]
 async fn list(
     access: TenantAccess<ReadPrivate>,
@@ -102,39 +103,34 @@ async fn list(
         after: page.after(&list)?,
         ..UserFilter::default()
     };
-    let users = app.users.list(&filter, page.fetch_limit()).await?;
-    let placed: Vec<(User, Role)> = users
+    let users = app.db.users.list(&filter, page.fetch_limit()).await?;
+    let members: Vec<(User, Role)> = users
         .into_iter()
         .filter_map(|user| user.role_in(tenant).map(|role| (user, role)))
         .collect();
     Ok(Json(page.build(
         &list,
-        placed,
+        members,
         |(user, _)| user.id.to_string(),
         |(user, role)| TenantUserView::new(&user, role),
     )))
 }
 
-/// Somebody of a tenant
-#[utoipa::path(
-    get, path = "/tenants/{slug}/users/{id}", operation_id = "getTenantUser", tag = "tenant users",
-    params(("slug" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = TenantUserView), (status = "default", response = Problem)),
-)]
+/// Returns a member of a tenant
+#[utoipa::path(get, path = "/tenants/{slug}/users/{id}", operation_id = "getTenantUser", tag = "tenant users", responses((status = 200, body = TenantUserView)))]
 async fn show(
     access: TenantAccess<ReadPrivate>,
     PathId(id): PathId<UserId>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
-    let user = app.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    let user = app.db.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
     let role = user
         .role_in(access.tenant.id)
         .ok_or(ProblemCode::NotFound)?;
-    answer(&user, role)
+    Ok(respond(&user, role))
 }
 
-fn answer(user: &User, role: Role) -> Result<ApiResponse, ApiError> {
+fn respond(user: &User, role: Role) -> ApiResponse {
     let view = TenantUserView::new(user, role);
     ApiResponse::new(StatusCode::OK, ETag::from(user), &view)
 }

@@ -1,12 +1,13 @@
-//! Tenants: looking at them, and saying what is wanted of them.
+//! Tenants.
 
 mod actions;
 pub(crate) mod create;
 pub(crate) mod health;
+pub(super) mod outcome;
 mod partner;
-mod patch;
 mod settings;
 mod summary;
+mod update;
 mod view;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use axum::{
     Json,
     extract::State,
-    response::{IntoResponse, Response},
+    response::{IntoResponse as _, Response},
 };
 use bson::DateTime;
 use dezky_shared::{
@@ -22,44 +23,47 @@ use dezky_shared::{
     billing::Plan,
     id::{PartnerId, TenantId},
     platform::{change_feed::DocumentChange, clock},
-    queue::args::RemoveDomain,
-    store::{TransactionError, jobs::NewJob, tenants::TenantFilter, to_document},
+    queue::{args::RemoveDomain, job::Job},
+    store::{
+        StoreError, VersionedRepository as _, jobs::NewJob, tenants::TenantFilter, to_document,
+    },
     tenant::{Tenant, TenantStatus},
 };
-use futures::{FutureExt as _, future::BoxFuture};
-use http::{HeaderName, HeaderValue, StatusCode, header};
 use mongodb::ClientSession;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::actions::Decision;
-pub use self::view::{ConditionView, TenantView};
-pub(super) use self::{
-    actions::{ensure_not_terminating, new_job, resume_tenant, suspend_tenant},
-    create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
-    patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
+use self::{
+    actions::Decision,
+    health::{HealthView, health_of},
+    outcome::{await_job, preference_applied, status_of},
 };
-use super::{
-    domains::lost,
-    jobs::{JobLink, until_final},
-};
+use super::domains::ownership::lost;
 use crate::{
-    error::{ApiError, FieldError, Problem, ProblemCode},
+    error::{ApiError, FieldError, ProblemCode},
+    etag::ETag,
     extract::{
-        Caller, ETag, FromQuery, IfMatch, IfNoneMatch, Page, PageOf, Parameters, Prefer,
-        QueryParams, Read, SignedIn, TenantAccess, Wait,
+        Caller, FromQuery, IfNoneMatch, Page, PageOf, Parameters, QueryParams, Read, SignedIn,
+        TenantAccess, Wait,
     },
-    intent::{
-        ApiResponse, Command, CommandError, CommandOutput, CommandResult, CommandRunner, reject,
-    },
+    response::ApiResponse,
     state::{AppState, SharedState},
     validate,
+    views::{JobLink, job_href},
+    write::{Command, CommandOutput, CommandRunner, Rollback},
+};
+
+pub use self::view::TenantView;
+pub(super) use self::{
+    actions::{resume_tenant, suspend_tenant},
+    create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
+    update::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .routes(routes!(list, create::create))
-        .routes(routes!(show, patch::patch, actions::delete))
+        .routes(routes!(show, update::update, actions::delete))
         .routes(routes!(summary::summary))
         .merge(settings::router())
         .routes(routes!(actions::reconcile))
@@ -68,20 +72,20 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(actions::restore))
 }
 
-/// What a filter by status can be.
+/// Values of the status filter.
 pub(super) const STATUSES: &str = "pending, active, suspended, terminating or terminated";
 
-/// Which tenants are asked for.
+/// Filters of the list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
-    /// Only in this status.
+    /// Only tenants in this status.
     #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
     status: Option<TenantStatus>,
-    /// Only with this plan.
+    /// Only tenants on this plan.
     #[param(value_type = Option<String>, pattern = "^(starter|business|enterprise)$", example = "business")]
     plan: Option<Plan>,
-    /// Only of this partner.
+    /// Only tenants of this partner.
     #[param(value_type = Option<String>, format = Uuid)]
     partner_id: Option<PartnerId>,
     #[param(ignore)]
@@ -111,10 +115,12 @@ impl std::str::FromStr for PlanName {
     }
 }
 
-/// The tenants the caller may see, oldest first
+/// Lists tenants, oldest first
+///
+/// Returns the tenants that the caller has access to.
 #[utoipa::path(
     get, path = "/tenants", operation_id = "listTenants", tag = "tenants", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<TenantView>), (status = "default", response = Problem)),
+    responses((status = 200, body = PageOf<TenantView>)),
 )]
 async fn list(
     SignedIn(caller): SignedIn,
@@ -140,7 +146,7 @@ async fn list(
         .map(Json)
 }
 
-/// A page of the tenants that `filter` lets through, with their health. `list` names the list and its filters.
+/// A page of the tenants that match `filter`, with their health. `list` identifies the list and its filters in cursors.
 pub(super) async fn page_of(
     app: &AppState,
     caller: &Caller,
@@ -149,45 +155,48 @@ pub(super) async fn page_of(
     page: &Page,
 ) -> Result<PageOf<TenantView>, ApiError> {
     filter.after = page.after(list)?;
-    let tenants = app.tenants.list(&filter, page.fetch_limit()).await?;
-    let mut health = health::health_of(app, &tenants).await?;
+    let tenants = app.db.tenants.list(&filter, page.fetch_limit()).await?;
+    let mut health = health_of(app, &tenants).await?;
     let id = |tenant: &Tenant| tenant.id.to_string();
     Ok(page.build(list, tenants, id, |tenant| {
-        let health = health.remove(&tenant.id);
-        TenantView::shown_to(caller, tenant).with_health(health)
+        let health = health.remove(&tenant.id).map(HealthView::from);
+        let mut view = TenantView::shown_to(caller, tenant);
+        view.health = health;
+        view
     }))
 }
 
-/// A tenant
+/// Returns a tenant
 ///
-/// With `wait` and `If-None-Match`, answers when anything about it changed.
+/// Long polling: with `wait` and `If-None-Match`, the response is sent when the tenant changes.
 #[utoipa::path(
     get, path = "/tenants/{slug}", operation_id = "getTenant", tag = "tenants",
-    params(("slug" = String, Path), Wait, ("If-None-Match" = Option<String>, Header)),
-    responses((status = 200, body = TenantView), (status = 304), (status = "default", response = Problem)),
+    params(Wait),
+    responses((status = 200, body = TenantView), (status = 304)),
 )]
 async fn show(
     access: TenantAccess<Read>,
     QueryParams(wait): QueryParams<Wait>,
-    known: IfNoneMatch,
+    if_none_match: IfNoneMatch,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let mut caller = access.caller;
     let tenant = match wait.deadline() {
         None => access.tenant,
-        Some(_) if !known.is_present() => {
-            let message = "wait needs If-None-Match with the version you know.";
+        Some(_) if !if_none_match.is_present() => {
+            let message = "wait requires If-None-Match with the version that you have.";
             let error = FieldError::parameter("wait", "needs_if_none_match", message);
             return Err(ApiError::invalid(vec![error]));
         }
         Some(deadline) => {
-            let mut waiter = app
-                .waiting
-                .subscribe(DocumentChange::Tenant(access.tenant.id));
+            let id = access.tenant.id;
+            let mut subscription = app.watcher.subscribe(DocumentChange::Tenant(id));
             loop {
-                let tenant = still_visible(&app, &mut caller, access.tenant.id).await?;
-                if !known.matches(ETag::from(&tenant))
-                    || !waiter.wait_newer_than(tenant.revision, deadline).await
+                let tenant = caller.reload_tenant(&app.access, id).await?;
+                if !if_none_match.matches(ETag::from(&tenant))
+                    || !subscription
+                        .wait_newer_than(tenant.revision, deadline)
+                        .await
                 {
                     break tenant;
                 }
@@ -195,199 +204,135 @@ async fn show(
         }
     };
     let etag = ETag::from(&tenant);
-    if known.matches(etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
-    }
     let view = TenantView::shown_to(&caller, tenant);
-    Ok(ApiResponse::new(StatusCode::OK, etag, &view)?.into_response())
+    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
 }
 
-/// The tenant as it is now, if the caller, who may have waited, still may see it.
-pub(super) async fn still_visible(
-    app: &AppState,
-    caller: &mut Caller,
+/// Edits a tenant on behalf of a user id and returns the decision; `None` if there is nothing to do.
+type Decide<'a> =
+    dyn Fn(&mut Tenant, &str, DateTime) -> Result<Option<Decision>, ApiError> + Send + Sync + 'a;
+
+/// Debounce of a job while another request for the tenant is queued.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+
+/// Changes a tenant. With `Prefer: wait`, waits for the outcome.
+async fn change(
+    runner: &CommandRunner<'_>,
+    tenant: &Tenant,
+    decide: &Decide<'_>,
+) -> Result<Response, ApiError> {
+    let id = tenant.id;
+    let change = TenantChange { id, decide };
+    run_and_wait(runner, &tenant.slug, Some(tenant), id, &change).await
+}
+
+/// Runs a command on the tenant `id` under the keyed mutex of its slug. With `Prefer: wait`, waits for the outcome.
+async fn run_and_wait(
+    runner: &CommandRunner<'_>,
+    slug: &str,
+    tenant: Option<&Tenant>,
     id: TenantId,
-) -> Result<Tenant, ApiError> {
-    let tenant = app.tenants.find(id).await?;
-    caller.refresh(app).await?;
-    let visible = tenant.filter(|tenant| caller.may_read(tenant));
-    Ok(visible.ok_or(ProblemCode::NotFound)?)
+    command: &impl Command,
+) -> Result<Response, ApiError> {
+    let deadline = runner.prefer.deadline();
+    let result = runner.run_serialized(slug, tenant, command).await?;
+    let Some((job, mut caller)) = await_job(runner, result.job, deadline).await? else {
+        return Ok(result.response.into_response());
+    };
+    let tenant = caller.reload_tenant(&runner.app.access, id).await?;
+    let response = respond(&caller, &tenant, Some(&job));
+    Ok(preference_applied(response))
 }
 
-/// What is decided about a tenant, by looking at it as it is now.
-type Decide<'a> = dyn Fn(&mut Tenant, DateTime) -> Result<Decision, ApiError> + Send + Sync + 'a;
-
-/// For how long a job is put off that whoever is next in line will want to do something else.
-const PUT_OFF: Duration = Duration::from_millis(250);
+/// The response to a change, with the job that carries it out.
+fn respond(caller: &Caller, tenant: &Tenant, job: Option<&Job>) -> ApiResponse {
+    let mut view = TenantView::shown_to(caller, tenant.clone());
+    view.job = job.map(JobLink::from);
+    ApiResponse {
+        location: job.map(|job| job_href(job.id)),
+        ..ApiResponse::new(status_of(job), ETag::from(tenant), &view)
+    }
+}
 
 /// A change to one tenant.
 struct TenantChange<'a> {
-    slug: &'a str,
-    if_match: &'a IfMatch,
+    id: TenantId,
     decide: &'a Decide<'a>,
 }
 
-/// Decides about a tenant and records it, and waits for the outcome if the caller prefers.
-async fn change(
-    recorder: &CommandRunner<'_>,
-    tenant: &Tenant,
-    if_match: &IfMatch,
-    prefer: Prefer,
-    decide: &Decide<'_>,
-) -> Result<Response, ApiError> {
-    let deadline = prefer.deadline();
-    let change = TenantChange {
-        slug: &tenant.slug,
-        if_match,
-        decide,
-    };
-    let in_turn = recorder.serialized_on(&tenant.slug, Some(tenant)).await?;
-    let outcome = in_turn.record(&change).await?;
-    drop(in_turn);
-    answer(recorder, tenant.id, outcome, deadline).await
-}
-
-/// The answer to a change; the final state, if it is reached before `deadline`.
-async fn answer(
-    recorder: &CommandRunner<'_>,
-    tenant: TenantId,
-    outcome: CommandResult,
-    deadline: Option<tokio::time::Instant>,
-) -> Result<Response, ApiError> {
-    let (Some(job), Some(deadline)) = (outcome.job, deadline) else {
-        return Ok(outcome.answer.into_response());
-    };
-    let (app, mut caller) = (recorder.app, recorder.caller.clone());
-    let job = until_final(app, &mut caller, job, deadline).await?;
-    let tenant = still_visible(app, &mut caller, tenant).await?;
-    let status = if job.state.is_final() {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
-    let link = JobLink::from(&job);
-    let href = link.href.clone();
-    let etag = ETag::from(&tenant);
-    let view = TenantView::shown_to(&caller, tenant).with_job(link);
-    let mut response = ApiResponse::new(status, etag, &view)?
-        .at(href)
-        .into_response();
-    response.headers_mut().insert(
-        HeaderName::from_static("preference-applied"),
-        HeaderValue::from_static("wait"),
-    );
-    Ok(response)
-}
-
 impl Command for TenantChange<'_> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let app = recorder.app;
-            let mut tenant = app
-                .tenants
-                .lock_by_slug(session, self.slug)
-                .await?
-                .ok_or_else(|| reject(ProblemCode::NotFound))?;
-            let now = app.store.now();
-            self.if_match.check(ETag::from(&tenant)).map_err(reject)?;
-            let before = to_document(&tenant)?;
-            let mut known = tenant.clone();
-            let decision = (self.decide)(&mut tenant, now).map_err(reject)?;
-
-            let Some(decided) = decision.0 else {
-                app.tenants.unlock(session, tenant.id).await?;
-                tenant.revision -= 1;
-                return Ok(CommandOutput {
-                    answer: answer_with(recorder, StatusCode::OK, &tenant, None)?,
-                    jobs: Vec::new(),
-                    changed: Vec::new(),
-                    events: Vec::new(),
-                });
-            };
-            let (mut removals, mut taken) = (Vec::new(), Vec::new());
-            if decided.is_written {
-                if tenant.partner_id != known.partner_id {
-                    partner::ensure_partner_active(recorder, session, &tenant).await?;
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let app = runner.app;
+        let (tenants, domains) = (&app.db.tenants, &app.db.domains);
+        let found = tenants.find_in_transaction(session, self.id).await?;
+        let before = found.ok_or(ProblemCode::NotFound)?;
+        runner.if_match.check(ETag::from(&before))?;
+        let (now, by) = (app.store.now(), runner.actor_id());
+        let mut tenant = before.clone();
+        let Some(Decision { action, mut jobs }) = (self.decide)(&mut tenant, &by, now)? else {
+            let response = respond(runner.caller, &before, None);
+            return Ok(CommandOutput::unchanged(response));
+        };
+        let mut lost_claims = Vec::new();
+        if tenant == before {
+            tenants.materialize_conflict(session, self.id).await?;
+        } else {
+            if runner.has_waiters() {
+                // The queued change joins this job, which would otherwise be outdated at once.
+                let due = clock::later(now, DEBOUNCE);
+                jobs = jobs.into_iter().map(|job| job.not_before(due)).collect();
+            }
+            if tenant.partner_id != before.partner_id {
+                partner::ensure_partner_active(runner, session, &tenant).await?;
+            }
+            if tenant.domains != before.domains {
+                // Backfill first: the document of a removed domain reserves its name until the removal is complete.
+                let mut backfilled = before.clone();
+                domains.backfill(session, &mut backfilled, now).await?;
+                let synced = domains
+                    .sync_from_tenant(session, &mut tenant, &backfilled.domains, now)
+                    .await?;
+                for domain_id in synced.given_up {
+                    let tenant_id = tenant.id;
+                    let args = RemoveDomain {
+                        tenant_id,
+                        domain_id,
+                    };
+                    jobs.push(NewJob::new(&args, &by, now)?);
                 }
-                tenant.updated_at = now;
-                if tenant.domains != known.domains {
-                    // What is given up has a document first, which keeps the name from others until it is gone.
-                    app.domains.backfill(session, &mut known, now).await?;
-                    let followed = app
-                        .domains
-                        .sync_from_tenant(session, &mut tenant, &known.domains, now)
-                        .await?;
-                    (removals, taken) = (followed.given_up, followed.lost);
-                }
-                app.tenants.save(session, &tenant).await?;
-            } else {
-                app.tenants.unlock(session, tenant.id).await?;
-                tenant.revision -= 1;
+                lost_claims = synced.lost;
             }
-            let mut due = now;
-            if decided.is_written && recorder.is_waited_for() {
-                // The next change joins the job; carried out between the two, it would be out of date at once.
-                due = clock::later(now, PUT_OFF);
-            }
-            let put_off = decided.jobs.into_iter().map(|job| job.not_before(due));
-            let mut wanted: Vec<NewJob> = put_off.collect();
-            for domain_id in removals {
-                let args = RemoveDomain {
-                    tenant_id: tenant.id,
-                    domain_id,
-                };
-                wanted.push(new_job(&args, &recorder.actor_id(), now).map_err(reject)?);
-            }
-            let mut jobs = Vec::new();
-            for job in wanted {
-                let job = job.requested_by(
-                    Some(recorder.request.id.clone()),
-                    recorder.request.traceparent.clone(),
-                );
-                jobs.push(app.jobs.enqueue(session, &job).await?);
-            }
-            let mut event = recorder
-                .event(now, decided.action, target(&tenant), Some(&tenant))
-                .with_changes(&audited(before), &audited(to_document(&tenant)?));
-            event.job_id = jobs.first().map(|job| job.id);
-            let mut events = vec![event];
-            events.extend(lost(recorder, &taken, now));
-            let status = if jobs.is_empty() {
-                StatusCode::OK
-            } else {
-                StatusCode::ACCEPTED
-            };
-            Ok(CommandOutput {
-                answer: answer_with(recorder, status, &tenant, jobs.first().map(JobLink::from))?,
-                jobs,
-                changed: vec![DocumentChange::Tenant(tenant.id)],
-                events,
-            })
+            tenants
+                .save_changed(session, &before, &mut tenant, now)
+                .await?;
         }
-        .boxed()
+        let jobs = enqueue_all(session, runner, jobs).await?;
+        let event = runner
+            .event(now, action, target(&tenant), Some(&tenant))
+            .with_changes(&audited(&before)?, &audited(&tenant)?);
+        let response = respond(runner.caller, &tenant, jobs.first());
+        Ok(CommandOutput::complete(response, event)
+            .with_jobs(jobs)
+            .with_changed(DocumentChange::Tenant(tenant.id))
+            .with_events(lost(runner, &lost_claims, now)))
     }
 }
 
-fn answer_with(
-    recorder: &CommandRunner<'_>,
-    status: StatusCode,
-    tenant: &Tenant,
-    job: Option<JobLink>,
-) -> Result<ApiResponse, TransactionError<CommandError>> {
-    let etag = ETag::from(tenant);
-    let view = TenantView::shown_to(recorder.caller, tenant.clone());
-    let answer = match job {
-        None => ApiResponse::new(status, etag, &view),
-        Some(job) => {
-            let href = job.href.clone();
-            ApiResponse::new(status, etag, &view.with_job(job)).map(|answer| answer.at(href))
-        }
-    };
-    answer.map_err(reject)
+/// Enqueues jobs in the transaction.
+pub(super) async fn enqueue_all(
+    session: &mut ClientSession,
+    runner: &CommandRunner<'_>,
+    new: Vec<NewJob>,
+) -> Result<Vec<Job>, StoreError> {
+    let mut jobs = Vec::new();
+    for job in new {
+        jobs.push(runner.enqueue(session, job).await?);
+    }
+    Ok(jobs)
 }
 
 fn target(tenant: &Tenant) -> Target {
@@ -398,21 +343,24 @@ fn target(tenant: &Tenant) -> Target {
     }
 }
 
-/// What the audit trail shows of a tenant: what callers write.
-fn audited(mut tenant: bson::Document) -> bson::Document {
-    let not_by_callers = [
-        "_id",
-        "revision",
-        "updatedAt",
-        "createdAt",
-        "provisioningStatus",
-        "provisioningErrors",
-        "conditions",
-        "unknownUntil",
-        "formerDomains",
-    ];
-    for field in not_by_callers {
-        tenant.remove(field);
+/// Fields that callers do not write.
+const NOT_AUDITED: [&str; 9] = [
+    "_id",
+    "revision",
+    "updatedAt",
+    "createdAt",
+    "provisioningStatus",
+    "provisioningErrors",
+    "conditions",
+    "unknownUntil",
+    "formerDomains",
+];
+
+/// The fields that the audit trail compares.
+fn audited(tenant: &Tenant) -> Result<bson::Document, StoreError> {
+    let mut document = to_document(tenant)?;
+    for field in NOT_AUDITED {
+        document.remove(field);
     }
-    tenant
+    Ok(document)
 }

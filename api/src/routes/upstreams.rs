@@ -1,13 +1,9 @@
-//! The upstreams: how each stands, and stopping work with one for a while.
+//! Upstreams: state, pause and resume. For operators.
 
-use axum::{Json, extract::State, response::IntoResponse as _};
+use axum::{Json, extract::State};
 use dezky_shared::{
-    audit::{Action, Target},
-    queue::pause::Pause,
-    store::{TransactionError, upstreams::UpstreamState},
-    upstream::Upstream,
+    audit::Action, queue::pause::Pause, store::upstreams::UpstreamState, upstream::Upstream,
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
@@ -15,14 +11,14 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Problem},
-    extract::{
-        Caller, ETag, EmptyBody, Operator, PageOf, PathParam, QueryParams, RequestInfo,
-        ValidatedJson,
-    },
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
-    state::{AppState, SharedState},
+    error::ApiError,
+    etag::ETag,
+    extract::{EmptyBody, Operator, PageOf, PathParam},
+    response::ApiResponse,
+    routes::target,
+    state::SharedState,
     timestamp::Timestamp,
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -37,249 +33,207 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UpstreamView {
-    /// Its name.
+    /// Name.
     #[schema(example = "stalwart")]
     name: &'static str,
-    /// What keeps steps from it, if anything: `ok`, `paused`, `credentials_refused`, `away` or `slowed`.
+    /// State, by the most severe obstacle: `ok`, `paused`, `credentials_refused`, `away` or `slowed`.
     state: &'static str,
-    /// Since when it is paused.
+    /// Time of the pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_at: Option<Timestamp>,
-    /// Which user paused it.
+    /// Id of the user who paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
-    /// Whether it takes our credentials.
+    /// State of the credentials.
     credentials: CredentialsView,
-    /// How it stood when a worker last looked; missing until one did.
+    /// Circuit breaker, as a worker last reported it; missing until the first report.
     #[serde(skip_serializing_if = "Option::is_none")]
     circuit: Option<CircuitView>,
 }
 
-/// Whether an upstream takes our credentials.
+/// State of an upstream's credentials.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CredentialsView {
-    /// Whether it refuses them.
+    /// Whether the upstream rejects them.
     refused: bool,
-    /// Since when.
+    /// Time of the first rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused_at: Option<Timestamp>,
-    /// When one job tries them again.
+    /// Time of the next credential probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_probe_at: Option<Timestamp>,
 }
 
-/// How an upstream stood.
+/// Circuit breaker of an upstream.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CircuitView {
-    /// Whether it counts as away.
+    /// Whether the circuit is open.
     open: bool,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
-    /// Since when it counts as away.
+    /// Time at which it opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     opened_at: Option<Timestamp>,
-    /// When one job tries whether it is back.
+    /// Time of the next half-open probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_probe_at: Option<Timestamp>,
-    /// Until when it asked to be left alone.
+    /// End of the `Retry-After` period of the upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     slow_until: Option<Timestamp>,
-    /// When one more step would have its turn, where that was not at once.
+    /// Time of the next free slot in the rate budget, unless there is one now.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_turn_at: Option<Timestamp>,
-    /// When a worker looked. If that is long ago, no worker lives.
+    /// Time of the report. No worker is live if it is old.
     seen_at: Timestamp,
 }
 
-/// The upstreams
-#[utoipa::path(
-    get, path = "/upstreams", operation_id = "listUpstreams", tag = "operations",
-    responses((status = 200, body = PageOf<UpstreamView>), (status = "default", response = Problem)),
-)]
+/// Lists upstreams
+#[utoipa::path(get, path = "/upstreams", operation_id = "listUpstreams", tag = "operations", responses((status = 200, body = PageOf<UpstreamView>)))]
 async fn list(
     _: Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<UpstreamView>>, ApiError> {
-    let known = app.upstreams.list().await?;
+    let states = app.db.upstreams.list().await?;
     let views = Upstream::ALL.map(|upstream| {
-        let health = known.iter().find(|health| health.upstream == upstream);
-        UpstreamView::from(health.unwrap_or(&UpstreamState::unknown(upstream)))
+        let state = states.iter().find(|state| state.upstream == upstream);
+        UpstreamView::from(state.unwrap_or(&UpstreamState::unknown(upstream)))
     });
     Ok(Json(PageOf::single(views.into())))
 }
 
-/// An upstream
+/// Returns an upstream
 #[utoipa::path(
     get, path = "/upstreams/{name}", operation_id = "getUpstream", tag = "operations",
     params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$")),
-    responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
+    responses((status = 200, body = UpstreamView)),
 )]
 async fn show(
     _: Operator,
     PathParam(upstream): PathParam<Upstream>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
-) -> Result<axum::response::Response, ApiError> {
-    let health = app.upstreams.find(upstream).await?;
-    let etag = ETag::of_revision(health.revision);
-    Ok(ApiResponse::new(StatusCode::OK, etag, &UpstreamView::from(&health))?.into_response())
+) -> Result<ApiResponse, ApiError> {
+    Ok(respond(&app.db.upstreams.find(upstream).await?))
 }
 
-/// Stops all work with an upstream for a while
+/// Pauses an upstream
 ///
-/// Within about a second no worker begins a step that needs it. Other steps of the same jobs go on.
+/// Within about a second workers start no more steps that call it. Other steps of the same jobs continue.
 #[utoipa::path(
     post, path = "/upstreams/{name}/pause", operation_id = "pauseUpstream", tag = "operations",
-    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$"), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
+    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$")),
+    responses((status = 200, body = UpstreamView)),
 )]
 async fn pause(
-    Operator(caller): Operator,
-    PathParam(upstream): PathParam<Upstream>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<EmptyBody>,
+    w: Write<Operator, EmptyBody, PathParam<Upstream>>,
 ) -> Result<ApiResponse, ApiError> {
-    change(&app, &caller, &request, &submitted, upstream, Wanted::Pause).await
+    change(&w, UpstreamAction::Pause).await
 }
 
-/// Has work with an upstream go on
+/// Resumes an upstream
 ///
-/// What waited for it is let go, not all at once. While the upstream is away or refuses our credentials, some jobs try
-/// again now instead of at the next probe.
+/// Deferred jobs are released gradually. While the circuit is open or the credentials are rejected, some jobs probe the
+/// upstream at once.
 #[utoipa::path(
     post, path = "/upstreams/{name}/resume", operation_id = "resumeUpstream", tag = "operations",
-    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$"), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = UpstreamView), (status = "default", response = Problem)),
+    params(("name" = String, Path, pattern = "^(authentik|stalwart|ocis)$")),
+    responses((status = 200, body = UpstreamView)),
 )]
 async fn resume(
-    Operator(caller): Operator,
-    PathParam(upstream): PathParam<Upstream>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<EmptyBody>,
+    w: Write<Operator, EmptyBody, PathParam<Upstream>>,
 ) -> Result<ApiResponse, ApiError> {
-    change(
-        &app,
-        &caller,
-        &request,
-        &submitted,
-        upstream,
-        Wanted::Resume,
-    )
-    .await
+    change(&w, UpstreamAction::Resume).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum UpstreamAction {
     Pause,
     Resume,
 }
 
 struct UpstreamChange {
     before: UpstreamState,
-    wanted: Wanted,
+    action: UpstreamAction,
 }
 
 async fn change(
-    app: &AppState,
-    caller: &Caller,
-    request: &RequestInfo,
-    submitted: &ValidatedJson<EmptyBody>,
-    upstream: Upstream,
-    wanted: Wanted,
+    w: &Write<Operator, EmptyBody, PathParam<Upstream>>,
+    action: UpstreamAction,
 ) -> Result<ApiResponse, ApiError> {
-    let before = app.upstreams.find(upstream).await?;
-    let recorder = CommandRunner::new(app, caller, request, submitted.key.as_ref());
-    let change = UpstreamChange { before, wanted };
-    Ok(recorder.record(&change).await?.answer)
+    let before = w.app.db.upstreams.find(w.params.0).await?;
+    w.run(&UpstreamChange { before, action }).await
 }
 
 impl Command for UpstreamChange {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let upstream = self.before.upstream;
-            let upstreams = &recorder.app.upstreams;
-            let now = recorder.app.store.now();
-            let (after, action) = match self.wanted {
-                Wanted::Pause if self.before.paused.is_some() => (self.before.clone(), None),
-                Wanted::Pause => {
-                    let pause = Pause {
-                        at: now,
-                        by: recorder.actor_id(),
-                    };
-                    let paused = upstreams.pause(session, upstream, &pause).await?;
-                    (paused, Some(Action::UpstreamPause))
-                }
-                // Also of one that is not paused: it is tried at once.
-                Wanted::Resume => {
-                    let resumed = upstreams.resume(session, upstream, now).await?;
-                    (resumed, Some(Action::UpstreamResume))
-                }
-            };
-            let target = || Target {
-                kind: "upstream".to_owned(),
-                id: upstream.name().to_owned(),
-                name: upstream.name().to_owned(),
-            };
-            let event = action.map(|action| recorder.event(now, action, target(), None));
-            let view = UpstreamView::from(&after);
-            let etag = ETag::of_revision(after.revision);
-            Ok(CommandOutput {
-                answer: ApiResponse::new(StatusCode::OK, etag, &view).map_err(reject)?,
-                jobs: Vec::new(),
-                changed: Vec::new(),
-                events: event.into_iter().collect(),
-            })
-        }
-        .boxed()
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let upstream = self.before.upstream;
+        let upstreams = &runner.app.db.upstreams;
+        let now = runner.app.store.now();
+        let (after, action) = match self.action {
+            UpstreamAction::Pause if self.before.paused.is_some() => (self.before.clone(), None),
+            UpstreamAction::Pause => {
+                let pause = Pause {
+                    at: now,
+                    by: runner.actor_id(),
+                };
+                let paused = upstreams.pause(session, upstream, &pause).await?;
+                (paused, Some(Action::UpstreamPause))
+            }
+            // Even if it is not paused: this forces a probe.
+            UpstreamAction::Resume => {
+                let resumed = upstreams.resume(session, upstream, now).await?;
+                (resumed, Some(Action::UpstreamResume))
+            }
+        };
+        let target = target("upstream", upstream.name(), upstream.name());
+        let event = action.map(|action| runner.event(now, action, target, None));
+        Ok(CommandOutput::unchanged(respond(&after)).with_events(event.into_iter().collect()))
     }
 }
 
+fn respond(state: &UpstreamState) -> ApiResponse {
+    let etag = ETag::of_revision(state.revision);
+    ApiResponse::new(StatusCode::OK, etag, &UpstreamView::from(state))
+}
+
 impl From<&UpstreamState> for UpstreamView {
-    fn from(health: &UpstreamState) -> Self {
-        let slowed = health
-            .seen
-            .as_ref()
-            .is_some_and(|seen| seen.slow_until.is_some());
-        let state = if health.paused.is_some() {
+    fn from(upstream: &UpstreamState) -> Self {
+        let breaker = upstream.seen.as_ref();
+        let is_slowed = breaker.is_some_and(|breaker| breaker.slow_until.is_some());
+        let state = if upstream.paused.is_some() {
             "paused"
-        } else if health.refused_at.is_some() {
+        } else if upstream.refused_at.is_some() {
             "credentials_refused"
-        } else if health.open_since().is_some() {
+        } else if upstream.open_since().is_some() {
             "away"
-        } else if slowed {
+        } else if is_slowed {
             "slowed"
         } else {
             "ok"
         };
         Self {
-            name: health.upstream.name(),
+            name: upstream.upstream.name(),
             state,
-            paused_at: health.paused.as_ref().map(|pause| pause.at.into()),
-            paused_by: health.paused.as_ref().map(|pause| pause.by.clone()),
+            paused_at: upstream.paused.as_ref().map(|pause| pause.at.into()),
+            paused_by: upstream.paused.as_ref().map(|pause| pause.by.clone()),
             credentials: CredentialsView {
-                refused: health.refused_at.is_some(),
-                refused_at: health.refused_at.map(Timestamp::from),
-                next_probe_at: health.probe_at.map(Timestamp::from),
+                refused: upstream.refused_at.is_some(),
+                refused_at: upstream.refused_at.map(Timestamp::from),
+                next_probe_at: upstream.probe_at.map(Timestamp::from),
             },
-            circuit: health.seen.as_ref().map(|seen| CircuitView {
-                open: seen.open_since.is_some(),
-                failures: seen.failures,
-                opened_at: seen.open_since.map(Timestamp::from),
-                next_probe_at: seen.probe_at.map(Timestamp::from),
-                slow_until: seen.slow_until.map(Timestamp::from),
-                next_turn_at: seen.next_turn_at.map(Timestamp::from),
-                seen_at: seen.at.into(),
+            circuit: breaker.map(|breaker| CircuitView {
+                open: breaker.open_since.is_some(),
+                failures: breaker.failures,
+                opened_at: breaker.open_since.map(Timestamp::from),
+                next_probe_at: breaker.probe_at.map(Timestamp::from),
+                slow_until: breaker.slow_until.map(Timestamp::from),
+                next_turn_at: breaker.next_turn_at.map(Timestamp::from),
+                seen_at: breaker.at.into(),
             }),
         }
     }

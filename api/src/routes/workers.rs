@@ -1,4 +1,4 @@
-//! The workers that live, as each says of itself.
+//! Registered worker processes.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::{ApiError, Problem},
-    extract::{Operator, PageOf, QueryParams},
+    error::ApiError,
+    extract::{Operator, PageOf},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -24,40 +24,36 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct WorkerView {
-    /// Its id, new with each start.
+    /// Id, new with every start.
     id: String,
-    /// What it is called in logs, and in jobs that it runs.
+    /// Name in logs and jobs.
     name: String,
-    /// The machine it runs on.
+    /// Host name.
     host: String,
-    /// How many jobs of each queue it runs at a time.
+    /// Concurrency per queue.
     slots: BTreeMap<String, i64>,
-    /// The kinds of jobs that it knows.
+    /// Job kinds it handles.
     kinds: Vec<String>,
-    /// Whether it was heard of lately.
+    /// Whether its heartbeat is recent.
     alive: bool,
-    /// Whether it takes no more jobs.
+    /// Whether it is shutting down and claims no more jobs.
     stopping: bool,
-    /// When it started.
+    /// Start time.
     started_at: Timestamp,
-    /// When it was last heard of.
+    /// Time of the last heartbeat.
     seen_at: Timestamp,
 }
 
-/// The workers, oldest first
+/// Lists workers, oldest first
 ///
-/// Those that ended as they should are not there; those that vanished are for a quarter of an hour.
-#[utoipa::path(
-    get, path = "/workers", operation_id = "listWorkers", tag = "operations",
-    responses((status = 200, body = PageOf<WorkerView>), (status = "default", response = Problem)),
-)]
+/// Workers that shut down are not listed; lost workers stay listed for 15 minutes.
+#[utoipa::path(get, path = "/workers", operation_id = "listWorkers", tag = "operations", responses((status = 200, body = PageOf<WorkerView>)))]
 async fn list(
     _: Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<WorkerView>>, ApiError> {
     let now = app.store.now();
-    let workers = app.workers.list().await?;
+    let workers = app.db.workers.list().await?;
     let views = workers.into_iter().map(|worker| view(worker, now));
     Ok(Json(PageOf::single(views.collect())))
 }

@@ -1,23 +1,18 @@
-//! The feature flags that the service itself asks for.
+//! Built-in feature flags.
 
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     feature_flag::{Flag, NEW_BILLING_ENGINE},
-    store::{StoreError, TransactionError, duplicate_key_index},
+    store::{StoreError, TransactionError, VersionedRepository as _, duplicate_key_index},
 };
 use futures::FutureExt as _;
 
 use crate::state::AppState;
 
-/// Makes sure that they are there. Any number of processes may do so at once.
+/// Creates missing flags. Safe to run in several processes at once.
 pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
-    if app
-        .flag_repository
-        .find(NEW_BILLING_ENGINE)
-        .await?
-        .is_some()
-    {
+    if app.db.flags.find(NEW_BILLING_ENGINE).await?.is_some() {
         return Ok(());
     }
     let seeded = app
@@ -26,9 +21,9 @@ pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
             async move {
                 let now = app.store.now();
                 let flag = new_billing_engine(now);
-                app.flag_repository.bump_revision(session).await?;
-                app.flag_repository.insert(session, &flag).await?;
-                app.audit.record(session, &defined(&flag, now)).await?;
+                app.db.flags.bump_revision(session).await?;
+                app.db.flags.insert(session, &flag).await?;
+                app.db.audit.record(session, &defined(&flag, now)).await?;
                 Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
@@ -36,7 +31,7 @@ pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
         .await;
     match seeded {
         Ok(()) => Ok(()),
-        // Another process was faster.
+        // Another process has inserted it concurrently.
         Err(TransactionError::Store(error)) if duplicate_key_index(&error).is_some() => Ok(()),
         Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error),
     }
@@ -45,7 +40,7 @@ pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
 fn new_billing_engine(now: DateTime) -> Flag {
     Flag {
         key: NEW_BILLING_ENGINE.to_owned(),
-        description: "Invoices are made by this service, and not by the one before it.".to_owned(),
+        description: "Create invoices with the new billing engine.".to_owned(),
         default: false,
         rules: Vec::new(),
         kill_switch: false,

@@ -1,4 +1,4 @@
-//! Where somebody is billed: the country, and the VAT id in its country's form.
+//! Billing address: country and VAT id.
 
 mod vat;
 
@@ -24,8 +24,8 @@ const COUNTRIES: &[&str] = &[
     "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
-/// The longest VAT id, as it may be typed.
-const VAT_TYPED: usize = 40;
+/// Maximum length of a VAT id before normalization.
+const MAX_VAT_INPUT: usize = 40;
 
 /// A country: its ISO 3166-1 alpha-2 code, in upper case.
 pub fn country(text: &str) -> Result<String, Violation> {
@@ -33,19 +33,19 @@ pub fn country(text: &str) -> Result<String, Violation> {
     if COUNTRIES.binary_search(&code.as_str()).is_ok() {
         Ok(code)
     } else {
-        let message = "A country is its ISO 3166-1 code of two letters, such as DK (Greece is GR).";
+        let message = "Must be an ISO 3166-1 alpha-2 code, such as DK (Greece is GR).";
         Err(("invalid_country", message.to_owned()))
     }
 }
 
-/// A VAT id with its country's prefix, in upper case and without spaces, dots and hyphens.
+/// A VAT id with country prefix, in upper case, without spaces, dots and hyphens.
 ///
-/// It must have the form of `country`, or, where that is not known, of the country whose prefix it has. The forms are
-/// those of the EU's members, the United Kingdom (GB; XI for Northern Ireland), Norway and Switzerland; elsewhere
-/// anything short goes. Check digits are looked at too, but for BG, CY, CZ, ES, IE, LT and LV and for French ids with a
-/// letter after the prefix. Whether an id was ever given to anybody only its country knows.
+/// It must have the format of `country`, or of the country of its prefix if `None`. Known formats are those of the EU
+/// member states, the United Kingdom (GB; XI for Northern Ireland), Norway and Switzerland; other countries accept any
+/// short id. Check digits are verified, except for BG, CY, CZ, ES, IE, LT and LV and for French ids with a letter after
+/// the prefix. Whether the id is registered is not checked.
 pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
-    let id = plain(text)?;
+    let id = normalize(text)?;
     let form = match country {
         None => vat::FORMS.iter().find(|form| id.starts_with(form.prefix)),
         Some(country) => {
@@ -61,11 +61,11 @@ pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
         return Err(match country {
             None => (
                 "unknown_vat_country",
-                "This begins with the prefix of no country whose form is known. Send the country with it.".to_owned(),
+                "Unknown country prefix. Set the country as well.".to_owned(),
             ),
             Some(country) => (
                 "wrong_vat_country",
-                format!("This is no VAT id of {country}: its prefix is another country's, or missing."),
+                format!("Not a VAT id of {country}: the country prefix is missing or differs."),
             ),
         });
     };
@@ -76,21 +76,21 @@ pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
         Ok(id)
     } else {
         let message = format!(
-            "A VAT id of {} is written like {}; in this one a digit is wrong, or missing.",
+            "Not a valid VAT id of {}. Example: {}.",
             form.country, form.example
         );
         Err(("invalid_vat_id", message))
     }
 }
 
-/// The letters and digits of a VAT id; a few Irish ones have a plus or an asterisk.
-fn plain(text: &str) -> Result<String, Violation> {
-    let wrong = || {
-        let message = "A VAT id has 4 to 20 letters and digits.";
+/// Removes separators and converts to upper case. Some Irish ids have a plus or an asterisk.
+fn normalize(text: &str) -> Result<String, Violation> {
+    let invalid = || {
+        let message = "A VAT id must be 4–20 letters and digits.";
         ("invalid_vat_id", message.to_owned())
     };
-    if text.len() > VAT_TYPED {
-        return Err(wrong());
+    if text.len() > MAX_VAT_INPUT {
+        return Err(invalid());
     }
     let id: String = text
         .chars()
@@ -103,7 +103,7 @@ fn plain(text: &str) -> Result<String, Violation> {
     if is_plain && (4..=20).contains(&id.len()) {
         Ok(id)
     } else {
-        Err(wrong())
+        Err(invalid())
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_country_is_two_letters_that_iso_3166_knows() {
+    fn a_country_is_an_iso_3166_alpha_2_code() {
         assert!(COUNTRIES.is_sorted_by(|one, next| one < next));
         assert_eq!(COUNTRIES.len(), 249);
         assert_eq!(country("dk").unwrap(), "DK");
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn a_vat_id_is_kept_with_its_prefix_and_without_what_people_type_between() {
-        for (country, typed, kept) in [
+    fn a_vat_id_is_normalized() {
+        for (country, input, normalized) in [
             (Some("DK"), "dk 13 58 56 28", "DK13585628"),
             (None, "DE 136.695.976", "DE136695976"),
             (Some("CH"), "CHE-107.787.577 IVA", "CHE107787577IVA"),
@@ -135,12 +135,12 @@ mod tests {
             (Some("GB"), "XI 980 7806 84", "XI980780684"),
             (Some("US"), "12-3456789", "123456789"),
         ] {
-            assert_eq!(vat_id(country, typed).unwrap(), kept, "{typed}");
+            assert_eq!(vat_id(country, input).unwrap(), normalized, "{input}");
         }
     }
 
     #[test]
-    fn a_vat_id_must_be_of_its_country() {
+    fn a_vat_id_must_match_its_country() {
         let code = |country, text| vat_id(country, text).unwrap_err().0;
 
         assert_eq!(code(Some("DE"), "DK13585628"), "wrong_vat_country");
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_typed_is_taken_once_and_for_all_or_refused(
+        fn normalization_of_a_vat_id_is_idempotent(
             country in prop::option::of(prop::sample::select(COUNTRIES)),
             text in "([A-Z]{2})?[ .-]?[A-Z0-9+* .-]{0,14}|.{0,50}",
         ) {

@@ -1,22 +1,22 @@
-//! How the mail of a workspace reads.
+//! Email templates of a workspace.
 
 use std::collections::BTreeSet;
 
 use dezky_shared::branding::{EmailTemplate, EmailText};
 
-use super::{Validator, Violation, is_unseen};
+use super::{Validator, Violation, empty, invalid_characters, is_invisible, too_long};
 use crate::error::FieldError;
 
-/// The longest subject of a mail, in characters.
-const SUBJECT_LENGTH: usize = 200;
-/// The longest body of a mail, in characters.
-const BODY_LENGTH: usize = 10_000;
-/// How much of a placeholder is repeated to who wrote it, in characters.
-const SHOWN: usize = 40;
+/// Maximum length of a subject, in characters.
+const MAX_SUBJECT: usize = 200;
+/// Maximum length of a body, in characters.
+const MAX_BODY: usize = 10_000;
+/// Maximum length of a placeholder in an error message, in characters.
+const MAX_SHOWN: usize = 40;
 
-/// The text of a mail.
+/// Subject and body of an email template.
 pub fn email_text(
-    checks: &mut Validator,
+    validator: &mut Validator,
     pointer: &str,
     template: EmailTemplate,
     subject: &str,
@@ -24,45 +24,44 @@ pub fn email_text(
 ) -> Option<EmailText> {
     let mut one_text = |field: &str, value: Result<String, Violation>| {
         let pointer = format!("{pointer}/{field}");
-        let text = checks.check(&pointer, value)?;
-        let wrong = wrong_placeholders(&text, template.placeholders());
-        let is_right = wrong.is_empty();
-        for (code, message) in wrong {
-            checks.note(FieldError::at(pointer.clone(), code, message));
+        let text = validator.check(&pointer, value)?;
+        let violations = invalid_placeholders(&text, template.placeholders());
+        let is_valid = violations.is_empty();
+        for (code, message) in violations {
+            validator.note(FieldError::at(pointer.clone(), code, message));
         }
-        is_right.then_some(text)
+        is_valid.then_some(text)
     };
-    let subject = one_text("subject", text(subject, SUBJECT_LENGTH, false));
-    let body = one_text("body", text(body, BODY_LENGTH, true));
+    let subject = one_text("subject", text(subject, MAX_SUBJECT, false));
+    let body = one_text("body", text(body, MAX_BODY, true));
     Some(EmailText {
         subject: subject?,
         body: body?,
     })
 }
 
-fn text(text: &str, most: usize, has_lines: bool) -> Result<String, Violation> {
+fn text(text: &str, max: usize, multiline: bool) -> Result<String, Violation> {
     if text.trim().is_empty() {
-        return Err(("too_short", "This cannot be empty.".to_owned()));
+        return Err(empty());
     }
-    if text.chars().count() > most {
-        return Err(("too_long", format!("This has at most {most} characters.")));
+    if text.chars().count() > max {
+        return Err(too_long(max));
     }
-    let may_stand = |c: char| match c {
-        '\n' | '\r' | '\t' => has_lines,
-        // Some are joined by one that is not seen, and a body is no name.
-        c => !c.is_control() && (has_lines || !is_unseen(c)),
+    let is_allowed = |c: char| match c {
+        '\n' | '\r' | '\t' => multiline,
+        // Emoji sequences use invisible joiners, and a body cannot be mistaken for a name.
+        c => !c.is_control() && (multiline || !is_invisible(c)),
     };
-    if text.chars().all(may_stand) {
+    if text.chars().all(is_allowed) {
         Ok(text.to_owned())
     } else {
-        let message = "This cannot hold control characters or characters that are not seen.";
-        Err(("invalid_characters", message.to_owned()))
+        Err(invalid_characters())
     }
 }
 
-/// What is wrong with the placeholders of a text, each thing once.
-fn wrong_placeholders(text: &str, known: &[&str]) -> BTreeSet<Violation> {
-    let mut wrong = BTreeSet::new();
+/// Violations of the placeholders of a text, without duplicates.
+fn invalid_placeholders(text: &str, known: &[&str]) -> BTreeSet<Violation> {
+    let mut violations = BTreeSet::new();
     let mut rest = text;
     while let Some(at) = rest.find("{{").into_iter().chain(rest.find("}}")).min() {
         let (sign, after) = rest[at..].split_at(2);
@@ -73,19 +72,21 @@ fn wrong_placeholders(text: &str, known: &[&str]) -> BTreeSet<Violation> {
                 after[..end].trim()
             }
             _ => {
-                let message = format!("A {sign} here has no partner.");
-                wrong.insert(("unbalanced_placeholder", message));
+                let message = format!("Unbalanced {sign}.");
+                violations.insert(("unbalanced_placeholder", message));
                 continue;
             }
         };
         if !known.contains(&name) {
-            let shown: String = name.chars().take(SHOWN).collect();
+            let shown: String = name.chars().take(MAX_SHOWN).collect();
             let known = known.join(", ");
-            let message = format!("{{{{{shown}}}}} means nothing here. What does: {known}.");
-            wrong.insert(("unknown_placeholder", message));
+            let message = format!(
+                "{{{{{shown}}}}} is not a placeholder of this template. Available: {known}."
+            );
+            violations.insert(("unknown_placeholder", message));
         }
     }
-    wrong
+    violations
 }
 
 #[cfg(test)]
@@ -95,10 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_known_and_closed() {
+    fn placeholders_must_be_known_and_closed() {
         let codes = |text: &str| -> Vec<&str> {
-            let wrong = wrong_placeholders(text, &["name", "link"]);
-            wrong.into_iter().map(|(code, _)| code).collect()
+            let violations = invalid_placeholders(text, &["name", "link"]);
+            violations.into_iter().map(|(code, _)| code).collect()
         };
 
         for good in [
@@ -139,11 +140,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_wrong_is_said_once_whatever_is_typed(text in "[{} a]{0,40}|.*") {
-            let wrong = wrong_placeholders(&text, &["a"]);
+        fn a_text_without_braces_has_no_violations(text in "[{} a]{0,40}|.*") {
+            let violations = invalid_placeholders(&text, &["a"]);
 
             let has_signs = text.contains("{{") || text.contains("}}");
-            prop_assert!(has_signs || wrong.is_empty());
+            prop_assert!(has_signs || violations.is_empty());
         }
     }
 }

@@ -1,26 +1,27 @@
-//! A field of a change that may be left as it is, be removed, or get a value.
+//! Fields of a patch: keep, remove or set (RFC 7396).
 
 use serde::{Deserialize, Deserializer};
 
 use super::{Validator, Violation};
 
-/// What a field is to be. Where the field is missing it is [`FieldPatch::Keep`], by `#[serde(default)]`.
+/// What a patch does to an optional field. A missing field is [`FieldPatch::Keep`], by `#[serde(default)]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldPatch<T> {
-    /// As it is.
+    /// The field is missing.
     #[default]
     Keep,
-    /// Nothing: it was given as null.
+    /// The field is null.
     Remove,
-    /// This.
+    /// The field has a value.
     Set(T),
 }
 
 impl<T> FieldPatch<T> {
-    /// The same with a value that was read, or a note of what is wrong with it.
+    /// Validates the value. A violation leaves [`FieldPatch::Remove`], so that the stored value takes no part in checks
+    /// that follow.
     pub fn check<U>(
         self,
-        checks: &mut Validator,
+        validator: &mut Validator,
         pointer: &str,
         read: impl FnOnce(T) -> Result<U, Violation>,
     ) -> FieldPatch<U> {
@@ -28,15 +29,28 @@ impl<T> FieldPatch<T> {
             Self::Keep => FieldPatch::Keep,
             Self::Remove => FieldPatch::Remove,
             Self::Set(value) => {
-                let value = checks.check(pointer, read(value));
-                value.map_or(FieldPatch::Keep, FieldPatch::Set)
+                let value = validator.check(pointer, read(value));
+                value.map_or(FieldPatch::Remove, FieldPatch::Set)
             }
+        }
+    }
+
+    /// Whether the field stays as it is.
+    pub fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    /// The value to set.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Remove => None,
         }
     }
 }
 
 impl<T: Clone> FieldPatch<T> {
-    /// Does it to `field`.
+    /// Patches `field`.
     pub fn apply(&self, field: &mut Option<T>) {
         match self {
             Self::Keep => {}

@@ -1,10 +1,10 @@
-//! The values of a feature flag.
+//! Fields of a feature flag.
 
-use super::{Violation, is_unseen};
+use super::{Violation, empty, invalid_characters, is_invisible, too_long};
 
-/// The longest description, in characters.
-const DESCRIPTION_LENGTH: usize = 500;
-/// What stands in the place of a key in a URL of ours.
+/// Maximum length of a description, in characters.
+const MAX_DESCRIPTION: usize = 500;
+/// A key that would collide with the path `/flags/evaluate`.
 const RESERVED: &str = "evaluate";
 
 /// A key: `^[a-z][a-z0-9_]{1,63}$`, not reserved.
@@ -14,8 +14,7 @@ pub fn key(text: &str) -> Result<String, Violation> {
         && text.bytes().all(allowed)
         && text.starts_with(|first: char| first.is_ascii_lowercase());
     if !well_formed {
-        let message =
-            "A key has 2 to 64 characters: lower-case letters, digits and _, a letter first.";
+        let message = "A key must be 2–64 characters: lower-case letters, digits and _. It starts with a letter.";
         return Err(("invalid_key", message.to_owned()));
     }
     if text == RESERVED {
@@ -24,31 +23,29 @@ pub fn key(text: &str) -> Result<String, Violation> {
     Ok(text.to_owned())
 }
 
-/// What a flag is for: a text that may have several lines.
+/// A description. May have several lines.
 pub fn description(text: &str) -> Result<String, Violation> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(("too_short", "Say what the flag is for.".to_owned()));
+        return Err(empty());
     }
-    if text.chars().count() > DESCRIPTION_LENGTH {
-        let message = format!("This has at most {DESCRIPTION_LENGTH} characters.");
-        return Err(("too_long", message));
+    if text.chars().count() > MAX_DESCRIPTION {
+        return Err(too_long(MAX_DESCRIPTION));
     }
     if text
         .chars()
-        .any(|c| (c.is_control() && c != '\n') || is_unseen(c))
+        .any(|c| (c.is_control() && c != '\n') || is_invisible(c))
     {
-        let message = "This cannot hold control characters or characters that are not seen.";
-        return Err(("invalid_characters", message.to_owned()));
+        return Err(invalid_characters());
     }
     Ok(text.to_owned())
 }
 
-/// A share in percent, without decimals.
+/// A percentage, without decimals.
 pub fn percentage(number: i64) -> Result<u8, Violation> {
     match u8::try_from(number) {
         Ok(percentage @ 0..=100) => Ok(percentage),
-        _ => Err(("out_of_range", "This must be 0 to 100.".to_owned())),
+        _ => Err(("out_of_range", "Must be 0–100.".to_owned())),
     }
 }
 
@@ -70,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_is_some_text_that_is_seen() {
+    fn a_description_is_visible_text() {
         let code = |text: &str| description(text).map_err(|(code, _)| code);
 
         assert_eq!(code(" Two\nlines ").as_deref(), Ok("Two\nlines"));
@@ -81,11 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_is_a_whole_number_up_to_a_hundred() {
+    fn a_percentage_is_0_to_100() {
         assert_eq!(percentage(0), Ok(0));
         assert_eq!(percentage(100), Ok(100));
-        for wrong in [-1, 101, 256, i64::MIN, i64::MAX] {
-            assert!(percentage(wrong).is_err(), "{wrong}");
+        for invalid in [-1, 101, 256, i64::MIN, i64::MAX] {
+            assert!(percentage(invalid).is_err(), "{invalid}");
         }
     }
 }

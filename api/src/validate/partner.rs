@@ -1,4 +1,4 @@
-//! What is known about a partner, as callers give it.
+//! Fields of a partner.
 
 use dezky_shared::{billing::BillingInfo, partner::ContactInfo};
 use serde::Deserialize;
@@ -6,35 +6,35 @@ use utoipa::ToSchema;
 
 use super::{FieldPatch, Validator, Violation, billing, email, name};
 
-/// The fewest and the most digits of a number. E.164 has at most 15; nothing shorter is reached from abroad.
+/// Number of digits of a phone number. E.164 allows at most 15; shorter ones are not reachable internationally.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
-/// A margin in percent, as hundredths of a percent.
+/// Converts a margin in percent to hundredths of a percent.
 pub fn margin(percent: f64) -> Result<i32, Violation> {
     if !(0.0..=100.0).contains(&percent) {
-        return Err(("out_of_range", "A margin is 0 to 100 percent.".to_owned()));
+        return Err(("out_of_range", "Must be 0–100 percent.".to_owned()));
     }
     #[expect(clippy::cast_possible_truncation, reason = "at most 10,000")]
     let hundredths = (percent * 100.0).round() as i32;
     #[expect(
         clippy::float_cmp,
-        reason = "a number with two decimals is read as exactly this quotient"
+        reason = "a number with two decimals is parsed as exactly this quotient"
     )]
     let is_exact = in_percent(hundredths) == percent;
     if is_exact {
         Ok(hundredths)
     } else {
-        let message = "A margin has at most two decimals.";
+        let message = "Must have at most two decimals.";
         Err(("too_many_decimals", message.to_owned()))
     }
 }
 
-/// A margin in hundredths of a percent, as callers see it.
+/// Converts a margin in hundredths of a percent to percent.
 pub fn in_percent(hundredths: i32) -> f64 {
     f64::from(hundredths) / 100.0
 }
 
-/// A telephone number: E.164.
+/// A phone number: E.164.
 pub fn phone(text: &str) -> Result<String, Violation> {
     let phone = text.trim();
     let is_number = phone.strip_prefix('+').is_some_and(|digits| {
@@ -45,52 +45,51 @@ pub fn phone(text: &str) -> Result<String, Violation> {
     if is_number {
         Ok(phone.to_owned())
     } else {
-        let message =
-            "A number is written as +4512345678: a plus, the country and 7 to 15 digits in all.";
+        let message = "Must be an E.164 number such as +4512345678, with 7–15 digits.";
         Err(("invalid_phone", message.to_owned()))
     }
 }
 
-/// Whom to talk to there. What is missing stays; null removes.
+/// Contact of a partner. Missing fields stay; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = PartnerContactInfo)]
 pub struct ContactRequest {
-    /// Their name.
+    /// Name.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     name: FieldPatch<String>,
-    /// Their address.
+    /// Email address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     email: FieldPatch<String>,
-    /// Their number, E.164.
+    /// Phone number (E.164).
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = r"^\+[1-9][0-9]{6,14}$", example = "+4512345678")]
     phone: FieldPatch<String>,
 }
 
-/// A change of whom to talk to.
+/// Validated patch of the contact.
 #[derive(Debug, Default)]
 pub struct ContactEdit(ContactRequest);
 
 impl ContactEdit {
-    /// Takes the values, noting below `/contactInfo` what is wrong with them.
-    pub fn check(checks: &mut Validator, wire: ContactRequest) -> Self {
+    /// Validates the fields below `/contactInfo`.
+    pub fn check(validator: &mut Validator, raw: ContactRequest) -> Self {
         Self(ContactRequest {
-            name: wire
+            name: raw
                 .name
-                .check(checks, "/contactInfo/name", |text| name(&text)),
-            email: wire
+                .check(validator, "/contactInfo/name", |text| name(&text)),
+            email: raw
                 .email
-                .check(checks, "/contactInfo/email", |text| email(&text)),
-            phone: wire
+                .check(validator, "/contactInfo/email", |text| email(&text)),
+            phone: raw
                 .phone
-                .check(checks, "/contactInfo/phone", |text| phone(&text)),
+                .check(validator, "/contactInfo/phone", |text| phone(&text)),
         })
     }
 
-    /// Makes the change.
+    /// Applies the patch.
     pub fn apply(&self, contact: &mut ContactInfo) {
         self.0.name.apply(&mut contact.name);
         self.0.email.apply(&mut contact.email);
@@ -98,31 +97,31 @@ impl ContactEdit {
     }
 }
 
-/// Where it is billed. What is missing stays; null removes.
+/// Billing information of a partner. Missing fields stay; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = PartnerBillingInfo)]
 pub struct BillingRequest {
-    /// The company.
+    /// Company name.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     company: FieldPatch<String>,
-    /// Its VAT id, in its country's form.
+    /// VAT id, with country prefix.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 40, example = "DK13585628")]
     vat_id: FieldPatch<String>,
-    /// ISO 3166-1 alpha-2.
+    /// Country (ISO 3166-1 alpha-2).
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z]{2}$", example = "DK")]
     country: FieldPatch<String>,
-    /// Where invoices go.
+    /// Email address for invoices.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     email: FieldPatch<String>,
 }
 
 impl BillingRequest {
-    /// The same for a partner of which nothing is stored yet: a missing country is none.
+    /// The patch for a new partner, whose missing country is not a stored one.
     #[must_use]
     pub fn of_new(mut self) -> Self {
         if self.country == FieldPatch::Keep {
@@ -132,49 +131,52 @@ impl BillingRequest {
     }
 }
 
-/// A change of where it is billed.
+/// Validated patch of the billing information.
 #[derive(Debug, Default)]
 pub struct BillingEdit(BillingRequest);
 
 impl BillingEdit {
-    /// Takes the values, noting below `/billingInfo` what is wrong with them. A VAT id that comes without a country is
-    /// of the stored one, which is not known here.
-    pub fn check(checks: &mut Validator, wire: BillingRequest) -> Self {
-        let comes_with_country = wire.country != FieldPatch::Keep;
-        let country = wire.country.check(checks, "/billingInfo/country", |text| {
-            billing::country(&text)
-        });
-        let of = match &country {
+    /// Validates the fields below `/billingInfo`. A VAT id without a country is checked on application, against the
+    /// stored country.
+    pub fn check(validator: &mut Validator, raw: BillingRequest) -> Self {
+        let has_country = raw.country != FieldPatch::Keep;
+        let country = raw
+            .country
+            .check(validator, "/billingInfo/country", |text| {
+                billing::country(&text)
+            });
+        let country_code = match &country {
             FieldPatch::Set(country) => Some(country.as_str()),
             FieldPatch::Keep | FieldPatch::Remove => None,
         };
-        let vat_id = if comes_with_country {
-            let vat_id = |text: String| billing::vat_id(of, &text);
-            wire.vat_id.check(checks, "/billingInfo/vatId", vat_id)
+        let vat_id = if has_country {
+            let vat_id = |text: String| billing::vat_id(country_code, &text);
+            raw.vat_id.check(validator, "/billingInfo/vatId", vat_id)
         } else {
-            wire.vat_id
+            raw.vat_id
         };
         Self(BillingRequest {
-            company: wire
+            company: raw
                 .company
-                .check(checks, "/billingInfo/company", |text| name(&text)),
-            email: wire
+                .check(validator, "/billingInfo/company", |text| name(&text)),
+            email: raw
                 .email
-                .check(checks, "/billingInfo/email", |text| email(&text)),
+                .check(validator, "/billingInfo/email", |text| email(&text)),
             vat_id,
             country,
         })
     }
 
-    /// Makes the change. Country and VAT id have to go together, also where one of them stays as it was.
+    /// Applies the patch. Country and VAT id must match, even if only one of them changes.
     pub fn apply(&self, info: &mut BillingInfo) -> Result<(), Violation> {
         self.0.company.apply(&mut info.company);
         self.0.vat_id.apply(&mut info.vat_id);
         self.0.country.apply(&mut info.country);
         self.0.email.apply(&mut info.email);
-        let is_concerned = self.0.vat_id != FieldPatch::Keep || self.0.country != FieldPatch::Keep;
+        let changes_vat_or_country =
+            self.0.vat_id != FieldPatch::Keep || self.0.country != FieldPatch::Keep;
         if let Some(vat_id) = &info.vat_id
-            && is_concerned
+            && changes_vat_or_country
         {
             info.vat_id = Some(billing::vat_id(info.country.as_deref(), vat_id)?);
         }
@@ -190,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_margin_with_two_decimals_is_taken_as_it_is_written(hundredths in 0..=10_000_i32) {
+        fn margins_with_two_decimals_round_trip(hundredths in 0..=10_000_i32) {
             let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
 
             let percent: f64 = serde_json::from_str(&text).unwrap();
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_written_with_its_country() {
+    fn phone_numbers_include_the_country_code() {
         assert_eq!(phone(" +4512345678 ").unwrap(), "+4512345678");
         for bad in [
             "",

@@ -1,39 +1,38 @@
-//! How a tenant wants its people to sign in.
+//! Fields of a security policy.
 
-use std::{collections::BTreeSet, fmt::Display, net::IpAddr};
+use std::net::IpAddr;
 
 use dezky_shared::security_policy::MfaMode;
 use ipnet::IpNet;
 
-use super::{Validator, Violation, word};
-use crate::error::FieldError;
+use super::{Violation, word};
 
-/// The shortest that a session can be, in minutes.
-pub const SHORTEST_SESSION: i64 = 5;
-/// The longest: 30 days.
-pub const LONGEST_SESSION: i64 = 43_200;
+/// Minimum session length, in minutes.
+pub const MIN_SESSION: i64 = 5;
+/// Maximum session length, in minutes: 30 days.
+pub const MAX_SESSION: i64 = 43_200;
 
-/// Whether a second factor is asked for.
+/// A mode of multi-factor authentication.
 pub fn mfa_mode(text: &str) -> Result<MfaMode, Violation> {
     word(text, "invalid_mfa_mode", "off, optional or required")
 }
 
-/// How long a session can be, in minutes.
+/// A session length, in minutes.
 pub fn minutes(minutes: i64) -> Result<i32, Violation> {
-    let in_range = (SHORTEST_SESSION..=LONGEST_SESSION).contains(&minutes);
+    let in_range = (MIN_SESSION..=MAX_SESSION).contains(&minutes);
     i32::try_from(minutes)
         .ok()
         .filter(|_| in_range)
         .ok_or_else(|| {
-            let message = format!("This is {SHORTEST_SESSION} to {LONGEST_SESSION} minutes.");
+            let message = format!("Must be {MIN_SESSION}–{MAX_SESSION} minutes.");
             ("out_of_range", message)
         })
 }
 
-/// A network in CIDR form, with the address that is the network's own. An address alone is the network of itself.
+/// A network in CIDR notation without host bits. A single address is a network of one.
 pub fn network(text: &str) -> Result<String, Violation> {
     let invalid = || {
-        let message = "A network is written 192.0.2.0/24 or 2001:db8::/32.";
+        let message = "Must be a network in CIDR notation, such as 192.0.2.0/24 or 2001:db8::/32.";
         ("invalid_network", message.to_owned())
     };
     let (address, prefix) = match text.split_once('/') {
@@ -46,7 +45,7 @@ pub fn network(text: &str) -> Result<String, Violation> {
         IpAddr::V6(address) => address.to_ipv4_mapped(),
     };
     if mapped.is_some() {
-        let message = "An IPv4 network is written as one: 192.0.2.0/24.";
+        let message = "Use IPv4 notation for IPv4 networks: 192.0.2.0/24.";
         return Err(("invalid_network", message.to_owned()));
     }
     let network = match prefix {
@@ -59,40 +58,12 @@ pub fn network(text: &str) -> Result<String, Violation> {
     };
     if network.trunc() != network {
         let message = format!(
-            "{network} is an address in a network: say {} for all of it, or the address alone.",
+            "{network} has host bits set. Use {} for the network, or the address without a prefix length.",
             network.trunc()
         );
         return Err(("not_a_network", message));
     }
     Ok(network.to_string())
-}
-
-/// A list of at most `most` different values, each of which `value` takes.
-pub fn distinct_list<T: Ord + Clone + Display>(
-    checks: &mut Validator,
-    pointer: &str,
-    texts: &[String],
-    most: usize,
-    value: impl Fn(&str) -> Result<T, Violation>,
-) -> Option<Vec<T>> {
-    if texts.len() > most {
-        let message = format!("This has at most {most} entries.");
-        checks.note(FieldError::at(pointer, "too_many", message));
-        return None;
-    }
-    let mut seen = BTreeSet::new();
-    let mut values = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let once = value(text).and_then(|value| {
-            if seen.insert(value.clone()) {
-                Ok(value)
-            } else {
-                Err(("duplicate", format!("{value} is given twice.")))
-            }
-        });
-        values.extend(checks.check(&format!("{pointer}/{index}"), once));
-    }
-    (values.len() == texts.len()).then_some(values)
 }
 
 #[cfg(test)]
@@ -102,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_written_with_its_own_address() {
-        for (text, kept) in [
+    fn networks_are_normalized() {
+        for (text, normalized) in [
             ("192.0.2.0/24", "192.0.2.0/24"),
             ("192.0.2.7", "192.0.2.7/32"),
             ("192.0.2.7/32", "192.0.2.7/32"),
@@ -112,12 +83,12 @@ mod tests {
             ("2001:db8::1", "2001:db8::1/128"),
             ("::/0", "::/0"),
         ] {
-            assert_eq!(network(text).unwrap(), kept, "{text}");
+            assert_eq!(network(text).unwrap(), normalized, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_rejected() {
         for (text, code) in [
             ("192.0.2.7/24", "not_a_network"),
             ("2001:db8::1/32", "not_a_network"),
@@ -140,7 +111,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_of_a_network_is_taken_as_it_is(address: IpAddr, prefix in 0_u8..=128) {
+        fn normalization_of_a_network_is_idempotent(address: IpAddr, prefix in 0_u8..=128) {
             for text in [address.to_string(), format!("{address}/{prefix}")] {
                 if let Ok(kept) = network(&text) {
                     prop_assert_eq!(network(&kept), Ok(kept.clone()));
@@ -149,29 +120,8 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_is_typed_does_harm(text in ".*") {
+        fn parsing_never_panics(text in ".*") {
             let _ = network(&text);
         }
-    }
-
-    #[test]
-    fn a_list_names_what_is_wrong_and_what_is_given_twice() {
-        let mut checks = Validator::default();
-        let texts = ["192.0.2.7", "x", "192.0.2.7/32"].map(str::to_owned);
-
-        let list = distinct_list(&mut checks, "/ipAllowlist", &texts, 3, network);
-
-        let errors = checks.finish(list).unwrap_err();
-        let found: Vec<_> = errors
-            .iter()
-            .map(|error| (error.pointer.as_deref().unwrap(), error.code.as_str()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("/ipAllowlist/1", "invalid_network"),
-                ("/ipAllowlist/2", "duplicate"),
-            ]
-        );
     }
 }

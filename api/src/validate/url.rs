@@ -1,31 +1,28 @@
-//! Addresses of pages and pictures.
+//! URLs of pages and images.
 
 use reqwest::Url;
 
-use super::Violation;
+use super::{Violation, too_long};
 
-/// The longest address, in characters.
-const LONGEST: usize = 2048;
+/// Maximum length of a URL, in characters.
+const MAX_LENGTH: usize = 2048;
 
-/// An address that begins with `https://`, names a host, and holds no credentials.
+/// An `https` URL with a domain name and without credentials.
 pub fn https_url(text: &str) -> Result<String, Violation> {
     let invalid = || {
-        let message = "An address begins with https://, names a host and holds no credentials.";
+        let message = "Must be an https:// URL with a domain name and without credentials.";
         ("invalid_url", message.to_owned())
     };
-    if text.chars().count() > LONGEST {
-        return Err((
-            "too_long",
-            format!("This has at most {LONGEST} characters."),
-        ));
+    if text.chars().count() > MAX_LENGTH {
+        return Err(too_long(MAX_LENGTH));
     }
     let url = Url::parse(text).map_err(|_| invalid())?;
     let is_public = url.scheme() == "https"
         && url.domain().is_some_and(|host| host.contains('.'))
         && url.username().is_empty()
         && url.password().is_none();
-    // The parser forgives what would look like something else: tabs, line breaks, backslashes, spaces around it, a
-    // third slash.
+    // The parser accepts input that looks like another URL: tabs, line breaks, backslashes, surrounding spaces, a third
+    // slash.
     let is_plain = text
         .strip_prefix("https://")
         .is_some_and(|rest| !rest.starts_with('/'))
@@ -42,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_https_and_names_a_host() {
+    fn a_url_is_https_with_a_domain_name() {
         assert_eq!(
             https_url("https://Help.Example.com/logo.svg?v=2").unwrap(),
             "https://help.example.com/logo.svg?v=2"
@@ -67,7 +64,7 @@ mod tests {
         ] {
             assert_eq!(https_url(bad).unwrap_err().0, "invalid_url", "{bad:?}");
         }
-        let long = format!("https://example.com/{}", "x".repeat(LONGEST));
+        let long = format!("https://example.com/{}", "x".repeat(MAX_LENGTH));
         assert_eq!(https_url(&long).unwrap_err().0, "too_long");
     }
 }

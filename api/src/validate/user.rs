@@ -1,4 +1,4 @@
-//! Who people are, and what they may do.
+//! Roles and subjects of users.
 
 use dezky_shared::user::{PartnerRole, Role};
 use uuid::Uuid;
@@ -10,18 +10,18 @@ pub fn role(text: &str) -> Result<Role, Violation> {
     word(text, "invalid_role", "member, admin or owner")
 }
 
-/// An access level at a partner.
+/// A role at a partner.
 pub fn partner_role(text: &str) -> Result<PartnerRole, Violation> {
     let expected = "owner, manager, support or read-only";
     word(text, "invalid_partner_role", expected)
 }
 
-/// The identity provider's id of somebody, as it stands in their tokens.
+/// The subject of a user at the identity provider, as in the `sub` claim.
 pub fn subject(text: &str) -> Result<String, Violation> {
     match Uuid::try_parse(text) {
         Ok(id) if text.len() == 36 => Ok(id.hyphenated().to_string()),
         _ => {
-            let message = "This is not a UUID in its hyphenated form.";
+            let message = "Must be a hyphenated UUID.";
             Err(("invalid_id", message.to_owned()))
         }
     }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_has_one_spelling() {
+    fn subjects_are_normalized_uuids() {
         let id = "00000000-0000-4000-8000-00000000000a";
 
         assert_eq!(subject(&id.to_uppercase()).unwrap(), id);
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_spelled_as_they_are_stored() {
+    fn roles_are_parsed_by_their_stored_name() {
         assert_eq!(role("owner").unwrap(), Role::Owner);
         assert_eq!(partner_role("read-only").unwrap(), PartnerRole::ReadOnly);
         for bad in ["", "Owner", "boss", "readOnly"] {

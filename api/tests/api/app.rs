@@ -1,25 +1,22 @@
-//! The app under test, and callers of every kind.
+//! The app under test, on a database of its own.
 
 use std::{
-    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use axum::Router;
 use bson::{Document, doc};
 use dezky_api::domain_name::NamePolicy;
 use dezky_api::{
     AppState, Config,
-    config::{AuthConfig, IssuerConfig},
-    extract::TrustedProxies,
-    rate_limits::LimitsConfig,
+    config::{AuthConfig, IssuerConfig, LimitsConfig, TrustedProxies},
     router,
     state::SharedState,
 };
 use dezky_shared::{
-    id::{JobId, PartnerId},
-    platform::{redis::RedisConfig, tls::TrustRoots},
+    id::{JobId, PartnerId, UserId},
+    platform::{config, redis::RedisConfig, tls::TrustRoots},
     queue::{job::Job, secret_box::EncryptionKeys},
     store::{MongoConfig, Store},
     tenant::Tenant,
@@ -27,20 +24,20 @@ use dezky_shared::{
 };
 use dezky_sim::{
     callers::Caller,
-    isolated_stores::FreshStores,
-    issuer::{APPLICATIONS, Issuer, TokenSpec},
+    isolated_stores::{self, FreshStores},
+    issuer::{APPLICATIONS, Issuer, IssuerOptions, TokenSpec},
 };
 use futures::TryStreamExt as _;
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::BodyExt as _;
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tower::ServiceExt as _;
 
-/// What seals secrets here.
+use crate::client::{Identity, Reply};
+
+/// Encryption key of stored secrets.
 const SEALING_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
-/// The app, on a database of its own.
+/// The app, with stores of its own.
 pub(crate) struct TestApp {
     pub(crate) router: Router,
     pub(crate) state: SharedState,
@@ -51,116 +48,9 @@ pub(crate) struct TestApp {
     _stores: FreshStores,
 }
 
-/// What was answered.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-}
-
-impl Reply {
-    pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    pub(crate) fn etag(&self) -> &str {
-        self.header("etag").unwrap()
-    }
-
-    /// Of a problem, what is wrong with which fields.
-    pub(crate) fn errors(&self) -> Vec<(&str, &str)> {
-        let errors = self.body["errors"].as_array().into_iter().flatten();
-        errors
-            .map(|error| {
-                (
-                    error["pointer"].as_str().unwrap(),
-                    error["code"].as_str().unwrap(),
-                )
-            })
-            .collect()
-    }
-
-    /// Status and, for a problem, its code.
-    pub(crate) fn summary(&self) -> String {
-        format!("{} {}", self.status.as_u16(), self.code())
-            .trim()
-            .to_owned()
-    }
-}
-
-/// A request to be sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Call<'a> {
-    app: &'a TestApp,
-    method: Method,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    address: Option<IpAddr>,
-}
-
 impl std::fmt::Debug for TestApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TestApp")
-    }
-}
-
-impl Call<'_> {
-    pub(crate) fn by(self, caller: Caller) -> Self {
-        let token = self.app.token(&caller.token());
-        self.token(&token)
-    }
-
-    pub(crate) fn token(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
-    /// As if it came from this address. Without one, it comes from nowhere.
-    pub(crate) fn coming_from(mut self, address: &str) -> Self {
-        self.address = Some(address.parse().unwrap());
-        self
-    }
-
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    pub(crate) fn json(self, body: &Value) -> Self {
-        self.raw("application/json", body.to_string().into_bytes())
-    }
-
-    pub(crate) fn raw(mut self, content_type: &str, body: Vec<u8>) -> Self {
-        self.body = body;
-        self.header("content-type", content_type)
-    }
-
-    /// Sends it, and leaves the body of the answer to be read, if it ever ends.
-    pub(crate) async fn open(self) -> Response {
-        let mut request = Request::builder().method(self.method).uri(&self.path);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        if let Some(address) = self.address {
-            request = request.extension(ConnectInfo(SocketAddr::from((address, 4_000))));
-        }
-        let request = request.body(Body::from(self.body)).unwrap();
-        self.app.router.clone().oneshot(request).await.unwrap()
-    }
-
-    pub(crate) async fn send(self) -> Reply {
-        let (parts, body) = self.open().await.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        }
     }
 }
 
@@ -200,8 +90,8 @@ impl TestApp {
                 caller: None,
                 address: None,
                 failed_sign_in: None,
-                // A busy machine is not an absent Redis.
-                patience: Duration::from_secs(10),
+                // A slow test machine must not look like an unreachable Redis.
+                redis_timeout: Duration::from_secs(10),
             },
             purge_after: Duration::from_hours(30 * 24),
             domain_names: NamePolicy {
@@ -217,7 +107,7 @@ impl TestApp {
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
         let shutdown = CancellationToken::new();
         let state = AppState::new(&config, &store, &shutdown).unwrap();
-        state.ensure_indexes().await.unwrap();
+        state.db.ensure_indexes().await.unwrap();
         Self {
             router: router(state.clone()),
             state,
@@ -229,7 +119,7 @@ impl TestApp {
         }
     }
 
-    /// The same, on the same database, as it is where `SEALING_KEYS` is not set.
+    /// A second app on the same database, configured without `SEALING_KEYS`.
     pub(crate) fn without_sealing_keys(self) -> Self {
         let config = Config {
             sealing_keys: EncryptionKeys::default(),
@@ -244,7 +134,14 @@ impl TestApp {
         }
     }
 
-    /// The app with the tenant `demo`, and everybody signed in once.
+    /// The app with the operator signed in.
+    pub(crate) async fn with_operator() -> Self {
+        let app = Self::start().await;
+        app.sign_in(Caller::Operator).await;
+        app
+    }
+
+    /// The app with the tenant `demo`. Every [`Caller`] has signed in once.
     pub(crate) async fn with_demo() -> Self {
         let app = Self::start().await;
         app.demo().await;
@@ -259,71 +156,46 @@ impl TestApp {
             self.sign_in(caller).await;
         }
         let owner = self.user(Caller::Owner).await.id;
-        let reply = self
-            .patch(&format!("/users/{owner}"))
-            .by(Caller::Operator)
-            .json(&json!({ "tenantRoles": { "demo": "owner" } }))
-            .send()
+        self.set_tenant_roles(owner, json!({ "demo": "owner" }))
             .await;
-        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         self.tenant("demo").await
     }
 
-    /// Makes the partner's member of staff look after `demo`, with this role.
+    /// Creates a partner that manages `demo`, and makes [`Caller::Partner`] its staff with this role.
     pub(crate) async fn with_partner(&self, role: &str) -> PartnerId {
         let slug = format!("partner-{}", PartnerId::new());
         let partner = self.insert_partner(&slug, "active").await;
-        let users = self.collection("users");
         let staff = doc! { "authentikSubjectId": Caller::Partner.subject() };
-        let set = doc! { "$set": { "partnerId": partner, "partnerRole": role } };
-        users.update_one(staff, set).await.unwrap();
+        let fields = doc! { "partnerId": partner, "partnerRole": role };
+        self.set("users", staff, fields).await;
         self.set_tenant("demo", doc! { "partnerId": partner }).await;
         partner
     }
 
-    pub(crate) async fn sign_in(&self, caller: Caller) -> Reply {
-        let reply = self.get("/users/me").by(caller).send().await;
+    pub(crate) async fn sign_in(&self, identity: impl Identity) -> Reply {
+        let reply = self.client(identity).get("/users/me").await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         reply
     }
 
+    /// Creates a tenant as the operator.
     pub(crate) async fn create(&self, slug: &str) -> Reply {
-        self.post("/tenants")
-            .by(Caller::Operator)
-            .json(&json!({ "slug": slug, "name": "Demo", "plan": "business", "domains": [format!("{slug}.test")] }))
-            .send()
-            .await
+        let domain = format!("{slug}.test");
+        let body = json!({ "slug": slug, "name": "Demo", "plan": "business", "domains": [domain] });
+        self.operator().post("/tenants", body).await
     }
 
-    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
-        Call {
-            app: self,
-            method,
-            path: path.to_owned(),
-            headers: vec![],
-            body: vec![],
-            address: None,
-        }
+    /// Changes the roles of a user by slug, as the operator.
+    pub(crate) async fn set_tenant_roles(&self, user: UserId, roles: Value) -> Reply {
+        let body = json!({ "tenantRoles": roles });
+        let reply = self.operator().patch(format!("/users/{user}"), body).await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        reply
     }
 
-    pub(crate) fn get(&self, path: &str) -> Call<'_> {
-        self.call(Method::GET, path)
-    }
-
-    pub(crate) fn post(&self, path: &str) -> Call<'_> {
-        self.call(Method::POST, path)
-    }
-
-    pub(crate) fn put(&self, path: &str) -> Call<'_> {
-        self.call(Method::PUT, path)
-    }
-
-    pub(crate) fn patch(&self, path: &str) -> Call<'_> {
-        self.call(Method::PATCH, path)
-    }
-
-    pub(crate) fn delete(&self, path: &str) -> Call<'_> {
-        self.call(Method::DELETE, path)
+    /// The OpenAPI document.
+    pub(crate) async fn openapi(&self) -> Value {
+        self.anonymous().get("/openapi.json").await.body
     }
 
     pub(crate) fn token(&self, spec: &TokenSpec) -> String {
@@ -332,6 +204,30 @@ impl TestApp {
 
     pub(crate) fn collection(&self, name: &str) -> mongodb::Collection<Document> {
         self.state.store.collection(name)
+    }
+
+    /// The one document that matches `filter`.
+    pub(crate) async fn document(&self, collection: &str, filter: Document) -> Document {
+        let found = self.collection(collection).find_one(filter).await;
+        found.unwrap().unwrap()
+    }
+
+    /// The newest audit event of this action.
+    pub(crate) async fn audit_event(&self, action: &str) -> Document {
+        let events = self.collection("audit_events");
+        let newest = events
+            .find_one(doc! { "action": action })
+            .sort(doc! { "_id": -1 })
+            .await;
+        newest.unwrap().unwrap()
+    }
+
+    /// Sets fields of the document that matches `filter`, bypassing the API.
+    pub(crate) async fn set(&self, collection: &str, filter: Document, fields: Document) {
+        let documents = self.collection(collection);
+        let set = doc! { "$set": fields };
+        let updated = documents.update_one(filter, set).await.unwrap();
+        assert_eq!(updated.matched_count, 1);
     }
 
     pub(crate) async fn count(&self, name: &str) -> u64 {
@@ -343,6 +239,7 @@ impl TestApp {
 
     pub(crate) async fn tenant(&self, slug: &str) -> Tenant {
         self.state
+            .db
             .tenants
             .find_by_slug(slug)
             .await
@@ -365,12 +262,14 @@ impl TestApp {
         jobs.update_one(doc! { "_id": id }, set).await.unwrap();
     }
 
-    pub(crate) async fn user(&self, caller: Caller) -> User {
-        let found = self.state.users.find_by_subject(caller.subject()).await;
+    /// The stored user that signs in as `identity`.
+    pub(crate) async fn user(&self, identity: impl Identity) -> User {
+        let subject = identity.token_spec().unwrap().subject;
+        let found = self.state.db.users.find_by_subject(&subject).await;
         found.unwrap().unwrap()
     }
 
-    /// Puts a user back as they were.
+    /// Replaces the stored user.
     pub(crate) async fn put_user(&self, user: &User) {
         let users = self.state.store.collection::<User>("users");
         users
@@ -380,7 +279,7 @@ impl TestApp {
             .unwrap();
     }
 
-    /// Sells `tenant` a subscription, with these fields in the place of the usual ones.
+    /// Creates a subscription for `tenant`, with `fields` overriding the defaults.
     pub(crate) async fn subscribe(&self, tenant: &str, fields: Value) -> Reply {
         let mut body = json!({
             "tenant": tenant, "plan": "business", "cycle": "monthly", "seats": 5, "currency": "DKK",
@@ -388,14 +287,10 @@ impl TestApp {
         });
         let fields = fields.as_object().unwrap().clone();
         body.as_object_mut().unwrap().extend(fields);
-        self.post("/subscriptions")
-            .by(Caller::Operator)
-            .json(&body)
-            .send()
-            .await
+        self.operator().post("/subscriptions", body).await
     }
 
-    /// Sets the price of a plan.
+    /// Creates a price.
     pub(crate) async fn set_price(
         &self,
         plan: &str,
@@ -405,17 +300,13 @@ impl TestApp {
     ) -> Reply {
         let body =
             json!({ "plan": plan, "cycle": cycle, "currency": currency, "amountMinor": amount });
-        self.post("/prices")
-            .by(Caller::Operator)
-            .json(&body)
-            .send()
-            .await
+        self.operator().post("/prices", body).await
     }
 
-    /// Waits until everybody has been told of what was recorded so far.
-    pub(crate) async fn all_told(&self) {
-        self.state.background.close();
-        self.state.background.wait().await;
+    /// Waits until the change hints of all finished writes are published.
+    pub(crate) async fn hints_published(&self) {
+        self.state.hints.tasks.close();
+        self.state.hints.tasks.wait().await;
     }
 
     /// All jobs, oldest first.
@@ -425,12 +316,17 @@ impl TestApp {
         found.try_collect().await.unwrap()
     }
 
-    /// The kinds of all jobs, oldest first.
+    /// Id of the oldest job.
+    pub(crate) async fn first_job(&self) -> JobId {
+        self.jobs().await[0].id
+    }
+
+    /// Kinds of all jobs, oldest first.
     pub(crate) async fn kinds(&self) -> Vec<String> {
         self.jobs().await.into_iter().map(|job| job.kind).collect()
     }
 
-    /// The actions of all audit events, oldest first.
+    /// Actions of all audit events, oldest first.
     pub(crate) async fn actions(&self) -> Vec<String> {
         let events = self.collection("audit_events");
         let found = events.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
@@ -446,7 +342,8 @@ pub(crate) fn id_of<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// One issuer for all tests that do not change its keys, on a runtime that outlives them: making keys is slow.
+/// Issuer shared by all tests that do not change its keys, because key generation is slow. It runs on its own
+/// runtime, which outlives the tests.
 pub(crate) fn shared_issuer() -> Arc<Issuer> {
     static ISSUER: OnceLock<Arc<Issuer>> = OnceLock::new();
     let start = || {
@@ -457,7 +354,12 @@ pub(crate) fn shared_issuer() -> Arc<Issuer> {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                send.send(own_issuer().await).unwrap();
+                let options = IssuerOptions {
+                    keys: config::optional(isolated_stores::ISSUER_KEYS).unwrap(),
+                    ..IssuerOptions::default()
+                };
+                let issuer = Issuer::start_with(([127, 0, 0, 1], 0).into(), options);
+                send.send(Arc::new(issuer.await.unwrap())).unwrap();
                 std::future::pending::<()>().await;
             });
         });
@@ -466,12 +368,12 @@ pub(crate) fn shared_issuer() -> Arc<Issuer> {
     ISSUER.get_or_init(start).clone()
 }
 
-/// An issuer whose keys the test may change.
+/// Issuer of one test, which may change its keys.
 pub(crate) async fn own_issuer() -> Arc<Issuer> {
     Arc::new(Issuer::start(([127, 0, 0, 1], 0).into()).await.unwrap())
 }
 
-/// What `{name}` stands for in a route: something that exists.
+/// An existing value for `{name}` in a route.
 pub(crate) fn name_in(route: &str) -> &'static str {
     match route.split('/').nth(1) {
         Some("queues") => "dns",

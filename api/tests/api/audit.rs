@@ -1,23 +1,20 @@
-//! The audit trail, as callers see it. That it is sealed in time is the worker's to do; here it is sealed by hand.
+//! Audit trail as seen by callers. The worker's tests cover periodic sealing; here the tests seal explicitly.
 
 mod export;
 mod listing;
 mod recording;
 mod verifying;
 
+use crate::app::TestApp;
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     audit::{Action, Actor, ActorKind, AuditEvent, Origin, Target},
     id::TenantId,
     store::TransactionError,
 };
-use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
-use serde_json::Value;
 
-use crate::app::{Reply, TestApp};
-
-/// An event of somebody of `tenant`, at this time.
+/// An event by a member of `tenant`, at this time in milliseconds.
 fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
     let actor = Actor {
         id: "1".to_owned(),
@@ -42,17 +39,17 @@ fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
     event
 }
 
-/// Records events as they are recorded.
+/// Records events in transactions, as the API does.
 async fn record(app: &TestApp, events: &[AuditEvent]) {
-    // A transaction has little time.
-    for some in events.chunks(200) {
+    // Small batches, because transactions have a short lifetime limit.
+    for batch in events.chunks(200) {
         let recorded: Result<(), TransactionError<()>> = app
             .state
             .store
-            .transaction((&app.state, some), |session, (app, events)| {
+            .transaction((&app.state, batch), |session, (app, events)| {
                 async move {
                     for event in *events {
-                        app.audit.record(session, event).await?;
+                        app.db.audit.record(session, event).await?;
                     }
                     Ok(())
                 }
@@ -63,23 +60,12 @@ async fn record(app: &TestApp, events: &[AuditEvent]) {
     }
 }
 
-/// Seals all that a trail has.
+/// Seals all unsealed events of a trail.
 async fn seal(app: &TestApp, tenant: Option<TenantId>) {
-    while app.state.audit.seal(&[tenant]).await.unwrap() != Some(Vec::new()) {}
+    while app.state.db.audit.seal(&[tenant]).await.unwrap() != Some(Vec::new()) {}
 }
 
-async fn get(app: &TestApp, path: &str, caller: Caller) -> Reply {
-    app.get(path).by(caller).send().await
-}
-
-/// The members of this name of what is listed.
-fn listed<'a>(reply: &'a Reply, pointer: &str) -> Vec<&'a str> {
-    let items = reply.body["items"].as_array().expect("a list").iter();
-    let text = |item: &'a Value| item.pointer(pointer).and_then(Value::as_str);
-    items.map(|item| text(item).unwrap_or("-")).collect()
-}
-
-/// Writes to an event past the service, as only somebody who should not can.
+/// Modifies a stored event directly in the database.
 async fn tamper(app: &TestApp, seq: i64, set: Document) {
     let events = app.collection("audit_events");
     let change = doc! { "$set": set };

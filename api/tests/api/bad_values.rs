@@ -1,4 +1,4 @@
-//! A body with every field wrong is answered with one 422 that names all of them, and nothing is stored.
+//! A body in which every field is invalid returns one 422 that lists all fields, and nothing is stored.
 
 mod table;
 
@@ -10,57 +10,59 @@ use futures::TryStreamExt as _;
 use http::Method;
 use serde_json::Value;
 
-use crate::{app::TestApp, everyone::Who};
+use crate::{app::TestApp, personas::Persona};
 
-/// Who sends which body to which route, and where it is wrong.
+/// Request of a persona, and the pointers of its invalid fields.
 struct Row {
-    who: Who,
+    persona: Persona,
     method: Method,
     route: &'static str,
     body: Value,
-    wrong: &'static [&'static str],
+    invalid: &'static [&'static str],
 }
 
 #[tokio::test]
-async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
-    let app = TestApp::with_everyone().await;
-    let somebody = UserId::new().to_string();
-    let before = everything(&app).await;
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
+    let app = TestApp::with_personas().await;
+    let user = UserId::new().to_string();
+    let before = all_documents(&app).await;
 
-    let mut surprises = Vec::new();
+    let mut mismatches = Vec::new();
 
     for row in table::rows() {
         let path = row
             .route
             .replace("{slug}", "demo")
             .replace("{domain}", "demo.test")
-            .replace("{id}", &somebody)
+            .replace("{id}", &user)
             .replace("{key}", "new_billing_engine");
-        let token = app.token(&row.who.token().unwrap());
-        let call = app.call(row.method.clone(), &path).token(&token);
-        let reply = call.json(&row.body).send().await;
+        let client = app.client(row.persona);
+        let reply = client
+            .request(row.method.clone(), &path)
+            .json(&row.body)
+            .await;
 
         let errors = reply.body["errors"].as_array().cloned().unwrap_or_default();
         let named = errors.iter().filter_map(|error| error["pointer"].as_str());
         let named: BTreeSet<&str> = named.collect();
-        let wrong: BTreeSet<&str> = row.wrong.iter().copied().collect();
-        if reply.summary() != "422 validation_failed" || named != wrong {
+        let invalid: BTreeSet<&str> = row.invalid.iter().copied().collect();
+        if reply.summary() != "422 validation_failed" || named != invalid {
             let what = format!("{} {}", row.method, row.route);
-            surprises.push(format!("{what}: expected {wrong:?}, found {reply:#?}"));
+            mismatches.push(format!("{what}: expected {invalid:?}, found {reply:#?}"));
         }
     }
 
-    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    assert_eq!(everything(&app).await, before);
+    assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+    assert_eq!(all_documents(&app).await, before);
 }
 
-/// What names something is looked up instead: it is there or not.
+/// Field that is looked up instead of validated.
 const LOOKED_UP: [&str; 1] = ["POST /flags/evaluate /tenantSlug"];
 
 #[tokio::test]
-async fn the_table_has_every_field_that_can_have_a_wrong_value() {
+async fn the_table_covers_every_validated_field() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
     let table = table::rows();
     let mut missing = BTreeSet::new();
 
@@ -70,11 +72,11 @@ async fn the_table_has_every_field_that_can_have_a_wrong_value() {
             let rows = table
                 .iter()
                 .filter(|row| row.method == method && row.route == route);
-            let wrong: Vec<&str> = rows.flat_map(|row| row.wrong).copied().collect();
+            let invalid: Vec<&str> = rows.flat_map(|row| row.invalid).copied().collect();
             let body = &operation["requestBody"]["content"]["application/json"]["schema"];
             let mut fields = Vec::new();
             collect_fields(&document, body, String::new(), &mut fields);
-            fields.retain(|field| !wrong.iter().any(|wrong| wrong.starts_with(field)));
+            fields.retain(|field| !invalid.iter().any(|invalid| invalid.starts_with(field)));
             missing.extend(
                 fields
                     .into_iter()
@@ -86,7 +88,7 @@ async fn the_table_has_every_field_that_can_have_a_wrong_value() {
     assert_eq!(missing, LOOKED_UP.map(str::to_owned).into());
 }
 
-/// The fields of a body whose value can be wrong though its type is right.
+/// Fields of a body whose value can be invalid although its type is correct.
 fn collect_fields(document: &Value, schema: &Value, pointer: String, fields: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let place = reference.strip_prefix('#').unwrap();
@@ -115,8 +117,8 @@ fn collect_fields(document: &Value, schema: &Value, pointer: String, fields: &mu
     }
 }
 
-/// All that is stored.
-async fn everything(app: &TestApp) -> BTreeMap<String, Vec<Document>> {
+/// All stored documents by collection.
+async fn all_documents(app: &TestApp) -> BTreeMap<String, Vec<Document>> {
     let database = app.state.store.database();
     let mut all = BTreeMap::new();
     for name in database.list_collection_names().await.unwrap() {

@@ -1,18 +1,18 @@
-//! How a tenant's workspace looks.
+//! Branding of a tenant's workspace.
 
-use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 const PATH: &str = "/tenants/demo/branding";
 
 async fn put(app: &TestApp, body: Value) -> Reply {
-    app.put(PATH).by(Caller::Owner).json(&body).send().await
+    app.owner().put(PATH, &body).await
 }
 
 #[tokio::test]
-async fn what_is_put_takes_the_place_of_all_that_was_there() {
+async fn put_replaces_the_whole_branding() {
     let app = TestApp::with_demo().await;
     let jobs = app.count("jobs").await;
 
@@ -42,14 +42,14 @@ async fn what_is_put_takes_the_place_of_all_that_was_there() {
     let kept =
         json!({ "accentColor": "#102030", "accentTextColor": "#ffffff", "emailTemplates": {} });
     assert_eq!(second.body, kept);
-    let shown = app.get(PATH).by(Caller::Member).send().await;
+    let shown = app.member().get(PATH).await;
     assert_eq!((&shown.body, shown.etag()), (&kept, second.etag()));
     assert_eq!(app.count("jobs").await, jobs);
     assert!(app.actions().await.contains(&"tenant.branding".to_owned()));
 }
 
 #[tokio::test]
-async fn the_tenant_shows_everybody_how_it_looks_without_the_texts_of_its_mail() {
+async fn a_tenant_embeds_its_branding_without_email_templates() {
     let app = TestApp::with_demo().await;
     put(
         &app,
@@ -60,14 +60,14 @@ async fn the_tenant_shows_everybody_how_it_looks_without_the_texts_of_its_mail()
     )
     .await;
 
-    let tenant = app.get("/tenants/demo").by(Caller::Member).send().await;
+    let tenant = app.member().get("/tenants/demo").await;
 
-    let look = json!({ "accentColor": "#ffffff", "accentTextColor": "#000000" });
-    assert_eq!(tenant.body["branding"], look);
+    let branding = json!({ "accentColor": "#ffffff", "accentTextColor": "#000000" });
+    assert_eq!(tenant.body["branding"], branding);
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
     let before = app.tenant("demo").await;
 
@@ -76,7 +76,7 @@ async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
         json!({
             "productName": "", "accentColor": "red", "logoUrl": "http://demo.test/logo.svg",
             "emailTemplates": {
-                "invite": { "subject": "{{loginUrl}} {{link", "body": "{{name}} {{nobody}} {{loginUrl}}" },
+                "invite": { "subject": "{{loginUrl}} {{link", "body": "{{name}} {{unknown}} {{loginUrl}}" },
                 "welcome": { "subject": "two\nlines", "body": " " },
                 "recovery": { "subject": "Sign in again", "body": "}}" },
             },
@@ -85,35 +85,28 @@ async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
     .await;
 
     assert_eq!(reply.summary(), "422 validation_failed");
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    let found: Vec<String> = errors
-        .map(|error| {
-            let text = |name: &str| error[name].as_str().unwrap();
-            format!("{} {}", text("pointer"), text("code"))
-        })
-        .collect();
     assert_eq!(
-        found,
+        reply.errors(),
         [
-            "/productName too_short",
-            "/accentColor invalid_color",
-            "/logoUrl invalid_url",
-            "/emailTemplates/invite/subject unbalanced_placeholder",
-            "/emailTemplates/invite/subject unknown_placeholder",
-            "/emailTemplates/invite/body unknown_placeholder",
-            "/emailTemplates/invite/body unknown_placeholder",
-            "/emailTemplates/welcome/subject invalid_characters",
-            "/emailTemplates/welcome/body too_short",
-            "/emailTemplates/recovery/body unbalanced_placeholder",
+            ("/productName", "too_short"),
+            ("/accentColor", "invalid_color"),
+            ("/logoUrl", "invalid_url"),
+            ("/emailTemplates/invite/subject", "unbalanced_placeholder"),
+            ("/emailTemplates/invite/subject", "unknown_placeholder"),
+            ("/emailTemplates/invite/body", "unknown_placeholder"),
+            ("/emailTemplates/invite/body", "unknown_placeholder"),
+            ("/emailTemplates/welcome/subject", "invalid_characters"),
+            ("/emailTemplates/welcome/body", "too_short"),
+            ("/emailTemplates/recovery/body", "unbalanced_placeholder"),
         ]
     );
     let message = reply.body["errors"][4]["message"].as_str().unwrap();
-    assert!(message.starts_with("{{loginUrl}} means nothing here."));
+    assert!(message.starts_with("{{loginUrl}}"), "{message}");
     assert_eq!(app.tenant("demo").await, before);
 }
 
 #[tokio::test]
-async fn what_is_not_known_or_only_computed_is_not_taken() {
+async fn unknown_and_read_only_fields_are_rejected() {
     let app = TestApp::with_demo().await;
     let text = json!({ "subject": "Hello", "body": "Hello" });
 
@@ -137,7 +130,7 @@ async fn what_is_not_known_or_only_computed_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_may_put_where_cors_allows_it() {
+async fn cors_allows_put_from_an_allowed_origin() {
     let origin = "https://portal.test";
     let issuer = crate::app::own_issuer().await;
     let app = TestApp::start_with(issuer, |config| {
@@ -146,10 +139,10 @@ async fn a_page_from_elsewhere_may_put_where_cors_allows_it() {
     .await;
 
     let reply = app
-        .call(http::Method::OPTIONS, PATH)
+        .anonymous()
+        .request(http::Method::OPTIONS, PATH)
         .header("origin", origin)
         .header("access-control-request-method", "PUT")
-        .send()
         .await;
 
     let methods = reply.header("access-control-allow-methods").unwrap();

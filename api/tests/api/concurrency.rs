@@ -1,5 +1,5 @@
-//! Many clients change the same document at once, and no change is lost: with `If-Match` one of them wins each round,
-//! and without it what was not sent stays as it is.
+//! Optimistic concurrency: of many concurrent edits with one `If-Match`, one wins each round; edits without it keep
+//! omitted fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,19 +12,20 @@ use futures::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
-/// How many clients there are.
+/// Number of concurrent clients.
 const CLIENTS: usize = 50;
-/// How often all of them try to win.
+/// Number of rounds.
 const ROUNDS: usize = 3;
 
-/// A route that changes a document, and two fields of it, as they are named in the request and in the answer.
+/// Route that edits a document, and two of its fields by pointer.
 struct Route {
     method: Method,
     path: &'static str,
     by: Caller,
-    /// Each with the value that the `n`th change gives it, which is another than the one before.
+    /// Pointer, and the value of the `n`th edit, which differs from the previous one.
     fields: [Field; 2],
 }
 
@@ -39,7 +40,7 @@ const fn patch(path: &'static str, by: Caller, fields: [Field; 2]) -> Route {
     }
 }
 
-/// What replaces the whole of it.
+/// Route that replaces the whole document.
 const fn put(path: &'static str, by: Caller) -> Route {
     Route {
         method: Method::PUT,
@@ -141,14 +142,14 @@ const ROUTES: &[Route] = &[
 
 #[tokio::test]
 async fn every_route_that_changes_a_document_is_in_the_table() {
-    /// It concerns a part of the user that `/users/{id}` changes, or a tenant in the partner's words.
-    const THE_SAME: [&str; 3] = [
+    /// Routes that edit the same documents as other routes of the table.
+    const ALIASES: [&str; 3] = [
         "/tenants/{slug}/users/{id}",
         "/partner/team/{id}",
         "/partner/tenants/{slug}",
     ];
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
 
     let paths = document["paths"].as_object().unwrap().iter();
     let changing = paths.filter(|(_, item)| !item["patch"].is_null() || !item["put"].is_null());
@@ -164,20 +165,22 @@ async fn every_route_that_changes_a_document_is_in_the_table() {
             .replace("{subscription}", "{id}")
             .replace("{price}", "{id}"),
     });
-    let tabled: BTreeSet<String> = routes.chain(THE_SAME.map(str::to_owned)).collect();
+    let tabled: BTreeSet<String> = routes.chain(ALIASES.map(str::to_owned)).collect();
     assert_eq!(documented, tabled.iter().map(String::as_str).collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_with_the_same_version_one_wins_each_round() {
+async fn concurrent_edits_of_one_version_have_one_winner_per_round() {
     for route in ROUTES {
         let world = World::of(route).await;
         let (field, value) = &world.fields[0];
 
         for round in 0..ROUNDS {
-            let known = world.get().await;
+            let current_version = world.get().await;
             let body = nested(field, value(round));
-            let replies = world.all(|_| body.clone(), Some(known.etag())).await;
+            let replies = world
+                .all(|_| body.clone(), Some(current_version.etag()))
+                .await;
 
             let statuses = replies.iter().map(|reply| reply.status.as_u16());
             let (won, lost): (Vec<u16>, Vec<u16>) = statuses.partition(|status| *status < 300);
@@ -199,7 +202,7 @@ async fn of_many_with_the_same_version_one_wins_each_round() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_sent_stays_as_others_left_it() {
+async fn concurrent_edits_without_if_match_keep_omitted_fields() {
     for route in ROUTES.iter().filter(|route| route.method == Method::PATCH) {
         let world = World::of(route).await;
         let sent = |client: usize| {
@@ -218,45 +221,46 @@ async fn what_was_not_sent_stays_as_others_left_it() {
             )
             .await;
 
-        // Each version is the one before with what one of its clients sent. Some sent what was there already.
+        // Each version equals the previous one with the edit of one of its clients. Edits without effect share a
+        // version.
         let mut versions = BTreeMap::<i64, Vec<(usize, [Value; 2])>>::new();
         for (client, reply) in replies.iter().enumerate() {
             assert!(reply.status.is_success(), "{}: {reply:?}", route.path);
             let revision = revision(reply);
-            let answer = (client, world.seen(&reply.body));
-            versions.entry(revision).or_default().push(answer);
+            let reply = (client, world.seen(&reply.body));
+            versions.entry(revision).or_default().push(reply);
         }
-        let mut stands = world.seen(&before.body);
-        for (revision, answers) in versions {
-            let about = format!("{} at revision {revision}: {answers:?}", route.path);
-            let next = answers[0].1.clone();
-            assert!(answers.iter().all(|(_, seen)| *seen == next), "{about}");
-            let comes_of = |client: usize| {
-                let mut changed = stands.clone();
+        let mut current = world.seen(&before.body);
+        for (revision, replies) in versions {
+            let about = format!("{} at revision {revision}: {replies:?}", route.path);
+            let next = replies[0].1.clone();
+            assert!(replies.iter().all(|(_, seen)| *seen == next), "{about}");
+            let explains = |client: usize| {
+                let mut changed = current.clone();
                 changed[client % 2] = sent(client).1;
                 changed == next
             };
             assert!(
-                answers.iter().any(|(client, _)| comes_of(*client)),
+                replies.iter().any(|(client, _)| explains(*client)),
                 "{about}"
             );
-            stands = next;
+            current = next;
         }
         let now = world.get().await;
-        assert_eq!(world.seen(&now.body), stands, "{}", route.path);
+        assert_eq!(world.seen(&now.body), current, "{}", route.path);
     }
 }
 
-/// Where a field of this tenant stands, and what the n-th writer puts there.
-type FieldHere = (String, fn(usize) -> Value);
+/// Pointer of a field with resolved ids, and the value of the `n`th edit.
+type ResolvedField = (String, fn(usize) -> Value);
 
-/// The app, and the document that is changed.
+/// The app and the edited document.
 struct World {
     app: Arc<TestApp>,
     method: Method,
     path: String,
     by: Caller,
-    fields: [FieldHere; 2],
+    fields: [ResolvedField; 2],
 }
 
 impl World {
@@ -267,7 +271,7 @@ impl World {
         let partner = partners.find_one(doc! { "_id": partner }).await;
         let id = |made: Reply| made.body["id"].as_str().unwrap().to_owned();
         let flag = json!({ "key": "beta_search", "description": "A new search." });
-        let flag = app.post("/flags").by(Caller::Operator).json(&flag).send();
+        let flag = app.operator().post("/flags", &flag);
         let names = [
             ("{user}", app.user(Caller::Stranger).await.id.to_string()),
             ("{demo}", app.tenant("demo").await.id.to_string()),
@@ -304,11 +308,11 @@ impl World {
     }
 
     async fn get(&self) -> Reply {
-        self.app.get(&self.path).by(self.by).send().await
+        self.app.client(self.by).get(&self.path).await
     }
 
-    /// What everybody is answered who sends their change at the same time.
-    async fn all(&self, body: impl Fn(usize) -> Value, known: Option<&str>) -> Vec<Reply> {
+    /// Replies to the concurrent edits of all clients.
+    async fn all(&self, body: impl Fn(usize) -> Value, etag: Option<&str>) -> Vec<Reply> {
         let clients = (0..CLIENTS).map(|client| {
             let app = self.app.clone();
             let change = Change {
@@ -316,7 +320,7 @@ impl World {
                 path: self.path.clone(),
                 by: self.by,
                 body: body(client),
-                known: known.map(str::to_owned),
+                etag: etag.map(str::to_owned),
             };
             tokio::spawn(async move { change.send(&app).await })
         });
@@ -330,25 +334,25 @@ impl World {
     }
 }
 
-/// What one client sends.
+/// Edit of one client.
 struct Change {
     method: Method,
     path: String,
     by: Caller,
     body: Value,
-    known: Option<String>,
+    etag: Option<String>,
 }
 
 impl Change {
-    /// Sends it, again and again while it is only refused because others are before it.
+    /// Sends the edit, and retries on retryable errors.
     async fn send(&self, app: &TestApp) -> Reply {
         loop {
-            let call = app.call(self.method.clone(), &self.path).by(self.by);
+            let call = app.client(self.by).request(self.method.clone(), &self.path);
             let mut call = call.json(&self.body);
-            if let Some(known) = &self.known {
-                call = call.header("if-match", known);
+            if let Some(etag) = &self.etag {
+                call = call.if_match(etag);
             }
-            let reply = call.send().await;
+            let reply = call.await;
             if reply.body["retryable"] != true {
                 return reply;
             }
@@ -356,13 +360,13 @@ impl Change {
     }
 }
 
-/// The revision in an answer's `ETag`, which is `"generation.revision"`.
+/// Revision in a reply's `ETag`, which is `"generation.revision"`.
 fn revision(reply: &Reply) -> i64 {
     let tag = reply.etag().trim_matches('"');
     tag.split_once('.').unwrap().1.parse().unwrap()
 }
 
-/// The object that has this value at the pointer.
+/// Object with `value` at `pointer`.
 fn nested(pointer: &str, value: Value) -> Value {
     let names = pointer.split('/').skip(1).collect::<Vec<_>>().into_iter();
     names

@@ -1,5 +1,5 @@
-//! Domains: claimed, proved, vouched for, changed, removed. That a claim is proved is the worker's to find out; here
-//! it is written as the worker writes it.
+//! Domains: claims, ownership, edits and removal. The worker proves claims; here the tests write the proof as the
+//! worker does.
 
 mod changing;
 mod claiming;
@@ -11,69 +11,65 @@ use bson::{Document, doc};
 use dezky_shared::{
     domain::{Domain, OwnershipProof},
     queue::job::Job,
-    store::{StoreError, TransactionError},
+    store::{StoreError, TransactionError, VersionedRepository as _},
 };
 use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
-/// The app with `demo`, whose owner is the owner, and `globex`, whose owner is the stranger.
+/// The app with `demo`, owned by [`Caller::Owner`], and `globex`, owned by [`Caller::Stranger`].
 async fn two_tenants() -> TestApp {
     let app = TestApp::with_demo().await;
     app.create("globex").await;
     let stranger = app.user(Caller::Stranger).await.id;
     let reply = app
-        .patch(&format!("/users/{stranger}"))
-        .by(Caller::Operator)
-        .json(&json!({ "tenantRoles": { "globex": "owner" } }))
-        .send()
+        .operator()
+        .patch(
+            format!("/users/{stranger}"),
+            json!({ "tenantRoles": { "globex": "owner" } }),
+        )
         .await;
     assert_eq!(reply.status, 200, "{reply:?}");
     app
 }
 
-async fn add(app: &TestApp, slug: &str, by: Caller, body: Value) -> Reply {
-    app.post(&format!("/tenants/{slug}/domains"))
-        .by(by)
-        .json(&body)
-        .send()
+async fn add(app: &TestApp, slug: &str, by: Caller, name: &str) -> Reply {
+    let body = json!({ "name": name });
+    app.client(by)
+        .post(format!("/tenants/{slug}/domains"), &body)
         .await
 }
 
 async fn claim(app: &TestApp, slug: &str, by: Caller, name: &str) -> Domain {
-    let reply = add(app, slug, by, json!({ "name": name })).await;
+    let reply = add(app, slug, by, name).await;
     assert_eq!(reply.status, 202, "{reply:?}");
     domain(app, slug, name).await
 }
 
 async fn show(app: &TestApp, slug: &str, name: &str) -> Reply {
-    app.get(&format!("/tenants/{slug}/domains/{name}"))
-        .by(Caller::Operator)
-        .send()
+    app.operator()
+        .get(format!("/tenants/{slug}/domains/{name}"))
         .await
 }
 
 async fn edit(app: &TestApp, name: &str, body: Value) -> Reply {
-    app.patch(&format!("/tenants/demo/domains/{name}"))
-        .by(Caller::Owner)
-        .json(&body)
-        .send()
+    app.owner()
+        .patch(format!("/tenants/demo/domains/{name}"), &body)
         .await
 }
 
 async fn remove(app: &TestApp, name: &str) -> Reply {
-    app.delete(&format!("/tenants/demo/domains/{name}"))
-        .by(Caller::Owner)
-        .send()
+    app.owner()
+        .delete(format!("/tenants/demo/domains/{name}"))
         .await
 }
 
 async fn recheck(app: &TestApp, name: &str) -> Reply {
-    app.post(&format!("/tenants/demo/domains/{name}/recheck"))
-        .by(Caller::Owner)
-        .send()
+    app.owner()
+        .post_empty(format!("/tenants/demo/domains/{name}/recheck"))
         .await
 }
 
@@ -83,11 +79,11 @@ async fn domain(app: &TestApp, slug: &str, name: &str) -> Domain {
 
 async fn find(app: &TestApp, slug: &str, name: &str) -> Option<Domain> {
     let tenant = app.tenant(slug).await;
-    let found = app.state.domains.find_by_name(tenant.id, name).await;
+    let found = app.state.db.domains.find_by_name(tenant.id, name).await;
     found.unwrap()
 }
 
-/// Finds the proof of a claim, as a look at the DNS does.
+/// Marks a claim as proved, as a DNS check does.
 async fn prove(app: &TestApp, claim: &Domain) -> Result<(), StoreError> {
     let proved = app
         .state
@@ -96,16 +92,19 @@ async fn prove(app: &TestApp, claim: &Domain) -> Result<(), StoreError> {
             async move {
                 let now = app.store.now();
                 let tenant = app
+                    .db
                     .tenants
                     .find_for_update(session, claim.tenant_id)
                     .await?;
                 let mut tenant = tenant.unwrap();
-                let Some(mut domain) = app.domains.find_for_update(session, claim.id).await? else {
+                let Some(mut domain) = app.db.domains.find_for_update(session, claim.id).await?
+                else {
                     return Err(TransactionError::Aborted(StoreError::custom(
                         "the claim is gone",
                     )));
                 };
-                app.domains
+                app.db
+                    .domains
                     .grant(
                         session,
                         &mut domain,
@@ -114,9 +113,9 @@ async fn prove(app: &TestApp, claim: &Domain) -> Result<(), StoreError> {
                         now,
                     )
                     .await?;
-                app.domains.save(session, &domain).await?;
+                app.db.domains.save(session, &domain).await?;
                 tenant.generation += 1;
-                app.tenants.save(session, &tenant).await?;
+                app.db.tenants.save(session, &tenant).await?;
                 Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
@@ -127,7 +126,7 @@ async fn prove(app: &TestApp, claim: &Domain) -> Result<(), StoreError> {
     })
 }
 
-/// The jobs of this kind, oldest first.
+/// Jobs of this kind, oldest first.
 async fn jobs(app: &TestApp, kind: &str) -> Vec<Job> {
     let jobs = app.jobs().await.into_iter();
     jobs.filter(|job| job.kind == kind).collect()

@@ -1,10 +1,10 @@
-//! Streams of events.
+//! Server-sent event streams.
 
 use std::time::Duration;
 
 use axum::{body::BodyDataStream, response::Response};
 use bson::doc;
-use dezky_shared::{id::JobId, platform::clock};
+use dezky_shared::platform::clock;
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -12,16 +12,16 @@ use tokio::time::timeout;
 
 use crate::app::TestApp;
 
-/// How long what should be prompt may take on a busy machine.
+/// Upper limit for immediate responses on a slow test machine.
 const PROMPT: Duration = Duration::from_secs(10);
 
-/// A stream of events, as a client reads it.
+/// Client side of an event stream.
 struct Events {
     body: BodyDataStream,
     text: String,
 }
 
-/// One event.
+/// Received event.
 #[derive(Debug, PartialEq)]
 struct Event {
     name: String,
@@ -40,10 +40,10 @@ impl Events {
     }
 
     async fn open(app: &TestApp, path: &str, caller: Caller) -> Self {
-        Self::of(app.get(path).by(caller).open().await)
+        Self::of(app.client(caller).get(path).open().await)
     }
 
-    /// The next event, or `None` when the stream ends.
+    /// Next event, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<Event> {
         timeout(PROMPT, self.read()).await.unwrap()
     }
@@ -77,14 +77,10 @@ fn parse(text: &str) -> Option<Event> {
     })
 }
 
-async fn only_job(app: &TestApp) -> JobId {
-    app.jobs().await[0].id
-}
-
 #[tokio::test]
-async fn a_job_is_told_as_it_is_then_as_it_changes_until_it_is_over() {
+async fn a_job_stream_sends_the_current_state_then_changes_until_final() {
     let app = TestApp::with_demo().await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     let path = format!("/jobs/{id}");
     let mut events = Events::open(&app, &format!("{path}/events"), Caller::Member).await;
 
@@ -95,19 +91,19 @@ async fn a_job_is_told_as_it_is_then_as_it_changes_until_it_is_over() {
     let third = events.next().await.unwrap();
     let end = events.next().await;
 
-    let told = [&first, &second, &third].map(|event| {
+    let states = [&first, &second, &third].map(|event| {
         assert_eq!(event.name, "job");
         assert_eq!(event.id, event.data["revision"].to_string());
         event.data["state"].as_str().unwrap().to_owned()
     });
-    assert_eq!(told, ["available", "running", "completed"]);
+    assert_eq!(states, ["available", "running", "completed"]);
     assert_eq!(end, None);
-    let shown = app.get(&path).by(Caller::Member).send().await;
+    let shown = app.member().get(&path).await;
     assert_eq!(third.data, shown.body);
 }
 
 #[tokio::test]
-async fn a_tenant_is_told_as_get_shows_it() {
+async fn a_tenant_event_equals_the_get_response() {
     let app = TestApp::with_demo().await;
     let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
 
@@ -116,7 +112,7 @@ async fn a_tenant_is_told_as_get_shows_it() {
         .await;
     let second = events.next().await.unwrap();
 
-    let shown = app.get("/tenants/demo").by(Caller::Member).send().await;
+    let shown = app.member().get("/tenants/demo").await;
     assert_eq!(
         (first.name.as_str(), second.name.as_str()),
         ("tenant", "tenant")
@@ -127,40 +123,40 @@ async fn a_tenant_is_told_as_get_shows_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_is_told_only_what_is_news() {
+async fn a_reconnecting_client_receives_only_newer_events() {
     let app = TestApp::with_demo().await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     let path = format!("/jobs/{id}/events");
     let resume = async |last: &str| {
-        app.get(&path)
-            .by(Caller::Member)
+        app.member()
+            .get(&path)
             .header("last-event-id", last)
             .open()
             .await
     };
 
-    let mut knows_all = Events::of(resume("1").await);
+    let mut up_to_date = Events::of(resume("1").await);
     app.set_job(id, doc! { "state": "running" }).await;
-    let news = knows_all.next().await.unwrap();
+    let newer = up_to_date.next().await.unwrap();
     let behind = Events::of(resume("1").await).next().await.unwrap();
-    let from_elsewhere = Events::of(resume("99").await).next().await.unwrap();
-    let nonsense = Events::of(resume("x").await).next().await.unwrap();
+    let unknown_id = Events::of(resume("99").await).next().await.unwrap();
+    let malformed_id = Events::of(resume("x").await).next().await.unwrap();
     app.set_job(id, doc! { "state": "discarded" }).await;
-    let over = Events::of(resume("2").await).next().await.unwrap();
+    let last = Events::of(resume("2").await).next().await.unwrap();
     let nothing_left = resume("3").await.status();
 
-    for event in [news, behind, from_elsewhere, nonsense] {
+    for event in [newer, behind, unknown_id, malformed_id] {
         assert_eq!(
             (event.id.as_str(), &event.data["state"]),
             ("2", &json!("running"))
         );
     }
-    assert_eq!(over.id, "3");
+    assert_eq!(last.id, "3");
     assert_eq!(nothing_left, 204);
 }
 
 #[tokio::test]
-async fn a_client_that_is_slow_is_told_only_how_things_stand() {
+async fn a_slow_client_receives_only_the_latest_state() {
     let app = TestApp::with_demo().await;
     let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
     let first = events.next().await.unwrap();
@@ -177,20 +173,16 @@ async fn a_client_that_is_slow_is_told_only_how_things_stand() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_ends_the_stream_though_nothing_else_changes() {
+async fn revoking_access_ends_the_event_stream() {
     let app = TestApp::with_demo().await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     for path in [
         "/tenants/demo/events".to_owned(),
         format!("/jobs/{id}/events"),
     ] {
         let set_role = async |role: Value| {
             let member = app.user(Caller::Member).await.id;
-            app.patch(&format!("/users/{member}"))
-                .by(Caller::Operator)
-                .json(&json!({ "tenantRoles": { "demo": role } }))
-                .send()
-                .await
+            app.set_tenant_roles(member, json!({ "demo": role })).await
         };
         set_role(json!("member")).await;
         let mut events = Events::open(&app, &path, Caller::Member).await;
@@ -205,27 +197,23 @@ async fn a_right_that_is_taken_away_ends_the_stream_though_nothing_else_changes(
 }
 
 #[tokio::test]
-async fn a_caller_who_is_deleted_is_told_nothing_more() {
+async fn deleting_a_caller_ends_their_event_stream() {
     let app = TestApp::with_demo().await;
     let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
     events.next().await.unwrap();
 
     let member = app.user(Caller::Member).await.id;
-    let deleted = app
-        .delete(&format!("/users/{member}"))
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let deleted = app.operator().delete(format!("/users/{member}")).await;
     let end = events.next().await;
 
     assert_eq!((deleted.status.as_u16(), end), (200, None));
 }
 
 #[tokio::test]
-async fn a_tenant_that_goes_to_another_partner_is_lost_to_the_first_ones_staff() {
+async fn reassigning_a_tenant_ends_the_former_partners_access() {
     let app = TestApp::with_demo().await;
     app.with_partner("read-only").await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     for path in [
         format!("/jobs/{id}/events"),
         "/tenants/demo/events".to_owned(),
@@ -243,50 +231,48 @@ async fn a_tenant_that_goes_to_another_partner_is_lost_to_the_first_ones_staff()
 }
 
 #[tokio::test]
-async fn a_partner_that_is_terminated_ends_the_streams_of_its_staff_who_have_no_other_right() {
+async fn terminating_a_partner_ends_its_staffs_event_streams() {
     let app = TestApp::with_demo().await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     for path in [
         format!("/jobs/{id}/events"),
         "/tenants/demo/events".to_owned(),
     ] {
         let partner = app.with_partner("read-only").await;
-        let partner = app.state.partners.find(partner).await.unwrap().unwrap();
-        let members = app.collection("users");
+        let partner = app.state.db.partners.find(partner).await.unwrap().unwrap();
         let member = doc! { "authentikSubjectId": Caller::Member.subject() };
-        let works_there = doc! { "$set": { "partnerId": partner.id } };
-        members.update_one(member, works_there).await.unwrap();
-        let mut of_staff = Events::open(&app, &path, Caller::Partner).await;
-        let mut of_member = Events::open(&app, &path, Caller::Member).await;
-        of_staff.next().await.unwrap();
-        of_member.next().await.unwrap();
+        app.set("users", member, doc! { "partnerId": partner.id })
+            .await;
+        let mut staff_events = Events::open(&app, &path, Caller::Partner).await;
+        let mut member_events = Events::open(&app, &path, Caller::Member).await;
+        staff_events.next().await.unwrap();
+        member_events.next().await.unwrap();
 
         let ended = app
-            .delete(&format!("/partners/{}", partner.slug))
-            .by(Caller::Operator)
-            .send()
+            .operator()
+            .delete(format!("/partners/{}", partner.slug))
             .await;
 
         assert_eq!(ended.status, 200, "{ended:?}");
-        assert_eq!(of_staff.next().await, None, "{path}");
+        assert_eq!(staff_events.next().await, None, "{path}");
         app.set_tenant("demo", doc! { "industry": &path }).await;
         app.set_job(id, doc! { "state": "running" }).await;
-        assert!(of_member.next().await.is_some(), "{path}");
+        assert!(member_events.next().await.is_some(), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_the_token_it_was_opened_with() {
+async fn a_stream_ends_when_its_token_expires() {
     let app = TestApp::with_demo().await;
-    let soon = TokenSpec {
-        // A token counts for half a minute longer than it says.
+    let short_lived = TokenSpec {
+        // The clock leeway extends a token by 30 seconds.
         issued_at: Some(clock::now().timestamp_millis() / 1_000 - 30),
         expires_in: 3,
         ..Caller::Member.token()
     };
     let opened = app
+        .client(&short_lived)
         .get("/tenants/demo/events")
-        .token(&app.token(&soon))
         .open()
         .await;
     let mut events = Events::of(opened);
@@ -298,7 +284,7 @@ async fn a_stream_ends_with_the_token_it_was_opened_with() {
 }
 
 #[tokio::test]
-async fn when_the_process_is_to_end_the_streams_end() {
+async fn shutdown_ends_event_streams() {
     let app = TestApp::with_demo().await;
     let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
     events.next().await.unwrap();
@@ -309,22 +295,18 @@ async fn when_the_process_is_to_end_the_streams_end() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_seen_is_refused_before_there_is_a_stream() {
+async fn an_unauthorized_stream_is_rejected_before_it_opens() {
     let app = TestApp::with_demo().await;
-    let id = only_job(&app).await;
+    let id = app.first_job().await;
     for path in [
         format!("/jobs/{id}/events"),
         "/tenants/demo/events".to_owned(),
     ] {
-        let nobody = app.get(&path).send().await;
-        let stranger = app.get(&path).by(Caller::Stranger).send().await;
-        let odd = app
-            .get(&format!("{path}?from=1"))
-            .by(Caller::Member)
-            .send()
-            .await;
+        let anonymous = app.anonymous().get(&path).await;
+        let stranger = app.stranger().get(&path).await;
+        let odd = app.member().get(format!("{path}?from=1")).await;
 
-        assert_eq!(nobody.summary(), "401 token_missing");
+        assert_eq!(anonymous.summary(), "401 token_missing");
         assert_eq!(stranger.summary(), "404 not_found");
         assert_eq!(
             stranger.header("content-type"),
@@ -335,33 +317,33 @@ async fn what_may_not_be_seen_is_refused_before_there_is_a_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_any_more_is_waited_for_no_more() {
+async fn a_dropped_stream_releases_its_subscription() {
     let app = TestApp::with_demo().await;
     let mut events = Events::open(&app, "/tenants/demo/events", Caller::Member).await;
     events.next().await.unwrap();
-    let during = app.state.waiting.count();
+    let during = app.state.watcher.count();
 
     drop(events);
 
-    assert_eq!((during, app.state.waiting.count()), (2, 0));
+    assert_eq!((during, app.state.watcher.count()), (2, 0));
 }
 
 #[tokio::test]
-async fn one_caller_holds_twenty_streams_and_keeps_no_other_from_theirs() {
+async fn a_caller_is_limited_to_20_streams_without_affecting_others() {
     let app = TestApp::with_demo().await;
     let path = "/tenants/demo/events";
-    let mut held = Vec::new();
+    let mut open_streams = Vec::new();
     for _ in 0..20 {
-        held.push(Events::open(&app, path, Caller::Member).await);
+        open_streams.push(Events::open(&app, path, Caller::Member).await);
     }
 
-    let refused = app.get(path).by(Caller::Member).send().await;
-    let other = app.get(path).by(Caller::Owner).open().await;
-    held.pop();
-    let again = app.get(path).by(Caller::Member).open().await;
+    let rejected = app.member().get(path).await;
+    let other = app.owner().get(path).open().await;
+    open_streams.pop();
+    let again = app.member().get(path).open().await;
 
-    assert_eq!(refused.summary(), "429 too_many_streams");
-    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(rejected.summary(), "429 too_many_streams");
+    assert_eq!(rejected.header("retry-after"), Some("10"));
     assert_eq!(
         (other.status().as_u16(), again.status().as_u16()),
         (200, 200)
@@ -369,16 +351,16 @@ async fn one_caller_holds_twenty_streams_and_keeps_no_other_from_theirs() {
 }
 
 #[tokio::test]
-async fn a_process_holds_only_so_many_streams() {
+async fn concurrent_streams_per_process_are_limited() {
     let app = TestApp::with_demo().await;
     let path = "/tenants/demo/events";
-    let mut places: Vec<_> = std::iter::from_fn(|| app.state.waiting.acquire_stream()).collect();
+    let mut permits: Vec<_> = std::iter::from_fn(|| app.state.watcher.acquire_stream()).collect();
 
-    let refused = app.get(path).by(Caller::Member).send().await;
-    let held = places.len();
-    places.pop();
-    let opened = app.get(path).by(Caller::Member).open().await;
+    let rejected = app.member().get(path).await;
+    let held = permits.len();
+    permits.pop();
+    let opened = app.member().get(path).open().await;
 
-    assert_eq!(refused.summary(), "429 too_many_streams");
+    assert_eq!(rejected.summary(), "429 too_many_streams");
     assert_eq!((held, opened.status().as_u16()), (10_000, 200));
 }

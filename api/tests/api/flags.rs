@@ -1,4 +1,4 @@
-//! Feature flags: defining them, and asking what they are for a tenant.
+//! Feature flags: management and evaluation.
 
 use std::time::Duration;
 
@@ -9,20 +9,18 @@ use dezky_shared::{
     platform::clock,
 };
 use dezky_sim::callers::Caller;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::{Reply, send_all};
 
 async fn create(app: &TestApp, body: &Value) -> Reply {
-    app.post("/flags")
-        .by(Caller::Operator)
-        .json(body)
-        .send()
-        .await
+    app.operator().post("/flags", body).await
 }
 
-/// Defines `beta_search` with these rules.
+/// Creates `beta_search` with these rules.
 async fn define(app: &TestApp, rules: Value) {
     let body = json!({ "key": "beta_search", "description": "A new search.", "rules": rules });
     let reply = create(app, &body).await;
@@ -30,42 +28,21 @@ async fn define(app: &TestApp, rules: Value) {
 }
 
 async fn patch(app: &TestApp, body: &Value) -> Reply {
-    app.patch("/flags/beta_search")
-        .by(Caller::Operator)
-        .json(body)
-        .send()
-        .await
+    app.operator().patch("/flags/beta_search", body).await
 }
 
 async fn evaluate(app: &TestApp, caller: Caller, body: &Value) -> Reply {
-    app.post("/flags/evaluate")
-        .by(caller)
-        .json(body)
-        .send()
-        .await
+    app.client(caller).post("/flags/evaluate", body).await
 }
 
-/// What `beta_search` is for the tenant `demo`.
+/// Value of `beta_search` for the tenant `demo`.
 async fn is_on(app: &TestApp) -> bool {
     let reply = evaluate(app, Caller::Member, &json!({ "tenantSlug": "demo" })).await;
     reply.body["beta_search"].as_bool().unwrap()
 }
 
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap();
-    errors
-        .iter()
-        .map(|error| {
-            (
-                error["pointer"].as_str().unwrap(),
-                error["code"].as_str().unwrap(),
-            )
-        })
-        .collect()
-}
-
 #[tokio::test]
-async fn a_flag_is_defined_changed_and_deleted_and_each_is_audited() {
+async fn creating_updating_and_deleting_a_flag_is_audited() {
     let app = TestApp::with_demo().await;
     let demo = app.tenant("demo").await.id.to_string();
 
@@ -83,22 +60,10 @@ async fn a_flag_is_defined_changed_and_deleted_and_each_is_audited() {
     .await;
     let changed = patch(&app, &json!({ "killSwitch": true, "default": true })).await;
     let same = patch(&app, &json!({ "killSwitch": true })).await;
-    let listed = app.get("/flags").by(Caller::Operator).send().await;
-    let shown = app
-        .get("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await;
-    let deleted = app
-        .delete("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await;
-    let gone = app
-        .get("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let listed = app.operator().get("/flags").await;
+    let shown = app.operator().get("/flags/beta_search").await;
+    let deleted = app.operator().delete("/flags/beta_search").await;
+    let gone = app.operator().get("/flags/beta_search").await;
 
     assert_eq!(created.status, 201, "{created:?}");
     assert_eq!(created.header("location"), Some("/flags/beta_search"));
@@ -147,7 +112,7 @@ async fn a_flag_is_defined_changed_and_deleted_and_each_is_audited() {
 }
 
 #[tokio::test]
-async fn all_wrong_values_of_a_flag_are_told_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_of_a_flag_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
     let many: Vec<String> = (0..501).map(|n| format!("tenant-{n}")).collect();
 
@@ -170,7 +135,7 @@ async fn all_wrong_values_of_a_flag_are_told_at_once_and_nothing_is_stored() {
 
     assert_eq!(reply.summary(), "422 validation_failed");
     assert_eq!(
-        errors(&reply),
+        reply.errors(),
         [
             ("/key", "invalid_key"),
             ("/description", "too_short"),
@@ -187,12 +152,12 @@ async fn all_wrong_values_of_a_flag_are_told_at_once_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_rule_names_tenants_and_partners_that_exist() {
+async fn a_rule_must_name_existing_tenants_and_partners() {
     let app = TestApp::with_demo().await;
     let partner = app.insert_partner("nordic", "active").await.to_string();
     let demo = app.tenant("demo").await.id.to_string();
 
-    let wrong = create(
+    let invalid = create(
         &app,
         &json!({
             "key": "beta_search",
@@ -214,9 +179,9 @@ async fn a_rule_names_tenants_and_partners_that_exist() {
     )
     .await;
 
-    assert_eq!(wrong.summary(), "422 validation_failed");
+    assert_eq!(invalid.summary(), "422 validation_failed");
     assert_eq!(
-        errors(&wrong),
+        invalid.errors(),
         [
             ("/rules/0/percentage", "out_of_range"),
             ("/rules/1", "no_condition"),
@@ -224,11 +189,7 @@ async fn a_rule_names_tenants_and_partners_that_exist() {
             ("/rules/2/partners/1", "unknown_partner"),
         ]
     );
-    let shown = app
-        .get("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let shown = app.operator().get("/flags/beta_search").await;
     assert_eq!(
         shown.body["rules"],
         json!([
@@ -236,13 +197,13 @@ async fn a_rule_names_tenants_and_partners_that_exist() {
             { "partners": [partner], "value": true },
         ])
     );
-    // What is shown can be sent back.
+    // The returned rules are accepted unchanged.
     let sent_back = patch(&app, &json!({ "rules": shown.body["rules"] })).await;
     assert_eq!(sent_back.body, shown.body);
 }
 
 #[tokio::test]
-async fn rules_of_the_wrong_shape_are_refused_with_their_place() {
+async fn malformed_rules_are_rejected_with_their_pointer() {
     let app = TestApp::with_demo().await;
 
     for (rules, pointer) in [
@@ -266,16 +227,10 @@ async fn rules_of_the_wrong_shape_are_refused_with_their_place() {
 }
 
 #[tokio::test]
-async fn a_key_is_given_once_and_a_repeated_request_is_answered_alike() {
+async fn flag_keys_are_unique_and_creation_is_idempotent() {
     let app = TestApp::with_demo().await;
     let body = json!({ "key": "beta_search", "description": "A new search." });
-    let with_key = || {
-        app.post("/flags")
-            .by(Caller::Operator)
-            .header("idempotency-key", "one")
-            .json(&body)
-            .send()
-    };
+    let with_key = || app.operator().post("/flags", &body).idempotency_key("one");
 
     let first = with_key().await;
     let replayed = with_key().await;
@@ -286,12 +241,12 @@ async fn a_key_is_given_once_and_a_repeated_request_is_answered_alike() {
         (replayed.status, &replayed.body),
         (first.status, &first.body)
     );
-    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    assert!(replayed.is_replayed());
     assert_eq!(taken.summary(), "409 flag_exists");
 }
 
 #[tokio::test]
-async fn there_are_only_so_many_flags() {
+async fn the_number_of_flags_is_limited() {
     let app = TestApp::with_demo().await;
     let now = clock::now();
     let flags = (0..MAX_FLAGS).map(|n| {
@@ -309,41 +264,36 @@ async fn there_are_only_so_many_flags() {
     .await;
 
     assert_eq!(reply.summary(), "409 too_many_flags");
-    let page = app
-        .get("/flags?limit=100")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let page = app.operator().get("/flags?limit=100").await;
     let cursor = page.body["nextCursor"].as_str().unwrap();
     let next = app
-        .get(&format!("/flags?limit=100&cursor={cursor}"))
-        .by(Caller::Operator)
-        .send()
+        .operator()
+        .get(format!("/flags?limit=100&cursor={cursor}"))
         .await;
     let last_key = page.body["items"][99]["key"].as_str();
     assert!(last_key < next.body["items"][0]["key"].as_str(), "{next:?}");
 }
 
 #[tokio::test]
-async fn of_many_who_change_a_flag_they_have_read_one_wins() {
+async fn concurrent_flag_edits_of_one_version_have_one_winner() {
     let app = TestApp::with_demo().await;
     define(&app, json!([])).await;
     let etag = app
+        .operator()
         .get("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
         .await
         .etag()
         .to_owned();
     let change = |n: usize| {
-        app.patch("/flags/beta_search")
-            .by(Caller::Operator)
-            .header("if-match", &etag)
-            .json(&json!({ "description": format!("Number {n}.") }))
-            .send()
+        app.operator()
+            .patch(
+                "/flags/beta_search",
+                json!({ "description": format!("Number {n}.") }),
+            )
+            .if_match(&etag)
     };
 
-    let replies = futures::future::join_all((0..10).map(change)).await;
+    let replies = send_all((0..10).map(change)).await;
 
     let with = |status: u16| {
         replies
@@ -355,7 +305,7 @@ async fn of_many_who_change_a_flag_they_have_read_one_wins() {
 }
 
 #[tokio::test]
-async fn changes_of_different_fields_at_once_lose_none() {
+async fn concurrent_edits_of_different_flag_fields_are_all_kept() {
     let app = TestApp::with_demo().await;
     define(&app, json!([])).await;
 
@@ -365,18 +315,13 @@ async fn changes_of_different_fields_at_once_lose_none() {
         json!({ "killSwitch": true }),
         json!({ "rules": [{ "percentage": 1, "value": true }] }),
     ];
-    let replies = futures::future::join_all(bodies.iter().map(|body| patch(&app, body))).await;
+    let replies = join_all(bodies.iter().map(|body| patch(&app, body))).await;
 
     assert!(
         replies.iter().all(|reply| reply.status == 200),
         "{replies:?}"
     );
-    let shown = app
-        .get("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await
-        .body;
+    let shown = app.operator().get("/flags/beta_search").await.body;
     assert_eq!(shown["revision"], 5);
     assert_eq!(shown["description"], "Another one.");
     assert_eq!(shown["default"], true);
@@ -385,7 +330,7 @@ async fn changes_of_different_fields_at_once_lose_none() {
 }
 
 #[tokio::test]
-async fn callers_ask_only_for_tenants_they_belong_to() {
+async fn flags_are_evaluated_only_for_accessible_tenants() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     app.with_partner("read-only").await;
@@ -413,7 +358,7 @@ async fn callers_ask_only_for_tenants_they_belong_to() {
 }
 
 #[tokio::test]
-async fn without_a_name_it_is_the_callers_only_tenant() {
+async fn evaluation_without_a_slug_uses_the_callers_only_tenant() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     define(&app, json!([{ "tenants": ["demo"], "value": true }])).await;
@@ -421,10 +366,7 @@ async fn without_a_name_it_is_the_callers_only_tenant() {
     let only = evaluate(&app, Caller::Member, &json!({})).await;
     let none = evaluate(&app, Caller::Stranger, &json!({})).await;
     let member = app.user(Caller::Member).await.id;
-    app.patch(&format!("/users/{member}"))
-        .by(Caller::Operator)
-        .json(&json!({ "tenantRoles": { "other": "member" } }))
-        .send()
+    app.set_tenant_roles(member, json!({ "other": "member" }))
         .await;
     let several = evaluate(&app, Caller::Member, &json!({ "tenantSlug": null })).await;
 
@@ -434,7 +376,7 @@ async fn without_a_name_it_is_the_callers_only_tenant() {
 }
 
 #[tokio::test]
-async fn rules_look_at_plan_and_partner_as_they_are_now() {
+async fn rules_use_the_tenants_current_plan_and_partner() {
     let app = TestApp::with_demo().await;
     let partner = app.with_partner("owner").await.to_string();
     define(
@@ -450,56 +392,56 @@ async fn rules_look_at_plan_and_partner_as_they_are_now() {
     app.set_tenant("demo", doc! { "plan": "starter" }).await;
     let starter = is_on(&app).await;
     app.set_tenant("demo", doc! { "partnerId": null }).await;
-    let of_no_partner = is_on(&app).await;
+    let without_partner = is_on(&app).await;
     app.set_tenant("demo", doc! { "plan": "enterprise" }).await;
     let enterprise = is_on(&app).await;
     patch(&app, &json!({ "killSwitch": true })).await;
     let killed = is_on(&app).await;
 
     assert_eq!(
-        [business, starter, of_no_partner, enterprise, killed],
+        [business, starter, without_partner, enterprise, killed],
         [false, true, false, true, false]
     );
 }
 
 #[tokio::test]
-async fn a_change_is_known_at_once_where_it_was_made_and_soon_everywhere() {
+async fn a_flag_change_applies_immediately_locally_and_soon_in_other_processes() {
     let app = TestApp::with_demo().await;
     define(&app, json!([])).await;
     let elsewhere = AppState::new(&app.config, &app.state.store, &app.shutdown).unwrap();
     let demo = EvaluationContext::from(&app.tenant("demo").await);
-    let known_elsewhere = async || {
+    let is_on_elsewhere = async || {
         let flags = elsewhere.flags.current().await.unwrap();
         flags.is_on("beta_search", demo, clock::now())
     };
-    assert!(!known_elsewhere().await);
+    assert!(!is_on_elsewhere().await);
 
     patch(&app, &json!({ "default": true })).await;
 
     assert!(is_on(&app).await);
     let deadline = Instant::now() + Duration::from_mins(1);
-    while !known_elsewhere().await {
-        assert!(Instant::now() < deadline, "it was never known elsewhere");
+    while !is_on_elsewhere().await {
+        assert!(
+            Instant::now() < deadline,
+            "the other process never picked up the change"
+        );
         sleep(Duration::from_millis(50)).await;
     }
-    app.delete("/flags/beta_search")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    app.operator().delete("/flags/beta_search").await;
     let all = evaluate(&app, Caller::Member, &json!({})).await;
     assert_eq!(all.body, json!({}));
 }
 
 #[tokio::test]
-async fn the_flag_that_the_service_asks_for_is_there_from_the_start_and_stays() {
+async fn the_built_in_flag_is_seeded_and_cannot_be_deleted() {
     let app = TestApp::with_demo().await;
     let (one, two) = tokio::join!(seed(&app.state), seed(&app.state));
     one.unwrap();
     two.unwrap();
     let path = format!("/flags/{NEW_BILLING_ENGINE}");
 
-    let shown = app.get(&path).by(Caller::Operator).send().await;
-    let deleted = app.delete(&path).by(Caller::Operator).send().await;
+    let shown = app.operator().get(&path).await;
+    let deleted = app.operator().delete(&path).await;
     let all = evaluate(&app, Caller::Member, &json!({})).await;
 
     assert_eq!(shown.status, 200);
@@ -509,7 +451,7 @@ async fn the_flag_that_the_service_asks_for_is_there_from_the_start_and_stays() 
 }
 
 #[tokio::test]
-async fn a_flag_that_cannot_be_read_is_off_and_hides_no_other() {
+async fn an_undecodable_flag_is_off_and_does_not_affect_others() {
     let app = TestApp::with_demo().await;
     let flags = app.collection("flags");
     let broken = doc! { "_id": "broken", "default": "perhaps" };

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can do its work.
+//! Liveness, readiness, request ids and CORS.
 
 use bson::doc;
 use dezky_sim::stores::Mongo;
@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::app::{TestApp, shared_issuer};
 
 #[tokio::test]
-async fn a_living_process_says_so() {
+async fn liveness_returns_200() {
     let app = TestApp::start().await;
 
-    let reply = app.get("/healthz").send().await;
+    let reply = app.anonymous().get("/healthz").await;
 
     assert_eq!(reply.status, 200);
     assert_eq!(reply.body["service"], "dezky-platform-api");
@@ -18,10 +18,10 @@ async fn a_living_process_says_so() {
 }
 
 #[tokio::test]
-async fn with_its_stores_it_is_ready() {
+async fn readiness_succeeds_with_both_stores() {
     let app = TestApp::start().await;
 
-    let reply = app.get("/readyz").send().await;
+    let reply = app.anonymous().get("/readyz").await;
 
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(
@@ -31,13 +31,13 @@ async fn with_its_stores_it_is_ready() {
 }
 
 #[tokio::test]
-async fn without_redis_it_is_degraded_and_takes_intents_all_the_same() {
+async fn without_redis_the_service_is_degraded_and_accepts_writes() {
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.redis.url = "redis://127.0.0.1:1/".to_owned();
     })
     .await;
 
-    let reply = app.get("/readyz").send().await;
+    let reply = app.anonymous().get("/readyz").await;
     app.demo().await;
 
     assert_eq!(
@@ -48,7 +48,7 @@ async fn without_redis_it_is_degraded_and_takes_intents_all_the_same() {
 }
 
 #[tokio::test]
-async fn it_is_not_ready_while_transactions_may_block_a_tenant_for_long() {
+async fn readiness_fails_with_a_long_transaction_lifetime_limit() {
     let directory = tempfile::tempdir().unwrap();
     let mongo = Mongo::start(directory.path()).await.unwrap();
     let app = TestApp::start_with(shared_issuer(), |config| {
@@ -65,9 +65,9 @@ async fn it_is_not_ready_while_transactions_may_block_a_tenant_for_long() {
             .unwrap();
     };
 
-    let before = app.get("/readyz").send().await;
+    let before = app.anonymous().get("/readyz").await;
     set_limit(60).await;
-    let after = app.get("/readyz").send().await;
+    let after = app.anonymous().get("/readyz").await;
 
     assert_eq!(before.status, 200);
     assert_eq!(
@@ -82,25 +82,25 @@ async fn it_is_not_ready_while_transactions_may_block_a_tenant_for_long() {
 }
 
 #[tokio::test]
-async fn metrics_are_not_on_the_apis_port() {
+async fn metrics_are_not_served_on_the_api_port() {
     let app = TestApp::start().await;
 
-    assert_eq!(app.get("/metrics").send().await.status, 404);
+    assert_eq!(app.anonymous().get("/metrics").await.status, 404);
 }
 
 #[tokio::test]
-async fn a_sane_request_id_is_taken_and_an_odd_one_replaced() {
+async fn a_valid_request_id_is_kept_and_an_invalid_one_replaced() {
     let app = TestApp::start().await;
 
     let sane = app
+        .anonymous()
         .get("/healthz")
         .header("x-request-id", "abc-1")
-        .send()
         .await;
     let odd = app
+        .anonymous()
         .get("/nowhere")
         .header("x-request-id", "a b")
-        .send()
         .await;
 
     assert_eq!(sane.header("x-request-id"), Some("abc-1"));
@@ -109,12 +109,12 @@ async fn a_sane_request_id_is_taken_and_an_odd_one_replaced() {
 }
 
 #[tokio::test]
-async fn only_allowed_pages_may_call_from_a_browser() {
+async fn cors_headers_are_sent_only_to_allowed_origins() {
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.cors_allowed_origins = vec!["https://portal.dezky.test".parse().unwrap()];
     })
     .await;
-    let from = |origin: &'static str| app.get("/healthz").header("origin", origin).send();
+    let from = |origin: &'static str| app.anonymous().get("/healthz").header("origin", origin);
 
     let allowed = from("https://portal.dezky.test").await;
     let other = from("https://evil.test").await;

@@ -1,18 +1,16 @@
-//! Requests that are repeated.
+//! Idempotency keys.
 
 use dezky_sim::callers::Caller;
 use futures::future::join_all;
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 async fn create(app: &TestApp, key: &str, body: &Value) -> Reply {
-    app.post("/tenants")
-        .by(Caller::Operator)
-        .header("idempotency-key", key)
-        .json(body)
-        .send()
+    app.operator()
+        .post("/tenants", body)
+        .idempotency_key(key)
         .await
 }
 
@@ -20,21 +18,15 @@ fn acme() -> Value {
     json!({ "slug": "acme", "name": "Acme" })
 }
 
-async fn operator() -> TestApp {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
-    app
-}
-
 #[tokio::test]
-async fn a_repeated_request_is_given_the_same_answer_and_changes_nothing() {
-    let app = operator().await;
+async fn a_repeated_request_is_replayed_and_changes_nothing() {
+    let app = TestApp::with_operator().await;
 
     let first = create(&app, "k", &acme()).await;
     let again = create(&app, "k", &acme()).await;
 
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (202, 202));
-    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert!(again.is_replayed());
     assert_eq!(first.header("idempotency-replayed"), None);
     assert_eq!(first.body, again.body);
     for name in ["location", "etag", "retry-after", "content-type"] {
@@ -48,8 +40,8 @@ async fn a_repeated_request_is_given_the_same_answer_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_at_once_with_one_key_one_is_carried_out() {
-    let app = operator().await;
+async fn concurrent_requests_with_one_key_execute_once() {
+    let app = TestApp::with_operator().await;
     let body = acme();
 
     let replies = join_all((0..6).map(|_| create(&app, "k", &body))).await;
@@ -68,10 +60,10 @@ async fn of_two_at_once_with_one_key_one_is_carried_out() {
 }
 
 #[tokio::test]
-async fn a_key_that_an_open_transaction_holds_is_in_progress() {
-    let app = operator().await;
+async fn a_key_held_by_an_open_transaction_is_in_progress() {
+    let app = TestApp::with_operator().await;
     create(&app, "other", &json!({ "slug": "globex", "name": "G" })).await;
-    // As if another process were in the middle of it: the same key, in a transaction that stays open.
+    // Simulates another process: the same key in an open transaction.
     let keys = app.collection("idempotency_keys");
     let mut session = app
         .state
@@ -102,17 +94,16 @@ async fn a_key_that_an_open_transaction_holds_is_in_progress() {
 }
 
 #[tokio::test]
-async fn a_key_with_another_body_or_query_is_refused() {
-    let app = operator().await;
+async fn reusing_a_key_with_a_different_request_is_rejected() {
+    let app = TestApp::with_operator().await;
     create(&app, "k", &acme()).await;
 
     let other = create(&app, "k", &json!({ "slug": "globex", "name": "G" })).await;
     let malformed = app
-        .post("/tenants")
-        .by(Caller::Operator)
-        .header("idempotency-key", "k")
-        .raw("application/json", b"{".to_vec())
-        .send()
+        .operator()
+        .post_empty("/tenants")
+        .idempotency_key("k")
+        .body("application/json", "{")
         .await;
 
     assert_eq!(other.summary(), "422 idempotency_key_reused");
@@ -121,56 +112,46 @@ async fn a_key_with_another_body_or_query_is_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_content_type_does_not_outlive_its_correction() {
-    let app = operator().await;
+async fn a_key_used_with_a_wrong_content_type_cannot_be_reused() {
+    let app = TestApp::with_operator().await;
     let send = |content_type: &'static str| {
-        app.post("/tenants")
-            .by(Caller::Operator)
-            .header("idempotency-key", "k")
-            .raw(content_type, acme().to_string().into_bytes())
-            .send()
+        app.operator()
+            .post_empty("/tenants")
+            .idempotency_key("k")
+            .body(content_type, acme().to_string())
     };
 
-    let wrong = send("text/plain").await;
+    let invalid = send("text/plain").await;
     let corrected = send("application/json").await;
 
-    assert_eq!(wrong.summary(), "415 unsupported_media_type");
+    assert_eq!(invalid.summary(), "415 unsupported_media_type");
     assert_eq!(corrected.summary(), "422 idempotency_key_reused");
 }
 
 #[tokio::test]
-async fn a_key_is_the_same_however_the_path_is_spelled() {
+async fn percent_encoding_of_the_path_does_not_change_the_idempotency_scope() {
     let app = TestApp::with_demo().await;
-    let suspend = |path: &'static str| {
-        app.post(path)
-            .by(Caller::Operator)
-            .header("idempotency-key", "k")
-            .send()
-    };
+    let suspend = |path: &'static str| app.operator().post_empty(path).idempotency_key("k");
 
     let first = suspend("/tenants/demo/suspend").await;
     let again = suspend("/tenants/%64emo/suspend").await;
 
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (202, 202));
-    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert!(again.is_replayed());
 }
 
 #[tokio::test]
-async fn a_key_is_its_callers_and_its_routes_own() {
+async fn idempotency_keys_are_scoped_to_caller_and_route() {
     let app = TestApp::with_demo().await;
     app.create("globex").await;
-    let act = |path: &'static str, caller| {
-        app.call(Method::POST, path)
-            .by(caller)
-            .header("idempotency-key", "k")
-            .send()
-    };
+    let post =
+        |path: &'static str, caller| app.client(caller).post_empty(path).idempotency_key("k");
 
     let replies = [
-        act("/tenants/demo/reconcile", Caller::Operator).await,
-        act("/tenants/demo/reconcile", Caller::Owner).await,
-        act("/tenants/globex/reconcile", Caller::Operator).await,
-        act("/tenants/demo/suspend", Caller::Operator).await,
+        post("/tenants/demo/reconcile", Caller::Operator).await,
+        post("/tenants/demo/reconcile", Caller::Owner).await,
+        post("/tenants/globex/reconcile", Caller::Operator).await,
+        post("/tenants/demo/suspend", Caller::Operator).await,
     ];
 
     for reply in replies {
@@ -182,16 +163,11 @@ async fn a_key_is_its_callers_and_its_routes_own() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_follows_from_the_request_alone_is_remembered() {
-    let app = operator().await;
+async fn a_validation_error_is_stored_under_the_key() {
+    let app = TestApp::with_operator().await;
     let send = async |key: &str, content_type: &str, body: &str| {
-        let call = app
-            .post("/tenants")
-            .by(Caller::Operator)
-            .header("idempotency-key", key);
-        call.raw(content_type, body.as_bytes().to_vec())
-            .send()
-            .await
+        let call = app.operator().post_empty("/tenants").idempotency_key(key);
+        call.body(content_type, body).await
     };
 
     for (key, content_type, body, expected) in [
@@ -217,7 +193,7 @@ async fn a_refusal_that_follows_from_the_request_alone_is_remembered() {
             (first.summary().as_str(), again.summary().as_str()),
             (expected, expected)
         );
-        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert!(again.is_replayed());
         again.body["requestId"] = first.body["requestId"].clone();
         assert_eq!(first.body, again.body);
         assert_eq!(changed.summary(), "422 idempotency_key_reused");
@@ -225,20 +201,16 @@ async fn a_refusal_that_follows_from_the_request_alone_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_follows_from_the_state_is_not_remembered() {
+async fn a_state_conflict_is_not_stored_under_the_key() {
     let app = TestApp::with_demo().await;
     let restore = || {
-        app.post("/tenants/demo/restore")
-            .by(Caller::Operator)
-            .header("idempotency-key", "k")
-            .send()
+        app.operator()
+            .post_empty("/tenants/demo/restore")
+            .idempotency_key("k")
     };
 
     let before = restore().await;
-    app.delete("/tenants/demo?confirm=demo")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    app.operator().delete("/tenants/demo?confirm=demo").await;
     let after = restore().await;
 
     assert_eq!(
@@ -248,13 +220,12 @@ async fn a_refusal_that_follows_from_the_state_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn whoever_lost_their_rights_is_given_no_stored_answer() {
+async fn a_caller_without_access_gets_no_replayed_response() {
     let app = TestApp::with_demo().await;
     let reconcile = || {
-        app.post("/tenants/demo/reconcile")
-            .by(Caller::Owner)
-            .header("idempotency-key", "k")
-            .send()
+        app.owner()
+            .post_empty("/tenants/demo/reconcile")
+            .idempotency_key("k")
     };
     let before = reconcile().await;
     let owners = bson::doc! { "$set": { "memberships": [] } };
@@ -269,8 +240,8 @@ async fn whoever_lost_their_rights_is_given_no_stored_answer() {
 }
 
 #[tokio::test]
-async fn odd_keys_are_refused() {
-    let app = operator().await;
+async fn invalid_keys_are_rejected() {
+    let app = TestApp::with_operator().await;
 
     for key in ["", " ", "a b", "é", &"k".repeat(256)] {
         let reply = create(&app, key, &acme()).await;
@@ -281,18 +252,17 @@ async fn odd_keys_are_refused() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_is_remembered_too() {
+async fn a_response_without_changes_is_stored_under_the_key() {
     let app = TestApp::with_demo().await;
     let resume = || {
-        app.post("/tenants/demo/resume")
-            .by(Caller::Operator)
-            .header("idempotency-key", "k")
-            .send()
+        app.operator()
+            .post_empty("/tenants/demo/resume")
+            .idempotency_key("k")
     };
 
     let first = resume().await;
     let again = resume().await;
 
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200));
-    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert!(again.is_replayed());
 }

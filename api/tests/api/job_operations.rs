@@ -1,4 +1,4 @@
-//! Operations on many jobs: which jobs they take, and what they refuse. What becomes of each is the worker's to test.
+//! Bulk job operations: selection and validation. The worker's tests cover their execution.
 
 use bson::{Document, doc};
 use dezky_shared::{
@@ -9,12 +9,12 @@ use dezky_shared::{
     },
     store::to_bson,
 };
-use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
-/// Adds jobs like the demo tenant's first, each changed like this.
+/// Adds copies of the demo tenant's first job with `change` applied.
 async fn add_jobs(app: &TestApp, count: usize, change: Document) -> Vec<JobId> {
     let jobs = app.collection("jobs");
     let like = jobs
@@ -38,28 +38,24 @@ async fn add_jobs(app: &TestApp, count: usize, change: Document) -> Vec<JobId> {
     ids
 }
 
-async fn ask(app: &TestApp, body: &Value) -> Reply {
-    app.post("/job-operations")
-        .by(Caller::Operator)
-        .json(body)
-        .send()
-        .await
+async fn create_operation(app: &TestApp, body: &Value) -> Reply {
+    app.operator().post("/job-operations", body).await
 }
 
 async fn total(app: &TestApp, filter: Value) -> Value {
     let body = json!({ "action": "requeue", "filter": filter, "dryRun": true });
-    let reply = ask(app, &body).await;
+    let reply = create_operation(app, &body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.body["total"].clone()
 }
 
 #[tokio::test]
-async fn an_operation_takes_the_jobs_that_match_when_it_is_accepted() {
+async fn an_operation_selects_the_jobs_that_match_at_creation() {
     let app = TestApp::with_demo().await;
-    let meant = add_jobs(&app, 3, doc! { "state": "discarded" }).await;
+    let matching = add_jobs(&app, 3, doc! { "state": "discarded" }).await;
     let body = json!({ "action": "requeue", "filter": { "state": "discarded" }, "rate": 5 });
 
-    let accepted = ask(&app, &body).await;
+    let accepted = create_operation(&app, &body).await;
     add_jobs(&app, 2, doc! { "state": "discarded" }).await;
 
     assert_eq!(accepted.status, 202, "{accepted:?}");
@@ -67,17 +63,15 @@ async fn an_operation_takes_the_jobs_that_match_when_it_is_accepted() {
     assert_eq!(accepted.header("location"), Some(job));
     let id = accepted.body["id"].as_str().unwrap();
     let items = app
-        .get(&format!("/job-operations/{id}/items?limit=2"))
-        .by(Caller::Operator)
-        .send()
+        .operator()
+        .get(format!("/job-operations/{id}/items?limit=2"))
         .await;
     let cursor = items.body["nextCursor"].as_str().unwrap();
     let rest = app
-        .get(&format!(
+        .operator()
+        .get(format!(
             "/job-operations/{id}/items?limit=2&cursor={cursor}"
         ))
-        .by(Caller::Operator)
-        .send()
         .await;
     let listed = [&items.body["items"], &rest.body["items"]].map(|page| page.as_array().unwrap());
     let found: Vec<String> = listed
@@ -87,15 +81,11 @@ async fn an_operation_takes_the_jobs_that_match_when_it_is_accepted() {
         .collect();
     assert_eq!(
         found,
-        meant.iter().map(JobId::to_string).collect::<Vec<_>>()
+        matching.iter().map(JobId::to_string).collect::<Vec<_>>()
     );
     assert_eq!(rest.body["nextCursor"], Value::Null);
     assert_eq!(app.actions().await.last().unwrap(), "jobOperation.create");
-    let shown = app
-        .get(&format!("/job-operations/{id}"))
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let shown = app.operator().get(format!("/job-operations/{id}")).await;
     assert_eq!(shown.body, accepted.body);
     insta::assert_json_snapshot!(shown.body, {
         ".id" => "[id]", ".job.id" => "[id]", ".job.href" => "[href]", ".requestedBy" => "[id]", ".createdAt" => "[time]",
@@ -124,7 +114,7 @@ async fn an_operation_takes_the_jobs_that_match_when_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn every_part_of_a_filter_counts() {
+async fn every_filter_field_is_applied() {
     let app = TestApp::with_demo().await;
     let failed = |code| to_bson(&JobFailure::permanent(code, "no")).unwrap();
     let conflict = doc! { "state": "discarded", "error": failed(ErrorCode::UpstreamConflict) };
@@ -161,13 +151,13 @@ async fn every_part_of_a_filter_counts() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_how_many_and_some_of_them_and_changes_nothing() {
+async fn a_dry_run_returns_the_total_and_a_sample_and_changes_nothing() {
     let app = TestApp::with_demo().await;
     add_jobs(&app, 12, doc! { "state": "discarded" }).await;
     let before = (app.jobs().await, app.actions().await);
     let body = json!({ "action": "requeue", "filter": { "state": "discarded" }, "dryRun": true });
 
-    let reply = ask(&app, &body).await;
+    let reply = create_operation(&app, &body).await;
 
     assert_eq!(
         (reply.status.as_u16(), &reply.body["total"]),
@@ -182,38 +172,32 @@ async fn a_dry_run_says_how_many_and_some_of_them_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_number_than_expected_does_nothing() {
+async fn a_different_total_than_expected_rejects_the_operation() {
     let app = TestApp::with_demo().await;
     add_jobs(&app, 3, doc! { "state": "discarded" }).await;
     let body = |count: u64| json!({ "action": "requeue", "filter": { "state": "discarded" }, "expectedCount": count });
 
-    let other = ask(&app, &body(2)).await;
-    let nothing_done = app.count("job_operations").await;
-    let same = ask(&app, &body(3)).await;
+    let other = create_operation(&app, &body(2)).await;
+    let operations = app.count("job_operations").await;
+    let same = create_operation(&app, &body(3)).await;
 
     assert_eq!(other.summary(), "409 count_differs");
-    assert!(
-        other.body["detail"]
-            .as_str()
-            .unwrap()
-            .starts_with("3 jobs match")
-    );
-    assert_eq!(nothing_done, 0);
+    let detail = other.body["detail"].as_str().unwrap();
+    assert!(detail.contains('3'), "{detail}");
+    assert_eq!(operations, 0);
     assert_eq!(same.status, 202);
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_the_same_operation_whatever_matches_by_then() {
+async fn a_repeated_request_returns_the_same_operation() {
     let app = TestApp::with_demo().await;
     add_jobs(&app, 1, doc! { "state": "discarded" }).await;
     let body =
         json!({ "action": "requeue", "filter": { "state": "discarded" }, "expectedCount": 1 });
     let send = async || {
-        app.post("/job-operations")
-            .by(Caller::Operator)
-            .header("idempotency-key", "k")
-            .json(&body)
-            .send()
+        app.operator()
+            .post("/job-operations", &body)
+            .idempotency_key("k")
             .await
     };
 
@@ -221,13 +205,13 @@ async fn a_repeated_request_is_the_same_operation_whatever_matches_by_then() {
     add_jobs(&app, 1, doc! { "state": "discarded" }).await;
     let second = send().await;
 
-    assert_eq!(second.header("idempotency-replayed"), Some("true"));
+    assert!(second.is_replayed());
     assert_eq!((second.status, second.body), (first.status, first.body));
     assert_eq!(app.count("job_operations").await, 1);
 }
 
 #[tokio::test]
-async fn more_jobs_than_one_operation_takes_are_refused_and_not_cut_short() {
+async fn an_operation_over_the_job_limit_is_rejected_not_truncated() {
     let app = TestApp::with_demo().await;
     let lean = doc! { "state": "discarded", "steps": [], "conditions": [] };
     let whole = json!({ "action": "requeue", "filter": { "state": "discarded" } });
@@ -235,8 +219,8 @@ async fn more_jobs_than_one_operation_takes_are_refused_and_not_cut_short() {
     add_jobs(&app, 10_000, lean).await;
     add_jobs(&app, 1, doc! { "state": "discarded", "kind": "do_it" }).await;
 
-    let too_many = ask(&app, &whole).await;
-    let most = ask(&app, &some).await;
+    let too_many = create_operation(&app, &whole).await;
+    let most = create_operation(&app, &some).await;
 
     assert_eq!(too_many.summary(), "409 too_many_jobs");
     assert_eq!(
@@ -247,24 +231,24 @@ async fn more_jobs_than_one_operation_takes_are_refused_and_not_cut_short() {
 }
 
 #[tokio::test]
-async fn operations_never_take_operations() {
+async fn operations_never_select_operation_jobs() {
     let app = TestApp::with_demo().await;
-    ask(
+    create_operation(
         &app,
         &json!({ "action": "requeue", "filter": { "state": "discarded" } }),
     )
     .await;
-    let waiting = |filter: Value| json!({ "action": "cancel", "filter": filter, "dryRun": true });
+    let cancel = |filter: Value| json!({ "action": "cancel", "filter": filter, "dryRun": true });
 
-    let all = ask(&app, &waiting(json!({ "state": "available" }))).await;
-    let by_queue = ask(
+    let all = create_operation(&app, &cancel(json!({ "state": "available" }))).await;
+    let by_queue = create_operation(
         &app,
-        &waiting(json!({ "state": "available", "queue": "maintenance" })),
+        &cancel(json!({ "state": "available", "queue": "maintenance" })),
     )
     .await;
-    let by_kind = ask(
+    let by_kind = create_operation(
         &app,
-        &waiting(json!({ "state": "available", "kind": "run_job_operation" })),
+        &cancel(json!({ "state": "available", "kind": "run_job_operation" })),
     )
     .await;
 
@@ -277,10 +261,10 @@ async fn operations_never_take_operations() {
 }
 
 #[tokio::test]
-async fn an_operation_without_jobs_is_accepted_and_has_nothing_to_do() {
+async fn an_operation_without_matching_jobs_is_accepted() {
     let app = TestApp::with_demo().await;
 
-    let reply = ask(
+    let reply = create_operation(
         &app,
         &json!({ "action": "discard", "filter": { "state": "available", "queue": "billing" } }),
     )
@@ -293,7 +277,7 @@ async fn an_operation_without_jobs_is_accepted_and_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_together() {
+async fn all_invalid_fields_are_reported_together() {
     let app = TestApp::with_demo().await;
     let body = json!({
         "action": "explode", "rate": 0,
@@ -303,15 +287,10 @@ async fn all_that_is_wrong_is_told_together() {
         },
     });
 
-    let reply = ask(&app, &body).await;
+    let reply = create_operation(&app, &body).await;
 
     assert_eq!(reply.summary(), "422 validation_failed");
-    let pointers: Vec<&str> = reply.body["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| error["pointer"].as_str().unwrap())
-        .collect();
+    let pointers: Vec<&str> = reply.errors().iter().map(|(pointer, _)| *pointer).collect();
     assert_eq!(
         pointers,
         [
@@ -329,7 +308,7 @@ async fn all_that_is_wrong_is_told_together() {
 }
 
 #[tokio::test]
-async fn an_action_is_for_states_in_which_there_is_a_use_in_it() {
+async fn an_action_accepts_only_the_states_it_applies_to() {
     let app = TestApp::with_demo().await;
     let states = [
         JobState::Available,
@@ -347,7 +326,7 @@ async fn an_action_is_for_states_in_which_there_is_a_use_in_it() {
             let filter = json!({ "state": state.name() });
             let body = json!({ "action": action, "filter": filter, "dryRun": true });
 
-            let reply = ask(&app, &body).await;
+            let reply = create_operation(&app, &body).await;
 
             assert_eq!(reply.status, expected, "{action} {state:?}");
         }
@@ -359,23 +338,18 @@ async fn operations_are_listed_newest_first() {
     let app = TestApp::with_demo().await;
     for kind in ["a", "b", "c"] {
         let filter = json!({ "state": "discarded", "kind": kind });
-        ask(&app, &json!({ "action": "requeue", "filter": filter })).await;
+        create_operation(&app, &json!({ "action": "requeue", "filter": filter })).await;
     }
 
-    let first = app
-        .get("/job-operations?limit=2")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let first = app.operator().get("/job-operations?limit=2").await;
     let cursor = first.body["nextCursor"].as_str().unwrap();
     let second = app
-        .get(&format!("/job-operations?limit=2&cursor={cursor}"))
-        .by(Caller::Operator)
-        .send()
+        .operator()
+        .get(format!("/job-operations?limit=2&cursor={cursor}"))
         .await;
 
     let kinds = |reply: &Reply| -> Vec<Value> {
-        let items = reply.body["items"].as_array().unwrap();
+        let items = reply.items();
         items
             .iter()
             .map(|item| item["filter"]["kind"].clone())

@@ -1,7 +1,7 @@
-//! The API through its router, with real MongoDB and Redis and the simulated issuer. What happens to a job after it
-//! was enqueued is the worker's to test.
+//! Integration tests of the API through its router, with real MongoDB and Redis and the simulated issuer. Job
+//! execution is covered by the worker's tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod access;
 mod app;
@@ -10,10 +10,10 @@ mod bad_input;
 mod bad_values;
 mod billing_info;
 mod branding;
+mod client;
 mod concurrency;
 mod domains;
 mod events;
-mod everyone;
 mod flags;
 mod health;
 mod idempotency;
@@ -26,6 +26,7 @@ mod operations;
 mod paging;
 mod partner_team;
 mod partners;
+mod personas;
 mod prices;
 mod rate_limits;
 mod revoked;

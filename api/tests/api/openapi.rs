@@ -1,8 +1,7 @@
-//! The document, held against the router that is served.
+//! OpenAPI document, compared with the router.
 
 use std::collections::BTreeSet;
 
-use dezky_sim::callers::Caller;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +18,7 @@ const METHODS: [Method; 5] = [
 #[tokio::test]
 async fn the_router_serves_exactly_the_documented_methods() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
     let paths = document["paths"].as_object().unwrap();
 
     for (path, item) in paths {
@@ -29,7 +28,7 @@ async fn the_router_serves_exactly_the_documented_methods() {
             .replace("{name}", app::name_in(path))
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for method in METHODS {
-            let reply = app.call(method.clone(), &concrete).send().await;
+            let reply = app.anonymous().request(method.clone(), &concrete).await;
 
             let is_documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(reply.status != 405, is_documented, "{method} {path}");
@@ -40,9 +39,9 @@ async fn the_router_serves_exactly_the_documented_methods() {
 }
 
 #[tokio::test]
-async fn every_operation_is_described_and_says_what_it_answers() {
+async fn every_operation_documents_its_responses() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
 
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -79,7 +78,7 @@ fn operations(document: &Value) -> Vec<(Method, String, &Value)> {
     operations.collect()
 }
 
-/// The names of an operation's parameters that stand there.
+/// Names of an operation's parameters in `place`.
 fn parameters<'a>(operation: &'a Value, place: &str) -> Vec<&'a str> {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     parameters
@@ -89,24 +88,24 @@ fn parameters<'a>(operation: &'a Value, place: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn every_operation_has_an_id_of_its_own_that_says_what_it_is_about() {
+async fn every_operation_has_a_unique_descriptive_id() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
     let mut seen = BTreeSet::new();
 
     for (method, path, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap();
 
-        assert!(seen.insert(id), "{method} {path}: {id} is another's");
+        assert!(seen.insert(id), "{method} {path}: {id} is not unique");
         assert!(id.contains(char::is_uppercase), "{method} {path}: {id}");
     }
 }
 
 #[tokio::test]
-async fn every_documented_query_parameter_is_known_to_the_service() {
+async fn every_documented_query_parameter_is_accepted() {
     let app = TestApp::with_demo().await;
-    let document = app.get("/openapi.json").send().await.body;
-    let mut looked_at = 0;
+    let document = app.openapi().await;
+    let mut checked = 0;
 
     for (method, path, operation) in operations(&document) {
         let concrete = path
@@ -116,24 +115,23 @@ async fn every_documented_query_parameter_is_known_to_the_service() {
             .replace("{id}", "01990000-0000-7000-8000-000000000000");
         for name in parameters(operation, "query") {
             let reply = app
-                .call(method.clone(), &format!("{concrete}?{name}=x"))
-                .by(Caller::Operator)
-                .send()
+                .operator()
+                .request(method.clone(), format!("{concrete}?{name}=x"))
                 .await;
 
             let code = &reply.body["errors"][0]["code"];
             assert_ne!(code, "unknown_parameter", "{method} {path}?{name}");
-            looked_at += 1;
+            checked += 1;
         }
     }
-    assert!(looked_at > 10, "{looked_at}");
+    assert!(checked > 10, "{checked}");
 }
 
 #[tokio::test]
-async fn refusals_are_documented_with_the_type_they_are_sent_with() {
+async fn error_responses_are_documented_with_their_content_type() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
-    let sent = app.get("/tenants").send().await;
+    let document = app.openapi().await;
+    let sent = app.anonymous().get("/tenants").await;
 
     let reference = document["paths"]["/tenants"]["get"]["responses"]["default"]["$ref"].clone();
     let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
@@ -151,10 +149,10 @@ async fn refusals_are_documented_with_the_type_they_are_sent_with() {
 }
 
 #[tokio::test]
-async fn whatever_can_be_waited_for_is_answered_with_200_or_202() {
+async fn every_waitable_operation_returns_200_or_202() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
-    let mut looked_at = 0;
+    let document = app.openapi().await;
+    let mut checked = 0;
 
     for (method, path, operation) in operations(&document) {
         if parameters(operation, "header").contains(&"Prefer") {
@@ -162,19 +160,19 @@ async fn whatever_can_be_waited_for_is_answered_with_200_or_202() {
                 let body = &operation["responses"][status]["content"]["application/json"];
                 assert!(body.is_object(), "{status} {method} {path}");
             }
-            looked_at += 1;
+            checked += 1;
         }
-        let answers_304 = !operation["responses"]["304"].is_null();
+        let returns_304 = !operation["responses"]["304"].is_null();
         let is_conditional = parameters(operation, "header").contains(&"If-None-Match");
-        assert_eq!(answers_304, is_conditional, "{method} {path}");
+        assert_eq!(returns_304, is_conditional, "{method} {path}");
     }
-    assert_eq!(looked_at, 19);
+    assert_eq!(checked, 19);
 }
 
 #[tokio::test]
-async fn patches_are_documented_field_by_field_with_null_where_it_removes() {
+async fn patch_schemas_document_every_field_and_its_nullability() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
     let fields = |path: &str| {
         let body = &document["paths"][path]["patch"]["requestBody"]["content"]["application/json"];
         let reference = body["schema"]["$ref"].as_str().unwrap();
@@ -208,9 +206,9 @@ async fn patches_are_documented_field_by_field_with_null_where_it_removes() {
 }
 
 #[tokio::test]
-async fn a_page_always_says_whether_there_is_another() {
+async fn every_page_has_a_next_cursor_field() {
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
 
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         if name.starts_with("PageOf") {
@@ -222,7 +220,7 @@ async fn a_page_always_says_whether_there_is_another() {
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere() {
+async fn every_reference_resolves() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(fields) => {
@@ -234,7 +232,7 @@ async fn every_reference_leads_somewhere() {
         }
     }
     let app = TestApp::start().await;
-    let document = app.get("/openapi.json").send().await.body;
+    let document = app.openapi().await;
     let mut found = Vec::new();
 
     references(&document, &mut found);
@@ -247,10 +245,10 @@ async fn every_reference_leads_somewhere() {
 }
 
 #[tokio::test]
-async fn there_is_a_page_for_people() {
+async fn the_documentation_page_is_served() {
     let app = TestApp::start().await;
 
-    let reply = app.get("/docs").send().await;
+    let reply = app.anonymous().get("/docs").await;
 
     assert_eq!(reply.status, 200);
     assert!(

@@ -1,4 +1,4 @@
-//! What operators on call look at, and stop.
+//! Queues, upstreams, workers and job explanations for operators.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use dezky_shared::{
 use dezky_sim::callers::Caller;
 use serde_json::Value;
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 async fn get(app: &TestApp, path: &str) -> Reply {
-    app.get(path).by(Caller::Operator).send().await
+    app.operator().get(path).await
 }
 
 async fn post(app: &TestApp, path: &str) -> Reply {
-    app.post(path).by(Caller::Operator).send().await
+    app.operator().post_empty(path).await
 }
 
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
@@ -25,7 +26,7 @@ fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     items.iter().find(|item| item["name"] == name).unwrap()
 }
 
-/// Adds a worker that was last heard of so many milliseconds ago.
+/// Adds a worker whose last heartbeat was `silent_for` milliseconds ago.
 async fn add_worker(app: &TestApp, silent_for: i64) {
     let now = app.state.store.now();
     let seen_at = bson::DateTime::from_millis(now.timestamp_millis() - silent_for);
@@ -36,13 +37,9 @@ async fn add_worker(app: &TestApp, silent_for: i64) {
     app.collection("workers").insert_one(worker).await.unwrap();
 }
 
-async fn only_job(app: &TestApp) -> JobId {
-    app.jobs().await[0].id
-}
-
-async fn codes(app: &TestApp, job: JobId, caller: Caller) -> Vec<String> {
+async fn reason_codes(app: &TestApp, job: JobId, caller: Caller) -> Vec<String> {
     let path = format!("/jobs/{job}/explain");
-    let reply = app.get(&path).by(caller).send().await;
+    let reply = app.client(caller).get(&path).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let reasons = reply.body["reasons"].as_array().unwrap();
     let code = |reason: &Value| reason["code"].as_str().unwrap().to_owned();
@@ -66,7 +63,7 @@ async fn an_upstream_is_paused_and_resumed_and_both_are_audited() {
     assert_eq!(paused.body["state"], "paused", "{paused:?}");
     assert_eq!(again.body, paused.body);
     assert_eq!(again.etag(), paused.etag());
-    assert_eq!(listed.body["items"].as_array().unwrap().len(), 3);
+    assert_eq!(listed.items().len(), 3);
     let operator = app.user(Caller::Operator).await.id.to_string();
     let stalwart = named(&listed.body, "stalwart");
     assert_eq!(stalwart["pausedBy"], operator.as_str());
@@ -81,14 +78,14 @@ async fn an_upstream_is_paused_and_resumed_and_both_are_audited() {
 }
 
 #[tokio::test]
-async fn resuming_an_upstream_has_refused_credentials_tried_at_once() {
+async fn resuming_an_upstream_retries_refused_credentials_immediately() {
     let app = TestApp::with_demo().await;
     let now = app.state.store.now();
     let later = bson::DateTime::from_millis(now.timestamp_millis() + 600_000);
-    let refused =
+    let rejected =
         doc! { "_id": "authentik", "fingerprint": "x", "refusedAt": now, "probeAt": later };
     app.collection("upstreams")
-        .insert_one(refused)
+        .insert_one(rejected)
         .await
         .unwrap();
 
@@ -104,13 +101,12 @@ async fn resuming_an_upstream_has_refused_credentials_tried_at_once() {
 }
 
 #[tokio::test]
-async fn a_pause_with_an_idempotency_key_happens_once() {
+async fn a_repeated_pause_is_replayed() {
     let app = TestApp::with_demo().await;
     let pause = || {
-        app.post("/queues/dns/pause")
-            .by(Caller::Operator)
-            .header("idempotency-key", "one")
-            .send()
+        app.operator()
+            .post_empty("/queues/dns/pause")
+            .idempotency_key("one")
     };
 
     let first = pause().await;
@@ -118,13 +114,13 @@ async fn a_pause_with_an_idempotency_key_happens_once() {
     let replayed = pause().await;
 
     assert_eq!(first.body, replayed.body);
-    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    assert!(replayed.is_replayed());
     let listed = get(&app, "/queues").await;
     assert_eq!(named(&listed.body, "dns")["paused"], false);
 }
 
 #[tokio::test]
-async fn what_is_no_upstream_and_no_queue_is_not_found() {
+async fn unknown_upstreams_and_queues_are_not_found() {
     let app = TestApp::with_demo().await;
 
     for path in ["/upstreams/nope/pause", "/queues/authentik/pause"] {
@@ -133,7 +129,7 @@ async fn what_is_no_upstream_and_no_queue_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_queue_says_how_much_waits_and_since_when() {
+async fn a_queue_shows_its_backlog_and_oldest_job() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     app.create("third").await;
@@ -151,11 +147,11 @@ async fn a_queue_says_how_much_waits_and_since_when() {
     let paused = post(&app, "/queues/provisioning/pause").await;
 
     let queue = named(&listed.body, "provisioning");
-    let figures = ["due", "scheduled", "running", "workers", "slots"].map(|name| &queue[name]);
-    assert_eq!(figures, [1, 1, 1, 1, 16]);
+    let counts = ["due", "scheduled", "running", "workers", "slots"].map(|name| &queue[name]);
+    assert_eq!(counts, [1, 1, 1, 1, 16]);
     let oldest = queue["oldestDueSeconds"].as_f64().unwrap();
     assert!((90.0..150.0).contains(&oldest), "{oldest}");
-    assert_eq!(listed.body["items"].as_array().unwrap().len(), 5);
+    assert_eq!(listed.items().len(), 5);
     assert_eq!(
         (&paused.body["paused"], &paused.body["due"]),
         (&true.into(), &1.into())
@@ -163,46 +159,46 @@ async fn a_queue_says_how_much_waits_and_since_when() {
 }
 
 #[tokio::test]
-async fn workers_are_listed_and_those_that_vanished_are_told_apart() {
+async fn workers_are_listed_with_their_liveness() {
     let app = TestApp::with_demo().await;
     add_worker(&app, 1_000).await;
     add_worker(&app, 60_000).await;
 
     let listed = get(&app, "/workers").await;
 
-    let items = listed.body["items"].as_array().unwrap();
+    let items = listed.items();
     let alive: Vec<&Value> = items.iter().map(|item| &item["alive"]).collect();
     assert_eq!(alive, [true, false]);
     assert_eq!(items[0]["slots"]["provisioning"], 16);
 }
 
 #[tokio::test]
-async fn a_job_is_explained_from_what_is_known_at_that_moment() {
+async fn a_job_explanation_reflects_current_state() {
     let app = TestApp::with_demo().await;
-    let job = only_job(&app).await;
+    let job = app.first_job().await;
 
-    let nobody = codes(&app, job, Caller::Member).await;
+    let without_worker = reason_codes(&app, job, Caller::Member).await;
     add_worker(&app, 1_000).await;
-    let next = codes(&app, job, Caller::Member).await;
+    let next = reason_codes(&app, job, Caller::Member).await;
     post(&app, "/queues/provisioning/pause").await;
-    let paused = codes(&app, job, Caller::Member).await;
+    let paused = reason_codes(&app, job, Caller::Member).await;
     app.set_job(job, doc! { "state": "completed" }).await;
-    let done = codes(&app, job, Caller::Member).await;
+    let done = reason_codes(&app, job, Caller::Member).await;
 
-    assert_eq!(nobody, ["no_worker"]);
+    assert_eq!(without_worker, ["no_worker"]);
     assert_eq!(next, ["next"]);
     assert_eq!(paused, ["queue_paused"]);
     assert_eq!(done, ["final"]);
 }
 
 #[tokio::test]
-async fn who_runs_or_paused_a_job_is_for_operators() {
+async fn worker_and_pause_details_are_shown_to_operators_only() {
     let app = TestApp::with_demo().await;
-    let job = only_job(&app).await;
+    let job = app.first_job().await;
     add_worker(&app, 1_000).await;
     post(&app, "/queues/provisioning/pause").await;
     let path = format!("/jobs/{job}/explain");
-    let explain = async |caller| app.get(&path).by(caller).send().await.body["reasons"][0].clone();
+    let explain = async |caller| app.client(caller).get(&path).await.body["reasons"][0].clone();
 
     let paused = [
         explain(Caller::Member).await,
@@ -224,19 +220,16 @@ async fn who_runs_or_paused_a_job_is_for_operators() {
 }
 
 #[tokio::test]
-async fn the_job_that_holds_the_lock_is_named() {
+async fn the_explanation_names_the_job_that_holds_the_lock() {
     let app = TestApp::with_demo().await;
-    let holder = only_job(&app).await;
+    let holder = app.first_job().await;
     add_worker(&app, 1_000).await;
     app.set_job(holder, doc! { "state": "running" }).await;
-    app.post("/tenants/demo/reconcile")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    app.operator().post_empty("/tenants/demo/reconcile").await;
     let waiting = app.jobs().await[1].id;
 
     let path = format!("/jobs/{waiting}/explain");
-    let reply = app.get(&path).by(Caller::Owner).send().await;
+    let reply = app.owner().get(&path).await;
 
     let reason = &reply.body["reasons"][0];
     assert_eq!(reason["code"], "lock_held", "{reply:?}");
@@ -244,9 +237,9 @@ async fn the_job_that_holds_the_lock_is_named() {
 }
 
 #[tokio::test]
-async fn a_step_of_a_domain_waits_for_the_mail_server() {
+async fn a_domain_step_is_explained_as_waiting_for_stalwart() {
     let app = TestApp::with_demo().await;
-    let job = only_job(&app).await;
+    let job = app.first_job().await;
     add_worker(&app, 1_000).await;
     let later = clock::later(app.state.store.now(), Duration::from_mins(1));
     let step = doc! { "name": "mail_domain", "state": "pending" };
@@ -254,7 +247,7 @@ async fn a_step_of_a_domain_waits_for_the_mail_server() {
         .await;
 
     post(&app, "/upstreams/stalwart/pause").await;
-    let reasons = codes(&app, job, Caller::Member).await;
+    let reasons = reason_codes(&app, job, Caller::Member).await;
 
     assert_eq!(reasons, ["scheduled", "upstream_paused"]);
 }

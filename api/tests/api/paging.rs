@@ -1,10 +1,9 @@
-//! Lists in pages, while what they list comes and goes.
+//! Pagination under concurrent inserts and deletes.
 
 use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 use dezky_shared::id::{JobId, PartnerId, TenantId};
-use dezky_sim::callers::Caller;
 use proptest::{
     collection::vec,
     prelude::any,
@@ -14,7 +13,7 @@ use proptest::{
 
 use crate::app::TestApp;
 
-/// A list that can be told from others by a filter.
+/// List endpoint, with a filter that restricts it to the test's documents.
 #[derive(Debug, Clone, Copy)]
 enum List {
     Jobs,
@@ -36,7 +35,7 @@ impl List {
         }
     }
 
-    /// One more like `like`, in this group.
+    /// Copy of `like` in this group.
     fn another(self, like: &Document, group: PartnerId) -> (String, Document) {
         let mut new = like.clone();
         let id: (String, Bson) = match self {
@@ -59,16 +58,16 @@ impl List {
     }
 }
 
-/// What happens while one page after the other is asked for.
+/// Random schedule of inserts and deletes between pages.
 #[derive(Debug, Clone)]
 struct Plan {
     limit: usize,
     count: usize,
-    /// After each page, how many come, and which goes.
+    /// After each page: the number of inserts, and the index of the document to delete.
     between: Vec<(usize, Index)>,
 }
 
-async fn follow(app: &TestApp, list: List, plan: &Plan) {
+async fn assert_stable_pages(app: &TestApp, list: List, plan: &Plan) {
     let group = PartnerId::new();
     let collection = app.collection(list.collection());
     let like = collection.find_one(doc! {}).await.unwrap().unwrap();
@@ -81,7 +80,7 @@ async fn follow(app: &TestApp, list: List, plan: &Plan) {
         }
         ids
     };
-    let mut always: BTreeSet<String> = add(plan.count).await.into_iter().collect();
+    let mut stable: BTreeSet<String> = add(plan.count).await.into_iter().collect();
     let mut seen = Vec::new();
     let mut cursor = None;
     let mut between = plan.between.iter();
@@ -91,42 +90,42 @@ async fn follow(app: &TestApp, list: List, plan: &Plan) {
         if let Some(cursor) = &cursor {
             path = format!("{path}&cursor={cursor}");
         }
-        let page = app.get(&path).by(Caller::Operator).send().await;
+        let page = app.operator().get(&path).await;
         assert_eq!(page.status, 200, "{page:?}");
-        let items = page.body["items"].as_array().unwrap();
+        let items = page.items();
         assert!(items.len() <= plan.limit);
-        seen.extend(
-            items
-                .iter()
-                .map(|item| item["id"].as_str().unwrap().to_owned()),
-        );
+        seen.extend(page.texts("/id").into_iter().map(str::to_owned));
         let Some(next) = page.body["nextCursor"].as_str() else {
             break;
         };
         cursor = Some(next.to_owned());
 
-        if let Some((come, goes)) = between.next() {
-            add(*come).await;
-            if !always.is_empty() {
-                let goes = always.iter().nth(goes.index(always.len())).unwrap().clone();
-                always.remove(&goes);
-                let id: JobId = goes.parse().unwrap();
+        if let Some((inserts, deleted)) = between.next() {
+            add(*inserts).await;
+            if !stable.is_empty() {
+                let id = stable
+                    .iter()
+                    .nth(deleted.index(stable.len()))
+                    .unwrap()
+                    .clone();
+                stable.remove(&id);
+                let id: JobId = id.parse().unwrap();
                 collection.delete_one(doc! { "_id": id }).await.unwrap();
             }
         }
     }
 
-    let once: BTreeSet<String> = seen.iter().cloned().collect();
+    let unique: BTreeSet<String> = seen.iter().cloned().collect();
     assert_eq!(
-        once.len(),
+        unique.len(),
         seen.len(),
-        "something was shown twice: {seen:?}"
+        "an item was returned twice: {seen:?}"
     );
-    assert!(always.is_subset(&once), "something was left out: {seen:?}");
+    assert!(stable.is_subset(&unique), "an item is missing: {seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paging_shows_once_what_was_there_all_the_time_whatever_comes_and_goes() {
+async fn pagination_under_concurrent_changes_returns_every_stable_item_once() {
     let app = TestApp::with_demo().await;
     let mut runner = TestRunner::new(Config {
         cases: 16,
@@ -144,7 +143,7 @@ async fn paging_shows_once_what_was_there_all_the_time_whatever_comes_and_goes()
                 between,
             };
             tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(follow(&app, list, &plan));
+                tokio::runtime::Handle::current().block_on(assert_stable_pages(&app, list, &plan));
             });
             Ok(())
         });
@@ -153,14 +152,10 @@ async fn paging_shows_once_what_was_there_all_the_time_whatever_comes_and_goes()
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_not_the_lists_own_is_refused() {
+async fn a_cursor_of_another_list_is_rejected() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
-    let page = app
-        .get("/tenants?limit=1")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let page = app.operator().get("/tenants?limit=1").await;
     let own = page.body["nextCursor"].as_str().unwrap();
     let longer = format!("{own}AAAA");
     let hostile = [
@@ -190,11 +185,7 @@ async fn a_cursor_that_is_not_the_lists_own_is_refused() {
             .into_iter()
             .chain((list != "/tenants").then_some(own))
         {
-            let reply = app
-                .get(&format!("{list}?cursor={cursor}"))
-                .by(Caller::Operator)
-                .send()
-                .await;
+            let reply = app.operator().get(format!("{list}?cursor={cursor}")).await;
 
             assert!(
                 matches!(reply.status.as_u16(), 400 | 422),

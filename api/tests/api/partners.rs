@@ -1,4 +1,4 @@
-//! Partners, as operators keep them.
+//! Partner management by operators.
 
 mod attaching;
 mod customers;
@@ -7,67 +7,36 @@ mod tenants;
 
 use bson::doc;
 use dezky_shared::partner::{Partner, PartnerStatus};
-use dezky_sim::callers::Caller;
 use futures::future::join_all;
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Reply, TestApp},
-    everyone::Who,
+    app::TestApp,
+    client::{Reply, send_all},
 };
 
-/// The app, and an operator.
-async fn operator() -> TestApp {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
-    app
-}
-
 async fn add(app: &TestApp, body: Value) -> Reply {
-    let call = app.post("/partners").by(Caller::Operator);
-    call.json(&body).send().await
+    app.operator().post("/partners", body).await
 }
 
 async fn edit(app: &TestApp, slug: &str, body: Value) -> Reply {
-    let call = app.patch(&format!("/partners/{slug}")).by(Caller::Operator);
-    call.json(&body).send().await
+    app.operator()
+        .patch(format!("/partners/{slug}"), body)
+        .await
 }
 
 async fn terminate(app: &TestApp, slug: &str) -> Reply {
-    let call = app.delete(&format!("/partners/{slug}"));
-    call.by(Caller::Operator).send().await
-}
-
-/// A request by one of everybody.
-async fn ask(app: &TestApp, who: Who, method: Method, path: &str, body: Option<Value>) -> Reply {
-    let token = app.token(&who.token().unwrap());
-    let call = app.call(method, path).token(&token);
-    match body {
-        Some(body) => call.json(&body).send().await,
-        None => call.send().await,
-    }
+    app.operator().delete(format!("/partners/{slug}")).await
 }
 
 async fn partner(app: &TestApp, slug: &str) -> Partner {
-    let found = app.state.partners.find_by_slug(slug).await;
+    let found = app.state.db.partners.find_by_slug(slug).await;
     found.unwrap().unwrap()
 }
 
-/// The pointers and codes of all errors.
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    errors
-        .map(|error| {
-            let text = |name: &str| error[name].as_str().unwrap();
-            (text("pointer"), text("code"))
-        })
-        .collect()
-}
-
 #[tokio::test]
-async fn a_new_partner_is_complete_when_it_is_answered() {
-    let app = operator().await;
+async fn creating_a_partner_returns_the_stored_partner() {
+    let app = TestApp::with_operator().await;
 
     let reply = add(
         &app,
@@ -79,11 +48,7 @@ async fn a_new_partner_is_complete_when_it_is_answered() {
         }),
     )
     .await;
-    let shown = app
-        .get("/partners/nordic")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let shown = app.operator().get("/partners/nordic").await;
 
     assert_eq!(reply.summary(), "201");
     assert_eq!(reply.header("location"), Some("/partners/nordic"));
@@ -125,8 +90,8 @@ async fn a_new_partner_is_complete_when_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_slug_and_a_name_are_all_that_a_partner_needs() {
-    let app = operator().await;
+async fn a_partner_requires_only_a_slug_and_a_name() {
+    let app = TestApp::with_operator().await;
 
     let reply = add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
 
@@ -136,8 +101,8 @@ async fn a_slug_and_a_name_are_all_that_a_partner_needs() {
 }
 
 #[tokio::test]
-async fn a_slug_is_one_partners_for_ever_and_may_be_a_tenants_too() {
-    let app = operator().await;
+async fn partner_slugs_are_never_reused_and_may_equal_a_tenant_slug() {
+    let app = TestApp::with_operator().await;
     let new = json!({ "slug": "acme", "name": "Acme" });
     assert_eq!(app.create("acme").await.summary(), "202");
     assert_eq!(add(&app, new.clone()).await.summary(), "201");
@@ -152,14 +117,12 @@ async fn a_slug_is_one_partners_for_ever_and_may_be_a_tenants_too() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_adds_one_partner() {
-    let app = operator().await;
+async fn a_repeated_request_creates_one_partner() {
+    let app = TestApp::with_operator().await;
     let add = || {
-        app.post("/partners")
-            .by(Caller::Operator)
-            .header("idempotency-key", "one")
-            .json(&json!({ "slug": "nordic", "name": "Nordic" }))
-            .send()
+        app.operator()
+            .post("/partners", json!({ "slug": "nordic", "name": "Nordic" }))
+            .idempotency_key("one")
     };
 
     let (first, second) = (add().await, add().await);
@@ -170,22 +133,22 @@ async fn a_repeated_request_adds_one_partner() {
     );
     assert_eq!(first.body, second.body);
     assert_eq!(second.header("location"), Some("/partners/nordic"));
-    assert_eq!(second.header("idempotency-replayed"), Some("true"));
+    assert!(second.is_replayed());
     assert_eq!(app.count("partners").await, 1);
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_with_a_partner_is_told_at_once_and_nothing_is_stored() {
-    let app = operator().await;
-    let wrong = json!({
+async fn all_invalid_fields_of_a_partner_are_reported_together_and_nothing_is_stored() {
+    let app = TestApp::with_operator().await;
+    let invalid = json!({
         "name": " ", "domain": "*.nordic.test", "marginPct": 12.345,
         "contactInfo": { "name": "", "email": "ida", "phone": "12345678" },
         "billingInfo": { "company": "x".repeat(121), "country": "Denmark", "vatId": "?", "email": "pay" },
         "supportEmail": "help", "supportUrl": "http://help.nordic.test", "defaultPlan": "gold",
     });
-    let mut new = wrong.clone();
+    let mut new = invalid.clone();
     new["slug"] = json!("WWW");
-    let mut change = wrong;
+    let mut change = invalid;
     change["status"] = json!("terminated");
     add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
     let before = partner(&app, "nordic").await;
@@ -211,7 +174,7 @@ async fn all_that_is_wrong_with_a_partner_is_told_at_once_and_nothing_is_stored(
         (edited, ("/status", "invalid_status")),
     ] {
         assert_eq!(reply.summary(), "422 validation_failed");
-        let mut found = errors(&reply);
+        let mut found = reply.errors();
         found.sort_unstable();
         let mut expected = expected.to_vec();
         expected.extend([
@@ -226,8 +189,8 @@ async fn all_that_is_wrong_with_a_partner_is_told_at_once_and_nothing_is_stored(
 }
 
 #[tokio::test]
-async fn what_is_missing_from_an_edit_stays_and_null_removes() {
-    let app = operator().await;
+async fn omitted_fields_are_kept_and_null_clears_them() {
+    let app = TestApp::with_operator().await;
     add(
         &app,
         json!({
@@ -260,8 +223,8 @@ async fn what_is_missing_from_an_edit_stays_and_null_removes() {
 }
 
 #[tokio::test]
-async fn what_has_to_be_an_object_is_not_null() {
-    let app = operator().await;
+async fn null_is_rejected_for_object_fields() {
+    let app = TestApp::with_operator().await;
     add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
 
     for (body, pointer) in [
@@ -279,8 +242,8 @@ async fn what_has_to_be_an_object_is_not_null() {
 }
 
 #[tokio::test]
-async fn a_vat_id_goes_with_the_country_that_is_stored() {
-    let app = operator().await;
+async fn a_vat_id_is_validated_against_the_stored_country() {
+    let app = TestApp::with_operator().await;
     let billing = json!({ "country": "DK", "vatId": "DK13585628" });
     add(
         &app,
@@ -296,9 +259,9 @@ async fn a_vat_id_goes_with_the_country_that_is_stored() {
     let none = change(json!({ "vatId": null })).await;
     let moved = change(json!({ "country": "DE" })).await;
 
-    for refused in [other_id, other_country] {
-        assert_eq!(refused.summary(), "422 validation_failed");
-        assert_eq!(errors(&refused)[0].0, "/billingInfo/vatId");
+    for rejected in [other_id, other_country] {
+        assert_eq!(rejected.summary(), "422 validation_failed");
+        assert_eq!(rejected.errors()[0].0, "/billingInfo/vatId");
     }
     assert_eq!(both.summary(), "200", "{both:?}");
     assert_eq!(
@@ -309,25 +272,21 @@ async fn a_vat_id_goes_with_the_country_that_is_stored() {
 }
 
 #[tokio::test]
-async fn an_edit_is_recorded_once_and_only_if_it_changes_something() {
-    let app = operator().await;
+async fn an_edit_is_audited_once_and_only_on_change() {
+    let app = TestApp::with_operator().await;
     add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
 
     let first = edit(&app, "nordic", json!({ "marginPct": 10, "name": "Nordic" })).await;
     let again = edit(&app, "nordic", json!({ "marginPct": 10.00 })).await;
     let stale = app
-        .patch("/partners/nordic")
-        .by(Caller::Operator)
-        .header("if-match", "\"1.1\"")
-        .json(&json!({ "marginPct": 20 }))
-        .send()
+        .operator()
+        .patch("/partners/nordic", json!({ "marginPct": 20 }))
+        .if_match("\"1.1\"")
         .await;
 
     assert_eq!((first.etag(), again.etag()), ("\"2.2\"", "\"2.2\""));
     assert_eq!(stale.summary(), "412 precondition_failed");
-    let events = app.collection("audit_events");
-    let event = events.find_one(doc! { "action": "partner.update" }).await;
-    let event = event.unwrap().unwrap();
+    let event = app.audit_event("partner.update").await;
     assert_eq!(
         event.get_document("before").unwrap(),
         &doc! { "marginBasisPoints": 0 }
@@ -342,8 +301,8 @@ async fn an_edit_is_recorded_once_and_only_if_it_changes_something() {
 }
 
 #[tokio::test]
-async fn of_many_who_mean_one_version_one_wins_each_round() {
-    let app = operator().await;
+async fn concurrent_partner_edits_of_one_version_have_one_winner_per_round() {
+    let app = TestApp::with_operator().await;
     let mut etag = add(&app, json!({ "slug": "nordic", "name": "Nordic" }))
         .await
         .etag()
@@ -351,13 +310,14 @@ async fn of_many_who_mean_one_version_one_wins_each_round() {
 
     for round in 0..3 {
         let edits = (0..8).map(|n| {
-            app.patch("/partners/nordic")
-                .by(Caller::Operator)
-                .header("if-match", &etag)
-                .json(&json!({ "name": format!("{round} {n}") }))
-                .send()
+            app.operator()
+                .patch(
+                    "/partners/nordic",
+                    json!({ "name": format!("{round} {n}") }),
+                )
+                .if_match(&etag)
         });
-        let replies = join_all(edits).await;
+        let replies = send_all(edits).await;
 
         let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
         assert_eq!(won.len(), 1, "{replies:?}");
@@ -372,8 +332,8 @@ async fn of_many_who_mean_one_version_one_wins_each_round() {
 }
 
 #[tokio::test]
-async fn edits_of_different_fields_at_once_are_all_kept() {
-    let app = operator().await;
+async fn concurrent_edits_of_different_fields_are_all_kept() {
+    let app = TestApp::with_operator().await;
     add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
     let edits = [
         json!({ "marginPct": 3 }),
@@ -400,17 +360,13 @@ async fn edits_of_different_fields_at_once_are_all_kept() {
 }
 
 #[tokio::test]
-async fn a_terminated_partner_stays_and_can_be_brought_back() {
-    let app = operator().await;
+async fn a_terminated_partner_is_kept_and_can_be_reactivated() {
+    let app = TestApp::with_operator().await;
     add(&app, json!({ "slug": "nordic", "name": "Nordic" })).await;
 
     let ended = terminate(&app, "nordic").await;
     let again = terminate(&app, "nordic").await;
-    let shown = app
-        .get("/partners/nordic")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let shown = app.operator().get("/partners/nordic").await;
     let back = edit(&app, "nordic", json!({ "status": "active" })).await;
 
     assert_eq!(
@@ -429,15 +385,15 @@ async fn a_terminated_partner_stays_and_can_be_brought_back() {
 }
 
 #[tokio::test]
-async fn a_partner_that_does_not_exist_is_not_found() {
-    let app = operator().await;
+async fn an_unknown_partner_is_not_found() {
+    let app = TestApp::with_operator().await;
 
     for path in [
         "/partners/nope",
         "/partners/NOPE%00",
         "/partners/nope/tenants",
     ] {
-        let reply = app.get(path).by(Caller::Operator).send().await;
+        let reply = app.operator().get(path).await;
         assert_eq!(reply.summary(), "404 not_found", "{path}");
     }
     assert_eq!(

@@ -1,17 +1,13 @@
 //! The price list.
 
-use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::{Reply, sorted_summaries};
 
 async fn set(app: &TestApp, price: &Value, body: Value) -> Reply {
-    app.patch(&path(price))
-        .by(Caller::Operator)
-        .json(&body)
-        .send()
-        .await
+    app.operator().patch(path(price), &body).await
 }
 
 fn path(price: &Value) -> String {
@@ -19,14 +15,14 @@ fn path(price: &Value) -> String {
 }
 
 #[tokio::test]
-async fn plans_are_shown_with_their_prices_and_stripes_ids_by_currency() {
+async fn plans_list_prices_and_stripe_ids_by_currency() {
     let app = TestApp::with_demo().await;
     app.set_price("starter", "yearly", "DKK", 99_000).await;
     app.set_price("starter", "monthly", "DKK", 9_900).await;
     let euro = app.set_price("starter", "monthly", "EUR", 1_300).await;
     set(&app, &euro.body, json!({ "stripePriceId": "price_1Abc" })).await;
 
-    let plans = app.get("/plans").by(Caller::Stranger).send().await;
+    let plans = app.stranger().get("/plans").await;
 
     assert_eq!(
         plans.body,
@@ -51,14 +47,13 @@ async fn plans_are_shown_with_their_prices_and_stripes_ids_by_currency() {
 }
 
 #[tokio::test]
-async fn a_plan_has_one_price_for_a_cycle_in_a_currency() {
+async fn a_price_is_unique_per_plan_cycle_and_currency() {
     let app = TestApp::with_demo().await;
 
     let replies = join_all((0..6).map(|n| app.set_price("business", "monthly", "DKK", n))).await;
     let other = app.set_price("business", "monthly", "EUR", 1).await;
 
-    let mut found: Vec<String> = replies.iter().map(Reply::summary).collect();
-    found.sort();
+    let found = sorted_summaries(&replies);
     assert_eq!(found[0], "201");
     assert!(
         found[1..].iter().all(|reply| reply == "409 price_exists"),
@@ -69,14 +64,14 @@ async fn a_plan_has_one_price_for_a_cycle_in_a_currency() {
 }
 
 #[tokio::test]
-async fn a_price_is_set_changed_and_taken_away() {
+async fn a_price_is_created_updated_and_deleted() {
     let app = TestApp::with_demo().await;
     let new = app.set_price("business", "quarterly", "DKK", 100).await;
     let sold = app
         .subscribe("demo", json!({ "cycle": "quarterly", "priceMinor": 100 }))
         .await;
 
-    let listed = app.get("/prices").by(Caller::Operator).send().await;
+    let listed = app.operator().get("/prices").await;
     let changed = set(
         &app,
         &new.body,
@@ -86,17 +81,12 @@ async fn a_price_is_set_changed_and_taken_away() {
     let same = set(&app, &new.body, json!({ "amountMinor": 200 })).await;
     let removed = set(&app, &new.body, json!({ "stripePriceId": null })).await;
     let stale = app
-        .delete(&path(&new.body))
-        .by(Caller::Operator)
-        .header("if-match", new.etag())
-        .send()
+        .operator()
+        .delete(path(&new.body))
+        .if_match(new.etag())
         .await;
-    let gone = app
-        .delete(&path(&new.body))
-        .by(Caller::Operator)
-        .send()
-        .await;
-    let shown = app.get(&path(&new.body)).by(Caller::Operator).send().await;
+    let gone = app.operator().delete(path(&new.body)).await;
+    let shown = app.operator().get(path(&new.body)).await;
 
     assert_eq!(new.header("location").unwrap(), path(&new.body));
     assert_eq!(listed.body["items"], json!([new.body]));
@@ -107,8 +97,11 @@ async fn a_price_is_set_changed_and_taken_away() {
     assert_eq!(gone.body, removed.body);
     assert_eq!(shown.summary(), "404 not_found");
     let subscription = format!("/subscriptions/{}", sold.body["id"].as_str().unwrap());
-    let subscription = app.get(&subscription).by(Caller::Operator).send().await;
-    assert_eq!(subscription.body, sold.body, "it keeps its price");
+    let subscription = app.operator().get(&subscription).await;
+    assert_eq!(
+        subscription.body, sold.body,
+        "the subscription keeps its price"
+    );
     let actions = app.actions().await;
     let of_prices: Vec<&String> = actions
         .iter()
@@ -126,16 +119,15 @@ async fn a_price_is_set_changed_and_taken_away() {
 }
 
 #[tokio::test]
-async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
     let price = app.set_price("business", "monthly", "DKK", 1).await.body;
-    let call = app.post("/prices").by(Caller::Operator);
-    let wrong = json!({
+    let invalid = json!({
         "plan": "gold", "cycle": "daily", "currency": "HRK", "amountMinor": 1_000_000_000_001_i64,
         "stripePriceId": "prod_1",
     });
 
-    let new = call.json(&wrong).send().await;
+    let new = app.operator().post("/prices", &invalid).await;
     let changed = set(
         &app,
         &price,
@@ -160,7 +152,7 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
     assert_eq!(
         moved.summary(),
         "400 invalid_request",
-        "it is another price"
+        "the currency is immutable"
     );
     assert_eq!(app.count("prices").await, 1);
 }

@@ -1,5 +1,5 @@
-//! A right that was taken away is refused on the very next request with the same token, whatever kind of request it
-//! is; and what it held open ends.
+//! Revocation: a revoked permission applies to the next request with the same token, whatever its kind, and ends
+//! open streams and long polls.
 
 use std::time::Duration;
 
@@ -10,54 +10,55 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    app::{Call, Reply, TestApp},
-    everyone::Who,
+    app::TestApp,
+    client::{Client, Reply},
+    personas::Persona,
 };
 
-/// How long what should be prompt may take on a busy machine.
+/// Upper limit for immediate responses on a slow test machine.
 const PROMPT: Duration = Duration::from_secs(10);
-/// What is answered to a right that is there.
+/// Statuses of a read and a write with the permission.
 const GRANTED: [u16; 2] = [200; 2];
 
-/// A right to the tenant `demo`.
+/// Permission on the tenant `demo`, and how it is revoked.
 #[derive(Debug, Clone, Copy)]
-enum Right {
-    /// A role in the tenant, taken away as a whole.
+enum Grant {
+    /// Tenant role, removed.
     Role,
-    /// A role that may write, made one that may not.
-    WritingRole,
-    /// A level of access that may write, made one that may not.
-    WritingLevel,
-    /// A place in the partner's team.
-    PlaceInTeam,
-    /// The partner's contract.
+    /// Tenant role, downgraded to read-only.
+    WriteRole,
+    /// Partner access level, downgraded to read-only.
+    WriteAccessLevel,
+    /// Membership of the partner's team.
+    TeamMembership,
+    /// Partner status: terminated.
     Partner,
-    /// The partner's care for the tenant.
-    Care,
-    /// The flag that makes an operator.
+    /// Assignment of the tenant to the partner.
+    Assignment,
+    /// Admin flag of an operator.
     AdminFlag,
 }
 
-impl Right {
-    fn holder(self) -> Who {
+impl Grant {
+    fn holder(self) -> Persona {
         match self {
-            Self::Role | Self::WritingRole => Who::Owner,
-            Self::WritingLevel | Self::PlaceInTeam => Who::PartnerManager,
-            Self::Partner | Self::Care => Who::PartnerOwner,
-            Self::AdminFlag => Who::Operator,
+            Self::Role | Self::WriteRole => Persona::Owner,
+            Self::WriteAccessLevel | Self::TeamMembership => Persona::PartnerManager,
+            Self::Partner | Self::Assignment => Persona::PartnerOwner,
+            Self::AdminFlag => Persona::Operator,
         }
     }
 
-    /// What reading and writing is answered with when it is gone.
-    fn refused(self) -> [u16; 2] {
+    /// Statuses of a read and a write after revocation.
+    fn statuses_after(self) -> [u16; 2] {
         match self {
-            Self::WritingRole | Self::WritingLevel => [200, 403],
+            Self::WriteRole | Self::WriteAccessLevel => [200, 403],
             _ => [404, 404],
         }
     }
 
-    /// Takes it away, as another process of ours may do: nothing in this one hears of it.
-    async fn take_away(self, app: &TestApp) {
+    /// Revokes the permission directly in the database, as another process may: this process gets no change hint.
+    async fn revoke(self, app: &TestApp) {
         let user = doc! { "email": format!("{:?}@people.test", self.holder()).to_lowercase() };
         let demo = doc! { "slug": "demo" };
         let nordic = doc! { "slug": "nordic" };
@@ -65,11 +66,11 @@ impl Right {
         let unset = |field: &str| doc! { "$unset": { field: "" } };
         let (collection, which, mut change): (&str, Document, Document) = match self {
             Self::Role => ("users", user, set("memberships.0.role", Bson::Null)),
-            Self::WritingRole => ("users", user, set("memberships.0.role", "member".into())),
-            Self::WritingLevel => ("users", user, set("partnerRole", "read-only".into())),
-            Self::PlaceInTeam => ("users", user, unset("partnerId")),
+            Self::WriteRole => ("users", user, set("memberships.0.role", "member".into())),
+            Self::WriteAccessLevel => ("users", user, set("partnerRole", "read-only".into())),
+            Self::TeamMembership => ("users", user, unset("partnerId")),
             Self::Partner => ("partners", nordic, set("status", "terminated".into())),
-            Self::Care => ("tenants", demo, unset("partnerId")),
+            Self::Assignment => ("tenants", demo, unset("partnerId")),
             Self::AdminFlag => ("users", user, set("platformAdmin", false.into())),
         };
         change.insert("$inc", doc! { "revision": 1_i64 });
@@ -78,32 +79,12 @@ impl Right {
     }
 }
 
-/// Somebody with one token, which they keep.
-struct Holder<'a> {
-    app: &'a TestApp,
-    token: String,
-}
-
-impl Holder<'_> {
-    fn get(&self, path: &str) -> Call<'_> {
-        self.app.get(path).token(&self.token)
-    }
-
-    async fn write(&self, key: &str) -> Reply {
-        let patch = self.app.patch("/tenants/demo").token(&self.token);
-        let patch = patch.header("idempotency-key", key);
-        patch.json(&json!({ "industry": key })).send().await
-    }
-
-    /// A wait for another version than this one.
-    async fn wait(&self, etag: &str) -> Reply {
-        let wait = self.get("/tenants/demo?wait=25s");
-        wait.header("if-none-match", etag).send().await
-    }
-
-    async fn stream(&self, path: &str) -> Response {
-        self.get(path).open().await
-    }
+async fn write(client: &Client<'_>, key: &str) -> Reply {
+    let body = json!({ "industry": key });
+    client
+        .patch("/tenants/demo", body)
+        .idempotency_key(key)
+        .await
 }
 
 async fn ends(stream: Response) -> bool {
@@ -111,19 +92,16 @@ async fn ends(stream: Response) -> bool {
     timeout(PROMPT, all).await.is_ok()
 }
 
-async fn must_be_refused_once_gone(right: Right) {
-    let app = TestApp::with_everyone().await;
+async fn assert_revocation(grant: Grant) {
+    let app = TestApp::with_personas().await;
     let job = app.jobs().await[0].id;
-    let holder = Holder {
-        token: app.token(&right.holder().token().unwrap()),
-        app: &app,
-    };
-    let read = holder.get("/tenants/demo").send().await;
-    let written = holder.write("before").await;
+    let holder = app.client(grant.holder());
+    let read = holder.get("/tenants/demo").await;
+    let written = write(&holder, "before").await;
     let etag = written.etag().to_owned();
     let streams = [
-        holder.stream("/tenants/demo/events").await,
-        holder.stream(&format!("/jobs/{job}/events")).await,
+        holder.get("/tenants/demo/events").open().await,
+        holder.get(format!("/jobs/{job}/events")).open().await,
     ];
     assert_eq!(
         [&read, &written].map(|reply| reply.status.as_u16()),
@@ -131,24 +109,24 @@ async fn must_be_refused_once_gone(right: Right) {
     );
     assert!(streams.iter().all(|stream| stream.status() == 200));
 
-    right.take_away(&app).await;
+    grant.revoke(&app).await;
 
-    let [reading, writing] = right.refused();
-    let wrote = holder.write("after").await;
+    let [reading, writing] = grant.statuses_after();
+    let wrote = write(&holder, "after").await;
     assert_eq!(wrote.status, writing, "{wrote:?}");
-    // Though the answer to it is known.
-    let repeated = holder.write("before").await;
+    // A stored response is not replayed either.
+    let repeated = write(&holder, "before").await;
     assert_eq!(repeated.status, writing, "{repeated:?}");
     for path in [
         "/tenants/demo",
         "/tenants/demo/jobs",
         &format!("/jobs/{job}"),
     ] {
-        let read = holder.get(path).send().await;
+        let read = holder.get(path).await;
         assert_eq!(read.status, reading, "{path}: {read:?}");
     }
     if reading != 200 {
-        must_see_nothing_more(&holder, &etag).await;
+        assert_no_access(&holder, &etag).await;
         for stream in streams {
             assert!(ends(stream).await);
         }
@@ -157,63 +135,61 @@ async fn must_be_refused_once_gone(right: Right) {
     assert_eq!(industry.as_deref(), Some("before"));
 }
 
-async fn must_see_nothing_more(holder: &Holder<'_>, etag: &str) {
-    let waited = timeout(PROMPT, holder.wait(etag)).await.unwrap();
+async fn assert_no_access(holder: &Client<'_>, etag: &str) {
+    let wait = holder.get("/tenants/demo?wait=25s").if_none_match(etag);
+    let waited = timeout(PROMPT, wait).await.unwrap();
     assert_eq!(waited.status, 404, "{waited:?}");
-    let again = holder.stream("/tenants/demo/events").await;
+    let again = holder.get("/tenants/demo/events").open().await;
     assert_eq!(again.status(), 404);
     for path in ["/tenants", "/jobs"] {
-        let listed = holder.get(path).send().await;
+        let listed = holder.get(path).await;
         assert_eq!(listed.body["items"], json!([]), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_role_that_was_taken_away_is_refused_at_once() {
-    must_be_refused_once_gone(Right::Role).await;
+async fn a_removed_tenant_role_applies_to_the_next_request() {
+    assert_revocation(Grant::Role).await;
 }
 
 #[tokio::test]
-async fn a_role_that_may_no_longer_write_is_refused_at_once() {
-    must_be_refused_once_gone(Right::WritingRole).await;
+async fn a_downgraded_tenant_role_applies_to_the_next_request() {
+    assert_revocation(Grant::WriteRole).await;
 }
 
 #[tokio::test]
-async fn a_level_of_access_that_may_no_longer_write_is_refused_at_once() {
-    must_be_refused_once_gone(Right::WritingLevel).await;
+async fn a_downgraded_access_level_applies_to_the_next_request() {
+    assert_revocation(Grant::WriteAccessLevel).await;
 }
 
 #[tokio::test]
-async fn whoever_left_the_partners_team_is_refused_at_once() {
-    must_be_refused_once_gone(Right::PlaceInTeam).await;
+async fn leaving_a_partner_team_applies_to_the_next_request() {
+    assert_revocation(Grant::TeamMembership).await;
 }
 
 #[tokio::test]
-async fn staff_of_a_terminated_partner_is_refused_at_once() {
-    must_be_refused_once_gone(Right::Partner).await;
+async fn a_terminated_partner_applies_to_its_staffs_next_request() {
+    assert_revocation(Grant::Partner).await;
 }
 
 #[tokio::test]
-async fn a_partner_that_lost_the_tenant_is_refused_at_once() {
-    must_be_refused_once_gone(Right::Care).await;
+async fn detaching_a_tenant_applies_to_the_partners_next_request() {
+    assert_revocation(Grant::Assignment).await;
 }
 
 #[tokio::test]
-async fn an_operator_without_the_flag_is_refused_at_once() {
-    must_be_refused_once_gone(Right::AdminFlag).await;
+async fn a_removed_admin_flag_applies_to_the_next_tenant_request() {
+    assert_revocation(Grant::AdminFlag).await;
 }
 
 #[tokio::test]
-async fn the_flag_that_was_taken_away_opens_no_operators_route() {
-    let app = TestApp::with_everyone().await;
-    let holder = Holder {
-        token: app.token(&Who::Operator.token().unwrap()),
-        app: &app,
-    };
-    let before = holder.get("/queues").send().await;
+async fn a_removed_admin_flag_applies_to_operator_routes() {
+    let app = TestApp::with_personas().await;
+    let operator = app.client(Persona::Operator);
+    let before = operator.get("/queues").await;
 
-    Right::AdminFlag.take_away(&app).await;
-    let after = holder.get("/queues").send().await;
+    Grant::AdminFlag.revoke(&app).await;
+    let after = operator.get("/queues").await;
 
     assert_eq!(before.status, 200);
     assert_eq!(after.summary(), "403 forbidden");

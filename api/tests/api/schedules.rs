@@ -1,8 +1,7 @@
-//! Schedules: looking at them, and running one before its time.
+//! Schedules: reading, and running one manually.
 
 use bson::{DateTime, doc};
 use dezky_shared::{id::JobId, platform::clock, queue::schedule::MisfirePolicy};
-use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -10,29 +9,19 @@ use crate::app::{TestApp, id_of};
 
 const NIGHTLY: &str = "/schedules/nightly_reconcile";
 
-async fn operator() -> TestApp {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
-    app
-}
-
 async fn get(app: &TestApp, path: &str) -> Value {
-    let reply = app.get(path).by(Caller::Operator).send().await;
+    let reply = app.operator().get(path).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.body
 }
 
 #[tokio::test]
-async fn a_schedule_says_what_it_is_for_and_when_it_comes() {
-    let app = operator().await;
+async fn a_schedule_shows_its_purpose_and_next_run() {
+    let app = TestApp::with_operator().await;
 
     let shown = get(&app, NIGHTLY).await;
     let list = get(&app, "/schedules").await;
-    let unknown = app
-        .get("/schedules/weekly")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let unknown = app.operator().get("/schedules/weekly").await;
 
     insta::assert_json_snapshot!(shown, { ".nextAt" => "[time]", ".purpose" => "[text]" }, @r#"
     {
@@ -57,13 +46,14 @@ async fn a_schedule_says_what_it_is_for_and_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_schedule_shows_when_it_was_run_last_and_what_was_missed() {
-    let app = operator().await;
+async fn a_schedule_shows_its_last_run_and_missed_runs() {
+    let app = TestApp::with_operator().await;
     let schedule = app.state.schedules[0].clone();
     assert_eq!(schedule.missed, MisfirePolicy::Once);
     let now = DateTime::from_millis(1_795_339_800_000);
     let seen = clock::earlier(now, Duration::from_hours(72));
     app.state
+        .db
         .schedule_ledger
         .run_due(&schedule, seen)
         .await
@@ -71,6 +61,7 @@ async fn a_schedule_shows_when_it_was_run_last_and_what_was_missed() {
 
     let jobs = app
         .state
+        .db
         .schedule_ledger
         .run_due(&schedule, now)
         .await
@@ -84,23 +75,15 @@ async fn a_schedule_shows_when_it_was_run_last_and_what_was_missed() {
 }
 
 #[tokio::test]
-async fn a_schedule_is_run_when_an_operator_says_so() {
-    let app = operator().await;
+async fn an_operator_can_run_a_schedule_manually() {
+    let app = TestApp::with_operator().await;
 
-    let reply = app
-        .post(&format!("{NIGHTLY}/run"))
-        .by(Caller::Operator)
-        .header("idempotency-key", "once")
-        .json(&json!({ "dryRun": true }))
-        .send()
-        .await;
-    let again = app
-        .post(&format!("{NIGHTLY}/run"))
-        .by(Caller::Operator)
-        .header("idempotency-key", "once")
-        .json(&json!({ "dryRun": true }))
-        .send()
-        .await;
+    let call = app
+        .operator()
+        .post(format!("{NIGHTLY}/run"), json!({ "dryRun": true }));
+    let call = call.idempotency_key("once");
+    let reply = call.clone().await;
+    let again = call.await;
 
     assert_eq!(reply.status, 202, "{reply:?}");
     assert_eq!(again.body, reply.body);
@@ -120,39 +103,31 @@ async fn a_schedule_is_run_when_an_operator_says_so() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_misspelt_or_of_nothing_is_refused_and_not_recorded() {
-    let app = operator().await;
+async fn an_invalid_or_unknown_schedule_run_is_rejected_and_not_audited() {
+    let app = TestApp::with_operator().await;
     let run = async |path: &str, body: Value| {
-        let call = app.post(path).by(Caller::Operator).json(&body);
-        call.send().await.summary()
+        let call = app.operator().post(path, &body);
+        call.await.summary()
     };
 
-    let misspelt = run(&format!("{NIGHTLY}/run"), json!({ "dryrun": true })).await;
-    let wrong = run(&format!("{NIGHTLY}/run"), json!({ "dryRun": "yes" })).await;
+    let misspelled = run(&format!("{NIGHTLY}/run"), json!({ "dryrun": true })).await;
+    let invalid = run(&format!("{NIGHTLY}/run"), json!({ "dryRun": "yes" })).await;
     let unknown = run("/schedules/weekly/run", json!({})).await;
 
-    assert_eq!(misspelt, "400 invalid_request");
-    assert_eq!(wrong, "400 invalid_request");
+    assert_eq!(misspelled, "400 invalid_request");
+    assert_eq!(invalid, "400 invalid_request");
     assert_eq!(unknown, "404 not_found");
     assert!(app.jobs().await.is_empty());
     assert!(!app.actions().await.contains(&"schedule.run".to_owned()));
 }
 
 #[tokio::test]
-async fn a_job_counts_the_jobs_it_made_and_they_are_listed_by_it() {
+async fn a_parent_job_counts_and_lists_its_children() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
-    let run = app
-        .post(&format!("{NIGHTLY}/run"))
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let run = app.operator().post_empty(format!("{NIGHTLY}/run")).await;
     let parent: JobId = id_of(&run.body["job"]["id"]);
-    let before = app
-        .get(&format!("/jobs/{parent}"))
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let before = app.operator().get(format!("/jobs/{parent}")).await;
     let jobs = app.jobs().await;
     app.set_job(jobs[0].id, doc! { "parent": parent, "state": "completed" })
         .await;
@@ -161,16 +136,15 @@ async fn a_job_counts_the_jobs_it_made_and_they_are_listed_by_it() {
         .await;
 
     let after = app
-        .get(&format!("/jobs/{parent}"))
-        .by(Caller::Operator)
-        .header("if-none-match", before.etag())
-        .send()
+        .operator()
+        .get(format!("/jobs/{parent}"))
+        .if_none_match(before.etag())
         .await;
     let all = get(&app, &format!("/jobs?parent={parent}")).await;
     let done = get(&app, &format!("/jobs?parent={parent}&state=completed")).await;
-    let drifted = get(&app, &format!("/jobs?parent={parent}&changed=true")).await;
-    let sound = get(&app, &format!("/jobs?parent={parent}&changed=false")).await;
-    let of_nothing = get(&app, &format!("/jobs?parent={}", jobs[0].id)).await;
+    let changed = get(&app, &format!("/jobs?parent={parent}&changed=true")).await;
+    let unchanged = get(&app, &format!("/jobs?parent={parent}&changed=false")).await;
+    let childless = get(&app, &format!("/jobs?parent={}", jobs[0].id)).await;
 
     assert_eq!(before.body.get("children"), None);
     assert_eq!(after.status, 200);
@@ -182,26 +156,21 @@ async fn a_job_counts_the_jobs_it_made_and_they_are_listed_by_it() {
     assert_eq!(all["items"].as_array().unwrap().len(), 2);
     assert_eq!(done["items"][0]["id"], jobs[0].id.to_string());
     assert_eq!(done["items"][0]["parent"], parent.to_string());
-    assert_eq!(drifted["items"].as_array().unwrap().len(), 1);
+    assert_eq!(changed["items"].as_array().unwrap().len(), 1);
     assert_eq!(
-        drifted["items"][0]["steps"][0]["changes"],
+        changed["items"][0]["steps"][0]["changes"],
         json!(["space created"])
     );
-    assert_eq!(sound["items"][0]["id"], jobs[0].id.to_string());
-    assert_eq!(sound["items"].as_array().unwrap().len(), 1);
-    assert_eq!(of_nothing["items"], json!([]));
+    assert_eq!(unchanged["items"][0]["id"], jobs[0].id.to_string());
+    assert_eq!(unchanged["items"].as_array().unwrap().len(), 1);
+    assert_eq!(childless["items"], json!([]));
 }
 
 #[tokio::test]
-async fn looking_for_the_jobs_that_a_job_made_reads_no_others() {
+async fn queries_for_child_jobs_use_the_parent_index() {
     let app = TestApp::with_demo().await;
     let parent = JobId::new();
-    let like = app
-        .collection("jobs")
-        .find_one(doc! {})
-        .await
-        .unwrap()
-        .unwrap();
+    let like = app.document("jobs", doc! {}).await;
     let jobs = (0..300).map(|n| {
         let mut job = like.clone();
         job.insert("_id", JobId::new());

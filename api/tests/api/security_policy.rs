@@ -1,33 +1,23 @@
-//! How a tenant wants its people to sign in.
+//! Sign-in security policy of a tenant.
 
 use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 const PATH: &str = "/tenants/demo/security-policy";
 
 async fn patch(app: &TestApp, body: Value) -> Reply {
-    app.patch(PATH).by(Caller::Owner).json(&body).send().await
-}
-
-/// Code and pointer of each error.
-fn errors(reply: &Reply) -> Vec<(&str, &str)> {
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    errors
-        .map(|error| {
-            let text = |name: &str| error[name].as_str().unwrap();
-            (text("pointer"), text("code"))
-        })
-        .collect()
+    app.owner().patch(PATH, &body).await
 }
 
 #[tokio::test]
-async fn every_rule_says_that_it_is_only_planned() {
+async fn every_security_rule_is_marked_as_planned() {
     let app = TestApp::with_demo().await;
 
-    let shown = app.get(PATH).by(Caller::Owner).send().await;
+    let shown = app.owner().get(PATH).await;
 
     assert_eq!(
         shown.body,
@@ -42,7 +32,7 @@ async fn every_rule_says_that_it_is_only_planned() {
 }
 
 #[tokio::test]
-async fn a_policy_is_kept_in_one_spelling_and_locks_nobody_out() {
+async fn a_security_policy_is_normalized_and_not_yet_enforced() {
     let app = TestApp::with_demo().await;
 
     let set = patch(
@@ -66,13 +56,13 @@ async fn a_policy_is_kept_in_one_spelling_and_locks_nobody_out() {
             "2001:db8:1::1/128"
         ])
     );
-    // Nobody here comes from there.
-    let shown = app.get(PATH).by(Caller::Owner).send().await;
+    // The test caller matches neither rule.
+    let shown = app.owner().get(PATH).await;
     assert_eq!((&shown.body, shown.etag()), (&set.body, set.etag()));
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
     let before = app.tenant("demo").await;
     let networks: Vec<String> = (0..101).map(|n| format!("10.0.{n}.0/24")).collect();
@@ -90,7 +80,7 @@ async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
 
     assert_eq!(reply.summary(), "422 validation_failed");
     assert_eq!(
-        errors(&reply),
+        reply.errors(),
         [
             ("/mfaMode", "invalid_mfa_mode"),
             ("/sessionIdleMinutes", "out_of_range"),
@@ -102,12 +92,12 @@ async fn all_that_is_wrong_is_named_at_once_and_nothing_is_stored() {
             ("/ipAllowlist/3", "invalid_network"),
         ]
     );
-    assert_eq!(errors(&too_many), [("/ipAllowlist", "too_many")]);
+    assert_eq!(too_many.errors(), [("/ipAllowlist", "too_many")]);
     assert_eq!(app.tenant("demo").await, before);
 }
 
 #[tokio::test]
-async fn numbers_and_lists_of_another_kind_are_refused() {
+async fn wrong_number_and_list_types_are_rejected() {
     let app = TestApp::with_demo().await;
 
     for body in [
@@ -124,7 +114,7 @@ async fn numbers_and_lists_of_another_kind_are_refused() {
 }
 
 #[tokio::test]
-async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
+async fn the_idle_limit_cannot_exceed_the_absolute_limit() {
     let app = TestApp::with_demo().await;
 
     let both = patch(
@@ -144,15 +134,15 @@ async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
     let longer = patch(&app, json!({ "sessionIdleMinutes": 61 })).await;
 
     assert_eq!(
-        errors(&both),
+        both.errors(),
         [
             ("/mfaMode", "invalid_mfa_mode"),
             ("/sessionIdleMinutes", "idle_too_long")
         ]
     );
-    assert_eq!(errors(&idle), [("/sessionIdleMinutes", "idle_too_long")]);
+    assert_eq!(idle.errors(), [("/sessionIdleMinutes", "idle_too_long")]);
     assert_eq!(
-        errors(&absolute),
+        absolute.errors(),
         [
             ("/mfaMode", "invalid_mfa_mode"),
             ("/sessionAbsoluteMinutes", "idle_too_long")
@@ -166,7 +156,7 @@ async fn a_session_rests_no_longer_than_it_lasts_whichever_was_known_before() {
 }
 
 #[tokio::test]
-async fn rules_that_are_not_sent_stay_while_many_are_changed_at_once() {
+async fn concurrent_policy_patches_keep_omitted_rules() {
     let app = TestApp::with_demo().await;
     let bodies = [
         json!({ "mfaMode": "required" }),
@@ -178,7 +168,7 @@ async fn rules_that_are_not_sent_stay_while_many_are_changed_at_once() {
 
     join_all(bodies.iter().map(|body| patch(&app, body.clone()))).await;
 
-    let shown = app.get(PATH).by(Caller::Owner).send().await.body;
+    let shown = app.owner().get(PATH).await.body;
     for body in bodies {
         for (name, value) in body.as_object().unwrap() {
             assert_eq!(shown[name], *value);
@@ -192,7 +182,7 @@ async fn rules_that_are_not_sent_stay_while_many_are_changed_at_once() {
 }
 
 #[tokio::test]
-async fn the_tenant_shows_it_to_all_but_members() {
+async fn the_security_policy_is_embedded_in_the_tenant_except_for_members() {
     let app = TestApp::with_demo().await;
     app.with_partner("support").await;
 
@@ -202,7 +192,7 @@ async fn the_tenant_shows_it_to_all_but_members() {
         (Caller::Operator, true),
         (Caller::Member, false),
     ] {
-        let tenant = app.get("/tenants/demo").by(caller).send().await;
+        let tenant = app.client(caller).get("/tenants/demo").await;
         let is_shown = tenant.body["securityPolicy"].is_object();
         assert_eq!(is_shown, sees, "{caller:?}");
     }

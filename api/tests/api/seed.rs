@@ -1,11 +1,11 @@
-//! What is there from the start.
+//! Seeding of the default tenant.
 
 use dezky_api::seed::seed;
 
 use crate::app::TestApp;
 
 #[tokio::test]
-async fn the_default_tenant_is_seeded_once_however_often_and_by_however_many() {
+async fn concurrent_and_repeated_seeding_creates_the_default_tenant_once() {
     let app = TestApp::start().await;
 
     let (one, two) = tokio::join!(seed(&app.state), seed(&app.state));
@@ -16,6 +16,7 @@ async fn the_default_tenant_is_seeded_once_however_often_and_by_however_many() {
     let tenant = app.tenant("dezky").await;
     let subscriptions = app
         .state
+        .db
         .subscriptions
         .list_for(&[tenant.id])
         .await
@@ -30,7 +31,7 @@ async fn the_default_tenant_is_seeded_once_however_often_and_by_however_many() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_missing_is_seeded_alone() {
+async fn a_missing_subscription_is_seeded_without_recreating_the_tenant() {
     let app = TestApp::start().await;
     seed(&app.state).await.unwrap();
     app.collection("subscriptions")

@@ -1,4 +1,4 @@
-//! Serving on a real socket: before the app is there, and to connections that say nothing.
+//! Serving on a real socket: startup, idle connections and graceful shutdown.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::TestApp;
 
-/// Longer than anything here takes, unless it never happens.
+/// Timeout that only a hang exceeds.
 const LONG: Duration = Duration::from_secs(20);
 
 struct Served {
@@ -51,7 +51,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn until_the_app_is_there_only_health_is_answered() {
+async fn only_health_is_served_during_startup() {
     let app = TestApp::start().await;
     let served = Served::start(startup_router(&app.config), LONG).await;
 
@@ -79,26 +79,26 @@ async fn until_the_app_is_there_only_health_is_answered() {
 }
 
 #[tokio::test]
-async fn connections_that_do_not_finish_a_head_are_closed() {
+async fn connections_with_an_incomplete_request_head_are_closed() {
     let served = Served::start(Router::new(), Duration::from_millis(100)).await;
 
-    for said in [
+    for head in [
         "",
         "GET /healthz HTTP/1.1\r\nhost: a",
         "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
     ] {
         let mut connection = TcpStream::connect(served.address).await.unwrap();
-        connection.write_all(said.as_bytes()).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
 
-        let mut heard = Vec::new();
-        let closed = timeout(LONG, connection.read_to_end(&mut heard)).await;
+        let mut received = Vec::new();
+        let closed = timeout(LONG, connection.read_to_end(&mut received)).await;
 
-        assert!(closed.is_ok(), "{said:?}");
+        assert!(closed.is_ok(), "{head:?}");
     }
 }
 
 #[tokio::test]
-async fn requests_under_way_are_answered_before_the_end() {
+async fn in_flight_requests_complete_before_shutdown() {
     let (began, began_seen) = watch::channel(false);
     let finish = CancellationToken::new();
     let slow = {

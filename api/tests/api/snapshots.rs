@@ -1,4 +1,4 @@
-//! What tenants had bought, month by month. That they are written is the worker's to test.
+//! Monthly subscription snapshots. The worker's tests cover how they are written.
 
 use dezky_shared::id::{PartnerId, TenantId};
 use dezky_shared::{
@@ -7,13 +7,9 @@ use dezky_shared::{
     subscription_snapshot::{SubscriptionSnapshot, TenantState},
     tenant::TenantStatus,
 };
-use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::{
-    app::{Reply, TestApp},
-    tenant_health::subscribe,
-};
+use crate::{app::TestApp, client::Reply, tenant_health::subscribe};
 
 fn snapshot(
     app: &TestApp,
@@ -33,18 +29,17 @@ fn snapshot(
 
 async fn list(app: &TestApp, query: &str) -> Reply {
     let path = format!("/snapshots?{query}");
-    app.get(&path).by(Caller::Operator).send().await
+    app.operator().get(&path).await
 }
 
 #[tokio::test]
-async fn a_months_snapshots_come_page_by_page_and_no_other_months() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn snapshots_of_a_month_are_paginated() {
+    let app = TestApp::with_operator().await;
     let mut november = Vec::new();
     for _ in 0..5 {
         november.push(snapshot(&app, "2026-11", None));
     }
-    let snapshots = &app.state.snapshots;
+    let snapshots = &app.state.db.snapshots;
     snapshots.renew(&november).await.unwrap();
     let october = [snapshot(&app, "2026-10", None)];
     snapshots.renew(&october).await.unwrap();
@@ -74,15 +69,15 @@ async fn a_months_snapshots_come_page_by_page_and_no_other_months() {
 }
 
 #[tokio::test]
-async fn a_snapshot_shows_what_was_paid_also_for_a_month() {
+async fn a_snapshot_shows_the_monthly_equivalent_price() {
     let app = TestApp::with_demo().await;
     let demo = app.tenant("demo").await.id;
     let fields = bson::doc! { "cycle": "quarterly", "priceMinor": 29_900_i64 };
     subscribe(&app, demo, fields).await;
-    let live = app.state.subscriptions.list_live(&[demo]).await;
+    let live = app.state.db.subscriptions.list_live(&[demo]).await;
     let subscription = live.unwrap().remove(&demo);
     let taken = snapshot(&app, "2026-11", subscription);
-    app.state.snapshots.renew(&[taken]).await.unwrap();
+    app.state.db.snapshots.renew(&[taken]).await.unwrap();
 
     let shown = list(&app, "month=2026-11").await.body;
 
@@ -114,9 +109,8 @@ async fn a_snapshot_shows_what_was_paid_also_for_a_month() {
 }
 
 #[tokio::test]
-async fn the_month_must_be_said_and_be_one() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn the_month_parameter_is_required_and_validated() {
+    let app = TestApp::with_operator().await;
 
     for query in [
         "",

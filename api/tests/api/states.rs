@@ -1,4 +1,4 @@
-//! What each action does in each state: the whole table.
+//! Tenant actions in every state.
 
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use dezky_shared::{
     tenant::{ProvisioningState, TenantStatus},
     upstream::Upstream,
 };
-use dezky_sim::callers::Caller;
-use http::Method;
 use serde_json::json;
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 const STATES: [&str; 5] = [
     "pending",
@@ -24,76 +23,30 @@ const STATES: [&str; 5] = [
 ];
 
 async fn act(app: &TestApp, action: &str) -> Reply {
-    let (method, path) = match action {
-        "patch" => (Method::PATCH, "/tenants/demo".to_owned()),
-        "delete" => (Method::DELETE, "/tenants/demo?confirm=demo".to_owned()),
-        action => (Method::POST, format!("/tenants/demo/{action}")),
+    let operator = app.operator();
+    let call = match action {
+        "patch" => operator.patch("/tenants/demo", json!({ "name": "Another" })),
+        "delete" => operator.delete("/tenants/demo?confirm=demo"),
+        action => operator.post_empty(format!("/tenants/demo/{action}")),
     };
-    let call = app.call(method, &path).by(Caller::Operator);
-    if action == "patch" {
-        call.json(&json!({ "name": "Another" })).send().await
-    } else {
-        call.send().await
-    }
+    call.await
 }
 
 #[tokio::test]
-async fn every_action_in_every_state_answers_as_the_table_says() {
+async fn every_action_in_every_state_matches_the_table() {
+    #[rustfmt::skip]
     let table = [
-        (
-            "suspend",
-            [
-                "202",
-                "202",
-                "200",
-                "409 tenant_terminating",
-                "409 tenant_terminated",
-            ],
-        ),
-        (
-            "resume",
-            [
-                "200",
-                "200",
-                "202",
-                "409 tenant_terminating",
-                "409 tenant_terminated",
-            ],
-        ),
-        (
-            "reconcile",
-            ["202", "202", "202", "202", "409 tenant_terminated"],
-        ),
-        (
-            "patch",
-            [
-                "202",
-                "202",
-                "202",
-                "409 tenant_terminating",
-                "409 tenant_terminated",
-            ],
-        ),
+        ("suspend", ["202", "202", "200", "409 tenant_terminating", "409 tenant_terminated"]),
+        ("resume", ["200", "200", "202", "409 tenant_terminating", "409 tenant_terminated"]),
+        ("reconcile", ["202", "202", "202", "202", "409 tenant_terminated"]),
+        ("patch", ["202", "202", "202", "409 tenant_terminating", "409 tenant_terminated"]),
         ("delete", ["202", "202", "202", "200", "200"]),
-        (
-            "restore",
-            [
-                "409 not_terminating",
-                "409 not_terminating",
-                "409 not_terminating",
-                "202",
-                "409 tenant_terminated",
-            ],
-        ),
+        ("restore", ["409 not_terminating", "409 not_terminating", "409 not_terminating", "202", "409 tenant_terminated"]),
     ];
     let app = TestApp::with_demo().await;
     let later = clock::later(clock::now(), Duration::from_hours(1));
     let tenants = app.collection("tenants");
-    let original = tenants
-        .find_one(doc! { "slug": "demo" })
-        .await
-        .unwrap()
-        .unwrap();
+    let original = app.document("tenants", doc! { "slug": "demo" }).await;
 
     for (action, expected) in table {
         for (state, expected) in STATES.into_iter().zip(expected) {
@@ -129,10 +82,10 @@ async fn every_action_in_every_state_answers_as_the_table_says() {
                 assert_eq!(after, before, "{what}");
                 assert_eq!(recorded, 0, "{what}");
             }
-            let wanted_anew = reply.status == 202 && action != "reconcile";
+            let is_new_generation = reply.status == 202 && action != "reconcile";
             assert_eq!(
                 after.generation - before.generation,
-                i64::from(wanted_anew),
+                i64::from(is_new_generation),
                 "{what}"
             );
         }
@@ -140,7 +93,7 @@ async fn every_action_in_every_state_answers_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn suspending_and_resuming_sets_every_step_pending_and_enqueues_a_job() {
+async fn suspending_and_resuming_reset_every_step_and_enqueue_a_job() {
     let app = TestApp::with_demo().await;
     app.set_tenant("demo", doc! { "status": "active", "provisioningStatus": { "authentik": "ok", "stalwart": "ok", "ocis": "ok" } }).await;
 
@@ -164,7 +117,7 @@ async fn suspending_and_resuming_sets_every_step_pending_and_enqueues_a_job() {
 }
 
 #[tokio::test]
-async fn deleting_freezes_now_and_schedules_the_removal() {
+async fn deleting_a_tenant_suspends_it_and_schedules_the_purge() {
     let app = TestApp::with_demo().await;
 
     let reply = act(&app, "delete").await;
@@ -186,19 +139,11 @@ async fn deleting_freezes_now_and_schedules_the_removal() {
 }
 
 #[tokio::test]
-async fn deleting_needs_the_slug_once_more() {
+async fn deleting_a_tenant_requires_the_slug_as_confirmation() {
     let app = TestApp::with_demo().await;
 
-    let missing = app
-        .delete("/tenants/demo")
-        .by(Caller::Operator)
-        .send()
-        .await;
-    let other = app
-        .delete("/tenants/demo?confirm=dem0")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let missing = app.operator().delete("/tenants/demo").await;
+    let other = app.operator().delete("/tenants/demo?confirm=dem0").await;
 
     assert_eq!(missing.summary(), "400 invalid_request");
     assert_eq!(other.summary(), "422 validation_failed");
@@ -206,7 +151,7 @@ async fn deleting_needs_the_slug_once_more() {
 }
 
 #[tokio::test]
-async fn restoring_returns_to_the_status_before() {
+async fn restoring_a_tenant_returns_it_to_its_previous_status() {
     for (before, kind) in [
         ("pending", "resume_tenant"),
         ("active", "resume_tenant"),
@@ -226,7 +171,7 @@ async fn restoring_returns_to_the_status_before() {
 }
 
 #[tokio::test]
-async fn from_the_instant_of_the_removal_on_nothing_is_restored() {
+async fn a_tenant_cannot_be_restored_after_its_purge_time() {
     let issuer = crate::app::shared_issuer();
     let app = TestApp::start_with(issuer, |config| config.purge_after = Duration::ZERO).await;
     app.demo().await;

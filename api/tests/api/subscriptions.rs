@@ -1,38 +1,28 @@
-//! What tenants have bought.
+//! Subscriptions.
 
 use bson::doc;
 use dezky_shared::{
     id::SubscriptionId, platform::clock, store::subscriptions::SubscriptionRepository,
 };
-use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Reply, TestApp},
-    everyone::Who,
+    app::TestApp,
+    client::{Reply, send_all, sorted_summaries},
+    personas::Persona,
 };
 
 async fn set(app: &TestApp, subscription: &Value, body: Value) -> Reply {
-    app.patch(&path(subscription))
-        .by(Caller::Operator)
-        .json(&body)
-        .send()
-        .await
+    app.operator().patch(path(subscription), &body).await
 }
 
 async fn cancel(app: &TestApp, subscription: &Value) -> Reply {
-    app.delete(&path(subscription))
-        .by(Caller::Operator)
-        .send()
-        .await
+    app.operator().delete(path(subscription)).await
 }
 
 async fn show(app: &TestApp, subscription: &Value) -> Reply {
-    app.get(&path(subscription))
-        .by(Caller::Operator)
-        .send()
-        .await
+    app.operator().get(path(subscription)).await
 }
 
 fn path(subscription: &Value) -> String {
@@ -40,7 +30,7 @@ fn path(subscription: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_subscription_is_sold() {
+async fn a_subscription_is_created() {
     let app = TestApp::with_demo().await;
     let fields =
         json!({ "startedAt": "2026-01-31T10:00:00Z", "renewsAt": "2027-01-31T10:00:00+01:00" });
@@ -70,12 +60,7 @@ async fn a_subscription_is_sold() {
       "updatedAt": "[time]"
     }
     "#);
-    let event = app
-        .collection("audit_events")
-        .find_one(doc! { "action": "subscription.create" })
-        .await
-        .unwrap()
-        .unwrap();
+    let event = app.audit_event("subscription.create").await;
     assert_eq!(
         event.get("tenantId"),
         Some(&app.tenant("demo").await.id.into())
@@ -85,7 +70,7 @@ async fn a_subscription_is_sold() {
 }
 
 #[tokio::test]
-async fn a_tenant_is_named_by_id_too_and_what_is_not_said_follows() {
+async fn a_subscription_accepts_a_tenant_id_and_fills_in_defaults() {
     let app = TestApp::with_demo().await;
     let id = app.tenant("demo").await.id.to_string();
 
@@ -104,13 +89,12 @@ async fn a_tenant_is_named_by_id_too_and_what_is_not_said_follows() {
 }
 
 #[tokio::test]
-async fn of_many_subscriptions_sold_at_once_one_is_in_force() {
+async fn concurrent_creations_leave_one_live_subscription() {
     let app = TestApp::with_demo().await;
 
     let replies = join_all((0..8).map(|_| app.subscribe("demo", json!({})))).await;
 
-    let mut found: Vec<String> = replies.iter().map(Reply::summary).collect();
-    found.sort();
+    let found = sorted_summaries(&replies);
     assert_eq!(found[0], "201");
     assert!(
         found[1..]
@@ -129,18 +113,18 @@ async fn of_many_subscriptions_sold_at_once_one_is_in_force() {
 }
 
 #[tokio::test]
-async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
     let sold = app.subscribe("demo", json!({})).await.body;
-    let wrong = json!({
+    let invalid = json!({
         "tenant": "No tenant!", "plan": "gold", "cycle": "weekly", "seats": 0, "currency": "dkk",
         "priceMinor": -1, "startedAt": "yesterday", "renewsAt": "2026-13-01",
     });
-    let mut patch = wrong.clone();
+    let mut patch = invalid.clone();
     patch.as_object_mut().unwrap().remove("tenant");
     patch["status"] = json!("cancelled");
 
-    let new = app.subscribe("demo", wrong).await;
+    let new = app.subscribe("demo", invalid).await;
     let changed = set(&app, &sold, patch).await;
 
     let [tenant, status] = [("/tenant", "invalid_tenant"), ("/status", "invalid_status")];
@@ -188,7 +172,7 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn nothing_is_sold_to_a_tenant_that_goes() {
+async fn a_terminating_tenant_cannot_get_a_subscription() {
     let app = TestApp::with_demo().await;
 
     for (status, expected) in [
@@ -202,7 +186,7 @@ async fn nothing_is_sold_to_a_tenant_that_goes() {
 }
 
 #[tokio::test]
-async fn a_price_that_is_not_said_is_the_lists() {
+async fn a_subscription_defaults_to_the_list_price() {
     let app = TestApp::with_demo().await;
     app.set_price("business", "monthly", "DKK", 12_300).await;
     app.set_price("business", "yearly", "DKK", 120_000).await;
@@ -213,8 +197,7 @@ async fn a_price_that_is_not_said_is_the_lists() {
         body.as_object_mut()
             .unwrap()
             .extend(fields.as_object().unwrap().clone());
-        let call = app.post("/subscriptions").by(Caller::Operator);
-        call.json(&body).send().await
+        app.operator().post("/subscriptions", body).await
     };
 
     let unlisted = sell(json!({ "currency": "EUR" })).await;
@@ -242,7 +225,7 @@ async fn a_price_that_is_not_said_is_the_lists() {
 }
 
 #[tokio::test]
-async fn what_a_tenant_has_does_not_follow_what_it_buys() {
+async fn a_subscription_does_not_change_the_tenants_plan() {
     let app = TestApp::with_demo().await;
     let before = app.tenant("demo").await;
 
@@ -252,23 +235,20 @@ async fn what_a_tenant_has_does_not_follow_what_it_buys() {
 }
 
 #[tokio::test]
-async fn a_cancelled_subscription_stays_to_be_looked_at_and_nothing_else() {
+async fn a_cancelled_subscription_is_read_only() {
     let app = TestApp::with_demo().await;
     let sold = app.subscribe("demo", json!({})).await.body;
-    let once = app
-        .delete(&path(&sold))
-        .by(Caller::Operator)
-        .header("idempotency-key", "k");
+    let once = app.operator().delete(path(&sold)).idempotency_key("k");
 
-    let cancelled = once.clone().send().await;
-    let replayed = once.send().await;
+    let cancelled = once.clone().await;
+    let replayed = once.await;
     let again = cancel(&app, &sold).await;
     let changed = set(&app, &sold, json!({ "seats": 6 })).await;
 
     assert_eq!(cancelled.body["status"], "cancelled");
     assert!(cancelled.body["cancelledAt"].is_string());
     assert!(cancelled.body["renewsAt"].is_null());
-    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    assert!(replayed.is_replayed());
     assert_eq!((again.status.as_u16(), &again.body), (200, &cancelled.body));
     assert_eq!(changed.summary(), "409 subscription_cancelled");
     assert_eq!(show(&app, &sold).await.body, cancelled.body);
@@ -278,18 +258,16 @@ async fn a_cancelled_subscription_stays_to_be_looked_at_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn of_many_changes_of_one_version_one_counts_and_others_lose_nothing() {
+async fn concurrent_subscription_edits_of_one_version_have_one_winner() {
     let app = TestApp::with_demo().await;
     let sold = app.subscribe("demo", json!({})).await;
     let seats = |n: usize| {
-        app.patch(&path(&sold.body))
-            .by(Caller::Operator)
-            .header("if-match", sold.etag())
-            .json(&json!({ "seats": n }))
-            .send()
+        app.operator()
+            .patch(path(&sold.body), json!({ "seats": n }))
+            .if_match(sold.etag())
     };
 
-    let raced = join_all((10..20).map(seats)).await;
+    let raced = send_all((10..20).map(seats)).await;
     let price = set(&app, &sold.body, json!({ "priceMinor": 1 })).await;
     let removed = set(&app, &sold.body, json!({ "renewsAt": null })).await;
 
@@ -301,35 +279,34 @@ async fn of_many_changes_of_one_version_one_counts_and_others_lose_nothing() {
 }
 
 #[tokio::test]
-async fn everybody_sees_the_subscriptions_of_their_tenants() {
-    let app = TestApp::with_everyone().await;
+async fn callers_see_the_subscriptions_of_their_tenants() {
+    let app = TestApp::with_personas().await;
     app.subscribe("demo", json!({})).await;
     app.subscribe("other", json!({ "plan": "starter" })).await;
-    let list = async |who: Who, filters: &str| {
+    let list = async |persona: Persona, filters: &str| {
         let path = format!("/subscriptions{filters}");
-        let token = app.token(&who.token().unwrap());
-        let reply = app.get(&path).token(&token).send().await;
-        let items = reply.body["items"].as_array().unwrap().iter();
+        let reply = app.client(persona).get(&path).await;
+        let items = reply.items().iter();
         items
             .map(|it| it["tenant"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
 
-    for who in [Who::Member, Who::Owner, Who::PartnerReadOnly] {
-        assert_eq!(list(who, "").await, ["demo"], "{who:?}");
+    for persona in [Persona::Member, Persona::Owner, Persona::PartnerReadOnly] {
+        assert_eq!(list(persona, "").await, ["demo"], "{persona:?}");
     }
-    for who in [Who::OtherMember, Who::OtherPartner] {
-        assert_eq!(list(who, "").await, ["other"], "{who:?}");
+    for persona in [Persona::OtherMember, Persona::OtherPartner] {
+        assert_eq!(list(persona, "").await, ["other"], "{persona:?}");
     }
-    for who in [
-        Who::Stranger,
-        Who::FormerPartner,
-        Who::OperatorWithoutFlag,
-        Who::FlagWithoutAudience,
+    for persona in [
+        Persona::Stranger,
+        Persona::FormerPartner,
+        Persona::OperatorWithoutFlag,
+        Persona::FlagWithoutAudience,
     ] {
-        assert!(list(who, "").await.is_empty(), "{who:?}");
+        assert!(list(persona, "").await.is_empty(), "{persona:?}");
     }
-    assert_eq!(list(Who::Operator, "").await, ["demo", "other"]);
+    assert_eq!(list(Persona::Operator, "").await, ["demo", "other"]);
     for (filters, expected) in [
         ("?tenant=other", &["other"] as &[&str]),
         ("?plan=business", &["demo"]),
@@ -338,19 +315,19 @@ async fn everybody_sees_the_subscriptions_of_their_tenants() {
         ("?tenant=nowhere", &[]),
         ("?tenant=other&plan=business", &[]),
     ] {
-        assert_eq!(list(Who::Operator, filters).await, expected, "{filters}");
+        assert_eq!(
+            list(Persona::Operator, filters).await,
+            expected,
+            "{filters}"
+        );
     }
-    assert!(list(Who::Member, "?tenant=other").await.is_empty());
-    let odd = app
-        .get("/subscriptions?status=odd")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    assert!(list(Persona::Member, "?tenant=other").await.is_empty());
+    let odd = app.operator().get("/subscriptions?status=odd").await;
     assert_eq!(odd.summary(), "400 invalid_request");
 }
 
 #[tokio::test]
-async fn the_index_of_an_earlier_build_goes_and_the_others_stay() {
+async fn an_obsolete_index_is_dropped_and_the_others_are_kept() {
     let app = TestApp::start().await;
     let collection = app.collection("subscriptions");
     let former = mongodb::IndexModel::builder()
@@ -375,7 +352,7 @@ async fn the_index_of_an_earlier_build_goes_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_an_earlier_build_wrote_is_read_and_changed() {
+async fn a_subscription_written_by_an_earlier_build_can_be_read_and_updated() {
     let app = TestApp::with_demo().await;
     let id = SubscriptionId::new();
     let now = clock::now();

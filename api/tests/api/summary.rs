@@ -1,22 +1,23 @@
-//! A tenant at a glance.
+//! Tenant summary.
 
 use bson::{DateTime, doc};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Reply, TestApp},
+    app::TestApp,
+    client::{Reply, without_messages},
     tenant_health::subscribe,
 };
 
 async fn summary(app: &TestApp, caller: Caller) -> Reply {
-    let reply = app.get("/tenants/demo/summary").by(caller).send().await;
+    let reply = app.client(caller).get("/tenants/demo/summary").await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply
 }
 
 #[tokio::test]
-async fn it_says_what_is_bought_and_paid_and_how_well_the_tenant_is() {
+async fn the_summary_shows_subscription_price_and_health() {
     let app = TestApp::with_demo().await;
     let demo = app.tenant("demo").await.id;
     let renews_at = DateTime::from_millis(1_795_339_800_000);
@@ -29,12 +30,10 @@ async fn it_says_what_is_bought_and_paid_and_how_well_the_tenant_is() {
     let shown = summary(&app, Caller::Member).await.body;
 
     assert_eq!(
-        shown,
+        without_messages(shown),
         json!({
             "slug": "demo", "status": "pending", "plan": "business",
-            "health": { "status": "attention", "reasons": [
-                { "code": "past_due", "message": "An invoice is overdue." },
-            ] },
+            "health": { "status": "attention", "reasons": [{ "code": "past_due" }] },
             "seats": { "used": 2, "bought": 5 },
             "monthlySpend": [{ "currency": "DKK", "amountMinor": 8_333 }],
             "renewsAt": "2026-11-22T09:30:00.000Z",
@@ -45,7 +44,7 @@ async fn it_says_what_is_bought_and_paid_and_how_well_the_tenant_is() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_has_bought_nothing_pays_nothing() {
+async fn a_tenant_without_a_subscription_pays_nothing() {
     let app = TestApp::with_demo().await;
 
     let shown = summary(&app, Caller::Owner).await.body;
@@ -56,20 +55,15 @@ async fn a_tenant_that_has_bought_nothing_pays_nothing() {
 }
 
 #[tokio::test]
-async fn those_who_may_read_the_audit_trail_see_its_last_events_but_of_operators_no_address() {
+async fn audit_readers_see_recent_events_without_operator_email() {
     let app = TestApp::with_demo().await;
     app.with_partner("read-only").await;
     for n in 0..12 {
-        app.patch("/tenants/demo")
-            .by(Caller::Owner)
-            .json(&json!({ "name": format!("Demo {n}") }))
-            .send()
+        app.owner()
+            .patch("/tenants/demo", json!({ "name": format!("Demo {n}") }))
             .await;
     }
-    app.post("/tenants/demo/suspend")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    app.operator().post_empty("/tenants/demo/suspend").await;
 
     for caller in [Caller::Owner, Caller::Partner, Caller::Operator] {
         let shown = summary(&app, caller).await.body;
@@ -77,8 +71,8 @@ async fn those_who_may_read_the_audit_trail_see_its_last_events_but_of_operators
 
         assert_eq!(events.len(), 10, "{caller:?}");
         assert_eq!(events[0]["action"], "tenant.suspend");
-        let seen = matches!(caller, Caller::Operator).then_some("operator@demo.test");
-        assert_eq!(events[0]["actorEmail"].as_str(), seen, "{caller:?}");
+        let email = matches!(caller, Caller::Operator).then_some("operator@demo.test");
+        assert_eq!(events[0]["actorEmail"].as_str(), email, "{caller:?}");
         assert_eq!(events[0]["target"], "demo");
         assert_eq!(events[0]["outcome"], "accepted");
         assert_eq!(events[1]["action"], "tenant.update");

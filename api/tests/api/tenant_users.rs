@@ -1,4 +1,4 @@
-//! The people of a tenant, as those see and change them who look after it.
+//! Users of a tenant: reading and managing them.
 
 use bson::{DateTime, doc};
 use dezky_shared::id::UserId;
@@ -6,38 +6,27 @@ use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Reply, TestApp},
-    everyone::Who,
+    app::TestApp,
+    client::{Client, Reply},
+    personas::Persona,
 };
 
-async fn set_role(app: &TestApp, token: &str, id: UserId, role: &str) -> Reply {
-    app.patch(&format!("/tenants/demo/users/{id}"))
-        .token(token)
-        .json(&json!({ "role": role }))
-        .send()
-        .await
+async fn set_role(client: &Client<'_>, id: UserId, role: &str) -> Reply {
+    let path = format!("/tenants/demo/users/{id}");
+    client.patch(path, json!({ "role": role })).await
 }
 
-async fn remove(app: &TestApp, token: &str, id: UserId) -> Reply {
-    app.delete(&format!("/tenants/demo/users/{id}"))
-        .token(token)
-        .send()
-        .await
+async fn remove(client: &Client<'_>, id: UserId) -> Reply {
+    client.delete(format!("/tenants/demo/users/{id}")).await
 }
 
-async fn id_of(app: &TestApp, who: Who) -> UserId {
-    let subject = who.token().unwrap().subject;
-    let user = app.state.users.find_by_subject(&subject).await;
-    user.unwrap().unwrap().id
+async fn id_of(app: &TestApp, persona: Persona) -> UserId {
+    app.user(persona).await.id
 }
 
-fn token(app: &TestApp, who: Who) -> String {
-    app.token(&who.token().unwrap())
-}
-
-/// Everybody, with one owner of `demo`.
+/// The app with all personas and a single owner of `demo`.
 async fn with_one_owner() -> TestApp {
-    let app = TestApp::with_everyone().await;
+    let app = TestApp::with_personas().await;
     let mut second = app.user(Caller::Owner).await;
     second.memberships.clear();
     app.put_user(&second).await;
@@ -45,29 +34,21 @@ async fn with_one_owner() -> TestApp {
 }
 
 #[tokio::test]
-async fn a_tenants_people_are_shown_with_role_status_and_second_factors() {
+async fn tenant_users_are_listed_with_role_status_and_mfa() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     let new = json!({
         "authentikSubjectId": "00000000-0000-4000-a000-00000000000a", "email": "new@demo.test", "name": "New",
         "tenantRoles": { "demo": "admin", "other": "owner" },
     });
-    app.post("/users")
-        .by(Caller::Operator)
-        .json(&new)
-        .send()
-        .await;
+    app.operator().post("/users", &new).await;
     let users = app.collection("users");
     let looked_up = DateTime::from_millis(1_795_339_800_000);
     let look = doc! { "$set": { "mfa": { "devices": 2, "lookedUpAt": looked_up } } };
     let member = doc! { "authentikSubjectId": Caller::Member.subject() };
     users.update_one(member, look).await.unwrap();
 
-    let list = app
-        .get("/tenants/demo/users")
-        .by(Caller::Owner)
-        .send()
-        .await;
+    let list = app.owner().get("/tenants/demo/users").await;
 
     insta::assert_json_snapshot!(list.body, { ".items[].id" => "[id]", ".items[].lastSeenAt" => "[time]" }, @r#"
     {
@@ -106,31 +87,34 @@ async fn a_tenants_people_are_shown_with_role_status_and_second_factors() {
       "nextCursor": null
     }
     "#);
-    for item in list.body["items"].as_array().unwrap() {
+    for item in list.items() {
         let path = format!("/tenants/demo/users/{}", item["id"].as_str().unwrap());
-        let shown = app.get(&path).by(Caller::Owner).send().await;
+        let shown = app.owner().get(&path).await;
         assert_eq!(&shown.body, item);
     }
 }
 
 #[tokio::test]
-async fn admins_change_and_remove_members_and_admins_and_no_owners() {
-    let app = TestApp::with_everyone().await;
-    let (admin, owner) = (token(&app, Who::Admin), id_of(&app, Who::Owner).await);
-    let member = id_of(&app, Who::Member).await;
+async fn admins_manage_members_and_admins_but_not_owners() {
+    let app = TestApp::with_personas().await;
+    let (admin, owner) = (
+        app.client(Persona::Admin),
+        id_of(&app, Persona::Owner).await,
+    );
+    let member = id_of(&app, Persona::Member).await;
 
-    let promoted = set_role(&app, &admin, member, "admin").await;
-    let made_owner = set_role(&app, &admin, member, "owner").await;
-    let unmade = set_role(&app, &admin, owner, "member").await;
-    let removed_owner = remove(&app, &admin, owner).await;
-    let by_partner = set_role(&app, &token(&app, Who::PartnerOwner), member, "owner").await;
-    let demoted = set_role(&app, &admin, member, "member").await;
-    let removed = remove(&app, &admin, member).await;
+    let promoted = set_role(&admin, member, "admin").await;
+    let made_owner = set_role(&admin, member, "owner").await;
+    let demoted_owner = set_role(&admin, owner, "member").await;
+    let removed_owner = remove(&admin, owner).await;
+    let by_partner = set_role(&app.client(Persona::PartnerOwner), member, "owner").await;
+    let demoted = set_role(&admin, member, "member").await;
+    let removed = remove(&admin, member).await;
 
     assert_eq!(promoted.body["role"], "admin");
-    for refused in [made_owner, unmade, removed_owner, by_partner] {
-        assert_eq!(refused.summary(), "403 forbidden");
-        assert!(refused.body["detail"].as_str().unwrap().contains("owners"));
+    for rejected in [made_owner, demoted_owner, removed_owner, by_partner] {
+        assert_eq!(rejected.summary(), "403 forbidden");
+        assert!(rejected.body["detail"].as_str().unwrap().contains("owners"));
     }
     assert_eq!(demoted.body["role"], "member");
     assert_eq!(
@@ -140,133 +124,138 @@ async fn admins_change_and_remove_members_and_admins_and_no_owners() {
 }
 
 #[tokio::test]
-async fn owners_make_and_unmake_owners() {
+async fn owners_promote_and_demote_owners() {
     let app = with_one_owner().await;
-    let owner = token(&app, Who::Owner);
-    let (own, admin) = (id_of(&app, Who::Owner).await, id_of(&app, Who::Admin).await);
+    let owner = app.client(Persona::Owner);
+    let (own, admin) = (
+        id_of(&app, Persona::Owner).await,
+        id_of(&app, Persona::Admin).await,
+    );
 
-    let alone = set_role(&app, &owner, own, "admin").await;
-    let made = set_role(&app, &owner, admin, "owner").await;
-    let resigned = set_role(&app, &owner, own, "member").await;
-    let more = set_role(&app, &owner, admin, "admin").await;
-    let by_the_other = remove(&app, &token(&app, Who::Admin), admin).await;
+    let alone = set_role(&owner, own, "admin").await;
+    let made = set_role(&owner, admin, "owner").await;
+    let resigned = set_role(&owner, own, "member").await;
+    let more = set_role(&owner, admin, "admin").await;
+    let by_other_owner = remove(&app.client(Persona::Admin), admin).await;
 
     assert_eq!(alone.summary(), "409 last_owner");
     assert_eq!(made.body["role"], "owner");
     assert_eq!(resigned.body["role"], "member");
-    assert_eq!(more.summary(), "403 forbidden", "they are an owner no more");
-    assert_eq!(by_the_other.summary(), "409 last_owner");
+    assert_eq!(more.summary(), "403 forbidden", "no longer an owner");
+    assert_eq!(by_other_owner.summary(), "409 last_owner");
 }
 
 #[tokio::test]
-async fn of_two_owners_who_remove_each_other_at_once_one_stays() {
+async fn two_owners_removing_each_other_leave_one() {
     for _ in 0..5 {
         let app = with_one_owner().await;
-        let (one, other) = (token(&app, Who::Owner), token(&app, Who::Admin));
-        let (one_id, other_id) = (id_of(&app, Who::Owner).await, id_of(&app, Who::Admin).await);
-        set_role(&app, &one, other_id, "owner").await;
+        let (one, other) = (app.client(Persona::Owner), app.client(Persona::Admin));
+        let (one_id, other_id) = (
+            id_of(&app, Persona::Owner).await,
+            id_of(&app, Persona::Admin).await,
+        );
+        set_role(&one, other_id, "owner").await;
 
-        let both = tokio::join!(remove(&app, &one, other_id), remove(&app, &other, one_id));
+        let both = tokio::join!(remove(&one, other_id), remove(&other, one_id));
 
         let replies = [both.0, both.1];
         let removed = replies.iter().filter(|reply| reply.status == 200).count();
         assert_eq!(removed, 1, "{replies:?}");
-        // Whoever came later was an owner no more, or the last.
-        let refused = replies.iter().find(|reply| reply.status != 200).unwrap();
+        // The second request comes from a former owner, or targets the last one.
+        let rejected = replies.iter().find(|reply| reply.status != 200).unwrap();
         assert!(
-            ["409 last_owner", "404 not_found"].contains(&refused.summary().as_str()),
-            "{refused:?}"
+            ["409 last_owner", "404 not_found"].contains(&rejected.summary().as_str()),
+            "{rejected:?}"
         );
-        let owners = app
-            .get("/tenants/demo/users")
-            .by(Caller::Operator)
-            .send()
-            .await;
-        let owners = owners.body["items"].as_array().unwrap().iter();
+        let owners = app.operator().get("/tenants/demo/users").await;
+        let owners = owners.items().iter();
         assert_eq!(owners.filter(|user| user["role"] == "owner").count(), 1);
     }
 }
 
 #[tokio::test]
-async fn whoever_is_removed_sees_nothing_on_the_very_next_request_and_no_token_gives_it_back() {
+async fn a_removed_user_loses_access_on_the_next_request_and_tokens_do_not_restore_it() {
     let app = TestApp::with_demo().await;
     let member = app.user(Caller::Member).await.id;
-    let theirs = app.token(&Caller::Member.token());
-    let look = async || app.get("/tenants/demo").token(&theirs).send().await.status;
-    let owner = app.token(&Caller::Owner.token());
+    let client = app.member();
+    let read = async || client.get("/tenants/demo").await.status;
+    let owner = app.owner();
 
-    let before = look().await;
-    let removed = remove(&app, &owner, member).await;
-    let after = look().await;
-    let again = remove(&app, &owner, member).await;
-    let me = app.get("/users/me").token(&theirs).send().await;
-    let renamed = set_role(&app, &owner, member, "member").await;
+    let before = read().await;
+    let removed = remove(&owner, member).await;
+    let after = read().await;
+    let again = remove(&owner, member).await;
+    let me = client.get("/users/me").await;
+    let renamed = set_role(&owner, member, "member").await;
 
     assert_eq!((before.as_u16(), after.as_u16()), (200, 404));
     assert_eq!(removed.status, 200);
     assert_eq!(again.summary(), "404 not_found");
     assert_eq!(me.body["tenants"], json!([]));
-    assert_eq!(renamed.summary(), "404 not_found", "they are not in it");
+    assert_eq!(renamed.summary(), "404 not_found", "no longer a member");
 }
 
 #[tokio::test]
-async fn a_changed_role_counts_on_the_very_next_request() {
-    let app = TestApp::with_everyone().await;
-    let admin = token(&app, Who::Admin);
+async fn a_role_change_applies_to_the_next_request() {
+    let app = TestApp::with_personas().await;
+    let admin = app.client(Persona::Admin);
     let edit = async || {
-        let call = app.patch("/tenants/demo").token(&admin);
-        let reply = call.json(&json!({ "industry": "x" })).send().await;
+        let reply = admin
+            .patch("/tenants/demo", json!({ "industry": "x" }))
+            .await;
         reply.status.as_u16()
     };
 
     let before = edit().await;
-    let id = id_of(&app, Who::Admin).await;
-    set_role(&app, &token(&app, Who::Owner), id, "member").await;
+    let id = id_of(&app, Persona::Admin).await;
+    set_role(&app.client(Persona::Owner), id, "member").await;
     let after = edit().await;
 
     assert_eq!((before, after), (200, 403));
 }
 
 #[tokio::test]
-async fn people_of_other_tenants_are_not_there() {
-    let app = TestApp::with_everyone().await;
-    let owner = token(&app, Who::Owner);
+async fn users_of_other_tenants_are_not_found() {
+    let app = TestApp::with_personas().await;
+    let owner = app.client(Persona::Owner);
 
-    for who in [Who::OtherOwner, Who::Stranger, Who::PartnerOwner] {
-        let id = id_of(&app, who).await;
+    for persona in [
+        Persona::OtherOwner,
+        Persona::Stranger,
+        Persona::PartnerOwner,
+    ] {
+        let id = id_of(&app, persona).await;
         let path = format!("/tenants/demo/users/{id}");
-        let shown = app.get(&path).token(&owner).send().await;
-        let changed = set_role(&app, &owner, id, "member").await;
-        let removed = remove(&app, &owner, id).await;
+        let shown = owner.get(&path).await;
+        let changed = set_role(&owner, id, "member").await;
+        let removed = remove(&owner, id).await;
 
         for reply in [shown, changed, removed] {
-            assert_eq!(reply.summary(), "404 not_found", "{who:?}");
+            assert_eq!(reply.summary(), "404 not_found", "{persona:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_change_is_recorded_in_the_tenants_own_trail_and_once() {
-    let app = TestApp::with_everyone().await;
-    let owner = token(&app, Who::Owner);
-    let member = id_of(&app, Who::Member).await;
+async fn a_role_change_is_recorded_once_in_the_tenants_audit_trail() {
+    let app = TestApp::with_personas().await;
+    let owner = app.client(Persona::Owner);
+    let member = id_of(&app, Persona::Member).await;
     let tenant = app.tenant("demo").await.id;
     let events = app.count("audit_events").await;
 
-    let first = set_role(&app, &owner, member, "admin").await;
-    let same = set_role(&app, &owner, member, "admin").await;
-    let stale = app
-        .delete(&format!("/tenants/demo/users/{member}"))
-        .token(&owner)
-        .header("if-match", "\"0.0\"")
-        .send()
+    let first = set_role(&owner, member, "admin").await;
+    let same = set_role(&owner, member, "admin").await;
+    let stale = owner
+        .delete(format!("/tenants/demo/users/{member}"))
+        .if_match("\"0.0\"")
         .await;
-    let wrong = set_role(&app, &owner, member, "boss").await;
+    let invalid = set_role(&owner, member, "boss").await;
 
     assert_eq!(first.etag(), same.etag());
     assert_eq!(stale.summary(), "412 precondition_failed");
-    assert_eq!(wrong.summary(), "422 validation_failed");
-    assert_eq!(wrong.body["errors"][0]["pointer"], "/role");
+    assert_eq!(invalid.summary(), "422 validation_failed");
+    assert_eq!(invalid.body["errors"][0]["pointer"], "/role");
     assert_eq!(app.count("audit_events").await - events, 1);
     let event = app
         .collection("audit_events")
@@ -290,15 +279,15 @@ async fn a_change_is_recorded_in_the_tenants_own_trail_and_once() {
 }
 
 #[tokio::test]
-async fn a_long_list_comes_in_pages() {
-    let app = TestApp::with_everyone().await;
+async fn tenant_users_are_paginated() {
+    let app = TestApp::with_personas().await;
     let mut seen = Vec::new();
     let mut cursor = String::new();
 
     loop {
         let path = format!("/tenants/demo/users?limit=1{cursor}");
-        let page = app.get(&path).by(Caller::Operator).send().await;
-        let items = page.body["items"].as_array().unwrap();
+        let page = app.operator().get(&path).await;
+        let items = page.items();
         seen.extend(items.iter().map(|user| user["id"].clone()));
         match &page.body["nextCursor"] {
             Value::String(next) => cursor = format!("&cursor={next}"),
@@ -306,14 +295,9 @@ async fn a_long_list_comes_in_pages() {
         }
     }
 
-    let whole = app
-        .get("/tenants/demo/users")
-        .by(Caller::Operator)
-        .send()
-        .await;
-    let whole: Vec<Value> = whole.body["items"]
-        .as_array()
-        .unwrap()
+    let whole = app.operator().get("/tenants/demo/users").await;
+    let whole: Vec<Value> = whole
+        .items()
         .iter()
         .map(|user| user["id"].clone())
         .collect();
@@ -322,27 +306,27 @@ async fn a_long_list_comes_in_pages() {
 }
 
 #[tokio::test]
-async fn whoever_owns_a_tenant_no_more_is_answered_no_repeated_request_about_owners() {
-    let app = TestApp::with_everyone().await;
-    let admin = id_of(&app, Who::Admin).await;
-    let owner = token(&app, Who::Owner);
+async fn a_former_owner_gets_no_replayed_ownership_response() {
+    let app = TestApp::with_personas().await;
+    let admin = id_of(&app, Persona::Admin).await;
+    let owner = app.client(Persona::Owner);
     let make_owner = async || {
-        app.patch(&format!("/tenants/demo/users/{admin}"))
-            .token(&owner)
-            .header("idempotency-key", "once")
-            .json(&json!({ "role": "owner" }))
-            .send()
+        owner
+            .patch(
+                format!("/tenants/demo/users/{admin}"),
+                json!({ "role": "owner" }),
+            )
+            .idempotency_key("once")
             .await
     };
     let made = make_owner().await;
     set_role(
-        &app,
-        &token(&app, Who::Operator),
-        id_of(&app, Who::Owner).await,
+        &app.client(Persona::Operator),
+        id_of(&app, Persona::Owner).await,
         "admin",
     )
     .await;
-    set_role(&app, &token(&app, Who::Operator), admin, "member").await;
+    set_role(&app.client(Persona::Operator), admin, "member").await;
 
     let repeated = make_owner().await;
 

@@ -5,35 +5,32 @@ use dezky_shared::{
     queue::args::ReconcileTenant,
     tenant::{PerUpstream, ProvisioningState},
 };
-use dezky_sim::callers::Caller;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::{Reply, sorted_summaries};
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 async fn edit(app: &TestApp, body: Value) -> Reply {
-    app.patch("/tenants/demo")
-        .by(Caller::Operator)
-        .json(&body)
-        .send()
-        .await
+    app.operator().patch("/tenants/demo", &body).await
 }
 
 #[tokio::test]
-async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn creating_a_tenant_returns_its_provisioning_job() {
+    let app = TestApp::with_operator().await;
+
+    let body = json!({
+        "slug": "acme", "name": " Acme A/S ", "plan": "business", "domains": ["Acme.TEST."],
+        "industry": "anvils", "brandColor": "#AABBCC", "owner": { "email": "Ada@Acme.test", "name": "Ada" },
+    });
 
     let reply = app
-        .post("/tenants")
-        .by(Caller::Operator)
+        .operator()
+        .post("/tenants", body)
         .header("x-request-id", "create-acme")
-        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-        .json(&json!({
-            "slug": "acme", "name": " Acme A/S ", "plan": "business", "domains": ["Acme.TEST."],
-            "industry": "anvils", "brandColor": "#AABBCC", "owner": { "email": "Ada@Acme.test", "name": "Ada" },
-        }))
-        .send()
+        .header("traceparent", TRACEPARENT)
         .await;
 
     assert_eq!(reply.status, 202);
@@ -42,6 +39,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
     insta::assert_json_snapshot!(reply.body, {
         ".id" => "[id]", ".job.id" => "[id]", ".job.href" => "[href]", ".createdAt" => "[time]", ".updatedAt" => "[time]",
         ".conditions[].lastTransitionAt" => "[time]", ".conditions[].nextAttemptAt" => "[time]",
+        ".conditions[].message" => "[text]",
     }, @r##"
     {
       "billingInfo": {},
@@ -50,7 +48,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
       "conditions": [
         {
           "lastTransitionAt": "[time]",
-          "message": "Waiting to be carried out.",
+          "message": "[text]",
           "nextAttemptAt": "[time]",
           "observedGeneration": 1,
           "reason": "Pending",
@@ -59,7 +57,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         },
         {
           "lastTransitionAt": "[time]",
-          "message": "Waiting to be carried out.",
+          "message": "[text]",
           "nextAttemptAt": "[time]",
           "observedGeneration": 1,
           "reason": "Pending",
@@ -68,7 +66,7 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         },
         {
           "lastTransitionAt": "[time]",
-          "message": "Waiting to be carried out.",
+          "message": "[text]",
           "nextAttemptAt": "[time]",
           "observedGeneration": 1,
           "reason": "Pending",
@@ -127,42 +125,34 @@ async fn a_new_tenant_is_answered_with_the_job_that_brings_it_into_the_upstreams
         format!("/jobs/{}", jobs[0].id)
     );
     assert_eq!(jobs[0].request_id.as_deref(), Some("create-acme"));
-    assert_eq!(
-        jobs[0].traceparent.as_deref(),
-        Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    );
+    assert_eq!(jobs[0].traceparent.as_deref(), Some(TRACEPARENT));
     assert_eq!(app.actions().await, ["user.create", "tenant.create"]);
-    app.all_told().await;
-    assert_eq!(app.state.ready.len(jobs[0].queue).await.unwrap(), 1);
+    app.hints_published().await;
+    assert_eq!(app.state.hints.ready.len(jobs[0].queue).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn what_get_shows_is_what_the_answer_showed() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn get_returns_the_same_representation_as_the_write() {
+    let app = TestApp::with_operator().await;
     let mut created = app.create("acme").await.body;
 
-    let shown = app
-        .get("/tenants/acme")
-        .by(Caller::Operator)
-        .send()
-        .await
-        .body;
+    let shown = app.operator().get("/tenants/acme").await.body;
 
     created.as_object_mut().unwrap().remove("job");
     assert_eq!(created, shown);
 }
 
 #[tokio::test]
-async fn a_slug_and_a_domain_are_taken_once() {
+async fn slugs_and_domains_are_unique() {
     let app = TestApp::with_demo().await;
 
     let slug = app.create("demo").await;
     let domain = app
-        .post("/tenants")
-        .by(Caller::Operator)
-        .json(&json!({ "slug": "acme", "name": "Acme", "domains": ["demo.test"] }))
-        .send()
+        .operator()
+        .post(
+            "/tenants",
+            json!({ "slug": "acme", "name": "Acme", "domains": ["demo.test"] }),
+        )
         .await;
     app.create("globex").await;
     let edited = edit(&app, json!({ "domains": ["globex.test"] })).await;
@@ -175,14 +165,12 @@ async fn a_slug_and_a_domain_are_taken_once() {
 }
 
 #[tokio::test]
-async fn of_many_who_want_a_slug_at_once_one_gets_it() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn concurrent_creations_with_one_slug_have_one_winner() {
+    let app = TestApp::with_operator().await;
 
     let replies = join_all((0..8).map(|_| app.create("acme"))).await;
 
-    let mut found: Vec<String> = replies.iter().map(Reply::summary).collect();
-    found.sort();
+    let found = sorted_summaries(&replies);
     assert_eq!(found[0], "202");
     assert!(
         found[1..].iter().all(|summary| summary == "409 slug_taken"),
@@ -195,7 +183,7 @@ async fn of_many_who_want_a_slug_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn an_edit_concerns_the_upstreams_that_hold_what_was_edited() {
+async fn an_edit_reprovisions_only_the_affected_upstreams() {
     let none: [&str; 0] = [];
     for (body, pending) in [
         (json!({ "name": "New" }), vec!["ocis"]),
@@ -237,7 +225,7 @@ async fn an_edit_concerns_the_upstreams_that_hold_what_was_edited() {
 }
 
 #[tokio::test]
-async fn an_edit_that_changes_nothing_is_no_new_generation() {
+async fn an_edit_without_changes_keeps_the_generation() {
     let app = TestApp::with_demo().await;
     let before = app.tenant("demo").await;
 
@@ -257,7 +245,7 @@ async fn an_edit_that_changes_nothing_is_no_new_generation() {
 }
 
 #[tokio::test]
-async fn null_removes_and_missing_stays() {
+async fn null_clears_a_field_and_omission_keeps_it() {
     let app = TestApp::with_demo().await;
     let partner = app.insert_partner("nordic", "active").await;
     edit(
@@ -274,36 +262,27 @@ async fn null_removes_and_missing_stays() {
 }
 
 #[tokio::test]
-async fn domains_that_are_given_up_are_remembered_until_they_come_back() {
+async fn removed_domains_are_tracked_until_they_are_added_again() {
     let app = TestApp::with_demo().await;
 
     edit(&app, json!({ "domains": ["two.test"] })).await;
-    let given_up = app.tenant("demo").await.former_domains;
+    let removed = app.tenant("demo").await.former_domains;
     edit(&app, json!({ "domains": ["demo.test"] })).await;
     let swapped = app.tenant("demo").await.former_domains;
 
-    assert_eq!(given_up, ["demo.test"]);
+    assert_eq!(removed, ["demo.test"]);
     assert_eq!(swapped, ["two.test"]);
 }
 
 #[tokio::test]
-async fn if_match_refuses_an_edit_of_another_generation_only() {
+async fn if_match_compares_only_the_generation_of_a_tenant() {
     let app = TestApp::with_demo().await;
-    let etag = app
-        .get("/tenants/demo")
-        .by(Caller::Operator)
-        .send()
-        .await
-        .etag()
-        .to_owned();
+    let etag = app.operator().get("/tenants/demo").await.etag().to_owned();
     let edit = |etag: &str, name: &str| {
-        let call = app
-            .patch("/tenants/demo")
-            .by(Caller::Operator)
-            .header("if-match", etag);
-        call.json(&json!({ "name": name })).send()
+        let body = json!({ "name": name });
+        app.operator().patch("/tenants/demo", body).if_match(etag)
     };
-    // A step's progress.
+    // Progress of a step changes the revision, not the generation.
     app.set_tenant("demo", doc! { "authentikGroupId": "g" })
         .await;
 
@@ -318,12 +297,7 @@ async fn if_match_refuses_an_edit_of_another_generation_only() {
 #[tokio::test]
 async fn if_none_match_compares_the_whole_version() {
     let app = TestApp::with_demo().await;
-    let show = |etag: &str| {
-        app.get("/tenants/demo")
-            .by(Caller::Member)
-            .header("if-none-match", etag)
-            .send()
-    };
+    let show = |etag: &str| app.member().get("/tenants/demo").if_none_match(etag);
     let etag = show("\"0.0\"").await.etag().to_owned();
 
     let same = show(&etag).await;
@@ -354,7 +328,7 @@ async fn a_reconcile_changes_nothing_about_the_tenant() {
         ("", json!({ "dryRun": true })),
     ] {
         let path = format!("/tenants/demo/reconcile{path}");
-        let reply = app.post(&path).by(Caller::Owner).json(&body).send().await;
+        let reply = app.owner().post(&path, &body).await;
         assert_eq!(reply.status, 202, "{reply:?}");
     }
 
@@ -373,7 +347,7 @@ async fn a_reconcile_changes_nothing_about_the_tenant() {
 }
 
 #[tokio::test]
-async fn intents_that_wait_are_joined() {
+async fn identical_pending_requests_share_one_job() {
     let app = TestApp::with_demo().await;
 
     let first = edit(&app, json!({ "name": "One" })).await;
@@ -384,24 +358,16 @@ async fn intents_that_wait_are_joined() {
 }
 
 #[tokio::test]
-async fn an_audit_event_tells_what_changed_and_who_changed_it() {
+async fn an_audit_event_records_the_change_and_the_actor() {
     let app = TestApp::with_demo().await;
 
-    app.patch("/tenants/demo")
-        .by(Caller::Owner)
+    app.owner()
+        .patch("/tenants/demo", json!({ "name": "New" }))
         .header("user-agent", "portal/1")
         .header("x-request-id", "rename")
-        .json(&json!({ "name": "New" }))
-        .send()
         .await;
 
-    let renamed = doc! { "action": "tenant.update" };
-    let event = app
-        .collection("audit_events")
-        .find_one(renamed)
-        .await
-        .unwrap()
-        .unwrap();
+    let event = app.audit_event("tenant.update").await;
     let event: Value = bson::deserialize_from_document(event).unwrap();
     assert_eq!(event["before"], json!({ "name": "Demo", "generation": 1 }));
     assert_eq!(event["after"], json!({ "name": "New", "generation": 2 }));
@@ -415,17 +381,12 @@ async fn an_audit_event_tells_what_changed_and_who_changed_it() {
 }
 
 #[tokio::test]
-async fn lists_go_page_by_page_and_a_cursor_belongs_to_its_filters() {
-    let app = TestApp::start().await;
-    app.sign_in(Caller::Operator).await;
+async fn tenant_lists_are_paginated_and_cursors_are_bound_to_their_filters() {
+    let app = TestApp::with_operator().await;
     for n in 0..5 {
         app.create(&format!("acme-{n}")).await;
     }
-    let list = |query: String| {
-        app.get(&format!("/tenants?{query}"))
-            .by(Caller::Operator)
-            .send()
-    };
+    let list = |query: String| app.operator().get(format!("/tenants?{query}"));
 
     let first = list("limit=2&plan=business".into()).await.body;
     let cursor = first["nextCursor"].as_str().unwrap().to_owned();
@@ -433,7 +394,7 @@ async fn lists_go_page_by_page_and_a_cursor_belongs_to_its_filters() {
         .await
         .body;
     let foreign = list(format!("limit=3&plan=starter&cursor={cursor}")).await;
-    let nonsense = list("cursor=nonsense".into()).await;
+    let malformed = list("cursor=malformed".into()).await;
 
     let slugs = |page: &Value| -> Vec<String> {
         let items = page["items"].as_array().unwrap().iter();
@@ -445,26 +406,26 @@ async fn lists_go_page_by_page_and_a_cursor_belongs_to_its_filters() {
     assert_eq!(slugs(&second), ["acme-2", "acme-3", "acme-4"]);
     assert_eq!(second["nextCursor"], Value::Null);
     assert_eq!(foreign.summary(), "400 invalid_cursor");
-    assert_eq!(nonsense.summary(), "400 invalid_cursor");
+    assert_eq!(malformed.summary(), "400 invalid_cursor");
 }
 
 #[tokio::test]
-async fn more_than_may_wait_for_one_tenant_are_sent_away() {
+async fn requests_beyond_the_queue_limit_of_a_tenant_are_rejected() {
     let app = TestApp::with_demo().await;
-    let turn = app.state.turns.lock("demo").await.unwrap();
+    let guard = app.state.locks.lock("demo").await.unwrap();
     let edits = join_all((0..72).map(|n| edit(&app, json!({ "name": format!("N{n}") }))));
     let release = async {
-        // Those who are sent away are sent away while the others wait.
+        // Rejections are sent while the other requests are still queued.
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        drop(turn);
+        drop(guard);
     };
 
     let (replies, ()) = tokio::join!(edits, release);
 
-    let refused: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 429).collect();
-    assert_eq!(refused.len(), 8);
-    assert_eq!(refused[0].code(), "too_many_requests");
-    assert!(refused[0].header("retry-after").is_some());
+    let rejected: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 429).collect();
+    assert_eq!(rejected.len(), 8);
+    assert_eq!(rejected[0].code(), "too_many_requests");
+    assert!(rejected[0].header("retry-after").is_some());
     assert!(
         replies
             .iter()

@@ -1,4 +1,4 @@
-//! Tokens, good ones and bad ones.
+//! Token verification.
 
 use dezky_shared::platform::clock;
 use dezky_sim::{
@@ -8,36 +8,37 @@ use dezky_sim::{
 };
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, own_issuer, shared_issuer};
+use crate::app::{TestApp, own_issuer, shared_issuer};
+use crate::client::Reply;
 
 async fn me(app: &TestApp, spec: &TokenSpec) -> Reply {
-    app.get("/users/me").token(&app.token(spec)).send().await
+    app.client(spec).get("/users/me").await
 }
 
 fn now() -> i64 {
     clock::now().timestamp_millis() / 1000
 }
 
-fn good() -> TokenSpec {
+fn valid() -> TokenSpec {
     Caller::Stranger.token()
 }
 
 fn forged(forgery: Forgery) -> TokenSpec {
     TokenSpec {
         forgery: Some(forgery),
-        ..good()
+        ..valid()
     }
 }
 
 fn claim(name: &str, value: Value) -> TokenSpec {
     TokenSpec {
         claims: [(name.to_owned(), value)].into_iter().collect(),
-        ..good()
+        ..valid()
     }
 }
 
 #[tokio::test]
-async fn each_bad_token_gets_its_problem_and_changes_nothing() {
+async fn each_kind_of_invalid_token_has_its_problem_code() {
     let app = TestApp::start().await;
     let cases = [
         (
@@ -45,7 +46,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             TokenSpec {
                 issued_at: Some(now() - 100),
                 expires_in: 60,
-                ..good()
+                ..valid()
             },
             "token_expired",
         ),
@@ -53,7 +54,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             "not yet valid",
             TokenSpec {
                 not_before: Some(now() + 120),
-                ..good()
+                ..valid()
             },
             "token_not_yet_valid",
         ),
@@ -66,7 +67,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             "another audience",
             TokenSpec {
                 audience: Some(Audience::One("grafana".into())),
-                ..good()
+                ..valid()
             },
             "token_wrong_audience",
         ),
@@ -80,7 +81,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             "token_invalid",
         ),
         ("no issuer", claim("iss", Value::Null), "token_invalid"),
-        // Signed with the portal's key under the operators' issuer.
+        // Signed with the portal's key, issued under the operators' issuer.
         (
             "the other application's key",
             claim("iss", json!(shared_issuer().url(OPERATOR))),
@@ -93,7 +94,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             "token_invalid",
         ),
         (
-            "a key nobody published",
+            "an unpublished key",
             forged(Forgery::WrongKey),
             "token_invalid",
         ),
@@ -107,7 +108,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
             "RS512",
             TokenSpec {
                 algorithm: SigningAlgorithm::Rs512,
-                ..good()
+                ..valid()
             },
             "token_invalid",
         ),
@@ -127,7 +128,7 @@ async fn each_bad_token_gets_its_problem_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn claims_about_the_bearer_that_make_no_sense_are_as_good_as_none() {
+async fn malformed_profile_claims_are_ignored() {
     let app = TestApp::start().await;
     let odd = [
         ("groups", json!(7)),
@@ -144,15 +145,18 @@ async fn claims_about_the_bearer_that_make_no_sense_are_as_good_as_none() {
 }
 
 #[tokio::test]
-async fn without_a_bearer_token_the_challenge_names_no_error() {
+async fn a_missing_token_is_challenged_without_an_error_code() {
     let app = TestApp::start().await;
-    let without = app.get("/users/me");
-    let basic = app.get("/users/me").header("authorization", "Basic YTpi");
-    let empty = app.get("/users/me").header("authorization", "Bearer ");
-    let twice = app.get("/users/me").token("a").token("b");
+    let without = || app.anonymous().get("/users/me");
+    let basic = without().header("authorization", "Basic YTpi");
+    let empty = without().header("authorization", "Bearer ");
+    let twice = app
+        .with_token("a")
+        .get("/users/me")
+        .header("authorization", "Bearer b");
 
-    for call in [without, basic, empty, twice] {
-        let reply = call.send().await;
+    for call in [without(), basic, empty, twice] {
+        let reply = call.await;
 
         assert_eq!(reply.summary(), "401 token_missing");
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
@@ -160,42 +164,42 @@ async fn without_a_bearer_token_the_challenge_names_no_error() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_at_all_is_invalid() {
+async fn malformed_tokens_are_invalid() {
     let app = TestApp::start().await;
 
     for nonsense in ["x", "a.b.c", "....", "e30.e30.", &"a".repeat(5000)] {
-        let reply = app.get("/users/me").token(nonsense).send().await;
+        let reply = app.with_token(nonsense).get("/users/me").await;
 
         assert_eq!(reply.summary(), "401 token_invalid", "{nonsense}");
     }
 }
 
 #[tokio::test]
-async fn good_tokens_of_every_algorithm_and_form_of_audience_are_taken() {
+async fn valid_tokens_of_every_algorithm_and_audience_form_are_accepted() {
     let app = TestApp::start().await;
     let many = Audience::Many(vec!["grafana".into(), "dezky-portal".into()]);
     let specs = [
-        good(),
+        valid(),
         TokenSpec {
             algorithm: SigningAlgorithm::Es256,
-            ..good()
+            ..valid()
         },
         TokenSpec {
             algorithm: SigningAlgorithm::EdDsa,
-            ..good()
+            ..valid()
         },
         TokenSpec {
             audience: Some(many),
-            ..good()
+            ..valid()
         },
         TokenSpec {
             issued_at: Some(now() - 75),
             expires_in: 60,
-            ..good()
+            ..valid()
         },
         TokenSpec {
             not_before: Some(now() + 15),
-            ..good()
+            ..valid()
         },
     ];
 
@@ -207,7 +211,7 @@ async fn good_tokens_of_every_algorithm_and_form_of_audience_are_taken() {
 }
 
 #[tokio::test]
-async fn a_key_that_two_issuers_publish_verifies_tokens_of_both() {
+async fn a_key_published_by_two_issuers_verifies_tokens_of_both() {
     let issuer = own_issuer().await;
     let app = TestApp::start_with(issuer.clone(), |_| {}).await;
     let crossed = claim("iss", json!(issuer.url(OPERATOR)));
@@ -220,14 +224,14 @@ async fn a_key_that_two_issuers_publish_verifies_tokens_of_both() {
 }
 
 #[tokio::test]
-async fn new_keys_are_found_and_unknown_ones_are_not_asked_for_again_and_again() {
+async fn rotated_keys_are_fetched_and_unknown_key_ids_are_throttled() {
     let issuer = own_issuer().await;
     let app = TestApp::start_with(issuer.clone(), |_| {}).await;
-    assert_eq!(me(&app, &good()).await.status, 200);
+    assert_eq!(me(&app, &valid()).await.status, 200);
 
     issuer.rotate(PORTAL, Rotation::DropOld).unwrap();
 
-    assert_eq!(me(&app, &good()).await.status, 200);
+    assert_eq!(me(&app, &valid()).await.status, 200);
     for _ in 0..20 {
         assert_eq!(me(&app, &forged(Forgery::UnknownKeyId)).await.status, 401);
     }
@@ -235,26 +239,26 @@ async fn new_keys_are_found_and_unknown_ones_are_not_asked_for_again_and_again()
 }
 
 #[tokio::test]
-async fn old_keys_stay_good_while_the_issuer_is_away_and_unknown_ones_are_not_refused_for_good() {
+async fn cached_keys_stay_valid_during_an_issuer_outage_and_unknown_keys_get_503() {
     let issuer = own_issuer().await;
     let app = TestApp::start_with(issuer.clone(), |_| {}).await;
-    assert_eq!(me(&app, &good()).await.status, 200);
+    assert_eq!(me(&app, &valid()).await.status, 200);
     let gone = Fault::Status {
         status: 503,
         retry_after: None,
     };
     issuer.server.faults.add(FaultRule::every(gone));
 
-    let known = me(&app, &good()).await;
+    let cached = me(&app, &valid()).await;
     let unknown = me(&app, &forged(Forgery::UnknownKeyId)).await;
 
-    assert_eq!(known.status, 200);
+    assert_eq!(cached.status, 200);
     assert_eq!(unknown.summary(), "503 identity_unavailable");
     assert_eq!(unknown.body["retryable"], true);
 }
 
 #[tokio::test]
-async fn keys_can_be_fetched_under_another_name_than_the_issuers() {
+async fn the_jwks_url_may_differ_from_the_issuer_name() {
     let issuer = own_issuer().await;
     let jwks_url = issuer.jwks_url(PORTAL);
     let app = TestApp::start_with(issuer, |config| {
@@ -274,12 +278,12 @@ async fn keys_can_be_fetched_under_another_name_than_the_issuers() {
 }
 
 #[tokio::test]
-async fn somebody_who_was_never_seen_is_sent_to_users_me() {
+async fn an_unknown_user_gets_user_unknown_until_users_me() {
     let app = TestApp::start().await;
 
-    let before = app.get("/tenants").by(Caller::Stranger).send().await;
+    let before = app.stranger().get("/tenants").await;
     app.sign_in(Caller::Stranger).await;
-    let after = app.get("/tenants").by(Caller::Stranger).send().await;
+    let after = app.stranger().get("/tenants").await;
 
     assert_eq!(before.summary(), "403 user_unknown");
     assert_eq!(after.status, 200);

@@ -1,4 +1,4 @@
-//! Who the caller is, and what operators say they may do.
+//! Sign-in, memberships from token claims, and roles set by operators.
 
 mod managing;
 mod profile;
@@ -10,10 +10,11 @@ use dezky_shared::{
     user::{Role, User},
 };
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
-use futures::future::join_all;
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, id_of};
+use crate::app::{TestApp, id_of};
+use crate::client::{Reply, send_all, sorted_summaries};
 
 fn with_groups(groups: Option<&[&str]>, issued_at: i64) -> TokenSpec {
     TokenSpec {
@@ -28,24 +29,20 @@ fn now() -> i64 {
 }
 
 async fn me(app: &TestApp, spec: &TokenSpec) -> Value {
-    let reply = app.get("/users/me").token(&app.token(spec)).send().await;
+    let reply = app.client(spec).get("/users/me").await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.body
 }
 
 async fn set(app: &TestApp, id: UserId, body: Value) -> Reply {
-    app.patch(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .json(&body)
-        .send()
-        .await
+    app.operator().patch(format!("/users/{id}"), &body).await
 }
 
 #[tokio::test]
-async fn somebody_is_created_on_first_sight() {
+async fn a_user_is_created_at_first_sign_in() {
     let app = TestApp::with_demo().await;
 
-    let reply = app.get("/users/me").by(Caller::Member).send().await;
+    let reply = app.member().get("/users/me").await;
 
     insta::assert_json_snapshot!(reply.body, {
         ".id" => "[id]", ".createdAt" => "[time]", ".updatedAt" => "[time]", ".tenantIds[]" => "[id]",
@@ -82,10 +79,10 @@ async fn somebody_is_created_on_first_sight() {
 }
 
 #[tokio::test]
-async fn of_many_first_sights_at_once_one_user_comes() {
+async fn concurrent_first_sign_ins_create_one_user() {
     let app = TestApp::start().await;
 
-    let replies = join_all((0..8).map(|_| app.get("/users/me").by(Caller::Stranger).send())).await;
+    let replies = send_all((0..8).map(|_| app.stranger().get("/users/me"))).await;
 
     assert!(
         replies.iter().all(|reply| reply.status == 200),
@@ -103,7 +100,7 @@ async fn of_many_first_sights_at_once_one_user_comes() {
 }
 
 #[tokio::test]
-async fn a_second_look_changes_nothing() {
+async fn a_repeated_sign_in_changes_nothing() {
     let app = TestApp::with_demo().await;
     let events = app.count("audit_events").await;
     let before = app.user(Caller::Member).await;
@@ -112,12 +109,11 @@ async fn a_second_look_changes_nothing() {
         ..Caller::Member.token()
     };
 
-    let reply = app.get("/users/me").token(&app.token(&newer)).send().await;
-    let known = app
+    let reply = app.client(&newer).get("/users/me").await;
+    let cached = app
+        .member()
         .get("/users/me")
-        .by(Caller::Member)
-        .header("if-none-match", reply.etag())
-        .send()
+        .if_none_match(reply.etag())
         .await;
 
     let after = app.user(Caller::Member).await;
@@ -130,13 +126,13 @@ async fn a_second_look_changes_nothing() {
         before
     );
     assert_eq!(app.count("audit_events").await, events);
-    assert_eq!(known.status, 304);
+    assert_eq!(cached.status, 304);
 }
 
 #[tokio::test]
-async fn groups_become_memberships_and_admin_groups_never_do() {
+async fn token_groups_become_memberships_except_admin_groups() {
     let app = TestApp::with_demo().await;
-    let groups = ["demo", "demo", "authentik Admins", "nobody-knows", "DEMO"];
+    let groups = ["demo", "demo", "authentik Admins", "unknown-group", "DEMO"];
 
     let user = me(&app, &with_groups(Some(&groups), now())).await;
 
@@ -146,7 +142,7 @@ async fn groups_become_memberships_and_admin_groups_never_do() {
 }
 
 #[tokio::test]
-async fn memberships_follow_claims_and_old_tokens_give_nothing_back() {
+async fn memberships_follow_claims_and_older_tokens_restore_nothing() {
     let app = TestApp::with_demo().await;
     let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() - 600);
     let joined = me(&app, &old).await;
@@ -168,7 +164,7 @@ async fn memberships_follow_claims_and_old_tokens_give_nothing_back() {
 }
 
 #[tokio::test]
-async fn an_old_token_gives_nothing_that_a_newer_one_did_not_have() {
+async fn an_older_token_does_not_grant_rights_missing_from_a_newer_one() {
     let app = TestApp::with_demo().await;
     let old = with_groups(Some(&["demo", "dezky-platform-admins"]), now() - 600);
 
@@ -183,7 +179,7 @@ async fn an_old_token_gives_nothing_that_a_newer_one_did_not_have() {
 }
 
 #[tokio::test]
-async fn a_token_from_the_future_does_not_silence_those_that_follow() {
+async fn a_token_issued_in_the_future_does_not_block_later_claims() {
     let app = TestApp::with_demo().await;
 
     let joined = me(&app, &with_groups(Some(&["demo"]), now() + 3600)).await;
@@ -194,7 +190,7 @@ async fn a_token_from_the_future_does_not_silence_those_that_follow() {
 }
 
 #[tokio::test]
-async fn what_operators_set_outlives_claims() {
+async fn roles_set_by_operators_take_precedence_over_claims() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Member).await.id;
     set(
@@ -216,7 +212,7 @@ async fn what_operators_set_outlives_claims() {
 }
 
 #[tokio::test]
-async fn what_was_revoked_here_is_not_given_back_by_a_token() {
+async fn a_revoked_role_is_not_restored_by_a_token() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Member).await.id;
 
@@ -228,7 +224,7 @@ async fn what_was_revoked_here_is_not_given_back_by_a_token() {
 }
 
 #[tokio::test]
-async fn tenants_are_named_by_id_or_slug_and_must_exist() {
+async fn tenant_roles_accept_ids_and_slugs_of_existing_tenants() {
     let app = TestApp::with_demo().await;
     let tenant = app.tenant("demo").await.id;
     let id = app.user(Caller::Stranger).await.id;
@@ -248,10 +244,10 @@ async fn tenants_are_named_by_id_or_slug_and_must_exist() {
     let unknown = set(
         &app,
         id,
-        json!({ "tenantRoles": { "nobody/knows": "owner" } }),
+        json!({ "tenantRoles": { "unknown/slug": "owner" } }),
     )
     .await;
-    let nobody = set(&app, UserId::new(), json!({ "platformAdmin": true })).await;
+    let missing_user = set(&app, UserId::new(), json!({ "platformAdmin": true })).await;
 
     assert_eq!(by_id.status, 200);
     assert_eq!(
@@ -263,22 +259,21 @@ async fn tenants_are_named_by_id_or_slug_and_must_exist() {
     assert_eq!(unknown.summary(), "422 validation_failed");
     assert_eq!(
         unknown.body["errors"][0]["pointer"],
-        "/tenantRoles/nobody~1knows"
+        "/tenantRoles/unknown~1slug"
     );
-    assert_eq!(nobody.summary(), "404 not_found");
+    assert_eq!(missing_user.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn a_tenant_that_is_named_twice_is_refused() {
+async fn a_repeated_tenant_parameter_is_rejected() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Stranger).await.id;
     let body = r#"{ "tenantRoles": { "demo": "owner", "demo": null } }"#;
 
     let reply = app
-        .patch(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .raw("application/json", body.into())
-        .send()
+        .operator()
+        .request(Method::PATCH, format!("/users/{id}"))
+        .body("application/json", body)
         .await;
 
     assert_eq!(reply.summary(), "400 invalid_request");
@@ -290,7 +285,7 @@ async fn a_tenant_that_is_named_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tenants_trail_shows_no_role_in_another_tenant() {
+async fn a_tenants_trail_hides_roles_in_other_tenants() {
     let app = TestApp::with_demo().await;
     app.create("acme").await;
     let (demo, acme) = (app.tenant("demo").await.id, app.tenant("acme").await.id);
@@ -299,9 +294,8 @@ async fn a_tenants_trail_shows_no_role_in_another_tenant() {
     let reply = set(&app, id, json!({ "tenantRoles": { "acme": "admin" } })).await;
 
     assert_eq!(reply.body["tenantIds"].as_array().unwrap().len(), 2);
-    let events = app.collection("audit_events");
-    let of_user = doc! { "action": "user.update", "tenantId": acme };
-    let event = events.find_one(of_user).await.unwrap().unwrap();
+    let update = doc! { "action": "user.update", "tenantId": acme };
+    let event = app.document("audit_events", update).await;
     let (before, after) = (event.get_document("before"), event.get_document("after"));
     assert_eq!(
         (before.unwrap(), after.unwrap()),
@@ -319,21 +313,20 @@ async fn a_tenant_keeps_its_last_owner() {
     let owner = app.user(Caller::Owner).await.id;
     let other = app.user(Caller::Stranger).await.id;
 
-    let refused = set(&app, owner, json!({ "tenantRoles": { "demo": "admin" } })).await;
+    let rejected = set(&app, owner, json!({ "tenantRoles": { "demo": "admin" } })).await;
     set(&app, other, json!({ "tenantRoles": { "demo": "owner" } })).await;
     let both = tokio::join!(
         set(&app, owner, json!({ "tenantRoles": { "demo": null } })),
         set(&app, other, json!({ "tenantRoles": { "demo": null } })),
     );
 
-    assert_eq!(refused.summary(), "409 last_owner");
-    let mut found = [both.0.summary(), both.1.summary()];
-    found.sort();
+    assert_eq!(rejected.summary(), "409 last_owner");
+    let found = sorted_summaries([&both.0, &both.1]);
     assert_eq!(found, ["200", "409 last_owner"]);
 }
 
 #[tokio::test]
-async fn operators_do_not_take_the_flag_from_themselves() {
+async fn operators_cannot_remove_their_own_admin_flag() {
     let app = TestApp::with_demo().await;
     let own = app.user(Caller::Operator).await.id;
 
@@ -344,7 +337,7 @@ async fn operators_do_not_take_the_flag_from_themselves() {
 }
 
 #[tokio::test]
-async fn an_edit_of_a_user_is_recorded_once_and_only_if_it_changes_something() {
+async fn a_user_edit_is_audited_once_and_only_on_change() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Stranger).await.id;
     let events = app.count("audit_events").await;
@@ -352,11 +345,9 @@ async fn an_edit_of_a_user_is_recorded_once_and_only_if_it_changes_something() {
     let first = set(&app, id, json!({ "tenantRoles": { "demo": "admin" } })).await;
     let again = set(&app, id, json!({ "tenantRoles": { "demo": "admin" } })).await;
     let stale = app
-        .patch(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .header("if-match", "\"1.1\"")
-        .json(&json!({ "platformAdmin": true }))
-        .send()
+        .operator()
+        .patch(format!("/users/{id}"), json!({ "platformAdmin": true }))
+        .if_match("\"1.1\"")
         .await;
 
     assert_eq!((first.etag(), again.etag()), ("\"2.2\"", "\"2.2\""));

@@ -1,9 +1,9 @@
-//! Requests that wait for a change.
+//! Long polling, and `Prefer: wait` on writes.
 
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::{id::JobId, platform::change_feed::DocumentChange};
+use dezky_shared::platform::change_feed::DocumentChange;
 use dezky_sim::callers::Caller;
 use serde_json::json;
 use tokio::{
@@ -11,44 +11,34 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::app::{Reply, TestApp, shared_issuer};
+use crate::app::{TestApp, shared_issuer};
+use crate::client::Reply;
 
-/// How long what should be prompt may take on a busy machine.
+/// Upper limit for immediate responses on a slow test machine.
 const PROMPT: Duration = Duration::from_secs(8);
 
-async fn timed(call: impl Future<Output = Reply>) -> (Reply, Duration) {
-    let began = Instant::now();
-    (call.await, began.elapsed())
+async fn timed(call: impl IntoFuture<Output = Reply>) -> (Reply, Duration) {
+    let started = Instant::now();
+    (call.await, started.elapsed())
 }
 
-async fn soon(action: impl Future) {
+async fn after_delay(action: impl Future) {
     sleep(Duration::from_millis(300)).await;
     action.await;
 }
 
-async fn job(app: &TestApp) -> JobId {
-    app.jobs().await[0].id
-}
-
 #[tokio::test]
-async fn a_tenant_is_answered_when_it_changes() {
+async fn a_long_poll_on_a_tenant_returns_on_change() {
     let app = TestApp::with_demo().await;
-    let etag = app
-        .get("/tenants/demo")
-        .by(Caller::Member)
-        .send()
-        .await
-        .etag()
-        .to_owned();
+    let etag = app.member().get("/tenants/demo").await.etag().to_owned();
     let wait = app
+        .member()
         .get("/tenants/demo?wait=25s")
-        .by(Caller::Member)
-        .header("if-none-match", &etag)
-        .send();
+        .if_none_match(&etag);
 
     let ((reply, took), ()) = tokio::join!(
         timed(wait),
-        soon(app.set_tenant("demo", doc! { "authentikGroupId": "g" })),
+        after_delay(app.set_tenant("demo", doc! { "authentikGroupId": "g" })),
     );
 
     assert_eq!(
@@ -62,14 +52,13 @@ async fn a_tenant_is_answered_when_it_changes() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_changed_already_is_answered_at_once() {
+async fn a_long_poll_with_a_stale_etag_returns_immediately() {
     let app = TestApp::with_demo().await;
 
     let wait = app
+        .member()
         .get("/tenants/demo?wait=25")
-        .by(Caller::Member)
-        .header("if-none-match", "\"0.0\"")
-        .send();
+        .if_none_match("\"0.0\"");
     let (reply, took) = timed(wait).await;
 
     assert_eq!(reply.status, 200);
@@ -77,21 +66,14 @@ async fn a_tenant_that_changed_already_is_answered_at_once() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_does_not_change_is_not_modified_when_the_wait_ends() {
+async fn a_long_poll_without_a_change_returns_304() {
     let app = TestApp::with_demo().await;
-    let etag = app
-        .get("/tenants/demo")
-        .by(Caller::Member)
-        .send()
-        .await
-        .etag()
-        .to_owned();
+    let etag = app.member().get("/tenants/demo").await.etag().to_owned();
 
     let wait = app
+        .member()
         .get("/tenants/demo?wait=1s")
-        .by(Caller::Member)
-        .header("if-none-match", &etag)
-        .send();
+        .if_none_match(&etag);
     let (reply, took) = timed(wait).await;
 
     assert_eq!(reply.status, 304);
@@ -99,25 +81,16 @@ async fn a_tenant_that_does_not_change_is_not_modified_when_the_wait_ends() {
 }
 
 #[tokio::test]
-async fn a_wait_for_a_tenant_needs_the_version_that_is_known() {
+async fn a_long_poll_on_a_tenant_requires_if_none_match() {
     let app = TestApp::with_demo().await;
 
-    let without = app
-        .get("/tenants/demo?wait=25s")
-        .by(Caller::Member)
-        .send()
-        .await;
+    let without = app.member().get("/tenants/demo?wait=25s").await;
     let long = app
+        .member()
         .get("/tenants/demo?wait=31s")
-        .by(Caller::Member)
-        .header("if-none-match", "*")
-        .send()
+        .if_none_match("*")
         .await;
-    let odd = app
-        .get("/tenants/demo?wait=soon")
-        .by(Caller::Member)
-        .send()
-        .await;
+    let odd = app.member().get("/tenants/demo?wait=soon").await;
 
     assert_eq!(without.summary(), "422 validation_failed");
     assert_eq!(long.summary(), "422 validation_failed");
@@ -125,29 +98,21 @@ async fn a_wait_for_a_tenant_needs_the_version_that_is_known() {
 }
 
 #[tokio::test]
-async fn who_loses_their_rights_while_they_wait_sees_nothing_more() {
-    let waits = async |path: &str, known: Option<&str>| -> Reply {
+async fn losing_access_during_a_long_poll_returns_404() {
+    let reply_for = async |path: &str, etag: Option<&str>| -> Reply {
         let app = TestApp::with_demo().await;
-        let id = job(&app).await;
+        let id = app.first_job().await;
         let member = app.user(Caller::Member).await.id;
-        let mut wait = app
-            .get(&format!(
-                "{}?wait=25s",
-                path.replace("{id}", &id.to_string())
-            ))
-            .by(Caller::Member);
-        if let Some(known) = known {
-            wait = wait.header("if-none-match", known);
+        let path = path.replace("{id}", &id.to_string());
+        let mut wait = app.member().get(format!("{path}?wait=25s"));
+        if let Some(etag) = etag {
+            wait = wait.if_none_match(etag);
         }
-        let removed = app
-            .patch(&format!("/users/{member}"))
-            .by(Caller::Operator)
-            .json(&json!({ "tenantRoles": { "demo": null } }));
 
         let (reply, ()) = tokio::join!(
             wait.send(),
-            soon(async {
-                assert_eq!(removed.send().await.status, 200);
+            after_delay(async {
+                app.set_tenant_roles(member, json!({ "demo": null })).await;
                 app.set_tenant("demo", doc! { "industry": "secret" }).await;
                 app.set_job(id, doc! { "state": "completed" }).await;
             })
@@ -155,58 +120,53 @@ async fn who_loses_their_rights_while_they_wait_sees_nothing_more() {
         reply
     };
 
-    for (path, known) in [
+    for (path, etag) in [
         ("/tenants/demo", Some("*")),
         ("/jobs/{id}", None),
         ("/jobs/{id}", Some("\"1.1\"")),
     ] {
-        let reply = waits(path, known).await;
+        let reply = reply_for(path, etag).await;
 
-        assert_eq!(reply.summary(), "404 not_found", "{path} {known:?}");
+        assert_eq!(reply.summary(), "404 not_found", "{path} {etag:?}");
     }
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_keeps_nobody_waiting() {
-    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = hung.local_addr().unwrap();
+async fn an_unresponsive_redis_does_not_delay_writes() {
+    let unresponsive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = unresponsive.local_addr().unwrap();
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.redis.url = format!("redis://{address}/");
     })
     .await;
     app.demo().await;
-    let mut quickest = Duration::MAX;
+    let mut fastest = Duration::MAX;
 
     for attempt in 0..5 {
         let write = app
-            .patch("/tenants/demo")
-            .by(Caller::Operator)
-            .json(&json!({ "industry": attempt.to_string() }))
-            .send();
+            .operator()
+            .patch("/tenants/demo", json!({ "industry": attempt.to_string() }));
         let (reply, took) = timed(write).await;
         assert_eq!(reply.status, 200, "{reply:?}");
-        quickest = quickest.min(took);
+        fastest = fastest.min(took);
     }
 
-    assert!(quickest < Duration::from_millis(400), "{quickest:?}");
+    assert!(fastest < Duration::from_millis(400), "{fastest:?}");
 }
 
 #[tokio::test]
-async fn without_redis_changes_are_found_all_the_same() {
+async fn without_redis_long_polls_detect_changes() {
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.redis.url = "redis://127.0.0.1:1/".to_owned();
     })
     .await;
     app.demo().await;
-    let id = job(&app).await;
+    let id = app.first_job().await;
 
-    let wait = app
-        .get(&format!("/jobs/{id}?wait=25s"))
-        .by(Caller::Member)
-        .send();
+    let wait = app.member().get(format!("/jobs/{id}?wait=25s"));
     let ((reply, took), ()) = tokio::join!(
         timed(wait),
-        soon(app.set_job(id, doc! { "state": "completed" }))
+        after_delay(app.set_job(id, doc! { "state": "completed" }))
     );
 
     assert_eq!(reply.body["state"], "completed");
@@ -214,41 +174,39 @@ async fn without_redis_changes_are_found_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_hint_is_followed_without_waiting_for_the_next_look() {
+async fn a_change_hint_ends_a_long_poll_before_the_next_database_poll() {
     let app = TestApp::with_demo().await;
-    let id = job(&app).await;
-    let mut quickest = Duration::MAX;
+    let id = app.first_job().await;
+    let mut fastest = Duration::MAX;
 
     for n in 0..5 {
         let state = if n % 2 == 0 { "completed" } else { "discarded" };
         app.set_job(id, doc! { "state": "running" }).await;
-        let wait = app
-            .get(&format!("/jobs/{id}?wait=25s"))
-            .by(Caller::Member)
-            .send();
+        let wait = app.member().get(format!("/jobs/{id}?wait=25s"));
         let change = async {
             app.set_job(id, doc! { "state": state }).await;
-            app.state.changes.publish(&[DocumentChange::Job(id)]).await;
+            app.state
+                .hints
+                .changes
+                .publish(&[DocumentChange::Job(id)])
+                .await;
         };
-        let ((_, took), ()) = tokio::join!(timed(wait), soon(change));
-        quickest = quickest.min(took);
+        let ((_, took), ()) = tokio::join!(timed(wait), after_delay(change));
+        fastest = fastest.min(took);
     }
 
-    assert!(quickest < Duration::from_millis(800), "{quickest:?}");
+    assert!(fastest < Duration::from_millis(800), "{fastest:?}");
 }
 
 #[tokio::test]
-async fn a_wait_for_a_job_ends_when_it_is_over_and_not_before() {
+async fn a_long_poll_on_a_job_returns_when_the_job_is_final() {
     let app = TestApp::with_demo().await;
-    let id = job(&app).await;
-    let wait = app
-        .get(&format!("/jobs/{id}?wait=25s"))
-        .by(Caller::Member)
-        .send();
+    let id = app.first_job().await;
+    let wait = app.member().get(format!("/jobs/{id}?wait=25s"));
 
-    let (reply, ()) = tokio::join!(wait, async {
-        soon(app.set_job(id, doc! { "state": "running" })).await;
-        soon(app.set_job(id, doc! { "state": "discarded" })).await;
+    let (reply, ()) = tokio::join!(wait.send(), async {
+        after_delay(app.set_job(id, doc! { "state": "running" })).await;
+        after_delay(app.set_job(id, doc! { "state": "discarded" })).await;
     });
 
     assert_eq!(
@@ -258,22 +216,17 @@ async fn a_wait_for_a_job_ends_when_it_is_over_and_not_before() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_job_is_taken_along_to_the_one_that_does_its_work() {
+async fn a_long_poll_on_a_superseded_job_follows_its_successor() {
     let app = TestApp::with_demo().await;
-    app.post("/tenants/demo/suspend")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    app.operator().post_empty("/tenants/demo/suspend").await;
     let jobs = app.jobs().await;
     let (first, second) = (jobs[0].id, jobs[1].id);
-    let wait = app
-        .get(&format!("/jobs/{first}?wait=25s"))
-        .by(Caller::Member)
-        .send();
+    let wait = app.member().get(format!("/jobs/{first}?wait=25s"));
 
-    let (reply, ()) = tokio::join!(wait, async {
-        soon(app.set_job(first, doc! { "state": "cancelled", "supersededBy": second })).await;
-        soon(app.set_job(second, doc! { "state": "completed" })).await;
+    let (reply, ()) = tokio::join!(wait.send(), async {
+        after_delay(app.set_job(first, doc! { "state": "cancelled", "supersededBy": second }))
+            .await;
+        after_delay(app.set_job(second, doc! { "state": "completed" })).await;
     });
 
     assert_eq!(
@@ -287,13 +240,9 @@ async fn whoever_waits_for_a_job_is_taken_along_to_the_one_that_does_its_work() 
 }
 
 #[tokio::test]
-async fn a_preference_to_wait_is_answered_with_the_final_state() {
+async fn prefer_wait_returns_the_final_state() {
     let app = TestApp::with_demo().await;
-    let suspend = app
-        .post("/tenants/demo/suspend")
-        .by(Caller::Operator)
-        .header("prefer", "wait=25")
-        .send();
+    let suspend = app.operator().post_empty("/tenants/demo/suspend").wait(25);
     let finish = async {
         let suspended = async || {
             app.jobs()
@@ -310,7 +259,7 @@ async fn a_preference_to_wait_is_answered_with_the_final_state() {
         app.set_job(job, doc! { "state": "completed" }).await;
     };
 
-    let (reply, ()) = tokio::join!(suspend, finish);
+    let (reply, ()) = tokio::join!(suspend.send(), finish);
 
     assert_eq!(
         (reply.status.as_u16(), &reply.body["status"]),
@@ -321,14 +270,10 @@ async fn a_preference_to_wait_is_answered_with_the_final_state() {
 }
 
 #[tokio::test]
-async fn a_preference_that_cannot_be_met_is_answered_with_202() {
+async fn a_wait_that_times_out_returns_202() {
     let app = TestApp::with_demo().await;
 
-    let suspend = app
-        .post("/tenants/demo/suspend")
-        .by(Caller::Operator)
-        .header("prefer", "wait=1")
-        .send();
+    let suspend = app.operator().post_empty("/tenants/demo/suspend").wait(1);
     let (reply, took) = timed(suspend).await;
 
     assert_eq!(
@@ -339,15 +284,13 @@ async fn a_preference_that_cannot_be_met_is_answered_with_202() {
 }
 
 #[tokio::test]
-async fn when_the_process_is_to_end_whoever_waits_is_answered_at_once() {
+async fn shutdown_ends_long_polls_immediately() {
     let app = TestApp::with_demo().await;
-    let id = job(&app).await;
-    let wait = app
-        .get(&format!("/jobs/{id}?wait=25s"))
-        .by(Caller::Member)
-        .send();
+    let id = app.first_job().await;
+    let wait = app.member().get(format!("/jobs/{id}?wait=25s"));
 
-    let ((reply, took), ()) = tokio::join!(timed(wait), soon(async { app.shutdown.cancel() }));
+    let ((reply, took), ()) =
+        tokio::join!(timed(wait), after_delay(async { app.shutdown.cancel() }));
 
     assert_eq!(
         (reply.status.as_u16(), &reply.body["state"]),

@@ -1,6 +1,6 @@
-//! The shape of a body: JSON objects with the fields that are known, each once and of the right type.
+//! Strict JSON: objects with known fields only, each once and of the right type.
 //!
-//! What is wrong is said in words of our own: those of serde name our types, and repeat what was sent.
+//! The errors of serde are rewritten, since they name internal types and echo the input.
 
 use std::{fmt, marker::PhantomData};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::FieldError;
 
-/// A struct that is read from an object alone: serde would take an array of its fields' values as well.
+/// A struct that is read from a JSON object only. serde also accepts an array of field values.
 #[derive(Debug, Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
@@ -36,20 +36,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Reads a body, or says what is wrong with its shape first, and where.
+/// Parses a body, or returns the first error with its location.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FieldError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let Object(body) =
-        serde_path_to_error::deserialize(&mut reader).map_err(|error| wrong(&error))?;
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| field_error(&error))?;
     reader
         .end()
         .map_err(|error| FieldError::at("", "invalid_json", error.to_string()))?;
     Ok(body)
 }
 
-/// The first NUL in a text or a name.
+/// Finds the first NUL in a string or a field name.
 pub(super) fn find_nul(bytes: &[u8]) -> Option<FieldError> {
-    // JSON has no other way to write it. The backslash may be one that was escaped.
+    // The only way to write NUL in JSON. A preceding backslash may escape this one.
     let escape = br"\u0000";
     if !bytes.windows(escape.len()).any(|window| window == escape) {
         return None;
@@ -58,7 +58,7 @@ pub(super) fn find_nul(bytes: &[u8]) -> Option<FieldError> {
     Some(FieldError::at(pointer, "nul", "NUL is not allowed."))
 }
 
-/// The pointer to the first NUL; for one in a name, to the object that has it.
+/// Pointer to the first NUL. For one in a field name, pointer to its object.
 fn nul_in(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -76,7 +76,7 @@ fn nul_in(value: &Value) -> Option<String> {
     }
 }
 
-fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
+fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
     let inner = error.inner();
     let text = inner.to_string();
     let mut pointer = String::new();
@@ -95,35 +95,35 @@ fn wrong(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
         if !pointer.ends_with(&escaped(field)) {
             push(&mut pointer, field);
         }
-        ("unknown_field", "There is no such field here.")
+        ("unknown_field", "Unknown field.")
     } else if let Some(field) = quoted_after(&text, "missing field `") {
         push(&mut pointer, field);
-        ("missing_field", "This field is missing.")
+        ("missing_field", "This field is required.")
     } else if let Some(field) = quoted_after(&text, "duplicate field `") {
         push(&mut pointer, field);
-        ("duplicate_field", "This field is given twice.")
+        ("duplicate_field", "Duplicate field.")
     } else {
         ("wrong_type", expected(&text))
     };
     FieldError::at(pointer, code, message)
 }
 
-/// What should have stood there, by what serde expected.
+/// The message for a wrong type, from the type that serde expected.
 fn expected(text: &str) -> &'static str {
     let expected = text
         .rsplit_once(", expected ")
         .map(|(_, expected)| expected);
-    let is = |what: &str| expected.is_some_and(|expected| expected.starts_with(what));
+    let is = |kind: &str| expected.is_some_and(|expected| expected.starts_with(kind));
     if is("a string") {
-        "This must be a string."
+        "Must be a string."
     } else if is("a boolean") {
-        "This must be true or false."
+        "Must be true or false."
     } else if is("a sequence") {
-        "This must be an array."
+        "Must be an array."
     } else if is("an object") || is("a map") {
-        "This must be an object."
+        "Must be an object."
     } else {
-        "This is of the wrong type."
+        "Wrong type."
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_nul_is_found_and_an_escaped_backslash_is_none() {
+    fn the_first_nul_is_found_and_an_escaped_backslash_is_ignored() {
         let at = |body: &str| find_nul(body.as_bytes()).and_then(|error| error.pointer);
 
         assert_eq!(at(r#"{"a":"b"}"#), None);

@@ -1,4 +1,4 @@
-//! A partner's tenant, for its staff.
+//! Access of partner staff to a tenant of their partner.
 
 use std::{fmt, marker::PhantomData};
 
@@ -6,28 +6,35 @@ use axum::extract::FromRequestParts;
 use dezky_shared::tenant::Tenant;
 use http::request::Parts;
 
-use super::{Caller, PartnerAccess, PartnerLevel, Read, tenant_in_path};
-use crate::{
-    error::{ApiError, ProblemCode},
-    state::SharedState,
-};
+use super::{Access, AccessState, Caller, PartnerAccess, PartnerLevel, Read, tenant_in_path};
+use crate::error::{ApiError, ProblemCode};
 
-/// Staff of the partner that looks after the tenant in the path, with this much access. A tenant of anybody else
-/// does not exist for them, not even one they belong to.
+/// A caller with access level `L` to the partner that manages the tenant in the path. Any other tenant is 404, even one
+/// that the caller is a member of.
 pub struct PartnerTenant<L> {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// The tenant, as it was when access was granted.
+    /// The tenant, as read for the permission check.
     pub tenant: Tenant,
     level: PhantomData<L>,
 }
 
-impl<L: PartnerLevel> FromRequestParts<SharedState> for PartnerTenant<L> {
+impl<L: PartnerLevel> Access for PartnerTenant<L> {
+    fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    fn tenant(&self) -> Option<&Tenant> {
+        Some(&self.tenant)
+    }
+}
+
+impl<L: PartnerLevel, S: AccessState> FromRequestParts<S> for PartnerTenant<L> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &SharedState) -> Result<Self, ApiError> {
-        let staff = PartnerAccess::<Read>::from_request_parts(parts, app).await?;
-        let tenant = tenant_in_path(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let staff = PartnerAccess::<Read>::from_request_parts(parts, state).await?;
+        let tenant = tenant_in_path(parts, state).await?;
         let tenant = tenant
             .filter(|tenant| tenant.partner_id == Some(staff.partner.id))
             .ok_or(ProblemCode::NotFound)?;

@@ -1,28 +1,28 @@
-//! The same bucket as the script's, for one process and by its own clock.
+//! Token bucket in memory, with the algorithm of the Redis script and the clock of the process.
 
 use std::time::Duration;
 
-use super::Limit;
+use crate::config::Limit;
 
-/// What came out of a bucket.
+/// Tokens taken from a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenBatch {
-    /// So many tokens.
+    /// Number of tokens.
     pub(super) granted: u32,
-    /// Where there were none: when there is one.
+    /// Time until the next token, if none was granted.
     pub(super) wait: Duration,
 }
 
-/// A bucket that is full at first.
+/// A token bucket. Starts full.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
-    /// What is missing from a full one.
+    /// Tokens missing from a full bucket.
     spent: f64,
     at: Duration,
 }
 
 impl Bucket {
-    /// Takes a batch out of it, or what there is.
+    /// Takes up to a batch of tokens.
     pub(super) fn lease(&mut self, limit: Limit, now: Duration) -> TokenBatch {
         let refilled = now.saturating_sub(self.at).as_secs_f64() * limit.per_second;
         self.spent = (self.spent - refilled).max(0.0);
@@ -37,7 +37,7 @@ impl Bucket {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "it is between 1 and a batch"
+            reason = "between 1 and a batch"
         )]
         let granted = left.min(f64::from(limit.batch())) as u32;
         self.spent += f64::from(granted);
@@ -59,18 +59,18 @@ mod tests {
     };
 
     #[test]
-    fn a_bucket_gives_batches_until_it_is_empty_and_then_what_comes_in() {
+    fn a_bucket_grants_batches_until_it_is_empty_and_then_refills() {
         let mut bucket = Bucket::default();
 
         let leased: Vec<u32> = (0..14).map(|_| bucket.lease(LIMIT, NOW).granted).collect();
-        let refused = bucket.lease(LIMIT, NOW);
+        let rejected = bucket.lease(LIMIT, NOW);
         let soon = NOW + Duration::from_millis(150);
         let later = [(); 2].map(|()| bucket.lease(LIMIT, soon).granted);
         let full = NOW + Duration::from_mins(1);
         let much_later: u32 = (0..20).map(|_| bucket.lease(LIMIT, full).granted).sum();
 
         assert_eq!(leased, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0]);
-        assert_eq!(refused.wait, Duration::from_millis(100));
+        assert_eq!(rejected.wait, Duration::from_millis(100));
         assert_eq!(later, [1, 0]);
         assert_eq!(much_later, 25);
     }

@@ -1,20 +1,26 @@
-//! The bucket as Redis keeps it, by its own clock, in one step that no other process comes between.
+//! Token bucket in Redis, as an atomic script with the clock of Redis.
 
 use std::time::Duration;
 
 use redis::{RedisError, Script, aio::ConnectionManager};
 
-use super::{Limit, bucket::TokenBatch};
+use super::bucket::TokenBatch;
+use crate::config::Limit;
 
-/// A hash: `tokens`, and `at`, the microsecond in which there were so many. It goes once the bucket must be full.
-const LEASE: &str = r"
-local per_second, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+/// Defines `now`, in microseconds.
+const CLOCK: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+";
+
+/// Stores a hash of `tokens` and `at`, the time in microseconds at which the bucket had that many. Expires once the
+/// bucket is full again.
+const LEASE: &str = r"
+local per_second, burst, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local stored = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens, at = tonumber(stored[1] or burst), tonumber(stored[2] or now)
 tokens = math.min(burst, tokens + math.max(now - at, 0) * per_second / 1000000)
-local granted = math.min(wanted, math.floor(tokens))
+local granted = math.min(batch, math.floor(tokens))
 tokens = tokens - granted
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil((burst - tokens) / per_second * 1000) + 1000)
@@ -26,10 +32,15 @@ pub(super) struct LeaseScript(Script);
 
 impl LeaseScript {
     pub(super) fn new() -> Self {
-        Self(Script::new(LEASE))
+        Self::with_clock(CLOCK)
     }
 
-    /// Takes a batch out of the bucket at `key`, or what there is.
+    /// The script with another clock: Lua that defines `now`.
+    pub(super) fn with_clock(clock: &str) -> Self {
+        Self(Script::new(&format!("{clock}{LEASE}")))
+    }
+
+    /// Takes up to a batch of tokens from the bucket at `key`.
     pub(super) async fn lease(
         &self,
         connection: &mut ConnectionManager,

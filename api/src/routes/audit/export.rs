@@ -1,8 +1,8 @@
-//! All events at once, as a file of comma-separated values (RFC 4180).
+//! CSV export of audit events (RFC 4180).
 //!
-//! Events go from MongoDB to the caller as fast as the caller takes them, a few hundred in memory at a time. What goes
-//! wrong half-way, the end of the caller's token or rights included, breaks the connection off, so that nobody takes a
-//! part for the whole.
+//! Events are streamed from MongoDB with backpressure, a few hundred in memory at a time. A failure during the export,
+//! including an expired token or a revoked permission, aborts the connection, so that a partial file is never mistaken
+//! for a complete one.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -30,15 +30,15 @@ use crate::{
     state::SharedState,
 };
 
-/// How many events are written into one piece of the body.
-const PIECE: usize = 100;
-/// How often it is looked whether the caller still may have the rest.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
-/// What a spreadsheet could take for the beginning of a formula; some also take the full-width ones.
+/// Events per chunk of the body.
+const CHUNK: usize = 100;
+/// Interval of the permission check during an export.
+const RECHECK_EVERY: Duration = Duration::from_secs(3);
+/// Characters that start a formula in a spreadsheet; some accept the full-width ones.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-/// What some spreadsheets take for the end of a field, whatever was agreed upon.
+/// Characters that some spreadsheets treat as field separators even in quoted fields.
 const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
-/// The names of the columns.
+/// Column names.
 const COLUMNS: [&str; 22] = [
     "id",
     "at",
@@ -64,12 +64,12 @@ const COLUMNS: [&str; 22] = [
     "hash",
 ];
 
-/// How the trail is to be written.
+/// Format of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// A page of it.
+    /// One page as JSON.
     Json,
-    /// All of it.
+    /// All events as CSV.
     Csv,
 }
 
@@ -87,7 +87,7 @@ impl<S: Sync> FromRequestParts<S> for Format {
     }
 }
 
-/// A cache that keeps one form must not take it for the other.
+/// `Vary: Accept`, for caches.
 impl IntoResponseParts for Format {
     type Error = Infallible;
 
@@ -98,32 +98,32 @@ impl IntoResponseParts for Format {
     }
 }
 
-/// A place among the streams of a process and of a caller, for an answer that goes on for long.
+/// A permit for one streamed response, limited per process and per caller.
 pub(super) struct StreamPermit {
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _of_caller: Subscription,
 }
 
 impl StreamPermit {
-    /// Takes a place, if there is one.
+    /// Acquires a permit.
     pub(super) fn begin(app: &SharedState, caller: &Caller) -> Result<Self, ApiError> {
-        let place = app
-            .waiting
+        let permit = app
+            .watcher
             .acquire_stream()
             .ok_or(ProblemCode::TooManyStreams)?;
-        let who = DocumentChange::User(caller.user.id);
-        let of_caller = app.waiting.subscribe(who);
-        if app.waiting.waiters(who) > STREAMS_PER_CALLER {
+        let user = DocumentChange::User(caller.user.id);
+        let of_caller = app.watcher.subscribe(user);
+        if app.watcher.waiters(user) > STREAMS_PER_CALLER {
             return Err(ProblemCode::TooManyStreams.into());
         }
         Ok(Self {
-            _place: place,
+            _permit: permit,
             _of_caller: of_caller,
         })
     }
 }
 
-/// All that `filter` lets through.
+/// Exports all events that match `filter`.
 pub(super) async fn export(
     app: &SharedState,
     caller: &Caller,
@@ -131,25 +131,25 @@ pub(super) async fn export(
     tenant: Option<&Tenant>,
 ) -> Result<Response, ApiError> {
     let reader = ExportReader {
-        _place: StreamPermit::begin(app, caller)?,
+        _permit: StreamPermit::begin(app, caller)?,
         app: app.clone(),
         caller: caller.clone(),
         tenant: tenant.map(|tenant| tenant.id),
-        looked_at: Instant::now(),
+        checked_at: Instant::now(),
     };
-    let events = app.audit.list_all(filter).await?;
+    let events = app.db.audit.list_all(filter).await?;
     let caller = caller.clone();
     let rows = events.map_ok(move |event| row(&AuditEventView::new(event, &caller)));
     let heading = stream::once(async { Ok(line(COLUMNS.map(str::to_owned))) });
-    let pieces = heading.chain(rows).try_ready_chunks(PIECE).boxed();
-    let pieces = stream::try_unfold((pieces, reader), async |(mut pieces, mut reader)| {
-        reader.look().await?;
-        let lines = pieces.try_next().await.map_err(|error| error.1)?;
-        let piece = lines.map(|lines| Bytes::from(lines.concat()));
-        Ok(piece.map(|piece| (piece, (pieces, reader))))
+    let chunks = heading.chain(rows).try_ready_chunks(CHUNK).boxed();
+    let chunks = stream::try_unfold((chunks, reader), async |(mut chunks, mut reader)| {
+        reader.recheck().await?;
+        let lines = chunks.try_next().await.map_err(|error| error.1)?;
+        let chunk = lines.map(|lines| Bytes::from(lines.concat()));
+        Ok(chunk.map(|chunk| (chunk, (chunks, reader))))
     });
-    let pieces =
-        pieces.inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "An export broke off"));
+    let chunks =
+        chunks.inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "Audit export aborted"));
 
     let of = tenant.map_or("platform", |tenant| &tenant.slug);
     let file = format!("attachment; filename=\"audit-{of}.csv\"");
@@ -161,42 +161,45 @@ pub(super) async fn export(
         (header::CONTENT_DISPOSITION, file.as_str()),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    Ok((Format::Csv, headers, Body::from_stream(pieces)).into_response())
+    Ok((Format::Csv, headers, Body::from_stream(chunks)).into_response())
 }
 
-/// Whoever takes an export, as long as they may.
+/// The caller of an export.
 struct ExportReader {
     app: SharedState,
     caller: Caller,
-    /// Whose trail it is; the platform's and everybody's if nobody's.
+    /// The tenant of the exported trail; `None` for all trails.
     tenant: Option<TenantId>,
-    /// When their rights were read last.
-    looked_at: Instant,
-    _place: StreamPermit,
+    /// Time of the last permission check.
+    checked_at: Instant,
+    _permit: StreamPermit,
 }
 
 impl ExportReader {
-    /// Fails when the token has ended, or the right to read the trail.
-    async fn look(&mut self) -> anyhow::Result<()> {
+    /// Fails when the token has expired or the permission was revoked.
+    async fn recheck(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(
             clock::now() < self.caller.token_expires_at,
-            "the token has ended"
+            "the token has expired"
         );
-        if self.looked_at.elapsed() < LOOK_EVERY {
+        if self.checked_at.elapsed() < RECHECK_EVERY {
             return Ok(());
         }
-        let is_refused =
-            |error: ApiError| anyhow::anyhow!("the caller is refused: {}", error.detail);
-        self.caller.refresh(&self.app).await.map_err(is_refused)?;
+        let rejected =
+            |error: ApiError| anyhow::anyhow!("the caller was rejected: {}", error.detail);
+        self.caller
+            .refresh(&self.app.access)
+            .await
+            .map_err(rejected)?;
         let may_read = match self.tenant {
             None => self.caller.is_operator(),
             Some(id) => {
-                let tenant = self.app.tenants.find(id).await?;
+                let tenant = self.app.db.tenants.find(id).await?;
                 tenant.is_some_and(|tenant| ReadPrivate::allows(&self.caller, &tenant))
             }
         };
-        anyhow::ensure!(may_read, "the caller may not read the trail any more");
-        self.looked_at = Instant::now();
+        anyhow::ensure!(may_read, "the permission to read the trail was revoked");
+        self.checked_at = Instant::now();
         Ok(())
     }
 }
@@ -239,19 +242,18 @@ fn line(fields: [String; COLUMNS.len()]) -> String {
 fn escaped(field: &str) -> String {
     let mut escaped = String::with_capacity(field.len() + 2);
     escaped.push('"');
-    let mut could_begin_a_cell = true;
+    let mut at_cell_start = true;
     for character in field.chars() {
-        if could_begin_a_cell && FORMULA.contains(&character) {
-            // What follows it is shown as it is.
+        if at_cell_start && FORMULA.contains(&character) {
+            // An apostrophe makes spreadsheets show the cell as text.
             escaped.push('\'');
         }
         if character == '"' {
             escaped.push('"');
         }
         escaped.push(character);
-        let is_passed_over = character == '"' || character.is_whitespace();
-        could_begin_a_cell =
-            SEPARATORS.contains(&character) || could_begin_a_cell && is_passed_over;
+        let is_skipped = character == '"' || character.is_whitespace();
+        at_cell_start = SEPARATORS.contains(&character) || at_cell_start && is_skipped;
     }
     escaped.push('"');
     escaped
@@ -262,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_one_field_and_no_formula_whatever_is_in_it() {
+    fn every_field_stays_one_field_and_never_becomes_a_formula() {
         let cases = [
             ("plain", "\"plain\""),
             ("", "\"\""),

@@ -1,4 +1,4 @@
-//! Which events are asked for.
+//! Filters of audit events.
 
 use bson::DateTime;
 use dezky_shared::{
@@ -14,41 +14,41 @@ use crate::{
     validate,
 };
 
-/// The longest text that is searched for, in characters.
-const TEXT_LENGTH: usize = 200;
-/// The most words in it.
-const WORDS: usize = 8;
+/// Maximum length of the search text, in characters.
+const MAX_TEXT_LENGTH: usize = 200;
+/// Maximum number of words in the search text.
+const MAX_WORDS: usize = 8;
 
-/// Which events of all trails are asked for.
+/// Filters of the events of all trails.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PlatformQuery {
-    /// Only those of the trail of the tenant with this slug.
+    /// Only events of the tenant with this slug.
     pub(super) tenant: Option<String>,
     #[param(ignore)]
     pub(super) events: AuditQuery,
 }
 
-/// Which events are asked for.
+/// Filters of the events of one trail.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct AuditQuery {
-    /// Only those with all of these words: up to 8, each whole, whatever the case, in the action, the name of the
-    /// target, or the name or e-mail address of whoever did it; of operators neither.
+    /// Full-text search: up to 8 whole words, case-insensitive, all of which must occur in the action, the name of the
+    /// target, or the name or e-mail address of the actor (except operators).
     #[param(value_type = Option<String>, max_length = 200, example = "domain example")]
     q: Vec<String>,
-    /// Only this action.
+    /// Only events with this action.
     #[param(value_type = Option<String>, example = "tenant.suspend")]
     action: Option<Action>,
-    /// Only what is carried out by a job (`accepted`), or what was complete at once (`done`).
+    /// Only changes that a job carries out (`accepted`) or that were complete at once (`done`).
     #[param(value_type = Option<String>, pattern = "^(accepted|done)$", example = "done")]
     outcome: Option<Outcome>,
-    /// Only what somebody with this e-mail address did.
+    /// Only events of the actor with this e-mail address.
     actor_email: Option<String>,
-    /// Only what was done at this time or later (RFC 3339).
+    /// Only events at or after this time (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<DateTime>,
-    /// Only what was done earlier than this (RFC 3339).
+    /// Only events before this time (RFC 3339).
     #[param(value_type = Option<String>, format = DateTime)]
     before: Option<DateTime>,
     #[param(ignore)]
@@ -56,7 +56,7 @@ pub(super) struct AuditQuery {
 }
 
 impl AuditQuery {
-    /// What `caller` finds so in the trail of `tenant`, or in all.
+    /// The filter for `caller` in the trail of `tenant`, or in all trails.
     pub(super) fn filter(&self, caller: &Caller, tenant: Option<&Tenant>) -> AuditFilter {
         AuditFilter {
             tenant: tenant.map(|tenant| tenant.id),
@@ -85,42 +85,42 @@ impl FromQuery for AuditQuery {
         let action = parameters.take("action", "an action such as tenant.create")?;
         let outcome = parameters.take("outcome", "accepted or done")?;
         let page = Page::from_query(parameters)?;
-        let mut wrong = Vec::new();
+        let mut errors = Vec::new();
         let query = Self {
-            q: search(parameters, &mut wrong),
+            q: search(parameters, &mut errors),
             action,
             outcome,
             actor_email: parameters.text("actorEmail"),
-            since: time("since", parameters, &mut wrong),
-            before: time("before", parameters, &mut wrong),
+            since: time("since", parameters, &mut errors),
+            before: time("before", parameters, &mut errors),
             page,
         };
-        if wrong.is_empty() {
+        if errors.is_empty() {
             Ok(query)
         } else {
-            Err(ApiError::invalid(wrong))
+            Err(ApiError::invalid(errors))
         }
     }
 }
 
-/// The words that are searched for.
-fn search(parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Vec<String> {
+/// The words of the search text.
+fn search(parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Vec<String> {
     let Some(text) = parameters.text("q") else {
         return Vec::new();
     };
     let words: Vec<String> = words(&text).collect();
-    if text.chars().count() > TEXT_LENGTH {
-        let message = format!("q has at most {TEXT_LENGTH} characters.");
-        wrong.push(FieldError::parameter("q", "too_long", message));
-    } else if !(1..=WORDS).contains(&words.len()) {
-        let message = format!("q has 1 to {WORDS} words of letters and digits.");
-        wrong.push(FieldError::parameter("q", "out_of_range", message));
+    if text.chars().count() > MAX_TEXT_LENGTH {
+        let message = format!("q must have at most {MAX_TEXT_LENGTH} characters.");
+        errors.push(FieldError::parameter("q", "too_long", message));
+    } else if !(1..=MAX_WORDS).contains(&words.len()) {
+        let message = format!("q must have 1 to {MAX_WORDS} words of letters and digits.");
+        errors.push(FieldError::parameter("q", "out_of_range", message));
     }
     words
 }
 
-fn time(name: &str, parameters: &mut Parameters, wrong: &mut Vec<FieldError>) -> Option<DateTime> {
+fn time(name: &str, parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Option<DateTime> {
     let time = validate::time(&parameters.text(name)?);
-    time.map_err(|(code, message)| wrong.push(FieldError::parameter(name, code, message)))
+    time.map_err(|(code, message)| errors.push(FieldError::parameter(name, code, message)))
         .ok()
 }

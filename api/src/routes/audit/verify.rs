@@ -1,4 +1,4 @@
-//! Whether a trail is what was sealed.
+//! Verification of the hash chain of a trail.
 
 use std::time::Duration;
 
@@ -20,64 +20,64 @@ use utoipa::ToSchema;
 
 use super::export::StreamPermit;
 use crate::{
-    error::{ApiError, Problem},
-    extract::{Caller, Operator, QueryParams, ReadPrivate, TenantAccess},
+    error::ApiError,
+    extract::{Caller, Operator, ReadPrivate, TenantAccess},
     state::SharedState,
 };
 
-/// How often a walk shows that it goes on.
-const BLANK_EVERY: Duration = Duration::from_secs(5);
+/// Interval of the whitespace sent while a verification runs.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// What a walk along a trail found.
+/// The result of the verification of a trail.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditVerification)]
 pub(super) struct VerificationView {
-    /// Whether nothing is wrong.
+    /// Whether no problem was found.
     ok: bool,
-    /// How many events were looked at.
+    /// Number of verified events.
     checked: u64,
-    /// The number of the first of them.
+    /// Sequence number of the first verified event.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_seq: Option<i64>,
-    /// The number of the last of them.
+    /// Sequence number of the last verified event.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seq: Option<i64>,
-    /// How many events are not sealed yet, and were not looked at.
+    /// Number of events that are not sealed yet and were not verified.
     unsealed: u64,
-    /// The last event that is not kept any more; number 0 while all are.
+    /// The last expired event; sequence number 0 before any expired.
     anchor: LinkView,
-    /// The last event that was sealed. Its hash stands for all that was before it.
+    /// The last sealed event. Its hash covers all events before it.
     head: LinkView,
-    /// What is wrong, at most 100.
+    /// Problems, at most 100.
     problems: Vec<ProblemView>,
 }
 
-/// A place in a trail's chain of hashes.
+/// A link of the hash chain.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditLink)]
 struct LinkView {
-    /// The number of the event.
+    /// Sequence number of the event.
     seq: i64,
-    /// Its hash.
+    /// Hash of the event.
     hash: String,
 }
 
-/// Something wrong with a trail.
+/// A problem in a trail.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditProblem)]
 struct ProblemView {
-    /// The number of the event; of the first, where several in a row are missing.
+    /// Sequence number of the event; the first of several missing events in a row.
     seq: i64,
-    /// The number of the last of them.
+    /// Sequence number of the last of them.
     last_seq: i64,
-    /// `changed`: it is not what was sealed. `missing`: it is not there. `unlinked`: it was sealed after another event
-    /// than that which stands before it. `head`: the trail does not end where its head says. `anchor`: it should not be
-    /// kept any more. `stray`: it was never sealed, and does not wait for it; its number is 0.
+    /// `changed`: the event differs from its seal. `missing`: the event is missing. `unlinked`: the event does not link
+    /// to the event before it. `head`: the trail does not end at its head. `anchor`: the event should have expired.
+    /// `stray`: the event was never sealed and is not queued for it; its sequence number is 0.
     #[schema(value_type = String, example = "changed")]
     kind: ProblemKind,
-    /// The event, where there is one.
+    /// Id of the event, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     event_id: Option<AuditEventId>,
@@ -119,47 +119,42 @@ impl From<ChainProblem> for ProblemView {
     }
 }
 
-/// Verifies the trail of what belongs to no tenant
+/// Verifies the audit trail of the platform
 ///
-/// Every event is looked at, so the answer to a long trail takes its time.
-#[utoipa::path(
-    get, path = "/audit/verify", operation_id = "verifyAudit", tag = "audit",
-    responses((status = 200, body = VerificationView), (status = "default", response = Problem)),
-)]
+/// Every event is verified, so the response for a long trail takes a while.
+#[utoipa::path(get, path = "/audit/verify", operation_id = "verifyAudit", tag = "audit", responses((status = 200, body = VerificationView)))]
 pub(super) async fn platform(
     Operator(caller): Operator,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let chain = app.audit.find_chain(None).await?;
+    let chain = app.db.audit.find_chain(None).await?;
     verify_chain(app, &caller, chain)
 }
 
-/// Verifies a tenant's trail
+/// Verifies the audit trail of a tenant
 ///
-/// Every event is looked at, so the answer to a long trail takes its time.
+/// Every event is verified, so the response for a long trail takes a while.
 #[utoipa::path(
     get, path = "/tenants/{slug}/audit/verify", operation_id = "verifyTenantAudit", tag = "audit",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = VerificationView), (status = "default", response = Problem)),
+    responses((status = 200, body = VerificationView)),
 )]
 pub(super) async fn tenant(
     access: TenantAccess<ReadPrivate>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let chain = app.audit.find_chain(Some(access.tenant.id)).await?;
+    let chain = app.db.audit.find_chain(Some(access.tenant.id)).await?;
     verify_chain(app, &access.caller, chain)
 }
 
-/// An answer that ends with the walk, which may take longer than a request has time. Until then it is blanks, which JSON
-/// may begin with, so that no proxy takes the connection for dead.
+/// A response that ends with the verification, which may exceed the request timeout. Until then it sends spaces, which
+/// JSON allows at the start, so that no proxy closes the connection as idle.
 fn verify_chain(app: SharedState, caller: &Caller, chain: Chain) -> Result<Response, ApiError> {
-    let place = StreamPermit::begin(&app, caller)?;
+    let permit = StreamPermit::begin(&app, caller)?;
     let found = async move {
-        let _place = place;
-        let found = app.audit.verify(chain).await;
-        let found = found.inspect_err(|error| tracing::warn!(%error, "Could not verify a trail"));
+        let _permit = permit;
+        let found = app.db.audit.verify(chain).await;
+        let found =
+            found.inspect_err(|error| tracing::warn!(%error, "Could not verify an audit trail"));
         let view = serde_json::to_vec(&VerificationView::from(found?))?;
         Ok::<_, anyhow::Error>(Bytes::from(view))
     };
@@ -167,7 +162,7 @@ fn verify_chain(app: SharedState, caller: &Caller, chain: Chain) -> Result<Respo
         let Some(mut found) = found else {
             return Ok(None);
         };
-        match timeout(BLANK_EVERY, &mut found).await {
+        match timeout(KEEP_ALIVE_EVERY, &mut found).await {
             Ok(view) => view.map(|view| Some((view, None))),
             Err(_) => Ok(Some((Bytes::from_static(b" "), Some(found)))),
         }

@@ -1,8 +1,8 @@
-//! An event, as callers see it.
+//! The representation of an audit event.
 
 use bson::{Bson, Document};
 use dezky_shared::{
-    audit::{Action, Actor, ActorKind, AuditEvent, Outcome, Target},
+    audit::{Action, ActorKind, AuditEvent, Outcome},
     id::{AuditEventId, JobId, TenantId},
 };
 use serde::Serialize;
@@ -16,128 +16,117 @@ use crate::{extract::Caller, timestamp::Timestamp};
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditEvent)]
 pub(super) struct AuditEventView {
-    /// Its id.
+    /// Id.
     #[schema(value_type = String, format = Uuid)]
     pub(super) id: AuditEventId,
-    /// When.
+    /// Time.
     pub(super) at: Timestamp,
-    /// The tenant whose trail it belongs to; the platform's when missing.
+    /// Tenant of the trail. Missing for the platform's trail.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub(super) tenant_id: Option<TenantId>,
-    /// Who.
+    /// Actor.
     pub(super) actor: ActorView,
-    /// What.
+    /// Action.
     #[schema(value_type = String, example = "tenant.suspend")]
     pub(super) action: Action,
-    /// To what.
+    /// Target.
     pub(super) target: TargetView,
-    /// `accepted`: a job carries it out. `done`: it was complete at once.
+    /// `accepted`: a job carries the change out. `done`: the change was complete at once.
     #[schema(value_type = String, example = "done")]
     pub(super) outcome: Outcome,
-    /// The fields that changed, as they were. What is secret is `***`.
+    /// Changed fields, before the change. Secrets are `***`.
     #[schema(value_type = Object)]
     pub(super) before: Value,
-    /// The fields that changed, as they are.
+    /// Changed fields, after the change.
     #[schema(value_type = Object)]
     pub(super) after: Value,
-    /// The request, as it stands in the logs.
+    /// Request id, as in the logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<String>,
-    /// The address that it came from. An operator's is shown to operators.
+    /// IP address of the client. Operators' addresses are visible to operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ip: Option<String>,
-    /// The program that sent it. An operator's is shown to operators.
+    /// User agent of the client. Operators' user agents are visible to operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user_agent: Option<String>,
-    /// The job that carries it out, or that did it.
+    /// Job that carries the change out, or made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Uuid)]
     pub(super) job_id: Option<JobId>,
-    /// Its place in the chain, once it is sealed.
+    /// Sequence number in the hash chain, once sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) seq: Option<i64>,
-    /// The hash of the event before it.
+    /// Hash of the previous event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) prev_hash: Option<String>,
-    /// Its own hash.
+    /// Hash of this event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hash: Option<String>,
 }
 
-/// Who did it.
+/// The actor of an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AuditActor)]
 pub(super) struct ActorView {
-    /// The id of the user, or `system`.
+    /// User id, or `system`.
     pub(super) id: String,
-    /// What they acted as: `operator`, `partner`, `tenant` (somebody of it), `user` (for themselves), `system`.
+    /// Capacity of the actor: `operator`, `partner`, `tenant` (a member), `user` (own account) or `system`.
     #[schema(value_type = String, example = "tenant")]
     pub(super) kind: ActorKind,
-    /// Their name at that time.
+    /// Name at the time of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// Their e-mail address at that time. An operator's is shown to operators.
+    /// E-mail address at the time of the event. Operators' addresses are visible to operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) email: Option<String>,
-    /// The audience of their token.
+    /// Audience of the token.
     pub(super) audience: Vec<String>,
 }
 
-/// What it was done to.
+/// The target of an event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditTarget)]
 pub(super) struct TargetView {
-    /// What it is: `tenant`, `user`, `domain`, ...
+    /// Kind: `tenant`, `user`, `domain`, ...
     #[schema(example = "tenant")]
     pub(super) kind: String,
-    /// Its id.
+    /// Id.
     pub(super) id: String,
-    /// Its name for people.
+    /// Display name.
     pub(super) name: String,
 }
 
 impl AuditEventView {
-    /// As `caller` may see it.
+    /// The representation for `caller`.
     pub(super) fn new(event: AuditEvent, caller: &Caller) -> Self {
-        let is_shown = caller.may_see_origin(&event.actor);
-        let shown = |text: Option<String>| text.filter(|_| is_shown);
-        let Actor {
-            id,
-            name,
-            email,
-            kind,
-            audience,
-        } = event.actor;
-        let Target {
-            kind: target_kind,
-            id: target_id,
-            name: target_name,
-        } = event.target;
+        let is_visible = caller.may_see_origin(&event.actor);
+        let visible = |text: Option<String>| text.filter(|_| is_visible);
+        let (actor, target) = (event.actor, event.target);
         Self {
             id: event.id,
             at: event.at.into(),
             tenant_id: event.tenant_id,
             actor: ActorView {
-                id,
-                kind,
-                name,
-                email: shown(email),
-                audience,
+                id: actor.id,
+                kind: actor.kind,
+                name: actor.name,
+                email: visible(actor.email),
+                audience: actor.audience,
             },
             action: event.action,
             target: TargetView {
-                kind: target_kind,
-                id: target_id,
-                name: target_name,
+                kind: target.kind,
+                id: target.id,
+                name: target.name,
             },
             outcome: event.outcome,
             before: plain_document(event.before),
             after: plain_document(event.after),
             request_id: event.origin.request_id,
-            ip: shown(event.origin.ip),
-            user_agent: shown(event.origin.user_agent),
+            ip: visible(event.origin.ip),
+            user_agent: visible(event.origin.user_agent),
             job_id: event.job_id,
             seq: event.seq,
             prev_hash: event.prev_hash,
@@ -152,7 +141,7 @@ fn plain_document(document: Document) -> Value {
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-/// A stored value as it is written everywhere else on the wire.
+/// A stored value in its JSON representation.
 fn plain(value: Bson) -> Value {
     match value {
         Bson::Document(document) => plain_document(document),
@@ -168,7 +157,7 @@ fn plain(value: Bson) -> Value {
             Err(_) => Value::Null,
         },
         Bson::Null => Value::Null,
-        // Nothing else is stored; whatever it is, it is not kept back.
+        // No other type is stored. Shown rather than hidden.
         other => other.to_string().into(),
     }
 }
@@ -181,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_fields_are_written_as_everything_else_is() {
+    fn changed_fields_have_the_json_representation_of_the_api() {
         let stored = doc! {
             "partnerId": TenantId::from_bytes([7; 16]),
             "purgeAt": DateTime::from_millis(1_795_339_800_000),
@@ -190,9 +179,9 @@ mod tests {
             "owner": { "email": "a@b.test", "subject": null },
         };
 
-        let shown = plain_document(stored);
+        let json = plain_document(stored);
 
-        insta::assert_json_snapshot!(shown, @r#"
+        insta::assert_json_snapshot!(json, @r#"
         {
           "domains": [
             "a.test"

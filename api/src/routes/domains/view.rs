@@ -1,6 +1,5 @@
-//! A domain, as callers see it.
+//! The representation of a domain.
 
-use crate::domain_name;
 use dezky_shared::domain::{
     Dmarc, Domain, DomainStatus, HistoryEntry, OwnershipProof,
     check::{Check, CheckKind, Dnssec, Record, ResolverAnswer},
@@ -8,159 +7,154 @@ use dezky_shared::domain::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::JobLink;
-use crate::{routes::tenants::ConditionView, timestamp::Timestamp};
+use crate::{
+    domain_name,
+    timestamp::Timestamp,
+    views::{ConditionView, JobLink},
+};
 
-/// A domain of a tenant, or its claim to one.
+/// A domain of a tenant, owned or claimed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DomainView {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Its name: lower case, A-labels.
+    /// Name in lower case, with A-labels.
     #[schema(example = "xn--bcher-kva.example")]
     name: String,
-    /// Its name as people read it.
+    /// Name in Unicode.
     #[schema(example = "bücher.example")]
     unicode_name: String,
-    /// Where it stands: `pending`, `verified`, `attention` or `failed`.
+    /// Status: `pending`, `verified`, `attention` or `failed`.
     #[schema(value_type = String)]
     status: DomainStatus,
-    /// Why it is the tenant's: `proof` or `operator`. Missing while it is only claimed.
+    /// Proof of ownership: `proof` or `operator`. Missing for a claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     owned_by: Option<&'static str>,
-    /// When it became the tenant's.
+    /// Time at which the tenant became the owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     owned_at: Option<Timestamp>,
-    /// Whether new mailboxes are made here.
+    /// Whether it is the domain of new mailboxes.
     primary: bool,
-    /// Whether it is on its way out.
+    /// Whether it is being removed.
     removing: bool,
-    /// The DMARC policy that it should have.
+    /// Desired DMARC policy.
     dmarc: DmarcView,
-    /// The record that proves whose the domain is.
+    /// Record that proves ownership.
     ownership: RecordView,
-    /// The records that mail needs. There are none before the domain is the tenant's and the mail server serves it.
+    /// Records that mail requires. Empty until the tenant owns the domain and the mail server serves it.
     records: Vec<RecordView>,
-    /// What the last look at its DNS found.
+    /// Results of the last DNS check.
     checks: Vec<CheckView>,
-    /// When that was.
+    /// Time of the last check.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_at: Option<Timestamp>,
-    /// When the next look is.
+    /// Time of the next check.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_check_at: Option<Timestamp>,
-    /// What is known about it.
+    /// Conditions in detail.
     conditions: Vec<ConditionView>,
-    /// Its last changes, latest last.
+    /// Last changes, newest last.
     history: Vec<HistoryView>,
-    /// + 1 with every change that somebody asked for.
+    /// Incremented by every requested change.
     generation: i64,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When it was claimed.
+    /// Creation time of the claim.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
-    /// The job that carries out what was asked for.
+    /// Job that carries out the change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<JobLink>,
+    pub(super) job: Option<JobLink>,
 }
 
-/// What receivers are asked to do with mail that fails DMARC.
+/// A DMARC policy: how receivers handle mail that fails DMARC.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct DmarcView {
     /// `none`, `quarantine` or `reject`.
     policy: &'static str,
-    /// Where aggregate reports go.
+    /// Address for aggregate reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     rua: Option<String>,
 }
 
-/// A DNS record as it is typed at a DNS provider.
+/// A DNS record, as entered at a DNS provider.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct RecordView {
-    /// Its full name.
+    /// Full name.
     #[schema(example = "_dezky.example.com")]
     name: String,
-    /// Its type.
+    /// Type.
     #[serde(rename = "type")]
     #[schema(example = "TXT")]
     kind: String,
-    /// Its value, without quotes.
+    /// Value without quotes.
     value: String,
-    /// Which check it is for.
+    /// Check that the record belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     check: Option<&'static str>,
 }
 
-/// What was found for one thing that should be in the DNS.
+/// The result of one DNS check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct CheckView {
-    /// What was looked at: `ownership`, `mx`, `spf`, `dkim`, `dmarc`, `mta_sts`, `tls_rpt`, `autoconfig` or
+    /// Kind: `ownership`, `mx`, `spf`, `dkim`, `dmarc`, `mta_sts`, `tls_rpt`, `autoconfig` or
     /// `autodiscover`.
     kind: &'static str,
-    /// The selector, for DKIM.
+    /// DKIM selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     selector: Option<String>,
-    /// `ok`, `warning`, `missing`, `mismatch`, `invalid` or `unknown`.
+    /// State: `ok`, `warning`, `missing`, `mismatch`, `invalid` or `unknown`.
     state: &'static str,
-    /// A stable name for why.
+    /// Stable reason code.
     code: String,
-    /// The same, for a person, with what to do.
+    /// Reason in plain text, with a remedy.
     message: String,
-    /// What should be there.
+    /// Expected records.
     expected: Vec<RecordView>,
-    /// What is there.
+    /// Records found.
     found: Vec<RecordView>,
-    /// How long what was found may be cached, in seconds.
+    /// TTL of the found records, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u32>,
-    /// What each resolver said, where they differ.
+    /// Results per resolver, where they differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    resolvers: Vec<SaidView>,
-    /// Whether the answers were signed: `secure`, `insecure` or `bogus`.
+    resolvers: Vec<ResolverView>,
+    /// DNSSEC validation: `secure`, `insecure` or `bogus`.
     #[schema(value_type = String)]
     dnssec: Dnssec,
 }
 
-/// What one resolver said.
+/// The result of one resolver.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-struct SaidView {
-    /// Which one.
+#[schema(as = SaidView)]
+struct ResolverView {
+    /// Resolver.
     resolver: String,
-    /// What the check would be by its answer alone.
+    /// State of the check by this resolver alone.
     state: &'static str,
-    /// A stable name for why.
+    /// Stable reason code.
     code: String,
-    /// What it returned.
+    /// Records found.
     found: Vec<RecordView>,
 }
 
 /// One change of a domain.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct HistoryView {
-    /// When.
+    /// Time.
     at: Timestamp,
-    /// What changed: `status`, or the name of a check.
+    /// Changed property: `status`, or the name of a check.
     what: String,
-    /// From what.
+    /// Previous value.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
-    /// To what.
+    /// New value.
     to: String,
-    /// A stable name for why.
+    /// Stable reason code.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
-}
-
-impl DomainView {
-    /// The same, with the job that carries out what was asked for.
-    #[must_use]
-    pub(super) fn with_job(mut self, job: JobLink) -> Self {
-        self.job = Some(job);
-        self
-    }
 }
 
 impl From<Domain> for DomainView {
@@ -228,13 +222,13 @@ impl From<Check> for CheckView {
     }
 }
 
-impl From<ResolverAnswer> for SaidView {
-    fn from(said: ResolverAnswer) -> Self {
+impl From<ResolverAnswer> for ResolverView {
+    fn from(result: ResolverAnswer) -> Self {
         Self {
-            resolver: said.resolver,
-            state: said.state.name(),
-            code: said.code,
-            found: views(said.found),
+            resolver: result.resolver,
+            state: result.state.name(),
+            code: result.code,
+            found: views(result.found),
         }
     }
 }
@@ -251,6 +245,6 @@ impl From<HistoryEntry> for HistoryView {
     }
 }
 
-fn views<T, V: From<T>>(things: Vec<T>) -> Vec<V> {
-    things.into_iter().map(V::from).collect()
+fn views<T, V: From<T>>(documents: Vec<T>) -> Vec<V> {
+    documents.into_iter().map(V::from).collect()
 }

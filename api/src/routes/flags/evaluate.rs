@@ -1,8 +1,7 @@
-//! What the flags are for a tenant.
+//! Evaluation of the feature flags for a tenant.
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{feature_flag::EvaluationContext, tenant::Tenant};
@@ -10,17 +9,19 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, FieldError, Problem, ProblemCode},
-    extract::{Caller, QueryParams, SignedIn, Validate, ValidatedJson},
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError, ProblemCode},
+    extract::{Caller, SignedIn, Validate},
+    state::AppState,
+    write::Write,
 };
 
-/// For whom it is asked.
+/// Evaluation context.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = FlagsEvaluate)]
 pub(super) struct EvaluateRequest {
-    /// The tenant. May be missing where the caller belongs to one alone.
+    /// Tenant. Optional for members of exactly one tenant.
     #[schema(example = "acme")]
     tenant_slug: Option<String>,
 }
@@ -28,44 +29,39 @@ pub(super) struct EvaluateRequest {
 impl Validate for EvaluateRequest {
     type Raw = Self;
 
-    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        Ok(wire)
+    fn validate(raw: Self, _: &Config) -> Result<Self, Vec<FieldError>> {
+        Ok(raw)
     }
 }
 
-/// Whether each feature flag is on for a tenant, by key
+/// Evaluates the feature flags for a tenant
 ///
-/// What is not there is off.
+/// Returns the value of each flag by key. Missing flags are off.
 #[utoipa::path(
     post, path = "/flags/evaluate", operation_id = "evaluateFlags", tag = "flags", request_body = EvaluateRequest,
-    responses((status = 200, body = BTreeMap<String, bool>), (status = "default", response = Problem)),
+    responses((status = 200, body = BTreeMap<String, bool>)),
 )]
-pub(super) async fn evaluate(
-    SignedIn(caller): SignedIn,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    submitted: ValidatedJson<EvaluateRequest>,
-) -> Result<Response, ApiError> {
-    let tenant = match &submitted.body.tenant_slug {
-        Some(slug) => named(&app, &caller, slug).await?,
-        None => only(&app, &caller).await?,
+pub(super) async fn evaluate(w: Write<SignedIn, EvaluateRequest>) -> Result<Response, ApiError> {
+    let tenant = match &w.body.tenant_slug {
+        Some(slug) => named(&w.app, &w.access.0, slug).await?,
+        None => only(&w.app, &w.access.0).await?,
     };
-    let flags = app.flags.current().await?;
-    let on = flags.evaluate(EvaluationContext::from(&tenant), app.store.now());
+    let flags = w.app.flags.current().await?;
+    let on = flags.evaluate(EvaluationContext::from(&tenant), w.app.store.now());
     Ok(Json(on).into_response())
 }
 
 async fn named(app: &AppState, caller: &Caller, slug: &str) -> Result<Tenant, ApiError> {
-    let found = app.tenants.find_by_slug(slug).await?;
+    let found = app.db.tenants.find_by_slug(slug).await?;
     let readable = found.filter(|tenant| caller.may_read(tenant));
     readable.ok_or_else(|| ProblemCode::NotFound.into())
 }
 
-/// The one tenant in which the caller has a role.
+/// The only tenant in which the caller has a role.
 async fn only(app: &AppState, caller: &Caller) -> Result<Tenant, ApiError> {
     let [id] = caller.user.tenant_ids()[..] else {
         return Err(ProblemCode::TenantNeeded.into());
     };
-    let found = app.tenants.find(id).await?;
+    let found = app.db.tenants.find(id).await?;
     found.ok_or_else(|| ProblemCode::NotFound.into())
 }

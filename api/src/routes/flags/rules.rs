@@ -1,4 +1,4 @@
-//! The rules of a flag, as callers write and read them.
+//! Rules of a feature flag in requests and responses.
 
 use std::collections::BTreeMap;
 
@@ -18,35 +18,35 @@ use crate::{
     validate::{self, Validator, flag},
 };
 
-/// The most tenants, and the most partners, of a rule.
-const LISTED: usize = 500;
+/// Maximum number of tenants, and of partners, in a rule.
+const MAX_NAMES: usize = 500;
 
-/// What a flag is for some. Every condition that is given must hold; there is at least one.
+/// A rule: the flag's value for tenants that match every condition. At least one condition is required.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = FlagRuleRequest)]
 pub(super) struct RuleRequest {
-    /// One of these tenants, each named by its id or slug.
+    /// Tenants, by id or slug.
     #[serde(default)]
     #[schema(max_items = 500)]
     tenants: Vec<String>,
-    /// A tenant of one of these partners, each named by its id or slug.
+    /// Partners whose tenants match, by id or slug.
     #[serde(default)]
     #[schema(max_items = 500)]
     partners: Vec<String>,
-    /// A tenant that has bought one of these: `starter`, `business`, `enterprise`.
+    /// Plans: `starter`, `business`, `enterprise`.
     #[serde(default)]
     plans: Vec<String>,
-    /// One of this share of all tenants, in percent. Who is in stays in when it is raised.
+    /// Share of all tenants, in percent. Tenants stay included when it is raised.
     #[schema(minimum = 0, maximum = 100)]
     percentage: Option<i64>,
-    /// Not before this.
+    /// Start of the period, inclusive.
     #[schema(format = DateTime)]
     from: Option<String>,
-    /// Before this.
+    /// End of the period, exclusive.
     #[schema(format = DateTime)]
     until: Option<String>,
-    /// What the flag is then.
+    /// Value of the flag.
     value: bool,
 }
 
@@ -60,31 +60,31 @@ impl RuleRequest {
     }
 }
 
-/// What a flag is for some. Every condition that is there must hold.
+/// A rule: the flag's value for tenants that match every condition.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = FlagRule)]
 pub(super) struct RuleView {
-    /// One of these tenants, by id.
+    /// Tenants, by id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tenants: Vec<String>,
-    /// A tenant of one of these partners, by id.
+    /// Partners whose tenants match, by id.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partners: Vec<String>,
-    /// A tenant that has bought one of these.
+    /// Plans.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     plans: Vec<Plan>,
-    /// One of this share of all tenants, in percent.
+    /// Share of all tenants, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     percentage: Option<u8>,
-    /// Not before this.
+    /// Start of the period, inclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<Timestamp>,
-    /// Before this.
+    /// End of the period, exclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
-    /// What the flag is then.
+    /// Value of the flag.
     value: bool,
 }
 
@@ -102,104 +102,96 @@ impl From<Rule> for RuleView {
     }
 }
 
-/// A rule whose tenants and partners are not looked up yet.
+/// A rule whose tenants and partners are not resolved yet.
 #[derive(Debug)]
-pub(super) struct NamedRule {
+pub(super) struct UnresolvedRule {
     tenants: Vec<String>,
     partners: Vec<String>,
     rule: Rule,
 }
 
-/// Takes the rules of a body as far as they can be taken, and notes what is wrong with them.
-pub(super) fn accept(checks: &mut Validator, rules: Vec<Object<RuleRequest>>) -> Vec<NamedRule> {
+/// Validates rules, except for the existence of their tenants and partners.
+pub(super) fn accept(
+    validator: &mut Validator,
+    rules: Vec<Object<RuleRequest>>,
+) -> Vec<UnresolvedRule> {
     if rules.len() > MAX_RULES {
         let message = format!("A flag has at most {MAX_RULES} rules.");
-        checks.note(FieldError::at("/rules", "too_many", message));
+        validator.note(FieldError::at("/rules", "too_many", message));
         return Vec::new();
     }
     rules
         .into_iter()
         .enumerate()
-        .map(|(index, Object(rule))| accept_one(checks, &format!("/rules/{index}"), rule))
+        .map(|(index, Object(rule))| accept_one(validator, &format!("/rules/{index}"), rule))
         .collect()
 }
 
-fn accept_one(checks: &mut Validator, at: &str, mut wire: RuleRequest) -> NamedRule {
-    if !wire.has_condition() {
-        let message = "A rule needs a condition. What holds for all others is the flag's default.";
-        checks.note(FieldError::at(at, "no_condition", message));
+fn accept_one(validator: &mut Validator, at: &str, mut raw: RuleRequest) -> UnresolvedRule {
+    if !raw.has_condition() {
+        let message = "A rule needs a condition. The flag's default applies to all other tenants.";
+        validator.note(FieldError::at(at, "no_condition", message));
     }
     for (name, list) in [
-        ("tenants", &mut wire.tenants),
-        ("partners", &mut wire.partners),
+        ("tenants", &mut raw.tenants),
+        ("partners", &mut raw.partners),
     ] {
-        if list.len() > LISTED {
-            let message = format!("A rule names at most {LISTED}.");
-            checks.note(FieldError::at(format!("{at}/{name}"), "too_many", message));
-            // They are not looked up.
+        if list.len() > MAX_NAMES {
+            let message = format!("A rule lists at most {MAX_NAMES}.");
+            validator.note(FieldError::at(format!("{at}/{name}"), "too_many", message));
             list.clear();
         }
     }
     let mut plans = Vec::new();
-    for (index, plan) in wire.plans.iter().enumerate() {
-        let plan = checks.check(&format!("{at}/plans/{index}"), validate::plan(plan));
+    for (index, plan) in raw.plans.iter().enumerate() {
+        let plan = validator.check(&format!("{at}/plans/{index}"), validate::plan(plan));
         plans.extend(plan.filter(|plan| !plans.contains(plan)));
     }
-    let percentage = wire
+    let percentage = raw
         .percentage
-        .and_then(|number| checks.check(&format!("{at}/percentage"), flag::percentage(number)));
+        .and_then(|number| validator.check(&format!("{at}/percentage"), flag::percentage(number)));
     let mut time = |name: &str, text: Option<String>| {
-        text.and_then(|text| checks.check(&format!("{at}/{name}"), validate::time(&text)))
+        text.and_then(|text| validator.check(&format!("{at}/{name}"), validate::time(&text)))
     };
-    let (from, until) = (time("from", wire.from), time("until", wire.until));
+    let (from, until) = (time("from", raw.from), time("until", raw.until));
     if from.zip(until).is_some_and(|(from, until)| until <= from) {
         let message = "This must be later than from.";
-        checks.note(FieldError::at(
-            format!("{at}/until"),
-            "out_of_range",
-            message,
-        ));
+        let error = FieldError::at(format!("{at}/until"), "out_of_range", message);
+        validator.note(error);
     }
     let rule = Rule {
         plans,
         percentage,
         from,
         until,
-        value: wire.value,
+        value: raw.value,
         ..Rule::default()
     };
-    NamedRule {
-        tenants: wire.tenants,
-        partners: wire.partners,
+    UnresolvedRule {
+        tenants: raw.tenants,
+        partners: raw.partners,
         rule,
     }
 }
 
-/// The rules with the ids of those they name, or all that is wrong: what is known to be, and who does not exist. The
-/// latter follows not from the request alone, so none of it is remembered with its key.
+/// Resolves tenants and partners to ids. Reports unknown ones together with the `violations` of the body. They depend on
+/// stored data, so this rejection is not stored with the idempotency key.
 pub(super) async fn resolve(
     app: &AppState,
-    named: &[NamedRule],
-    wrong: &[FieldError],
+    unresolved: &[UnresolvedRule],
+    violations: &[FieldError],
 ) -> Result<Vec<Rule>, ApiError> {
-    let tenants = tenants_named(app, named).await?;
-    let partners = partners_named(app, named).await?;
-    let mut errors = wrong.to_vec();
+    let tenants = find_tenants(app, unresolved).await?;
+    let partners = find_partners(app, unresolved).await?;
+    let mut errors = violations.to_vec();
     let mut rules = Vec::new();
-    for (
-        index,
-        NamedRule {
-            tenants: of,
-            partners: by,
-            rule,
-        },
-    ) in named.iter().enumerate()
-    {
-        let mut rule = rule.clone();
+    for (index, names) in unresolved.iter().enumerate() {
+        let mut rule = names.rule.clone();
         let at = format!("/rules/{index}/tenants");
-        rule.tenants = ids(of, &tenants, &at, "unknown_tenant", &mut errors);
+        rule.tenants = ids(&names.tenants, &tenants, &at, "unknown_tenant", &mut errors);
         let at = format!("/rules/{index}/partners");
-        rule.partners = ids(by, &partners, &at, "unknown_partner", &mut errors);
+        let code = "unknown_partner";
+        rule.partners = ids(&names.partners, &partners, &at, code, &mut errors);
         rules.push(rule);
     }
     if errors.is_empty() {
@@ -209,20 +201,20 @@ pub(super) async fn resolve(
     }
 }
 
-/// The ids of those with these names, each once.
+/// Ids of these names, sorted and without duplicates. Notes unknown names in `errors`.
 fn ids<T: Copy + Ord>(
     names: &[String],
-    known: &BTreeMap<String, T>,
+    by_name: &BTreeMap<String, T>,
     at: &str,
     code: &str,
     errors: &mut Vec<FieldError>,
 ) -> Vec<T> {
     let mut ids = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        if let Some(id) = known.get(name) {
+        if let Some(id) = by_name.get(name) {
             ids.push(*id);
         } else {
-            let message = "There is nobody of this name.";
+            let message = "No object has this id or slug.";
             errors.push(FieldError::at(format!("{at}/{index}"), code, message));
         }
     }
@@ -232,45 +224,43 @@ fn ids<T: Copy + Ord>(
 }
 
 /// The tenants that the rules name, by id and by slug.
-async fn tenants_named(
+async fn find_tenants(
     app: &AppState,
-    rules: &[NamedRule],
+    rules: &[UnresolvedRule],
 ) -> Result<BTreeMap<String, TenantId>, ApiError> {
     let names: Vec<String> = rules.iter().flat_map(|rule| rule.tenants.clone()).collect();
+    let ids: Vec<TenantId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<TenantId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let mut tenants = app.tenants.list_by_ids(&ids).await?;
-    tenants.extend(app.tenants.list_by_slugs(&names).await?);
-    let both = |tenant: &dezky_shared::tenant::Tenant| {
-        [
-            (tenant.id.to_string(), tenant.id),
-            (tenant.slug.clone(), tenant.id),
-        ]
-    };
-    Ok(tenants.iter().flat_map(both).collect())
+    let mut tenants = app.db.tenants.list_by_ids(&ids).await?;
+    tenants.extend(app.db.tenants.list_by_slugs(&names).await?);
+    let tenants = tenants.into_iter().map(|tenant| (tenant.id, tenant.slug));
+    Ok(by_id_and_slug(tenants))
 }
 
 /// The partners that the rules name, by id and by slug.
-async fn partners_named(
+async fn find_partners(
     app: &AppState,
-    rules: &[NamedRule],
+    rules: &[UnresolvedRule],
 ) -> Result<BTreeMap<String, PartnerId>, ApiError> {
-    let names: Vec<String> = rules
-        .iter()
-        .flat_map(|rule| rule.partners.clone())
-        .collect();
+    let lists = rules.iter().map(|rule| rule.partners.clone());
+    let names: Vec<String> = lists.flatten().collect();
+    let ids: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<PartnerId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let partners = app.partners.list_named(&ids, &names).await?;
-    let both = |partner: &dezky_shared::partner::Partner| {
-        [
-            (partner.id.to_string(), partner.id),
-            (partner.slug.clone(), partner.id),
-        ]
-    };
-    Ok(partners.iter().flat_map(both).collect())
+    let partners = app.db.partners.list_named(&ids, &names).await?;
+    let partners = partners
+        .into_iter()
+        .map(|partner| (partner.id, partner.slug));
+    Ok(by_id_and_slug(partners))
+}
+
+fn by_id_and_slug<T: Copy + ToString>(
+    objects: impl Iterator<Item = (T, String)>,
+) -> BTreeMap<String, T> {
+    objects
+        .flat_map(|(id, slug)| [(id.to_string(), id), (slug, id)])
+        .collect()
 }

@@ -1,8 +1,8 @@
-//! An operation on many jobs, as operators see it.
+//! Representations of a job operation.
 
 use dezky_shared::queue::{
     error_code::{ErrorClass, ErrorCode},
-    job::{Job, JobState},
+    job::{Job, JobState, Queue},
     job_operation::{
         ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem, JobSelection,
     },
@@ -10,81 +10,78 @@ use dezky_shared::queue::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    routes::jobs::{JobLink, JobView},
-    timestamp::Timestamp,
-};
+use crate::{routes::jobs::JobView, timestamp::Timestamp, views::JobLink};
 
-/// Something to be done to many jobs.
+/// A bulk operation on jobs.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobOperationView {
-    /// Its id.
+    /// Id.
     id: String,
-    /// What is done to each job: `requeue`, `cancel` or `discard`.
+    /// Action: `requeue`, `cancel` or `discard`.
     #[schema(value_type = String)]
     action: JobAction,
-    /// Which jobs were meant.
+    /// Selects the jobs.
     filter: SelectionView,
-    /// At most so many jobs in a second; missing is without limit.
+    /// Maximum rate in jobs per second; missing if unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u32>,
-    /// How many jobs there are.
+    /// Number of jobs.
     total: i64,
-    /// How many of them have not had their turn.
+    /// Number of jobs not processed yet.
     pending: i64,
-    /// How many were changed.
+    /// Number of changed jobs.
     done: i64,
-    /// How many needed no change any more.
+    /// Number of jobs that needed no change any more.
     skipped: i64,
-    /// How many could not be changed.
+    /// Number of jobs that could not be changed.
     refused: i64,
-    /// The job that goes through them.
+    /// The job that carries out the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
-    /// Who wants it.
+    /// Id of the requesting user.
     requested_by: String,
-    /// When it was accepted.
+    /// Creation time.
     created_at: Timestamp,
-    /// When the last job had its turn.
+    /// Time at which the last job was processed.
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
 }
 
-/// Which jobs were meant.
+/// Selects the jobs that match all fields.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SelectionView {
-    /// In this state.
+    /// State.
     #[schema(value_type = String)]
     state: JobState,
-    /// Of this kind.
+    /// Kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
-    /// In this queue.
+    /// Queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<&'static str>,
-    /// About this tenant.
+    /// Tenant id.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<String>,
-    /// Last failed with this code.
+    /// Code of the last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     error_code: Option<ErrorCode>,
-    /// Last failed with a code of this class.
+    /// Class of the last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     error_class: Option<ErrorClass>,
-    /// Made at this time or later.
+    /// Created at or after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_after: Option<Timestamp>,
-    /// Made before this time.
+    /// Created before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_before: Option<Timestamp>,
 }
 
 impl JobOperationView {
-    /// The operation, and its job while that is kept.
+    /// The operation, with its job unless that was deleted.
     pub(super) fn new(operation: JobOperation, job: Option<&Job>) -> Self {
         let settled = operation.done + operation.skipped + operation.refused;
         Self {
@@ -110,7 +107,7 @@ impl From<JobSelection> for SelectionView {
         Self {
             state: selection.state,
             kind: selection.kind,
-            queue: selection.queue.map(dezky_shared::queue::job::Queue::name),
+            queue: selection.queue.map(Queue::name),
             tenant_id: selection.tenant_id.map(|id| id.to_string()),
             error_code: selection.error_code,
             error_class: selection.error_class,
@@ -120,35 +117,35 @@ impl From<JobSelection> for SelectionView {
     }
 }
 
-/// What an operation would do, were it not a dry run.
+/// Result of a dry run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PreviewView<'a> {
-    /// How many jobs match.
+    /// Number of matching jobs.
     pub(super) total: u64,
-    /// Some of them.
+    /// A sample of them.
     pub(super) sample: &'a [JobView],
 }
 
-/// What became of one job.
+/// Outcome for one job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ItemView {
-    /// Its place in the operation, from 1.
+    /// Position in the operation, from 1.
     n: i64,
-    /// The job.
+    /// Job id.
     job_id: String,
-    /// `pending`, `done`, `skipped` (no change was needed any more) or `refused`.
+    /// Outcome: `pending`, `done`, `skipped` (needed no change any more) or `refused`.
     #[schema(value_type = String)]
     outcome: ItemOutcome,
-    /// Why it was skipped (`job_gone`, `state_changed`, `cancel_requested`) or refused (`secrets_gone`,
+    /// Reason for `skipped` (`job_gone`, `state_changed`, `cancel_requested`) or `refused` (`secrets_gone`,
     /// `purge_scheduled`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     code: Option<ItemReason>,
-    /// The job that runs instead: a new one, or one that waited already.
+    /// The requeued job: a new one, or one that was already waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_job_id: Option<String>,
-    /// When it had its turn.
+    /// Time of processing.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! What a job waits for, or who runs it.
+//! Explanation of a job's state.
 
 mod reasons;
 
@@ -11,78 +11,75 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use self::reasons::{ExplainInputs, Reason, reasons};
-use super::{JobLink, visible_job};
+use super::visible_job;
 use crate::{
-    error::{ApiError, Problem},
-    extract::{Caller, PathParam, QueryParams, SignedIn},
+    error::ApiError,
+    extract::{Caller, PathParam, SignedIn},
     state::SharedState,
     timestamp::Timestamp,
+    views::JobLink,
 };
 
-/// Why a job stands where it does.
+/// Why a job is waiting, running or finished.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Explanation {
-    /// The job.
+    /// Job.
     job: JobLink,
-    /// When it may next run, while it waits.
+    /// Time of the next attempt, for a waiting job.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_run_at: Option<Timestamp>,
-    /// All that applies, what has to happen first at the top. There is always one.
+    /// All reasons that apply, at least one. The first to resolve is on top.
     reasons: Vec<ReasonView>,
 }
 
-/// One thing that a job waits for, or that is so.
+/// A reason.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReasonView {
-    /// A stable name: `final`, `running`, `scheduled`, `retry`, `snoozed`, `rescued`, `upstream_paused`,
+    /// Stable code: `final`, `running`, `scheduled`, `retry`, `snoozed`, `rescued`, `upstream_paused`,
     /// `credentials_refused`, `circuit_open`, `turn`, `lock_held`, `queue_paused`, `no_worker`, `kind_unknown` or `next`.
     code: &'static str,
-    /// The same, for a person.
+    /// Human-readable message.
     message: String,
-    /// Since when.
+    /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
-    /// When it ends, or is looked at again.
+    /// Time at which it ends or is checked again.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
-    /// The upstream it is about.
+    /// Upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<&'static str>,
-    /// The job that is in the way, for whoever may see it.
+    /// Id of the blocking job, if the caller may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<String>,
-    /// The steps that are still to end.
+    /// Steps that have not finished.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<String>,
-    /// Which worker runs it, for operators.
+    /// Worker that runs the job. For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<String>,
-    /// Which user paused it, for operators.
+    /// Id of the user who paused it. For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
 }
 
-/// What a job waits for, or who runs it
-#[utoipa::path(
-    get, path = "/jobs/{id}/explain", operation_id = "explainJob", tag = "jobs", params(("id" = String, Path)),
-    responses((status = 200, body = Explanation), (status = "default", response = Problem)),
-)]
+/// Explains why a job is waiting, running or finished
+#[utoipa::path(get, path = "/jobs/{id}/explain", operation_id = "explainJob", tag = "jobs", responses((status = 200, body = Explanation)))]
 pub(super) async fn explain(
     SignedIn(caller): SignedIn,
     PathParam(id): PathParam<JobId>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<Explanation>, ApiError> {
     let (job, _) = visible_job(&app, &caller, id).await?;
     let (holder, queue, upstreams, workers) = futures::try_join!(
-        app.jobs.find_holder(&job.lock_key),
-        app.queues.find(job.queue),
-        app.upstreams.list(),
-        app.workers.list(),
+        app.db.jobs.find_holder(&job.lock_key),
+        app.db.queues.find(job.queue),
+        app.db.upstreams.list(),
+        app.db.workers.list(),
     )?;
-    let facts = ExplainInputs {
+    let inputs = ExplainInputs {
         job: &job,
         now: app.store.now(),
         holder: holder.as_ref().filter(|holder| holder.id != job.id),
@@ -90,7 +87,7 @@ pub(super) async fn explain(
         upstreams: &upstreams,
         workers: &workers,
     };
-    let reasons = reasons(&facts);
+    let reasons = reasons(&inputs);
     Ok(Json(Explanation {
         job: JobLink::from(&job),
         next_run_at: (job.state == JobState::Available).then(|| job.run_at.into()),
@@ -101,9 +98,9 @@ pub(super) async fn explain(
     }))
 }
 
-/// The reason, as `caller` may see it.
+/// The reason, with the fields that `caller` may read.
 fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
-    let operator = caller.is_operator();
+    let is_operator = caller.is_operator();
     let mut view = ReasonView {
         code: reason.code(),
         message: reason.message(),
@@ -116,7 +113,7 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
                 .and_then(|lease| lease.started_at)
                 .map(Timestamp::from);
             view.steps = steps.into_iter().map(str::to_owned).collect();
-            if let Some(lease) = lease.filter(|_| operator) {
+            if let Some(lease) = lease.filter(|_| is_operator) {
                 view.until = Some(lease.until.into());
                 view.worker = Some(lease.worker.clone());
             }
@@ -125,14 +122,14 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         | Reason::Retry { until }
         | Reason::Snoozed { until }
         | Reason::Rescued { until } => view.until = Some(until.into()),
-        Reason::Turn { upstream, until } => {
+        Reason::RateReserved { upstream, until } => {
             view.upstream = Some(upstream.name());
             view.until = Some(until.into());
         }
         Reason::UpstreamPaused { upstream, pause } => {
             view.upstream = Some(upstream.name());
             view.since = Some(pause.at.into());
-            view.by = operator.then(|| pause.by.clone());
+            view.by = is_operator.then(|| pause.by.clone());
         }
         Reason::CredentialsRefused {
             upstream,
@@ -149,13 +146,13 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
             view.until = probe_at.map(Timestamp::from);
         }
         Reason::LockHeld { holder } => {
-            // Whoever may see a tenant's job may see all of its jobs.
-            let visible = operator || holder.tenant_id == job.tenant_id;
+            // Access to one job of a tenant implies access to all of them.
+            let visible = is_operator || holder.tenant_id == job.tenant_id;
             view.job_id = visible.then(|| holder.id.to_string());
         }
         Reason::QueuePaused { pause } => {
             view.since = Some(pause.at.into());
-            view.by = operator.then(|| pause.by.clone());
+            view.by = is_operator.then(|| pause.by.clone());
         }
         Reason::NoWorker | Reason::KindUnknown | Reason::Next => {}
     }

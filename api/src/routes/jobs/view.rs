@@ -1,208 +1,177 @@
-//! A job, as callers see it. Its arguments are nobody's business; details and upstream ids are the operators'.
+//! Representations of a job. Arguments are never shown; error details and attempts only to operators.
 
 use std::collections::BTreeMap;
 
-use dezky_shared::{
-    id::JobId,
-    queue::{
-        error_code::{ErrorClass, ErrorCode},
-        job::{Attempt, Job, JobFailure, JobState, Step, StepState},
-    },
+use dezky_shared::queue::{
+    error_code::{ErrorClass, ErrorCode},
+    job::{Attempt, Job, JobFailure, JobState, Step, StepState},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{extract::Caller, timestamp::Timestamp};
 
-/// Where a job can be looked at.
-pub(in crate::routes) fn href(id: JobId) -> String {
-    format!("/jobs/{id}")
-}
-
-/// The job that carries out a change.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct JobLink {
-    /// Its id.
-    #[schema(value_type = String, format = Uuid)]
-    pub id: JobId,
-    /// Where it stands.
-    #[schema(value_type = String, example = "available")]
-    pub state: JobState,
-    /// Where it can be looked at.
-    pub href: String,
-}
-
-impl From<&Job> for JobLink {
-    fn from(job: &Job) -> Self {
-        Self {
-            id: job.id,
-            state: job.state,
-            href: href(job.id),
-        }
-    }
-}
-
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobView {
-    /// Its id.
+    /// Id.
     id: String,
-    /// What kind of work it is.
+    /// Kind.
     #[schema(example = "provision_tenant")]
     kind: String,
-    /// Where it stands: `available`, `running`, `completed`, `discarded` or `cancelled`.
+    /// State: `available`, `running`, `completed`, `discarded` or `cancelled`.
     #[schema(value_type = String)]
     state: JobState,
-    /// The tenant it is about.
+    /// Tenant id.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<String>,
-    /// That tenant's slug.
+    /// Tenant slug.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_slug: Option<String>,
-    /// Where it waits.
+    /// Queue.
     queue: &'static str,
-    /// 0 to 2, lower first.
+    /// Priority, 0–2; lower runs first.
     priority: i32,
-    /// When it may next run.
+    /// Time from which it may run.
     run_at: Timestamp,
-    /// Tries that counted, the present one included.
+    /// Counted attempts, including the current one.
     attempt: i32,
-    /// How many it has; missing is without limit.
+    /// Maximum number of attempts; missing if unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_attempts: Option<i32>,
-    /// Times it was put off at no cost.
+    /// Number of snoozes: delays that do not count as attempts.
     snoozes: i32,
-    /// Workers that died running it.
+    /// Number of workers lost while they ran it.
     crashes: i32,
-    /// Its parts.
+    /// Steps.
     steps: Vec<StepView>,
-    /// Its last tries, for operators.
+    /// Recent attempts. For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<Vec<AttemptView>>,
-    /// Why it failed last.
+    /// Last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<FailureView>,
-    /// Whether somebody wants it to stop.
+    /// Whether cancellation was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_requested: Option<bool>,
-    /// How far it has come.
+    /// Progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<ProgressView>,
-    /// The job that made it, as one of many.
+    /// Id of the job that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
-    /// How many jobs it made are in each state; see `GET /jobs?parent=<id>`.
+    /// Number of jobs that it created, by state; list them with `GET /jobs?parent=<id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, u64>>, example = json!({ "available": 3, "completed": 17 }))]
     children: Option<BTreeMap<JobState, u64>>,
-    /// The job that does its work instead.
+    /// Id of the job that supersedes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<String>,
-    /// The job it repeats.
+    /// Id of the finished job that it repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     requeued_from: Option<String>,
-    /// The trace it belongs to (W3C Trace Context), for operators.
+    /// Trace context (W3C). For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
-    /// When it was enqueued.
+    /// Creation time.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
-    /// When it was over.
+    /// Time at which it finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
-    /// When it is given up.
+    /// Time after which it is discarded instead of retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     give_up_at: Option<Timestamp>,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
 }
 
-/// One part of a job.
+/// A step of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StepView {
-    /// Its name: an upstream's.
+    /// Name, usually that of an upstream.
     #[schema(example = "authentik")]
     name: String,
-    /// Where it stands: `pending`, `ok`, `skipped`, `error` or `unknown`.
+    /// State: `pending`, `ok`, `skipped`, `error` or `unknown`.
     #[schema(value_type = String)]
     state: StepState,
-    /// Its failures in a row.
+    /// Consecutive failures.
     attempts: i32,
-    /// When it last began.
+    /// Start of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<Timestamp>,
-    /// When it last ended.
+    /// End of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
-    /// When it may be tried again.
+    /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
-    /// What it changed, or would change in a dry run.
+    /// Changes made, or to be made in a dry run.
     changes: Vec<String>,
-    /// Why it failed.
+    /// Error.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<FailureView>,
 }
 
-/// Why something failed.
+/// An error of a job or a step.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct FailureView {
-    /// A stable name for what went wrong.
+    /// Stable error code.
     #[schema(value_type = String, example = "upstream_unreachable")]
     code: ErrorCode,
-    /// Who has to act: `user_action`, `upstream`, `rate_limited`, `credentials`, `conflict` or `bug`.
+    /// Class, which determines who must act: `user_action`, `upstream`, `rate_limited`, `credentials`, `conflict` or `bug`.
     #[schema(value_type = String)]
     class: ErrorClass,
-    /// The same, for a person.
+    /// Human-readable message.
     message: String,
-    /// Whether it is tried again.
+    /// Whether it is retried.
     retryable: bool,
-    /// More about it, for operators.
+    /// Details. For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-/// One try of a job.
+/// An attempt of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct AttemptView {
-    /// Which try it was, counting all.
+    /// Number of the attempt, counting all.
     n: i32,
-    /// Which worker ran it.
+    /// Worker that ran it.
     worker: String,
-    /// When it began.
+    /// Start time.
     started_at: Timestamp,
-    /// When it ended.
+    /// End time.
     finished_at: Timestamp,
-    /// How it was settled.
+    /// Outcome.
     outcome: String,
-    /// What failed.
+    /// Error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// The requests it made, as the upstreams know them.
+    /// Request ids returned by the upstreams.
     upstream_request_ids: Vec<String>,
 }
 
-/// How far a job has come.
+/// Progress of a job.
 #[derive(Debug, Serialize, ToSchema)]
 struct ProgressView {
-    /// How many are done.
+    /// Number of processed items.
     done: i64,
-    /// Of how many.
+    /// Total number of items.
     total: i64,
-    /// What it is doing.
+    /// Current activity.
     note: String,
 }
 
 impl JobView {
-    /// The job, as `caller` may see it.
+    /// The job, with the fields that `caller` may read.
     pub fn new(job: Job, tenant_slug: Option<String>, caller: &Caller) -> Self {
-        let for_operator = caller.is_operator();
-        let failure = |failure| FailureView::new(failure, for_operator);
+        let is_operator = caller.is_operator();
+        let failure = |failure| FailureView::new(failure, is_operator);
         let step = |step: Step| StepView {
             name: step.name,
             state: step.state,
@@ -227,7 +196,7 @@ impl JobView {
             snoozes: job.snoozes,
             crashes: job.crashes,
             steps: job.steps.into_iter().map(step).collect(),
-            attempts: for_operator
+            attempts: is_operator
                 .then(|| job.attempts.into_iter().map(AttemptView::from).collect()),
             error: job.error.map(failure),
             cancel_requested: job.cancel_requested,
@@ -240,7 +209,7 @@ impl JobView {
             children: None,
             superseded_by: job.superseded_by.map(|id| id.to_string()),
             requeued_from: job.requeued_from.map(|id| id.to_string()),
-            traceparent: job.traceparent.filter(|_| for_operator),
+            traceparent: job.traceparent.filter(|_| is_operator),
             created_at: job.created_at.into(),
             updated_at: job.updated_at.into(),
             finished_at: job.finished_at.map(Timestamp::from),
@@ -248,10 +217,8 @@ impl JobView {
             revision: job.revision,
         }
     }
-}
 
-impl JobView {
-    /// The same, with how many of the jobs that it made are in each state.
+    /// Adds the number of child jobs by state.
     #[must_use]
     pub fn with_children(mut self, children: BTreeMap<JobState, u64>) -> Self {
         self.children = Some(children);
@@ -260,13 +227,13 @@ impl JobView {
 }
 
 impl FailureView {
-    fn new(failure: JobFailure, for_operator: bool) -> Self {
+    fn new(failure: JobFailure, is_operator: bool) -> Self {
         Self {
             code: failure.code,
             class: failure.class,
             message: failure.message,
             retryable: failure.retryable,
-            detail: for_operator.then_some(failure.detail),
+            detail: is_operator.then_some(failure.detail),
         }
     }
 }

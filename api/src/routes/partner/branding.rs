@@ -1,6 +1,5 @@
-//! How a partner's portal looks.
+//! Branding of a partner's portal.
 
-use axum::extract::State;
 use dezky_shared::{
     audit::Action,
     partner::{Branding, Partner},
@@ -10,54 +9,53 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{
-        ETag, IfMatch, PartnerAccess, QueryParams, Read, RequestInfo, Validate, ValidatedJson,
-        Write,
-    },
-    intent::{ApiResponse, CommandRunner},
+    config::Config,
+    error::{ApiError, FieldError},
+    etag::ETag,
+    extract::{PartnerAccess, Read, ReadWrite, Validate},
+    response::ApiResponse,
     routes::partners::{BrandingView, PartnerChange},
-    state::{AppState, SharedState},
     validate::{self, Validator, url::https_url},
+    write::Write,
 };
 
-/// How a portal is to look. What is missing or null is as ours.
+/// Branding. Missing and null fields use the platform's default.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewPartnerBranding)]
 pub(super) struct BrandingRequest {
-    /// The name that stands for ours.
+    /// Product name.
     #[schema(min_length = 1, max_length = 120, example = "Nordic Workspace")]
     product_name: Option<String>,
-    /// `#rrggbb`.
+    /// Accent colour, `#rrggbb`.
     #[schema(pattern = "^#[0-9a-fA-F]{6}$", example = "#0a7cff")]
     accent_color: Option<String>,
-    /// Where the logo is: https only.
+    /// URL of the logo (https).
     #[schema(format = "uri", max_length = 2048)]
     logo_url: Option<String>,
 }
 
-/// How a portal is to look.
+/// Validated branding.
 #[derive(Debug)]
-pub(super) struct Look(Branding);
+pub(super) struct Appearance(Branding);
 
-impl Validate for Look {
+impl Validate for Appearance {
     type Raw = BrandingRequest;
 
-    fn validate(wire: BrandingRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let look = Branding {
-            product_name: wire
+    fn validate(raw: BrandingRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let branding = Branding {
+            product_name: raw
                 .product_name
-                .and_then(|text| checks.check("/productName", validate::name(&text))),
-            accent_color: wire
+                .and_then(|text| validator.check("/productName", validate::name(&text))),
+            accent_color: raw
                 .accent_color
-                .and_then(|text| checks.check("/accentColor", validate::color(&text))),
-            logo_url: wire
+                .and_then(|text| validator.check("/accentColor", validate::color(&text))),
+            logo_url: raw
                 .logo_url
-                .and_then(|text| checks.check("/logoUrl", https_url(&text))),
+                .and_then(|text| validator.check("/logoUrl", https_url(&text))),
         };
-        checks.finish(Some(Self(look)))
+        validator.finish(Some(Self(branding)))
     }
 }
 
@@ -65,46 +63,33 @@ fn view(partner: Partner) -> BrandingView {
     partner.branding.into()
 }
 
-/// How the partner's portal looks
-#[utoipa::path(
-    get, path = "/partner/branding", operation_id = "getPartnerBranding", tag = "partner",
-    responses((status = 200, body = BrandingView), (status = "default", response = Problem)),
-)]
-pub(super) async fn show(
-    access: PartnerAccess<Read>,
-    _: QueryParams<()>,
-) -> Result<ApiResponse, ApiError> {
+/// Returns the branding of the partner's portal
+#[utoipa::path(get, path = "/partner/branding", operation_id = "getPartnerBranding", tag = "partner", responses((status = 200, body = BrandingView)))]
+pub(super) async fn show(access: PartnerAccess<Read>) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(access.partner.as_ref());
-    ApiResponse::new(StatusCode::OK, etag, &view(access.partner.as_ref().clone()))
+    let view = view(access.partner.as_ref().clone());
+    Ok(ApiResponse::new(StatusCode::OK, etag, &view))
 }
 
-/// Says how the partner's portal looks
+/// Replaces the branding of the partner's portal
 ///
-/// For its owners and managers. Replaces what was said before.
+/// Requires the access level owner or manager.
 #[utoipa::path(
     put, path = "/partner/branding", operation_id = "replacePartnerBranding", tag = "partner", request_body = BrandingRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = BrandingView), (status = "default", response = Problem)),
+    responses((status = 200, body = BrandingView)),
 )]
 pub(super) async fn put(
-    access: PartnerAccess<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<Look>,
+    w: Write<PartnerAccess<ReadWrite>, Appearance>,
 ) -> Result<ApiResponse, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let Look(look) = &submitted.body;
+    let Appearance(branding) = &w.body;
     let change = PartnerChange {
-        partner: &access.partner,
-        if_match: &if_match,
+        partner: &w.access.partner,
         action: Action::PartnerUpdate,
         edit: &|partner| {
-            partner.branding.clone_from(look);
+            partner.branding.clone_from(branding);
             Ok(())
         },
         view,
     };
-    change.record(&recorder).await
+    change.execute(&w.runner()).await
 }

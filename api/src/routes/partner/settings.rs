@@ -1,44 +1,44 @@
-//! What a partner says about itself.
+//! Settings of a partner.
 
-use axum::extract::State;
 use dezky_shared::{audit::Action, billing::Plan, partner::Partner};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
-    extract::{ETag, IfMatch, PartnerAccess, QueryParams, RequestInfo, ValidatedJson, Write},
-    intent::{ApiResponse, CommandRunner},
+    error::{ApiError, ProblemCode},
+    etag::ETag,
+    extract::{PartnerAccess, ReadWrite},
+    response::ApiResponse,
     routes::partners::{BillingInfoView, ContactInfoView, PartnerChange, Patch, PatchRequest},
-    state::SharedState,
     validate::partner::in_percent,
+    write::Write,
 };
 
-/// What a partner says about itself.
+/// Settings of a partner.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = PartnerSettings)]
 pub(super) struct SettingsView {
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// Its own domain.
+    /// Domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
-    /// Its share of what its customers pay, in percent. Operators set it.
+    /// Margin on customer payments, in percent. Set by operators.
     #[schema(minimum = 0, maximum = 100)]
     margin_pct: f64,
-    /// Whom to talk to there.
+    /// Contact person.
     contact_info: ContactInfoView,
-    /// Where it is billed.
+    /// Billing details.
     billing_info: BillingInfoView,
-    /// Where its customers find help: an address.
+    /// Support email address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
-    /// Where its customers find help: a page.
+    /// Support page.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_url: Option<String>,
-    /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
+    /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
@@ -59,48 +59,35 @@ impl From<Partner> for SettingsView {
     }
 }
 
-/// The partner's settings
+/// Returns the partner's settings
 ///
-/// For its owners and managers.
-#[utoipa::path(
-    get, path = "/partner/settings", operation_id = "getPartnerSettings", tag = "partner",
-    responses((status = 200, body = SettingsView), (status = "default", response = Problem)),
-)]
-pub(super) async fn show(
-    access: PartnerAccess<Write>,
-    _: QueryParams<()>,
-) -> Result<ApiResponse, ApiError> {
+/// Requires the access level owner or manager.
+#[utoipa::path(get, path = "/partner/settings", operation_id = "getPartnerSettings", tag = "partner", responses((status = 200, body = SettingsView)))]
+pub(super) async fn show(access: PartnerAccess<ReadWrite>) -> Result<ApiResponse, ApiError> {
     let view = SettingsView::from(access.partner.as_ref().clone());
-    ApiResponse::new(StatusCode::OK, ETag::from(access.partner.as_ref()), &view)
+    let etag = ETag::from(access.partner.as_ref());
+    Ok(ApiResponse::new(StatusCode::OK, etag, &view))
 }
 
-/// Edits the partner's settings
+/// Updates the partner's settings
 ///
-/// For its owners and managers. `status` and `marginPct` are for operators.
+/// Requires the access level owner or manager. Only operators change `status` and `marginPct`.
 #[utoipa::path(
     patch, path = "/partner/settings", operation_id = "updatePartnerSettings", tag = "partner", request_body = PatchRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = SettingsView), (status = "default", response = Problem)),
+    responses((status = 200, body = SettingsView)),
 )]
 pub(super) async fn patch(
-    access: PartnerAccess<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<Patch>,
+    w: Write<PartnerAccess<ReadWrite>, Patch>,
 ) -> Result<ApiResponse, ApiError> {
-    if submitted.body.is_for_operators() {
+    if w.body.is_for_operators() {
         let detail = "Only operators change status and marginPct.";
         return Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail));
     }
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
     let change = PartnerChange {
-        partner: &access.partner,
-        if_match: &if_match,
+        partner: &w.access.partner,
         action: Action::PartnerUpdate,
-        edit: &|partner| submitted.body.apply(partner),
+        edit: &|partner| w.body.apply(partner),
         view: SettingsView::from,
     };
-    change.record(&recorder).await
+    change.execute(&w.runner()).await
 }

@@ -1,4 +1,4 @@
-//! The tenants that a partner looks after, for its staff.
+//! The partner's tenants, for its team.
 
 use axum::{Json, extract::State, response::Response};
 use dezky_shared::{
@@ -9,24 +9,27 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    error::{ApiError, FieldError, Problem},
+    config::Config,
+    error::{ApiError, FieldError},
+    etag::ETag,
     extract::{
-        ETag, EmptyBody, FromQuery, IfMatch, Page, PageOf, Parameters, PartnerAccess,
-        PartnerTenant, Prefer, QueryParams, Read, RequestInfo, Validate, ValidatedJson, Write,
+        FromQuery, Page, PageOf, Parameters, PartnerAccess, PartnerTenant, QueryParams, Read,
+        ReadWrite, Validate,
     },
-    intent::{ApiResponse, CommandRunner},
+    response::ApiResponse,
     routes::tenants::{
         self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantView,
     },
-    state::{AppState, SharedState},
+    state::SharedState,
     validate::{self, OwnerRequest},
+    write::Write,
 };
 
-/// Which tenants are asked for.
+/// Filter of a tenant list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ListQuery {
-    /// Only in this status.
+    /// Status.
     #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
     status: Option<TenantStatus>,
     #[param(ignore)]
@@ -42,10 +45,10 @@ impl FromQuery for ListQuery {
     }
 }
 
-/// The partner's tenants, oldest first
+/// Lists the partner's tenants, oldest first
 #[utoipa::path(
     get, path = "/partner/tenants", operation_id = "listPartnerTenants", tag = "partner", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<TenantView>), (status = "default", response = Problem)),
+    responses((status = 200, body = PageOf<TenantView>)),
 )]
 pub(super) async fn list(
     access: PartnerAccess<Read>,
@@ -63,52 +66,51 @@ pub(super) async fn list(
         .map(Json)
 }
 
-/// The tenant that is wanted. Its domains are claimed once it is there, with `POST /tenants/{slug}/domains`.
+/// A new tenant. Add its domains later with `POST /tenants/{slug}/domains`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewPartnerTenant)]
 pub(super) struct CreateRequest {
-    /// Its name in URLs: for ever, and never used again.
+    /// Slug. It never changes and is never reused.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
     slug: String,
-    /// Its name for people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 120, example = "Acme A/S")]
     name: String,
-    /// What it has bought: `starter`, `business` or `enterprise`. The partner's default plan unless said otherwise,
-    /// and `starter` where there is none.
+    /// Plan: `starter`, `business` or `enterprise`. Default: the partner's default plan, else `starter`.
     #[schema(pattern = "^(starter|business|enterprise)$")]
     plan: Option<String>,
-    /// What its company does.
+    /// Industry.
     #[schema(min_length = 1, max_length = 120)]
     industry: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Brand colour, `#rrggbb`.
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<String>,
-    /// The person it is for, who becomes its owner.
+    /// The owner.
     #[serde(default, deserialize_with = "validate::object")]
     owner: Option<OwnerRequest>,
 }
 
-/// A tenant to be created for a partner, which is known later.
-#[derive(Debug)]
+/// A validated new tenant, before its partner is set.
+#[derive(Debug, Clone)]
 pub(super) struct NewCustomer(NewTenant);
 
 impl Validate for NewCustomer {
     type Raw = CreateRequest;
 
-    fn validate(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let wire = NewTenantRequest {
-            slug: wire.slug,
-            name: wire.name,
-            plan: wire.plan,
-            // Domains in a new tenant are its own by an operator's word, which staff do not have.
+    fn validate(raw: CreateRequest, config: &Config) -> Result<Self, Vec<FieldError>> {
+        let raw = NewTenantRequest {
+            slug: raw.slug,
+            name: raw.name,
+            plan: raw.plan,
+            // Domains of a new tenant count as verified, which only operators may decide.
             domains: Vec::new(),
             partner_id: None,
-            industry: wire.industry,
-            brand_color: wire.brand_color,
-            owner: wire.owner,
+            industry: raw.industry,
+            brand_color: raw.brand_color,
+            owner: raw.owner,
         };
-        NewTenant::validate(wire, app).map(Self)
+        NewTenant::validate(raw, config).map(Self)
     }
 }
 
@@ -123,106 +125,58 @@ impl NewCustomer {
 
 /// Creates a tenant for the partner
 ///
-/// For its owners and managers. The job that is answered brings it into the upstreams.
+/// Requires the access level owner or manager. The job provisions it in the upstreams.
 #[utoipa::path(
     post, path = "/partner/tenants", operation_id = "createPartnerTenant", tag = "partner", request_body = CreateRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn create(
-    access: PartnerAccess<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    prefer: Prefer,
-    ValidatedJson { body, key }: ValidatedJson<NewCustomer>,
+    w: Write<PartnerAccess<ReadWrite>, NewCustomer>,
 ) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, key.as_ref());
-    let new = body.of(access.partner.id, access.partner.default_plan);
-    tenants::create_tenant(&recorder, &new, prefer).await
+    let partner = &w.access.partner;
+    let new = w.body.clone().of(partner.id, partner.default_plan);
+    tenants::create_tenant(&w.runner(), &new).await
 }
 
-/// A tenant of the partner's
-#[utoipa::path(
-    get, path = "/partner/tenants/{slug}", operation_id = "getPartnerTenant", tag = "partner",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = TenantView), (status = "default", response = Problem)),
-)]
-pub(super) async fn show(
-    access: PartnerTenant<Read>,
-    _: QueryParams<()>,
-) -> Result<ApiResponse, ApiError> {
+/// Returns a tenant of the partner
+#[utoipa::path(get, path = "/partner/tenants/{slug}", operation_id = "getPartnerTenant", tag = "partner", responses((status = 200, body = TenantView)))]
+pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&access.tenant);
     let view = TenantView::shown_to(&access.caller, access.tenant);
-    ApiResponse::new(StatusCode::OK, etag, &view)
+    Ok(ApiResponse::new(StatusCode::OK, etag, &view))
 }
 
-/// Edits a tenant of the partner's
+/// Updates a tenant of the partner
 ///
-/// For its owners and managers. `plan`, `domains` and `partnerId` are for operators.
+/// Requires the access level owner or manager. Only operators change `plan`, `domains` and `partnerId`.
 #[utoipa::path(
     patch, path = "/partner/tenants/{slug}", operation_id = "updatePartnerTenant", tag = "partner", request_body = TenantPatchRequest,
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn patch(
-    access: PartnerTenant<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<TenantPatch>,
+    w: Write<PartnerTenant<ReadWrite>, TenantPatch>,
 ) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    tenants::edit_tenant(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &submitted.body,
-    )
-    .await
+    tenants::edit_tenant(&w.runner(), &w.access.tenant, &w.body).await
 }
 
-/// Freezes a tenant of the partner's
+/// Suspends a tenant of the partner
 ///
-/// For its owners and managers. Nobody signs in any more, and nothing is lost.
+/// Requires the access level owner or manager. Its users cannot sign in; no data is lost.
 #[utoipa::path(
     post, path = "/partner/tenants/{slug}/suspend", operation_id = "suspendPartnerTenant", tag = "partner",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn suspend(
-    access: PartnerTenant<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    tenants::suspend_tenant(&recorder, &access.tenant, &if_match, prefer).await
+pub(super) async fn suspend(w: Write<PartnerTenant<ReadWrite>>) -> Result<Response, ApiError> {
+    tenants::suspend_tenant(&w.runner(), &w.access.tenant).await
 }
 
-/// Lifts what suspending froze
+/// Resumes a suspended tenant of the partner
 ///
-/// For the partner's owners and managers.
+/// Requires the access level owner or manager.
 #[utoipa::path(
     post, path = "/partner/tenants/{slug}/resume", operation_id = "resumePartnerTenant", tag = "partner",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn resume(
-    access: PartnerTenant<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    tenants::resume_tenant(&recorder, &access.tenant, &if_match, prefer).await
+pub(super) async fn resume(w: Write<PartnerTenant<ReadWrite>>) -> Result<Response, ApiError> {
+    tenants::resume_tenant(&w.runner(), &w.access.tenant).await
 }

@@ -1,89 +1,91 @@
-//! What holds of a partner's team, whoever changes it and by which route: only an active partner takes somebody on, no
-//! more than there is room for, and it keeps its last owner.
+//! Invariants of a partner's team, for every route that changes it: only an active partner gains members, a team has a
+//! maximum size, and the last owner stays.
 
 use dezky_shared::{
     id::PartnerId,
     partner::PartnerStatus,
-    store::TransactionError,
+    store::VersionedRepository as _,
     user::{PartnerRole, User},
 };
 use mongodb::ClientSession;
 
+use super::role_of;
 use crate::{
     error::{ApiError, FieldError, ProblemCode},
-    intent::{CommandError, reject},
     state::AppState,
+    write::Rollback,
 };
 
-/// The most people on a team, those included who are about to join.
-const TEAM: u64 = 200;
-/// What a partner without an owner could not mend by itself.
-const LAST_OWNER: &str = "A partner keeps its last owner. Make somebody else an owner first.";
+/// Maximum team size, pending invitations included.
+const MAX_TEAM: u64 = 200;
+const LAST_OWNER: &str =
+    "The last owner cannot be removed or demoted. Make another member an owner first.";
 
-/// Refuses what no team allows of a change that makes `user` of whom is `known`, both of them in the database as
-/// `known` still. An owner who ceases to be one takes along what they invited to.
+/// Rejects a change of a user from `before` to `after` that violates a team invariant. Call it before the user is saved.
+/// Revokes the invitations of an owner who loses that level.
 pub(in crate::routes) async fn check_team_invariants(
     session: &mut ClientSession,
     app: &AppState,
-    known: Option<&User>,
-    user: Option<&User>,
-) -> Result<(), TransactionError<CommandError>> {
-    let (before, after) = (known.and_then(membership_of), user.and_then(membership_of));
-    if before == after {
+    before: Option<&User>,
+    after: Option<&User>,
+) -> Result<(), Rollback> {
+    let old = before.and_then(membership_of);
+    let new = after.and_then(membership_of);
+    if old == new {
         return Ok(());
     }
-    if let (Some(known), Some((partner_id, PartnerRole::Owner))) = (known, before) {
+    if let (Some(user), Some((partner_id, PartnerRole::Owner))) = (before, old) {
         let is_active = lock(session, app, partner_id).await?;
-        let owners = app.users.count_partner_owners(session, partner_id).await?;
+        let users = &app.db.users;
+        let owners = users.count_partner_owners(session, partner_id).await?;
         if is_active && owners <= 1 {
-            let refusal = ApiError::new(ProblemCode::LastOwner).with_detail(LAST_OWNER);
-            return Err(reject(refusal));
+            let rejection = ApiError::new(ProblemCode::LastOwner).with_detail(LAST_OWNER);
+            return Err(rejection.into());
         }
-        let invitations = &app.invitations;
+        let invitations = &app.db.invitations;
         invitations
-            .withdraw_made_by(session, partner_id, known.id)
+            .revoke_made_by(session, partner_id, user.id)
             .await?;
     }
-    if let Some((partner_id, _)) = after
-        && known.and_then(|known| known.partner_id) != Some(partner_id)
+    if let Some((partner_id, _)) = new
+        && old.map(|(id, _)| id) != Some(partner_id)
     {
         if !lock(session, app, partner_id).await? {
-            let message = "There is no such partner.";
+            let message = "The partner does not exist or is not active.";
             let error = FieldError::at("/partnerId", "unknown_partner", message);
-            return Err(reject(ApiError::invalid(vec![error])));
+            return Err(ApiError::invalid(vec![error]).into());
         }
         check_team_size(session, app, partner_id).await?;
     }
     Ok(())
 }
 
-/// Refuses one more on a team that is full. The partner is locked in this transaction.
+/// Rejects a new member if the team is full. The transaction has written the partner.
 pub(super) async fn check_team_size(
     session: &mut ClientSession,
     app: &AppState,
     partner_id: PartnerId,
-) -> Result<(), TransactionError<CommandError>> {
-    let team = app.users.count_team(session, partner_id).await?;
-    let pending = app.invitations.count_pending(session, partner_id).await?;
-    if team + pending >= TEAM {
-        return Err(reject(ProblemCode::TeamFull));
+) -> Result<(), Rollback> {
+    let team = app.db.users.count_team(session, partner_id).await?;
+    let invitations = &app.db.invitations;
+    let pending = invitations.count_pending(session, partner_id).await?;
+    if team + pending >= MAX_TEAM {
+        return Err(ProblemCode::TeamFull.into());
     }
     Ok(())
 }
 
-/// Whether the partner is active. Written, not read: of two who take away one of two owners each, or fill the last
-/// place, the second sees the first.
+/// Whether the partner is active. Writes the partner, so that concurrent changes of its team conflict.
 async fn lock(
     session: &mut ClientSession,
     app: &AppState,
     partner_id: PartnerId,
-) -> Result<bool, TransactionError<CommandError>> {
-    let partner = app.partners.find_for_update(session, partner_id).await?;
-    app.partners.unlock(session, partner_id).await?;
+) -> Result<bool, Rollback> {
+    let partners = &app.db.partners;
+    let partner = partners.materialize_conflict(session, partner_id).await?;
     Ok(partner.is_some_and(|partner| partner.status == PartnerStatus::Active))
 }
 
 fn membership_of(user: &User) -> Option<(PartnerId, PartnerRole)> {
-    let role = user.partner_role.unwrap_or(PartnerRole::ReadOnly);
-    user.partner_id.map(|id| (id, role))
+    user.partner_id.map(|id| (id, role_of(user)))
 }

@@ -1,22 +1,16 @@
-//! Editing a partner: by operators, and in part by its staff.
+//! Fields of a partner that operators, and in part its team, change.
 
-use axum::extract::State;
 use dezky_shared::{
-    audit::Action,
     billing::Plan,
     partner::{Partner, PartnerStatus},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{PartnerChange, PartnerView, find};
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{
-        IfMatch, Object, Operator, PathParam, QueryParams, RequestInfo, Validate, ValidatedJson,
-    },
-    intent::{ApiResponse, CommandRunner},
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{Object, Validate},
     validate::{
         self, FieldPatch, Validator, double_option,
         partner::{BillingEdit, BillingRequest, ContactEdit, ContactRequest, margin},
@@ -24,50 +18,50 @@ use crate::{
     },
 };
 
-/// The fields that are to change. What is missing stays; null removes.
+/// Fields to change. Missing fields stay; null removes.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = PartnerPatch)]
 pub(in crate::routes) struct PatchRequest {
-    /// Its name for people.
+    /// Display name.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, min_length = 1, max_length = 120)]
     pub(super) name: Option<String>,
-    /// Its own domain.
+    /// Domain.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "nordic-it.dk")]
     pub(super) domain: FieldPatch<String>,
-    /// `active` brings a terminated partner back, with its staff. For operators.
+    /// `active` restores a terminated partner and its team. For operators.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^active$")]
     pub(super) status: Option<String>,
-    /// Its share of what its customers pay, in percent with at most two decimals. For operators.
+    /// Margin on customer payments, in percent with at most two decimals. For operators.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = f64, minimum = 0, maximum = 100, example = 12.5)]
     pub(super) margin_pct: Option<f64>,
-    /// Whom to talk to there.
+    /// Contact person.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = ContactRequest)]
     pub(super) contact_info: Option<Object<ContactRequest>>,
-    /// Where it is billed.
+    /// Billing details.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = BillingRequest)]
     pub(super) billing_info: Option<Object<BillingRequest>>,
-    /// Where its customers find help: an address.
+    /// Support email address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     pub(super) support_email: FieldPatch<String>,
-    /// Where its customers find help: a page, https only.
+    /// Support page (https).
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "uri", max_length = 2048)]
     pub(super) support_url: FieldPatch<String>,
-    /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
+    /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
     pub(super) default_plan: FieldPatch<String>,
 }
 
-/// What is to change.
+/// Validated fields to change.
 #[derive(Debug)]
 pub(in crate::routes) struct Patch {
     name: Option<String>,
@@ -84,51 +78,51 @@ pub(in crate::routes) struct Patch {
 impl Validate for Patch {
     type Raw = PatchRequest;
 
-    fn validate(wire: PatchRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let patch = Self::check(&mut checks, wire, app);
-        checks.finish(Some(patch))
+    fn validate(raw: PatchRequest, config: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let patch = Self::check(&mut validator, raw, config);
+        validator.finish(Some(patch))
     }
 }
 
 impl Patch {
-    /// Takes the values, noting what is wrong with them.
-    pub(super) fn check(checks: &mut Validator, wire: PatchRequest, app: &AppState) -> Self {
-        let Object(contact) = wire.contact_info.unwrap_or_default();
-        let Object(billing) = wire.billing_info.unwrap_or_default();
+    /// Validates the fields.
+    pub(super) fn check(validator: &mut Validator, raw: PatchRequest, config: &Config) -> Self {
+        let Object(contact) = raw.contact_info.unwrap_or_default();
+        let Object(billing) = raw.billing_info.unwrap_or_default();
         Self {
-            name: wire
+            name: raw
                 .name
-                .and_then(|name| checks.check("/name", validate::name(&name))),
-            domain: wire.domain.check(checks, "/domain", |text| {
-                validate::domain(&app.domain_names, &text)
+                .and_then(|name| validator.check("/name", validate::name(&name))),
+            domain: raw.domain.check(validator, "/domain", |text| {
+                validate::domain(&config.domain_names, &text)
             }),
-            status: wire
+            status: raw
                 .status
-                .and_then(|text| checks.check("/status", back(&text))),
-            margin_basis_points: wire
+                .and_then(|text| validator.check("/status", restored_status(&text))),
+            margin_basis_points: raw
                 .margin_pct
-                .and_then(|percent| checks.check("/marginPct", margin(percent))),
-            contact_info: ContactEdit::check(checks, contact),
-            billing_info: BillingEdit::check(checks, billing),
-            support_email: wire
+                .and_then(|percent| validator.check("/marginPct", margin(percent))),
+            contact_info: ContactEdit::check(validator, contact),
+            billing_info: BillingEdit::check(validator, billing),
+            support_email: raw
                 .support_email
-                .check(checks, "/supportEmail", |text| validate::email(&text)),
-            support_url: wire
+                .check(validator, "/supportEmail", |text| validate::email(&text)),
+            support_url: raw
                 .support_url
-                .check(checks, "/supportUrl", |text| https_url(&text)),
-            default_plan: wire
+                .check(validator, "/supportUrl", |text| https_url(&text)),
+            default_plan: raw
                 .default_plan
-                .check(checks, "/defaultPlan", |text| validate::plan(&text)),
+                .check(validator, "/defaultPlan", |text| validate::plan(&text)),
         }
     }
 
-    /// Whether it holds what staff may not change.
+    /// Whether it changes a field that only operators may change.
     pub(in crate::routes) fn is_for_operators(&self) -> bool {
         self.status.is_some() || self.margin_basis_points.is_some()
     }
 
-    /// Edits `partner`.
+    /// Patches `partner`.
     pub(in crate::routes) fn apply(&self, partner: &mut Partner) -> Result<(), ApiError> {
         if let Some(name) = &self.name {
             partner.name.clone_from(name);
@@ -152,40 +146,13 @@ impl Patch {
     }
 }
 
-/// The status that can be set: a partner is terminated by deleting it.
-fn back(text: &str) -> Result<PartnerStatus, (&'static str, String)> {
+/// The only status that can be set; deletion terminates a partner.
+fn restored_status(text: &str) -> Result<PartnerStatus, (&'static str, String)> {
     match text {
         "active" => Ok(PartnerStatus::Active),
         _ => Err((
             "invalid_status",
-            "Only active can be set. To terminate a partner, delete it.".to_owned(),
+            "This must be active. To terminate a partner, delete it.".to_owned(),
         )),
     }
-}
-
-/// Edits a partner
-#[utoipa::path(
-    patch, path = "/partners/{slug}", operation_id = "updatePartner", tag = "partners", request_body = PatchRequest,
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = PartnerView), (status = "default", response = Problem)),
-)]
-pub(super) async fn patch(
-    Operator(caller): Operator,
-    PathParam(slug): PathParam<String>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<Patch>,
-) -> Result<ApiResponse, ApiError> {
-    let partner = find(&app, &slug).await?;
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
-    let change = PartnerChange {
-        partner: &partner,
-        if_match: &if_match,
-        action: Action::PartnerUpdate,
-        edit: &|partner| submitted.body.apply(partner),
-        view: PartnerView::from,
-    };
-    change.record(&recorder).await
 }

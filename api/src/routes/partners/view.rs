@@ -1,4 +1,4 @@
-//! A partner, as callers see it.
+//! Representations of a partner.
 
 use std::collections::BTreeMap;
 
@@ -12,126 +12,126 @@ use utoipa::ToSchema;
 
 use crate::{timestamp::Timestamp, validate::partner::in_percent};
 
-/// A partner, as operators see it.
+/// A partner.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Partner)]
-pub(super) struct PartnerView {
-    /// Its id.
+pub struct PartnerView {
+    /// Id.
     id: String,
-    /// Its name in URLs.
+    /// Slug.
     slug: String,
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// Its own domain.
+    /// Domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
-    /// Where it stands: `active` or `terminated`.
+    /// Status: `active` or `terminated`.
     #[schema(value_type = String)]
     status: PartnerStatus,
-    /// Its share of what its customers pay, in percent.
+    /// Margin on customer payments, in percent.
     #[schema(minimum = 0, maximum = 100)]
     margin_pct: f64,
-    /// Whom to talk to there.
+    /// Contact person.
     contact_info: ContactInfoView,
-    /// Where it is billed.
+    /// Billing details.
     billing_info: BillingInfoView,
-    /// Where its customers find help: an address.
+    /// Support email address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
-    /// Where its customers find help: a page.
+    /// Support page.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_url: Option<String>,
-    /// What a new customer gets where no plan is given: `starter`, `business` or `enterprise`.
+    /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
-    /// How its portal looks.
+    /// Branding of the portal.
     branding: BrandingView,
-    /// Its group at the identity provider.
+    /// Id of its group at the identity provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     authentik_group_id: Option<String>,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When it was added.
+    /// Creation time.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
 }
 
-/// A partner, and what its customers come to.
+/// A partner, with its customers and revenue.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PartnerListItem {
     #[serde(flatten)]
     partner: PartnerView,
-    /// How many tenants it looks after, those that were removed not counted.
+    /// Number of tenants, excluding removed ones.
     customers: i64,
-    /// What they pay in a month by currency, in minor units: subscriptions in force, a year's price counted as a
-    /// twelfth and a quarter's as a third. Only the sum is rounded, half a unit up.
+    /// Monthly recurring revenue by currency, in minor units. Yearly prices count as a twelfth and quarterly ones as a
+    /// third; only the sum is rounded, half up.
     #[schema(example = json!({ "DKK": 129_900 }))]
     monthly_recurring_revenue: BTreeMap<String, i64>,
 }
 
-/// Whom to talk to.
+/// Contact person.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PartnerContact)]
 pub(in crate::routes) struct ContactInfoView {
-    /// Their name.
+    /// Name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// Their address.
+    /// Email address.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
-    /// Their number, E.164.
+    /// Phone number (E.164).
     #[serde(skip_serializing_if = "Option::is_none")]
     phone: Option<String>,
 }
 
-/// Where a partner is billed.
+/// Billing details.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = PartnerBilling)]
 pub(in crate::routes) struct BillingInfoView {
-    /// The company.
+    /// Company name.
     #[serde(skip_serializing_if = "Option::is_none")]
     company: Option<String>,
-    /// Its VAT id.
+    /// VAT id.
     #[serde(skip_serializing_if = "Option::is_none")]
     vat_id: Option<String>,
-    /// ISO 3166-1 alpha-2.
+    /// Country (ISO 3166-1 alpha-2).
     #[serde(skip_serializing_if = "Option::is_none")]
     country: Option<String>,
-    /// Where invoices go.
+    /// Email address for invoices.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
 }
 
-/// How a partner's portal looks.
+/// Branding of a partner's portal.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = PartnerBranding)]
 pub(in crate::routes) struct BrandingView {
-    /// The name that stands for ours.
+    /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
     product_name: Option<String>,
-    /// `#rrggbb`.
+    /// Accent colour, `#rrggbb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     accent_color: Option<String>,
-    /// The colour in which text on it can be read: `#000000` or `#ffffff`.
+    /// Text colour that contrasts with the accent colour: `#000000` or `#ffffff`.
     #[serde(skip_serializing_if = "Option::is_none")]
     accent_text_color: Option<&'static str>,
-    /// Where the logo is.
+    /// URL of the logo.
     #[serde(skip_serializing_if = "Option::is_none")]
     logo_url: Option<String>,
 }
 
 impl PartnerListItem {
-    pub(super) fn new(partner: Partner, customers: &PartnerRevenue) -> Self {
+    pub(super) fn new(partner: Partner, revenue: &PartnerRevenue) -> Self {
         Self {
             partner: partner.into(),
-            customers: customers.count,
-            monthly_recurring_revenue: customers.monthly_minor(),
+            customers: revenue.count,
+            monthly_recurring_revenue: revenue.monthly_minor(),
         }
     }
 }

@@ -1,67 +1,65 @@
-//! A new subscription.
+//! Creation of a subscription.
 
-use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
     billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
-    store::TransactionError,
+    store::VersionedRepository as _,
     subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    SubscriptionView, answer, audited,
-    change::{check_order, list_price},
-    target,
+    SubscriptionView, audited, respond, target,
+    update::{ensure_renewal_after_start, list_price},
 };
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
-    routes::tenants::ensure_not_terminating,
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{Operator, Validate},
+    response::ApiResponse,
+    state::AppState,
     validate::{self, Validator, money},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write, ensure_not_terminating},
 };
 
-/// What a tenant has bought.
+/// A new subscription.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewSubscription)]
 pub(super) struct CreateRequest {
-    /// Who: the tenant's slug or id.
+    /// Tenant, by slug or id.
     #[schema(min_length = 3, max_length = 40, example = "acme")]
     tenant: String,
-    /// What: `starter`, `business` or `enterprise`.
+    /// Plan: `starter`, `business` or `enterprise`.
     #[schema(pattern = "^(starter|business|enterprise)$")]
     plan: String,
-    /// How often is paid: `monthly`, `quarterly` or `yearly`.
+    /// Billing cycle: `monthly`, `quarterly` or `yearly`.
     #[schema(pattern = "^(monthly|quarterly|yearly)$")]
     cycle: String,
-    /// For how many people.
+    /// Number of seats.
     #[schema(minimum = 1, maximum = 100_000)]
     seats: i64,
-    /// ISO 4217.
+    /// Currency (ISO 4217).
     #[schema(pattern = "^[A-Z]{3}$", example = "DKK")]
     currency: String,
-    /// What a cycle costs, for all seats together, in minor units of the currency. Unless it is said, the plan's price.
+    /// Price per billing cycle for all seats, in minor units. Default: the plan's price.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: Option<i64>,
-    /// When it began; now, unless it is said.
+    /// Start time. Default: now.
     #[schema(format = DateTime)]
     started_at: Option<String>,
-    /// When the next cycle begins; as the cycles follow from `startedAt`, unless it is said.
+    /// Start of the next billing cycle. Default: derived from `startedAt` and the cycle.
     #[schema(format = DateTime)]
     renews_at: Option<String>,
 }
 
-/// A subscription to be made.
+/// A validated new subscription.
 #[derive(Debug)]
 pub(super) struct NewSubscription {
     tenant: String,
@@ -77,35 +75,34 @@ pub(super) struct NewSubscription {
 impl Validate for NewSubscription {
     type Raw = CreateRequest;
 
-    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let tenant = checks.check("/tenant", slug_or_id(wire.tenant));
-        let plan = checks.check("/plan", validate::plan(&wire.plan));
-        let cycle = checks.check("/cycle", money::cycle(&wire.cycle));
-        let seats = checks.check("/seats", money::seats(wire.seats));
-        let currency = checks.check("/currency", money::currency(&wire.currency));
-        let price_minor = wire
+    fn validate(raw: CreateRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let tenant = validator.check("/tenant", slug_or_id(raw.tenant));
+        let plan = validator.check("/plan", validate::plan(&raw.plan));
+        let cycle = validator.check("/cycle", money::cycle(&raw.cycle));
+        let seats = validator.check("/seats", money::seats(raw.seats));
+        let currency = validator.check("/currency", money::currency(&raw.currency));
+        let price_minor = raw
             .price_minor
-            .and_then(|minor| checks.check("/priceMinor", money::price(minor)));
-        let started_at = wire
+            .and_then(|minor| validator.check("/priceMinor", money::price(minor)));
+        let started_at = raw
             .started_at
-            .and_then(|text| checks.check("/startedAt", money::start_date(&text)));
-        let renews_at = wire
+            .and_then(|text| validator.check("/startedAt", money::start_date(&text)));
+        let renews_at = raw
             .renews_at
-            .and_then(|text| checks.check("/renewsAt", money::start_date(&text)));
-        let whole = tenant.zip(plan).zip(cycle).zip(seats).zip(currency);
-        checks.finish(
-            whole.map(|((((tenant, plan), cycle), seats), currency)| Self {
-                tenant,
-                plan,
-                cycle,
-                seats,
-                currency,
+            .and_then(|text| validator.check("/renewsAt", money::start_date(&text)));
+        validator.build(|| {
+            Some(Self {
+                tenant: tenant?,
+                plan: plan?,
+                cycle: cycle?,
+                seats: seats?,
+                currency: currency?,
                 price_minor,
                 started_at,
                 renews_at,
-            }),
-        )
+            })
+        })
     }
 }
 
@@ -113,46 +110,37 @@ fn slug_or_id(text: String) -> Result<String, (&'static str, String)> {
     if text.parse::<TenantId>().is_ok() || validate::slug(&text, &[]).is_ok() {
         Ok(text)
     } else {
-        let message = "This is neither the slug nor the id of a tenant.";
+        let message = "This must be the slug or the id of a tenant.";
         Err(("invalid_tenant", message.to_owned()))
     }
 }
 
-/// Makes a subscription, in force at once
+/// Creates a subscription
 ///
-/// A tenant has at most one in force. What the tenant has stays as it is: change the plan of the tenant for that.
+/// A tenant has at most one live subscription. The provisioned plan does not change: update the tenant for that.
 #[utoipa::path(
     post, path = "/subscriptions", operation_id = "createSubscription", tag = "subscriptions",
-    request_body = CreateRequest, params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = SubscriptionView), (status = "default", response = Problem)),
+    request_body = CreateRequest,
+    responses((status = 201, body = SubscriptionView)),
 )]
-pub(super) async fn create(
-    Operator(caller): Operator,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<NewSubscription>,
-) -> Result<ApiResponse, ApiError> {
-    let new = &submitted.body;
-    let tenant = tenant_named(&app, &new.tenant).await?;
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
+pub(super) async fn create(w: Write<Operator, NewSubscription>) -> Result<ApiResponse, ApiError> {
     let create = Create {
         id: SubscriptionId::new(),
-        new,
-        tenant,
+        new: &w.body,
+        tenant: find_tenant(&w.app, &w.body.tenant).await?,
     };
-    Ok(recorder.record(&create).await?.answer)
+    w.run(&create).await
 }
 
-/// The tenant that a body names. Whether it is there follows not from the request alone, and is not remembered with
-/// its key.
-async fn tenant_named(app: &AppState, name: &str) -> Result<Tenant, ApiError> {
+/// The tenant that the body names. Its existence depends on stored data, so a rejection is not stored with the
+/// idempotency key.
+async fn find_tenant(app: &AppState, name: &str) -> Result<Tenant, ApiError> {
     let found = match name.parse() {
-        Ok(id) => app.tenants.find(id).await?,
-        Err(_) => app.tenants.find_by_slug(name).await?,
+        Ok(id) => app.db.tenants.find(id).await?,
+        Err(_) => app.db.tenants.find_by_slug(name).await?,
     };
     found.ok_or_else(|| {
-        let message = "There is no such tenant.";
+        let message = "The tenant does not exist.";
         ApiError::invalid(vec![FieldError::at("/tenant", "unknown_tenant", message)])
     })
 }
@@ -169,7 +157,7 @@ impl Create<'_> {
         session: &mut ClientSession,
         app: &AppState,
         now: DateTime,
-    ) -> Result<Subscription, TransactionError<CommandError>> {
+    ) -> Result<Subscription, Rollback> {
         let new = self.new;
         let price_minor = match new.price_minor {
             Some(minor) => minor,
@@ -199,35 +187,29 @@ impl Create<'_> {
 }
 
 impl Command for Create<'_> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let app = recorder.app;
-            // Written, not read: else a deletion at the same time would not be noticed.
-            let tenant = app.tenants.find_for_update(session, self.tenant.id).await?;
-            app.tenants.unlock(session, self.tenant.id).await?;
-            let tenant = tenant.as_ref();
-            tenant
-                .map_or(Ok(()), ensure_not_terminating)
-                .map_err(reject)?;
-            let now = app.store.now();
-            let subscription = self.subscription(session, app, now).await?;
-            check_order(&subscription).map_err(reject)?;
-            app.subscriptions.insert(session, &subscription).await?;
-            let target = target(&subscription, tenant);
-            let event = recorder
-                .event(now, Action::SubscriptionCreate, target, tenant)
-                .with_changes(&Document::new(), &audited(&subscription)?);
-            let mut answer = answer(subscription, tenant).map_err(reject)?;
-            answer.status = StatusCode::CREATED;
-            Ok(CommandOutput::complete(
-                answer.at(format!("/subscriptions/{}", self.id)),
-                event,
-            ))
-        }
-        .boxed()
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let app = runner.app;
+        // Writes the tenant, so that a concurrent deletion conflicts.
+        let tenants = &app.db.tenants;
+        let tenant = tenants.materialize_conflict(session, self.tenant.id);
+        let tenant = tenant.await?;
+        let tenant = tenant.as_ref();
+        tenant.map_or(Ok(()), ensure_not_terminating)?;
+        let now = app.store.now();
+        let subscription = self.subscription(session, app, now).await?;
+        ensure_renewal_after_start(&subscription)?;
+        app.db.subscriptions.insert(session, &subscription).await?;
+        let target = target(self.id, tenant);
+        let event = runner
+            .event(now, Action::SubscriptionCreate, target, tenant)
+            .with_changes(&Document::new(), &audited(&subscription)?);
+        let location = format!("/subscriptions/{}", self.id);
+        let mut response = respond(subscription, tenant).at(location);
+        response.status = StatusCode::CREATED;
+        Ok(CommandOutput::complete(response, event))
     }
 }

@@ -1,4 +1,4 @@
-//! A subscription, as callers see it.
+//! Representation of a subscription.
 
 use dezky_shared::{
     billing::{Cycle, Plan},
@@ -10,60 +10,60 @@ use utoipa::ToSchema;
 
 use crate::timestamp::Timestamp;
 
-/// What a tenant has bought.
+/// A subscription.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::routes) struct SubscriptionView {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Whose it is, by id.
+    /// Tenant id.
     tenant_id: String,
-    /// The same, by slug.
+    /// Tenant slug.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
-    /// What is paid for: `starter`, `business` or `enterprise`. What the tenant has is its own plan.
+    /// Billed plan: `starter`, `business` or `enterprise`. The tenant has the provisioned plan.
     #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Plan,
-    /// How often: `monthly`, `quarterly` or `yearly`.
+    /// Billing cycle: `monthly`, `quarterly` or `yearly`.
     #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Cycle,
-    /// For how many people.
+    /// Number of seats.
     #[schema(minimum = 1, maximum = 100_000)]
     seats: i32,
-    /// ISO 4217.
+    /// Currency (ISO 4217).
     #[schema(pattern = "^[A-Z]{3}$", example = "DKK")]
     currency: String,
-    /// What a cycle costs, for all seats together, in minor units of the currency.
+    /// Price per billing cycle for all seats, in minor units.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: i64,
-    /// Whether it is in force: `active`, `past_due` (it is, though an invoice is overdue) or `cancelled`.
+    /// Status: `active`, `past_due` (live, an invoice is overdue) or `cancelled`.
     #[schema(value_type = String, pattern = "^(active|past_due|cancelled)$")]
     status: SubscriptionStatus,
-    /// When it began.
+    /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<Timestamp>,
-    /// When the next cycle begins.
+    /// Start of the next billing cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     renews_at: Option<Timestamp>,
-    /// When it ended.
+    /// Cancellation time.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<Timestamp>,
-    /// Its id at Stripe, once it is there.
+    /// Subscription id at Stripe.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_subscription_id: Option<String>,
-    /// The id of its price at Stripe, once it is there.
+    /// Price id at Stripe.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_price_id: Option<String>,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When it was made.
+    /// Creation time.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
 }
 
 impl SubscriptionView {
-    /// A subscription of `tenant`.
+    /// The subscription, with the slug of `tenant`.
     pub(super) fn new(subscription: Subscription, tenant: Option<&Tenant>) -> Self {
         Self {
             tenant: tenant.map(|tenant| tenant.slug.clone()),
@@ -86,11 +86,10 @@ impl SubscriptionView {
         }
     }
 
-    /// A subscription of one of `tenants`.
+    /// The subscription, with the slug of its tenant among `tenants`.
     pub(in crate::routes) fn among(subscription: Subscription, tenants: &[Tenant]) -> Self {
-        let its = tenants
-            .iter()
-            .find(|tenant| tenant.id == subscription.tenant_id);
-        Self::new(subscription, its)
+        let id = subscription.tenant_id;
+        let tenant = tenants.iter().find(|tenant| tenant.id == id);
+        Self::new(subscription, tenant)
     }
 }

@@ -1,19 +1,16 @@
-//! What can be done with a tenant beside editing it: the table of actions and states.
+//! Actions on a tenant: suspend, resume, reconcile, delete, restore.
 //!
-//! Each action is a pure function of the tenant as it is: it changes the tenant and says which jobs carry that out,
-//! says that there is nothing to do, or refuses.
+//! Each decision is a pure function of the current tenant. It edits the tenant and returns the jobs that carry the
+//! change out, returns `None` if there is nothing to do, or rejects the action.
 
 use std::time::Duration;
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use bson::DateTime;
 use dezky_shared::{
     audit::Action,
     platform::clock,
-    queue::{
-        args::{DeprovisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
-        job::JobArgs,
-    },
+    queue::args::{DeprovisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
     store::jobs::NewJob,
     tenant::{Tenant, TenantStatus},
     upstream::Upstream,
@@ -23,87 +20,65 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{TenantView, change};
 use crate::{
-    error::{ApiError, FieldError, Problem, ProblemCode},
+    config::Config,
+    error::{ApiError, FieldError, ProblemCode},
     extract::{
-        EmptyBody, FromQuery, IfMatch, Manage, OperatorOnly, Parameters, Prefer, QueryParams,
-        RequestInfo, TenantAccess, Validate, ValidatedJson, Write,
+        EmptyBody, FromQuery, Manage, OperatorOnly, Parameters, QueryParams, ReadWrite,
+        TenantAccess, Validate,
     },
-    intent::CommandRunner,
-    state::{AppState, SharedState},
+    write::{CommandRunner, Write, ensure_not_terminating},
 };
 
-/// What was decided about a tenant; nothing when all is as wanted.
-pub(super) struct Decision(pub(super) Option<Transition>);
-
-/// A decision to be recorded.
-pub(super) struct Transition {
-    /// What it is called.
+/// The decision of an action.
+pub(super) struct Decision {
+    /// Action of the audit event.
     pub(super) action: Action,
-    /// Whether the tenant was changed.
-    pub(super) is_written: bool,
-    /// What carries it out.
+    /// Jobs that carry the change out.
     pub(super) jobs: Vec<NewJob>,
 }
 
-impl Decision {
-    /// All is as wanted.
-    pub(super) const NOTHING: Self = Self(None);
-
-    /// The tenant was changed, and these jobs carry it out.
-    pub(super) fn changed(action: Action, jobs: Vec<NewJob>) -> Self {
-        Self(Some(Transition {
-            action,
-            is_written: true,
-            jobs,
-        }))
-    }
-}
-
-/// A job asked for by `by`.
-pub(in crate::routes) fn new_job(
-    args: &impl JobArgs,
-    by: &str,
-    now: DateTime,
-) -> Result<NewJob, ApiError> {
-    Ok(NewJob::new(args, by, now)?)
-}
-
-/// A new intent that concerns every upstream.
+/// Starts a new generation, pending in every upstream.
 fn bump_generation(tenant: &mut Tenant, now: DateTime) {
     tenant.generation += 1;
     tenant.set_pending(&Upstream::ALL, now);
 }
 
-pub(in crate::routes) fn ensure_not_terminating(tenant: &Tenant) -> Result<(), ApiError> {
-    match tenant.status {
-        TenantStatus::Terminating => Err(ProblemCode::TenantTerminating.into()),
-        TenantStatus::Terminated => Err(ProblemCode::TenantTerminated.into()),
-        TenantStatus::Pending | TenantStatus::Active | TenantStatus::Suspended => Ok(()),
-    }
-}
-
-fn decide_suspend(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
+fn decide_suspend(
+    tenant: &mut Tenant,
+    by: &str,
+    now: DateTime,
+) -> Result<Option<Decision>, ApiError> {
     ensure_not_terminating(tenant)?;
     if tenant.status == TenantStatus::Suspended {
-        return Ok(Decision::NOTHING);
+        return Ok(None);
     }
     let tenant_id = tenant.id;
     tenant.status = TenantStatus::Suspended;
     bump_generation(tenant, now);
-    let jobs = vec![new_job(&SuspendTenant { tenant_id }, by, now)?];
-    Ok(Decision::changed(Action::TenantSuspend, jobs))
+    let jobs = vec![NewJob::new(&SuspendTenant { tenant_id }, by, now)?];
+    Ok(Some(Decision {
+        action: Action::TenantSuspend,
+        jobs,
+    }))
 }
 
-fn decide_resume(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
+fn decide_resume(
+    tenant: &mut Tenant,
+    by: &str,
+    now: DateTime,
+) -> Result<Option<Decision>, ApiError> {
     ensure_not_terminating(tenant)?;
     if tenant.status != TenantStatus::Suspended {
-        return Ok(Decision::NOTHING);
+        return Ok(None);
     }
     let tenant_id = tenant.id;
     tenant.status = TenantStatus::Pending;
     bump_generation(tenant, now);
-    let jobs = vec![new_job(&ResumeTenant { tenant_id }, by, now)?];
-    Ok(Decision::changed(Action::TenantResume, jobs))
+    let jobs = vec![NewJob::new(&ResumeTenant { tenant_id }, by, now)?];
+    Ok(Some(Decision {
+        action: Action::TenantResume,
+        jobs,
+    }))
 }
 
 fn decide_reconcile(
@@ -111,7 +86,7 @@ fn decide_reconcile(
     dry_run: bool,
     by: &str,
     now: DateTime,
-) -> Result<Decision, ApiError> {
+) -> Result<Option<Decision>, ApiError> {
     if tenant.status == TenantStatus::Terminated {
         return Err(ProblemCode::TenantTerminated.into());
     }
@@ -119,11 +94,10 @@ fn decide_reconcile(
         tenant_id: tenant.id,
         dry_run,
     };
-    Ok(Decision(Some(Transition {
+    Ok(Some(Decision {
         action: Action::TenantReconcile,
-        is_written: false,
-        jobs: vec![new_job(&args, by, now)?],
-    })))
+        jobs: vec![NewJob::new(&args, by, now)?],
+    }))
 }
 
 fn decide_delete(
@@ -131,12 +105,12 @@ fn decide_delete(
     purge_after: Duration,
     by: &str,
     now: DateTime,
-) -> Result<Decision, ApiError> {
+) -> Result<Option<Decision>, ApiError> {
     if matches!(
         tenant.status,
         TenantStatus::Terminating | TenantStatus::Terminated
     ) {
-        return Ok(Decision::NOTHING);
+        return Ok(None);
     }
     let tenant_id = tenant.id;
     let purge_at = clock::later(now, purge_after);
@@ -144,12 +118,19 @@ fn decide_delete(
     tenant.status = TenantStatus::Terminating;
     tenant.purge_at = Some(purge_at);
     bump_generation(tenant, now);
-    let freeze = new_job(&SuspendTenant { tenant_id }, by, now)?;
-    let purge = new_job(&DeprovisionTenant { tenant_id }, by, now)?.run_at(purge_at);
-    Ok(Decision::changed(Action::TenantDelete, vec![freeze, purge]))
+    let freeze = NewJob::new(&SuspendTenant { tenant_id }, by, now)?;
+    let purge = NewJob::new(&DeprovisionTenant { tenant_id }, by, now)?.run_at(purge_at);
+    Ok(Some(Decision {
+        action: Action::TenantDelete,
+        jobs: vec![freeze, purge],
+    }))
 }
 
-fn decide_restore(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decision, ApiError> {
+fn decide_restore(
+    tenant: &mut Tenant,
+    by: &str,
+    now: DateTime,
+) -> Result<Option<Decision>, ApiError> {
     match tenant.status {
         TenantStatus::Terminating => {}
         TenantStatus::Terminated => return Err(ProblemCode::TenantTerminated.into()),
@@ -159,90 +140,61 @@ fn decide_restore(tenant: &mut Tenant, by: &str, now: DateTime) -> Result<Decisi
         return Err(ProblemCode::PurgeStarted.into());
     }
     let tenant_id = tenant.id;
-    // The purge that is scheduled will find a tenant that is wanted, and remove nothing.
+    // The scheduled purge job skips a tenant that is not terminating.
     tenant.status = tenant.status_before.take().unwrap_or(TenantStatus::Pending);
     tenant.purge_at = None;
     bump_generation(tenant, now);
     let job = match tenant.status {
-        TenantStatus::Suspended => new_job(&SuspendTenant { tenant_id }, by, now)?,
-        _ => new_job(&ResumeTenant { tenant_id }, by, now)?,
+        TenantStatus::Suspended => NewJob::new(&SuspendTenant { tenant_id }, by, now)?,
+        _ => NewJob::new(&ResumeTenant { tenant_id }, by, now)?,
     };
-    Ok(Decision::changed(Action::TenantRestore, vec![job]))
+    Ok(Some(Decision {
+        action: Action::TenantRestore,
+        jobs: vec![job],
+    }))
 }
 
-/// Freezes a tenant
+/// Suspends a tenant
 ///
-/// Nobody signs in any more, and nothing is lost.
+/// Its members cannot sign in until it is resumed. No data is removed.
 #[utoipa::path(
     post, path = "/tenants/{slug}/suspend", operation_id = "suspendTenant", tag = "tenants",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn suspend(
-    access: TenantAccess<Manage>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    suspend_tenant(&recorder, &access.tenant, &if_match, prefer).await
+pub(super) async fn suspend(w: Write<TenantAccess<Manage>>) -> Result<Response, ApiError> {
+    suspend_tenant(&w.runner(), &w.access.tenant).await
 }
 
-/// Freezes a tenant, and waits for the outcome if the caller prefers.
+/// Suspends a tenant. With `Prefer: wait`, waits for the outcome.
 pub(in crate::routes) async fn suspend_tenant(
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     tenant: &Tenant,
-    if_match: &IfMatch,
-    prefer: Prefer,
 ) -> Result<Response, ApiError> {
-    let by = recorder.actor_id();
-    change(recorder, tenant, if_match, prefer, &|tenant, now| {
-        decide_suspend(tenant, &by, now)
-    })
-    .await
+    change(runner, tenant, &decide_suspend).await
 }
 
-/// Lifts what suspending froze
+/// Resumes a suspended tenant
 #[utoipa::path(
     post, path = "/tenants/{slug}/resume", operation_id = "resumeTenant", tag = "tenants",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn resume(
-    access: TenantAccess<Manage>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    resume_tenant(&recorder, &access.tenant, &if_match, prefer).await
+pub(super) async fn resume(w: Write<TenantAccess<Manage>>) -> Result<Response, ApiError> {
+    resume_tenant(&w.runner(), &w.access.tenant).await
 }
 
-/// Lifts what suspending froze, and waits for the outcome if the caller prefers.
+/// Resumes a suspended tenant. With `Prefer: wait`, waits for the outcome.
 pub(in crate::routes) async fn resume_tenant(
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     tenant: &Tenant,
-    if_match: &IfMatch,
-    prefer: Prefer,
 ) -> Result<Response, ApiError> {
-    let by = recorder.actor_id();
-    change(recorder, tenant, if_match, prefer, &|tenant, now| {
-        decide_resume(tenant, &by, now)
-    })
-    .await
+    change(runner, tenant, &decide_resume).await
 }
 
-/// How a tenant is to be reconciled.
+/// Options of a reconciliation.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct ReconcileRequest {
-    /// Only say what would be repaired.
+    /// Report differences without repairing them.
     dry_run: bool,
 }
 
@@ -250,16 +202,16 @@ impl Validate for ReconcileRequest {
     type Raw = Self;
     const MAY_BE_EMPTY: bool = true;
 
-    fn validate(wire: Self, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        Ok(wire)
+    fn validate(raw: Self, _: &Config) -> Result<Self, Vec<FieldError>> {
+        Ok(raw)
     }
 }
 
-/// How a tenant is to be reconciled, in the query string.
+/// Options of a reconciliation, in the query string.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ReconcileQuery {
-    /// Only say what would be repaired.
+    /// Report differences without repairing them.
     dry_run: Option<bool>,
 }
 
@@ -271,39 +223,30 @@ impl FromQuery for ReconcileQuery {
     }
 }
 
-/// Looks whether the upstreams hold what they should, and repairs what they do not
+/// Reconciles a tenant
+///
+/// Compares the upstreams with the desired state and repairs differences.
 #[utoipa::path(
     post, path = "/tenants/{slug}/reconcile", operation_id = "reconcileTenant", tag = "tenants", request_body = Option<ReconcileRequest>,
-    params(("slug" = String, Path), ReconcileQuery, ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    params(ReconcileQuery),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn reconcile(
-    access: TenantAccess<Write>,
-    QueryParams(query): QueryParams<ReconcileQuery>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<ReconcileRequest>,
+    w: Write<TenantAccess<ReadWrite>, ReconcileRequest, QueryParams<ReconcileQuery>>,
 ) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.actor_id();
-    let dry_run = query.dry_run.unwrap_or(false) || submitted.body.dry_run;
-    change(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &|tenant, now| decide_reconcile(tenant, dry_run, &by, now),
-    )
+    let QueryParams(query) = &w.params;
+    let dry_run = query.dry_run.unwrap_or(false) || w.body.dry_run;
+    change(&w.runner(), &w.access.tenant, &|tenant, by, now| {
+        decide_reconcile(tenant, dry_run, by, now)
+    })
     .await
 }
 
-/// The proof that somebody means it.
+/// Confirmation of a deletion.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteQuery {
-    /// The tenant's slug once more.
+    /// The tenant's slug.
     confirm: String,
 }
 
@@ -317,63 +260,37 @@ impl FromQuery for DeleteQuery {
     }
 }
 
-/// Has a tenant removed
+/// Deletes a tenant
 ///
-/// It is frozen now, and removed for good at `purgeAt`. Until then it can be restored.
+/// The tenant is suspended at once and removed permanently at `purgeAt`. Until then it can be restored.
 #[utoipa::path(
     delete, path = "/tenants/{slug}", operation_id = "deleteTenant", tag = "tenants",
-    params(("slug" = String, Path), DeleteQuery, ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    params(DeleteQuery),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn delete(
-    access: TenantAccess<OperatorOnly>,
-    QueryParams(query): QueryParams<DeleteQuery>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
+    w: Write<TenantAccess<OperatorOnly>, EmptyBody, QueryParams<DeleteQuery>>,
 ) -> Result<Response, ApiError> {
-    if query.confirm != access.tenant.slug {
-        let message = "This is not the tenant's slug.";
+    let QueryParams(query) = &w.params;
+    if query.confirm != w.access.tenant.slug {
+        let message = "confirm must be the tenant's slug.";
         let error = FieldError::parameter("confirm", "confirmation_mismatch", message);
         return Err(ApiError::invalid(vec![error]));
     }
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.actor_id();
-    change(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &|tenant, now| decide_delete(tenant, app.purge_after, &by, now),
-    )
+    let purge_after = w.app.config.purge_after;
+    change(&w.runner(), &w.access.tenant, &|tenant, by, now| {
+        decide_delete(tenant, purge_after, by, now)
+    })
     .await
 }
 
-/// Takes back a removal
+/// Restores a deleted tenant
+///
+/// Possible until `purgeAt`.
 #[utoipa::path(
     post, path = "/tenants/{slug}/restore", operation_id = "restoreTenant", tag = "tenants",
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn restore(
-    access: TenantAccess<OperatorOnly>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    prefer: Prefer,
-    submitted: ValidatedJson<EmptyBody>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    let by = recorder.actor_id();
-    change(
-        &recorder,
-        &access.tenant,
-        &if_match,
-        prefer,
-        &|tenant, now| decide_restore(tenant, &by, now),
-    )
-    .await
+pub(super) async fn restore(w: Write<TenantAccess<OperatorOnly>>) -> Result<Response, ApiError> {
+    change(&w.runner(), &w.access.tenant, &decide_restore).await
 }

@@ -1,6 +1,6 @@
-//! A new tenant.
+//! Creation of a tenant.
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
@@ -10,63 +10,61 @@ use dezky_shared::{
     platform::change_feed::DocumentChange,
     queue::args::ProvisionTenant,
     security_policy::SecurityPolicy,
-    store::{TransactionError, to_document},
+    store::{VersionedRepository as _, jobs::NewJob},
     tenant::{Owner, PerUpstream, Tenant, TenantStatus},
     upstream::Upstream,
 };
-use futures::{FutureExt as _, future::BoxFuture};
-use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{JobLink, TenantView, actions, answer, answer_with, audited, partner, target};
+use super::{TenantView, audited, partner, respond, run_and_wait, target};
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{Operator, Prefer, QueryParams, RequestInfo, Validate, ValidatedJson},
-    intent::{Command, CommandError, CommandOutput, CommandRunner, reject},
-    routes::domains::lost,
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{Operator, Validate},
+    routes::domains::ownership::lost,
     validate::{self, OwnerRequest, Validator},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
-/// The tenant that is wanted.
+/// A new tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::routes) struct CreateRequest {
-    /// Its name in URLs: for ever, and never used again.
+    /// Name in URLs. It cannot be changed, and is never reused, even after deletion.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
     pub(in crate::routes) slug: String,
-    /// Its name for people.
+    /// Display name.
     #[schema(min_length = 1, max_length = 120, example = "Acme A/S")]
     pub(in crate::routes) name: String,
-    /// What it has bought: `starter` (unless said otherwise), `business` or `enterprise`.
+    /// Plan: `starter` (default), `business` or `enterprise`.
     #[schema(pattern = "^(starter|business|enterprise)$")]
     pub(in crate::routes) plan: Option<String>,
-    /// Its mail domains.
+    /// Mail domains.
     #[serde(default)]
     #[schema(max_items = 100)]
     pub(in crate::routes) domains: Vec<String>,
-    /// The partner that looks after it.
+    /// Partner that manages the tenant.
     #[schema(format = Uuid)]
     pub(in crate::routes) partner_id: Option<String>,
-    /// What its company does.
+    /// Industry of the company.
     #[schema(min_length = 1, max_length = 120)]
     pub(in crate::routes) industry: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Brand color, `#rrggbb`.
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     pub(in crate::routes) brand_color: Option<String>,
-    /// The person it is for, who becomes its owner.
+    /// First owner.
     #[serde(default, deserialize_with = "validate::object")]
     pub(in crate::routes) owner: Option<OwnerRequest>,
 }
 
-/// A tenant to be created.
-#[derive(Debug)]
+/// A validated new tenant.
+#[derive(Debug, Clone)]
 pub(in crate::routes) struct NewTenant {
     slug: String,
     name: String,
-    /// The smallest where none was given.
+    /// `None` stands for `starter`.
     pub(in crate::routes) plan: Option<Plan>,
     domains: Vec<String>,
     pub(in crate::routes) partner_id: Option<PartnerId>,
@@ -78,28 +76,31 @@ pub(in crate::routes) struct NewTenant {
 impl Validate for NewTenant {
     type Raw = CreateRequest;
 
-    fn validate(wire: CreateRequest, app: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let slug = checks.check("/slug", validate::slug(&wire.slug, &app.admin_groups));
-        let name = checks.check("/name", validate::name(&wire.name));
-        let plan = wire
+    fn validate(raw: CreateRequest, config: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let slug = validator.check(
+            "/slug",
+            validate::slug(&raw.slug, &config.auth.admin_groups),
+        );
+        let name = validator.check("/name", validate::name(&raw.name));
+        let plan = raw
             .plan
-            .and_then(|plan| checks.check("/plan", validate::plan(&plan)));
-        let domains = validate::domains(&mut checks, &app.domain_names, &wire.domains);
-        let partner_id = wire
+            .and_then(|plan| validator.check("/plan", validate::plan(&plan)));
+        let domains = validate::domains(&mut validator, &config.domain_names, &raw.domains);
+        let partner_id = raw
             .partner_id
-            .and_then(|id| checks.check("/partnerId", validate::id(&id)));
-        let industry = wire
+            .and_then(|id| validator.check("/partnerId", validate::id(&id)));
+        let industry = raw
             .industry
-            .and_then(|text| checks.check("/industry", validate::name(&text)));
-        let brand_color = wire
+            .and_then(|text| validator.check("/industry", validate::name(&text)));
+        let brand_color = raw
             .brand_color
-            .and_then(|text| checks.check("/brandColor", validate::color(&text)));
-        let owner = wire
+            .and_then(|text| validator.check("/brandColor", validate::color(&text)));
+        let owner = raw
             .owner
-            .and_then(|owner| validate::owner(&mut checks, &owner));
+            .and_then(|owner| validate::owner(&mut validator, &owner));
         let whole = slug.zip(name).zip(domains);
-        checks.finish(whole.map(|((slug, name), domains)| Self {
+        validator.finish(whole.map(|((slug, name), domains)| Self {
             slug,
             name,
             plan,
@@ -126,7 +127,7 @@ impl NewTenant {
     }
 }
 
-/// A tenant that is wanted, and of which nothing exists yet.
+/// A new tenant that no upstream has been provisioned for.
 pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: DateTime) -> Tenant {
     let mut tenant = Tenant {
         id,
@@ -165,36 +166,22 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
 
 /// Creates a tenant
 ///
-/// The job that is answered brings it into the upstreams.
+/// The returned job provisions it in the upstreams.
 #[utoipa::path(
     post, path = "/tenants", operation_id = "createTenant", tag = "tenants", request_body = CreateRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 202, body = TenantView), (status = 200, body = TenantView), (status = "default", response = Problem)),
+    responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn create(
-    Operator(caller): Operator,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    prefer: Prefer,
-    submitted: ValidatedJson<NewTenant>,
-) -> Result<Response, ApiError> {
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
-    create_tenant(&recorder, &submitted.body, prefer).await
+pub(super) async fn create(w: Write<Operator, NewTenant>) -> Result<Response, ApiError> {
+    create_tenant(&w.runner(), &w.body).await
 }
 
-/// Creates a tenant, and waits for the outcome if the caller prefers.
+/// Creates a tenant. With `Prefer: wait`, waits for the outcome.
 pub(in crate::routes) async fn create_tenant(
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     new: &NewTenant,
-    prefer: Prefer,
 ) -> Result<Response, ApiError> {
-    let deadline = prefer.deadline();
     let id = TenantId::new();
-    let in_turn = recorder.serialized_on(&new.slug, None).await?;
-    let outcome = in_turn.record(&Create { id, new }).await?;
-    drop(in_turn);
-    answer(recorder, id, outcome, deadline).await
+    run_and_wait(runner, &new.slug, None, id, &Create { id, new }).await
 }
 
 struct Create<'a> {
@@ -203,51 +190,32 @@ struct Create<'a> {
 }
 
 impl Command for Create<'_> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let app = recorder.app;
-            let now = app.store.now();
-            let mut tenant = self.new.tenant(self.id, now);
-            partner::ensure_partner_active(recorder, session, &tenant).await?;
-            app.tenants.insert(session, &tenant).await?;
-            let mut taken = Vec::new();
-            if !tenant.domains.is_empty() {
-                let followed = app
-                    .domains
-                    .sync_from_tenant(session, &mut tenant, &[], now)
-                    .await?;
-                taken = followed.lost;
-            }
-            let args = ProvisionTenant { tenant_id: self.id };
-            let job = actions::new_job(&args, &recorder.actor_id(), now)
-                .map_err(reject)?
-                .requested_by(
-                    Some(recorder.request.id.clone()),
-                    recorder.request.traceparent.clone(),
-                );
-            let job = app.jobs.enqueue_new(session, &job).await?;
-            let mut event = recorder
-                .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
-                .with_changes(&Document::new(), &audited(to_document(&tenant)?));
-            event.job_id = Some(job.id);
-            let mut events = vec![event];
-            events.extend(lost(recorder, &taken, now));
-            Ok(CommandOutput {
-                answer: answer_with(
-                    recorder,
-                    StatusCode::ACCEPTED,
-                    &tenant,
-                    Some(JobLink::from(&job)),
-                )?,
-                jobs: vec![job],
-                changed: vec![DocumentChange::Tenant(tenant.id)],
-                events,
-            })
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let app = runner.app;
+        let now = app.store.now();
+        let mut tenant = self.new.tenant(self.id, now);
+        partner::ensure_partner_active(runner, session, &tenant).await?;
+        app.db.tenants.insert(session, &tenant).await?;
+        let mut lost_claims = Vec::new();
+        if !tenant.domains.is_empty() {
+            let domains = &app.db.domains;
+            let synced = domains.sync_from_tenant(session, &mut tenant, &[], now);
+            lost_claims = synced.await?.lost;
         }
-        .boxed()
+        let args = ProvisionTenant { tenant_id: self.id };
+        let job = NewJob::new(&args, &runner.actor_id(), now)?;
+        let job = runner.enqueue_new(session, job).await?;
+        let event = runner
+            .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
+            .with_changes(&Document::new(), &audited(&tenant)?);
+        let response = respond(runner.caller, &tenant, Some(&job));
+        Ok(CommandOutput::complete(response, event)
+            .with_jobs(vec![job])
+            .with_changed(DocumentChange::Tenant(tenant.id))
+            .with_events(lost(runner, &lost_claims, now)))
     }
 }

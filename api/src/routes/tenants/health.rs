@@ -1,8 +1,7 @@
-//! How well tenants are, from a few queries for a whole page of them.
+//! Health of tenants, from a few queries per page.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::tenant_health::{HealthInputs, HealthStatus, ReasonCode, Seats, TenantHealth, assess};
 use dezky_shared::{
     domain::DomainStatus,
     id::TenantId,
@@ -12,28 +11,32 @@ use dezky_shared::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{error::ApiError, state::AppState};
+use crate::{
+    error::ApiError,
+    state::AppState,
+    tenant_health::{HealthInputs, HealthStatus, ReasonCode, Seats, TenantHealth, assess},
+};
 
-/// How well a tenant is, at the moment.
+/// The current health of a tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = TenantHealth)]
 pub(super) struct HealthView {
-    /// `healthy`, `attention` (it can be used, and somebody should look) or `critical` (it cannot, or not all of it).
+    /// `healthy`, `attention` (usable, but needs attention) or `critical` (unusable, entirely or in part).
     #[schema(value_type = String, pattern = "^(healthy|attention|critical)$")]
     status: HealthStatus,
-    /// Why it is not better.
+    /// Reasons for a status other than `healthy`.
     reasons: Vec<ReasonView>,
 }
 
-/// Why a tenant is not healthy.
+/// A reason why a tenant is not healthy.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = TenantHealthReason)]
 struct ReasonView {
-    /// A stable name: `suspended`, `terminating`, `steps_failed`, `domains_need_attention`, `domains_failed`,
+    /// Stable reason code: `suspended`, `terminating`, `steps_failed`, `domains_need_attention`, `domains_failed`,
     /// `past_due` or `seats_over_plan`.
     #[schema(value_type = String, example = "past_due")]
     code: ReasonCode,
-    /// The same, for a person.
+    /// Reason in plain text.
     message: String,
 }
 
@@ -50,23 +53,23 @@ impl From<TenantHealth> for HealthView {
     }
 }
 
-/// What is known about some tenants beside their documents.
-pub(super) struct Known {
-    /// How many of their domains stand where.
+/// The data that the health of several tenants depends on, besides their documents.
+pub(super) struct HealthData {
+    /// Number of domains per status.
     domains: HashMap<TenantId, BTreeMap<DomainStatus, u64>>,
-    /// The subscriptions that they have in force.
+    /// Active subscriptions.
     pub(super) subscriptions: HashMap<TenantId, Subscription>,
-    /// How many people have a role there.
+    /// Number of members.
     members: HashMap<TenantId, u64>,
 }
 
-impl Known {
-    /// Asks for all of it, for all of them.
-    pub(super) async fn about(app: &AppState, tenants: &[TenantId]) -> Result<Self, ApiError> {
+impl HealthData {
+    /// Loads the data of several tenants.
+    pub(super) async fn load(app: &AppState, tenants: &[TenantId]) -> Result<Self, ApiError> {
         let (domains, subscriptions, members) = tokio::try_join!(
-            app.domains.count_by_status(tenants),
-            app.subscriptions.list_live(tenants),
-            app.users.count_members(tenants),
+            app.db.domains.count_by_status(tenants),
+            app.db.subscriptions.list_live(tenants),
+            app.db.users.count_members(tenants),
         )?;
         Ok(Self {
             domains,
@@ -75,7 +78,7 @@ impl Known {
         })
     }
 
-    /// How many of a tenant's domains are in `status`.
+    /// Number of a tenant's domains in `status`.
     pub(super) fn domains_in(&self, tenant: TenantId, status: DomainStatus) -> u64 {
         let counts = self.domains.get(&tenant);
         counts
@@ -92,7 +95,7 @@ impl Known {
         }
     }
 
-    /// How well one of them is.
+    /// Health of a tenant.
     pub(super) fn health(&self, tenant: &Tenant) -> TenantHealth {
         let subscription = self.subscriptions.get(&tenant.id);
         assess(&HealthInputs {
@@ -107,15 +110,15 @@ impl Known {
     }
 }
 
-/// How well each of these tenants is.
+/// Health by tenant.
 pub(crate) async fn health_of(
     app: &AppState,
     tenants: &[Tenant],
 ) -> Result<HashMap<TenantId, TenantHealth>, ApiError> {
     let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
-    let known = Known::about(app, &ids).await?;
+    let data = HealthData::load(app, &ids).await?;
     let health = tenants
         .iter()
-        .map(|tenant| (tenant.id, known.health(tenant)));
+        .map(|tenant| (tenant.id, data.health(tenant)));
     Ok(health.collect())
 }

@@ -1,34 +1,34 @@
-//! Whether a partner may look after a tenant.
+//! Check that the partner of a tenant is active.
 
-use dezky_shared::{partner::PartnerStatus, store::TransactionError, tenant::Tenant};
+use dezky_shared::{partner::PartnerStatus, store::VersionedRepository as _, tenant::Tenant};
 use mongodb::ClientSession;
 
 use crate::{
     error::{ApiError, FieldError, ProblemCode},
-    intent::{CommandError, CommandRunner, reject},
+    write::{CommandRunner, Rollback},
 };
 
-/// Refuses a partner of `tenant`'s that does not exist or was terminated.
+/// Rejects a tenant whose partner does not exist or was terminated.
 pub(super) async fn ensure_partner_active(
-    recorder: &CommandRunner<'_>,
+    runner: &CommandRunner<'_>,
     session: &mut ClientSession,
     tenant: &Tenant,
-) -> Result<(), TransactionError<CommandError>> {
+) -> Result<(), Rollback> {
     let Some(id) = tenant.partner_id else {
         return Ok(());
     };
-    let partners = &recorder.app.partners;
-    // Written, not read: else a termination at the same time would not be noticed.
-    let partner = partners.find_for_update(session, id).await?;
+    let partners = &runner.app.db.partners;
+    // Materialized conflict: a concurrent termination of the partner must abort one of the two transactions.
+    let partner = partners.materialize_conflict(session, id).await?;
     let (code, message) = match partner.map(|partner| partner.status) {
-        Some(PartnerStatus::Active) => return Ok(partners.unlock(session, id).await?),
-        Some(PartnerStatus::Terminated) => ("partner_terminated", "This partner was terminated."),
-        None => ("unknown_partner", "There is no such partner."),
+        Some(PartnerStatus::Active) => return Ok(()),
+        Some(PartnerStatus::Terminated) => ("partner_terminated", "The partner was terminated."),
+        None => ("unknown_partner", "The partner does not exist."),
     };
-    // Staff name no partner: it is theirs, which ended just now.
-    if !recorder.caller.is_operator() {
-        return Err(reject(ProblemCode::Forbidden));
+    // The partner of its own staff comes from their account, so it was terminated during this request.
+    if !runner.caller.is_operator() {
+        return Err(ProblemCode::Forbidden.into());
     }
     let error = FieldError::at("/partnerId", code, message);
-    Err(reject(ApiError::invalid(vec![error])))
+    Err(ApiError::invalid(vec![error]).into())
 }

@@ -1,7 +1,7 @@
-//! What a tenant has set: where it is billed, how it looks, how its people are to sign in.
+//! Settings of a tenant: billing details, branding, security policy.
 //!
-//! No upstream holds any of it, so that a change is complete with its answer. It stands in the tenant's document and
-//! shares its version: `If-Match` takes the `ETag` of either.
+//! No upstream stores settings, so a change needs no job. Settings are part of the tenant's document and share its
+//! version: `If-Match` accepts the `ETag` of either.
 
 mod billing_info;
 mod branding;
@@ -9,25 +9,31 @@ mod security_policy;
 
 use dezky_shared::{
     audit::Action,
+    id::TenantId,
     platform::change_feed::DocumentChange,
-    store::{TransactionError, to_document},
+    store::{Updated, VersionedRepository as _},
     tenant::Tenant,
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::{
-    billing_info::BillingInfoView, branding::LookView, security_policy::SecurityPolicyView,
-};
-use super::{audited, ensure_not_terminating, target};
+use super::{audited, target};
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{ETag, IfMatch},
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    etag::ETag,
+    extract::{ReadWrite, TenantAccess},
+    response::ApiResponse,
     state::SharedState,
+    write::{
+        Command, CommandError, CommandOutput, CommandRunner, Rollback, Write,
+        ensure_not_terminating,
+    },
+};
+
+pub(super) use self::{
+    billing_info::BillingInfoView, branding::AppearanceView, security_policy::SecurityPolicyView,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -37,77 +43,69 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(security_policy::show, security_policy::patch))
 }
 
-/// Changes what is set in a tenant, or says why it may not be so.
-type Apply<'a> = dyn Fn(&mut Tenant) -> Result<(), ApiError> + Send + Sync + 'a;
+/// Edits the settings of a tenant, or rejects the change.
+type Edit<'a> = dyn Fn(&mut Tenant) -> Result<(), ApiError> + Send + Sync + 'a;
 
-/// A change to what one tenant has set.
-struct SettingChange<'a, V> {
-    tenant: &'a Tenant,
-    if_match: &'a IfMatch,
+/// Changes the settings of a tenant. The response is the `view` of the changed tenant.
+async fn change<B: Sync, V: Serialize>(
+    w: &Write<TenantAccess<ReadWrite>, B>,
     action: Action,
-    apply: &'a Apply<'a>,
-    /// What is answered.
     view: fn(&Tenant) -> V,
+    edit: &Edit<'_>,
+) -> Result<ApiResponse, ApiError> {
+    let (runner, tenant) = (w.runner(), &w.access.tenant);
+    let change = SettingsChange {
+        id: tenant.id,
+        action,
+        view,
+        edit,
+    };
+    let result = runner.run_serialized(&tenant.slug, Some(tenant), &change);
+    Ok(result.await?.response)
 }
 
-impl<V: Serialize> SettingChange<'_, V> {
-    async fn record(&self, recorder: &CommandRunner<'_>) -> Result<ApiResponse, ApiError> {
-        let slug = &self.tenant.slug;
-        let in_turn = recorder.serialized_on(slug, Some(self.tenant)).await?;
-        Ok(in_turn.record(self).await?.answer)
-    }
+/// A change to the settings of one tenant.
+struct SettingsChange<'a, V> {
+    id: TenantId,
+    action: Action,
+    view: fn(&Tenant) -> V,
+    edit: &'a Edit<'a>,
 }
 
-impl<V: Serialize> Command for SettingChange<'_, V> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let app = recorder.app;
-            let mut tenant = app
-                .tenants
-                .lock_by_slug(session, &self.tenant.slug)
-                .await?
-                .ok_or_else(|| reject(ProblemCode::NotFound))?;
-            self.if_match.check(ETag::from(&tenant)).map_err(reject)?;
-            ensure_not_terminating(&tenant).map_err(reject)?;
+impl<V: Serialize> Command for SettingsChange<'_, V> {
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let app = runner.app;
+        let now = app.store.now();
+        let edit = |tenant: &mut Tenant| {
+            runner.if_match.check(ETag::from(&*tenant))?;
+            ensure_not_terminating(tenant)?;
             let before = tenant.clone();
-            (self.apply)(&mut tenant).map_err(reject)?;
-
-            if tenant == before {
-                app.tenants.unlock(session, tenant.id).await?;
-                tenant.revision -= 1;
-                return Ok(CommandOutput {
-                    answer: shown(&tenant, self.view).map_err(reject)?,
-                    jobs: Vec::new(),
-                    changed: Vec::new(),
-                    events: Vec::new(),
-                });
+            (self.edit)(tenant)?;
+            if *tenant != before {
+                tenant.generation += 1;
             }
-            let now = app.store.now();
-            tenant.generation += 1;
-            tenant.updated_at = now;
-            app.tenants.save(session, &tenant).await?;
-            let event = recorder
-                .event(now, self.action, target(&tenant), Some(&tenant))
-                .with_changes(
-                    &audited(to_document(&before)?),
-                    &audited(to_document(&tenant)?),
-                );
-            Ok(CommandOutput {
-                answer: shown(&tenant, self.view).map_err(reject)?,
-                jobs: Vec::new(),
-                changed: vec![DocumentChange::Tenant(tenant.id)],
-                events: vec![event],
-            })
+            Ok::<_, CommandError>(())
+        };
+        let tenants = &app.db.tenants;
+        let updated = tenants.update(session, self.id, now, edit).await?;
+        let Updated { before, after } = updated.ok_or(ProblemCode::NotFound)?;
+        let (tenant, response) = (&after, respond(&after, self.view));
+        if before == after {
+            return Ok(CommandOutput::unchanged(response));
         }
-        .boxed()
+        let event = runner
+            .event(now, self.action, target(tenant), Some(tenant))
+            .with_changes(&audited(&before)?, &audited(tenant)?);
+        let changed = DocumentChange::Tenant(tenant.id);
+        Ok(CommandOutput::complete(response, event).with_changed(changed))
     }
 }
 
-/// What is set in `tenant`, with the tenant's version.
-fn shown<V: Serialize>(tenant: &Tenant, view: fn(&Tenant) -> V) -> Result<ApiResponse, ApiError> {
+/// 200 with the settings and the tenant's version.
+fn respond<V: Serialize>(tenant: &Tenant, view: fn(&Tenant) -> V) -> ApiResponse {
     ApiResponse::new(StatusCode::OK, ETag::from(tenant), &view(tenant))
 }

@@ -1,11 +1,9 @@
-//! A tenant at a glance.
+//! Summary of a tenant.
 
-use crate::tenant_health::Seats;
 use axum::{Json, extract::State};
 use dezky_shared::{
     audit::{Action, AuditEvent, Outcome},
-    billing::Plan,
-    billing::monthly_minor,
+    billing::{Plan, monthly_minor},
     domain::DomainStatus,
     subscription::Subscription,
     tenant::{ProvisioningState, TenantStatus},
@@ -14,58 +12,59 @@ use dezky_shared::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::health::{HealthView, Known};
+use super::health::{HealthData, HealthView};
 use crate::{
-    error::{ApiError, Problem},
-    extract::{Caller, Permission as _, QueryParams, Read, ReadPrivate, TenantAccess},
-    routes::domains::adopt,
+    error::ApiError,
+    extract::{Caller, Permission as _, Read, ReadPrivate, TenantAccess},
+    routes::domains::ownership::adopt,
     state::SharedState,
+    tenant_health::Seats,
     timestamp::Timestamp,
 };
 
-/// How many audit events are shown.
+/// Number of audit events in the summary.
 const EVENTS: i64 = 10;
 
-/// A tenant at a glance.
+/// A summary of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TenantSummary {
-    /// Its name in URLs.
+    /// Name in URLs.
     slug: String,
-    /// Where it stands: `pending`, `active`, `suspended`, `terminating` or `terminated`.
+    /// Status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
     #[schema(value_type = String)]
     status: TenantStatus,
-    /// What it has bought: `starter`, `business` or `enterprise`.
+    /// Plan: `starter`, `business` or `enterprise`.
     #[schema(value_type = String)]
     plan: Plan,
-    /// How well it is.
+    /// Health.
     health: HealthView,
-    /// Its seats.
+    /// Seats.
     seats: SeatsView,
-    /// What it pays a month, by currency; empty where no subscription is in force.
+    /// Monthly price by currency. Empty without an active subscription.
     monthly_spend: Vec<Spend>,
-    /// When the next cycle of its subscription begins.
+    /// Start of the next billing cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     renews_at: Option<Timestamp>,
-    /// Its domains, claims included.
+    /// Number of domains, including claims.
     domains: DomainCounts,
-    /// Those of them that were in order and are not now.
+    /// Domains in status `attention`.
     domains_needing_attention: Vec<String>,
-    /// The upstreams in which the last try failed.
+    /// Upstreams in which provisioning failed.
     #[schema(value_type = Vec<String>)]
     failed_steps: Vec<Upstream>,
-    /// What was done last, latest first. For its owners and admins, partner staff, operators.
+    /// Last audit events, newest first. Visible to owners and admins, partner staff, and operators.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_events: Option<Vec<EventOnALine>>,
+    last_events: Option<Vec<EventSummary>>,
 }
 
 /// Seats of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TenantSeats)]
 struct SeatsView {
-    /// How many people have a role in it.
+    /// Number of members.
     used: u64,
-    /// How many its subscription is for; missing where none is in force.
+    /// Number of seats in the subscription. Missing without an active one.
     #[serde(skip_serializing_if = "Option::is_none")]
     bought: Option<u64>,
 }
@@ -76,15 +75,15 @@ impl From<Seats> for SeatsView {
     }
 }
 
-/// What is paid a month.
+/// A monthly price.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MonthlySpend)]
 struct Spend {
-    /// ISO 4217.
+    /// Currency (ISO 4217).
     #[schema(example = "DKK")]
     currency: String,
-    /// In minor units of the currency: a twelfth of what a year costs, to the nearest.
+    /// Amount in minor units: a twelfth of the yearly price, rounded.
     amount_minor: i64,
 }
 
@@ -97,83 +96,79 @@ impl From<&Subscription> for Spend {
     }
 }
 
-/// How many domains stand where.
+/// Number of domains per status.
 #[derive(Debug, Serialize, ToSchema)]
 struct DomainCounts {
-    /// All of them.
+    /// All domains.
     total: u64,
-    /// In order.
+    /// All checks pass.
     verified: u64,
-    /// Not all in place yet.
+    /// Setup is incomplete.
     pending: u64,
-    /// Once in order, and something is off now: the number on a badge.
+    /// Checks passed before and fail now.
     attention: u64,
-    /// Not proved in time, or another tenant's.
+    /// Ownership was not proved in time, or belongs to another tenant.
     failed: u64,
 }
 
-/// An audit event on one line.
+/// A short audit event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct EventOnALine {
-    /// Its id.
+#[schema(as = EventOnALine)]
+struct EventSummary {
+    /// Id.
     #[schema(format = Uuid)]
     id: String,
-    /// When.
+    /// Time.
     at: Timestamp,
-    /// What was done.
+    /// Action.
     #[schema(value_type = String, example = "tenant.suspend")]
     action: Action,
-    /// What became of it: `accepted` or `done`.
+    /// Outcome: `accepted` or `done`.
     #[schema(value_type = String)]
     outcome: Outcome,
-    /// The address of who did it; missing where it was the service itself. An operator's is shown to operators.
+    /// E-mail address of the actor. Missing for the service itself. Operators' addresses are visible to operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor_email: Option<String>,
-    /// The name of what it was done to.
+    /// Name of the target.
     target: String,
 }
 
-impl EventOnALine {
-    /// As `caller` may see it.
+impl EventSummary {
+    /// The representation for `caller`.
     fn new(event: AuditEvent, caller: &Caller) -> Self {
-        let is_shown = caller.may_see_origin(&event.actor);
+        let is_visible = caller.may_see_origin(&event.actor);
         Self {
             id: event.id.to_string(),
             at: event.at.into(),
             action: event.action,
             outcome: event.outcome,
-            actor_email: event.actor.email.filter(|_| is_shown),
+            actor_email: event.actor.email.filter(|_| is_visible),
             target: event.target.name,
         }
     }
 }
 
-/// A tenant at a glance
+/// Returns the summary of a tenant
 ///
-/// What it has bought and pays, how well it is and why, and what was done last.
-#[utoipa::path(
-    get, path = "/tenants/{slug}/summary", operation_id = "getTenantSummary", tag = "tenants",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = TenantSummary), (status = "default", response = Problem)),
-)]
+/// Plan and price, health with reasons, and the last audit events.
+#[utoipa::path(get, path = "/tenants/{slug}/summary", operation_id = "getTenantSummary", tag = "tenants", responses((status = 200, body = TenantSummary)))]
 pub(super) async fn summary(
     access: TenantAccess<Read>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<Json<TenantSummary>, ApiError> {
     let tenant = access.tenant;
     adopt(&app, &tenant).await?;
-    let known = Known::about(&app, &[tenant.id]).await?;
-    let count = |status| known.domains_in(tenant.id, status);
-    let subscription = known.subscriptions.get(&tenant.id);
+    let data = HealthData::load(&app, &[tenant.id]).await?;
+    let count = |status| data.domains_in(tenant.id, status);
+    let subscription = data.subscriptions.get(&tenant.id);
     let has_failed = |upstream: &Upstream| {
         *tenant.provisioning_status.get(*upstream) == ProvisioningState::Error
     };
     let needing_attention = DomainStatus::Attention;
     let last_events = if ReadPrivate::allows(&access.caller, &tenant) {
-        let events = app.audit.latest(tenant.id, EVENTS).await?;
-        let line = |event| EventOnALine::new(event, &access.caller);
+        let events = app.db.audit.latest(tenant.id, EVENTS).await?;
+        let line = |event| EventSummary::new(event, &access.caller);
         Some(events.into_iter().map(line).collect())
     } else {
         None
@@ -181,8 +176,8 @@ pub(super) async fn summary(
     Ok(Json(TenantSummary {
         status: tenant.status,
         plan: tenant.plan,
-        health: known.health(&tenant).into(),
-        seats: known.seats(tenant.id).into(),
+        health: data.health(&tenant).into(),
+        seats: data.seats(tenant.id).into(),
         monthly_spend: subscription.map(Spend::from).into_iter().collect(),
         renews_at: subscription
             .and_then(|subscription| subscription.renews_at.map(Timestamp::from)),
@@ -193,7 +188,11 @@ pub(super) async fn summary(
             attention: count(needing_attention),
             failed: count(DomainStatus::Failed),
         },
-        domains_needing_attention: app.domains.list_names(tenant.id, needing_attention).await?,
+        domains_needing_attention: app
+            .db
+            .domains
+            .list_names(tenant.id, needing_attention)
+            .await?,
         failed_steps: Upstream::ALL.into_iter().filter(has_failed).collect(),
         last_events,
         slug: tenant.slug,

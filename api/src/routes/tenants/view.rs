@@ -1,109 +1,107 @@
-//! A tenant, as callers see it.
+//! The representation of a tenant.
 
-use crate::tenant_health::TenantHealth;
 use dezky_shared::{
     billing::Plan,
-    queue::error_code::ErrorClass,
-    tenant::{Condition, ConditionStatus, PerUpstream, ProvisioningState, Tenant, TenantStatus},
+    tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    JobLink,
     health::HealthView,
-    settings::{BillingInfoView, LookView, SecurityPolicyView},
+    settings::{AppearanceView, BillingInfoView, SecurityPolicyView},
 };
 use crate::{
-    extract::{Caller, Permission as _, ReadPrivate, Write},
+    extract::{Caller, Permission as _, ReadPrivate, ReadWrite},
     timestamp::Timestamp,
+    views::{ConditionView, JobLink},
 };
 
 /// A tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantView {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Its name in URLs.
+    /// Name in URLs.
     slug: String,
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// Where it stands: `pending`, `active`, `suspended`, `terminating` or `terminated`.
+    /// Status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
     #[schema(value_type = String)]
     status: TenantStatus,
-    /// What it has bought: `starter`, `business` or `enterprise`.
+    /// Plan: `starter`, `business` or `enterprise`.
     #[schema(value_type = String)]
     plan: Plan,
-    /// Its mail domains: those that are its own.
+    /// Mail domains that the tenant owns.
     domains: Vec<String>,
-    /// The one of them in which new mailboxes are made.
+    /// Domain of new mailboxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_domain: Option<String>,
-    /// The partner that looks after it.
+    /// Partner that manages the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner_id: Option<String>,
-    /// What its company does.
+    /// Industry of the company.
     #[serde(skip_serializing_if = "Option::is_none")]
     industry: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Brand color, `#rrggbb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     brand_color: Option<String>,
-    /// The person it was made for.
+    /// Owner named at creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<OwnerView>,
-    /// Its group at the identity provider.
+    /// Group id at the identity provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     authentik_group_id: Option<String>,
-    /// Its space on the files server.
+    /// Space id on the files server.
     #[serde(skip_serializing_if = "Option::is_none")]
     ocis_space_id: Option<String>,
-    /// Its first domain that the mail server serves.
+    /// First domain that the mail server serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     stalwart_domain: Option<String>,
-    /// Where it is billed. For its owners and admins, partner staff who may write, operators.
+    /// Billing details. Visible to owners and admins, partner staff with write access, and operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     billing_info: Option<BillingInfoView>,
-    /// How its workspace looks; the texts of its mail are in `/tenants/{slug}/branding`.
-    branding: LookView,
-    /// How it wants its people to sign in. For its owners and admins, partner staff, operators.
+    /// Appearance of the workspace. E-mail templates are in `/tenants/{slug}/branding`.
+    branding: AppearanceView,
+    /// Sign-in policy. Visible to owners and admins, partner staff, and operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     security_policy: Option<SecurityPolicyView>,
-    /// How it stands in each upstream.
+    /// Provisioning state per upstream.
     provisioning_status: StatusView,
-    /// What went wrong in each upstream.
+    /// Last provisioning error per upstream.
     provisioning_errors: ErrorsView,
-    /// The same, told in full.
+    /// Provisioning conditions in detail.
     conditions: Vec<ConditionView>,
-    /// When it is removed for good.
+    /// Time of the permanent removal.
     #[serde(skip_serializing_if = "Option::is_none")]
     purge_at: Option<Timestamp>,
-    /// + 1 with every change that somebody asked for.
+    /// Incremented by every requested change.
     generation: i64,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When it was created.
+    /// Creation time.
     created_at: Timestamp,
-    /// When it last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
-    /// How well it is. In lists and in its summary only: it may change while the tenant's version stays.
+    /// Health. Only in lists and the summary: it can change while the version of the tenant stays.
     #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<HealthView>,
-    /// The job that carries out what was asked for.
+    pub(super) health: Option<HealthView>,
+    /// Job that carries out the change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<JobLink>,
+    pub(super) job: Option<JobLink>,
 }
 
-/// Somebody's address and name.
+/// An owner.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct OwnerView {
-    /// The address.
+    /// E-mail address.
     email: String,
-    /// The name.
+    /// Name.
     name: String,
 }
 
-/// How a tenant stands in each upstream: `pending`, `ok`, `skipped` or `error`.
+/// Provisioning state per upstream: `pending`, `ok`, `skipped` or `error`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct StatusView {
     /// Identity.
@@ -117,7 +115,7 @@ struct StatusView {
     ocis: ProvisioningState,
 }
 
-/// What went wrong in each upstream.
+/// Last provisioning error per upstream.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct ErrorsView {
     /// Identity.
@@ -131,64 +129,22 @@ struct ErrorsView {
     ocis: Option<String>,
 }
 
-/// What is known about one aspect of a tenant.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConditionView {
-    /// Which aspect.
-    #[serde(rename = "type")]
-    #[schema(example = "AuthentikReady")]
-    kind: String,
-    /// Whether it holds: `true`, `false` or `unknown`.
-    #[schema(value_type = String)]
-    status: ConditionStatus,
-    /// A stable name for why.
-    reason: String,
-    /// The same, for a person.
-    message: String,
-    /// The generation it speaks of.
-    observed_generation: i64,
-    /// When `status` last changed.
-    last_transition_at: Timestamp,
-    /// When it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_attempt_at: Option<Timestamp>,
-    /// Who has to act.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    class: Option<ErrorClass>,
-}
-
 impl TenantView {
-    /// The tenant with all that `caller`, who may read it, may see of it.
+    /// The representation for `caller`, who has read access.
     pub fn shown_to(caller: &Caller, tenant: Tenant) -> Self {
         Self {
-            billing_info: Write::allows(caller, &tenant).then(|| BillingInfoView::of(&tenant)),
+            billing_info: ReadWrite::allows(caller, &tenant).then(|| BillingInfoView::of(&tenant)),
             security_policy: ReadPrivate::allows(caller, &tenant)
                 .then(|| SecurityPolicyView::of(&tenant)),
             ..Self::from(tenant)
         }
     }
-
-    /// The same, with how well it is.
-    #[must_use]
-    pub fn with_health(mut self, health: Option<TenantHealth>) -> Self {
-        self.health = health.map(HealthView::from);
-        self
-    }
-
-    /// The same, with the job that carries out what was asked for.
-    #[must_use]
-    pub fn with_job(mut self, job: JobLink) -> Self {
-        self.job = Some(job);
-        self
-    }
 }
 
-/// What everybody who may read the tenant may see of it.
+/// The fields that every reader of the tenant sees.
 impl From<Tenant> for TenantView {
     fn from(tenant: Tenant) -> Self {
-        let branding = LookView::of(&tenant);
+        let branding = AppearanceView::of(&tenant);
         let PerUpstream {
             authentik,
             stalwart,
@@ -237,21 +193,6 @@ impl From<Tenant> for TenantView {
             updated_at: tenant.updated_at.into(),
             health: None,
             job: None,
-        }
-    }
-}
-
-impl From<Condition> for ConditionView {
-    fn from(condition: Condition) -> Self {
-        Self {
-            kind: condition.kind,
-            status: condition.status,
-            reason: condition.reason,
-            message: condition.message,
-            observed_generation: condition.observed_generation,
-            last_transition_at: condition.last_transition_at.into(),
-            next_attempt_at: condition.next_attempt_at.map(Timestamp::from),
-            class: condition.class,
         }
     }
 }

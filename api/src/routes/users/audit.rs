@@ -1,9 +1,9 @@
-//! People, as the audit trail shows them.
+//! Users in the audit trail.
 
 use bson::{Document, doc};
 use dezky_shared::{audit::Target, tenant::Tenant, user::User};
 
-/// Somebody, as what something was done to.
+/// A user as the target of an audit event.
 pub(in crate::routes) fn target(user: &User) -> Target {
     Target {
         kind: "user".to_owned(),
@@ -12,7 +12,7 @@ pub(in crate::routes) fn target(user: &User) -> Target {
     }
 }
 
-/// What the audit trail shows of a user: what they may do, and who they are.
+/// The fields that the audit trail compares: permissions, name and address.
 pub(super) fn audited(user: &User) -> Document {
     let roles: Document = user
         .memberships
@@ -22,24 +22,24 @@ pub(super) fn audited(user: &User) -> Document {
             Some((tenant.to_string(), role))
         })
         .collect();
-    let mut shown = doc! {
+    let mut fields = doc! {
         "email": &user.email,
         "name": &user.name,
         "platformAdmin": user.platform_admin,
         "tenantRoles": roles,
     };
     if let Some(partner) = user.partner_id {
-        shown.insert("partnerId", partner.to_string());
+        fields.insert("partnerId", partner.to_string());
     }
     if let Some(role) = user.partner_role
         && let Ok(role) = bson::serialize_to_bson(&role)
     {
-        shown.insert("partnerRole", role);
+        fields.insert("partnerRole", role);
     }
-    shown
+    fields
 }
 
-/// What a tenant's own trail shows of a user: of their roles, the one there.
+/// The fields that a tenant's trail compares: of the roles, only the one in this tenant.
 pub(in crate::routes) fn audited_in(tenant: &Tenant, user: &User) -> Document {
     let mut user = user.clone();
     user.memberships.retain(|id, _| *id == tenant.id);

@@ -1,8 +1,8 @@
-//! A user, as their token's groups have it.
+//! Synchronization of users with the claims in their tokens.
 //!
-//! What came from a claim follows claims; what was set here is left alone. A claim counts only if its token was
-//! issued after the last change and after every token whose claim was read before, so that an old token never gives
-//! back what was revoked, also to somebody who was deleted.
+//! Permissions that came from a claim follow later claims; permissions set in this service never do. A claim counts
+//! only if its token was issued after the last change and after every token whose claims were applied, so an old token
+//! never restores a revoked permission, not even after the user was deleted.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,9 @@ use bson::{DateTime, Document};
 use dezky_shared::{
     audit::{Action, Actor, ActorKind, AuditEvent},
     id::TenantId,
-    store::{TransactionError, duplicate_key_index, users::SUBJECT_INDEX},
+    store::{
+        TransactionError, VersionedRepository as _, duplicate_key_index, users::SUBJECT_INDEX,
+    },
     user::{Membership, MembershipSource, Role, User},
 };
 use futures::FutureExt as _;
@@ -23,46 +25,46 @@ use crate::{
     state::AppState,
 };
 
-/// How long a name or an address from a token may be, in characters.
+/// Maximum length of a name or an address from a token, in characters.
 const TEXT_LIMIT: usize = 254;
-/// How often a user that somebody else creates at the same moment is looked for again.
-const TRIES: usize = 3;
+/// Attempts to find a user that another request creates concurrently.
+const ATTEMPTS: usize = 3;
 
-/// What a token says about its bearer's rights.
+/// The permissions that a token claims for its bearer.
 #[derive(Debug, Clone)]
-struct ClaimedRights {
-    /// When it was said.
+struct ClaimedPermissions {
+    /// Issue time of the token.
     at: DateTime,
-    /// What was said; nothing when there is no such claim.
+    /// Groups; `None` without the claim.
     groups: Option<Groups>,
     email: Option<String>,
     name: Option<String>,
 }
 
-/// What the groups in a token mean.
+/// The meaning of the groups in a token.
 #[derive(Debug, Clone)]
 struct Groups {
     is_admin: bool,
     tenants: BTreeSet<TenantId>,
 }
 
-/// The user whom `claims` are about, as they have it now.
+/// The user that `claims` identify, created or updated from them.
 pub(super) async fn sync(
     app: &AppState,
     claims: &Claims,
     request: &RequestInfo,
 ) -> Result<User, ApiError> {
-    let said = said(app, claims).await?;
-    for _ in 0..TRIES {
-        if let Some(user) = app.users.find_by_subject(&claims.sub).await?
-            && apply_claims(&user, &said, app.store.now()).is_none()
+    let claimed = claimed_permissions(app, claims).await?;
+    for _ in 0..ATTEMPTS {
+        if let Some(user) = app.db.users.find_by_subject(&claims.sub).await?
+            && apply_claims(&user, &claimed, app.store.now()).is_none()
         {
             return Ok(user);
         }
-        match write(app, claims, &said, request).await {
+        match write(app, claims, &claimed, request).await {
             Ok(user) => return Ok(user),
             Err(TransactionError::Aborted(error)) => return Err(error),
-            // Somebody else saw them first, a moment ago.
+            // A concurrent request created the user.
             Err(TransactionError::Store(error))
                 if duplicate_key_index(&error).as_deref() == Some(SUBJECT_INDEX) => {}
             Err(TransactionError::Store(error)) => return Err(error.into()),
@@ -71,15 +73,18 @@ pub(super) async fn sync(
     Err(ProblemCode::ServiceUnavailable.into())
 }
 
-async fn said(app: &AppState, claims: &Claims) -> Result<ClaimedRights, ApiError> {
+async fn claimed_permissions(
+    app: &AppState,
+    claims: &Claims,
+) -> Result<ClaimedPermissions, ApiError> {
     let groups = match &claims.groups {
         None => None,
         Some(names) => {
             let (admins, slugs): (Vec<String>, Vec<String>) = names
                 .iter()
                 .cloned()
-                .partition(|name| app.admin_groups.contains(name));
-            let tenants = app.tenants.list_by_slugs(&slugs).await?;
+                .partition(|name| app.config.auth.admin_groups.contains(name));
+            let tenants = app.db.tenants.list_by_slugs(&slugs).await?;
             Some(Groups {
                 is_admin: !admins.is_empty(),
                 tenants: tenants.into_iter().map(|tenant| tenant.id).collect(),
@@ -95,7 +100,7 @@ async fn said(app: &AppState, claims: &Claims) -> Result<ClaimedRights, ApiError
             .collect();
         (!text.trim().is_empty()).then(|| text.trim().to_owned())
     };
-    Ok(ClaimedRights {
+    Ok(ClaimedPermissions {
         at: issued_at(claims, app.store.now()),
         groups,
         email: text(&claims.email).map(|email| email.to_lowercase()),
@@ -103,12 +108,12 @@ async fn said(app: &AppState, claims: &Claims) -> Result<ClaimedRights, ApiError
     })
 }
 
-/// When the token was issued; one that does not say so was issued before everything, and none after now: it would
-/// silence those that really come later.
+/// The issue time of the token: the epoch if missing, and at most the current time, because a time in the future would
+/// disable the claims of later tokens.
 fn issued_at(claims: &Claims, now: DateTime) -> DateTime {
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a cast saturates, and such times are refused by nobody"
+        reason = "the cast saturates, and no check rejects such times"
     )]
     let millis = (claims.iat.unwrap_or(0.0) * 1000.0) as i64;
     DateTime::from_millis(millis.max(0)).min(now)
@@ -117,38 +122,38 @@ fn issued_at(claims: &Claims, now: DateTime) -> DateTime {
 async fn write(
     app: &AppState,
     claims: &Claims,
-    said: &ClaimedRights,
+    claimed: &ClaimedPermissions,
     request: &RequestInfo,
 ) -> Result<User, TransactionError<ApiError>> {
     app.store
         .transaction(
-            (app, claims, said, request),
-            |session, (app, claims, said, request)| {
+            (app, claims, claimed, request),
+            |session, (app, claims, claimed, request)| {
                 async move {
                     let now = app.store.now();
-                    let locked = app.users.lock_by_subject(session, &claims.sub).await?;
-                    let (action, before, user) = if let Some(user) = locked {
-                        let mut changed = apply_claims(&user, said, now).unwrap_or(user.clone());
-                        let before = audited(&user);
-                        if before == audited(&changed) {
-                            // At most the claim's time, which is no version of what anybody sees.
-                            changed.revision -= 1;
-                            app.users.save(session, &changed).await?;
-                            return Ok(changed);
+                    let users = &app.db.users;
+                    let found = users
+                        .find_by_subject_in_transaction(session, &claims.sub)
+                        .await?;
+                    let (action, before, user) = if let Some(before) = found {
+                        let Some(mut user) = apply_claims(&before, claimed, now) else {
+                            return Ok(before);
+                        };
+                        if audited(&before) == audited(&user) {
+                            // Only the time of the claims differs, which is not part of the visible version.
+                            users.save(session, &user).await?;
+                            return Ok(user);
                         }
-                        app.users.save(session, &changed).await?;
-                        (Action::UserSync, before, changed)
+                        users.save_changed(session, &before, &mut user, now).await?;
+                        (Action::UserSync, audited(&before), user)
                     } else {
-                        let email = said.email.as_deref().unwrap_or_default();
-                        let name = said.name.as_deref().unwrap_or(email);
+                        let email = claimed.email.as_deref().unwrap_or_default();
+                        let name = claimed.name.as_deref().unwrap_or(email);
                         let subject = &claims.sub;
-                        let user = app
-                            .users
-                            .new_user(session, subject, email, name, now)
-                            .await?;
-                        let mut user = apply_claims(&user, said, now).unwrap_or(user);
+                        let new = users.new_user(session, subject, email, name, now).await?;
+                        let mut user = apply_claims(&new, claimed, now).unwrap_or(new);
                         user.last_seen_at = Some(now);
-                        app.users.insert(session, &user).await?;
+                        users.insert(session, &user).await?;
                         (Action::UserCreate, Document::new(), user)
                     };
                     let actor = Actor {
@@ -161,7 +166,7 @@ async fn write(
                     let event =
                         AuditEvent::new(now, actor, action, target(&user), request.origin())
                             .with_changes(&before, &audited(&user));
-                    app.audit.record(session, &event).await?;
+                    app.db.audit.record(session, &event).await?;
                     Ok(user)
                 }
                 .boxed()
@@ -170,15 +175,15 @@ async fn write(
         .await
 }
 
-/// `user` after what was said. `None` if that changes nothing.
-fn apply_claims(user: &User, said: &ClaimedRights, now: DateTime) -> Option<User> {
+/// `user` with the claims applied. `None` if nothing changes.
+fn apply_claims(user: &User, claimed: &ClaimedPermissions, now: DateTime) -> Option<User> {
     let mut after = user.clone();
-    if let Some(groups) = &said.groups {
-        follow(&mut after, groups, said.at);
+    if let Some(groups) = &claimed.groups {
+        apply_groups(&mut after, groups, claimed.at);
     }
-    if said.at > user.updated_at {
-        after.email = said.email.clone().unwrap_or(after.email);
-        after.name = said.name.clone().unwrap_or(after.name);
+    if claimed.at > user.updated_at {
+        after.email = claimed.email.clone().unwrap_or(after.email);
+        after.name = claimed.name.clone().unwrap_or(after.name);
     }
     if audited(&after) != audited(user) {
         after.updated_at = now;
@@ -187,7 +192,7 @@ fn apply_claims(user: &User, said: &ClaimedRights, now: DateTime) -> Option<User
     (after != *user).then_some(after)
 }
 
-fn follow(user: &mut User, groups: &Groups, at: DateTime) {
+fn apply_groups(user: &mut User, groups: &Groups, at: DateTime) {
     if Some(at) <= user.claims_at.max(user.deleted_before) {
         return;
     }
@@ -222,8 +227,8 @@ fn follow(user: &mut User, groups: &Groups, at: DateTime) {
 mod tests {
     use super::*;
 
-    fn said(at: i64, groups: Option<(bool, &[TenantId])>) -> ClaimedRights {
-        ClaimedRights {
+    fn claimed(at: i64, groups: Option<(bool, &[TenantId])>) -> ClaimedPermissions {
+        ClaimedPermissions {
             at: DateTime::from_millis(at),
             groups: groups.map(|(is_admin, tenants)| Groups {
                 is_admin,
@@ -238,17 +243,17 @@ mod tests {
         User::first_seen("sub", "a@b.test", "A", DateTime::from_millis(0))
     }
 
-    fn after(user: &User, said: &ClaimedRights) -> User {
-        apply_claims(user, said, DateTime::from_millis(99)).unwrap_or_else(|| user.clone())
+    fn after(user: &User, claimed: &ClaimedPermissions) -> User {
+        apply_claims(user, claimed, DateTime::from_millis(99)).unwrap_or_else(|| user.clone())
     }
 
     #[test]
-    fn a_claim_gives_and_a_later_one_takes_and_an_old_one_never_gives_back() {
+    fn a_claim_grants_a_later_one_revokes_and_a_replayed_one_restores_nothing() {
         let tenant = TenantId::new();
 
-        let joined = after(&user(), &said(10, Some((true, &[tenant]))));
-        let left = after(&joined, &said(20, Some((false, &[]))));
-        let replayed = after(&left, &said(10, Some((true, &[tenant]))));
+        let joined = after(&user(), &claimed(10, Some((true, &[tenant]))));
+        let left = after(&joined, &claimed(20, Some((false, &[]))));
+        let replayed = after(&left, &claimed(10, Some((true, &[tenant]))));
 
         assert_eq!(joined.role_in(tenant), Some(Role::Member));
         assert!(joined.platform_admin);
@@ -257,13 +262,13 @@ mod tests {
         assert!(!left.platform_admin);
         assert_eq!(replayed, left);
         assert_eq!(
-            after(&left, &said(30, Some((false, &[tenant])))).role_in(tenant),
+            after(&left, &claimed(30, Some((false, &[tenant])))).role_in(tenant),
             Some(Role::Member)
         );
     }
 
     #[test]
-    fn what_was_set_here_is_left_alone() {
+    fn permissions_set_in_this_service_ignore_claims() {
         let tenant = TenantId::new();
         let mut user = user();
         user.platform_admin_source = MembershipSource::Local;
@@ -277,30 +282,30 @@ mod tests {
         );
 
         for tenants in [&[] as &[TenantId], &[tenant]] {
-            let followed = after(&user, &said(50, Some((true, tenants))));
+            let synced = after(&user, &claimed(50, Some((true, tenants))));
 
-            assert_eq!(followed.memberships, user.memberships);
-            assert!(!followed.platform_admin);
+            assert_eq!(synced.memberships, user.memberships);
+            assert!(!synced.platform_admin);
         }
     }
 
     #[test]
-    fn no_groups_claim_changes_nothing() {
+    fn a_token_without_the_groups_claim_changes_nothing() {
         let tenant = TenantId::new();
-        let joined = after(&user(), &said(10, Some((true, &[tenant]))));
+        let joined = after(&user(), &claimed(10, Some((true, &[tenant]))));
 
-        assert!(apply_claims(&joined, &said(50, None), DateTime::from_millis(99)).is_none());
+        assert!(apply_claims(&joined, &claimed(50, None), DateTime::from_millis(99)).is_none());
     }
 
     #[test]
-    fn the_same_claim_twice_changes_nothing() {
+    fn a_repeated_claim_changes_nothing() {
         let tenant = TenantId::new();
-        let joined = after(&user(), &said(10, Some((true, &[tenant]))));
+        let joined = after(&user(), &claimed(10, Some((true, &[tenant]))));
 
         assert!(
             apply_claims(
                 &joined,
-                &said(10, Some((true, &[tenant]))),
+                &claimed(10, Some((true, &[tenant]))),
                 DateTime::from_millis(99)
             )
             .is_none()

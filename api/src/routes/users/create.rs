@@ -1,16 +1,14 @@
-//! Somebody whom operators add before they sign in.
+//! Creation of users before they sign in.
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
     id::{PartnerId, UserId},
-    store::TransactionError,
+    store::VersionedRepository as _,
     user::{PartnerRole, User},
 };
-use futures::{FutureExt as _, future::BoxFuture};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Deserialize;
@@ -20,46 +18,47 @@ use super::{
     UserDetail,
     audit::{audited, target},
     detail,
-    patch::without_partner,
     roles::{self, ResolvedRole, Roles},
+    update::without_partner,
 };
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{Operator, QueryParams, RequestInfo, Validate, ValidatedJson},
-    intent::{ApiResponse, Command, CommandError, CommandOutput, CommandRunner, reject},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{Operator, Validate},
+    response::ApiResponse,
     routes::partner_team::{check_team_invariants, sync_team},
-    state::{AppState, SharedState},
     validate::{self, Validator, unique_keys, user},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
-/// Somebody to be known before they sign in.
+/// A new user.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewUser)]
 pub(super) struct CreateRequest {
-    /// The identity provider's id of them: the `sub` of their tokens, by which alone they are found.
+    /// Id at the identity provider: the `sub` of the user's tokens. The user is identified by it alone.
     #[schema(format = Uuid)]
     authentik_subject_id: String,
-    /// Their address, until a token of theirs says another.
+    /// E-mail address. A later token can change it.
     #[schema(format = Email, max_length = 254, example = "ada@example.com")]
     email: String,
-    /// Their name, until a token of theirs says another.
+    /// Name. A later token can change it.
     #[schema(min_length = 1, max_length = 120)]
     name: String,
-    /// Roles by tenant, which is named by its id or slug: `member`, `admin` or `owner`.
+    /// Roles by tenant id or slug: `member`, `admin` or `owner`.
     #[serde(default, deserialize_with = "unique_keys")]
     tenant_roles: BTreeMap<String, String>,
-    /// Whether they are an operator. Unless it is said, the groups in their tokens say so.
+    /// Whether the user is an operator. By default, the groups in the token decide.
     platform_admin: Option<bool>,
-    /// The partner they work for.
+    /// Partner whose staff the user belongs to.
     #[schema(format = Uuid)]
     partner_id: Option<String>,
-    /// What they may do there: `owner`, `manager`, `support` or `read-only`, which it is unless said otherwise.
+    /// Access level at the partner: `owner`, `manager`, `support` or `read-only` (default).
     #[schema(pattern = "^(owner|manager|support|read-only)$")]
     partner_role: Option<String>,
 }
 
-/// Somebody to be added.
+/// A validated new user.
 #[derive(Debug)]
 pub(super) struct NewUser {
     subject: String,
@@ -74,71 +73,60 @@ pub(super) struct NewUser {
 impl Validate for NewUser {
     type Raw = CreateRequest;
 
-    fn validate(wire: CreateRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let subject = user::subject(&wire.authentik_subject_id);
-        let subject = checks.check("/authentikSubjectId", subject);
-        let email = checks.check("/email", validate::email(&wire.email));
-        let name = checks.check("/name", validate::name(&wire.name));
-        let texts = wire.tenant_roles.into_iter();
+    fn validate(raw: CreateRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let subject = user::subject(&raw.authentik_subject_id);
+        let subject = validator.check("/authentikSubjectId", subject);
+        let email = validator.check("/email", validate::email(&raw.email));
+        let name = validator.check("/name", validate::name(&raw.name));
+        let texts = raw.tenant_roles.into_iter();
         let roles = texts.map(|(tenant, role)| (tenant, Some(role))).collect();
-        let roles = roles::roles(&mut checks, roles);
-        if wire.partner_role.is_some() && wire.partner_id.is_none() {
-            checks.note(without_partner());
+        let roles = roles::roles(&mut validator, roles);
+        if raw.partner_role.is_some() && raw.partner_id.is_none() {
+            validator.note(without_partner());
         }
-        let partner_id = wire
+        let partner_id = raw
             .partner_id
-            .and_then(|id| checks.check("/partnerId", validate::id(&id)));
-        let partner_role = wire
+            .and_then(|id| validator.check("/partnerId", validate::id(&id)));
+        let partner_role = raw
             .partner_role
-            .and_then(|text| checks.check("/partnerRole", user::partner_role(&text)));
+            .and_then(|text| validator.check("/partnerRole", user::partner_role(&text)));
         let whole = subject.zip(email).zip(name);
-        checks.finish(whole.map(|((subject, email), name)| Self {
+        validator.finish(whole.map(|((subject, email), name)| Self {
             subject,
             email,
             name,
             roles,
-            platform_admin: wire.platform_admin,
+            platform_admin: raw.platform_admin,
             partner_id,
             partner_role,
         }))
     }
 }
 
-/// Adds somebody before they sign in
+/// Creates a user before the first sign-in
 ///
-/// They are who signs in with this id. What is set here is left alone by the groups in their tokens.
-#[utoipa::path(
-    post, path = "/users", operation_id = "createUser", tag = "users", request_body = CreateRequest,
-    params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = UserDetail), (status = "default", response = Problem)),
-)]
-pub(super) async fn create(
-    Operator(caller): Operator,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    submitted: ValidatedJson<NewUser>,
-) -> Result<ApiResponse, ApiError> {
-    let new = &submitted.body;
-    let places = roles::resolve(&app, &new.roles, new.partner_id).await?;
-    let recorder = CommandRunner::new(&app, &caller, &request, submitted.key.as_ref());
+/// The user is linked to the account with this id. Groups in tokens do not change the permissions set here.
+#[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "users", request_body = CreateRequest, responses((status = 201, body = UserDetail)))]
+pub(super) async fn create(w: Write<Operator, NewUser>) -> Result<ApiResponse, ApiError> {
+    let new = &w.body;
+    let roles = roles::resolve(&w.app, &new.roles, new.partner_id).await?;
     let create = Create {
         id: UserId::new(),
         new,
-        places,
+        roles,
     };
-    Ok(recorder.record(&create).await?.answer)
+    w.run(&create).await
 }
 
 struct Create<'a> {
     id: UserId,
     new: &'a NewUser,
-    places: Vec<ResolvedRole>,
+    roles: Vec<ResolvedRole>,
 }
 
 impl Create<'_> {
-    /// `first_seen` with what is said of them.
+    /// `first_seen` with the requested permissions.
     fn user(&self, first_seen: User, now: DateTime) -> User {
         let new = self.new;
         let mut user = User {
@@ -147,8 +135,8 @@ impl Create<'_> {
             partner_role: new.partner_role,
             ..first_seen
         };
-        for place in &self.places {
-            user.set_role(place.tenant.id, place.role, now);
+        for resolved in &self.roles {
+            user.set_role(resolved.tenant.id, resolved.role, now);
         }
         if let Some(flag) = new.platform_admin {
             user.set_platform_admin(flag, now);
@@ -158,40 +146,33 @@ impl Create<'_> {
 }
 
 impl Command for Create<'_> {
-    fn record<'s>(
-        &'s self,
-        session: &'s mut ClientSession,
-        recorder: &'s CommandRunner<'_>,
-    ) -> BoxFuture<'s, Result<CommandOutput, TransactionError<CommandError>>> {
-        async move {
-            let app = recorder.app;
-            let now = app.store.now();
-            let NewUser {
-                subject,
-                email,
-                name,
-                ..
-            } = self.new;
-            let first_seen = app.users.new_user(session, subject, email, name, now);
-            let user = self.user(first_seen.await?, now);
-            check_team_invariants(session, app, None, Some(&user)).await?;
-            app.users.insert(session, &user).await?;
-            let mut event = recorder
-                .event(now, Action::UserCreate, target(&user), None)
-                .with_changes(&Document::new(), &audited(&user));
-            let mut jobs = Vec::new();
-            if let Some(partner) = user.partner_id {
-                jobs.push(sync_team(recorder, session, partner).await?);
-            }
-            event.job_id = jobs.first().map(|job| job.id);
-            let mut answer = detail(app, &user).await.map_err(reject)?;
-            answer.status = StatusCode::CREATED;
-            let answer = answer.at(format!("/users/{}", user.id));
-            Ok(CommandOutput {
-                jobs,
-                ..CommandOutput::complete(answer, event)
-            })
+    async fn run(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+    ) -> Result<CommandOutput, Rollback> {
+        let app = runner.app;
+        let now = app.store.now();
+        let NewUser {
+            subject,
+            email,
+            name,
+            ..
+        } = self.new;
+        let first_seen = app.db.users.new_user(session, subject, email, name, now);
+        let user = self.user(first_seen.await?, now);
+        check_team_invariants(session, app, None, Some(&user)).await?;
+        app.db.users.insert(session, &user).await?;
+        let event = runner
+            .event(now, Action::UserCreate, target(&user), None)
+            .with_changes(&Document::new(), &audited(&user));
+        let mut jobs = Vec::new();
+        if let Some(partner) = user.partner_id {
+            jobs.push(sync_team(runner, session, partner).await?);
         }
-        .boxed()
+        let mut response = detail(app, &user).await?;
+        response.status = StatusCode::CREATED;
+        let response = response.at(format!("/users/{}", user.id));
+        Ok(CommandOutput::complete(response, event).with_jobs(jobs))
     }
 }

@@ -1,4 +1,4 @@
-//! The users, for operators.
+//! Lists and reads of users, for operators.
 
 use axum::{Json, extract::State};
 use dezky_shared::{
@@ -10,24 +10,24 @@ use utoipa::IntoParams;
 
 use super::{UserDetail, detail};
 use crate::{
-    error::{ApiError, Problem, ProblemCode},
+    error::{ApiError, ProblemCode},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
-    intent::ApiResponse,
+    response::ApiResponse,
     state::SharedState,
 };
 
-/// Which users are asked for.
+/// Filters of the list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ListQuery {
-    /// Only with this address.
+    /// Only users with this e-mail address.
     email: Option<String>,
-    /// Only who works for this partner.
+    /// Only staff of this partner.
     #[param(value_type = Option<String>, format = Uuid)]
     partner_id: Option<PartnerId>,
-    /// Only operators, or only others.
+    /// `true`: only operators. `false`: only other users.
     platform_admin: Option<bool>,
-    /// Only who has a role in the tenant with this slug.
+    /// Only users with a role in the tenant with this slug.
     tenant: Option<String>,
     #[param(ignore)]
     page: Page,
@@ -47,11 +47,8 @@ impl FromQuery for ListQuery {
     }
 }
 
-/// The users, oldest first
-#[utoipa::path(
-    get, path = "/users", operation_id = "listUsers", tag = "users", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<UserDetail>), (status = "default", response = Problem)),
-)]
+/// Lists users, oldest first
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(ListQuery, Page), responses((status = 200, body = PageOf<UserDetail>)))]
 pub(super) async fn list(
     _: Operator,
     QueryParams(query): QueryParams<ListQuery>,
@@ -64,7 +61,7 @@ pub(super) async fn list(
     let after = query.page.after(&list)?;
     let tenant_id = match &query.tenant {
         None => None,
-        Some(slug) => match app.tenants.find_by_slug(slug).await? {
+        Some(slug) => match app.db.tenants.find_by_slug(slug).await? {
             Some(tenant) => Some(tenant.id),
             None => return Ok(Json(PageOf::single(Vec::new()))),
         },
@@ -76,9 +73,9 @@ pub(super) async fn list(
         tenant_id,
         after,
     };
-    let users = app.users.list(&filter, query.page.fetch_limit()).await?;
+    let users = app.db.users.list(&filter, query.page.fetch_limit()).await?;
     let ids: Vec<TenantId> = users.iter().flat_map(User::tenant_ids).collect();
-    let tenants = app.tenants.list_by_ids(&ids).await?;
+    let tenants = app.db.tenants.list_by_ids(&ids).await?;
     Ok(Json(query.page.build(
         &list,
         users,
@@ -87,17 +84,13 @@ pub(super) async fn list(
     )))
 }
 
-/// A user
-#[utoipa::path(
-    get, path = "/users/{id}", operation_id = "getUser", tag = "users", params(("id" = String, Path)),
-    responses((status = 200, body = UserDetail), (status = "default", response = Problem)),
-)]
+/// Returns a user
+#[utoipa::path(get, path = "/users/{id}", operation_id = "getUser", tag = "users", responses((status = 200, body = UserDetail)))]
 pub(super) async fn show(
     _: Operator,
     PathParam(id): PathParam<UserId>,
-    _: QueryParams<()>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
-    let user = app.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    let user = app.db.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
     detail(&app, &user).await
 }

@@ -1,11 +1,11 @@
-//! What a request says that somebody may do, held against the tenants and partners that there are.
+//! Resolution of the roles in a request to tenants and partners.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dezky_shared::{
     id::{PartnerId, TenantId},
     partner::PartnerStatus,
-    store::TransactionError,
+    store::VersionedRepository as _,
     tenant::{Tenant, TenantStatus},
     user::Role,
 };
@@ -13,18 +13,18 @@ use mongodb::ClientSession;
 
 use crate::{
     error::{ApiError, FieldError, ProblemCode},
-    intent::{CommandError, reject},
     state::AppState,
     validate::{Validator, user},
+    write::Rollback,
 };
 
-/// The most tenants in one request.
-const TENANTS: usize = 100;
+/// Maximum number of tenants in one request.
+const MAX_TENANTS: usize = 100;
 
-/// Roles by tenant, as it was named; no role is taken away.
+/// Roles by tenant id or slug; `None` revokes the role.
 pub(super) type Roles = BTreeMap<String, Option<Role>>;
 
-/// A role in a tenant that there is.
+/// A role in an existing tenant.
 #[derive(Debug)]
 pub(super) struct ResolvedRole {
     /// The tenant.
@@ -33,75 +33,75 @@ pub(super) struct ResolvedRole {
     pub(super) role: Option<Role>,
 }
 
-/// The roles of a body.
-pub(super) fn roles(checks: &mut Validator, texts: BTreeMap<String, Option<String>>) -> Roles {
-    if texts.len() > TENANTS {
-        let message = format!("At most {TENANTS} tenants at a time.");
-        checks.note(FieldError::at("/tenantRoles", "too_many", message));
+/// Validates the roles of a body.
+pub(super) fn roles(validator: &mut Validator, texts: BTreeMap<String, Option<String>>) -> Roles {
+    if texts.len() > MAX_TENANTS {
+        let message = format!("At most {MAX_TENANTS} tenants per request.");
+        validator.note(FieldError::at("/tenantRoles", "too_many", message));
     }
     let roles = texts.into_iter().filter_map(|(tenant, text)| {
         let role = match text {
             None => None,
-            Some(text) => Some(checks.check(&pointer(&tenant), user::role(&text))?),
+            Some(text) => Some(validator.check(&pointer(&tenant), user::role(&text))?),
         };
         Some((tenant, role))
     });
     roles.collect()
 }
 
-/// The roles with their tenants, provided that these and the partner are there. Whether they are follows not from
-/// the request alone, and is not remembered with its key.
+/// The roles with their tenants. Rejects unknown tenants and partners. Not part of the validation: the result depends
+/// on stored data, so a rejection must not be stored with the idempotency key.
 pub(super) async fn resolve(
     app: &AppState,
     roles: &Roles,
     partner: Option<PartnerId>,
 ) -> Result<Vec<ResolvedRole>, ApiError> {
     let mut errors = Vec::new();
-    let places = places(app, roles, &mut errors).await?;
+    let resolved = resolve_roles(app, roles, &mut errors).await?;
     if let Some(id) = partner {
-        let found = app.partners.find(id).await?;
+        let found = app.db.partners.find(id).await?;
         if !found.is_some_and(|partner| partner.status == PartnerStatus::Active) {
-            let message = "There is no such partner.";
+            let message = "The partner does not exist.";
             errors.push(FieldError::at("/partnerId", "unknown_partner", message));
         }
     }
     if errors.is_empty() {
-        Ok(places)
+        Ok(resolved)
     } else {
         Err(ApiError::invalid(errors))
     }
 }
 
-async fn places(
+async fn resolve_roles(
     app: &AppState,
     roles: &Roles,
     errors: &mut Vec<FieldError>,
 ) -> Result<Vec<ResolvedRole>, ApiError> {
     let ids: Vec<TenantId> = roles.keys().filter_map(|name| name.parse().ok()).collect();
     let slugs: Vec<String> = roles.keys().cloned().collect();
-    let mut tenants = app.tenants.list_by_ids(&ids).await?;
-    tenants.extend(app.tenants.list_by_slugs(&slugs).await?);
+    let mut tenants = app.db.tenants.list_by_ids(&ids).await?;
+    tenants.extend(app.db.tenants.list_by_slugs(&slugs).await?);
 
     let mut seen = BTreeSet::new();
-    let mut places = Vec::new();
+    let mut resolved = Vec::new();
     for (name, &role) in roles {
         let is_named = |tenant: &&Tenant| tenant.slug == *name || tenant.id.to_string() == *name;
         match tenants.iter().find(is_named) {
             None => {
-                let message = "There is no such tenant.";
+                let message = "The tenant does not exist.";
                 errors.push(FieldError::at(pointer(name), "unknown_tenant", message));
             }
             Some(tenant) if !seen.insert(tenant.id) => {
-                let message = "This tenant is named twice.";
+                let message = "The tenant is listed twice.";
                 errors.push(FieldError::at(pointer(name), "duplicate_field", message));
             }
-            Some(tenant) => places.push(ResolvedRole {
+            Some(tenant) => resolved.push(ResolvedRole {
                 tenant: tenant.clone(),
                 role,
             }),
         }
     }
-    Ok(places)
+    Ok(resolved)
 }
 
 fn pointer(tenant: &str) -> String {
@@ -111,23 +111,22 @@ fn pointer(tenant: &str) -> String {
     )
 }
 
-/// Refuses that somebody ceases to own these tenants if one of them would have no owner left. One that was removed
-/// needs none.
+/// Rejects the loss of ownership of these tenants if one of them would have no owner left. A terminated tenant needs
+/// none.
 pub(in crate::routes) async fn ensure_owner_remains(
     session: &mut ClientSession,
     app: &AppState,
     given_up: &BTreeSet<TenantId>,
-) -> Result<(), TransactionError<CommandError>> {
+) -> Result<(), Rollback> {
     for &id in given_up {
-        // Written, not read: else two who take away one of two owners each would see the other.
-        let Some(tenant) = app.tenants.find_for_update(session, id).await? else {
+        // Materialized conflict: two transactions that each remove one of two owners must not both commit.
+        let Some(tenant) = app.db.tenants.materialize_conflict(session, id).await? else {
             continue;
         };
-        app.tenants.unlock(session, id).await?;
         if tenant.status != TenantStatus::Terminated
-            && app.users.count_owners(session, id).await? <= 1
+            && app.db.users.count_owners(session, id).await? <= 1
         {
-            return Err(reject(ProblemCode::LastOwner));
+            return Err(ProblemCode::LastOwner.into());
         }
     }
     Ok(())

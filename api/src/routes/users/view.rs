@@ -1,4 +1,4 @@
-//! People, as callers see them.
+//! Representations of users.
 
 use std::collections::BTreeMap;
 
@@ -13,128 +13,128 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
-    error::ApiError, extract::ETag, routes::subscriptions::SubscriptionView, state::AppState,
+    error::ApiError, etag::ETag, routes::subscriptions::SubscriptionView, state::AppState,
     timestamp::Timestamp,
 };
 
-/// Somebody.
+/// A user.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UserView {
-    /// Their id.
+    /// Id.
     id: String,
-    /// The identity provider's id of them.
+    /// Id at the identity provider.
     authentik_subject_id: String,
-    /// Their address.
+    /// E-mail address.
     email: String,
-    /// Their name.
+    /// Name.
     name: String,
-    /// Whether they are an operator.
+    /// Whether the user is an operator.
     platform_admin: bool,
-    /// The partner they work for.
+    /// Partner whose staff the user belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner_id: Option<String>,
-    /// What they may do there: `owner`, `manager`, `support` or `read-only`, which is what nothing stands for.
+    /// Access level at the partner: `owner`, `manager`, `support` or `read-only` (also if missing).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^(owner|manager|support|read-only)$")]
     partner_role: Option<PartnerRole>,
-    /// The tenants they have a role in.
+    /// Tenants in which the user has a role.
     tenant_ids: Vec<String>,
-    /// Their roles there, by tenant: `member`, `admin` or `owner`.
+    /// Roles by tenant id: `member`, `admin` or `owner`.
     #[schema(value_type = BTreeMap<String, String>)]
     tenant_roles: BTreeMap<String, Role>,
-    /// The same tenants, by name.
+    /// The tenants in detail.
     tenants: Vec<TenantOfUser>,
-    /// + 1 with every change.
+    /// Incremented by every change.
     revision: i64,
-    /// When they were added, or first seen.
+    /// Time of the creation or the first request.
     created_at: Timestamp,
-    /// When anything about them last changed.
+    /// Time of the last change.
     updated_at: Timestamp,
 }
 
-/// Somebody, as operators see them.
+/// A user, as operators see it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UserDetail {
     #[serde(flatten)]
     user: UserView,
-    /// When they were last seen, to a few minutes; never, where it is missing.
+    /// Time of the last request, accurate to a few minutes. Missing before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_at: Option<Timestamp>,
-    /// Their second factors, where they were looked up.
+    /// Second factors, if they were looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
 }
 
-/// The caller, and whatever a portal needs to greet them.
+/// The caller, with the data for the start page of a portal.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Profile {
     #[serde(flatten)]
     user: UserView,
-    /// The partner they work for, unless it was terminated.
+    /// Partner whose staff the caller belongs to, unless it was terminated.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner: Option<PartnerOfUser>,
-    /// Whether they are the owner or an admin of any tenant.
+    /// Whether the caller is an owner or admin of any tenant.
     is_tenant_admin: bool,
-    /// The subscriptions in force of the tenants they have a role in, oldest first.
+    /// Active subscriptions of the caller's tenants, oldest first.
     subscriptions: Vec<SubscriptionView>,
 }
 
-/// A tenant somebody has a role in.
+/// A tenant in which the user has a role.
 #[derive(Debug, Serialize, ToSchema)]
 struct TenantOfUser {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Its name in URLs.
+    /// Name in URLs.
     slug: String,
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// Where it stands.
+    /// Status.
     #[schema(value_type = String)]
     status: TenantStatus,
-    /// What they may do there: `member`, `admin` or `owner`.
+    /// Role: `member`, `admin` or `owner`.
     #[schema(value_type = String, pattern = "^(member|admin|owner)$")]
     role: Role,
 }
 
-/// The partner somebody works for.
+/// The partner whose staff the user belongs to.
 #[derive(Debug, Serialize, ToSchema)]
 struct PartnerOfUser {
-    /// Its id.
+    /// Id.
     id: String,
-    /// Its name in URLs.
+    /// Name in URLs.
     slug: String,
-    /// Its name for people.
+    /// Display name.
     name: String,
-    /// What they may do there: `owner`, `manager`, `support` or `read-only`.
+    /// Access level: `owner`, `manager`, `support` or `read-only`.
     #[schema(value_type = String, pattern = "^(owner|manager|support|read-only)$")]
     role: PartnerRole,
 }
 
-/// Somebody's second factors, as a job last saw them.
+/// Second factors of a user, as of the last lookup by a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::routes) struct MfaView {
-    /// How many devices they have.
+    /// Number of devices.
     #[schema(minimum = 0)]
     devices: i32,
-    /// When that was looked up.
+    /// Time of the lookup.
     looked_up_at: Timestamp,
 }
 
 impl From<MfaCheck> for MfaView {
-    fn from(look: MfaCheck) -> Self {
+    fn from(check: MfaCheck) -> Self {
         Self {
-            devices: look.devices,
-            looked_up_at: look.looked_up_at.into(),
+            devices: check.devices,
+            looked_up_at: check.looked_up_at.into(),
         }
     }
 }
 
 impl UserView {
-    /// `tenants` are at least those that they have a role in.
+    /// `tenants` must include the user's tenants.
     fn new(user: &User, tenants: &[Tenant]) -> Self {
         let roles: BTreeMap<TenantId, Role> = user
             .memberships
@@ -172,7 +172,7 @@ impl UserView {
 }
 
 impl UserDetail {
-    /// `tenants` are at least those that they have a role in.
+    /// `tenants` must include the user's tenants.
     pub(super) fn new(user: &User, tenants: &[Tenant]) -> Self {
         Self {
             last_seen_at: user.last_seen_at.map(Timestamp::from),
@@ -183,15 +183,15 @@ impl UserDetail {
 }
 
 impl Profile {
-    /// The profile of `user`, who works for `partner`.
+    /// The profile of `user`, a member of the staff of `partner`.
     pub(super) async fn of(
         app: &AppState,
         mut user: User,
         partner: Option<&Partner>,
     ) -> Result<Self, ApiError> {
         let ids = user.tenant_ids();
-        let tenants = app.tenants.list_by_ids(&ids).await?;
-        let subscriptions = app.subscriptions.list_for(&ids).await?;
+        let tenants = app.db.tenants.list_by_ids(&ids).await?;
+        let subscriptions = app.db.subscriptions.list_for(&ids).await?;
         let role = user.partner_role.unwrap_or(PartnerRole::ReadOnly);
         if partner.is_none() {
             (user.partner_id, user.partner_role) = (None, None);
@@ -215,13 +215,13 @@ impl Profile {
         })
     }
 
-    /// The version of all that is shown, which is more than the user: the generation is theirs, so that it can be
-    /// meant in `If-Match`, and the revision stands for everything.
+    /// The version of the whole profile. The generation is the user's revision, for `If-Match`; the revision is a
+    /// digest of all fields.
     pub(super) fn etag(&self) -> Result<ETag, ApiError> {
-        let shown = serde_json::to_vec(self).map_err(|error| ApiError::internal(error.into()))?;
-        let digest: [u8; 32] = Sha256::digest(shown).into();
+        let profile = serde_json::to_vec(self).map_err(|error| ApiError::internal(error.into()))?;
+        let digest: [u8; 32] = Sha256::digest(profile).into();
         let mut revision = [0; 8];
-        // Six bytes, so that it is positive.
+        // Six bytes keep it positive.
         revision[2..].copy_from_slice(&digest[..6]);
         Ok(ETag {
             generation: self.user.revision,

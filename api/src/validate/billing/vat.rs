@@ -1,18 +1,18 @@
-//! How VAT ids are written, country by country, and how their check digits are found.
+//! Formats and check digits of VAT ids by country.
 //!
-//! The forms are those of the European Commission's
-//! [VIES](https://ec.europa.eu/taxation_customs/vies/#/faq), of HMRC, Brønnøysundregistrene and the Swiss
-//! Federal Statistical Office. Digits are checked where the rule is public and fits all ids of the form.
+//! The formats are those of the European Commission's [VIES](https://ec.europa.eu/taxation_customs/vies/#/faq), of HMRC,
+//! Brønnøysundregistrene and the Swiss Federal Statistical Office. Check digits are verified if the algorithm is public
+//! and applies to all ids of the format.
 
-/// How the VAT ids of a country are written.
+/// VAT id format of a country.
 pub(super) struct Form {
-    /// The country: ISO 3166-1 alpha-2.
+    /// ISO 3166-1 alpha-2 code.
     pub(super) country: &'static str,
-    /// What its ids begin with.
+    /// Prefix of the ids.
     pub(super) prefix: &'static str,
-    /// One that is well-formed.
+    /// A well-formed example.
     pub(super) example: &'static str,
-    /// Whether something can stand after the prefix.
+    /// Whether the part after the prefix is well-formed.
     pub(super) is_number: fn(&str) -> bool,
 }
 
@@ -30,7 +30,7 @@ const fn form(
     }
 }
 
-/// The members of the EU, the United Kingdom, Norway and Switzerland.
+/// EU member states, the United Kingdom, Norway and Switzerland.
 pub(super) const FORMS: &[Form] = &[
     form("AT", "AT", "ATU13585627", austria),
     form("BE", "BE", "BE0428759497", belgium),
@@ -90,7 +90,7 @@ fn switzerland(number: &str) -> bool {
     let is_tax = matches!(tax, "" | "MWST" | "TVA" | "IVA" | "TPV");
     is_tax
         && digits::<9>(number)
-            .is_some_and(|d| weighed(&d, &[5, 4, 3, 2, 7, 6, 5, 4, 1]).is_multiple_of(11))
+            .is_some_and(|d| weighted_sum(&d, &[5, 4, 3, 2, 7, 6, 5, 4, 1]).is_multiple_of(11))
 }
 
 fn cyprus(number: &str) -> bool {
@@ -108,13 +108,14 @@ fn germany(number: &str) -> bool {
 }
 
 fn denmark(number: &str) -> bool {
-    digits::<8>(number)
-        .is_some_and(|d| d[0] != 0 && weighed(&d, &[2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11))
+    digits::<8>(number).is_some_and(|d| {
+        d[0] != 0 && weighted_sum(&d, &[2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11)
+    })
 }
 
 fn estonia(number: &str) -> bool {
     digits::<9>(number)
-        .is_some_and(|d| weighed(&d, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10))
+        .is_some_and(|d| weighted_sum(&d, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10))
 }
 
 fn spain(number: &str) -> bool {
@@ -127,10 +128,11 @@ fn spain(number: &str) -> bool {
 }
 
 fn finland(number: &str) -> bool {
-    digits::<8>(number).is_some_and(|d| weighed(&d, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11))
+    digits::<8>(number)
+        .is_some_and(|d| weighted_sum(&d, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11))
 }
 
-/// A key of two digits or letters, and the number of the company.
+/// Two check characters and the company number.
 fn france(number: &str) -> bool {
     let Some((key, company)) = number.split_at_checked(2) else {
         return false;
@@ -138,14 +140,14 @@ fn france(number: &str) -> bool {
     let Some(company) = digits::<9>(company) else {
         return false;
     };
-    let may_stand = |sign: u8| sign.is_ascii_alphanumeric() && sign != b'O' && sign != b'I';
+    let is_allowed = |sign: u8| sign.is_ascii_alphanumeric() && sign != b'O' && sign != b'I';
     match digits::<2>(key) {
         Some(key) => value(&key) == (12 + 3 * (value(&company) % 97)) % 97,
-        None => key.bytes().all(may_stand),
+        None => key.bytes().all(is_allowed),
     }
 }
 
-/// Of a company, of a branch of one (three more digits), of a department, or of a health authority.
+/// Of a company, a branch (three more digits), a government department or a health authority.
 fn united_kingdom(number: &str) -> bool {
     if let Some((kind @ ("GD" | "HA"), number)) = number.split_at_checked(2) {
         return digits::<3>(number).is_some_and(|d| (value(&d) < 500) == (kind == "GD"));
@@ -154,14 +156,14 @@ fn united_kingdom(number: &str) -> bool {
         return false;
     }
     digits::<9>(&number[..9]).is_some_and(|d| {
-        let sum = weighed(&d[..7], &[8, 7, 6, 5, 4, 3, 2]) + value(&d[7..]);
+        let sum = weighted_sum(&d[..7], &[8, 7, 6, 5, 4, 3, 2]) + value(&d[7..]);
         sum.is_multiple_of(97) || (sum + 55).is_multiple_of(97)
     })
 }
 
 fn greece(number: &str) -> bool {
     digits::<9>(number)
-        .is_some_and(|d| weighed(&d[..8], &[256, 128, 64, 32, 16, 8, 4, 2]) % 11 % 10 == d[8])
+        .is_some_and(|d| weighted_sum(&d[..8], &[256, 128, 64, 32, 16, 8, 4, 2]) % 11 % 10 == d[8])
 }
 
 fn croatia(number: &str) -> bool {
@@ -169,10 +171,11 @@ fn croatia(number: &str) -> bool {
 }
 
 fn hungary(number: &str) -> bool {
-    digits::<8>(number).is_some_and(|d| weighed(&d, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10))
+    digits::<8>(number)
+        .is_some_and(|d| weighted_sum(&d, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10))
 }
 
-/// Seven digits and one or two letters; older ones have a letter, plus or asterisk in the second place.
+/// Seven digits and one or two letters. Older ids have a letter, plus or asterisk in second place.
 fn ireland(number: &str) -> bool {
     let is_letter = |sign: u8| sign.is_ascii_uppercase();
     match number.as_bytes() {
@@ -207,10 +210,11 @@ fn latvia(number: &str) -> bool {
 }
 
 fn malta(number: &str) -> bool {
-    digits::<8>(number).is_some_and(|d| weighed(&d, &[3, 4, 6, 7, 8, 9, 10, 1]).is_multiple_of(37))
+    digits::<8>(number)
+        .is_some_and(|d| weighted_sum(&d, &[3, 4, 6, 7, 8, 9, 10, 1]).is_multiple_of(37))
 }
 
-/// The digits were checked modulo 11 until 2020; since then the ids of sole traders are checked modulo 97 as a whole.
+/// Modulo 11 over the digits. Since 2020, ids of sole traders use modulo 97 over the whole id instead.
 fn netherlands(number: &str) -> bool {
     let Some((company, branch)) = number.split_once('B') else {
         return false;
@@ -218,11 +222,11 @@ fn netherlands(number: &str) -> bool {
     let (Some(d), Some(_)) = (digits::<9>(company), digits::<2>(branch)) else {
         return false;
     };
-    let by_company = weighed(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11 == d[8];
+    let by_company = weighted_sum(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11 == d[8];
     by_company || remainder_of_97("NL", number) == Some(1)
 }
 
-/// The remainder by 97 of a number in which A stands for 10, B for 11 and so on.
+/// Remainder modulo 97, with A as 10, B as 11 and so on.
 fn remainder_of_97(prefix: &str, number: &str) -> Option<u32> {
     prefix
         .chars()
@@ -237,26 +241,27 @@ fn remainder_of_97(prefix: &str, number: &str) -> Option<u32> {
 fn norway(number: &str) -> bool {
     let number = number.strip_suffix("MVA").unwrap_or(number);
     digits::<9>(number)
-        .is_some_and(|d| weighed(&d, &[3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11))
+        .is_some_and(|d| weighted_sum(&d, &[3, 2, 7, 6, 5, 4, 3, 2, 1]).is_multiple_of(11))
 }
 
 fn poland(number: &str) -> bool {
     digits::<10>(number)
-        .is_some_and(|d| weighed(&d[..9], &[6, 5, 7, 2, 3, 4, 5, 6, 7]) % 11 == d[9])
+        .is_some_and(|d| weighted_sum(&d[..9], &[6, 5, 7, 2, 3, 4, 5, 6, 7]) % 11 == d[9])
 }
 
 fn portugal(number: &str) -> bool {
     digits::<9>(number).is_some_and(|d| {
-        let check = 11 - weighed(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
+        let check = 11 - weighted_sum(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
         d[0] != 0 && check % 11 % 10 == d[8]
     })
 }
 
-/// Two to ten digits: those that are missing are zeros in front.
+/// Two to ten digits, padded with leading zeros.
 fn romania(number: &str) -> bool {
     (2..=10).contains(&number.len())
-        && digits::<10>(&format!("{number:0>10}"))
-            .is_some_and(|d| weighed(&d[..9], &[7, 5, 3, 2, 1, 7, 5, 3, 2]) * 10 % 11 % 10 == d[9])
+        && digits::<10>(&format!("{number:0>10}")).is_some_and(|d| {
+            weighted_sum(&d[..9], &[7, 5, 3, 2, 1, 7, 5, 3, 2]) * 10 % 11 % 10 == d[9]
+        })
 }
 
 fn sweden(number: &str) -> bool {
@@ -265,7 +270,7 @@ fn sweden(number: &str) -> bool {
 
 fn slovenia(number: &str) -> bool {
     digits::<8>(number).is_some_and(|d| {
-        let check = 11 - weighed(&d[..7], &[8, 7, 6, 5, 4, 3, 2]) % 11;
+        let check = 11 - weighted_sum(&d[..7], &[8, 7, 6, 5, 4, 3, 2]) % 11;
         d[0] != 0 && check != 11 && check % 10 == d[7]
     })
 }
@@ -278,20 +283,20 @@ fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The digits of a text that is nothing but so many of them.
+/// Parses exactly `N` digits.
 fn digits<const N: usize>(text: &str) -> Option<[u64; N]> {
     let digit = |sign: char| sign.to_digit(10).map(u64::from);
     let digits: Option<Vec<u64>> = text.chars().map(digit).collect();
     digits?.try_into().ok()
 }
 
-/// The number that the digits are.
+/// Value of the digits as a decimal number.
 fn value(digits: &[u64]) -> u64 {
     digits.iter().fold(0, |value, digit| value * 10 + digit)
 }
 
-/// The sum of the digits, each times its weight.
-fn weighed(digits: &[u64], weights: &[u64]) -> u64 {
+/// Weighted sum of the digits.
+fn weighted_sum(digits: &[u64], weights: &[u64]) -> u64 {
     digits
         .iter()
         .zip(weights)
@@ -316,14 +321,14 @@ fn is_iso_7064(digits: &[u64]) -> bool {
 
 /// ISO/IEC 7812-1, annex B.
 fn is_luhn(digits: &[u64]) -> bool {
-    let of_place = |(place, digit): (usize, &u64)| {
-        if place % 2 == 0 {
+    let weight = |(position, digit): (usize, &u64)| {
+        if position % 2 == 0 {
             *digit
         } else {
             digit * 2 / 10 + digit * 2 % 10
         }
     };
-    let sum: u64 = digits.iter().rev().enumerate().map(of_place).sum();
+    let sum: u64 = digits.iter().rev().enumerate().map(weight).sum();
     sum.is_multiple_of(10)
 }
 
@@ -331,35 +336,35 @@ fn is_luhn(digits: &[u64]) -> bool {
 mod tests {
     use super::*;
 
-    /// Whether `id` has the form of one of the countries whose ids begin as it does.
-    fn is_taken(id: &str) -> bool {
+    /// Whether `id` matches the format of a country with its prefix.
+    fn is_valid(id: &str) -> bool {
         let forms = FORMS.iter();
         forms
             .filter_map(|form| Some((form, id.strip_prefix(form.prefix)?)))
             .any(|(form, number)| (form.is_number)(number))
     }
 
-    /// Those whose digits are not checked.
-    const BY_FORM_ALONE: [&str; 7] = ["BG", "CY", "CZ", "ES", "IE", "LT", "LV"];
+    /// Countries without verification of check digits.
+    const WITHOUT_CHECK_DIGITS: [&str; 7] = ["BG", "CY", "CZ", "ES", "IE", "LT", "LV"];
 
     #[test]
-    fn every_example_is_well_formed_and_no_shorter_one_is() {
+    fn every_example_is_well_formed_and_its_half_is_not() {
         for form in FORMS {
             let Form {
                 country, example, ..
             } = form;
             assert!(example.starts_with(form.prefix), "{country}");
-            assert!(is_taken(example), "{country}");
+            assert!(is_valid(example), "{country}");
             let half = &example[..example.len() / 2];
-            assert!(!is_taken(half), "{half}");
-            assert!(!is_taken(&format!("{example}0123")), "{country}");
+            assert!(!is_valid(half), "{half}");
+            assert!(!is_valid(&format!("{example}0123")), "{country}");
         }
     }
 
     #[test]
-    fn a_wrong_digit_is_found_in_every_country_whose_digits_are_checked() {
+    fn a_wrong_digit_is_detected_in_every_country_with_check_digits() {
         for form in FORMS {
-            let checked = !BY_FORM_ALONE.contains(&form.country);
+            let checked = !WITHOUT_CHECK_DIGITS.contains(&form.country);
             let digits = form.example.char_indices();
             let (at, digit) = digits.filter(|(_, c)| c.is_ascii_digit()).nth(2).unwrap();
             let value = digit.to_digit(10).unwrap();
@@ -367,12 +372,12 @@ mod tests {
             let mut wrong = form.example.to_owned();
             wrong.replace_range(at..=at, &other.to_string());
 
-            assert_eq!(is_taken(&wrong), !checked, "{wrong}");
+            assert_eq!(is_valid(&wrong), !checked, "{wrong}");
         }
     }
 
     #[test]
-    fn countries_with_several_forms_have_them_all() {
+    fn all_formats_of_a_country_are_accepted() {
         for id in [
             "NL002455799B11",
             "GB980780684001",
@@ -390,7 +395,7 @@ mod tests {
             "LT100001919017",
             "RO361757",
         ] {
-            assert!(is_taken(id), "{id}");
+            assert!(is_valid(id), "{id}");
         }
         for id in [
             "GBGD512",
@@ -404,7 +409,7 @@ mod tests {
             "BE2428759497",
             "CHE107787577XYZ",
         ] {
-            assert!(!is_taken(id), "{id}");
+            assert!(!is_valid(id), "{id}");
         }
     }
 }

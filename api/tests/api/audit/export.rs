@@ -1,4 +1,4 @@
-//! A trail as a file.
+//! Export of an audit trail as CSV.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::app::TestApp;
 
 const TRAIL: &str = "/tenants/demo/audit";
 
-/// The app, and so many events of `demo` beside its own two.
+/// The app with `count` events of `demo` in addition to the two from its setup.
 async fn with_events(count: i64, change: impl Fn(&mut AuditEvent)) -> TestApp {
     let app = TestApp::with_demo().await;
     let demo = Some(app.tenant("demo").await.id);
@@ -27,19 +27,19 @@ async fn with_events(count: i64, change: impl Fn(&mut AuditEvent)) -> TestApp {
 }
 
 async fn csv(app: &TestApp, path: &str, caller: Caller) -> String {
-    let answer = app
+    let response = app
+        .client(caller)
         .get(path)
-        .by(caller)
         .header("accept", "text/csv")
         .open()
         .await;
-    assert_eq!(answer.status(), 200);
-    let body = answer.into_body().collect().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body = response.into_body().collect().await.unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test]
-async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
+async fn an_export_contains_exactly_the_matching_events() {
     let app = with_events(1_234, |_| {}).await;
 
     let all = csv(&app, &format!("{TRAIL}?limit=1"), Caller::Owner).await;
@@ -84,21 +84,16 @@ async fn an_export_holds_all_that_the_filters_let_through_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_export_is_a_file_that_no_cache_takes_for_a_page() {
+async fn an_export_is_an_attachment_that_varies_on_accept() {
     let app = TestApp::with_demo().await;
 
     let file = app
+        .owner()
         .get(TRAIL)
-        .by(Caller::Owner)
         .header("accept", "application/xml, Text/CSV; q=0.9")
         .open()
         .await;
-    let page = app
-        .get(TRAIL)
-        .by(Caller::Owner)
-        .header("accept", "*/*")
-        .open()
-        .await;
+    let page = app.owner().get(TRAIL).header("accept", "*/*").open().await;
 
     let header = |name: &str| file.headers()[name].to_str().unwrap();
     assert!(header("content-type").starts_with("text/csv"));
@@ -112,7 +107,7 @@ async fn an_export_is_a_file_that_no_cache_takes_for_a_page() {
 }
 
 #[tokio::test]
-async fn what_somebody_called_themselves_is_no_formula_in_a_spreadsheet() {
+async fn spreadsheet_formulas_are_escaped_in_an_export() {
     let app = with_events(1, |event| {
         event.actor.name = Some("=HYPERLINK(\"https://evil.test\",\"Invoice\")".to_owned());
         event.target.name = "-2+3".to_owned();
@@ -127,7 +122,7 @@ async fn what_somebody_called_themselves_is_no_formula_in_a_spreadsheet() {
 }
 
 #[tokio::test]
-async fn an_operator_is_hidden_in_an_export_too() {
+async fn exports_redact_operators_for_tenants() {
     let app = TestApp::with_demo().await;
 
     let tenants = csv(&app, TRAIL, Caller::Owner).await;
@@ -139,16 +134,16 @@ async fn an_operator_is_hidden_in_an_export_too() {
 }
 
 #[tokio::test]
-async fn an_export_that_cannot_be_finished_breaks_off() {
+async fn a_failing_export_aborts_the_body() {
     let app = with_events(3_000, |_| {}).await;
-    let answer = app
+    let response = app
+        .owner()
         .get(TRAIL)
-        .by(Caller::Owner)
         .header("accept", "text/csv")
         .open()
         .await;
-    assert_eq!(answer.status(), 200);
-    let mut body = answer.into_body();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
 
     app.collection("audit_events").drop().await.unwrap();
@@ -158,44 +153,44 @@ async fn an_export_that_cannot_be_finished_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_caller_has_only_so_many_exports_at_a_time() {
+async fn concurrent_exports_per_caller_are_limited() {
     let app = with_events(3_000, |_| {}).await;
     let open = async || {
-        app.get(TRAIL)
-            .by(Caller::Owner)
+        app.owner()
+            .get(TRAIL)
             .header("accept", "text/csv")
             .open()
             .await
     };
-    let mut held = Vec::new();
+    let mut open_exports = Vec::new();
     for _ in 0..20 {
-        held.push(open().await);
+        open_exports.push(open().await);
     }
 
-    let refused = open().await;
-    held.pop();
+    let rejected = open().await;
+    open_exports.pop();
     let after = open().await;
 
     assert_eq!(
-        (refused.status().as_u16(), after.status().as_u16()),
+        (rejected.status().as_u16(), after.status().as_u16()),
         (429, 200)
     );
 }
 
 #[tokio::test]
-async fn an_export_ends_with_the_token_it_was_asked_with() {
+async fn an_export_ends_when_its_token_expires() {
     let app = with_events(3_000, |_| {}).await;
-    // With the leeway it is good for two seconds more.
+    // With the clock leeway, the token is valid for two more seconds.
     let now = clock::now().timestamp_millis() / 1_000;
-    let token = app.token(&TokenSpec {
+    let client = app.client(&TokenSpec {
         issued_at: Some(now - 60),
         expires_in: 60 - 28,
         ..Caller::Owner.token()
     });
-    let request = app.get(TRAIL).token(&token);
-    let answer = request.header("accept", "text/csv").open().await;
-    assert_eq!(answer.status(), 200);
-    let mut body = answer.into_body();
+    let request = client.get(TRAIL);
+    let response = request.header("accept", "text/csv").open().await;
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
 
     sleep(Duration::from_secs(3)).await;
@@ -205,19 +200,19 @@ async fn an_export_ends_with_the_token_it_was_asked_with() {
 }
 
 #[tokio::test]
-async fn an_export_ends_with_the_right_to_read_the_trail() {
+async fn an_export_ends_when_read_access_is_revoked() {
     let app = with_events(3_000, |_| {}).await;
-    let request = app.get(TRAIL).by(Caller::Owner);
-    let answer = request.header("accept", "text/csv").open().await;
-    assert_eq!(answer.status(), 200);
-    let mut body = answer.into_body();
+    let request = app.owner().get(TRAIL);
+    let response = request.header("accept", "text/csv").open().await;
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
     body.frame().await.unwrap().unwrap();
 
     let owner = doc! { "_id": app.user(Caller::Owner).await.id };
     let nothing = doc! { "$set": { "memberships": [] } };
     let users = app.collection("users");
     users.update_one(owner, nothing).await.unwrap();
-    // Rights are read again every three seconds.
+    // Permissions are rechecked every three seconds.
     sleep(Duration::from_secs(4)).await;
     let rest = body.collect().await;
 

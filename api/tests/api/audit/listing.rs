@@ -1,33 +1,30 @@
-//! Looking through a trail.
+//! Listing and filtering of an audit trail.
 
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
 use dezky_api::error::{ApiError, ProblemCode};
 use dezky_shared::audit::{Action, ActorKind, AuditEvent, Outcome};
-use dezky_sim::callers::Caller;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use super::{event, get, listed, record};
-use crate::app::TestApp;
+use super::{event, record};
+use crate::{app::TestApp, client::Reply};
 
 const TRAIL: &str = "/tenants/demo/audit";
 
 #[tokio::test]
-async fn a_tenants_trail_says_who_did_what_newest_first() {
+async fn a_tenants_trail_lists_events_newest_first() {
     let app = TestApp::with_demo().await;
-    app.patch("/tenants/demo")
-        .by(Caller::Owner)
+    app.owner()
+        .patch("/tenants/demo", json!({ "industry": "boats" }))
         .header("user-agent", "curl/8")
-        .json(&json!({ "industry": "boats" }))
-        .send()
         .await;
 
-    let reply = get(&app, TRAIL, Caller::Owner).await;
+    let reply = app.owner().get(TRAIL).await;
 
     assert_eq!(
-        listed(&reply, "/action"),
+        reply.texts("/action"),
         ["tenant.update", "user.update", "tenant.create"]
     );
     insta::assert_json_snapshot!(
@@ -72,53 +69,51 @@ async fn a_tenants_trail_says_who_did_what_newest_first() {
 }
 
 #[tokio::test]
-async fn what_an_operator_is_known_by_is_shown_to_operators_alone() {
+async fn operator_identities_are_shown_to_operators_only() {
     let app = TestApp::with_demo().await;
     let created = "/tenants/demo/audit?action=tenant.create";
 
-    let shown = get(&app, created, Caller::Operator).await;
-    let hidden = get(&app, created, Caller::Owner).await;
+    let shown = app.operator().get(created).await;
+    let hidden = app.owner().get(created).await;
 
-    let actor = |reply: &crate::app::Reply| reply.body["items"][0]["actor"].clone();
+    let actor = |reply: &Reply| reply.body["items"][0]["actor"].clone();
     assert_eq!(actor(&shown)["email"], "operator@demo.test");
     assert_eq!(actor(&hidden)["kind"], "operator");
     assert_eq!(actor(&hidden)["name"], "Demo operator");
     assert_eq!(actor(&hidden)["email"], Value::Null);
     assert!(!hidden.body.to_string().contains("operator@demo.test"));
     let by_address = "/tenants/demo/audit?actorEmail=operator@demo.test";
-    assert_eq!(
-        listed(&get(&app, by_address, Caller::Operator).await, "/id").len(),
-        2
-    );
+    let found = app.operator().get(by_address).await;
+    assert_eq!(found.items().len(), 2);
     for search in [by_address, "/tenants/demo/audit?q=operator"] {
-        let found = get(&app, search, Caller::Owner).await;
-        assert!(listed(&found, "/id").is_empty(), "{search}");
+        let found = app.owner().get(search).await;
+        assert!(found.texts("/id").is_empty(), "{search}");
     }
 }
 
 #[tokio::test]
-async fn a_tenants_trail_holds_nothing_of_another_one() {
+async fn a_tenants_trail_contains_only_its_own_events() {
     let app = TestApp::with_demo().await;
     app.create("globex").await;
 
-    let demo = get(&app, TRAIL, Caller::Owner).await;
-    let globex = get(&app, "/tenants/globex/audit", Caller::Operator).await;
-    let same = get(&app, "/audit?tenant=globex", Caller::Operator).await;
-    let all = get(&app, "/audit", Caller::Operator).await;
-    let unknown = get(&app, "/audit?tenant=nobody", Caller::Operator).await;
+    let demo = app.owner().get(TRAIL).await;
+    let globex = app.operator().get("/tenants/globex/audit").await;
+    let same = app.operator().get("/audit?tenant=globex").await;
+    let all = app.operator().get("/audit").await;
+    let unknown = app.operator().get("/audit?tenant=unknown").await;
 
-    assert!(!listed(&demo, "/target/name").contains(&"globex"));
-    assert_eq!(listed(&globex, "/action"), ["tenant.create"]);
+    assert!(!demo.texts("/target/name").contains(&"globex"));
+    assert_eq!(globex.texts("/action"), ["tenant.create"]);
     assert_eq!(same.body["items"], globex.body["items"]);
     assert_eq!(
-        listed(&all, "/id").len() as u64,
+        all.texts("/id").len() as u64,
         app.count("audit_events").await
     );
-    assert!(listed(&all, "/action").contains(&"user.create"));
+    assert!(all.texts("/action").contains(&"user.create"));
     assert_eq!(unknown.summary(), "422 validation_failed");
 }
 
-/// Events a second apart, the newest last.
+/// The app with six events of `demo`, one second apart.
 async fn with_events(change: impl Fn(i64, &mut AuditEvent)) -> TestApp {
     let app = TestApp::with_demo().await;
     let demo = Some(app.tenant("demo").await.id);
@@ -133,7 +128,7 @@ async fn with_events(change: impl Fn(i64, &mut AuditEvent)) -> TestApp {
 }
 
 #[tokio::test]
-async fn filters_let_through_what_matches_all_of_them() {
+async fn filters_are_combined_with_and() {
     let app = with_events(|n, event| match n {
         0 => event.action = Action::DomainLost,
         1 => event.outcome = Outcome::Accepted,
@@ -160,19 +155,19 @@ async fn filters_let_through_what_matches_all_of_them() {
         ),
         ("q=ada", "53210"),
         ("q=buch", ""),
-        ("q=domain%20nobody", ""),
-        ("actorEmail=nobody@acme.test", ""),
+        ("q=domain%20unknown", ""),
+        ("actorEmail=unknown@acme.test", ""),
         ("before=1970-01-01T00:00:00Z", ""),
     ] {
-        let found = get(&app, &format!("{TRAIL}?{query}"), Caller::Owner).await;
+        let found = app.owner().get(format!("{TRAIL}?{query}")).await;
 
         assert_eq!(found.status, 200, "{query} {found:?}");
-        assert_eq!(listed(&found, "/target/id").concat(), expected, "{query}");
+        assert_eq!(found.texts("/target/id").concat(), expected, "{query}");
     }
 }
 
 #[tokio::test]
-async fn filters_that_mean_nothing_are_refused() {
+async fn invalid_filters_are_rejected() {
     let app = TestApp::with_demo().await;
     let long = format!("q={}", "a".repeat(201));
 
@@ -189,7 +184,7 @@ async fn filters_that_mean_nothing_are_refused() {
         ("limit=101", 422, vec!["out_of_range"]),
         ("cursor=x", 400, vec![]),
     ] {
-        let reply = get(&app, &format!("{TRAIL}?{query}"), Caller::Owner).await;
+        let reply = app.owner().get(format!("{TRAIL}?{query}")).await;
 
         let found = reply.body["errors"].as_array().cloned().unwrap_or_default();
         let found: Vec<&str> = found
@@ -201,30 +196,30 @@ async fn filters_that_mean_nothing_are_refused() {
 }
 
 #[tokio::test]
-async fn pages_neither_repeat_nor_leave_out_events_of_the_same_time() {
+async fn pagination_is_stable_for_events_with_equal_times() {
     let app = with_events(|_, event| event.at = bson::DateTime::from_millis(5)).await;
-    let all = get(&app, TRAIL, Caller::Owner).await;
+    let all = app.owner().get(TRAIL).await;
 
     let mut seen = Vec::new();
     let mut path = format!("{TRAIL}?limit=3");
     loop {
-        let page = get(&app, &path, Caller::Owner).await;
-        seen.extend(listed(&page, "/id").into_iter().map(str::to_owned));
+        let page = app.owner().get(path).await;
+        seen.extend(page.texts("/id").into_iter().map(str::to_owned));
         let Some(cursor) = page.body["nextCursor"].as_str() else {
             break;
         };
-        // What comes in between belongs to none of the pages.
+        // An event recorded between two pages appears on neither.
         let demo = Some(app.tenant("demo").await.id);
         record(&app, &[event(demo, 4_000_000_000_000)]).await;
         path = format!("{TRAIL}?limit=3&cursor={cursor}");
     }
 
     assert_eq!(seen.len(), 8);
-    assert_eq!(seen, listed(&all, "/id"));
+    assert_eq!(seen, all.texts("/id"));
 }
 
 #[tokio::test]
-async fn every_filter_is_answered_by_an_index_in_the_order_of_time() {
+async fn every_filter_uses_an_index_sorted_by_time() {
     let app = TestApp::with_demo().await;
     let demo = Some(app.tenant("demo").await.id);
     let events: Vec<AuditEvent> = (0..400)
@@ -250,27 +245,27 @@ async fn every_filter_is_answered_by_an_index_in_the_order_of_time() {
             "q=rare&outcome=done",
             "limit=2&actorEmail=ada@acme.test",
         ] {
-            get(&app, &format!("{path}?{query}"), Caller::Operator).await;
+            app.operator().get(format!("{path}?{query}")).await;
         }
     }
 
     profile(0).await.unwrap();
     let finds = doc! { "command.find": "audit_events" };
-    let looks = app.collection("system.profile").find(finds).await.unwrap();
-    let looks: Vec<Document> = looks.try_collect().await.unwrap();
-    assert_eq!(looks.len(), 10);
-    for look in looks {
+    let queries = app.collection("system.profile").find(finds).await.unwrap();
+    let queries: Vec<Document> = queries.try_collect().await.unwrap();
+    assert_eq!(queries.len(), 10);
+    for query in queries {
         assert!(
-            look.get_str("planSummary").unwrap().starts_with("IXSCAN"),
-            "{look:#?}"
+            query.get_str("planSummary").unwrap().starts_with("IXSCAN"),
+            "{query:#?}"
         );
-        assert!(look.get_bool("hasSortStage").is_err(), "{look:#?}");
-        assert!(look.get_i32("docsExamined").unwrap() <= 26, "{look:#?}");
+        assert!(query.get_bool("hasSortStage").is_err(), "{query:#?}");
+        assert!(query.get_i32("docsExamined").unwrap() <= 26, "{query:#?}");
     }
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_hides_no_other() {
+async fn an_undecodable_event_does_not_hide_others() {
     let app = TestApp::with_demo().await;
     let demo = Some(app.tenant("demo").await.id);
     let events: Vec<_> = (0..5).map(|n| event(demo, n)).collect();
@@ -286,17 +281,17 @@ async fn an_event_that_cannot_be_read_hides_no_other() {
     }
 
     let path = "/tenants/demo/audit?before=1970-01-02T00:00:00Z&limit=3";
-    let first = get(&app, path, Caller::Owner).await;
+    let first = app.owner().get(path).await;
     let cursor = first.body["nextCursor"].as_str().unwrap();
-    let second = get(&app, &format!("{path}&cursor={cursor}"), Caller::Owner).await;
+    let second = app.owner().get(format!("{path}&cursor={cursor}")).await;
 
-    assert_eq!(listed(&first, "/outcome"), ["done", "done", "unknown"]);
-    assert_eq!(listed(&first, "/actor/kind")[2], "unknown");
-    assert_eq!(listed(&second, "/at"), ["1970-01-01T00:00:00.000Z"]);
+    assert_eq!(first.texts("/outcome"), ["done", "done", "unknown"]);
+    assert_eq!(first.texts("/actor/kind")[2], "unknown");
+    assert_eq!(second.texts("/at"), ["1970-01-01T00:00:00.000Z"]);
 }
 
 #[tokio::test]
-async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
+async fn a_search_timeout_returns_search_too_long() {
     let app = TestApp::with_demo().await;
     let slow = doc! { "$where": "sleep(1000) || true" };
     let events = app.collection("audit_events");
@@ -304,11 +299,15 @@ async fn a_search_that_takes_too_long_is_refused_with_what_makes_it_shorter() {
     let error = search.await.unwrap_err();
 
     let elsewhere = ApiError::from(error.clone());
-    let refused = ApiError::from_search(error);
+    let rejected = ApiError::from_search(error);
 
-    // There is nothing to ask for less of.
+    // Outside a search, there is no time range that the caller could narrow.
     assert_eq!(elsewhere.code, ProblemCode::ServiceUnavailable);
-    assert_eq!(refused.code, ProblemCode::SearchTooLong);
-    assert_eq!(refused.code.status(), 422);
-    assert_eq!(refused.detail, "Narrow it by since and before.");
+    assert_eq!(rejected.code, ProblemCode::SearchTooLong);
+    assert_eq!(rejected.code.status(), 422);
+    let detail = &rejected.detail;
+    assert!(
+        detail.contains("since") && detail.contains("before"),
+        "{detail}"
+    );
 }

@@ -1,109 +1,98 @@
-//! What is recorded. That every mutation is, and is once, the table of routes says.
+//! Recorded audit events. The access table covers that every mutation is recorded exactly once.
 
 use std::net::SocketAddr;
 
 use axum::{body::Body, extract::ConnectInfo};
 use bson::doc;
-use dezky_api::extract::TrustedProxies;
+use dezky_api::config::TrustedProxies;
 use dezky_shared::audit::Action;
 use dezky_sim::callers::Caller;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use super::{event, get, listed, record};
+use super::{event, record};
 use crate::app::{TestApp, shared_issuer};
 
 async fn claimed_by_demo() -> TestApp {
     let app = TestApp::with_demo().await;
     app.create("globex").await;
     let claim = app
-        .post("/tenants/demo/domains")
-        .by(Caller::Owner)
-        .json(&json!({ "name": "wanted.test" }))
-        .send()
+        .owner()
+        .post("/tenants/demo/domains", json!({ "name": "wanted.test" }))
         .await;
     assert_eq!(claim.status, 202, "{claim:?}");
     app
 }
 
-/// Asserts that demo's trail says what became of its claim.
-async fn demo_has_lost(app: &TestApp) {
-    let lost = get(
-        app,
-        "/tenants/demo/audit?action=domain.lost",
-        Caller::Operator,
-    )
-    .await;
-    assert_eq!(listed(&lost, "/target/name"), ["wanted.test"]);
-    assert_eq!(listed(&lost, "/actor/email"), ["operator@demo.test"]);
-    assert_eq!(listed(&lost, "/outcome"), ["done"]);
+/// Asserts that demo's trail records the loss of its claim.
+async fn assert_loss_recorded(app: &TestApp) {
+    let lost = app
+        .operator()
+        .get("/tenants/demo/audit?action=domain.lost")
+        .await;
+    assert_eq!(lost.texts("/target/name"), ["wanted.test"]);
+    assert_eq!(lost.texts("/actor/email"), ["operator@demo.test"]);
+    assert_eq!(lost.texts("/outcome"), ["done"]);
 }
 
 #[tokio::test]
-async fn a_claim_that_is_lost_to_a_name_that_an_operator_adds_is_in_its_tenants_trail() {
+async fn losing_a_claim_to_an_operators_domain_is_audited_for_the_losing_tenant() {
     let app = claimed_by_demo().await;
 
     let added = app
-        .post("/tenants/globex/domains")
-        .by(Caller::Operator)
-        .json(&json!({ "name": "wanted.test" }))
-        .send()
+        .operator()
+        .post("/tenants/globex/domains", json!({ "name": "wanted.test" }))
         .await;
 
     assert_eq!(added.status, 202, "{added:?}");
-    demo_has_lost(&app).await;
+    assert_loss_recorded(&app).await;
 }
 
 #[tokio::test]
-async fn a_claim_that_is_lost_to_a_list_of_domains_is_in_its_tenants_trail() {
+async fn losing_a_claim_to_a_tenant_update_is_audited_for_the_losing_tenant() {
     let app = claimed_by_demo().await;
 
     let changed = app
-        .patch("/tenants/globex")
-        .by(Caller::Operator)
-        .json(&json!({ "domains": ["globex.test", "wanted.test"] }))
-        .send()
+        .operator()
+        .patch(
+            "/tenants/globex",
+            json!({ "domains": ["globex.test", "wanted.test"] }),
+        )
         .await;
 
     assert_eq!(changed.status, 202, "{changed:?}");
-    demo_has_lost(&app).await;
+    assert_loss_recorded(&app).await;
 }
 
 #[tokio::test]
-async fn a_claim_that_is_lost_to_a_new_tenant_is_in_its_tenants_trail() {
+async fn losing_a_claim_to_a_new_tenant_is_audited_for_the_losing_tenant() {
     let app = claimed_by_demo().await;
 
     let created = app.create("wanted").await;
 
     assert_eq!(created.status, 202, "{created:?}");
-    demo_has_lost(&app).await;
+    assert_loss_recorded(&app).await;
 }
 
 #[tokio::test]
-async fn an_event_says_whether_a_job_carries_it_out() {
+async fn an_event_links_the_job_that_carries_it_out() {
     let app = TestApp::with_demo().await;
     for body in [json!({ "industry": "x" }), json!({ "name": "New" })] {
-        app.patch("/tenants/demo")
-            .by(Caller::Owner)
-            .json(&body)
-            .send()
-            .await;
+        app.owner().patch("/tenants/demo", &body).await;
     }
 
-    let updates = get(
-        &app,
-        "/tenants/demo/audit?action=tenant.update",
-        Caller::Owner,
-    )
-    .await;
+    let updates = app
+        .owner()
+        .get("/tenants/demo/audit?action=tenant.update")
+        .await;
 
-    assert_eq!(listed(&updates, "/outcome"), ["accepted", "done"]);
-    assert_ne!(listed(&updates, "/jobId")[0], "-");
-    assert_eq!(listed(&updates, "/jobId")[1], "-");
+    assert_eq!(updates.texts("/outcome"), ["accepted", "done"]);
+    assert_ne!(updates.texts("/jobId")[0], "-");
+    assert_eq!(updates.texts("/jobId")[1], "-");
 }
 
 #[tokio::test]
-async fn a_secret_in_what_changed_is_masked_before_it_is_stored() {
+async fn secrets_are_redacted_before_an_event_is_stored() {
     let app = TestApp::start().await;
     let mut secret = event(None, 0);
     secret.before = doc! { "webhook": { "secret": "old" } };
@@ -122,20 +111,20 @@ async fn a_secret_in_what_changed_is_masked_before_it_is_stored() {
 }
 
 #[tokio::test]
-async fn an_event_that_a_newer_build_recorded_can_be_listed() {
+async fn an_event_recorded_by_a_newer_build_is_listed() {
     let app = TestApp::with_demo().await;
     let events = app.collection("audit_events");
     let newer = doc! { "$set": { "action": "tenant.clone", "more": { "of": "it" } } };
     let one = doc! { "action": Action::TenantCreate.to_string() };
     events.update_one(one, newer).await.unwrap();
 
-    let reply = get(&app, "/tenants/demo/audit", Caller::Owner).await;
+    let reply = app.owner().get("/tenants/demo/audit").await;
 
-    assert_eq!(listed(&reply, "/action"), ["user.update", "unknown"]);
+    assert_eq!(reply.texts("/action"), ["user.update", "unknown"]);
 }
 
 #[tokio::test]
-async fn the_address_of_a_caller_is_what_trusted_proxies_say() {
+async fn the_client_address_is_taken_from_trusted_proxies() {
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.trusted_proxies = TrustedProxies::new(&["10.0.0.0/8"]).unwrap();
     })
@@ -159,6 +148,6 @@ async fn the_address_of_a_caller_is_what_trusted_proxies_say() {
     from("192.0.2.1", "past it").await;
 
     let updates = "/tenants/demo/audit?action=tenant.update";
-    let updates = get(&app, updates, Caller::Owner).await;
-    assert_eq!(listed(&updates, "/ip"), ["192.0.2.1", "203.0.113.9"]);
+    let updates = app.owner().get(updates).await;
+    assert_eq!(updates.texts("/ip"), ["192.0.2.1", "203.0.113.9"]);
 }

@@ -1,4 +1,4 @@
-//! Whether a trail is what was sealed.
+//! Verification of an audit trail against its hash chain.
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
@@ -6,13 +6,12 @@ use dezky_shared::{
     id::{AuditEventId, TenantId},
     store::audit::Trimmed,
 };
-use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use super::{event, get, record, seal, tamper};
+use super::{event, record, seal, tamper};
 use crate::app::TestApp;
 
-/// The app, and eight events of `demo` that are sealed: its own two and six more, a second apart.
+/// The app with eight sealed events of `demo`: two from its setup and six more, one second apart.
 async fn sealed() -> (TestApp, TenantId) {
     let app = TestApp::with_demo().await;
     let demo = app.tenant("demo").await.id;
@@ -23,12 +22,12 @@ async fn sealed() -> (TestApp, TenantId) {
 }
 
 async fn verify(app: &TestApp) -> Value {
-    let reply = get(app, "/tenants/demo/audit/verify", Caller::Owner).await;
+    let reply = app.owner().get("/tenants/demo/audit/verify").await;
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.body
 }
 
-/// What is wrong: each kind with the first and last number.
+/// Reported problems: kind, first and last sequence number.
 async fn problems(app: &TestApp) -> Vec<(String, i64, i64)> {
     let found = verify(app).await;
     let problems: Vec<(String, i64, i64)> = found["problems"]
@@ -50,7 +49,7 @@ fn problem(kind: &str, seq: i64, last_seq: i64) -> (String, i64, i64) {
 }
 
 #[tokio::test]
-async fn a_trail_that_nobody_touched_is_as_it_was_sealed() {
+async fn an_untouched_trail_verifies() {
     let (app, demo) = sealed().await;
     record(&app, &[event(Some(demo), 0)]).await;
 
@@ -77,11 +76,11 @@ async fn a_trail_that_nobody_touched_is_as_it_was_sealed() {
 }
 
 #[tokio::test]
-async fn a_trail_without_events_is_in_order() {
+async fn an_unsealed_trail_verifies() {
     let app = TestApp::with_demo().await;
     app.create("globex").await;
 
-    let reply = get(&app, "/tenants/globex/audit/verify", Caller::Operator).await;
+    let reply = app.operator().get("/tenants/globex/audit/verify").await;
 
     assert_eq!(reply.body["ok"], true);
     assert_eq!(reply.body["checked"], 0);
@@ -89,11 +88,11 @@ async fn a_trail_without_events_is_in_order() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_no_tenant_has_a_trail_of_its_own() {
+async fn platform_events_have_their_own_trail() {
     let app = TestApp::with_demo().await;
     seal(&app, None).await;
 
-    let reply = get(&app, "/audit/verify", Caller::Operator).await;
+    let reply = app.operator().get("/audit/verify").await;
 
     let of_platform = doc! { "tenantId": null };
     let events = app.collection("audit_events");
@@ -103,10 +102,10 @@ async fn what_belongs_to_no_tenant_has_a_trail_of_its_own() {
 }
 
 #[tokio::test]
-async fn every_field_that_somebody_changes_is_found() {
+async fn a_change_to_any_field_is_detected() {
     let (app, _) = sealed().await;
     for (seq, set) in [
-        (2, doc! { "actor.email": "somebody@else.test" }),
+        (2, doc! { "actor.email": "other@else.test" }),
         (3, doc! { "at": DateTime::from_millis(7) }),
         (4, doc! { "after": { "name": "Other" } }),
         (5, doc! { "added": true }),
@@ -118,14 +117,14 @@ async fn every_field_that_somebody_changes_is_found() {
 
     let found = problems(&app).await;
 
-    // Whoever changes a hash breaks the link from the next event.
+    // A changed hash also breaks the link from the next event.
     let mut expected: Vec<_> = (2..=7).map(|seq| problem("changed", seq, seq)).collect();
     expected.push(problem("unlinked", 8, 8));
     assert_eq!(found, expected);
 }
 
 #[tokio::test]
-async fn an_event_that_is_gone_is_missing_wherever_it_stood() {
+async fn deleted_events_are_reported_as_missing() {
     let (app, _) = sealed().await;
     let gone = doc! { "seq": { "$in": [1_i64, 4_i64, 5_i64, 8_i64] } };
     app.collection("audit_events")
@@ -144,7 +143,7 @@ async fn an_event_that_is_gone_is_missing_wherever_it_stood() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_rewritten_with_its_hash_no_longer_leads_to_the_next() {
+async fn an_event_rewritten_with_a_valid_hash_breaks_the_next_link() {
     let (app, _) = sealed().await;
     let events = app.collection("audit_events");
     let mut third = events
@@ -167,7 +166,7 @@ async fn an_event_that_was_rewritten_with_its_hash_no_longer_leads_to_the_next()
 }
 
 #[tokio::test]
-async fn events_that_changed_places_are_found() {
+async fn swapped_events_are_detected() {
     let (app, _) = sealed().await;
     tamper(&app, 3, doc! { "seq": 99_i64 }).await;
     tamper(&app, 4, doc! { "seq": 3_i64 }).await;
@@ -182,27 +181,19 @@ async fn events_that_changed_places_are_found() {
 }
 
 #[tokio::test]
-async fn a_head_that_was_changed_is_found() {
+async fn a_modified_chain_head_is_detected() {
     let (app, demo) = sealed().await;
     let chains = app.collection("audit_chains");
     let one = doc! { "tenantId": demo };
     let set = async |set: Document| {
-        chains
-            .update_one(one.clone(), doc! { "$set": set })
-            .await
-            .unwrap()
+        app.set("audit_chains", one.clone(), set).await;
     };
     let original = chains.find_one(one.clone()).await.unwrap().unwrap();
 
     set(doc! { "head.hash": "f".repeat(64) }).await;
     let other_hash = problems(&app).await;
     let sixth = doc! { "seq": 6_i64 };
-    let sixth = app
-        .collection("audit_events")
-        .find_one(sixth)
-        .await
-        .unwrap()
-        .unwrap();
+    let sixth = app.document("audit_events", sixth).await;
     set(doc! { "head": { "seq": 6_i64, "hash": sixth.get_str("hash").unwrap() } }).await;
     let set_back = problems(&app).await;
     chains.delete_one(one.clone()).await.unwrap();
@@ -216,15 +207,10 @@ async fn a_head_that_was_changed_is_found() {
 }
 
 #[tokio::test]
-async fn an_anchor_that_was_changed_is_found() {
+async fn a_modified_chain_anchor_is_detected() {
     let (app, demo) = sealed().await;
     let third = doc! { "seq": 3_i64 };
-    let third = app
-        .collection("audit_events")
-        .find_one(third)
-        .await
-        .unwrap()
-        .unwrap();
+    let third = app.document("audit_events", third).await;
     let chains = app.collection("audit_chains");
     let set =
         doc! { "$set": { "anchor": { "seq": 3_i64, "hash": third.get_str("hash").unwrap() } } };
@@ -250,17 +236,17 @@ async fn an_anchor_that_was_changed_is_found() {
 }
 
 #[tokio::test]
-async fn what_retention_deleted_is_not_missing_and_the_rest_is_still_verified() {
+async fn events_deleted_by_retention_are_not_missing_and_the_rest_still_verifies() {
     let (app, demo) = sealed().await;
-    // Its own two are of today and were sealed first, so that nothing may go.
+    // The two setup events are recent and first in the chain, so that no prefix is old enough to trim.
     let cutoff = DateTime::from_millis(3_000);
     assert_eq!(
-        app.state.audit.trim(Some(demo), cutoff).await.unwrap(),
+        app.state.db.audit.trim(Some(demo), cutoff).await.unwrap(),
         Trimmed::Nothing
     );
     let now = app.state.store.now();
 
-    let trimmed = app.state.audit.trim(Some(demo), now).await.unwrap();
+    let trimmed = app.state.db.audit.trim(Some(demo), now).await.unwrap();
     record(&app, &[event(Some(demo), 9_000)]).await;
     seal(&app, Some(demo)).await;
 
@@ -276,7 +262,7 @@ async fn what_retention_deleted_is_not_missing_and_the_rest_is_still_verified() 
 }
 
 #[tokio::test]
-async fn at_most_a_hundred_problems_are_told() {
+async fn at_most_100_problems_are_reported() {
     let (app, demo) = sealed().await;
     let events: Vec<AuditEvent> = (0..250).map(|n| event(Some(demo), n)).collect();
     record(&app, &events).await;
@@ -291,19 +277,19 @@ async fn at_most_a_hundred_problems_are_told() {
 }
 
 #[tokio::test]
-async fn an_event_that_somebody_slipped_in_past_the_chain_is_found() {
+async fn an_event_inserted_outside_the_chain_is_detected() {
     let (app, demo) = sealed().await;
     let events = app.collection("audit_events");
     let second = doc! { "tenantId": demo, "seq": 2_i64 };
     let sealed = events.find_one(second).await.unwrap().unwrap();
-    for says in [Some(true), None] {
-        let mut slipped_in = sealed.clone();
+    for flag in [Some(true), None] {
+        let mut inserted = sealed.clone();
         for field in ["seq", "prevHash", "hash", "sealed"] {
-            slipped_in.remove(field);
+            inserted.remove(field);
         }
-        slipped_in.insert("_id", AuditEventId::new());
-        slipped_in.extend(says.map(|says| ("sealed".to_owned(), says.into())));
-        events.insert_one(slipped_in).await.unwrap();
+        inserted.insert("_id", AuditEventId::new());
+        inserted.extend(flag.map(|flag| ("sealed".to_owned(), flag.into())));
+        events.insert_one(inserted).await.unwrap();
     }
     record(&app, &[event(Some(demo), 0)]).await;
 

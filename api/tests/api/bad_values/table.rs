@@ -1,12 +1,12 @@
-//! For each route that takes a body, one in which every field is wrong.
+//! For each route with a body, a request in which every field is invalid.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Row;
-use crate::everyone::Who;
+use crate::personas::Persona;
 
-/// A VAT id is held against its country, so it is not wrong beside a country that is.
+/// A VAT id is validated against its country, and not reported beside an invalid country.
 const COUNTRY: &[&str] = &["/billingInfo/country"];
 
 pub(super) fn rows() -> Vec<Row> {
@@ -24,26 +24,30 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn row(
-    who: Who,
+    persona: Persona,
     (method, route): (Method, &'static str),
     body: Value,
-    wrong: &'static [&'static str],
+    invalid: &'static [&'static str],
 ) -> Row {
     Row {
-        who,
+        persona,
         method,
         route,
         body,
-        wrong,
+        invalid,
     }
 }
 
-fn by_operator(route: (Method, &'static str), body: Value, wrong: &'static [&'static str]) -> Row {
-    row(Who::Operator, route, body, wrong)
+fn by_operator(
+    route: (Method, &'static str),
+    body: Value,
+    invalid: &'static [&'static str],
+) -> Row {
+    row(Persona::Operator, route, body, invalid)
 }
 
-fn by_partner(route: (Method, &'static str), body: Value, wrong: &'static [&'static str]) -> Row {
-    row(Who::PartnerOwner, route, body, wrong)
+fn by_partner(route: (Method, &'static str), body: Value, invalid: &'static [&'static str]) -> Row {
+    row(Persona::PartnerOwner, route, body, invalid)
 }
 
 const fn post(route: &'static str) -> (Method, &'static str) {
@@ -125,9 +129,9 @@ fn tenant_settings() -> Vec<Row> {
             json!({
                 "productName": "", "accentColor": "red", "logoUrl": "http://a.test/l.png",
                 "emailTemplates": {
-                    "invite": { "subject": "{{nobody}}", "body": "" },
+                    "invite": { "subject": "{{unknown}}", "body": "" },
                     "welcome": { "subject": "", "body": "{{name" },
-                    "recovery": { "subject": "a\nb", "body": "{{nobody}}" },
+                    "recovery": { "subject": "a\nb", "body": "{{unknown}}" },
                 },
             }),
             &[
@@ -401,7 +405,7 @@ fn flags() -> Vec<Row> {
         "tenants": ["demo"], "partners": ["nordic"], "plans": ["gold"], "percentage": 101, "from": "yesterday",
         "until": "", "value": true,
     }]);
-    let unknown = json!([{ "tenants": ["nobody"], "partners": ["nobody"], "value": true }]);
+    let unknown = json!([{ "tenants": ["unknown"], "partners": ["unknown"], "value": true }]);
     vec![
         by_operator(
             post("/flags"),

@@ -1,4 +1,4 @@
-//! Editing, rechecking and removing.
+//! Editing, rechecking and removing domains.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{add, claim, domain, edit, jobs, prove, recheck, remove, set_domain, 
 use crate::app::TestApp;
 
 #[tokio::test]
-async fn a_new_dmarc_policy_is_a_job_for_what_is_the_tenants_own() {
+async fn a_new_dmarc_policy_enqueues_a_job_for_owned_domains_only() {
     let app = TestApp::with_demo().await;
     claim(&app, "demo", Caller::Owner, "claimed.test").await;
     let policy = json!({ "dmarc": { "policy": "reject", "rua": "dmarc@demo.test" } });
@@ -33,7 +33,7 @@ async fn a_new_dmarc_policy_is_a_job_for_what_is_the_tenants_own() {
 }
 
 #[tokio::test]
-async fn null_removes_the_address_for_reports_and_missing_leaves_it() {
+async fn null_clears_the_report_address_and_omission_keeps_it() {
     let app = TestApp::with_demo().await;
     edit(
         &app,
@@ -58,15 +58,9 @@ async fn null_removes_the_address_for_reports_and_missing_leaves_it() {
 }
 
 #[tokio::test]
-async fn the_primary_domain_is_moved_and_never_just_taken_away() {
+async fn the_primary_domain_can_be_moved_but_not_unset() {
     let app = TestApp::with_demo().await;
-    add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
+    add(&app, "demo", Caller::Operator, "new.test").await;
 
     let taken_away = edit(&app, "demo.test", json!({ "primary": false })).await;
     let moved = edit(&app, "new.test", json!({ "primary": true })).await;
@@ -81,25 +75,19 @@ async fn the_primary_domain_is_moved_and_never_just_taken_away() {
         (&other["primary"], &other["generation"]),
         (&json!(false), &json!(2))
     );
-    let tenant = app
-        .get("/tenants/demo")
-        .by(Caller::Member)
-        .send()
-        .await
-        .body;
+    let tenant = app.member().get("/tenants/demo").await.body;
     assert_eq!(tenant["primaryDomain"], "new.test");
 }
 
 #[tokio::test]
-async fn a_claim_that_is_to_be_primary_becomes_it_when_it_is_proved() {
+async fn a_claim_marked_primary_becomes_primary_once_proved() {
     let app = TestApp::with_demo().await;
-    add(
-        &app,
-        "demo",
-        Caller::Owner,
-        json!({ "name": "new.test", "primary": true }),
-    )
-    .await;
+    app.owner()
+        .post(
+            "/tenants/demo/domains",
+            json!({ "name": "new.test", "primary": true }),
+        )
+        .await;
     let claim = domain(&app, "demo", "new.test").await;
     assert!(!claim.primary && domain(&app, "demo", "demo.test").await.primary);
 
@@ -114,7 +102,7 @@ async fn a_claim_that_is_to_be_primary_becomes_it_when_it_is_proved() {
 }
 
 #[tokio::test]
-async fn a_look_is_asked_for_once_in_ten_seconds_and_joins_the_one_that_waits() {
+async fn a_recheck_is_limited_to_once_per_10_seconds_and_joins_the_scheduled_one() {
     let app = TestApp::with_demo().await;
     claim(&app, "demo", Caller::Owner, "new.test").await;
     let waiting = jobs(&app, "recheck_domain").await;
@@ -132,26 +120,20 @@ async fn a_look_is_asked_for_once_in_ten_seconds_and_joins_the_one_that_waits() 
     let wait: u64 = second.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=10).contains(&wait), "{wait}");
     assert_eq!((other.status.as_u16(), later.status.as_u16()), (202, 202));
-    let looks = jobs(&app, "recheck_domain").await;
-    assert_eq!(looks.len(), 2, "one for each domain");
-    assert!(looks[0].run_at < waiting[0].run_at, "it is due now");
+    let rechecks = jobs(&app, "recheck_domain").await;
+    assert_eq!(rechecks.len(), 2, "one for each domain");
+    assert!(rechecks[0].run_at < waiting[0].run_at, "it is due now");
     assert_eq!(
         domain(&app, "demo", "new.test").await.generation,
         1,
-        "asking for a look is no new intent"
+        "a recheck keeps the generation"
     );
 }
 
 #[tokio::test]
-async fn a_domain_of_the_tenants_own_is_removed_by_a_job_and_the_primary_one_goes_last() {
+async fn an_owned_domain_is_removed_by_a_job_and_the_primary_domain_last() {
     let app = TestApp::with_demo().await;
-    add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
+    add(&app, "demo", Caller::Operator, "new.test").await;
 
     let primary = remove(&app, "demo.test").await;
     let removed = remove(&app, "new.test").await;
@@ -164,13 +146,13 @@ async fn a_domain_of_the_tenants_own_is_removed_by_a_job_and_the_primary_one_goe
     assert_eq!(again.body["job"]["id"], removed.body["job"]["id"]);
     assert_eq!(again.body["generation"], removed.body["generation"]);
     assert_eq!(edited.summary(), "409 domain_removing");
-    // It is the tenant's until the job has removed it.
+    // The tenant owns the domain until the job has removed it.
     assert_eq!(app.tenant("demo").await.domains, ["demo.test", "new.test"]);
     assert_eq!(jobs(&app, "remove_domain").await.len(), 1);
 }
 
 #[tokio::test]
-async fn the_only_domain_can_be_removed_though_it_is_the_primary_one() {
+async fn the_only_domain_can_be_removed_even_if_primary() {
     let app = TestApp::with_demo().await;
 
     let reply = remove(&app, "demo.test").await;
@@ -179,28 +161,29 @@ async fn the_only_domain_can_be_removed_though_it_is_the_primary_one() {
 }
 
 #[tokio::test]
-async fn if_match_refuses_a_change_of_another_generation_only() {
+async fn if_match_compares_only_the_generation_of_a_domain() {
     let app = TestApp::with_demo().await;
     let etag = show(&app, "demo", "demo.test").await.etag().to_owned();
     let edit = |policy: &str| {
-        app.patch("/tenants/demo/domains/demo.test")
-            .by(Caller::Owner)
-            .header("if-match", &etag)
-            .json(&json!({ "dmarc": { "policy": policy } }))
-            .send()
+        app.owner()
+            .patch(
+                "/tenants/demo/domains/demo.test",
+                json!({ "dmarc": { "policy": policy } }),
+            )
+            .if_match(&etag)
     };
-    // What a look at the DNS found.
+    // A status update by a DNS check.
     set_domain(&app, "demo.test", doc! { "status": "verified" }).await;
 
-    let looked_at = edit("reject").await;
+    let after_check = edit("reject").await;
     let edited = edit("quarantine").await;
 
-    assert_eq!(looked_at.status, 202);
+    assert_eq!(after_check.status, 202);
     assert_eq!(edited.summary(), "412 precondition_failed");
 }
 
 #[tokio::test]
-async fn the_audit_trail_tells_what_was_done_to_a_domain_and_no_token() {
+async fn domain_actions_are_audited_without_the_token() {
     let app = TestApp::with_demo().await;
     let claim = claim(&app, "demo", Caller::Owner, "new.test").await;
     edit(&app, "new.test", json!({ "dmarc": { "policy": "reject" } })).await;
@@ -217,12 +200,7 @@ async fn the_audit_trail_tells_what_was_done_to_a_domain_and_no_token() {
             "domain.delete"
         ]
     );
-    let updated = app
-        .collection("audit_events")
-        .find_one(doc! { "action": "domain.update" })
-        .await
-        .unwrap()
-        .unwrap();
+    let updated = app.audit_event("domain.update").await;
     let updated: Value = bson::deserialize_from_document(updated).unwrap();
     assert_eq!(updated["target"]["name"], "new.test");
     assert_eq!(updated["before"]["dmarc"]["policy"], "none");

@@ -1,13 +1,13 @@
-//! What is a name, and what is not.
+//! Domain name validation and canonical form.
 
 use dezky_sim::callers::Caller;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{add, edit, show};
-use crate::app::TestApp;
+use crate::app::{TestApp, shared_issuer};
 
 #[tokio::test]
-async fn a_name_that_no_tenant_can_have_is_refused_with_the_reason() {
+async fn an_unusable_domain_name_is_rejected_with_the_reason() {
     let app = TestApp::with_demo().await;
     let hostile = "a".repeat(300);
     for (name, code) in [
@@ -32,7 +32,7 @@ async fn a_name_that_no_tenant_can_have_is_refused_with_the_reason() {
         ("1.0.10.in-addr.arpa", "domain_reserved"),
     ] {
         for by in [Caller::Owner, Caller::Operator] {
-            let reply = add(&app, "demo", by, json!({ "name": name })).await;
+            let reply = add(&app, "demo", by, name).await;
 
             assert_eq!(reply.summary(), "422 validation_failed", "{name:?}");
             let error = &reply.body["errors"][0];
@@ -45,38 +45,28 @@ async fn a_name_that_no_tenant_can_have_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn special_use_names_are_refused_unless_that_is_configured() {
-    let app = TestApp::start_with(crate::app::shared_issuer(), |config| {
+async fn special_use_names_are_rejected_unless_configured() {
+    let app = TestApp::start_with(shared_issuer(), |config| {
         config.domain_names.allow_special_use = false;
     })
     .await;
     app.sign_in(Caller::Operator).await;
-    let create = |domains: serde_json::Value| {
-        app.post("/tenants")
-            .by(Caller::Operator)
-            .json(&json!({ "slug": "demo", "name": "Demo", "domains": domains }))
-            .send()
+    let create = |domains: Value| {
+        let body = json!({ "slug": "demo", "name": "Demo", "domains": domains });
+        app.operator().post("/tenants", body)
     };
 
-    let refused = create(json!(["demo.dk", "demo.test"])).await;
+    let rejected = create(json!(["demo.dk", "demo.test"])).await;
     let created = create(json!(["demo.dk"])).await;
     let edited = app
-        .patch("/tenants/demo")
-        .by(Caller::Operator)
-        .json(&json!({ "domains": ["demo.test"] }))
-        .send()
+        .operator()
+        .patch("/tenants/demo", json!({ "domains": ["demo.test"] }))
         .await;
-    let added = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "demo.test" }),
-    )
-    .await;
+    let added = add(&app, "demo", Caller::Operator, "demo.test").await;
 
     assert_eq!(created.status, 202);
     for (reply, pointer) in [
-        (refused, "/domains/1"),
+        (rejected, "/domains/1"),
         (edited, "/domains/0"),
         (added, "/name"),
     ] {
@@ -87,23 +77,11 @@ async fn special_use_names_are_refused_unless_that_is_configured() {
 }
 
 #[tokio::test]
-async fn a_name_has_one_form_however_it_is_spelled_and_is_shown_as_people_read_it() {
+async fn a_domain_name_is_stored_in_canonical_form_and_displayed_as_unicode() {
     let app = TestApp::with_demo().await;
 
-    let added = add(
-        &app,
-        "demo",
-        Caller::Owner,
-        json!({ "name": "BÜCHER.test." }),
-    )
-    .await;
-    let again = add(
-        &app,
-        "demo",
-        Caller::Owner,
-        json!({ "name": "xn--bcher-kva.test" }),
-    )
-    .await;
+    let added = add(&app, "demo", Caller::Owner, "BÜCHER.test.").await;
+    let again = add(&app, "demo", Caller::Owner, "xn--bcher-kva.test").await;
 
     assert_eq!(added.status, 202);
     assert_eq!(added.body["name"], "xn--bcher-kva.test");
@@ -124,20 +102,20 @@ async fn a_name_has_one_form_however_it_is_spelled_and_is_shown_as_people_read_i
 }
 
 #[tokio::test]
-async fn every_other_field_is_checked_too_and_all_that_is_wrong_is_told() {
+async fn all_other_fields_are_validated_and_reported_together() {
     let app = TestApp::with_demo().await;
-    let wrong = json!({ "policy": "p=reject", "rua": "a@b.test,mailto:c@d.test" });
+    let invalid = json!({ "policy": "p=reject", "rua": "a@b.test,mailto:c@d.test" });
 
-    let added = add(
-        &app,
-        "demo",
-        Caller::Owner,
-        json!({ "name": "10.0.0.1", "dmarc": wrong }),
-    )
-    .await;
-    let edited = edit(&app, "demo.test", json!({ "dmarc": wrong })).await;
+    let added = app
+        .owner()
+        .post(
+            "/tenants/demo/domains",
+            json!({ "name": "10.0.0.1", "dmarc": invalid }),
+        )
+        .await;
+    let edited = edit(&app, "demo.test", json!({ "dmarc": invalid })).await;
 
-    let codes = |reply: &crate::app::Reply| {
+    let codes = |reply: &crate::client::Reply| {
         let errors = reply.body["errors"].as_array().unwrap().iter();
         errors
             .map(|error| error["code"].as_str().unwrap().to_owned())
@@ -157,7 +135,7 @@ async fn every_other_field_is_checked_too_and_all_that_is_wrong_is_told() {
         json!({ "name": "a.test", "dmarc": { "policy": { "$ne": 1 } } }),
         json!({}),
     ] {
-        let reply = add(&app, "demo", Caller::Owner, body.clone()).await;
+        let reply = app.owner().post("/tenants/demo/domains", &body).await;
         assert_eq!(reply.summary(), "400 invalid_request", "{body}");
     }
 }

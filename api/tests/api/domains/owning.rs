@@ -1,4 +1,4 @@
-//! What is a tenant's own: by an operator's word, and in step with the tenant's document.
+//! Ownership confirmed by operators, and consistency of the collection with the tenant document.
 
 use bson::doc;
 use dezky_shared::{
@@ -11,17 +11,16 @@ use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
 use super::{add, claim, domain, jobs, prove, set_domain, show, two_tenants};
-use crate::app::{Reply, TestApp};
+use crate::app::TestApp;
+use crate::client::Reply;
 
 async fn set_domains(app: &TestApp, domains: Value) -> Reply {
-    app.patch("/tenants/demo")
-        .by(Caller::Operator)
-        .json(&json!({ "domains": domains }))
-        .send()
+    app.operator()
+        .patch("/tenants/demo", json!({ "domains": domains }))
         .await
 }
 
-/// The job that waits to provision a tenant.
+/// The tenant's pending provisioning job.
 async fn provisioning(app: &TestApp, tenant: TenantId) -> Job {
     let jobs = jobs(app, "provision_tenant").await;
     let mut jobs = jobs.into_iter();
@@ -29,19 +28,13 @@ async fn provisioning(app: &TestApp, tenant: TenantId) -> Job {
 }
 
 #[tokio::test]
-async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
+async fn a_domain_added_by_an_operator_is_owned_immediately_and_provisioned() {
     let app = two_tenants().await;
     let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
     let before = app.tenant("demo").await;
     let waiting = provisioning(&app, before.id).await;
 
-    let reply = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
+    let reply = add(&app, "demo", Caller::Operator, "new.test").await;
 
     assert_eq!(reply.status, 202);
     assert_eq!(reply.body["ownedBy"], "operator");
@@ -52,14 +45,18 @@ async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
     let tenant = app.tenant("demo").await;
     assert_eq!(tenant.domains, ["demo.test", "new.test"]);
     assert_eq!(tenant.generation, before.generation + 1);
-    // Whether mail works is to be said anew, and somebody will.
+    // The mail status is reset, and a provisioning job updates it.
     assert_eq!(
         tenant.provisioning_status.stalwart,
         ProvisioningState::Pending
     );
-    let asked = provisioning(&app, tenant.id).await;
-    assert_eq!(asked.id, waiting.id);
-    assert_eq!(asked.revision, waiting.revision + 1, "it joined");
+    let joined = provisioning(&app, tenant.id).await;
+    assert_eq!(joined.id, waiting.id);
+    assert_eq!(
+        joined.revision,
+        waiting.revision + 1,
+        "the request joined the pending job"
+    );
     assert!(prove(&app, &other).await.is_err());
     assert_eq!(
         domain(&app, "globex", "new.test").await.status,
@@ -68,53 +65,29 @@ async fn what_an_operator_adds_is_the_tenants_at_once_and_is_provisioned() {
 }
 
 #[tokio::test]
-async fn an_operator_may_vouch_for_what_the_tenant_claims() {
+async fn an_operator_can_confirm_a_tenants_claim() {
     let app = TestApp::with_demo().await;
     let claim = claim(&app, "demo", Caller::Owner, "new.test").await;
 
-    let vouched = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
-    let again = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
+    let confirmed = add(&app, "demo", Caller::Operator, "new.test").await;
+    let again = add(&app, "demo", Caller::Operator, "new.test").await;
 
-    assert_eq!(vouched.status, 202);
-    assert_eq!(vouched.body["id"], claim.id.to_string());
-    assert_eq!(vouched.body["ownedBy"], "operator");
+    assert_eq!(confirmed.status, 202);
+    assert_eq!(confirmed.body["id"], claim.id.to_string());
+    assert_eq!(confirmed.body["ownedBy"], "operator");
     assert_eq!(again.summary(), "409 domain_exists");
     assert_eq!(app.count("domains").await, 2);
 }
 
 #[tokio::test]
-async fn what_another_tenant_owns_is_taken_for_everybody() {
+async fn a_domain_owned_by_another_tenant_is_rejected_for_every_caller() {
     let app = two_tenants().await;
 
-    let claimed = add(
-        &app,
-        "demo",
-        Caller::Owner,
-        json!({ "name": "globex.test" }),
-    )
-    .await;
-    let vouched = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "globex.test" }),
-    )
-    .await;
+    let claimed = add(&app, "demo", Caller::Owner, "globex.test").await;
+    let confirmed = add(&app, "demo", Caller::Operator, "globex.test").await;
     let edited = set_domains(&app, json!(["demo.test", "globex.test"])).await;
 
-    for reply in [claimed, vouched, edited] {
+    for reply in [claimed, confirmed, edited] {
         assert_eq!(reply.summary(), "409 domain_taken");
     }
     assert_eq!(app.tenant("demo").await.domains, ["demo.test"]);
@@ -122,7 +95,7 @@ async fn what_another_tenant_owns_is_taken_for_everybody() {
 }
 
 #[tokio::test]
-async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_removed() {
+async fn setting_domains_confirms_the_listed_and_removes_the_others() {
     let app = two_tenants().await;
     let claimed = claim(&app, "demo", Caller::Owner, "claimed.test").await;
     let other = claim(&app, "globex", Caller::Stranger, "new.test").await;
@@ -138,10 +111,10 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_re
         (new.owned_by, new.primary),
         (Some(OwnershipProof::Operator), true)
     );
-    let vouched = domain(&app, "demo", "claimed.test").await;
-    assert_eq!(vouched.id, claimed.id);
-    assert_eq!(vouched.owned_by, Some(OwnershipProof::Operator));
-    assert!(!vouched.primary);
+    let confirmed = domain(&app, "demo", "claimed.test").await;
+    assert_eq!(confirmed.id, claimed.id);
+    assert_eq!(confirmed.owned_by, Some(OwnershipProof::Operator));
+    assert!(!confirmed.primary);
     assert_eq!(
         domain(&app, "globex", "new.test").await.status,
         DomainStatus::Failed
@@ -150,19 +123,13 @@ async fn the_domains_that_an_operator_sets_are_vouched_for_and_the_others_are_re
     let tenant = app.tenant("demo").await;
     assert_eq!(tenant.primary_domain.as_deref(), Some("new.test"));
     assert_eq!(tenant.former_domains, ["demo.test"]);
-    // The mail server serves it still.
-    let early = add(
-        &app,
-        "globex",
-        Caller::Stranger,
-        json!({ "name": "demo.test" }),
-    )
-    .await;
+    // Stalwart still serves the domain.
+    let early = add(&app, "globex", Caller::Stranger, "demo.test").await;
     assert_eq!(early.summary(), "409 domain_taken");
 }
 
 #[tokio::test]
-async fn an_edit_takes_back_the_removals_of_what_it_adds_alone() {
+async fn re_adding_a_domain_cancels_only_its_own_removal() {
     let app = TestApp::with_demo().await;
     set_domains(&app, json!(["demo.test", "new.test"])).await;
     set_domain(&app, "new.test", doc! { "removing": true }).await;
@@ -180,24 +147,18 @@ async fn an_edit_takes_back_the_removals_of_what_it_adds_alone() {
 }
 
 #[tokio::test]
-async fn what_is_being_removed_is_not_added() {
+async fn a_domain_being_removed_cannot_be_added() {
     let app = TestApp::with_demo().await;
     set_domains(&app, json!(["other.test"])).await;
 
-    let reply = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "demo.test" }),
-    )
-    .await;
+    let reply = add(&app, "demo", Caller::Operator, "demo.test").await;
 
     assert_eq!(reply.summary(), "409 domain_removing");
     assert_eq!(app.tenant("demo").await.domains, ["other.test"]);
 }
 
 #[tokio::test]
-async fn a_name_of_before_there_was_the_collection_is_kept_until_it_is_gone_too() {
+async fn a_legacy_domain_stays_until_it_is_removed_from_the_tenant() {
     let app = two_tenants().await;
     app.collection("domains")
         .delete_many(doc! {})
@@ -208,14 +169,13 @@ async fn a_name_of_before_there_was_the_collection_is_kept_until_it_is_gone_too(
 
     let leaving = domain(&app, "demo", "demo.test").await;
     assert!(leaving.is_owned() && leaving.removing);
-    let taken = json!({ "name": "demo.test" });
-    let taken = add(&app, "globex", Caller::Stranger, taken).await;
+    let taken = add(&app, "globex", Caller::Stranger, "demo.test").await;
     assert_eq!(taken.summary(), "409 domain_taken");
 }
 
 #[tokio::test]
-async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_same() {
-    for look in ["domains", "domains/demo.test", "summary"] {
+async fn a_legacy_tenants_domains_are_listed() {
+    for resource in ["domains", "domains/demo.test", "summary"] {
         let app = two_tenants().await;
         app.collection("domains")
             .delete_many(doc! {})
@@ -227,22 +187,12 @@ async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_sam
             .unwrap();
         let before = app.tenant("demo").await;
 
-        let reply = app
-            .get(&format!("/tenants/demo/{look}"))
-            .by(Caller::Member)
-            .send()
-            .await;
+        let reply = app.member().get(format!("/tenants/demo/{resource}")).await;
         let after = app.tenant("demo").await;
-        let stolen = add(
-            &app,
-            "demo",
-            Caller::Operator,
-            json!({ "name": "globex.test" }),
-        )
-        .await;
+        let stolen = add(&app, "demo", Caller::Operator, "globex.test").await;
 
         assert_eq!(reply.status, 200);
-        // Another document is another version.
+        // Backfilling the domains changes the tenant document, and with it the revision.
         assert!(after.primary_domain.is_some() && after.revision > before.revision);
         let adopted = domain(&app, "demo", "demo.test").await;
         assert_eq!(adopted.owned_by, Some(OwnershipProof::Operator));
@@ -253,20 +203,14 @@ async fn a_tenant_of_before_there_was_the_collection_has_its_domains_all_the_sam
 }
 
 #[tokio::test]
-async fn a_tenant_of_before_there_was_the_collection_can_be_changed_all_the_same() {
+async fn a_legacy_tenants_domains_can_be_changed() {
     let app = TestApp::with_demo().await;
     app.collection("domains")
         .delete_many(doc! {})
         .await
         .unwrap();
 
-    let added = add(
-        &app,
-        "demo",
-        Caller::Operator,
-        json!({ "name": "new.test" }),
-    )
-    .await;
+    let added = add(&app, "demo", Caller::Operator, "new.test").await;
     let edited = set_domains(&app, json!(["new.test"])).await;
 
     assert_eq!((added.status.as_u16(), edited.status.as_u16()), (202, 202));
@@ -276,7 +220,7 @@ async fn a_tenant_of_before_there_was_the_collection_can_be_changed_all_the_same
 }
 
 #[tokio::test]
-async fn the_summary_counts_the_domains_and_names_the_steps_that_failed() {
+async fn the_summary_shows_domain_counts_and_failed_steps() {
     let app = TestApp::with_demo().await;
     for (name, status) in [
         ("demo.test", "attention"),
@@ -293,11 +237,7 @@ async fn the_summary_counts_the_domains_and_names_the_steps_that_failed() {
     app.set_tenant("demo", doc! { "provisioningStatus.ocis": "error" })
         .await;
 
-    let reply = app
-        .get("/tenants/demo/summary")
-        .by(Caller::Member)
-        .send()
-        .await;
+    let reply = app.member().get("/tenants/demo/summary").await;
 
     assert_eq!(reply.status, 200);
     assert_eq!(
@@ -309,19 +249,18 @@ async fn the_summary_counts_the_domains_and_names_the_steps_that_failed() {
 }
 
 #[tokio::test]
-async fn if_none_match_knows_a_domain_by_its_version() {
+async fn if_none_match_with_a_domains_etag_returns_304() {
     let app = TestApp::with_demo().await;
     let etag = show(&app, "demo", "demo.test").await.etag().to_owned();
-    let look = || {
-        app.get("/tenants/demo/domains/demo.test")
-            .by(Caller::Member)
-            .header("if-none-match", &etag)
-            .send()
+    let read = || {
+        app.member()
+            .get("/tenants/demo/domains/demo.test")
+            .if_none_match(&etag)
     };
 
-    let same = look().await;
+    let same = read().await;
     set_domain(&app, "demo.test", doc! { "status": "verified" }).await;
-    let other = look().await;
+    let other = read().await;
 
     assert_eq!((same.status.as_u16(), other.status.as_u16()), (304, 200));
 }

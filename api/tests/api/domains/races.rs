@@ -1,4 +1,4 @@
-//! Whoever comes at the same moment.
+//! Concurrent changes of domains.
 
 use bson::doc;
 use dezky_shared::domain::DomainStatus;
@@ -17,10 +17,16 @@ async fn owners(app: &TestApp, name: &str) -> u64 {
         .unwrap()
 }
 
-/// What the tenant's document says is what the collection holds.
-async fn assert_in_step(app: &TestApp, slug: &str) {
+/// Asserts that the tenant document lists exactly the owned domains of the collection.
+async fn assert_consistent(app: &TestApp, slug: &str) {
     let tenant = app.tenant(slug).await;
-    let domains = app.state.domains.list(tenant.id, None, 1000).await.unwrap();
+    let domains = app
+        .state
+        .db
+        .domains
+        .list(tenant.id, None, 1000)
+        .await
+        .unwrap();
     let owned = domains.iter().filter(|domain| domain.is_owned());
     let mut owned: Vec<&str> = owned.map(|domain| domain.name.as_str()).collect();
     let mut projected: Vec<&str> = tenant.domains.iter().map(String::as_str).collect();
@@ -43,7 +49,7 @@ async fn assert_in_step(app: &TestApp, slug: &str) {
 }
 
 #[tokio::test]
-async fn of_two_tenants_that_prove_a_name_at_once_one_has_it_and_the_other_is_told() {
+async fn concurrent_proofs_of_one_name_leave_one_owner_and_reject_the_other_claim() {
     let app = two_tenants().await;
     for round in 0..10 {
         let name = format!("r{round}.test");
@@ -60,42 +66,42 @@ async fn of_two_tenants_that_prove_a_name_at_once_one_has_it_and_the_other_is_to
             DomainStatus::Failed
         );
     }
-    assert_in_step(&app, "demo").await;
-    assert_in_step(&app, "globex").await;
+    assert_consistent(&app, "demo").await;
+    assert_consistent(&app, "globex").await;
 }
 
 #[tokio::test]
-async fn a_proof_and_an_operators_word_for_another_tenant_make_one_owner() {
+async fn concurrent_proof_and_operator_assignment_leave_one_owner() {
     let app = two_tenants().await;
     for round in 0..10 {
         let name = format!("r{round}.test");
         let claim = claim(&app, "demo", Caller::Owner, &name).await;
 
-        let (proved, vouched) = tokio::join!(
+        let (proved, confirmed) = tokio::join!(
             prove(&app, &claim),
-            add(&app, "globex", Caller::Operator, json!({ "name": name }))
+            add(&app, "globex", Caller::Operator, &name)
         );
 
         assert_eq!(owners(&app, &name).await, 1);
         if proved.is_ok() {
-            assert_eq!(vouched.summary(), "409 domain_taken");
+            assert_eq!(confirmed.summary(), "409 domain_taken");
             assert_eq!(find(&app, "globex", &name).await, None);
         } else {
-            assert_eq!(vouched.status, 202);
+            assert_eq!(confirmed.status, 202);
             assert_eq!(
                 domain(&app, "demo", &name).await.status,
                 DomainStatus::Failed
             );
         }
     }
-    assert_in_step(&app, "demo").await;
-    assert_in_step(&app, "globex").await;
+    assert_consistent(&app, "demo").await;
+    assert_consistent(&app, "globex").await;
 }
 
 #[tokio::test]
-async fn many_who_claim_a_name_for_one_tenant_make_one_claim() {
+async fn concurrent_claims_of_one_name_by_one_tenant_create_one_claim() {
     let app = TestApp::with_demo().await;
-    let claim = || add(&app, "demo", Caller::Owner, json!({ "name": "new.test" }));
+    let claim = || add(&app, "demo", Caller::Owner, "new.test");
 
     let replies = join_all((0..8).map(|_| claim())).await;
 
@@ -110,10 +116,10 @@ async fn many_who_claim_a_name_for_one_tenant_make_one_claim() {
 }
 
 #[tokio::test]
-async fn two_who_move_the_primary_domain_leave_one() {
+async fn concurrent_primary_domain_changes_leave_one_primary() {
     let app = TestApp::with_demo().await;
     for name in ["a.test", "b.test"] {
-        add(&app, "demo", Caller::Operator, json!({ "name": name })).await;
+        add(&app, "demo", Caller::Operator, name).await;
     }
     for _ in 0..5 {
         let to = |name: &'static str| edit(&app, name, json!({ "primary": true }));
@@ -121,12 +127,12 @@ async fn two_who_move_the_primary_domain_leave_one() {
         let (a, b, demo) = tokio::join!(to("a.test"), to("b.test"), to("demo.test"));
 
         assert!([a, b, demo].iter().all(|reply| reply.status == 200));
-        assert_in_step(&app, "demo").await;
+        assert_consistent(&app, "demo").await;
     }
 }
 
 #[tokio::test]
-async fn a_claim_that_is_removed_while_it_is_proved_is_gone_or_the_tenants() {
+async fn concurrent_delete_and_proof_leave_the_domain_deleted_or_owned() {
     let app = TestApp::with_demo().await;
     for round in 0..10 {
         let name = format!("r{round}.test");
@@ -141,21 +147,21 @@ async fn a_claim_that_is_removed_while_it_is_proved_is_gone_or_the_tenants() {
                 assert_eq!(removed.status, 202);
             }
         }
-        assert_in_step(&app, "demo").await;
+        assert_consistent(&app, "demo").await;
     }
 }
 
 #[tokio::test]
-async fn a_domain_that_is_removed_while_a_look_is_asked_for_is_removed() {
+async fn concurrent_delete_and_recheck_delete_the_domain() {
     let app = TestApp::with_demo().await;
     for round in 0..5 {
         let name = format!("r{round}.test");
         claim(&app, "demo", Caller::Owner, &name).await;
 
-        let (looked, removed) = tokio::join!(recheck(&app, &name), remove(&app, &name));
+        let (rechecked, removed) = tokio::join!(recheck(&app, &name), remove(&app, &name));
 
         assert_eq!(removed.status, 200);
-        assert!(looked.status == 202 || looked.summary() == "404 not_found");
+        assert!(rechecked.status == 202 || rechecked.summary() == "404 not_found");
         assert_eq!(find(&app, "demo", &name).await, None);
     }
     assert_eq!(jobs(&app, "remove_domain").await.len(), 0);

@@ -1,4 +1,4 @@
-//! Inviting to a team, and the link that is shown once.
+//! Team invitations and their one-time links.
 
 use std::fmt::Write as _;
 
@@ -15,8 +15,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Reply, TestApp, id_of},
-    everyone::Who,
+    app::{TestApp, id_of},
+    client::Reply,
+    personas::Persona,
 };
 
 const LINK: &str = "https://auth.people.test/if/flow/recovery/?flow_token=0123456789abcdef";
@@ -24,26 +25,25 @@ const TOKEN: &str = "0123456789abcdef";
 
 impl TestApp {
     pub(super) async fn partner_named(&self, slug: &str) -> PartnerId {
-        let found = self.state.partners.find_by_slug(slug).await;
+        let found = self.state.db.partners.find_by_slug(slug).await;
         found.unwrap().unwrap().id
     }
 
-    async fn invite(&self, by: Who, email: &str) -> Reply {
-        let call = self.post("/partner/team");
-        let call = call.json(&json!({ "email": email, "name": "Nea", "accessLevel": "support" }));
-        self.as_who(call, by).send().await
+    async fn invite(&self, by: Persona, email: &str) -> Reply {
+        let body = json!({ "email": email, "name": "Nea", "accessLevel": "support" });
+        self.client(by).post("/partner/team", body).await
     }
 
     async fn invitation(&self, invited: &Reply) -> Option<Invitation> {
         let id = id_of(&invited.body["id"]);
-        self.state.invitations.find(id).await.unwrap()
+        self.state.db.invitations.find(id).await.unwrap()
     }
 
-    /// As the invitation's job does: for somebody whose account is new, with a link.
-    async fn carry_out(&self, invited: &Reply) -> UserId {
+    /// Completes the invitation as its job does, for a new account with a link.
+    async fn complete(&self, invited: &Reply) -> UserId {
         let id: InvitationId = id_of(&invited.body["id"]);
         let job_id: JobId = id_of(&invited.body["job"]["id"]);
-        let invitation = self.state.invitations.find(id).await.unwrap().unwrap();
+        let invitation = self.state.db.invitations.find(id).await.unwrap().unwrap();
         let user = User {
             partner_id: Some(invitation.partner_id),
             partner_role: Some(invitation.role),
@@ -51,7 +51,12 @@ impl TestApp {
         };
         let users = self.state.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
-        let sealed = self.state.sealing_keys.encrypt(job_id, &LINK).unwrap();
+        let sealed = self
+            .state
+            .config
+            .sealing_keys
+            .encrypt(job_id, &LINK)
+            .unwrap();
         let link = to_document(&SealedLink { sealed, job_id }).unwrap();
         self.set_invitation(
             id,
@@ -62,20 +67,15 @@ impl TestApp {
     }
 
     async fn set_invitation(&self, id: InvitationId, set: Document) {
-        let invitations = self.collection("invitations");
-        let set = doc! { "$set": set };
-        invitations
-            .update_one(doc! { "_id": id }, set)
-            .await
-            .unwrap();
+        self.set("invitations", doc! { "_id": id }, set).await;
     }
 
-    async fn show_link(&self, by: Who, invited: &Reply) -> Reply {
-        let call = self.post(invited.body["linkHref"].as_str().unwrap());
-        self.as_who(call, by).send().await
+    async fn show_link(&self, by: Persona, invited: &Reply) -> Reply {
+        let href = invited.body["linkHref"].as_str().unwrap();
+        self.client(by).post_empty(href).await
     }
 
-    /// All that the database holds.
+    /// Debug output of the whole database.
     async fn dump(&self) -> String {
         let names = self.state.store.database().list_collection_names();
         let mut dump = String::new();
@@ -89,16 +89,21 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn an_invitation_is_answered_with_its_job_and_stored() {
-    let app = TestApp::with_everyone().await;
-    let owner = app.who(Who::PartnerOwner).await;
+async fn creating_an_invitation_stores_it_and_returns_its_job() {
+    let app = TestApp::with_personas().await;
+    let owner = app.user(Persona::PartnerOwner).await;
 
-    let reply = app.invite(Who::PartnerOwner, "Nea@People.test").await;
+    let reply = app.invite(Persona::PartnerOwner, "Nea@People.test").await;
 
     assert_eq!(reply.status, StatusCode::ACCEPTED, "{reply:?}");
     assert_eq!(reply.body["email"], "nea@people.test");
     assert_eq!(reply.body["accessLevel"], "support");
-    let job = app.state.jobs.find(id_of(&reply.body["job"]["id"])).await;
+    let job = app
+        .state
+        .db
+        .jobs
+        .find(id_of(&reply.body["job"]["id"]))
+        .await;
     let job = job.unwrap().unwrap();
     assert_eq!(job.kind, "invite_partner_member");
     assert_eq!(job.partner_id(), owner.partner_id);
@@ -109,94 +114,97 @@ async fn an_invitation_is_answered_with_its_job_and_stored() {
 }
 
 #[tokio::test]
-async fn bad_values_of_an_invitation_are_told_together() {
-    let app = TestApp::with_everyone().await;
-    let call = app.post("/partner/team");
-    let call = call.json(&json!({ "email": "no", "name": " ", "accessLevel": "admin" }));
+async fn all_invalid_fields_of_an_invitation_are_reported_together() {
+    let app = TestApp::with_personas().await;
+    let body = json!({ "email": "no", "name": " ", "accessLevel": "admin" });
 
-    let reply = app.as_who(call, Who::PartnerOwner).send().await;
+    let reply = app
+        .client(Persona::PartnerOwner)
+        .post("/partner/team", body)
+        .await;
 
     assert_eq!(reply.summary(), "422 validation_failed");
-    let errors = reply.body["errors"].as_array().unwrap().iter();
-    let pointers: Vec<&Value> = errors.map(|error| &error["pointer"]).collect();
+    let pointers: Vec<&str> = reply
+        .errors()
+        .into_iter()
+        .map(|(pointer, _)| pointer)
+        .collect();
     assert_eq!(pointers, ["/email", "/name", "/accessLevel"]);
     assert_eq!(app.count("invitations").await, 0);
 }
 
 #[tokio::test]
 async fn an_operator_invites_the_first_owner_of_a_partner() {
-    let app = TestApp::with_everyone().await;
+    let app = TestApp::with_personas().await;
     let partner = app.insert_partner("fresh", "active").await;
     let body = json!({ "email": "first@people.test", "name": "First", "accessLevel": "owner" });
-    let invite = async |slug: &str| {
-        let call = app.post(&format!("/partners/{slug}/team")).json(&body);
-        app.as_who(call, Who::Operator).send().await
-    };
+    let operator = app.client(Persona::Operator);
+    let invite = async |slug: &str| operator.post(format!("/partners/{slug}/team"), &body).await;
 
     let invited = invite("fresh").await;
     let former = invite("former").await;
-    let nobody = invite("nobody").await;
+    let unknown = invite("unknown").await;
 
     assert_eq!(invited.status, StatusCode::ACCEPTED, "{invited:?}");
     let invitation = app.invitation(&invited).await.unwrap();
     assert_eq!(invitation.partner_id, partner);
     assert_eq!(former.summary(), "409 partner_terminated");
-    assert_eq!(nobody.summary(), "404 not_found");
-    app.carry_out(&invited).await;
-    let shown = app.show_link(Who::Operator, &invited).await;
+    assert_eq!(unknown.summary(), "404 not_found");
+    app.complete(&invited).await;
+    let shown = app.show_link(Persona::Operator, &invited).await;
     assert_eq!(shown.body["link"], LINK);
 }
 
 #[tokio::test]
-async fn inviting_again_takes_back_the_earlier_invitation() {
-    let app = TestApp::with_everyone().await;
-    let first = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&first).await;
+async fn inviting_again_revokes_the_earlier_invitation() {
+    let app = TestApp::with_personas().await;
+    let first = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&first).await;
 
-    let second = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    let elsewhere = app.invite(Who::OtherPartner, "nea@people.test").await;
+    let second = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    let elsewhere = app.invite(Persona::OtherPartner, "nea@people.test").await;
 
     assert_eq!(app.invitation(&first).await, None);
     assert!(app.invitation(&second).await.is_some());
     assert!(app.invitation(&elsewhere).await.is_some());
-    let shown = app.show_link(Who::PartnerOwner, &first).await;
+    let shown = app.show_link(Persona::PartnerOwner, &first).await;
     assert_eq!(shown.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn removing_somebody_takes_back_their_invitation_and_its_link() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "other@people.test").await;
-    let user = app.carry_out(&invited).await;
+async fn removing_a_member_revokes_their_invitation_and_its_link() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "other@people.test").await;
+    let user = app.complete(&invited).await;
     let nordic = app.partner_named("nordic").await;
     app.set_user(user, doc! { "partnerId": nordic, "partnerRole": "support" })
         .await;
 
-    let removed = app.let_go(Who::PartnerOwner, user).await;
+    let removed = app.remove_member(Persona::PartnerOwner, user).await;
 
     assert_eq!(removed.status, StatusCode::ACCEPTED, "{removed:?}");
     assert_eq!(removed.body["status"], "invited");
-    let shown = app.show_link(Who::PartnerOwner, &invited).await;
+    let shown = app.show_link(Persona::PartnerOwner, &invited).await;
     assert_eq!(shown.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn a_link_is_shown_once_to_whoever_invited_and_kept_nowhere() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
+async fn a_link_is_shown_once_to_the_inviter_and_not_stored_in_plain_text() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
 
     for stranger in [
-        Who::PartnerManager,
-        Who::OtherPartner,
-        Who::Operator,
-        Who::Stranger,
+        Persona::PartnerManager,
+        Persona::OtherPartner,
+        Persona::Operator,
+        Persona::Stranger,
     ] {
         let reply = app.show_link(stranger, &invited).await;
         assert_eq!(reply.summary(), "404 not_found", "{stranger:?}");
     }
-    let shown = app.show_link(Who::PartnerOwner, &invited).await;
-    let again = app.show_link(Who::PartnerOwner, &invited).await;
+    let shown = app.show_link(Persona::PartnerOwner, &invited).await;
+    let again = app.show_link(Persona::PartnerOwner, &invited).await;
 
     assert_eq!(shown.status, StatusCode::OK, "{shown:?}");
     assert_eq!(shown.body["link"], LINK);
@@ -209,69 +217,67 @@ async fn a_link_is_shown_once_to_whoever_invited_and_kept_nowhere() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_for_a_link_is_told_that_it_was_shown() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
-    let ask = async || {
-        let call = app.post(invited.body["linkHref"].as_str().unwrap());
-        let call = call.header("idempotency-key", "once");
-        app.as_who(call, Who::PartnerOwner).send().await
-    };
+async fn a_replayed_link_request_does_not_return_the_link() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
+    let href = invited.body["linkHref"].as_str().unwrap();
+    let client = app.client(Persona::PartnerOwner);
+    let show_once = async || client.post_empty(href).idempotency_key("once").await;
 
-    let shown = ask().await;
-    let replayed = ask().await;
+    let shown = show_once().await;
+    let replayed = show_once().await;
 
     assert_eq!(shown.body["link"], LINK);
     assert_eq!(replayed.status, StatusCode::OK, "{replayed:?}");
-    assert_eq!(replayed.header("idempotency-replayed"), Some("true"));
+    assert!(replayed.is_replayed());
     assert_eq!(replayed.body["link"], Value::Null);
     assert_eq!(replayed.body["secretAlreadyShown"], true);
     assert!(!app.dump().await.contains(TOKEN));
 }
 
 #[tokio::test]
-async fn of_many_who_ask_at_once_one_is_shown_the_link() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
+async fn concurrent_link_requests_show_the_link_once() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
 
-    let asked = (0..8).map(|_| app.show_link(Who::PartnerOwner, &invited));
-    let replies = futures::future::join_all(asked).await;
+    let requests = (0..8).map(|_| app.show_link(Persona::PartnerOwner, &invited));
+    let replies = futures::future::join_all(requests).await;
 
     let shown = replies.iter().filter(|reply| reply.body["link"] == LINK);
     assert_eq!(shown.count(), 1, "{replies:?}");
-    let refused = replies.iter().filter(|reply| reply.status == 410);
-    assert_eq!(refused.count(), 7, "{replies:?}");
+    let rejected = replies.iter().filter(|reply| reply.status == 410);
+    assert_eq!(rejected.count(), 7, "{replies:?}");
 }
 
 #[tokio::test]
-async fn whoever_may_invite_no_more_is_shown_no_link() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
-    let owner = app.who(Who::PartnerOwner).await.id;
+async fn a_demoted_inviter_cannot_see_the_link() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
+    let owner = app.user(Persona::PartnerOwner).await.id;
     app.set_user(owner, doc! { "partnerRole": "manager" }).await;
 
-    let reply = app.show_link(Who::PartnerOwner, &invited).await;
+    let reply = app.show_link(Persona::PartnerOwner, &invited).await;
 
     assert_eq!(reply.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn an_invitation_without_a_link_says_why() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
+async fn a_missing_link_has_a_specific_problem_code() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
     let id = id_of(&invited.body["id"]);
 
-    let pending = app.show_link(Who::PartnerOwner, &invited).await;
-    app.carry_out(&invited).await;
+    let pending = app.show_link(Persona::PartnerOwner, &invited).await;
+    app.complete(&invited).await;
     app.set_invitation(id, doc! { "state": "noLink" }).await;
-    let not_needed = app.show_link(Who::PartnerOwner, &invited).await;
+    let not_needed = app.show_link(Persona::PartnerOwner, &invited).await;
     let past = DateTime::from_millis(app.state.store.now().timestamp_millis() - 1);
     app.set_invitation(id, doc! { "state": "ready", "expireAt": past })
         .await;
-    let over = app.show_link(Who::PartnerOwner, &invited).await;
+    let over = app.show_link(Persona::PartnerOwner, &invited).await;
 
     assert_eq!(pending.summary(), "409 link_not_ready");
     assert_eq!(not_needed.summary(), "409 link_not_needed");
@@ -279,24 +285,26 @@ async fn an_invitation_without_a_link_says_why() {
 }
 
 #[tokio::test]
-async fn without_a_key_nobody_is_invited_and_a_link_stays_where_it_is() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
+async fn without_sealing_keys_invitations_fail_and_links_are_kept() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
     let keyless = app.without_sealing_keys();
 
-    let shown = keyless.show_link(Who::PartnerOwner, &invited).await;
-    let refused = keyless.invite(Who::PartnerOwner, "new@people.test").await;
+    let shown = keyless.show_link(Persona::PartnerOwner, &invited).await;
+    let rejected = keyless
+        .invite(Persona::PartnerOwner, "new@people.test")
+        .await;
 
     assert_eq!(shown.summary(), "503 sealing_not_configured");
-    assert_eq!(refused.summary(), "503 sealing_not_configured");
+    assert_eq!(rejected.summary(), "503 sealing_not_configured");
     let kept = keyless.invitation(&invited).await.unwrap();
     assert_eq!(kept.state, InvitationState::Ready);
 }
 
 #[tokio::test]
-async fn a_full_team_takes_nobody_on() {
-    let app = TestApp::with_everyone().await;
+async fn an_invitation_to_a_full_team_is_rejected() {
+    let app = TestApp::with_personas().await;
     let nordic = app.partner_named("nordic").await;
     let team = app
         .collection("users")
@@ -311,14 +319,14 @@ async fn a_full_team_takes_nobody_on() {
     let users = app.state.store.collection::<User>("users");
     users.insert_many(people).await.unwrap();
 
-    let reply = app.invite(Who::PartnerOwner, "nea@people.test").await;
+    let reply = app.invite(Persona::PartnerOwner, "nea@people.test").await;
 
     assert_eq!(reply.summary(), "409 team_full");
     assert_eq!(app.count("invitations").await, 0);
 }
 
 #[tokio::test]
-async fn a_link_to_an_account_that_more_depends_on_by_now_is_shown_to_nobody() {
+async fn a_link_is_withheld_once_the_account_has_other_rights_or_was_used() {
     let place = doc! {
         "tenantId": TenantId::new(), "role": "owner", "source": "local", "changedAt": clock::now(),
     };
@@ -329,12 +337,12 @@ async fn a_link_to_an_account_that_more_depends_on_by_now_is_shown_to_nobody() {
         doc! { "lastSeenAt": clock::now() },
     ];
     for set in later {
-        let app = TestApp::with_everyone().await;
-        let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-        let user = app.carry_out(&invited).await;
+        let app = TestApp::with_personas().await;
+        let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+        let user = app.complete(&invited).await;
         app.set_user(user, set.clone()).await;
 
-        let reply = app.show_link(Who::PartnerOwner, &invited).await;
+        let reply = app.show_link(Persona::PartnerOwner, &invited).await;
 
         assert_eq!(reply.summary(), "409 link_not_needed", "{set}");
         let kept = app.invitation(&invited).await.unwrap();
@@ -343,36 +351,37 @@ async fn a_link_to_an_account_that_more_depends_on_by_now_is_shown_to_nobody() {
 }
 
 #[tokio::test]
-async fn whoever_may_invite_no_more_is_answered_no_repeated_request() {
-    let app = TestApp::with_everyone().await;
-    let invited = app.invite(Who::PartnerOwner, "nea@people.test").await;
-    app.carry_out(&invited).await;
-    let ask = async || {
-        let call = app.post(invited.body["linkHref"].as_str().unwrap());
-        let call = call.header("idempotency-key", "once");
-        app.as_who(call, Who::PartnerOwner).send().await
-    };
-    let shown = ask().await;
-    let owner = app.who(Who::PartnerOwner).await.id;
+async fn a_demoted_inviter_gets_no_replayed_link_response() {
+    let app = TestApp::with_personas().await;
+    let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
+    app.complete(&invited).await;
+    let href = invited.body["linkHref"].as_str().unwrap();
+    let client = app.client(Persona::PartnerOwner);
+    let show_once = async || client.post_empty(href).idempotency_key("once").await;
+    let shown = show_once().await;
+    let owner = app.user(Persona::PartnerOwner).await.id;
     app.set_user(owner, doc! { "partnerRole": "manager" }).await;
 
-    let repeated = ask().await;
+    let repeated = show_once().await;
 
     assert_eq!(shown.body["link"], LINK);
     assert_eq!(repeated.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn an_owner_who_ceases_to_be_one_takes_along_whom_they_invited() {
-    let app = TestApp::with_everyone().await;
-    let manager = app.who(Who::PartnerManager).await.id;
-    app.set_level(Who::PartnerOwner, manager, "owner").await;
-    let theirs = app.invite(Who::PartnerManager, "nea@people.test").await;
-    let others = app.invite(Who::PartnerOwner, "ole@people.test").await;
+async fn demoting_an_owner_revokes_their_invitations() {
+    let app = TestApp::with_personas().await;
+    let manager = app.user(Persona::PartnerManager).await.id;
+    app.set_access_level(Persona::PartnerOwner, manager, "owner")
+        .await;
+    let revoked = app.invite(Persona::PartnerManager, "nea@people.test").await;
+    let kept = app.invite(Persona::PartnerOwner, "ole@people.test").await;
 
-    let demoted = app.set_level(Who::PartnerOwner, manager, "manager").await;
+    let demoted = app
+        .set_access_level(Persona::PartnerOwner, manager, "manager")
+        .await;
 
     assert_eq!(demoted.status, StatusCode::OK, "{demoted:?}");
-    assert_eq!(app.invitation(&theirs).await, None);
-    assert!(app.invitation(&others).await.is_some());
+    assert_eq!(app.invitation(&revoked).await, None);
+    assert!(app.invitation(&kept).await.is_some());
 }

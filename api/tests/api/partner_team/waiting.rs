@@ -1,4 +1,4 @@
-//! Whoever waits, for a turn or for their own body, acts with the rights they have after it.
+//! Permissions are rechecked after waiting for the tenant's lock or for a slow request body.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,31 +10,32 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::{
-    app::{Call, Reply, TestApp},
-    everyone::Who,
+    app::TestApp,
+    client::{Call, Reply},
+    personas::Persona,
 };
 
-/// How many may wait in a line.
-const LONGEST_LINE: usize = 64;
+/// Queue limit of one key.
+const MAX_WAITERS: usize = 64;
 
-/// What `call` is answered when `revoke` happens while it waits in `line`.
-async fn answered_after(
+/// Reply to `call` when `revoke` runs while the call is queued for `key`.
+async fn reply_after(
     app: &TestApp,
-    line: &str,
+    key: &str,
     call: Call<'_>,
     revoke: impl Future<Output = ()>,
 ) -> Reply {
-    let turns = &app.state.turns;
-    let first = turns.lock(line).await.unwrap();
-    let mut others: Vec<_> = (1..LONGEST_LINE)
-        .map(|_| Box::pin(turns.lock(line)))
+    let turns = &app.state.locks;
+    let first = turns.lock(key).await.unwrap();
+    let mut others: Vec<_> = (1..MAX_WAITERS)
+        .map(|_| Box::pin(turns.lock(key)))
         .collect();
     for other in &mut others {
         assert!(other.as_mut().now_or_never().is_none());
     }
     let waits = async {
-        // The line is full once the request is in it.
-        while !matches!(turns.lock(line).now_or_never(), Some(Err(_))) {
+        // The queue is full once the request has joined it.
+        while !matches!(turns.lock(key).now_or_never(), Some(Err(_))) {
             tokio::task::yield_now().await;
         }
         revoke.await;
@@ -44,63 +45,59 @@ async fn answered_after(
 }
 
 #[tokio::test]
-async fn a_tenant_that_is_not_the_partners_any_more_is_left_alone() {
-    let app = TestApp::with_everyone().await;
-    let call = app.as_who(
-        app.post("/partner/tenants/demo/suspend"),
-        Who::PartnerManager,
-    );
+async fn tenant_detachment_while_queued_rejects_the_write() {
+    let app = TestApp::with_personas().await;
+    let manager = app.client(Persona::PartnerManager);
+    let call = manager.post_empty("/partner/tenants/demo/suspend");
     let revoke = app.set_tenant("demo", doc! { "partnerId": null });
 
-    let reply = answered_after(&app, "demo", call, revoke).await;
+    let reply = reply_after(&app, "demo", call, revoke).await;
 
     assert_eq!(reply.summary(), "404 not_found");
     assert_eq!(app.tenant("demo").await.status.name(), "pending");
 }
 
 #[tokio::test]
-async fn a_partner_that_was_terminated_meanwhile_changes_nothing() {
-    let app = TestApp::with_everyone().await;
-    let call = app
-        .patch("/partner/settings")
-        .json(&json!({ "name": "Late" }));
-    let call = app.as_who(call, Who::PartnerOwner);
-    let revoke = async {
-        let partners = app.collection("partners");
-        let terminated = doc! { "$set": { "status": "terminated" } };
-        let one = doc! { "slug": "nordic" };
-        partners.update_one(one, terminated).await.unwrap();
-    };
+async fn partner_termination_while_queued_rejects_the_write() {
+    let app = TestApp::with_personas().await;
+    let owner = app.client(Persona::PartnerOwner);
+    let call = owner.patch("/partner/settings", json!({ "name": "Late" }));
+    let revoke = app.set(
+        "partners",
+        doc! { "slug": "nordic" },
+        doc! { "status": "terminated" },
+    );
 
-    let reply = answered_after(&app, "partner:nordic", call, revoke).await;
+    let reply = reply_after(&app, "partner:nordic", call, revoke).await;
 
     assert_eq!(reply.summary(), "403 forbidden");
-    let nordic = app.state.partners.find_by_slug("nordic").await.unwrap();
+    let nordic = app.state.db.partners.find_by_slug("nordic").await.unwrap();
     assert_eq!(nordic.unwrap().name, "nordic");
 }
 
 #[tokio::test]
-async fn an_admin_who_is_a_member_by_then_changes_nothing() {
-    let app = TestApp::with_everyone().await;
-    let call = app.patch("/tenants/demo").json(&json!({ "name": "Late" }));
-    let call = app.as_who(call, Who::Admin);
-    let admin = app.who(Who::Admin).await.id;
+async fn a_role_downgrade_while_queued_rejects_the_write() {
+    let app = TestApp::with_personas().await;
+    let call = app
+        .client(Persona::Admin)
+        .patch("/tenants/demo", json!({ "name": "Late" }));
+    let admin = app.user(Persona::Admin).await.id;
     let revoke = app.set_user(admin, doc! { "memberships.0.role": "member" });
 
-    let reply = answered_after(&app, "demo", call, revoke).await;
+    let reply = reply_after(&app, "demo", call, revoke).await;
 
     assert_eq!(reply.summary(), "403 forbidden");
     assert_ne!(app.tenant("demo").await.name, "Late");
 }
 
 #[tokio::test]
-async fn an_owner_who_is_a_member_when_the_body_ends_changes_nothing() {
-    let app = TestApp::with_everyone().await;
-    let owner = app.who(Who::Owner).await.id;
-    let member = app.who(Who::Member).await;
-    let token = app.token(&Who::Owner.token().unwrap());
+async fn a_role_downgrade_during_a_slow_body_rejects_the_write() {
+    let app = TestApp::with_personas().await;
+    let owner = app.user(Persona::Owner).await.id;
+    let member = app.user(Persona::Member).await;
+    let token = app.token(&Persona::Owner.token().unwrap());
     let colleague = format!("/tenants/demo/users/{}", member.id);
-    for (path, wanted) in [
+    for (path, json) in [
         ("/tenants/demo", json!({ "name": "Late" })),
         (&colleague, json!({ "role": "owner" })),
     ] {
@@ -111,9 +108,9 @@ async fn an_owner_who_is_a_member_when_the_body_ends_changes_nothing() {
             let set = doc! { "$set": { "memberships.0.role": "member" } };
             let revoked = users.update_one(doc! { "_id": owner }, set).await;
             assert_eq!(revoked.unwrap().modified_count, 1);
-            // For longer than rights count as those of the moment.
+            // Longer than permissions are considered fresh.
             tokio::time::sleep(Duration::from_millis(150)).await;
-            Ok::<_, Infallible>(wanted.to_string())
+            Ok::<_, Infallible>(json.to_string())
         });
         let request = Request::patch(path)
             .header("authorization", format!("Bearer {token}"))
@@ -126,6 +123,6 @@ async fn an_owner_who_is_a_member_when_the_body_ends_changes_nothing() {
         assert_eq!(reply.status(), StatusCode::FORBIDDEN, "{path}");
     }
     assert_ne!(app.tenant("demo").await.name, "Late");
-    let known = app.who(Who::Member).await.memberships;
-    assert_eq!(known, member.memberships);
+    let memberships = app.user(Persona::Member).await.memberships;
+    assert_eq!(memberships, member.memberships);
 }

@@ -1,43 +1,40 @@
-//! Which partner looks after a tenant, and what ends with a partner.
+//! Attaching tenants to partners, and termination of a partner.
 
 use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
-    store::{StoreError, TransactionError},
+    store::{StoreError, TransactionError, VersionedRepository as _},
 };
-use dezky_sim::callers::Caller;
 use futures::FutureExt as _;
-use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{ask, edit, errors, operator, partner, terminate};
-use crate::{
-    app::{Reply, TestApp},
-    everyone::Who,
-};
+use super::{edit, partner, terminate};
+use crate::{app::TestApp, client::Reply, personas::Persona};
 
-/// How long a request is watched that must not be answered yet.
+/// How long a request is observed to stay pending.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 async fn attach(app: &TestApp, slug: &str, partner: Value) -> Reply {
-    let call = app.patch(&format!("/tenants/{slug}")).by(Caller::Operator);
-    call.json(&json!({ "partnerId": partner })).send().await
+    app.operator()
+        .patch(format!("/tenants/{slug}"), json!({ "partnerId": partner }))
+        .await
 }
 
 #[tokio::test]
-async fn a_tenant_is_attached_to_a_partner_and_detached() {
+async fn a_tenant_is_attached_to_and_detached_from_a_partner() {
     let app = TestApp::with_demo().await;
     let nordic = app.insert_partner("nordic", "active").await;
 
     let attached = attach(&app, "demo", json!(nordic)).await;
     let created = app
-        .post("/tenants")
-        .by(Caller::Operator)
-        .json(&json!({ "slug": "acme", "name": "Acme", "partnerId": nordic }))
-        .send()
+        .operator()
+        .post(
+            "/tenants",
+            json!({ "slug": "acme", "name": "Acme", "partnerId": nordic }),
+        )
         .await;
     let detached = attach(&app, "demo", Value::Null).await;
 
@@ -52,7 +49,7 @@ async fn a_tenant_is_attached_to_a_partner_and_detached() {
 }
 
 #[tokio::test]
-async fn only_a_partner_that_is_there_looks_after_a_tenant() {
+async fn a_tenant_can_be_attached_only_to_an_active_partner() {
     let app = TestApp::with_demo().await;
     let former = app.insert_partner("former", "terminated").await;
     let before = app.tenant("demo").await;
@@ -63,15 +60,16 @@ async fn only_a_partner_that_is_there_looks_after_a_tenant() {
     ] {
         let attached = attach(&app, "demo", json!(id)).await;
         let created = app
-            .post("/tenants")
-            .by(Caller::Operator)
-            .json(&json!({ "slug": "acme", "name": "Acme", "partnerId": id }))
-            .send()
+            .operator()
+            .post(
+                "/tenants",
+                json!({ "slug": "acme", "name": "Acme", "partnerId": id }),
+            )
             .await;
 
         for reply in [attached, created] {
             assert_eq!(reply.summary(), "422 validation_failed");
-            assert_eq!(errors(&reply), [("/partnerId", code)]);
+            assert_eq!(reply.errors(), [("/partnerId", code)]);
         }
     }
     assert_eq!(app.tenant("demo").await, before);
@@ -79,7 +77,7 @@ async fn only_a_partner_that_is_there_looks_after_a_tenant() {
 }
 
 #[tokio::test]
-async fn a_tenant_of_a_terminated_partner_can_be_edited_and_moved() {
+async fn a_tenant_of_a_terminated_partner_can_be_edited_and_reassigned() {
     let app = TestApp::with_demo().await;
     let nordic = app.insert_partner("nordic", "active").await;
     let elsewhere = app.insert_partner("elsewhere", "active").await;
@@ -88,10 +86,8 @@ async fn a_tenant_of_a_terminated_partner_can_be_edited_and_moved() {
 
     let same = attach(&app, "demo", json!(nordic)).await;
     let renamed = app
-        .patch("/tenants/demo")
-        .by(Caller::Operator)
-        .json(&json!({ "industry": "anvils" }))
-        .send()
+        .operator()
+        .patch("/tenants/demo", json!({ "industry": "anvils" }))
         .await;
     let moved = attach(&app, "demo", json!(elsewhere)).await;
 
@@ -101,15 +97,19 @@ async fn a_tenant_of_a_terminated_partner_can_be_edited_and_moved() {
 }
 
 #[tokio::test]
-async fn a_partner_that_is_being_terminated_gets_no_tenant_any_more() {
+async fn attaching_during_a_termination_waits_and_is_rejected() {
     let app = TestApp::with_demo().await;
     let nordic = app.insert_partner("nordic", "active").await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let context = (app.state.partners.clone(), begun.clone(), go_on.clone());
+    let (started, resume) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let context = (
+        app.state.db.partners.clone(),
+        started.clone(),
+        resume.clone(),
+    );
     let ending = app
         .state
         .store
-        .transaction(context, |session, (partners, begun, go_on)| {
+        .transaction(context, |session, (partners, started, resume)| {
             async move {
                 let partner = partners.find_for_update(session, nordic).await?.unwrap();
                 let partner = Partner {
@@ -117,17 +117,17 @@ async fn a_partner_that_is_being_terminated_gets_no_tenant_any_more() {
                     ..partner
                 };
                 partners.save(session, &partner).await?;
-                begun.notify_one();
-                go_on.notified().await;
+                started.notify_one();
+                resume.notified().await;
                 Ok::<_, TransactionError<StoreError>>(())
             }
             .boxed()
         });
     let attaching = async {
-        begun.notified().await;
+        started.notified().await;
         let mut attached = Box::pin(attach(&app, "demo", json!(nordic)));
         let early = tokio::time::timeout(A_WHILE, &mut attached).await;
-        go_on.notify_one();
+        resume.notify_one();
         assert!(early.is_err(), "{early:?}");
         attached.await
     };
@@ -135,12 +135,12 @@ async fn a_partner_that_is_being_terminated_gets_no_tenant_any_more() {
     let (ended, attached) = tokio::join!(ending, attaching);
 
     ended.unwrap();
-    assert_eq!(errors(&attached), [("/partnerId", "partner_terminated")]);
+    assert_eq!(attached.errors(), [("/partnerId", "partner_terminated")]);
     assert_eq!(app.tenant("demo").await.partner_id, None);
 }
 
 #[tokio::test]
-async fn a_termination_and_an_attachment_at_once_both_have_an_answer() {
+async fn concurrent_termination_and_attachment_both_respond() {
     let app = TestApp::with_demo().await;
 
     for n in 0..6 {
@@ -156,17 +156,17 @@ async fn a_termination_and_an_attachment_at_once_both_have_an_answer() {
         if attached.summary() == "200" {
             assert_eq!(kept, Some(id));
         } else {
-            assert_eq!(errors(&attached), [("/partnerId", "partner_terminated")]);
+            assert_eq!(attached.errors(), [("/partnerId", "partner_terminated")]);
             assert_eq!(kept, None);
         }
     }
 }
 
 #[tokio::test]
-async fn staff_of_a_terminated_partner_are_refused_on_the_very_next_request() {
-    let app = TestApp::with_everyone().await;
-    let token = app.token(&Who::PartnerOwner.token().unwrap());
-    let look = async |path: &str| app.get(path).token(&token).send().await.summary();
+async fn terminating_a_partner_ends_staff_access_on_the_next_request() {
+    let app = TestApp::with_personas().await;
+    let client = app.client(Persona::PartnerOwner);
+    let read = async |path: &str| client.get(path).await.summary();
     let paths = [
         "/partner",
         "/partner/tenants",
@@ -175,26 +175,22 @@ async fn staff_of_a_terminated_partner_are_refused_on_the_very_next_request() {
         "/tenants/demo",
     ];
     for path in paths {
-        assert_eq!(look(path).await, "200", "{path}");
+        assert_eq!(read(path).await, "200", "{path}");
     }
 
     terminate(&app, "nordic").await;
     let mut after = Vec::new();
     for path in paths {
-        after.push(look(path).await);
+        after.push(read(path).await);
     }
     let create = json!({ "slug": "acme", "name": "Acme" });
-    let created = ask(
-        &app,
-        Who::PartnerOwner,
-        Method::POST,
-        "/partner/tenants",
-        Some(create),
-    )
-    .await;
-    let listed = app.get("/tenants").token(&token).send().await;
+    let created = app
+        .client(Persona::PartnerOwner)
+        .post("/partner/tenants", create)
+        .await;
+    let listed = client.get("/tenants").await;
     edit(&app, "nordic", json!({ "status": "active" })).await;
-    let back = look("/partner/tenants/demo").await;
+    let back = read("/partner/tenants/demo").await;
 
     let forbidden = "403 forbidden";
     assert_eq!(
@@ -207,26 +203,23 @@ async fn staff_of_a_terminated_partner_are_refused_on_the_very_next_request() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_is_detached_is_lost_to_staff_on_the_very_next_request() {
-    let app = TestApp::with_everyone().await;
-    let token = app.token(&Who::PartnerOwner.token().unwrap());
-    let look = async || {
-        let call = app.get("/partner/tenants/demo").token(&token);
-        call.send().await.summary()
-    };
-    assert_eq!(look().await, "200");
+async fn detaching_a_tenant_ends_staff_access_on_the_next_request() {
+    let app = TestApp::with_personas().await;
+    let client = app.client(Persona::PartnerOwner);
+    let read = async || client.get("/partner/tenants/demo").await.summary();
+    assert_eq!(read().await, "200");
 
     attach(&app, "demo", Value::Null).await;
 
-    assert_eq!(look().await, "404 not_found");
+    assert_eq!(read().await, "404 not_found");
 }
 
 #[tokio::test]
-async fn a_partners_slug_is_no_tenants_and_the_other_way_round() {
-    let app = operator().await;
+async fn partner_and_tenant_slugs_are_separate_namespaces() {
+    let app = TestApp::with_operator().await;
     app.insert_partner("nordic", "active").await;
 
-    let reply = app.get("/tenants/nordic").by(Caller::Operator).send().await;
+    let reply = app.operator().get("/tenants/nordic").await;
 
     assert_eq!(reply.summary(), "404 not_found");
 }

@@ -1,17 +1,12 @@
-//! What a partner's customers come to, and who they are.
+//! Customers and monthly revenue of a partner.
 
 use bson::doc;
-use dezky_shared::{
-    id::{PartnerId, SubscriptionId, TenantId},
-    platform::clock,
-};
-use dezky_sim::callers::Caller;
+use dezky_shared::id::{PartnerId, TenantId};
 use serde_json::{Value, json};
 
-use super::operator;
-use crate::app::TestApp;
+use crate::{app::TestApp, tenant_health};
 
-/// A tenant of `partner`'s, put into the database as it is.
+/// Inserts a tenant of `partner` directly into the database.
 async fn add_tenant(app: &TestApp, partner: PartnerId, slug: &str, status: &str) -> TenantId {
     app.create(slug).await;
     app.set_tenant(slug, doc! { "partnerId": partner, "status": status })
@@ -20,28 +15,22 @@ async fn add_tenant(app: &TestApp, partner: PartnerId, slug: &str, status: &str)
 }
 
 async fn subscribe(app: &TestApp, tenant: TenantId, cycle: &str, price: (i64, &str), status: &str) {
-    let now = clock::now();
-    let subscription = doc! {
-        "_id": SubscriptionId::new(), "tenantId": tenant, "plan": "business", "cycle": cycle, "seats": 5,
-        "currency": price.1, "priceMinor": price.0, "status": status,
-        "revision": 1_i64, "createdAt": now, "updatedAt": now,
+    let fields = doc! {
+        "cycle": cycle, "currency": price.1, "priceMinor": price.0, "status": status,
     };
-    app.collection("subscriptions")
-        .insert_one(subscription)
-        .await
-        .unwrap();
+    tenant_health::subscribe(app, tenant, fields).await;
 }
 
 async fn listed(app: &TestApp, query: &str) -> Vec<Value> {
     let path = format!("/partners{query}");
-    let reply = app.get(&path).by(Caller::Operator).send().await;
+    let reply = app.operator().get(&path).await;
     assert_eq!(reply.summary(), "200", "{reply:?}");
-    reply.body["items"].as_array().unwrap().clone()
+    reply.items().to_vec()
 }
 
 #[tokio::test]
-async fn the_list_says_how_many_customers_a_partner_has_and_what_they_pay_in_a_month() {
-    let app = operator().await;
+async fn the_partner_list_shows_customer_count_and_monthly_revenue() {
+    let app = TestApp::with_operator().await;
     let nordic = app.insert_partner("nordic", "active").await;
     let elsewhere = app.insert_partner("elsewhere", "active").await;
     app.insert_partner("newcomer", "active").await;
@@ -96,7 +85,7 @@ async fn the_list_says_how_many_customers_a_partner_has_and_what_they_pay_in_a_m
         ),
         (
             elsewhere,
-            "theirs",
+            "foreign",
             "active",
             "monthly",
             (500, "SEK"),
@@ -132,8 +121,8 @@ async fn the_list_says_how_many_customers_a_partner_has_and_what_they_pay_in_a_m
 }
 
 #[tokio::test]
-async fn the_customers_of_a_page_are_counted_by_index() {
-    let app = operator().await;
+async fn the_customer_count_uses_an_index() {
+    let app = TestApp::with_operator().await;
     let partner = app.insert_partner("nordic", "active").await;
     for n in 0..20 {
         let tenant = add_tenant(&app, partner, &format!("tenant-{n}"), "active").await;
@@ -150,15 +139,15 @@ async fn the_customers_of_a_page_are_counted_by_index() {
     let of_list = doc! { "ns": { "$regex": "\\.tenants$" }, "command.aggregate": "tenants" };
     let profiled = profiled.find_one(of_list).await.unwrap().unwrap();
     assert_eq!(items[0]["customers"], 20);
-    // One document for each tenant, and one for its subscription.
+    // One document per tenant and one per subscription.
     let examined = profiled.get("docsExamined").unwrap();
     let examined = examined.as_i64().or(examined.as_i32().map(i64::from));
     assert!(examined.unwrap() <= 40, "{profiled:?}");
 }
 
 #[tokio::test]
-async fn the_list_is_paged_and_filtered_by_status() {
-    let app = operator().await;
+async fn the_partner_list_is_paginated_and_filtered_by_status() {
+    let app = TestApp::with_operator().await;
     for n in 0..3 {
         app.insert_partner(&format!("active-{n}"), "active").await;
     }
@@ -166,18 +155,10 @@ async fn the_list_is_paged_and_filtered_by_status() {
 
     let active = listed(&app, "?status=active").await;
     let former = listed(&app, "?status=terminated").await;
-    let first = app
-        .get("/partners?limit=3")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let first = app.operator().get("/partners?limit=3").await;
     let cursor = first.body["nextCursor"].as_str().unwrap();
     let rest = listed(&app, &format!("?cursor={cursor}")).await;
-    let odd = app
-        .get("/partners?status=gone")
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let odd = app.operator().get("/partners?status=gone").await;
 
     assert_eq!((active.len(), former.len(), rest.len()), (3, 1, 1));
     assert_eq!(rest[0]["slug"], "former");
@@ -185,17 +166,17 @@ async fn the_list_is_paged_and_filtered_by_status() {
 }
 
 #[tokio::test]
-async fn a_partners_tenants_are_listed_in_pages_and_nobody_elses() {
-    let app = operator().await;
+async fn only_the_partners_tenants_are_listed_in_pages() {
+    let app = TestApp::with_operator().await;
     let nordic = app.insert_partner("nordic", "active").await;
     let elsewhere = app.insert_partner("elsewhere", "active").await;
     for slug in ["one", "two", "three"] {
         add_tenant(&app, nordic, slug, "active").await;
     }
-    add_tenant(&app, elsewhere, "theirs", "active").await;
+    add_tenant(&app, elsewhere, "foreign", "active").await;
     let list = async |query: String| {
         let path = format!("/partners/nordic/tenants{query}");
-        app.get(&path).by(Caller::Operator).send().await.body
+        app.operator().get(&path).await.body
     };
     let slugs = |page: &Value| -> Vec<String> {
         let items = page["items"].as_array().unwrap().iter();
@@ -208,9 +189,8 @@ async fn a_partners_tenants_are_listed_in_pages_and_nobody_elses() {
     let cursor = first["nextCursor"].as_str().unwrap();
     let second = list(format!("?cursor={cursor}")).await;
     let elsewhere = app
-        .get(&format!("/partners/elsewhere/tenants?cursor={cursor}"))
-        .by(Caller::Operator)
-        .send()
+        .operator()
+        .get(format!("/partners/elsewhere/tenants?cursor={cursor}"))
         .await;
 
     assert_eq!(slugs(&first), ["one", "two"]);

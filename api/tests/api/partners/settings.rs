@@ -1,27 +1,25 @@
-//! What a partner says about itself.
+//! Settings and branding of the caller's own partner.
 
-use bson::doc;
-use http::Method;
 use serde_json::{Value, json};
 
-use super::{ask, errors, partner};
-use crate::{app::TestApp, everyone::Who};
+use super::partner;
+use crate::{app::TestApp, personas::Persona};
 
-const STAFF: [(Who, &str); 4] = [
-    (Who::PartnerOwner, "owner"),
-    (Who::PartnerManager, "manager"),
-    (Who::PartnerSupport, "support"),
-    (Who::PartnerReadOnly, "read-only"),
+const STAFF: [(Persona, &str); 4] = [
+    (Persona::PartnerOwner, "owner"),
+    (Persona::PartnerManager, "manager"),
+    (Persona::PartnerSupport, "support"),
+    (Persona::PartnerReadOnly, "read-only"),
 ];
 
 #[tokio::test]
-async fn staff_are_told_whom_they_work_for_and_what_they_may_do() {
-    let app = TestApp::with_everyone().await;
+async fn staff_see_their_partner_and_permissions() {
+    let app = TestApp::with_personas().await;
 
-    for (who, level) in STAFF {
-        let reply = ask(&app, who, Method::GET, "/partner", None).await;
+    for (persona, level) in STAFF {
+        let reply = app.client(persona).get("/partner").await;
 
-        assert_eq!(reply.summary(), "200", "{who:?}");
+        assert_eq!(reply.summary(), "200", "{persona:?}");
         assert_eq!(reply.body["slug"], "nordic");
         assert_eq!(reply.body["accessLevel"], level);
         assert_eq!(reply.body["marginPct"], Value::Null);
@@ -29,40 +27,37 @@ async fn staff_are_told_whom_they_work_for_and_what_they_may_do() {
 }
 
 #[tokio::test]
-async fn nobody_is_staff_who_works_for_no_partner() {
-    let app = TestApp::with_everyone().await;
+async fn a_caller_without_a_partner_is_not_staff() {
+    let app = TestApp::with_personas().await;
 
-    for who in [Who::Stranger, Who::Owner, Who::FormerPartner, Who::Operator] {
-        let reply = ask(&app, who, Method::GET, "/partner", None).await;
+    for persona in [
+        Persona::Stranger,
+        Persona::Owner,
+        Persona::FormerPartner,
+        Persona::Operator,
+    ] {
+        let reply = app.client(persona).get("/partner").await;
 
-        assert_eq!(reply.summary(), "403 forbidden", "{who:?}");
+        assert_eq!(reply.summary(), "403 forbidden", "{persona:?}");
     }
 }
 
 #[tokio::test]
-async fn a_manager_edits_the_settings_of_their_own_partner_alone() {
-    let app = TestApp::with_everyone().await;
+async fn a_manager_edits_only_their_own_partners_settings() {
+    let app = TestApp::with_personas().await;
     let other = partner(&app, "elsewhere").await;
     let change = json!({
         "name": "Nordic", "supportUrl": "https://help.nordic.dk/", "defaultPlan": "enterprise", "contactInfo": { "name": "Ida" },
     });
 
-    let edited = ask(
-        &app,
-        Who::PartnerManager,
-        Method::PATCH,
-        "/partner/settings",
-        Some(change),
-    )
-    .await;
-    let shown = ask(
-        &app,
-        Who::PartnerOwner,
-        Method::GET,
-        "/partner/settings",
-        None,
-    )
-    .await;
+    let edited = app
+        .client(Persona::PartnerManager)
+        .patch("/partner/settings", change)
+        .await;
+    let shown = app
+        .client(Persona::PartnerOwner)
+        .get("/partner/settings")
+        .await;
 
     assert_eq!(edited.summary(), "200");
     assert_eq!((&shown.body, shown.etag()), (&edited.body, edited.etag()));
@@ -79,9 +74,7 @@ async fn a_manager_edits_the_settings_of_their_own_partner_alone() {
     }
     "#);
     assert_eq!(partner(&app, "elsewhere").await, other);
-    let events = app.collection("audit_events");
-    let event = events.find_one(doc! { "action": "partner.update" }).await;
-    let event = event.unwrap().unwrap();
+    let event = app.audit_event("partner.update").await;
     assert_eq!(
         event
             .get_document("actor")
@@ -102,8 +95,8 @@ async fn a_manager_edits_the_settings_of_their_own_partner_alone() {
 }
 
 #[tokio::test]
-async fn the_terms_of_a_partner_are_the_operators_to_change() {
-    let app = TestApp::with_everyone().await;
+async fn partner_terms_can_be_changed_by_operators_only() {
+    let app = TestApp::with_personas().await;
     let before = partner(&app, "nordic").await;
 
     for body in [
@@ -111,14 +104,10 @@ async fn the_terms_of_a_partner_are_the_operators_to_change() {
         json!({ "status": "active" }),
         json!({ "name": "x", "marginPct": 1 }),
     ] {
-        let reply = ask(
-            &app,
-            Who::PartnerOwner,
-            Method::PATCH,
-            "/partner/settings",
-            Some(body),
-        )
-        .await;
+        let reply = app
+            .client(Persona::PartnerOwner)
+            .patch("/partner/settings", body)
+            .await;
 
         assert_eq!(reply.summary(), "403 forbidden");
     }
@@ -126,54 +115,41 @@ async fn the_terms_of_a_partner_are_the_operators_to_change() {
 }
 
 #[tokio::test]
-async fn who_only_helps_or_reads_neither_sees_nor_edits_the_settings() {
-    let app = TestApp::with_everyone().await;
+async fn support_and_read_only_staff_cannot_access_partner_settings() {
+    let app = TestApp::with_personas().await;
     let before = partner(&app, "nordic").await;
 
-    for who in [Who::PartnerSupport, Who::PartnerReadOnly] {
-        let shown = ask(&app, who, Method::GET, "/partner/settings", None).await;
-        let edited = ask(
-            &app,
-            who,
-            Method::PATCH,
-            "/partner/settings",
-            Some(json!({ "name": "x" })),
-        )
-        .await;
-        let look = json!({ "productName": "x" });
-        let branded = ask(&app, who, Method::PUT, "/partner/branding", Some(look)).await;
+    for persona in [Persona::PartnerSupport, Persona::PartnerReadOnly] {
+        let shown = app.client(persona).get("/partner/settings").await;
+        let edited = app
+            .client(persona)
+            .patch("/partner/settings", json!({ "name": "x" }))
+            .await;
+        let branding = json!({ "productName": "x" });
+        let branded = app.client(persona).put("/partner/branding", branding).await;
 
         for reply in [shown, edited, branded] {
-            assert_eq!(reply.summary(), "403 forbidden", "{who:?}");
+            assert_eq!(reply.summary(), "403 forbidden", "{persona:?}");
         }
     }
     assert_eq!(partner(&app, "nordic").await, before);
 }
 
 #[tokio::test]
-async fn a_look_replaces_the_one_before_and_is_seen_by_all_staff() {
-    let app = TestApp::with_everyone().await;
-    let put = async |look: Value| {
-        ask(
-            &app,
-            Who::PartnerOwner,
-            Method::PUT,
-            "/partner/branding",
-            Some(look),
-        )
-        .await
+async fn put_replaces_the_branding_and_all_staff_see_it() {
+    let app = TestApp::with_personas().await;
+    let put = async |branding: Value| {
+        app.client(Persona::PartnerOwner)
+            .put("/partner/branding", branding)
+            .await
     };
 
     let first = put(json!({ "productName": "Nordic Workspace", "accentColor": "#FFEE00", "logoUrl": "https://cdn.nordic.dk/logo.svg" })).await;
     let second = put(json!({ "accentColor": "#001122", "logoUrl": null })).await;
-    let shown = ask(
-        &app,
-        Who::PartnerReadOnly,
-        Method::GET,
-        "/partner/branding",
-        None,
-    )
-    .await;
+    let shown = app
+        .client(Persona::PartnerReadOnly)
+        .get("/partner/branding")
+        .await;
     let none = put(json!({})).await;
 
     assert_eq!(
@@ -192,14 +168,12 @@ async fn a_look_replaces_the_one_before_and_is_seen_by_all_staff() {
 }
 
 #[tokio::test]
-async fn a_look_is_not_replaced_by_who_knows_an_older_one() {
-    let app = TestApp::with_everyone().await;
-    let token = app.token(&Who::PartnerOwner.token().unwrap());
+async fn a_stale_if_match_rejects_a_branding_update() {
+    let app = TestApp::with_personas().await;
+    let client = app.client(Persona::PartnerOwner);
     let put = |name: &str| {
-        let call = app.call(Method::PUT, "/partner/branding").token(&token);
-        call.header("if-match", "\"1.1\"")
-            .json(&json!({ "productName": name }))
-            .send()
+        let body = json!({ "productName": name });
+        client.put("/partner/branding", body).if_match("\"1.1\"")
     };
 
     let first = put("One").await;
@@ -212,20 +186,16 @@ async fn a_look_is_not_replaced_by_who_knows_an_older_one() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_with_a_look_is_told_at_once_and_nothing_is_stored() {
-    let app = TestApp::with_everyone().await;
+async fn all_invalid_branding_fields_are_reported_together_and_nothing_is_stored() {
+    let app = TestApp::with_personas().await;
     let before = partner(&app, "nordic").await;
-    let look =
+    let branding =
         json!({ "productName": "", "accentColor": "red", "logoUrl": "http://nordic.dk/logo.svg" });
 
-    let reply = ask(
-        &app,
-        Who::PartnerOwner,
-        Method::PUT,
-        "/partner/branding",
-        Some(look),
-    )
-    .await;
+    let reply = app
+        .client(Persona::PartnerOwner)
+        .put("/partner/branding", branding)
+        .await;
 
     assert_eq!(reply.summary(), "422 validation_failed");
     let expected = [
@@ -233,6 +203,6 @@ async fn all_that_is_wrong_with_a_look_is_told_at_once_and_nothing_is_stored() {
         ("/accentColor", "invalid_color"),
         ("/logoUrl", "invalid_url"),
     ];
-    assert_eq!(errors(&reply), expected);
+    assert_eq!(reply.errors(), expected);
     assert_eq!(partner(&app, "nordic").await, before);
 }

@@ -1,126 +1,86 @@
-//! The tenants that a partner looks after, for its staff.
+//! Tenants of the caller's own partner.
 
 use dezky_shared::user::PartnerRole;
-use http::Method;
 use serde_json::{Value, json};
 
-use super::{ask, edit, errors, partner};
-use crate::{
-    app::{Reply, TestApp},
-    everyone::Who,
-};
+use super::{edit, partner};
+use crate::{app::TestApp, client::Reply, personas::Persona};
 
-async fn create(app: &TestApp, who: Who, body: Value) -> Reply {
-    ask(app, who, Method::POST, "/partner/tenants", Some(body)).await
+async fn create(app: &TestApp, persona: Persona, body: Value) -> Reply {
+    app.client(persona).post("/partner/tenants", body).await
 }
 
 #[tokio::test]
-async fn staff_see_their_partners_tenants_and_nobody_elses() {
-    let app = TestApp::with_everyone().await;
+async fn staff_see_only_their_partners_tenants() {
+    let app = TestApp::with_personas().await;
 
-    for (who, own, other) in [
-        (Who::PartnerReadOnly, "demo", "other"),
-        (Who::PartnerSupport, "demo", "other"),
-        (Who::OtherPartner, "other", "demo"),
+    for (persona, own, other) in [
+        (Persona::PartnerReadOnly, "demo", "other"),
+        (Persona::PartnerSupport, "demo", "other"),
+        (Persona::OtherPartner, "other", "demo"),
     ] {
-        let list = ask(&app, who, Method::GET, "/partner/tenants", None).await;
-        let shown = ask(
-            &app,
-            who,
-            Method::GET,
-            &format!("/partner/tenants/{own}"),
-            None,
-        )
-        .await;
-        let hidden = ask(
-            &app,
-            who,
-            Method::GET,
-            &format!("/partner/tenants/{other}"),
-            None,
-        )
-        .await;
+        let list = app.client(persona).get("/partner/tenants").await;
+        let shown = app
+            .client(persona)
+            .get(format!("/partner/tenants/{own}"))
+            .await;
+        let hidden = app
+            .client(persona)
+            .get(format!("/partner/tenants/{other}"))
+            .await;
 
-        let slugs: Vec<&Value> = list.body["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|item| &item["slug"])
-            .collect();
-        assert_eq!(slugs, [own], "{who:?}");
+        let slugs: Vec<&Value> = list.items().iter().map(|item| &item["slug"]).collect();
+        assert_eq!(slugs, [own], "{persona:?}");
         assert_eq!(shown.body["slug"], own);
         assert_eq!(hidden.summary(), "404 not_found");
     }
-    let none = ask(
-        &app,
-        Who::PartnerOwner,
-        Method::GET,
-        "/partner/tenants?status=suspended",
-        None,
-    )
-    .await;
+    let none = app
+        .client(Persona::PartnerOwner)
+        .get("/partner/tenants?status=suspended")
+        .await;
     assert_eq!(none.body["items"], json!([]));
 }
 
 #[tokio::test]
-async fn a_tenant_of_their_own_is_no_tenant_of_their_partners() {
-    let app = TestApp::with_everyone().await;
-    let staff = Who::PartnerOwner.token().unwrap().subject;
-    let user = app
-        .state
-        .users
-        .find_by_subject(&staff)
-        .await
-        .unwrap()
-        .unwrap();
+async fn a_staff_members_own_tenant_is_not_the_partners() {
+    let app = TestApp::with_personas().await;
+    let user = app.user(Persona::PartnerOwner).await;
     assert_eq!(user.partner_role, Some(PartnerRole::Owner));
-    app.patch(&format!("/users/{}", user.id))
-        .by(dezky_sim::callers::Caller::Operator)
-        .json(&json!({ "tenantRoles": { "other": "owner" } }))
-        .send()
+    app.set_tenant_roles(user.id, json!({ "other": "owner" }))
         .await;
 
-    let as_owner = ask(&app, Who::PartnerOwner, Method::GET, "/tenants/other", None).await;
-    let as_staff = ask(
-        &app,
-        Who::PartnerOwner,
-        Method::GET,
-        "/partner/tenants/other",
-        None,
-    )
-    .await;
+    let as_owner = app
+        .client(Persona::PartnerOwner)
+        .get("/tenants/other")
+        .await;
+    let as_staff = app
+        .client(Persona::PartnerOwner)
+        .get("/partner/tenants/other")
+        .await;
 
     assert_eq!(as_owner.summary(), "200");
     assert_eq!(as_staff.summary(), "404 not_found");
 }
 
 #[tokio::test]
-async fn a_manager_creates_a_tenant_for_their_partner() {
-    let app = TestApp::with_everyone().await;
+async fn a_manager_creates_a_tenant_for_the_partner() {
+    let app = TestApp::with_personas().await;
     let nordic = partner(&app, "nordic").await.id;
 
     let reply = create(
         &app,
-        Who::PartnerManager,
+        Persona::PartnerManager,
         json!({ "slug": "acme", "name": "Acme", "plan": "enterprise", "owner": { "email": "ada@acme.test", "name": "Ada" } }),
     )
     .await;
-    let shown = ask(
-        &app,
-        Who::PartnerReadOnly,
-        Method::GET,
-        "/partner/tenants/acme",
-        None,
-    )
-    .await;
-    let elsewhere = ask(
-        &app,
-        Who::OtherPartner,
-        Method::GET,
-        "/partner/tenants/acme",
-        None,
-    )
-    .await;
+    let shown = app
+        .client(Persona::PartnerReadOnly)
+        .get("/partner/tenants/acme")
+        .await;
+    let elsewhere = app
+        .client(Persona::OtherPartner)
+        .get("/partner/tenants/acme")
+        .await;
 
     assert_eq!(reply.summary(), "202", "{reply:?}");
     assert_eq!(reply.body["partnerId"], nordic.to_string());
@@ -152,11 +112,11 @@ async fn a_manager_creates_a_tenant_for_their_partner() {
 }
 
 #[tokio::test]
-async fn a_new_tenant_has_the_partners_default_plan_where_none_is_given() {
-    let app = TestApp::with_everyone().await;
+async fn a_new_tenant_defaults_to_the_partners_default_plan() {
+    let app = TestApp::with_personas().await;
     let plan = async |slug: &str, plan: Value| {
         let body = json!({ "slug": slug, "name": "Acme", "plan": plan });
-        create(&app, Who::PartnerOwner, body).await.body["plan"].clone()
+        create(&app, Persona::PartnerOwner, body).await.body["plan"].clone()
     };
 
     let without = plan("one", Value::Null).await;
@@ -168,18 +128,18 @@ async fn a_new_tenant_has_the_partners_default_plan_where_none_is_given() {
 }
 
 #[tokio::test]
-async fn staff_neither_own_domains_by_their_word_nor_choose_the_partner() {
-    let app = TestApp::with_everyone().await;
+async fn staff_cannot_confirm_domains_or_choose_the_partner() {
+    let app = TestApp::with_personas().await;
     let before = app.count("tenants").await;
 
     for field in ["domains", "partnerId"] {
         let mut body = json!({ "slug": "acme", "name": "Acme" });
         body[field] = json!(["acme.test"]);
-        let reply = create(&app, Who::PartnerOwner, body).await;
+        let reply = create(&app, Persona::PartnerOwner, body).await;
 
         assert_eq!(reply.summary(), "400 invalid_request", "{field}");
         assert_eq!(
-            errors(&reply),
+            reply.errors(),
             [(format!("/{field}").as_str(), "unknown_field")]
         );
     }
@@ -187,13 +147,13 @@ async fn staff_neither_own_domains_by_their_word_nor_choose_the_partner() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_with_a_new_tenant_is_told_at_once() {
-    let app = TestApp::with_everyone().await;
+async fn all_invalid_fields_of_a_new_tenant_are_reported_together() {
+    let app = TestApp::with_personas().await;
     let body = json!({
         "slug": "www", "name": "", "plan": "gold", "industry": "", "brandColor": "red", "owner": { "email": "ada", "name": "" },
     });
 
-    let reply = create(&app, Who::PartnerOwner, body).await;
+    let reply = create(&app, Persona::PartnerOwner, body).await;
 
     assert_eq!(reply.summary(), "422 validation_failed");
     let expected = [
@@ -205,27 +165,30 @@ async fn all_that_is_wrong_with_a_new_tenant_is_told_at_once() {
         ("/owner/email", "invalid_email"),
         ("/owner/name", "too_short"),
     ];
-    assert_eq!(errors(&reply), expected);
+    assert_eq!(reply.errors(), expected);
 }
 
 #[tokio::test]
-async fn a_tenant_is_suspended_and_resumed_by_those_who_manage_it() {
-    let app = TestApp::with_everyone().await;
-    let act = async |who, action: &str| {
+async fn managers_suspend_and_resume_a_tenant() {
+    let app = TestApp::with_personas().await;
+    let act = async |persona, action: &str| {
         let path = format!("/partner/tenants/demo/{action}");
-        ask(&app, who, Method::POST, &path, None).await.summary()
+        app.client(persona).post_empty(&path).await.summary()
     };
 
-    let refused = [
-        act(Who::PartnerSupport, "suspend").await,
-        act(Who::PartnerReadOnly, "resume").await,
-        act(Who::OtherPartner, "suspend").await,
+    let rejected = [
+        act(Persona::PartnerSupport, "suspend").await,
+        act(Persona::PartnerReadOnly, "resume").await,
+        act(Persona::OtherPartner, "suspend").await,
     ];
-    let suspended = act(Who::PartnerManager, "suspend").await;
-    let again = act(Who::PartnerManager, "suspend").await;
-    let resumed = act(Who::PartnerOwner, "resume").await;
+    let suspended = act(Persona::PartnerManager, "suspend").await;
+    let again = act(Persona::PartnerManager, "suspend").await;
+    let resumed = act(Persona::PartnerOwner, "resume").await;
 
-    assert_eq!(refused, ["403 forbidden", "403 forbidden", "404 not_found"]);
+    assert_eq!(
+        rejected,
+        ["403 forbidden", "403 forbidden", "404 not_found"]
+    );
     assert_eq!([suspended, again, resumed], ["202", "200", "202"]);
     let kinds = app.kinds().await;
     assert_eq!(
@@ -235,26 +198,21 @@ async fn a_tenant_is_suspended_and_resumed_by_those_who_manage_it() {
 }
 
 #[tokio::test]
-async fn staff_edit_how_a_tenant_is_called_and_not_what_it_has_bought() {
-    let app = TestApp::with_everyone().await;
-    let patch = async |who, body: Value| {
-        ask(
-            &app,
-            who,
-            Method::PATCH,
-            "/partner/tenants/demo",
-            Some(body),
-        )
-        .await
+async fn staff_can_edit_a_tenants_profile_but_not_its_plan() {
+    let app = TestApp::with_personas().await;
+    let patch = async |persona, body: Value| {
+        app.client(persona)
+            .patch("/partner/tenants/demo", body)
+            .await
     };
 
-    let industry = patch(Who::PartnerManager, json!({ "industry": "anvils" })).await;
-    let name = patch(Who::PartnerOwner, json!({ "name": "New" })).await;
+    let industry = patch(Persona::PartnerManager, json!({ "industry": "anvils" })).await;
+    let name = patch(Persona::PartnerOwner, json!({ "name": "New" })).await;
     let for_operators = [
-        patch(Who::PartnerOwner, json!({ "plan": "starter" })).await,
-        patch(Who::PartnerOwner, json!({ "domains": [] })).await,
-        patch(Who::PartnerOwner, json!({ "partnerId": null })).await,
-        patch(Who::PartnerSupport, json!({ "industry": "x" })).await,
+        patch(Persona::PartnerOwner, json!({ "plan": "starter" })).await,
+        patch(Persona::PartnerOwner, json!({ "domains": [] })).await,
+        patch(Persona::PartnerOwner, json!({ "partnerId": null })).await,
+        patch(Persona::PartnerSupport, json!({ "industry": "x" })).await,
     ];
 
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What operators do with users.
+//! User management by operators.
 
 use bson::doc;
 use dezky_shared::{
@@ -10,47 +10,32 @@ use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, id_of};
+use crate::app::{TestApp, id_of};
+use crate::client::{Reply, send_all, sorted_summaries};
 
 const NEW: &str = "00000000-0000-4000-a000-00000000000a";
 
 async fn add(app: &TestApp, body: &Value) -> Reply {
-    app.post("/users")
-        .by(Caller::Operator)
-        .json(body)
-        .send()
-        .await
+    app.operator().post("/users", body).await
 }
 
 async fn set(app: &TestApp, id: UserId, body: Value) -> Reply {
-    app.patch(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .json(&body)
-        .send()
-        .await
+    app.operator().patch(format!("/users/{id}"), &body).await
 }
 
 async fn delete(app: &TestApp, id: UserId) -> Reply {
-    app.delete(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .send()
-        .await
+    app.operator().delete(format!("/users/{id}")).await
 }
 
-/// The addresses in a list, page by page.
+/// E-mail addresses of all pages of a list.
 async fn emails(app: &TestApp, filters: &str) -> Vec<String> {
     let mut emails = Vec::new();
     let mut cursor = String::new();
     loop {
         let path = format!("/users?limit=2&{filters}{cursor}");
-        let page = app.get(&path).by(Caller::Operator).send().await;
+        let page = app.operator().get(&path).await;
         assert_eq!(page.status, 200, "{path}: {page:?}");
-        let items = page.body["items"].as_array().unwrap();
-        emails.extend(
-            items
-                .iter()
-                .map(|user| user["email"].as_str().unwrap().to_owned()),
-        );
+        emails.extend(page.texts("/email").into_iter().map(str::to_owned));
         match page.body["nextCursor"].as_str() {
             None => return emails,
             Some(next) => cursor = format!("&cursor={next}"),
@@ -59,7 +44,7 @@ async fn emails(app: &TestApp, filters: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn somebody_is_added_before_they_sign_in_and_then_is_who_was_added() {
+async fn a_user_created_in_advance_is_matched_at_first_sign_in() {
     let app = TestApp::with_demo().await;
     let partner = app.insert_partner("nordic", "active").await;
     let body = json!({
@@ -69,11 +54,7 @@ async fn somebody_is_added_before_they_sign_in_and_then_is_who_was_added() {
     });
 
     let added = add(&app, &body).await;
-    let shown = app
-        .get(added.header("location").unwrap())
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let shown = app.operator().get(added.header("location").unwrap()).await;
     let token = TokenSpec {
         subject: NEW.to_owned(),
         groups: Some(vec!["dezky-platform-admins".to_owned()]),
@@ -81,7 +62,7 @@ async fn somebody_is_added_before_they_sign_in_and_then_is_who_was_added() {
         name: None,
         ..Caller::Stranger.token()
     };
-    let me = app.get("/users/me").token(&app.token(&token)).send().await;
+    let me = app.client(&token).get("/users/me").await;
 
     assert_eq!((added.status.as_u16(), added.etag()), (201, "\"1.1\""));
     assert_eq!(shown.body, added.body);
@@ -94,36 +75,35 @@ async fn somebody_is_added_before_they_sign_in_and_then_is_who_was_added() {
     assert_eq!(me.body["name"], "Ada");
     assert_eq!(me.body["tenants"][0]["role"], "admin");
     assert_eq!(me.body["partner"]["role"], "support");
-    assert_eq!(me.body["platformAdmin"], false, "it was said here");
+    assert_eq!(
+        me.body["platformAdmin"], false,
+        "set explicitly at creation"
+    );
     assert_eq!(app.actions().await.last().unwrap(), "user.create");
 }
 
 #[tokio::test]
-async fn a_subject_is_known_once_and_the_same_request_is_answered_the_same() {
+async fn user_subjects_are_unique_and_creation_is_idempotent() {
     let app = TestApp::with_demo().await;
     let body = json!({ "authentikSubjectId": NEW, "email": "ada@example.com", "name": "Ada" });
-    let add_once = app
-        .post("/users")
-        .by(Caller::Operator)
-        .header("idempotency-key", "k")
-        .json(&body);
+    let add_once = app.operator().post("/users", &body).idempotency_key("k");
 
     let (first, at_once) = tokio::join!(add_once.clone().send(), add(&app, &body));
-    let again = add_once.send().await;
+    let again = add_once.await;
 
     let mut found = [first.summary(), at_once.summary()];
     found.sort();
     assert_eq!(found, ["201", "409 user_exists"]);
     assert_eq!(again.summary(), first.summary());
     let people = app.collection("users");
-    let known = people.count_documents(doc! { "authentikSubjectId": NEW });
-    assert_eq!(known.await.unwrap(), 1);
+    let count = people.count_documents(doc! { "authentikSubjectId": NEW });
+    assert_eq!(count.await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
+async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
     let app = TestApp::with_demo().await;
-    let known = app.count("users").await;
+    let users_before = app.count("users").await;
     let stranger = app.user(Caller::Stranger).await;
     let body = json!({
         "authentikSubjectId": "ada", "email": "ada", "name": " ", "tenantRoles": { "demo": "boss" },
@@ -157,12 +137,12 @@ async fn all_wrong_values_are_named_at_once_and_nothing_is_stored() {
         .concat()
     );
     assert_eq!(alone.errors(), [("/partnerRole", "needs_partner")]);
-    assert_eq!(app.count("users").await, known);
+    assert_eq!(app.count("users").await, users_before);
     assert_eq!(app.user(Caller::Stranger).await, stranger);
 }
 
 #[tokio::test]
-async fn nobody_works_for_a_partner_that_is_not_there_or_was_terminated() {
+async fn a_user_cannot_join_an_unknown_or_terminated_partner() {
     let app = TestApp::with_demo().await;
     let stranger = app.user(Caller::Stranger).await;
     let former = app.insert_partner("former", "terminated").await;
@@ -187,46 +167,45 @@ async fn nobody_works_for_a_partner_that_is_not_there_or_was_terminated() {
 }
 
 #[tokio::test]
-async fn a_partner_is_given_and_taken_and_an_access_level_is_for_one_partner() {
+async fn a_partner_assignment_can_be_set_and_cleared_and_resets_the_access_level() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Stranger).await.id;
     let nordic = app.insert_partner("nordic", "active").await;
     let other = app.insert_partner("other", "active").await;
     app.set_tenant("demo", doc! { "partnerId": nordic }).await;
-    let token = app.token(&Caller::Stranger.token());
-    let look = async || app.get("/tenants/demo").token(&token).send().await.status;
+    let client = app.stranger();
+    let read = async || client.get("/tenants/demo").await.status;
 
     let role_alone = set(&app, id, json!({ "partnerRole": "owner" })).await;
-    let hired = json!({ "partnerId": nordic.to_string(), "partnerRole": "manager" });
-    let hired = set(&app, id, hired).await;
-    let seen = look().await;
+    let assigned = json!({ "partnerId": nordic.to_string(), "partnerRole": "manager" });
+    let assigned = set(&app, id, assigned).await;
+    let seen = read().await;
     let again = set(&app, id, json!({ "partnerId": nordic.to_string() })).await;
     let moved = set(&app, id, json!({ "partnerId": other.to_string() })).await;
-    let seen_after = look().await;
-    let fired = set(&app, id, json!({ "partnerId": null })).await;
+    let seen_after = read().await;
+    let cleared = set(&app, id, json!({ "partnerId": null })).await;
 
     assert_eq!(role_alone.errors(), [("/partnerRole", "needs_partner")]);
-    assert_eq!(hired.body["partnerRole"], "manager");
+    assert_eq!(assigned.body["partnerRole"], "manager");
     assert_eq!(again.body["partnerRole"], "manager");
     assert_eq!(moved.body["partnerId"], other.to_string());
     assert_eq!(moved.body["partnerRole"], Value::Null);
     assert_eq!((seen.as_u16(), seen_after.as_u16()), (200, 404));
-    assert_eq!(fired.body["partnerId"], Value::Null);
-    let events = app.collection("audit_events");
-    let event = events
-        .find_one(doc! { "action": "user.update", "after.partnerRole": "manager" })
-        .await
-        .unwrap()
-        .unwrap();
+    assert_eq!(cleared.body["partnerId"], Value::Null);
+    let update = doc! { "action": "user.update", "after.partnerRole": "manager" };
+    let event = app.document("audit_events", update).await;
     assert_eq!(
         event.get_document("after").unwrap(),
         &doc! { "partnerId": nordic.to_string(), "partnerRole": "manager" }
     );
-    assert!(event.get("tenantId").is_none(), "it is no tenant's affair");
+    assert!(
+        event.get("tenantId").is_none(),
+        "partner changes belong to no tenant's trail"
+    );
 }
 
 #[tokio::test]
-async fn lists_show_who_is_asked_for() {
+async fn user_list_filters_select_matching_users() {
     let app = TestApp::with_demo().await;
     app.create("acme").await;
     let partner = app.with_partner("support").await;
@@ -238,9 +217,9 @@ async fn lists_show_who_is_asked_for() {
     )
     .await;
 
-    let everybody = emails(&app, "").await;
+    let all = emails(&app, "").await;
 
-    assert_eq!(everybody.len(), Caller::ALL.len());
+    assert_eq!(all.len(), Caller::ALL.len());
     let email = |caller: Caller| vec![caller.email()];
     assert_eq!(
         emails(&app, "email=OWNER@demo.test").await,
@@ -258,23 +237,23 @@ async fn lists_show_who_is_asked_for() {
     assert_eq!(
         emails(&app, "tenant=demo").await,
         email(Caller::Owner),
-        "whoever was taken out is not shown"
+        "removed members are not listed"
     );
     assert_eq!(
         emails(&app, "tenant=acme&platformAdmin=false").await,
         email(Caller::Member)
     );
-    for nobody in [
+    for query in [
         "tenant=nowhere",
-        "email=nobody@demo.test",
+        "email=unknown@demo.test",
         "tenant=acme&email=x",
     ] {
-        assert!(emails(&app, nobody).await.is_empty(), "{nobody}");
+        assert!(emails(&app, query).await.is_empty(), "{query}");
     }
 }
 
 #[tokio::test]
-async fn every_filter_of_the_list_has_an_index_that_sorts_too() {
+async fn every_list_filter_uses_a_sorted_index() {
     let app = TestApp::with_demo().await;
     let place = doc! { "tenantId": app.tenant("demo").await.id, "role": { "$ne": null } };
     let filters = [
@@ -307,7 +286,7 @@ async fn every_filter_of_the_list_has_an_index_that_sorts_too() {
 }
 
 #[tokio::test]
-async fn whoever_is_deleted_has_no_rights_and_may_come_back_as_somebody_new() {
+async fn a_deleted_user_loses_all_rights_and_can_sign_in_as_a_new_user() {
     let app = TestApp::with_demo().await;
     let member = app.user(Caller::Member).await.id;
     set(
@@ -316,19 +295,19 @@ async fn whoever_is_deleted_has_no_rights_and_may_come_back_as_somebody_new() {
         json!({ "tenantRoles": { "demo": "admin" }, "platformAdmin": true }),
     )
     .await;
-    let token = app.token(&Caller::Member.token());
-    let look = async || app.get("/tenants/demo").token(&token).send().await;
+    let client = app.member();
+    let read = async || client.get("/tenants/demo").await;
 
-    let before = look().await;
+    let before = read().await;
     let deleted = delete(&app, member).await;
-    let after = look().await;
+    let after = read().await;
     let again = delete(&app, member).await;
-    let back = app.get("/users/me").token(&token).send().await;
+    let back = client.get("/users/me").await;
     let newer = TokenSpec {
         issued_at: Some(clock::now().timestamp_millis() / 1_000 + 1),
         ..Caller::Member.token()
     };
-    let newer = app.get("/users/me").token(&app.token(&newer)).send().await;
+    let newer = app.client(&newer).get("/users/me").await;
 
     assert_eq!(before.status, 200);
     assert_eq!(deleted.status, 200);
@@ -339,39 +318,34 @@ async fn whoever_is_deleted_has_no_rights_and_may_come_back_as_somebody_new() {
     assert_eq!(
         (&back.body["platformAdmin"], &back.body["tenants"]),
         (&json!(false), &json!([])),
-        "what an old token says counts no more"
+        "claims of an old token are ignored"
     );
     assert_eq!(newer.body["tenants"][0]["role"], "member");
-    let event = app
-        .collection("audit_events")
-        .find_one(doc! { "action": "user.delete" })
-        .await
-        .unwrap()
-        .unwrap();
+    let event = app.audit_event("user.delete").await;
     let before = event.get_document("before").unwrap();
     assert_eq!(before.get_str("email").unwrap(), Caller::Member.email());
     assert!(event.get_document("after").unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn neither_the_last_owner_nor_oneself_is_deleted() {
+async fn the_last_owner_and_the_caller_cannot_be_deleted() {
     let app = TestApp::with_demo().await;
     let owner = app.user(Caller::Owner).await.id;
     let own = app.user(Caller::Operator).await.id;
 
     let last = delete(&app, owner).await;
-    let oneself = delete(&app, own).await;
+    let own_user = delete(&app, own).await;
     app.set_tenant("demo", doc! { "status": "terminated" })
         .await;
-    let of_a_removed_tenant = delete(&app, owner).await;
+    let of_terminated_tenant = delete(&app, owner).await;
 
     assert_eq!(last.summary(), "409 last_owner");
-    assert_eq!(oneself.summary(), "409 own_user");
-    assert_eq!(of_a_removed_tenant.summary(), "200");
+    assert_eq!(own_user.summary(), "409 own_user");
+    assert_eq!(of_terminated_tenant.summary(), "200");
 }
 
 #[tokio::test]
-async fn of_two_owners_who_are_deleted_at_once_one_stays() {
+async fn concurrent_deletion_of_both_owners_leaves_one() {
     let app = TestApp::with_demo().await;
     let owner = app.user(Caller::Owner).await.id;
     let other = app.user(Caller::Stranger).await.id;
@@ -379,34 +353,29 @@ async fn of_two_owners_who_are_deleted_at_once_one_stays() {
 
     let both = tokio::join!(delete(&app, owner), delete(&app, other));
 
-    let mut found = [both.0.summary(), both.1.summary()];
-    found.sort();
+    let found = sorted_summaries([&both.0, &both.1]);
     assert_eq!(found, ["200", "409 last_owner"]);
 }
 
 #[tokio::test]
-async fn of_many_edits_of_one_version_one_counts() {
+async fn concurrent_user_edits_of_one_version_have_one_winner() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Stranger).await.id;
-    let version = app
-        .get(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .send()
-        .await;
+    let version = app.operator().get(format!("/users/{id}")).await;
     let rename = |n: usize| {
-        app.patch(&format!("/users/{id}"))
-            .by(Caller::Operator)
-            .header("if-match", version.etag())
-            .json(&json!({ "name": format!("Name {n}") }))
-            .send()
+        app.operator()
+            .patch(
+                format!("/users/{id}"),
+                json!({ "name": format!("Name {n}") }),
+            )
+            .if_match(version.etag())
     };
 
-    let replies = join_all((0..10).map(rename)).await;
+    let replies = send_all((0..10).map(rename)).await;
     let stale = app
-        .delete(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .header("if-match", version.etag())
-        .send()
+        .operator()
+        .delete(format!("/users/{id}"))
+        .if_match(version.etag())
         .await;
 
     let won: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 200).collect();
@@ -424,7 +393,7 @@ async fn of_many_edits_of_one_version_one_counts() {
 }
 
 #[tokio::test]
-async fn edits_of_different_fields_at_once_are_all_kept() {
+async fn concurrent_edits_of_different_fields_are_all_kept() {
     let app = TestApp::with_demo().await;
     let id = app.user(Caller::Stranger).await.id;
     let tenant = app.tenant("demo").await.id;

@@ -1,4 +1,4 @@
-//! What portals are told of the caller.
+//! The caller's profile for portals.
 
 use std::time::Duration;
 
@@ -7,25 +7,26 @@ use dezky_shared::{id::SubscriptionId, platform::clock};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, id_of};
+use crate::app::{TestApp, id_of};
+use crate::client::Reply;
 
 async fn me(app: &TestApp, caller: Caller) -> Reply {
-    app.get("/users/me").by(caller).send().await
+    app.client(caller).get("/users/me").await
 }
 
 #[tokio::test]
-async fn the_profile_holds_what_a_portal_needs() {
+async fn the_profile_contains_what_a_portal_needs() {
     let app = TestApp::with_demo().await;
     app.create("other").await;
     let partner = app.with_partner("manager").await;
     let over = app.subscribe("demo", json!({})).await.body;
     let over: SubscriptionId = id_of(&over["id"]);
-    let subscriptions = app.collection("subscriptions");
-    let cancelled = doc! { "$set": { "status": "cancelled" } };
-    subscriptions
-        .update_one(doc! { "_id": over }, cancelled)
-        .await
-        .unwrap();
+    app.set(
+        "subscriptions",
+        doc! { "_id": over },
+        doc! { "status": "cancelled" },
+    )
+    .await;
     let sold = app.subscribe("demo", json!({})).await.body;
     app.subscribe("other", json!({})).await;
 
@@ -39,7 +40,7 @@ async fn the_profile_holds_what_a_portal_needs() {
     assert_eq!(owner["subscriptions"][0]["tenant"], "demo");
     assert_eq!(member["isTenantAdmin"], false);
     assert_eq!(member["subscriptions"], json!([sold]));
-    let partner = app.state.partners.find(partner).await.unwrap().unwrap();
+    let partner = app.state.db.partners.find(partner).await.unwrap().unwrap();
     assert_eq!(
         staff["partner"],
         json!({
@@ -55,22 +56,21 @@ async fn the_profile_holds_what_a_portal_needs() {
 }
 
 #[tokio::test]
-async fn a_terminated_partner_is_nobodys() {
+async fn staff_of_a_terminated_partner_have_no_partner() {
     let app = TestApp::with_demo().await;
     let partner = app.with_partner("owner").await;
     let before = me(&app, Caller::Partner).await;
-    let partners = app.collection("partners");
-    let terminated = doc! { "$set": { "status": "terminated" } };
-    partners
-        .update_one(doc! { "_id": partner }, terminated)
-        .await
-        .unwrap();
+    app.set(
+        "partners",
+        doc! { "_id": partner },
+        doc! { "status": "terminated" },
+    )
+    .await;
 
     let after = app
+        .partner()
         .get("/users/me")
-        .by(Caller::Partner)
-        .header("if-none-match", before.etag())
-        .send()
+        .if_none_match(before.etag())
         .await;
 
     assert_eq!(before.body["partnerId"], partner.to_string());
@@ -81,29 +81,26 @@ async fn a_terminated_partner_is_nobodys() {
 }
 
 #[tokio::test]
-async fn its_version_is_that_of_all_that_is_shown() {
+async fn the_profile_etag_covers_everything_it_shows() {
     let app = TestApp::with_demo().await;
-    let look = async |known: &Reply| {
-        app.get("/users/me")
-            .by(Caller::Owner)
-            .header("if-none-match", known.etag())
-            .send()
+    let read_with = async |cached: &Reply| {
+        app.owner()
+            .get("/users/me")
+            .if_none_match(cached.etag())
             .await
     };
     let first = me(&app, Caller::Owner).await;
 
-    let same = look(&first).await;
+    let same = read_with(&first).await;
     app.set_tenant("demo", doc! { "name": "Another" }).await;
-    let renamed = look(&first).await;
+    let renamed = read_with(&first).await;
     app.subscribe("demo", json!({})).await;
-    let subscribed = look(&renamed).await;
+    let subscribed = read_with(&renamed).await;
     let id = first.body["id"].as_str().unwrap();
     let edit = app
-        .patch(&format!("/users/{id}"))
-        .by(Caller::Operator)
-        .header("if-match", subscribed.etag())
-        .json(&json!({ "name": "Ada" }))
-        .send()
+        .operator()
+        .patch(format!("/users/{id}"), json!({ "name": "Ada" }))
+        .if_match(subscribed.etag())
         .await;
 
     assert_eq!(same.status, 304);
@@ -113,19 +110,15 @@ async fn its_version_is_that_of_all_that_is_shown() {
 }
 
 #[tokio::test]
-async fn whoever_looks_was_seen_and_that_is_no_new_version() {
+async fn reading_the_profile_updates_last_seen_without_a_new_version() {
     let app = TestApp::with_demo().await;
     let user = app.user(Caller::Member).await;
     let version = me(&app, Caller::Member).await;
     let now = clock::now();
     let seen = async |before: Duration| {
         let at = clock::earlier(now, before);
-        let users = app.collection("users");
-        let set = doc! { "$set": { "lastSeenAt": at } };
-        users
-            .update_one(doc! { "_id": user.id }, set)
-            .await
-            .unwrap();
+        app.set("users", doc! { "_id": user.id }, doc! { "lastSeenAt": at })
+            .await;
         let reply = me(&app, Caller::Member).await;
         assert_eq!(reply.etag(), version.etag());
         let after = app.user(Caller::Member).await;

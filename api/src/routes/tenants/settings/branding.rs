@@ -1,6 +1,5 @@
-//! How a tenant's workspace looks.
+//! Branding of a tenant's workspace.
 
-use axum::extract::State;
 use dezky_shared::{
     audit::Action,
     branding::{EmailTemplate, EmailTemplates, EmailText, TenantBranding, contrast_color},
@@ -9,41 +8,40 @@ use dezky_shared::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SettingChange, shown};
+use super::{change, respond};
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{
-        IfMatch, QueryParams, Read, RequestInfo, TenantAccess, Validate, ValidatedJson, Write,
-    },
-    intent::{ApiResponse, CommandRunner},
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{Read, ReadWrite, TenantAccess, Validate},
+    response::ApiResponse,
     validate::{self, Validator, branding, url},
+    write::Write,
 };
 
-/// How a workspace looks. What is missing looks like ours.
+/// Appearance of a workspace. Missing fields stand for the defaults.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantLook)]
-pub(in crate::routes::tenants) struct LookView {
-    /// The name that stands for ours.
+pub(in crate::routes::tenants) struct AppearanceView {
+    /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
     product_name: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
-    /// The colour of text that can be read on `accentColor`: black or white, by the brightness of that in YIQ.
+    /// Color of readable text on `accentColor`: black or white, by its YIQ brightness.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
     accent_text_color: Option<&'static str>,
-    /// Where the logo is: https.
+    /// HTTPS URL of the logo.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     logo_url: Option<String>,
 }
 
-impl LookView {
-    /// As `tenant` has it.
+impl AppearanceView {
+    /// The appearance of the workspace of `tenant`.
     pub(in crate::routes::tenants) fn of(tenant: &Tenant) -> Self {
         let branding = tenant.branding.clone();
         Self {
@@ -55,49 +53,49 @@ impl LookView {
     }
 }
 
-/// How a workspace looks, and how its mail reads.
+/// Branding of a workspace: appearance and e-mail templates.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantBranding)]
 pub(super) struct BrandingView {
-    /// The name that stands for ours.
+    /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
     product_name: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
-    /// The colour of text that can be read on `accentColor`: black or white, by the brightness of that in YIQ.
+    /// Color of readable text on `accentColor`: black or white, by its YIQ brightness.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
     accent_text_color: Option<&'static str>,
-    /// Where the logo is: https.
+    /// HTTPS URL of the logo.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uri")]
     logo_url: Option<String>,
-    /// The mail that reads otherwise than ours.
+    /// Custom e-mail templates.
     email_templates: EmailTexts,
 }
 
-/// The texts that stand for ours, for each kind of mail. What is missing reads like ours.
+/// Custom e-mail templates by kind. Missing ones stand for the default templates.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EmailTexts {
-    /// Asks somebody to join. Knows `name`, `email`, `productName`, `tenantName`, `inviterName`, `link` and `expiresAt`.
+    /// Invitation. Placeholders: `name`, `email`, `productName`, `tenantName`, `inviterName`, `link` and `expiresAt`.
     #[serde(
         default,
         deserialize_with = "validate::object",
         skip_serializing_if = "Option::is_none"
     )]
     invite: Option<MailText>,
-    /// Welcomes somebody. Knows `name`, `email`, `productName`, `tenantName` and `loginUrl`.
+    /// Welcome mail. Placeholders: `name`, `email`, `productName`, `tenantName` and `loginUrl`.
     #[serde(
         default,
         deserialize_with = "validate::object",
         skip_serializing_if = "Option::is_none"
     )]
     welcome: Option<MailText>,
-    /// Helps somebody to sign in again. Knows `name`, `email`, `productName`, `tenantName`, `link` and `expiresAt`.
+    /// Account recovery. Placeholders: `name`, `email`, `productName`, `tenantName`, `link` and `expiresAt`.
     #[serde(
         default,
         deserialize_with = "validate::object",
@@ -106,18 +104,18 @@ struct EmailTexts {
     recovery: Option<MailText>,
 }
 
-/// The text of a mail. `{{name}}` stands for what is known only when it is sent.
+/// An e-mail template. Placeholders such as `{{name}}` are filled in when the mail is sent.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct MailText {
-    /// Its subject: one line.
+    /// Subject, one line.
     #[schema(
         min_length = 1,
         max_length = 200,
         example = "Welcome to {{productName}}"
     )]
     subject: String,
-    /// Its body: plain text.
+    /// Body, plain text.
     #[schema(min_length = 1, max_length = 10_000, example = "Hello {{name}}!")]
     body: String,
 }
@@ -138,12 +136,12 @@ impl BrandingView {
             welcome,
             recovery,
         } = tenant.branding.email_templates.clone();
-        let LookView {
+        let AppearanceView {
             product_name,
             accent_color,
             accent_text_color,
             logo_url,
-        } = LookView::of(tenant);
+        } = AppearanceView::of(tenant);
         Self {
             product_name,
             accent_color,
@@ -158,56 +156,56 @@ impl BrandingView {
     }
 }
 
-/// How it is to look, all of it: what is missing or null looks like ours. `accentTextColor` follows from the rest and
-/// is not sent.
+/// The complete branding. Missing fields and null stand for the defaults. `accentTextColor` is derived and not
+/// accepted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = TenantBrandingRequest)]
 pub(super) struct PutRequest {
-    /// The name that stands for ours.
+    /// Product name.
     #[schema(min_length = 1, max_length = 120)]
     product_name: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
-    /// Where the logo is: https, at a host with a name.
+    /// HTTPS URL of the logo, with a host name.
     #[schema(pattern = "^https://", max_length = 2048)]
     logo_url: Option<String>,
-    /// The mail that is to read otherwise than ours.
+    /// Custom e-mail templates.
     #[serde(default, deserialize_with = "validate::object")]
     email_templates: Option<EmailTexts>,
 }
 
-/// How it is to look.
+/// A validated branding.
 #[derive(Debug)]
 pub(super) struct Put(TenantBranding);
 
 impl Validate for Put {
     type Raw = PutRequest;
 
-    fn validate(wire: PutRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let product_name = wire
+    fn validate(raw: PutRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let product_name = raw
             .product_name
-            .and_then(|text| checks.check("/productName", validate::name(&text)));
-        let accent_color = wire
+            .and_then(|text| validator.check("/productName", validate::name(&text)));
+        let accent_color = raw
             .accent_color
-            .and_then(|text| checks.check("/accentColor", validate::color(&text)));
-        let logo_url = wire
+            .and_then(|text| validator.check("/accentColor", validate::color(&text)));
+        let logo_url = raw
             .logo_url
-            .and_then(|text| checks.check("/logoUrl", url::https_url(&text)));
-        let texts = wire.email_templates.unwrap_or_default();
+            .and_then(|text| validator.check("/logoUrl", url::https_url(&text)));
+        let texts = raw.email_templates.unwrap_or_default();
         let mut text = |name: &str, template: EmailTemplate, text: Option<MailText>| {
             let MailText { subject, body } = text?;
             let pointer = format!("/emailTemplates/{name}");
-            branding::email_text(&mut checks, &pointer, template, &subject, &body)
+            branding::email_text(&mut validator, &pointer, template, &subject, &body)
         };
         let email_templates = EmailTemplates {
             invite: text("invite", EmailTemplate::Invite, texts.invite),
             welcome: text("welcome", EmailTemplate::Welcome, texts.welcome),
             recovery: text("recovery", EmailTemplate::Recovery, texts.recovery),
         };
-        checks.finish(Some(Self(TenantBranding {
+        validator.finish(Some(Self(TenantBranding {
             product_name,
             accent_color,
             logo_url,
@@ -216,47 +214,22 @@ impl Validate for Put {
     }
 }
 
-/// How a tenant's workspace looks
-#[utoipa::path(
-    get, path = "/tenants/{slug}/branding", operation_id = "getTenantBranding", tag = "tenants",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = BrandingView), (status = "default", response = Problem)),
-)]
-pub(super) async fn show(
-    access: TenantAccess<Read>,
-    _: QueryParams<()>,
-) -> Result<ApiResponse, ApiError> {
-    shown(&access.tenant, BrandingView::of)
+/// Returns the branding of a tenant
+#[utoipa::path(get, path = "/tenants/{slug}/branding", operation_id = "getTenantBranding", tag = "tenants", responses((status = 200, body = BrandingView)))]
+pub(super) async fn show(access: TenantAccess<Read>) -> Result<ApiResponse, ApiError> {
+    Ok(respond(&access.tenant, BrandingView::of))
 }
 
-/// Says how a tenant's workspace looks
-///
-/// Takes the place of all that was said before.
+/// Replaces the branding of a tenant
 #[utoipa::path(
     put, path = "/tenants/{slug}/branding", operation_id = "setTenantBranding", tag = "tenants",
     request_body = PutRequest,
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = BrandingView), (status = "default", response = Problem)),
+    responses((status = 200, body = BrandingView)),
 )]
-pub(super) async fn put(
-    access: TenantAccess<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<Put>,
-) -> Result<ApiResponse, ApiError> {
-    let Put(branding) = &submitted.body;
-    let change = SettingChange {
-        tenant: &access.tenant,
-        if_match: &if_match,
-        action: Action::TenantBranding,
-        apply: &|tenant| {
-            tenant.branding.clone_from(branding);
-            Ok(())
-        },
-        view: BrandingView::of,
+pub(super) async fn put(w: Write<TenantAccess<ReadWrite>, Put>) -> Result<ApiResponse, ApiError> {
+    let edit = |tenant: &mut Tenant| {
+        tenant.branding.clone_from(&w.body.0);
+        Ok(())
     };
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    change.record(&recorder).await
+    change(&w, Action::TenantBranding, BrandingView::of, &edit).await
 }

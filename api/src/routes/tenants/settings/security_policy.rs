@@ -1,6 +1,5 @@
-//! How a tenant wants its people to sign in.
+//! Security policy of a tenant.
 
-use axum::extract::State;
 use dezky_shared::{
     audit::Action,
     security_policy::{ENFORCEMENT, Enforcement, MfaMode, SecurityPolicy},
@@ -9,52 +8,50 @@ use dezky_shared::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SettingChange, shown};
+use super::{change, respond};
 use crate::{
-    error::{ApiError, FieldError, Problem},
-    extract::{
-        IfMatch, QueryParams, ReadPrivate, RequestInfo, TenantAccess, Validate, ValidatedJson,
-        Write,
-    },
-    intent::{ApiResponse, CommandRunner},
-    state::{AppState, SharedState},
+    config::Config,
+    error::{ApiError, FieldError},
+    extract::{ReadPrivate, ReadWrite, TenantAccess, Validate},
+    response::ApiResponse,
     validate::{
-        Validator,
+        FieldPatch, Validator,
         billing::country,
-        double_option,
-        security_policy::{distinct_list, mfa_mode, minutes, network},
+        distinct_list, double_option,
+        security_policy::{mfa_mode, minutes, network},
     },
+    write::Write,
 };
 
-/// The most countries that can be named: there are fewer.
-const COUNTRIES: usize = 250;
-/// The most networks that can be named.
-const NETWORKS: usize = 100;
+/// Maximum number of countries; fewer exist.
+const MAX_COUNTRIES: usize = 250;
+/// Maximum number of networks.
+const MAX_NETWORKS: usize = 100;
 
-/// How a tenant wants its people to sign in.
+/// Sign-in policy of a tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantSecurityPolicy)]
 pub(in crate::routes::tenants) struct SecurityPolicyView {
-    /// Whether a second factor is asked for: `off`, `optional` or `required`.
+    /// Multi-factor authentication: `off`, `optional` or `required`.
     #[schema(value_type = String, pattern = "^(off|optional|required)$")]
     mfa_mode: MfaMode,
-    /// After how many minutes in which nothing is done a session ends.
+    /// Idle timeout of a session in minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     session_idle_minutes: Option<i32>,
-    /// After how many minutes a session ends in any case.
+    /// Maximum lifetime of a session in minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     session_absolute_minutes: Option<i32>,
-    /// From which countries people may sign in (ISO 3166-1 alpha-2); from all, if none is named.
+    /// Countries from which sign-in is allowed (ISO 3166-1 alpha-2). Empty: no restriction.
     allowed_countries: Vec<String>,
-    /// From which networks (CIDR); from all, if none is named.
+    /// Networks from which sign-in is allowed (CIDR). Empty: no restriction.
     ip_allowlist: Vec<String>,
-    /// What becomes of each rule.
+    /// Enforcement of each rule.
     enforcement: EnforcementView,
 }
 
-/// What becomes of each rule: it is `enforced`, `advisory` (people are told, and can go on), or `planned` (it is only
-/// kept).
+/// Enforcement of each rule: `enforced`, `advisory` (members are warned and can continue) or `planned` (stored
+/// only).
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantSecurityPolicyEnforcement)]
@@ -77,7 +74,7 @@ struct EnforcementView {
 }
 
 impl SecurityPolicyView {
-    /// As `tenant` has it.
+    /// The policy of `tenant`.
     pub(in crate::routes::tenants) fn of(tenant: &Tenant) -> Self {
         let policy = tenant.security_policy.clone();
         Self {
@@ -97,80 +94,79 @@ impl SecurityPolicyView {
     }
 }
 
-/// The rules that are to change. What is missing stays; null removes.
-#[expect(
-    clippy::option_option,
-    reason = "missing, null and a value are three things"
-)]
+/// Rules to change. Missing fields stay; null removes.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = TenantSecurityPolicyPatch)]
 pub(super) struct PatchRequest {
-    /// Whether a second factor is asked for: `off`, `optional` or `required`.
+    /// Multi-factor authentication: `off`, `optional` or `required`.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = String, pattern = "^(off|optional|required)$")]
     mfa_mode: Option<String>,
-    /// After how many minutes in which nothing is done a session ends; at most `sessionAbsoluteMinutes`.
-    #[serde(default, deserialize_with = "double_option")]
+    /// Idle timeout of a session in minutes, at most `sessionAbsoluteMinutes`.
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 5, maximum = 43_200)]
-    session_idle_minutes: Option<Option<i64>>,
-    /// After how many minutes a session ends in any case.
-    #[serde(default, deserialize_with = "double_option")]
+    session_idle_minutes: FieldPatch<i64>,
+    /// Maximum lifetime of a session in minutes.
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 5, maximum = 43_200)]
-    session_absolute_minutes: Option<Option<i64>>,
-    /// From which countries people may sign in: all of them, each once. ISO 3166-1 alpha-2; none for no limit.
+    session_absolute_minutes: FieldPatch<i64>,
+    /// All allowed countries, without duplicates (ISO 3166-1 alpha-2). Empty: no restriction.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<String>, max_items = 250)]
     allowed_countries: Option<Vec<String>>,
-    /// From which networks: all of them, each once. CIDR with the network's own address, or one address; none for no
-    /// limit.
+    /// All allowed networks, without duplicates: CIDR with the network address, or a single address. Empty: no
+    /// restriction.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Vec<String>, max_items = 100)]
     ip_allowlist: Option<Vec<String>>,
 }
 
-/// What is to change.
-#[expect(
-    clippy::option_option,
-    reason = "missing, null and a value are three things"
-)]
+/// A validated patch.
 #[derive(Debug)]
 pub(super) struct Patch {
     mfa_mode: Option<MfaMode>,
-    session_idle_minutes: Option<Option<i32>>,
-    session_absolute_minutes: Option<Option<i32>>,
+    session_idle_minutes: FieldPatch<i32>,
+    session_absolute_minutes: FieldPatch<i32>,
     allowed_countries: Option<Vec<String>>,
     ip_allowlist: Option<Vec<String>>,
-    /// What is wrong with the body by itself. It is told with what is wrong beside it.
-    wrong: Vec<FieldError>,
+    /// Errors of the body alone, reported together with errors that depend on stored data.
+    errors: Vec<FieldError>,
 }
 
 impl Validate for Patch {
     type Raw = PatchRequest;
 
-    fn validate(wire: PatchRequest, _: &AppState) -> Result<Self, Vec<FieldError>> {
-        let mut checks = Validator::default();
-        let mfa_mode = wire
+    fn validate(raw: PatchRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
+        let mut validator = Validator::default();
+        let mfa_mode = raw
             .mfa_mode
-            .and_then(|text| checks.check("/mfaMode", mfa_mode(&text)));
-        let mut session = |pointer: &str, wanted: Option<Option<i64>>| {
-            wanted.map(|wanted| wanted.and_then(|value| checks.check(pointer, minutes(value))))
-        };
-        let session_idle_minutes = session(IDLE, wire.session_idle_minutes);
-        let session_absolute_minutes = session(ABSOLUTE, wire.session_absolute_minutes);
-        let allowed_countries = wire.allowed_countries.and_then(|list| {
-            distinct_list(&mut checks, "/allowedCountries", &list, COUNTRIES, country)
+            .and_then(|text| validator.check("/mfaMode", mfa_mode(&text)));
+        let session_idle_minutes = raw
+            .session_idle_minutes
+            .check(&mut validator, IDLE, minutes);
+        let session_absolute_minutes =
+            raw.session_absolute_minutes
+                .check(&mut validator, ABSOLUTE, minutes);
+        let allowed_countries = raw.allowed_countries.and_then(|list| {
+            distinct_list(
+                &mut validator,
+                "/allowedCountries",
+                &list,
+                MAX_COUNTRIES,
+                country,
+            )
         });
-        let ip_allowlist = wire
-            .ip_allowlist
-            .and_then(|list| distinct_list(&mut checks, "/ipAllowlist", &list, NETWORKS, network));
+        let ip_allowlist = raw.ip_allowlist.and_then(|list| {
+            distinct_list(&mut validator, "/ipAllowlist", &list, MAX_NETWORKS, network)
+        });
         Ok(Self {
             mfa_mode,
             session_idle_minutes,
             session_absolute_minutes,
             allowed_countries,
             ip_allowlist,
-            wrong: checks.into_errors(),
+            errors: validator.into_errors(),
         })
     }
 }
@@ -179,16 +175,13 @@ const IDLE: &str = "/sessionIdleMinutes";
 const ABSOLUTE: &str = "/sessionAbsoluteMinutes";
 
 impl Patch {
-    fn change(&self, policy: &mut SecurityPolicy) {
+    fn edit(&self, policy: &mut SecurityPolicy) {
         if let Some(mfa_mode) = self.mfa_mode {
             policy.mfa_mode = mfa_mode;
         }
-        if let Some(minutes) = self.session_idle_minutes {
-            policy.session_idle_minutes = minutes;
-        }
-        if let Some(minutes) = self.session_absolute_minutes {
-            policy.session_absolute_minutes = minutes;
-        }
+        let (idle, absolute) = (&self.session_idle_minutes, &self.session_absolute_minutes);
+        idle.apply(&mut policy.session_idle_minutes);
+        absolute.apply(&mut policy.session_absolute_minutes);
         if let Some(countries) = &self.allowed_countries {
             policy.allowed_countries.clone_from(countries);
         }
@@ -198,63 +191,52 @@ impl Patch {
     }
 
     fn apply(&self, policy: &mut SecurityPolicy) -> Result<(), ApiError> {
-        self.change(policy);
-        let mut wrong = self.wrong.clone();
-        // Either may have stood there before.
+        self.edit(policy);
+        let mut errors = self.errors.clone();
+        // Either limit may have been stored before.
         if !policy.session_limits_valid() {
-            let is_idle_sent = self.session_idle_minutes.is_some();
+            let is_idle_sent = !self.session_idle_minutes.is_keep();
             let pointer = if is_idle_sent { IDLE } else { ABSOLUTE };
-            let message = "A session cannot rest for longer than it lasts.";
-            wrong.push(FieldError::at(pointer, "idle_too_long", message));
+            let message = "sessionIdleMinutes must be at most sessionAbsoluteMinutes.";
+            errors.push(FieldError::at(pointer, "idle_too_long", message));
         }
-        if wrong.is_empty() {
+        if errors.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::invalid(wrong))
+            Err(ApiError::invalid(errors))
         }
     }
 }
 
-/// How a tenant wants its people to sign in
+/// Returns the security policy of a tenant
 ///
-/// With every rule stands what becomes of it: at present all are only kept.
+/// `enforcement` states how each rule is enforced. Currently all rules are stored only.
 #[utoipa::path(
     get, path = "/tenants/{slug}/security-policy", operation_id = "getTenantSecurityPolicy", tag = "tenants",
-    params(("slug" = String, Path)),
-    responses((status = 200, body = SecurityPolicyView), (status = "default", response = Problem)),
+    responses((status = 200, body = SecurityPolicyView)),
 )]
-pub(super) async fn show(
-    access: TenantAccess<ReadPrivate>,
-    _: QueryParams<()>,
-) -> Result<ApiResponse, ApiError> {
-    shown(&access.tenant, SecurityPolicyView::of)
+pub(super) async fn show(access: TenantAccess<ReadPrivate>) -> Result<ApiResponse, ApiError> {
+    Ok(respond(&access.tenant, SecurityPolicyView::of))
 }
 
-/// Says how a tenant wants its people to sign in
+/// Updates the security policy of a tenant
 ///
-/// It is kept, and nobody is locked out by it: see `enforcement`.
+/// The policy is stored and does not block sign-ins yet: see `enforcement`.
 #[utoipa::path(
     patch, path = "/tenants/{slug}/security-policy", operation_id = "updateTenantSecurityPolicy", tag = "tenants",
     request_body = PatchRequest,
-    params(("slug" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = SecurityPolicyView), (status = "default", response = Problem)),
+    responses((status = 200, body = SecurityPolicyView)),
 )]
 pub(super) async fn patch(
-    access: TenantAccess<Write>,
-    _: QueryParams<()>,
-    State(app): State<SharedState>,
-    request: RequestInfo,
-    if_match: IfMatch,
-    submitted: ValidatedJson<Patch>,
+    w: Write<TenantAccess<ReadWrite>, Patch>,
 ) -> Result<ApiResponse, ApiError> {
-    let patch = &submitted.body;
-    let change = SettingChange {
-        tenant: &access.tenant,
-        if_match: &if_match,
-        action: Action::TenantSecurityPolicy,
-        apply: &|tenant| patch.apply(&mut tenant.security_policy),
-        view: SecurityPolicyView::of,
-    };
-    let recorder = CommandRunner::new(&app, &access.caller, &request, submitted.key.as_ref());
-    change.record(&recorder).await
+    let patch = &w.body;
+    let edit = |tenant: &mut Tenant| patch.apply(&mut tenant.security_policy);
+    change(
+        &w,
+        Action::TenantSecurityPolicy,
+        SecurityPolicyView::of,
+        &edit,
+    )
+    .await
 }

@@ -1,4 +1,4 @@
-//! One person of every kind that the service tells apart.
+//! One persona for every kind of caller that the service distinguishes.
 
 use bson::doc;
 use dezky_shared::{
@@ -10,12 +10,12 @@ use http::StatusCode;
 
 use crate::app::TestApp;
 
-/// A kind of caller. `demo` is the tenant that is asked about; `other` is another, and another partner's.
+/// Kind of caller, in relation to the tenant `demo`. `other` is a tenant of another partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    Nobody,
-    /// The operator, with a token that has ended.
-    Expired,
+pub(crate) enum Persona {
+    Anonymous,
+    /// The operator with an expired token.
+    ExpiredToken,
     Stranger,
     Member,
     Admin,
@@ -28,19 +28,19 @@ pub(crate) enum Who {
     PartnerSupport,
     PartnerReadOnly,
     OtherPartner,
-    /// Staff of a partner that looked after `demo` until it was terminated.
+    /// Staff of a terminated partner.
     FormerPartner,
-    /// In the operators' application, without the flag in MongoDB.
+    /// Operator audience, without the admin flag in MongoDB.
     OperatorWithoutFlag,
-    /// With the flag in MongoDB, in the portal's application.
+    /// Admin flag in MongoDB, with the portal audience.
     FlagWithoutAudience,
     Operator,
 }
 
-impl Who {
+impl Persona {
     pub(crate) const ALL: [Self; 18] = [
-        Self::Nobody,
-        Self::Expired,
+        Self::Anonymous,
+        Self::ExpiredToken,
         Self::Stranger,
         Self::Member,
         Self::Admin,
@@ -59,24 +59,24 @@ impl Who {
         Self::Operator,
     ];
 
-    /// What they sign in with; nothing for nobody.
+    /// Token to sign in with; `None` for the anonymous caller.
     pub(crate) fn token(self) -> Option<TokenSpec> {
-        if self == Self::Nobody {
+        if self == Self::Anonymous {
             return None;
         }
         let application = match self {
-            Self::Operator | Self::Expired | Self::OperatorWithoutFlag => OPERATOR,
+            Self::Operator | Self::ExpiredToken | Self::OperatorWithoutFlag => OPERATOR,
             _ => PORTAL,
         };
-        // Whose token has ended is the operator otherwise.
-        let person = if self == Self::Expired {
+        // An expired token belongs to the operator.
+        let person = if self == Self::ExpiredToken {
             Self::Operator
         } else {
             self
         };
         let long_ago = clock::now().timestamp_millis() / 1_000 - 7_200;
         Some(TokenSpec {
-            issued_at: (self == Self::Expired).then_some(long_ago),
+            issued_at: (self == Self::ExpiredToken).then_some(long_ago),
             expires_in: 3_600,
             application: application.to_owned(),
             subject: person.subject(),
@@ -93,8 +93,8 @@ impl Who {
 
 impl TestApp {
     /// The app with the tenants `demo` and `other`, their partners `nordic` and `elsewhere`, the terminated partner
-    /// `former`, and everybody who is anybody there.
-    pub(crate) async fn with_everyone() -> Self {
+    /// `former`, and every persona signed in with its roles.
+    pub(crate) async fn with_personas() -> Self {
         let app = Self::with_demo().await;
         let other = app.create("other").await;
         assert_eq!(other.status, StatusCode::ACCEPTED, "{other:?}");
@@ -107,37 +107,34 @@ impl TestApp {
         app.set_tenant("other", doc! { "partnerId": elsewhere })
             .await;
 
-        for who in Who::ALL {
-            let Some(token) = who.token().filter(|_| who != Who::Expired) else {
+        for persona in Persona::ALL {
+            if matches!(persona, Persona::Anonymous | Persona::ExpiredToken) {
                 continue;
-            };
-            let signed_in = app.get("/users/me").token(&app.token(&token)).send().await;
-            assert_eq!(signed_in.status, StatusCode::OK, "{who:?} {signed_in:?}");
-            let rights = match who {
-                Who::Member => role(demo, "member"),
-                Who::Admin => role(demo, "admin"),
-                Who::Owner => role(demo, "owner"),
-                Who::OtherMember => role(other, "member"),
-                Who::OtherAdmin => role(other, "admin"),
-                Who::OtherOwner => role(other, "owner"),
-                Who::PartnerOwner => staff(nordic, "owner"),
-                Who::PartnerManager => staff(nordic, "manager"),
-                Who::PartnerSupport => staff(nordic, "support"),
-                Who::PartnerReadOnly => staff(nordic, "read-only"),
-                Who::OtherPartner => staff(elsewhere, "owner"),
-                Who::FormerPartner => staff(former, "owner"),
-                Who::FlagWithoutAudience | Who::Operator => doc! { "platformAdmin": true },
+            }
+            app.sign_in(persona).await;
+            let rights = match persona {
+                Persona::Member => role(demo, "member"),
+                Persona::Admin => role(demo, "admin"),
+                Persona::Owner => role(demo, "owner"),
+                Persona::OtherMember => role(other, "member"),
+                Persona::OtherAdmin => role(other, "admin"),
+                Persona::OtherOwner => role(other, "owner"),
+                Persona::PartnerOwner => staff(nordic, "owner"),
+                Persona::PartnerManager => staff(nordic, "manager"),
+                Persona::PartnerSupport => staff(nordic, "support"),
+                Persona::PartnerReadOnly => staff(nordic, "read-only"),
+                Persona::OtherPartner => staff(elsewhere, "owner"),
+                Persona::FormerPartner => staff(former, "owner"),
+                Persona::FlagWithoutAudience | Persona::Operator => doc! { "platformAdmin": true },
                 _ => continue,
             };
-            let users = app.collection("users");
-            let them = doc! { "authentikSubjectId": who.subject() };
-            let set = doc! { "$set": rights };
-            users.update_one(them, set).await.unwrap();
+            let user = doc! { "authentikSubjectId": persona.subject() };
+            app.set("users", user, rights).await;
         }
         app
     }
 
-    /// A partner, put into the database as it is.
+    /// Inserts a partner directly into the database.
     pub(crate) async fn insert_partner(&self, slug: &str, status: &str) -> PartnerId {
         let id = PartnerId::new();
         let now = clock::now();

@@ -1,7 +1,7 @@
-//! Which address a request came from.
+//! Client address behind reverse proxies.
 //!
-//! Whoever connects may write what they like into `X-Forwarded-For`. So it counts only as far as proxies that we know
-//! wrote it: each adds, at the right, the address that it was called from.
+//! A client can send any `X-Forwarded-For`. Each proxy appends the address of its peer at the right, so the header is
+//! read from the right, and only as long as the entries come from trusted proxies.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use dezky_shared::platform::config::list;
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The header in which proxies say whom they speak for.
+/// Header with the addresses that a request was forwarded for.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The proxies in front of us.
+/// Trusted reverse proxies.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -23,26 +23,26 @@ impl TrustedProxies {
         Self::new(&list("TRUSTED_PROXIES")?)
     }
 
-    /// These: networks, or single addresses.
+    /// Parses networks and single addresses.
     pub fn new(networks: &[impl AsRef<str>]) -> anyhow::Result<Self> {
         let networks = networks.iter().map(|text| network(text.as_ref()));
         networks.collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// Where the request came from that `peer` sent: the last hop that is none of ours.
-    pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// Client address of a request received from `peer`: the last hop that is not a trusted proxy.
+    pub(crate) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut origin = peer.to_canonical();
-        // Byte by byte from the right: what a caller wrote may be no text at all.
+        // Bytes, from the right: the part that a client sent may not be valid UTF-8.
         let values = headers.get_all(FORWARDED_FOR).into_iter().rev();
         let hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         for hop in hops {
             if !self.contains(origin) {
                 break;
             }
-            let Some(before) = str::from_utf8(hop).ok().and_then(address) else {
+            let Some(previous) = str::from_utf8(hop).ok().and_then(address) else {
                 break;
             };
-            origin = before;
+            origin = previous;
         }
         origin
     }
@@ -52,7 +52,7 @@ impl TrustedProxies {
     }
 }
 
-/// A network, or one address.
+/// Parses a network or a single address.
 fn network(text: &str) -> anyhow::Result<IpNet> {
     let one = |_| text.parse::<IpAddr>().map(IpNet::from);
     text.parse::<IpNet>().or_else(one).with_context(|| {
@@ -62,7 +62,7 @@ fn network(text: &str) -> anyhow::Result<IpNet> {
     })
 }
 
-/// A hop's address. Some proxies add the port.
+/// Address of a hop. Some proxies append the port.
 fn address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let with_port = || Some(hop.parse::<std::net::SocketAddr>().ok()?.ip());
@@ -88,16 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_known_proxies_say_counts() {
+    fn forwarded_for_is_trusted_only_from_known_proxies() {
         let cases: [(&str, &[&str], &str); 17] = [
             ("203.0.113.1", &[], "203.0.113.1"),
             ("10.1.2.3", &[], "10.1.2.3"),
             ("10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
             ("::ffff:10.1.2.3", &["203.0.113.9"], "203.0.113.9"),
             ("fd00::1", &["2001:db8::9"], "2001:db8::9"),
-            // Nobody whom we trust says this.
+            // The peer is not a trusted proxy.
             ("203.0.113.1", &["198.51.100.1"], "203.0.113.1"),
-            // What the caller wrote stands left of what the proxy wrote.
+            // The entry of the client is left of the entry of the proxy.
             ("10.1.2.3", &["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
             ("10.1.2.3", &["127.0.0.1", "203.0.113.9"], "203.0.113.9"),
             // Two proxies.
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_rejected() {
         for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0"] {
             assert!(network(text).is_err(), "{text:?}");
         }

@@ -1,0 +1,67 @@
+//! Rate limits and their environment variables.
+
+use std::time::Duration;
+
+use dezky_shared::platform::config::optional;
+
+/// Timeout of a Redis round trip. A request is not delayed longer to be counted.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
+/// Burst, in seconds' worth of requests.
+const BURST_SECONDS: u32 = 4;
+/// Burst of invalid tokens, in seconds' worth.
+const FAILURES_BURST_SECONDS: u32 = 20;
+/// Highest configurable limit.
+const MAX_PER_SECOND: u32 = 1_000_000;
+
+/// Size of a token bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// Refill rate, in tokens per second. More than 0.
+    pub per_second: f64,
+    /// Capacity, in tokens. At least 1.
+    pub burst: u32,
+}
+
+impl Limit {
+    /// How many tokens a process takes from the shared bucket at a time.
+    pub(crate) fn batch(self) -> u32 {
+        (self.burst / 10).max(1)
+    }
+}
+
+/// Rate limits. `None` switches a limit off.
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// Requests per caller.
+    pub caller: Option<Limit>,
+    /// Requests per address.
+    pub address: Option<Limit>,
+    /// Invalid tokens per address.
+    pub failed_sign_in: Option<Limit>,
+    /// Timeout of a Redis round trip.
+    pub redis_timeout: Duration,
+}
+
+impl LimitsConfig {
+    /// Reads `API_RATE_PER_CALLER`, `API_RATE_PER_ADDRESS` and `API_FAILED_SIGN_INS_PER_ADDRESS`.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            caller: limit("API_RATE_PER_CALLER", 50, BURST_SECONDS)?,
+            address: limit("API_RATE_PER_ADDRESS", 500, BURST_SECONDS)?,
+            failed_sign_in: limit("API_FAILED_SIGN_INS_PER_ADDRESS", 1, FAILURES_BURST_SECONDS)?,
+            redis_timeout: REDIS_TIMEOUT,
+        })
+    }
+}
+
+fn limit(name: &str, default: u32, burst_seconds: u32) -> anyhow::Result<Option<Limit>> {
+    let per_second = optional(name)?.unwrap_or(default);
+    anyhow::ensure!(
+        per_second <= MAX_PER_SECOND,
+        "{name} is not valid: expected 0 to {MAX_PER_SECOND}"
+    );
+    Ok((per_second > 0).then(|| Limit {
+        per_second: per_second.into(),
+        burst: per_second * burst_seconds,
+    }))
+}

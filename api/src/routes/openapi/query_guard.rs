@@ -1,0 +1,67 @@
+//! Rejects query parameters that the OpenAPI document does not list for the operation.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::Method;
+use utoipa::openapi::{OpenApi, RefOr, path::ParameterIn};
+
+use super::operations;
+use crate::{error::ApiError, extract::Parameters};
+
+/// The query parameters of every operation, by method and path template.
+#[derive(Debug)]
+pub struct QueryParameters(HashMap<(Method, String), BTreeSet<String>>);
+
+impl QueryParameters {
+    /// Reads them from the document.
+    pub fn from_document(mut document: OpenApi) -> Self {
+        let mut documented = HashMap::new();
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                let parameters = operation.parameters.iter().flatten();
+                let names = parameters.filter_map(|parameter| match parameter {
+                    RefOr::T(it) if it.parameter_in == ParameterIn::Query => Some(it.name.clone()),
+                    _ => None,
+                });
+                documented.insert((method, path.clone()), names.collect());
+            }
+        }
+        Self(documented)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let method = match request.method() {
+            &Method::HEAD => Method::GET,
+            method => method.clone(),
+        };
+        let path = request.extensions().get::<MatchedPath>();
+        let Some(path) = path.filter(|_| request.uri().query().is_some()) else {
+            return Ok(());
+        };
+        match self.0.get(&(method, path.as_str().to_owned())) {
+            Some(documented) => Parameters::parse(request.uri())?.reject_unknown(documented),
+            // The router rejects the method.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Middleware: rejects a request with an unknown, repeated or malformed query parameter.
+pub async fn reject_unknown_query(
+    State(parameters): State<Arc<QueryParameters>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match parameters.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(rejection) => rejection.into_response(),
+    }
+}
