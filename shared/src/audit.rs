@@ -1,23 +1,22 @@
-//! Who changed what: one event for each mutation, in the transaction of the mutation.
+//! Audit trail: one immutable event for each mutation, written in the transaction of the mutation.
 //!
-//! Events are only ever inserted. A leader seals them later (`seq`, `prev_hash`, `hash`, see [`chain`]), and whatever is
-//! older than it has to be kept is deleted, the oldest first.
+//! Events are inserted once. The leader seals them later into a hash chain (`seq`, `prev_hash`, `hash`; see
+//! [`hash_chain`]), and retention deletes the oldest sealed events once their retention period is over.
 //!
-//! | who changes | what is recorded |
+//! | mutation by | recorded events |
 //! | --- | --- |
-//! | a caller, by any route | one event for a request that changed something, in the caller's name. One that finds all as wanted, is refused, or is replayed has none |
-//! | a caller who makes others lose their claims to a domain | beside their own event a `domain.lost` for each claim, in the trail of whoever lost it |
-//! | `GET /users/me` | `user.create` at first sight, `user.sync` when rights follow the groups of a token |
-//! | an operation on many jobs | `jobOperation.create`, and an event for each job that it changed, in the name of who asked |
-//! | a tenant's jobs | `tenant.activated`, `tenant.terminated`, and the rights of the owner who was welcomed |
-//! | a domain's jobs | `domain.proved`, `domain.lost`, `domain.removed`, and `domain.update` where a removal was taken back |
+//! | a caller, on any route | one event for a request that changed something, with the caller as actor; none for a request that changed nothing, was rejected, or was replayed |
+//! | a caller who invalidates competing domain claims | additionally one `domain.lost` for each claim, in the trail of the tenant that lost it |
+//! | `GET /users/me` | `user.create` on the first sign-in, `user.sync` when permissions follow the groups of a token |
+//! | a bulk job operation | `jobOperation.create`, and one event for each changed job, with the requester as actor |
+//! | a tenant's jobs | `tenant.activated`, `tenant.terminated`, and the owner's permissions granted on activation |
+//! | a domain's jobs | `domain.proved`, `domain.lost`, `domain.removed`, and `domain.update` where a removal was reverted |
 //! | the first start | the default tenant and its subscription |
 //!
-//! What is no mutation of what somebody wants has no event: how far a job and its steps have come, what they learned
-//! upstream, and how a domain's DNS looks (all of this the upstreams and the public DNS can be asked for again, and the
-//! documents say when it was learned); the instants of schedules, which have a ledger of their own; jobs that follow
-//! from other jobs, which name their parents; circuits that open and close; documents that reach their date of expiry;
-//! and the keeping of this trail itself, of which each chain's anchor tells.
+//! Not recorded, because no desired state changes: progress of jobs and steps, facts learned from upstreams, and DNS
+//! check results (all can be queried again, and the documents carry timestamps); schedule instants, which have their
+//! own ledger; jobs enqueued by other jobs, which name their parents; circuit breaker transitions; documents that reach
+//! their expiry; and retention of the trail itself, which each chain's anchor records.
 
 pub mod hash_chain;
 mod redaction;
@@ -34,7 +33,7 @@ use serde::{
 pub use self::{redaction::redact, search_terms::words};
 use crate::id::{AuditEventId, JobId, TenantId};
 
-/// What was done. The name is the action's on the wire.
+/// Action of an event. The name is the one on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// A tenant was created.
@@ -55,7 +54,7 @@ pub enum Action {
     /// A terminated tenant was restored.
     #[serde(rename = "tenant.restore")]
     TenantRestore,
-    /// A reconcile was asked for.
+    /// A reconcile was requested.
     #[serde(rename = "tenant.reconcile")]
     TenantReconcile,
     /// A pending tenant became active.
@@ -64,19 +63,19 @@ pub enum Action {
     /// A tenant was removed from every upstream.
     #[serde(rename = "tenant.terminated")]
     TenantTerminated,
-    /// A user was seen for the first time.
+    /// A user signed in for the first time.
     #[serde(rename = "user.create")]
     UserCreate,
-    /// A user's rights were changed.
+    /// A user's permissions were changed.
     #[serde(rename = "user.update")]
     UserUpdate,
-    /// A user's rights followed the groups of a token.
+    /// A user's permissions followed the groups of a token.
     #[serde(rename = "user.sync")]
     UserSync,
     /// A user was deleted.
     #[serde(rename = "user.delete")]
     UserDelete,
-    /// A subscription was made.
+    /// A subscription was created.
     #[serde(rename = "subscription.create")]
     SubscriptionCreate,
     /// A subscription was changed.
@@ -85,16 +84,16 @@ pub enum Action {
     /// A subscription was cancelled.
     #[serde(rename = "subscription.delete")]
     SubscriptionDelete,
-    /// The price of a plan was set.
+    /// The price of a plan was created.
     #[serde(rename = "price.create")]
     PriceCreate,
     /// The price of a plan was changed.
     #[serde(rename = "price.update")]
     PriceUpdate,
-    /// The price of a plan was taken away.
+    /// The price of a plan was deleted.
     #[serde(rename = "price.delete")]
     PriceDelete,
-    /// A partner was added.
+    /// A partner was created.
     #[serde(rename = "partner.create")]
     PartnerCreate,
     /// A partner's fields were changed.
@@ -103,19 +102,19 @@ pub enum Action {
     /// A partner was terminated.
     #[serde(rename = "partner.delete")]
     PartnerDelete,
-    /// Somebody was invited to a partner's team.
+    /// A member was invited to a partner's team.
     #[serde(rename = "partnerMember.invite")]
     PartnerMemberInvite,
-    /// The recovery link of an invitation was made, or was shown.
+    /// The recovery link of an invitation was created or shown.
     #[serde(rename = "partnerMember.link")]
     PartnerMemberLink,
-    /// The access level of a partner's member of staff was changed.
+    /// The role of a partner's team member was changed.
     #[serde(rename = "partnerMember.update")]
     PartnerMemberUpdate,
-    /// Somebody was removed from a partner's team.
+    /// A member was removed from a partner's team.
     #[serde(rename = "partnerMember.remove")]
     PartnerMemberRemove,
-    /// A look at the MFA devices of a partner's team was asked for.
+    /// A check of the MFA devices of a partner's team was requested.
     #[serde(rename = "partnerMember.recheck")]
     PartnerMemberRecheck,
     /// A tenant's billing information was changed.
@@ -136,55 +135,55 @@ pub enum Action {
     /// A feature flag was deleted.
     #[serde(rename = "flag.delete")]
     FlagDelete,
-    /// A domain was added to a tenant, as its own or as a claim.
+    /// A domain was added to a tenant, as owned or as a claim.
     #[serde(rename = "domain.create")]
     DomainCreate,
-    /// What a domain should be was changed.
+    /// A domain's settings were changed.
     #[serde(rename = "domain.update")]
     DomainUpdate,
-    /// A domain is to be removed, or a claim was.
+    /// A domain's removal was requested, or a claim was deleted.
     #[serde(rename = "domain.delete")]
     DomainDelete,
-    /// A look at a domain's DNS was asked for.
+    /// A check of a domain's DNS was requested.
     #[serde(rename = "domain.recheck")]
     DomainRecheck,
-    /// A domain became its tenant's own by its proof.
+    /// A domain's ownership was proved through its DNS token.
     #[serde(rename = "domain.proved")]
     DomainProved,
     /// A claim was lost to another tenant.
     #[serde(rename = "domain.lost")]
     DomainLost,
-    /// A domain was removed from the mail server, and is nobody's.
+    /// A domain was removed from the mail server and released.
     #[serde(rename = "domain.removed")]
     DomainRemoved,
-    /// A job was put in the queue again.
+    /// A job was requeued.
     #[serde(rename = "job.requeue")]
     JobRequeue,
     /// A job was cancelled.
     #[serde(rename = "job.cancel")]
     JobCancel,
-    /// A schedule was run before its time.
+    /// A schedule was run manually.
     #[serde(rename = "schedule.run")]
     ScheduleRun,
-    /// All work with an upstream was stopped for a while.
+    /// An upstream was paused.
     #[serde(rename = "upstream.pause")]
     UpstreamPause,
-    /// Work with an upstream goes on, or is tried again at once.
+    /// An upstream was resumed, or a half-open probe was forced.
     #[serde(rename = "upstream.resume")]
     UpstreamResume,
-    /// A queue was stopped for a while.
+    /// A queue was paused.
     #[serde(rename = "queue.pause")]
     QueuePause,
-    /// A queue goes on.
+    /// A queue was resumed.
     #[serde(rename = "queue.resume")]
     QueueResume,
-    /// A job that waited was discarded.
+    /// An available job was discarded.
     #[serde(rename = "job.discard")]
     JobDiscard,
-    /// Something was to be done to many jobs.
+    /// A bulk job operation was created.
     #[serde(rename = "jobOperation.create")]
     JobOperationCreate,
-    /// Something that only a newer build has a name for. Nothing records it.
+    /// A value written by a newer build; this build never records it.
     #[serde(rename = "unknown", other)]
     Unknown,
 }
@@ -200,27 +199,27 @@ impl FromStr for Action {
 
     fn from_str(text: &str) -> Result<Self, value::Error> {
         match Self::deserialize(text.into_deserializer())? {
-            Self::Unknown => Err(serde::de::Error::custom("no such action")),
+            Self::Unknown => Err(serde::de::Error::custom("unknown action")),
             action => Ok(action),
         }
     }
 }
 
-/// What somebody acted as.
+/// Kind of actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ActorKind {
-    /// An operator of ours.
+    /// A platform operator.
     Operator,
-    /// Staff of a partner.
+    /// A member of a partner's team.
     Partner,
-    /// Somebody of the tenant.
+    /// A member of the tenant.
     Tenant,
-    /// Somebody for themselves.
+    /// A user acting on their own account.
     User,
     /// The service itself.
     System,
-    /// Something that only a newer build has a name for. Nothing records it.
+    /// A value written by a newer build; this build never records it.
     #[serde(other)]
     Unknown,
 }
@@ -231,15 +230,15 @@ impl fmt::Display for ActorKind {
     }
 }
 
-/// How far it had come when it was recorded.
+/// Outcome of the action at the time it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// A job carries it out, and says how that ends.
+    /// Accepted: a job carries it out and records the result.
     Accepted,
-    /// With the event itself.
+    /// Completed in the transaction of the event.
     Done,
-    /// Something that only a newer build has a name for. Nothing records it.
+    /// A value written by a newer build; this build never records it.
     #[serde(other)]
     Unknown,
 }
@@ -255,33 +254,33 @@ impl FromStr for Outcome {
 
     fn from_str(text: &str) -> Result<Self, value::Error> {
         match Self::deserialize(text.into_deserializer())? {
-            Self::Unknown => Err(serde::de::Error::custom("no such outcome")),
+            Self::Unknown => Err(serde::de::Error::custom("unknown outcome")),
             outcome => Ok(outcome),
         }
     }
 }
 
-/// Who did it.
+/// Actor of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// Our id of them, or `system`.
+    /// User id, or `system`.
     pub id: String,
-    /// Their name at that time.
+    /// Display name at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Their address at that time.
+    /// E-mail address at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// What they acted as.
+    /// Kind of actor.
     pub kind: ActorKind,
-    /// The audience of their token.
+    /// Audience of the access token.
     #[serde(default)]
     pub audience: Vec<String>,
 }
 
 impl Actor {
-    /// The service itself.
+    /// The service itself as actor.
     pub fn system() -> Self {
         Self {
             id: "system".to_owned(),
@@ -293,83 +292,83 @@ impl Actor {
     }
 }
 
-/// From where it was done.
+/// Request that caused an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
-    /// The request, as it stands in the logs.
+    /// Request id, as in the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The caller's address.
+    /// Client IP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<String>,
-    /// The caller's `User-Agent`, at most 256 characters.
+    /// `User-Agent` header, at most 256 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
 }
 
-/// What it was done to.
+/// Object of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `tenant`, `user`, `partner`, `job`, `jobOperation`, `subscription`, `price`, `flag`, `domain`, `schedule`,
+    /// Kind: `tenant`, `user`, `partner`, `job`, `jobOperation`, `subscription`, `price`, `flag`, `domain`, `schedule`,
     /// `upstream`, `queue`.
     pub kind: String,
-    /// Its id.
+    /// Object id.
     pub id: String,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
 }
 
-/// One entry of the audit trail, as stored.
+/// Audit event, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: AuditEventId,
-    /// When.
+    /// Time of recording.
     pub at: DateTime,
-    /// The tenant whose trail it belongs to; the platform's when missing.
+    /// Tenant whose trail holds the event; missing for the platform's trail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// Who.
+    /// Actor.
     pub actor: Actor,
-    /// What.
+    /// Action.
     pub action: Action,
-    /// To what.
+    /// Target.
     pub target: Target,
-    /// How far it had come.
+    /// Outcome.
     pub outcome: Outcome,
-    /// The fields that changed, as they were.
+    /// Changed fields, before the change.
     #[serde(default)]
     pub before: Document,
-    /// The fields that changed, as they are.
+    /// Changed fields, after the change.
     #[serde(default)]
     pub after: Document,
-    /// From where.
+    /// Originating request.
     #[serde(flatten)]
     pub origin: Origin,
-    /// The job it belongs to.
+    /// Related job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
-    /// What it is found by, beside its time; made as it is recorded.
+    /// Search terms, computed when the event is recorded.
     #[serde(default)]
     pub terms: Vec<String>,
-    /// Whether it has its place in the chain of hashes.
+    /// Whether the event is part of the hash chain.
     pub sealed: bool,
-    /// Its place in the chain.
+    /// Sequence number in the chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<i64>,
-    /// The hash of the event before it.
+    /// Hash of the preceding event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev_hash: Option<String>,
-    /// Its own hash.
+    /// Hash of this event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
 }
 
 impl AuditEvent {
-    /// An event of now, without changed fields.
+    /// A new event without changed fields.
     pub fn new(at: DateTime, actor: Actor, action: Action, target: Target, origin: Origin) -> Self {
         Self {
             id: AuditEventId::new(),
@@ -391,7 +390,7 @@ impl AuditEvent {
         }
     }
 
-    /// The fields in which `after` differs from `before`.
+    /// Records the fields in which `after` differs from `before`.
     #[must_use]
     pub fn with_changes(mut self, before: &Document, after: &Document) -> Self {
         for (field, value) in after {
@@ -416,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_action_is_read_as_it_is_written_and_one_of_a_newer_build_is_unknown() {
+    fn actions_round_trip_and_unknown_names_decode_as_unknown() {
         let newer: Action = bson::deserialize_from_bson("tenant.clone".into()).unwrap();
 
         assert_eq!(Action::DomainLost.to_string(), "domain.lost");
@@ -427,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_build_calls_an_actor_or_an_outcome_is_unknown_here() {
+    fn actors_and_outcomes_of_a_newer_build_decode_as_unknown() {
         let actor: ActorKind = bson::deserialize_from_bson("robot".into()).unwrap();
         let outcome: Outcome = bson::deserialize_from_bson("refused".into()).unwrap();
 

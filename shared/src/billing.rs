@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::PriceId;
 
-/// What a tenant has bought.
+/// Plan a tenant purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plan {
@@ -19,10 +19,10 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Every plan, the smallest first.
+    /// Every plan, smallest first.
     pub const ALL: [Self; 3] = [Self::Starter, Self::Business, Self::Enterprise];
 
-    /// The storage of the tenant's shared space, in bytes.
+    /// Storage quota of the tenant's shared space, in bytes.
     pub const fn space_quota(self) -> u64 {
         const GB: u64 = 1_000_000_000;
         match self {
@@ -33,7 +33,7 @@ impl Plan {
     }
 }
 
-/// How often is paid.
+/// Billing cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cycle {
@@ -46,7 +46,7 @@ pub enum Cycle {
 }
 
 impl Cycle {
-    /// How many of them a year has.
+    /// Number of billing cycles per year.
     pub const fn per_year(self) -> i64 {
         match self {
             Self::Monthly => 12,
@@ -56,25 +56,24 @@ impl Cycle {
     }
 }
 
-/// What a price of `price_minor` for a cycle is for a month: a twelfth of what a year costs, to the nearest minor
-/// unit, a half upwards.
+/// Monthly equivalent of `price_minor` per `cycle`: a twelfth of the yearly price in minor units, rounded half up.
 ///
-/// Where prices are summed, sum what a year costs (`price_minor` times [`Cycle::a_year`]), which is exact, and take
-/// [`month_of`] of the sum: so that it is rounded once.
+/// To sum prices, sum the exact yearly prices (`price_minor` times [`Cycle::per_year`]) and convert the sum with
+/// [`monthly_equivalent`], so that it is rounded once.
 pub const fn monthly_minor(price_minor: i64, cycle: Cycle) -> i64 {
     monthly_equivalent(price_minor.saturating_mul(cycle.per_year()))
 }
 
-/// A twelfth of what a year costs, to the nearest minor unit, a half upwards.
+/// A twelfth of a yearly amount in minor units, rounded half up.
 pub const fn monthly_equivalent(yearly_minor: i64) -> i64 {
     yearly_minor.saturating_add(6).div_euclid(12)
 }
 
 impl Cycle {
-    /// Every cycle, the shortest first.
+    /// Every cycle, shortest first.
     pub const ALL: [Self; 3] = [Self::Monthly, Self::Quarterly, Self::Yearly];
 
-    /// How many months it has.
+    /// Length in months.
     pub const fn months(self) -> i32 {
         match self {
             Self::Monthly => 1,
@@ -83,8 +82,8 @@ impl Cycle {
         }
     }
 
-    /// When the first cycle after `now` begins, of those that follow each other from `start`, by the calendar of UTC:
-    /// from the 31st on, a month of 30 days ends with the 30th.
+    /// Start of the first cycle after `now`, in the series of cycles from `start`, on the UTC calendar. A cycle that
+    /// starts on the 31st starts on the last day of shorter months.
     pub fn renewal(self, start: DateTime, now: DateTime) -> Option<DateTime> {
         let zoned = |time: DateTime| {
             let time = Timestamp::from_millisecond(time.timestamp_millis()).ok()?;
@@ -106,46 +105,46 @@ impl Cycle {
     }
 }
 
-/// A price, as stored. There is one for each plan, cycle and currency.
+/// Price, as stored. Unique per plan, cycle and currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Price {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: PriceId,
-    /// Of what.
+    /// Plan.
     pub plan: Plan,
-    /// For how long.
+    /// Billing cycle.
     pub cycle: Cycle,
-    /// ISO 4217, upper case.
+    /// Currency, ISO 4217, upper case.
     pub currency: String,
-    /// What a cycle costs, in minor units of the currency.
+    /// Price per billing cycle, in minor units of the currency.
     pub amount_minor: i64,
-    /// Its id at Stripe, once it is there.
+    /// Id at Stripe, once created there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_price_id: Option<String>,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was set.
+    /// Creation time.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }
 
-/// Where a company is billed.
+/// Billing details of a company.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BillingInfo {
-    /// The company.
+    /// Company name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub company: Option<String>,
-    /// Its VAT id, in its country's form.
+    /// VAT id, in the format of its country.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vat_id: Option<String>,
-    /// ISO 3166-1 alpha-2, upper case.
+    /// Country, ISO 3166-1 alpha-2, upper case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// Where invoices go.
+    /// E-mail address for invoices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_spread_over_the_months_of_its_cycle() {
+    fn a_price_is_converted_to_a_month() {
         for (price, cycle, month) in [
             (9_900, Cycle::Monthly, 9_900),
             (29_700, Cycle::Quarterly, 9_900),
@@ -174,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_month_is_the_nearest_to_a_twelfth_of_a_year(yearly in 0_i64..1_000_000_000_000) {
+        fn the_monthly_equivalent_is_the_nearest_to_a_twelfth_of_a_year(yearly in 0_i64..1_000_000_000_000) {
             let off = monthly_equivalent(yearly) * 12 - yearly;
 
             prop_assert!((-5..=6).contains(&off));
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_begins_on_the_day_it_first_began_on_or_the_last_of_a_shorter_month() {
+    fn a_cycle_renews_on_the_day_of_its_start_or_the_last_day_of_a_shorter_month() {
         for (cycle, start, now, renewal) in [
             (Cycle::Monthly, "2026-01-31", "2026-01-31", "2026-02-28"),
             (Cycle::Monthly, "2026-01-31", "2026-02-28", "2026-03-31"),
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_calendar_nothing_renews() {
+    fn there_is_no_renewal_beyond_the_calendar() {
         let end = at("9999-12-30");
 
         assert_eq!(Cycle::Yearly.renewal(end, at("2026-11-22")), None);

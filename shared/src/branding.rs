@@ -1,29 +1,29 @@
-//! How a workspace looks to its people, and how the mail that they are sent reads.
+//! Branding of a tenant's workspace and of the mail sent to its members.
 
 use serde::{Deserialize, Serialize};
 
-/// Above which brightness a colour is a light one: the middle between black and white.
+/// YIQ brightness from which a colour counts as light: the middle between black and white.
 const LIGHT: u32 = 128;
 
-/// How a tenant's workspace looks. Where nothing is said, it looks like ours.
+/// Branding of a tenant's workspace. A missing field means our default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantBranding {
-    /// The name that stands for ours.
+    /// Product name shown instead of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,
-    /// `#rrggbb`.
+    /// Accent colour, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accent_color: Option<String>,
-    /// Where the logo is: https only.
+    /// Logo URL, https only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logo_url: Option<String>,
-    /// The mail that reads otherwise than ours.
+    /// Replacements for our default mail texts.
     #[serde(default)]
     pub email_templates: EmailTemplates,
 }
 
-/// The texts that stand for ours, for each kind of mail.
+/// Custom mail texts, for each kind of mail.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EmailTemplates {
@@ -38,28 +38,28 @@ pub struct EmailTemplates {
     pub recovery: Option<EmailText>,
 }
 
-/// The text of a mail. `{{name}}` stands for what is known only when it is sent.
+/// Text of a mail. `{{name}}` is a placeholder that is filled in when the mail is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EmailText {
-    /// Its subject.
+    /// Subject.
     pub subject: String,
-    /// Its body, plain text.
+    /// Body, plain text.
     pub body: String,
 }
 
-/// A kind of mail.
+/// Kind of mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmailTemplate {
-    /// Somebody is asked to join.
+    /// Invitation to join.
     Invite,
-    /// Somebody has joined.
+    /// Welcome after joining.
     Welcome,
-    /// Somebody wants to sign in again.
+    /// Account recovery.
     Recovery,
 }
 
 impl EmailTemplate {
-    /// What may stand between `{{` and `}}` in its subject and body.
+    /// Placeholders allowed between `{{` and `}}` in subject and body.
     pub const fn placeholders(self) -> &'static [&'static str] {
         match self {
             Self::Invite => &[
@@ -84,13 +84,12 @@ impl EmailTemplate {
     }
 }
 
-/// The colour of text that can be read on `accent` (`#rrggbb`): black on light colours, white on dark ones. On
-/// anything else, which is no colour, black.
+/// Text colour with the higher contrast on `accent` (`#rrggbb`): black on light colours, white on dark ones. Black if
+/// `accent` is not a colour.
 ///
-/// The brightness of a colour is its Y in YIQ: (299 R + 587 G + 114 B) / 1000, from 0 to 255, as in W3C's
-/// [Techniques For Accessibility Evaluation And Repair Tools](https://www.w3.org/TR/AERT/#color-contrast), 2.2. From
-/// 128, the middle of that range, a colour counts as light, so that the text is always the one of the two that is
-/// further away from it.
+/// The brightness of a colour is its Y in YIQ: (299 R + 587 G + 114 B) / 1000, from 0 to 255, as in W3C's [Techniques
+/// For Accessibility Evaluation And Repair Tools](https://www.w3.org/TR/AERT/#color-contrast), 2.2. A colour counts as
+/// light from 128, the middle of the range, so the text colour is always the more distant of the two.
 pub fn contrast_color(accent: &str) -> &'static str {
     let brightness =
         channels(accent).map(|[red, green, blue]| (299 * red + 587 * green + 114 * blue) / 1_000);
@@ -134,7 +133,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_text_is_the_one_of_the_two_that_is_further_away(red: u8, green: u8, blue: u8) {
+        fn the_text_colour_is_the_more_distant_of_the_two(red: u8, green: u8, blue: u8) {
             let accent = format!("#{red:02x}{green:02x}{blue:02x}");
             let brightness =
                 (299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue)) / 1_000;
@@ -148,7 +147,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_colour_has_black_text(text in "[^#].*|#.{0,5}|#.{7,9}|#é0000") {
+        fn an_invalid_colour_has_black_text(text in "[^#].*|#.{0,5}|#.{7,9}|#é0000") {
             prop_assert_eq!(contrast_color(&text), "#000000");
         }
     }

@@ -1,4 +1,4 @@
-//! How the infrastructure stood when a worker last looked.
+//! Dependency checks: the last known status of the infrastructure, as recorded by a worker.
 
 use std::{fmt, time::Duration};
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::upstream::Upstream;
 
-/// What is looked at.
+/// A checked dependency.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
-    /// The database.
+    /// MongoDB.
     Mongodb,
-    /// The hints.
+    /// Redis.
     Redis,
     /// An upstream.
     Upstream(Upstream),
-    /// A DNS resolver, as it was configured.
+    /// A DNS resolver, as configured.
     Resolver(String),
 }
 
 impl Dependency {
-    /// What it is a part of: `store`, `upstream` or `resolver`.
+    /// Kind of dependency: `store`, `upstream` or `resolver`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Mongodb | Self::Redis => "store",
@@ -30,7 +30,7 @@ impl Dependency {
         }
     }
 
-    /// What people call it.
+    /// Display name.
     pub fn name(&self) -> &str {
         match self {
             Self::Mongodb => "mongodb",
@@ -41,58 +41,58 @@ impl Dependency {
     }
 }
 
-/// The name under which its probe is stored.
+/// Id under which the status is stored.
 impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.kind(), self.name())
     }
 }
 
-/// What a look at something found.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckResult {
-    /// It answered, after so long.
+    /// Healthy, with the response time.
     Answered(Duration),
-    /// It did not, or not as it should. Why, safe to show.
+    /// Unhealthy, with a reason that is safe to show.
     Failed(String),
-    /// Its integration is switched off: nobody asked it.
+    /// The integration is disabled; no check was made.
     Disabled,
 }
 
-/// How a look at something ended.
+/// Outcome of a check, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {
-    /// It answered.
+    /// Healthy.
     Ok,
-    /// It did not, or not as it should.
+    /// Unhealthy.
     Failed,
-    /// Its integration is switched off: nobody asked it.
+    /// The integration is disabled; no check was made.
     Disabled,
 }
 
-/// The last look at something, as stored.
+/// Status of a dependency at the last check, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DependencyStatus {
-    /// What was looked at.
+    /// Dependency id.
     #[serde(rename = "_id")]
     pub id: String,
-    /// What that is a part of.
+    /// Kind of dependency.
     pub kind: String,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// When.
+    /// Time of the check.
     pub checked_at: DateTime,
-    /// How it ended.
+    /// Outcome of the check.
     pub outcome: CheckState,
-    /// How long the answer took.
+    /// Response time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<i64>,
-    /// What went wrong, safe to show.
+    /// Failure reason, safe to show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When it last answered.
+    /// Time of the last successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime>,
 }

@@ -1,7 +1,7 @@
-//! A mail domain of a tenant: whose it is, what its public DNS should say, and what it says.
+//! Mail domain of a tenant: ownership, the expected DNS records, and the records found.
 //!
-//! Several tenants may claim a name, each with a token of its own; one owns it. Only what is owned is made upstream:
-//! an unproven domain would receive what other tenants send to it.
+//! Several tenants may claim a name, each with a token of its own; at most one owns it. Only owned domains are
+//! provisioned upstream: an unproven domain would receive other tenants' mail for that name.
 
 pub mod check;
 mod lifecycle;
@@ -17,17 +17,17 @@ use crate::{
     tenant::Condition,
 };
 
-/// Where a domain stands.
+/// Status of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainStatus {
-    /// Not all of it is in place yet.
+    /// Not yet verified.
     Pending,
-    /// It is ours to serve and its DNS says what it should.
+    /// Owned, and all required DNS records are in place.
     Verified,
-    /// It was verified, and something is off now.
+    /// Previously verified; a check fails now.
     Attention,
-    /// Nobody proved within seven days that it is theirs, or another tenant did.
+    /// Ownership was not proved within seven days, or another tenant proved it first.
     Failed,
 }
 
@@ -35,7 +35,7 @@ impl DomainStatus {
     /// Every status.
     pub const ALL: [Self; 4] = [Self::Pending, Self::Verified, Self::Attention, Self::Failed];
 
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -63,23 +63,23 @@ impl FromStr for DomainStatus {
     }
 }
 
-/// What receivers are asked to do with mail that fails DMARC (RFC 9989). In order of strictness.
+/// DMARC policy (RFC 9989): requested handling of mail that fails DMARC, in order of strictness.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DmarcPolicy {
-    /// Deliver it, and report.
+    /// Deliver, and report.
     #[default]
     None,
-    /// Treat it as suspicious.
+    /// Treat as suspicious.
     Quarantine,
-    /// Refuse it.
+    /// Reject.
     Reject,
 }
 
 impl DmarcPolicy {
-    /// The value of `p=`.
+    /// Value of the `p=` tag.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -89,28 +89,28 @@ impl DmarcPolicy {
     }
 }
 
-/// The DMARC record a domain should have.
+/// Expected DMARC record of a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dmarc {
-    /// At least this strict.
+    /// Minimum policy.
     pub policy: DmarcPolicy,
-    /// Where aggregate reports go: an e-mail address.
+    /// E-mail address for aggregate reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rua: Option<String>,
 }
 
-/// Why a domain belongs to its tenant.
+/// Proof of ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OwnershipProof {
-    /// The token was found in its DNS.
+    /// The token was found in the domain's DNS.
     Proof,
-    /// An operator set it.
+    /// Set by an operator.
     Operator,
 }
 
 impl OwnershipProof {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Proof => "proof",
@@ -119,105 +119,105 @@ impl OwnershipProof {
     }
 }
 
-/// One change worth remembering.
+/// Entry of a domain's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
-    /// When.
+    /// Time of the change.
     pub at: DateTime,
-    /// What changed: `status`, or the name of a check.
+    /// Changed item: `status`, or the name of a check.
     pub what: String,
-    /// From what; missing for the first.
+    /// Previous value; missing for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// To what.
+    /// New value.
     pub to: String,
-    /// The stable code of why.
+    /// Stable reason code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
-/// How many changes a domain remembers.
+/// Maximum number of history entries.
 pub const HISTORY_LENGTH: usize = 50;
 
-/// The most domains of a tenant, claims included.
+/// Maximum number of domains of a tenant, claims included.
 pub const DOMAINS_PER_TENANT: usize = 100;
 
-/// Why a condition of a domain is as it is.
+/// Reasons of domain conditions.
 pub mod reason {
-    /// Nobody has proved yet that the name is theirs.
+    /// Ownership is not proved yet.
     pub const AWAITING_PROOF: &str = "AwaitingProof";
     /// The token was found in the DNS.
     pub const PROVED: &str = "Proved";
     /// An operator set it.
     pub const SET_BY_OPERATOR: &str = "VouchedFor";
-    /// Another tenant has the name.
+    /// Another tenant owns the name.
     pub const TAKEN: &str = "TakenByAnother";
 }
 
-/// The type of the condition that says whether the domain is its tenant's.
+/// Condition type: whether the tenant owns the domain.
 pub const OWNED: &str = "Owned";
 
-/// A claim of one tenant to one name, as it is stored.
+/// A tenant's claim to a domain name, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Domain {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: DomainId,
-    /// The tenant that claims it.
+    /// Claiming tenant.
     pub tenant_id: TenantId,
-    /// Lower case, A-labels, no trailing dot.
+    /// Domain name: lower case, A-labels, no trailing dot.
     pub name: String,
-    /// What its owner puts in the DNS to prove that it is theirs.
+    /// Ownership token to publish in the DNS.
     pub token: String,
-    /// Why it is the tenant's. A name is owned at most once.
+    /// Proof of ownership. A name has at most one owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_by: Option<OwnershipProof>,
-    /// When it became the tenant's.
+    /// Time at which ownership was established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_at: Option<DateTime>,
-    /// Where it stands.
+    /// Current status.
     pub status: DomainStatus,
-    /// It is to be removed, and is shown as that until it is.
+    /// Removal requested; the domain is shown as removing until it is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
-    /// Whether new mailboxes are made here. At most one of a tenant's.
+    /// Whether new mailboxes are created here. At most one domain of a tenant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub primary: bool,
-    /// It becomes the primary one as soon as it is the tenant's.
+    /// Becomes the primary domain as soon as it is owned.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wants_primary: bool,
-    /// The DMARC record that it should have.
+    /// Expected DMARC record.
     pub dmarc: Dmarc,
-    /// The records that should be in its DNS, once the mail server said which.
+    /// Expected DNS records, once the mail server has provided them.
     #[serde(default)]
     pub expected: Vec<Record>,
-    /// What the last check found.
+    /// Results of the last check.
     #[serde(default)]
     pub checks: Vec<Check>,
-    /// When that was.
+    /// Time of the last check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime>,
-    /// When it is checked next; missing while it is not.
+    /// Time of the next check; missing while none is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<DateTime>,
-    /// When the expectation last changed, from which the first, closer checks count.
+    /// Time at which the expected records last changed; the initial, more frequent checks count from here.
     pub expected_since: DateTime,
-    /// When somebody last asked for a look at its DNS.
+    /// Time of the last manual recheck request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recheck_asked_at: Option<DateTime>,
-    /// What is known about it, such as `Owned` and `DnsInOrder`.
+    /// Conditions, such as `Owned` and `DnsInOrder`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
-    /// Its last changes, latest last.
+    /// Most recent changes, latest last.
     #[serde(default)]
     pub history: Vec<HistoryEntry>,
-    /// + 1 with every write by a caller.
+    /// Incremented by every write of a caller.
     pub generation: i64,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was claimed.
+    /// Time of the claim.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }

@@ -1,7 +1,7 @@
-//! Feature flags: what the service does for some tenants and not for others.
+//! Feature flags: behaviour enabled for some tenants only.
 //!
-//! A flag is a list of rules, of which the first that matches a tenant decides; where none does, the flag's default.
-//! Nothing here asks anybody: a [`FlagSet`] answers from memory.
+//! A flag is a list of rules; the first rule that matches a tenant decides, otherwise the flag's default applies.
+//! Evaluation does no I/O: a [`FlagSet`] answers from memory.
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
@@ -15,72 +15,72 @@ use crate::{
     tenant::Tenant,
 };
 
-/// The flag that the service asks for itself, when it makes invoices.
+/// Flag that the service itself evaluates when it creates invoices.
 pub const NEW_BILLING_ENGINE: &str = "new_billing_engine";
-/// The most rules of a flag.
+/// Maximum number of rules of a flag.
 pub const MAX_RULES: usize = 100;
-/// The most flags.
+/// Maximum number of flags.
 pub const MAX_FLAGS: u64 = 500;
 
-/// A flag, as stored.
+/// Feature flag, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Flag {
-    /// Its name in code.
+    /// Key used in code.
     #[serde(rename = "_id")]
     pub key: String,
-    /// What it is for.
+    /// Description.
     pub description: String,
-    /// What it is where no rule matches.
+    /// Value if no rule matches.
     pub default: bool,
-    /// The first that matches decides.
+    /// Rules; the first match decides.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// Whether it is off for everybody, whatever the rules say.
+    /// Kill switch: off for all tenants, regardless of the rules.
     #[serde(default)]
     pub kill_switch: bool,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was defined.
+    /// Creation time.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }
 
-/// What a flag is for some. Every condition that is given must hold; an empty list is none.
+/// Targeting rule. All given conditions must hold; an empty list is no condition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// One of these tenants.
+    /// Tenant is one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<TenantId>,
-    /// A tenant of one of these partners.
+    /// Managing partner is one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partners: Vec<PartnerId>,
-    /// A tenant that has bought one of these.
+    /// Purchased plan is one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plans: Vec<Plan>,
-    /// One of this share of all tenants, in percent.
+    /// Tenant is within this percentage of all tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percentage: Option<u8>,
-    /// Not before this.
+    /// Start of validity, inclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<DateTime>,
-    /// Before this.
+    /// End of validity, exclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime>,
-    /// What the flag is then.
+    /// Value if the rule matches.
     pub value: bool,
 }
 
-/// For whom a flag is asked.
+/// Evaluation context: the tenant for which a flag is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvaluationContext {
-    /// The tenant.
+    /// Tenant id.
     pub tenant: TenantId,
-    /// The partner that looks after it.
+    /// Managing partner.
     pub partner: Option<PartnerId>,
-    /// What it has bought.
+    /// Purchased plan.
     pub plan: Plan,
 }
 
@@ -95,57 +95,58 @@ impl From<&Tenant> for EvaluationContext {
 }
 
 impl Flag {
-    /// Whether it is on for `subject` at `now`.
-    pub fn is_on(&self, subject: EvaluationContext, now: DateTime) -> bool {
+    /// Evaluates the flag for `context` at `now`.
+    pub fn is_on(&self, context: EvaluationContext, now: DateTime) -> bool {
         if self.kill_switch {
             return false;
         }
-        // Of many rules with a percentage, only the first has to find it out.
-        let place = OnceCell::new();
-        let place = || *place.get_or_init(|| bucket_of(&self.key, subject.tenant));
+        // Computed at most once, however many rules have a percentage.
+        let bucket = OnceCell::new();
+        let bucket = || *bucket.get_or_init(|| bucket_of(&self.key, context.tenant));
         let decides = self
             .rules
             .iter()
-            .find(|rule| rule.matches(subject, now, place));
+            .find(|rule| rule.matches(context, now, bucket));
         decides.map_or(self.default, |rule| rule.value)
     }
 }
 
 impl Rule {
-    fn matches(&self, subject: EvaluationContext, now: DateTime, place: impl Fn() -> u16) -> bool {
+    fn matches(&self, context: EvaluationContext, now: DateTime, bucket: impl Fn() -> u16) -> bool {
         let of_partner = || {
-            subject
+            context
                 .partner
                 .is_some_and(|id| self.partners.contains(&id))
         };
         self.from.is_none_or(|from| from <= now)
             && self.until.is_none_or(|until| now < until)
-            && (self.plans.is_empty() || self.plans.contains(&subject.plan))
+            && (self.plans.is_empty() || self.plans.contains(&context.plan))
             && (self.partners.is_empty() || of_partner())
-            && (self.tenants.is_empty() || self.tenants.binary_search(&subject.tenant).is_ok())
+            && (self.tenants.is_empty() || self.tenants.binary_search(&context.tenant).is_ok())
             && self
                 .percentage
-                .is_none_or(|percentage| place() < u16::from(percentage) * 100)
+                .is_none_or(|percentage| bucket() < u16::from(percentage) * 100)
     }
 }
 
-/// A tenant's place among all, from 0 to 9,999, which is another one for each flag: the first eight bytes of the
-/// SHA-256 of `key:tenantId` as a number, modulo 10,000. A tenant that a percentage lets in stays in when it is raised.
+/// Rollout bucket of a tenant, from 0 to 9,999, independent for each flag: the first eight bytes of the SHA-256 of
+/// `key:tenantId` as a number, modulo 10,000. A tenant within a percentage stays within it when the percentage is
+/// raised.
 fn bucket_of(key: &str, tenant: TenantId) -> u16 {
     let digest = Sha256::digest(format!("{key}:{tenant}"));
     let first = digest[..8].try_into().expect("a digest has 32 bytes");
-    let place = u64::from_be_bytes(first) % 10_000;
-    u16::try_from(place).expect("it is below 10,000")
+    let bucket = u64::from_be_bytes(first) % 10_000;
+    u16::try_from(bucket).expect("it is below 10,000")
 }
 
-/// All flags, as they were at one moment.
+/// Snapshot of all flags.
 #[derive(Debug)]
 pub struct FlagSet {
     flags: BTreeMap<String, Flag>,
 }
 
 impl FlagSet {
-    /// These flags.
+    /// A set of these flags.
     pub fn new(flags: Vec<Flag>) -> Self {
         let by_key = |mut flag: Flag| {
             for rule in &mut flag.rules {
@@ -158,17 +159,17 @@ impl FlagSet {
         }
     }
 
-    /// Whether a flag is on; one that nobody defined is not.
-    pub fn is_on(&self, key: &str, subject: EvaluationContext, now: DateTime) -> bool {
+    /// Evaluates a flag; an undefined flag is off.
+    pub fn is_on(&self, key: &str, context: EvaluationContext, now: DateTime) -> bool {
         let flag = self.flags.get(key);
-        flag.is_some_and(|flag| flag.is_on(subject, now))
+        flag.is_some_and(|flag| flag.is_on(context, now))
     }
 
-    /// Whether each flag is on, by key.
-    pub fn evaluate(&self, subject: EvaluationContext, now: DateTime) -> BTreeMap<&str, bool> {
+    /// Evaluates all flags, by key.
+    pub fn evaluate(&self, context: EvaluationContext, now: DateTime) -> BTreeMap<&str, bool> {
         let flags = self.flags.iter();
         flags
-            .map(|(key, flag)| (key.as_str(), flag.is_on(subject, now)))
+            .map(|(key, flag)| (key.as_str(), flag.is_on(context, now)))
             .collect()
     }
 }
@@ -184,7 +185,7 @@ mod tests {
 
     const NOW: DateTime = DateTime::from_millis(1_795_339_800_000);
 
-    fn subject() -> EvaluationContext {
+    fn context() -> EvaluationContext {
         EvaluationContext {
             tenant: TenantId::new(),
             partner: Some(PartnerId::new()),
@@ -220,16 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_matches_whom_all_its_conditions_name() {
-        let subject = subject();
-        let partner = subject.partner.unwrap();
+    fn a_rule_matches_if_all_its_conditions_hold() {
+        let context = context();
+        let partner = context.partner.unwrap();
         let (before, after) = (
             clock::earlier(NOW, Duration::from_secs(1)),
             clock::later(NOW, Duration::from_secs(1)),
         );
         let matching = [
             Rule {
-                tenants: vec![subject.tenant],
+                tenants: vec![context.tenant],
                 ..on()
             },
             Rule {
@@ -270,32 +271,32 @@ mod tests {
         ];
 
         for rule in matching {
-            assert!(flag(vec![rule.clone()]).is_on(subject, NOW), "{rule:?}");
+            assert!(flag(vec![rule.clone()]).is_on(context, NOW), "{rule:?}");
         }
         for rule in others {
-            assert!(!flag(vec![rule.clone()]).is_on(subject, NOW), "{rule:?}");
+            assert!(!flag(vec![rule.clone()]).is_on(context, NOW), "{rule:?}");
         }
     }
 
     #[test]
-    fn who_has_no_partner_is_of_none() {
-        let subject = EvaluationContext {
+    fn a_tenant_without_a_partner_matches_no_partner_rule() {
+        let context = EvaluationContext {
             partner: None,
-            ..subject()
+            ..context()
         };
         let rule = Rule {
             partners: vec![PartnerId::new()],
             ..on()
         };
 
-        assert!(!flag(vec![rule]).is_on(subject, NOW));
+        assert!(!flag(vec![rule]).is_on(context, NOW));
     }
 
     #[test]
-    fn the_first_rule_that_matches_decides_and_the_kill_switch_before_all() {
-        let subject = subject();
+    fn the_first_matching_rule_decides_unless_the_kill_switch_is_on() {
+        let context = context();
         let off = Rule {
-            tenants: vec![subject.tenant],
+            tenants: vec![context.tenant],
             ..Rule::default()
         };
         let all = Rule {
@@ -312,17 +313,17 @@ mod tests {
             ..flag(vec![])
         };
 
-        assert!(!flag(vec![off.clone(), all.clone()]).is_on(subject, NOW));
-        assert!(flag(vec![all, off]).is_on(subject, NOW));
-        assert!(!killed.is_on(subject, NOW));
-        assert!(by_default.is_on(subject, NOW));
+        assert!(!flag(vec![off.clone(), all.clone()]).is_on(context, NOW));
+        assert!(flag(vec![all, off]).is_on(context, NOW));
+        assert!(!killed.is_on(context, NOW));
+        assert!(by_default.is_on(context, NOW));
     }
 
     #[test]
-    fn a_flag_that_nobody_defined_is_off() {
-        let tenant = subject();
+    fn an_undefined_flag_is_off() {
+        let tenant = context();
         let rules = vec![Rule {
-            // In no order.
+            // Deliberately unsorted.
             tenants: vec![tenant.tenant, TenantId::from_bytes([0; 16])],
             ..on()
         }];
@@ -336,34 +337,34 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_tenant_is_for_ever() {
+    fn the_bucket_of_a_tenant_is_stable() {
         let tenant = "01990000-0000-7000-8000-000000000000".parse().unwrap();
 
-        let places = ["beta_search", NEW_BILLING_ENGINE].map(|key| bucket_of(key, tenant));
+        let buckets = ["beta_search", NEW_BILLING_ENGINE].map(|key| bucket_of(key, tenant));
 
-        assert_eq!(places, [2_856, 2_137]);
+        assert_eq!(buckets, [2_856, 2_137]);
     }
 
     proptest! {
         #[test]
-        fn raising_a_percentage_takes_a_flag_from_nobody(bytes: [u8; 16], less in 0_u8..=100, more in 0_u8..=100) {
+        fn raising_a_percentage_keeps_included_tenants(bytes: [u8; 16], less in 0_u8..=100, more in 0_u8..=100) {
             let (less, more) = (less.min(more), less.max(more));
-            let subject = EvaluationContext { tenant: TenantId::from_bytes(bytes), ..subject() };
+            let context = EvaluationContext { tenant: TenantId::from_bytes(bytes), ..context() };
 
-            let was_on = share(less).is_on(subject, NOW);
+            let was_on = share(less).is_on(context, NOW);
 
-            prop_assert!(!was_on || share(more).is_on(subject, NOW));
+            prop_assert!(!was_on || share(more).is_on(context, NOW));
         }
 
         #[test]
-        fn a_percentage_is_about_this_share_of_tenants_and_not_the_same_for_each_flag(percentage in 0_u8..=100) {
+        fn a_percentage_includes_that_share_of_tenants_independently_for_each_flag(percentage in 0_u8..=100) {
             let other = Flag { key: "other".to_owned(), ..share(percentage) };
-            let tenants: Vec<EvaluationContext> = (0..2_000).map(|_| subject()).collect();
+            let tenants: Vec<EvaluationContext> = (0..2_000).map(|_| context()).collect();
 
             let on = |flag: &Flag| tenants.iter().filter(|tenant| flag.is_on(**tenant, NOW)).count();
             let both = tenants.iter().filter(|tenant| share(percentage).is_on(**tenant, NOW) && other.is_on(**tenant, NOW)).count();
 
-            // Six standard deviations of 2,000 throws.
+            // Six standard deviations of 2,000 trials.
             let expected = usize::from(percentage) * 20;
             prop_assert!(on(&share(percentage)).abs_diff(expected) <= 135);
             prop_assert!(on(&other).abs_diff(expected) <= 135);

@@ -1,13 +1,13 @@
-//! A type for each kind of id, so that they cannot be swapped.
+//! Typed ids: one newtype for each kind, so that they cannot be swapped.
 //!
-//! All are `UUIDv7`: unique without asking anyone, and sorted by the time they were made. Stored as BSON binary
-//! subtype 4, written with hyphens everywhere else.
+//! All are `UUIDv7`: unique without coordination, and sorted by creation time. Stored as BSON binary subtype 4;
+//! hyphenated everywhere else.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not an id.
+/// Error: the text is not a valid id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a UUID in its hyphenated form")]
 pub struct InvalidId;
@@ -20,13 +20,13 @@ macro_rules! ids {
         pub struct $name(bson::Uuid);
 
         impl $name {
-            /// A new id, later than all made before it.
+            /// A new id, later than all created before.
             #[expect(clippy::new_without_default, reason = "an id is never a default")]
             pub fn new() -> Self {
                 Self(uuid::Uuid::now_v7().into())
             }
 
-            /// The id with exactly these bytes.
+            /// The id with these bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bson::Uuid::from_bytes(bytes))
             }
@@ -54,7 +54,7 @@ macro_rules! ids {
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let id = uuid::Uuid::try_parse(text).map_err(|_| InvalidId)?;
-                // Only the form we write is read: one id, one spelling.
+                // Only the hyphenated form is accepted: one id, one spelling.
                 if text.len() == 36 { Ok(Self(id.into())) } else { Err(InvalidId) }
             }
         }
@@ -70,13 +70,13 @@ macro_rules! ids {
 ids! {
     /// A job.
     JobId;
-    /// Something to be done to many jobs.
+    /// A bulk job operation.
     JobOperationId;
     /// A tenant's claim to a mail domain.
     DomainId;
     /// A tenant.
     TenantId;
-    /// A user of ours, known to the identity provider by another id.
+    /// A user. The identity provider's id is a different one.
     UserId;
     /// A partner that sells workspaces.
     PartnerId;
@@ -86,35 +86,35 @@ ids! {
     SubscriptionId;
     /// The price of a plan.
     PriceId;
-    /// How a tenant stood at the end of a month.
+    /// A subscription snapshot of a tenant and month.
     SnapshotId;
     /// An entry of the audit trail.
     AuditEventId;
     /// A worker process, from its start to its end.
     WorkerId;
-    /// The right to settle a job, or to lead: whoever has another token has lost it.
+    /// Fencing token of a lease on a job or on leadership: a writer with another token has lost the lease.
     LeaseToken;
 }
 
 impl JobId {
-    /// The id of the job that `maker` makes for `subject`: always the same, and sorted beside the maker's.
+    /// Deterministic id of the job that `maker` creates for `subject`, sorted next to the maker's id.
     pub fn deterministic(maker: Self, subject: &str) -> Self {
         Self::from_bytes(deterministic(maker.bytes(), subject))
     }
 }
 
 impl SnapshotId {
-    /// The id of what `tenant` was in `month`: always the same, and sorted by when the tenant was made.
+    /// Deterministic id of the snapshot of `tenant` for `month`, sorted by the tenant's creation time.
     pub fn deterministic(tenant: TenantId, month: &str) -> Self {
         Self::from_bytes(deterministic(tenant.bytes(), month))
     }
 }
 
-/// What an id and a name make together, with the id's time.
+/// Deterministic UUID of an id and a name, with the id's timestamp.
 fn deterministic(from: [u8; 16], name: &str) -> [u8; 16] {
     let hashed = uuid::Uuid::new_v5(&uuid::Uuid::from_bytes(from), name.as_bytes());
     let mut bytes = *hashed.as_bytes();
-    // The time and the version of the first; the variant is the same in both.
+    // Timestamp and version of the given id; the variant is the same in both.
     bytes[..6].copy_from_slice(&from[..6]);
     bytes[6] = bytes[6] & 0x0f | from[6] & 0xf0;
     bytes
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_id_is_the_same_each_time_and_sorted_beside_its_makers() {
+    fn a_deterministic_id_is_stable_and_sorts_next_to_its_makers() {
         let (maker, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
 
         let derived = JobId::deterministic(maker, "acme");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_hyphenated_form_is_an_id() {
+    fn only_the_hyphenated_form_is_accepted() {
         let id = JobId::new().to_string();
 
         assert!(id.parse::<JobId>().is_ok());

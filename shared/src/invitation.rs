@@ -1,5 +1,5 @@
-//! An invitation to a partner's team: who is to join, and the link with which somebody without an account chooses a
-//! password. The link is kept sealed until it is shown, once.
+//! Invitation to a partner's team: the invited person, and the recovery link with which a person without an account
+//! chooses a password. The link is stored encrypted until it is shown, once.
 
 use std::time::Duration;
 
@@ -13,68 +13,68 @@ use crate::{
     user::PartnerRole,
 };
 
-/// How long a link opens.
+/// Validity of a recovery link.
 pub const LINK_TTL: Duration = Duration::from_hours(7 * 24);
-/// How long an invitation that is not carried out is kept: longer than its job may take.
+/// Retention of an invitation that is not accepted: longer than its job may take.
 const KEPT_FOR: Duration = Duration::from_hours(14 * 24);
 
-/// How far an invitation has come.
+/// State of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum InvitationState {
-    /// Its job has not carried it out yet.
+    /// Not yet processed by its job.
     Pending,
-    /// There is a link that nobody has seen.
+    /// The link exists and has not been shown.
     Ready,
     /// The link was shown.
     Shown,
-    /// There is no link: they have an account that is not the partner's to hand over.
+    /// No link: the person has an account that the partner may not hand over.
     NoLink,
 }
 
-/// A link that nobody has seen.
+/// Encrypted link that has not been shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedLink {
-    /// The link.
+    /// The encrypted link.
     pub sealed: EncryptedSecrets,
-    /// The job that made it, which it is bound to.
+    /// Job that created the link and to which the encryption is bound.
     pub job_id: JobId,
 }
 
-/// An invitation, as stored.
+/// Invitation, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: InvitationId,
     /// The partner.
     pub partner_id: PartnerId,
-    /// Whose team it is for: the address, which is the username.
+    /// Invited address, which is the username.
     pub email: String,
-    /// Their name, for people.
+    /// Display name.
     pub name: String,
-    /// What they may do.
+    /// Role in the team.
     pub role: PartnerRole,
-    /// Who invites them, and alone is shown the link.
+    /// Inviting user, the only one who is shown the link.
     pub invited_by: UserId,
-    /// How far it has come.
+    /// Current state.
     pub state: InvitationState,
-    /// Whom they turned out to be.
+    /// Resulting user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
-    /// The link, while it is [`InvitationState::Ready`].
+    /// The link, while the state is [`InvitationState::Ready`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<SealedLink>,
-    /// When it is deleted, which is when its link ends.
+    /// Expiry of the document and of its link.
     pub expire_at: DateTime,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime,
 }
 
 impl Invitation {
-    /// An invitation that its job has yet to carry out.
+    /// A new invitation, to be processed by its job.
     pub fn new(
         partner_id: PartnerId,
         email: &str,

@@ -1,9 +1,9 @@
 //! The contract between the api and the worker: domain types, stored documents, repositories, the job queue's data
 //! model, and the process plumbing that both binaries share.
 //!
-//! The domain types (`tenant`, `user`, `partner`, …) depend on nothing else here. `queue` is the job queue's data model,
-//! `store` holds one repository for each collection, and `platform` is configuration, telemetry, clocks and connections.
-//! Clients of the upstreams live in a crate of their own (`dezky-upstreams`), so that the api cannot call one.
+//! Layers, each depending only on those before: `platform` is configuration, telemetry, clocks and connections; the
+//! domain types (`tenant`, `user`, `partner`, …) and `queue` are the data model; `store` holds one repository for each
+//! collection. Clients of the upstreams are in a separate crate (`dezky-upstreams`), so that the api cannot call them.
 
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ pub mod invitation;
 pub mod partner;
 pub mod platform;
 pub mod queue;
+pub mod readiness;
 pub mod security_policy;
 pub mod store;
 pub mod subscription;

@@ -1,4 +1,4 @@
-//! A partner: a company that sells workspaces, and looks after the tenants it has sold to.
+//! Partner: a company that resells workspaces and manages its customers' tenants.
 
 use std::collections::BTreeMap;
 
@@ -10,117 +10,118 @@ use crate::{
     id::PartnerId,
 };
 
-/// Whether a partner's staff may still do anything.
+/// Status of a partner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartnerStatus {
-    /// They may.
+    /// The partner's team may act.
     Active,
-    /// They may not, since the partner has left. The document stays: tenants refer to it.
+    /// The partner has left; its team may not act. The document stays, because tenants refer to it.
     Terminated,
 }
 
-/// Whom to talk to.
+/// Contact details.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContactInfo {
-    /// Their name.
+    /// Contact's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Their address.
+    /// Contact's e-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Their number, E.164.
+    /// Contact's phone number, E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
 }
 
-/// How a workspace or a portal looks.
+/// Branding of a workspace or portal.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Branding {
-    /// The name that stands for ours.
+    /// Product name shown instead of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,
-    /// `#rrggbb`.
+    /// Accent colour, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accent_color: Option<String>,
-    /// Where the logo is: https only.
+    /// Logo URL, https only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logo_url: Option<String>,
 }
 
-/// A partner, as stored.
+/// Partner, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Partner {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: PartnerId,
-    /// Its name in URLs, and in its group's name: immutable, never used again.
+    /// Name in URLs and of the partner's group: immutable, never reused.
     pub slug: String,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// Its own domain.
+    /// The partner's own domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Whether its staff may do anything.
+    /// Current status.
     pub status: PartnerStatus,
-    /// Its share of what its customers pay, in hundredths of a percent.
+    /// Margin on its customers' payments, in basis points.
     pub margin_basis_points: i32,
-    /// Whom to talk to there.
+    /// Contact details.
     #[serde(default)]
     pub contact_info: ContactInfo,
-    /// Where it is billed.
+    /// Billing details.
     #[serde(default)]
     pub billing_info: BillingInfo,
-    /// Where its customers find help.
+    /// Support address for its customers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support_email: Option<String>,
-    /// The same, as a page: https only.
+    /// Support page for its customers, https only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support_url: Option<String>,
-    /// What a new customer gets where nothing is said.
+    /// Default plan of a new customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_plan: Option<Plan>,
-    /// How its portal looks.
+    /// Branding of its portal.
     #[serde(default)]
     pub branding: Branding,
-    /// Its group at the identity provider, once it has one.
+    /// Group id at the identity provider, once the group exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentik_group_id: Option<String>,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was added.
+    /// Creation time.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }
 
 impl Partner {
-    /// The name of its group at the identity provider. No slug of a tenant holds a colon, so it is never a tenant's.
+    /// Name of the partner's group at the identity provider. It contains a colon, which tenant slugs do not, so it
+    /// never collides with a tenant's group.
     pub fn group_name(&self) -> String {
         format!("partner:{}", self.slug)
     }
 }
 
-/// A partner's customers: its tenants that were not removed.
+/// Revenue of a partner: its tenants that are not terminated, and what they pay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartnerRevenue {
-    /// How many they are.
+    /// Number of tenants.
     pub count: i64,
-    /// What they pay in a year by currency, in minor units: a month's worth is not always a whole number.
+    /// Yearly revenue by currency, in minor units. Kept per year, because a month's share is not always a whole number.
     yearly_minor: BTreeMap<String, i64>,
 }
 
 impl PartnerRevenue {
-    /// Adds what is paid in each `cycle`, in minor units of `currency`.
+    /// Adds a price paid in each `cycle`, in minor units of `currency`.
     pub fn add(&mut self, currency: String, cycle: Cycle, minor: i64) {
         let yearly = self.yearly_minor.entry(currency).or_default();
         *yearly = yearly.saturating_add(minor.saturating_mul(cycle.per_year()));
     }
 
-    /// What they pay in a month by currency, in minor units. Only the sums are rounded: half a unit up.
+    /// Monthly revenue by currency, in minor units. Only the sums are rounded, half up.
     pub fn monthly_minor(&self) -> BTreeMap<String, i64> {
         let yearly = self.yearly_minor.iter();
         yearly
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paid_in_other_cycles_is_brought_to_a_month() {
+    fn other_billing_cycles_are_converted_to_a_month() {
         let paid = [
             ("DKK", Cycle::Monthly, 10_000),
             ("DKK", Cycle::Quarterly, 30_000),
@@ -157,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_sum_is_rounded_and_half_a_unit_goes_up() {
+    fn only_the_sum_is_rounded_half_up() {
         for (paid, expected) in [
             (&[5][..], 0),
             (&[6], 1),
             (&[17], 1),
             (&[18], 2),
-            // Each for itself would be 0.
+            // Each alone would round to 0.
             (&[4, 4, 4], 1),
             (&[i64::MAX, i64::MAX], i64::MAX / 12),
         ] {

@@ -3,9 +3,9 @@
 pub mod backoff;
 pub mod change_feed;
 pub mod clock;
+pub mod coalescer;
 pub mod config;
 pub mod metrics;
-pub mod readiness;
 pub mod redis;
 pub mod rlimit;
 pub mod shutdown;

@@ -7,6 +7,7 @@ pub mod cron;
 pub mod error_code;
 pub mod job;
 pub mod job_operation;
+pub mod new_job;
 pub mod pause;
 pub mod ready_set;
 pub mod schedule;

@@ -1,43 +1,43 @@
-//! How a tenant wants its people to sign in. It is kept and shown; what is enforced says [`ENFORCEMENT`].
+//! Security policy of a tenant's sign-in. Stored and shown; [`ENFORCEMENT`] states which rules are enforced.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a second factor is asked for.
+/// Multi-factor requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MfaMode {
-    /// From nobody.
+    /// Not required.
     Off,
-    /// From those who have set one up.
+    /// Required for members who have set up a second factor.
     #[default]
     Optional,
-    /// From everybody.
+    /// Required for all members.
     Required,
 }
 
-/// What a tenant wants.
+/// Security policy of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityPolicy {
-    /// Whether a second factor is asked for.
+    /// Multi-factor requirement.
     #[serde(default)]
     pub mfa_mode: MfaMode,
-    /// After how many minutes in which nothing is done a session ends.
+    /// Idle session timeout, in minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_idle_minutes: Option<i32>,
-    /// After how many minutes a session ends in any case; not less than the former.
+    /// Maximum session lifetime, in minutes; not less than the idle timeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_absolute_minutes: Option<i32>,
-    /// From which countries people may sign in: ISO 3166-1 alpha-2, upper case. From all, if none is named.
+    /// Countries from which members may sign in: ISO 3166-1 alpha-2, upper case. Empty allows all.
     #[serde(default)]
     pub allowed_countries: Vec<String>,
-    /// From which networks: CIDR, each its network's own address. From all, if none is named.
+    /// Networks from which members may sign in: CIDR, each written with its network address. Empty allows all.
     #[serde(default)]
     pub ip_allowlist: Vec<String>,
 }
 
 impl SecurityPolicy {
-    /// Whether a session that is used all the time can last as long as one may rest.
+    /// Whether the maximum session lifetime is at least the idle timeout.
     pub fn session_limits_valid(&self) -> bool {
         match (self.session_idle_minutes, self.session_absolute_minutes) {
             (Some(idle), Some(absolute)) => idle <= absolute,
@@ -46,35 +46,35 @@ impl SecurityPolicy {
     }
 }
 
-/// What becomes of a rule.
+/// Enforcement level of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
-    /// Nobody gets past it.
+    /// Enforced at sign-in.
     Enforced,
-    /// People are told of it, and can go on.
+    /// Members are informed but not blocked.
     Advisory,
-    /// It is only kept.
+    /// Stored only.
     Planned,
 }
 
-/// What becomes of each rule of a policy.
+/// Enforcement level of each rule of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PolicyEnforcement {
-    /// Of `mfa_mode`.
+    /// Level of `mfa_mode`.
     pub mfa_mode: Enforcement,
-    /// Of `session_idle_minutes`.
+    /// Level of `session_idle_minutes`.
     pub session_idle_minutes: Enforcement,
-    /// Of `session_absolute_minutes`.
+    /// Level of `session_absolute_minutes`.
     pub session_absolute_minutes: Enforcement,
-    /// Of `allowed_countries`.
+    /// Level of `allowed_countries`.
     pub allowed_countries: Enforcement,
-    /// Of `ip_allowlist`.
+    /// Level of `ip_allowlist`.
     pub ip_allowlist: Enforcement,
 }
 
-/// What becomes of each rule at present. Authentik's sign-in flow is shared by all tenants, and knows none of these:
-/// nobody can lock themselves out with a policy.
+/// Current enforcement level of each rule. All tenants share Authentik's sign-in flow, which implements none of the
+/// rules, so a policy cannot lock members out.
 pub const ENFORCEMENT: PolicyEnforcement = PolicyEnforcement {
     mfa_mode: Enforcement::Planned,
     session_idle_minutes: Enforcement::Planned,

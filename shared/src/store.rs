@@ -1,8 +1,8 @@
-//! MongoDB, where the truth is: connecting, transactions, and a repository for each collection.
+//! MongoDB store, the source of truth: connection, transactions, and one repository for each collection.
 //!
-//! Documents and filters appear in the repositories and nowhere else, save for the engine's own writes to `jobs`.
-//! Everything is written with majority and journal, and read from the primary; what is not found by its name is looked for
-//! once more (`surely`).
+//! Documents and filters appear only in the repositories, except for the engine's own writes to `jobs`. Writes use
+//! majority write concern with journaling, and reads go to the primary; a lookup by unique key that finds nothing is
+//! repeated as a linearizable read (`linearizable`).
 
 pub mod audit;
 mod batch_loader;
@@ -19,6 +19,7 @@ mod linearizable;
 pub mod partners;
 pub mod prices;
 pub mod queues;
+mod revisions;
 pub mod schedule_ledger;
 pub mod snapshots;
 pub mod subscriptions;
@@ -42,26 +43,27 @@ use mongodb::{
     options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, WriteConcern},
 };
 
+pub use self::versioned::{Updated, Versioned, VersionedRepository};
 use crate::platform::{
     clock,
     config::{optional, required},
 };
 
-/// The most connections to each node, unless `maxPoolSize` in the connection string says otherwise.
+/// Maximum number of connections to each node, unless `maxPoolSize` in the connection string is set.
 const CONNECTIONS: u32 = 64;
 
-/// How often MongoDB is asked for its time; the answer that came soonest says it best.
+/// Number of samples of MongoDB's clock; the sample with the shortest round trip is used.
 const CLOCK_SAMPLES: usize = 3;
 
-/// What MongoDB said when it did not do as asked.
+/// Error of the MongoDB driver.
 pub type StoreError = mongodb::error::Error;
 
-/// Where the database is.
+/// Database configuration.
 #[derive(Clone)]
 pub struct MongoConfig {
-    /// A connection string: `mongodb://…`. It may hold a password, so it is not printed.
+    /// Connection string, `mongodb://…`. May contain a password, so `Debug` omits it.
     pub uri: String,
-    /// The name of the database.
+    /// Database name.
     pub database: String,
 }
 
@@ -69,7 +71,7 @@ impl MongoConfig {
     /// Reads `MONGODB_URI` and `MONGODB_DATABASE` (default `dezky`).
     pub fn from_env() -> anyhow::Result<Self> {
         let uri: String = required("MONGODB_URI")?;
-        // What the driver says of a bad one could hold its password.
+        // The driver's error could contain the password.
         ensure!(
             ConnectionString::parse(&uri).is_ok(),
             "MONGODB_URI is not valid: expected mongodb://host:port/?replicaSet=name"
@@ -83,7 +85,7 @@ impl MongoConfig {
     }
 }
 
-/// Stricter than MongoDB, which forbids only some characters.
+/// Stricter than MongoDB, which forbids only a few characters.
 fn is_database_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=63).contains(&name.len()) && name.bytes().all(is_plain)
@@ -97,21 +99,21 @@ impl fmt::Debug for MongoConfig {
     }
 }
 
-/// A connection to the database.
+/// Database connection.
 #[derive(Debug)]
 pub struct Store {
     client: Client,
     database: Database,
-    /// MongoDB's time less our boot clock, in milliseconds.
+    /// MongoDB's time minus our boot clock, in milliseconds.
     time_offset: AtomicI64,
 }
 
-/// Why a transaction was not committed.
+/// Reason why a transaction was not committed.
 #[derive(Debug)]
 pub enum TransactionError<E> {
-    /// MongoDB could not; the helper repeats what may be repeated.
+    /// MongoDB error. Transient errors are retried by [`Store::transaction`].
     Store(StoreError),
-    /// The caller decided so.
+    /// Aborted by the caller.
     Aborted(E),
 }
 
@@ -128,13 +130,13 @@ impl<E> From<bson::error::Error> for TransactionError<E> {
 }
 
 impl Store {
-    /// Connects, and waits until the database answers.
+    /// Connects, and waits until the database responds.
     pub async fn connect(config: &MongoConfig) -> Result<Self, StoreError> {
         let mut options = ClientOptions::parse(&config.uri).await?;
         options.app_name.get_or_insert_with(|| "dezky".to_owned());
         options.server_selection_timeout = Some(Duration::from_secs(5));
         options.connect_timeout = Some(Duration::from_secs(2));
-        // The driver's ten would have transactions wait for a connection while the journal is written.
+        // The driver's default of 10 would make transactions wait for a connection during a journal sync.
         options.max_pool_size.get_or_insert(CONNECTIONS);
         options.write_concern = Some(
             WriteConcern::builder()
@@ -153,7 +155,7 @@ impl Store {
         Ok(store)
     }
 
-    /// A collection of this database.
+    /// A collection of the database.
     pub fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
         self.database.collection(name)
     }
@@ -163,12 +165,12 @@ impl Store {
         &self.database
     }
 
-    /// MongoDB's time: as last seen, plus what has passed since.
+    /// MongoDB's current time: the last sample plus the elapsed time.
     pub fn now(&self) -> DateTime {
         DateTime::from_millis(boot_millis() + self.time_offset.load(Ordering::Relaxed))
     }
 
-    /// Asks MongoDB for its time, so that [`Store::now`] follows it.
+    /// Samples MongoDB's clock, which [`Store::now`] follows.
     pub async fn sync_clock(&self) -> Result<(), StoreError> {
         let mut best: Option<(Duration, i64)> = None;
         for _ in 0..CLOCK_SAMPLES {
@@ -192,10 +194,10 @@ impl Store {
         Ok(())
     }
 
-    /// Runs `body` in a transaction and commits it. It is repeated when another transaction was in its way, so it
-    /// does nothing that cannot be repeated: no network call but to the session, no computation that takes long.
+    /// Runs `body` in a transaction and commits it. A transaction that conflicts with another one is repeated, so
+    /// `body` must be repeatable: no network calls except on the session, no long computation.
     ///
-    /// `context` is what the body works with; it is handed back to it each time.
+    /// `context` is the state `body` works with; it is passed on each repetition.
     pub async fn transaction<C, R, E, F>(
         &self,
         context: C,
@@ -231,7 +233,7 @@ impl Store {
         outcome.map_err(TransactionError::Aborted)
     }
 
-    /// Closes the connections. Without it, dropping the client while the runtime ends prints a panic.
+    /// Closes the connections. Dropping the client while the runtime shuts down would print a panic.
     pub async fn close(&self) {
         self.client.clone().shutdown().immediate(true).await;
     }
@@ -241,7 +243,7 @@ fn boot_millis() -> i64 {
     i64::try_from(clock::boot_time().as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The name of the unique index that `error` says was violated.
+/// Name of the violated unique index, if `error` is a duplicate key error.
 pub fn duplicate_key_index(error: &StoreError) -> Option<String> {
     use mongodb::error::{ErrorKind, WriteFailure};
     let message = match error.kind.as_ref() {
@@ -260,8 +262,8 @@ pub fn duplicate_key_index(error: &StoreError) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// Makes updates (`q` and `u`) of one collection in one command of a transaction, and says how many documents matched.
-/// The driver offers that only from MongoDB 8.0 on; the `update` command has always taken them.
+/// Runs several updates (`q` and `u`) of one collection in one command of a transaction, and returns the number of
+/// matched documents. The driver's bulk write requires MongoDB 8.0; the `update` command does not.
 pub async fn bulk_update_in<T: Send + Sync>(
     collection: &Collection<T>,
     session: &mut ClientSession,
@@ -291,7 +293,7 @@ pub async fn bulk_update_in<T: Send + Sync>(
     }
 }
 
-/// Removes an index that an earlier build made, if it is there.
+/// Drops an index created by an earlier build, if it exists.
 async fn drop_index<T: Send + Sync>(
     collection: &Collection<T>,
     name: &str,
@@ -310,12 +312,12 @@ async fn drop_index<T: Send + Sync>(
     }
 }
 
-/// A value as BSON, for a filter or an update.
+/// Serialises a value to BSON, for a filter or an update.
 pub fn to_bson<T: serde::Serialize>(value: &T) -> Result<bson::Bson, StoreError> {
     Ok(bson::serialize_to_bson(value)?)
 }
 
-/// A value as a document.
+/// Serialises a value to a document.
 pub fn to_document<T: serde::Serialize>(value: &T) -> Result<Document, StoreError> {
     Ok(bson::serialize_to_document(value)?)
 }

@@ -1,4 +1,4 @@
-//! What a tenant pays.
+//! Subscription of a tenant.
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
@@ -8,66 +8,66 @@ use crate::{
     id::{SubscriptionId, TenantId},
 };
 
-/// Whether a subscription is in force.
+/// Status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SubscriptionStatus {
-    /// It is.
+    /// In force.
     Active,
-    /// It is, though an invoice is overdue.
+    /// In force, with an overdue invoice.
     #[serde(rename = "past_due")]
     PastDue,
-    /// It is over.
+    /// Ended.
     Cancelled,
 }
 
 impl SubscriptionStatus {
-    /// Whether it is in force: a tenant has at most one that is.
+    /// Whether the subscription is in force: a tenant has at most one live subscription.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::PastDue)
     }
 }
 
-/// A subscription, as stored.
+/// Subscription, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: SubscriptionId,
-    /// Whose it is. A tenant has at most one that is in force.
+    /// Tenant. At most one of its subscriptions is live.
     pub tenant_id: TenantId,
-    /// What was bought. What is provisioned is the tenant's own plan.
+    /// Purchased plan. Provisioning follows the tenant's own plan.
     pub plan: Plan,
-    /// How often is paid.
+    /// Billing cycle.
     pub cycle: Cycle,
-    /// For how many people.
+    /// Number of seats.
     pub seats: i32,
-    /// ISO 4217, upper case.
+    /// Currency, ISO 4217, upper case.
     pub currency: String,
-    /// What a cycle costs, for all seats together, in minor units of the currency.
+    /// Price per billing cycle for all seats, in minor units of the currency.
     pub price_minor: i64,
-    /// Whether it is in force.
+    /// Current status.
     pub status: SubscriptionStatus,
-    /// When it began.
+    /// Start time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime>,
-    /// When the next cycle begins.
+    /// Start of the next billing cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renews_at: Option<DateTime>,
-    /// When it ended.
+    /// End time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<DateTime>,
-    /// Its id at Stripe, once it is there.
+    /// Id at Stripe, once created there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_subscription_id: Option<String>,
-    /// The id of its price at Stripe, once it is there.
+    /// Price id at Stripe, once created there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_price_id: Option<String>,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was made.
+    /// Creation time.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }

@@ -1,7 +1,7 @@
-//! What every tenant had bought, month by month: the past, which cannot be told from what the tenants have now.
+//! Monthly subscription snapshot of every tenant: history that cannot be derived from the tenants' current state.
 //!
-//! A month's snapshot of a tenant is written anew each day while the month lasts and once more as the next one begins,
-//! so that what stays is how the month ended, and a month in progress has one too. `taken_at` says as of when.
+//! A snapshot is refreshed daily during its month and once more after the end of the month, so that the stored one
+//! shows the end of the month, and a current month has one too. `taken_at` is the time of the data.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
     tenant::TenantStatus,
 };
 
-/// A day.
+/// One day.
 const DAY: Duration = Duration::from_hours(24);
 
-/// A month of the calendar, in UTC. Written `2026-11`.
+/// Calendar month in UTC, written `2026-11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Month {
@@ -28,16 +28,16 @@ pub struct Month {
 }
 
 impl Month {
-    /// The month in which `time` is.
+    /// The month that contains `time`.
     pub fn of(time: DateTime) -> Self {
-        // A time beyond the calendar (the year 9999) is no clock's.
+        // No clock returns a time beyond the calendar (the year 9999).
         let time = Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or_default();
         Self {
             first: time.to_zoned(TimeZone::UTC).date().first_of_month(),
         }
     }
 
-    /// When the next month begins.
+    /// Start of the next month.
     pub fn end(self) -> DateTime {
         let next = self.first.saturating_add(1.month());
         let next = TimeZone::UTC.to_timestamp(next.into());
@@ -45,7 +45,7 @@ impl Month {
         DateTime::from_millis(next.as_millisecond())
     }
 
-    /// Whether `now` is so long after its end that what is found then says nothing of it.
+    /// Whether `now` is so long after the end of the month that current data no longer describes it.
     pub fn is_past_grace(self, now: DateTime) -> bool {
         now >= clock::later(self.end(), DAY)
     }
@@ -90,73 +90,73 @@ impl From<Month> for String {
     }
 }
 
-/// What a snapshot takes of a tenant.
+/// Tenant fields of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantState {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: TenantId,
-    /// Its name in URLs.
+    /// Name in URLs.
     pub slug: String,
-    /// Where it stood.
+    /// Status.
     pub status: TenantStatus,
-    /// Its plan.
+    /// Plan.
     pub plan: Plan,
-    /// The partner that looked after it.
+    /// Managing partner at that time.
     #[serde(default)]
     pub partner_id: Option<PartnerId>,
 }
 
-/// What was paid, and for what.
+/// Terms of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionTerms {
-    /// Which subscription.
+    /// Subscription id.
     pub id: SubscriptionId,
-    /// Whether an invoice was overdue.
+    /// Status.
     pub status: SubscriptionStatus,
-    /// What was bought.
+    /// Plan.
     pub plan: Plan,
-    /// How often was paid.
+    /// Billing cycle.
     pub cycle: Cycle,
-    /// For how many people.
+    /// Number of seats.
     pub seats: i32,
-    /// ISO 4217, upper case.
+    /// Currency, ISO 4217, upper case.
     pub currency: String,
-    /// Price of a cycle in minor units of the currency.
+    /// Price per billing cycle, in minor units of the currency.
     pub price_minor: i64,
 }
 
-/// How a tenant stood in a month, as stored.
+/// Subscription snapshot of a tenant and month, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionSnapshot {
-    /// Its id, which follows from tenant and month.
+    /// Deterministic id of tenant and month.
     #[serde(rename = "_id")]
     pub id: SnapshotId,
-    /// In which month.
+    /// Month.
     pub month: Month,
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// The tenant's name in URLs.
+    /// Tenant's name in URLs.
     pub slug: String,
-    /// Where the tenant stood. Also one that was removed has a snapshot: so who left can be told from who was missed.
+    /// Tenant's status. Terminated tenants have snapshots too, which distinguishes churn from missing data.
     pub tenant_status: TenantStatus,
-    /// The tenant's plan.
+    /// Tenant's plan.
     pub plan: Plan,
-    /// The partner that looked after it.
+    /// Managing partner at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_id: Option<PartnerId>,
-    /// The subscription that was in force.
+    /// Live subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<SubscriptionTerms>,
-    /// As of when all this is.
+    /// Time of the data.
     pub taken_at: DateTime,
 }
 
 impl SubscriptionSnapshot {
-    /// How `tenant` and the subscription that it has in force stand at `taken_at`, for `month`.
+    /// Snapshot of `tenant` and its live subscription at `taken_at`, for `month`.
     pub fn new(
         month: Month,
         tenant: TenantState,
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_in_one_month() {
+    fn every_time_is_in_exactly_one_month() {
         for (time, month) in [
             ("2026-11-22T00:10:00Z", "2026-11"),
             ("2026-11-30T23:59:59.999Z", "2026-11"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_ends_where_the_next_begins_and_is_long_over_a_day_later() {
+    fn a_month_ends_at_the_start_of_the_next_and_its_grace_lasts_a_day() {
         let month: Month = "2026-12".parse().unwrap();
 
         assert_eq!(month.end(), at("2027-01-01T00:00:00Z"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_is_written_in_one_way() {
+    fn a_month_has_one_spelling() {
         assert_eq!("0001-01".parse::<Month>().unwrap().to_string(), "0001-01");
         for bad in [
             "",

@@ -1,7 +1,7 @@
-//! A tenant: a company's workspace, as it is wanted and as it is.
+//! Tenant: a company's workspace, with its desired and its actual state.
 //!
-//! Callers write what is wanted (`generation` + 1); jobs write what is (`provisioning_status`, `conditions`).
-//! What the upstreams should hold follows from the document alone: [`Tenant::intent`].
+//! Callers write the desired state (and increment `generation`); jobs write the actual state (`provisioning_status`,
+//! `conditions`). The state the upstreams should have follows from the document alone: [`Tenant::desired_state`].
 
 use std::{fmt, str::FromStr};
 
@@ -17,24 +17,24 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Where a tenant stands.
+/// Status of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantStatus {
-    /// Wanted, and not yet ready in every upstream.
+    /// Not yet provisioned in every upstream.
     Pending,
-    /// Ready.
+    /// Provisioned.
     Active,
-    /// Frozen: nobody signs in, nothing is lost.
+    /// Suspended: members cannot sign in, nothing is deleted.
     Suspended,
-    /// To be removed at `purge_at`, frozen until then.
+    /// Scheduled for removal at `purge_at`, suspended until then.
     Terminating,
-    /// Removed. The document stays, so that its slug is never used again.
+    /// Removed. The document stays, so that its slug is never reused.
     Terminated,
 }
 
 impl TenantStatus {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -69,30 +69,30 @@ impl FromStr for TenantStatus {
     }
 }
 
-/// What the upstreams should hold for a tenant.
+/// Desired state of a tenant in the upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DesiredState {
-    /// Everything, and its members can sign in.
+    /// Provisioned, and members can sign in.
     Active,
-    /// Everything, and nobody can sign in.
+    /// Provisioned, and members cannot sign in.
     Suspended,
-    /// Nothing.
+    /// Removed.
     Gone,
 }
 
-/// A value for each upstream.
+/// One value for each upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerUpstream<T> {
-    /// Identity.
+    /// Value for Authentik (identity).
     pub authentik: T,
-    /// Mail.
+    /// Value for Stalwart (mail).
     pub stalwart: T,
-    /// Files.
+    /// Value for oCIS (files).
     pub ocis: T,
 }
 
 impl<T> PerUpstream<T> {
-    /// The same value for all.
+    /// The same value for every upstream.
     pub fn all(value: T) -> Self
     where
         T: Clone,
@@ -113,7 +113,7 @@ impl<T> PerUpstream<T> {
         }
     }
 
-    /// The value for `upstream`, to be changed.
+    /// Mutable value for `upstream`.
     pub fn get_mut(&mut self, upstream: Upstream) -> &mut T {
         match upstream {
             Upstream::Authentik => &mut self.authentik,
@@ -123,18 +123,18 @@ impl<T> PerUpstream<T> {
     }
 }
 
-/// How a tenant stands in one upstream, as portals read it.
+/// Provisioning state of a tenant in one upstream, as shown by portals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProvisioningState {
-    /// Not yet tried, or undone by a new intent.
+    /// Not yet attempted, or reset by a new desired state.
     #[default]
     Pending,
-    /// As it should be.
+    /// In sync.
     Ok,
-    /// Nothing to do, or the integration is switched off.
+    /// Nothing to do, or the integration is disabled.
     Skipped,
-    /// The last try failed.
+    /// The last attempt failed.
     Error,
 }
 
@@ -149,33 +149,33 @@ impl From<StepState> for ProvisioningState {
     }
 }
 
-/// What is known about one aspect of a tenant.
+/// Condition: the observed state of one aspect of a tenant or domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// Which aspect, such as `AuthentikReady`.
+    /// Condition type, such as `AuthentikReady`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whether it holds.
+    /// Whether the condition holds.
     pub status: ConditionStatus,
-    /// A stable name for why, in `CamelCase`.
+    /// Stable reason in `CamelCase`.
     pub reason: String,
-    /// A sentence safe to show.
+    /// Message that is safe to show.
     pub message: String,
-    /// The generation it speaks of.
+    /// Generation that was observed.
     pub observed_generation: i64,
-    /// When `status` last changed.
+    /// Time of the last change of `status`.
     pub last_transition_at: DateTime,
-    /// When it is tried again, where it does not hold.
+    /// Time of the next attempt, if the condition does not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<DateTime>,
-    /// Who has to act, where it does not hold.
+    /// Party that has to act, if the condition does not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ErrorClass>,
 }
 
 impl Condition {
-    /// Takes the place of the one of its type. Its transition time is kept where the status is.
+    /// Replaces the condition of the same type. The transition time is kept if the status is unchanged.
     pub(crate) fn set_in(mut self, conditions: &mut Vec<Self>) {
         match conditions.iter_mut().find(|known| known.kind == self.kind) {
             Some(known) => {
@@ -189,136 +189,137 @@ impl Condition {
     }
 }
 
-/// Whether a condition holds.
+/// Status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConditionStatus {
-    /// It does.
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// Nobody knows at present.
+    /// Currently unknown.
     Unknown,
 }
 
-/// Why a condition holds once a step has brought an upstream to the intent.
+/// Reasons of conditions that hold after a step.
 pub mod reason {
-    /// The upstream holds everything.
+    /// The upstream is provisioned.
     pub const PROVISIONED: &str = "Provisioned";
-    /// The upstream holds everything, frozen.
+    /// The upstream is provisioned and suspended.
     pub const SUSPENDED: &str = "Suspended";
-    /// The upstream holds nothing.
+    /// The upstream holds no state of the tenant.
     pub const REMOVED: &str = "Removed";
-    /// The integration is switched off.
+    /// The integration is disabled.
     pub const INTEGRATION_DISABLED: &str = "IntegrationDisabled";
-    /// There is no domain that mail could have.
+    /// The tenant owns no domain for mail.
     pub const NO_DOMAIN: &str = "NoDomain";
-    /// It has not been tried with the present intent.
+    /// Not yet attempted for the current generation.
     pub const PENDING: &str = "Pending";
-    /// The work is about no tenant.
+    /// The job concerns no tenant.
     pub const NO_TENANT: &str = "NoTenant";
 }
 
-/// The person a new workspace is for.
+/// Person for whom a workspace is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// In lower case: the username at the identity provider.
+    /// E-mail address in lower case: the username at the identity provider.
     pub email: String,
-    /// As shown to people.
+    /// Display name.
     pub name: String,
-    /// The identity provider's id, once it is known.
+    /// Id at the identity provider, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
 }
 
-/// A tenant, as it is stored.
+/// Tenant, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tenant {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: TenantId,
-    /// Its name in URLs and its group's name: immutable, never used again.
+    /// Name in URLs and of the tenant's group: immutable, never reused.
     pub slug: String,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// Where it stands.
+    /// Current status.
     pub status: TenantStatus,
-    /// Where it stood before it was terminated, to which restoring returns.
+    /// Status before termination, restored by a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_before: Option<TenantStatus>,
-    /// When it is removed upstream.
+    /// Time of removal from the upstreams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purge_at: Option<DateTime>,
-    /// What it has bought.
+    /// Purchased plan.
     pub plan: Plan,
-    /// The mail domains that are its own, as the domains collection has them: lower case, A-labels. A domain stands in at most one tenant.
+    /// Owned mail domains, a projection of the domains collection: lower case, A-labels. A domain belongs to at most
+    /// one tenant.
     #[serde(default)]
     pub domains: Vec<String>,
-    /// The one of them in which new mailboxes are made.
+    /// Domain of new mailboxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary_domain: Option<String>,
-    /// Domains it gave up and that are still to be removed from the mail server.
+    /// Domains given up and not yet removed from the mail server.
     #[serde(default)]
     pub former_domains: Vec<String>,
-    /// The partner that looks after it.
+    /// Managing partner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_id: Option<PartnerId>,
-    /// What its company does.
+    /// Industry of the company.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub industry: Option<String>,
-    /// Its colour, `#rrggbb`.
+    /// Brand colour, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand_color: Option<String>,
-    /// The person it was made for.
+    /// Person for whom the workspace was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Its group at the identity provider.
+    /// Group id at the identity provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentik_group_id: Option<String>,
-    /// Its space on the files server.
+    /// Space id on the files server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ocis_space_id: Option<String>,
-    /// Its first domain that the mail server serves.
+    /// First domain provisioned on the mail server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalwart_domain: Option<String>,
-    /// Its customer at the payment provider.
+    /// Customer id at the payment provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_customer_id: Option<String>,
-    /// Where it is billed.
+    /// Billing details.
     #[serde(default, skip_serializing_if = "is_default")]
     pub billing_info: BillingInfo,
-    /// How its workspace looks.
+    /// Branding of the workspace.
     #[serde(default, skip_serializing_if = "is_default")]
     pub branding: TenantBranding,
-    /// How it wants its people to sign in.
+    /// Security policy of sign-in.
     #[serde(default, skip_serializing_if = "is_default")]
     pub security_policy: SecurityPolicy,
-    /// + 1 with every write by a caller.
+    /// Incremented by every write of a caller.
     pub generation: i64,
-    /// How it stands in each upstream.
+    /// Provisioning state in each upstream.
     pub provisioning_status: PerUpstream<ProvisioningState>,
-    /// What went wrong in each upstream, safe to show.
+    /// Last error in each upstream, safe to show.
     #[serde(default)]
     pub provisioning_errors: PerUpstream<Option<String>>,
-    /// The same, told in full.
+    /// Conditions: the provisioning states in full.
     #[serde(default)]
     pub conditions: Vec<Condition>,
-    /// Until when a write of unknown outcome may still land; nobody writes there before.
+    /// Time until which an in-doubt write may still land; no further write is sent before.
     #[serde(default)]
     pub unknown_until: PerUpstream<Option<DateTime>>,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When it was created.
+    /// Creation time.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }
 
 impl Tenant {
-    /// What the upstreams should hold at `now`.
-    pub fn intent(&self, now: DateTime) -> DesiredState {
+    /// Desired state at `now`.
+    pub fn desired_state(&self, now: DateTime) -> DesiredState {
         match self.status {
             TenantStatus::Pending | TenantStatus::Active => DesiredState::Active,
             TenantStatus::Terminating if self.purge_at.is_some_and(|at| at <= now) => {
@@ -329,7 +330,7 @@ impl Tenant {
         }
     }
 
-    /// Adds `name` to what it owns.
+    /// Adds `name` to the owned domains.
     pub fn add_domain(&mut self, name: &str) {
         if !self.domains.iter().any(|owned| owned == name) {
             self.domains.push(name.to_owned());
@@ -337,7 +338,7 @@ impl Tenant {
         self.former_domains.retain(|former| former != name);
     }
 
-    /// What is known about how it stands in `upstream`.
+    /// The condition of `upstream`.
     pub fn condition(&self, upstream: Upstream) -> Option<&Condition> {
         let kind = condition_type(upstream);
         self.conditions
@@ -345,12 +346,12 @@ impl Tenant {
             .find(|condition| condition.kind == kind)
     }
 
-    /// Puts `condition` in the place of the one of its type. Its transition time is kept where the status is.
+    /// Replaces the condition of the same type. The transition time is kept if the status is unchanged.
     pub fn set_condition(&mut self, condition: Condition) {
         condition.set_in(&mut self.conditions);
     }
 
-    /// Undoes what is known about `upstreams`: a new intent has to be carried out there.
+    /// Resets the state of `upstreams` to pending: a new desired state has to be applied there.
     pub fn set_pending(&mut self, upstreams: &[Upstream], now: DateTime) {
         for &upstream in upstreams {
             *self.provisioning_status.get_mut(upstream) = ProvisioningState::Pending;
@@ -359,7 +360,7 @@ impl Tenant {
                 kind: condition_type(upstream).to_owned(),
                 status: ConditionStatus::Unknown,
                 reason: reason::PENDING.to_owned(),
-                message: "Waiting to be carried out.".to_owned(),
+                message: "Waiting to be provisioned.".to_owned(),
                 observed_generation: self.generation,
                 last_transition_at: now,
                 next_attempt_at: Some(now),
@@ -373,7 +374,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The type of the condition that speaks of `upstream`.
+/// Condition type of `upstream`.
 pub const fn condition_type(upstream: Upstream) -> &'static str {
     match upstream {
         Upstream::Authentik => "AuthentikReady",

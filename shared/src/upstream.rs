@@ -1,17 +1,17 @@
-//! The systems whose state Dezky keeps.
+//! Upstreams: the systems whose state Dezky manages.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The name of the step of a domain's jobs, which speaks to the mail server.
+/// Step of a domain's jobs, which calls the mail server.
 pub const MAIL_DOMAIN: &str = "mail_domain";
-/// The name of the step that brings a partner's group to who works for it.
+/// Step that syncs a partner's group with its team.
 pub const PARTNER_TEAM: &str = "partner_team";
-/// The name of the step that carries out an invitation to a partner's team.
+/// Step that processes an invitation to a partner's team.
 pub const PARTNER_INVITATION: &str = "partner_invitation";
 
-/// A system in which a tenant has state of its own. Each is one step of every tenant job.
+/// System that holds state of a tenant. Each is one step of every tenant job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upstream {
@@ -24,10 +24,10 @@ pub enum Upstream {
 }
 
 impl Upstream {
-    /// Every upstream that a tenant is provisioned in.
+    /// Every upstream in which tenants are provisioned.
     pub const ALL: [Self; 3] = [Self::Authentik, Self::Stalwart, Self::Ocis];
 
-    /// The upstream that a job's step of this name speaks to, if any.
+    /// Upstream that is called by the step with this name, if any.
     pub fn of_step(name: &str) -> Option<Self> {
         match name {
             MAIL_DOMAIN => Some(Self::Stalwart),
@@ -36,7 +36,7 @@ impl Upstream {
         }
     }
 
-    /// The name used in documents, logs and URLs.
+    /// Name in documents, logs and URLs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Authentik => "authentik",
@@ -45,7 +45,7 @@ impl Upstream {
         }
     }
 
-    /// What customers call it.
+    /// Customer-facing name.
     pub const fn service(self) -> &'static str {
         match self {
             Self::Authentik => "sign-on",

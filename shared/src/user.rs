@@ -1,4 +1,4 @@
-//! A person who signs in, and what they may do. Rights are read from here on every request, never from a token.
+//! User and permissions. Permissions are read from here on every request, never from a token.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{PartnerId, TenantId, UserId};
 
-/// What a person may do in a tenant.
+/// Role of a user in a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reads what is meant for members.
+    /// Reads data for members.
     Member,
     /// Reads and writes the tenant.
     Admin,
-    /// The same; a tenant that has one keeps one.
+    /// Like `Admin`; a tenant with an owner always keeps one.
     Owner,
 }
 
 impl Role {
-    /// Its name.
+    /// Name on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Member => "member",
@@ -29,51 +29,51 @@ impl Role {
         }
     }
 
-    /// Whether the role may change the tenant.
+    /// Whether the role may write the tenant.
     pub fn may_write(self) -> bool {
         self >= Self::Admin
     }
 }
 
-/// Where a membership came from.
+/// Source of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MembershipSource {
-    /// The `groups` claim of a token, which it follows.
+    /// The `groups` claim of a token; later claims update it.
     Claim,
-    /// Set here, and left alone by claims.
+    /// Set through the API; claims do not change it.
     Local,
 }
 
-/// A person's place in a tenant.
+/// Membership of a user in a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Membership {
-    /// The role; missing on a tombstone: once a member, and removed.
+    /// Role; missing on a tombstone of a removed membership.
     #[serde(default)]
     pub role: Option<Role>,
-    /// Where it came from.
+    /// Source.
     pub source: MembershipSource,
-    /// When it last changed. A claim counts only if its token was issued later.
+    /// Time of the last change. Only claims in tokens issued later apply.
     pub changed_at: DateTime,
 }
 
-/// What partner staff may do.
+/// Role of a user in a partner's team.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartnerRole {
-    /// Everything, the team included.
+    /// Full access, including the team.
     Owner,
-    /// Everything but the team.
+    /// Full access, except to the team.
     Manager,
-    /// Reads, and helps.
+    /// Read access, and support actions.
     Support,
-    /// Reads.
+    /// Read access.
     ReadOnly,
 }
 
 impl PartnerRole {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Owner => "owner",
@@ -83,74 +83,74 @@ impl PartnerRole {
         }
     }
 
-    /// Whether the role may change the partner's tenants.
+    /// Whether the role may write the partner's tenants.
     pub fn may_write(self) -> bool {
         matches!(self, Self::Owner | Self::Manager)
     }
 }
 
-/// What a job found when it looked for somebody's MFA devices.
+/// Result of a user's MFA check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MfaCheck {
-    /// Devices they can sign in with; codes for recovery do not count.
+    /// Number of second factors; recovery codes do not count.
     pub devices: i32,
-    /// When it looked.
+    /// Time of the check.
     pub looked_up_at: DateTime,
 }
 
-/// A person, as stored.
+/// User, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Our id.
     #[serde(rename = "_id")]
     pub id: UserId,
-    /// The identity provider's id: the token's `sub`. A user is found by this alone.
+    /// Id at the identity provider: the token's `sub`, and the only identity of a user.
     pub authentik_subject_id: String,
-    /// Their address, for people; never an identity.
+    /// E-mail address, for display only.
     pub email: String,
-    /// Their name, for people.
+    /// Display name.
     pub name: String,
-    /// Whether they are an operator of ours.
+    /// Whether the user is a platform operator.
     pub platform_admin: bool,
-    /// When that last changed. A claim counts only if its token was issued later.
+    /// Time of the last change of the operator flag. Only claims in tokens issued later apply.
     pub platform_admin_changed_at: DateTime,
-    /// Where the flag came from.
+    /// Source of the operator flag.
     pub platform_admin_source: MembershipSource,
-    /// The partner they work for.
+    /// Partner whose team the user is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_id: Option<PartnerId>,
-    /// What they may do there; missing is read-only.
+    /// Role in the partner's team; missing is read-only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partner_role: Option<PartnerRole>,
-    /// When the newest token with a `groups` claim was issued. An older token has nothing to say, whatever this one
-    /// changed; missing before the first.
+    /// Issue time of the newest token with a `groups` claim. Claims in older tokens are ignored; missing before the
+    /// first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_at: Option<DateTime>,
-    /// When a user of the same subject was deleted. A token that was issued before has nothing to say.
+    /// Deletion time of a previous user with this subject. Claims in tokens issued before are ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_before: Option<DateTime>,
-    /// Their places in tenants, by tenant.
+    /// Memberships by tenant.
     #[serde(default, with = "memberships")]
     pub memberships: BTreeMap<TenantId, Membership>,
-    /// When they were last seen, to a few minutes; missing before the first time. No version of the document.
+    /// Time of the last request, to a few minutes; missing before the first. Not part of the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<DateTime>,
-    /// Their MFA devices, once a job has looked.
+    /// Result of the last MFA check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mfa: Option<MfaCheck>,
-    /// + 1 with every write.
+    /// Incremented by every write.
     pub revision: i64,
-    /// When they were added, or first seen.
+    /// Creation time, or time of the first sign-in.
     pub created_at: DateTime,
-    /// When the document last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
 }
 
 impl User {
-    /// Somebody without any right, seen for the first time. What is stored is made by
-    /// [`first_seen`](crate::store::users::UserRepository::first_seen), which knows whether they were deleted before.
+    /// A user without permissions, on the first sign-in. [`new_user`](crate::store::users::UserRepository::new_user)
+    /// creates the stored one, because it finds the tombstone of an earlier deletion.
     pub fn first_seen(subject: &str, email: &str, name: &str, now: DateTime) -> Self {
         Self {
             id: UserId::new(),
@@ -158,7 +158,7 @@ impl User {
             email: email.to_owned(),
             name: name.to_owned(),
             platform_admin: false,
-            // Older than any token, so that the first claim counts.
+            // Older than any token, so that the first claim applies.
             platform_admin_changed_at: DateTime::from_millis(0),
             platform_admin_source: MembershipSource::Claim,
             partner_id: None,
@@ -174,17 +174,17 @@ impl User {
         }
     }
 
-    /// Their role in `tenant`, if they have one now.
+    /// Current role in `tenant`.
     pub fn role_in(&self, tenant: TenantId) -> Option<Role> {
         self.memberships.get(&tenant)?.role
     }
 
-    /// Whether they have signed in with us, not only been added by others.
+    /// Whether the user has signed in, as opposed to only having been added by others.
     pub fn has_signed_in(&self) -> bool {
         self.last_seen_at.is_some() || self.claims_at.is_some()
     }
 
-    /// The tenants they have a role in.
+    /// Tenants in which the user has a role.
     pub fn tenant_ids(&self) -> Vec<TenantId> {
         self.memberships
             .iter()
@@ -193,7 +193,7 @@ impl User {
             .collect()
     }
 
-    /// The tenants they own.
+    /// Tenants the user owns.
     pub fn owns(&self) -> BTreeSet<TenantId> {
         self.memberships
             .iter()
@@ -202,7 +202,8 @@ impl User {
             .collect()
     }
 
-    /// Sets here what they may do in `tenant`, which claims then leave alone. To take away nothing is no change.
+    /// Sets the role in `tenant` through the API, after which claims no longer change it. Removing a missing role is no
+    /// change.
     pub fn set_role(&mut self, tenant: TenantId, role: Option<Role>, now: DateTime) {
         let is_set = match self.memberships.get(&tenant) {
             Some(known) => known.role == role && known.source == MembershipSource::Local,
@@ -218,7 +219,7 @@ impl User {
         }
     }
 
-    /// Sets here whether they are an operator, which claims then leave alone.
+    /// Sets the operator flag through the API, after which claims no longer change it.
     pub fn set_platform_admin(&mut self, flag: bool, now: DateTime) {
         if self.platform_admin != flag || self.platform_admin_source != MembershipSource::Local {
             self.platform_admin = flag;
@@ -228,7 +229,7 @@ impl User {
     }
 }
 
-/// Stored as a list, so that it can be searched by tenant.
+/// Stored as a list, so that it can be queried by tenant.
 mod memberships {
     use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the worker reads from its environment.
+//! Worker configuration from environment variables.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -23,26 +23,26 @@ use crate::{
 /// The worker's configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// Where health and metrics are served.
+    /// Listen address of the health and metrics endpoints.
     pub metrics_listen: SocketAddr,
-    /// The database.
+    /// MongoDB connection.
     pub mongodb: MongoConfig,
-    /// The hints.
+    /// Redis connection.
     pub redis: RedisConfig,
-    /// The upstreams.
+    /// Upstream clients.
     pub clients: ClientsConfig,
-    /// Whom the clients trust besides.
+    /// Additional CA certificates.
     pub trust_roots: TrustRoots,
-    /// What opens the secrets that jobs carry.
+    /// Encryption keys of job secrets.
     pub sealing_keys: EncryptionKeys,
-    /// How long audit events are kept.
+    /// Retention of audit events.
     pub audit_keep: Duration,
-    /// How jobs are run.
+    /// Engine configuration.
     pub engine: EngineConfig,
 }
 
 impl Config {
-    /// Reads it, or says which variable is missing or wrong.
+    /// Reads the configuration. The error names the missing or invalid variable.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             metrics_listen: optional("WORKER_METRICS_LISTEN")?
@@ -119,10 +119,10 @@ fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
     ];
     let mut budgets = BTreeMap::new();
     for (upstream, rate, burst) in variables {
-        let usual = RateBudget::default();
+        let default = RateBudget::default();
         let budget = RateBudget {
-            per_second: optional(rate)?.unwrap_or(usual.per_second),
-            burst: optional(burst)?.unwrap_or(usual.burst),
+            per_second: optional(rate)?.unwrap_or(default.per_second),
+            burst: optional(burst)?.unwrap_or(default.burst),
         };
         ensure!(
             (0.01..=100_000.0).contains(&budget.per_second),
@@ -137,12 +137,12 @@ fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
     Ok(budgets)
 }
 
-/// Host and process, by which people find its logs. Nothing depends on it being unique.
+/// Host name and process id, to find the logs of a worker. Need not be unique.
 fn default_name() -> String {
     format!("{}:{}", hostname(), std::process::id())
 }
 
-/// The name of this machine.
+/// Host name of this machine.
 pub(crate) fn hostname() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     host.trim().to_owned()

@@ -1,4 +1,4 @@
-//! What a job can reach.
+//! The stores, clients and configuration that jobs use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,46 +25,48 @@ use dezky_upstreams::{
 };
 
 use crate::{
-    dns::{DnsConfig, Verifier},
-    zone_limits::ZoneLimits,
+    dns::{self, DnsConfig, Verifier},
+    dns_rate_limit::ZoneRateLimiter,
 };
 
-/// Where the upstreams are. One is missing where its integration is switched off.
+/// The configuration of the upstreams. `None` disables an integration.
 #[derive(Debug, Clone, Default)]
 pub struct ClientsConfig {
-    /// Identity.
+    /// The identity provider.
     pub authentik: Option<AuthentikConfig>,
-    /// Mail.
+    /// The mail server.
     pub stalwart: Option<StalwartConfig>,
-    /// Files.
+    /// File storage.
     pub ocis: Option<OcisConfig>,
     /// The public DNS.
     pub dns: Option<DnsConfig>,
-    /// The domain whose SPF record customers include. Without one they authorise our mail hosts.
+    /// The domain whose SPF record customers include. Without one, customers authorise the mail hosts themselves.
     pub spf_include: Option<String>,
 }
 
 impl ClientsConfig {
-    /// Reads the variables of all upstreams.
+    /// Reads the configuration of all upstreams from the environment.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             authentik: AuthentikConfig::from_env()?,
             stalwart: StalwartConfig::from_env()?,
             ocis: OcisConfig::from_env()?,
             dns: Some(DnsConfig::from_env()?),
-            spf_include: optional("MAIL_SPF_INCLUDE")?,
+            spf_include: optional::<String>("MAIL_SPF_INCLUDE")?
+                .map(|domain| dns::parse_spf_include(&domain))
+                .transpose()?,
         })
     }
 }
 
-/// The clients of the upstreams. One is missing where its integration is switched off.
+/// The clients of the upstreams. `None` if the integration is disabled.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
-    /// Identity.
+    /// The identity provider.
     pub authentik: Option<Authentik>,
-    /// Mail.
+    /// The mail server.
     pub stalwart: Option<Stalwart>,
-    /// Files.
+    /// File storage.
     pub ocis: Option<Ocis>,
     /// The public DNS.
     pub dns: Option<Verifier>,
@@ -74,7 +76,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Clients for what is configured.
+    /// Clients for the configured upstreams.
     pub fn new(config: &ClientsConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         let fingerprints = [
             config
@@ -112,20 +114,28 @@ impl Clients {
         })
     }
 
-    /// A name for the credentials used for each upstream.
+    /// The fingerprint of the credentials for each configured upstream.
     pub fn fingerprints(&self) -> &[(Upstream, String)] {
         &self.fingerprints
     }
+
+    /// The fingerprint of the credentials for `upstream`; empty if its integration is disabled.
+    pub(crate) fn fingerprint(&self, upstream: Upstream) -> &str {
+        let mut fingerprints = self.fingerprints.iter();
+        fingerprints
+            .find(|(of, _)| *of == upstream)
+            .map_or("", |(_, fingerprint)| fingerprint)
+    }
 }
 
-/// What a job can reach.
+/// The stores, clients and configuration that jobs use.
 #[derive(Debug)]
 pub struct Context {
     /// The database.
     pub store: Arc<Store>,
     /// The jobs.
     pub jobs: JobRepository,
-    /// What is to be done to many jobs.
+    /// The bulk operations on jobs.
     pub job_operations: JobOperationRepository,
     /// The tenants.
     pub tenants: TenantRepository,
@@ -135,45 +145,45 @@ pub struct Context {
     pub users: UserRepository,
     /// The partners.
     pub partners: PartnerRepository,
-    /// The invitations to their teams.
+    /// The invitations to partners' teams.
     pub invitations: InvitationRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
-    /// What tenants had bought, month by month.
+    /// The monthly snapshots of subscriptions.
     pub snapshots: SnapshotRepository,
     /// The audit trail.
     pub audit: AuditRepository,
-    /// Which instants of the schedules were run.
+    /// The ledger of the schedules' instants.
     pub schedules: ScheduleLedger,
-    /// What is known about the upstreams.
+    /// The state of the upstreams.
     pub upstreams: UpstreamRepository,
-    /// The queues themselves.
+    /// The queues, with their pauses.
     pub queues: QueueRepository,
-    /// The workers that live.
+    /// The live workers.
     pub workers: WorkerRepository,
-    /// How the infrastructure stood at the last look.
+    /// The results of the dependency checks.
     pub probes: DependencyRepository,
-    /// When the upstreams may be spoken to.
+    /// The circuit breakers and rate budgets of the upstreams.
     pub circuits: CircuitBreakers,
-    /// Lock keys that may have work.
+    /// The ready sets.
     pub ready: ReadySet,
-    /// Who waits for a document hears of it here.
+    /// The change feed.
     pub changes: ChangeFeed,
-    /// The upstreams.
+    /// The clients of the upstreams.
     pub clients: Clients,
-    /// What opens the secrets that jobs carry.
+    /// The keys of the secrets that jobs carry.
     pub sealing_keys: EncryptionKeys,
-    /// How often a zone is asked.
-    pub zones: ZoneLimits,
-    /// How long audit events are kept.
+    /// The rate limit of DNS queries to each zone.
+    pub zones: ZoneRateLimiter,
+    /// The retention of audit events.
     pub audit_keep: Duration,
 }
 
-/// How long audit events are kept where nothing else is said: two years.
+/// The default retention of audit events: two years.
 pub const AUDIT_KEEP: Duration = Duration::from_hours(730 * 24);
 
 impl Context {
-    /// What there is in `store`, with hints in Redis.
+    /// The context over `store`, with hints in Redis.
     pub fn new(
         store: Arc<Store>,
         redis: &RedisConfig,
@@ -202,24 +212,27 @@ impl Context {
             store,
             clients,
             sealing_keys,
-            zones: ZoneLimits::default(),
+            zones: ZoneRateLimiter::default(),
             audit_keep: AUDIT_KEEP,
         })
     }
 
-    /// Makes the indexes that the worker relies on.
+    /// Creates the indexes that the worker needs.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        self.jobs.ensure_indexes().await?;
-        self.job_operations.ensure_indexes().await?;
-        self.tenants.ensure_indexes().await?;
-        self.domains.ensure_indexes().await?;
-        self.users.ensure_indexes().await?;
-        self.partners.ensure_indexes().await?;
-        self.invitations.ensure_indexes().await?;
-        self.subscriptions.ensure_indexes().await?;
-        self.snapshots.ensure_indexes().await?;
-        self.schedules.ensure_indexes().await?;
-        self.workers.ensure_indexes().await?;
-        self.audit.ensure_indexes().await
+        futures::try_join!(
+            self.jobs.ensure_indexes(),
+            self.job_operations.ensure_indexes(),
+            self.tenants.ensure_indexes(),
+            self.domains.ensure_indexes(),
+            self.users.ensure_indexes(),
+            self.partners.ensure_indexes(),
+            self.invitations.ensure_indexes(),
+            self.subscriptions.ensure_indexes(),
+            self.snapshots.ensure_indexes(),
+            self.schedules.ensure_indexes(),
+            self.workers.ensure_indexes(),
+            self.audit.ensure_indexes(),
+        )?;
+        Ok(())
     }
 }

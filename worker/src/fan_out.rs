@@ -1,8 +1,8 @@
-//! One job that makes many: a child for each of a list, however long, also when the worker dies half way.
+//! Fan-out: a job enqueues one child job per item of a list of any length, surviving crashes.
 //!
-//! A child's id follows from its parent and its subject, so making it twice makes one. The subject of the last child
-//! made is kept in the job's progress, and the next attempt goes on after it: an attempt that runs out of time hands
-//! the rest to the next, at no cost.
+//! A child's id is derived from its parent and its subject, so a repeated enqueue is a no-op. The subject of the last child
+//! is the cursor in the job's progress, from which the next attempt continues: an attempt that runs out of time leaves
+//! the rest to the next, uncharged.
 
 use std::{pin::pin, time::Duration};
 
@@ -18,36 +18,36 @@ use tokio::time::Instant;
 
 use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
 
-/// How many children are held in memory and inserted together.
+/// Children held in memory and inserted per batch.
 const BATCH: usize = 1_000;
 
-/// One of many.
+/// A child job.
 #[derive(Debug, Clone)]
 pub struct Child {
-    /// What it is about: its place in the list, and what its id is made from.
+    /// Key of the item: the cursor in the ordered list, and the source of the job id.
     pub subject: String,
-    /// What does it.
+    /// The job to enqueue.
     pub job: NewJob,
 }
 
-/// How many there are, and over what time.
+/// Parameters of a fan-out.
 #[derive(Debug, Clone, Copy)]
 pub struct FanOut {
-    /// What they are, for people: `tenants`.
+    /// Noun for the progress note: `tenants`.
     pub noun: &'static str,
-    /// About how many, for people.
+    /// Estimated number of items, for the progress.
     pub total: u64,
-    /// From when the job was enqueued, over how long they are spread.
+    /// Window over which the children are spread, from the creation of the parent.
     pub spread: Duration,
 }
 
 impl FanOut {
-    /// The subject after which this attempt goes on.
+    /// Cursor: the subject after which this attempt continues.
     pub fn cursor<S: std::str::FromStr>(run: &StepContext) -> Option<S> {
         run.job.progress.as_ref()?.cursor.as_ref()?.parse().ok()
     }
 
-    /// Enqueues `children`, which stand in the order of their list and begin after [`FanOut::resumes_after`].
+    /// Enqueues `children`, which are ordered by subject and start after [`FanOut::cursor`].
     pub async fn run(
         self,
         run: &StepContext,
@@ -79,7 +79,7 @@ impl FanOut {
 
     async fn enqueue(self, run: &StepContext, batch: Vec<Child>) -> Result<(), StepFailure> {
         let spread = |child: Child| {
-            let wait = self.spread.mul_f64(place_of(&child.subject));
+            let wait = self.spread.mul_f64(position_of(&child.subject));
             let job = child.job.child_of(&run.job, &child.subject);
             job.run_at(clock::later(run.job.created_at, wait))
         };
@@ -100,8 +100,8 @@ impl FanOut {
     }
 }
 
-/// Where in the window a subject has its place, from 0 to 1: the same each time, so that it comes at even intervals.
-fn place_of(subject: &str) -> f64 {
+/// Position of a subject in the window, from 0 to 1. Deterministic, so that periodic children run at even intervals.
+fn position_of(subject: &str) -> f64 {
     let digest: [u8; 32] = Sha256::digest(subject).into();
     let [a, b, c, d, ..] = digest;
     f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
@@ -112,19 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subjects_are_spread_evenly_and_each_keeps_its_place() {
-        let places: Vec<f64> = (0..10_000)
-            .map(|n| place_of(&format!("subject {n}")))
+    fn subjects_are_spread_evenly_at_fixed_positions() {
+        let positions: Vec<f64> = (0..10_000)
+            .map(|n| position_of(&format!("subject {n}")))
             .collect();
 
         for tenth in 0..10 {
             let from = f64::from(tenth) / 10.0;
-            let here = places
+            let here = positions
                 .iter()
-                .filter(|place| (from..from + 0.1).contains(*place))
+                .filter(|position| (from..from + 0.1).contains(*position))
                 .count();
             assert!((900..1_100).contains(&here), "{tenth}: {here}");
         }
-        assert_eq!(place_of("acme").to_bits(), place_of("acme").to_bits());
+        assert_eq!(position_of("acme").to_bits(), position_of("acme").to_bits());
     }
 }

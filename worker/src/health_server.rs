@@ -1,29 +1,28 @@
-//! The port on which a worker is looked at: whether it lives, whether it can work, and what it has measured. It takes
-//! no work here.
+//! Health server: liveness, readiness and metrics. Jobs are not accepted here.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::{Json, Router, extract::State, routing::get};
-use dezky_shared::platform::{metrics::PrometheusHandle, readiness::Readiness};
+use dezky_shared::{platform::metrics::PrometheusHandle, readiness::Readiness};
 use http::{StatusCode, header};
 use serde::Serialize;
 
 use crate::{context::Context, metrics::SERVICE};
 
-/// What a worker works with, from when MongoDB is there.
+/// The worker's context, set once MongoDB is connected.
 pub type Started = Arc<OnceLock<Arc<Context>>>;
 
-/// Shows `measured`, and how the stores stand of a worker that has `started`.
-pub fn router(measured: PrometheusHandle, started: Started) -> Router {
-    let metrics = async move || {
+/// Serves the metrics, and the readiness of the stores once the worker has `started`.
+pub fn router(metrics: PrometheusHandle, started: Started) -> Router {
+    let render = async move || {
         let text = "text/plain; version=0.0.4; charset=utf-8";
-        ([(header::CONTENT_TYPE, text)], measured.render())
+        ([(header::CONTENT_TYPE, text)], metrics.render())
     };
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .with_state(started)
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(render))
 }
 
 #[derive(Serialize)]
@@ -41,7 +40,7 @@ async fn alive() -> Json<Alive> {
     })
 }
 
-/// As the api shows it.
+/// Readiness, in the format of the API.
 #[derive(Serialize)]
 struct ReadinessView {
     status: &'static str,
@@ -66,19 +65,19 @@ impl From<anyhow::Result<()>> for Check {
 }
 
 async fn ready(State(started): State<Started>) -> (StatusCode, Json<ReadinessView>) {
-    let seen = match started.get() {
+    let readiness = match started.get() {
         Some(context) => Readiness::check(&context.store, &context.ready).await,
         None => Readiness::starting(),
     };
-    let code = if seen.is_ready() {
+    let code = if readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let view = ReadinessView {
-        status: seen.status(),
-        mongodb: seen.mongodb.into(),
-        redis: seen.redis.into(),
+        status: readiness.status(),
+        mongodb: readiness.mongodb.into(),
+        redis: readiness.redis.into(),
     };
     (code, Json(view))
 }

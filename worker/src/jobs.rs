@@ -1,4 +1,4 @@
-//! Every kind of job, and what it does.
+//! Job kinds and their steps.
 
 mod domain;
 mod job_operation;
@@ -15,12 +15,13 @@ use dezky_shared::queue::args::{
     RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam, TrimAudit,
 };
 
+pub use self::tenant::TenantTarget;
 use crate::steps::Registry;
 
-/// The one list of kinds.
+/// Registry of all job kinds.
 ///
-/// The five about a tenant do the same work: they bring the upstreams to what the tenant's document says when they
-/// run. The kind only says why, so a late suspend cannot undo a resume.
+/// The five tenant kinds share their steps: each converges the upstreams to the tenant's document as of the run. The
+/// kind only records the cause, so a late suspend cannot undo a resume.
 pub fn registry() -> Registry {
     Registry::default()
         .register::<ProvisionTenant>(tenant::steps())

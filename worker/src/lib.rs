@@ -1,8 +1,10 @@
-//! The worker: jobs in, upstream calls out.
+//! The worker: runs jobs, which converge the upstreams to the state that the API recorded.
 
 pub mod config;
 pub mod context;
 pub mod dns;
+pub mod dns_rate_limit;
+mod duties;
 pub mod engine;
 pub mod fan_out;
 pub mod health_server;
@@ -10,4 +12,3 @@ pub mod jobs;
 pub mod metrics;
 mod retry_delay;
 pub mod steps;
-pub mod zone_limits;

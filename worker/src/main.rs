@@ -1,4 +1,4 @@
-//! Reads the configuration, connects, and runs jobs until a signal; then drains.
+//! The worker process: reads the configuration, connects, runs jobs until a signal, and drains.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The C library's keeps most of what was freed after a peak.
+/// jemalloc: the C library's allocator retains most memory after a peak.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -62,7 +62,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
     if shutdown.run_until_cancelled(preparing).await.is_none() {
         return Ok(());
     }
-    // Set once, here.
+    // Fails only if it was set before.
     let _ = started.set(context.clone());
 
     tracing::info!(worker = config.engine.worker, "Running jobs");

@@ -1,5 +1,5 @@
-//! What a worker measures. Each metric is named, described and begun here, so that a dashboard finds it at zero before
-//! anything happened; labels take few values, and never a tenant's or a job's name.
+//! The worker's metrics. Each is described and initialised here, so that a dashboard shows zero before the first event.
+//! Labels have few values, and never contain a tenant or a job.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-/// What this service is called in health, traces and metrics.
+/// The name of this service in health, traces and metrics.
 pub const SERVICE: &str = "dezky-worker";
 
 const CLAIMED: &str = "dezky_jobs_claimed_total";
@@ -42,12 +42,12 @@ const AUDIT_LAG: &str = "dezky_audit_seal_lag_seconds";
 const PROBE_FAILED: &str = "dezky_probe_failed";
 const PROBE_LATENCY: &str = "dezky_probe_latency_seconds";
 
-/// From a wake-up to a backlog.
+/// Buckets from a wake-up to a backlog.
 const DELAYS: [f64; 10] = [0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0];
-/// An attempt may take five minutes.
+/// Buckets up to the attempt timeout.
 const DURATIONS: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0];
 
-/// Begins to measure.
+/// Installs the recorder, and initialises every metric.
 pub fn start() -> anyhow::Result<PrometheusHandle> {
     let handle = dezky_shared::platform::metrics::install(
         SERVICE,
@@ -59,7 +59,7 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
         ],
     )?;
     describe();
-    begin();
+    initialize();
     Ok(handle)
 }
 
@@ -68,82 +68,79 @@ fn describe() {
     count(CLAIMED, "Jobs claimed, by queue.");
     count(
         ATTEMPTS,
-        "Attempts that ended, by kind, outcome and, where one failed, the class that says who has to act.",
+        "Attempts, by kind, outcome and the class of the error.",
     );
     count(
         UNKNOWN_KIND,
-        "Jobs left alone because this build does not know their kind.",
+        "Claims of jobs whose kind is not registered in this build.",
     );
     count(
         LEASES_LOST,
-        "Attempts that ended because somebody else had the job.",
+        "Attempts that ended because the lease was lost.",
     );
     count(
         RESCUED,
-        "Jobs taken back from workers that are gone, by what became of them.",
+        "Jobs whose lease expired, by outcome of the rescue.",
     );
     count(
         SWEPT,
-        "Lock keys with due work that no ready set held: wake-ups that were lost, and runs put off for more than a minute.",
+        "Lock keys that the sweep added to a ready set: lost wake-ups, and runs scheduled beyond the wake-up horizon.",
     );
-    count(DATABASE_ERRORS, "Commands that MongoDB did not carry out.");
+    count(DATABASE_ERRORS, "MongoDB commands that failed.");
     count(
         AUDIT_SEALED,
-        "Audit events that this worker sealed into their chains.",
+        "Audit events appended to their hash chains by this worker.",
     );
 
     let seconds = |name, text: &'static str| describe_histogram!(name, Unit::Seconds, text);
     seconds(
         START_DELAY,
-        "From when a job was due until it was claimed, by queue.",
+        "Time between a job being due and its claim, by queue.",
     );
     seconds(
         ATTEMPT_DURATION,
-        "How long attempts took, by kind and outcome.",
+        "Duration of attempts, by kind and outcome.",
     );
-    seconds(
-        STEP_DURATION,
-        "How long steps took, by step and the state they ended in.",
-    );
+    seconds(STEP_DURATION, "Duration of steps, by step and final state.");
 
     let level = |name, text: &'static str| describe_gauge!(name, Unit::Count, text);
-    level(REDIS_CONNECTED, "Whether Redis answers this worker.");
-    level(LEADER, "Whether this worker leads.");
-    level(SLOTS, "How many jobs this worker runs at once, by queue.");
+    level(REDIS_CONNECTED, "Whether this worker reaches Redis.");
+    level(LEADER, "Whether this worker is the leader.");
+    level(SLOTS, "Concurrent jobs of this worker, by queue.");
     level(
         QUEUE_DEPTH,
-        "Jobs that are due and wait, by queue; told by the leader, 0 elsewhere.",
+        "Due jobs, by queue. Reported by the leader, 0 elsewhere.",
     );
     describe_gauge!(
         OLDEST_DUE,
         Unit::Seconds,
-        "How long the longest has waited of the jobs that are due, by queue; told by the leader, 0 elsewhere."
+        "Age of the oldest due job, by queue. Reported by the leader, 0 elsewhere."
     );
     level(
         CREDENTIALS_REFUSED,
-        "Whether an upstream refuses our credentials; told by the leader, 0 elsewhere.",
+        "Whether an upstream refuses our credentials. Reported by the leader, 0 elsewhere.",
     );
     level(
         AUDIT_UNSEALED,
-        "Audit events that wait to be sealed; told by the leader, 0 elsewhere.",
+        "Audit events to be sealed. Reported by the leader, 0 elsewhere.",
     );
     describe_gauge!(
         AUDIT_LAG,
         Unit::Seconds,
-        "How long the oldest audit event has waited to be sealed; told by the leader, 0 elsewhere."
+        "Age of the oldest unsealed audit event. Reported by the leader, 0 elsewhere."
     );
     describe_gauge!(
         PROBE_FAILED,
-        "Whether a store, an upstream or a resolver did not answer the last look at it; told by the leader, 0 elsewhere.",
+        "Whether the last check of a store, an upstream or a resolver failed. Reported by the leader, 0 elsewhere.",
     );
     describe_gauge!(
         PROBE_LATENCY,
         Unit::Seconds,
-        "How long the answer to the last look took; told by the leader, 0 elsewhere and where there was none."
+        "Latency of the last check of a dependency. Reported by the leader, 0 elsewhere and after a failure."
     );
 }
 
-fn begin() {
+fn initialize() {
     for name in [UNKNOWN_KIND, LEASES_LOST, DATABASE_ERRORS, AUDIT_SEALED] {
         counter!(name).increment(0);
     }
@@ -154,16 +151,17 @@ fn begin() {
         counter!(CLAIMED, "queue" => queue.name()).increment(0);
         counter!(SWEPT, "queue" => queue.name()).increment(0);
     }
-    for subject in [Dependency::Mongodb, Dependency::Redis] {
-        probed(&subject, None);
+    for dependency in [Dependency::Mongodb, Dependency::Redis] {
+        dependency_checked(&dependency, None);
     }
     redis_connected(false);
     leads(false);
+    clear_backlogs();
 }
 
 const RESCUES: [&str; 2] = ["released", "discarded"];
 
-/// How many jobs of each queue run at once.
+/// Records the number of concurrent jobs of each queue.
 pub fn slots(slots: &std::collections::BTreeMap<Queue, usize>) {
     for (queue, slots) in slots {
         let slots = u32::try_from(*slots).unwrap_or(u32::MAX);
@@ -171,14 +169,14 @@ pub fn slots(slots: &std::collections::BTreeMap<Queue, usize>) {
     }
 }
 
-/// A job was claimed.
+/// Records a claim.
 pub(crate) fn claimed(job: &Job, at: DateTime) {
     counter!(CLAIMED, "queue" => job.queue.name()).increment(1);
-    let waited = clock::until(job.run_at, at);
-    histogram!(START_DELAY, "queue" => job.queue.name()).record(waited);
+    let delay = clock::until(job.run_at, at);
+    histogram!(START_DELAY, "queue" => job.queue.name()).record(delay);
 }
 
-/// An attempt at a job of a known kind ended.
+/// Records the end of an attempt of a registered kind.
 pub(crate) fn attempted(kind: &str, outcome: &str, failure: Option<ErrorClass>, took: Duration) {
     let labels = [("kind", kind.to_owned()), ("outcome", outcome.to_owned())];
     histogram!(ATTEMPT_DURATION, &labels).record(took);
@@ -187,7 +185,7 @@ pub(crate) fn attempted(kind: &str, outcome: &str, failure: Option<ErrorClass>, 
     counter!(ATTEMPTS, &[kind, outcome, ("class", class.to_owned())]).increment(1);
 }
 
-/// A step ended.
+/// Records the end of a step.
 pub(crate) fn stepped(step: &Step) {
     let (Some(began), Some(ended)) = (step.started_at, step.finished_at) else {
         return;
@@ -203,95 +201,96 @@ pub(crate) fn stepped(step: &Step) {
     histogram!(STEP_DURATION, &labels).record(clock::until(began, ended));
 }
 
-/// A job was left alone because its kind is of another build.
+/// Records the claim of a job whose kind is not registered in this build.
 pub(crate) fn unknown_kind() {
     counter!(UNKNOWN_KIND).increment(1);
 }
 
-/// An attempt found that somebody else has its job.
+/// Records an attempt that lost its lease.
 pub(crate) fn lease_lost() {
     counter!(LEASES_LOST).increment(1);
 }
 
-/// So many jobs were taken back: put off, or discarded because workers died of them.
+/// Records a run of the rescue: jobs made available, and jobs discarded after too many crashes.
 pub(crate) fn rescued(released: usize, discarded: usize) {
     for (outcome, jobs) in RESCUES.into_iter().zip([released, discarded]) {
         counter!(RESCUED, "outcome" => outcome).increment(jobs as u64);
     }
 }
 
-/// The sweep found so many keys that the ready set of `queue` did not hold.
+/// Records keys that the sweep added to the ready set of `queue`.
 pub(crate) fn swept(queue: Queue, keys: u64) {
     counter!(SWEPT, "queue" => queue.name()).increment(keys);
 }
 
-/// MongoDB did not do as asked.
+/// Records a failed MongoDB command.
 pub(crate) fn database_failed() {
     counter!(DATABASE_ERRORS).increment(1);
 }
 
-/// Whether Redis answered.
+/// Records whether Redis answered.
 pub(crate) fn redis_connected(connected: bool) {
     gauge!(REDIS_CONNECTED).set(u8::from(connected));
 }
 
-/// What the leader sees of one queue.
+/// The backlog of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backlog {
-    /// How many jobs are due.
+    /// The number of due jobs.
     pub(crate) depth: u32,
-    /// For how long the first of them has been.
+    /// The age of the oldest.
     pub(crate) oldest: Duration,
 }
 
-/// Says how a queue stands.
+/// Records the backlog of a queue.
 pub(crate) fn backlog(queue: Queue, Backlog { depth, oldest }: Backlog) {
     gauge!(QUEUE_DEPTH, "queue" => queue.name()).set(depth);
     gauge!(OLDEST_DUE, "queue" => queue.name()).set(oldest.as_secs_f64());
 }
 
-/// Whether `upstream` refuses our credentials.
+/// Records whether `upstream` refuses our credentials.
 pub(crate) fn credentials_refused(upstream: Upstream, refused: bool) {
     gauge!(CREDENTIALS_REFUSED, "upstream" => upstream.name()).set(u8::from(refused));
 }
 
-/// So many audit events were sealed.
+/// Records sealed audit events.
 pub(crate) fn sealed(events: usize) {
     counter!(AUDIT_SEALED).increment(events as u64);
 }
 
-/// So many audit events wait to be sealed, the oldest of them for so long.
+/// Records the number of unsealed audit events, and the age of the oldest.
 pub(crate) fn unsealed(events: u32, oldest: Duration) {
     gauge!(AUDIT_UNSEALED).set(events);
     gauge!(AUDIT_LAG).set(oldest.as_secs_f64());
 }
 
-/// What the last look at `subject` found; nothing where this worker does not look.
-pub(crate) fn probed(subject: &Dependency, finding: Option<&CheckResult>) {
-    let latency = match finding {
+/// Records the last check of a dependency; `None` where this worker runs no checks.
+pub(crate) fn dependency_checked(dependency: &Dependency, result: Option<&CheckResult>) {
+    let latency = match result {
         Some(CheckResult::Answered(latency)) => latency.as_secs_f64(),
         _ => 0.0,
     };
-    let failed = matches!(finding, Some(CheckResult::Failed(_)));
-    gauge!(PROBE_FAILED, "subject" => subject.to_string()).set(u8::from(failed));
-    gauge!(PROBE_LATENCY, "subject" => subject.to_string()).set(latency);
+    let failed = matches!(result, Some(CheckResult::Failed(_)));
+    gauge!(PROBE_FAILED, "subject" => dependency.to_string()).set(u8::from(failed));
+    gauge!(PROBE_LATENCY, "subject" => dependency.to_string()).set(latency);
 }
 
-/// Whether this worker leads. One that does not says nothing about what only the leader looks at: of what all workers
-/// say, the greatest counts.
+/// Records whether this worker is the leader.
 pub(crate) fn leads(leads: bool) {
     gauge!(LEADER).set(u8::from(leads));
-    if !leads {
-        for queue in Queue::ALL {
-            let nothing = Backlog {
-                depth: 0,
-                oldest: Duration::ZERO,
-            };
-            backlog(queue, nothing);
-        }
-        for upstream in Upstream::ALL {
-            credentials_refused(upstream, false);
-        }
-        unsealed(0, Duration::ZERO);
+}
+
+/// Resets the backlog metrics of a worker that does not lead: across workers, the maximum counts.
+pub(crate) fn clear_backlogs() {
+    for queue in Queue::ALL {
+        let none = Backlog {
+            depth: 0,
+            oldest: Duration::ZERO,
+        };
+        backlog(queue, none);
     }
+    for upstream in Upstream::ALL {
+        credentials_refused(upstream, false);
+    }
+    unsealed(0, Duration::ZERO);
 }

@@ -1,13 +1,14 @@
-//! A simulator of Authentik 2026.x: groups, users, memberships, sessions and OAuth tokens, as its REST API shows
-//! them, with the habits that a client has to live with.
+//! Simulator of Authentik 2026.x: groups, users, memberships, sessions and OAuth tokens over its REST API, with the
+//! quirks that a client has to handle.
 //!
-//! - Every path ends in a slash; without it there is nothing.
-//! - Query parameters and members of a body that it does not know are ignored without a word.
-//! - A filter that names a missing object is a 400, a duplicate name is a 400, a dead token is a 403.
-//! - `PATCH` replaces `attributes`, `groups` and `users` as a whole. `PUT` is not there: nobody should use it.
-//! - The MFA devices are a bare list that does not say whose they are; without a user it holds those of everybody.
-//! - A user who becomes inactive loses sessions and tokens. A deleted session takes its access tokens along, but
-//!   no refresh token.
+//! - Every path ends in a slash; without it the response is 404.
+//! - Unknown query parameters and unknown members of a body are ignored silently.
+//! - A filter that names a missing object returns 400, as does a duplicate name; an invalid token returns 403.
+//! - `PATCH` replaces `attributes`, `groups` and `users` entirely. `PUT` is not simulated: clients must not use it.
+//! - The list of MFA devices is a bare list without owners; without a user filter it contains the devices of all
+//!   users.
+//! - Deactivating a user deletes the user's sessions and tokens. Deleting a session deletes its access tokens, but no
+//!   refresh token.
 
 mod devices;
 mod groups;
@@ -37,19 +38,19 @@ pub use self::state::{Device, Group, OAuthToken, RecoveryLink, Session, State, U
 use self::wire::Refusal;
 use crate::{
     effects::Effects,
-    server::{Asked, Server},
+    server::{Classified, Server},
 };
 
-/// An Authentik of one's own.
+/// A running Authentik simulator.
 #[derive(Debug)]
 pub struct AuthentikSim {
-    /// Where it is served, with its faults and effects.
+    /// HTTP server, with faults and effects.
     pub server: Server,
     state: Arc<Mutex<State>>,
 }
 
 impl AuthentikSim {
-    /// The token that is accepted from the start.
+    /// The token that is valid from the start.
     pub const TOKEN: &str = "sim-authentik-token";
 
     /// Serves an Authentik without groups and users.
@@ -64,27 +65,27 @@ impl AuthentikSim {
         Ok(Self { server, state })
     }
 
-    /// What `AUTHENTIK_API_URL` is to say.
+    /// Value for `AUTHENTIK_API_URL`.
     pub fn api_url(&self) -> String {
         format!("{}/api/v3", self.server.url)
     }
 
-    /// Accepts this token from now on, and no other.
+    /// Replaces the valid token.
     pub fn accept_token(&self, token: &str) {
         self.state().token = Some(token.to_owned());
     }
 
-    /// Accepts no token any more.
+    /// Revokes the token.
     pub fn revoke_token(&self) {
         self.state().token = None;
     }
 
-    /// Ignores every filter from now on, as if none of them existed.
+    /// Ignores every filter from now on.
     pub fn ignore_filters(&self) {
         self.state().ignores_filters = true;
     }
 
-    /// Whether recovery links can be made. Not so at first, as in a fresh installation.
+    /// Sets whether a recovery flow exists. Off by default, as in a fresh installation.
     pub fn set_recovery_flow(&self, has_recovery_flow: bool) {
         self.state().has_recovery_flow = has_recovery_flow;
     }
@@ -103,7 +104,7 @@ impl AuthentikSim {
         users
     }
 
-    /// The group with this name.
+    /// Finds a group by name.
     pub fn group_named(&self, name: &str) -> Option<Group> {
         let state = self.state();
         state
@@ -113,7 +114,7 @@ impl AuthentikSim {
             .cloned()
     }
 
-    /// The user with this username.
+    /// Finds a user by username.
     pub fn user_named(&self, username: &str) -> Option<User> {
         let state = self.state();
         state
@@ -123,14 +124,14 @@ impl AuthentikSim {
             .cloned()
     }
 
-    /// The members of a group, by username.
+    /// Members of a group, by username.
     pub fn members(&self, group: Uuid) -> Vec<String> {
         let users = self.users().into_iter();
         let members = users.filter(|user| user.groups.contains(&group));
         members.map(|user| user.username).collect()
     }
 
-    /// What the user is signed in with: sessions, refresh tokens and access tokens together.
+    /// Number of the user's sessions, refresh tokens and access tokens.
     pub fn signed_in_with(&self, user: i64) -> usize {
         let state = self.state();
         let sessions = state.sessions.values().filter(|it| it.user == user).count();
@@ -139,14 +140,14 @@ impl AuthentikSim {
         sessions + refresh.count() + access.count()
     }
 
-    /// Adds a group, with these attributes (an object).
+    /// Adds a group with these attributes (an object).
     pub fn add_group(&self, name: &str, attributes: &Value) -> Group {
         let group = Group::new(name, attributes.as_object().cloned().unwrap_or_default());
         self.state().groups.insert(group.id, group.clone());
         group
     }
 
-    /// Adds an active user, a member of these groups.
+    /// Adds an active user as a member of these groups.
     pub fn add_user(&self, username: &str, groups: &[Uuid]) -> User {
         let mut state = self.state();
         let mut user = User::new(state.next_number(), username);
@@ -155,14 +156,14 @@ impl AuthentikSim {
         user
     }
 
-    /// Adds an active user whose tokens carry `subject`, which is a UUID.
+    /// Adds an active user whose tokens carry `subject`, a UUID.
     pub fn add_known_user(&self, username: &str, subject: &str) {
         let user = self.add_user(username, &[]);
         let uuid = subject.parse().unwrap_or(user.uuid);
         self.change(|state| state.users.insert(user.pk, User { uuid, ..user }));
     }
 
-    /// Signs the user in: a session.
+    /// Adds a session of the user.
     pub fn add_session(&self, user: i64) -> Uuid {
         let id = Uuid::now_v7();
         let mut state = self.state();
@@ -173,7 +174,7 @@ impl AuthentikSim {
         id
     }
 
-    /// Gives the user a device of this type, such as `TOTPDevice`.
+    /// Adds an MFA device of this type, such as `TOTPDevice`.
     pub fn add_device(&self, user: i64, r#type: &str, confirmed: bool) {
         let mut state = self.state();
         let pk = state.next_number();
@@ -185,12 +186,12 @@ impl AuthentikSim {
         state.devices.insert(pk, device);
     }
 
-    /// The recovery link that is valid for a user, if there is one.
+    /// The user's valid recovery link, if any.
     pub fn recovery_link(&self, user: i64) -> Option<RecoveryLink> {
         self.state().recovery_links.get(&user).cloned()
     }
 
-    /// Gives the user a refresh token.
+    /// Adds a refresh token of the user.
     pub fn add_refresh_token(&self, user: i64) -> i64 {
         let mut state = self.state();
         let pk = state.next_number();
@@ -201,7 +202,7 @@ impl AuthentikSim {
         pk
     }
 
-    /// Gives the user an access token, belonging to a session or to none.
+    /// Adds an access token of the user, optionally bound to a session.
     pub fn add_access_token(&self, user: i64, session: Option<Uuid>) -> i64 {
         let mut state = self.state();
         let pk = state.next_number();
@@ -209,12 +210,12 @@ impl AuthentikSim {
         pk
     }
 
-    /// Changes the state behind the API's back, as an administrator would.
+    /// Changes the state directly, bypassing the API, as an administrator would.
     pub fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         change(&mut self.state())
     }
 
-    /// All that it holds, without secrets.
+    /// The whole state, without secrets.
     pub fn snapshot(&self) -> Value {
         let groups: Map<String, Value> = self
             .groups()
@@ -243,7 +244,7 @@ impl AuthentikSim {
     }
 }
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Debug, Clone)]
 struct Sim {
     state: Arc<Mutex<State>>,
@@ -302,7 +303,7 @@ fn router(sim: Sim) -> Router {
         .with_state(sim)
 }
 
-/// 403 rather than 401, told apart from a missing permission by its text alone.
+/// 403 rather than 401: only the text distinguishes it from a missing permission.
 async fn authenticate(Shared(sim): Shared<Sim>, request: Request, next: Next) -> Response {
     let header = request.headers().get(header::AUTHORIZATION);
     let presented = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
@@ -316,7 +317,7 @@ async fn authenticate(Shared(sim): Shared<Sim>, request: Request, next: Next) ->
     Refusal::detail(StatusCode::FORBIDDEN, detail).into_response()
 }
 
-fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Asked {
+fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Classified {
     let path = path.strip_prefix("/api/v3/").unwrap_or(path);
     let path: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let operation = match (method.as_str(), path.as_slice()) {
@@ -348,5 +349,5 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> As
         _ => "unknown",
     };
     let write = *method != Method::GET;
-    Asked { operation, write }
+    Classified { operation, write }
 }

@@ -1,39 +1,39 @@
-//! One caller of each kind, known by name in development and in tests.
+//! Kinds of caller, with fixed identities for development and tests.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::issuer::{OPERATOR, PORTAL, TokenSpec};
 
-/// The tenant that `cargo dev up` provisions, and to which some of the callers belong.
+/// Tenant that `cargo dev up` provisions. Some of the callers belong to it.
 pub const DEMO_TENANT: &str = "demo";
 
-/// The partner that looks after it under `cargo dev up`.
+/// Partner that manages the demo tenant under `cargo dev up`.
 pub const DEMO_PARTNER: &str = "demo-partner";
 
-/// The group whose members Dezky takes for platform administrators.
+/// Authentik group of the platform administrators.
 const ADMINISTRATORS: &str = "dezky-platform-admins";
 
-/// A kind of caller.
+/// Kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Caller {
-    /// Signed in, and a member of nothing.
+    /// Signed in, without a membership.
     Stranger,
-    /// A member of the demo tenant, by the `groups` claim.
+    /// Member of the demo tenant, by the `groups` claim.
     Member,
-    /// The owner of the demo tenant.
+    /// Owner of the demo tenant.
     Owner,
-    /// Signed in to the operators' application without being an administrator.
+    /// Signed in to the operators' application without the administrator group.
     OperatorWithoutFlag,
-    /// An administrator in the operators' application: may do everything.
+    /// Administrator in the operators' application: full access.
     Operator,
-    /// Staff of a partner, once somebody made them that; a stranger until then.
+    /// Staff of a partner, once added to one; a stranger until then.
     Partner,
 }
 
 impl Caller {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 6] = [
         Self::Stranger,
         Self::Member,
@@ -43,7 +43,7 @@ impl Caller {
         Self::Partner,
     ];
 
-    /// The name by which `cargo dev token` knows it.
+    /// Name for `cargo dev token`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stranger => "stranger",
@@ -55,19 +55,19 @@ impl Caller {
         }
     }
 
-    /// Who it is, in a few words.
+    /// Short description.
     pub const fn description(self) -> &'static str {
         match self {
-            Self::Stranger => "signed in, belongs to nothing",
-            Self::Member => "a member of the demo tenant",
-            Self::Owner => "the owner of the demo tenant",
+            Self::Stranger => "signed in, without a membership",
+            Self::Member => "member of the demo tenant",
+            Self::Owner => "owner of the demo tenant",
             Self::OperatorWithoutFlag => "in the operators' application without the admin flag",
-            Self::Operator => "an operator, who may do everything",
-            Self::Partner => "an owner of the partner that looks after the demo tenant",
+            Self::Operator => "operator with full access",
+            Self::Partner => "owner of the partner that manages the demo tenant",
         }
     }
 
-    /// Its id in Authentik, the same each time.
+    /// Fixed user id in Authentik.
     pub const fn subject(self) -> &'static str {
         match self {
             Self::Stranger => "00000000-0000-4000-8000-000000000001",
@@ -79,12 +79,12 @@ impl Caller {
         }
     }
 
-    /// Its e-mail address, which is its username in Authentik too.
+    /// E-mail address, also the username in Authentik.
     pub fn email(self) -> String {
         format!("{}@demo.test", self.name())
     }
 
-    /// The token that it signs in with.
+    /// Token of the caller.
     pub fn token(self) -> TokenSpec {
         let (application, groups) = match self {
             Self::Stranger | Self::Owner | Self::Partner => (PORTAL, None),
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_caller_is_found_by_its_name() {
+    fn every_caller_is_found_by_name() {
         for caller in Caller::ALL {
             assert_eq!(Caller::from_str(caller.name(), false), Ok(caller));
         }

@@ -1,18 +1,20 @@
-//! The whole system under fire: several processes of the api and the worker, a replica set of three, Redis and the
-//! upstreams, under a load of intents, while everything fails that can fail. At the end all is healed, and the promises
-//! that Dezky makes are checked.
+//! Chaos runs: fault injection on the whole system. Two api and two worker processes run on a MongoDB replica set of
+//! three, a Redis and the simulated upstreams, under load from simulated customers. At the end the faults are removed
+//! and the system's promises are checked.
 //!
-//! The schedule of mishaps follows from the seed alone. What they meet does not: processes run as they run.
+//! The schedule of faults is a pure function of the seed. Their effects are not: processes run concurrently.
 
-mod agreement;
+mod check;
 mod client;
+mod drift;
+mod exactly_once;
+mod fault_injector;
 mod invariants;
 mod load;
-mod once;
 mod report;
 mod schedule;
 mod stack;
-mod strike;
+mod stored;
 mod watcher;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
@@ -25,118 +27,99 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    invariants::Check,
-    report::{Asked, Report},
-    schedule::{Mishap, Planned, Schedule, Trouble},
-    strike::Hits,
+    check::Check,
+    fault_injector::Injections,
+    report::{Report, RequestCounts},
+    schedule::{FaultKind, PlannedFault, Schedule, UpstreamFault},
 };
 use self::{
-    invariants::Stored,
-    load::Load,
+    fault_injector::{InjectionLog, inject_upstream_faults},
+    invariants::Evidence,
+    load::LoadGenerator,
     stack::{Stack, Stores},
-    strike::{Tally, trouble},
+    stored::Stored,
     watcher::Watcher,
 };
 
-/// How many customers there are.
+/// MongoDB database of a run.
+const DATABASE: &str = "chaos";
+/// Number of simulated customers.
 const CUSTOMERS: u64 = 6;
-/// How long may pass without one more job becoming final once all is well: longer than the longest delay that the
-/// mishaps led to. How long all take together depends on the machine, which has a backlog to work off.
-const SETTLE: Duration = Duration::from_mins(4);
-/// How often one looks.
-const LOOK: Duration = Duration::from_millis(250);
-/// How many open jobs are listed when they are too many.
-const LISTED: usize = 20;
+/// Time without another job becoming final after which a run has failed: longer than the longest delay that the faults
+/// cause. The total time has no limit, since it depends on the machine, which has a backlog to work off.
+const STALL_TIMEOUT: Duration = Duration::from_mins(4);
+/// Time the watcher has to catch up with the last change.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Number of open jobs that the error of a stalled run lists.
+const MAX_LISTED: usize = 20;
 
-/// Which run.
+/// Parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What the schedule of mishaps follows from.
+    /// Seed of the fault schedule.
     pub seed: u64,
-    /// For how long things go wrong.
+    /// Duration of fault injection.
     pub length: Duration,
-    /// Where `dezky-api` and `dezky-worker` are.
+    /// Directory of `dezky-api` and `dezky-worker`.
     pub binaries: PathBuf,
-    /// Where data and logs go. What is there is removed first.
+    /// Directory for data and logs; an existing one is removed first.
     pub directory: PathBuf,
 }
 
-/// Runs it. An error is a run that could not be brought to its end; whether the promises hold is in the report.
+/// Executes a run. An error means that the run could not be completed; violated promises are part of the report.
 pub async fn run(options: Options) -> anyhow::Result<Report> {
     if options.directory.exists() {
         fs::remove_dir_all(&options.directory)?;
     }
     fs::create_dir_all(&options.directory)?;
-    tracing::info!("Starting everything");
+    tracing::info!("Starting the stack");
     let mut stack = Stack::start(&options.binaries, &options.directory).await?;
     let operator = stack.upstreams.operator()?;
-    let load = Load::new(stack.services.urls.clone(), operator)?;
-    load.introduce().await?;
+    let load = LoadGenerator::new(stack.services.urls.clone(), operator)?;
+    load.register_operator().await?;
 
-    tracing::info!(seed = options.seed, "Things go wrong");
-    let hits = under_fire(&mut stack, &load, &options).await?;
+    tracing::info!(seed = options.seed, "Injecting faults");
+    let hits = run_under_faults(&mut stack, &load, &options).await?;
 
-    tracing::info!("All is well again; waiting until all is final");
-    let healed = Instant::now();
-    stack.services.look_after().await?;
+    tracing::info!("Faults removed; waiting until all jobs are final");
+    let faults_removed = Instant::now();
+    stack.services.restart_exited().await?;
     for upstream in Upstream::ALL {
         load.resume_upstream(upstream).await;
     }
-    until_final(&stack.stores).await?;
-    let settled_in = healed.elapsed();
-    let stored = read(&stack.stores).await?;
-    let agreed = invariants::tenants_jobs_and_upstreams_agree(&stored, &stack.upstreams);
-    let left = stored.left_over();
-    load.reconcile(&left).await;
-    until_final(&stack.stores).await?;
-    stack.services.look_after().await?;
-    let stored = read(&stack.stores).await?;
-    until_watched(&stack.watcher, &stored).await;
+    wait_until_final(&stack.stores).await?;
+    let drain_time = faults_removed.elapsed();
+    let stored = read_stored(&stack.stores).await?;
+    let agreement = invariants::tenants_jobs_and_upstreams_agree(&stored, &stack.upstreams);
+    let unconverged = stored.unconverged();
+    load.reconcile(&unconverged).await;
+    wait_until_final(&stack.stores).await?;
+    stack.services.restart_exited().await?;
+    let stored = read_stored(&stack.stores).await?;
+    wait_until_observed(&stack.watcher, &stored).await;
 
     let report = {
-        let ledger = load.ledger();
-        let seen = stack.watcher.seen();
-        let mut jobs: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for job in &stored.jobs {
-            *jobs.entry(job.state.name()).or_default() += 1;
-        }
+        let requests = load.log();
+        let observed = stack.watcher.observations();
+        let checks = invariants::check_all(&Evidence {
+            hits: &hits,
+            requests: &requests,
+            stored: &stored,
+            observed: &observed,
+            unexpected_exits: &stack.services.unexpected_exits,
+            upstreams: &stack.upstreams,
+            reconciled: unconverged.len(),
+        });
         Report {
-            asked: report::asked(&ledger),
-            sent: ledger
-                .entries
-                .iter()
-                .map(|entry| u64::from(entry.tries))
-                .sum::<u64>()
-                + ledger.repeated,
-            jobs,
-            rescues: seen.rescues,
-            settled_in,
-            left_over: left.len(),
-            checks: vec![
-                invariants::every_kind_of_mishap_has_hit(&hits),
-                invariants::no_process_ended_by_itself(&stack.services.fallen),
-                invariants::every_request_is_answered(&ledger),
-                invariants::a_repeated_request_is_answered_alike(&ledger),
-                invariants::every_accepted_intent_has_a_fate(&ledger, &stored),
-                invariants::the_audit_trail_is_what_was_accepted(&ledger, &stored),
-                invariants::the_watcher_saw_all(&seen, &stored),
-                invariants::never_two_live_leases_on_one_lock(&seen),
-                invariants::final_is_final(&seen),
-                invariants::every_open_job_has_a_next_time(&seen),
-                once::every_instant_of_a_schedule_is_run_once(&stored),
-                once::every_item_of_an_operation_is_done_once(&stored),
-                invariants::attempts_and_crashes_stay_within_their_limits(&stored),
-                invariants::no_failure_is_mistaken_for_another(&stored),
-                invariants::nothing_happens_twice_upstream(&stack.upstreams),
-                once::tenants_show_the_domains_that_are_theirs(&stored),
-                agreed,
-                invariants::one_reconcile_mends_what_was_left(
-                    left.len(),
-                    &stored,
-                    &stack.upstreams,
-                ),
-            ],
             hits,
+            requests: report::request_counts(&requests),
+            requests_sent: requests.sent(),
+            jobs: stored.count_by_state(),
+            rescues: observed.rescues,
+            drain_time,
+            unconverged: unconverged.len(),
+            checks: checks.into_iter().chain([agreement]).collect(),
             options,
         }
     };
@@ -144,14 +127,14 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Lets everything go wrong that is planned, while customers ask for things.
-async fn under_fire(
+/// Injects all scheduled faults while customers send requests.
+async fn run_under_faults(
     stack: &mut Stack,
-    load: &Load,
+    load: &LoadGenerator,
     options: &Options,
-) -> anyhow::Result<BTreeMap<Mishap, Hits>> {
+) -> anyhow::Result<BTreeMap<FaultKind, Injections>> {
     let schedule = Schedule::new(options.seed, options.length);
-    let tally = Tally::begin();
+    let log = InjectionLog::begin();
     let Stack {
         services,
         stores,
@@ -163,24 +146,24 @@ async fn under_fire(
         let seed = options.seed.wrapping_mul(CUSTOMERS).wrapping_add(number);
         load.customer(seed, &end)
     });
-    let troubles = schedule
+    let upstream_faults = schedule
         .upstreams
         .iter()
-        .map(|(upstream, track)| trouble(upstreams.faults(*upstream), track, &tally));
-    let mishaps = async {
+        .map(|(upstream, track)| inject_upstream_faults(upstreams.faults(*upstream), track, &log));
+    let faults = async {
         let (processes, stores, (), _) = tokio::join!(
-            services.suffer(&schedule.processes, &tally),
-            stores.suffer(&schedule.stores, &tally),
-            load.hold_up(&schedule.operators, &tally),
-            future::join_all(troubles),
+            services.inject_faults(&schedule.processes, &log),
+            stores.inject_faults(&schedule.stores, &log),
+            load.inject_pauses(&schedule.operators, &log),
+            future::join_all(upstream_faults),
         );
         end.cancel();
-        processes.context("a mishap of the processes")?;
-        stores.context("a mishap of the stores")
+        processes.context("injecting faults into processes")?;
+        stores.context("injecting faults into stores")
     };
-    let (outcome, _) = tokio::join!(mishaps, future::join_all(customers));
+    let (outcome, _) = tokio::join!(faults, future::join_all(customers));
     outcome?;
-    Ok(tally.into_hits())
+    Ok(log.into_hits())
 }
 
 async fn primary(stores: &Stores) -> anyhow::Result<&Client> {
@@ -188,13 +171,13 @@ async fn primary(stores: &Stores) -> anyhow::Result<&Client> {
     Ok(&stores.mongo.members[primary].client)
 }
 
-async fn read(stores: &Stores) -> anyhow::Result<Stored> {
+async fn read_stored(stores: &Stores) -> anyhow::Result<Stored> {
     Ok(Stored::read(primary(stores).await?).await?)
 }
 
-/// Waits until no job is left to run, or says which are.
-async fn until_final(stores: &Stores) -> anyhow::Result<()> {
-    let mut deadline = Instant::now() + SETTLE;
+/// Waits until every job is final. Fails with a list of the open jobs if there is no progress.
+async fn wait_until_final(stores: &Stores) -> anyhow::Result<()> {
+    let mut deadline = Instant::now() + STALL_TIMEOUT;
     let mut fewest = usize::MAX;
     loop {
         let open = Stored::open_jobs(primary(stores).await?).await?;
@@ -203,27 +186,27 @@ async fn until_final(stores: &Stores) -> anyhow::Result<()> {
         }
         if open.len() < fewest {
             fewest = open.len();
-            deadline = Instant::now() + SETTLE;
+            deadline = Instant::now() + STALL_TIMEOUT;
         }
         if Instant::now() > deadline {
-            let shown = open[..open.len().min(LISTED)].join("\n  ");
+            let listed = open[..open.len().min(MAX_LISTED)].join("\n  ");
             bail!(
-                "{} jobs are not final, and no more have become so for {SETTLE:?}:\n  {shown}",
+                "{} jobs are not final, without progress for {STALL_TIMEOUT:?}:\n  {listed}",
                 open.len()
             );
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Waits until the watcher has seen what is stored; whether it did is checked later.
-async fn until_watched(watcher: &Watcher, stored: &Stored) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let has_seen = || {
-        let seen = watcher.seen();
-        stored.jobs.iter().all(|job| seen.knows_end_of(job))
+/// Waits until the watcher has observed the end of every stored job. A timeout is found later, by a check.
+async fn wait_until_observed(watcher: &Watcher, stored: &Stored) {
+    let deadline = Instant::now() + CATCH_UP_TIMEOUT;
+    let has_caught_up = || {
+        let observed = watcher.observations();
+        stored.jobs.iter().all(|job| observed.saw_end_of(job))
     };
-    while !has_seen() && Instant::now() < deadline {
-        sleep(LOOK).await;
+    while !has_caught_up() && Instant::now() < deadline {
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,22 +1,22 @@
-//! The door through which development and tests in other processes watch and disturb the simulators:
+//! Control API: inspects the simulators and injects faults into them, from other processes.
 //!
-//! | request | does |
+//! | request | effect |
 //! | --- | --- |
-//! | `GET /healthz` | answers when all simulators are served |
-//! | `GET /upstreams` | lists them with their addresses |
-//! | `GET /upstreams/{name}/effects` | every change of its state, oldest first |
-//! | `GET /upstreams/{name}/state` | all that it holds |
-//! | `GET /upstreams/{name}/requests` | how often each operation was asked for |
+//! | `GET /healthz` | 200 once all simulators are served |
+//! | `GET /upstreams` | names and addresses |
+//! | `GET /upstreams/{name}/effects` | every effect (change of state), oldest first |
+//! | `GET /upstreams/{name}/state` | the whole state, without secrets |
+//! | `GET /upstreams/{name}/requests` | number of requests per operation |
 //! | `POST /upstreams/{name}/faults` | adds a [`FaultRule`] |
-//! | `DELETE /upstreams/{name}/faults` | ends every fault, `down` too |
-//! | `POST /upstreams/{name}/down` | refuses connections from now on |
-//! | `GET /dns` | where the simulated DNS listens, and what is published there |
+//! | `DELETE /upstreams/{name}/faults` | removes every fault, `down` included |
+//! | `POST /upstreams/{name}/down` | refuses connections |
+//! | `GET /dns` | address and records of the simulated DNS |
 //! | `POST /dns/records` | publishes records: `[{"name", "type", "value"}]` |
-//! | `DELETE /dns/records` | takes these records away |
+//! | `DELETE /dns/records` | removes these records |
 //! | `POST /dns/faults` | adds a [`DnsFaultRule`] |
-//! | `DELETE /dns/faults` | ends every fault of the DNS |
-//! | `POST /tokens` | signs the token of a [`TokenSpec`] |
-//! | `POST /keys/{application}/rotate?dropOld=true` | new signing keys; the old ones stay published unless dropped |
+//! | `DELETE /dns/faults` | removes every DNS fault |
+//! | `POST /tokens` | signs a token for a [`TokenSpec`] |
+//! | `POST /keys/{application}/rotate?dropOld=true` | rotates the signing keys; the old ones stay published unless dropped |
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -39,7 +39,7 @@ use crate::{
     simulators::{Simulated, Simulators},
 };
 
-/// The routes above.
+/// Router of the control API.
 pub fn router(simulators: Arc<Simulators>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
@@ -62,7 +62,7 @@ pub fn router(simulators: Arc<Simulators>) -> Router {
 
 type All = State<Arc<Simulators>>;
 
-/// What was refused, and why.
+/// Error response: status and reason.
 #[derive(Debug)]
 struct Refusal(StatusCode, String);
 
@@ -73,12 +73,7 @@ impl IntoResponse for Refusal {
 }
 
 fn find<'a>(simulators: &'a Simulators, name: &str) -> Result<&'a Simulated, Refusal> {
-    let missing = || {
-        Refusal(
-            StatusCode::NOT_FOUND,
-            format!("there is no upstream {name}"),
-        )
-    };
+    let missing = || Refusal(StatusCode::NOT_FOUND, format!("unknown upstream {name}"));
     simulators.find(name).ok_or_else(missing)
 }
 
@@ -195,7 +190,7 @@ async fn rotate_keys(
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the shape that map_err asks for"
+    reason = "the signature that map_err requires"
 )]
 fn unprocessable(error: anyhow::Error) -> Refusal {
     Refusal(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}"))

@@ -1,4 +1,4 @@
-//! What a simulator really did: one entry for each change of its state, so that a test can count them.
+//! Effects: one record per change of a simulator's state, so that tests can count them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,18 +7,18 @@ use serde::Serialize;
 /// One change of an upstream's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Effect {
-    /// The operation, named as the client names it: `create_group`.
+    /// Operation, by the client's name for it: `create_group`.
     pub operation: &'static str,
-    /// What it concerned, by its natural key: the group's name, the domain's name, the drive's alias.
+    /// Natural key of the changed object: group name, domain name or drive alias.
     pub key: String,
 }
 
-/// The record of all effects on one upstream, oldest first.
+/// All effects on one upstream, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct Effects(Arc<Mutex<Vec<Effect>>>);
 
 impl Effects {
-    /// Writes down that something changed.
+    /// Records an effect.
     pub fn record(&self, operation: &'static str, key: impl Into<String>) {
         self.lock().push(Effect {
             operation,
@@ -26,12 +26,12 @@ impl Effects {
         });
     }
 
-    /// Everything that happened so far.
+    /// All effects so far.
     pub fn all(&self) -> Vec<Effect> {
         self.lock().clone()
     }
 
-    /// How often `operation` changed something.
+    /// Number of effects of `operation`.
     pub fn count(&self, operation: &str) -> usize {
         self.lock()
             .iter()
@@ -39,7 +39,7 @@ impl Effects {
             .count()
     }
 
-    /// How often `operation` changed `key`.
+    /// Number of effects of `operation` on `key`.
     pub fn count_for(&self, operation: &str, key: &str) -> usize {
         self.lock()
             .iter()

@@ -1,4 +1,4 @@
-//! Faults on demand, for one upstream and, if wanted, for one of its operations.
+//! Fault injection for one upstream, optionally limited to one operation.
 
 use std::{
     collections::BTreeMap,
@@ -8,56 +8,56 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong with a request.
+/// Fault of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
-    /// The answer comes late. The effect happens at once.
+    /// Late response. The effect happens immediately.
     SlowAnswer {
-        /// How late, in milliseconds.
+        /// Delay in milliseconds.
         millis: u64,
     },
-    /// The request is taken late; whoever gave up before then has an effect coming all the same.
+    /// Late effect: the request is executed after the delay, even if the client has given up.
     SlowEffect {
-        /// How late, in milliseconds.
+        /// Delay in milliseconds.
         millis: u64,
     },
-    /// The request is refused with this status and no effect.
+    /// Error status without an effect.
     Status {
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// The `Retry-After` header, in seconds.
+        /// `Retry-After` header, in seconds.
         retry_after: Option<u64>,
     },
-    /// The connection ends without an answer, and nothing happened.
+    /// Connection closed without a response and without an effect.
     Reset,
-    /// It happens, and then the connection ends without an answer.
+    /// Connection closed without a response, after the effect.
     AnswerLost,
-    /// It happens, and the answer is an HTML page with status 200.
+    /// Status 200 with an HTML page, after the effect.
     Html,
-    /// It happens, and the answer breaks off in the middle of its JSON.
+    /// JSON response truncated in the middle, after the effect.
     Truncated,
 }
 
-/// A fault and the requests it hits.
+/// A fault and the requests it applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultRule {
-    /// Only this operation, such as `create_group`; every operation when missing.
+    /// Operation, such as `create_group`. Default: all operations.
     #[serde(default)]
     pub operation: Option<String>,
-    /// Only requests that may change something.
+    /// Limits the rule to operations that may change state.
     #[serde(default)]
     pub writes_only: bool,
-    /// How many of those requests pass before the first is hit.
+    /// Number of matching requests to skip.
     #[serde(default)]
     pub after: u32,
-    /// How many requests are hit before the rule is used up; without end when missing.
+    /// Number of requests to hit. Default: unlimited.
     #[serde(default)]
     pub times: Option<u32>,
-    /// The share of matching requests that are hit, from 0 to 1.
+    /// Probability of hitting a matching request, 0 to 1.
     #[serde(default = "always")]
     pub probability: f64,
-    /// What happens to them.
+    /// The fault to apply.
     pub fault: Fault,
 }
 
@@ -66,7 +66,7 @@ fn always() -> f64 {
 }
 
 impl FaultRule {
-    /// Hits every request.
+    /// Rule that hits every request.
     pub fn every(fault: Fault) -> Self {
         Self {
             operation: None,
@@ -78,12 +78,12 @@ impl FaultRule {
         }
     }
 
-    /// Hits the next request of `operation`, once.
+    /// Rule that hits the next request of `operation`, once.
     pub fn once(operation: &str, fault: Fault) -> Self {
         Self::once_after(operation, 0, fault)
     }
 
-    /// Lets so many requests of `operation` pass and hits the next one, once.
+    /// Rule that skips `after` requests of `operation` and hits the next one, once.
     pub fn once_after(operation: &str, after: u32, fault: Fault) -> Self {
         Self {
             operation: Some(operation.to_owned()),
@@ -94,7 +94,7 @@ impl FaultRule {
     }
 }
 
-/// The rules in force for one upstream, and how often each operation was asked for and hit.
+/// Active rules of one upstream, with counts of requests and hits per operation.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -108,17 +108,17 @@ struct State {
 }
 
 impl Faults {
-    /// Adds a rule. The first rule that matches a request decides.
+    /// Adds a rule. The first matching rule applies.
     pub fn add(&self, rule: FaultRule) {
         self.lock().rules.push(rule);
     }
 
-    /// Stops listening: connections are refused, and those that are open end.
+    /// Stops listening: refuses new connections and closes the open ones.
     pub fn go_down(&self) {
         self.lock().down = true;
     }
 
-    /// Ends every fault.
+    /// Removes every fault.
     pub fn clear(&self) {
         let mut state = self.lock();
         state.rules.clear();
@@ -130,30 +130,30 @@ impl Faults {
         self.lock().down
     }
 
-    /// How many requests were hit so far; going down hits those connections that it ends.
+    /// Number of requests hit, plus connections closed by going down.
     pub fn hits(&self) -> u64 {
         self.lock().hits
     }
 
-    /// The rules that have hit nothing, or not as often as they were to.
+    /// Rules with hits outstanding.
     pub fn unmet(&self) -> Vec<FaultRule> {
         let mut rules = self.lock().rules.clone();
         rules.retain(|rule| rule.times != Some(0));
         rules
     }
 
-    /// How many requests are still to take effect late.
+    /// Number of late effects still pending.
     pub fn outstanding(&self) -> usize {
         self.lock().outstanding
     }
 
-    /// How often each operation was asked for, hit or not.
+    /// Number of requests per operation, hit or not.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.lock().requests.clone()
     }
 
-    /// What happens to this request.
-    pub(crate) fn strike(&self, operation: &str, write: bool) -> Option<Fault> {
+    /// The fault for a request, if a rule matches.
+    pub(crate) fn next_fault(&self, operation: &str, write: bool) -> Option<Fault> {
         let mut state = self.lock();
         *state.requests.entry(operation.to_owned()).or_default() += 1;
         let rule = state.rules.iter_mut().find_map(|rule| {
@@ -178,12 +178,12 @@ impl Faults {
         Some(fault)
     }
 
-    /// Going down ended this many connections.
+    /// Records the connections closed by going down.
     pub(crate) fn ended(&self, connections: usize) {
         self.lock().hits += connections as u64;
     }
 
-    /// A request took effect late.
+    /// Records that a late effect has happened.
     pub(crate) fn landed(&self) {
         self.lock().outstanding -= 1;
     }
@@ -194,7 +194,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// Milliseconds as the duration that the fault delays.
+    /// The delay as a `Duration`.
     pub(crate) fn delay(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }

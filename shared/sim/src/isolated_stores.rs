@@ -1,43 +1,56 @@
-//! What a test starts from: a database and a part of Redis that are its own.
+//! Isolated stores for a test: an empty database and an unused Redis prefix.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    env,
+    fs::{self, File},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use dezky_shared::platform::config::required;
+use dezky_shared::platform::config::{optional, required};
 use mongodb::{Client, options::ClientOptions};
+use nix::fcntl::{Flock, FlockArg};
 use redis::AsyncCommands as _;
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::stores::{Mongo, Redis};
 
-/// The variable with the address of the MongoDB that tests share.
+/// Variable with the address of the MongoDB that tests share.
 pub const MONGODB_URI: &str = "DEZKY_TEST_MONGODB_URI";
-/// The variable with the address of the Redis that tests share.
+/// Variable with the address of the Redis that tests share.
 pub const REDIS_URL: &str = "DEZKY_TEST_REDIS_URL";
 /// The variable with the directory that holds the binaries which end-to-end tests run.
 pub const BINARIES: &str = "DEZKY_TEST_BINARIES";
 
-/// What to say when one of these is missing.
-const HOW: &str = "tests that need MongoDB and Redis are run with `cargo dev test`";
-/// How long cleaning up may take.
+/// The variable with the directory that holds the issuer's keys, shared by all tests that do not change them.
+pub const ISSUER_KEYS: &str = "DEZKY_TEST_ISSUER_KEYS";
+/// The variable in which nextest passes the id of a test run.
+const RUN: &str = "NEXTEST_RUN_ID";
+
+/// Hint when a variable is missing.
+const HOW: &str = "run tests that need MongoDB and Redis with `cargo dev test`";
+/// Time limit for the cleanup.
 const CLEAN: Duration = Duration::from_secs(5);
 
-/// An empty database and an unused prefix for Redis keys, both with names that nobody else uses. They are dropped
-/// with this, as well as that can be done.
+/// An empty database and an unused Redis key prefix, both with unique names. Both are dropped with this value, on a
+/// best-effort basis.
 #[derive(Debug)]
 pub struct FreshStores {
-    /// How to reach MongoDB.
+    /// MongoDB connection string.
     pub mongodb_uri: String,
-    /// The name of the database: `test_<uuid>`.
+    /// Database name: `test_<uuid>`.
     pub database: String,
-    /// How to reach Redis.
+    /// Redis URL.
     pub redis_url: String,
-    /// What every key in Redis begins with, without the colon that follows: `<prefix>:ready:<queue>`.
+    /// Prefix of every Redis key, without the colon that follows: `<prefix>:ready:<queue>`.
     pub redis_prefix: String,
 }
 
 impl FreshStores {
-    /// Fresh ones in the MongoDB and Redis that `cargo dev test` runs.
+    /// New stores in the MongoDB and Redis that `cargo dev test` runs.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self::at(
             required(MONGODB_URI).context(HOW)?,
@@ -45,7 +58,7 @@ impl FreshStores {
         ))
     }
 
-    /// Fresh ones in stores of the test's own, which it may kill and flush.
+    /// New stores in servers of the test's own, which it may kill and flush.
     pub fn on(mongo: &Mongo, redis: &Redis) -> Self {
         Self::at(mongo.uri.clone(), redis.url.clone())
     }
@@ -65,7 +78,7 @@ impl Drop for FreshStores {
     fn drop(&mut self) {
         let (uri, database) = (self.mongodb_uri.clone(), self.database.clone());
         let (url, prefix) = (self.redis_url.clone(), self.redis_prefix.clone());
-        // The test's own runtime cannot be waited for here.
+        // A separate thread: `drop` cannot wait for the test's own runtime.
         let cleaning = thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -77,7 +90,7 @@ impl Drop for FreshStores {
                 let all = async {
                     tokio::join!(drop_database(&uri, &database), drop_keys(&url, &prefix))
                 };
-                // What is left behind harms nobody: its name is not used again.
+                // A leftover database does no harm: its name is never reused.
                 let _ = tokio::time::timeout(CLEAN, all).await;
             });
         });
@@ -109,6 +122,31 @@ async fn drop_keys(url: &str, prefix: &str) -> redis::RedisResult<()> {
         return Ok(());
     }
     connection.del(keys).await
+}
+
+/// Computes `name` once per test run: the first process that asks stores the value for the others. Each test is a process
+/// of its own. Without nextest, each process computes it.
+pub async fn once_per_run<T>(name: &str, compute: impl AsyncFnOnce() -> T) -> anyhow::Result<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let Some(run) = optional::<String>(RUN)? else {
+        return Ok(compute().await);
+    };
+    let stored = env::temp_dir().join(format!("dezky-{run}-{name}.json"));
+    let lock = File::create(stored.with_extension("lock"))?;
+    // Held until the value is stored. A process that ends before that leaves the work to the next.
+    let _lock = tokio::task::spawn_blocking(|| Flock::lock(lock, FlockArg::LockExclusive))
+        .await?
+        .map_err(|(_, error)| error)?;
+    if let Ok(value) = fs::read(&stored) {
+        return Ok(serde_json::from_slice(&value)?);
+    }
+    let value = compute().await;
+    let scratch = stored.with_extension("partial");
+    fs::write(&scratch, serde_json::to_vec(&value)?)?;
+    fs::rename(scratch, stored)?;
+    Ok(value)
 }
 
 /// A binary of this workspace, such as `dezky-api`, as `cargo dev test` built it.

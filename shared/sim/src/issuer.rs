@@ -1,5 +1,4 @@
-//! An OIDC issuer such as Authentik is for each of its applications: a discovery document, a JWKS of its own, and
-//! tokens, good ones and bad ones.
+//! OIDC issuer, like Authentik's for each application: discovery document, JWKS, and tokens, both valid and forged.
 
 mod keys;
 mod token;
@@ -24,57 +23,57 @@ use self::keys::KeySet;
 pub use self::token::{Audience, Forgery, SigningAlgorithm, TokenSpec};
 use crate::{
     effects::Effects,
-    server::{Asked, Server},
+    server::{Classified, Server},
 };
 
-/// The application that the portal's users sign in to.
+/// Application of the portal's users.
 pub const PORTAL: &str = "dezky-portal";
-/// The application that Dezky's operators sign in to.
+/// Application of Dezky's operators.
 pub const OPERATOR: &str = "dezky-operator";
-/// Every application.
+/// All applications.
 pub const APPLICATIONS: [&str; 2] = [PORTAL, OPERATOR];
 
-/// What may be chosen about an issuer.
+/// Options of an issuer.
 #[derive(Debug, Clone, Default)]
 pub struct IssuerOptions {
-    /// The address that the issuers' names begin with, where it is not the one that is listened on.
+    /// Base URL of the issuers, where it differs from the listen address.
     pub public_url: Option<String>,
-    /// Where the private keys are kept, so that tokens outlive a restart; without it, keys are new each time.
+    /// Directory for the private keys, so that tokens survive a restart. Default: new keys at each start.
     pub keys: Option<PathBuf>,
 }
 
-/// What becomes of the old keys when new ones take their place.
+/// Handling of the old keys in a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// They are published still: their tokens stay valid.
+    /// Old keys stay published: their tokens stay valid.
     KeepOld,
-    /// They are gone, and with them their tokens.
+    /// Old keys are removed: their tokens become invalid.
     DropOld,
 }
 
 /// The issuers of all applications, on one port.
 #[derive(Debug)]
 pub struct Issuer {
-    /// Where it listens. Its operations are `portal_discovery`, `portal_jwks`, `operator_discovery`, `operator_jwks`.
+    /// HTTP server. Operations: `portal_discovery`, `portal_jwks`, `operator_discovery`, `operator_jwks`.
     pub server: Server,
     state: Arc<IssuerState>,
 }
 
 #[derive(Debug)]
 struct IssuerState {
-    /// Known as soon as the port is.
+    /// Set once the port is known.
     base_url: OnceLock<String>,
     applications: Mutex<BTreeMap<&'static str, KeySet>>,
     directory: Option<PathBuf>,
 }
 
 impl Issuer {
-    /// Starts one with new keys.
+    /// Starts an issuer with new keys.
     pub async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         Self::start_with(address, IssuerOptions::default()).await
     }
 
-    /// Starts one with a choice.
+    /// Starts an issuer with options.
     pub async fn start_with(address: SocketAddr, options: IssuerOptions) -> anyhow::Result<Self> {
         let mut applications = BTreeMap::new();
         for application in APPLICATIONS {
@@ -100,17 +99,17 @@ impl Issuer {
         Ok(Self { server, state })
     }
 
-    /// The name of an application's issuer, with its slash at the end.
+    /// `iss` of an application, with a trailing slash.
     pub fn url(&self, application: &str) -> String {
         self.state.url(application)
     }
 
-    /// Where an application's keys are published.
+    /// JWKS URL of an application.
     pub fn jwks_url(&self, application: &str) -> String {
         format!("{}jwks/", self.url(application))
     }
 
-    /// How often an application's keys were asked for.
+    /// Number of JWKS requests for an application.
     pub fn jwks_requests(&self, application: &str) -> u64 {
         let operation = if application == OPERATOR {
             "operator_jwks"
@@ -127,29 +126,29 @@ impl Issuer {
         let applications = self.state.applications();
         let keys = applications
             .get(spec.application.as_str())
-            .with_context(|| format!("there is no application {}", spec.application))?;
+            .with_context(|| format!("unknown application {}", spec.application))?;
         token::sign(spec, &url, keys)
     }
 
-    /// Replaces an application's keys by new ones.
+    /// Rotates an application's keys.
     pub fn rotate(&self, application: &str, rotation: Rotation) -> anyhow::Result<()> {
         self.state.change(application, |keys| keys.rotate(rotation))
     }
 
-    /// Publishes the keys of one application at another too, as when two share their keys.
+    /// Publishes the keys of one application under another one as well, as with a shared signing key.
     pub fn share_keys(&self, from: &str, with: &str) -> anyhow::Result<()> {
         let shared = {
             let applications = self.state.applications();
             applications.get(from).cloned()
         };
-        let shared = shared.with_context(|| format!("there is no application {from}"))?;
+        let shared = shared.with_context(|| format!("unknown application {from}"))?;
         self.state.change(with, |keys| {
             keys.add(shared);
             Ok(())
         })
     }
 
-    /// What is published for each application.
+    /// Issuer URL and published keys of each application.
     pub fn snapshot(&self) -> Value {
         let applications = self.state.applications();
         let applications = applications.iter().map(|(application, keys)| {
@@ -170,7 +169,7 @@ impl IssuerState {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is found below `path`: an application, or what all applications share.
+    /// URL below `/application/o/`.
     fn url(&self, path: &str) -> String {
         let base_url = self.base_url.get().map_or("", String::as_str);
         format!("{base_url}/application/o/{path}/")
@@ -184,7 +183,7 @@ impl IssuerState {
         let mut applications = self.applications();
         let keys = applications
             .get_mut(application)
-            .with_context(|| format!("there is no application {application}"))?;
+            .with_context(|| format!("unknown application {application}"))?;
         change(keys)?;
         match &self.directory {
             Some(directory) => keys.save(directory, application),
@@ -223,14 +222,14 @@ async fn jwks(
     Ok(Json(keys.published()))
 }
 
-fn classify(_: &Method, path: &str, _: &http::HeaderMap, _: &[u8]) -> Asked {
+fn classify(_: &Method, path: &str, _: &http::HeaderMap, _: &[u8]) -> Classified {
     let operation = match (path.contains(OPERATOR), path.ends_with("/jwks/")) {
         (true, true) => "operator_jwks",
         (true, false) => "operator_discovery",
         (false, true) => "portal_jwks",
         (false, false) => "portal_discovery",
     };
-    Asked {
+    Classified {
         operation,
         write: false,
     }

@@ -1,16 +1,16 @@
-//! Everything needed to run and test Dezky's control plane without the outside world: simulators of the
-//! upstreams held to what the real ones do, with faults on demand and a record of every effect.
+//! Everything needed to run and test Dezky's control plane without external services: simulators of the upstreams,
+//! tested against recorded exchanges, with fault injection and a record of every effect.
 //!
 //! For development and tests only.
 
 pub mod authentik;
+pub mod bench_output;
 pub mod callers;
 pub mod chaos;
 pub mod control;
 pub mod dns;
 pub mod effects;
 pub mod faults;
-pub mod figures;
 pub mod isolated_stores;
 pub mod issuer;
 pub mod ocis;
@@ -21,5 +21,6 @@ pub mod server;
 pub mod simulators;
 pub mod stalwart;
 pub mod stores;
+pub mod terminal;
 pub mod tools;
 pub mod workspace;

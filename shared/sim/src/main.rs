@@ -1,6 +1,6 @@
-//! Serves all simulators on ports of their own, and the control API beside them, until a signal.
+//! Serves all simulators and their control API until a signal.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -8,6 +8,7 @@ use dezky_sim::{
     control,
     issuer::IssuerOptions,
     simulators::{Addresses, Simulators},
+    terminal,
 };
 use tokio::{
     net::TcpListener,
@@ -20,10 +21,10 @@ use tracing_subscriber::EnvFilter;
 struct Arguments {
     #[command(flatten)]
     addresses: Addresses,
-    /// The address that the names of the issuers begin with, where it is not the one that is listened on.
+    /// Base URL of the issuers, where it differs from the listen address.
     #[arg(long)]
     issuer_url: Option<String>,
-    /// Where the issuers' private keys are kept, so that tokens outlive a restart.
+    /// Directory for the issuers' private keys, so that tokens survive a restart.
     #[arg(long)]
     keys: Option<PathBuf>,
 }
@@ -35,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
+        .with_ansi(terminal::supports_color(&io::stdout()))
         .init();
 
     let options = IssuerOptions {

@@ -1,12 +1,12 @@
-//! oCIS: project spaces, users and groups behind the graph API, as the real server answers.
+//! Simulator of oCIS: project spaces, users and groups behind the graph API.
 //!
-//! What matters most is what the real one does not do: names and aliases of spaces are not unique, filters by
-//! them are ignored, and what an account may not see answers as if it were not there.
+//! Its limitations matter most: names and aliases of spaces are not unique, filters by them are ignored, and objects
+//! that the account may not see return 404.
 
-mod answers;
 mod groups;
 mod logins;
 mod people;
+mod responses;
 mod spaces;
 
 use std::{
@@ -30,20 +30,20 @@ pub use self::spaces::SimSpace;
 use self::{groups::Group, logins::Logins, people::People};
 use crate::{
     effects::Effects,
-    server::{Asked, Server},
+    server::{Classified, Server},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A simulated oCIS with a small token endpoint beside it.
+/// A running oCIS simulator, with a small token endpoint.
 #[derive(Debug)]
 pub struct OcisSim {
-    /// Where it is served, with its faults and effects.
+    /// HTTP server, with faults and effects.
     pub server: Server,
     shared: Shared,
 }
 
-/// What the handlers share.
+/// State shared by the handlers.
 #[derive(Debug, Clone)]
 struct Shared {
     state: Arc<Mutex<State>>,
@@ -67,14 +67,14 @@ impl Shared {
 impl OcisSim {
     /// The service account.
     pub const USER: &str = "svc-dezky";
-    /// Its app token.
+    /// App token of the service account.
     pub const PASSWORD: &str = "sim-ocis-app-token";
-    /// The client id that the token endpoint knows.
+    /// Client id at the token endpoint.
     pub const OIDC_CLIENT_ID: &str = "ocis";
-    /// The service account's app password at the token endpoint.
+    /// App password of the service account at the token endpoint.
     pub const OIDC_PASSWORD: &str = "sim-idp-app-password";
 
-    /// Serves an oCIS with nothing in it but the service account.
+    /// Serves an oCIS that contains only the service account.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
         let effects = Effects::default();
         let people = People::with_service_account();
@@ -91,43 +91,43 @@ impl OcisSim {
         Ok(Self { server, shared })
     }
 
-    /// The token endpoint's address.
+    /// URL of the token endpoint.
     pub fn token_url(&self) -> String {
         format!("{}/sim-idp/token", self.server.url)
     }
 
-    /// From now on oCIS answers 401 to everybody, or no longer.
+    /// Sets whether every request gets 401.
     pub fn reject_credentials(&self, reject: bool) {
         self.shared.lock().logins.reject_all = reject;
     }
 
-    /// From now on oCIS cannot reach its identity provider, or can again: tokens it has not seen yet get 401.
-    /// For a token endpoint that fails as well, add a fault to `fetch_token`.
+    /// Sets whether oCIS can reach its identity provider. While it cannot, tokens not verified before get 401. For a
+    /// token endpoint that fails as well, add a fault to `fetch_token`.
     pub fn idp_down(&self, down: bool) {
         self.shared.lock().logins.idp_down = down;
     }
 
-    /// From now on the token endpoint refuses our client, or no longer.
+    /// Sets whether the token endpoint refuses the control plane's client.
     pub fn refuse_client(&self, refuse: bool) {
         self.shared.lock().logins.refuse_client = refuse;
     }
 
-    /// Ends every access token issued so far.
+    /// Expires all access tokens.
     pub fn expire_tokens(&self) {
         self.shared.lock().logins.expire_all();
     }
 
-    /// How long access tokens live that are issued from now on.
+    /// Sets the lifetime of new access tokens.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
         self.shared.lock().logins.lifetime = lifetime;
     }
 
-    /// From now on the service account is a plain user who is a member of nothing, or an admin again.
+    /// Sets whether the service account is a plain user without memberships instead of an administrator.
     pub fn demote(&self, demoted: bool) {
         self.shared.lock().people.demoted = demoted;
     }
 
-    /// Every project space, those in the trash too, by id.
+    /// All project spaces, including trashed ones, by id.
     pub fn spaces(&self) -> Vec<SimSpace> {
         let mut spaces = self.shared.lock().spaces.clone();
         spaces.retain(|space| space.drive_type == "project");
@@ -135,7 +135,7 @@ impl OcisSim {
         spaces
     }
 
-    /// Adds a project space as somebody else would, holding `used` bytes; answers its id.
+    /// Adds a project space that holds `used` bytes, as another client would. Returns its id.
     pub fn add_space(&self, name: &str, alias: &str, used: i64) -> String {
         let mut space = SimSpace::project(name);
         alias.clone_into(&mut space.alias);
@@ -145,14 +145,14 @@ impl OcisSim {
         id
     }
 
-    /// Changes a space as a manager, a member or a mishap would.
+    /// Edits a space directly, bypassing the API.
     pub fn edit_space(&self, id: &str, edit: impl FnOnce(&mut SimSpace)) {
         let mut state = self.shared.lock();
         let space = state.spaces.iter_mut().find(|space| space.id == id);
         edit(space.expect("the space to edit exists"));
     }
 
-    /// Everything it holds, secrets masked.
+    /// The whole state, secrets masked.
     pub fn snapshot(&self) -> Value {
         let state = self.shared.lock();
         json!({
@@ -191,19 +191,19 @@ fn router(shared: Shared) -> Router {
         );
     Router::new()
         .nest("/graph/v1.0", graph)
-        .fallback(|| async { answers::no_such_route() })
+        .fallback(|| async { responses::no_such_route() })
         .layer(middleware::from_fn_with_state(
             shared.clone(),
             logins::authenticate,
         ))
-        // Below here nobody needs credentials.
+        // The routes below require no credentials.
         .route("/status.php", get(status))
         .route("/sim-idp/token", post(logins::token))
         .layer(middleware::from_fn_with_state(shared.clone(), name_request))
         .with_state(shared)
 }
 
-fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Asked {
+fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Classified {
     let resource = path.strip_prefix("/graph/v1.0/").unwrap_or(path);
     let (collection, item) = resource.split_once('/').unwrap_or((resource, ""));
     let operation = match (method.as_str(), collection, item) {
@@ -211,9 +211,9 @@ fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Asked
         ("GET", "drives", "") => "list_spaces",
         ("POST", "drives", "") => "create_space",
         ("GET", "drives", _) => "find_space",
-        ("PATCH", "drives", _) if spaces::asks(headers, "restore") => "restore_space",
+        ("PATCH", "drives", _) if spaces::is_true(headers, "restore") => "restore_space",
         ("PATCH", "drives", _) => "update_space",
-        ("DELETE", "drives", _) if spaces::asks(headers, "purge") => "purge_space",
+        ("DELETE", "drives", _) if spaces::is_true(headers, "purge") => "purge_space",
         ("DELETE", "drives", _) => "disable_space",
         ("GET", "users", item) if item.ends_with("/appRoleAssignments") => "list_own_roles",
         ("GET", "users", "") => "list_users",
@@ -229,13 +229,13 @@ fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Asked
         _ if path == "/status.php" => "probe",
         _ => "other",
     };
-    Asked {
+    Classified {
         operation,
         write: path.starts_with("/graph/") && method != Method::GET,
     }
 }
 
-/// Answers with the request's own id, or one made here.
+/// Returns the request's own id, or a generated one.
 async fn name_request(Held(shared): Held<Shared>, request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).cloned();
     let id = given.unwrap_or_else(|| {

@@ -1,7 +1,7 @@
-//! Ports for programs that cannot be given a socket: chosen before they start, and nobody else's until they end.
+//! Ports for programs that bind by number: reserved before the program starts, until it ends.
 
 use std::{
-    env, fs,
+    fs,
     fs::File,
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
@@ -13,20 +13,20 @@ use nix::{
     unistd::Uid,
 };
 
-/// Below the range from which Linux takes ports for outgoing connections, so that none of those is in the way.
+/// Below Linux's ephemeral port range, so that outgoing connections do not occupy these ports.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
-/// A port on loopback that was free, claimed against everyone else who asks here.
+/// A free loopback port, reserved against other users of this module.
 #[derive(Debug)]
 pub struct Port {
-    /// Its number.
+    /// Port number.
     pub number: u16,
-    /// Locked for as long as the port is claimed, also by a process that was killed since.
+    /// File lock for as long as the port is reserved; released by the kernel if the process is killed.
     _claim: Flock<File>,
 }
 
 impl Port {
-    /// Any free port.
+    /// Reserves any free port.
     pub fn free() -> anyhow::Result<Self> {
         let first = rand::random_range(RANGE);
         for number in (first..RANGE.end).chain(RANGE.start..first) {
@@ -37,7 +37,7 @@ impl Port {
         anyhow::bail!("no port between {} and {} is free", RANGE.start, RANGE.end)
     }
 
-    /// This port if it is free, else any other.
+    /// Reserves this port if it is free, otherwise any other.
     pub fn prefer(number: u16) -> anyhow::Result<Self> {
         match Self::claim(number)? {
             Some(port) => Ok(port),
@@ -48,7 +48,7 @@ impl Port {
     fn claim(number: u16) -> anyhow::Result<Option<Self>> {
         let directory = claims();
         fs::create_dir_all(&directory)
-            .with_context(|| format!("{} cannot be made", directory.display()))?;
+            .with_context(|| format!("{} cannot be created", directory.display()))?;
         let file = File::create(directory.join(number.to_string()))?;
         let Ok(claim) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
             return Ok(None);
@@ -61,7 +61,8 @@ impl Port {
     }
 }
 
-/// One directory for each user of the machine, whose files others may not write.
+/// One directory for each user of the machine, whose files others may not write. It does not depend on `TMPDIR`, which differs
+/// between processes that compete for ports.
 fn claims() -> PathBuf {
-    env::temp_dir().join(format!("dezky-ports-{}", Uid::effective()))
+    PathBuf::from(format!("/tmp/dezky-ports-{}", Uid::effective()))
 }

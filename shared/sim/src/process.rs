@@ -1,9 +1,9 @@
-//! Child processes that never outlive whoever started them.
+//! Child processes that never outlive their parent.
 //!
-//! A process is stopped when its [`Process`] is dropped. Should this process be killed before it can do that,
-//! the kernel kills the child: it is started through `setpriv --pdeathsig KILL` (util-linux). The kernel counts
-//! from the end of the *thread* that started the child, so processes are started from threads that last: the
-//! main thread, a test's thread, a worker of the runtime, never `spawn_blocking`.
+//! A process is stopped when its [`Process`] is dropped. If this process is killed before it can do that, the kernel
+//! kills the child, which is started through `setpriv --pdeathsig KILL` (util-linux). The signal is bound to the
+//! *thread* that started the child, so start processes from long-lived threads: the main thread, a test's thread, a
+//! runtime worker, never `spawn_blocking`.
 
 use std::{
     fs::{self, File},
@@ -19,21 +19,21 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
-/// How many lines of a log an error shows.
+/// Number of log lines in an error.
 const LAST_LINES: usize = 20;
 
-/// What to start, and how.
+/// Specification of a process.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// What people call it: `mongodb`.
+    /// Display name: `mongodb`.
     pub name: String,
-    /// The executable.
+    /// Path of the executable.
     pub path: PathBuf,
-    /// Its arguments.
+    /// Command line arguments.
     pub arguments: Vec<String>,
-    /// Variables added to the environment it inherits.
+    /// Variables added to the inherited environment.
     pub environment: Vec<(&'static str, String)>,
-    /// The file that holds what it prints, begun anew with each [`Process::start`].
+    /// Log file for stdout and stderr, truncated by [`Process::start`].
     pub log: PathBuf,
 }
 
@@ -45,7 +45,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` in a process group of its own, out of reach of the terminal's Ctrl-C.
+    /// Starts `program` in its own process group, so that the terminal's Ctrl-C does not reach it.
     pub fn start(program: Program) -> anyhow::Result<Self> {
         File::create(&program.log)
             .with_context(|| format!("{} cannot be written", program.log.display()))?;
@@ -53,22 +53,22 @@ impl Process {
         Ok(Self { program, child })
     }
 
-    /// What people call it.
+    /// Display name.
     pub fn name(&self) -> &str {
         &self.program.name
     }
 
-    /// Its id, until it has ended.
+    /// Process id, until the process has exited.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits for the process to exit.
     pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Fails, with the end of its log, if it does not run any more.
+    /// Returns an error with the end of the log if the process has exited.
     pub fn expect_running(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             Some(status) => Err(self.failure(status)),
@@ -76,47 +76,50 @@ impl Process {
         }
     }
 
-    /// The error that it ended with `status`, with the end of its log.
+    /// Error for an unexpected exit with `status`, with the end of the log.
     pub fn failure(&self, status: ExitStatus) -> anyhow::Error {
         let log = &self.program.log;
         anyhow::anyhow!(
-            "{} ended unexpectedly ({status}); the end of {}:\n{}",
+            "{} exited unexpectedly ({status}); the end of {}:\n{}",
             self.program.name,
             log.display(),
             last_lines(log)
         )
     }
 
-    /// Sends it a signal. One that has ended already gets none.
+    /// Sends a signal. No effect after the exit.
     pub fn signal(&self, signal: Signal) {
         let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) else {
             return;
         };
-        // It may have ended in this instant: it is not reaped yet, so the id is still its own.
+        // The process may have exited, but is not reaped: the pid is still its own.
         let _ = kill(Pid::from_raw(id), signal);
     }
 
-    /// Asks it to end, and kills it if it has not ended `within` that time.
+    /// Sends SIGTERM, and SIGKILL if the process has not exited `within` that time.
     pub async fn stop(&mut self, within: Duration) {
         self.signal(Signal::SIGTERM);
-        // One that is paused would not notice.
+        // A stopped process would not handle SIGTERM.
         self.signal(Signal::SIGCONT);
         if tokio::time::timeout(within, self.child.wait())
             .await
             .is_err()
         {
-            tracing::warn!(process = self.program.name, "Did not stop in time");
+            tracing::warn!(
+                process = self.program.name,
+                "Killing a process that did not stop in time"
+            );
             self.kill().await;
         }
     }
 
-    /// Kills it as a crash would, and waits until it is gone.
+    /// Sends SIGKILL, as in a crash, and waits for the exit.
     pub async fn kill(&mut self) {
-        // An error means that it has ended already.
+        // An error means that the process has exited already.
         let _ = self.child.kill().await;
     }
 
-    /// Starts it once more. One that still runs is killed first.
+    /// Kills the process if it runs, and starts it again.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill().await;
         self.child = spawn(&self.program)?;

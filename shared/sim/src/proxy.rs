@@ -1,4 +1,4 @@
-//! A way to a server that can be cut, held up and slowed down.
+//! TCP proxy that cuts, holds and delays connections.
 
 use std::{
     io,
@@ -21,107 +21,109 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// How much is passed on in one piece. What a client writes at once is read at once, if it is not larger.
-const PIECE: usize = 64 * 1024;
+/// Buffer size. A request that fits arrives in a single read.
+const CHUNK: usize = 64 * 1024;
 
-/// Says whether a request is the one that is looked for.
-type IsIt = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// Predicate for the request whose response is dropped.
+type Predicate = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// Passes everything on, unless told otherwise. Dropping it ends its connections.
+/// TCP proxy in front of one server. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens.
+    /// Listen address.
     pub address: SocketAddr,
-    way: Way,
+    link: Link,
     _serving: AbortOnDropHandle<()>,
 }
 
-/// What stands in the way.
+/// Current interference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hindrance {
+enum Interference {
     Nothing,
-    /// Connections stay open, and nothing passes.
+    /// Connections stay open; no data passes.
     Held,
-    /// Every piece waits.
+    /// Every chunk is delayed.
     Slow(Duration),
-    /// Connections end, and new ones end at once.
+    /// Connections are closed, new ones immediately.
     Cut,
 }
 
 #[derive(Clone)]
-struct Way {
+struct Link {
     target: Arc<str>,
-    hindrance: watch::Sender<Hindrance>,
-    losing: Arc<Mutex<Option<IsIt>>>,
+    interference: watch::Sender<Interference>,
+    losing: Arc<Mutex<Option<Predicate>>>,
     hits: Arc<AtomicU64>,
 }
 
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Way")
+        f.debug_struct("Link")
             .field("target", &self.target)
-            .field("hindrance", &*self.hindrance.borrow())
+            .field("interference", &*self.interference.borrow())
             .finish_non_exhaustive()
     }
 }
 
 impl Proxy {
-    /// In front of the server at `target`, `host:port`, on any free port.
+    /// Starts a proxy for `target` (`host:port`) on any free port.
     pub async fn to(target: &str) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let way = Way {
+        let link = Link {
             target: target.into(),
-            hindrance: watch::Sender::new(Hindrance::Nothing),
+            interference: watch::Sender::new(Interference::Nothing),
             losing: Arc::default(),
             hits: Arc::default(),
         };
-        let serving = tokio::spawn(serve(listener, way.clone()));
+        let serving = tokio::spawn(serve(listener, link.clone()));
         Ok(Self {
             address,
-            way,
+            link,
             _serving: AbortOnDropHandle::new(serving),
         })
     }
 
-    /// Lets nothing through, while connections stay open.
+    /// Holds all data while connections stay open.
     pub fn hold(&self) {
-        self.way.hindrance.send_replace(Hindrance::Held);
+        self.link.interference.send_replace(Interference::Held);
     }
 
-    /// Ends every connection, and those that are made from now on.
+    /// Closes every connection, and new ones as they arrive.
     pub fn cut(&self) {
-        self.way.hindrance.send_replace(Hindrance::Cut);
+        self.link.interference.send_replace(Interference::Cut);
     }
 
-    /// Lets everything through late, by `delay` in each direction.
+    /// Delays each chunk by `delay`, in both directions.
     pub fn delay(&self, delay: Duration) {
-        self.way.hindrance.send_replace(Hindrance::Slow(delay));
+        self.link
+            .interference
+            .send_replace(Interference::Slow(delay));
     }
 
-    /// Lets everything through again.
+    /// Ends the interference.
     pub fn mend(&self) {
-        self.way.hindrance.send_replace(Hindrance::Nothing);
+        self.link.interference.send_replace(Interference::Nothing);
     }
 
-    /// Passes the next request on of which `is_it` is true, and ends its connection instead of giving the answer.
+    /// Forwards the next request that matches `is_it` and closes its connection instead of returning the response.
     pub fn lose_the_answer_to(&self, is_it: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
-        *self.way.losing() = Some(Box::new(is_it));
+        *self.link.losing() = Some(Box::new(is_it));
     }
 
-    /// Whether an answer is still to be lost.
+    /// Whether a response is still to be dropped.
     pub fn is_armed(&self) -> bool {
-        self.way.losing().is_some()
+        self.link.losing().is_some()
     }
 
-    /// How many connections were cut and pieces delayed so far.
+    /// Number of connections cut and chunks delayed so far.
     pub fn hits(&self) -> u64 {
-        self.way.hits.load(Ordering::Relaxed)
+        self.link.hits.load(Ordering::Relaxed)
     }
 }
 
-impl Way {
-    fn losing(&self) -> std::sync::MutexGuard<'_, Option<IsIt>> {
+impl Link {
+    fn losing(&self) -> std::sync::MutexGuard<'_, Option<Predicate>> {
         self.losing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,76 +131,78 @@ impl Way {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn until(&self, is: impl FnMut(&Hindrance) -> bool) -> Hindrance {
-        let mut hindrance = self.hindrance.subscribe();
-        let found = hindrance.wait_for(is).await;
-        // The sender is `self`'s, so it is there.
-        found.map_or(Hindrance::Cut, |hindrance| *hindrance)
+    async fn until(&self, is: impl FnMut(&Interference) -> bool) -> Interference {
+        let mut interference = self.interference.subscribe();
+        let found = interference.wait_for(is).await;
+        // Cannot fail: `self` holds the sender.
+        found.map_or(Interference::Cut, |interference| *interference)
     }
 }
 
-async fn serve(listener: TcpListener, way: Way) {
-    // Dropped with this.
+async fn serve(listener: TcpListener, link: Link) {
+    // Dropped when this function ends.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            // An error concerns the one connection.
+            // Accept errors concern a single connection.
             accepted = listener.accept() => if let Ok((client, _)) = accepted {
-                connections.spawn(pass(client, way.clone()));
+                connections.spawn(pass(client, link.clone()));
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn pass(client: TcpStream, way: Way) {
+async fn pass(client: TcpStream, link: Link) {
     let through = async {
-        let server = TcpStream::connect(&*way.target).await?;
+        let server = TcpStream::connect(&*link.target).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let losing = CancellationToken::new();
-        let ask = |request: &[u8]| {
-            let mut armed = way.losing();
+        let on_request = |request: &[u8]| {
+            let mut armed = link.losing();
             if armed.as_ref().is_some_and(|is_it| is_it(request)) {
                 *armed = None;
                 losing.cancel();
             }
             true
         };
-        let answer = |_: &[u8]| !losing.is_cancelled();
+        let on_response = |_: &[u8]| !losing.is_cancelled();
         tokio::select! {
-            ended = copy(from_client, to_server, &way, ask) => ended,
-            ended = copy(from_server, to_client, &way, answer) => ended,
+            ended = copy(from_client, to_server, &link, on_request) => ended,
+            ended = copy(from_server, to_client, &link, on_response) => ended,
         }
     };
     tokio::select! {
-        // However it ended, both sides see that.
+        // Both sides observe the closed connection, regardless of the cause.
         _ = through => {}
-        _ = way.until(|hindrance| *hindrance == Hindrance::Cut) => way.hit(),
+        _ = link.until(|interference| *interference == Interference::Cut) => link.hit(),
     }
 }
 
-/// Passes on what `may_pass`, until it may not or either side ends.
+/// Copies the chunks that `may_pass` accepts, until it rejects one or either side closes.
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    way: &Way,
+    link: &Link,
     may_pass: impl Fn(&[u8]) -> bool,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; CHUNK];
     loop {
         let length = from.read(&mut buffer).await?;
-        let piece = &buffer[..length];
-        if piece.is_empty() || !may_pass(piece) {
+        let chunk = &buffer[..length];
+        if chunk.is_empty() || !may_pass(chunk) {
             return Ok(());
         }
-        let hindrance = way.until(|hindrance| *hindrance != Hindrance::Held).await;
-        if let Hindrance::Slow(delay) = hindrance {
-            way.hit();
+        let interference = link
+            .until(|interference| *interference != Interference::Held)
+            .await;
+        if let Interference::Slow(delay) = interference {
+            link.hit();
             tokio::time::sleep(delay).await;
         }
-        to.write_all(piece).await?;
+        to.write_all(chunk).await?;
     }
 }

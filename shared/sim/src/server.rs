@@ -1,4 +1,4 @@
-//! Serves a simulator on a port of its own, with its faults in front of it.
+//! HTTP server of a simulator: fault injection in front of its router.
 
 use std::{
     collections::BTreeMap,
@@ -25,46 +25,46 @@ use crate::{
     faults::{Fault, Faults},
 };
 
-/// Which operation a request is.
+/// Classification of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// Named as the client names it: `create_group`.
+pub struct Classified {
+    /// Operation, by the client's name for it: `create_group`.
     pub operation: &'static str,
-    /// Whether it may change something.
+    /// Whether the operation may change state.
     pub write: bool,
 }
 
-/// Put by a simulator into the extensions of a response that is not to be sent: the connection ends instead.
+/// Response extension that closes the connection instead of sending the response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HangUp;
 
-/// Names the operation that a request asks for.
-pub type Classify = fn(&Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Asked;
+/// Classifies a request.
+pub type Classify = fn(&Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Classified;
 
-/// A simulator that is being served. Dropping it stops it.
+/// A running simulator. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Base URL: `http://127.0.0.1:PORT`.
     pub url: String,
-    /// What goes wrong there.
+    /// Injected faults.
     pub faults: Faults,
-    /// What happened there.
+    /// Recorded effects.
     pub effects: Effects,
     traces: Traces,
     _stop: DropGuard,
 }
 
-/// The `traceparent` that each operation was last asked for with.
+/// Last `traceparent` received per operation.
 type Traces = Arc<Mutex<BTreeMap<&'static str, String>>>;
 
 impl Server {
-    /// The `traceparent` that `operation` was last asked for with.
+    /// Last `traceparent` received for `operation`.
     pub fn traceparent(&self, operation: &str) -> Option<String> {
         let traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
         traces.get(operation).cloned()
     }
 
-    /// Serves `router` on `address`, port 0 for any free one.
+    /// Serves `router` on `address`; port 0 selects any free port.
     pub async fn start(
         address: SocketAddr,
         router: Router,
@@ -105,10 +105,10 @@ struct Service {
 }
 
 impl Service {
-    /// Listens for ever, except while the upstream is down.
+    /// Accept loop. Interrupted while the upstream is down.
     async fn listen(self, listener: TcpListener, address: SocketAddr) {
         let mut listener = Some(listener);
-        // Dropped with the listener: going down ends the connections that are open.
+        // Dropped with the listener: going down closes the open connections.
         let mut connections = JoinSet::new();
         let mut look = tokio::time::interval(Duration::from_millis(5));
         loop {
@@ -135,7 +135,7 @@ impl Service {
                     connections.spawn(async move {
                         let answer = hyper::service::service_fn(move |request| service.clone().answer(request));
                         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-                        // An error is a connection that a fault, or its client, broke off.
+                        // Errors mean that a fault or the client closed the connection.
                         let _ = connection.await;
                     });
                 }
@@ -143,23 +143,25 @@ impl Service {
         }
     }
 
-    /// An error ends the connection without an answer.
+    /// Applies the fault, if any, and runs the request. An error closes the connection without a response.
     async fn answer(self, request: Request<hyper::body::Incoming>) -> Result<Response, io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let asked = (self.classify)(&parts.method, parts.uri.path(), &parts.headers, &body);
-        self.note_trace(asked.operation, &parts.headers);
-        let fault = self.faults.strike(asked.operation, asked.write);
+        let classified = (self.classify)(&parts.method, parts.uri.path(), &parts.headers, &body);
+        self.record_trace(classified.operation, &parts.headers);
+        let fault = self
+            .faults
+            .next_fault(classified.operation, classified.write);
         let request = Request::from_parts(parts, Body::from(body));
 
         match fault {
-            Some(Fault::Reset) => return Err(io::Error::other("reset on demand")),
+            Some(Fault::Reset) => return Err(io::Error::other("injected connection reset")),
             Some(Fault::Status {
                 status,
                 retry_after,
             }) => return Ok(refusal(status, retry_after)),
             Some(Fault::SlowEffect { millis }) => {
-                // It happens even if the client has gone away by then.
+                // A detached task, so that the effect happens even if the client disconnects.
                 let late = tokio::spawn(async move {
                     tokio::time::sleep(Fault::delay(millis)).await;
                     let faults = self.faults.clone();
@@ -171,15 +173,15 @@ impl Service {
             }
             _ => {}
         }
-        // As above: what was asked for happens, even if the client does not wait for it.
+        // A detached task again: the effect happens even if the client disconnects.
         let response = tokio::spawn(self.run(request))
             .await
             .map_err(io::Error::other)?;
         if response.extensions().get::<HangUp>().is_some() {
-            return Err(io::Error::other("hung up"));
+            return Err(io::Error::other("connection closed by the simulator"));
         }
         match fault {
-            Some(Fault::AnswerLost) => Err(io::Error::other("answer lost on demand")),
+            Some(Fault::AnswerLost) => Err(io::Error::other("injected loss of the response")),
             Some(Fault::SlowAnswer { millis }) => {
                 tokio::time::sleep(Fault::delay(millis)).await;
                 Ok(response)
@@ -203,7 +205,7 @@ impl Service {
         }
     }
 
-    fn note_trace(&self, operation: &'static str, headers: &HeaderMap) {
+    fn record_trace(&self, operation: &'static str, headers: &HeaderMap) {
         let traceparent = headers.get("traceparent").map(HeaderValue::to_str);
         if let Some(Ok(traceparent)) = traceparent {
             let mut traces = self.traces.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! All simulators together, as the `dezky-sim` server runs them.
+//! All simulators, as the `dezky-sim` binary serves them.
 
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
@@ -17,70 +17,70 @@ use crate::{
     stalwart::{self, StalwartSim},
 };
 
-/// Where each of them listens.
+/// Listen addresses of the simulators.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Addresses {
-    /// The address that all listen on.
+    /// IP address that all listen on.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// The port from which all this is controlled.
+    /// Port of the control API.
     #[arg(long, default_value_t = 3900)]
     pub control_port: u16,
-    /// The port of the OIDC issuer.
+    /// Port of the OIDC issuer.
     #[arg(long, default_value_t = 3901)]
     pub issuer_port: u16,
-    /// The port of the Authentik simulator.
+    /// Port of the Authentik simulator.
     #[arg(long, default_value_t = 3902)]
     pub authentik_port: u16,
-    /// The port of the Stalwart simulator.
+    /// Port of the Stalwart simulator.
     #[arg(long, default_value_t = 3903)]
     pub stalwart_port: u16,
-    /// The port of the oCIS simulator.
+    /// Port of the oCIS simulator.
     #[arg(long, default_value_t = 3904)]
     pub ocis_port: u16,
-    /// The port of the simulated DNS, for UDP and TCP.
+    /// Port of the simulated DNS, UDP and TCP.
     #[arg(long, default_value_t = 3907)]
     pub dns_port: u16,
 }
 
 impl Addresses {
-    /// The address of one of them.
+    /// Socket address of a port.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.host, port)
     }
 }
 
-/// All simulators, running.
+/// All running simulators.
 #[derive(Debug)]
 pub struct Simulators {
-    /// Who issues tokens.
+    /// The OIDC issuer.
     pub issuer: Arc<Issuer>,
-    /// The public DNS.
+    /// The simulated DNS.
     pub dns: DnsSim,
     all: Vec<Simulated>,
 }
 
-/// What can be watched and disturbed of one simulator.
+/// Handle of one simulator: its state, faults and effects.
 pub struct Simulated {
-    /// What it is called in URLs.
+    /// Name in URLs.
     pub name: &'static str,
-    /// Where it listens.
+    /// Base URL.
     pub url: String,
-    /// What goes wrong there.
+    /// Injected faults.
     pub faults: Faults,
-    /// What happened there.
+    /// Recorded effects.
     pub effects: Effects,
     state: Box<dyn Fn() -> Value + Send + Sync>,
 }
 
 impl Simulators {
-    /// Starts all of them.
+    /// Starts all simulators.
     pub async fn start(addresses: &Addresses, options: IssuerOptions) -> anyhow::Result<Self> {
         let issuer = Issuer::start_with(addresses.at(addresses.issuer_port), options).await?;
         let issuer = Arc::new(issuer);
         let authentik =
             Arc::new(AuthentikSim::start(addresses.at(addresses.authentik_port)).await?);
-        // As in an installation that somebody has set up.
+        // The recovery flow exists, unlike in a fresh installation.
         authentik.set_recovery_flow(true);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
@@ -108,12 +108,12 @@ impl Simulators {
         Ok(Self { issuer, dns, all })
     }
 
-    /// The simulator of this name.
+    /// Finds a simulator by name.
     pub fn find(&self, name: &str) -> Option<&Simulated> {
         self.all.iter().find(|simulated| simulated.name == name)
     }
 
-    /// Every simulator.
+    /// All simulators.
     pub fn all(&self) -> &[Simulated] {
         &self.all
     }
@@ -142,7 +142,7 @@ impl Simulated {
         }
     }
 
-    /// All that it holds, without secrets.
+    /// The whole state, without secrets.
     pub fn state(&self) -> Value {
         (self.state)()
     }

@@ -1,4 +1,4 @@
-//! The real MongoDB and Redis, run for development and for tests.
+//! Real MongoDB and Redis servers for development and tests.
 
 mod mongodb;
 mod redis;
@@ -10,24 +10,27 @@ use std::time::Duration;
 
 use crate::process::Process;
 
-/// How long a store may take to answer after its start.
-const START: Duration = Duration::from_mins(1);
-/// How long a store may take to stop before it is killed.
-const STOP: Duration = Duration::from_secs(20);
-/// How long between two looks at a store that is starting.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time limit for the start of a store.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time limit for stopping a store before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Poll interval while a store starts.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `ready` is true, as long as the process runs.
+/// Polls `ready` until it is true or the process has exited.
 async fn until_ready(process: &mut Process, ready: impl AsyncFn() -> bool) -> anyhow::Result<()> {
     let wait = async {
         while !ready().await {
             process.expect_running()?;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     };
-    match tokio::time::timeout(START, wait).await {
+    match tokio::time::timeout(START_TIMEOUT, wait).await {
         Ok(outcome) => outcome,
-        Err(_) => anyhow::bail!("{} did not answer within {START:?}", process.name()),
+        Err(_) => anyhow::bail!(
+            "{} did not respond within {START_TIMEOUT:?}",
+            process.name()
+        ),
     }
 }

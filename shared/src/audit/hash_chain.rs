@@ -1,22 +1,20 @@
-//! The chain of hashes that shows whether somebody changed or removed what was recorded.
+//! Hash chain: makes changes to and removals of recorded audit events detectable.
 //!
-//! There is one chain for each tenant, and one for the platform, which is what belongs to no tenant. An event that is
-//! sealed has the next number of its chain (`seq`, from 1), the hash of the event before it (`prevHash`; 64 zeros for
-//! the first) and its own `hash`:
+//! There is one chain for each tenant, and one for the platform, which holds the events that belong to no tenant. A
+//! sealed event carries the next sequence number of its chain (`seq`, from 1), the hash of the preceding event
+//! (`prevHash`; 64 zeros for the first), and its own `hash`:
 //!
-//! > the SHA-256, in lower-case hexadecimal, of the event's BSON as it is stored, without `sealed` and `hash`, with the
-//! > fields of every document in the order of their names' bytes.
+//! > the SHA-256, in lower-case hexadecimal, of the event's BSON as stored, without `sealed` and `hash`, with the
+//! > fields of every document sorted by the bytes of their names.
 //!
-//! So the hash covers every field, `seq` and `prevHash` included, also those that this build does not know. Events are
-//! in the order of their ids within what is sealed at one time; one that was committed late has a later number.
+//! The hash covers every field, including `seq`, `prevHash` and fields unknown to this build. Events sealed together
+//! are ordered by id; an event committed late gets a later number.
 //!
-//! A chain's document keeps its head, and the anchor: the last event that is not kept any more, or where the chain
-//! began.
+//! The chain document stores the head and the anchor: the last event deleted by retention, or the start of the chain.
 //!
-//! What is found: an event that was changed, removed or put in another place, and the last ones missing. What is not:
-//! events that somebody who may write to the database rewrote *all*, up to the head and in it. For that, each head is
-//! logged as it is sealed, where whoever can write here has no hand; and what happened to an event in the second before
-//! it was sealed.
+//! Detected: changed, removed and reordered events, and missing events at the end. Not detected: a writer with database
+//! access who rewrites *all* events up to and including the head, which is why every head is also logged when sealed,
+//! outside the reach of such a writer; and changes made in the second before an event is sealed.
 
 use std::fmt::Write as _;
 
@@ -26,20 +24,20 @@ use sha2::{Digest as _, Sha256};
 
 use crate::id::{AuditEventId, TenantId};
 
-/// The name of the platform's chain.
+/// Name of the platform's chain.
 const PLATFORM: &str = "platform";
 
-/// A place in a chain.
+/// Position in a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// The number of the event that is there.
+    /// Sequence number of the event.
     pub seq: i64,
-    /// Its hash.
+    /// Hash of the event.
     pub hash: String,
 }
 
 impl Link {
-    /// Before the first event.
+    /// The position before the first event.
     pub fn start() -> Self {
         Self {
             seq: 0,
@@ -47,7 +45,7 @@ impl Link {
         }
     }
 
-    /// Seals `event`, which comes next: fills in what it is stored with, and says where the chain then is.
+    /// Seals `event` as the next one: fills in its chain fields and returns the new position.
     #[must_use]
     pub fn seal(&self, event: &mut Document) -> Self {
         event.insert("seq", self.seq + 1);
@@ -61,7 +59,7 @@ impl Link {
         next
     }
 
-    /// Follows the chain to `event`, which should come next, or says what is wrong.
+    /// Verifies that `event` is the next one and returns its position, or the problem found.
     pub fn verify_next(&self, event: &Document) -> Result<Self, ProblemKind> {
         if event.get_i64("seq").ok() != Some(self.seq + 1) {
             return Err(ProblemKind::Missing);
@@ -80,24 +78,24 @@ impl Link {
     }
 }
 
-/// A chain, as stored.
+/// Hash chain, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chain {
-    /// Its tenant's id, or `platform`.
+    /// Tenant id, or `platform`.
     #[serde(rename = "_id")]
     pub id: String,
-    /// Its tenant; the platform when missing.
+    /// Tenant; missing for the platform's chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// The last event that is sealed.
+    /// Last sealed event.
     pub head: Link,
-    /// The last event that is not kept any more.
+    /// Last event deleted by retention.
     pub anchor: Link,
 }
 
 impl Chain {
-    /// A chain without events.
+    /// An empty chain.
     pub fn new(tenant_id: Option<TenantId>) -> Self {
         Self {
             id: Self::id(tenant_id),
@@ -107,40 +105,40 @@ impl Chain {
         }
     }
 
-    /// The id of a tenant's chain, or of the platform's.
+    /// Id of a tenant's chain, or of the platform's.
     pub(crate) fn id(tenant_id: Option<TenantId>) -> String {
         tenant_id.map_or_else(|| PLATFORM.to_owned(), |id| id.to_string())
     }
 }
 
-/// What can be wrong with a chain.
+/// Kind of inconsistency in a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProblemKind {
-    /// The event is not what was sealed.
+    /// The event differs from what was sealed.
     Changed,
-    /// The event is not there, or several in a row are not.
+    /// One or more consecutive events are missing.
     Missing,
-    /// The event was sealed after another one than that which stands before it.
+    /// The event's `prevHash` does not match the preceding event.
     Unlinked,
-    /// What the chain says of its last event is not true.
+    /// The stored head does not match the last event.
     Head,
-    /// An event is there that the anchor says is not kept any more.
+    /// An event exists that, according to the anchor, retention deleted.
     Anchor,
-    /// An event is there that nobody sealed, and nobody will: it does not say that it waits for it.
+    /// An event is neither sealed nor flagged for sealing.
     Stray,
 }
 
-/// Something wrong with a chain.
+/// Inconsistency found in a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainProblem {
-    /// The number of the event; of the first, where several in a row are missing.
+    /// Sequence number of the event; of the first for a range of missing events.
     pub seq: i64,
-    /// The number of the last of them.
+    /// Sequence number of the last event of the range.
     pub last_seq: i64,
-    /// What is wrong.
+    /// Kind of problem.
     pub kind: ProblemKind,
-    /// The event, where there is one.
+    /// The event, if present.
     pub event_id: Option<AuditEventId>,
 }
 
@@ -149,10 +147,10 @@ fn hash(event: &Document) -> String {
     event.remove("sealed");
     event.remove("hash");
     let bytes = in_order(event).to_vec();
-    let bytes = bytes.expect("what was read as BSON can be written as BSON");
+    let bytes = bytes.expect("a document read from BSON serialises to BSON");
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
-        write!(hex, "{byte:02x}").expect("a string takes any text");
+        write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
     }
     hex
 }
@@ -189,9 +187,9 @@ mod tests {
         }
     }
 
-    /// Whoever verifies an old event computes what was computed then.
+    /// Pins the hash format: old events must verify with newer builds.
     #[test]
-    fn the_hash_of_an_event_is_this() {
+    fn the_hash_format_is_stable() {
         let mut event = event();
 
         let link = Link::start().seal(&mut event);
@@ -202,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_fields_does_not_count_and_everything_else_does() {
+    fn the_hash_ignores_the_order_of_fields_and_nothing_else() {
         let mut sealed = event();
         let link = Link::start().seal(&mut sealed);
         let fields: Vec<(String, Bson)> = sealed.clone().into_iter().collect();
-        let mut turned: Document = fields.into_iter().rev().collect();
-        turned.insert(
+        let mut reversed: Document = fields.into_iter().rev().collect();
+        reversed.insert(
             "after",
             doc! { "domains": [{ "a": 2, "b": 1 }], "name": "Acme" },
         );
@@ -222,7 +220,7 @@ mod tests {
         renumbered.insert("seq", 2_i64);
 
         assert_eq!(Link::start().verify_next(&sealed), Ok(link.clone()));
-        assert_eq!(Link::start().verify_next(&turned), Ok(link.clone()));
+        assert_eq!(Link::start().verify_next(&reversed), Ok(link.clone()));
         for changed in [renamed, added] {
             assert_eq!(
                 Link::start().verify_next(&changed),

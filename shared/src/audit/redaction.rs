@@ -1,10 +1,11 @@
-//! Keeping secrets out of the trail: it is kept for years, and more people read it than may know them.
+//! Redaction: removes secrets from audit events, which are kept for years and read by more people than may know the
+//! secrets.
 
 use bson::{Bson, Document};
 
-/// What stands in the place of a secret.
-const MASK: &str = "***";
-/// The ends of the names of fields that hold secrets, in lower case.
+/// Replacement for a redacted value.
+const REDACTED: &str = "***";
+/// Suffixes of field names that hold secrets, in lower case.
 const SECRETS: [&str; 11] = [
     "password",
     "passwordhash",
@@ -19,26 +20,26 @@ const SECRETS: [&str; 11] = [
     "credential",
 ];
 
-/// Masks what the names of fields say is secret, however deep.
+/// Redacts the values of secret fields at any depth.
 pub fn redact(document: &mut Document) {
     for (field, value) in document.iter_mut() {
         if is_secret(field) {
-            *value = MASK.into();
+            *value = REDACTED.into();
         } else {
-            mask_within(value);
+            redact_within(value);
         }
     }
 }
 
-fn mask_within(value: &mut Bson) {
+fn redact_within(value: &mut Bson) {
     match value {
         Bson::Document(document) => redact(document),
-        Bson::Array(items) => items.iter_mut().for_each(mask_within),
+        Bson::Array(items) => items.iter_mut().for_each(redact_within),
         _ => {}
     }
 }
 
-/// Whether a field of this name, however it is spelled, holds a secret or several: `recoveryLink`, `client_secret`,
+/// Whether a field of this name holds one or more secrets, in any spelling: `recoveryLink`, `client_secret`,
 /// `API-KEYS`.
 fn is_secret(field: &str) -> bool {
     let letters = field
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_masked_at_any_depth_and_nothing_else_is() {
+    fn only_secrets_are_redacted_at_any_depth() {
         let mut document = doc! {
             "name": "Acme",
             "password": "hunter2",

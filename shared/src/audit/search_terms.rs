@@ -1,18 +1,18 @@
-//! What an event is found by. All of it stands in one list, so that one index answers every combination of filters, in
-//! the order of time.
+//! Search terms of an event. All terms are in one list, so that one multikey index answers every combination of filters
+//! in time order.
 //!
-//! A term is a word of the action, of the target's name, of the actor's name and address; or one of the exact values
-//! `action:…`, `outcome:…`, `actor:…`. No word has a colon. An operator's name and address give no words: whoever may
-//! read a tenant's trail, but not who of us acted in it, must not find that out by searching.
+//! A term is a word of the action, the target's name, or the actor's name and address; or one of the exact values
+//! `action:…`, `outcome:…`, `actor:…`. Words contain no colon. An operator's name and address yield no words: a reader
+//! of a tenant's trail who may not see the acting operator must not be able to find them by searching.
 
 use super::{Action, ActorKind, AuditEvent, Outcome};
 
-/// The most words of one event.
+/// Maximum number of words of one event.
 const WORDS: usize = 32;
-/// The longest word, in characters; what is longer counts by its beginning.
+/// Maximum length of a word, in characters; longer words are truncated.
 const WORD_LENGTH: usize = 40;
 
-/// The words of a text: runs of letters and digits, in lower case.
+/// Words of a text: runs of letters and digits, in lower case.
 pub fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text
         .split(|character: char| !character.is_alphanumeric())
@@ -23,7 +23,7 @@ pub fn words(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// The words of an action: `billinginfo` of `tenant.billingInfo`, and `billing` and `info` too.
+/// Words of an action: `billinginfo` for `tenant.billingInfo`, and also `billing` and `info`.
 fn words_of(action: Action) -> Vec<String> {
     let name = action.to_string();
     let apart: String = name
@@ -39,26 +39,26 @@ fn words_of(action: Action) -> Vec<String> {
     words(&name).chain(words(&apart)).collect()
 }
 
-/// The term of everything that is this action.
+/// Term that matches an action exactly.
 pub(crate) fn of_action(action: Action) -> String {
     format!("action:{action}")
 }
 
-/// The term of everything with this outcome.
+/// Term that matches an outcome exactly.
 pub(crate) fn of_outcome(outcome: Outcome) -> String {
     format!("outcome:{outcome}")
 }
 
-/// The term of everything that somebody with this address did.
+/// Term that matches an actor's address exactly.
 pub(crate) fn of_actor(email: &str) -> String {
     format!("actor:{}", email.to_lowercase())
 }
 
 impl AuditEvent {
-    /// Everything that it is found by.
+    /// All search terms of the event.
     pub(crate) fn terms(&self) -> Vec<String> {
         let mut terms = Vec::new();
-        // First, so that no long name of a target crowds out who did it.
+        // Actor first, so that a long target name does not crowd out the actor.
         if self.actor.kind != ActorKind::Operator {
             let texts = [&self.actor.email, &self.actor.name];
             terms.extend(texts.into_iter().flatten().flat_map(|text| words(text)));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_found_by_its_words_and_by_what_it_is_exactly() {
+    fn an_event_has_its_words_and_exact_values_as_terms() {
         let terms = event(ActorKind::Tenant).terms();
 
         let expected = [
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_found_by_the_words_within_its_words() {
+    fn an_action_yields_the_parts_of_its_words() {
         let event = AuditEvent {
             action: Action::TenantBillingInfo,
             ..event(ActorKind::System)
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_did_it_is_found_however_long_the_name_of_the_target_is() {
+    fn a_long_target_name_does_not_crowd_out_the_actor() {
         let mut event = event(ActorKind::Tenant);
         let long: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
         event.target.name = long.join(" ");

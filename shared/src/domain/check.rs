@@ -1,33 +1,34 @@
-//! What a look at a domain's public DNS found: one [`Check`] for each thing that should be there.
+//! DNS check results of a domain: one [`Check`] for each expected item.
 
+use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-/// What is looked at.
+/// Kind of check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
-    /// The token that proves whose domain it is.
+    /// Ownership token.
     Ownership,
-    /// Where its mail goes (RFC 5321, 7505).
+    /// Mail routing (RFC 5321, 7505).
     Mx,
-    /// Who may send its mail (RFC 7208).
+    /// Authorised senders (RFC 7208).
     Spf,
-    /// The key of one selector (RFC 6376, 8463).
+    /// Public key of one selector (RFC 6376, 8463).
     Dkim,
-    /// What receivers do with mail that fails (RFC 9989).
+    /// DMARC policy (RFC 9989).
     Dmarc,
-    /// That mail to it travels encrypted (RFC 8461).
+    /// Enforced TLS for inbound mail (RFC 8461).
     MtaSts,
-    /// Where reports about that go (RFC 8460).
+    /// TLS reports (RFC 8460).
     TlsRpt,
-    /// Where mail programs find their settings.
+    /// Mail client autoconfiguration.
     Autoconfig,
-    /// Where Outlook finds its settings.
+    /// Outlook autodiscovery.
     Autodiscover,
 }
 
 impl CheckKind {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ownership => "ownership",
@@ -42,7 +43,7 @@ impl CheckKind {
         }
     }
 
-    /// Whether mail works without it: an extra never turns a domain bad.
+    /// Whether the check is optional. A failed optional check never affects the domain's status.
     pub const fn is_extra(self) -> bool {
         matches!(
             self,
@@ -51,26 +52,26 @@ impl CheckKind {
     }
 }
 
-/// How what was found compares with what should be there.
+/// Result of comparing found records with expected records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {
-    /// It is there.
+    /// As expected.
     Ok,
-    /// It works, and something about it should be mended.
+    /// Works, but should be corrected.
     Warning,
-    /// Nothing is there.
+    /// No record found.
     Missing,
-    /// Something else is there.
+    /// A different record was found.
     Mismatch,
-    /// What is there breaks the rules of its kind.
+    /// The record found violates its specification.
     Invalid,
-    /// Nobody could tell: resolvers failed, were silent, or contradict each other. Never a reason to turn a domain bad.
+    /// Inconclusive: resolvers failed, timed out, or contradict each other. Never a reason to degrade a domain.
     Unknown,
 }
 
 impl CheckState {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -82,78 +83,85 @@ impl CheckState {
         }
     }
 
-    /// Whether it surely does not do what it should.
+    /// Whether the check definitely fails.
     pub const fn is_bad(self) -> bool {
         matches!(self, Self::Missing | Self::Mismatch | Self::Invalid)
     }
 }
 
-/// A record as a person types it at their DNS provider.
+/// DNS record, as entered at a DNS provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
-    /// The full name, lower case, no trailing dot.
+    /// Fully qualified name, lower case, no trailing dot.
     pub name: String,
-    /// `MX`, `TXT`, `CNAME`, ...
+    /// Record type: `MX`, `TXT`, `CNAME`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// In presentation form without quotes; the strings of a TXT are joined.
+    /// Value in presentation form without quotes; the strings of a TXT record are joined.
     pub value: String,
-    /// Which check it is for; missing for a record that was only found.
+    /// Check that requires the record; missing for a record that was only found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckKind>,
 }
 
-/// Whether the answers were signed (RFC 4033).
+/// DNSSEC validation result (RFC 4033).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dnssec {
-    /// The resolver validated them.
+    /// Validated by the resolver.
     Secure,
-    /// They are not signed, or the resolver does not validate.
+    /// Unsigned, or the resolver does not validate.
     #[default]
     Insecure,
-    /// The signatures are wrong: validating resolvers refuse the answer.
+    /// Invalid signatures: validating resolvers reject the answer.
     Bogus,
 }
 
-/// What one resolver said, kept where resolvers differ.
+/// Answer of one resolver, kept where resolvers disagree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolverAnswer {
-    /// Which resolver, as configured.
+    /// Resolver, as configured.
     pub resolver: String,
-    /// What the check would be by its answer alone.
+    /// Check state according to this resolver alone.
     pub state: CheckState,
-    /// The code that goes with it.
+    /// Code according to this resolver alone.
     pub code: String,
-    /// What it returned.
+    /// Records returned.
     pub found: Vec<Record>,
 }
 
-/// What was found for one thing that should be there.
+/// Result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at.
+    /// Kind of check.
     pub kind: CheckKind,
-    /// The selector, for DKIM.
+    /// DKIM selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// How it compares.
+    /// State of the check.
     pub state: CheckState,
-    /// A stable name for why, in `snake_case`, such as `mx_foreign_extra`.
+    /// Stable code in `snake_case`, such as `mx_foreign_extra`.
     pub code: String,
-    /// A sentence that a customer can act on.
+    /// Message for the customer, with a suggested action.
     pub message: String,
-    /// What should be there.
+    /// Expected records.
     pub expected: Vec<Record>,
-    /// What is there.
+    /// Records found.
     pub found: Vec<Record>,
-    /// How long the answers may be cached, in seconds: the least of all, also of those that there is nothing.
+    /// Lowest TTL of all answers, in seconds, including negative answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u32>,
-    /// What each resolver said, where they differ: a change is spreading.
+    /// Answers of the individual resolvers where they disagree: a change is propagating.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<ResolverAnswer>,
-    /// Whether the answers were signed.
+    /// Start of the current disagreement between resolvers; a check on which they agree ends it.
+    #[serde(
+        default,
+        rename = "disagreeingSince",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub disagreeing_since: Option<DateTime>,
+    /// DNSSEC validation result.
     #[serde(default)]
     pub dnssec: Dnssec,
 }

@@ -1,4 +1,4 @@
-//! How a domain changes: claimed, given to its tenant, lost to another one.
+//! Domain lifecycle: claimed, owned, lost.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
     tenant::{Condition, ConditionStatus},
 };
 
-/// How long after a claim its proof is first looked for: nobody knew the token before.
+/// Delay of the first ownership check after a claim: the token was unknown before the claim.
 const FIRST_LOOK: Duration = Duration::from_mins(1);
 
 impl Domain {
-    /// A tenant's claim to a name, with a token of its own.
+    /// Creates a tenant's claim to a name, with a token of its own.
     pub fn claim(tenant_id: TenantId, name: &str, dmarc: Dmarc, now: DateTime) -> Self {
         let mut domain = Self {
             id: DomainId::new(),
@@ -51,18 +51,18 @@ impl Domain {
         domain.set_owned(
             ConditionStatus::Unknown,
             reason::AWAITING_PROOF,
-            "Publish the ownership record, so that we know that the domain is yours.",
+            "Publish the ownership record to prove that you own this domain.",
             now,
         );
         domain
     }
 
-    /// Whether it may be made upstream.
+    /// Whether the tenant owns the domain, which provisioning requires.
     pub const fn is_owned(&self) -> bool {
         self.owned_by.is_some()
     }
 
-    /// The record that proves that the name is its tenant's.
+    /// DNS record that proves ownership.
     pub fn ownership_record(&self) -> Record {
         Record {
             name: format!("_dezky.{}", self.name),
@@ -72,7 +72,7 @@ impl Domain {
         }
     }
 
-    /// Makes it its tenant's own. Its DNS is looked at next.
+    /// Marks the domain as owned and schedules a DNS check.
     pub(crate) fn mark_owned(&mut self, by: OwnershipProof, now: DateTime) {
         self.owned_by = Some(by);
         self.owned_at = Some(now);
@@ -81,24 +81,26 @@ impl Domain {
         self.set_status(DomainStatus::Pending, None, now);
         let (reason, message) = match by {
             OwnershipProof::Proof => (reason::PROVED, "The ownership record was found."),
-            OwnershipProof::Operator => (reason::SET_BY_OPERATOR, "Our team confirmed it."),
+            OwnershipProof::Operator => {
+                (reason::SET_BY_OPERATOR, "Our team confirmed the ownership.")
+            }
         };
         self.set_owned(ConditionStatus::True, reason, message, now);
     }
 
-    /// Takes note that another tenant has the name.
+    /// Marks the claim as lost to another tenant.
     pub fn mark_lost(&mut self, now: DateTime) {
         self.next_check_at = None;
         self.set_status(DomainStatus::Failed, Some("taken_by_another"), now);
         self.set_owned(
             ConditionStatus::False,
             reason::TAKEN,
-            "Another workspace proved that this domain is theirs.",
+            "Another workspace proved ownership of this domain.",
             now,
         );
     }
 
-    /// Moves it to `status`, and remembers that with the stable code of why.
+    /// Sets the status and adds the change with its stable reason code to the history.
     pub fn set_status(&mut self, status: DomainStatus, code: Option<&str>, now: DateTime) {
         let before = std::mem::replace(&mut self.status, status);
         if before != status {
@@ -106,14 +108,14 @@ impl Domain {
         }
     }
 
-    /// Adds to its history, which forgets its oldest changes.
+    /// Appends to the history and drops the oldest entries.
     pub fn push_history(&mut self, entry: HistoryEntry) {
         self.history.push(entry);
         let forgotten = self.history.len().saturating_sub(HISTORY_LENGTH);
         self.history.drain(..forgotten);
     }
 
-    /// Puts `condition` in the place of the one of its type. Its transition time is kept where the status is.
+    /// Replaces the condition of the same type. The transition time is kept if the status is unchanged.
     pub fn set_condition(&mut self, condition: Condition) {
         condition.set_in(&mut self.conditions);
     }
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_claim_has_a_token_of_its_own() {
+    fn every_claim_has_its_own_token() {
         let record = claim().ownership_record();
 
         let token = record.value.strip_prefix("dezky-verification=").unwrap();
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_history_holds_changes_alone_and_only_the_last_ones() {
+    fn the_history_holds_only_the_latest_changes() {
         let mut domain = claim();
         let now = DateTime::from_millis(2);
         domain.set_status(DomainStatus::Pending, None, now);
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_lost_is_not_looked_at_until_somebody_asks() {
+    fn a_lost_claim_is_not_checked_until_requested() {
         let mut domain = claim();
 
         domain.mark_lost(DateTime::from_millis(2));

@@ -1,10 +1,10 @@
-//! The pace at which something that is away is tried again. The only user of `backoff`.
+//! Reconnect backoff. The only module that uses the `backoff` crate.
 
 use std::{fmt::Display, time::Duration};
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 
-/// Delays that grow from 100 ms to 5 s, each spread by half of itself, for a loop that must never end.
+/// Exponential backoff from 100 ms to 5 s with 50 % jitter, without a limit on the number of attempts.
 #[derive(Debug)]
 pub struct ReconnectBackoff(ExponentialBackoff);
 
@@ -21,25 +21,25 @@ impl Default for ReconnectBackoff {
 }
 
 impl ReconnectBackoff {
-    /// How long to wait after one more failure.
+    /// Delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         self.0.next_backoff().unwrap_or(self.0.max_interval)
     }
 
-    /// It worked: the next failure is the first.
+    /// Resets the backoff after a success.
     pub fn reset(&mut self) {
         self.0.reset();
     }
 }
 
-/// Repeats `attempt` until it works, saying what is away.
+/// Repeats `attempt` until it succeeds; `what` names the target in logs.
 pub async fn retry<T, E: Display>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     let mut pace = ReconnectBackoff::default();
     loop {
         match attempt().await {
             Ok(value) => return value,
             Err(error) => {
-                tracing::warn!(what, error = %error, "Cannot connect; trying again");
+                tracing::warn!(what, error = %error, "Cannot connect; retrying");
                 tokio::time::sleep(pace.next_delay()).await;
             }
         }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_five_seconds_and_never_end() {
+    fn delays_grow_to_five_seconds_without_a_limit_on_attempts() {
         let mut pace = ReconnectBackoff::default();
 
         let delays: Vec<Duration> = (0..100).map(|_| pace.next_delay()).collect();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_success_the_first_delay_is_short_again() {
+    fn a_reset_restores_the_first_delay() {
         let mut pace = ReconnectBackoff::default();
         for _ in 0..20 {
             pace.next_delay();

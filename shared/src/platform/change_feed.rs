@@ -1,6 +1,7 @@
-//! Telling whoever waits that a document changed, over Redis pub/sub.
+//! Change feed: notifies long-polling clients of changed documents, over Redis pub/sub.
 //!
-//! It is a hint and may be lost. Who waits subscribes, then looks, then waits, and looks once a second all the same.
+//! Delivery is best effort. A subscriber subscribes first, then reads, then waits, and polls once a second as a
+//! fallback.
 
 use futures::{Stream, StreamExt as _};
 use redis::{Client, RedisError, aio::ConnectionManager};
@@ -10,16 +11,16 @@ use crate::{
     platform::redis::{RedisConfig, shared_connection},
 };
 
-/// A document that changed.
+/// A changed document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DocumentChange {
     /// A tenant.
     Tenant(TenantId),
     /// A job.
     Job(JobId),
-    /// A user, and with it perhaps what they may see.
+    /// A user, and possibly what they may see.
     User(UserId),
-    /// A partner, and with it perhaps what its staff may see.
+    /// A partner, and possibly what its team may see.
     Partner(PartnerId),
 }
 
@@ -45,7 +46,7 @@ impl DocumentChange {
     }
 }
 
-/// The channel on which changes are told.
+/// Change feed of all processes.
 #[derive(Clone)]
 pub struct ChangeFeed {
     client: Client,
@@ -62,7 +63,7 @@ impl std::fmt::Debug for ChangeFeed {
 }
 
 impl ChangeFeed {
-    /// The channel below the configured prefix. Connects only when first used.
+    /// The feed below the configured prefix. Connects on first use.
     pub fn new(config: &RedisConfig) -> anyhow::Result<Self> {
         let client = config.client()?;
         Ok(Self {
@@ -72,7 +73,7 @@ impl ChangeFeed {
         })
     }
 
-    /// Tells that these documents changed.
+    /// Publishes that these documents changed.
     pub async fn publish(&self, changes: &[DocumentChange]) {
         let mut publish = redis::pipe();
         for change in changes {
@@ -85,12 +86,12 @@ impl ChangeFeed {
         {
             tracing::debug!(
                 error = error.category(),
-                "Redis did not take a change; who waits will look"
+                "Cannot publish a change to Redis; subscribers fall back to polling"
             );
         }
     }
 
-    /// The changes told from now on, until the connection ends.
+    /// Subscribes to changes published from now on, until the connection ends.
     pub async fn subscribe(
         &self,
     ) -> Result<impl Stream<Item = DocumentChange> + Send + use<>, RedisError> {

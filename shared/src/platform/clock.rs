@@ -1,40 +1,40 @@
-//! The only place that reads the machine's clocks.
+//! Clocks. The only module that reads the machine's clocks.
 //!
-//! Wall-clock time is for people and for documents. Whether a lease may still be trusted is measured on
-//! `CLOCK_BOOTTIME`, which goes on while the machine sleeps and is never set back.
+//! Wall-clock time is for display and for documents. Leases are measured on `CLOCK_BOOTTIME`, which continues during
+//! suspend and is never set back.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// The wall clock, to the millisecond that documents keep.
+/// Wall-clock time, with the millisecond precision of documents.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the one door to the wall clock"
+    reason = "the only place that reads the wall clock"
 )]
 pub fn now() -> bson::DateTime {
     bson::DateTime::now()
 }
 
-/// Time since the machine started, sleep included.
+/// Time since boot, including suspend.
 pub fn boot_time() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has CLOCK_BOOTTIME");
     Duration::from(time)
 }
 
-/// `time` moved into the future by `by`.
+/// `time` plus `by`, saturating.
 pub fn later(time: bson::DateTime, by: Duration) -> bson::DateTime {
     let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     bson::DateTime::from_millis(time.timestamp_millis().saturating_add(millis))
 }
 
-/// `time` moved into the past by `by`.
+/// `time` minus `by`, saturating.
 pub fn earlier(time: bson::DateTime, by: Duration) -> bson::DateTime {
     let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
     bson::DateTime::from_millis(time.timestamp_millis().saturating_sub(millis))
 }
 
-/// How long from `from` until `to`; zero when `to` is not later.
+/// Duration from `from` to `to`; zero if `to` is not later.
 pub fn until(from: bson::DateTime, to: bson::DateTime) -> Duration {
     let millis = to
         .timestamp_millis()

@@ -1,12 +1,12 @@
-//! Reading the environment: the only place that does.
+//! Environment variables. The only module that reads them.
 //!
-//! A variable that is set but empty counts as not set. A bad or missing one stops the start with its name.
+//! An empty variable counts as unset. A missing or invalid variable fails the start with its name.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 
-/// A variable that must be set.
+/// A required variable.
 pub fn required<T>(name: &str) -> anyhow::Result<T>
 where
     T: FromStr,
@@ -15,10 +15,10 @@ where
     optional(name)?.with_context(|| format!("{name} must be set"))
 }
 
-/// A variable that may be missing.
+/// An optional variable.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the one door to the environment"
+    reason = "the only place that reads the environment"
 )]
 pub fn optional<T>(name: &str) -> anyhow::Result<Option<T>>
 where
@@ -38,7 +38,7 @@ where
     Ok(Some(value))
 }
 
-/// A list separated by commas; the empty list when the variable is missing.
+/// A comma-separated list; empty if the variable is unset.
 pub fn list(name: &str) -> anyhow::Result<Vec<String>> {
     let text: Option<String> = optional(name)?;
     let items = text.unwrap_or_default();
@@ -50,7 +50,7 @@ pub fn list(name: &str) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-/// A number of seconds, fractions allowed, or `default`.
+/// A number of seconds, fractions allowed; `default` if unset.
 pub fn seconds(name: &str, default: Duration) -> anyhow::Result<Duration> {
     let Some(seconds) = optional::<f64>(name)? else {
         return Ok(default);
@@ -58,7 +58,7 @@ pub fn seconds(name: &str, default: Duration) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|error| anyhow!("{name} is not valid: {error}"))
 }
 
-/// `true` or `false`, or `default`.
+/// `true` or `false`; `default` if unset.
 pub fn boolean(name: &str, default: bool) -> anyhow::Result<bool> {
     Ok(optional(name)?.unwrap_or(default))
 }

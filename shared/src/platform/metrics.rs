@@ -1,4 +1,4 @@
-//! Measuring: the recorder that a process installs, and what shared code measures in whichever process runs it.
+//! Metrics: installation of the Prometheus recorder, and the metrics that shared code records in every process.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use metrics::{Unit, describe_gauge, describe_histogram, gauge};
 pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
-/// How long calls of the upstreams took, by `upstream`, `operation` and `outcome`.
+/// Duration of upstream calls, by `upstream`, `operation` and `outcome`.
 pub const UPSTREAM_CALL_DURATION: &str = "dezky_upstream_call_duration_seconds";
-/// Which build this is: 1, by `service` and `version`.
+/// Build information: always 1, labelled with `service` and `version`.
 const BUILD_INFO: &str = "dezky_build_info";
-/// A call may take 10 s.
+/// Calls time out after 10 s.
 const UPSTREAM_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
-/// How often what was measured is tidied up.
+/// Interval of the recorder's upkeep.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// A histogram and the upper bounds of its buckets.
+/// A histogram's name and the upper bounds of its buckets.
 pub type Buckets<'a> = (&'a str, &'a [f64]);
 
-/// Begins to measure, as `service` in this `version`. Each histogram has its buckets named.
+/// Installs the recorder for `service` in this `version`, with the given histogram buckets.
 pub fn install(
     service: &'static str,
     version: &'static str,
@@ -34,13 +34,13 @@ pub fn install(
     describe_histogram!(
         UPSTREAM_CALL_DURATION,
         Unit::Seconds,
-        "Calls of the upstreams, by operation and outcome: a class of statuses, or why there was no answer."
+        "Duration of upstream calls, by operation and outcome: a status class, or the reason for a missing response."
     );
     gauge!(BUILD_INFO, "service" => service, "version" => version).set(1);
     Ok(handle)
 }
 
-/// Tidies up for ever.
+/// Upkeep loop of the recorder; never returns.
 pub async fn run_upkeep(handle: PrometheusHandle) {
     loop {
         tokio::time::sleep(UPKEEP).await;

@@ -1,4 +1,4 @@
-//! Connecting to Redis, which carries hints and can be wiped at any moment.
+//! Redis connections. Redis holds only hints and may be flushed at any time.
 
 use std::{fmt, time::Duration};
 
@@ -10,17 +10,17 @@ use redis::{
 
 use crate::platform::config::{optional, required};
 
-/// How long Redis may take to answer before we do without.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long connecting may take.
+/// Response timeout, after which callers proceed without Redis.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where Redis is.
+/// Redis configuration.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `redis://host:port/db`. It may hold a password, so it is not printed.
+    /// `redis://host:port/db`. May contain a password, so `Debug` omits it.
     pub url: String,
-    /// What all keys and channels begin with.
+    /// Prefix of all keys and channels.
     pub prefix: String,
 }
 
@@ -43,31 +43,31 @@ impl RedisConfig {
         Ok(config)
     }
 
-    /// A Redis client for the configured server; it connects on first use.
+    /// A client of the configured server. Connects on first use.
     pub fn client(&self) -> anyhow::Result<Client> {
         Client::open(self.url.as_str())
             .map_err(|error| anyhow::anyhow!("REDIS_URL is not valid: {}", error.category()))
     }
 }
 
-/// A connection for short commands. It connects when first used, and again by itself.
+/// A shared connection for short commands. Connects on first use and reconnects automatically.
 pub fn shared_connection(client: Client) -> anyhow::Result<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(ANSWER_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_number_of_retries(0);
     Ok(ConnectionManager::new_lazy_with_config(client, config)?)
 }
 
-/// A connection for commands that block at most `block`.
+/// A dedicated connection for commands that block for at most `block`.
 pub async fn blocking_connection(
     client: &Client,
     block: Duration,
 ) -> Result<MultiplexedConnection, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Longer than the block: else an empty queue looks like a dead server.
-        .set_response_timeout(Some(block + ANSWER_TIMEOUT));
+        // Must exceed the block time, or an empty queue would count as a dead server.
+        .set_response_timeout(Some(block + RESPONSE_TIMEOUT));
     client
         .get_multiplexed_async_connection_with_config(&config)
         .await

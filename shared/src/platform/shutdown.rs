@@ -1,9 +1,9 @@
-//! Ending when asked to.
+//! Graceful shutdown on a signal.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGTERM or SIGINT.
+/// A token that is cancelled on SIGTERM or SIGINT.
 pub fn on_signal() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -14,7 +14,7 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("Asked to stop");
+        tracing::info!("Shutdown requested");
         cancelled.cancel();
     });
     Ok(token)

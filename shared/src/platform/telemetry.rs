@@ -1,8 +1,8 @@
 //! Logs and traces.
 //!
-//! Every process traces, so that a request can be followed through the system by its trace's id. What was traced is
-//! sent away only where `OTEL_EXPORTER_OTLP_ENDPOINT` says where to: in batches, beside the work. A collector that is
-//! slow or away costs spans, which are dropped once too many wait, and nothing else.
+//! Every process creates spans, so that a request can be followed by its trace id. Spans are exported only if
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set, in background batches. A slow or unavailable collector costs spans, which are
+//! dropped once the buffer is full, and nothing else.
 
 use std::time::Duration;
 
@@ -24,19 +24,20 @@ use crate::platform::{
     tls::{CONNECT_TIMEOUT, TrustRoots},
 };
 
-/// How long a collector may take to answer.
+/// Response timeout of the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long sending the last spans may hold up the end of the process.
+/// Time limit for exporting the last spans at shutdown.
 const LAST_SPANS: Duration = Duration::from_secs(2);
-/// What our own crates' names begin with: others' spans are none of our traces'.
+/// Crate prefix of exported spans: spans of dependencies are not exported.
 const OURS: &str = "dezky";
 
-/// What a process has to end before it ends.
+/// Running telemetry, to be stopped before the process exits.
 #[derive(Debug)]
 pub struct Telemetry(SdkTracerProvider);
 
-/// Sends logs to standard output, as `RUST_LOG` (default `info`) and `LOG_FORMAT` (`json`, the default, or `pretty`)
-/// say, and traces to `OTEL_EXPORTER_OTLP_ENDPOINT`, if any, as those of `OTEL_SERVICE_NAME` (default: `service`).
+/// Starts logging to standard output, configured by `RUST_LOG` (default `info`) and `LOG_FORMAT` (`json`, the default,
+/// or `pretty`), and exports traces to `OTEL_EXPORTER_OTLP_ENDPOINT`, if set, under the name `OTEL_SERVICE_NAME`
+/// (default: `service`).
 pub fn start(service: &str, trust_roots: &TrustRoots) -> anyhow::Result<Telemetry> {
     let filter = optional::<String>("RUST_LOG")?.unwrap_or_else(|| "info".to_owned());
     let filter =
@@ -84,7 +85,7 @@ fn tracer_provider(service: &str, trust_roots: &TrustRoots) -> anyhow::Result<Sd
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
-        // The variable names the collector; where it takes traces is the protocol's to say.
+        // The variable holds the collector's base URL; the protocol defines the path for traces.
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
@@ -93,12 +94,12 @@ fn tracer_provider(service: &str, trust_roots: &TrustRoots) -> anyhow::Result<Sd
 }
 
 impl Telemetry {
-    /// Sends the spans that still wait, within a moment.
+    /// Exports the remaining spans, within `LAST_SPANS`.
     pub async fn stop(self) {
         let stopping = tokio::task::spawn_blocking(move || self.0.shutdown());
         let stopped = tokio::time::timeout(LAST_SPANS, stopping).await;
         if !matches!(stopped, Ok(Ok(Ok(())))) {
-            tracing::warn!("The last spans were not taken");
+            tracing::warn!("The last spans could not be exported");
         }
     }
 }

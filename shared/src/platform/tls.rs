@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::config;
 
-/// How long connecting may take.
+/// Connect timeout.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Certificates trusted beside the usual ones: `EXTRA_CA_CERTS`, a path to a PEM file.
+/// Additional trusted certificates: `EXTRA_CA_CERTS`, a path to a PEM file.
 #[derive(Debug, Clone, Default)]
 pub struct TrustRoots(Vec<reqwest::Certificate>);
 
 impl TrustRoots {
-    /// Reads the file named by `EXTRA_CA_CERTS`, if any.
+    /// Reads the file named by `EXTRA_CA_CERTS`, if set.
     pub fn from_env() -> anyhow::Result<Self> {
         use anyhow::Context as _;
         let Some(path) = config::optional::<String>("EXTRA_CA_CERTS")? else {
@@ -25,10 +25,10 @@ impl TrustRoots {
         Ok(Self(certificates))
     }
 
-    /// A builder of HTTP clients that trust these certificates too.
+    /// A builder of HTTP clients that also trust these certificates.
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the one door to an HTTP client"
+        reason = "the only place that builds HTTP clients"
     )]
     pub fn client_builder(&self) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder()

@@ -1,8 +1,8 @@
-//! Following one intent through the system: from the request, by way of the job's document, into the calls upstream.
+//! Distributed tracing: one trace from the request, through the job's document, into the upstream calls.
 //!
-//! The context travels as W3C Trace Context's `traceparent`: in the request's header, in the job's field of that name,
-//! in the header of every call. Without [`telemetry`](crate::platform::telemetry) there are no traces, and nothing here does
-//! anything.
+//! The context travels as W3C Trace Context `traceparent`: in the request header, in the job's field of that name, and
+//! in the header of every upstream call. Without [`telemetry`](crate::platform::telemetry), every function here is a
+//! no-op.
 
 use opentelemetry::{
     SpanId, TraceFlags, TraceId,
@@ -11,19 +11,19 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The header, and the field of a job, that carries the context.
+/// Name of the header, and of a job's field, that carries the context.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// Makes `span`, which is new, a child of the one that `traceparent` names. A malformed one is ignored.
+/// Makes the new `span` a child of the remote span in `traceparent`. Ignored if malformed.
 pub fn set_remote_parent(span: &Span, traceparent: &str) {
     if let Some(parent) = parse(traceparent) {
         let parent = opentelemetry::Context::new().with_remote_span_context(parent);
-        // It fails where nobody traces.
+        // Fails if tracing is not installed.
         let _ = span.set_parent(parent);
     }
 }
 
-/// What whoever goes on from `span` is given; nothing where nobody traces.
+/// The `traceparent` of `span`; `None` if tracing is not installed.
 pub fn traceparent(span: &Span) -> Option<String> {
     let context = span.context();
     let span = context.span();
@@ -38,13 +38,13 @@ pub fn traceparent(span: &Span) -> Option<String> {
     })
 }
 
-/// The trace that a `traceparent` belongs to, as logs name it.
+/// Trace id of a `traceparent`, as in logs.
 pub fn trace_id(traceparent: &str) -> Option<&str> {
     parse(traceparent)?;
     traceparent.split('-').nth(1)
 }
 
-/// Whether it is `00-<trace>-<parent>-<flags>`, in lower-case hexadecimal, neither id all zeros.
+/// Whether the text is `00-<trace>-<parent>-<flags>` in lower-case hexadecimal, with neither id all zeros.
 pub fn is_traceparent(text: &str) -> bool {
     parse(text).is_some()
 }
@@ -80,7 +80,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn only_what_the_standard_calls_well_formed_is_one() {
+    fn only_a_well_formed_traceparent_is_accepted() {
         assert!(is_traceparent(GOOD));
         for odd in [
             "",
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn its_second_part_is_the_trace() {
+    fn the_second_part_is_the_trace_id() {
         assert_eq!(trace_id(GOOD), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     }
 
     #[test]
-    fn where_nobody_traces_there_is_nothing_to_hand_on() {
+    fn without_tracing_there_is_no_traceparent() {
         let span = tracing::info_span!("request");
 
         set_remote_parent(&span, GOOD);

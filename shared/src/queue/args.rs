@@ -1,4 +1,4 @@
-//! The stored arguments of every kind of job.
+//! Stored arguments of every job kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,110 +8,110 @@ use crate::{
     subscription_snapshot::Month,
 };
 
-/// Brings a new or changed tenant into the upstreams.
+/// Provisions a new or changed tenant in the upstreams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisionTenant {
-    /// Which tenant.
+    /// Tenant id.
     pub tenant_id: TenantId,
 }
 
-/// Looks whether the upstreams still hold what they should, and repairs what they do not.
+/// Reconciles a tenant: compares the upstreams with the desired state and repairs drift.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReconcileTenant {
-    /// Which tenant.
+    /// Tenant id.
     pub tenant_id: TenantId,
-    /// Only say what would be repaired.
+    /// Dry run: reports drift without repairing it.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// Freezes a tenant: nobody signs in, nothing is deleted.
+/// Suspends a tenant in the upstreams: members cannot sign in, nothing is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SuspendTenant {
-    /// Which tenant.
+    /// Tenant id.
     pub tenant_id: TenantId,
 }
 
-/// Lifts what suspending froze.
+/// Lifts the suspension of a tenant in the upstreams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeTenant {
-    /// Which tenant.
+    /// Tenant id.
     pub tenant_id: TenantId,
 }
 
-/// Removes a tenant from the upstreams for good, once its time to be restored is over.
+/// Permanently removes a tenant from the upstreams, after its restore period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeprovisionTenant {
-    /// Which tenant.
+    /// Tenant id.
     pub tenant_id: TenantId,
 }
 
-/// Has every tenant that was not removed reconciled, each by a job of its own.
+/// Enqueues a reconcile job for every tenant that is not terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReconcileTenants {
-    /// Only say what would be repaired.
+    /// Dry run: reports drift without repairing it.
     #[serde(default)]
     pub dry_run: bool,
-    /// Over how many seconds the tenants are spread.
+    /// Period over which the jobs are spread, in seconds.
     #[serde(default)]
     pub spread_seconds: u64,
 }
 
-/// Makes an owned domain in the mail server, and learns which records its DNS should have.
+/// Creates an owned domain on the mail server, and stores the DNS records it should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisionDomain {
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// Which claim.
+    /// Claim id.
     pub domain_id: DomainId,
 }
 
-/// Brings the DMARC policy that a domain should have into what it expects of its DNS.
+/// Applies a domain's DMARC policy to its expected DNS records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SetDmarc {
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// Which claim.
+    /// Claim id.
     pub domain_id: DomainId,
 }
 
-/// Removes a domain from the mail server, and then the claim.
+/// Removes a domain from the mail server, and then deletes the claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoveDomain {
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// Which claim.
+    /// Claim id.
     pub domain_id: DomainId,
 }
 
-/// Looks at a domain's public DNS. It reads only, so it waits for nobody's lock but the domain's own.
+/// Checks a domain's public DNS. Read-only, so it takes only the domain's own lock, not the tenant's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecheckDomain {
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// Which claim.
+    /// Claim id.
     pub domain_id: DomainId,
 }
 
-/// Deletes the audit events that need not be kept any more.
+/// Deletes audit events whose retention period is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrimAudit {}
 
-/// Does to many jobs what an operator asked for.
+/// Runs a bulk job operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunJobOperation {
-    /// Which operation.
+    /// Operation id.
     pub operation_id: JobOperationId,
 }
 
@@ -127,14 +127,14 @@ impl JobArgs for RunJobOperation {
         Some(self.operation_id.to_string())
     }
 }
-/// Asks for a look at the DNS of every domain whose time has come.
+/// Enqueues a DNS check for every domain that is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecheckDueDomains {}
 
-/// Writes down what every tenant has bought in a month.
+/// Takes the monthly subscription snapshot of every tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotSubscriptions {
-    /// Which month.
+    /// Month of the snapshot.
     pub month: Month,
 }
 
@@ -146,27 +146,28 @@ impl JobArgs for SnapshotSubscriptions {
         None
     }
 
-    // None joins another: that one may be half way, and what it has written would stay as it was.
+    // No unique key: a waiting job may have processed half of the tenants, and joining it would keep their stale
+    // snapshots.
     fn lock_key(&self) -> Option<String> {
         Some(Self::KIND.to_owned())
     }
 }
 
-/// Makes somebody a member of a partner's team, with a link for those who have no account yet.
+/// Adds a member to a partner's team, and creates a recovery link for a person without an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvitePartnerMember {
-    /// Which partner.
+    /// Partner id.
     pub partner_id: PartnerId,
-    /// Which invitation.
+    /// Invitation id.
     pub invitation_id: InvitationId,
 }
 
-/// Brings a partner's group to who works for it now, and counts their MFA devices.
+/// Syncs a partner's group with its team, and counts the members' MFA devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncPartnerTeam {
-    /// Which partner.
+    /// Partner id.
     pub partner_id: PartnerId,
 }
 
@@ -215,7 +216,7 @@ tenant_job!(ProvisionTenant, "provision_tenant", joins: |_this| true);
 tenant_job!(ReconcileTenant, "reconcile_tenant", joins: |this| !this.dry_run);
 tenant_job!(SuspendTenant, "suspend_tenant", joins: |_this| true);
 tenant_job!(ResumeTenant, "resume_tenant", joins: |_this| true);
-// A purge has an instant of its own, and must not be pulled forward by another.
+// A purge is scheduled for its own instant, which joining another job must not bring forward.
 tenant_job!(DeprovisionTenant, "deprovision_tenant", joins: |_this| false);
 
 impl JobArgs for ReconcileTenants {
@@ -302,9 +303,9 @@ impl JobArgs for TrimAudit {
 mod tests {
     use super::*;
 
-    /// The stored form outlives a deploy: a change here is a change to documents that already wait.
+    /// Pins the stored form, which outlives a deploy: a change here changes documents that already wait.
     #[test]
-    fn the_stored_form_of_every_kind_is_this() {
+    fn the_stored_form_of_every_kind_is_stable() {
         let tenant_id = TenantId::from_bytes([7; 16]);
         let domain_id = DomainId::from_bytes([8; 16]);
         let stored = [

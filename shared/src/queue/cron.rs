@@ -1,7 +1,7 @@
-//! Wall-clock times: which instants a cron expression names on the clocks of a zone.
+//! Cron schedule: the instants that a cron expression denotes in a time zone.
 //!
-//! Each time that it names is one instant: one that the clocks skip is the instant of the change, one that they show
-//! twice is the first of the two. So none is lost and none comes twice. What is meant as an interval belongs in UTC.
+//! Each wall-clock time maps to exactly one instant: a skipped time to the instant of the clock change, a repeated time
+//! to its first occurrence. No occurrence is lost or duplicated. Intervals belong in UTC.
 
 use bson::DateTime;
 use cronexpr::Crontab;
@@ -11,20 +11,20 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
-/// Wall-clock times in a zone.
+/// Cron expression in a time zone.
 #[derive(Debug, Clone)]
 pub struct CronSchedule {
-    /// The cron expression: minute, hour, day of month, month, day of week.
+    /// Cron expression: minute, hour, day of month, month, day of week.
     pub expression: &'static str,
-    /// The zone's name in the IANA database.
+    /// Zone name in the IANA database.
     pub zone: &'static str,
     times: Crontab,
     clock: TimeZone,
 }
 
-/// An expression or a zone that means nothing.
+/// Error: the expression or the zone is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("the schedule {expression:?} in {zone:?} cannot be read: {reason}")]
+#[error("the schedule {expression:?} in {zone:?} is invalid: {reason}")]
 pub struct CalendarError {
     expression: &'static str,
     zone: &'static str,
@@ -32,35 +32,35 @@ pub struct CalendarError {
 }
 
 impl CronSchedule {
-    /// The times that `expression` names on the clocks of `zone`. Of the usual extensions, `L` is not known.
+    /// Parses `expression` in `zone`. Of the usual extensions, `L` is not supported.
     pub fn new(expression: &'static str, zone: &'static str) -> Result<Self, CalendarError> {
         let unreadable = |reason: String| CalendarError {
             expression,
             zone,
             reason,
         };
-        // cronexpr 1.7 forgets the last day of every December, and the last of its weekdays.
+        // cronexpr 1.7 skips the last day of every December, and the last of its weekdays.
         let days = expression.split_whitespace().skip(2).step_by(2);
         if days
             .flat_map(str::chars)
             .any(|sign| sign.eq_ignore_ascii_case(&'L'))
         {
             return Err(unreadable(
-                "the last day of a month cannot be named".to_owned(),
+                "the last day of a month (L) is not supported".to_owned(),
             ));
         }
         Ok(Self {
             expression,
             zone,
-            // In UTC, where each time of the clock comes once: what the zone makes of it is decided here.
+            // Evaluated in UTC, where every wall-clock time occurs once; this module maps the times to the zone.
             times: cronexpr::parse_crontab(&format!("{expression} UTC"))
                 .map_err(|error| unreadable(error.to_string()))?,
             clock: TimeZone::get(zone).map_err(|error| unreadable(error.to_string()))?,
         })
     }
 
-    /// The instants after `instant`, in order and without end. It does end where the expression names no time within
-    /// four years, and with the calendar itself.
+    /// Instants after `instant`, in order. Ends only if the expression matches no time within four years, or at the end
+    /// of the calendar.
     pub fn after(&self, instant: DateTime) -> impl Iterator<Item = DateTime> + '_ {
         let shown = self.clock.to_datetime(timestamp(instant));
         let mut last = instant;
@@ -83,13 +83,13 @@ impl CronSchedule {
         Some(self.times.find_next(as_utc).ok()?.datetime())
     }
 
-    /// When the zone's clocks first show `time`, or skip it.
+    /// First instant at which the zone's clocks show `time`, or skip it.
     fn instant_of(&self, time: WallClock) -> Option<DateTime> {
         let ambiguous = self.clock.to_ambiguous_timestamp(time);
         let is_skipped = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
         let instant = ambiguous.compatible().ok()?;
         let instant = if is_skipped {
-            // The clocks were moved at most as long ago as they were moved far.
+            // A clock change of some length happened at most that long ago.
             self.clock
                 .preceding(instant.checked_add(jiff::Span::new().seconds(1)).ok()?)
                 .next()?
@@ -101,7 +101,7 @@ impl CronSchedule {
     }
 }
 
-/// A stored time; one beyond the calendar (the year 9999) is its end.
+/// Converts a stored time, saturating at the end of the calendar (the year 9999).
 fn timestamp(time: DateTime) -> Timestamp {
     Timestamp::from_millisecond(time.timestamp_millis()).unwrap_or(Timestamp::MAX)
 }
@@ -118,11 +118,11 @@ mod tests {
         "Europe/Berlin",
         "Europe/Dublin",
         "America/New_York",
-        // Its clocks change at midnight.
+        // Changes at midnight.
         "Africa/Cairo",
-        // By half an hour.
+        // Changes by half an hour.
         "Australia/Lord_Howe",
-        // Not on a full hour of UTC.
+        // An offset that is not a full hour.
         "Asia/Kathmandu",
         "America/St_Johns",
     ];
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clocks_skip_is_the_instant_of_the_change() {
+    fn a_skipped_time_maps_to_the_instant_of_the_clock_change() {
         let berlin = CronSchedule::new("30 2 * * *", "Europe/Berlin").unwrap();
 
         let found = texts(berlin.after(at("2026-03-28T00:00:00Z")).take(3));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_the_clocks_show_twice_is_the_first_of_the_two() {
+    fn a_repeated_time_maps_to_its_first_occurrence() {
         let berlin = CronSchedule::new("30 2 * * *", "Europe/Berlin").unwrap();
 
         let found = texts(berlin.after(at("2026-10-24T12:00:00Z")).take(2));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_that_means_nothing_is_refused_and_one_that_never_comes_ends() {
+    fn an_invalid_schedule_is_rejected_and_one_without_instants_ends() {
         let no_zone = CronSchedule::new("0 1 * * *", "Europe/Atlantis").unwrap_err();
         let no_time = CronSchedule::new("0 25 * * *", "UTC").unwrap_err();
         let last_days = ["0 6 L * *", "0 6 15,l * *", "0 6 * * 5L"];
@@ -201,7 +201,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn a_daily_time_comes_once_on_every_date_at_the_time_asked_for(
+        fn a_daily_schedule_has_one_instant_per_date(
             zone in any_zone(), from in any_instant(), minute in 0_i8..60, hour in 0_i8..24,
         ) {
             let daily = CronSchedule::new(leaked(format!("{minute} {hour} * * *")), zone).unwrap();
@@ -216,12 +216,12 @@ mod tests {
                 prop_assert_eq!(one.date().tomorrow().unwrap(), next.date());
             }
             for shown in shown {
-                let asked = shown.date().at(hour, minute, 0, 0);
+                let expected = shown.date().at(hour, minute, 0, 0);
                 let is_skipped = matches!(
-                    clock.to_ambiguous_timestamp(asked).offset(), AmbiguousOffset::Gap { .. }
+                    clock.to_ambiguous_timestamp(expected).offset(), AmbiguousOffset::Gap { .. }
                 );
-                prop_assert_eq!(shown == asked, !is_skipped);
-                prop_assert!(shown >= asked);
+                prop_assert_eq!(shown == expected, !is_skipped);
+                prop_assert!(shown >= expected);
             }
             let before_the_first = clock.to_datetime(found[0]).date().yesterday().unwrap();
             let skipped_over = clock.to_timestamp(before_the_first.at(hour, minute, 0, 0)).unwrap();
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn a_day_of_the_month_comes_in_every_month_that_has_it(
+        fn a_monthly_schedule_has_one_instant_in_every_month_with_that_day(
             zone in any_zone(), year in 2025_i16..2037, day in 1_i8..=31, hour in 0_i8..24,
         ) {
             let monthly = CronSchedule::new(leaked(format!("0 {hour} {day} * *")), zone).unwrap();
@@ -245,8 +245,8 @@ mod tests {
 
             let first = date(year, 1, 1);
             let all = (0..731).map(|days| first.checked_add(days.days()).unwrap());
-            let wanted: Vec<_> = all.filter(|date| date.day() == day && date.year() < year + 2).collect();
-            prop_assert_eq!(dates, wanted);
+            let expected: Vec<_> = all.filter(|date| date.day() == day && date.year() < year + 2).collect();
+            prop_assert_eq!(dates, expected);
         }
     }
 }

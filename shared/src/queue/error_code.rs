@@ -1,30 +1,30 @@
-//! Why something failed, and what happens next: one enum from which codes, the texts customers read and the
-//! retry decision all come.
+//! Error codes: one enum that determines the stable code, the customer-facing message, and the retry policy of every
+//! failure.
 
 use serde::{Deserialize, Serialize};
 
 use crate::upstream::Upstream;
 
-/// Who has to act.
+/// Class of an error: the party that has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// The customer, for instance by correcting a domain.
+    /// The customer, for instance by correcting a domain name.
     UserAction,
-    /// The operators of the upstream; we retry meanwhile.
+    /// The upstream's operators; the job is retried meanwhile.
     Upstream,
-    /// Nobody: we were too fast, and wait.
+    /// No action needed: we exceeded a rate limit, and wait.
     RateLimited,
-    /// Our operator: an upstream refuses our credentials or lacks a permission.
+    /// Our operators: an upstream rejects our credentials, or a permission is missing.
     Credentials,
-    /// Our operator: something in an upstream belongs to somebody else.
+    /// Our operators: an object in an upstream belongs to another owner.
     Conflict,
-    /// Us.
+    /// Our developers: a bug.
     Bug,
 }
 
 impl ErrorClass {
-    /// The name used in documents, on the wire and in metrics.
+    /// Name in documents, on the wire and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UserAction => "user_action",
@@ -37,73 +37,73 @@ impl ErrorClass {
     }
 }
 
-/// What the engine does with a step that failed.
+/// Retry policy of a failed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPolicy {
-    /// Never again: trying once more cannot help.
+    /// Never retried: a retry cannot succeed.
     Never,
-    /// Later, and the attempt counts against the limit.
+    /// Retried later; the attempt counts against the limit.
     Counted,
-    /// Later, at no cost: it was not this job's fault.
+    /// Retried later without counting the attempt: not this job's fault.
     Free,
-    /// Only after a long pause, at no cost: somebody has to mend something first.
+    /// Retried after a long pause without counting the attempt: a person has to intervene first.
     AfterHold,
 }
 
-/// A stable name for each way in which work can fail. It is stored, shown to callers and documented.
+/// Stable code of a failure. Stored, returned by the API, and documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// No connection to the upstream.
+    /// Cannot connect to the upstream.
     UpstreamUnreachable,
-    /// The upstream answered that it cannot serve us now, or answered nonsense to a read.
+    /// The upstream is unavailable, or returned an invalid response to a read.
     UpstreamUnavailable,
-    /// The upstream could not tell who we are: its identity provider may be away.
+    /// The upstream could not authenticate us: its identity provider may be unavailable.
     UpstreamIdentityUnavailable,
-    /// A write was sent and its answer never came: it may or may not have happened.
+    /// No response to a write: it may or may not have been applied.
     UpstreamAnswerLost,
-    /// The upstream asked us to slow down.
+    /// The upstream's rate limit is exceeded.
     UpstreamRateLimited,
-    /// The upstream has been away; one job at a time tries whether it is back.
+    /// The upstream's circuit breaker is open; one job at a time probes the upstream.
     UpstreamCircuitOpen,
-    /// A person stopped all work with the upstream for a while.
+    /// An operator paused the upstream.
     UpstreamPaused,
-    /// The upstream is still making what we asked for.
+    /// The upstream is still processing an earlier request.
     UpstreamNotReady,
-    /// The upstream refused the request for good.
+    /// The upstream rejected the request; a retry cannot succeed.
     UpstreamRejected,
-    /// The upstream does not accept our credentials.
+    /// The upstream rejected our credentials.
     UpstreamCredentialsRefused,
-    /// Our account at the upstream lacks a permission.
+    /// Our account lacks a permission in the upstream.
     UpstreamPermissionMissing,
-    /// The secrets that the job carries do not open: this worker lacks their key.
+    /// The job's secrets cannot be decrypted: this worker lacks the key.
     SecretsUnreadable,
-    /// The name is taken in the upstream by something that is not ours.
+    /// The name is taken in the upstream by an object that is not ours.
     UpstreamConflict,
-    /// The mail server does not accept the domain name.
+    /// The mail server rejects the domain name.
     DomainInvalid,
     /// The domain cannot be removed while mailboxes or lists use it.
     DomainInUse,
-    /// The sign-on service has no way for people to choose a new password.
+    /// No recovery flow is configured on the sign-on service.
     RecoveryFlowMissing,
-    /// The person works for another partner, or belongs to a workspace that is not this partner's.
+    /// The person belongs to another partner, or to a workspace of another partner.
     WorksElsewhere,
-    /// The attempt took longer than a job of its kind may.
+    /// The attempt exceeded the time limit of its kind.
     AttemptTimedOut,
-    /// The worker died three times while running this job.
+    /// Three workers crashed while running this job.
     WorkerCrashed,
-    /// The time allowed for retrying is over.
+    /// The time limit for retries is over.
     GaveUp,
-    /// Another job with the same purpose took this one's place.
+    /// A newer job with the same purpose replaced this one.
     Superseded,
-    /// A person cancelled the job.
+    /// The job was cancelled on request.
     Cancelled,
-    /// Something failed that should not.
+    /// Unexpected internal error.
     Internal,
 }
 
 impl ErrorCode {
-    /// Every code, for documentation and tests.
+    /// Every code.
     pub const ALL: [Self; 23] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
@@ -130,7 +130,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// Who has to act.
+    /// Class of the code: the party that has to act.
     pub const fn class(self) -> ErrorClass {
         match self {
             Self::DomainInvalid | Self::DomainInUse | Self::WorksElsewhere | Self::Cancelled => {
@@ -155,7 +155,7 @@ impl ErrorCode {
         }
     }
 
-    /// What the engine does with a step that failed this way.
+    /// Retry policy of a step that failed with this code.
     pub const fn retry_policy(self) -> RetryPolicy {
         match self {
             Self::UpstreamRejected
@@ -184,7 +184,7 @@ impl ErrorCode {
         }
     }
 
-    /// A sentence that is safe to show to a customer.
+    /// Customer-facing message.
     pub fn customer_text(self, upstream: Option<Upstream>) -> String {
         let service = upstream.map_or("The service", |upstream| match upstream {
             Upstream::Authentik => "The sign-on service",
@@ -196,60 +196,59 @@ impl ErrorCode {
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
             | Self::UpstreamCircuitOpen => {
-                format!("{service} cannot be reached at the moment. We keep trying.")
+                format!("{service} is currently unavailable. We will retry automatically.")
             }
             Self::UpstreamAnswerLost => {
-                format!("{service} did not answer in time. We will look again and finish the work.")
+                format!(
+                    "{service} did not respond in time. We will check the result and finish the work."
+                )
             }
-            Self::UpstreamRateLimited => format!("{service} is busy. We keep trying."),
+            Self::UpstreamRateLimited => format!("{service} is busy. We will retry automatically."),
             Self::UpstreamPaused => {
-                format!("{service} is being worked on. We go on when that is over.")
+                format!("{service} is under maintenance. We will continue afterwards.")
             }
             Self::UpstreamNotReady => {
-                format!("{service} is still setting this up. We look again in a moment.")
+                format!("{service} is still setting this up. We will check again shortly.")
             }
             Self::UpstreamRejected => {
-                format!("{service} refused the change. Our team has to look at it.")
+                format!("{service} rejected the change. Our team will look into it.")
             }
             Self::UpstreamCredentialsRefused | Self::UpstreamPermissionMissing => {
-                format!(
-                    "{service} does not accept our access at the moment. Our team has to look at it."
-                )
+                format!("{service} currently rejects our access. Our team will look into it.")
             }
             Self::UpstreamConflict => {
                 format!(
-                    "{service} already holds something of this name. Our team has to look at it."
+                    "{service} already has an object with this name. Our team will look into it."
                 )
             }
             Self::DomainInvalid => {
-                "The mail service does not accept this domain. Please check its name.".to_owned()
+                "The mail service rejected this domain. Check its name.".to_owned()
             }
             Self::DomainInUse => {
-                "The domain still has mailboxes or lists. Remove them first, then try again."
-                    .to_owned()
+                "The domain still has mailboxes or lists. Remove them, then try again.".to_owned()
             }
             Self::RecoveryFlowMissing => {
-                "Links to choose a password cannot be made at the moment. Our team has to look at it."
-                    .to_owned()
+                "Password links are currently unavailable. Our team will look into it.".to_owned()
             }
             Self::WorksElsewhere => {
-                "This person belongs to another partner or workspace, and has to leave there first."
+                "This person belongs to another partner or workspace and must leave it first."
                     .to_owned()
             }
-            Self::AttemptTimedOut => "The work took too long. We will try again.".to_owned(),
+            Self::AttemptTimedOut => {
+                "The job took too long. We will retry automatically.".to_owned()
+            }
             Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal => {
-                "Something went wrong on our side. Our team has to look at it.".to_owned()
+                "An internal error occurred. Our team will look into it.".to_owned()
             }
             Self::GaveUp => {
-                "The work could not be finished in time. It starts afresh with the next reconcile."
-                    .to_owned()
+                "The job could not be finished in time. The next reconcile starts over.".to_owned()
             }
-            Self::Superseded => "A newer job does this work.".to_owned(),
+            Self::Superseded => "A newer job replaced this one.".to_owned(),
             Self::Cancelled => "The job was cancelled.".to_owned(),
         }
     }
 
-    /// The same name in `CamelCase`, as conditions show their reason.
+    /// The code in `CamelCase`, used as the reason of conditions.
     pub fn reason(self) -> &'static str {
         match self {
             Self::UpstreamUnreachable => "UpstreamUnreachable",
@@ -284,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_the_code_in_camel_case() {
+    fn the_reason_is_the_code_in_camel_case() {
         for code in ErrorCode::ALL {
             let snake = serde_json::to_string(&code).unwrap();
             let camel: String = snake
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_for_customers_name_our_services_and_never_the_software() {
+    fn customer_texts_name_services_and_never_software() {
         for code in ErrorCode::ALL {
             for upstream in Upstream::ALL {
                 let text = code.customer_text(Some(upstream));
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_an_operator_can_mend_is_held_and_costs_nothing() {
+    fn errors_for_operators_are_retried_after_a_hold_without_counting() {
         for code in ErrorCode::ALL {
             let held = code.retry_policy() == RetryPolicy::AfterHold;
 

@@ -1,7 +1,7 @@
-//! A job: one document that says what is to be done, how far it has come, and when something happens next.
+//! Job document: the work to do, its progress, and the time of the next event.
 //!
-//! States: `available` (waiting, until `run_at`) → `running` → `completed`, `discarded` or `cancelled`. A retry or
-//! a snooze is `available` again with a later `run_at`.
+//! States: `available` (waiting, until `run_at`) → `running` → `completed`, `discarded` or `cancelled`. A retry or a
+//! snooze is `available` again with a later `run_at`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -16,19 +16,19 @@ use crate::{
     },
 };
 
-/// Where jobs wait, each with workers of its own.
+/// Queue, served by its own worker slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Queue {
-    /// Tenants and members in the upstreams.
+    /// Provisioning of tenants and members in the upstreams.
     Provisioning,
-    /// Looking at the public DNS.
+    /// Public DNS checks.
     Dns,
     /// Customers, subscriptions and invoices.
     Billing,
-    /// Events that others sent us.
+    /// Incoming webhook events.
     Webhooks,
-    /// Fan-outs, retention and the like.
+    /// Fan-outs, retention and other maintenance.
     Maintenance,
 }
 
@@ -42,7 +42,7 @@ impl Queue {
         Self::Maintenance,
     ];
 
-    /// The name used in documents, keys and logs.
+    /// Name in documents, keys and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
@@ -53,7 +53,7 @@ impl Queue {
         }
     }
 
-    /// How many charged attempts a job has; `None` is without limit.
+    /// Limit on counted attempts; `None` is unlimited.
     pub const fn max_attempts(self) -> Option<i32> {
         match self {
             Self::Provisioning | Self::Maintenance => Some(12),
@@ -62,7 +62,7 @@ impl Queue {
         }
     }
 
-    /// How long after it was first due a job is given up; `None` is never.
+    /// Maximum age since the job was first due; `None` is unlimited.
     pub const fn max_age(self) -> Option<Duration> {
         match self {
             Self::Provisioning | Self::Maintenance => Some(Duration::from_hours(7 * 24)),
@@ -71,7 +71,7 @@ impl Queue {
         }
     }
 
-    /// The longest a retry is put off.
+    /// Maximum retry delay.
     pub const fn max_backoff(self) -> Duration {
         match self {
             Self::Provisioning | Self::Webhooks | Self::Maintenance => Duration::from_mins(15),
@@ -100,24 +100,24 @@ impl FromStr for Queue {
     }
 }
 
-/// Where a job stands.
+/// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Waiting to be claimed, from `run_at` on.
     Available,
-    /// A worker holds its lease.
+    /// Leased by a worker.
     Running,
-    /// Done.
+    /// Succeeded.
     Completed,
-    /// Failed, never to be tried again.
+    /// Failed, not retried.
     Discarded,
-    /// A person, or a newer job, said so.
+    /// Cancelled by a person, or superseded by a newer job.
     Cancelled,
 }
 
 impl JobState {
-    /// The name used in documents and on the wire.
+    /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Available => "available",
@@ -128,12 +128,12 @@ impl JobState {
         }
     }
 
-    /// Whether nothing will happen to the job any more.
+    /// Whether the state is final.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Discarded | Self::Cancelled)
     }
 
-    /// How long a job is kept once it is in this state; `None` while it is not final.
+    /// Retention of a job in this state; `None` if the state is not final.
     pub const fn retention(self) -> Option<Duration> {
         match self {
             Self::Available | Self::Running => None,
@@ -160,81 +160,81 @@ impl FromStr for JobState {
     }
 }
 
-/// The right to run a job until a time.
+/// Lease: the exclusive right to run a job until a deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Whoever has another token has lost the job.
+    /// Fencing token: a worker with another token has lost the job.
     pub token: LeaseToken,
-    /// The worker process, for people.
+    /// Name of the worker process.
     pub worker: String,
-    /// When others may take the job.
+    /// End of the lease, from which other workers may claim the job.
     pub until: DateTime,
-    /// Set once the handler has surely started: from then on, losing the worker counts as a crash.
+    /// Set once the handler has definitely started: from then on, a lost worker counts as a crash.
     #[serde(rename = "startedAt", default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime>,
 }
 
-/// Where a step of a job stands.
+/// State of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// Not tried yet with the present intent.
+    /// Not yet attempted for the current generation.
     Pending,
-    /// Done.
+    /// Succeeded.
     Ok,
     /// Nothing to do.
     Skipped,
-    /// The last try failed.
+    /// The last attempt failed.
     Error,
-    /// A write was sent and its outcome is not known.
+    /// A write was sent and its outcome is unknown.
     Unknown,
 }
 
 impl StepState {
-    /// Whether the step needs nothing more.
+    /// Whether the step is complete.
     pub const fn is_done(self) -> bool {
         matches!(self, Self::Ok | Self::Skipped)
     }
 }
 
-/// One named part of a job, with a state of its own.
+/// Step: a named part of a job with its own state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Its name, such as `authentik`.
+    /// Name, such as `authentik`.
     pub name: String,
-    /// Where it stands.
+    /// Current state.
     pub state: StepState,
-    /// Its failures in a row.
+    /// Consecutive failures.
     #[serde(default)]
     pub attempts: i32,
-    /// When it last began.
+    /// Start of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<DateTime>,
-    /// When it last ended.
+    /// End of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime>,
-    /// When it may be tried again; missing for one that never is, and for one not yet tried.
+    /// Time of the next attempt; missing if never retried or not yet attempted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<DateTime>,
-    /// Its turn in its upstream's budget, while it waits for it.
+    /// Reserved slot in the upstream's rate budget, while the step waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "turnAt")]
     pub reserved_at: Option<DateTime>,
-    /// Whether that turn is not its own: all were taken, and it asks again then.
+    /// Whether `reserved_at` is no reservation: the rate budget was saturated, and the step asks again at that time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[serde(rename = "asksAgain")]
     pub queue_full: bool,
-    /// What it changed upstream, or would change in a dry run.
+    /// Changes made upstream, or planned in a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
-    /// Why it failed.
+    /// Failure of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobFailure>,
 }
 
 impl Step {
-    /// A step that has not been tried.
+    /// A step that has not been attempted.
     pub fn pending(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -250,29 +250,29 @@ impl Step {
         }
     }
 
-    /// Whether trying again cannot help.
+    /// Whether the step has failed and is never retried.
     pub fn is_permanently_failed(&self) -> bool {
         matches!(self.state, StepState::Error | StepState::Unknown) && self.next_at.is_none()
     }
 }
 
-/// Why a job or one of its steps failed.
+/// Failure of a job or a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobFailure {
-    /// A stable name for what went wrong.
+    /// Stable code.
     pub code: ErrorCode,
-    /// Who has to act.
+    /// Party that has to act.
     pub class: ErrorClass,
-    /// A sentence safe to show to a customer.
+    /// Customer-facing message.
     pub message: String,
-    /// What an operator wants to know.
+    /// Detail for operators.
     pub detail: String,
-    /// Whether it will be tried again by itself.
+    /// Whether it is retried automatically.
     pub retryable: bool,
 }
 
 impl JobFailure {
-    /// The failure of a job that nobody will try again.
+    /// A failure that is never retried.
     pub fn permanent(code: ErrorCode, detail: &str) -> Self {
         Self {
             code,
@@ -284,197 +284,198 @@ impl JobFailure {
     }
 }
 
-/// How one try of a job went, for people.
+/// Attempt of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// Which try it was, counting all.
+    /// Attempt number, counting all attempts.
     pub n: i32,
-    /// Which worker ran it.
+    /// Worker that ran it.
     pub worker: String,
-    /// When it began.
+    /// Start time.
     pub started_at: DateTime,
-    /// When it ended.
+    /// End time.
     pub finished_at: DateTime,
-    /// How it was settled: `complete`, `retry`, `discard`, `cancel`, `release` or `rescue`; `timeout` if it took too
-    /// long, whatever came of that.
+    /// Outcome: `complete`, `retry`, `discard`, `cancel`, `release` or `rescue`; `timeout` if it exceeded its time
+    /// limit, regardless of its settlement.
     pub outcome: String,
-    /// What failed, at most 2 KiB.
+    /// Error text, at most 2 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The last requests it made upstream, as the upstreams know them; at most 8.
+    /// Ids of the most recent upstream requests, as assigned by the upstreams; at most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstream_request_ids: Vec<String>,
 }
 
-/// How far a long job has come.
+/// Progress of a long job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// How many are done.
+    /// Items done.
     pub done: i64,
-    /// Of how many.
+    /// Total number of items.
     pub total: i64,
-    /// What it is doing.
+    /// Current activity.
     pub note: String,
-    /// Where the next try goes on; nobody but the job reads it.
+    /// Resume position of the next attempt, opaque to all other code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// A job, as it is stored.
+/// Job, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: JobId,
-    /// What kind of work it is: a verb and a noun.
+    /// Kind: a verb and a noun.
     pub kind: String,
-    /// What the work needs to know: ids, not state.
+    /// Arguments: ids, not state.
     pub args: Document,
-    /// Where it waits.
+    /// Queue.
     pub queue: Queue,
-    /// The tenant it is about.
+    /// Tenant the job concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// 0 to 2, lower first.
+    /// Priority from 0 to 2; lower runs first.
     pub priority: i32,
-    /// Where it stands.
+    /// Current state.
     pub state: JobState,
-    /// When it may next be claimed.
+    /// Earliest time of the next claim.
     pub run_at: DateTime,
-    /// Tries that were charged to it, the present one included.
+    /// Counted attempts, including the current one.
     pub attempt: i32,
-    /// How many it has; missing is without limit.
+    /// Limit on counted attempts; missing is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<i32>,
-    /// Workers that died running it, with no step ended in between.
+    /// Consecutive worker crashes, reset when a step completes.
     #[serde(default)]
     pub crashes: i32,
-    /// Whether a worker vanished with it, perhaps before it started: now it says that it starts before it does.
+    /// Whether a worker vanished with the job, possibly before the handler started. From then on, the start is recorded
+    /// before the handler runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rescued: bool,
-    /// Times it was put off at no cost.
+    /// Number of snoozes: delays that count no attempt.
     #[serde(default)]
     pub snoozes: i32,
-    /// When it is given up; missing is never.
+    /// Time at which the job is given up; missing is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub give_up_at: Option<DateTime>,
-    /// Jobs with the same key never run at the same time.
+    /// Lock key: jobs with the same key never run concurrently.
     pub lock_key: String,
-    /// Jobs with the same key never wait at the same time: a new one joins the one that waits.
+    /// Unique key: of the jobs with the same key, at most one is available. A new job joins it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
-    /// Who runs it.
+    /// Current lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// Its parts.
+    /// Steps.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// Its last 20 tries.
+    /// The last 20 attempts.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
-    /// Why it failed last.
+    /// Last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobFailure>,
-    /// A person wants it to stop.
+    /// Whether cancellation was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_requested: Option<bool>,
-    /// The job that does its work instead.
+    /// Job that replaced this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<JobId>,
-    /// The final job it repeats.
+    /// Final job that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requeued_from: Option<JobId>,
-    /// The job that made it, as one of many.
+    /// Parent job of a fan-out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
-    /// How far it has come.
+    /// Progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// Who asked for it.
+    /// Requester.
     pub created_by: String,
-    /// The request that asked for it.
+    /// Originating request id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The trace it belongs to (W3C Trace Context).
+    /// Trace context (W3C).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// When it was enqueued.
+    /// Time of enqueueing.
     pub created_at: DateTime,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: DateTime,
-    /// When it became final.
+    /// Time at which the job became final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime>,
-    /// When it is deleted.
+    /// Expiry (TTL index).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_at: Option<DateTime>,
-    /// + 1 with every change a person can see.
+    /// Incremented by every change that the API shows.
     pub revision: i64,
-    /// Secrets the work needs, encrypted; gone once the job is final.
+    /// Encrypted secrets; deleted once the job is final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<EncryptedSecrets>,
-    /// Whether it ever had any.
+    /// Whether the job ever had secrets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub had_secrets: bool,
 }
 
 impl Job {
-    /// The arguments, as the kind declares them.
+    /// The arguments, decoded as the kind declares them.
     pub fn args<A: DeserializeOwned>(&self) -> Result<A, bson::error::Error> {
         bson::deserialize_from_document(self.args.clone())
     }
 
-    /// How often it was tried, whoever was to blame for how that went.
+    /// Total number of attempts, counted or not.
     pub fn total_attempts(&self) -> i32 {
         self.attempt + self.snoozes + self.crashes
     }
 
-    /// Whether it only says what it would do.
+    /// Whether the job is a dry run.
     pub fn is_dry_run(&self) -> bool {
         self.args.get_bool("dryRun").unwrap_or(false)
     }
 
-    /// The partner whose own affair it is.
+    /// Partner the job concerns.
     pub fn partner_id(&self) -> Option<PartnerId> {
         let id = self.args.get("partnerId")?.clone();
         bson::deserialize_from_bson(id).ok()
     }
 
-    /// Whether its steps speak of its tenant. A dry run's do not.
+    /// Whether the steps' results are reported to the tenant. A dry run's are not.
     pub fn reports_to_tenant(&self) -> bool {
         self.tenant_id.is_some() && !self.is_dry_run()
     }
 
-    /// The step of this name.
+    /// The step with this name.
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == name)
     }
 }
 
-/// The stored arguments of a kind of job: the contract between who enqueues it and who runs it.
+/// Job arguments of one kind: the contract between the api, which enqueues, and the worker, which runs.
 ///
-/// They outlive a deploy: fields are added with a default, a kind is never renamed, and a retired kind stays
-/// readable until none are stored.
+/// Arguments outlive a deploy: fields are added with a default, a kind is never renamed, and a retired kind stays
+/// readable until no stored job uses it.
 pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Its name: a verb and a noun.
+    /// Name of the kind: a verb and a noun.
     const KIND: &'static str;
-    /// Where it waits.
+    /// Queue.
     const QUEUE: Queue = Queue::Provisioning;
-    /// 0 to 2, lower first.
+    /// Priority from 0 to 2; lower runs first.
     const PRIORITY: i32 = 1;
 
-    /// The tenant it is about.
+    /// Tenant the job concerns.
     fn tenant_id(&self) -> Option<TenantId>;
 
-    /// What jobs have in common of which only one runs at a time; nothing for work that is in nobody's way.
+    /// Lock key: jobs with the same key never run concurrently. `None` for a job that blocks no other.
     fn lock_key(&self) -> Option<String> {
         self.tenant_id().map(|tenant| format!("tenant:{tenant}"))
     }
 
-    /// What makes a second job of this kind, asked for while the first waits, the same job. Only for kinds whose
-    /// arguments are their identity.
+    /// Unique key: a new job joins the available job with the same key. Only for kinds whose arguments are their
+    /// identity.
     fn unique_key(&self) -> Option<String> {
         None
     }

@@ -1,7 +1,7 @@
-//! Something that an operator wants done to many jobs at once.
+//! Bulk job operation: an operator's action on many jobs.
 //!
-//! Which jobs is settled when the operation is accepted: each is an item, stored with it. A job of its own
-//! ([`crate::queue::args::RunJobOperation`]) then goes through the items one by one.
+//! The jobs are selected when the operation is accepted, and stored as items. A job of its own
+//! ([`crate::queue::args::RunJobOperation`]) processes the items one by one.
 
 use bson::{DateTime, oid::ObjectId};
 use serde::{Deserialize, Serialize};
@@ -15,20 +15,20 @@ use crate::{
     },
 };
 
-/// What is done to each job.
+/// Action applied to each job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobAction {
-    /// Run it again: now where it waits, as a new job where it is over.
+    /// Run again: now if available, as a new job if final.
     Requeue,
-    /// Stop it: at once where it waits, after its present step where it runs.
+    /// Cancel: at once if available, after the current step if running.
     Cancel,
-    /// End it as failed. Only for jobs that wait.
+    /// Discard as failed. Only for available jobs.
     Discard,
 }
 
 impl JobAction {
-    /// Whether there is any use in this for a job that is in `state`.
+    /// Whether the action applies to a job in `state`.
     pub const fn applies_to(self, state: JobState) -> bool {
         match self {
             Self::Requeue => !matches!(state, JobState::Running),
@@ -38,104 +38,104 @@ impl JobAction {
     }
 }
 
-/// Which jobs are meant: those that are all of this.
+/// Selection of jobs: all given criteria must match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobSelection {
-    /// In this state.
+    /// State.
     pub state: JobState,
-    /// Of this kind.
+    /// Kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// In this queue.
+    /// Queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
-    /// About this tenant.
+    /// Tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// Last failed with this code.
+    /// Code of the last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<ErrorCode>,
-    /// Last failed with a code of this class.
+    /// Class of the last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_class: Option<ErrorClass>,
-    /// Made at this time or later.
+    /// Creation time, inclusive lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_after: Option<DateTime>,
-    /// Made before this time.
+    /// Creation time, exclusive upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_before: Option<DateTime>,
 }
 
-/// An operation, as it is stored.
+/// Bulk job operation, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobOperation {
-    /// Its id.
+    /// Unique id.
     #[serde(rename = "_id")]
     pub id: JobOperationId,
-    /// What is done to each job.
+    /// Action applied to each job.
     pub action: JobAction,
-    /// Which jobs were meant.
+    /// Selection criteria.
     pub filter: JobSelection,
-    /// At most so many jobs in a second.
+    /// Rate limit, in jobs per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// How many jobs there are.
+    /// Number of items.
     pub total: i64,
-    /// How many were changed.
+    /// Items changed.
     pub done: i64,
-    /// How many needed no change any more.
+    /// Items that needed no change.
     pub skipped: i64,
-    /// How many could not be changed.
+    /// Items that could not be changed.
     pub refused: i64,
-    /// The job that goes through them.
+    /// Job that runs the operation.
     pub job_id: JobId,
-    /// Who wants it.
+    /// Requester.
     pub actor: Actor,
-    /// From where they asked.
+    /// Originating request.
     pub origin: Origin,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub created_at: DateTime,
-    /// When the last item had its outcome.
+    /// Time at which the last item was settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime>,
-    /// When it is deleted.
+    /// Expiry (TTL index).
     pub expire_at: DateTime,
 }
 
-/// What became of one job.
+/// Outcome of one item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ItemOutcome {
-    /// Its turn has not come.
+    /// Not processed yet.
     Pending,
-    /// It was changed.
+    /// Changed.
     Done,
-    /// It needed no change any more.
+    /// No change needed.
     Skipped,
-    /// It could not be changed.
+    /// Could not be changed.
     Refused,
 }
 
-/// Why a job was not changed.
+/// Reason why an item was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemReason {
-    /// It was deleted, its time being over.
+    /// The job was deleted by retention.
     JobGone,
-    /// It is no longer in the state that was asked for.
+    /// The job left the selected state.
     StateChanged,
-    /// It was asked to stop before.
+    /// Cancellation was requested earlier.
     CancelRequested,
-    /// The secrets it needs were deleted when it became final.
+    /// Its secrets were deleted when it became final.
     SecretsGone,
-    /// It removes a tenant, which only restoring the tenant stops.
+    /// The job purges a tenant; only restoring the tenant stops it.
     PurgeScheduled,
 }
 
 impl ItemReason {
-    /// Whether that leaves the job other than what was wanted.
+    /// Outcome that follows from the reason: skipped if the job is already as requested, else refused.
     pub const fn outcome(self) -> ItemOutcome {
         match self {
             Self::JobGone | Self::StateChanged | Self::CancelRequested => ItemOutcome::Skipped,
@@ -144,30 +144,30 @@ impl ItemReason {
     }
 }
 
-/// One job of an operation, as it is stored.
+/// Item of a bulk job operation, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobOperationItem {
-    /// Its id, which nobody else uses.
+    /// Unique id, not referenced elsewhere.
     #[serde(rename = "_id")]
     pub id: ObjectId,
-    /// The operation.
+    /// Operation id.
     pub operation_id: JobOperationId,
-    /// Its place, from 1.
+    /// Position, from 1.
     pub n: i64,
-    /// The job.
+    /// Job id.
     pub job_id: JobId,
-    /// What became of it.
+    /// Outcome.
     pub outcome: ItemOutcome,
-    /// Why it was not changed.
+    /// Reason why the job was not changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<ItemReason>,
-    /// The job that runs instead, where one was made or joined.
+    /// Job that was created or joined instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_job_id: Option<JobId>,
-    /// When its turn came.
+    /// Time of processing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<DateTime>,
-    /// When it is deleted.
+    /// Expiry (TTL index).
     pub expire_at: DateTime,
 }

@@ -1,13 +1,13 @@
-//! Stopping an upstream or a queue for a while.
+//! Pause of an upstream or a queue.
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-/// A person stopped it.
+/// Pause set by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// Since when.
+    /// Start of the pause.
     pub at: DateTime,
-    /// Who did.
+    /// Operator who set it.
     pub by: String,
 }

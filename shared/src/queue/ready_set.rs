@@ -1,8 +1,8 @@
-//! The ready set: lock keys that may have work, for each queue.
+//! Ready set: for each queue, the lock keys that may have due jobs.
 //!
-//! A key in the set means "there may be work for this key now", once, however many jobs wait behind it. It is a
-//! hint: a lost key is found by the sweep, a surplus one is an empty pop. Keys are scored with Redis' own time less
-//! a minute for each step of priority, and one that is there keeps its place.
+//! A key is in the set at most once, however many jobs wait behind it. The set is a hint: the sweep finds a lost key,
+//! and a surplus key costs one empty claim. Keys are scored with Redis' own time, shifted by one minute for each
+//! priority level; a key that is already present keeps its position.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     queue::job::{Job, Queue},
 };
 
-/// Adds each key that is not there yet, scored by the server's clock and the key's priority, and says how many were not.
+/// Adds each missing key, scored by the server's clock and the key's priority, and returns the number of added keys.
 const ADD: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -30,7 +30,7 @@ end
 return added
 ";
 
-/// The ready sets of all queues.
+/// Ready sets of all queues.
 #[derive(Clone)]
 pub struct ReadySet {
     client: Client,
@@ -47,20 +47,20 @@ impl std::fmt::Debug for ReadySet {
     }
 }
 
-/// What is due later than this is left to the sweep.
+/// Jobs due later than this are left to the sweep.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A lock key that may have work, and the priority of that work.
+/// Lock key that may have due jobs, with their priority.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadyKey {
-    /// The lock key.
+    /// Lock key.
     pub lock_key: String,
-    /// 0 to 2, lower first.
+    /// Priority from 0 to 2; lower runs first.
     pub priority: i32,
 }
 
 impl ReadySet {
-    /// The ready sets below the configured prefix. Connects only when first used.
+    /// The ready sets below the configured prefix. Connects on first use.
     pub fn new(config: &RedisConfig) -> anyhow::Result<Self> {
         let client = config.client()?;
         Ok(Self {
@@ -75,7 +75,7 @@ impl ReadySet {
         format!("{}:ready:{queue}", self.prefix)
     }
 
-    /// Says that `keys` may have work that is due now. Returns how many of them were not in the set.
+    /// Adds keys that may have due jobs. Returns the number of keys that were not in the set.
     pub async fn add(&self, queue: Queue, keys: &[ReadyKey]) -> Result<u64, RedisError> {
         if keys.is_empty() {
             return Ok(0);
@@ -87,15 +87,15 @@ impl ReadySet {
         call.invoke_async(&mut self.connection.clone()).await
     }
 
-    /// Says that `jobs`, just committed, are due; of those that will be in a moment, in a moment. Losing this is no harm:
-    /// the sweep finds them.
+    /// Notifies workers of just committed jobs: at once if due, after a delay if due within `SOON`. A lost
+    /// notification is harmless: the sweep finds the jobs.
     pub async fn notify(&self, jobs: &[Job]) {
         let wait = |job: &Job| clock::until(job.updated_at, job.run_at);
         let (now, later): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| wait(job).is_zero());
         self.announce_now(&now).await;
         let (soon, _): (Vec<&Job>, Vec<&Job>) = later.iter().partition(|job| wait(job) <= SOON);
         if let Some(longest) = soon.iter().map(|job| wait(job)).max() {
-            // A little late rather than early: a key that is popped before its job is due is dropped.
+            // Slightly late rather than early: a key popped before its job is due is dropped.
             tokio::time::sleep(longest + Duration::from_millis(2)).await;
             self.announce_now(&soon).await;
         }
@@ -112,12 +112,12 @@ impl ReadySet {
         }
         for (queue, keys) in keys {
             if let Err(error) = self.add(queue, &keys).await {
-                tracing::warn!(%queue, error = error.category(), "Redis did not take a hint; the sweep will find the jobs");
+                tracing::warn!(%queue, error = error.category(), "Cannot notify the ready set; the sweep will find the jobs");
             }
         }
     }
 
-    /// How many keys wait in `queue`.
+    /// Number of keys in the ready set of `queue`.
     pub async fn len(&self, queue: Queue) -> Result<u64, RedisError> {
         redis::cmd("ZCARD")
             .arg(self.key(queue))
@@ -125,15 +125,15 @@ impl ReadySet {
             .await
     }
 
-    /// Whether Redis answers.
+    /// Checks that Redis responds.
     pub async fn ping(&self) -> Result<(), RedisError> {
         redis::cmd("PING")
             .query_async(&mut self.connection.clone())
             .await
     }
 
-    /// A connection of one's own, to pop from `queue`.
-    pub async fn popper(
+    /// A consumer of `queue`, on a connection of its own.
+    pub async fn consumer(
         &self,
         queue: Queue,
         block: Duration,
@@ -147,7 +147,7 @@ impl ReadySet {
     }
 }
 
-/// Takes keys out of one queue's ready set, on a connection of its own.
+/// Ready set consumer: pops keys of one queue, on a connection of its own.
 pub struct ReadySetConsumer {
     connection: MultiplexedConnection,
     key: String,
@@ -163,7 +163,7 @@ impl std::fmt::Debug for ReadySetConsumer {
 }
 
 impl ReadySetConsumer {
-    /// Waits for a key, for the block time at most.
+    /// Pops a key, waiting for at most the block time.
     pub async fn next(&mut self) -> Result<Option<String>, RedisError> {
         let popped: Option<(String, String, f64)> = redis::cmd("BZPOPMIN")
             .arg(&self.key)
@@ -173,7 +173,7 @@ impl ReadySetConsumer {
         Ok(popped.map(|(_, key, _)| key))
     }
 
-    /// Takes at most `count` more keys, without waiting.
+    /// Pops at most `count` more keys, without waiting.
     pub async fn more(&mut self, count: usize) -> Result<Vec<String>, RedisError> {
         if count == 0 {
             return Ok(Vec::new());

@@ -1,70 +1,67 @@
-//! A schedule: what is to be done at which instants, and what becomes of instants that were missed.
+//! Schedule: a recurring job, its instants, and the misfire policy for missed instants.
 //!
-//! A schedule that is looked at late finds every instant since it was looked at last, and its policy says which of
-//! them are still run.
+//! A late evaluation finds every instant since the last one; the misfire policy selects those that still run.
 
 use std::{collections::VecDeque, time::Duration};
 
 use bson::DateTime;
+use mongodb::error::Error;
 
-use super::cron::CronSchedule;
-use crate::{
-    platform::clock,
-    store::{StoreError, jobs::NewJob},
-};
+use super::{cron::CronSchedule, new_job::NewJob};
+use crate::platform::clock;
 
-/// An instant that is found within this time was not missed.
+/// An instant found within this time is not missed.
 const ON_TIME: Duration = Duration::from_mins(5);
-/// How far back instants that were missed are looked for. Who was away for longer begins anew.
+/// Catch-up window: older missed instants are ignored.
 pub const MAX_CATCH_UP: Duration = Duration::from_hours(366 * 24);
-/// The most jobs that a gap causes.
+/// Maximum number of jobs for one gap.
 const MAX_INSTANTS: usize = 100;
 
-/// Something that is done again and again.
+/// Recurring job.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Its name: stable, since the ledger knows it by that.
+    /// Stable name, which the ledger stores.
     pub name: &'static str,
-    /// What it is for, in a sentence.
+    /// Purpose, in one sentence.
     pub purpose: &'static str,
-    /// When.
+    /// Cron schedule.
     pub calendar: CronSchedule,
-    /// What becomes of instants that were missed.
+    /// Misfire policy.
     pub missed: MisfirePolicy,
-    /// Whether it can be run to only say what it would do.
+    /// Whether it supports a dry run.
     pub can_dry_run: bool,
-    /// The job of one run.
-    pub job: fn(Trigger, by: &str, now: DateTime) -> Result<NewJob, StoreError>,
+    /// Builds the job of one run.
+    pub job: fn(Trigger, by: &str, now: DateTime) -> Result<NewJob, Error>,
 }
 
-/// Why a schedule is run.
+/// Reason for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// Its time has come, perhaps a while ago.
+    /// A due instant, possibly in the past.
     DueInstants {
         /// The instant.
         at: DateTime,
     },
-    /// A person asked for it.
+    /// A manual run.
     Asked {
-        /// Only to say what it would do.
+        /// Whether it is a dry run.
         dry_run: bool,
     },
 }
 
-/// What becomes of instants that nobody saw come.
+/// Misfire policy: the treatment of missed instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MisfirePolicy {
-    /// The last of them is made up for, and stands for all.
+    /// Runs the last missed instant, for all.
     Once,
-    /// Each is made up for: the last hundred, if there are more.
+    /// Runs each missed instant, at most the last hundred.
     Each,
-    /// None is made up for.
+    /// Runs no missed instant.
     Skip,
 }
 
 impl MisfirePolicy {
-    /// The name on the wire.
+    /// Name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Once => "once",
@@ -74,19 +71,19 @@ impl MisfirePolicy {
     }
 }
 
-/// The instants that have come since a schedule was last looked at.
+/// Due instants since the last evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueInstants {
-    /// Those that are run, oldest first.
+    /// Instants to run, oldest first.
     pub run: Vec<DateTime>,
-    /// How many others there were.
+    /// Number of skipped instants.
     pub missed: i64,
-    /// The last of them all, from which the next look goes on.
+    /// The last due instant, from which the next evaluation continues.
     pub last: DateTime,
 }
 
 impl Schedule {
-    /// The instants after `seen` until `now`; nothing if there are none.
+    /// Instants after `seen` until `now`; `None` if there are none.
     pub fn due(&self, seen: DateTime, now: DateTime) -> Option<DueInstants> {
         let from = seen.max(clock::earlier(now, MAX_CATCH_UP));
         let mut run = VecDeque::new();
@@ -134,12 +131,12 @@ mod tests {
             calendar: CronSchedule::new(expression, "UTC").unwrap(),
             missed,
             can_dry_run: false,
-            job: |_, _, _| Err(StoreError::custom("not asked for")),
+            job: |_, _, _| Err(Error::custom("manual runs are not tested here")),
         }
     }
 
     #[test]
-    fn of_what_was_missed_each_policy_makes_its_own() {
+    fn each_misfire_policy_selects_its_instants() {
         let (seen, now) = (at("2026-11-19T01:00:00Z"), at("2026-11-22T09:00:00Z"));
         let due = |missed| schedule("0 1 * * *", missed).due(seen, now).unwrap();
 
@@ -160,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_is_found_soon_was_not_missed() {
+    fn an_instant_found_on_time_is_not_missed() {
         let nightly = schedule("0 1 * * *", MisfirePolicy::Skip);
 
         let soon = nightly.due(at("2026-11-21T01:00:00Z"), at("2026-11-22T01:00:09Z"));
@@ -171,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_without_anybody_looking_causes_a_hundred_jobs_at_most() {
+    fn a_gap_of_a_year_causes_at_most_a_hundred_jobs() {
         let (seen, now) = (at("2020-01-01T00:00:00Z"), at("2026-11-22T09:00:00Z"));
 
         for (missed, most) in [
@@ -183,7 +180,7 @@ mod tests {
 
             assert_eq!(due.run.len(), most);
             assert_eq!(due.last, now);
-            // A year's, and not the six before it.
+            // Those of one year, not of the preceding six.
             let found = due.missed + i64::try_from(due.run.len()).unwrap();
             assert_eq!(found, 366 * 24 * 12);
         }
@@ -198,7 +195,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn looking_often_finds_what_looking_once_finds(
+        fn frequent_evaluations_find_the_same_instants_as_one(
             zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "Africa/Cairo", "Australia/Lord_Howe"]),
             from in any_instant(),
             pauses in prop::collection::vec(1_i64..3_000, 1..10),

@@ -1,6 +1,6 @@
-//! The schedules: the one list of what is done again and again, and the job that each run is.
+//! Schedule registry: the list of all schedules, and the job of each run.
 //!
-//! What only has to be forgotten needs none: documents with an `expireAt` are deleted by MongoDB itself.
+//! Documents with an `expireAt` need no schedule: MongoDB deletes them (TTL indexes).
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::{
     queue::{
         args::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit},
         cron::{CalendarError, CronSchedule},
+        new_job::NewJob,
         schedule::{MisfirePolicy, Schedule, Trigger},
     },
-    store::jobs::NewJob,
     subscription_snapshot::Month,
 };
 
-/// Over how long the tenants of a nightly reconcile are spread.
+/// Period over which the tenants of a nightly reconcile are spread.
 const NIGHT: Duration = Duration::from_hours(4);
 
 /// A day.
 const DAY: Duration = Duration::from_hours(24);
 
-/// Every schedule, or what cannot be read in one of them.
+/// Every schedule, or the first invalid one.
 pub fn all() -> Result<Vec<Schedule>, CalendarError> {
     Ok(vec![
         Schedule {
@@ -34,7 +34,7 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             job: |occasion, by, now| {
                 let (dry_run, spread) = match occasion {
                     Trigger::DueInstants { .. } => (false, NIGHT),
-                    // Whoever asks wants to see it done.
+                    // A manual run starts all tenants at once.
                     Trigger::Asked { dry_run } => (dry_run, Duration::ZERO),
                 };
                 let args = ReconcileTenants {
@@ -46,7 +46,7 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
         },
         Schedule {
             name: "recheck_domains",
-            purpose: "Looks at the public DNS of every domain whose time has come.",
+            purpose: "Checks the public DNS of every domain that is due.",
             calendar: CronSchedule::new("* * * * *", "UTC")?,
             missed: MisfirePolicy::Once,
             can_dry_run: false,
@@ -57,12 +57,12 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             purpose: "Writes down what every tenant has bought: each day anew for the month in progress, for the last \
                       time as the next month begins.",
             calendar: CronSchedule::new("10 0 * * *", "UTC")?,
-            // The last day of a month may be among them.
+            // The missed instants may include the last day of a month.
             missed: MisfirePolicy::Each,
             can_dry_run: false,
             job: |occasion, by, now| {
                 let as_of = match occasion {
-                    // What is done as a month begins is done for the one that is over.
+                    // An instant at the start of a month belongs to the month before.
                     Trigger::DueInstants { at } => clock::earlier(at, DAY),
                     Trigger::Asked { .. } => now,
                 };
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_schedule_can_be_read_has_a_name_of_its_own_and_comes() {
+    fn every_schedule_is_valid_has_a_unique_name_and_has_instants() {
         let schedules = all().unwrap();
 
         let names: BTreeSet<&str> = schedules.iter().map(|schedule| schedule.name).collect();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_is_written_down_until_the_next_has_begun_and_at_once_when_asked_for() {
+    fn a_snapshot_run_covers_the_month_that_ended_and_a_manual_run_the_current_one() {
         let schedules = all().unwrap();
         let mut schedules = schedules.into_iter();
         let snapshots = schedules
@@ -122,7 +122,7 @@ mod tests {
             ("2026-11-22T00:10:00Z", "2026-11-22T00:10:05Z", "2026-11"),
             ("2026-12-01T00:10:00Z", "2026-12-01T00:10:05Z", "2026-11"),
             ("2026-12-02T00:10:00Z", "2026-12-02T00:10:05Z", "2026-12"),
-            // Nobody was there in the meantime.
+            // Several days missed.
             ("2026-12-01T00:10:00Z", "2026-12-04T08:00:00Z", "2026-11"),
         ] {
             let due = Trigger::DueInstants { at: at(due) };

@@ -1,8 +1,8 @@
-//! Secrets of a job, in its document or where its steps put what they found, encrypted with XChaCha20-Poly1305.
+//! Secret box: encrypts the secrets of a job, or of a step's result, with XChaCha20-Poly1305.
 //!
-//! `SEALING_KEYS` lists the keys, `<id>:<32 bytes in base64>`, separated by commas. The first seals; all open, so
-//! that a key can be replaced while jobs wait that the old one sealed. What is sealed is bound to its job: copied
-//! into another document it does not open.
+//! `SEALING_KEYS` lists the keys, `<id>:<32 bytes in base64>`, separated by commas. The first key encrypts; all keys
+//! decrypt, so that a key can be rotated while jobs are queued. The ciphertext is bound to its job id: copied into
+//! another document, it does not decrypt.
 
 use std::fmt;
 
@@ -17,60 +17,60 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{id::JobId, platform::config};
 
-/// Bytes of a nonce, which stand before the ciphertext.
+/// Length of the nonce that precedes the ciphertext.
 const NONCE: usize = 24;
-/// Bytes of a key.
+/// Length of a key.
 const KEY: usize = 32;
 
-/// Secrets encrypted with XChaCha20-Poly1305, and which key did it.
+/// Encrypted secrets (XChaCha20-Poly1305) with the id of their key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptedSecrets {
-    /// The key that opens it.
+    /// Id of the encryption key.
     pub key_id: String,
     /// Nonce and ciphertext.
     pub data: bson::Binary,
 }
 
-/// The keys that seal and open secrets.
+/// Encryption keys.
 #[derive(Clone, Default)]
 pub struct EncryptionKeys(Vec<(String, XChaCha20Poly1305)>);
 
-/// Why secrets were not sealed or opened. None of them says what the secret is.
+/// Encryption or decryption failure. No variant contains the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// There is no key at all.
+    /// No key is configured.
     #[error("SEALING_KEYS is not set")]
     NoKey,
-    /// The key that sealed it is not listed here.
-    #[error("SEALING_KEYS lists no key `{0}`")]
+    /// The key with this id is not configured.
+    #[error("SEALING_KEYS has no key `{0}`")]
     UnknownKey(String),
-    /// It was changed, belongs to another job, or was sealed with another key of the same name.
-    #[error("it does not open with key `{0}`")]
+    /// Authentication failed: the data was changed, belongs to another job, or the key's value differs.
+    #[error("cannot be decrypted with key `{0}`")]
     Unopened(String),
-    /// What was sealed has not the form that is expected.
-    #[error("what was sealed has another form")]
+    /// The decrypted data has an unexpected format.
+    #[error("the decrypted data has an unexpected format")]
     Form,
 }
 
 impl EncryptionKeys {
-    /// The keys in `SEALING_KEYS`; none where it is not set.
+    /// Reads `SEALING_KEYS`; no keys if unset.
     pub fn from_env() -> anyhow::Result<Self> {
         let listed = config::list("SEALING_KEYS")?;
         Self::parse(listed.iter().map(String::as_str))
     }
 
-    /// Keys written as `<id>:<32 bytes in base64>`. The first seals.
+    /// Parses keys written as `<id>:<32 bytes in base64>`. The first key encrypts.
     pub fn parse<'a>(listed: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let mut keys: Vec<(String, XChaCha20Poly1305)> = Vec::new();
-        for (place, text) in listed.into_iter().enumerate() {
-            // The text is a secret: a complaint names its place alone.
-            let place = place + 1;
+        for (position, text) in listed.into_iter().enumerate() {
+            // The text is a secret, so an error names only its position.
+            let position = position + 1;
             let (id, key) = text
                 .split_once(':')
                 .filter(|(id, _)| !id.is_empty())
                 .ok_or_else(|| {
-                    anyhow::anyhow!("SEALING_KEYS: key {place} is not written `<id>:<base64>`")
+                    anyhow::anyhow!("SEALING_KEYS: key {position} is not written `<id>:<base64>`")
                 })?;
             let key = BASE64_STANDARD
                 .decode(key)
@@ -78,18 +78,18 @@ impl EncryptionKeys {
                 .map(Zeroizing::new)
                 .and_then(|bytes| XChaCha20Poly1305::new_from_slice(&bytes).ok())
                 .ok_or_else(|| {
-                    anyhow::anyhow!("SEALING_KEYS: key {place} is not {KEY} bytes in base64")
+                    anyhow::anyhow!("SEALING_KEYS: key {position} is not {KEY} bytes in base64")
                 })?;
             anyhow::ensure!(
                 keys.iter().all(|(known, _)| known != id),
-                "SEALING_KEYS: key {place} has the id of an earlier one"
+                "SEALING_KEYS: key {position} has the id of an earlier one"
             );
             keys.push((id.to_owned(), key));
         }
         Ok(Self(keys))
     }
 
-    /// Whether anything can be sealed.
+    /// Whether a key for encryption is configured.
     pub fn can_seal(&self) -> bool {
         !self.0.is_empty()
     }
@@ -117,7 +117,7 @@ impl EncryptionKeys {
         })
     }
 
-    /// Decrypts what was sealed for this job.
+    /// Decrypts the secrets of this job.
     pub fn decrypt<T: DeserializeOwned>(
         &self,
         job: JobId,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_old_key_sealed_still_opens_and_the_new_one_seals() {
+    fn old_keys_decrypt_and_the_first_key_encrypts() {
         let job = JobId::new();
         let before = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
         let rotated = keys(&[key("new", 2), key("old", 1)]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_key_a_secret_does_not_open() {
+    fn a_secret_cannot_be_decrypted_without_its_key() {
         let job = JobId::new();
         let sealed = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
 
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_for_its_own_job_alone_and_only_unchanged() {
+    fn a_secret_decrypts_only_unchanged_and_for_its_own_job() {
         let keys = keys(&[key("k", 1)]);
         let job = JobId::new();
         let sealed = keys.encrypt(job, &"hunter2").unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_secret_is_never_sealed_the_same_way_twice() {
+    fn each_encryption_has_its_own_nonce() {
         let keys = keys(&[key("k", 1)]);
         let job = JobId::new();
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_key_is_named_by_its_place_and_never_shown() {
+    fn an_invalid_key_is_identified_by_its_position_and_never_shown() {
         for bad in ["no-colon-here", ":AAAA", "k:short", "k:!!!!"] {
             let good = key("good", 1);
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shown_by_their_ids_alone() {
+    fn debug_shows_only_the_ids_of_keys() {
         assert_eq!(format!("{:?}", keys(&[key("k", 65)])), r#"["k"]"#);
     }
 }

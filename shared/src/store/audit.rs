@@ -1,5 +1,5 @@
-//! The audit trail. Events are inserted, once; afterwards they are only sealed, and deleted when they need not be kept
-//! any more.
+//! Audit repository. Events are inserted once; afterwards they are only sealed, and deleted after their retention
+//! period.
 
 mod query;
 mod retention;
@@ -23,20 +23,20 @@ use crate::{
     id::TenantId,
 };
 
-/// The name of the index of all events, newest first.
+/// Index of all events, newest first.
 const NEWEST_INDEX: &str = "newest_first";
-/// The name of the same by terms.
+/// Index of all events by term, newest first.
 const TERMS_INDEX: &str = "terms";
-/// The name of the index of a tenant's events, newest first.
+/// Index of a tenant's events, newest first.
 const TENANT_NEWEST_INDEX: &str = "tenant_newest_first";
-/// The name of the same by terms.
+/// Index of a tenant's events by term, newest first.
 const TENANT_TERMS_INDEX: &str = "tenant_terms";
-/// The name of the index of what is not sealed yet.
+/// Index of unsealed events.
 const UNSEALED_INDEX: &str = "unsealed";
-/// The name of the index of what has no place in a chain.
+/// Index of events without a sequence number.
 const UNNUMBERED_INDEX: &str = "unnumbered";
 
-/// The events of all tenants and of the platform, and the chains that they are sealed in.
+/// Audit events of all tenants and of the platform, and their hash chains.
 #[derive(Debug, Clone)]
 pub struct AuditRepository {
     store: Arc<Store>,
@@ -45,7 +45,7 @@ pub struct AuditRepository {
 }
 
 impl AuditRepository {
-    /// The trail in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             store: store.clone(),
@@ -54,7 +54,7 @@ impl AuditRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let index = |name: &str, keys: Document| {
             let options = IndexOptions::builder().name(name.to_owned()).build();
@@ -102,7 +102,7 @@ impl AuditRepository {
         Ok(())
     }
 
-    /// Adds an event, in the transaction of what it records. What is secret in it is masked.
+    /// Inserts an event, in the transaction of the mutation that it records. Secrets are redacted.
     pub async fn record(
         &self,
         session: &mut ClientSession,
@@ -111,7 +111,7 @@ impl AuditRepository {
         self.record_all(session, std::slice::from_ref(event)).await
     }
 
-    /// The same, of several.
+    /// Inserts several events like [`record`](Self::record).
     pub async fn record_all(
         &self,
         session: &mut ClientSession,
@@ -130,7 +130,7 @@ impl AuditRepository {
         Ok(())
     }
 
-    /// The last `limit` events of this tenant, latest first.
+    /// The last `limit` events of this tenant, newest first.
     pub async fn latest(
         &self,
         tenant_id: TenantId,
@@ -149,7 +149,7 @@ impl AuditRepository {
         Ok(found.await?.unwrap_or_else(|| Chain::new(tenant)))
     }
 
-    /// The events as they are stored: what is hashed.
+    /// The raw events as stored, which is what the hash covers.
     fn stored(&self) -> Collection<Document> {
         self.events.clone_with_type()
     }

@@ -1,4 +1,4 @@
-//! How the infrastructure stood when a worker last looked: one document for each thing that is looked at.
+//! Dependency repository: one document for each checked dependency.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use mongodb::Collection;
 use super::{Store, StoreError, to_bson};
 use crate::dependency::{CheckResult, CheckState, Dependency, DependencyStatus};
 
-/// The last look at each thing.
+/// Status of all dependencies.
 #[derive(Debug, Clone)]
 pub struct DependencyRepository {
     probes: Collection<DependencyStatus>,
 }
 
 impl DependencyRepository {
-    /// The probes in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             probes: store.collection("probes"),
         }
     }
 
-    /// The last look at everything.
+    /// Lists the status of all dependencies.
     pub async fn list(&self) -> Result<Vec<DependencyStatus>, StoreError> {
         self.probes
             .find(doc! {})
@@ -33,14 +33,15 @@ impl DependencyRepository {
             .await
     }
 
-    /// Notes what a look at `subject` found. When it last answered stays known.
+    /// Stores the result of a check. The time of the last success is kept on failure.
     pub async fn upsert(
         &self,
-        subject: &Dependency,
+        dependency: &Dependency,
         finding: &CheckResult,
         now: DateTime,
     ) -> Result<(), StoreError> {
-        let mut set = doc! { "kind": subject.kind(), "name": subject.name(), "checkedAt": now };
+        let mut set =
+            doc! { "kind": dependency.kind(), "name": dependency.name(), "checkedAt": now };
         let (outcome, unset) = match finding {
             CheckResult::Answered(latency) => {
                 let millis = i64::try_from(latency.as_millis()).unwrap_or(i64::MAX);
@@ -55,7 +56,7 @@ impl DependencyRepository {
             CheckResult::Disabled => (CheckState::Disabled, doc! { "latencyMs": "", "error": "" }),
         };
         set.insert("outcome", to_bson(&outcome)?);
-        let named = doc! { "_id": subject.to_string() };
+        let named = doc! { "_id": dependency.to_string() };
         self.probes
             .update_one(named, doc! { "$set": set, "$unset": unset })
             .upsert(true)
@@ -63,9 +64,9 @@ impl DependencyRepository {
         Ok(())
     }
 
-    /// Forgets what is not looked at any more.
-    pub async fn retain(&self, subjects: &[Dependency]) -> Result<(), StoreError> {
-        let kept: Vec<String> = subjects.iter().map(ToString::to_string).collect();
+    /// Deletes dependencies that are no longer checked.
+    pub async fn retain(&self, dependencies: &[Dependency]) -> Result<(), StoreError> {
+        let kept: Vec<String> = dependencies.iter().map(ToString::to_string).collect();
         let others = doc! { "_id": { "$nin": kept } };
         self.probes.delete_many(others).await?;
         Ok(())

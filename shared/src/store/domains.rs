@@ -1,7 +1,7 @@
-//! The domains: every tenant's claims, of which one at most owns a name.
+//! Domain repository: all claims of all tenants. At most one claim owns a name.
 //!
-//! The collection is the truth; `domains` and `primaryDomain` of a tenant are its projection. So whoever changes what
-//! a tenant owns has locked the tenant in the same transaction, and saves it after.
+//! The collection is the source of truth; `domains` and `primaryDomain` of a tenant are its projection. A change of
+//! ownership must therefore lock the tenant first, and save it afterwards, in the same transaction.
 
 mod due;
 mod ownership;
@@ -22,15 +22,15 @@ use crate::{
     id::{DomainId, TenantId},
 };
 
-/// The name of the index that keeps a name from being owned twice.
+/// Unique index: one owner per name.
 pub const OWNED_INDEX: &str = "owned_name";
-/// The name of the index that keeps a tenant from claiming a name twice.
+/// Unique index: one claim per tenant and name.
 pub const CLAIM_INDEX: &str = "claim";
 
-/// The name of the index by which domains whose time has come are found.
+/// Index of claims by due time.
 pub const DUE_INDEX: &str = "due";
 
-/// The domains of all tenants.
+/// Domains of all tenants.
 #[derive(Debug, Clone)]
 pub struct DomainRepository {
     domains: Collection<Domain>,
@@ -39,14 +39,14 @@ pub struct DomainRepository {
 versioned!(DomainRepository, domains: Domain, DomainId);
 
 impl DomainRepository {
-    /// The domains in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             domains: store.collection("domains"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let index = |keys, options| IndexModel::builder().keys(keys).options(options).build();
         let named = |name: &str| IndexOptions::builder().name(name.to_owned());
@@ -90,7 +90,7 @@ impl DomainRepository {
         find_one_linearizable(&self.domains, claim).await
     }
 
-    /// Whose `name` is.
+    /// The claim that owns `name`.
     pub async fn find_owner(
         &self,
         session: &mut ClientSession,
@@ -121,7 +121,7 @@ impl DomainRepository {
             .await
     }
 
-    /// All of this tenant's domains as this transaction sees them, oldest first.
+    /// All of this tenant's domains as seen by this transaction, oldest first.
     pub async fn list_in(
         &self,
         session: &mut ClientSession,
@@ -136,7 +136,7 @@ impl DomainRepository {
         found.stream(session).try_collect().await
     }
 
-    /// All that this tenant owns, oldest first; also what is being removed.
+    /// All domains that this tenant owns, oldest first, including those being removed.
     pub async fn list_owned(&self, tenant_id: TenantId) -> Result<Vec<Domain>, StoreError> {
         self.domains
             .find(doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } })
@@ -146,13 +146,13 @@ impl DomainRepository {
             .await
     }
 
-    /// How many domains this tenant owns.
+    /// Number of domains this tenant owns.
     pub async fn count_owned(&self, tenant_id: TenantId) -> Result<u64, StoreError> {
         let owned = doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } };
         self.domains.count_documents(owned).await
     }
 
-    /// How many domains of each of these tenants stand where; tenants without domains are not there.
+    /// Number of domains by tenant and status; tenants without domains are omitted.
     pub async fn count_by_status(
         &self,
         tenants: &[TenantId],
@@ -185,7 +185,7 @@ impl DomainRepository {
         Ok(counts)
     }
 
-    /// The names of this tenant's domains in this status, in the order in which they were claimed.
+    /// Names of this tenant's domains with this status, in order of claiming.
     pub async fn list_names(
         &self,
         tenant_id: TenantId,

@@ -1,29 +1,55 @@
-//! The feature flags.
+//! Feature flag repository.
 
 use std::sync::Arc;
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, known_fields, lenient::skip_undecodable, linearizable::find_one_linearizable,
+    Store, StoreError, Versioned, VersionedRepository, lenient::skip_undecodable,
+    linearizable::find_one_linearizable,
 };
 use crate::feature_flag::Flag;
 
-/// The document that every write of a flag writes too.
+/// Id of the document that every write of a flag updates.
 const SET: &str = "flags";
 
-/// The flags.
+/// Feature flags.
 #[derive(Debug, Clone)]
 pub struct FlagRepository {
     flags: Collection<Flag>,
     sets: Collection<Document>,
 }
 
+impl Versioned for Flag {
+    type Id = String;
+
+    fn id(&self) -> String {
+        self.key.clone()
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    fn touch(&mut self, now: DateTime) {
+        self.revision += 1;
+        self.updated_at = now;
+    }
+}
+
+impl VersionedRepository for FlagRepository {
+    type Document = Flag;
+
+    fn documents(&self) -> &Collection<Flag> {
+        &self.flags
+    }
+}
+
 impl FlagRepository {
-    /// The flags in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             flags: store.collection("flags"),
@@ -31,7 +57,7 @@ impl FlagRepository {
         }
     }
 
-    /// Another one after every write of any flag.
+    /// Revision of the flag set, which changes with every write of any flag.
     pub async fn revision(&self) -> Result<i64, StoreError> {
         #[derive(Deserialize)]
         struct Set {
@@ -42,7 +68,7 @@ impl FlagRepository {
         Ok(set.map_or(0, |set| set.revision))
     }
 
-    /// All of them that can be read. One that cannot is as good as none, which is off.
+    /// All readable flags. An unreadable one is omitted, which evaluates to off.
     pub async fn all(&self) -> Result<Vec<Flag>, StoreError> {
         let stored = self.flags.clone_with_type::<Document>();
         skip_undecodable(stored.find(doc! {}).await?)
@@ -70,8 +96,8 @@ impl FlagRepository {
         find_one_linearizable(&self.flags, doc! { "_id": key }).await
     }
 
-    /// Says that a flag is written in this transaction. Two that do so at the same time are in each other's way, and
-    /// one of them starts over with what the other has left.
+    /// Increments the revision of the flag set. Two concurrent writers conflict on it, so one of them is repeated and
+    /// sees the other's flags.
     pub async fn bump_revision(&self, session: &mut ClientSession) -> Result<(), StoreError> {
         self.sets
             .update_one(doc! { "_id": SET }, doc! { "$inc": { "revision": 1_i64 } })
@@ -81,45 +107,8 @@ impl FlagRepository {
         Ok(())
     }
 
-    /// The flag with this key, as this transaction sees it.
-    pub async fn find_in(
-        &self,
-        session: &mut ClientSession,
-        key: &str,
-    ) -> Result<Option<Flag>, StoreError> {
-        let found = self.flags.find_one(doc! { "_id": key });
-        found.session(session).await
-    }
-
-    /// How many there are.
+    /// Number of flags.
     pub async fn count_in(&self, session: &mut ClientSession) -> Result<u64, StoreError> {
         self.flags.count_documents(doc! {}).session(session).await
-    }
-
-    /// Adds a flag.
-    pub async fn insert(&self, session: &mut ClientSession, flag: &Flag) -> Result<(), StoreError> {
-        self.flags.insert_one(flag).session(session).await?;
-        Ok(())
-    }
-
-    /// Writes a flag that is there.
-    pub async fn save(&self, session: &mut ClientSession, flag: &Flag) -> Result<(), StoreError> {
-        self.flags
-            .update_one(
-                doc! { "_id": &flag.key },
-                known_fields::set_known_fields(flag)?,
-            )
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Removes a flag.
-    pub async fn delete(&self, session: &mut ClientSession, key: &str) -> Result<(), StoreError> {
-        self.flags
-            .delete_one(doc! { "_id": key })
-            .session(session)
-            .await?;
-        Ok(())
     }
 }

@@ -1,7 +1,8 @@
-//! The answers to requests that carried an `Idempotency-Key`, so that a repeated request changes nothing twice.
+//! Idempotency keys: stored responses to requests with an `Idempotency-Key`, so that a repeated request changes nothing
+//! twice.
 //!
-//! A key is claimed by the first insert of the transaction that it makes safe to repeat, and answered in the same
-//! transaction: a key that can be read always has its answer.
+//! A key is claimed by the first insert of the transaction it protects, and its response is stored in the same
+//! transaction: a readable key always has its response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,43 +13,43 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError, duplicate_key_index, linearizable::find_one_linearizable, to_bson};
 use crate::platform::clock;
 
-/// How long a key is remembered.
+/// Retention of a key.
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
-/// The code of a write that another open transaction was in the way of.
+/// MongoDB's error code of a write conflict with another open transaction.
 const WRITE_CONFLICT: i32 = 112;
 
-/// A key and what it stands for.
+/// Idempotency key and the request it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// Made of the caller, the route and the key.
+    /// Derived from the caller, the route and the key.
     pub id: String,
-    /// Made of the request: the same key with another one is a mistake.
+    /// Fingerprint of the request: reusing the key for a different request is an error.
     pub fingerprint: String,
 }
 
-/// What was answered.
+/// Stored response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredAnswer {
-    /// The status.
+    /// Status.
     pub status: i32,
-    /// Where the outcome can be looked up.
+    /// `Location` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// The version of what is in the body.
+    /// `ETag` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// The body: JSON.
+    /// Body, as JSON.
     pub body: String,
 }
 
-/// What became of claiming a key.
+/// Result of claiming a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// It is this transaction's.
+    /// Claimed by this transaction.
     New,
-    /// It was answered before. The transaction is lost; the answer is read outside of it.
+    /// Already answered. The transaction must be aborted; the response is read outside of it.
     Answered,
-    /// Another transaction that is still open has it. This one is lost.
+    /// Claimed by another open transaction. This one must be aborted.
     InProgress,
 }
 
@@ -64,30 +65,30 @@ struct Record {
     expire_at: DateTime,
 }
 
-/// The keys of all callers.
+/// Idempotency keys of all callers.
 #[derive(Debug, Clone)]
 pub struct IdempotencyRepository {
     records: Collection<Record>,
 }
 
-/// What is known about a key.
+/// Stored request and response of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The request it was answered for.
+    /// Fingerprint of the answered request.
     pub fingerprint: String,
-    /// The answer.
+    /// The response.
     pub answer: StoredAnswer,
 }
 
 impl IdempotencyRepository {
-    /// The keys in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             records: store.collection("idempotency_keys"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let retention = IndexOptions::builder()
             .name("retention".to_owned())
@@ -103,8 +104,8 @@ impl IdempotencyRepository {
 
     /// Claims a key, as the first statement of a transaction.
     ///
-    /// A write conflict means that another request with this key is under way. The driver's transaction helper
-    /// would repeat it; here it is an answer.
+    /// A write conflict means that another request with this key is in progress. The driver's transaction helper would
+    /// repeat it; here it is a result.
     pub async fn claim(
         &self,
         session: &mut ClientSession,
@@ -124,7 +125,7 @@ impl IdempotencyRepository {
         }
     }
 
-    /// Stores the answer to a key that this transaction claimed.
+    /// Stores the response of a key that this transaction claimed.
     pub async fn answer(
         &self,
         session: &mut ClientSession,
@@ -139,7 +140,7 @@ impl IdempotencyRepository {
         Ok(())
     }
 
-    /// Stores an answer that nothing but the request led to. `false` if the key was taken.
+    /// Stores the response of a request that ran no transaction. `false` if the key is taken.
     pub async fn remember(
         &self,
         key: &IdempotencyKey,
@@ -157,7 +158,7 @@ impl IdempotencyRepository {
         }
     }
 
-    /// What was answered to the request with this key.
+    /// The stored request and response of this key.
     pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<Answered>, StoreError> {
         let record = find_one_linearizable(&self.records, doc! { "_id": &key.id }).await?;
         Ok(record.and_then(|record| {

@@ -1,4 +1,4 @@
-//! The invitations to the teams of partners.
+//! Invitation repository.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,21 +12,21 @@ use crate::{
     user::User,
 };
 
-/// The invitations.
+/// Invitations to partners' teams.
 #[derive(Debug, Clone)]
 pub struct InvitationRepository {
     invitations: Collection<Invitation>,
 }
 
 impl InvitationRepository {
-    /// The invitations in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             invitations: store.collection("invitations"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let retention = IndexModel::builder()
             .keys(doc! { "expireAt": 1 })
@@ -48,7 +48,8 @@ impl InvitationRepository {
         find_one_linearizable(&self.invitations, doc! { "_id": id }).await
     }
 
-    /// The same, as this transaction sees it. Whoever acts on it writes it too, so that of two only one does.
+    /// The invitation with this id, as seen by this transaction. A caller that acts on it also writes it, so that of
+    /// two concurrent callers one fails.
     pub async fn find_in(
         &self,
         session: &mut ClientSession,
@@ -60,7 +61,7 @@ impl InvitationRepository {
             .await
     }
 
-    /// How many of a partner's invitations are still to be carried out.
+    /// Number of a partner's pending invitations.
     pub async fn count_pending(
         &self,
         session: &mut ClientSession,
@@ -74,7 +75,7 @@ impl InvitationRepository {
             .await
     }
 
-    /// Adds an invitation.
+    /// Inserts an invitation.
     pub async fn insert(
         &self,
         session: &mut ClientSession,
@@ -87,7 +88,7 @@ impl InvitationRepository {
         Ok(())
     }
 
-    /// Writes an invitation.
+    /// Replaces an invitation.
     pub async fn save(
         &self,
         session: &mut ClientSession,
@@ -103,70 +104,73 @@ impl InvitationRepository {
         Ok(())
     }
 
-    /// Forgets the link of an invitation that nobody was shown and nobody is to be.
+    /// Deletes the link of an invitation that was not shown.
     pub async fn drop_link(&self, id: InvitationId) -> Result<(), StoreError> {
-        let unseen = doc! { "_id": id, "state": to_bson(&InvitationState::Ready)? };
-        let dropped = doc! {
+        let filter = doc! { "_id": id, "state": to_bson(&InvitationState::Ready)? };
+        let update = doc! {
             "$set": { "state": to_bson(&InvitationState::NoLink)? },
             "$unset": { "link": "" },
         };
-        self.invitations.update_one(unseen, dropped).await?;
+        self.invitations.update_one(filter, update).await?;
         Ok(())
     }
 
-    /// Takes back what a partner's invitations of this address promised: what waits is not carried out, and a link that
-    /// was not shown never is.
-    pub async fn withdraw(
+    /// Revokes a partner's invitations of this address: pending ones are not processed, and a link that was not shown
+    /// never is.
+    pub async fn revoke(
         &self,
         session: &mut ClientSession,
         partner_id: PartnerId,
         email: &str,
     ) -> Result<(), StoreError> {
-        let theirs = doc! { "partnerId": partner_id, "email": email };
+        let filter = doc! { "partnerId": partner_id, "email": email };
         self.invitations
-            .delete_many(theirs)
+            .delete_many(filter)
             .session(session)
             .await?;
         Ok(())
     }
 
-    /// The same for the invitations that somebody made who may not invite any more.
-    pub async fn withdraw_made_by(
+    /// Revokes the invitations of an inviter who may no longer invite.
+    pub async fn revoke_made_by(
         &self,
         session: &mut ClientSession,
         partner_id: PartnerId,
         inviter: UserId,
     ) -> Result<(), StoreError> {
-        let made = doc! { "partnerId": partner_id, "invitedBy": inviter };
-        self.invitations.delete_many(made).session(session).await?;
-        Ok(())
-    }
-
-    /// The same for whatever invites somebody who is known, by whichever partner.
-    pub async fn withdraw_all(
-        &self,
-        session: &mut ClientSession,
-        user: &User,
-    ) -> Result<(), StoreError> {
-        let theirs = doc! { "$or": [{ "email": &user.email }, { "userId": user.id }] };
+        let filter = doc! { "partnerId": partner_id, "invitedBy": inviter };
         self.invitations
-            .delete_many(theirs)
+            .delete_many(filter)
             .session(session)
             .await?;
         Ok(())
     }
 
-    /// The same for somebody who is known, by whatever address they were invited.
-    pub async fn withdraw_from(
+    /// Revokes all invitations of a known user, by any partner.
+    pub async fn revoke_all(
+        &self,
+        session: &mut ClientSession,
+        user: &User,
+    ) -> Result<(), StoreError> {
+        let filter = doc! { "$or": [{ "email": &user.email }, { "userId": user.id }] };
+        self.invitations
+            .delete_many(filter)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Revokes this partner's invitations of a known user, by any address.
+    pub async fn revoke_from(
         &self,
         session: &mut ClientSession,
         partner_id: PartnerId,
         user: &User,
     ) -> Result<(), StoreError> {
         let by_either = [doc! { "email": &user.email }, doc! { "userId": user.id }];
-        let theirs = doc! { "partnerId": partner_id, "$or": by_either.to_vec() };
+        let filter = doc! { "partnerId": partner_id, "$or": by_either.to_vec() };
         self.invitations
-            .delete_many(theirs)
+            .delete_many(filter)
             .session(session)
             .await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The operations on many jobs, and their items.
+//! Bulk job operation repository.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,19 +12,19 @@ use crate::{
     queue::job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
 };
 
-/// The operations on many jobs.
+/// Bulk job operations and their items.
 #[derive(Debug, Clone)]
 pub struct JobOperationRepository {
     operations: Collection<JobOperation>,
     items: Collection<JobOperationItem>,
 }
 
-/// What became of an item, to be written.
+/// Result of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemResult {
-    /// The job was changed; where another one runs instead, that one.
+    /// The job was changed, or the given job runs instead.
     Done(Option<JobId>),
-    /// It was not.
+    /// The job was not changed.
     Left(ItemReason),
 }
 
@@ -38,7 +38,7 @@ impl ItemResult {
 }
 
 impl JobOperationRepository {
-    /// The operations in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             operations: store.collection("job_operations"),
@@ -46,7 +46,7 @@ impl JobOperationRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let retention = || {
             IndexModel::builder()
@@ -63,7 +63,7 @@ impl JobOperationRepository {
         Ok(())
     }
 
-    /// Adds an operation on these jobs.
+    /// Inserts an operation on these jobs.
     pub async fn insert(
         &self,
         session: &mut ClientSession,
@@ -97,15 +97,15 @@ impl JobOperationRepository {
         find_one_linearizable(&self.operations, doc! { "_id": id }).await
     }
 
-    /// At most `limit` operations, newest first, from those made before this one on.
+    /// At most `limit` operations before this id, newest first.
     pub async fn list(
         &self,
         before: Option<JobOperationId>,
         limit: i64,
     ) -> Result<Vec<JobOperation>, StoreError> {
-        let wanted = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": id } });
+        let query = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": id } });
         self.operations
-            .find(wanted)
+            .find(query)
             .sort(doc! { "_id": -1 })
             .limit(limit)
             .await?
@@ -113,7 +113,7 @@ impl JobOperationRepository {
             .await
     }
 
-    /// At most `limit` items of an operation, in order, from the one after `after` on.
+    /// At most `limit` items of an operation after `after`, in order.
     pub async fn list_items(
         &self,
         id: JobOperationId,
@@ -121,12 +121,12 @@ impl JobOperationRepository {
         after: i64,
         limit: i64,
     ) -> Result<Vec<JobOperationItem>, StoreError> {
-        let mut wanted = doc! { "operationId": id, "n": { "$gt": after } };
+        let mut query = doc! { "operationId": id, "n": { "$gt": after } };
         if let Some(outcome) = outcome {
-            wanted.insert("outcome", to_bson(&outcome)?);
+            query.insert("outcome", to_bson(&outcome)?);
         }
         self.items
-            .find(wanted)
+            .find(query)
             .sort(doc! { "operationId": 1, "n": 1 })
             .limit(limit)
             .await?
@@ -134,8 +134,8 @@ impl JobOperationRepository {
             .await
     }
 
-    /// Writes what became of an item, in the transaction that changed its job; false if that was written before.
-    /// `by` is the job that does it.
+    /// Settles an item, in the transaction that changes its job; `false` if it was settled before. `by` is the running
+    /// job.
     pub async fn settle(
         &self,
         session: &mut ClientSession,
@@ -173,7 +173,7 @@ impl JobOperationRepository {
         Ok(true)
     }
 
-    /// Notes that every item has its outcome.
+    /// Marks the operation as finished.
     pub async fn finish(&self, id: JobOperationId, now: DateTime) -> Result<(), StoreError> {
         let unfinished = doc! { "_id": id, "finishedAt": { "$exists": false } };
         self.operations

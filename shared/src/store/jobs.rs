@@ -1,5 +1,4 @@
-//! The jobs, as those see them who ask for them, look at them and stop them. What the engine does with them is
-//! the engine's.
+//! Job repository: enqueueing, queries and cancellation. The engine has its own queries for claiming and settling.
 
 mod bulk_select;
 mod cancel;
@@ -8,62 +7,61 @@ mod enqueue;
 
 use std::sync::Arc;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-pub use self::{
-    cancel::{CancelError, Cancelled, RequeueError, Requeued},
-    enqueue::{NewJob, job_lock_key},
-};
+pub use self::cancel::{CancelError, Cancelled, RequeueError, Requeued};
 use super::{
-    Store, StoreError, linearizable::find_one_linearizable, tenants::TenantRepository, to_bson,
+    Store, StoreError, linearizable::find_one_linearizable, revisions::revisions,
+    tenants::TenantRepository, to_bson,
 };
+pub use crate::queue::new_job::{NewJob, job_lock_key};
 use crate::{
     id::{JobId, LeaseToken, TenantId},
     queue::job::{Job, JobState, Progress},
 };
 
-/// The name of the index that keeps two jobs with one lock key from running at the same time.
+/// Unique index: one running job per lock key.
 pub const LOCK_INDEX: &str = "one_running_per_lock";
-/// The name of the index that keeps two jobs with one unique key from waiting at the same time.
+/// Unique index: one available job per unique key.
 pub const UNIQUE_INDEX: &str = "one_available_per_unique_key";
-/// The name of the index that claims, sweeps and looks for more work use.
+/// Index for claims and sweeps.
 pub const CLAIM_INDEX: &str = "claim";
-/// The name of the index that tells what waits longest.
+/// Index of available jobs by due time.
 pub const DUE_INDEX: &str = "due";
-/// The name of the index that finds the jobs whose steps an upstream holds.
+/// Index of jobs with steps deferred by an upstream.
 pub const HELD_INDEX: &str = "held_steps";
 
-/// The name of the index that leads to a tenant's jobs.
+/// Index of a tenant's jobs, newest first.
 const TENANT_INDEX: &str = "tenant_newest_first";
 
-/// The jobs.
+/// Jobs.
 #[derive(Debug, Clone)]
 pub struct JobRepository {
     tenants: TenantRepository,
     jobs: Collection<Job>,
 }
 
-/// Which jobs a list shows.
+/// Filter of a job list.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Only jobs about these tenants; everything when missing.
+    /// About one of these tenants; all jobs if missing.
     pub tenants: Option<Vec<TenantId>>,
-    /// Only in this state.
+    /// In this state.
     pub state: Option<JobState>,
-    /// Only of this kind.
+    /// Of this kind.
     pub kind: Option<String>,
-    /// Only those that this one made.
+    /// Created by this parent job.
     pub parent: Option<JobId>,
-    /// Only those of which a step changed something upstream, or would; or only the others.
+    /// Whether a step changed something upstream, or would in a dry run.
     pub changed: Option<bool>,
-    /// Only those made before this one.
+    /// Before this id (page cursor).
     pub before: Option<JobId>,
 }
 
 impl JobRepository {
-    /// The jobs in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             tenants: TenantRepository::new(store),
@@ -71,7 +69,7 @@ impl JobRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let named = |name: &str| IndexOptions::builder().name(name.to_owned());
         let index = |keys: Document, options: IndexOptions| {
@@ -145,29 +143,29 @@ impl JobRepository {
         find_one_linearizable(&self.jobs, doc! { "_id": id }).await
     }
 
-    /// At most `limit` jobs that `filter` lets through, newest first.
+    /// At most `limit` jobs that match `filter`, newest first.
     pub async fn list(&self, filter: &JobFilter, limit: i64) -> Result<Vec<Job>, StoreError> {
-        let mut wanted = Document::new();
+        let mut query = Document::new();
         if let Some(tenants) = &filter.tenants {
-            wanted.insert("tenantId", doc! { "$in": tenants.clone() });
+            query.insert("tenantId", doc! { "$in": tenants.clone() });
         }
         if let Some(state) = filter.state {
-            wanted.insert("state", state.name());
+            query.insert("state", state.name());
         }
         if let Some(kind) = &filter.kind {
-            wanted.insert("kind", kind);
+            query.insert("kind", kind);
         }
         if let Some(parent) = filter.parent {
-            wanted.insert("parent", parent);
+            query.insert("parent", parent);
         }
         if let Some(changed) = filter.changed {
-            wanted.insert("steps.changes.0", doc! { "$exists": changed });
+            query.insert("steps.changes.0", doc! { "$exists": changed });
         }
         if let Some(before) = filter.before {
-            wanted.insert("_id", doc! { "$lt": before });
+            query.insert("_id", doc! { "$lt": before });
         }
         self.jobs
-            .find(wanted)
+            .find(query)
             .sort(doc! { "_id": -1 })
             .limit(limit)
             .await?
@@ -175,14 +173,14 @@ impl JobRepository {
             .await
     }
 
-    /// The job that holds this lock.
+    /// The running job that holds this lock.
     pub async fn find_holder(&self, lock_key: &str) -> Result<Option<Job>, StoreError> {
         let holder = doc! { "lockKey": lock_key, "state": JobState::Running.name() };
         self.jobs.find_one(holder).await
     }
 
-    /// Writes a running job, so that what follows in this transaction is its holder's alone; false if the lease is no
-    /// longer the one with this token. Only reading the token would not fence.
+    /// Fences a running job: writes it, so that the rest of the transaction belongs to its lease holder. `false` if the
+    /// lease has another fencing token. Reading the token would not conflict with a concurrent rescue.
     pub async fn fence(
         &self,
         session: &mut ClientSession,
@@ -196,7 +194,7 @@ impl JobRepository {
         Ok(touched.matched_count == 1)
     }
 
-    /// Writes how far a running job has come; false if the lease is no longer the one with this token.
+    /// Stores the progress of a running job; `false` if the lease has another fencing token.
     pub async fn set_progress(
         &self,
         id: JobId,
@@ -204,7 +202,7 @@ impl JobRepository {
         progress: &Progress,
     ) -> Result<bool, StoreError> {
         let ours = doc! { "_id": id, "lease.token": token };
-        // It has come further: whoever dies of it next does not die of the same thing.
+        // Progress resets the crash counter: the next crash has another cause.
         let set = doc! {
             "$set": { "progress": to_bson(progress)?, "crashes": 0, "rescued": false },
             "$inc": { "revision": 1_i64 },
@@ -212,7 +210,7 @@ impl JobRepository {
         Ok(self.jobs.update_one(ours, set).await?.matched_count == 1)
     }
 
-    /// The jobs with these ids that exist.
+    /// The existing jobs with these ids.
     pub async fn list_by_ids(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
         self.jobs
             .find(doc! { "_id": { "$in": ids.to_vec() } })
@@ -221,26 +219,8 @@ impl JobRepository {
             .await
     }
 
-    /// The id and revision of each of these jobs that exists.
+    /// Id and revision of each of these jobs that exists.
     pub async fn revisions(&self, ids: &[JobId]) -> Result<Vec<(JobId, i64)>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Revision {
-            #[serde(rename = "_id")]
-            id: JobId,
-            revision: i64,
-        }
-        let ids: Vec<Bson> = ids.iter().map(|id| (*id).into()).collect();
-        let revisions: Vec<Revision> = self
-            .jobs
-            .clone_with_type()
-            .find(doc! { "_id": { "$in": ids } })
-            .projection(doc! { "revision": 1 })
-            .await?
-            .try_collect()
-            .await?;
-        Ok(revisions
-            .into_iter()
-            .map(|job| (job.id, job.revision))
-            .collect())
+        revisions(&self.jobs, ids).await
     }
 }

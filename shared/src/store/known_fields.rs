@@ -1,4 +1,5 @@
-//! Writing a whole document without erasing what a newer build put there: while a deploy rolls out, both write.
+//! Partial replace: writes all fields known to this build, and keeps fields added by a newer build, since both write
+//! during a rolling deploy.
 
 use bson::{Bson, Document, doc};
 use serde::{
@@ -9,7 +10,7 @@ use serde::{
 
 use super::StoreError;
 
-/// The update that brings every field this build knows to `value`, and touches no other.
+/// Update that sets every known field to its value in `value`, and leaves other fields unchanged.
 pub(super) fn set_known_fields<T: Serialize + DeserializeOwned>(
     value: &T,
 ) -> Result<Document, StoreError> {
@@ -23,15 +24,15 @@ pub(super) fn set_known_fields<T: Serialize + DeserializeOwned>(
     Ok(doc! { "$set": set, "$unset": unset })
 }
 
-/// The stored names of all fields of a struct, those included that are left out when they hold nothing.
+/// Stored names of all fields of a struct, including optional ones that are omitted when empty.
 fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut fields: &'static [&'static str] = &[];
-    // It only asks for the fields, and is told nothing.
+    // The deserializer only records the field names, and fails.
     let _ = T::deserialize(FieldNames(&mut fields));
     fields
 }
 
-/// Notes which fields it is asked for.
+/// Deserializer that records the requested field names.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for FieldNames<'_> {
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_document_no_longer_holds_is_removed_and_nothing_else() {
+    fn missing_known_fields_are_removed_and_unknown_fields_are_kept() {
         let thing = Thing {
             id: 7,
             best_colour: Some("red".to_owned()),

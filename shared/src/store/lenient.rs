@@ -1,5 +1,5 @@
-//! Reading many documents of which one may be unreadable, as after a fault or from a newer build: it is logged and left
-//! out, and costs nobody the others.
+//! Lenient reads of many documents: a document that cannot be decoded, for example one of a newer build, is logged and
+//! skipped, so that the others remain readable.
 
 use std::any::type_name;
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 
-/// Those of `found` that can be read.
+/// The documents of `found` that can be decoded.
 pub(super) fn skip_undecodable<T: DeserializeOwned>(
     found: Cursor<Document>,
 ) -> impl Stream<Item = Result<T, StoreError>> {
@@ -25,7 +25,7 @@ fn read<T: DeserializeOwned>(document: Document) -> Option<T> {
                 document.id = id,
                 document.kind = type_name::<T>(),
                 %error,
-                "A document cannot be read, and is left out"
+                "Skipped a document that cannot be decoded"
             );
         })
         .ok()

@@ -1,8 +1,8 @@
-//! Before anybody is told that something does not exist, it is looked for once more.
+//! Linearizable re-read on a miss: a new primary may not serve the last majority-committed insert yet.
 //!
-//! A node that has just become primary holds all that was acknowledged, but does not know yet that a majority does: what
-//! is read with `majority` meanwhile may miss a document that was made a moment ago. A `linearizable` read waits until
-//! the node knows, at the price of a write of nothing. What is found may be out of date for as long.
+//! A new primary holds all acknowledged writes, but until it has learnt that a majority has them, a `majority` read may
+//! miss a recent document. A `linearizable` read waits for that, at the price of a no-op write. A document that is
+//! found may be stale for as long.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::StoreError;
 
-/// How long a node may take to make sure. Without a majority it never will.
+/// Time limit of the re-read. Without a majority it would never finish.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The document that `filter` finds, of which there is at most one; `None` only if there surely is none.
+/// The document matching the unique `filter`; `None` only if it definitely does not exist.
 pub(super) async fn find_one_linearizable<T>(
     collection: &Collection<T>,
     filter: Document,
@@ -29,7 +29,7 @@ where
     }
 }
 
-/// The same for what was looked for already, and not found.
+/// Re-reads with linearizable read concern if `found` is `None`.
 pub(super) async fn recheck_linearizable<T>(
     collection: &Collection<T>,
     filter: Document,

@@ -1,4 +1,4 @@
-//! The partners.
+//! Partner repository.
 
 use std::sync::Arc;
 
@@ -7,17 +7,18 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, linearizable::find_one_linearizable, to_bson, versioned::versioned,
+    Store, StoreError, linearizable::find_one_linearizable, revisions::revisions, to_bson,
+    versioned::versioned,
 };
 use crate::{
     id::PartnerId,
     partner::{Partner, PartnerStatus},
 };
 
-/// The name of the index that keeps two partners from having one slug.
+/// Unique index: one partner per slug.
 pub const SLUG_INDEX: &str = "partner_slug";
 
-/// The partners, those that were terminated included.
+/// Partners, including terminated ones.
 #[derive(Debug, Clone)]
 pub struct PartnerRepository {
     partners: Collection<Partner>,
@@ -26,14 +27,14 @@ pub struct PartnerRepository {
 versioned!(PartnerRepository, partners: Partner, PartnerId);
 
 impl PartnerRepository {
-    /// The partners in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             partners: store.collection("partners"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let slug = IndexOptions::builder()
             .name(SLUG_INDEX.to_owned())
@@ -60,7 +61,7 @@ impl PartnerRepository {
         find_one_linearizable(&self.partners, doc! { "slug": slug }).await
     }
 
-    /// At most `limit` partners after `after`, oldest first; only those in `status` where one is given.
+    /// At most `limit` partners after `after`, oldest first, optionally filtered by status.
     pub async fn list(
         &self,
         status: Option<PartnerStatus>,
@@ -83,29 +84,12 @@ impl PartnerRepository {
             .await
     }
 
-    /// The id and revision of each of these partners that exists.
+    /// Id and revision of each of these partners that exists.
     pub async fn revisions(&self, ids: &[PartnerId]) -> Result<Vec<(PartnerId, i64)>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Revision {
-            #[serde(rename = "_id")]
-            id: PartnerId,
-            revision: i64,
-        }
-        let revisions: Vec<Revision> = self
-            .partners
-            .clone_with_type()
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .projection(doc! { "revision": 1 })
-            .await?
-            .try_collect()
-            .await?;
-        Ok(revisions
-            .into_iter()
-            .map(|partner| (partner.id, partner.revision))
-            .collect())
+        revisions(&self.partners, ids).await
     }
 
-    /// Which of these partners have not left.
+    /// Those of these partners that are active.
     pub async fn list_active(&self, ids: &[PartnerId]) -> Result<Vec<PartnerId>, StoreError> {
         let active = doc! {
             "_id": { "$in": ids.to_vec() },
@@ -115,16 +99,16 @@ impl PartnerRepository {
         Ok(partners.into_iter().map(|partner| partner.id).collect())
     }
 
-    /// Writes where the partner's group is. That is no version of what anybody edits.
+    /// Stores the id of the partner's group. No new revision: callers do not edit it.
     pub async fn set_group(
         &self,
         session: &mut ClientSession,
         id: PartnerId,
         group_id: &str,
     ) -> Result<(), StoreError> {
-        let seen = doc! { "$set": { "authentikGroupId": group_id } };
+        let update = doc! { "$set": { "authentikGroupId": group_id } };
         self.partners
-            .update_one(doc! { "_id": id }, seen)
+            .update_one(doc! { "_id": id }, update)
             .session(session)
             .await?;
         Ok(())

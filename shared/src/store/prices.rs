@@ -1,4 +1,4 @@
-//! The prices.
+//! Price repository.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::{
     id::PriceId,
 };
 
-/// The name of the index that keeps a plan from having two prices for one cycle in one currency.
+/// Unique index: one price per plan, cycle and currency.
 pub const PRICE_INDEX: &str = "plan_cycle_currency";
 
-/// The prices of all plans.
+/// Prices of all plans.
 #[derive(Debug, Clone)]
 pub struct PriceRepository {
     prices: Collection<Price>,
@@ -26,14 +26,14 @@ pub struct PriceRepository {
 versioned!(PriceRepository, prices: Price, PriceId);
 
 impl PriceRepository {
-    /// The prices in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             prices: store.collection("prices"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let one_each = IndexOptions::builder()
             .name(PRICE_INDEX.to_owned())
@@ -52,7 +52,7 @@ impl PriceRepository {
         find_one_linearizable(&self.prices, doc! { "_id": id }).await
     }
 
-    /// What this plan costs, as this transaction sees it.
+    /// The price of this plan, cycle and currency, as seen by this transaction.
     pub async fn find_of(
         &self,
         session: &mut ClientSession,
@@ -80,17 +80,8 @@ impl PriceRepository {
             .await
     }
 
-    /// All prices: at most one for each plan, cycle and currency.
+    /// All prices; at most one per plan, cycle and currency.
     pub async fn list_all(&self) -> Result<Vec<Price>, StoreError> {
         self.prices.find(doc! {}).await?.try_collect().await
-    }
-
-    /// Deletes a price that was locked in this transaction.
-    pub async fn delete(&self, session: &mut ClientSession, id: PriceId) -> Result<(), StoreError> {
-        self.prices
-            .delete_one(doc! { "_id": id })
-            .session(session)
-            .await?;
-        Ok(())
     }
 }

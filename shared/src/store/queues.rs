@@ -1,4 +1,4 @@
-//! The queues themselves: whether a person stopped one, and how much waits in it.
+//! Queue repository: pauses and backlog statistics.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -20,40 +20,40 @@ use crate::queue::{
     pause::Pause,
 };
 
-/// The most jobs that are counted: counting a million would keep the database busy for somebody who looks.
+/// Limit on counted jobs: counting a million for a status page would load the database.
 pub const COUNT_LIMIT: u64 = 100_000;
-/// How long counting may take.
+/// Time limit of counting.
 const COUNTING: Duration = Duration::from_secs(2);
 
-/// What all workers know about one queue.
+/// Control state of a queue, read by all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueControl {
-    /// Which one.
+    /// The queue.
     #[serde(rename = "_id")]
     pub queue: Queue,
-    /// Who stopped it, while it is stopped.
+    /// Pause, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// + 1 with every change by a person.
+    /// Incremented by every change of an operator.
     #[serde(default)]
     pub revision: i64,
 }
 
-/// How much waits in a queue and runs in it.
+/// Statistics of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueStats {
-    /// Jobs that are due, at most [`COUNT_LIMIT`].
+    /// Due jobs, at most [`COUNT_LIMIT`].
     pub due: u64,
-    /// Jobs that wait for their time, at most [`COUNT_LIMIT`].
+    /// Jobs scheduled for later, at most [`COUNT_LIMIT`].
     pub scheduled: u64,
-    /// Jobs that run.
+    /// Running jobs.
     pub running: u64,
-    /// Since when the one that waits longest is due.
+    /// Due time of the job that has been due the longest.
     pub oldest_due: Option<DateTime>,
 }
 
-/// The queues.
+/// Queues.
 #[derive(Debug, Clone)]
 pub struct QueueRepository {
     queues: Collection<QueueControl>,
@@ -61,7 +61,7 @@ pub struct QueueRepository {
 }
 
 impl QueueRepository {
-    /// The queues in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             queues: store.collection("queues"),
@@ -69,7 +69,7 @@ impl QueueRepository {
         }
     }
 
-    /// Those that are stopped.
+    /// Paused queues.
     pub async fn paused(&self) -> Result<BTreeSet<Queue>, StoreError> {
         let paused: Vec<QueueControl> = self
             .queues
@@ -80,7 +80,7 @@ impl QueueRepository {
         Ok(paused.into_iter().map(|control| control.queue).collect())
     }
 
-    /// What is known about one.
+    /// Control state of one queue.
     pub async fn find(&self, queue: Queue) -> Result<QueueControl, StoreError> {
         let found = self.queues.find_one(doc! { "_id": queue.name() }).await?;
         Ok(found.unwrap_or(QueueControl {
@@ -90,7 +90,7 @@ impl QueueRepository {
         }))
     }
 
-    /// Stops it, or, without a pause, has it go on.
+    /// Pauses a queue, or resumes it if `pause` is `None`.
     pub async fn set_pause(
         &self,
         session: &mut ClientSession,
@@ -113,7 +113,7 @@ impl QueueRepository {
         changed.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
     }
 
-    /// How much waits in `queue` and runs in it at `now`.
+    /// Statistics of `queue` at `now`.
     pub async fn stats(&self, queue: Queue, now: DateTime) -> Result<QueueStats, StoreError> {
         let waiting = |when: Document| {
             doc! { "queue": queue.name(), "state": JobState::Available.name(), "runAt": when }

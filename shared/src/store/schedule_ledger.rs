@@ -1,5 +1,5 @@
-//! The ledger of instants: a document for each instant of a schedule that is run, inserted in one transaction with
-//! its job. So each is run once, however many workers look whether one is due.
+//! Schedule ledger: one document for each executed instant, inserted in one transaction with its job. Each instant runs
+//! exactly once, however many workers evaluate the schedule.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,42 +21,42 @@ use crate::{
     },
 };
 
-/// How long the ledger remembers an instant: longer than one that was missed is looked for.
+/// Retention of an instant: exceeds the catch-up window.
 const KEPT: Duration = MAX_CATCH_UP.saturating_add(Duration::from_hours(30 * 24));
 
-/// How far a schedule has come.
+/// Evaluation state of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleState {
-    /// The schedule's name.
+    /// Schedule name.
     #[serde(rename = "_id")]
     pub name: String,
-    /// The last instant that was looked at; when the schedule was first seen, until there is one.
+    /// Last evaluated instant; initially the time of the first evaluation.
     pub seen: DateTime,
-    /// How many instants no job was made for.
+    /// Number of skipped instants.
     pub missed: i64,
 }
 
-/// An instant that was run.
+/// Executed instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
     /// `schedule@instant`.
     #[serde(rename = "_id")]
     pub id: String,
-    /// The schedule's name.
+    /// Schedule name.
     pub schedule: String,
-    /// The instant.
+    /// Scheduled instant.
     pub instant: DateTime,
-    /// The job that was made for it.
+    /// Job of the instant.
     pub job_id: JobId,
-    /// When it was made.
+    /// Creation time of the job.
     pub created_at: DateTime,
-    /// When the ledger forgets it.
+    /// Expiry (TTL index).
     pub expire_at: DateTime,
 }
 
-/// The ledger.
+/// Schedule ledger.
 #[derive(Debug, Clone)]
 pub struct ScheduleLedger {
     store: Arc<Store>,
@@ -76,7 +76,7 @@ impl ScheduleLedger {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let newest = IndexModel::builder()
             .keys(doc! { "schedule": 1, "instant": -1 })
@@ -90,12 +90,12 @@ impl ScheduleLedger {
         Ok(())
     }
 
-    /// How far the schedule of this name has come; nothing while no worker has seen it.
+    /// Evaluation state of this schedule; `None` before the first evaluation.
     pub async fn state(&self, name: &str) -> Result<Option<ScheduleState>, StoreError> {
         self.states.find_one(doc! { "_id": name }).await
     }
 
-    /// The last instant of the schedule of this name that was run.
+    /// Last executed instant of this schedule.
     pub async fn last(&self, name: &str) -> Result<Option<LedgerEntry>, StoreError> {
         self.ledger
             .find_one(doc! { "schedule": name })
@@ -103,8 +103,8 @@ impl ScheduleLedger {
             .await
     }
 
-    /// Enqueues the jobs of the instants of `schedule` that have come since it was last looked at. A schedule that is
-    /// seen for the first time has missed nothing. After this, tell the ready set.
+    /// Enqueues the jobs of the instants of `schedule` that became due since the last evaluation. The first evaluation
+    /// of a schedule has no missed instants. The caller then notifies the ready set.
     pub async fn run_due(
         &self,
         schedule: &Schedule,
@@ -134,7 +134,7 @@ impl ScheduleLedger {
             .await;
         match taken {
             Ok(jobs) => Ok(jobs),
-            // Another worker was faster.
+            // A concurrent worker was faster.
             Err(TransactionError::Aborted(())) => Ok(Vec::new()),
             Err(TransactionError::Store(error)) if duplicate_key_index(&error).is_some() => {
                 Ok(Vec::new())
@@ -155,20 +155,21 @@ impl ScheduleLedger {
         }
     }
 
-    /// Those of `instants` that were not run. Others are there only where the schedule's state was set back, as by
-    /// restoring it from a copy.
+    /// Those of `instants` that were not executed. Some were only if the schedule's state was reset, for example by a
+    /// restore from backup.
     async fn not_in_ledger(
         &self,
         schedule: &Schedule,
         instants: &[DateTime],
     ) -> Result<Vec<DateTime>, StoreError> {
-        let among = doc! { "schedule": schedule.name, "instant": { "$in": instants } };
-        let known: Vec<LedgerEntry> = self.ledger.find(among).await?.try_collect().await?;
-        let is_known = |instant: &DateTime| known.iter().any(|entry| entry.instant == *instant);
+        let filter = doc! { "schedule": schedule.name, "instant": { "$in": instants } };
+        let executed: Vec<LedgerEntry> = self.ledger.find(filter).await?.try_collect().await?;
+        let is_executed =
+            |instant: &DateTime| executed.iter().any(|entry| entry.instant == *instant);
         Ok(instants
             .iter()
             .copied()
-            .filter(|instant| !is_known(instant))
+            .filter(|instant| !is_executed(instant))
             .collect())
     }
 
@@ -180,11 +181,11 @@ impl ScheduleLedger {
         jobs: &[(DateTime, NewJob)],
         now: DateTime,
     ) -> Result<Vec<Job>, TransactionError<()>> {
-        let as_seen = doc! { "_id": &state.name, "seen": state.seen };
+        let unchanged = doc! { "_id": &state.name, "seen": state.seen };
         let seen = doc! { "$set": { "seen": due.last }, "$inc": { "missed": due.missed } };
         let moved = self
             .states
-            .update_one(as_seen, seen)
+            .update_one(unchanged, seen)
             .session(&mut *session)
             .await?;
         if moved.matched_count == 0 {

@@ -1,4 +1,4 @@
-//! The snapshots of what tenants had bought.
+//! Subscription snapshot repository.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::{
     subscription_snapshot::{Month, SubscriptionSnapshot},
 };
 
-/// The name of the collection.
+/// Name of the collection.
 const COLLECTION: &str = "subscription_snapshots";
 
-/// What MongoDB says of an insert whose id is taken.
+/// MongoDB's error code of a duplicate key.
 const DUPLICATE_KEY: i32 = 11_000;
 
-/// The snapshots of all months.
+/// Subscription snapshots of all months.
 #[derive(Debug, Clone)]
 pub struct SnapshotRepository {
     store: Arc<Store>,
@@ -26,7 +26,7 @@ pub struct SnapshotRepository {
 }
 
 impl SnapshotRepository {
-    /// The snapshots in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             store: store.clone(),
@@ -34,7 +34,7 @@ impl SnapshotRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let by_month = IndexModel::builder()
             .keys(doc! { "month": 1, "_id": 1 })
@@ -43,8 +43,8 @@ impl SnapshotRepository {
         Ok(())
     }
 
-    /// Writes snapshots in the place of those of the same tenants and month that are older. One that was taken when
-    /// the month was over is not replaced: it is how the month ended.
+    /// Replaces older snapshots of the same tenants and month. A snapshot taken after the end of the month is final and
+    /// never replaced.
     pub async fn renew(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
         let older = |snapshot: &SubscriptionSnapshot| {
             let until = snapshot.taken_at.min(snapshot.month.end());
@@ -54,14 +54,14 @@ impl SnapshotRepository {
             .await
     }
 
-    /// Writes those of which there is none yet.
+    /// Inserts the snapshots that do not exist yet.
     pub async fn add_missing(&self, snapshots: &[SubscriptionSnapshot]) -> Result<(), StoreError> {
         let any = |snapshot: &SubscriptionSnapshot| doc! { "_id": snapshot.id };
         let insert = |snapshot: &_| Ok(doc! { "$setOnInsert": to_document(snapshot)? });
         self.upsert(snapshots, any, insert).await
     }
 
-    /// One command: the driver offers bulks only from MongoDB 8.0 on.
+    /// Upserts in one command: the driver's bulk write requires MongoDB 8.0.
     async fn upsert(
         &self,
         snapshots: &[SubscriptionSnapshot],
@@ -87,19 +87,19 @@ impl SnapshotRepository {
         if let Some(why) = answer.get("writeConcernError") {
             return Err(StoreError::custom(format!("writeConcernError: {why}")));
         }
-        // There is one that is not to be replaced.
-        let is_kept = |error: &Bson| {
+        // A final snapshot exists.
+        let is_duplicate = |error: &Bson| {
             let error = error.as_document();
             error.is_some_and(|error| error.get_i32("code").ok() == Some(DUPLICATE_KEY))
         };
         let mut errors = answer.get_array("writeErrors").into_iter().flatten();
-        match errors.find(|error| !is_kept(error)) {
+        match errors.find(|error| !is_duplicate(error)) {
             Some(why) => Err(StoreError::custom(format!("writeErrors: {why}"))),
             None => Ok(()),
         }
     }
 
-    /// At most `limit` snapshots of `month` after `after`, in the order in which the tenants were made.
+    /// At most `limit` snapshots of `month` after `after`, ordered by the tenants' creation times.
     pub async fn list(
         &self,
         month: Month,

@@ -1,4 +1,4 @@
-//! The subscriptions.
+//! Subscription repository.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,29 +16,29 @@ use crate::{
     subscription::{Subscription, SubscriptionStatus},
 };
 
-/// The name of the index that keeps a tenant from having two subscriptions in force.
+/// Unique index: one live subscription per tenant.
 pub const LIVE_INDEX: &str = "one_live_per_tenant";
-/// The index that did so when a subscription with an overdue invoice did not count.
+/// Predecessor of [`LIVE_INDEX`], which did not count past-due subscriptions.
 const FORMER_LIVE_INDEX: &str = "one_active_per_tenant";
 
-/// The subscriptions of all tenants.
+/// Subscriptions of all tenants.
 #[derive(Debug, Clone)]
 pub struct SubscriptionRepository {
     subscriptions: Collection<Subscription>,
 }
 
-/// Which subscriptions a list shows.
+/// Filter of a subscription list.
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionFilter {
-    /// Only those of these tenants; everybody's when missing.
+    /// Of one of these tenants; all if missing.
     pub visible: Option<Vec<TenantId>>,
-    /// Only those of this tenant.
+    /// Of this tenant.
     pub tenant_id: Option<TenantId>,
-    /// Only in this status.
+    /// Filter by status.
     pub status: Option<SubscriptionStatus>,
-    /// Only of this plan.
+    /// Of this plan.
     pub plan: Option<Plan>,
-    /// Only after this one.
+    /// Only items after this id (page cursor).
     pub after: Option<SubscriptionId>,
 }
 
@@ -71,14 +71,14 @@ impl SubscriptionFilter {
 versioned!(SubscriptionRepository, subscriptions: Subscription, SubscriptionId);
 
 impl SubscriptionRepository {
-    /// The subscriptions in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             subscriptions: store.collection("subscriptions"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let one_live = IndexOptions::builder()
             .name(LIVE_INDEX.to_owned())
@@ -89,7 +89,7 @@ impl SubscriptionRepository {
             .keys(doc! { "tenantId": 1 })
             .options(one_live)
             .build();
-        // One for each filter of the list, which is sorted by id.
+        // One index for each filter of the list, which is sorted by id.
         let listed = ["tenantId", "status", "plan"].map(|field| {
             IndexModel::builder()
                 .keys(doc! { field: 1, "_id": 1 })
@@ -106,7 +106,7 @@ impl SubscriptionRepository {
         find_one_linearizable(&self.subscriptions, doc! { "_id": id }).await
     }
 
-    /// At most `limit` subscriptions that `filter` lets through, oldest first.
+    /// At most `limit` subscriptions that match `filter`, oldest first.
     pub async fn list(
         &self,
         filter: &SubscriptionFilter,
@@ -121,18 +121,18 @@ impl SubscriptionRepository {
             .await
     }
 
-    /// The subscriptions of these tenants.
+    /// Subscriptions of these tenants.
     pub async fn list_for(&self, tenants: &[TenantId]) -> Result<Vec<Subscription>, StoreError> {
-        let theirs = doc! { "tenantId": { "$in": tenants.to_vec() } };
+        let filter = doc! { "tenantId": { "$in": tenants.to_vec() } };
         self.subscriptions
-            .find(theirs)
+            .find(filter)
             .sort(doc! { "_id": 1 })
             .await?
             .try_collect()
             .await
     }
 
-    /// Of these tenants, the subscription of each that has one in force.
+    /// The live subscription of each of these tenants that has one.
     pub async fn list_live(
         &self,
         tenants: &[TenantId],

@@ -1,4 +1,4 @@
-//! The tenants.
+//! Tenant repository.
 
 mod partner_revenue;
 
@@ -9,8 +9,13 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, batch_loader::BatchLoader, known_fields, lenient::skip_undecodable,
-    linearizable::recheck_linearizable, versioned::versioned,
+    Store, StoreError,
+    batch_loader::BatchLoader,
+    known_fields,
+    lenient::skip_undecodable,
+    linearizable::recheck_linearizable,
+    revisions::revisions,
+    versioned::{VersionedRepository as _, versioned},
 };
 use crate::{
     billing::Plan,
@@ -20,12 +25,12 @@ use crate::{
     upstream::Upstream,
 };
 
-/// The name of the index that keeps a slug from being used twice.
+/// Unique index: one tenant per slug.
 pub const SLUG_INDEX: &str = "slug";
-/// The name of the index that keeps a domain from standing in two tenants.
+/// Unique index: one tenant per domain.
 pub const DOMAIN_INDEX: &str = "domains";
 
-/// The tenants.
+/// Tenants.
 #[derive(Debug, Clone)]
 pub struct TenantRepository {
     tenants: Collection<Tenant>,
@@ -33,20 +38,20 @@ pub struct TenantRepository {
     by_slug: Arc<BatchLoader<String, Tenant>>,
 }
 
-/// Which tenants a list shows.
+/// Filter of a tenant list.
 #[derive(Debug, Clone, Default)]
 pub struct TenantFilter {
-    /// Only these, or those of `visible_partner`; everything when both are missing.
+    /// One of these, or managed by `visible_partner`; all if both are missing.
     pub visible: Option<Vec<TenantId>>,
-    /// Also those of this partner.
+    /// Also tenants managed by this partner.
     pub visible_partner: Option<PartnerId>,
-    /// Only in this status.
+    /// Filter by status.
     pub status: Option<TenantStatus>,
-    /// Only with this plan.
+    /// Filter by plan.
     pub plan: Option<Plan>,
-    /// Only of this partner.
+    /// Filter by managing partner.
     pub partner_id: Option<PartnerId>,
-    /// Only after this one.
+    /// Only items after this id (page cursor).
     pub after: Option<TenantId>,
 }
 
@@ -82,7 +87,7 @@ impl TenantFilter {
 versioned!(TenantRepository, tenants: Tenant, TenantId);
 
 impl TenantRepository {
-    /// The tenants in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         let tenants: Collection<Tenant> = store.collection("tenants");
         Self {
@@ -92,7 +97,7 @@ impl TenantRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let slug = IndexOptions::builder()
             .name(SLUG_INDEX.to_owned())
@@ -102,7 +107,7 @@ impl TenantRepository {
             .keys(doc! { "slug": 1 })
             .options(slug)
             .build();
-        // Without the filter, two tenants without a domain would be in each other's way.
+        // Partial: without the filter, two tenants without domains would conflict.
         let domains = IndexOptions::builder()
             .name(DOMAIN_INDEX.to_owned())
             .unique(true)
@@ -159,7 +164,7 @@ impl TenantRepository {
             .await
     }
 
-    /// The ids of the tenants that `partner` looks after.
+    /// Ids of the tenants managed by `partner`.
     pub async fn list_ids_of_partner(
         &self,
         partner: PartnerId,
@@ -173,7 +178,7 @@ impl TenantRepository {
             .collect()
     }
 
-    /// At most `limit` tenants that `filter` lets through, oldest first.
+    /// At most `limit` tenants that match `filter`, oldest first.
     pub async fn list(&self, filter: &TenantFilter, limit: i64) -> Result<Vec<Tenant>, StoreError> {
         self.tenants
             .find(filter.document()?)
@@ -184,7 +189,7 @@ impl TenantRepository {
             .await
     }
 
-    /// The ids of all tenants after `after` that were not removed, oldest first.
+    /// Ids of all tenants after `after` that are not terminated, oldest first.
     pub async fn ids_not_terminated(
         &self,
         after: Option<TenantId>,
@@ -208,8 +213,8 @@ impl TenantRepository {
         Ok(found.map_ok(|tenant| tenant.id))
     }
 
-    /// At most `limit` tenants after `after` that were made before `before`, oldest first: those that were removed
-    /// included, and of each only what a snapshot takes.
+    /// At most `limit` tenants after `after` created before `before`, oldest first, including terminated ones, with
+    /// only the fields of a snapshot.
     pub async fn list_for_snapshot(
         &self,
         before: DateTime,
@@ -231,13 +236,13 @@ impl TenantRepository {
         skip_undecodable(found).take(limit).try_collect().await
     }
 
-    /// About how many tenants there are, those that were removed included.
+    /// Estimated number of tenants, including terminated ones.
     pub async fn estimated_count(&self) -> Result<u64, StoreError> {
         self.tenants.estimated_document_count().await
     }
 
-    /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members
-    /// may sign in.
+    /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members may
+    /// sign in.
     pub async fn groups_granting_sign_in(
         &self,
         groups: &[String],
@@ -255,7 +260,7 @@ impl TenantRepository {
             .collect())
     }
 
-    /// The tenants with one of `groups` (ids at the identity provider) that keep their members out.
+    /// Tenants with one of `groups` (ids at the identity provider) whose members may not sign in.
     pub async fn tenants_blocking_sign_in(
         &self,
         groups: &[String],
@@ -268,8 +273,8 @@ impl TenantRepository {
         Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
     }
 
-    /// Whether, of the tenants with one of `ids` or `groups` (ids at the identity provider), one that was not removed
-    /// is not `partner`'s.
+    /// Whether any tenant with one of `ids` or `groups` (ids at the identity provider) is not terminated and not
+    /// managed by `partner`.
     pub async fn any_outside_partner(
         &self,
         session: &mut ClientSession,
@@ -286,7 +291,7 @@ impl TenantRepository {
         Ok(found.is_some())
     }
 
-    /// The tenant with this slug, to be written in this transaction: its revision is already one more.
+    /// The tenant with this slug, locked for update in this transaction: its revision is already incremented.
     pub async fn lock_by_slug(
         &self,
         session: &mut ClientSession,
@@ -296,8 +301,7 @@ impl TenantRepository {
             .await
     }
 
-    /// The tenant with this id, as [`TenantRepository::lock`] gives it, if no caller has changed it since
-    /// `generation`.
+    /// The tenant with this id, locked for update if its generation is still `generation`.
     pub async fn lock_generation(
         &self,
         session: &mut ClientSession,
@@ -308,7 +312,7 @@ impl TenantRepository {
             .await
     }
 
-    /// Keeps everyone from writing to `upstream` for this tenant until `until`.
+    /// Blocks writes to `upstream` for this tenant until `until`: an in-doubt write may still land.
     pub async fn set_unknown_until(
         &self,
         session: &mut ClientSession,
@@ -325,8 +329,8 @@ impl TenantRepository {
         Ok(())
     }
 
-    /// Writes tenants that were not locked: their revisions are already one more than when they were read. False if one
-    /// of them was written meanwhile; then the transaction has to be given up.
+    /// Saves tenants that were not locked, with optimistic concurrency: their revisions are already incremented.
+    /// `false` if one of them was written meanwhile; the transaction must then be aborted.
     pub async fn compare_and_save_many(
         &self,
         session: &mut ClientSession,
@@ -340,25 +344,8 @@ impl TenantRepository {
         Ok(super::bulk_update_in(&self.tenants, session, updates).await? == tenants.len())
     }
 
-    /// The id and revision of each of these tenants that exists.
+    /// Id and revision of each of these tenants that exists.
     pub async fn revisions(&self, ids: &[TenantId]) -> Result<Vec<(TenantId, i64)>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Revision {
-            #[serde(rename = "_id")]
-            id: TenantId,
-            revision: i64,
-        }
-        let revisions: Vec<Revision> = self
-            .tenants
-            .clone_with_type()
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .projection(doc! { "revision": 1 })
-            .await?
-            .try_collect()
-            .await?;
-        Ok(revisions
-            .into_iter()
-            .map(|tenant| (tenant.id, tenant.revision))
-            .collect())
+        revisions(&self.tenants, ids).await
     }
 }

@@ -1,5 +1,4 @@
-//! What is known about the upstreams themselves: whether they accept our credentials, whether a person stopped work
-//! with them, and how they stand, copied from where the workers keep that.
+//! Upstream repository: credential state, pauses, and the last circuit breaker status, copied from Redis.
 
 use std::sync::Arc;
 
@@ -11,63 +10,63 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError, to_bson};
 use crate::{queue::pause::Pause, upstream::Upstream};
 
-/// What all workers know about one upstream.
+/// Control state of an upstream, read by all workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamState {
-    /// Which one.
+    /// The upstream.
     #[serde(rename = "_id")]
     pub upstream: Upstream,
-    /// A fingerprint of the credentials that the workers use; empty until one of them started.
+    /// Fingerprint of the workers' credentials; empty until a worker registered.
     #[serde(default)]
     pub fingerprint: String,
-    /// Since when they are refused; missing while they are accepted.
+    /// Time since which the credentials are refused; missing while they are accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_at: Option<DateTime>,
-    /// When one job may try them again.
+    /// Time of the next credential probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_at: Option<DateTime>,
-    /// Who stopped work with it, while it is stopped.
+    /// Pause, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// How it stood when the leader last looked.
+    /// Circuit breaker status when the leader last published it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<BreakerStatus>,
-    /// Since when the jobs that it held are to be let go; missing once they have been.
+    /// Time since which deferred jobs are to be released; missing once released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go_at: Option<DateTime>,
-    /// When a person last had work with it go on.
+    /// Time of the last manual resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_at: Option<DateTime>,
-    /// + 1 with every change by a person.
+    /// Incremented by every change of an operator.
     #[serde(default)]
     pub revision: i64,
 }
 
-/// How an upstream stood at a time.
+/// Published status of a circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakerStatus {
-    /// When.
+    /// Time of the status.
     pub at: DateTime,
-    /// Its failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// Since when its circuit was open; missing while it is closed.
+    /// Time since which the circuit was open; missing if closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_since: Option<DateTime>,
-    /// When the next job tries, while it is open.
+    /// Time of the next half-open probe, while open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_at: Option<DateTime>,
-    /// Until when the upstream asked to be left alone.
+    /// End of the upstream's `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_until: Option<DateTime>,
-    /// When a step that asked then would have had its turn in the budget; missing where it would have been at once.
+    /// Next free slot in the rate budget; missing if a step would have been admitted at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_turn_at: Option<DateTime>,
 }
 
 impl UpstreamState {
-    /// An upstream of which nothing is known.
+    /// Initial state of an upstream.
     pub fn unknown(upstream: Upstream) -> Self {
         Self {
             upstream,
@@ -82,38 +81,38 @@ impl UpstreamState {
         }
     }
 
-    /// Since when its circuit was open when the leader last looked.
+    /// Time since which the circuit was open, as last published.
     pub fn open_since(&self) -> Option<DateTime> {
         self.seen.as_ref().and_then(|seen| seen.open_since)
     }
 }
 
-/// What all workers know about all upstreams.
+/// Control states of all upstreams.
 #[derive(Debug, Clone)]
 pub struct UpstreamRepository {
     upstreams: Collection<UpstreamState>,
 }
 
 impl UpstreamRepository {
-    /// The collection in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             upstreams: store.collection("upstreams"),
         }
     }
 
-    /// All that is known.
+    /// States of all upstreams.
     pub async fn list(&self) -> Result<Vec<UpstreamState>, StoreError> {
         self.upstreams.find(doc! {}).await?.try_collect().await
     }
 
-    /// What is known about one.
+    /// State of one upstream.
     pub async fn find(&self, upstream: Upstream) -> Result<UpstreamState, StoreError> {
         let found = self.upstreams.find_one(named(upstream)).await?;
         Ok(found.unwrap_or_else(|| UpstreamState::unknown(upstream)))
     }
 
-    /// Says which credentials are used from now on. True if others were refused before: what those held is let go.
+    /// Registers the credentials in use. `true` if others were refused before: their deferred jobs are to be released.
     pub async fn register_credentials(
         &self,
         upstream: Upstream,
@@ -135,14 +134,13 @@ impl UpstreamRepository {
             .await
         {
             Ok(before) => Ok(before.is_some_and(|health| health.refused_at.is_some())),
-            // The same credentials as before: the upsert met its own document.
+            // Unchanged credentials: the upsert collided with its own document.
             Err(error) if super::duplicate_key_index(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Says that these credentials are refused, and when one job may try them again. Of credentials that are used no
-    /// more it says nothing.
+    /// Marks these credentials as refused, and schedules the next probe. No effect if other credentials are registered.
     pub async fn mark_refused(
         &self,
         upstream: Upstream,
@@ -151,12 +149,12 @@ impl UpstreamRepository {
         probe_at: DateTime,
     ) -> Result<(), StoreError> {
         let refused = doc! { "$set": { "refusedAt": now, "probeAt": probe_at } };
-        let mine = doc! { "_id": upstream.name(), "fingerprint": fingerprint };
-        self.upstreams.update_one(mine, refused).await?;
+        let filter = doc! { "_id": upstream.name(), "fingerprint": fingerprint };
+        self.upstreams.update_one(filter, refused).await?;
         Ok(())
     }
 
-    /// Takes the probe that is due at `probe_at` and sets the next. False if another worker took it.
+    /// Claims the credential probe due at `probe_at` and schedules the next. `false` if another worker claimed it.
     pub async fn claim_probe(
         &self,
         upstream: Upstream,
@@ -171,7 +169,7 @@ impl UpstreamRepository {
         Ok(taken.modified_count == 1)
     }
 
-    /// Says that these credentials are accepted. True if they were refused before: what they held is let go.
+    /// Marks these credentials as accepted. `true` if they were refused before: their deferred jobs are to be released.
     pub async fn mark_accepted(
         &self,
         upstream: Upstream,
@@ -195,7 +193,7 @@ impl UpstreamRepository {
             == 1)
     }
 
-    /// Stops work with it.
+    /// Pauses the upstream.
     pub async fn pause(
         &self,
         session: &mut ClientSession,
@@ -209,7 +207,7 @@ impl UpstreamRepository {
         self.change(session, upstream, paused.into()).await
     }
 
-    /// Has work with it go on, or be tried at once where the upstream itself is in the way.
+    /// Resumes a paused upstream, or forces a half-open probe of an unavailable one.
     pub async fn resume(
         &self,
         session: &mut ClientSession,
@@ -244,7 +242,7 @@ impl UpstreamRepository {
         changed.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
     }
 
-    /// Writes down how it stands. If `closed`, what its circuit held is let go.
+    /// Stores the breaker status. If `closed`, the jobs it deferred are to be released.
     pub async fn save_breaker_status(
         &self,
         upstream: Upstream,
@@ -262,15 +260,15 @@ impl UpstreamRepository {
         Ok(())
     }
 
-    /// Says that what was to be let go at `let_go_at` has been. Somebody may have asked again meanwhile.
+    /// Marks the release requested at `let_go_at` as done. A newer request is kept.
     pub async fn mark_released(
         &self,
         upstream: Upstream,
         let_go_at: DateTime,
     ) -> Result<(), StoreError> {
-        let asked = doc! { "_id": upstream.name(), "letGoAt": let_go_at };
+        let filter = doc! { "_id": upstream.name(), "letGoAt": let_go_at };
         self.upstreams
-            .update_one(asked, doc! { "$unset": { "letGoAt": "" } })
+            .update_one(filter, doc! { "$unset": { "letGoAt": "" } })
             .await?;
         Ok(())
     }

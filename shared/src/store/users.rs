@@ -1,4 +1,4 @@
-//! The users, found by the identity provider's subject alone.
+//! User repository. Users are identified by the identity provider's subject alone.
 
 mod team;
 
@@ -13,7 +13,8 @@ use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
     linearizable::{find_one_linearizable, recheck_linearizable},
-    versioned::versioned,
+    revisions::revisions,
+    versioned::{VersionedRepository as _, versioned},
 };
 use crate::{
     id::{PartnerId, TenantId, UserId},
@@ -21,16 +22,16 @@ use crate::{
     user::{Membership, MembershipSource, Role, User},
 };
 
-/// The name of the index that keeps a subject from having two users.
+/// Unique index: one user per subject.
 pub const SUBJECT_INDEX: &str = "authentikSubjectId";
 
-/// How exactly it is known when somebody was last seen.
+/// Resolution of `last_seen_at`.
 const LAST_SEEN_RESOLUTION: Duration = Duration::from_mins(5);
 
-/// How long it is known that somebody was deleted: longer than any token of theirs is valid.
+/// Retention of a tombstone: exceeds the lifetime of any token.
 const TOMBSTONE_TTL: Duration = Duration::from_hours(90 * 24);
 
-/// The users.
+/// Users.
 #[derive(Debug, Clone)]
 pub struct UserRepository {
     users: Collection<User>,
@@ -38,27 +39,27 @@ pub struct UserRepository {
     deleted: Collection<Tombstone>,
 }
 
-/// That somebody was deleted. Whatever their tokens of before say counts no more.
+/// Tombstone of a deleted user. Claims in older tokens are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 struct Tombstone {
-    /// The identity provider's id of them.
+    /// Subject at the identity provider.
     #[serde(rename = "_id")]
     subject: String,
     at: DateTime,
 }
 
-/// Which users a list shows.
+/// Filter of a user list.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
-    /// Only with this address, in lower case.
+    /// With this address, in lower case.
     pub email: Option<String>,
-    /// Only who works for this partner.
+    /// In this partner's team.
     pub partner_id: Option<PartnerId>,
-    /// Only operators, or only others.
+    /// Operators only, or all others only.
     pub platform_admin: Option<bool>,
-    /// Only who has a role in this tenant.
+    /// With a role in this tenant.
     pub tenant_id: Option<TenantId>,
-    /// Only after this one.
+    /// Only items after this id (page cursor).
     pub after: Option<UserId>,
 }
 
@@ -75,7 +76,7 @@ impl UserFilter {
             filter.insert("platformAdmin", flag);
         }
         if let Some(tenant) = self.tenant_id {
-            // Without a role it is a tombstone.
+            // A membership without a role is a tombstone.
             let place = doc! { "tenantId": tenant, "role": { "$ne": null } };
             filter.insert("memberships", doc! { "$elemMatch": place });
         }
@@ -89,7 +90,7 @@ impl UserFilter {
 versioned!(UserRepository, users: User, UserId);
 
 impl UserRepository {
-    /// The users in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         let users: Collection<User> = store.collection("users");
         let subject = |user: &User| user.authentik_subject_id.clone();
@@ -100,7 +101,7 @@ impl UserRepository {
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let by_subject = IndexOptions::builder()
             .name(SUBJECT_INDEX.to_owned())
@@ -110,7 +111,7 @@ impl UserRepository {
             .keys(doc! { "authentikSubjectId": 1 })
             .options(by_subject)
             .build();
-        // One for each filter of the lists, which are sorted by id.
+        // One index for each filter of the lists, which are sorted by id.
         let listed = [
             "memberships.tenantId",
             "email",
@@ -139,7 +140,7 @@ impl UserRepository {
         find_one_linearizable(&self.users, doc! { "_id": id }).await
     }
 
-    /// At most `limit` users that `filter` lets through, oldest first.
+    /// At most `limit` users that match `filter`, oldest first.
     pub async fn list(&self, filter: &UserFilter, limit: i64) -> Result<Vec<User>, StoreError> {
         self.users
             .find(filter.document())
@@ -150,7 +151,7 @@ impl UserRepository {
             .await
     }
 
-    /// The user whom the identity provider calls `subject`.
+    /// The user with this subject.
     pub async fn find_by_subject(&self, subject: &str) -> Result<Option<User>, StoreError> {
         match self.by_subject.find(subject.to_owned()).await? {
             Some(user) => Ok(Some(user)),
@@ -158,7 +159,17 @@ impl UserRepository {
         }
     }
 
-    /// The same, to be written in this transaction: its revision is already one more.
+    /// The user with this subject, as this transaction's snapshot has it.
+    pub async fn find_by_subject_in_transaction(
+        &self,
+        session: &mut ClientSession,
+        subject: &str,
+    ) -> Result<Option<User>, StoreError> {
+        let found = self.users.find_one(doc! { "authentikSubjectId": subject });
+        found.session(session).await
+    }
+
+    /// The user with this subject, locked for update in this transaction: its revision is already incremented.
     pub async fn lock_by_subject(
         &self,
         session: &mut ClientSession,
@@ -168,8 +179,8 @@ impl UserRepository {
             .await
     }
 
-    /// Deletes a user that was locked in this transaction.
-    pub async fn delete(
+    /// Deletes a user that was read in this transaction, and leaves a tombstone.
+    pub async fn delete_with_tombstone(
         &self,
         session: &mut ClientSession,
         user: &User,
@@ -188,8 +199,8 @@ impl UserRepository {
         Ok(())
     }
 
-    /// Somebody who is not known, to be inserted in this transaction. Whoever was deleted not long ago is told nothing
-    /// by tokens of before, whatever brings them back.
+    /// A new user, to be inserted in this transaction. After a recent deletion, claims in tokens issued before it are
+    /// ignored.
     pub async fn new_user(
         &self,
         session: &mut ClientSession,
@@ -209,7 +220,7 @@ impl UserRepository {
         })
     }
 
-    /// Notes that `user` was seen at `now`, unless they were a moment ago. Nobody's version of the user changes.
+    /// Updates `last_seen_at`, at most once per `LAST_SEEN_RESOLUTION`. No new revision.
     pub async fn touch_last_seen(&self, user: &User, now: DateTime) -> Result<(), StoreError> {
         let long_ago = clock::earlier(now, LAST_SEEN_RESOLUTION);
         if user.last_seen_at.is_some_and(|at| at > long_ago) {
@@ -222,29 +233,12 @@ impl UserRepository {
         Ok(())
     }
 
-    /// The id and revision of each of these users that exists.
+    /// Id and revision of each of these users that exists.
     pub async fn revisions(&self, ids: &[UserId]) -> Result<Vec<(UserId, i64)>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Revision {
-            #[serde(rename = "_id")]
-            id: UserId,
-            revision: i64,
-        }
-        let revisions: Vec<Revision> = self
-            .users
-            .clone_with_type()
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .projection(doc! { "revision": 1 })
-            .await?
-            .try_collect()
-            .await?;
-        Ok(revisions
-            .into_iter()
-            .map(|user| (user.id, user.revision))
-            .collect())
+        revisions(&self.users, ids).await
     }
 
-    /// How many owners `tenant` has.
+    /// Number of `tenant`'s owners.
     pub async fn count_owners(
         &self,
         session: &mut ClientSession,
@@ -255,7 +249,7 @@ impl UserRepository {
         self.users.count_documents(owners).session(session).await
     }
 
-    /// How many people have a role in each of these tenants; those without anybody are not there.
+    /// Number of members of each of these tenants; tenants without members are omitted.
     pub async fn count_members(
         &self,
         tenants: &[TenantId],
@@ -286,7 +280,7 @@ impl UserRepository {
             .collect())
     }
 
-    /// Whether one of `subjects` is an operator of ours.
+    /// Those of `subjects` that are operators.
     pub async fn list_operators(&self, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
         let operators = doc! { "authentikSubjectId": { "$in": subjects }, "platformAdmin": true };
         let users: Vec<User> = self.users.find(operators).await?.try_collect().await?;
@@ -296,8 +290,8 @@ impl UserRepository {
             .collect())
     }
 
-    /// Makes the person a new workspace is for its owner, unless that was decided here before: then there is nothing to
-    /// return, else the user as they are now, and their role as it was.
+    /// Grants ownership of a new workspace to the person it was created for, unless that was already decided here; then
+    /// `None`.
     pub async fn grant_ownership(
         &self,
         session: &mut ClientSession,
@@ -312,16 +306,16 @@ impl UserRepository {
             source: MembershipSource::Local,
             changed_at: now,
         };
-        let known = self.lock_by_subject(session, subject).await?;
-        let is_new = known.is_none();
-        let mut user = match known {
+        let existing = self.lock_by_subject(session, subject).await?;
+        let is_new = existing.is_none();
+        let mut user = match existing {
             Some(user) => user,
             None => self.new_user(session, subject, email, name, now).await?,
         };
         let before = user.memberships.insert(tenant, membership);
         if before
             .as_ref()
-            .is_some_and(|known| known.source == MembershipSource::Local)
+            .is_some_and(|existing| existing.source == MembershipSource::Local)
         {
             return self.unlock(session, user.id).await.map(|()| None);
         }
@@ -339,13 +333,13 @@ impl UserRepository {
     }
 }
 
-/// Somebody who was made an owner.
+/// Granted ownership.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnershipGrant {
-    /// Who, as they are now.
+    /// The user, as of now.
     pub user: User,
-    /// Whether they were not known before.
+    /// Whether the user is new.
     pub is_new: bool,
-    /// Their role as it was.
+    /// Previous role.
     pub role_before: Option<Role>,
 }

@@ -1,81 +1,242 @@
-//! What all repositories have whose documents count their versions in `revision`.
+//! Optimistic concurrency: repositories of documents that count their writes in `revision`.
 
-/// Gives `$repository`, which keeps its documents in the collection `$documents`, the methods that change one of them in
-/// a transaction.
+use std::{fmt::Display, future::Future};
+
+use bson::{Bson, DateTime, doc};
+use mongodb::{ClientSession, Collection, options::ReturnDocument};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{StoreError, TransactionError, known_fields::set_known_fields};
+
+/// A document that counts its writes in `revision`.
+pub trait Versioned:
+    Clone + PartialEq + Serialize + DeserializeOwned + Unpin + Send + Sync + 'static
+{
+    /// The type of its `_id`.
+    type Id: Clone + Display + Into<Bson> + Send + Sync;
+
+    /// Its `_id`.
+    fn id(&self) -> Self::Id;
+
+    /// The number of writes so far.
+    fn revision(&self) -> i64;
+
+    /// Increments the revision and sets `updatedAt`.
+    fn touch(&mut self, now: DateTime);
+}
+
+/// Implements [`Versioned`] for a document with the fields `id`, `revision` and `updated_at`, and
+/// [`VersionedRepository`] for the repository that stores it.
 macro_rules! versioned {
-    ($repository:ident, $documents:ident: $document:ident, $id:ident) => {
-        impl $repository {
-            /// The document with this id, as this transaction sees it.
-            pub async fn find_in_transaction(
-                &self,
-                session: &mut mongodb::ClientSession,
-                id: $id,
-            ) -> Result<Option<$document>, $crate::store::StoreError> {
-                let found = self.$documents.find_one(bson::doc! { "_id": id });
-                found.session(session).await
+    ($repository:ident, $documents:ident: $document:ident, $id:ty) => {
+        impl $crate::store::Versioned for $document {
+            type Id = $id;
+
+            fn id(&self) -> $id {
+                self.id.clone()
             }
 
-            /// Adds a document. Where a unique index forbids it, the error says [which](crate::store::violated_index).
-            pub async fn insert(
-                &self,
-                session: &mut mongodb::ClientSession,
-                document: &$document,
-            ) -> Result<(), $crate::store::StoreError> {
-                let inserted = self.$documents.insert_one(document);
-                inserted.session(session).await?;
-                Ok(())
+            fn revision(&self) -> i64 {
+                self.revision
             }
 
-            /// The document with this id, to be written in this transaction: its revision is already one more.
-            pub async fn find_for_update(
-                &self,
-                session: &mut mongodb::ClientSession,
-                id: $id,
-            ) -> Result<Option<$document>, $crate::store::StoreError> {
-                self.find_for_update_where(session, bson::doc! { "_id": id })
-                    .await
+            fn touch(&mut self, now: bson::DateTime) {
+                self.revision += 1;
+                self.updated_at = now;
             }
+        }
 
-            async fn find_for_update_where(
-                &self,
-                session: &mut mongodb::ClientSession,
-                filter: bson::Document,
-            ) -> Result<Option<$document>, $crate::store::StoreError> {
-                // A write, not a read: whoever comes second waits for nothing and is repeated at once.
-                self.$documents
-                    .find_one_and_update(filter, bson::doc! { "$inc": { "revision": 1_i64 } })
-                    .return_document(mongodb::options::ReturnDocument::After)
-                    .session(session)
-                    .await
-            }
+        impl $crate::store::VersionedRepository for $repository {
+            type Document = $document;
 
-            /// Leaves a document that was locked in this transaction as it was before.
-            pub async fn unlock(
-                &self,
-                session: &mut mongodb::ClientSession,
-                id: $id,
-            ) -> Result<(), $crate::store::StoreError> {
-                let update = bson::doc! { "$inc": { "revision": -1_i64 } };
-                let unlocked = self.$documents.update_one(bson::doc! { "_id": id }, update);
-                unlocked.session(session).await?;
-                Ok(())
-            }
-
-            /// Writes a document that was locked or read in this transaction.
-            pub async fn save(
-                &self,
-                session: &mut mongodb::ClientSession,
-                document: &$document,
-            ) -> Result<(), $crate::store::StoreError> {
-                let update = $crate::store::known_fields::set_known_fields(document)?;
-                let saved = self
-                    .$documents
-                    .update_one(bson::doc! { "_id": document.id }, update);
-                saved.session(session).await?;
-                Ok(())
+            fn documents(&self) -> &mongodb::Collection<$document> {
+                &self.$documents
             }
         }
     };
 }
 
 pub(super) use versioned;
+
+/// A document before and after an update.
+#[derive(Debug)]
+pub struct Updated<D> {
+    /// As it was read.
+    pub before: D,
+    /// As it is stored now.
+    pub after: D,
+}
+
+impl<D: PartialEq> Updated<D> {
+    /// Whether the update wrote anything.
+    pub fn is_changed(&self) -> bool {
+        self.before != self.after
+    }
+}
+
+/// A repository of [`Versioned`] documents. All methods run in a transaction.
+pub trait VersionedRepository: Sync {
+    /// The documents.
+    type Document: Versioned;
+
+    /// The collection that holds them.
+    fn documents(&self) -> &Collection<Self::Document>;
+
+    /// The document as this transaction's snapshot has it.
+    fn find_in_transaction(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        async move {
+            let found = self.documents().find_one(doc! { "_id": id });
+            found.session(session).await
+        }
+    }
+
+    /// Adds a document. A violated unique index is in the error: [`duplicate_key_index`](super::duplicate_key_index).
+    fn insert(
+        &self,
+        session: &mut ClientSession,
+        document: &Self::Document,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let inserted = self.documents().insert_one(document);
+            inserted.session(session).await?;
+            Ok(())
+        }
+    }
+
+    /// Edits a document and stores it with the next revision. Writes nothing if `edit` changes nothing; an error of
+    /// `edit` aborts the transaction. `None` if there is no such document.
+    fn update<E: Send>(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+        now: DateTime,
+        edit: impl FnOnce(&mut Self::Document) -> Result<(), E> + Send,
+    ) -> impl Future<Output = Result<Option<Updated<Self::Document>>, TransactionError<E>>> + Send
+    {
+        async move {
+            let Some(before) = self.find_in_transaction(session, id).await? else {
+                return Ok(None);
+            };
+            let mut after = before.clone();
+            edit(&mut after).map_err(TransactionError::Aborted)?;
+            self.save_changed(session, &before, &mut after, now).await?;
+            Ok(Some(Updated { before, after }))
+        }
+    }
+
+    /// Stores `after` with the next revision if it differs from `before`, which this transaction read. Returns whether
+    /// it did. A concurrent write to the document aborts one of the two transactions, which is repeated.
+    fn save_changed(
+        &self,
+        session: &mut ClientSession,
+        before: &Self::Document,
+        after: &mut Self::Document,
+        now: DateTime,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async move {
+            if after == before {
+                return Ok(false);
+            }
+            after.touch(now);
+            self.save(session, after).await?;
+            Ok(true)
+        }
+    }
+
+    /// The document with its revision incremented, so that concurrent transactions on it abort at once instead of at
+    /// their last write.
+    fn find_for_update(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        self.find_for_update_where(session, doc! { "_id": id })
+    }
+
+    /// As [`find_for_update`](Self::find_for_update), by a filter.
+    #[doc(hidden)]
+    fn find_for_update_where(
+        &self,
+        session: &mut ClientSession,
+        filter: bson::Document,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        async move {
+            self.documents()
+                .find_one_and_update(filter, doc! { "$inc": { "revision": 1_i64 } })
+                .return_document(ReturnDocument::After)
+                .session(session)
+                .await
+        }
+    }
+
+    /// Takes back the increment of [`find_for_update`](Self::find_for_update).
+    fn unlock(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let update = doc! { "$inc": { "revision": -1_i64 } };
+            let unlocked = self.documents().update_one(doc! { "_id": id }, update);
+            unlocked.session(session).await?;
+            Ok(())
+        }
+    }
+
+    /// Makes this transaction conflict with every other one that writes or materializes the document, and leaves the
+    /// document as it is. Prevents write skew: a decision that rests on this document, or on what belongs to it, is
+    /// then made by one transaction at a time. Returns the document.
+    fn materialize_conflict(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        async move {
+            // A write that changes nothing conflicts with nothing; so it is changed, and changed back.
+            let filter = doc! { "_id": id.clone() };
+            let increment = doc! { "$inc": { "revision": 1_i64 } };
+            let document = self
+                .documents()
+                .find_one_and_update(filter, increment)
+                .session(&mut *session)
+                .await?;
+            if document.is_some() {
+                self.unlock(session, id).await?;
+            }
+            Ok(document)
+        }
+    }
+
+    /// Stores a document as it is, with the revision that it has.
+    fn save(
+        &self,
+        session: &mut ClientSession,
+        document: &Self::Document,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let update = set_known_fields(document)?;
+            let saved = self
+                .documents()
+                .update_one(doc! { "_id": document.id() }, update);
+            saved.session(session).await?;
+            Ok(())
+        }
+    }
+
+    /// Deletes a document.
+    fn delete(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            let deleted = self.documents().delete_one(doc! { "_id": id });
+            deleted.session(session).await?;
+            Ok(())
+        }
+    }
+}

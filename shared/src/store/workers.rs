@@ -1,4 +1,4 @@
-//! The workers that live, as each says of itself.
+//! Worker repository: heartbeats of the worker processes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,68 +10,68 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreError, to_document};
 use crate::{id::WorkerId, platform::clock, queue::job::Queue};
 
-/// How often a worker says that it lives.
+/// Interval of heartbeats.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// After how long a worker that is not heard of counts as gone.
+/// Time without a heartbeat after which a worker counts as dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(20);
-/// How long one that is gone is still listed.
+/// Time for which a dead worker is still listed.
 const LISTED: Duration = Duration::from_mins(15);
 
-/// A worker process.
+/// Worker process, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// Its id, new with each start.
+    /// Id, new for each process.
     #[serde(rename = "_id")]
     pub id: WorkerId,
-    /// What it is called in logs and leases.
+    /// Name in logs and leases.
     pub name: String,
-    /// The machine it runs on.
+    /// Host name.
     pub host: String,
-    /// How many jobs of each queue it runs at a time.
+    /// Number of concurrent jobs in each queue.
     pub slots: BTreeMap<Queue, i64>,
-    /// The kinds of jobs that it knows.
+    /// Job kinds that it handles.
     pub kinds: Vec<String>,
-    /// When it started.
+    /// Start time.
     pub started_at: DateTime,
-    /// When it last said that it lives.
+    /// Time of the last heartbeat.
     pub seen_at: DateTime,
-    /// Whether it takes no more jobs.
+    /// Whether it is draining and claims no more jobs.
     pub stopping: bool,
 }
 
 impl Worker {
-    /// Whether it was heard of lately.
+    /// Whether the last heartbeat is recent.
     pub fn is_alive(&self, now: DateTime) -> bool {
         clock::until(self.seen_at, now) < DEAD_AFTER
     }
 
-    /// Whether it takes jobs of this queue.
+    /// Whether it claims jobs of this queue.
     pub fn serves(&self, queue: Queue, now: DateTime) -> bool {
         self.is_alive(now) && !self.stopping && self.slots.contains_key(&queue)
     }
 
-    /// Whether it knows what a job of this kind does.
+    /// Whether it handles jobs of this kind.
     pub fn handles(&self, kind: &str) -> bool {
         self.kinds.iter().any(|known| known == kind)
     }
 }
 
-/// The workers.
+/// Workers.
 #[derive(Debug, Clone)]
 pub struct WorkerRepository {
     workers: Collection<Worker>,
 }
 
 impl WorkerRepository {
-    /// The workers in `store`.
+    /// The repository in `store`.
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             workers: store.collection("workers"),
         }
     }
 
-    /// Makes the indexes.
+    /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let forgotten = IndexOptions::builder()
             .name("forgotten".to_owned())
@@ -85,7 +85,7 @@ impl WorkerRepository {
         Ok(())
     }
 
-    /// All that live, and those that vanished a little while ago.
+    /// Lists live workers, and recently dead ones.
     pub async fn list(&self) -> Result<Vec<Worker>, StoreError> {
         self.workers
             .find(doc! {})
@@ -95,7 +95,7 @@ impl WorkerRepository {
             .await
     }
 
-    /// Says that a worker lives.
+    /// Stores a worker's heartbeat.
     pub async fn heartbeat(&self, worker: &Worker) -> Result<(), StoreError> {
         let mut set = to_document(worker)?;
         set.remove("_id");
@@ -108,7 +108,7 @@ impl WorkerRepository {
         Ok(())
     }
 
-    /// Says that a worker ended as it should.
+    /// Deletes a worker that shut down.
     pub async fn remove(&self, id: WorkerId) -> Result<(), StoreError> {
         self.workers.delete_one(doc! { "_id": id }).await?;
         Ok(())

@@ -1,14 +1,16 @@
-//! When an upstream may be spoken to: a budget of steps, the time it asked us to wait, and a circuit that opens while
-//! it is away. All workers share this state in Redis and go by its clock; while Redis is away, each keeps its own.
+//! Circuit breaker and rate budget of each upstream. All workers share the state in Redis and use its clock; while
+//! Redis is unavailable, each process falls back to a local state.
 //!
-//! - The **budget** hands out instants (GCRA, the generic cell rate algorithm): a step either goes at once or is told
-//!   when its turn is, and that turn is its own. Turns are given for the next few seconds only; whoever finds them
-//!   all taken asks again then, so that a thousand steps at once do not stand before all that come later.
-//! - A **floor** is what the upstream asked for with `Retry-After`: nobody goes before it, and those who wait do not
-//!   all go when it is over.
-//! - The **circuit** opens after some failures in a row. While it is open, one step at a time tries, at intervals that
-//!   double; the first that is answered closes it.
+//! - The **rate budget** is a GCRA (generic cell rate algorithm) that hands out reservations: a step is admitted at
+//!   once or reserves the next free slot. Slots are reserved only a few seconds ahead; once they are taken, a step has
+//!   to ask again later, so that a thousand concurrent steps do not delay all that follow.
+//! - The **floor** is the end of the upstream's `Retry-After`: no step is admitted before it, and steps that waited for
+//!   it get no burst afterwards.
+//! - The **circuit breaker** opens after consecutive failures. While open, it admits one half-open probe at a time, at
+//!   intervals that double; the first successful probe closes it.
 
+#[cfg(test)]
+mod agreement;
 mod local;
 mod script;
 
@@ -33,128 +35,130 @@ use dezky_shared::{
     upstream::Upstream,
 };
 
-/// For how long a Redis that did not answer is not asked again: waiting for it would hold up every step.
-const AWAY: Duration = Duration::from_secs(1);
-/// How far ahead turns are given, counted from the end of a floor.
+/// Time for which Redis is not asked again after a failure: its timeout would delay every step.
+const REDIS_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How far ahead slots are reserved, counted from the floor.
 pub const RESERVATION_HORIZON: Duration = Duration::from_secs(5);
 
-/// How many steps an upstream is asked to do.
+/// Rate budget of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RateBudget {
-    /// Steps a second, over time. More than 0.
+    /// Sustained rate in steps per second. Greater than 0.
     pub per_second: f64,
-    /// Steps that may go at once after a pause.
+    /// Number of steps admitted at once after an idle period.
     pub burst: u32,
 }
 
 impl RateBudget {
-    /// The time that one step takes out of the budget.
+    /// Emission interval of the GCRA: the budget one step consumes, in whole microseconds, as the scripts count.
     fn interval(self) -> Duration {
-        Duration::from_secs_f64(1.0 / self.per_second)
+        Duration::from_micros(script::micros(Duration::from_secs_f64(
+            1.0 / self.per_second,
+        )))
     }
 
-    /// How far ahead of its time a step may go.
+    /// Burst tolerance of the GCRA: how far the theoretical arrival time may be ahead.
     fn tolerance(self) -> Duration {
-        self.interval().mul_f64(f64::from(self.burst.max(1) - 1))
+        self.interval() * (self.burst.max(1) - 1)
     }
 }
 
-/// When circuits open, and when they are tried.
+/// Thresholds and intervals of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CircuitTimes {
-    /// So many failures in a row open it.
+    /// Consecutive failures that open it.
     pub failures: u32,
-    /// The time until the first step tries.
+    /// Time until the first half-open probe.
     pub first_probe: Duration,
-    /// The longest time between two that try.
+    /// Maximum time between two half-open probes.
     pub last_probe: Duration,
 }
 
-/// Whether a step may speak to an upstream.
+/// Admission decision for a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Now.
+    /// Call now.
     Allow,
-    /// Now, as the one that tries whether the upstream is back.
+    /// Call now, as the half-open probe.
     Probe,
-    /// After this time, at its own turn.
+    /// Wait for this time: the slot is reserved for the step.
     Reserved(Duration),
-    /// After about this time, when it may ask again: the turns until then are taken.
+    /// Ask again after about this time: all slots until then are reserved.
     Saturated(Duration),
-    /// Not while the circuit is open, which somebody tries after this time.
+    /// Circuit open; the next half-open probe is due after this time.
     Open(Duration),
 }
 
-/// What a step learned about an upstream.
+/// Result of a call to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
-    /// It answered.
+    /// The upstream responded.
     Answered,
-    /// It did not, or could not serve us.
+    /// The upstream did not respond, or could not serve the request.
     Failed,
-    /// It kept a whole attempt waiting.
+    /// The call timed out with the whole attempt.
     TimedOut,
-    /// It wants to be left alone for this long.
+    /// The upstream asked to wait (`Retry-After`).
     SlowDown(Duration),
 }
 
-/// What news did to a circuit.
+/// Transition of the circuit breaker caused by a call result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// Nothing.
+    /// No transition.
     None,
-    /// It is open now.
+    /// Opened.
     Opened,
-    /// It is closed again.
+    /// Closed.
     Closed,
 }
 
-/// How an upstream stands at this moment.
+/// Snapshot of a circuit breaker and rate budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BreakerSnapshot {
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// For how long the circuit has been open; nothing while it is closed.
+    /// Time since the circuit opened; `None` while it is closed.
     pub open_for: Option<Duration>,
-    /// When the next step tries, while it is open.
+    /// Time until the next half-open probe, while open.
     pub probe_in: Option<Duration>,
-    /// How long nobody may go, because the upstream asked for it.
+    /// Remaining `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// How long a step that asks now would have to wait for its turn.
+    /// Wait of a step that would ask now.
     pub turn_in: Option<Duration>,
 }
 
-/// The state of all upstreams, shared by all workers.
+/// Circuit breakers and rate budgets of all upstreams, shared by all workers.
 pub struct CircuitBreakers {
     connection: ConnectionManager,
     scripts: Scripts,
     prefix: String,
-    alone: Mutex<BTreeMap<Upstream, LocalBreaker>>,
-    /// Boot time in milliseconds.
-    ask_again_at: AtomicU64,
+    local: Mutex<BTreeMap<Upstream, LocalBreaker>>,
+    /// Boot time in milliseconds before which Redis is not asked.
+    retry_at: AtomicU64,
 }
 
 impl std::fmt::Debug for CircuitBreakers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Circuits")
+        f.debug_struct("CircuitBreakers")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
 
 impl CircuitBreakers {
-    /// The circuits below the configured prefix. Connects only when first used.
+    /// The circuit breakers below the configured prefix. Connects on first use.
     pub fn new(config: &RedisConfig) -> anyhow::Result<Self> {
         Ok(Self {
             connection: shared_connection(config.client()?)?,
             scripts: Scripts::new(),
             prefix: config.prefix.clone(),
-            alone: Mutex::default(),
-            ask_again_at: AtomicU64::new(0),
+            local: Mutex::default(),
+            retry_at: AtomicU64::new(0),
         })
     }
 
-    /// Asks for a step. `has_reservation` says that it comes at the turn it was given.
+    /// Requests admission of a step. `has_reservation` is set when the step returns at its reserved slot.
     pub async fn admit(
         &self,
         upstream: Upstream,
@@ -168,7 +172,7 @@ impl CircuitBreakers {
                 .admit(connection, &key, budget, has_reservation)
                 .await
         };
-        match self.ask(shared).await {
+        match self.try_redis(shared).await {
             Some(admission) => admission,
             None => self.local_fallback(upstream, |local, now| {
                 local.admit(now, budget, has_reservation)
@@ -176,65 +180,64 @@ impl CircuitBreakers {
         }
     }
 
-    /// Tells what a step learned. `probing` says that it was the one that tried.
+    /// Records the result of a call. `probing` is set if the call was the half-open probe.
     pub async fn record(
         &self,
         upstream: Upstream,
         times: CircuitTimes,
         probing: bool,
-        news: CallResult,
+        result: CallResult,
     ) -> Transition {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
             self.scripts
-                .report(connection, &key, times, probing, news)
+                .record(connection, &key, times, probing, result)
                 .await
         };
-        match self.ask(shared).await {
-            Some(effect) => effect,
+        match self.try_redis(shared).await {
+            Some(transition) => transition,
             None => self.local_fallback(upstream, |local, now| {
-                local.report(now, times, probing, news)
+                local.record(now, times, probing, result)
             }),
         }
     }
 
-    /// Has the next step try, if the circuit is open.
+    /// Forces a half-open probe: the next step probes, if the circuit is open.
     pub async fn force_half_open(&self, upstream: Upstream) {
         let shared = async {
             let key = self.key(upstream);
             self.scripts
-                .probe_now(&mut self.connection.clone(), &key)
+                .force_half_open(&mut self.connection.clone(), &key)
                 .await
         };
-        if self.ask(shared).await.is_none() {
-            self.local_fallback(upstream, LocalBreaker::probe_now);
+        if self.try_redis(shared).await.is_none() {
+            self.local_fallback(upstream, LocalBreaker::force_half_open);
         }
     }
 
-    /// Forgets until when the upstream wanted to be left alone, and has the next step try if the circuit is open: once
-    /// for what was asked at `asked_at`, however often it is told.
+    /// Clears the floor and the reservations, and forces a half-open probe. Idempotent for each `asked_at`.
     pub async fn resume(&self, upstream: Upstream, asked_at: DateTime) {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
             self.scripts.resume(connection, &key, asked_at).await
         };
-        if self.ask(shared).await.is_none() {
+        if self.try_redis(shared).await.is_none() {
             self.local_fallback(upstream, |local, now| local.resume(now, asked_at));
         }
     }
 
-    /// How the upstream stands.
+    /// Snapshot of the upstream's state.
     pub async fn snapshot(&self, upstream: Upstream, budget: RateBudget) -> BreakerSnapshot {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
-            self.scripts.look(connection, &key, budget).await
+            self.scripts.snapshot(connection, &key, budget).await
         };
-        match self.ask(shared).await {
-            Some(standing) => standing,
-            None => self.local_fallback(upstream, |local, now| local.look(now, budget)),
+        match self.try_redis(shared).await {
+            Some(snapshot) => snapshot,
+            None => self.local_fallback(upstream, |local, now| local.snapshot(now, budget)),
         }
     }
 
@@ -242,21 +245,24 @@ impl CircuitBreakers {
         format!("{}:upstream:{upstream}", self.prefix)
     }
 
-    /// What Redis answers; `None` while it is away.
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
+    /// Result of a Redis operation; `None` while Redis is unavailable.
+    async fn try_redis<T>(
+        &self,
+        operation: impl Future<Output = Result<T, RedisError>>,
+    ) -> Option<T> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        if millis(clock::boot_time()) < self.ask_again_at.load(Ordering::Relaxed) {
+        if millis(clock::boot_time()) < self.retry_at.load(Ordering::Relaxed) {
             return None;
         }
-        match question.await {
-            Ok(answer) => Some(answer),
+        match operation.await {
+            Ok(value) => Some(value),
             Err(error) => {
                 tracing::debug!(
                     error = error.category(),
-                    "Redis is away; judging upstreams alone"
+                    "Redis is unavailable; using the local circuit breakers"
                 );
-                let again = millis(clock::boot_time() + AWAY);
-                self.ask_again_at.store(again, Ordering::Relaxed);
+                let retry_at = millis(clock::boot_time() + REDIS_RETRY_DELAY);
+                self.retry_at.store(retry_at, Ordering::Relaxed);
                 None
             }
         }
@@ -265,10 +271,10 @@ impl CircuitBreakers {
     fn local_fallback<T>(
         &self,
         upstream: Upstream,
-        act: impl FnOnce(&mut LocalBreaker, Duration) -> T,
+        operation: impl FnOnce(&mut LocalBreaker, Duration) -> T,
     ) -> T {
-        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        act(alone.entry(upstream).or_default(), clock::boot_time())
+        let mut breakers = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        operation(breakers.entry(upstream).or_default(), clock::boot_time())
     }
 }
 
@@ -283,7 +289,7 @@ impl Default for CircuitTimes {
 }
 
 impl Default for RateBudget {
-    /// More than the upstreams bear for long, less than what brings one down.
+    /// Above the upstreams' sustained load, below what overloads one.
     fn default() -> Self {
         Self {
             per_second: 50.0,

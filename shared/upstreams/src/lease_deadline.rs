@@ -1,4 +1,4 @@
-//! How long an attempt may still begin writes.
+//! Lease deadline: how long an attempt may still begin writes.
 
 use std::{
     collections::VecDeque,
@@ -11,51 +11,51 @@ use std::{
 
 use dezky_shared::platform::clock;
 
-/// The most upstream request ids kept for an attempt.
+/// Maximum number of upstream request ids kept for an attempt.
 const REQUEST_IDS: usize = 8;
 
-/// The time during which the holder of a lease may believe that nobody else has it.
+/// Lease deadline: the time until which the holder may assume that no other worker holds the lease.
 ///
-/// It ends before the lease does, is counted on `CLOCK_BOOTTIME` from before the claim or renewal was sent,
-/// and is shared by all calls of one attempt. Each step keeps a record of its own calls.
+/// It precedes the end of the lease, is measured on `CLOCK_BOOTTIME` from before the claim or renewal was sent, and is
+/// shared by all calls of an attempt. Each step records its own calls.
 #[derive(Debug, Clone)]
 pub struct LeaseDeadline {
-    /// Boot time in milliseconds; `u64::MAX` means for ever.
+    /// Boot time in milliseconds; `u64::MAX` is unlimited.
     ends: Arc<AtomicU64>,
     margin: Duration,
-    least: Duration,
+    min_write_timeout: Duration,
     calls: Arc<Calls>,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     request_ids: Mutex<VecDeque<String>>,
-    unanswered_writes: AtomicUsize,
+    in_flight_writes: AtomicUsize,
 }
 
 impl LeaseDeadline {
-    /// Trust that lasts until `ends` on the boot clock. A write gets at most what is left less `margin`, and is
-    /// not begun when that is under `least`.
-    pub fn until(ends: Duration, margin: Duration, least: Duration) -> Self {
+    /// A deadline at `ends` on the boot clock. A write may take the remaining time minus `margin`, and is not begun if
+    /// that is less than `least`.
+    pub fn until(ends: Duration, margin: Duration, min_write_timeout: Duration) -> Self {
         Self {
             ends: Arc::new(AtomicU64::new(millis(ends))),
             margin,
-            least,
+            min_write_timeout,
             calls: Arc::default(),
         }
     }
 
-    /// Trust without an end, for callers that hold no lease.
+    /// No deadline, for callers without a lease.
     pub fn unlimited() -> Self {
         Self {
             ends: Arc::new(AtomicU64::new(u64::MAX)),
             margin: Duration::ZERO,
-            least: Duration::ZERO,
+            min_write_timeout: Duration::ZERO,
             calls: Arc::default(),
         }
     }
 
-    /// The same trust, with a record of calls of its own.
+    /// A copy with the same deadline and a separate record of calls.
     #[must_use]
     pub fn for_step(&self) -> Self {
         Self {
@@ -64,12 +64,12 @@ impl LeaseDeadline {
         }
     }
 
-    /// Moves the end to `ends` on the boot clock: the lease was renewed.
+    /// Extends the deadline to `ends` on the boot clock, after a renewal of the lease.
     pub fn extend(&self, ends: Duration) {
         self.ends.fetch_max(millis(ends), Ordering::Relaxed);
     }
 
-    /// What is left of it.
+    /// Remaining time.
     pub fn remaining(&self) -> Duration {
         match self.ends.load(Ordering::Relaxed) {
             u64::MAX => Duration::MAX,
@@ -77,28 +77,28 @@ impl LeaseDeadline {
         }
     }
 
-    /// How long a write that wants `timeout` may take, or `None` if it must not begin.
+    /// Timeout of a write that requests `timeout`, or `None` if it must not begin.
     pub fn write_timeout(&self, timeout: Duration) -> Option<Duration> {
         let usable = self.remaining().saturating_sub(self.margin);
-        (usable >= self.least).then(|| usable.min(timeout))
+        (usable >= self.min_write_timeout).then(|| usable.min(timeout))
     }
 
-    /// A write is about to be sent.
+    /// Marks a write as in flight.
     pub(super) fn begin_write(&self) {
-        self.calls.unanswered_writes.fetch_add(1, Ordering::Relaxed);
+        self.calls.in_flight_writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The caller of a write was told how it went.
+    /// Marks a write as settled: its caller received the result.
     pub(super) fn end_write(&self) {
-        self.calls.unanswered_writes.fetch_sub(1, Ordering::Relaxed);
+        self.calls.in_flight_writes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a write was cut off before its caller learned how it went.
+    /// Whether a write was cut off before its caller received the result.
     pub fn has_in_flight_writes(&self) -> bool {
-        self.calls.unanswered_writes.load(Ordering::Relaxed) > 0
+        self.calls.in_flight_writes.load(Ordering::Relaxed) > 0
     }
 
-    /// Remembers the id an upstream knows a request by.
+    /// Records a request id assigned by an upstream.
     pub fn note_request_id(&self, id: &str) {
         let mut ids = self.request_ids_mut();
         if ids.len() == REQUEST_IDS {
@@ -107,7 +107,7 @@ impl LeaseDeadline {
         ids.push_back(id.to_owned());
     }
 
-    /// The last request ids noted, oldest first.
+    /// The last recorded request ids, oldest first.
     pub fn request_ids(&self) -> Vec<String> {
         self.request_ids_mut().iter().cloned().collect()
     }
@@ -130,43 +130,46 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn trust_for(left: Duration) -> LeaseDeadline {
+    fn deadline_in(left: Duration) -> LeaseDeadline {
         LeaseDeadline::until(clock::boot_time() + left, 5 * SECOND, SECOND)
     }
 
     #[test]
-    fn a_write_gets_what_is_left_of_the_trust_less_the_margin() {
-        let timeout = trust_for(9 * SECOND).write_timeout(10 * SECOND).unwrap();
+    fn a_write_may_take_the_remaining_time_minus_the_margin() {
+        let timeout = deadline_in(9 * SECOND).write_timeout(10 * SECOND).unwrap();
 
         assert!(timeout > 3 * SECOND && timeout <= 4 * SECOND, "{timeout:?}");
     }
 
     #[test]
-    fn a_write_with_under_a_second_left_is_not_begun() {
-        assert_eq!(trust_for(SECOND * 11 / 2).write_timeout(10 * SECOND), None);
-        assert_eq!(trust_for(Duration::ZERO).write_timeout(10 * SECOND), None);
+    fn a_write_with_less_than_a_second_left_is_not_begun() {
+        assert_eq!(
+            deadline_in(SECOND * 11 / 2).write_timeout(10 * SECOND),
+            None
+        );
+        assert_eq!(deadline_in(Duration::ZERO).write_timeout(10 * SECOND), None);
     }
 
     #[test]
-    fn a_renewal_extends_the_trust_for_everyone_who_shares_it() {
-        let trust = trust_for(Duration::ZERO);
-        let shared = trust.clone();
+    fn a_renewal_extends_all_copies_of_the_deadline() {
+        let deadline = deadline_in(Duration::ZERO);
+        let shared = deadline.clone();
 
-        trust.extend(clock::boot_time() + 60 * SECOND);
+        deadline.extend(clock::boot_time() + 60 * SECOND);
 
         assert_eq!(shared.write_timeout(10 * SECOND), Some(10 * SECOND));
     }
 
     #[test]
     fn only_the_last_eight_request_ids_are_kept() {
-        let trust = LeaseDeadline::unlimited();
+        let deadline = LeaseDeadline::unlimited();
 
         for n in 0..10 {
-            trust.note_request_id(&n.to_string());
+            deadline.note_request_id(&n.to_string());
         }
 
         assert_eq!(
-            trust.request_ids(),
+            deadline.request_ids(),
             ["2", "3", "4", "5", "6", "7", "8", "9"]
         );
     }

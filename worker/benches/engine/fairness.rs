@@ -1,8 +1,8 @@
-//! One tenant with 10,000 jobs, and another that comes after it with one.
+//! Fairness: the wait of one tenant's job behind another tenant's backlog of 10,000.
 
 use std::time::Instant;
 
-use dezky_sim::figures::tell;
+use dezky_sim::bench_output::report;
 
 use crate::world::{Noop, World};
 
@@ -33,8 +33,8 @@ pub(crate) async fn measure(world: &World) {
     };
     worker.stop().await;
     let waited = (started - called).as_secs_f64() * 1_000.0;
-    tell("behind another's backlog of 10,000: waited", waited, "ms");
-    tell(
+    report("behind another's backlog of 10,000: waited", waited, "ms");
+    report(
         "behind another's backlog of 10,000: overtaken by",
         f64::from(before),
         "jobs",

@@ -1,7 +1,7 @@
-//! Whether what is stored slows down what is to be done.
+//! Growth: the drain rate over a small and a large collection of stored jobs.
 
 use bson::{Document, doc};
-use dezky_sim::figures::tell;
+use dezky_sim::bench_output::report;
 use futures::{StreamExt as _, stream};
 
 use crate::{
@@ -13,7 +13,7 @@ const JOBS: usize = 10_000;
 const BATCH: usize = 5_000;
 
 pub(crate) async fn measure(world: &World) {
-    // The first is warm-up.
+    // The first run is a warm-up.
     let mut rates = Vec::new();
     for stored in [1_000, 1_000, 1_000_000] {
         store(world, stored).await;
@@ -23,12 +23,12 @@ pub(crate) async fn measure(world: &World) {
         rates.push(drain(world, JOBS, 200).await);
     }
     let [_, few, many] = rates[..] else { return };
-    tell("drain, 1,000 jobs stored", few, "jobs/s");
-    tell("drain, 1,000,000 jobs stored", many, "jobs/s");
-    tell("drain, 1,000,000 stored to 1,000 stored", many / few, "");
+    report("drain, 1,000 jobs stored", few, "jobs/s");
+    report("drain, 1,000,000 jobs stored", many, "jobs/s");
+    report("drain, 1,000,000 stored to 1,000 stored", many / few, "");
 }
 
-/// Fills the collection up to `count`: most of them done, some that wait for another day.
+/// Fills the collection up to `count` jobs: most completed, a tenth scheduled for the next day.
 async fn store(world: &World, count: usize) {
     let job = world.enqueue(&Noop { lock: None }).await;
     drain(world, 1, 1).await;
@@ -61,7 +61,7 @@ async fn store(world: &World, count: usize) {
                 }
                 copy
             });
-            jobs.insert_many(batch).await.expect("MongoDB takes them");
+            jobs.insert_many(batch).await.expect("MongoDB accepts them");
         })
         .await;
 }

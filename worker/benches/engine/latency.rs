@@ -1,8 +1,8 @@
-//! From the enqueuer's call to the start of the handler, with nothing else to do.
+//! Latency from enqueueing to the start of the handler, on an idle worker.
 
 use std::time::{Duration, Instant};
 
-use dezky_sim::figures::{percentile, tell};
+use dezky_sim::bench_output::{percentile, report};
 
 use crate::world::{Noop, World};
 
@@ -17,7 +17,7 @@ pub(crate) async fn measure(world: &World) {
         world.enqueue(&Noop { lock: None }).await;
         let enqueued = Instant::now();
         let (_, started) = worker.started.recv().await.expect("the worker runs");
-        // The first ones open connections.
+        // The first jobs open connections.
         if n >= 20 {
             from_call.push(started - called);
             from_commit.push(started.saturating_duration_since(enqueued));
@@ -25,22 +25,22 @@ pub(crate) async fn measure(world: &World) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     worker.stop().await;
-    tell(
+    report(
         "enqueued to started, idle, p50",
         percentile(&mut from_commit, 0.5),
         "ms",
     );
-    tell(
+    report(
         "enqueued to started, idle, p99",
         percentile(&mut from_commit, 0.99),
         "ms",
     );
-    tell(
+    report(
         "call to started, idle, p50",
         percentile(&mut from_call, 0.5),
         "ms",
     );
-    tell(
+    report(
         "call to started, idle, p99",
         percentile(&mut from_call, 0.99),
         "ms",

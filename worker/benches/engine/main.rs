@@ -1,4 +1,4 @@
-//! The job engine alone: jobs that do nothing, on a real MongoDB and Redis. Run with `cargo dev bench`.
+//! Benchmarks of the job engine alone: no-op jobs on a real MongoDB and Redis. Run with `cargo dev bench`.
 
 mod fairness;
 mod growth;

@@ -1,4 +1,4 @@
-//! What each measurement starts from: an empty database, and workers of jobs that do nothing.
+//! The fixture of each benchmark: an empty database, and workers of no-op jobs.
 
 use std::{
     collections::BTreeMap,
@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// How many enqueue at the same time.
+/// The number of concurrent enqueuers.
 const ENQUEUERS: usize = 64;
 
-/// A job that does nothing. Jobs with the same `lock` run one after the other.
+/// A no-op job. Jobs with the same `lock` run one after the other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Noop {
     pub(crate) lock: Option<String>,
@@ -70,7 +70,7 @@ impl World {
         context
             .ensure_indexes()
             .await
-            .expect("the indexes are made");
+            .expect("the indexes are created");
         Self {
             context,
             redis,
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Enqueues as the API does: each job in a transaction of its own, then the hint.
+    /// Enqueues as the API does: each job in a transaction of its own, then the hint to the ready set.
     pub(crate) async fn enqueue(&self, args: &Noop) -> Job {
         let new = NewJob::new(args, "bench", self.context.store.now()).expect("it is small");
         let enqueued: Result<Job, TransactionError<()>> = self
@@ -89,12 +89,12 @@ impl World {
                 async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
             })
             .await;
-        let job = enqueued.expect("MongoDB takes it");
+        let job = enqueued.expect("MongoDB accepts it");
         self.context.ready.notify(std::slice::from_ref(&job)).await;
         job
     }
 
-    /// Enqueues all of these, many at a time.
+    /// Enqueues all of these, concurrently.
     pub(crate) async fn enqueue_all(&self, jobs: impl Iterator<Item = Noop>) {
         stream::iter(jobs)
             .for_each_concurrent(ENQUEUERS, async |args| {
@@ -103,7 +103,7 @@ impl World {
             .await;
     }
 
-    /// A worker process's engine, with so many slots. It tells of each job that starts.
+    /// A worker with this many slots, which reports each job that starts.
     pub(crate) async fn worker(&self, slots: usize) -> Worker {
         let context = Arc::new(connect(&self.mongodb, &self.redis).await);
         let (starts, started) = mpsc::unbounded_channel();
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// Waits until no job is left to do.
+    /// Waits until all jobs are final.
     pub(crate) async fn drained(&self) {
         let open =
             bson::doc! { "state": { "$in": ["available", "running"] }, "queue": "provisioning" };
@@ -151,18 +151,18 @@ impl World {
 }
 
 async fn connect(mongodb: &MongoConfig, redis: &RedisConfig) -> Context {
-    let store = Store::connect(mongodb).await.expect("MongoDB is there");
+    let store = Store::connect(mongodb).await.expect("MongoDB is reachable");
     Context::new(
         Arc::new(store),
         redis,
         Clients::default(),
         EncryptionKeys::default(),
     )
-    .expect("Redis is there")
+    .expect("the Redis configuration is valid")
 }
 
 pub(crate) struct Worker {
-    /// The lock key of each job that started, and when.
+    /// The lock key and start time of each job.
     pub(crate) started: mpsc::UnboundedReceiver<(String, Instant)>,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,

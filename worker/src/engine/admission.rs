@@ -1,15 +1,14 @@
-//! The gate before a step that speaks to an upstream: whether it may, now.
+//! Admission of steps to their upstreams.
 //!
-//! It may not while a person has paused the upstream, while the upstream refuses our credentials, while its circuit is
-//! open, or before its turn in the upstream's budget. Then the step waits at no cost, and no other step with it. What
-//! people say is read from MongoDB once a second; what steps learn is shared through Redis ([`dezky_upstreams::circuit_breaker`]).
-//! Once an upstream is well again, the leader lets go what it held.
+//! A step is admitted unless the upstream is paused, its credentials are refused, its circuit breaker is open, or its rate
+//! budget is spent. A deferred step waits at no cost, and delays no other step. Operators' pauses are read from MongoDB
+//! once a second ([`ControlState`](super::control_state::ControlState)); call results are shared through Redis
+//! ([`dezky_upstreams::circuit_breaker`]). Once an upstream recovers, the leader releases the jobs that were deferred
+//! because of it (`duties::release_deferred`).
 
-mod control_state;
 mod credentials;
-mod release_deferred;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::DateTime;
 use dezky_shared::{
@@ -21,50 +20,75 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use dezky_upstreams::{
-    circuit_breaker::{Admission, CallResult, RESERVATION_HORIZON, RateBudget, Transition},
+    circuit_breaker::{
+        Admission as BreakerAdmission, CallResult, RESERVATION_HORIZON, RateBudget, Transition,
+    },
     clients::LeaseDeadline,
 };
 
-pub(crate) use self::control_state::ControlState;
-use super::Engine;
-use crate::steps::{StepFailure, StepOutcome, StepSuccess};
+use super::{EngineTimings, control_state::ControlWatch};
+use crate::{
+    context::Context,
+    steps::{StepFailure, StepOutcome, StepSuccess},
+};
 
-/// A step that may speak to its upstream now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Permit {
-    /// Set if it is the one that tries refused credentials again: when the next may.
-    tries_credentials: Option<DateTime>,
-    /// Whether it is the one that tries whether the upstream is back.
-    tries_circuit: bool,
+/// Admits steps to their upstreams, and records what their calls reveal about them.
+pub(super) struct Admission {
+    ctx: Arc<Context>,
+    times: EngineTimings,
+    budgets: BTreeMap<Upstream, RateBudget>,
+    control: Arc<ControlWatch>,
 }
 
-/// A step that has to wait.
+/// The permission to call an upstream now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Permit {
+    /// Set on the probe of refused credentials: when the next probe is due.
+    next_credentials_probe: Option<DateTime>,
+    /// Whether this is the half-open probe of the circuit breaker.
+    is_breaker_probe: bool,
+}
+
+/// The decision that a step has to wait.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Deferred {
-    /// Until when.
-    pub(crate) until: DateTime,
-    /// Why.
-    pub(crate) reason: Reason,
+pub(super) struct Deferred {
+    /// When to ask again.
+    pub(super) until: DateTime,
+    pub(super) reason: DeferralReason,
 }
 
 /// Why a step has to wait.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Reason {
-    /// Its turn in the budget comes then.
+pub(super) enum DeferralReason {
+    /// The rate budget reserved that instant for it.
     Reserved,
-    /// All turns are taken, and it asks again then.
+    /// All reservations up to the horizon are taken.
     Saturated,
-    /// Nobody may go.
+    /// No step is admitted to the upstream.
     Blocked(StepFailure),
 }
 
-impl Engine {
-    /// Asks for `step`, which speaks to `upstream`.
-    pub(crate) async fn admit(&self, upstream: Upstream, step: &Step) -> Result<Permit, Deferred> {
+impl Admission {
+    pub(super) fn new(
+        ctx: &Arc<Context>,
+        times: &EngineTimings,
+        budgets: &BTreeMap<Upstream, RateBudget>,
+        control: Arc<ControlWatch>,
+    ) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            times: times.clone(),
+            budgets: budgets.clone(),
+            control,
+        }
+    }
+
+    /// Requests admission of `step` to `upstream`.
+    pub(super) async fn admit(&self, upstream: Upstream, step: &Step) -> Result<Permit, Deferred> {
         let now = self.ctx.store.now();
-        if self.known().paused_upstreams.contains(&upstream) {
-            // Resuming lets it go; this is for when nobody does.
-            return Err(held(
+        if self.control.state().paused_upstreams.contains(&upstream) {
+            // Resuming the upstream releases the job; this time is the fallback.
+            return Err(blocked(
                 ErrorCode::UpstreamPaused,
                 format!("{upstream} is paused"),
                 clock::later(
@@ -73,39 +97,40 @@ impl Engine {
                 ),
             ));
         }
-        if let Some(held) = self.refused_credentials(upstream, now) {
-            return Err(held);
+        if let Some(deferred) = self.refused_credentials(upstream, now) {
+            return Err(deferred);
         }
-        let tries_circuit = self.admit_by_circuit(upstream, step, now).await?;
-        // Last: a try of the credentials is not to be wasted on a step that then has to wait.
-        let tries_credentials = self.claim_probe(upstream, now).await?;
+        let is_breaker_probe = self.admit_by_breaker(upstream, step, now).await?;
+        // Last: a deferred step must not use up the probe of the credentials.
+        let next_credentials_probe = self.claim_probe(upstream, now).await?;
         Ok(Permit {
-            tries_credentials,
-            tries_circuit,
+            next_credentials_probe,
+            is_breaker_probe,
         })
     }
 
-    /// Whether the circuit lets `step` through; true if it is the one that tries.
-    async fn admit_by_circuit(
+    /// Requests admission from the circuit breaker and the rate budget. True for the half-open probe.
+    async fn admit_by_breaker(
         &self,
         upstream: Upstream,
         step: &Step,
         now: DateTime,
     ) -> Result<bool, Deferred> {
-        let had_turn = step
+        let has_reservation = step
             .reserved_at
             .filter(|_| !step.queue_full)
             .is_some_and(|at| at <= now && clock::until(at, now) < self.times.reservation_grace);
-        let budget = self.budget(upstream);
-        match self.ctx.circuits.admit(upstream, budget, had_turn).await {
-            Admission::Allow => Ok(false),
-            Admission::Probe => Ok(true),
-            Admission::Reserved(wait) => Err(Deferred {
+        let budget = self.budgets.get(&upstream).copied().unwrap_or_default();
+        let breakers = &self.ctx.circuits;
+        match breakers.admit(upstream, budget, has_reservation).await {
+            BreakerAdmission::Allow => Ok(false),
+            BreakerAdmission::Probe => Ok(true),
+            BreakerAdmission::Reserved(wait) => Err(Deferred {
                 until: clock::later(now, wait),
-                reason: Reason::Reserved,
+                reason: DeferralReason::Reserved,
             }),
-            // Some a little before the turns given so far are over, so that the budget does not lie idle.
-            Admission::Saturated(wait) => Err(Deferred {
+            // Some ask again shortly before the reservations run out, so that the budget does not lie idle.
+            BreakerAdmission::Saturated(wait) => Err(Deferred {
                 until: clock::later(
                     now,
                     spread(
@@ -113,67 +138,68 @@ impl Engine {
                         RESERVATION_HORIZON,
                     ),
                 ),
-                reason: Reason::Saturated,
+                reason: DeferralReason::Saturated,
             }),
-            // Those who wait come one after the other: the first of them tries.
-            Admission::Open(wait) => Err(held(
+            // Jitter: the first to return is the half-open probe.
+            BreakerAdmission::Open(wait) => Err(blocked(
                 ErrorCode::UpstreamCircuitOpen,
-                format!("{upstream} has been away; not asked again before the next probe"),
+                format!("the circuit breaker of {upstream} is open until the next probe"),
                 clock::later(now, spread(wait, self.times.circuit.first_probe)),
             )),
         }
     }
 
-    /// Notes what a step that was let through learned about its upstream.
-    pub(crate) async fn record_result(
+    /// Records what an admitted step's call revealed about its upstream.
+    pub(super) async fn record_result(
         &self,
         upstream: Upstream,
-        pass: Permit,
-        trust: &LeaseDeadline,
+        permit: Permit,
+        deadline: &LeaseDeadline,
         result: Result<&StepSuccess, &StepFailure>,
     ) {
-        // Without trust the step was hindered here, not there.
-        let could_write = trust.write_timeout(Duration::MAX).is_some();
-        let news = classify(result).filter(|news| could_write || *news != CallResult::Failed);
+        // Past the lease deadline a failure may be this worker's own.
+        let could_write = deadline.write_timeout(Duration::MAX).is_some();
+        let call = classify(result).filter(|call| could_write || *call != CallResult::Failed);
         let refused =
             result.is_err_and(|failure| failure.code == ErrorCode::UpstreamCredentialsRefused);
-        self.note_credentials(upstream, pass.tries_credentials, refused, news)
+        self.record_credentials(upstream, permit.next_credentials_probe, refused, call)
             .await;
-        match news {
-            Some(news) => self.report(upstream, pass.tries_circuit, news).await,
-            // It tried nothing: the next step does.
-            None if pass.tries_circuit => self.ctx.circuits.force_half_open(upstream).await,
+        match call {
+            Some(call) => {
+                self.record_call(upstream, permit.is_breaker_probe, call)
+                    .await;
+            }
+            // The probe made no call: the next step is the probe.
+            None if permit.is_breaker_probe => self.ctx.circuits.force_half_open(upstream).await,
             None => {}
         }
     }
 
-    /// Notes that a step that was let through took all the time that its attempt had.
-    pub(crate) async fn note_timeout(&self, upstream: Upstream, pass: Permit) {
-        self.report(upstream, pass.tries_circuit, CallResult::TimedOut)
+    /// Records that an admitted step used up its attempt's whole time.
+    pub(super) async fn record_timeout(&self, upstream: Upstream, permit: Permit) {
+        self.record_call(upstream, permit.is_breaker_probe, CallResult::TimedOut)
             .await;
     }
 
-    async fn report(&self, upstream: Upstream, probing: bool, news: CallResult) {
+    async fn record_call(&self, upstream: Upstream, probing: bool, call: CallResult) {
         let times = self.times.circuit;
-        let effect = self.ctx.circuits.record(upstream, times, probing, news);
-        match effect.await {
+        let breakers = &self.ctx.circuits;
+        match breakers.record(upstream, times, probing, call).await {
             Transition::None => {}
             Transition::Opened => {
-                tracing::warn!(%upstream, "The upstream is away; one job at a time tries whether it is back");
+                tracing::warn!(%upstream, "Circuit breaker opened; probing the upstream one job at a time");
             }
-            Transition::Closed => tracing::info!(%upstream, "The upstream is back"),
+            Transition::Closed => tracing::info!(%upstream, "Circuit breaker closed"),
         }
-    }
-
-    fn budget(&self, upstream: Upstream) -> RateBudget {
-        self.budgets.get(&upstream).copied().unwrap_or_default()
     }
 }
 
-/// What the end of a step says about its upstream; nothing if it may not even have asked.
+/// What the end of a step reveals about its upstream. `None` if it may not have made a call.
 fn classify(result: Result<&StepSuccess, &StepFailure>) -> Option<CallResult> {
     let failure = match result {
-        Ok(done) => return (done.end != StepOutcome::Skipped).then_some(CallResult::Answered),
+        Ok(success) => {
+            return (success.outcome != StepOutcome::Skipped).then_some(CallResult::Answered);
+        }
         Err(failure) => failure,
     };
     match failure.code {
@@ -194,40 +220,38 @@ fn classify(result: Result<&StepSuccess, &StepFailure>) -> Option<CallResult> {
     }
 }
 
-fn held(code: ErrorCode, detail: String, until: DateTime) -> Deferred {
+fn blocked(code: ErrorCode, detail: String, until: DateTime) -> Deferred {
     Deferred {
         until,
-        reason: Reason::Blocked(StepFailure::new(code, detail)),
+        reason: DeferralReason::Blocked(StepFailure::new(code, detail)),
     }
 }
 
-/// `wait`, and a random share of `jitter`.
+/// `wait` plus a random share of `jitter`.
 fn spread(wait: Duration, jitter: Duration) -> Duration {
     wait + jitter.mul_f64(rand::random())
 }
 
 #[cfg(test)]
 mod tests {
-    use dezky_shared::tenant::reason;
-
     use super::*;
     use crate::steps::UpstreamRefs;
 
     #[test]
-    fn only_what_an_upstream_surely_said_is_news_of_it() {
-        let done = StepSuccess::ok(reason::PROVISIONED, Vec::new(), UpstreamRefs::default());
-        let skipped = StepSuccess::skipped(reason::NO_DOMAIN);
+    fn only_a_definite_answer_of_the_upstream_is_a_call_result() {
+        let success = StepSuccess::ok("Provisioned", Vec::new(), UpstreamRefs::default());
+        let skipped = StepSuccess::skipped("NoDomain");
         let wait = Duration::from_secs(7);
-        let told_to_wait = StepFailure {
+        let rate_limited = StepFailure {
             retry_after: Some(wait),
             ..StepFailure::new(ErrorCode::UpstreamRateLimited, "")
         };
         let failed = |code| classify(Err(&StepFailure::new(code, "")));
 
-        assert_eq!(classify(Ok(&done)), Some(CallResult::Answered));
+        assert_eq!(classify(Ok(&success)), Some(CallResult::Answered));
         assert_eq!(classify(Ok(&skipped)), None);
         assert_eq!(
-            classify(Err(&told_to_wait)),
+            classify(Err(&rate_limited)),
             Some(CallResult::SlowDown(wait))
         );
         assert_eq!(

@@ -14,52 +14,97 @@ use dezky_shared::{
         error_code::ErrorCode,
         job::{Attempt, Job, JobFailure},
     },
-    store::{StoreError, TransactionError},
-    tenant::{DesiredState, Tenant},
+    store::TransactionError,
 };
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::FutureExt as _;
 use tokio::{
-    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot},
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Engine,
+    EngineTimings,
+    admission::Admission,
     apalis_backend::Claimed,
     bulk,
+    database_health::DatabaseHealth,
     lease::LeasedJob,
-    settle::{Outcome, Settlement},
+    record::StepRecorder,
+    renewal::LeaseRenewer,
+    settle::{Outcome, Settlement, Settler},
+    step::StepRunner,
 };
-use crate::metrics;
+use crate::{
+    context::Context,
+    metrics,
+    steps::{Loaded, Registry},
+};
 
-/// Why an attempt ends before its steps have.
+/// Runs claimed jobs.
+pub(super) struct AttemptRunner {
+    pub(super) ctx: Arc<Context>,
+    pub(super) registry: Registry,
+    pub(super) times: EngineTimings,
+    /// The name of this process in attempts.
+    pub(super) worker: String,
+    pub(super) health: Arc<DatabaseHealth>,
+    pub(super) renewer: Arc<LeaseRenewer>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) steps: Arc<StepRunner>,
+    pub(super) recorder: Arc<StepRecorder>,
+    pub(super) settler: Arc<Settler>,
+    /// Held exclusively by a job that may have crashed a worker.
+    pub(super) isolation: Arc<RwLock<()>>,
+    /// Cancels the attempts that outlive the drain.
+    pub(super) kill: CancellationToken,
+}
+
+/// Why an attempt ends before its steps do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interruption {
-    /// The job is somebody else's: nothing more is written.
-    Lost,
-    /// The lease can be trusted no more, or the worker stops.
+    /// Another worker holds the lease: nothing more is written.
+    LeaseLost,
+    /// The lease deadline has passed, or the worker stops.
     Released,
-    /// It took too long.
+    /// The attempt timeout has passed.
     TimedOut,
 }
 
-/// Keeps others from running beside a job that a worker may have died of.
+/// Isolates a suspect job: a process that runs one that may have crashed a worker runs no other beside it.
 enum IsolationGuard {
-    Shared { _turn: OwnedRwLockReadGuard<()> },
-    Alone { _turn: OwnedRwLockWriteGuard<()> },
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Exclusive { _guard: OwnedRwLockWriteGuard<()> },
 }
 
-impl Engine {
+/// The result of an attempt, to be settled.
+struct Ended {
+    outcome: Outcome,
+    request_ids: Vec<String>,
+    /// Whether a step was attempted.
+    attempted: bool,
+    /// Held until the settlement is written: a suspect job that began earlier could crash this one, too.
+    _isolation: Option<IsolationGuard>,
+}
+
+impl Ended {
+    /// Released before any step was attempted.
+    fn released() -> Self {
+        Self {
+            outcome: Outcome::Release,
+            request_ids: Vec::new(),
+            attempted: false,
+            _isolation: None,
+        }
+    }
+}
+
+impl AttemptRunner {
     /// Runs a claimed job and settles it.
-    pub(crate) async fn run(self: Arc<Self>, claimed: Claimed) {
-        let Claimed {
-            claim,
-            held,
-            permit,
-        } = claimed;
-        let mut job = claim.job;
+    pub(super) async fn run(self: Arc<Self>, claimed: Claimed) {
+        let job = &claimed.claim.job;
         let span = tracing::info_span!(
             "job",
             otel.kind = "consumer",
@@ -73,72 +118,77 @@ impl Engine {
         if let Some(traceparent) = &job.traceparent {
             trace::set_remote_parent(&span, traceparent);
         }
-        async {
-            let began = Instant::now();
-            let attempt = AttemptRun {
-                engine: self.clone(),
-                held: held.clone(),
-                trusts: Vec::new(),
-                request_ids: Vec::new(),
-                tried: false,
-            };
-            let Some(ended) = attempt.attempt(&mut job).await else {
-                tracing::warn!("The lease was lost; whoever has it now goes on");
-                metrics::lease_lost();
-                return;
-            };
-            let Ended {
-                outcome,
-                request_ids,
-                tried,
-                // A suspect that began before this is settled would take it along.
-                _turn,
-            } = ended;
-            let attempt = self.describe(&job, &held, claim.claimed_at, &outcome, request_ids);
-            if self.registry.steps(&job.kind).is_some() {
-                let failure = outcome.error().map(|error| error.class);
-                metrics::attempted(&job.kind, &attempt.outcome, failure, began.elapsed());
-            }
-            let (done, settled) = oneshot::channel();
-            let settlement = Settlement {
-                id: job.id,
-                tenant_id: job.tenant_id,
-                queue: job.queue,
-                lock_key: job.lock_key.clone(),
-                unique_key: job.unique_key.clone(),
-                priority: job.priority,
-                attempt,
-                held,
-                steps: job.steps,
-                outcome,
-                tried,
-                permit,
-                done,
-                pace: ReconnectBackoff::default(),
-            };
-            // Both fail only when the process ends; then the lease runs out and the job is rescued.
-            if self.settlements.send(settlement).await.is_ok() {
-                let _ = settled.await;
-            }
+        self.run_and_settle(claimed).instrument(span).await;
+    }
+
+    async fn run_and_settle(self: Arc<Self>, claimed: Claimed) {
+        let Claimed {
+            claim,
+            lease,
+            permit,
+        } = claimed;
+        let mut job = claim.job;
+        let began = Instant::now();
+        let attempt = AttemptRun {
+            runner: self.clone(),
+            lease: lease.clone(),
+            deadlines: Vec::new(),
+            request_ids: Vec::new(),
+            attempted: false,
+        };
+        let Some(ended) = attempt.run(&mut job).await else {
+            tracing::warn!("Lease lost; leaving the job to its new holder");
+            metrics::lease_lost();
+            return;
+        };
+        let Ended {
+            outcome,
+            request_ids,
+            attempted,
+            _isolation,
+        } = ended;
+        let attempt = self.describe(&job, &lease, claim.claimed_at, &outcome, request_ids);
+        if self.registry.kind(&job.kind).is_some() {
+            let failure = outcome.error().map(|error| error.class);
+            metrics::attempted(&job.kind, &attempt.outcome, failure, began.elapsed());
         }
-        .instrument(span)
-        .await;
+        let (done, settled) = oneshot::channel();
+        let settlement = Settlement {
+            id: job.id,
+            tenant_id: job.tenant_id,
+            queue: job.queue,
+            lock_key: job.lock_key,
+            unique_key: job.unique_key,
+            priority: job.priority,
+            steps: job.steps,
+            lease,
+            attempt,
+            outcome,
+            attempted,
+            permit,
+            done,
+            backoff: ReconnectBackoff::default(),
+        };
+        // Both fail only when the process ends; then the lease expires and the job is rescued.
+        if self.settler.submit(settlement).await {
+            let _ = settled.await;
+        }
     }
 
     fn describe(
         &self,
         job: &Job,
-        held: &LeasedJob,
-        began: DateTime,
+        lease: &LeasedJob,
+        started_at: DateTime,
         outcome: &Outcome,
         request_ids: Vec<String>,
     ) -> Attempt {
         Attempt {
             n: job.total_attempts(),
             worker: self.worker.clone(),
-            started_at: began,
+            started_at,
             finished_at: self.ctx.store.now(),
-            outcome: if held.timed_out.load(Ordering::Relaxed) {
+            outcome: if lease.timed_out.load(Ordering::Relaxed) {
                 "timeout".to_owned()
             } else {
                 outcome.name().to_owned()
@@ -150,160 +200,125 @@ impl Engine {
         }
     }
 
-    async fn take_turn(&self, suspect: bool) -> IsolationGuard {
+    async fn isolate(&self, suspect: bool) -> IsolationGuard {
+        let isolation = self.isolation.clone();
         if suspect {
-            IsolationGuard::Alone {
-                _turn: self.turns.clone().write_owned().await,
+            IsolationGuard::Exclusive {
+                _guard: isolation.write_owned().await,
             }
         } else {
             IsolationGuard::Shared {
-                _turn: self.turns.clone().read_owned().await,
+                _guard: isolation.read_owned().await,
             }
         }
     }
 }
 
-/// How an attempt ended.
-struct Ended {
-    outcome: Outcome,
-    request_ids: Vec<String>,
-    tried: bool,
-    _turn: Option<IsolationGuard>,
-}
-
-impl Ended {
-    /// Before anything was tried.
-    fn released() -> Self {
-        Self {
-            outcome: Outcome::Release,
-            request_ids: Vec::new(),
-            tried: false,
-            _turn: None,
-        }
-    }
-}
-
-/// An attempt under way.
+/// An attempt in progress. Its methods return `None` once the lease is lost.
 struct AttemptRun {
-    engine: Arc<Engine>,
-    held: Arc<LeasedJob>,
-    /// The trust of each step that ran, with the ids of its requests.
-    trusts: Vec<LeaseDeadline>,
+    runner: Arc<AttemptRunner>,
+    lease: Arc<LeasedJob>,
+    /// The lease deadline of each step that ran, with the ids of its requests.
+    deadlines: Vec<LeaseDeadline>,
     request_ids: Vec<String>,
-    /// Whether a step was begun.
-    tried: bool,
+    /// Whether a step was attempted.
+    attempted: bool,
 }
 
 impl AttemptRun {
-    /// Runs the job's steps. `None` if the lease was lost.
-    async fn attempt(mut self, job: &mut Job) -> Option<Ended> {
-        let engine = self.engine.clone();
-        let turn = tokio::select! {
-            turn = engine.take_turn(job.crashes > 0) => turn,
-            cut = self.cut_off(Duration::MAX) => {
-                return (cut != Interruption::Lost).then(Ended::released);
+    /// Runs the job's steps.
+    async fn run(mut self, job: &mut Job) -> Option<Ended> {
+        let runner = self.runner.clone();
+        let isolation = tokio::select! {
+            guard = runner.isolate(job.crashes > 0) => guard,
+            interruption = self.interruption(Duration::MAX) => {
+                return (interruption != Interruption::LeaseLost).then(Ended::released);
             }
         };
-        // What kills before the first renewal would never be counted.
+        // Otherwise a job that crashes its worker before the first renewal would never be counted.
         if job.rescued {
-            let marked = engine.mark_started(job.id, self.held.token);
-            match bulk::with_timeout(engine.times.bulk_deadline, marked).await {
+            let marked = runner.renewer.mark_started(job.id, self.lease.token);
+            match bulk::with_timeout(runner.times.bulk_deadline, marked).await {
                 Ok(true) => (),
                 Ok(false) => return None,
                 Err(error) => {
-                    tracing::warn!(%error, "Could not say that the job starts; giving it back");
-                    engine.database_failed();
+                    tracing::warn!(%error, "Could not mark the job as started; releasing it");
+                    runner.health.record_failure();
                     return Some(Ended::released());
                 }
             }
         }
-        self.held.started.store(true, Ordering::Relaxed);
+        self.lease.started.store(true, Ordering::Relaxed);
         let outcome = self.work(job).await?;
         Some(Ended {
             outcome,
             request_ids: self.request_ids,
-            tried: self.tried,
-            _turn: Some(turn),
+            attempted: self.attempted,
+            _isolation: Some(isolation),
         })
     }
 
     async fn work(&mut self, job: &mut Job) -> Option<Outcome> {
-        let engine = self.engine.clone();
-        let now = engine.ctx.store.now();
+        let runner = self.runner.clone();
+        let now = runner.ctx.store.now();
         if job.give_up_at.is_some_and(|give_up_at| give_up_at <= now) {
             let detail = job
                 .error
                 .as_ref()
-                .map_or_else(|| "no try succeeded".to_owned(), |last| last.detail.clone());
-            let failure = JobFailure::permanent(ErrorCode::GaveUp, &detail);
+                .map_or("no attempt succeeded", |last| last.detail.as_str());
+            let failure = JobFailure::permanent(ErrorCode::GaveUp, detail);
             return self
                 .end_outside_steps(job, failure, |error| Outcome::Discard { error })
                 .await;
         }
         if job.cancel_requested == Some(true) {
-            // Asked for while it ran last, when nobody looked any more.
+            // Requested after the previous attempt's last record.
             return self.cancel(job).await;
         }
-        let Some(steps) = engine.registry.steps(&job.kind).cloned() else {
-            // Written by a newer build, whose workers will take it.
-            tracing::warn!("This build does not know the kind of this job; leaving it alone");
+        let Some(kind) = runner.registry.kind(&job.kind).cloned() else {
+            // Enqueued by a newer build, whose workers will claim it.
+            tracing::warn!("Unknown job kind; leaving the job to a newer build");
             metrics::unknown_kind();
             return Some(Outcome::Snooze {
-                at: dezky_shared::platform::clock::later(now, engine.times.lease),
+                at: dezky_shared::platform::clock::later(now, runner.times.lease),
                 error: None,
             });
         };
-        let tenant = match self.read_tenant(job, now).await {
-            Ok(tenant) => tenant,
+        let target = match kind.sink.load(&runner.ctx, job).await {
+            Ok(Loaded::NoTarget) => None,
+            Ok(Loaded::Target(target)) => Some(target),
+            Ok(Loaded::Missing) => {
+                tracing::info!("The job's target no longer exists; completing the job");
+                return Some(Outcome::Complete);
+            }
             Err(error) => {
-                tracing::warn!(%error, "Could not read the tenant");
-                engine.database_failed();
+                tracing::warn!(%error, "Could not load the job's target; releasing the job");
+                runner.health.record_failure();
                 return Some(Outcome::Release);
             }
         };
-        if job.tenant_id.is_some() && tenant.is_none() {
-            tracing::info!("The tenant does not exist; there is nothing to do");
-            return Some(Outcome::Complete);
-        }
-        self.run_steps(job, &steps, tenant).await
+        self.run_steps(job, &kind, target).await
     }
 
-    /// The tenant as it is now, after the claim: an intent that joined this job before it is seen here.
-    async fn read_tenant(
-        &self,
-        job: &Job,
-        now: DateTime,
-    ) -> Result<Option<(Arc<Tenant>, DesiredState)>, StoreError> {
-        let Some(id) = job.tenant_id else {
-            return Ok(None);
-        };
-        let tenant = self.engine.ctx.tenants.find(id).await?;
-        Ok(tenant.map(|tenant| {
-            // Our reading of MongoDB's clock may be a little behind the one that made the job due.
-            let intent = tenant.intent(now.max(job.run_at));
-            (Arc::new(tenant), intent)
-        }))
-    }
-
-    /// Ends when the attempt has to.
-    fn cut_off(&self, timeout: Duration) -> impl Future<Output = Interruption> + Send + use<> {
-        let held = self.held.clone();
-        let kill = self.engine.kill.clone();
+    /// Resolves when the attempt has to end.
+    fn interruption(&self, timeout: Duration) -> impl Future<Output = Interruption> + Send + use<> {
+        let lease = self.lease.clone();
+        let kill = self.runner.kill.clone();
         async move {
-            let trust_ends = async {
-                // The trust grows with each renewal.
-                while let left = held.trust.remaining()
-                    && !left.is_zero()
+            let deadline_passes = async {
+                // Each renewal extends the deadline.
+                while let remaining = lease.deadline.remaining()
+                    && !remaining.is_zero()
                 {
-                    tokio::time::sleep(left).await;
+                    tokio::time::sleep(remaining).await;
                 }
             };
             tokio::select! {
-                () = held.lost.cancelled() => Interruption::Lost,
-                () = trust_ends => Interruption::Released,
+                () = lease.lost.cancelled() => Interruption::LeaseLost,
+                () = deadline_passes => Interruption::Released,
                 () = kill.cancelled() => Interruption::Released,
                 () = tokio::time::sleep(timeout) => {
-                    held.timed_out.store(true, Ordering::Relaxed);
+                    lease.timed_out.store(true, Ordering::Relaxed);
                     Interruption::TimedOut
                 }
             }
@@ -311,49 +326,41 @@ impl AttemptRun {
     }
 
     async fn cancel(&self, job: &Job) -> Option<Outcome> {
-        let failure = JobFailure::permanent(ErrorCode::Cancelled, "cancelled by a person");
+        let failure = JobFailure::permanent(ErrorCode::Cancelled, "cancelled on request");
         self.end_outside_steps(job, failure, |error| Outcome::Cancel { error })
             .await
     }
 
-    /// Ends a job for a reason that is none of its steps': its tenant must not wait for what will not come.
+    /// Ends a job for a reason outside its steps. Its open steps fail in the same transaction as their tenant's state:
+    /// no document waits for an attempt that will not come.
     async fn end_outside_steps(
         &self,
         job: &Job,
         failure: JobFailure,
         outcome: impl FnOnce(JobFailure) -> Outcome,
     ) -> Option<Outcome> {
-        let engine = &self.engine;
-        let now = engine.ctx.store.now();
-        let token = self.held.token;
-        let told = engine
-            .ctx
+        let ctx = &self.runner.ctx;
+        let now = ctx.store.now();
+        let token = self.lease.token;
+        let written = ctx
             .store
-            .transaction(
-                (engine, job, &failure),
-                |session, (engine, job, failure)| {
-                    async move {
-                        let jobs = &engine.ctx.jobs;
-                        if !jobs.fence(session, job.id, token, now).await? {
-                            return Err(TransactionError::Aborted(()));
-                        }
-                        engine
-                            .ctx
-                            .jobs
-                            .fail_open_steps(session, job, failure, now)
-                            .await?;
-                        Ok(())
+            .transaction((ctx, job, &failure), |session, (ctx, job, failure)| {
+                async move {
+                    if !ctx.jobs.fence(session, job.id, token, now).await? {
+                        return Err(TransactionError::Aborted(()));
                     }
-                    .boxed()
-                },
-            )
+                    ctx.jobs.fail_open_steps(session, job, failure, now).await?;
+                    Ok(())
+                }
+                .boxed()
+            })
             .await;
-        match told {
+        match written {
             Ok(()) => Some(outcome(failure)),
             Err(TransactionError::Aborted(())) => None,
             Err(TransactionError::Store(error)) => {
-                tracing::warn!(%error, "Could not tell the tenant how the job ended");
-                engine.database_failed();
+                tracing::warn!(%error, "Could not record how the job ended; releasing it");
+                self.runner.health.record_failure();
                 Some(Outcome::Release)
             }
         }

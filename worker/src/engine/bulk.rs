@@ -1,6 +1,6 @@
-//! Many updates of jobs in one command.
+//! Bulk updates of jobs, in one command.
 //!
-//! The driver offers bulks over one collection only from MongoDB 8.0 on; the `update` command has always taken them.
+//! The driver supports bulk writes from MongoDB 8.0 only; the `update` command takes several updates in every version.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,16 +11,16 @@ use futures::future::join_all;
 /// One update of a bulk.
 #[derive(Debug, Clone)]
 pub(crate) struct Update {
-    /// Which documents.
+    /// Selects the documents.
     pub(crate) filter: Document,
-    /// What is done with it: a pipeline.
+    /// The update pipeline.
     pub(crate) pipeline: Vec<Document>,
-    /// Whether it is about every document that `filter` finds.
+    /// Whether all matching documents are updated, or the first.
     multi: bool,
 }
 
 impl Update {
-    /// An update of at most one document.
+    /// Updates at most one document.
     pub(crate) fn one(filter: Document, pipeline: Vec<Document>) -> Self {
         Self {
             filter,
@@ -29,7 +29,7 @@ impl Update {
         }
     }
 
-    /// An update of any number of documents. It ends with the first that cannot be updated.
+    /// Updates any number of documents. The first that fails ends it.
     pub(crate) fn many(filter: Document, pipeline: Vec<Document>) -> Self {
         Self {
             multi: true,
@@ -42,18 +42,18 @@ impl Update {
     }
 }
 
-/// Why one item of a bulk was not written.
+/// Why an update of a bulk failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ItemError {
-    /// Another job with the same unique key waits.
+    /// Another available job has the same unique key.
     Superseded,
-    /// Another job with the same lock key runs.
+    /// Another running job has the same lock key.
     Locked,
-    /// Whether it was written is not known.
+    /// Any other error, including a lost reply: the update may be written.
     Unknown(String),
 }
 
-/// Runs all updates, in no order. Items that failed are named by their index; a failure concerns its own item.
+/// Runs all updates, unordered. Returns the errors by index; an error affects its own update only.
 pub(crate) async fn update(
     store: &Store,
     updates: &[Update],
@@ -61,7 +61,7 @@ pub(crate) async fn update(
 ) -> BTreeMap<usize, ItemError> {
     match command(store, updates, deadline).await {
         Ok(errors) => errors,
-        // An item that an open transaction holds makes the whole bulk fail: the others must not wait for it.
+        // A write conflict with an open transaction fails the whole bulk. The other updates must not wait for it.
         Err(_) if updates.len() > 1 => update_individually(store, updates, deadline).await,
         Err(error) => (0..updates.len())
             .map(|index| (index, ItemError::Unknown(error.to_string())))
@@ -69,7 +69,7 @@ pub(crate) async fn update(
     }
 }
 
-/// Runs each update in a command of its own.
+/// Runs each update in a command of its own, concurrently.
 pub(crate) async fn update_individually(
     store: &Store,
     updates: &[Update],
@@ -78,25 +78,25 @@ pub(crate) async fn update_individually(
     let singles = updates
         .iter()
         .map(|update| command(store, std::slice::from_ref(update), deadline));
-    let outcomes = join_all(singles).await;
-    outcomes
+    let results = join_all(singles).await;
+    results
         .into_iter()
         .enumerate()
-        .filter_map(|(index, outcome)| match outcome {
+        .filter_map(|(index, result)| match result {
             Ok(errors) => errors.into_values().next().map(|error| (index, error)),
             Err(error) => Some((index, ItemError::Unknown(error.to_string()))),
         })
         .collect()
 }
 
-/// What `question` answers within `deadline`: a connection that died unnoticed must not hold up the loop that asks.
+/// Fails `operation` after `timeout`: the driver does not notice a dead connection, and its caller's loop must go on.
 pub(crate) async fn with_timeout<T>(
-    deadline: Duration,
-    question: impl Future<Output = Result<T, StoreError>>,
+    timeout: Duration,
+    operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(deadline, question)
+    tokio::time::timeout(timeout, operation)
         .await
-        .unwrap_or_else(|_| Err(StoreError::custom("no answer in time")))
+        .unwrap_or_else(|_| Err(StoreError::custom("timed out")))
 }
 
 async fn command(
@@ -114,18 +114,18 @@ async fn command(
         "writeConcern": { "w": "majority", "j": true },
         "maxTimeMS": i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX),
     };
-    let answer = with_timeout(
-        // The server's own deadline comes first: its answer says more than silence.
+    let reply = with_timeout(
+        // After the server's own deadline, whose error is more specific.
         deadline + Duration::from_millis(500),
         async { store.database().run_command(command).await },
     )
     .await?;
-    if let Ok(concern) = answer.get_document("writeConcernError") {
+    if let Ok(concern) = reply.get_document("writeConcernError") {
         return Err(StoreError::custom(format!(
             "not acknowledged by a majority: {concern}"
         )));
     }
-    let Ok(errors) = answer.get_array("writeErrors") else {
+    let Ok(errors) = reply.get_array("writeErrors") else {
         return Ok(BTreeMap::new());
     };
     Ok(errors

@@ -1,35 +1,47 @@
-//! From lock keys to jobs that are ours.
+//! Claiming: from lock keys to leased jobs.
+
+use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use dezky_shared::{
     id::{JobId, LeaseToken},
     platform::clock,
     queue::job::{Job, JobState, Queue},
-    store::{StoreError, jobs::CLAIM_INDEX},
+    store::{Store, StoreError, jobs::CLAIM_INDEX},
 };
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
-use mongodb::{Cursor, options::Hint};
+use mongodb::{Collection, Cursor, options::Hint};
 
 use super::{
-    Engine,
+    EngineTimings,
     bulk::{self, ItemError, Update},
 };
 
-/// A job whose lease is ours.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) job: Job,
-    pub(crate) token: LeaseToken,
-    pub(crate) trust: LeaseDeadline,
-    /// By the database's clock.
-    pub(crate) claimed_at: DateTime,
+/// Claims due jobs for this process.
+pub(super) struct Claimer {
+    store: Arc<Store>,
+    jobs: Collection<Document>,
+    times: EngineTimings,
+    /// The name of this process in leases.
+    worker: String,
 }
 
-/// Stages that give each of `keys` its first due job in `queue`.
+/// A job whose lease this process holds.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) job: Job,
+    /// The fencing token.
+    pub(super) token: LeaseToken,
+    pub(super) deadline: LeaseDeadline,
+    /// By MongoDB's clock.
+    pub(super) claimed_at: DateTime,
+}
+
+/// The stages that resolve each of `keys` to its first due job in `queue`.
 ///
-/// `now` is a literal: with `$$NOW` here the planner cannot bound the scan and reads every job that waits.
-pub(crate) fn first_due(queue: Queue, keys: Bson, now: DateTime) -> Vec<Document> {
+/// `now` is a literal: with `$$NOW` the planner cannot bound the index scan, and reads every waiting job.
+pub(super) fn first_due(queue: Queue, keys: Bson, now: DateTime) -> Vec<Document> {
     vec![
         doc! { "$match": {
             "queue": queue.name(),
@@ -51,32 +63,77 @@ struct FirstDue {
     job: JobId,
 }
 
-/// Those of the jobs that this build can read. One that a newer build wrote otherwise is that build's, and in nobody
-/// else's way.
-pub(crate) async fn readable(found: Cursor<RawDocumentBuf>) -> Result<Vec<Job>, StoreError> {
+/// Decodes jobs, skipping those that a newer build wrote in another form: they are left to its workers.
+pub(super) async fn skip_undecodable(
+    found: Cursor<RawDocumentBuf>,
+) -> Result<Vec<Job>, StoreError> {
     let found: Vec<RawDocumentBuf> = found.try_collect().await?;
-    let read = found.iter().filter_map(|stored| {
+    let decoded = found.iter().filter_map(|stored| {
         let job = bson::deserialize_from_slice(stored.as_bytes());
         job.inspect_err(|error| {
             let id = stored.get("_id").ok().flatten();
-            tracing::error!(job.id = ?id, %error, "This build cannot read a job; leaving it to a newer one");
+            tracing::error!(job.id = ?id, %error, "Cannot decode a job; leaving it to a newer build");
         })
         .ok()
     });
-    Ok(read.collect())
+    Ok(decoded.collect())
 }
 
-impl Engine {
-    /// Claims the first due job of each of these lock keys, where it has one and nobody holds the lock.
-    pub(crate) async fn claim(
+impl Claimer {
+    pub(super) fn new(store: &Arc<Store>, times: &EngineTimings, worker: &str) -> Self {
+        Self {
+            jobs: store.collection("jobs"),
+            store: store.clone(),
+            times: times.clone(),
+            worker: worker.to_owned(),
+        }
+    }
+
+    /// Claims the first due job of each of these lock keys, unless a running job holds the lock.
+    pub(super) async fn claim(
         &self,
         queue: Queue,
         keys: Vec<String>,
     ) -> Result<Vec<Claim>, StoreError> {
-        let due = first_due(queue, doc! { "$in": keys }.into(), self.ctx.store.now());
+        let ids = self.resolve(queue, keys).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let token = LeaseToken::new();
+        // The deadline counts from before the claim is sent: the lease cannot have begun earlier.
+        let sent = clock::boot_time();
+        // Reading back by the token shows what was claimed, also after a lost reply.
+        self.write_claims(&ids, token).await;
+        let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
+        let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
+            skip_undecodable(self.jobs.clone_with_type().find(ours).await?).await
+        })
+        .await?;
+
+        let claimed_at = self.store.now();
+        let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
+        Ok(claimed
+            .into_iter()
+            .map(|job| {
+                let deadline = LeaseDeadline::until(
+                    ends,
+                    self.times.write_margin,
+                    self.times.min_write_timeout,
+                );
+                Claim {
+                    job,
+                    token,
+                    deadline,
+                    claimed_at,
+                }
+            })
+            .collect())
+    }
+
+    async fn resolve(&self, queue: Queue, keys: Vec<String>) -> Result<Vec<JobId>, StoreError> {
+        let due = first_due(queue, doc! { "$in": keys }.into(), self.store.now());
         let found: Vec<FirstDue> = bulk::with_timeout(self.times.bulk_deadline, async {
             self.jobs
-                .clone_with_type::<Document>()
                 .aggregate(due)
                 .hint(Hint::Name(CLAIM_INDEX.to_owned()))
                 .with_type()
@@ -85,46 +142,13 @@ impl Engine {
                 .await
         })
         .await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-
-        let token = LeaseToken::new();
-        let ids: Vec<JobId> = found.into_iter().map(|found| found.job).collect();
-        // Trust counts from before the claim is sent: the lease cannot have begun earlier.
-        let sent = clock::boot_time();
-        // An error here may hide a claim that was written, so the answer is what reading back by the token says.
-        self.write_claims(&ids, token).await;
-        let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
-        let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
-            readable(self.jobs.clone_with_type().find(ours).await?).await
-        })
-        .await?;
-
-        let claimed_at = self.ctx.store.now();
-        let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
-        Ok(claimed
-            .into_iter()
-            .map(|job| {
-                let trust = LeaseDeadline::until(
-                    ends,
-                    self.times.write_margin,
-                    self.times.min_write_timeout,
-                );
-                Claim {
-                    job,
-                    token,
-                    trust,
-                    claimed_at,
-                }
-            })
-            .collect())
+        Ok(found.into_iter().map(|found| found.job).collect())
     }
 
-    /// One update claims them all: MongoDB reads and plans it once. A lock that is held ends it early, and so does a job
-    /// that an open transaction holds; then each of them is claimed, or not, for itself.
+    /// One compare-and-set update for all: MongoDB plans it once. A held lock or a write conflict ends it early; then
+    /// each job is claimed by an update of its own.
     async fn write_claims(&self, ids: &[JobId], token: LeaseToken) {
-        let (store, deadline) = (&self.ctx.store, self.times.bulk_deadline);
+        let (store, deadline) = (&self.store, self.times.bulk_deadline);
         let pipeline = self.claim_pipeline(token);
         let all = Update::many(
             claimable(doc! { "$in": ids.to_vec() }.into()),
@@ -149,7 +173,7 @@ impl Engine {
 
     fn claim_pipeline(&self, token: LeaseToken) -> Vec<Document> {
         vec![
-            // In a pipeline `$set` merges into what is there: without this, an old lease's fields live on.
+            // In a pipeline `$set` merges into an existing document: without this, an old lease's fields remain.
             doc! { "$unset": "lease" },
             doc! { "$set": {
                 "state": JobState::Running.name(),
@@ -174,7 +198,7 @@ fn claimable(id: Bson) -> Document {
     }
 }
 
-/// A span of time as MongoDB adds it to a date.
-pub(crate) fn millis(span: std::time::Duration) -> i64 {
+/// A duration in the unit that MongoDB adds to dates.
+pub(super) fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

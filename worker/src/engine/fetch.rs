@@ -1,147 +1,188 @@
-//! Loops for each queue: from the ready set, or from MongoDB while Redis is away, to claimed jobs.
+//! Fetch loops of a queue: from the ready set, or from MongoDB while Redis is unavailable, to claimed jobs.
 
 use std::sync::Arc;
 
 use dezky_shared::{
     platform::{backoff::ReconnectBackoff, redis::RedisError},
-    queue::{job::Queue, ready_set::ReadySetConsumer},
+    queue::{
+        job::Queue,
+        ready_set::{ReadySet, ReadySetConsumer},
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use super::{Engine, apalis_backend::Claimed, sweep::Cursor};
+use super::{
+    EngineTimings,
+    apalis_backend::Claimed,
+    bulk::with_timeout,
+    claim::{Claim, Claimer},
+    control_state::ControlWatch,
+    database_health::DatabaseHealth,
+    due_keys::{Cursor, DueKeys},
+    lease::LeaseTable,
+};
 use crate::metrics;
 
-/// The loops for each queue. While one waits for its claims to be written, the other fills the slots that are freed.
-pub(super) const FETCHERS: usize = 2;
+/// The fetch loops of each queue. While one waits for its claims to be written, the other fills the slots that become
+/// free.
+pub(super) const FETCH_LOOPS: usize = 2;
 
-impl Engine {
-    /// Claims jobs of `queue` as long as there are `free` slots, until the worker stops. No error ends it.
-    pub(crate) async fn keep_fetching(
-        self: Arc<Self>,
-        queue: Queue,
-        free: Arc<Semaphore>,
-        claimed: mpsc::Sender<Claimed>,
-    ) {
-        let mut popper: Option<ReadySetConsumer> = None;
-        let mut cursor = Cursor::random();
-        let mut pace = ReconnectBackoff::default();
-        while !self.stop.is_cancelled() {
-            let resumed = self.stop.run_until_cancelled(self.until_resumed(queue));
-            if resumed.await.is_none() {
-                return;
-            }
-            // A slot first: a key that is popped with nobody to run its job would be lost until the sweep.
-            let permit = self.stop.run_until_cancelled(free.clone().acquire_owned());
-            let Some(Ok(permit)) = permit.await else {
+/// Fetches jobs for the slots of this process.
+pub(super) struct Fetcher {
+    pub(super) claimer: Claimer,
+    pub(super) due_keys: DueKeys,
+    pub(super) ready: ReadySet,
+    pub(super) leases: Arc<LeaseTable>,
+    pub(super) control: Arc<ControlWatch>,
+    pub(super) health: Arc<DatabaseHealth>,
+    pub(super) times: EngineTimings,
+    /// Ends the loops.
+    pub(super) stop: CancellationToken,
+}
+
+/// A queue's free slots, and the channel to its workers.
+#[derive(Clone)]
+pub(super) struct Slots {
+    pub(super) free: Arc<Semaphore>,
+    pub(super) claimed: mpsc::Sender<Claimed>,
+}
+
+/// Where one loop takes lock keys from.
+struct KeySource {
+    queue: Queue,
+    /// The connection to the ready set, unless Redis is unavailable.
+    consumer: Option<ReadySetConsumer>,
+    /// Where the next search in MongoDB resumes. Loops start at different positions.
+    cursor: Cursor,
+}
+
+impl Fetcher {
+    /// Claims jobs of `queue` while slots are free, until the worker stops.
+    pub(super) async fn fetch_loop(self: Arc<Self>, queue: Queue, slots: Slots) {
+        let mut source = KeySource {
+            queue,
+            consumer: None,
+            cursor: Cursor::random(),
+        };
+        let mut backoff = ReconnectBackoff::default();
+        // Only the search is cancelled: claimed jobs must be dispatched.
+        while let Some(found) = self
+            .stop
+            .run_until_cancelled(self.find_work(&mut source, &slots.free))
+            .await
+        {
+            let Some((keys, mut permits)) = found else {
                 return;
             };
-            let mut permits = vec![permit];
-            while let Ok(permit) = free.clone().try_acquire_owned() {
-                permits.push(permit);
-            }
-
-            let keys = self.stop.run_until_cancelled(self.next_keys(
-                queue,
-                &mut popper,
-                &mut cursor,
-                permits.len(),
-            ));
-            let Some(keys) = keys.await else { return };
-            // Of a queue that was paused meanwhile nothing is claimed; the sweep adds the keys again.
-            if keys.is_empty() || self.is_paused(queue) {
+            // The queue may have been paused meanwhile; then the sweep adds the keys again.
+            if keys.is_empty() || self.control.is_paused(queue) {
                 continue;
             }
             permits.truncate(keys.len());
-            match self.claim(queue, keys).await {
+            match self.claimer.claim(queue, keys).await {
                 Ok(claims) => {
-                    pace.reset();
+                    backoff.reset();
                     for claim in claims {
                         let Some(permit) = permits.pop() else { break };
                         metrics::claimed(&claim.job, claim.claimed_at);
-                        self.dispatch(claim, permit, &claimed).await;
+                        self.dispatch(claim, permit, &slots.claimed).await;
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%queue, %error, "Could not claim; trying again");
-                    self.database_failed();
-                    let pause = tokio::time::sleep(pace.next_delay());
+                    tracing::warn!(%queue, %error, "Could not claim jobs; retrying");
+                    self.health.record_failure();
+                    let pause = tokio::time::sleep(backoff.next_delay());
                     let _ = self.stop.run_until_cancelled(pause).await;
                 }
             }
         }
     }
 
+    /// Permits for all free slots, at least one, and lock keys for them. `None` if the slots are closed.
+    async fn find_work(
+        &self,
+        source: &mut KeySource,
+        free: &Arc<Semaphore>,
+    ) -> Option<(Vec<String>, Vec<OwnedSemaphorePermit>)> {
+        self.control.until_resumed(source.queue).await;
+        // Permits first: a key popped without a free slot would be lost until the sweep.
+        let mut permits = vec![free.clone().acquire_owned().await.ok()?];
+        while let Ok(permit) = free.clone().try_acquire_owned() {
+            permits.push(permit);
+        }
+        let keys = self.next_keys(source, permits.len()).await;
+        Some((keys, permits))
+    }
+
     async fn dispatch(
         &self,
-        claim: super::claim::Claim,
+        claim: Claim,
         permit: OwnedSemaphorePermit,
         claimed: &mpsc::Sender<Claimed>,
     ) {
-        let held = self
-            .held
-            .add(claim.job.id, claim.token, claim.trust.clone());
-        // The channel is as long as there are slots. If its worker is gone, the lease runs out and is rescued.
-        let _ = claimed.send(Claimed::new(claim, held, permit)).await;
+        let lease = self
+            .leases
+            .add(claim.job.id, claim.token, claim.deadline.clone());
+        let job = Claimed {
+            claim,
+            lease,
+            permit,
+        };
+        // The channel has room for every slot. If its worker is gone, the lease expires and the job is rescued.
+        let _ = claimed.send(job).await;
     }
 
-    /// Lock keys that may have work; none after at most a second.
-    async fn next_keys(
-        &self,
-        queue: Queue,
-        popper: &mut Option<ReadySetConsumer>,
-        cursor: &mut Cursor,
-        slots: usize,
-    ) -> Vec<String> {
-        if let Some(keys) = self.pop(queue, popper, slots).await {
+    /// Lock keys that may have due work; none after a second at most.
+    async fn next_keys(&self, source: &mut KeySource, slots: usize) -> Vec<String> {
+        let queue = source.queue;
+        if let Some(keys) = self.pop(source, slots).await {
             return keys;
         }
-        // Without Redis each queue looks for itself, from another place each time.
         tokio::time::sleep(self.times.sweep_every).await;
-        match self.due_keys(queue, cursor, slots).await {
+        let listing = self.due_keys.list(queue, &mut source.cursor, slots);
+        match with_timeout(self.times.bulk_deadline, listing).await {
             Ok(keys) => keys.into_iter().map(|key| key.lock_key).collect(),
             Err(error) => {
-                tracing::warn!(%queue, %error, "Could not look for work; trying again");
-                self.database_failed();
+                tracing::warn!(%queue, %error, "Could not search for due work; retrying");
+                self.health.record_failure();
                 Vec::new()
             }
         }
     }
 
-    /// `None` if Redis does not answer.
-    async fn pop(
+    /// Pops from the ready set. `None` if Redis is unavailable.
+    async fn pop(&self, source: &mut KeySource, slots: usize) -> Option<Vec<String>> {
+        let popped = self.try_pop(source, slots).await;
+        metrics::redis_connected(popped.is_ok());
+        popped
+            .inspect_err(|error| {
+                let queue = source.queue;
+                tracing::warn!(%queue, error = error.category(), "Redis is unavailable; claiming from MongoDB");
+            })
+            .ok()
+    }
+
+    async fn try_pop(
         &self,
-        queue: Queue,
-        popper: &mut Option<ReadySetConsumer>,
+        source: &mut KeySource,
         slots: usize,
-    ) -> Option<Vec<String>> {
-        if popper.is_none() {
-            match self.ctx.ready.popper(queue, self.times.pop_block).await {
-                Ok(connected) => *popper = Some(connected),
-                Err(error) => {
-                    metrics::redis_connected(false);
-                    tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");
-                    return None;
-                }
+    ) -> Result<Vec<String>, RedisError> {
+        let mut consumer = match source.consumer.take() {
+            Some(consumer) => consumer,
+            None => {
+                self.ready
+                    .consumer(source.queue, self.times.pop_block)
+                    .await?
             }
-        }
-        let connected = popper.as_mut()?;
-        let taken = async {
-            let Some(first) = connected.next().await? else {
-                return Ok(Vec::new());
-            };
-            let mut keys = vec![first];
-            keys.extend(connected.more(slots - 1).await?);
-            Ok::<_, RedisError>(keys)
         };
-        let taken = taken.await;
-        metrics::redis_connected(taken.is_ok());
-        match taken {
-            Ok(keys) => Some(keys),
-            Err(error) => {
-                tracing::warn!(%queue, error = error.category(), "Redis is away; claiming from MongoDB");
-                *popper = None;
-                None
-            }
-        }
+        let Some(first) = consumer.next().await? else {
+            source.consumer = Some(consumer);
+            return Ok(Vec::new());
+        };
+        let mut keys = vec![first];
+        keys.extend(consumer.more(slots - 1).await?);
+        source.consumer = Some(consumer);
+        Ok(keys)
     }
 }

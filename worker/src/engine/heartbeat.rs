@@ -1,51 +1,78 @@
-//! Saying that this worker lives, what it does and what it knows.
+//! The worker's heartbeat: that it is alive, its slots, and the kinds of jobs that it can run.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
-    queue::job::Queue,
-    store::workers::{HEARTBEAT_INTERVAL, Worker},
+    id::WorkerId,
+    store::workers::{HEARTBEAT_INTERVAL, Worker, WorkerRepository},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::Engine;
-use crate::config::hostname;
+use super::{EngineConfig, bulk};
+use crate::{config::hostname, context::Context, steps::Registry};
 
-impl Engine {
-    /// Says so until it is told to end.
-    pub(crate) async fn heartbeat_loop(self: Arc<Self>, slots: BTreeMap<Queue, usize>) {
-        let now = self.ctx.store.now();
-        let slots = slots
-            .into_iter()
-            .map(|(queue, slots)| (queue, i64::try_from(slots).unwrap_or(i64::MAX)));
-        let mut worker = Worker {
-            id: self.id,
-            name: self.worker.clone(),
+/// Registers this process among the workers, for as long as it is alive.
+pub(super) struct Heartbeat {
+    workers: WorkerRepository,
+    worker: Worker,
+    timeout: Duration,
+    stop: CancellationToken,
+}
+
+impl Heartbeat {
+    pub(super) fn new(
+        ctx: &Context,
+        config: &EngineConfig,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> Self {
+        let now = ctx.store.now();
+        let slots = config
+            .slots
+            .iter()
+            .map(|(queue, slots)| (*queue, i64::try_from(*slots).unwrap_or(i64::MAX)));
+        let worker = Worker {
+            id: WorkerId::new(),
+            name: config.worker.clone(),
             host: hostname(),
             slots: slots.collect(),
-            kinds: self.registry.kinds().map(str::to_owned).collect(),
+            kinds: registry.kinds().map(str::to_owned).collect(),
             started_at: now,
             seen_at: now,
             stopping: false,
         };
+        Self {
+            workers: ctx.workers.clone(),
+            worker,
+            timeout: config.times.bulk_deadline,
+            stop: stop.clone(),
+        }
+    }
+
+    /// Sends heartbeats until the process ends.
+    pub(super) async fn heartbeat_loop(self: Arc<Self>) {
+        let mut worker = self.worker.clone();
         loop {
             worker.stopping = self.stop.is_cancelled();
-            if let Err(error) = self.ctx.workers.heartbeat(&worker).await {
-                tracing::debug!(%error, "Could not say that this worker lives");
+            let sent = self.workers.heartbeat(&worker);
+            if let Err(error) = bulk::with_timeout(self.timeout, sent).await {
+                tracing::debug!(%error, "Could not send a heartbeat");
             }
             let pause = tokio::time::sleep(HEARTBEAT_INTERVAL);
             if worker.stopping {
                 pause.await;
             } else {
-                // Said at once: nobody should wait for a worker that takes no more jobs.
+                // A stop is announced at once: no caller should wait for a worker that takes no more jobs.
                 let _ = self.stop.run_until_cancelled(pause).await;
             }
         }
     }
 
-    /// Says that it ended as it should.
-    pub(crate) async fn deregister(&self) {
-        if let Err(error) = self.ctx.workers.remove(self.id).await {
-            tracing::debug!(%error, "Could not say that this worker ended");
+    /// Removes this process from the workers, after an orderly end.
+    pub(super) async fn deregister(&self) {
+        let removed = self.workers.remove(self.worker.id);
+        if let Err(error) = bulk::with_timeout(self.timeout, removed).await {
+            tracing::debug!(%error, "Could not deregister this worker");
         }
     }
 }

@@ -1,222 +1,268 @@
-//! One worker leads: it sweeps, rescues, seals, and enqueues what is scheduled. All it does is compare-and-set, so two
-//! leaders do no harm.
+//! Leader election by a lease document, and the leader's duties. Every duty is compare-and-set, so two leaders that overlap
+//! do no harm.
 
 use std::{sync::Arc, time::Duration};
 
 use bson::{Document, doc};
-use dezky_shared::{platform::clock, queue::job::Queue, store::StoreError};
-use mongodb::options::ReturnDocument;
+use dezky_shared::store::{Store, StoreError, duplicate_key_index};
+use futures::future::{BoxFuture, join_all};
+use mongodb::{Collection, options::ReturnDocument};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
 
-use super::{Engine, bulk, claim::millis, sweep::Cursor};
+use super::{EngineTimings, bulk, claim::millis, database_health::DatabaseHealth};
 use crate::metrics;
 
-/// The term of one leadership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Term(i64);
+/// A periodic task of the leader. It must be safe to run twice at the same time, and to be cancelled half-way.
+pub(crate) trait Duty: Send + Sync {
+    /// Its name in logs.
+    fn name(&self) -> &'static str;
 
-impl Engine {
-    /// Leads whenever nobody else does, until the worker stops.
-    pub(crate) async fn keep_leading(self: Arc<Self>) {
+    /// Its period. Delayed runs are not made up for.
+    fn every(&self) -> Duration;
+
+    /// How long after the start of a term it runs first.
+    fn initial_delay(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Runs once. A run that exceeds the [duty timeout](EngineTimings::duty_timeout) is cancelled.
+    fn run(&mut self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether a failure means that leases could not be renewed either, which suspends the rescue.
+    fn reflects_database_health(&self) -> bool {
+        false
+    }
+
+    /// Clears what only a leader reports. Called at the end of a term.
+    fn end_term(&self) {}
+}
+
+/// Takes part in the leader election, and runs the duties while it leads.
+pub(super) struct Leader {
+    pub(super) election: Election,
+    pub(super) duties: Vec<Box<dyn Duty>>,
+    pub(super) duty_timeout: Duration,
+    pub(super) health: Arc<DatabaseHealth>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Leader {
+    /// Leads whenever no other worker does, until the worker stops.
+    pub(super) async fn leader_loop(mut self) {
         while !self.stop.is_cancelled() {
-            match self.try_acquire().await {
+            match self.election.try_acquire().await {
                 Ok(Some(term)) => {
-                    tracing::info!(term = term.0, "Leading");
+                    tracing::info!(term = term.0, "Became leader");
                     metrics::leads(true);
                     self.lead(term).await;
                     metrics::leads(false);
-                    self.probe_no_more();
-                    tracing::info!(term = term.0, "Leading no more");
+                    for duty in &self.duties {
+                        duty.end_term();
+                    }
+                    tracing::info!(term = term.0, "No longer leader");
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "Could not ask who leads; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "Could not take part in the leader election; retrying");
+                }
             }
-            let _ = self
-                .stop
-                .run_until_cancelled(tokio::time::sleep(self.times.leader_renew_every))
-                .await;
+            let pause = tokio::time::sleep(self.election.renew_every);
+            let _ = self.stop.run_until_cancelled(pause).await;
         }
     }
 
-    /// Does the leader's duties until it is not the leader any more.
-    async fn lead(&self, term: Term) {
-        self.start_rescue_grace(); // At first: leases may have run out only because nobody could renew them.
+    async fn lead(&mut self, term: Term) {
+        // Leases may have expired only because MongoDB could not renew them.
+        self.health.start_rescue_grace();
+        let (timeout, health) = (self.duty_timeout, &*self.health);
+        let duties = self
+            .duties
+            .iter_mut()
+            .map(|duty| duty_loop(&mut **duty, timeout, || health.record_failure()));
         tokio::select! {
             () = self.stop.cancelled() => {
-                let _ = self.resign(term).await;
+                let _ = self.election.resign(term).await;
             }
-            () = self.renewal_loop(term) => {}
-            () = self.keep_duties() => {}
+            () = self.election.renewal_loop(term, health) => {}
+            _ = join_all(duties) => {}
+        }
+    }
+}
+
+/// Runs one duty at its own period, so that a slow or hanging duty delays no other.
+async fn duty_loop(duty: &mut dyn Duty, timeout: Duration, record_failure: impl Fn()) {
+    let mut tick = every(Instant::now() + duty.initial_delay(), duty.every());
+    loop {
+        tick.tick().await;
+        if let Err(error) = bulk::with_timeout(timeout, duty.run()).await {
+            tracing::warn!(duty = duty.name(), %error, "A duty of the leader failed; retrying at its next run");
+            if duty.reflects_database_health() {
+                record_failure();
+            }
+        }
+    }
+}
+
+/// Ticks from `start` on. A late tick delays those after it.
+fn every(start: Instant, period: Duration) -> Interval {
+    let mut interval = interval_at(start, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// The number of one leadership, which fences its renewals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Term(i64);
+
+/// The leader's lease document.
+pub(super) struct Election {
+    store: Arc<Store>,
+    leader: Collection<Document>,
+    /// The name of this process, for people.
+    worker: String,
+    lease: Duration,
+    renew_every: Duration,
+    timeout: Duration,
+}
+
+impl Election {
+    pub(super) fn new(store: &Arc<Store>, times: &EngineTimings, worker: &str) -> Self {
+        Self {
+            leader: store.collection("leader"),
+            store: store.clone(),
+            worker: worker.to_owned(),
+            lease: times.leader_lease,
+            renew_every: times.leader_renew_every,
+            timeout: times.bulk_deadline,
         }
     }
 
-    /// Renews the leader's lease until it is lost. No duty can hold this up.
-    async fn renewal_loop(&self, term: Term) {
-        let mut tick = every(self.times.leader_renew_every);
-        let mut leads_until = Instant::now() + self.times.leader_lease;
-        while Instant::now() < leads_until {
-            tick.tick().await;
-            let sent = Instant::now();
-            match bulk::with_timeout(self.times.bulk_deadline, self.renew_term(term)).await {
-                Ok(true) => leads_until = sent + self.times.leader_lease,
-                Ok(false) => return,
-                Err(error) => self.duty_failed("stay the leader", &error),
-            }
-        }
-    }
-
-    /// Each duty has a pace of its own: what takes long holds up nothing else.
-    async fn keep_duties(&self) {
-        let sweeping = async {
-            let mut cursors = Queue::ALL.map(|queue| (queue, Cursor::default()));
-            let mut tick = every(self.times.sweep_every);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.sweep(&mut cursors).await {
-                    self.duty_failed("sweep", &error);
-                }
-            }
-        };
-        let rescuing = async {
-            let mut tick = every(self.times.rescue_every);
-            loop {
-                tick.tick().await;
-                if self.database_healthy()
-                    && let Err(error) = self.rescue().await
-                {
-                    self.duty_failed("rescue", &error);
-                }
-            }
-        };
-        // These look at much: that one of them takes too long does not mean that leases could not be renewed.
-        let attending = async {
-            let mut tick = every(self.times.sweep_every);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.attend_to_upstreams().await {
-                    tracing::warn!(%error, "Could not attend to the upstreams; trying again");
-                }
-            }
-        };
-        let scheduling = async {
-            let mut tick = every(self.times.cron_every);
-            loop {
-                tick.tick().await;
-                self.run_due_schedules().await;
-            }
-        };
-        let measuring = async {
-            let mut tick = every(self.times.measure_every);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.measure().await {
-                    tracing::warn!(%error, "Could not measure; trying again");
-                }
-            }
-        };
-        let sealing = async {
-            let mut tick = every(self.times.seal_every);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.seal().await {
-                    tracing::warn!(%error, "Could not seal the audit trail; trying again");
-                }
-            }
-        };
-        let probing = async {
-            // Whoever has just become the leader has more urgent things to do.
-            let mut tick = interval_at(
-                Instant::now() + self.times.probe_every,
-                self.times.probe_every,
-            );
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                if let Err(error) = self.probe().await {
-                    tracing::warn!(%error, "Could not note how the infrastructure is; trying again");
-                }
-            }
-        };
-        tokio::join!(
-            sweeping, rescuing, attending, scheduling, measuring, sealing, probing
-        );
-    }
-
-    fn duty_failed(&self, duty: &str, error: &StoreError) {
-        tracing::warn!(duty, %error, "A duty of the leader failed; trying again");
-        self.database_failed();
-    }
-
+    /// Acquires the lease if it has expired.
     async fn try_acquire(&self) -> Result<Option<Term>, StoreError> {
-        let leader = self.ctx.store.collection::<Document>("leader");
-        let vacant = doc! { "_id": "leader", "until": { "$lt": self.ctx.store.now() } };
-        let take = vec![doc! { "$set": {
+        let vacant = doc! { "_id": "leader", "until": { "$lt": self.store.now() } };
+        let acquire = vec![doc! { "$set": {
             "holder": { "$literal": self.worker.as_str() },
-            "until": { "$add": ["$$NOW", millis(self.times.leader_lease)] },
+            "until": self.expiry(),
             "term": { "$add": [{ "$ifNull": ["$term", 0_i64] }, 1_i64] },
         } }];
-        let taken = leader
-            .find_one_and_update(vacant, take)
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await;
-        match taken {
-            Ok(taken) => Ok(taken.and_then(|taken| taken.get_i64("term").ok()).map(Term)),
-            // Somebody leads, so the filter found nothing and the upsert met their document.
-            Err(error) if dezky_shared::store::duplicate_key_index(&error).is_some() => Ok(None),
+        let acquired = bulk::with_timeout(self.timeout, async {
+            self.leader
+                .find_one_and_update(vacant, acquire)
+                .upsert(true)
+                .return_document(ReturnDocument::After)
+                .await
+        });
+        match acquired.await {
+            Ok(lease) => Ok(lease.and_then(|lease| lease.get_i64("term").ok()).map(Term)),
+            // The lease is held: the filter matched nothing, and the upsert conflicts with its document.
+            Err(error) if duplicate_key_index(&error).is_some() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
+    /// Renews the lease until it is lost.
+    async fn renewal_loop(&self, term: Term, health: &DatabaseHealth) {
+        let mut tick = every(Instant::now(), self.renew_every);
+        let mut leads_until = Instant::now() + self.lease;
+        while Instant::now() < leads_until {
+            tick.tick().await;
+            let sent = Instant::now();
+            match bulk::with_timeout(self.timeout, self.renew_term(term)).await {
+                Ok(true) => leads_until = sent + self.lease,
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "Could not renew the leader's lease; retrying");
+                    health.record_failure();
+                }
+            }
+        }
+    }
+
     async fn renew_term(&self, term: Term) -> Result<bool, StoreError> {
-        let leader = self.ctx.store.collection::<Document>("leader");
-        let renewed = vec![
-            doc! { "$set": { "until": { "$add": ["$$NOW", millis(self.times.leader_lease)] } } },
-        ];
-        Ok(leader
-            .update_one(doc! { "_id": "leader", "term": term.0 }, renewed)
-            .await?
-            .matched_count
-            == 1)
+        let renewed = vec![doc! { "$set": { "until": self.expiry() } }];
+        let updated = self.leader.update_one(term.filter(), renewed).await?;
+        Ok(updated.matched_count == 1)
     }
 
-    /// So that the next leader need not wait for the lease to run out.
+    /// Ends the lease, so that the next leader need not wait for it to expire.
     async fn resign(&self, term: Term) -> Result<(), StoreError> {
-        let leader = self.ctx.store.collection::<Document>("leader");
-        leader
-            .update_one(
-                doc! { "_id": "leader", "term": term.0 },
-                vec![doc! { "$set": { "until": "$$NOW" } }],
-            )
-            .await?;
-        Ok(())
+        let ended = vec![doc! { "$set": { "until": "$$NOW" } }];
+        bulk::with_timeout(self.timeout, async {
+            self.leader.update_one(term.filter(), ended).await?;
+            Ok(())
+        })
+        .await
     }
 
-    /// Notes that MongoDB did not do as asked.
-    pub(crate) fn database_failed(&self) {
-        metrics::database_failed();
-        self.start_rescue_grace();
-    }
-
-    /// For a while, leases that ran out mean nothing.
-    fn start_rescue_grace(&self) {
-        let now = u64::try_from(clock::boot_time().as_millis()).unwrap_or(u64::MAX);
-        self.database_failed_at
-            .fetch_max(now, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn database_healthy(&self) -> bool {
-        let failed_at = Duration::from_millis(
-            self.database_failed_at
-                .load(std::sync::atomic::Ordering::Relaxed),
-        );
-        clock::boot_time().saturating_sub(failed_at) >= self.times.rescue_grace
+    fn expiry(&self) -> Document {
+        doc! { "$add": ["$$NOW", millis(self.lease)] }
     }
 }
 
-/// Ticks that are late put off those after them: what was missed while MongoDB hung is not made up for.
-fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
+impl Term {
+    fn filter(self) -> Document {
+        doc! { "_id": "leader", "term": self.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Hangs in its first run, fails in its second, and succeeds from then on.
+    struct Unreliable(Arc<AtomicUsize>);
+
+    impl Duty for Unreliable {
+        fn name(&self) -> &'static str {
+            "unreliable"
+        }
+
+        fn every(&self) -> Duration {
+            Duration::from_millis(1)
+        }
+
+        fn run(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
+            let run = self.0.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match run {
+                    0 => std::future::pending().await,
+                    1 => Err(StoreError::custom("the second run fails")),
+                    _ => Ok(()),
+                }
+            }
+            .boxed()
+        }
+
+        fn reflects_database_health(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_duty_that_hangs_or_fails_is_recorded_and_runs_again() {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let mut duty = Unreliable(runs.clone());
+        let failures = AtomicUsize::new(0);
+        let timeout = Duration::from_millis(20);
+        let record_failure = || {
+            failures.fetch_add(1, Ordering::Relaxed);
+        };
+        let four_runs = async {
+            while runs.load(Ordering::Relaxed) < 4 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+
+        tokio::select! {
+            () = duty_loop(&mut duty, timeout, record_failure) => {}
+            () = four_runs => {}
+        }
+
+        assert_eq!(failures.load(Ordering::Relaxed), 2);
+    }
 }

@@ -1,12 +1,12 @@
-//! From how a job's steps stand to what becomes of it.
+//! The outcome of an attempt, as a pure function of the job's steps.
 
 use bson::DateTime;
 use dezky_shared::queue::job::Step;
 
 use super::settle::Outcome;
 
-/// What becomes of a job whose steps stand like this: later, at the time of the first that may still succeed, else
-/// discarded with the first failure that is final, else done.
+/// Retry or snooze at the earliest next attempt of a step, if any may still succeed. Otherwise discard with the first
+/// permanent failure, or complete.
 pub(crate) fn outcome_of(steps: &[Step], charged: bool, now: DateTime) -> Outcome {
     let open = || {
         steps
@@ -45,7 +45,8 @@ mod tests {
         Step {
             state,
             next_at: next_at.map(DateTime::from_millis),
-            error: failed.then(|| JobFailure::permanent(ErrorCode::UpstreamUnavailable, "away")),
+            error: failed
+                .then(|| JobFailure::permanent(ErrorCode::UpstreamUnavailable, "unavailable")),
             ..Step::pending("step")
         }
     }
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_waits_for_the_first_step_that_may_still_succeed() {
+    fn a_job_runs_again_at_the_earliest_next_attempt_of_its_steps() {
         let steps = [
             step(StepState::Error, Some(30)),
             step(StepState::Unknown, Some(20)),
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_failure_does_not_stop_a_step_that_may_still_succeed() {
+    fn a_permanent_failure_does_not_stop_a_step_that_may_still_succeed() {
         let steps = [
             step(StepState::Error, None),
             step(StepState::Error, Some(20)),
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_with_nothing_left_to_try_is_discarded() {
+    fn a_job_with_only_permanent_failures_left_is_discarded() {
         for last in [StepState::Error, StepState::Unknown] {
             let steps = [step(StepState::Ok, None), step(last, None)];
 
@@ -112,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_step_is_forgotten_and_none_is_tried_before_its_time(
+        fn no_open_step_is_dropped_and_none_runs_early(
             steps in prop::collection::vec(any_step(), 0..5),
             charged: bool,
         ) {

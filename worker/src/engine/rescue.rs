@@ -1,6 +1,8 @@
-//! Taking back jobs from workers that are gone.
+//! The rescue: jobs whose lease expired become available again, or are discarded after three crashes.
 
-use bson::{Bson, doc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
     id::JobId,
     platform::{change_feed::DocumentChange, clock},
@@ -10,29 +12,77 @@ use dezky_shared::{
     },
     store::{StoreError, TransactionError, to_bson},
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use mongodb::Collection;
 
 use super::{
-    Engine,
+    EngineTimings,
     bulk::{self, ItemError, Update},
-    claim::readable,
+    claim::skip_undecodable,
+    database_health::DatabaseHealth,
+    leader::Duty,
     settle::append_attempt,
 };
-use crate::metrics;
+use crate::{context::Context, metrics};
 
-/// Workers that may die of a job, with no step ended in between, before it is discarded.
-const CRASHES: i32 = 3;
-/// The most leases looked at in one go.
+/// The crashes, with no step ended in between, after which a job is discarded.
+const MAX_CRASHES: i32 = 3;
+/// The most expired leases in one run.
 const BATCH: i64 = 1_000;
 
-impl Engine {
-    /// Takes back every job whose lease ran out. Run by the leader.
-    pub(crate) async fn rescue(&self) -> Result<(), StoreError> {
-        let ran_out = doc! { "state": JobState::Running.name(), "lease.until": { "$lt": self.ctx.store.now() } };
+/// Rescues jobs whose lease expired.
+pub(super) struct Rescue {
+    ctx: Arc<Context>,
+    jobs: Collection<Job>,
+    times: EngineTimings,
+    health: Arc<DatabaseHealth>,
+}
+
+impl Duty for Rescue {
+    fn name(&self) -> &'static str {
+        "rescue"
+    }
+
+    fn every(&self) -> Duration {
+        self.times.rescue_every
+    }
+
+    fn run(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async {
+            if self.health.is_healthy() {
+                self.rescue().await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn reflects_database_health(&self) -> bool {
+        true
+    }
+}
+
+impl Rescue {
+    pub(super) fn new(
+        ctx: &Arc<Context>,
+        times: &EngineTimings,
+        health: &Arc<DatabaseHealth>,
+    ) -> Self {
+        Self {
+            jobs: ctx.store.collection("jobs"),
+            ctx: ctx.clone(),
+            times: times.clone(),
+            health: health.clone(),
+        }
+    }
+
+    async fn rescue(&self) -> Result<(), StoreError> {
+        let expired = doc! { "state": JobState::Running.name(), "lease.until": { "$lt": self.ctx.store.now() } };
         let jobs = self.jobs.clone_with_type();
-        let lost = readable(jobs.find(ran_out).limit(BATCH).await?).await?;
-        let (poisonous, others): (Vec<Job>, Vec<Job>) =
-            lost.into_iter().partition(|job| crashes(job) >= CRASHES);
+        let lost = skip_undecodable(jobs.find(expired).limit(BATCH).await?).await?;
+        let (poisonous, others): (Vec<Job>, Vec<Job>) = lost
+            .into_iter()
+            .partition(|job| crashes(job) >= MAX_CRASHES);
 
         let updates = others
             .iter()
@@ -42,22 +92,22 @@ impl Engine {
         for (index, error) in errors {
             let job = &others[index];
             match error {
-                // The one that waits does the work.
+                // The available job with its unique key does the work.
                 ItemError::Superseded => {
                     self.discard_crashed(job, JobState::Cancelled, ErrorCode::Superseded)
                         .await?;
                 }
                 error => {
-                    tracing::warn!(job.id = %job.id, ?error, "A rescue was not written; trying again later");
+                    tracing::warn!(job.id = %job.id, ?error, "Could not rescue a job; retrying");
                 }
             }
         }
         metrics::rescued(others.len(), poisonous.len());
         for job in &others {
-            tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose worker is gone");
+            tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose lease expired");
         }
         for job in &poisonous {
-            tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarded a job that three workers died of");
+            tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarding a job that crashed three workers");
             self.discard_crashed(job, JobState::Discarded, ErrorCode::WorkerCrashed)
                 .await?;
         }
@@ -74,7 +124,7 @@ impl Engine {
         let set = doc! {
             "state": JobState::Available.name(),
             "runAt": clock::later(self.ctx.store.now(), wait),
-            // A crash is counted apart.
+            // Crashes are counted separately.
             "attempt": { "$max": [0, { "$subtract": ["$attempt", 1] }] },
             "crashes": crashes,
             "rescued": true,
@@ -88,44 +138,26 @@ impl Engine {
         ))
     }
 
-    /// Ends a job whose worker is gone, and tells its tenant in the same transaction.
+    /// Ends a job whose worker is gone, and its open steps in the same transaction.
     async fn discard_crashed(
         &self,
         job: &Job,
         state: JobState,
         code: ErrorCode,
     ) -> Result<(), StoreError> {
-        let failure = JobFailure::permanent(code, "its worker is gone");
+        let failure = JobFailure::permanent(code, "the lease expired");
         let superseded_by = match (&job.unique_key, code) {
             (Some(key), ErrorCode::Superseded) => {
-                let Some(waiting) = self.find_waiting(key).await? else {
-                    // It was cancelled meanwhile: the next rescue lets this one wait.
+                let Some(available) = self.find_available(key).await? else {
+                    // It was cancelled meanwhile: the next run makes this one available.
                     return Ok(());
                 };
-                Some(waiting)
+                Some(available)
             }
             _ => None,
         };
         let now = self.ctx.store.now();
-        let mut set = doc! {
-            "state": state.name(),
-            "error": { "$literal": to_bson(&failure)? },
-            "crashes": crashes(job),
-            "attempts": append_attempt(&lost_attempt(job, now))?,
-            "finishedAt": "$$NOW",
-            "updatedAt": "$$NOW",
-            "revision": { "$add": ["$revision", 1_i64] },
-        };
-        if let Some(kept_for) = state.retention() {
-            set.insert("expireAt", clock::later(now, kept_for));
-        }
-        if let Some(by) = superseded_by {
-            set.insert("supersededBy", by);
-        }
-        let pipeline = vec![
-            doc! { "$unset": ["lease", "error", "sealed", "cancelRequested"] },
-            doc! { "$set": set },
-        ];
+        let pipeline = discard_pipeline(job, state, &failure, superseded_by, now)?;
         let ended = self
             .ctx
             .store
@@ -144,7 +176,7 @@ impl Engine {
                                 .fail_open_steps(session, job, failure, now)
                                 .await?;
                         }
-                        Ok::<(), TransactionError<std::convert::Infallible>>(())
+                        Ok::<(), TransactionError<Infallible>>(())
                     }
                     .boxed()
                 },
@@ -161,13 +193,41 @@ impl Engine {
         Ok(())
     }
 
-    async fn find_waiting(&self, unique_key: &str) -> Result<Option<JobId>, StoreError> {
-        let waiting = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
-        Ok(self.jobs.find_one(waiting).await?.map(|job| job.id))
+    async fn find_available(&self, unique_key: &str) -> Result<Option<JobId>, StoreError> {
+        let available = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
+        Ok(self.jobs.find_one(available).await?.map(|job| job.id))
     }
 }
 
-/// Its crashes, this one included. Only a handler that had surely started can have brought its worker down.
+fn discard_pipeline(
+    job: &Job,
+    state: JobState,
+    failure: &JobFailure,
+    superseded_by: Option<JobId>,
+    now: DateTime,
+) -> Result<Vec<Document>, StoreError> {
+    let mut set = doc! {
+        "state": state.name(),
+        "error": { "$literal": to_bson(failure)? },
+        "crashes": crashes(job),
+        "attempts": append_attempt(&lost_attempt(job, now))?,
+        "finishedAt": "$$NOW",
+        "updatedAt": "$$NOW",
+        "revision": { "$add": ["$revision", 1_i64] },
+    };
+    if let Some(retention) = state.retention() {
+        set.insert("expireAt", clock::later(now, retention));
+    }
+    if let Some(by) = superseded_by {
+        set.insert("supersededBy", by);
+    }
+    Ok(vec![
+        doc! { "$unset": ["lease", "error", "sealed", "cancelRequested"] },
+        doc! { "$set": set },
+    ])
+}
+
+/// The crashes of a job, this one included. Only a handler that had started can have crashed its worker.
 fn crashes(job: &Job) -> i32 {
     let started = job
         .lease
@@ -176,8 +236,8 @@ fn crashes(job: &Job) -> i32 {
     job.crashes + i32::from(started)
 }
 
-/// The condition stands in the filter too: the holder may renew, or settle, at any moment.
-fn still_lost(job: &Job) -> bson::Document {
+/// Repeats the condition in the filter: the holder may renew or settle concurrently.
+fn still_lost(job: &Job) -> Document {
     let token = job
         .lease
         .as_ref()
@@ -190,7 +250,7 @@ fn still_lost(job: &Job) -> bson::Document {
     }
 }
 
-fn lost_attempt(job: &Job, now: bson::DateTime) -> Attempt {
+fn lost_attempt(job: &Job, now: DateTime) -> Attempt {
     let worker = job
         .lease
         .as_ref()
@@ -207,7 +267,7 @@ fn lost_attempt(job: &Job, now: bson::DateTime) -> Attempt {
         started_at: began,
         finished_at: now,
         outcome: "rescue".to_owned(),
-        error: Some("the worker is gone".to_owned()),
+        error: Some("the lease expired".to_owned()),
         upstream_request_ids: Vec::new(),
     }
 }

@@ -1,16 +1,16 @@
-//! One step of one attempt: running it, and what its end means.
+//! One step of one attempt: admission, the call, and what its end means for the job.
+
+mod retry;
 
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
-use bson::DateTime;
 use dezky_shared::{
     platform::clock,
     queue::{
-        error_code::{ErrorCode, RetryPolicy},
+        error_code::ErrorCode,
         job::{Job, JobFailure, Step, StepState},
     },
     upstream::Upstream,
@@ -18,277 +18,217 @@ use dezky_shared::{
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::FutureExt as _;
 
+use self::retry::decide_retry;
 use super::{
-    Engine,
-    admission::{Deferred, Permit, Reason},
+    EngineTimings,
+    admission::{Admission, DeferralReason, Deferred, Permit},
 };
 use crate::{
+    context::Context,
     metrics,
-    retry_delay::delay,
-    steps::{StepContext, StepFailure, StepOutcome, StepSpec, StepSuccess},
+    steps::{StepContext, StepEnd, StepFailure, StepOutcome, StepSpec, StepSuccess},
 };
 
-/// A step that has ended, for now or for good.
-#[derive(Debug, Clone)]
-pub(crate) struct StepEnd {
-    /// Its place in the job's list.
-    pub(crate) index: usize,
-    /// As it is recorded.
-    pub(crate) step: Step,
-    /// The upstream it speaks of.
-    pub(crate) upstream: Option<Upstream>,
-    /// Whether it says how the tenant stands there.
-    pub(crate) speaks_for_tenant: bool,
-    /// What it brought, unless it failed.
-    pub(crate) done: Option<StepSuccess>,
-    /// Whether it was begun: its upstream may have kept it waiting.
-    pub(crate) tried: bool,
-    /// Whether its failure costs the job an attempt.
-    pub(crate) charged: bool,
-    /// Until when a write of unknown outcome may still land. The step's next try is not earlier.
-    pub(crate) unknown_until: Option<DateTime>,
+/// Runs steps.
+pub(super) struct StepRunner {
+    ctx: Arc<Context>,
+    times: EngineTimings,
+    admission: Arc<Admission>,
 }
 
-/// How a step's failure is judged.
-struct RetryDecision {
-    state: StepState,
-    next_at: Option<DateTime>,
-    charged: bool,
-    unknown_until: Option<DateTime>,
+/// A step of a job in this attempt.
+#[derive(Clone)]
+pub(super) struct StepRun {
+    /// Its index in the job's steps.
+    pub(super) index: usize,
+    pub(super) spec: StepSpec,
+    /// As stored before this attempt.
+    pub(super) before: Step,
+    pub(super) deadline: LeaseDeadline,
+    /// Set once the step is admitted to its upstream.
+    pub(super) permit: Arc<OnceLock<Permit>>,
 }
 
-impl Engine {
-    /// Runs a step. It always ends: a panic is a failure like any other.
-    pub(crate) async fn run_step(
-        self: Arc<Self>,
-        index: usize,
-        step: StepSpec,
-        run: StepContext,
-        before: Step,
-        admitted: Arc<OnceLock<Permit>>,
-    ) -> StepEnd {
-        let began = self.ctx.store.now();
-        let job = run.job.clone();
-        let mut end = match self.try_step(&step, run, &before, &admitted).await {
-            Err(held) => return Self::held(index, &step, before, held),
-            Ok(Ok(done)) => StepEnd {
-                index,
-                step: Step {
-                    state: match done.end {
-                        StepOutcome::Ok => StepState::Ok,
-                        StepOutcome::Skipped => StepState::Skipped,
-                        StepOutcome::Unfinished { .. } => StepState::Pending,
-                    },
-                    attempts: 0,
-                    next_at: match done.end {
-                        StepOutcome::Unfinished { again_at } => Some(again_at),
-                        StepOutcome::Ok | StepOutcome::Skipped => None,
-                    },
-                    reserved_at: None,
-                    queue_full: false,
-                    changes: done.changes.clone(),
-                    error: None,
-                    ..before
-                },
-                upstream: step.upstream,
-                speaks_for_tenant: step.speaks_for_tenant,
-                done: Some(done),
-                tried: true,
-                charged: false,
-                unknown_until: None,
-            },
+impl StepRun {
+    /// An end with `step` as the stored state: not attempted, not charged.
+    fn end(&self, step: Step) -> StepEnd {
+        StepEnd {
+            index: self.index,
+            step,
+            upstream: self.spec.upstream,
+            sets_condition: self.spec.sets_condition,
+            success: None,
+            attempted: false,
+            charged: false,
+            in_doubt_until: None,
+        }
+    }
+
+    fn succeeded(&self, success: StepSuccess) -> StepEnd {
+        let (state, next_at) = match success.outcome {
+            StepOutcome::Ok => (StepState::Ok, None),
+            StepOutcome::Skipped => (StepState::Skipped, None),
+            StepOutcome::Unfinished { again_at } => (StepState::Pending, Some(again_at)),
+        };
+        let step = Step {
+            state,
+            attempts: 0,
+            next_at,
+            reserved_at: None,
+            queue_full: false,
+            changes: success.changes.clone(),
+            error: None,
+            ..self.before.clone()
+        };
+        StepEnd {
+            success: Some(success),
+            attempted: true,
+            ..self.end(step)
+        }
+    }
+
+    /// The end of a step that was not admitted to its upstream.
+    fn deferred(&self, deferred: Deferred) -> StepEnd {
+        let queue_full = deferred.reason == DeferralReason::Saturated;
+        let before = self.before.clone();
+        let (state, reserved_at, error) = match deferred.reason {
+            DeferralReason::Reserved | DeferralReason::Saturated => {
+                (before.state, Some(deferred.until), before.error.clone())
+            }
+            DeferralReason::Blocked(reason) => {
+                let error = describe(&reason, self.spec.upstream, true);
+                let state = match before.state {
+                    StepState::Unknown => StepState::Unknown,
+                    _ => StepState::Error,
+                };
+                (state, None, Some(error))
+            }
+        };
+        self.end(Step {
+            state,
+            next_at: Some(deferred.until),
+            reserved_at,
+            queue_full,
+            error,
+            ..before
+        })
+    }
+}
+
+impl StepRunner {
+    pub(super) fn new(
+        ctx: &Arc<Context>,
+        times: &EngineTimings,
+        admission: Arc<Admission>,
+    ) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            times: times.clone(),
+            admission,
+        }
+    }
+
+    /// Runs a step to its end. A panic is a failure like any other.
+    pub(super) async fn run(self: Arc<Self>, run: StepRun, input: StepContext) -> StepEnd {
+        let started_at = self.ctx.store.now();
+        let job = input.job.clone();
+        let mut end = match self.call(&run, input).await {
+            Err(deferred) => return run.deferred(deferred),
+            Ok(Ok(success)) => run.succeeded(success),
             Ok(Err(failure)) => StepEnd {
-                tried: step.upstream.is_none() || admitted.get().is_some(),
-                ..self.failed(index, &step, &job, before, &failure)
+                attempted: run.spec.upstream.is_none() || run.permit.get().is_some(),
+                ..self.failed(&run, &job, &failure)
             },
         };
-        end.step.started_at = Some(began);
+        end.step.started_at = Some(started_at);
         end.step.finished_at = Some(self.ctx.store.now());
         metrics::stepped(&end.step);
         end
     }
 
-    /// The end of a step that its upstream's gate did not let through. Nothing was tried.
-    fn held(index: usize, step: &StepSpec, before: Step, held: Deferred) -> StepEnd {
-        let asks_again = held.reason == Reason::Saturated;
-        let (state, turn_at, error) = match held.reason {
-            Reason::Reserved | Reason::Saturated => (before.state, Some(held.until), before.error),
-            Reason::Blocked(reason) => {
-                let unknown = before.state == StepState::Unknown;
-                let error = describe(&reason, step.upstream, true);
-                let state = if unknown {
-                    before.state
-                } else {
-                    StepState::Error
-                };
-                (state, None, Some(error))
-            }
-        };
-        StepEnd {
-            index,
-            step: Step {
-                state,
-                next_at: Some(held.until),
-                reserved_at: turn_at,
-                queue_full: asks_again,
-                error,
-                ..before
-            },
-            upstream: step.upstream,
-            speaks_for_tenant: step.speaks_for_tenant,
-            done: None,
-            tried: false,
-            charged: false,
-            unknown_until: None,
-        }
-    }
-
-    async fn try_step(
+    /// Calls the step once its upstream admits it.
+    async fn call(
         &self,
-        step: &StepSpec,
-        run: StepContext,
-        before: &Step,
-        admitted: &OnceLock<Permit>,
+        run: &StepRun,
+        input: StepContext,
     ) -> Result<Result<StepSuccess, StepFailure>, Deferred> {
-        let Some(upstream) = step.upstream else {
-            return Ok(catch_panic(step, run).await);
+        let Some(upstream) = run.spec.upstream else {
+            return Ok(catch_panic(&run.spec, input).await);
         };
-        if let Some(until) = run
-            .tenant
+        let in_doubt_until = input
+            .target
             .as_ref()
-            .and_then(|(tenant, _)| *tenant.unknown_until.get(upstream))
-        {
-            let now = self.ctx.store.now();
-            if now < until {
-                return Ok(Err(StepFailure {
-                    code: ErrorCode::UpstreamAnswerLost,
-                    detail: "an earlier write may still land; waiting before looking again"
-                        .to_owned(),
-                    retry_after: Some(clock::until(now, until)),
-                }));
-            }
+            .and_then(|target| target.in_doubt_until(upstream));
+        let now = self.ctx.store.now();
+        if let Some(until) = in_doubt_until.filter(|until| now < *until) {
+            return Ok(Err(StepFailure {
+                retry_after: Some(clock::until(now, until)),
+                ..StepFailure::new(
+                    ErrorCode::UpstreamAnswerLost,
+                    "an earlier write is in doubt and may still land",
+                )
+            }));
         }
-        let pass = self.admit(upstream, before).await?;
-        let pass = *admitted.get_or_init(|| pass);
-        let trust = run.trust.clone();
-        let result = catch_panic(step, run).await;
-        self.record_result(upstream, pass, &trust, result.as_ref())
+        let permit = self.admission.admit(upstream, &run.before).await?;
+        let permit = *run.permit.get_or_init(|| permit);
+        let deadline = input.trust.clone();
+        let result = catch_panic(&run.spec, input).await;
+        self.admission
+            .record_result(upstream, permit, &deadline, result.as_ref())
             .await;
         Ok(result)
     }
 
-    pub(crate) fn failed(
-        &self,
-        index: usize,
-        step: &StepSpec,
-        job: &Job,
-        before: Step,
-        failure: &StepFailure,
-    ) -> StepEnd {
-        let failures = before.attempts.saturating_add(1);
-        let verdict = self.decide_retry(job, failures, failure);
+    fn failed(&self, run: &StepRun, job: &Job, failure: &StepFailure) -> StepEnd {
+        let failures = run.before.attempts.saturating_add(1);
+        let now = self.ctx.store.now();
+        let decision = decide_retry(&self.times, job, failures, failure, rand::random());
+        let next_at = decision.delay.map(|delay| clock::later(now, delay));
         tracing::warn!(
-            step = step.name,
+            step = run.spec.name,
             code = failure.code.reason(),
             detail = failure.detail,
-            next_at = verdict.next_at.map(|at| at.to_string()),
-            "A step failed"
+            next_at = next_at.map(|at| at.to_string()),
+            "Step failed"
         );
-        StepEnd {
-            index,
-            step: Step {
-                state: verdict.state,
-                attempts: failures,
-                next_at: verdict.next_at,
-                reserved_at: None,
-                queue_full: false,
-                error: Some(describe(failure, step.upstream, verdict.next_at.is_some())),
-                ..before
-            },
-            upstream: step.upstream,
-            speaks_for_tenant: step.speaks_for_tenant,
-            done: None,
-            tried: true,
-            charged: verdict.charged,
-            unknown_until: verdict.unknown_until,
-        }
-    }
-
-    fn decide_retry(&self, job: &Job, failures: i32, failure: &StepFailure) -> RetryDecision {
-        let now = self.ctx.store.now();
-        let disposition = failure.code.retry_policy();
-        // Waiting for what another job's write left open is not this job's fault.
-        let waited = failure.code == ErrorCode::UpstreamAnswerLost && failure.retry_after.is_some();
-        let unknown = failure.code == ErrorCode::UpstreamAnswerLost && !waited;
-        let charged = disposition == RetryPolicy::Counted && !waited;
-        let exhausted = charged && job.max_attempts.is_some_and(|most| job.attempt >= most);
-
-        let chance = rand::random();
-        let wait = match disposition {
-            RetryPolicy::Never => None,
-            _ if exhausted => None,
-            RetryPolicy::AfterHold => {
-                let hold = failure.retry_after.unwrap_or(self.times.hold_backoff);
-                Some(hold + (self.times.hold_backoff / 10).mul_f64(chance))
-            }
-            RetryPolicy::Counted | RetryPolicy::Free => {
-                let delay = delay(
-                    failures,
-                    self.times.retry_base,
-                    job.queue.max_backoff(),
-                    chance,
-                );
-                let floor = match failure.code {
-                    ErrorCode::UpstreamIdentityUnavailable => self.times.identity_wait,
-                    _ if unknown => self.times.in_doubt_wait,
-                    _ => Duration::ZERO,
-                };
-                Some(
-                    delay
-                        .max(floor)
-                        .max(failure.retry_after.unwrap_or(Duration::ZERO)),
-                )
-            }
+        let step = Step {
+            state: decision.state,
+            attempts: failures,
+            next_at,
+            reserved_at: None,
+            queue_full: false,
+            error: Some(describe(failure, run.spec.upstream, next_at.is_some())),
+            ..run.before.clone()
         };
-        RetryDecision {
-            state: if failure.code == ErrorCode::UpstreamAnswerLost {
-                StepState::Unknown
-            } else {
-                StepState::Error
-            },
-            next_at: wait.map(|wait| clock::later(now, wait)),
-            charged,
-            unknown_until: unknown.then(|| clock::later(now, self.times.in_doubt_wait)),
+        let in_doubt = decision.in_doubt;
+        StepEnd {
+            attempted: true,
+            charged: decision.charged,
+            in_doubt_until: in_doubt.then(|| clock::later(now, self.times.in_doubt_wait)),
+            ..run.end(step)
         }
     }
 
-    /// The end of a step that was cut off while it ran. `None` if nothing happened that has to be recorded.
-    pub(crate) fn cut_off(
-        &self,
-        index: usize,
-        step: &StepSpec,
-        job: &Job,
-        before: Step,
-        trust: &LeaseDeadline,
-        timed_out: bool,
-    ) -> Option<StepEnd> {
-        let unanswered = trust.has_in_flight_writes();
-        let code = match (unanswered, timed_out) {
+    /// The end of a step that was cancelled while it ran. `None` if there is nothing to record: it can be repeated as if
+    /// it had not begun.
+    pub(super) fn interrupted(&self, run: &StepRun, job: &Job, timed_out: bool) -> Option<StepEnd> {
+        let in_doubt = run.deadline.has_in_flight_writes();
+        let code = match (in_doubt, timed_out) {
             (true, false) => ErrorCode::UpstreamAnswerLost,
             (_, true) => ErrorCode::AttemptTimedOut,
             (false, false) => return None,
         };
-        let failure = StepFailure::new(code, "the step was cut off");
-        let mut end = self.failed(index, step, job, before, &failure);
+        let failure = StepFailure::new(code, "the step was interrupted");
+        let mut end = self.failed(run, job, &failure);
         end.charged = timed_out;
         let now = self.ctx.store.now();
         end.step.finished_at = Some(now);
-        end.unknown_until = None;
-        if unanswered && step.upstream.is_some() {
-            let landed = clock::later(now, self.times.in_doubt_wait);
-            end.unknown_until = Some(landed);
+        end.in_doubt_until = None;
+        if in_doubt && run.spec.upstream.is_some() {
+            let until = clock::later(now, self.times.in_doubt_wait);
+            end.in_doubt_until = Some(until);
             end.step.state = StepState::Unknown;
-            end.step.next_at = end.step.next_at.map(|at| at.max(landed));
+            end.step.next_at = end.step.next_at.map(|at| at.max(until));
         }
         Some(end)
     }
@@ -304,9 +244,9 @@ fn describe(failure: &StepFailure, upstream: Option<Upstream>, retryable: bool) 
     }
 }
 
-async fn catch_panic(step: &StepSpec, run: StepContext) -> Result<StepSuccess, StepFailure> {
-    // A step keeps nothing between runs that a panic could leave half done.
-    AssertUnwindSafe(async { (step.run)(run).await })
+async fn catch_panic(step: &StepSpec, input: StepContext) -> Result<StepSuccess, StepFailure> {
+    // Unwind safety: a step shares no state between runs that a panic could leave inconsistent.
+    AssertUnwindSafe(async { (step.run)(input).await })
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(StepFailure::new(ErrorCode::Internal, "the step panicked")))

@@ -1,66 +1,68 @@
-//! Every span of time the engine knows, in one place, so that tests shrink them together.
+//! Every duration of the engine, in one struct, so that tests can shrink them together.
 
 use std::time::Duration;
 
 use dezky_upstreams::circuit_breaker::CircuitTimes;
 
-/// The engine's times. The default is what production runs with.
+/// The engine's durations. The default is for production.
 #[derive(Debug, Clone)]
 pub struct EngineTimings {
-    /// How long a claim holds.
+    /// The validity of a job's lease.
     pub lease: Duration,
-    /// How often it is renewed.
+    /// The period of lease renewal.
     pub renew_every: Duration,
-    /// How long before its lease a worker stops trusting it.
+    /// How long before a lease expires its holder stops relying on it.
     pub trust_margin: Duration,
-    /// How much of the trust must be left over when a write upstream ends.
+    /// How long before that deadline an upstream write must end.
     pub write_margin: Duration,
-    /// The shortest write worth beginning.
+    /// The shortest timeout with which an upstream write is begun.
     pub min_write_timeout: Duration,
-    /// How long an attempt may take.
+    /// The timeout of an attempt.
     pub attempt_timeout: Duration,
-    /// How long a write of unknown outcome may still land.
+    /// How long an in-doubt write may still land.
     pub in_doubt_wait: Duration,
-    /// How long settlements are gathered.
+    /// How long settlements and step records are collected for a batch.
     pub batch_window: Duration,
-    /// How long a bulk of claims, renewals or settlements may take.
+    /// The timeout of a bulk of claims, renewals or settlements, and of single commands that block a loop.
     pub bulk_deadline: Duration,
-    /// How often leases that ran out are looked for.
+    /// The period of the rescue, and of clock synchronisation.
     pub rescue_every: Duration,
-    /// How often the queues are measured.
+    /// The period of backlog metrics.
     pub measure_every: Duration,
-    /// How often the infrastructure is looked at.
+    /// The period of dependency checks.
     pub probe_every: Duration,
-    /// Over how long the first rescue spreads a job; doubled with each crash.
+    /// The maximum delay of a job after its first rescue. It doubles with each crash.
     pub rescue_spread: Duration,
-    /// How long the leader leads without renewing.
+    /// The validity of the leader's lease.
     pub leader_lease: Duration,
-    /// How often it renews.
+    /// The period of its renewal.
     pub leader_renew_every: Duration,
-    /// How long a leader rescues nothing after it became one, or after MongoDB was not well.
+    /// How long the rescue is suspended after a leader was elected or a command to MongoDB failed.
     pub rescue_grace: Duration,
-    /// How often the sweep runs, and how often each loop of a queue without Redis looks for work.
+    /// The timeout of one run of a leader's duty.
+    pub duty_timeout: Duration,
+    /// The period of the sweep, of the control state's poll, and of each fetch loop's search without Redis.
     pub sweep_every: Duration,
-    /// How often the schedules are looked at.
+    /// The period of the check for due schedules.
     pub cron_every: Duration,
-    /// How often what is new in the audit trail is sealed.
+    /// The period of audit sealing.
     pub seal_every: Duration,
-    /// Within what time a job's next run is remembered by the worker that put it off.
+    /// How far ahead a worker schedules the wake-up of a job that runs again. Later runs are left to the sweep.
     pub wakeup_horizon: Duration,
     /// How long a pop from the ready set blocks.
     pub pop_block: Duration,
-    /// The first retry's longest delay.
+    /// The maximum delay of the first retry.
     pub retry_base: Duration,
-    /// The least time to wait for an upstream that could not tell who we are: that may be its identity provider
-    /// starting, and some upstreams ban whoever goes on.
+    /// The minimum delay after an upstream could not verify our identity: its identity provider may be starting, and some
+    /// upstreams ban an address that repeats a failed login.
     pub identity_wait: Duration,
-    /// How long a step whose credentials or permissions are refused waits.
+    /// The delay of a step whose credentials or permissions are refused, and of one deferred by a pause.
     pub hold_backoff: Duration,
-    /// When the circuits of upstreams open, and when they are tried.
+    /// When circuit breakers open, and when they are probed.
     pub circuit: CircuitTimes,
-    /// How long after its turn in an upstream's budget a step may still take it.
+    /// How long a reservation in an upstream's rate budget stays valid.
     pub reservation_grace: Duration,
-    /// How long running jobs may go on after the worker was asked to stop.
+    /// How long running jobs may continue after a stop was requested.
     pub drain: Duration,
 }
 
@@ -83,6 +85,7 @@ impl Default for EngineTimings {
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),
             rescue_grace: Duration::from_mins(1),
+            duty_timeout: Duration::from_secs(30),
             sweep_every: Duration::from_secs(1),
             cron_every: Duration::from_secs(5),
             seal_every: Duration::from_secs(1),
@@ -99,36 +102,36 @@ impl Default for EngineTimings {
 }
 
 impl EngineTimings {
-    /// The same proportions around another lease. For tests, and for whoever must notice a lost worker sooner and
-    /// can afford more renewals.
+    /// The default proportions around another lease: a shorter one detects a lost worker sooner, at the cost of more
+    /// renewals.
     #[must_use]
     pub fn with_lease(lease: Duration) -> Self {
-        let usual = Self::default();
-        let scale = lease.as_secs_f64() / usual.lease.as_secs_f64();
+        let default = Self::default();
+        let scale = lease.as_secs_f64() / default.lease.as_secs_f64();
         let scaled = |span: Duration| span.mul_f64(scale);
         Self {
             lease,
-            renew_every: scaled(usual.renew_every),
-            trust_margin: scaled(usual.trust_margin),
-            write_margin: scaled(usual.write_margin),
-            min_write_timeout: scaled(usual.min_write_timeout),
-            attempt_timeout: scaled(usual.attempt_timeout),
-            in_doubt_wait: scaled(usual.in_doubt_wait),
-            rescue_every: scaled(usual.rescue_every),
-            measure_every: scaled(usual.measure_every),
-            rescue_spread: scaled(usual.rescue_spread),
-            leader_lease: scaled(usual.leader_lease),
-            leader_renew_every: scaled(usual.leader_renew_every),
-            rescue_grace: scaled(usual.rescue_grace),
-            retry_base: scaled(usual.retry_base),
-            identity_wait: scaled(usual.identity_wait),
-            hold_backoff: scaled(usual.hold_backoff),
+            renew_every: scaled(default.renew_every),
+            trust_margin: scaled(default.trust_margin),
+            write_margin: scaled(default.write_margin),
+            min_write_timeout: scaled(default.min_write_timeout),
+            attempt_timeout: scaled(default.attempt_timeout),
+            in_doubt_wait: scaled(default.in_doubt_wait),
+            rescue_every: scaled(default.rescue_every),
+            measure_every: scaled(default.measure_every),
+            rescue_spread: scaled(default.rescue_spread),
+            leader_lease: scaled(default.leader_lease),
+            leader_renew_every: scaled(default.leader_renew_every),
+            rescue_grace: scaled(default.rescue_grace),
+            retry_base: scaled(default.retry_base),
+            identity_wait: scaled(default.identity_wait),
+            hold_backoff: scaled(default.hold_backoff),
             circuit: CircuitTimes {
-                first_probe: scaled(usual.circuit.first_probe),
-                last_probe: scaled(usual.circuit.last_probe),
-                ..usual.circuit
+                first_probe: scaled(default.circuit.first_probe),
+                last_probe: scaled(default.circuit.last_probe),
+                ..default.circuit
             },
-            ..usual
+            ..default
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A tenant's mail domain: made once it is owned, compared with the public DNS again and again, and taken away.
+//! Mail domains of a tenant: provisioned once owned, checked against public DNS periodically, and removed.
 //!
-//! What is to be is read from the claim's document when a job runs; the kind only says why. Every write to it goes
-//! through [`StepContext::write`], so that whoever lost the job's lease writes nothing.
+//! A job reads the desired state from the claim's document when it runs; the kind only records the cause. Writes to the
+//! claim go through [`StepContext::fenced_transaction`], so a worker that lost the lease writes nothing.
 
 mod enqueue_due;
 mod expected_records;
@@ -34,67 +34,67 @@ use crate::{
     steps::{StepContext, StepFailure, Steps},
 };
 
-/// Making a domain in the mail server, and learning which records it needs. A change of its DMARC policy is the same.
+/// Provisions a domain on the mail server and stores the DNS records it requires. Also applies a changed DMARC policy.
 pub(super) fn provision() -> Steps {
     Steps::parallel().partial(Upstream::Stalwart, MAIL_DOMAIN, provision::converge)
 }
 
-/// Taking a domain away from the mail server, and then the claim.
+/// Removes a domain from the mail server, then the claim.
 pub(super) fn remove() -> Steps {
     Steps::parallel().partial(Upstream::Stalwart, MAIL_DOMAIN, remove::converge)
 }
 
-/// Looking at a domain's public DNS.
+/// Checks a domain's public DNS.
 pub(super) fn recheck() -> Steps {
     Steps::parallel().step("dns", recheck::recheck)
 }
 
-/// Asking for a look at every domain whose time has come.
+/// Enqueues a recheck for every due domain.
 pub(super) fn recheck_due() -> Steps {
     Steps::parallel().step("enqueue", enqueue_due::enqueue_due)
 }
 
-/// Why there is nothing to do for a claim.
+/// Step results for a claim, stored as reasons.
 mod reason {
-    /// There is no such claim any more.
+    /// The claim was deleted.
     pub(super) const CLAIM_GONE: &str = "ClaimGone";
-    /// Nobody has proven that it is the tenant's.
+    /// Ownership is not proven.
     pub(super) const NOT_OWNED: &str = "NotOwned";
-    /// It is about to be removed.
+    /// The domain is being removed.
     pub(super) const REMOVING: &str = "Removing";
-    /// Somebody decided that it stays.
+    /// The removal was revoked.
     pub(super) const KEPT: &str = "Kept";
-    /// The DNS was looked at.
+    /// The DNS was checked.
     pub(super) const CHECKED: &str = "Checked";
-    /// Looks at the DNS were asked for.
+    /// DNS checks were enqueued.
     pub(super) const ENQUEUED: &str = "Enqueued";
 }
 
-/// The types of a domain's conditions.
+/// Condition types of a domain.
 mod condition {
-    /// The mail server serves it.
+    /// The mail server serves the domain.
     pub(super) const PROVISIONED: &str = "Provisioned";
-    /// Its DNS says what it should.
+    /// The required DNS records are correct.
     pub(super) const DNS_IN_ORDER: &str = "DnsInOrder";
-    /// Nothing keeps it from being removed. There only once somebody tried.
+    /// The domain can be removed. Present only after a failed attempt.
     pub(super) const REMOVABLE: &str = "Removable";
 }
 
-/// The claim that a job is about, as it is now.
+/// The current claim of the job's arguments.
 async fn claim_of(run: &StepContext) -> Result<Option<Domain>, StepFailure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct About {
+    struct Args {
         domain_id: DomainId,
     }
-    let about: About = run
+    let args: Args = run
         .job
         .args()
         .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(run.ctx.domains.find(about.domain_id).await?)
+    Ok(run.ctx.domains.find(args.domain_id).await?)
 }
 
-/// Which of the tenant's domains are on their way out.
+/// Names of the tenant's domains that are being removed.
 pub(super) async fn names_removing(
     run: &StepContext,
     tenant_id: TenantId,
@@ -104,8 +104,8 @@ pub(super) async fn names_removing(
     Ok(removing.map(|claim| claim.name).collect())
 }
 
-/// Has the mail server asked again which records each of the tenant's domains needs: one that was made anew has other
-/// keys, and keys change with time. What was to be removed and is still there is tried again.
+/// Enqueues a provisioning job for each domain of the tenant, or the pending removal. A recreated domain has new keys, and
+/// keys are rotated, so the required DNS records are read again.
 pub(super) async fn refresh_all(run: &StepContext, tenant_id: TenantId) -> Result<(), StepFailure> {
     let claims = run.ctx.domains.list_owned(tenant_id).await?;
     if claims.is_empty() {
@@ -140,7 +140,7 @@ pub(super) async fn refresh_all(run: &StepContext, tenant_id: TenantId) -> Resul
     Ok(())
 }
 
-/// Adds to the audit trail what a job found out about a claim, or did with it.
+/// Records an audit event of the job about a claim.
 async fn audit(
     run: &StepContext,
     session: &mut ClientSession,
@@ -153,7 +153,7 @@ async fn audit(
         .await
 }
 
-/// An event of a job about a claim.
+/// Audit event of the job about a claim.
 fn event(run: &StepContext, action: Action, domain: &Domain) -> AuditEvent {
     let target = Target {
         kind: "domain".to_owned(),
@@ -167,7 +167,7 @@ fn event(run: &StepContext, action: Action, domain: &Domain) -> AuditEvent {
     event
 }
 
-/// Enqueues what follows from a step. After the commit, tell the ready set.
+/// Enqueues a follow-up job. Notify the ready set after the commit.
 async fn enqueue<A: JobArgs>(
     ctx: &Context,
     session: &mut ClientSession,

@@ -1,8 +1,8 @@
-//! Doing to many jobs what an operator asked for, one after the other.
+//! Bulk operations on jobs: applies an operator's action to each selected job, in order.
 //!
-//! Each item is one transaction: it makes sure of the lease, changes the job through the same code that changes a
-//! single one, adds the audit event and writes the item's outcome, provided that it had none. So an item is done
-//! once, wherever a worker died; the cursor in the job's progress only spares the next one the way.
+//! Each item is one transaction: fence the lease, change the job through the code path of a single change, add the
+//! audit event, and settle the item if it is pending. That makes an item exactly-once across worker crashes; the cursor
+//! in the job's progress only saves the next attempt from reading settled items.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -32,44 +32,44 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
 };
 
-/// How many items are read, and reported, together.
+/// Items read, and progress saved, per batch.
 const BATCH: i64 = 25;
-/// How long an attempt goes on. Between attempts the operation can be cancelled, and others have their turn.
+/// Time limit of an attempt. Between attempts the operation can be cancelled and other jobs can run.
 const SLICE: Duration = Duration::from_secs(5);
-/// With a rate, each attempt does as much as is allowed in this time.
+/// Period of the rate limit: one attempt per period processes at most its allowance.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The one step of an operation.
+/// The single step of an operation.
 pub(super) fn steps() -> Steps {
-    Steps::parallel().step("items", go_through_items)
+    Steps::parallel().step("items", run_items)
 }
 
-/// Why an item's transaction was given up.
-enum Stopped {
-    /// The operation's job is somebody else's.
+/// Why an item's transaction was aborted.
+enum AbortReason {
+    /// Another worker holds the lease of the operation's job.
     LeaseLost,
-    /// The item has its outcome.
-    SettledBefore,
+    /// The item is settled already.
+    AlreadySettled,
 }
 
-/// An item's job after it was changed, and the one that runs instead, where there is one.
+/// The changed job, and the new job that replaces it, if any.
 struct Changed {
     job: Job,
     new_job_id: Option<JobId>,
 }
 
-async fn go_through_items(run: StepContext) -> Result<StepSuccess, StepFailure> {
+async fn run_items(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let args: RunJobOperation = run
         .job
         .args()
         .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
     let operations = &run.ctx.job_operations;
     let Some(operation) = operations.find(args.operation_id).await? else {
-        tracing::info!("The operation was deleted; there is nothing to do");
+        tracing::info!("The job operation was deleted: nothing to do");
         return Ok(StepSuccess::skipped(reason::REMOVED));
     };
     let began = run.ctx.store.now();
-    let mut done = done_before(&run.job);
+    let mut done = cursor(&run.job);
     let mut allowance = operation.rate.map_or(i64::MAX, i64::from);
 
     while done < operation.total {
@@ -89,7 +89,7 @@ async fn go_through_items(run: StepContext) -> Result<StepSuccess, StepFailure> 
         let Some(last) = items.last() else { break };
         done = last.n;
         allowance -= size;
-        do_items(&run, &operation, &items).await?;
+        run_batch(&run, &operation, &items).await?;
         run.save_progress(&Progress {
             done,
             total: operation.total,
@@ -106,13 +106,13 @@ async fn go_through_items(run: StepContext) -> Result<StepSuccess, StepFailure> 
     ))
 }
 
-/// Up to which item the work is done already.
-fn done_before(job: &Job) -> i64 {
-    let cursor = job.progress.as_ref().and_then(|done| done.cursor.as_ref());
-    cursor.and_then(|n| n.parse().ok()).unwrap_or(0)
+/// Number of the last processed item.
+fn cursor(job: &Job) -> i64 {
+    let saved = job.progress.as_ref().and_then(|done| done.cursor.as_ref());
+    saved.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-async fn do_items(
+async fn run_batch(
     run: &StepContext,
     operation: &JobOperation,
     items: &[JobOperationItem],
@@ -120,30 +120,30 @@ async fn do_items(
     let mut changed = Vec::new();
     for item in items {
         if item.outcome == ItemOutcome::Pending {
-            changed.extend(do_item(run, operation, item).await?);
+            changed.extend(run_item(run, operation, item).await?);
         }
     }
     if operation.action == JobAction::Requeue {
         run.ctx.ready.notify(&changed).await;
     }
     let tenants = changed.iter().filter_map(|job| job.tenant_id);
-    let told = tenants.map(DocumentChange::Tenant);
-    let told: Vec<DocumentChange> = told
+    let tenants = tenants.map(DocumentChange::Tenant);
+    let hints: Vec<DocumentChange> = tenants
         .chain(changed.iter().map(|job| DocumentChange::Job(job.id)))
         .collect();
-    run.ctx.changes.publish(&told).await;
+    run.ctx.changes.publish(&hints).await;
     Ok(())
 }
 
-/// Does one item. The job as it is then, if it was changed.
-async fn do_item(
+/// Processes one item. Returns the job if it was changed.
+async fn run_item(
     run: &StepContext,
     operation: &JobOperation,
     item: &JobOperationItem,
 ) -> Result<Option<Job>, StepFailure> {
     let lost = || StepFailure::new(ErrorCode::Internal, "the lease was lost");
     let token = run.job.lease.as_ref().ok_or_else(lost)?.token;
-    let attempt = Attempt {
+    let item = ItemTransaction {
         ctx: &run.ctx,
         by: run.job.id,
         token,
@@ -153,20 +153,18 @@ async fn do_item(
     let outcome = run
         .ctx
         .store
-        .transaction(attempt, |session, attempt| {
-            attempt.carry_out(session).boxed()
-        })
+        .transaction(item, |session, item| item.run(session).boxed())
         .await;
     match outcome {
         Ok(changed) => Ok(changed),
-        Err(TransactionError::Aborted(Stopped::SettledBefore)) => Ok(None),
-        Err(TransactionError::Aborted(Stopped::LeaseLost)) => Err(lost()),
+        Err(TransactionError::Aborted(AbortReason::AlreadySettled)) => Ok(None),
+        Err(TransactionError::Aborted(AbortReason::LeaseLost)) => Err(lost()),
         Err(TransactionError::Store(error)) => Err(error.into()),
     }
 }
 
-/// One item's transaction.
-struct Attempt<'a> {
+/// Transaction of one item.
+struct ItemTransaction<'a> {
     ctx: &'a Context,
     by: JobId,
     token: LeaseToken,
@@ -174,14 +172,14 @@ struct Attempt<'a> {
     item: &'a JobOperationItem,
 }
 
-impl Attempt<'_> {
-    async fn carry_out(
+impl ItemTransaction<'_> {
+    async fn run(
         &self,
         session: &mut ClientSession,
-    ) -> Result<Option<Job>, TransactionError<Stopped>> {
+    ) -> Result<Option<Job>, TransactionError<AbortReason>> {
         let (ctx, now) = (self.ctx, self.ctx.store.now());
         if !ctx.jobs.fence(session, self.by, self.token, now).await? {
-            return Err(TransactionError::Aborted(Stopped::LeaseLost));
+            return Err(TransactionError::Aborted(AbortReason::LeaseLost));
         }
         let (result, changed) = match self.change(session, now).await? {
             ControlFlow::Continue(changed) => {
@@ -197,33 +195,33 @@ impl Attempt<'_> {
         if settled {
             Ok(changed)
         } else {
-            Err(TransactionError::Aborted(Stopped::SettledBefore))
+            Err(TransactionError::Aborted(AbortReason::AlreadySettled))
         }
     }
 
-    /// Changes the job, unless it needs no change any more or cannot be changed.
+    /// Changes the job, or breaks with the reason why it is left unchanged.
     async fn change(
         &self,
         session: &mut ClientSession,
         now: DateTime,
-    ) -> Result<ControlFlow<ItemReason, Changed>, TransactionError<Stopped>> {
+    ) -> Result<ControlFlow<ItemReason, Changed>, TransactionError<AbortReason>> {
         let (jobs, id) = (&self.ctx.jobs, self.item.job_id);
         let Some(job) = jobs.find_in(session, id).await? else {
             return Ok(ControlFlow::Break(ItemReason::JobGone));
         };
-        let is_as_meant = match self.operation.action {
+        let is_applicable = match self.operation.action {
             JobAction::Requeue | JobAction::Discard => job.state == self.operation.filter.state,
-            // It waits now, or runs now: it is to stop either way.
+            // Available or running since the selection: cancelled either way.
             JobAction::Cancel => !job.state.is_final(),
         };
-        if !is_as_meant {
+        if !is_applicable {
             return Ok(ControlFlow::Break(ItemReason::StateChanged));
         }
         match self.operation.action {
             JobAction::Requeue => {
                 let by = &self.operation.actor.id;
                 let requeued = jobs.requeue(session, id, by, now).await;
-                unless_refused(requeued, not_requeued).map(|requeued| {
+                rejection_to_reason(requeued, requeue_rejection).map(|requeued| {
                     requeued.map_continue(|requeued| Changed {
                         new_job_id: requeued.is_new.then_some(requeued.job.id),
                         job: requeued.job,
@@ -232,7 +230,7 @@ impl Attempt<'_> {
             }
             JobAction::Cancel => {
                 let cancelled = jobs.cancel(session, id, now).await;
-                Ok(match unless_refused(cancelled, not_cancelled)? {
+                Ok(match rejection_to_reason(cancelled, cancel_rejection)? {
                     ControlFlow::Continue(cancelled) if !cancelled.is_new => {
                         ControlFlow::Break(ItemReason::CancelRequested)
                     }
@@ -241,7 +239,7 @@ impl Attempt<'_> {
             }
             JobAction::Discard => {
                 let discarded = jobs.discard(session, id, now).await;
-                unless_refused(discarded, not_cancelled)
+                rejection_to_reason(discarded, cancel_rejection)
                     .map(|discarded| discarded.map_continue(Changed::from))
             }
         }
@@ -252,7 +250,7 @@ impl Attempt<'_> {
         session: &mut ClientSession,
         changed: &Job,
         now: DateTime,
-    ) -> Result<(), TransactionError<Stopped>> {
+    ) -> Result<(), TransactionError<AbortReason>> {
         let action = match self.operation.action {
             JobAction::Requeue => Action::JobRequeue,
             JobAction::Cancel => Action::JobCancel,
@@ -281,11 +279,11 @@ impl From<Job> for Changed {
     }
 }
 
-/// A refusal is an item's outcome, and no failure.
-fn unless_refused<T, E>(
+/// Turns a rejected change into the reason why the item is left: not a failure of the operation.
+fn rejection_to_reason<T, E>(
     result: Result<T, TransactionError<E>>,
     reason: impl FnOnce(&E) -> ItemReason,
-) -> Result<ControlFlow<ItemReason, T>, TransactionError<Stopped>> {
+) -> Result<ControlFlow<ItemReason, T>, TransactionError<AbortReason>> {
     match result {
         Ok(value) => Ok(ControlFlow::Continue(value)),
         Err(TransactionError::Aborted(error)) => Ok(ControlFlow::Break(reason(&error))),
@@ -293,7 +291,7 @@ fn unless_refused<T, E>(
     }
 }
 
-fn not_requeued(error: &RequeueError) -> ItemReason {
+fn requeue_rejection(error: &RequeueError) -> ItemReason {
     match error {
         RequeueError::NotFound => ItemReason::JobGone,
         RequeueError::Running => ItemReason::StateChanged,
@@ -302,7 +300,7 @@ fn not_requeued(error: &RequeueError) -> ItemReason {
     }
 }
 
-fn not_cancelled(error: &CancelError) -> ItemReason {
+fn cancel_rejection(error: &CancelError) -> ItemReason {
     match error {
         CancelError::NotFound => ItemReason::JobGone,
         CancelError::Final(_) | CancelError::Running => ItemReason::StateChanged,

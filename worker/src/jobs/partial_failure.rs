@@ -1,17 +1,17 @@
-//! What goes wrong with one of many, while a step goes on with the others.
+//! Partial failures: one item of a step fails, and the step continues with the others.
 
 use dezky_shared::queue::error_code::RetryPolicy;
 use dezky_upstreams::clients::ClientError;
 
 use crate::steps::StepFailure;
 
-/// What went wrong with one member, mailbox or domain of many, kept until the others have had their turn: nobody
-/// stays signed in because somebody else could not be frozen.
+/// Failure of single members, mailboxes or domains, captured until the remaining ones are processed: a member who cannot be
+/// frozen must not keep the others signed in.
 #[derive(Default)]
 pub(super) struct PartialFailures(Option<StepFailure>);
 
 impl PartialFailures {
-    /// The value, or `None` where this one thing alone failed. What would fail for the next one too ends the step.
+    /// The value, or `None` for a failure of this item alone. A failure that would affect the next item too is returned.
     pub(super) fn capture<T>(
         &mut self,
         result: Result<T, ClientError>,
@@ -27,18 +27,18 @@ impl PartialFailures {
             Err(error) => return Err(error.into()),
         };
         let is_final = |failure: &StepFailure| failure.code.retry_policy() == RetryPolicy::Never;
-        // The step goes on while any of them may still succeed.
+        // A retryable failure takes precedence: the step is retried while any item may still succeed.
         if self
             .0
             .as_ref()
-            .is_none_or(|kept| is_final(kept) && !is_final(&failure))
+            .is_none_or(|captured| is_final(captured) && !is_final(&failure))
         {
             self.0 = Some(failure);
         }
         Ok(None)
     }
 
-    /// Ends the step if there were any.
+    /// The captured failure, if any.
     pub(super) fn finish(self) -> Result<(), StepFailure> {
         self.0.map_or(Ok(()), Err)
     }

@@ -1,8 +1,8 @@
-//! A partner's team at the identity provider.
+//! Partner teams at the identity provider.
 //!
-//! Who works for a partner is what MongoDB says. Its group follows, whatever the reason: somebody was invited, removed,
-//! or the partner was terminated. Being in the group gives no right by itself: should a write whose answer was lost land
-//! after a later job has looked, somebody is in it for longer than they should be, and the next job takes them out.
+//! MongoDB is the source of truth for team membership; the partner's group is synchronised with it after each change.
+//! Group membership grants no permission by itself. If a late write, whose response was lost, adds a former member again,
+//! the next job removes them.
 
 mod group;
 mod invitation;
@@ -20,47 +20,45 @@ use serde::Deserialize;
 
 use crate::steps::{StepContext, StepFailure, Steps};
 
-/// Making somebody a member of the team.
+/// Adds an invited person to the team.
 pub(super) fn invite() -> Steps {
-    let through = Upstream::Authentik;
-    Steps::parallel().partial(through, PARTNER_INVITATION, invitation::accept)
+    Steps::parallel().partial(Upstream::Authentik, PARTNER_INVITATION, invitation::accept)
 }
 
-/// Bringing the group to who works for the partner, and counting their MFA devices.
+/// Synchronises the group with the team, and stores the members' MFA device counts.
 pub(super) fn sync() -> Steps {
-    let through = Upstream::Authentik;
-    Steps::parallel().partial(through, PARTNER_TEAM, team::converge)
+    Steps::parallel().partial(Upstream::Authentik, PARTNER_TEAM, team::converge)
 }
 
-/// Where a partner's jobs leave things.
+/// Step results, stored as reasons.
 mod reason {
-    /// There is no such partner.
+    /// The partner was deleted.
     pub(super) const PARTNER_GONE: &str = "PartnerGone";
-    /// The partner has left.
+    /// The partner is terminated.
     pub(super) const PARTNER_TERMINATED: &str = "PartnerTerminated";
-    /// The invitation was taken back, or its time is over.
-    pub(super) const INVITATION_WITHDRAWN: &str = "InvitationWithdrawn";
-    /// They work for the partner.
+    /// The invitation was revoked or has expired.
+    pub(super) const INVITATION_REVOKED: &str = "InvitationWithdrawn";
+    /// The invited person is a team member.
     pub(super) const JOINED: &str = "Joined";
-    /// The group is as the team.
-    pub(super) const FOLLOWED: &str = "Followed";
+    /// The group matches the team.
+    pub(super) const SYNCED: &str = "Followed";
 }
 
-/// The partner that a job is about, as it is now.
+/// The current partner of the job's arguments.
 async fn partner_of(run: &StepContext) -> Result<Option<Partner>, StepFailure> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct About {
+    struct Args {
         partner_id: PartnerId,
     }
-    let about: About = run
+    let args: Args = run
         .job
         .args()
         .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(run.ctx.partners.find(about.partner_id).await?)
+    Ok(run.ctx.partners.find(args.partner_id).await?)
 }
 
-/// Who works for the partner now: nobody once it was terminated.
+/// Current team members; none for a terminated partner.
 async fn team_of(run: &StepContext, partner: &Partner) -> Result<Vec<User>, StepFailure> {
     match partner.status {
         PartnerStatus::Active => Ok(run.ctx.users.list_team(partner.id).await?),
@@ -68,7 +66,7 @@ async fn team_of(run: &StepContext, partner: &Partner) -> Result<Vec<User>, Step
     }
 }
 
-/// What a job did about somebody, for the audit trail.
+/// Audit event of the job about a user.
 fn event(run: &StepContext, action: Action, user: &User) -> AuditEvent {
     let target = Target {
         kind: "user".to_owned(),

@@ -1,6 +1,6 @@
-//! Having every tenant reconciled, each by a job of its own.
+//! Fan-out of reconciliation to all tenants, one job each.
 //!
-//! A tenant that is about to be removed is one of them: where the job that was to remove it is lost, this does it.
+//! Includes terminating tenants, so that a purge whose job was lost is still carried out.
 
 use std::time::Duration;
 

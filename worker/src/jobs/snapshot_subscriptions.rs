@@ -1,7 +1,7 @@
-//! Writing down what every tenant has bought in a month.
+//! Monthly subscription snapshots of all tenants.
 //!
-//! A snapshot's id follows from tenant and month, so that writing it again changes what is there. The tenant that was
-//! written last stands in the job's progress, and the next attempt goes on after it.
+//! A snapshot's id is derived from tenant and month, so a repeated write replaces it. The last tenant written is the cursor
+//! in the job's progress, from which the next attempt continues.
 
 use dezky_shared::{
     id::TenantId,
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
 
-/// How many tenants are held in memory and written together.
+/// Tenants held in memory and written per batch.
 const BATCH: i64 = 1_000;
 
 pub(super) fn steps() -> Steps {
@@ -74,7 +74,7 @@ async fn write(
         })
         .collect();
     if month.is_past_grace(now) {
-        // A job that was held up: better than nothing, and worse than what was written in time.
+        // Late: today's state is better than none, but must not replace a snapshot written in time.
         ctx.snapshots.add_missing(&snapshots).await?;
     } else {
         ctx.snapshots.renew(&snapshots).await?;

@@ -1,8 +1,9 @@
-//! Bringing the upstreams to what a tenant's document says: one step for each, side by side.
+//! Tenant convergence: one parallel step per upstream brings it to the desired state of the tenant's document.
 
 mod authentik;
 mod ocis;
 mod stalwart;
+mod status;
 
 use dezky_shared::{
     queue::error_code::ErrorCode,
@@ -11,9 +12,10 @@ use dezky_shared::{
 };
 use dezky_upstreams::clients::Mode;
 
+pub use self::status::TenantTarget;
 use crate::steps::{StepContext, StepFailure, Steps};
 
-/// The steps of every kind of job about a tenant.
+/// Steps of all tenant kinds.
 pub(super) fn steps() -> Steps {
     Steps::parallel()
         .upstream(Upstream::Authentik, authentik::converge)
@@ -21,17 +23,16 @@ pub(super) fn steps() -> Steps {
         .upstream(Upstream::Ocis, ocis::converge)
 }
 
-/// The tenant that a step is about, and what the upstreams should hold for it.
+/// The job's tenant and its desired state.
 pub(super) fn tenant_of(run: &StepContext) -> Result<(&Tenant, DesiredState), StepFailure> {
-    let (tenant, intent) = run
-        .tenant
-        .as_ref()
+    let target = run
+        .tenant()
         .ok_or_else(|| StepFailure::new(ErrorCode::Internal, "the job names no tenant"))?;
-    Ok((tenant, *intent))
+    Ok((&target.tenant, target.intent))
 }
 
-/// Where a tenant stands once an upstream holds what it should.
-fn settled(intent: DesiredState) -> &'static str {
+/// Condition reason once an upstream has reached the desired state.
+fn converged_reason(intent: DesiredState) -> &'static str {
     match intent {
         DesiredState::Active => reason::PROVISIONED,
         DesiredState::Suspended => reason::SUSPENDED,
@@ -39,7 +40,7 @@ fn settled(intent: DesiredState) -> &'static str {
     }
 }
 
-/// Whether a step changes anything.
+/// Whether the step writes, as opposed to a dry run.
 fn applies(mode: Mode) -> bool {
     mode == Mode::Apply
 }

@@ -1,8 +1,7 @@
-//! Deleting the audit events that need not be kept any more, chain by chain.
+//! Audit retention: deletes expired events, chain by chain.
 //!
-//! Each batch moves its chain's anchor in the same transaction, so dying anywhere, or running twice, does no harm. A
-//! chain whose first events are not what was sealed is left as it is: whoever changed them would otherwise only have to
-//! wait.
+//! Each batch moves the anchor of its chain in the same transaction, so the job is idempotent and survives crashes. A chain
+//! whose oldest events differ from their seal is kept: retention must not remove the evidence of tampering.
 
 use dezky_shared::{
     audit::hash_chain::Chain, platform::clock, queue::job::Progress, store::audit::Trimmed,
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
 
-/// How many chains are read at a time.
+/// Chains per batch.
 const CHAINS: i64 = 500;
 
 pub(super) fn steps() -> Steps {
@@ -31,12 +30,12 @@ async fn each_chain(run: StepContext) -> Result<StepSuccess, StepFailure> {
         }
         for chain in chains {
             if !trim(&run, &chain, &mut deleted, &mut broken).await? {
-                report(&run, deleted, &after).await?;
+                save_progress(&run, deleted, &after).await?;
                 return Ok(StepSuccess::continue_at(run.ctx.store.now()));
             }
             after = chain.id;
         }
-        report(&run, deleted, &after).await?;
+        save_progress(&run, deleted, &after).await?;
     }
     let changes = (deleted > 0).then(|| format!("{deleted} audit events deleted"));
     let changes = changes.into_iter().chain(broken).collect();
@@ -47,7 +46,7 @@ async fn each_chain(run: StepContext) -> Result<StepSuccess, StepFailure> {
     ))
 }
 
-/// Deletes what need not be kept of one chain, and counts it; false when there is no time for all of it.
+/// Deletes the expired events of one chain and adds their count; false if time ran out first.
 async fn trim(
     run: &StepContext,
     chain: &Chain,
@@ -63,11 +62,11 @@ async fn trim(
                 tracing::error!(
                     audit.chain = chain.id,
                     audit.seq = seq,
-                    "An audit event is not what was sealed; its chain is kept as it is"
+                    "An audit event differs from its seal; its chain is kept"
                 );
                 let chain = &chain.id;
                 broken.push(format!(
-                    "audit trail {chain} kept: event {seq} is not what was sealed"
+                    "audit trail {chain} kept: event {seq} differs from its seal"
                 ));
                 return Ok(true);
             }
@@ -76,7 +75,7 @@ async fn trim(
     Ok(false)
 }
 
-async fn report(run: &StepContext, deleted: i64, after: &str) -> Result<(), StepFailure> {
+async fn save_progress(run: &StepContext, deleted: i64, after: &str) -> Result<(), StepFailure> {
     let progress = Progress {
         done: deleted,
         total: deleted,

@@ -1,4 +1,4 @@
-//! A long audit trail: how fast it is sealed, verified and exported, and what the api needs for that.
+//! Audit trail of a million events: sealing, verification and export, and the api's peak memory.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use dezky_shared::{
     platform::clock,
     tenant::Tenant,
 };
-use dezky_sim::figures::{rate, tell};
+use dezky_sim::bench_output::{rate, report};
 use futures::{StreamExt as _, stream};
 use mongodb::bson::{Document, doc, serialize_to_document};
 use reqwest::{Method, header};
@@ -18,33 +18,35 @@ use crate::{memory, world::World};
 
 const TENANT: &str = "t-1";
 const EVENTS: usize = 1_000_000;
-/// How many events are inserted together.
+/// Events per insert.
 const BATCH: usize = 5_000;
 
 pub(crate) async fn export(world: &World) {
     let tenants = world.database.collection::<Tenant>("tenants");
     let tenant = tenants.find_one(doc! { "slug": TENANT }).await;
-    let tenant = tenant.expect("MongoDB answers").expect("it was made");
+    let tenant = tenant
+        .expect("MongoDB responds")
+        .expect("the tenant exists");
     insert(world, tenant.id).await;
 
     let began = Instant::now();
     let events = world.database.collection::<Document>("audit_events");
     let waiting = async || events.find_one(doc! { "sealed": false }).await;
-    while waiting().await.expect("MongoDB answers").is_some() {
+    while waiting().await.expect("MongoDB responds").is_some() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    tell("audit: sealing", rate(EVENTS, began.elapsed()), "events/s");
+    report("audit: sealing", rate(EVENTS, began.elapsed()), "events/s");
 
     let began = Instant::now();
     let path = format!("/tenants/{TENANT}/audit/verify");
-    let answer = world.request(Method::GET, &path).send().await;
-    let found: Value = answer
-        .expect("the api answers")
+    let response = world.request(Method::GET, &path).send().await;
+    let found: Value = response
+        .expect("the api responds")
         .json()
         .await
         .expect("whole");
     assert_eq!(found["ok"], true, "{found}");
-    tell(
+    report(
         "audit: verifying",
         rate(EVENTS, began.elapsed()),
         "events/s",
@@ -52,22 +54,22 @@ pub(crate) async fn export(world: &World) {
 
     let began = Instant::now();
     let request = world.request(Method::GET, &format!("/tenants/{TENANT}/audit"));
-    let answer = request.header(header::ACCEPT, "text/csv").send().await;
-    let mut body = answer.expect("the api answers").bytes_stream();
+    let response = request.header(header::ACCEPT, "text/csv").send().await;
+    let mut body = response.expect("the api responds").bytes_stream();
     let mut lines = 0;
     while let Some(piece) = body.next().await {
         let piece = piece.expect("the export is whole");
         lines += piece.split(|byte| *byte == b'\n').count() - 1;
     }
     assert!(lines > EVENTS, "{lines} lines");
-    tell(
+    report(
         "audit: CSV export",
         rate(EVENTS, began.elapsed()),
         "events/s",
     );
-    tell(
+    report(
         "audit: the most memory the api has used",
-        memory::most_megabytes(&world.api),
+        memory::peak_megabytes(&world.api),
         "MB",
     );
 }
@@ -78,7 +80,7 @@ async fn insert(world: &World, tenant: TenantId) {
     batches
         .for_each_concurrent(2, async |from| {
             let batch = (from..EVENTS.min(from + BATCH)).map(|n| event(tenant, n));
-            events.insert_many(batch).await.expect("MongoDB answers");
+            events.insert_many(batch).await.expect("MongoDB responds");
         })
         .await;
 }

@@ -1,4 +1,4 @@
-//! What all feature flags are for a tenant, as a portal asks with every page.
+//! Evaluation of all feature flags for a tenant, as a portal requests it with every page.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use dezky_shared::{
     id::{PartnerId, TenantId},
     platform::clock,
 };
-use dezky_sim::figures::{percentile, tell};
+use dezky_sim::bench_output::{percentile, report};
 
 const FLAGS: usize = 200;
 const ROUNDS: usize = 1_000;
 
-/// In the worst case: no rule matches, so that every one is looked at.
+/// Worst case: no rule matches, so that every rule is evaluated.
 pub(crate) fn measure() {
     let now = clock::now();
     let flags = FlagSet::new((0..FLAGS).map(|n| flag(n, now)).collect());
-    let subject = EvaluationContext {
+    let context = EvaluationContext {
         tenant: TenantId::new(),
         partner: Some(PartnerId::new()),
         plan: Plan::Business,
@@ -26,13 +26,13 @@ pub(crate) fn measure() {
     let mut spans: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
-            let on = flags.evaluate(subject, now);
+            let on = flags.evaluate(context, now);
             let took = began.elapsed();
             assert!(on.len() == FLAGS && on.values().all(|on| !on));
             took
         })
         .collect();
-    tell(
+    report(
         "evaluate 200 flags with 100 rules each, p99",
         percentile(&mut spans, 0.99),
         "ms",
@@ -52,7 +52,7 @@ fn flag(n: usize, now: DateTime) -> Flag {
     }
 }
 
-/// One of each kind in turn, for others.
+/// The kinds of rules in turn, none of which matches.
 fn rule(n: usize) -> Rule {
     let rule = Rule {
         value: true,

@@ -1,11 +1,11 @@
-//! The service as it runs: api and worker as processes, the upstreams simulated. Run with `cargo dev bench`.
+//! Benchmarks of the service: api and worker as processes, with simulated upstreams. Run with `cargo dev bench`.
 
 mod audit;
 mod flags;
-mod intents;
 mod memory;
-mod reading;
+mod reads;
 mod world;
+mod writes;
 
 use self::world::World;
 
@@ -13,11 +13,11 @@ use self::world::World;
 async fn main() {
     flags::measure();
     let world = World::start().await;
-    intents::one_at_a_time(&world).await;
-    intents::many_tenants(&world).await;
-    intents::one_hot_tenant(&world).await;
-    reading::measure(&world).await;
-    reading::held_at_rest(&world).await;
-    memory::tell_of(&world).await;
+    writes::one_at_a_time(&world).await;
+    writes::many_tenants(&world).await;
+    writes::one_hot_tenant(&world).await;
+    reads::measure(&world).await;
+    reads::held_at_rest(&world).await;
+    memory::report_usage(&world).await;
     audit::export(&world).await;
 }

@@ -1,34 +1,34 @@
-//! What the processes use, by the kernel's own count.
+//! Memory and CPU time of the processes, from `/proc`.
 
 use std::{fs, time::Duration};
 
-use dezky_sim::{figures::tell, process::Process};
+use dezky_sim::{bench_output::report, process::Process};
 
 use crate::world::World;
 
-/// Clock ticks in a second, as Linux counts for user space on every architecture.
+/// Clock ticks per second (`USER_HZ`), which is 100 on every architecture.
 const TICKS: f64 = 100.0;
 
-/// How long the processes have had to give back what they freed: the allocator takes its time.
+/// Delay before the measurement, so that the allocator can return freed memory.
 const REST: Duration = Duration::from_secs(5);
 
-pub(crate) async fn tell_of(world: &World) {
+pub(crate) async fn report_usage(world: &World) {
     tokio::time::sleep(REST).await;
-    tell("memory after the run: api", megabytes(&world.api), "MB");
-    tell(
+    report("memory after the run: api", megabytes(&world.api), "MB");
+    report(
         "memory after the run: worker",
         megabytes(&world.worker),
         "MB",
     );
 }
 
-/// The memory that is in use, in units of 10^6 bytes.
+/// Resident memory, in units of 10^6 bytes.
 pub(crate) fn megabytes(process: &Process) -> f64 {
     status(process, "VmRSS:")
 }
 
-/// The most that was in use at a time.
-pub(crate) fn most_megabytes(process: &Process) -> f64 {
+/// Peak resident memory.
+pub(crate) fn peak_megabytes(process: &Process) -> f64 {
     status(process, "VmHWM:")
 }
 
@@ -40,10 +40,10 @@ fn status(process: &Process, name: &str) -> f64 {
     kilobytes * 1_024.0 / 1_000_000.0
 }
 
-/// The processor time used so far.
+/// CPU time used so far.
 pub(crate) fn cpu_seconds(process: &Process) -> f64 {
     let stat = read(process, "stat");
-    // The second field is the name in brackets, which may hold anything.
+    // The second field is the name in brackets, which may contain spaces.
     let fields = stat.rsplit(") ").next().unwrap_or_default();
     let ticks = fields.split(' ').skip(11).take(2);
     ticks

@@ -1,4 +1,4 @@
-//! Everything that runs, and a client that asks it.
+//! The processes under test, and a client.
 
 use std::{
     net::SocketAddr,
@@ -26,14 +26,14 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How many connections ask at the same time.
+/// Concurrent requests.
 pub(crate) const CONNECTIONS: usize = 64;
-/// How late every answer of an upstream is.
+/// Latency of every upstream response.
 const UPSTREAM_MILLIS: u64 = 5;
 /// Slots of the worker's provisioning queue.
 const SLOTS: usize = 64;
 
-/// What the api and the upstreams are asked to bear, in a second: more than there is to do.
+/// Rate limits that are never reached, per second.
 const UNBOUNDED: &str = "100000";
 
 pub(crate) struct World {
@@ -55,7 +55,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let stores = FreshStores::new().expect("the benchmarks are run with `cargo dev bench`");
+        let stores = FreshStores::new().expect("run the benchmarks with `cargo dev bench`");
         let directory = tempfile::tempdir().expect("there is room");
         let issuer = Issuer::start(any_port).await.expect("a port is free");
         let authentik = AuthentikSim::start(any_port).await.expect("a port is free");
@@ -100,7 +100,7 @@ impl World {
             vec![
                 ("API_LISTEN", listen),
                 ("API_METRICS_LISTEN", metrics),
-                // All of it comes from one caller at one address.
+                // All requests share one caller and one address.
                 ("API_RATE_PER_CALLER", UNBOUNDED.to_owned()),
                 ("API_RATE_PER_ADDRESS", UNBOUNDED.to_owned()),
                 (
@@ -154,10 +154,12 @@ impl World {
         };
         until("the api is ready", async || {
             let ready = world.client.get(format!("{}/readyz", world.url)).send();
-            ready.await.is_ok_and(|answer| answer.status().is_success())
+            ready
+                .await
+                .is_ok_and(|response| response.status().is_success())
         })
         .await;
-        world.ask(Method::GET, "/users/me", None).await;
+        world.send(Method::GET, "/users/me", None).await;
         world.until_active(1).await;
         world
     }
@@ -168,21 +170,31 @@ impl World {
             .bearer_auth(&self.token)
     }
 
-    /// Asks as an operator; anything but success ends the benchmark.
-    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> StatusCode {
+    /// Sends a request as an operator; anything but success is a panic.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> StatusCode {
         let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.expect("the api answers");
-        let status = answer.status();
-        let text = answer.text().await.expect("the api answers whole");
+        let response = request.send().await.expect("the api responds");
+        let status = response.status();
+        let text = response.text().await.expect("the response is complete");
         assert!(status.is_success(), "{path}: {status} {text}");
         status
     }
 
-    /// Asks for `path` until `time` is over, on every connection, and counts.
-    pub(crate) async fn ask_for(&self, path: &str, etag: Option<&str>, time: Duration) -> usize {
+    /// Requests `path` on every connection until `time` is over, and returns the number of responses.
+    pub(crate) async fn request_for(
+        &self,
+        path: &str,
+        etag: Option<&str>,
+        time: Duration,
+    ) -> usize {
         let until = Instant::now() + time;
         let one = async || {
             let mut answered = 0;
@@ -191,10 +203,10 @@ impl World {
                 if let Some(etag) = etag {
                     request = request.header(header::IF_NONE_MATCH, etag);
                 }
-                let answer = request.send().await.expect("the api answers");
+                let response = request.send().await.expect("the api responds");
                 let expected = if etag.is_some() { 304 } else { 200 };
-                assert_eq!(answer.status().as_u16(), expected);
-                answer.bytes().await.expect("the api answers whole");
+                assert_eq!(response.status().as_u16(), expected);
+                response.bytes().await.expect("the response is complete");
                 answered += 1;
             }
             answered
@@ -206,22 +218,22 @@ impl World {
             .await
     }
 
-    /// Waits until so many tenants are active.
+    /// Waits until this many tenants are active.
     pub(crate) async fn until_active(&self, count: u64) {
         let tenants = self.database.collection::<Document>("tenants");
         until("all tenants are active", async || {
             let active = tenants.count_documents(doc! { "status": "active" }).await;
-            active.expect("MongoDB answers") >= count
+            active.expect("MongoDB responds") >= count
         })
         .await;
     }
 }
 
-/// Waits until `is`, for at most five minutes.
+/// Polls `is` until it is true, for at most five minutes.
 pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(5);
     while !is().await {
-        assert!(Instant::now() < deadline, "{what}: did not come");
+        assert!(Instant::now() < deadline, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `/authenticators/admin/all/`: the MFA devices.
+//! `/authenticators/admin/all/`: MFA devices.
 
 use axum::{
     Json,
@@ -11,10 +11,10 @@ use super::{
     wire::{Params, first},
 };
 
-/// A moment in the past, which is when every device was added.
+/// Creation time of every device.
 const CREATED: &str = "2026-10-01T08:00:00.000000Z";
 
-/// A bare list without pages. A user whom nobody knows has none; without a user it is the list of everybody's.
+/// A bare list without pages. Empty for an unknown user; without a user filter it lists the devices of all users.
 pub(super) async fn list(Shared(sim): Shared<Sim>, Query(params): Query<Params>) -> Json<Value> {
     let state = sim.state();
     let user = first(&params, "user").filter(|_| !state.ignores_filters);

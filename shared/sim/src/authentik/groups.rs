@@ -1,4 +1,4 @@
-//! `/core/groups/`: groups, and who is in them.
+//! `/core/groups/`: groups and memberships.
 
 use axum::{
     Json,
@@ -58,9 +58,9 @@ pub(super) async fn update(
     let before = find(&state, &id)?.clone();
     let members_before = members(&state, before.id);
     let mut group = before.clone();
-    let members_asked = apply(&state, &mut group, &mut body)?;
+    let requested_members = apply(&state, &mut group, &mut body)?;
     state.groups.insert(group.id, group.clone());
-    set_members(&mut state, group.id, members_asked);
+    set_members(&mut state, group.id, requested_members);
     if group != before || members(&state, group.id) != members_before {
         sim.effects.record("update_group", &group.name);
     }
@@ -95,7 +95,7 @@ pub(super) async fn remove_user(
     set_membership(&sim, &id, body, false)
 }
 
-/// 204 also for who is a member already, or is none.
+/// Idempotent: 204 also for an existing or a missing membership.
 fn set_membership(
     sim: &Sim,
     id: &str,
@@ -164,12 +164,12 @@ fn matching<'a>(state: &'a State, params: &Params) -> Result<Vec<&'a Group>, Ref
     Ok(groups)
 }
 
-/// Writes what the body holds into the group. Answers its members, if the body names them.
+/// Applies the body to the group. Returns the members, if the body contains them.
 fn apply(state: &State, group: &mut Group, body: &mut Body) -> Result<Option<Vec<i64>>, Refusal> {
     if let Some(name) = body.text_not_blank("name") {
         let mut others = state.groups.values().filter(|other| other.id != group.id);
         if others.any(|other| other.name == name) {
-            body.complain::<()>("name", "Group with this name already exists.");
+            body.error::<()>("name", "Group with this name already exists.");
         }
         group.name = name;
     }
@@ -203,7 +203,7 @@ fn set_members(state: &mut State, group: Uuid, members: Option<Vec<i64>>) {
     }
 }
 
-/// The group as it is answered: with its members in full, unless told otherwise.
+/// Response body of a group, including its members unless the query disables that.
 fn view(state: &State, group: &Group, params: &Params) -> Value {
     let members = members(state, group.id);
     let with_users = flag(params, "include_users").unwrap_or(true);

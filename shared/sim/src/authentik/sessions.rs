@@ -1,4 +1,4 @@
-//! What users are signed in with: sessions, refresh tokens, access tokens.
+//! Sessions, refresh tokens and access tokens of users.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use super::{
     wire::{Params, Refusal, first, page},
 };
 
-/// A moment in a far future, which is when everything here expires.
+/// Expiry of every session and token.
 const EXPIRES: &str = "2099-01-01T00:00:00.000000Z";
 
-/// `user__username` is a filter here. `user` is none.
+/// Filters by `user__username`; `user` is ignored.
 pub(super) async fn list(
     Shared(sim): Shared<Sim>,
     Query(params): Query<Params>,
@@ -53,7 +53,7 @@ pub(super) async fn list(
     })
 }
 
-/// Takes the session's access tokens along; refresh tokens stay.
+/// Deletes the session and its access tokens; refresh tokens stay.
 pub(super) async fn remove(
     Shared(sim): Shared<Sim>,
     Path(id): Path<String>,
@@ -103,7 +103,7 @@ pub(super) async fn remove_access_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `user` is a filter here.
+/// Filters by `user`.
 fn list_tokens(
     state: &State,
     tokens: &BTreeMap<i64, OAuthToken>,
@@ -135,7 +135,7 @@ fn remove_token(
     token.map(|_| ()).ok_or_else(|| Refusal::missing(model))
 }
 
-/// The token itself is never shown.
+/// Response body of a token, without the token itself.
 fn token_view(state: &State, pk: i64, token: &OAuthToken) -> Value {
     json!({
         "pk": pk,

@@ -1,4 +1,4 @@
-//! What the simulated Authentik holds.
+//! State of the Authentik simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,27 +6,27 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// Everything there is.
+/// The whole state.
 #[derive(Debug)]
 pub struct State {
-    /// The token that is accepted, if any.
+    /// The valid token, if any.
     pub(super) token: Option<String>,
     pub(super) ignores_filters: bool,
     pub(super) has_recovery_flow: bool,
-    /// The recovery link that is valid for a user.
+    /// Valid recovery links, by user.
     pub(super) recovery_links: BTreeMap<i64, RecoveryLink>,
     last_number: i64,
-    /// The groups, by id.
+    /// Groups by id.
     pub groups: BTreeMap<Uuid, Group>,
-    /// The users, by number.
+    /// Users by primary key.
     pub users: BTreeMap<i64, User>,
-    /// The sessions, by id.
+    /// Sessions by id.
     pub sessions: BTreeMap<Uuid, Session>,
-    /// The refresh tokens, by number.
+    /// Refresh tokens by primary key.
     pub refresh_tokens: BTreeMap<i64, OAuthToken>,
-    /// The access tokens, by number.
+    /// Access tokens by primary key.
     pub access_tokens: BTreeMap<i64, OAuthToken>,
-    /// The MFA devices, by number.
+    /// MFA devices by primary key.
     pub devices: BTreeMap<i64, Device>,
 }
 
@@ -47,13 +47,13 @@ impl State {
         }
     }
 
-    /// A number that nothing has had before.
+    /// A primary key that was never used before.
     pub(super) fn next_number(&mut self) -> i64 {
         self.last_number += 1;
         self.last_number
     }
 
-    /// Ends whatever the user is signed in with.
+    /// Deletes the user's sessions and tokens.
     pub(super) fn sign_out(&mut self, user: i64) {
         self.sessions.retain(|_, session| session.user != user);
         self.refresh_tokens.retain(|_, token| token.user != user);
@@ -61,21 +61,21 @@ impl State {
     }
 }
 
-/// A group. Who is in it is written down with the users.
+/// A group. Memberships are stored with the users.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Group {
-    /// Addresses it.
+    /// Id in URLs.
     pub id: Uuid,
-    /// Unique, case included.
+    /// Unique, case-sensitive.
     pub name: String,
-    /// Whether its members are administrators.
+    /// Whether members are administrators.
     pub is_superuser: bool,
-    /// Anything.
+    /// Custom attributes.
     pub attributes: Map<String, Value>,
 }
 
 impl Group {
-    /// A group of ordinary people.
+    /// A group without administrator rights.
     pub fn new(name: &str, attributes: Map<String, Value>) -> Self {
         Self {
             id: Uuid::new_v4(),
@@ -89,35 +89,35 @@ impl Group {
 /// A user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct User {
-    /// Addresses them.
+    /// Primary key in URLs.
     pub pk: i64,
-    /// The `sub` of their tokens.
+    /// `sub` claim of the user's tokens.
     pub uuid: Uuid,
-    /// Unique, case included.
+    /// Unique, case-sensitive.
     pub username: String,
-    /// What they are called.
+    /// Display name.
     pub name: String,
-    /// Not unique.
+    /// E-mail address, not unique.
     pub email: String,
-    /// Whether they can sign in.
+    /// Whether the user can sign in.
     pub is_active: bool,
     /// `internal`, `external` or `service_account`.
     pub r#type: String,
-    /// A folder to keep users in.
+    /// Folder of the user.
     pub path: String,
-    /// The groups they are direct members of.
+    /// Direct memberships.
     pub groups: BTreeSet<Uuid>,
-    /// Anything.
+    /// Custom attributes.
     pub attributes: Map<String, Value>,
-    /// RFC 3339.
+    /// Creation time, RFC 3339.
     pub date_joined: String,
-    /// When they last signed in: RFC 3339.
+    /// Last sign-in, RFC 3339.
     #[serde(skip)]
     pub last_login: Option<String>,
 }
 
 impl User {
-    /// An active internal user whose username is their e-mail address.
+    /// An active internal user whose username is the e-mail address.
     pub fn new(pk: i64, username: &str) -> Self {
         Self {
             pk,
@@ -136,45 +136,45 @@ impl User {
     }
 }
 
-/// The present, in RFC 3339.
+/// The current time in RFC 3339.
 pub(super) fn now() -> String {
     dezky_shared::platform::clock::now()
         .try_to_rfc3339_string()
-        .expect("the present can be written down")
+        .expect("the current time has an RFC 3339 form")
 }
 
-/// Somebody's session in a browser.
+/// A browser session of a user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Session {
-    /// Whose it is.
+    /// Primary key of the user.
     pub user: i64,
 }
 
-/// A token handed out to an application.
+/// An OAuth token of a user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OAuthToken {
-    /// Whose it is.
+    /// Primary key of the user.
     pub user: i64,
-    /// The session it ends with.
+    /// Session that the token ends with.
     pub session: Option<Uuid>,
 }
 
-/// A link to choose a new password with.
+/// A link for setting a new password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryLink {
-    /// What of it nobody can guess.
+    /// Random part of the link.
     pub key: Uuid,
-    /// For how long it was asked to be valid, such as `hours=24`.
+    /// Requested validity, such as `hours=24`.
     pub valid_for: Option<String>,
 }
 
-/// Something to confirm a sign-in with.
+/// An MFA device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Device {
-    /// Whose it is.
+    /// Primary key of the user.
     pub user: i64,
-    /// Its class: `TOTPDevice`, `WebAuthnDevice`, `StaticDevice`, ...
+    /// Class name: `TOTPDevice`, `WebAuthnDevice`, `StaticDevice`, ...
     pub r#type: String,
-    /// Whether its owner has shown that they have it.
+    /// Whether the enrolment is confirmed.
     pub confirmed: bool,
 }

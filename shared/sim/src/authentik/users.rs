@@ -1,4 +1,4 @@
-//! `/core/users/`: users, and links with which they set a new password.
+//! `/core/users/`: users and their recovery links.
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use super::{
     wire::{Body, Params, Refusal, all, attributes_filter, attributes_match, first, flag, page},
 };
 
-/// Who the token belongs to. They are in no list here.
+/// Owner of the API token, who is not part of the list of users.
 pub(super) async fn me() -> Json<Value> {
     let me = json!({
         "pk": 7,
@@ -86,7 +86,7 @@ pub(super) async fn update(
     Ok(Json(view(&state, &user, &params)))
 }
 
-/// What a change of a user is called by the client that asks for it.
+/// Effect name of an update, by the client's name for it.
 pub(super) fn kind_of_update(body: &Map<String, Value>) -> &'static str {
     match body.get("is_active").and_then(Value::as_bool) {
         Some(false) => "freeze_user",
@@ -109,7 +109,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A new link replaces the one before. Its host is the one that the request named.
+/// Replaces an existing link. The host is taken from the request.
 pub(super) async fn recovery_link(
     Shared(sim): Shared<Sim>,
     Path(pk): Path<String>,
@@ -187,12 +187,12 @@ fn matching<'a>(state: &'a State, params: &Params) -> Result<Vec<&'a User>, Refu
     Ok(users)
 }
 
-/// Writes what the body holds into the user.
+/// Applies the body to the user.
 fn apply(state: &State, user: &mut User, body: &mut Body) -> Result<(), Refusal> {
     if let Some(username) = body.text_not_blank("username") {
         let mut others = state.users.values().filter(|other| other.pk != user.pk);
         if others.any(|other| other.username == username) {
-            body.complain::<()>("username", "This field must be unique.");
+            body.error::<()>("username", "This field must be unique.");
         }
         user.username = username;
     }
@@ -201,7 +201,7 @@ fn apply(state: &State, user: &mut User, body: &mut Body) -> Result<(), Refusal>
     }
     if let Some(email) = body.text("email") {
         if !(email.is_empty() || email.contains('@')) {
-            body.complain::<()>("email", "Enter a valid email address.");
+            body.error::<()>("email", "Enter a valid email address.");
         }
         user.email = email;
     }
@@ -213,18 +213,18 @@ fn apply(state: &State, user: &mut User, body: &mut Body) -> Result<(), Refusal>
             "internal" | "external" | "service_account" => {}
             "internal_service_account" => {
                 let text = "Setting a user to internal service account is not allowed.";
-                body.complain::<()>("type", text);
+                body.error::<()>("type", text);
             }
             _ => {
                 let text = format!("\"{kind}\" is not a valid choice.");
-                body.complain::<()>("type", &text);
+                body.error::<()>("type", &text);
             }
         }
         user.r#type = kind;
     }
     if let Some(path) = body.text_not_blank("path") {
         if path.starts_with('/') || path.ends_with('/') {
-            body.complain::<()>("path", "No leading or trailing slashes allowed.");
+            body.error::<()>("path", "No leading or trailing slashes allowed.");
         }
         user.path = path;
     }
@@ -241,7 +241,7 @@ fn apply(state: &State, user: &mut User, body: &mut Body) -> Result<(), Refusal>
     body.check()
 }
 
-/// The user as they are answered: with their groups in full, unless told otherwise.
+/// Response body of a user, including the groups unless the query disables that.
 pub(super) fn view(state: &State, user: &User, params: &Params) -> Value {
     let groups = || user.groups.iter().filter_map(|id| state.groups.get(id));
     let with_groups = flag(params, "include_groups").unwrap_or(true);
@@ -283,7 +283,7 @@ pub(super) fn view(state: &State, user: &User, params: &Params) -> Value {
     })
 }
 
-/// An opaque text that stays the same for a user.
+/// An opaque, stable id of the user.
 pub(super) fn uid(user: &User) -> String {
     user.uuid.simple().to_string().repeat(2)
 }

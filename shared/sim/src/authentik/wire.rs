@@ -1,4 +1,4 @@
-//! How Authentik reads requests and words its answers.
+//! Authentik's wire format: query parameters, pages, bodies and errors.
 
 use axum::{
     Json,
@@ -9,19 +9,19 @@ use axum::{
 use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-/// How many objects a page has unless asked otherwise, and at most.
+/// Default and maximum page size.
 const PAGE_SIZE: usize = 20;
 const PAGE_SIZE_LIMIT: usize = 100;
 
-/// The query of a request, in order; a name may be repeated.
+/// Query parameters in order; names may repeat.
 pub(super) type Params = Vec<(String, String)>;
 
-/// The first value of a query parameter.
+/// First value of a query parameter.
 pub(super) fn first<'a>(params: &'a Params, name: &str) -> Option<&'a str> {
     all(params, name).next()
 }
 
-/// Every value of a query parameter.
+/// All values of a query parameter.
 pub(super) fn all<'a>(params: &'a Params, name: &str) -> impl Iterator<Item = &'a str> {
     params
         .iter()
@@ -29,7 +29,7 @@ pub(super) fn all<'a>(params: &'a Params, name: &str) -> impl Iterator<Item = &'
         .map(|(_, value)| value.as_str())
 }
 
-/// The first value of a query parameter as a boolean; what is none is ignored.
+/// First value of a query parameter as a boolean; other values are ignored.
 pub(super) fn flag(params: &Params, name: &str) -> Option<bool> {
     match first(params, name)? {
         "true" | "True" => Some(true),
@@ -38,7 +38,7 @@ pub(super) fn flag(params: &Params, name: &str) -> Option<bool> {
     }
 }
 
-/// The filter `attributes`: an object whose members must equal those of the attributes.
+/// The `attributes` filter: an object whose members must equal those of the attributes.
 pub(super) fn attributes_filter(params: &Params) -> Result<Option<Map<String, Value>>, Refusal> {
     let Some(text) = first(params, "attributes") else {
         return Ok(None);
@@ -52,7 +52,7 @@ pub(super) fn attributes_filter(params: &Params) -> Result<Option<Map<String, Va
     }
 }
 
-/// Whether the attributes have all that is wanted. `a__b` is the member `b` of the member `a`.
+/// Whether the attributes match a filter. `a__b` addresses the member `b` of the member `a`.
 pub(super) fn attributes_match(
     attributes: &Map<String, Value>,
     wanted: &Map<String, Value>,
@@ -101,7 +101,7 @@ pub(super) fn page<T>(
     .into_response())
 }
 
-/// An answer other than success.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -124,7 +124,7 @@ impl Refusal {
         Self::detail(StatusCode::NOT_FOUND, &detail)
     }
 
-    /// A filter names an object that does not exist.
+    /// A filter that names a missing object.
     pub(super) fn no_choice(filter: &str, choice: &str) -> Self {
         let text = format!("Select a valid choice. {choice} is not one of the available choices.");
         Self::invalid(json!({ filter: [text] }))
@@ -142,11 +142,11 @@ pub(super) async fn method_not_allowed(method: Method) -> Refusal {
     Refusal::detail(StatusCode::METHOD_NOT_ALLOWED, &detail)
 }
 
-/// The body of a write, and what is wrong with its members.
+/// Body of a write, with the validation errors found so far.
 #[derive(Debug)]
 pub(super) struct Body {
     members: Map<String, Value>,
-    complaints: Map<String, Value>,
+    errors: Map<String, Value>,
 }
 
 impl Body {
@@ -154,27 +154,27 @@ impl Body {
         &self.members
     }
 
-    /// A text, trimmed at both ends.
+    /// A string, trimmed.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.members.get(name)? {
             Value::String(text) => Some(text.trim().to_owned()),
             Value::Number(number) => Some(number.to_string()),
-            Value::Null => self.complain(name, "This field may not be null."),
-            _ => self.complain(name, "Not a valid string."),
+            Value::Null => self.error(name, "This field may not be null."),
+            _ => self.error(name, "Not a valid string."),
         }
     }
 
-    /// A text that is not empty.
+    /// A non-blank string.
     pub(super) fn text_not_blank(&mut self, name: &str) -> Option<String> {
         match self.text(name)? {
-            text if text.is_empty() => self.complain(name, "This field may not be blank."),
+            text if text.is_empty() => self.error(name, "This field may not be blank."),
             text => Some(text),
         }
     }
 
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         match self.members.get(name)?.as_bool() {
-            None => self.complain(name, "Must be a valid boolean."),
+            None => self.error(name, "Must be a valid boolean."),
             flag => flag,
         }
     }
@@ -182,21 +182,21 @@ impl Body {
     pub(super) fn object(&mut self, name: &str) -> Option<Map<String, Value>> {
         match self.members.get(name)? {
             Value::Object(object) => Some(object.clone()),
-            _ => self.complain(
+            _ => self.error(
                 name,
                 "Value must be a dictionary, and not have any duplicate keys.",
             ),
         }
     }
 
-    /// A list of the ids of objects, each of which `known` must recognise.
+    /// A list of object ids, each of which `known` must resolve.
     pub(super) fn ids<T>(
         &mut self,
         name: &str,
         known: impl Fn(&Value) -> Option<T>,
     ) -> Option<Vec<T>> {
         let Value::Array(items) = self.members.get(name)? else {
-            return self.complain(name, "Expected a list of items.");
+            return self.error(name, "Expected a list of items.");
         };
         let unknown = items.iter().find(|item| known(item).is_none()).cloned();
         match unknown {
@@ -206,7 +206,7 @@ impl Body {
                     .as_str()
                     .map_or_else(|| item.to_string(), str::to_owned);
                 let text = format!("Invalid pk \"{id}\" - object does not exist.");
-                self.complain(name, &text)
+                self.error(name, &text)
             }
         }
     }
@@ -214,24 +214,24 @@ impl Body {
     pub(super) fn require(&mut self, names: &[&str]) {
         for name in names {
             if !self.members.contains_key(*name) {
-                self.complain::<()>(name, "This field is required.");
+                self.error::<()>(name, "This field is required.");
             }
         }
     }
 
-    /// Notes what is wrong with a member. There is no value then.
-    pub(super) fn complain<T>(&mut self, name: &str, text: &str) -> Option<T> {
-        self.complaints.insert(name.to_owned(), json!([text]));
+    /// Records a validation error and returns no value.
+    pub(super) fn error<T>(&mut self, name: &str, text: &str) -> Option<T> {
+        self.errors.insert(name.to_owned(), json!([text]));
         None
     }
 
-    /// All that is wrong with the body, together.
+    /// Fails with all validation errors.
     pub(super) fn check(&mut self) -> Result<(), Refusal> {
-        if self.complaints.is_empty() {
+        if self.errors.is_empty() {
             return Ok(());
         }
-        let complaints = std::mem::take(&mut self.complaints);
-        Err(Refusal::invalid(complaints.into()))
+        let errors = std::mem::take(&mut self.errors);
+        Err(Refusal::invalid(errors.into()))
     }
 }
 
@@ -267,10 +267,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
 impl Body {
     fn of(members: Map<String, Value>) -> Self {
-        let complaints = Map::new();
-        Self {
-            members,
-            complaints,
-        }
+        let errors = Map::new();
+        Self { members, errors }
     }
 }

@@ -1,4 +1,4 @@
-//! A client as it should be: it sends the same request, with the same idempotency key, until it is answered.
+//! HTTP client that repeats a request with its idempotency key until it has a response.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-/// How long a client waits for one answer.
+/// Timeout of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// How long it goes on asking: longer than anything lasts that goes wrong.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How long it waits before it asks again, in milliseconds.
-const PAUSE: std::ops::Range<u64> = 50..400;
+/// Time after which a client gives up: longer than any fault lasts.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
+/// Delay between two attempts, in milliseconds.
+const RETRY_DELAY_MILLIS: std::ops::Range<u64> = 50..400;
 
-/// Speaks to whichever api answers.
+/// Client of all api processes: each attempt goes to a random one.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) http: reqwest::Client,
@@ -23,7 +23,7 @@ pub(super) struct Client {
     pub(super) operator: String,
 }
 
-/// What is asked for.
+/// A request to the api.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     method: Method,
@@ -31,23 +31,23 @@ pub(super) struct Request {
     body: Option<Value>,
 }
 
-/// What was answered.
+/// The relevant parts of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answered {
+pub(super) struct Reply {
     pub(super) status: StatusCode,
-    /// The code of a refusal.
+    /// Problem code of an error response.
     pub(super) code: Option<String>,
-    /// The tenant's slug.
+    /// Slug of the tenant.
     pub(super) slug: Option<String>,
-    /// The job that carries it out.
+    /// Id of the job that carries out the change.
     pub(super) job: Option<String>,
 }
 
-/// What became of a request.
+/// Number of attempts of a request, and its final response.
 #[derive(Debug)]
-pub(super) struct Fate {
-    pub(super) tries: u32,
-    pub(super) answer: Option<Answered>,
+pub(super) struct Exchange {
+    pub(super) attempts: u32,
+    pub(super) reply: Option<Reply>,
 }
 
 impl Request {
@@ -57,32 +57,40 @@ impl Request {
 }
 
 impl Client {
-    /// Introduces the operator.
-    pub(super) async fn introduce(&self) -> anyhow::Result<()> {
+    /// Registers the operator as a user.
+    pub(super) async fn register_operator(&self) -> anyhow::Result<()> {
         let me = Request::new(Method::GET, "/users/me".to_owned(), None);
-        match self.send(&self.urls[0], "chaos", &me).await {
-            Some(answer) if answer.is_accepted() => Ok(()),
-            answer => bail!("the operator is not let in: {answer:?}"),
+        match self.send_once(&self.urls[0], "chaos", &me).await {
+            Some(reply) if reply.is_accepted() => Ok(()),
+            reply => bail!("the operator cannot sign in: {reply:?}"),
         }
     }
 
-    /// Asks until there is an answer that asking again would not change.
-    pub(super) async fn ask(&self, id: &str, request: &Request, random: &mut StdRng) -> Fate {
-        let mut tries = 0;
-        let begun = Instant::now();
+    /// Sends a request until the response is not retryable, or [`GIVE_UP_AFTER`] has passed.
+    pub(super) async fn send_with_retries(
+        &self,
+        id: &str,
+        request: &Request,
+        random: &mut StdRng,
+    ) -> Exchange {
+        let mut attempts = 0;
+        let started = Instant::now();
         loop {
-            tries += 1;
+            attempts += 1;
             let url = &self.urls[random.random_range(0..self.urls.len())];
-            let answer = self.send(url, id, request).await;
-            let answer = answer.filter(|answer| !answer.is_passing());
-            if answer.is_some() || begun.elapsed() > PATIENCE {
-                return Fate { tries, answer };
+            let reply = self.send_once(url, id, request).await;
+            let reply = reply.filter(|reply| !reply.is_retryable());
+            if reply.is_some() || started.elapsed() > GIVE_UP_AFTER {
+                return Exchange { attempts, reply };
             }
-            sleep(Duration::from_millis(random.random_range(PAUSE))).await;
+            sleep(Duration::from_millis(
+                random.random_range(RETRY_DELAY_MILLIS),
+            ))
+            .await;
         }
     }
 
-    async fn send(&self, url: &str, id: &str, request: &Request) -> Option<Answered> {
+    async fn send_once(&self, url: &str, id: &str, request: &Request) -> Option<Reply> {
         let mut sent = self
             .http
             .request(request.method.clone(), format!("{url}{}", request.path))
@@ -93,12 +101,12 @@ impl Client {
         if let Some(body) = &request.body {
             sent = sent.json(body);
         }
-        let answer = sent.send().await.ok()?;
-        let status = answer.status();
-        let body: Value = answer.json().await.ok()?;
+        let reply = sent.send().await.ok()?;
+        let status = reply.status();
+        let body: Value = reply.json().await.ok()?;
         let text = |pointer: &str| body.pointer(pointer)?.as_str().map(str::to_owned);
         let about_job = request.path.starts_with("/jobs/");
-        Some(Answered {
+        Some(Reply {
             status,
             code: text("/code"),
             slug: text("/slug"),
@@ -111,9 +119,14 @@ impl Client {
     }
 }
 
-impl Answered {
-    /// Whether it may be another the next time.
-    fn is_passing(&self) -> bool {
+impl Reply {
+    /// Whether the status is 2xx.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// Whether a retry may get another response.
+    fn is_retryable(&self) -> bool {
         self.status.is_server_error()
             || self.status == StatusCode::TOO_MANY_REQUESTS
             || self.status == StatusCode::REQUEST_TIMEOUT

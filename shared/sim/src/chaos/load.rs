@@ -1,4 +1,4 @@
-//! Customers: each asks for one thing after another, as good clients do, and writes down what it was answered.
+//! Load generator: customers that send one request after another and log the responses.
 
 use std::{
     sync::{
@@ -15,59 +15,67 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answered, Client, Fate, Request};
+use super::client::{Client, Exchange, Reply, Request};
 
-/// How many of the tenants deleted last may still be restored, about.
-const RECENT: usize = 4;
-/// The time between an answer and the next request of the same customer, in milliseconds.
-const PAUSE: std::ops::Range<u64> = 50..250;
-/// One in so many requests is repeated though it was answered.
-const REPEATED: u32 = 20;
+/// Number of recently deleted tenants that are candidates for a restore.
+const RECENTLY_DELETED: usize = 4;
+/// Pause between a response and the customer's next request, in milliseconds.
+const THINK_TIME_MILLIS: std::ops::Range<u64> = 50..250;
+/// One in this many accepted requests is replayed.
+const REPLAY_RATIO: u32 = 20;
 
-/// All customers together.
+/// All customers.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct LoadGenerator {
     client: Client,
     next: AtomicU64,
-    world: Mutex<World>,
-    ledger: Mutex<Ledger>,
+    resources: Mutex<Resources>,
+    log: Mutex<RequestLog>,
 }
 
-/// What the customers know.
+/// Resources that the customers have created.
 #[derive(Debug, Default)]
-struct World {
+struct Resources {
     slugs: Vec<String>,
     deleted: Vec<String>,
-    /// Domains that were added to a tenant, by their paths.
+    /// Paths of domains added to a tenant.
     domains: Vec<String>,
     jobs: Vec<String>,
 }
 
-/// A request and what became of it.
+/// A request and its outcome.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    /// The request's id, as the audit trail knows it.
+pub(super) struct RequestRecord {
+    /// Request id, also stored in the audit trail.
     pub(super) id: String,
-    /// What was asked for.
+    /// Kind of request.
     pub(super) action: &'static str,
-    /// How often it was sent.
-    pub(super) tries: u32,
-    /// What was answered at last; nothing if the customer lost its patience.
-    pub(super) answer: Option<Answered>,
+    /// Number of attempts.
+    pub(super) attempts: u32,
+    /// Final response; `None` if the client gave up.
+    pub(super) reply: Option<Reply>,
 }
 
-/// Everything that was asked for.
+/// All requests of a run.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
-    /// The requests.
-    pub(super) entries: Vec<Entry>,
-    /// How many answered requests were repeated.
-    pub(super) repeated: u64,
-    /// Those that were then answered otherwise.
-    pub(super) answered_otherwise: Vec<String>,
+pub(super) struct RequestLog {
+    /// Requests with their outcome.
+    pub(super) records: Vec<RequestRecord>,
+    /// Number of accepted requests that were replayed.
+    pub(super) replays: u64,
+    /// Replays with a different response.
+    pub(super) replay_mismatches: Vec<String>,
 }
 
-impl Load {
+impl RequestLog {
+    /// Number of requests sent, retries and replays included.
+    pub(super) fn sent(&self) -> u64 {
+        let attempts = self.records.iter().map(|record| u64::from(record.attempts));
+        attempts.sum::<u64>() + self.replays
+    }
+}
+
+impl LoadGenerator {
     /// Customers of the apis at `urls`.
     pub(super) fn new(urls: Vec<String>, operator: String) -> anyhow::Result<Self> {
         Ok(Self {
@@ -77,54 +85,57 @@ impl Load {
                 operator,
             },
             next: AtomicU64::new(1),
-            world: Mutex::default(),
-            ledger: Mutex::default(),
+            resources: Mutex::default(),
+            log: Mutex::default(),
         })
     }
 
-    /// Introduces the operator, who may do nothing before.
-    pub(super) async fn introduce(&self) -> anyhow::Result<()> {
-        self.client.introduce().await
+    /// Registers the operator as a user, as required before any other request.
+    pub(super) async fn register_operator(&self) -> anyhow::Result<()> {
+        self.client.register_operator().await
     }
 
-    /// One customer, who asks for nothing new after `end`.
+    /// Runs one customer, which sends no new request after `end`.
     pub(super) async fn customer(&self, seed: u64, end: &CancellationToken) {
         let mut random = StdRng::seed_from_u64(seed);
         while !end.is_cancelled() {
             let (action, request) = self.choose(&mut random);
-            self.ask(action, request, &mut random).await;
-            sleep(Duration::from_millis(random.random_range(PAUSE))).await;
+            self.send(action, request, &mut random).await;
+            sleep(Duration::from_millis(
+                random.random_range(THINK_TIME_MILLIS),
+            ))
+            .await;
         }
     }
 
-    /// Has every one of these tenants reconciled.
+    /// Reconciles these tenants.
     pub(super) async fn reconcile(&self, slugs: &[String]) {
         let mut random = StdRng::seed_from_u64(0);
         for slug in slugs {
             let request = post(format!("/tenants/{slug}/reconcile"), None);
-            self.ask("reconcile", request, &mut random).await;
+            self.send("reconcile", request, &mut random).await;
         }
     }
 
-    /// Has an operator stop work with an upstream, and says whether that was accepted.
+    /// Pauses an upstream as an operator. Returns whether the request was accepted.
     pub(super) async fn pause_upstream(&self, upstream: Upstream) -> bool {
         let path = format!("/upstreams/{upstream}/pause");
         self.operate("pause upstream", path).await
     }
 
-    /// Has an operator let work with an upstream go on.
+    /// Resumes an upstream as an operator.
     pub(super) async fn resume_upstream(&self, upstream: Upstream) -> bool {
         let path = format!("/upstreams/{upstream}/resume");
         self.operate("resume upstream", path).await
     }
 
-    /// Has an operator stop a queue.
+    /// Pauses a queue as an operator.
     pub(super) async fn pause_queue(&self, queue: Queue) -> bool {
         let path = format!("/queues/{}/pause", queue.name());
         self.operate("pause queue", path).await
     }
 
-    /// Has an operator let a queue go on.
+    /// Resumes a queue as an operator.
     pub(super) async fn resume_queue(&self, queue: Queue) -> bool {
         let path = format!("/queues/{}/resume", queue.name());
         self.operate("resume queue", path).await
@@ -132,17 +143,19 @@ impl Load {
 
     async fn operate(&self, action: &'static str, path: String) -> bool {
         let mut random = StdRng::seed_from_u64(0);
-        let answer = self.ask(action, post(path, None), &mut random).await;
-        answer.is_some_and(|answer| answer.is_accepted())
+        let reply = self.send(action, post(path, None), &mut random).await;
+        reply.is_some_and(|reply| reply.is_accepted())
     }
 
-    /// Everything that was asked for so far.
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All requests so far.
+    pub(super) fn log(&self) -> MutexGuard<'_, RequestLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    fn resources(&self) -> MutexGuard<'_, Resources> {
+        self.resources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn number(&self) -> u64 {
@@ -150,10 +163,15 @@ impl Load {
     }
 
     fn choose(&self, random: &mut StdRng) -> (&'static str, Request) {
-        let mut world = self.world();
+        let mut resources = self.resources();
         let dice = random.random_range(0..100);
         let number = self.number();
-        let Some(slug) = world.slugs.choose(random).filter(|_| dice >= 18).cloned() else {
+        let Some(slug) = resources
+            .slugs
+            .choose(random)
+            .filter(|_| dice >= 18)
+            .cloned()
+        else {
             return ("create", create(number, random));
         };
         let tenant = format!("/tenants/{slug}");
@@ -164,7 +182,7 @@ impl Load {
                 ("change", patch(tenant, body))
             }
             34..39 => {
-                // No name is used twice, so each is made once and removed once.
+                // Unique names, so that each domain is created and removed at most once.
                 let mut domains = vec![format!("{slug}-{number}.test")];
                 if random.random_bool(0.3) {
                     domains.push(format!("{slug}-{number}b.test"));
@@ -173,23 +191,23 @@ impl Load {
             }
             39..44 => {
                 let name = format!("{slug}-{number}.test");
-                world.domains.push(format!("{tenant}/domains/{name}"));
+                resources.domains.push(format!("{tenant}/domains/{name}"));
                 let body = json!({ "name": name, "primary": random.random_bool(0.2) });
                 ("add domain", post(format!("{tenant}/domains"), Some(body)))
             }
-            44..47 => match world.domains.choose(random) {
-                Some(domain) => ("look at domain", post(format!("{domain}/recheck"), None)),
+            44..47 => match resources.domains.choose(random) {
+                Some(domain) => ("recheck domain", post(format!("{domain}/recheck"), None)),
                 None => ("reconcile", on("reconcile")),
             },
-            // Each at most once, so that nothing is removed that is not there any more.
-            47..50 => match world.domains.pop() {
+            // At most once per domain, so that no request concerns a removed domain.
+            47..50 => match resources.domains.pop() {
                 Some(domain) => ("remove domain", Request::new(Method::DELETE, domain, None)),
                 None => ("reconcile", on("reconcile")),
             },
             50..58 => ("suspend", on("suspend")),
             58..67 => ("resume", on("resume")),
             67..73 => ("reconcile", on("reconcile")),
-            73 => ("many jobs", many_jobs(random)),
+            73 => ("bulk requeue", bulk_requeue(random)),
             74..78 => (
                 "dry run",
                 post(
@@ -198,69 +216,69 @@ impl Load {
                 ),
             ),
             78..83 => {
-                world.deleted.push(slug.clone());
+                resources.deleted.push(slug.clone());
                 let path = format!("{tenant}?confirm={slug}");
                 ("delete", Request::new(Method::DELETE, path, None))
             }
             83..88 => {
-                let recent = world.deleted.len().saturating_sub(RECENT);
-                let deleted = world.deleted[recent..].choose(random).unwrap_or(&slug);
+                let recent = resources.deleted.len().saturating_sub(RECENTLY_DELETED);
+                let deleted = resources.deleted[recent..].choose(random).unwrap_or(&slug);
                 ("restore", post(format!("/tenants/{deleted}/restore"), None))
             }
-            88..94 => match world.jobs.choose(random) {
+            88..94 => match resources.jobs.choose(random) {
                 Some(job) => ("requeue", post(format!("/jobs/{job}/requeue"), None)),
                 None => ("reconcile", on("reconcile")),
             },
-            // Each job at most once, so that an accepted one was surely not cancelled before.
-            _ => match world.jobs.pop() {
+            // At most once per job, so that an accepted job was not cancelled before.
+            _ => match resources.jobs.pop() {
                 Some(job) => ("cancel", post(format!("/jobs/{job}/cancel"), None)),
                 None => ("reconcile", on("reconcile")),
             },
         }
     }
 
-    async fn ask(
+    async fn send(
         &self,
         action: &'static str,
         request: Request,
         random: &mut StdRng,
-    ) -> Option<Answered> {
+    ) -> Option<Reply> {
         let id = format!("chaos-{}", self.number());
-        let Fate { tries, answer } = self.client.ask(&id, &request, random).await;
-        if let Some(answer) = answer.as_ref().filter(|answer| answer.is_accepted()) {
-            self.learn(action, answer);
-            if random.random_ratio(1, REPEATED) {
-                self.repeat(&id, &request, answer, random).await;
+        let Exchange { attempts, reply } =
+            self.client.send_with_retries(&id, &request, random).await;
+        if let Some(reply) = reply.as_ref().filter(|reply| reply.is_accepted()) {
+            self.remember(action, reply);
+            if random.random_ratio(1, REPLAY_RATIO) {
+                self.repeat(&id, &request, reply, random).await;
             }
         }
-        self.ledger().entries.push(Entry {
+        self.log().records.push(RequestRecord {
             id,
             action,
-            tries,
-            answer: answer.clone(),
+            attempts,
+            reply: reply.clone(),
         });
-        answer
+        reply
     }
 
-    fn learn(&self, action: &str, answer: &Answered) {
-        let mut world = self.world();
+    fn remember(&self, action: &str, reply: &Reply) {
+        let mut resources = self.resources();
         if action == "create" {
-            world.slugs.extend(answer.slug.clone());
+            resources.slugs.extend(reply.slug.clone());
         }
         if action != "cancel" {
-            world.jobs.extend(answer.job.clone());
+            resources.jobs.extend(reply.job.clone());
         }
     }
 
-    /// Sends an answered request once more, which must change nothing and be answered alike.
-    async fn repeat(&self, id: &str, request: &Request, answer: &Answered, random: &mut StdRng) {
-        let again = self.client.ask(id, request, random).await;
-        let mut ledger = self.ledger();
-        ledger.repeated += 1;
-        if let Some(again) = again.answer.filter(|again| again != answer) {
-            ledger
-                .answered_otherwise
-                .push(format!("{id}: first {answer:?}, then {again:?}"));
+    /// Replays a request, which must change nothing and return the original response.
+    async fn repeat(&self, id: &str, request: &Request, reply: &Reply, random: &mut StdRng) {
+        let again = self.client.send_with_retries(id, request, random).await;
+        let mut log = self.log();
+        log.replays += 1;
+        if let Some(again) = again.reply.filter(|again| again != reply) {
+            log.replay_mismatches
+                .push(format!("{id}: first {reply:?}, then {again:?}"));
         }
     }
 }
@@ -277,8 +295,8 @@ fn create(number: u64, random: &mut StdRng) -> Request {
     post("/tenants".to_owned(), Some(body))
 }
 
-/// Operators have what was cancelled done after all.
-fn many_jobs(random: &mut StdRng) -> Request {
+/// Requeues cancelled jobs in bulk.
+fn bulk_requeue(random: &mut StdRng) -> Request {
     let kinds = ["provision_tenant", "suspend_tenant", "provision_domain"];
     let kind = kinds[random.random_range(0..kinds.len())];
     let filter = json!({ "state": "cancelled", "kind": kind });
@@ -299,23 +317,16 @@ fn patch(path: String, body: Value) -> Request {
     Request::new(Method::PATCH, path, Some(body))
 }
 
-impl Answered {
-    /// Whether it was a 2xx.
-    pub(super) fn is_accepted(&self) -> bool {
-        self.status.is_success()
-    }
-}
-
-impl Entry {
-    /// Whether it changed something, as far as the answer says.
-    pub(super) fn has_changed(&self) -> bool {
-        let status = self.answer.as_ref().map(|answer| answer.status);
+impl RequestRecord {
+    /// Whether the response reports a recorded change.
+    pub(super) fn recorded_change(&self) -> bool {
+        let status = self.reply.as_ref().map(|reply| reply.status);
         match self.action {
-            // A job that waited is over at once; what an operator pauses is, too.
+            // Cancelling an available job takes effect immediately, as do pauses.
             "cancel" | "pause upstream" | "resume upstream" | "pause queue" | "resume queue" => {
                 status.is_some_and(|status| status.is_success())
             }
-            // 200 says that all was as wanted.
+            // 200 means that nothing had to change.
             _ => status == Some(StatusCode::ACCEPTED),
         }
     }

@@ -1,47 +1,47 @@
-//! What a run did, what it hit, and what it checked: a table for people.
+//! Report of a run: injected faults, requests, and the result of each promise.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{
     Options,
-    invariants::Check,
-    load::{Entry, Ledger},
-    schedule::Mishap,
-    strike::Hits,
+    check::Check,
+    fault_injector::Injections,
+    load::{RequestLog, RequestRecord},
+    schedule::FaultKind,
 };
 
-/// How many violations of one promise are shown.
-const SHOWN: usize = 5;
+/// Maximum number of violations shown per promise.
+const MAX_SHOWN: usize = 5;
 
-/// A run, in numbers.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// Which run it was.
+    /// Parameters of the run.
     pub options: Options,
-    /// What happened, and what it hit.
-    pub hits: BTreeMap<Mishap, Hits>,
-    /// What was asked for: how often, how often accepted, how often refused.
-    pub asked: BTreeMap<&'static str, Asked>,
-    /// How many requests were sent, repeated ones included.
-    pub sent: u64,
-    /// How many jobs there were at the end, by state.
+    /// Injections and hits per fault kind.
+    pub hits: BTreeMap<FaultKind, Injections>,
+    /// Accepted and refused requests per action.
+    pub requests: BTreeMap<&'static str, RequestCounts>,
+    /// Number of requests sent, retries and replays included.
+    pub requests_sent: u64,
+    /// Number of jobs at the end, by state.
     pub jobs: BTreeMap<&'static str, u64>,
-    /// How many leases ran out.
+    /// Number of expired leases.
     pub rescues: u64,
-    /// How long it took until all was final, once all was well.
-    pub settled_in: Duration,
-    /// How many tenants were left for a person to reconcile, such as those whose job was cancelled.
-    pub left_over: usize,
-    /// The promises.
+    /// Time until all jobs were final, after the faults were removed.
+    pub drain_time: Duration,
+    /// Number of tenants that required a reconcile by an operator, for example after a cancelled job.
+    pub unconverged: usize,
+    /// Results of the promises.
     pub checks: Vec<Check>,
 }
 
-/// What became of one kind of request.
+/// Final responses of one kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Asked {
-    /// Answered with 2xx.
+pub struct RequestCounts {
+    /// Responses with 2xx.
     pub accepted: u64,
-    /// Refused for good.
+    /// All others.
     pub refused: u64,
 }
 
@@ -52,31 +52,39 @@ impl Report {
     }
 }
 
-/// What became of each kind of request.
-pub(super) fn asked(ledger: &Ledger) -> BTreeMap<&'static str, Asked> {
-    let mut asked: BTreeMap<&'static str, Asked> = BTreeMap::new();
-    for Entry { action, answer, .. } in &ledger.entries {
-        let of_action = asked.entry(action).or_default();
-        match answer {
-            Some(answer) if answer.is_accepted() => of_action.accepted += 1,
+/// Counts the responses per action.
+pub(super) fn request_counts(requests: &RequestLog) -> BTreeMap<&'static str, RequestCounts> {
+    let mut counts: BTreeMap<&'static str, RequestCounts> = BTreeMap::new();
+    for RequestRecord { action, reply, .. } in &requests.records {
+        let of_action = counts.entry(action).or_default();
+        match reply {
+            Some(reply) if reply.is_accepted() => of_action.accepted += 1,
             _ => of_action.refused += 1,
         }
     }
-    asked
+    counts
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { seed, length, .. } = &self.options;
-        writeln!(f, "Chaos for {} s with seed {seed}", length.as_secs())?;
-        writeln!(f, "\n{:<42} {:>8} {:>8}", "mishap", "happened", "hit")?;
-        for (mishap, hits) in &self.hits {
-            let mishap = mishap.to_string();
-            writeln!(f, "{mishap:<42} {:>8} {:>8}", hits.happened, hits.hit)?;
+        writeln!(
+            f,
+            "Chaos run: {} s of faults, seed {seed}",
+            length.as_secs()
+        )?;
+        writeln!(f, "\n{:<42} {:>8} {:>8}", "fault", "injected", "hit")?;
+        for (fault, hits) in &self.hits {
+            let fault = fault.to_string();
+            writeln!(f, "{fault:<42} {:>8} {:>8}", hits.injected, hits.hit)?;
         }
-        writeln!(f, "\n{:<42} {:>8} {:>8}", "intent", "accepted", "refused")?;
-        for (action, asked) in &self.asked {
-            writeln!(f, "{action:<42} {:>8} {:>8}", asked.accepted, asked.refused)?;
+        writeln!(f, "\n{:<42} {:>8} {:>8}", "request", "accepted", "refused")?;
+        for (action, counts) in &self.requests {
+            writeln!(
+                f,
+                "{action:<42} {:>8} {:>8}",
+                counts.accepted, counts.refused
+            )?;
         }
         let jobs: Vec<String> = self
             .jobs
@@ -85,22 +93,22 @@ impl fmt::Display for Report {
             .collect();
         writeln!(
             f,
-            "\n{} requests sent; jobs: {}; {} leases ran out; all final {:.1} s after the last mishap; \
-             {} tenants left to reconcile",
-            self.sent,
+            "\n{} requests sent; jobs: {}; {} expired leases; all jobs final {:.1} s after the last fault; \
+             {} tenants required a reconcile",
+            self.requests_sent,
             jobs.join(", "),
             self.rescues,
-            self.settled_in.as_secs_f64(),
-            self.left_over
+            self.drain_time.as_secs_f64(),
+            self.unconverged
         )?;
-        writeln!(f, "\n{:<56} {:>9}  holds", "promise", "looked at")?;
+        writeln!(f, "\n{:<56} {:>9}  holds", "promise", "checked")?;
         for check in &self.checks {
             let holds = match check.violations.len() {
                 0 => "yes".to_owned(),
                 count => format!("NO, {count} violations"),
             };
-            writeln!(f, "{:<56} {:>9}  {holds}", check.promise, check.looked_at)?;
-            for violation in check.violations.iter().take(SHOWN) {
+            writeln!(f, "{:<56} {:>9}  {holds}", check.promise, check.checked)?;
+            for violation in check.violations.iter().take(MAX_SHOWN) {
                 writeln!(f, "    {violation}")?;
             }
         }

@@ -1,73 +1,74 @@
-//! What goes wrong, and when: a pure function of the seed.
+//! Schedule of faults: a pure function of the seed.
 //!
-//! Several tracks run side by side: one for the processes, one for the stores, one for operators, one for each upstream. On each track one
-//! mishap follows another, every kind once before any comes again, so that also a short run has all of them.
+//! Several tracks run concurrently: one for the processes, one for the stores, one for operators, and one per
+//! upstream. The faults of a track are sequential. Each kind occurs once before any is repeated, so that a short run
+//! contains all of them.
 
 use std::{fmt, time::Duration};
 
 use dezky_shared::upstream::Upstream;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
-/// The time that one mishap and the calm after it take, about.
-const PACE: Duration = Duration::from_secs(5);
+/// Approximate time of a fault and the pause after it.
+const SLOT: Duration = Duration::from_secs(5);
 
-/// Something that goes wrong.
+/// Kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mishap {
-    /// An api process is killed.
+pub enum FaultKind {
+    /// SIGKILL of an api process.
     ApiKilled,
-    /// An api process stands still, and goes on.
+    /// SIGSTOP and SIGCONT of an api process.
     ApiStopped,
-    /// A worker process is killed.
+    /// SIGKILL of a worker process.
     WorkerKilled,
-    /// A worker process stands still until its leases are over, and goes on.
+    /// SIGSTOP of a worker process until its leases have expired, then SIGCONT.
     WorkerStopped,
-    /// The primary of MongoDB is killed.
+    /// SIGKILL of MongoDB's primary.
     PrimaryKilled,
-    /// All connections to MongoDB are cut, those of its members to each other too.
+    /// All connections to MongoDB cut, those between its members included.
     MongoCut,
-    /// All connections to MongoDB are slow.
+    /// All connections to MongoDB delayed.
     MongoSlow,
-    /// Redis forgets everything.
+    /// `FLUSHALL` on Redis.
     RedisFlushed,
-    /// Redis is killed.
+    /// SIGKILL of Redis.
     RedisKilled,
-    /// All connections to Redis are cut.
+    /// All connections to Redis cut.
     RedisCut,
-    /// All connections to Redis are slow.
+    /// All connections to Redis delayed.
     RedisSlow,
-    /// An operator pauses work with an upstream.
+    /// An operator pauses an upstream.
     UpstreamPaused,
     /// An operator pauses a queue.
     QueuePaused,
-    /// An upstream misbehaves.
-    Upstream(Upstream, Trouble),
+    /// Fault of an upstream.
+    Upstream(Upstream, UpstreamFault),
 }
 
-/// How an upstream misbehaves.
+/// Kind of fault of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Trouble {
-    /// It refuses connections.
+pub enum UpstreamFault {
+    /// Connections refused.
     Down,
-    /// It answers late.
+    /// Late response.
     SlowAnswer,
-    /// It does late what it is asked for.
+    /// Late effect.
     SlowEffect,
-    /// It answers 503.
+    /// Status 503.
     Unavailable,
-    /// It answers 429, with `Retry-After`.
+    /// Status 429 with `Retry-After`.
     RateLimited,
-    /// It ends connections and does nothing.
+    /// Connection closed, without an effect.
     Reset,
-    /// It does what it is asked for, and ends the connection.
+    /// Connection closed after the effect.
     AnswerLost,
-    /// It does what it is asked for, and answers with a page for people.
+    /// HTML page instead of JSON, after the effect.
     Html,
-    /// It does what it is asked for, and its answer breaks off.
+    /// Truncated JSON, after the effect.
     Truncated,
 }
 
-impl Trouble {
+impl UpstreamFault {
     const ALL: [Self; 9] = [
         Self::Down,
         Self::SlowAnswer,
@@ -83,20 +84,20 @@ impl Trouble {
     const fn name(self) -> &'static str {
         match self {
             Self::Down => "down",
-            Self::SlowAnswer => "answers late",
-            Self::SlowEffect => "acts late",
+            Self::SlowAnswer => "late response",
+            Self::SlowEffect => "late effect",
             Self::Unavailable => "503",
             Self::RateLimited => "429 with Retry-After",
-            Self::Reset => "reset",
-            Self::AnswerLost => "answer lost after the effect",
-            Self::Html => "answers with HTML",
-            Self::Truncated => "answers with half of the JSON",
+            Self::Reset => "connection reset",
+            Self::AnswerLost => "response lost after the effect",
+            Self::Html => "HTML instead of JSON",
+            Self::Truncated => "truncated JSON",
         }
     }
 }
 
-impl Mishap {
-    /// What can happen to the processes.
+impl FaultKind {
+    /// Faults of the processes.
     pub(super) const PROCESSES: [Self; 4] = [
         Self::ApiKilled,
         Self::ApiStopped,
@@ -104,7 +105,7 @@ impl Mishap {
         Self::WorkerStopped,
     ];
 
-    /// What can happen to the stores.
+    /// Faults of the stores.
     pub(super) const STORES: [Self; 7] = [
         Self::PrimaryKilled,
         Self::MongoCut,
@@ -115,16 +116,16 @@ impl Mishap {
         Self::RedisSlow,
     ];
 
-    /// What operators do.
+    /// Actions of operators.
     pub(super) const OPERATORS: [Self; 2] = [Self::UpstreamPaused, Self::QueuePaused];
 
-    /// What can happen to an upstream.
+    /// Faults of an upstream.
     pub(super) fn of(upstream: Upstream) -> [Self; 9] {
-        Trouble::ALL.map(|trouble| Self::Upstream(upstream, trouble))
+        UpstreamFault::ALL.map(|fault| Self::Upstream(upstream, fault))
     }
 }
 
-impl fmt::Display for Mishap {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ApiKilled => "api: SIGKILL",
@@ -138,66 +139,71 @@ impl fmt::Display for Mishap {
             Self::RedisKilled => "Redis: SIGKILL",
             Self::RedisCut => "Redis: connections cut",
             Self::RedisSlow => "Redis: connections delayed",
-            Self::UpstreamPaused => "operator: pauses an upstream",
-            Self::QueuePaused => "operator: pauses a queue",
-            Self::Upstream(upstream, trouble) => {
-                return write!(f, "{upstream}: {}", trouble.name());
+            Self::UpstreamPaused => "operator: pause an upstream",
+            Self::QueuePaused => "operator: pause a queue",
+            Self::Upstream(upstream, fault) => {
+                return write!(f, "{upstream}: {}", fault.name());
             }
         })
     }
 }
 
-/// A mishap at its time.
+/// A fault with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Planned {
-    /// When it begins, from the start of the run; later if the one before it took longer to hit something.
+pub struct PlannedFault {
+    /// Start, relative to the start of the run; later if the previous fault of the track was extended.
     pub at: Duration,
-    /// How long it lasts; longer if it has hit nothing by then.
+    /// Duration; extended if there is no hit by then.
     pub lasts: Duration,
-    /// What happens.
-    pub mishap: Mishap,
-    /// Which of several is hit: this number, modulo how many there are.
+    /// Kind of fault.
+    pub fault: FaultKind,
+    /// Selects the target among several: this number modulo their count.
     pub pick: usize,
 }
 
-/// Everything that will go wrong.
+/// All faults of a run, by track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// With the api and the worker.
-    pub processes: Vec<Planned>,
-    /// With MongoDB and Redis.
-    pub stores: Vec<Planned>,
-    /// By operators.
-    pub operators: Vec<Planned>,
-    /// With each upstream.
-    pub upstreams: Vec<(Upstream, Vec<Planned>)>,
+    /// Faults of the api and the worker.
+    pub processes: Vec<PlannedFault>,
+    /// Faults of MongoDB and Redis.
+    pub stores: Vec<PlannedFault>,
+    /// Actions of operators.
+    pub operators: Vec<PlannedFault>,
+    /// Faults of each upstream.
+    pub upstreams: Vec<(Upstream, Vec<PlannedFault>)>,
 }
 
 impl Schedule {
-    /// The schedule of this seed for a run of this length.
+    /// Schedule for a seed and a length.
     pub fn new(seed: u64, length: Duration) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         Self {
-            processes: track(&Mishap::PROCESSES, length, &mut random),
-            stores: track(&Mishap::STORES, length, &mut random),
-            operators: track(&Mishap::OPERATORS, length, &mut random),
+            processes: track(&FaultKind::PROCESSES, length, &mut random),
+            stores: track(&FaultKind::STORES, length, &mut random),
+            operators: track(&FaultKind::OPERATORS, length, &mut random),
             upstreams: Upstream::ALL
-                .map(|upstream| (upstream, track(&Mishap::of(upstream), length, &mut random)))
+                .map(|upstream| {
+                    (
+                        upstream,
+                        track(&FaultKind::of(upstream), length, &mut random),
+                    )
+                })
                 .to_vec(),
         }
     }
 
-    /// All of it, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Planned> {
+    /// All faults, in no particular order.
+    pub fn all(&self) -> impl Iterator<Item = &PlannedFault> {
         let upstreams = self.upstreams.iter().flat_map(|(_, planned)| planned);
-        let ours = self.processes.iter().chain(&self.stores);
-        ours.chain(&self.operators).chain(upstreams)
+        let processes_and_stores = self.processes.iter().chain(&self.stores);
+        processes_and_stores.chain(&self.operators).chain(upstreams)
     }
 }
 
-/// All of `kinds`, in a random order, and then again as long as there is time.
-fn track(kinds: &[Mishap], length: Duration, random: &mut StdRng) -> Vec<Planned> {
-    let rounds = (length.as_secs_f64() / (PACE * count(kinds.len())).as_secs_f64()).max(1.0);
+/// All `kinds` in random order, repeated as often as `length` allows.
+fn track(kinds: &[FaultKind], length: Duration, random: &mut StdRng) -> Vec<PlannedFault> {
+    let rounds = (length.as_secs_f64() / (SLOT * count(kinds.len())).as_secs_f64()).max(1.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -209,12 +215,12 @@ fn track(kinds: &[Mishap], length: Duration, random: &mut StdRng) -> Vec<Planned
     for _ in 0..rounds {
         let mut order = kinds.to_vec();
         order.shuffle(random);
-        for mishap in order {
+        for fault in order {
             let begins = slot * count(planned.len());
-            planned.push(Planned {
+            planned.push(PlannedFault {
                 at: begins + slot.mul_f64(random.random_range(0.05..0.2)),
                 lasts: slot.mul_f64(random.random_range(0.25..0.5)),
-                mishap,
+                fault,
                 pick: random.random_range(0..1_000),
             });
         }
@@ -233,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_makes_the_same_schedule_and_another_one_another() {
+    fn a_schedule_depends_on_the_seed_alone() {
         let minute = Duration::from_mins(1);
 
         assert_eq!(Schedule::new(7, minute), Schedule::new(7, minute));
@@ -241,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_happens_in_a_short_run_and_ends_before_the_run_does() {
+    fn a_short_run_contains_every_kind_and_each_ends_before_the_run() {
         let length = Duration::from_secs(20);
 
         let schedule = Schedule::new(1, length);
 
-        let kinds: BTreeSet<Mishap> = schedule.all().map(|planned| planned.mishap).collect();
+        let kinds: BTreeSet<FaultKind> = schedule.all().map(|planned| planned.fault).collect();
         assert_eq!(kinds.len(), 4 + 7 + 2 + 3 * 9);
         assert!(
             schedule
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_track_one_mishap_is_over_before_the_next_begins() {
+    fn faults_of_a_track_do_not_overlap() {
         let schedule = Schedule::new(1, Duration::from_mins(10));
 
         for (_, track) in &schedule.upstreams {

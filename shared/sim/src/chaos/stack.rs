@@ -1,4 +1,4 @@
-//! Everything that runs: several processes of each kind on stores of their own, and the upstreams in this process.
+//! The system under test: several processes of each kind, stores of their own, and the simulated upstreams.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use dezky_shared::{platform::tls::TrustRoots, upstream::Upstream};
 use tokio::time::Instant;
 
-use super::watcher::Watcher;
+use super::{DATABASE, watcher::Watcher};
 use crate::{
     authentik::AuthentikSim,
     callers::Caller,
@@ -21,49 +21,47 @@ use crate::{
     stores::{Redis, ReplicaSet},
 };
 
-/// How many processes there are of the api, and of the worker.
-const EACH: usize = 2;
-/// The workers' lease: everything that they wait for is in proportion.
+/// Number of api processes, and of worker processes.
+const REPLICAS: usize = 2;
+/// Lease of the workers. Their other timings are proportional to it.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
-/// How long a call of an upstream may take, in seconds. What acts late acts after this, and before the workers look
-/// again, which is half a lease later.
-const CALL_SECONDS: &str = "0.5";
-/// How many steps each upstream is asked to do in a second: more than there ever are.
+/// Timeout of an upstream call, in seconds. A late effect happens after it, and before the next look-up by a worker
+/// half a lease later.
+const CALL_TIMEOUT_SECONDS: &str = "0.5";
+/// Rate budget per upstream, in steps per second: never exhausted.
 const STEPS_PER_SECOND: &str = "1000";
-/// How many requests may be sent in a second: more than there ever are.
+/// Rate limit of the api, in requests per second: never exceeded.
 const REQUESTS_PER_SECOND: &str = "100000";
-/// How long a deleted tenant can be restored.
+/// Retention of a deleted tenant.
 const PURGE_AFTER: &str = "6s";
-/// The database.
-pub(super) const DATABASE: &str = "chaos";
-/// How long all may take until it is ready.
-const READY: Duration = Duration::from_mins(1);
-/// How long a service may take to stop.
-const STOP: Duration = Duration::from_secs(30);
+/// Time limit for the start.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time limit for stopping a process.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything that runs.
+/// All processes and servers of a run.
 #[derive(Debug)]
 pub(super) struct Stack {
     pub(super) services: Services,
     pub(super) stores: Stores,
     pub(super) upstreams: Upstreams,
-    /// Watches from before the first job.
+    /// Started before the first job.
     pub(super) watcher: Watcher,
 }
 
-/// The api and the worker.
+/// The api and worker processes.
 #[derive(Debug)]
 pub(super) struct Services {
     pub(super) apis: Vec<Process>,
     pub(super) workers: Vec<Process>,
-    /// Where the apis are.
+    /// Base URLs of the api processes.
     pub(super) urls: Vec<String>,
-    /// Those that ended though nobody killed them.
-    pub(super) fallen: Vec<String>,
+    /// Errors of processes that exited without being killed.
+    pub(super) unexpected_exits: Vec<String>,
     ports: Vec<Port>,
 }
 
-/// MongoDB and Redis, and the way to it.
+/// MongoDB and Redis, with the proxies in front of them.
 #[derive(Debug)]
 pub(super) struct Stores {
     pub(super) mongo: ReplicaSet,
@@ -71,7 +69,7 @@ pub(super) struct Stores {
     pub(super) redis_proxy: Proxy,
 }
 
-/// The simulated upstreams.
+/// Simulated upstreams.
 #[derive(Debug)]
 pub(super) struct Upstreams {
     pub(super) issuer: Issuer,
@@ -82,7 +80,7 @@ pub(super) struct Upstreams {
 }
 
 impl Stack {
-    /// Starts all of it, with data and logs in `directory`, and waits until it is ready.
+    /// Starts everything with data and logs in `directory`, and waits until it is ready.
     pub(super) async fn start(binaries: &Path, directory: &Path) -> anyhow::Result<Self> {
         let upstreams = Upstreams::start().await?;
         let stores = Stores::start(directory).await?;
@@ -97,11 +95,11 @@ impl Stack {
         })
     }
 
-    /// Asks everything to stop.
+    /// Stops everything.
     pub(super) async fn stop(mut self) {
         let services = self.services.apis.iter_mut();
         let services = services.chain(&mut self.services.workers);
-        futures::future::join_all(services.map(|service| service.stop(STOP))).await;
+        futures::future::join_all(services.map(|service| service.stop(STOP_TIMEOUT))).await;
         self.stores.redis.stop().await;
         self.stores.mongo.stop().await;
     }
@@ -151,12 +149,12 @@ impl Upstreams {
         Ok(upstreams)
     }
 
-    /// The token of an operator.
+    /// Token of an operator.
     pub(super) fn operator(&self) -> anyhow::Result<String> {
         self.issuer.token(&Caller::Operator.token())
     }
 
-    /// What goes wrong with one of them.
+    /// Fault rules of an upstream.
     pub(super) fn faults(&self, upstream: Upstream) -> &Faults {
         match upstream {
             Upstream::Authentik => &self.authentik.server.faults,
@@ -169,14 +167,14 @@ impl Upstreams {
         vec![
             ("AUTHENTIK_API_URL", self.authentik.api_url()),
             ("AUTHENTIK_API_TOKEN", AuthentikSim::TOKEN.to_owned()),
-            ("AUTHENTIK_TIMEOUT_SECONDS", CALL_SECONDS.to_owned()),
+            ("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT_SECONDS.to_owned()),
             ("STALWART_API_URL", self.stalwart.server.url.clone()),
             ("STALWART_API_TOKEN", StalwartSim::TOKEN.to_owned()),
-            ("STALWART_TIMEOUT_SECONDS", CALL_SECONDS.to_owned()),
+            ("STALWART_TIMEOUT_SECONDS", CALL_TIMEOUT_SECONDS.to_owned()),
             ("OCIS_API_URL", self.ocis.server.url.clone()),
             ("OCIS_API_USER", OcisSim::USER.to_owned()),
             ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
-            ("OCIS_TIMEOUT_SECONDS", CALL_SECONDS.to_owned()),
+            ("OCIS_TIMEOUT_SECONDS", CALL_TIMEOUT_SECONDS.to_owned()),
             ("AUTHENTIK_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("STALWART_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("OCIS_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
@@ -210,10 +208,10 @@ impl Services {
             apis: Vec::new(),
             workers: Vec::new(),
             urls: Vec::new(),
-            fallen: Vec::new(),
+            unexpected_exits: Vec::new(),
             ports: Vec::new(),
         };
-        for number in 0..EACH {
+        for number in 0..REPLICAS {
             let (port, metrics) = (Port::free()?, Port::free()?);
             let address = format!("127.0.0.1:{}", port.number);
             let environment = vec![
@@ -225,7 +223,7 @@ impl Services {
                 ("AUTHENTIK_ISSUERS", issuers.clone()),
                 ("TENANT_PURGE_AFTER", PURGE_AFTER.to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
-                // All customers are one caller at one address.
+                // All customers share one caller and one address.
                 ("API_RATE_PER_CALLER", REQUESTS_PER_SECOND.to_owned()),
                 ("API_RATE_PER_ADDRESS", REQUESTS_PER_SECOND.to_owned()),
             ];
@@ -248,18 +246,18 @@ impl Services {
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {
         let client = TrustRoots::default().client_builder().build()?;
-        let deadline = Instant::now() + READY;
+        let deadline = Instant::now() + READY_TIMEOUT;
         for (api, url) in self.apis.iter_mut().zip(&self.urls) {
             let url = format!("{url}/readyz");
             while !client
                 .get(&url)
                 .send()
                 .await
-                .is_ok_and(|answer| answer.status().is_success())
+                .is_ok_and(|reply| reply.status().is_success())
             {
                 api.expect_running()?;
                 if Instant::now() > deadline {
-                    bail!("{} is not ready after {READY:?}", api.name());
+                    bail!("{} is not ready after {READY_TIMEOUT:?}", api.name());
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -267,11 +265,11 @@ impl Services {
         Ok(())
     }
 
-    /// Starts those again that ended by themselves, as whatever runs them in production would, and remembers them.
-    pub(super) async fn look_after(&mut self) -> anyhow::Result<()> {
+    /// Restarts and records processes that have exited, as a supervisor would in production.
+    pub(super) async fn restart_exited(&mut self) -> anyhow::Result<()> {
         for service in self.apis.iter_mut().chain(&mut self.workers) {
             if let Err(ended) = service.expect_running() {
-                self.fallen.push(format!("{ended:#}"));
+                self.unexpected_exits.push(format!("{ended:#}"));
                 let name = service.name().to_owned();
                 service.restart().await.context(name)?;
             }

@@ -1,4 +1,4 @@
-//! Watches every change of every job while it happens, past the proxies, by MongoDB's own log of what was committed.
+//! Watcher: observes every change of every job through MongoDB's change stream, bypassing the proxies.
 
 use std::{
     collections::HashMap,
@@ -16,53 +16,53 @@ use mongodb::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stack::DATABASE;
+use super::DATABASE;
 use crate::stores::ReplicaSet;
 
-/// How long before another member is asked, once one cannot tell more.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The most violations that are kept.
-const MOST: usize = 20;
+/// Delay before the stream is resumed on the next member.
+const RESUME_DELAY: Duration = Duration::from_millis(100);
+/// Maximum number of violations kept per kind.
+const MAX_VIOLATIONS: usize = 20;
 
-/// Watches until it is dropped.
+/// Observes until it is dropped.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    seen: Arc<Mutex<Seen>>,
+    observed: Arc<Mutex<Observations>>,
     _watching: AbortOnDropHandle<()>,
 }
 
-/// What was seen so far.
+/// Statistics and violations so far.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// How many changes of jobs.
+pub(super) struct Observations {
+    /// Number of changes of jobs.
     pub(super) changes: u64,
-    /// How many claims.
+    /// Number of claims.
     pub(super) claims: u64,
-    /// How many leases that ran out.
+    /// Number of expired leases.
     pub(super) rescues: u64,
-    /// Two live leases on one lock, or a lease taken away from who still had it.
-    pub(super) shared_locks: Vec<String>,
-    /// Final jobs that changed.
+    /// Two live leases on one lock key, or a lease taken before it expired.
+    pub(super) lease_conflicts: Vec<String>,
+    /// Changes of final jobs.
     pub(super) changed_when_final: Vec<String>,
-    /// Jobs that were not final and had no next time.
-    pub(super) without_next_time: Vec<String>,
-    jobs: HashMap<Uuid, Known>,
-    /// Which job has each lock.
+    /// Open jobs without a next run time.
+    pub(super) without_run_time: Vec<String>,
+    jobs: HashMap<Uuid, TrackedJob>,
+    /// Running job by lock key.
     locks: HashMap<String, Uuid>,
 }
 
-/// What is known about a job.
+/// Observed state of a job.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct TrackedJob {
     state: String,
     lock: String,
     token: Option<Bson>,
-    until: Option<DateTime>,
+    expires_at: Option<DateTime>,
     has_run_at: bool,
 }
 
 impl Watcher {
-    /// Watches from now on.
+    /// Starts the change stream at the current operation time.
     pub(super) async fn start(mongo: &ReplicaSet) -> anyhow::Result<Self> {
         let clients: Vec<Client> = mongo
             .members
@@ -73,28 +73,28 @@ impl Watcher {
         let admin = clients[primary].database("admin");
         let hello = admin.run_command(doc! { "hello": 1 }).await?;
         let write = hello.get_document("lastWrite")?.get_document("opTime")?;
-        let now = write.get_timestamp("ts").context("the time of the log")?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let watching = tokio::spawn(watch(clients, now, seen.clone()));
+        let now = write.get_timestamp("ts").context("the operation time")?;
+        let observed = Arc::new(Mutex::new(Observations::default()));
+        let watching = tokio::spawn(watch(clients, now, observed.clone()));
         Ok(Self {
-            seen,
+            observed,
             _watching: AbortOnDropHandle::new(watching),
         })
     }
 
-    /// What was seen so far.
-    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Observations so far.
+    pub(super) fn observations(&self) -> MutexGuard<'_, Observations> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Follows the log at one member after the other: any of them may be killed at any time.
-async fn watch(clients: Vec<Client>, from: Timestamp, seen: Arc<Mutex<Seen>>) {
+/// Follows the change stream on one member after the other, since any of them may be killed.
+async fn watch(clients: Vec<Client>, from: Timestamp, observed: Arc<Mutex<Observations>>) {
     let mut last: Option<ResumeToken> = None;
     for client in clients.iter().cycle() {
-        // Whatever ends it, it goes on where it was.
-        let _ = follow(client, from, &mut last, &seen).await;
-        tokio::time::sleep(PAUSE).await;
+        // Resumes after any error.
+        let _ = follow(client, from, &mut last, &observed).await;
+        tokio::time::sleep(RESUME_DELAY).await;
     }
 }
 
@@ -102,7 +102,7 @@ async fn follow(
     client: &Client,
     from: Timestamp,
     last: &mut Option<ResumeToken>,
-    seen: &Mutex<Seen>,
+    observed: &Mutex<Observations>,
 ) -> mongodb::error::Result<()> {
     let jobs = client.database(DATABASE).collection::<Document>("jobs");
     let watched = match last.clone() {
@@ -113,25 +113,25 @@ async fn follow(
     while let Some(change) = changes.next().await {
         let change = change?;
         *last = Some(change.id.clone());
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.note(change);
+        let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.apply(change);
     }
     Ok(())
 }
 
-impl Seen {
-    /// Whether `job`, if it is final, was seen to become so.
-    pub(super) fn knows_end_of(&self, job: &Job) -> bool {
-        let known = uuid(&job.id.into()).and_then(|id| self.jobs.get(&id));
-        known.is_some_and(|known| known.is_final() || !job.state.is_final())
+impl Observations {
+    /// Whether the stored job's end, if it is final, was observed.
+    pub(super) fn saw_end_of(&self, job: &Job) -> bool {
+        let tracked = uuid(&job.id.into()).and_then(|id| self.jobs.get(&id));
+        tracked.is_some_and(|tracked| tracked.is_final() || !job.state.is_final())
     }
 
-    /// How many jobs are known.
+    /// Number of observed jobs.
     pub(super) fn jobs(&self) -> usize {
         self.jobs.len()
     }
 
-    fn note(&mut self, change: ChangeStreamEvent<Document>) {
+    fn apply(&mut self, change: ChangeStreamEvent<Document>) {
         let key = change.document_key.as_ref();
         let Some(id) = key.and_then(|key| key.get("_id")).and_then(uuid) else {
             return;
@@ -143,69 +143,71 @@ impl Seen {
                 None => return,
             },
             _ => {
-                let what = format!("job {id} was removed");
-                return keep(&mut self.changed_when_final, what);
+                let violation = format!("job {id} was removed");
+                return push_violation(&mut self.changed_when_final, violation);
             }
         };
-        self.note_fields(id, &changed.0, &changed.1);
+        self.apply_fields(id, &changed.0, &changed.1);
     }
 
-    fn note_fields(&mut self, id: Uuid, fields: &Document, removed: &[String]) {
+    fn apply_fields(&mut self, id: Uuid, fields: &Document, removed: &[String]) {
         self.changes += 1;
         let before = self.jobs.get(&id).cloned().unwrap_or_default();
         if before.is_final() {
             let names: Vec<&String> = fields.keys().chain(removed).collect();
-            let what = format!("job {id}, {}: {names:?}", before.state);
-            keep(&mut self.changed_when_final, what);
+            let violation = format!("job {id}, {}: {names:?}", before.state);
+            push_violation(&mut self.changed_when_final, violation);
         }
         let mut after = before.clone();
-        after.forget(removed);
-        after.learn(fields);
+        after.unset(removed);
+        after.merge(fields);
         if is_rescue(fields) {
             self.rescues += 1;
             self.check_rescue(id, &before, fields);
         }
         self.check_lock(id, &before, &after);
-        if !after.has_next_time() {
-            let what = format!("job {id}, {}", after.state);
-            keep(&mut self.without_next_time, what);
+        if !after.has_run_time() {
+            let violation = format!("job {id}, {}", after.state);
+            push_violation(&mut self.without_run_time, violation);
         }
         self.jobs.insert(id, after);
     }
 
-    /// A lock is had by one job at a time, and by one lease at a time.
-    fn check_lock(&mut self, id: Uuid, before: &Known, after: &Known) {
+    /// A lock key is held by one job, with one lease, at a time.
+    fn check_lock(&mut self, id: Uuid, before: &TrackedJob, after: &TrackedJob) {
         if before.is_running() && after.is_running() {
             if before.token != after.token {
-                let what = format!("job {id} has another lease without having been given back");
-                keep(&mut self.shared_locks, what);
+                let violation = format!("job {id} has a second lease without a release in between");
+                push_violation(&mut self.lease_conflicts, violation);
             }
         } else if after.is_running() {
             self.claims += 1;
             let other = self.locks.insert(after.lock.clone(), id);
             if let Some(other) = other {
-                let what = format!("jobs {other} and {id} run with the lock {}", after.lock);
-                keep(&mut self.shared_locks, what);
+                let violation = format!("jobs {other} and {id} run with lock key {}", after.lock);
+                push_violation(&mut self.lease_conflicts, violation);
             }
         } else if before.is_running() {
             self.locks.remove(&before.lock);
         }
     }
 
-    /// Nobody takes a lease away before its time is over: by the time that MongoDB wrote with it, since the clock that
-    /// its log of changes goes by is late on a busy machine.
-    fn check_rescue(&mut self, id: Uuid, before: &Known, fields: &Document) {
+    /// A lease is taken only after it has expired. Compares with the time MongoDB wrote (`updatedAt`), since the
+    /// clock of the change stream lags on a busy machine.
+    fn check_rescue(&mut self, id: Uuid, before: &TrackedJob, fields: &Document) {
         let at = fields.get_datetime("updatedAt").ok();
-        if let Some(until) = before.until
-            && at.is_none_or(|at| until > *at)
+        if let Some(expires_at) = before.expires_at
+            && at.is_none_or(|at| expires_at > *at)
         {
-            let what = format!("job {id} was rescued at {at:?}, and its lease was until {until}");
-            keep(&mut self.shared_locks, what);
+            let violation = format!(
+                "job {id} was rescued at {at:?}, and its lease was valid until {expires_at}"
+            );
+            push_violation(&mut self.lease_conflicts, violation);
         }
     }
 }
 
-impl Known {
+impl TrackedJob {
     fn is_running(&self) -> bool {
         self.state == "running"
     }
@@ -214,16 +216,16 @@ impl Known {
         matches!(self.state.as_str(), "completed" | "discarded" | "cancelled")
     }
 
-    fn has_next_time(&self) -> bool {
+    fn has_run_time(&self) -> bool {
         match self.state.as_str() {
             "available" => self.has_run_at,
-            "running" => self.until.is_some() && self.token.is_some(),
+            "running" => self.expires_at.is_some() && self.token.is_some(),
             _ => true,
         }
     }
 
-    /// Fields may come as a whole or by their path.
-    fn learn(&mut self, fields: &Document) {
+    /// Applies updated fields, which are whole subdocuments or paths.
+    fn merge(&mut self, fields: &Document) {
         let lease = fields.get_document("lease").ok();
         let of_lease = |name: &str| {
             let by_path = fields.get(format!("lease.{name}"));
@@ -232,8 +234,8 @@ impl Known {
         if let Some(token) = of_lease("token") {
             self.token = Some(token);
         }
-        if let Some(Bson::DateTime(until)) = of_lease("until") {
-            self.until = Some(until);
+        if let Some(Bson::DateTime(expires_at)) = of_lease("until") {
+            self.expires_at = Some(expires_at);
         }
         if let Ok(state) = fields.get_str("state") {
             state.clone_into(&mut self.state);
@@ -244,12 +246,12 @@ impl Known {
         self.has_run_at |= fields.get_datetime("runAt").is_ok();
     }
 
-    fn forget(&mut self, fields: &[String]) {
+    fn unset(&mut self, fields: &[String]) {
         for field in fields {
             match field.as_str() {
-                "lease" => (self.token, self.until) = (None, None),
+                "lease" => (self.token, self.expires_at) = (None, None),
                 "lease.token" => self.token = None,
-                "lease.until" => self.until = None,
+                "lease.until" => self.expires_at = None,
                 "runAt" => self.has_run_at = false,
                 _ => {}
             }
@@ -257,8 +259,8 @@ impl Known {
     }
 }
 
-/// Whether the last try that the change lists ended because its worker was gone. Once the list is full, those before it
-/// move up and are changes too.
+/// Whether the last attempt in the change ended as a rescue. Once the list is full, earlier attempts move up and are
+/// part of the change.
 fn is_rescue(fields: &Document) -> bool {
     if let Ok(all) = fields.get_array("attempts") {
         let last = all.last().and_then(Bson::as_document);
@@ -286,9 +288,9 @@ fn uuid(id: &Bson) -> Option<Uuid> {
     }
 }
 
-fn keep(violations: &mut Vec<String>, what: String) {
-    if violations.len() < MOST {
-        violations.push(what);
+fn push_violation(violations: &mut Vec<String>, violation: String) {
+    if violations.len() < MAX_VIOLATIONS {
+        violations.push(violation);
     }
 }
 
@@ -315,8 +317,8 @@ mod tests {
         doc! { "state": "available", "attempts": [{ "outcome": "rescue" }], "updatedAt": at(millis) }
     }
 
-    fn seen(changes: &[(Uuid, Document)]) -> Seen {
-        let mut seen = Seen::default();
+    fn observed(changes: &[(Uuid, Document)]) -> Observations {
+        let mut observed = Observations::default();
         for (id, fields) in changes {
             let gives_back = fields
                 .get_str("state")
@@ -326,14 +328,14 @@ mod tests {
             } else {
                 &[]
             };
-            seen.note_fields(*id, fields, removed);
+            observed.apply_fields(*id, fields, removed);
         }
-        seen
+        observed
     }
 
     #[test]
-    fn an_ordinary_life_violates_nothing() {
-        let seen = seen(&[
+    fn a_normal_job_history_has_no_violations() {
+        let observed = observed(&[
             (JOB, waiting()),
             (OTHER, waiting()),
             (JOB, claimed(1)),
@@ -345,42 +347,46 @@ mod tests {
             (JOB, doc! { "state": "discarded" }),
         ]);
 
-        assert_eq!((seen.claims, seen.rescues), (3, 1));
-        assert!(seen.shared_locks.is_empty(), "{:?}", seen.shared_locks);
-        assert!(seen.changed_when_final.is_empty());
-        assert!(seen.without_next_time.is_empty());
+        assert_eq!((observed.claims, observed.rescues), (3, 1));
+        assert!(
+            observed.lease_conflicts.is_empty(),
+            "{:?}",
+            observed.lease_conflicts
+        );
+        assert!(observed.changed_when_final.is_empty());
+        assert!(observed.without_run_time.is_empty());
     }
 
     #[test]
-    fn two_jobs_that_run_with_one_lock_are_found() {
-        let seen = seen(&[
+    fn two_running_jobs_with_one_lock_key_are_reported() {
+        let observed = observed(&[
             (JOB, waiting()),
             (OTHER, waiting()),
             (JOB, claimed(1)),
             (OTHER, claimed(2)),
         ]);
 
-        assert_eq!(seen.shared_locks.len(), 1);
+        assert_eq!(observed.lease_conflicts.len(), 1);
     }
 
     #[test]
-    fn a_lease_that_is_taken_away_too_early_is_found() {
-        let stolen = seen(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, claimed(2))]);
-        let rescued = seen(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, rescued(999))]);
+    fn a_lease_taken_before_it_expires_is_reported() {
+        let stolen = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, claimed(2))]);
+        let rescued = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, rescued(999))]);
 
-        assert_eq!(stolen.shared_locks.len(), 1);
-        assert_eq!(rescued.shared_locks.len(), 1);
+        assert_eq!(stolen.lease_conflicts.len(), 1);
+        assert_eq!(rescued.lease_conflicts.len(), 1);
     }
 
     #[test]
-    fn of_a_full_list_the_last_try_counts() {
+    fn only_the_last_attempt_of_a_full_list_counts_as_a_rescue() {
         let ended = |last: Document| {
             let mut fields = doc! { "state": "available", "updatedAt": at(500) };
-            // It has moved up.
+            // An earlier attempt that has moved up.
             fields.insert("attempts.6", doc! { "outcome": "rescue" });
             fields.extend(last);
-            let seen = seen(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, fields)]);
-            (seen.rescues, seen.shared_locks.len())
+            let observed = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, fields)]);
+            (observed.rescues, observed.lease_conflicts.len())
         };
 
         let released = ended(doc! { "attempts.19": { "outcome": "release" } });
@@ -392,22 +398,22 @@ mod tests {
     }
 
     #[test]
-    fn a_final_job_that_changes_is_found() {
-        let seen = seen(&[
+    fn a_change_of_a_final_job_is_reported() {
+        let observed = observed(&[
             (JOB, doc! { "state": "completed" }),
             (JOB, doc! { "steps.0.state": "ok" }),
         ]);
 
-        assert_eq!(seen.changed_when_final.len(), 1);
+        assert_eq!(observed.changed_when_final.len(), 1);
     }
 
     #[test]
-    fn a_job_without_a_next_time_is_found() {
-        let seen = seen(&[
+    fn an_open_job_without_a_run_time_is_reported() {
+        let observed = observed(&[
             (JOB, doc! { "state": "available", "lockKey": "tenant:1" }),
             (OTHER, doc! { "state": "running", "lockKey": "tenant:2" }),
         ]);
 
-        assert_eq!(seen.without_next_time.len(), 2);
+        assert_eq!(observed.without_run_time.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! An application's signing keys, and where they are kept.
+//! Signing keys of an application, and their storage.
 
 use std::{
     fs,
@@ -23,12 +23,12 @@ use serde_json::{Value, json};
 
 use super::{Rotation, SigningAlgorithm};
 
-/// All keys of one application, the newest first.
+/// All keys of an application, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeySet(Vec<SigningKey>);
 
 impl KeySet {
-    /// The keys kept in `directory`, or new ones, which are kept there from then on.
+    /// Loads the keys from `directory`. Generates and saves new ones if there are none.
     pub(super) fn open(directory: Option<&Path>, application: &str) -> anyhow::Result<Self> {
         let Some(directory) = directory else {
             return Self::generate();
@@ -39,8 +39,10 @@ impl KeySet {
             keys.save(directory, application)?;
             return Ok(keys);
         }
-        let kept = fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-        serde_json::from_slice(&kept).with_context(|| format!("{} holds no keys", file.display()))
+        let stored =
+            fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        serde_json::from_slice(&stored)
+            .with_context(|| format!("{} contains no valid keys", file.display()))
     }
 
     fn generate() -> anyhow::Result<Self> {
@@ -73,12 +75,12 @@ impl KeySet {
         Ok(())
     }
 
-    /// Publishes `others` too.
+    /// Publishes `others` as well.
     pub(super) fn add(&mut self, Self(others): Self) {
         self.0.extend(others);
     }
 
-    /// The newest key for an algorithm.
+    /// The newest key of an algorithm.
     pub(super) fn current(&self, algorithm: SigningAlgorithm) -> anyhow::Result<&SigningKey> {
         self.0
             .iter()
@@ -97,21 +99,22 @@ fn file(directory: &Path, application: &str) -> PathBuf {
     directory.join(format!("{application}.json"))
 }
 
-/// A private key with what is published of it.
+/// A private key and its published form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SigningKey {
-    /// The algorithm it was made for.
+    /// Algorithm of the key.
     algorithm: SigningAlgorithm,
     /// PKCS #8.
     private_pem: String,
-    /// SPKI, for those who would misuse it as an HMAC secret.
+    /// SPKI, also used as an HMAC secret by a forgery.
     pub(super) public_pem: String,
     public: Jwk,
 }
 
 impl SigningKey {
     pub(super) fn generate(algorithm: SigningAlgorithm) -> anyhow::Result<Self> {
-        let (private, public) = key_pair(algorithm).context("no key could be made")?;
+        let (private, public) =
+            key_pair(algorithm).context("the key pair could not be generated")?;
         let private_pem = pem("PRIVATE KEY", &private);
         let key = encoding_key(algorithm, &private_pem)?;
         let mut public_jwk = Jwk::from_encoding_key(&key, algorithm.header())?;
@@ -140,7 +143,7 @@ impl SigningKey {
 }
 
 impl SigningAlgorithm {
-    /// The algorithm whose keys it signs with.
+    /// The algorithm that the key is generated for.
     fn key(self) -> Self {
         match self {
             Self::Rs512 => Self::Rs256,
@@ -169,7 +172,7 @@ fn encoding_key(algorithm: SigningAlgorithm, pem: &str) -> anyhow::Result<Encodi
     Ok(key?)
 }
 
-/// A new private key and its public half, both as DER.
+/// Generates a key pair, both halves as DER.
 fn key_pair(
     algorithm: SigningAlgorithm,
 ) -> Result<(Vec<u8>, Vec<u8>), aws_lc_rs::error::Unspecified> {

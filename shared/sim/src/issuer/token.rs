@@ -1,4 +1,4 @@
-//! Tokens with any claims, signed as they should be or as an attacker would.
+//! Tokens with arbitrary claims, signed correctly or forged.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dezky_shared::platform::clock;
@@ -12,36 +12,36 @@ use super::{
     keys::{KeySet, SigningKey},
 };
 
-/// How long a token is valid unless the specification says otherwise, in seconds.
+/// Default validity in seconds.
 const TWELVE_HOURS: i64 = 12 * 60 * 60;
 
-/// What a token says, and how it is signed.
+/// Claims and signature of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TokenSpec {
-    /// The application whose issuer issues it.
+    /// Application whose issuer issues the token.
     pub application: String,
-    /// `sub`: who it is about.
+    /// `sub`.
     pub subject: String,
-    /// `aud`: whom it is for; the application when missing.
+    /// `aud`. Default: the application.
     pub audience: Option<Audience>,
-    /// `groups`; no such claim when missing.
+    /// `groups`. Default: no claim.
     pub groups: Option<Vec<String>>,
-    /// `email`; no such claim when missing.
+    /// `email`. Default: no claim.
     pub email: Option<String>,
-    /// `name`; no such claim when missing.
+    /// `name`. Default: no claim.
     pub name: Option<String>,
-    /// `iat`, in seconds since 1970; now when missing.
+    /// `iat`, in seconds since 1970. Default: now.
     pub issued_at: Option<i64>,
-    /// How many seconds from `iat` to `exp`; negative for a token that was never valid.
+    /// Seconds from `iat` to `exp`; negative for a token that was never valid.
     pub expires_in: i64,
-    /// `nbf`, in seconds since 1970; no such claim when missing.
+    /// `nbf`, in seconds since 1970. Default: no claim.
     pub not_before: Option<i64>,
-    /// What it is signed with.
+    /// Signing algorithm.
     pub algorithm: SigningAlgorithm,
-    /// What is wrong with its signature, if anything.
+    /// Forged signature. Default: a valid one.
     pub forgery: Option<Forgery>,
-    /// Further claims. One of those above is replaced, and removed by null.
+    /// Further claims. They replace those above; null removes a claim.
     pub claims: Map<String, Value>,
 }
 
@@ -64,7 +64,7 @@ impl Default for TokenSpec {
     }
 }
 
-/// `aud`, in both of its forms.
+/// `aud` in both of its forms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
@@ -74,10 +74,10 @@ pub enum Audience {
     Many(Vec<String>),
 }
 
-/// What a token is signed with.
+/// Signing algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SigningAlgorithm {
-    /// RSA, as Authentik signs unless told otherwise.
+    /// RSA, Authentik's default.
     #[serde(rename = "RS256")]
     Rs256,
     /// ECDSA on P-256.
@@ -86,24 +86,24 @@ pub enum SigningAlgorithm {
     /// Ed25519.
     #[serde(rename = "EdDSA")]
     EdDsa,
-    /// The same key as RS256, and an algorithm that Dezky does not accept.
+    /// The RS256 key with an algorithm that the api does not accept.
     #[serde(rename = "RS512")]
     Rs512,
 }
 
-/// What can be wrong with a signature.
+/// Kind of forged signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Forgery {
-    /// No signature at all: `alg` is `none`.
+    /// No signature: `alg` is `none`.
     AlgNone,
-    /// HS256, with the published public key as the secret.
+    /// HS256 with the published public key as the secret.
     HmacWithPublicKey,
-    /// Signed by a key that nobody published, under the id of the real one.
+    /// Signed by an unpublished key under the id of a published one.
     WrongKey,
-    /// Signed by the real key under an id that nobody published.
+    /// Signed by a published key under an unknown key id.
     UnknownKeyId,
-    /// Signed by the real key without saying which.
+    /// Signed by a published key without a key id.
     NoKeyId,
 }
 

@@ -1,4 +1,4 @@
-//! Groups, as far as the control plane needs them.
+//! Groups, to the extent that the control plane uses them.
 
 use axum::{
     Json,
@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    answers::{object, refusal, text},
-    people::{PREFIX, forbidden, new_id, not_found},
+    responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
 
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Group {
     }
 }
 
-/// `POST /groups`. A description is dropped, members are ignored.
+/// `POST /groups`. The description is dropped, members are ignored.
 pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
     let body = match object(&body, &["displayName", "description", "members@odata.bind"]) {
         Ok(body) => body,
@@ -68,7 +67,7 @@ pub(super) async fn find(Held(shared): Held<Shared>, Path(id): Path<String>) -> 
     }
 }
 
-/// `PATCH /groups/{id}`: a rename. Not by name.
+/// `PATCH /groups/{id}`: renames a group. Names are not accepted in place of the id.
 pub(super) async fn update(
     Held(shared): Held<Shared>,
     Path(id): Path<String>,
@@ -93,7 +92,7 @@ pub(super) async fn update(
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// `DELETE /groups/{id}`. Not by name.
+/// `DELETE /groups/{id}`. Names are not accepted in place of the id.
 pub(super) async fn delete(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
     let mut state = shared.lock();
     let groups = &mut state.people.groups;

@@ -1,4 +1,4 @@
-//! Who is calling: app tokens, and access tokens of a token endpoint in place of an identity provider.
+//! Authentication: app tokens, and access tokens from a token endpoint in place of an identity provider.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,18 +27,18 @@ pub(super) struct Logins {
 
 #[derive(Debug)]
 struct AccessToken {
-    /// On the boot clock.
+    /// Expiry on the boot clock.
     expires: Duration,
-    /// Whether oCIS has checked it with the identity provider already.
+    /// Whether oCIS has verified the token with the identity provider.
     seen: bool,
-    /// Whether it carries the claim by which oCIS finds the account.
+    /// Whether the token carries the claim that identifies the account.
     names_account: bool,
 }
 
 enum Verdict {
     Accepted,
     Refused,
-    /// The token is good, and no account can be told from it.
+    /// A valid token that identifies no account.
     NoAccount,
 }
 
@@ -95,7 +95,7 @@ fn app_token() -> String {
     BASE64_STANDARD.encode(format!("{}:{}", OcisSim::USER, OcisSim::PASSWORD))
 }
 
-/// Lets those in who may; refuses the others with empty bodies, as the proxy of the real one does.
+/// Authenticates a request. Rejections have an empty body, as from the proxy of the real server.
 pub(super) async fn authenticate(
     Held(shared): Held<Shared>,
     request: Request,
@@ -120,7 +120,7 @@ pub(super) async fn authenticate(
     }
 }
 
-/// `POST /sim-idp/token`: the client credentials grant for the service account.
+/// `POST /sim-idp/token`: client credentials grant for the service account.
 pub(super) async fn token(
     Held(shared): Held<Shared>,
     Form(form): Form<HashMap<String, String>>,

@@ -1,4 +1,4 @@
-//! Users, as far as the control plane needs them, and who the caller is.
+//! Users, to the extent that the control plane uses them, and the service account.
 
 use axum::{
     Json,
@@ -13,19 +13,18 @@ use uuid::Uuid;
 
 use super::{
     OcisSim, Shared,
-    answers::{object, refusal, text},
     groups::Group,
+    responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
 
 const ADMIN: &str = "71881883-1768-46bd-a24d-a356a2afdf7f";
 const PLAIN_USER: &str = "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11";
 const APPLICATION: &str = "0f0b6c8e-3f0c-4f0e-9d58-7b1d7a4c2e11";
-pub(super) const PREFIX: &str = "invalid request body: ";
 
 #[derive(Debug)]
 pub(super) struct People {
     pub(super) service_account: Uuid,
-    /// Whether the service account has lost its role.
+    /// Whether the service account has lost the administrator role.
     pub(super) demoted: bool,
     users: Vec<User>,
     pub(super) groups: Vec<Group>,
@@ -37,7 +36,7 @@ struct User {
     username: String,
     display_name: String,
     mail: Option<String>,
-    /// Shown by a create only if it was sent.
+    /// Part of the response to a create only if it was sent.
     enabled: bool,
 }
 
@@ -102,18 +101,6 @@ impl User {
     }
 }
 
-pub(super) fn new_id() -> Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
-}
-
-pub(super) fn not_found() -> Response {
-    refusal(404, "itemNotFound", "not found")
-}
-
-pub(super) fn forbidden() -> Response {
-    refusal(403, "accessDenied", "Forbidden")
-}
-
 fn user_exists() -> Response {
     refusal(
         409,
@@ -144,7 +131,7 @@ pub(super) async fn me(Held(shared): Held<Shared>) -> Json<Value> {
     }))
 }
 
-/// `GET /users/{id}/appRoleAssignments`. A name in place of the id is not resolved.
+/// `GET /users/{id}/appRoleAssignments`. Names are not accepted in place of the id.
 pub(super) async fn list_roles(Held(shared): Held<Shared>, Path(id): Path<String>) -> Json<Value> {
     let state = shared.lock();
     let Some(user) = state
@@ -174,7 +161,7 @@ pub(super) struct Search {
     filter: Option<String>,
 }
 
-/// `GET /users`: all, or those with the search term in name, display name or address.
+/// `GET /users`: all, or those whose name, display name or address contains the search term.
 pub(super) async fn list_users(
     Held(shared): Held<Shared>,
     Query(query): Query<Search>,
@@ -267,7 +254,7 @@ pub(super) async fn create_user(Held(shared): Held<Shared>, body: Bytes) -> Resp
     (StatusCode::CREATED, Json(view)).into_response()
 }
 
-/// `GET /users/{id or name}`, which hides the address even from admins.
+/// `GET /users/{id or name}`. The address is hidden, even from administrators.
 pub(super) async fn find_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
     let state = shared.lock();
     match state.people.users.iter().find(|user| user.is(&id)) {
@@ -310,7 +297,10 @@ pub(super) async fn update_user(
         return StatusCode::NO_CONTENT.into_response();
     }
 
-    let user = state.people.user_mut(&id).expect("it was there just now");
+    let user = state
+        .people
+        .user_mut(&id)
+        .expect("the user was found above");
     let before = user.view();
     if let Some(username) = username {
         username.clone_into(&mut user.username);
@@ -330,7 +320,7 @@ pub(super) async fn update_user(
     Json(user.view()).into_response()
 }
 
-/// `DELETE /users/{id or name}`. The name can be used again, for a user with another id.
+/// `DELETE /users/{id or name}`. The name becomes available for a user with another id.
 pub(super) async fn delete_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
     let mut state = shared.lock();
     if state.people.demoted {

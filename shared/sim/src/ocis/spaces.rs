@@ -1,4 +1,4 @@
-//! Spaces, which the graph API calls drives.
+//! Spaces, called drives in the graph API.
 
 use std::collections::HashMap;
 
@@ -17,34 +17,34 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    answers::{Unreadable, object, refusal, text},
+    responses::{Unreadable, object, refusal, text},
 };
 
 const STORAGE: &str = "5f1e0d2c-7a64-4b53-9c2e-0c5d6e7f8a90";
-/// What a space may hold when nobody says.
+/// Quota of a space when the request contains none.
 const DEFAULT_QUOTA: i64 = 1_000_000_000;
 const FORBIDDEN: [char; 10] = ['/', '\\', '.', ':', '?', '*', '"', '>', '<', '|'];
 
-/// A space as the simulator holds it.
+/// State of a space.
 #[derive(Debug, Clone)]
 pub struct SimSpace {
-    /// The storage's id and its own, joined by `$`.
+    /// Storage id and space id, joined by `$`.
     pub id: String,
-    /// Not unique.
+    /// Name, not unique.
     pub name: String,
     /// `project`, `personal` or `virtual`.
     pub drive_type: String,
-    /// Not unique either.
+    /// Alias, not unique.
     pub alias: String,
-    /// Free text.
+    /// Description.
     pub description: String,
-    /// Bytes it may hold; 0 is no limit.
+    /// Quota in bytes; 0 is unlimited.
     pub quota: i64,
-    /// Bytes it holds.
+    /// Used bytes.
     pub used: i64,
-    /// Whether it is disabled.
+    /// Whether the space is disabled.
     pub trashed: bool,
-    /// Whether a negative quota has hidden it from every look.
+    /// Whether a negative quota has made the space invisible.
     pub vanished: bool,
     modified: String,
 }
@@ -67,7 +67,7 @@ impl SimSpace {
         }
     }
 
-    /// What every account sees from its first login on: its own space, and what others share with it.
+    /// Spaces visible to every account from its first login on: the personal space and the shares.
     pub(super) fn of_a_new_account(id: &Uuid, name: &str) -> Vec<Self> {
         let personal = Self {
             id: format!("{STORAGE}${id}"),
@@ -85,7 +85,7 @@ impl SimSpace {
         vec![personal, shares]
     }
 
-    /// As the graph API shows it.
+    /// Response body of the graph API.
     pub(super) fn view(&self) -> View<'_> {
         let own_id = self.id.split('$').next_back().unwrap_or_default();
         View {
@@ -139,7 +139,7 @@ impl SimSpace {
     }
 }
 
-/// A space as the graph API shows it.
+/// A space in the graph API's format.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct View<'a> {
@@ -194,7 +194,7 @@ struct Deleted {
     state: &'static str,
 }
 
-/// A list as the graph API shows it.
+/// A list in the graph API's format.
 #[derive(Serialize)]
 struct List<T> {
     value: Vec<T>,
@@ -203,18 +203,18 @@ struct List<T> {
 fn now() -> String {
     clock::now()
         .try_to_rfc3339_string()
-        .expect("the present can be written as RFC 3339")
+        .expect("the current time has an RFC 3339 form")
 }
 
-/// Whether the header says yes. Anything that is not a Go boolean for true means no, without complaint.
-pub(super) fn asks(headers: &HeaderMap, header: &str) -> bool {
+/// Whether a boolean header is true. Anything but Go's spellings of true is false, without an error.
+pub(super) fn is_true(headers: &HeaderMap, header: &str) -> bool {
     headers
         .get(header)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| ["1", "t", "T", "true", "True", "TRUE"].contains(&value))
 }
 
-/// What is wrong with a name, if anything.
+/// Validation error of a name, if any.
 fn name_problem(name: &str) -> Option<&'static str> {
     if name.trim().is_empty() {
         Some("spacename must not be empty")
@@ -231,7 +231,7 @@ fn no_such_space() -> Response {
     refusal(404, "itemNotFound", "drive not found")
 }
 
-/// `GET /drives`: every space in any order. Only two filters work.
+/// `GET /drives`: all spaces in random order. Only two filters have an effect.
 pub(super) async fn list(
     Held(shared): Held<Shared>,
     Query(query): Query<HashMap<String, String>>,
@@ -274,7 +274,7 @@ pub(super) async fn list(
         .filter(|space| match wanted {
             Some(("driveType", kind)) => space.drive_type == kind,
             Some(("id", id)) => space.id == id,
-            // Any other field is ignored without a word.
+            // Filters on other fields are ignored silently.
             _ => true,
         })
         .collect();
@@ -288,7 +288,7 @@ pub(super) async fn list(
     Json(List { value }).into_response()
 }
 
-/// `POST /drives`: always a new space, however many of the name exist.
+/// `POST /drives`: always creates a space, even if the name exists.
 pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
     const KNOWN: [&str; 5] = ["name", "driveType", "description", "driveAlias", "quota"];
     let unreadable = || refusal(400, "invalidRequest", "invalid body schema definition");
@@ -300,7 +300,7 @@ pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response 
     let Ok(body) = object(&body, &KNOWN) else {
         return unreadable();
     };
-    let (Some(name), Ok(quota)) = (text(&body, "name"), asked_quota(&body)) else {
+    let (Some(name), Ok(quota)) = (text(&body, "name"), requested_quota(&body)) else {
         return unreadable();
     };
     if let Some(problem) = name_problem(name) {
@@ -334,14 +334,14 @@ pub(super) async fn find(Held(shared): Held<Shared>, Path(id): Path<String>) -> 
     }
 }
 
-/// `PATCH /drives/{id}`: changes fields, or restores.
+/// `PATCH /drives/{id}`: changes fields, or restores the space.
 pub(super) async fn update(
     Held(shared): Held<Shared>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // What only oCIS sets is tolerated and ignored.
+    // Read-only fields are accepted and ignored.
     const KNOWN: [&str; 10] = [
         "name",
         "description",
@@ -359,7 +359,7 @@ pub(super) async fn update(
         Ok(body) => body,
         Err(unreadable) => return unreadable.refusal(prefix),
     };
-    let quota = match asked_quota(&body) {
+    let quota = match requested_quota(&body) {
         Ok(quota) => quota,
         Err(unreadable) => return unreadable.refusal(prefix),
     };
@@ -385,7 +385,7 @@ pub(super) async fn update(
         return refusal(500, "generalException", "grpc error");
     }
 
-    if asks(&headers, "restore") && space.trashed {
+    if is_true(&headers, "restore") && space.trashed {
         space.trashed = false;
         shared.effects.record("restore_space", &space.alias);
     }
@@ -402,7 +402,7 @@ pub(super) async fn update(
     Json(space.view()).into_response()
 }
 
-/// `DELETE /drives/{id}`: disables; only with `Purge` on a disabled space does it remove.
+/// `DELETE /drives/{id}`: disables the space. With `Purge`, removes a disabled space.
 pub(super) async fn delete(
     Held(shared): Held<Shared>,
     Path(id): Path<String>,
@@ -415,7 +415,7 @@ pub(super) async fn delete(
         return no_such_space();
     };
     let space = &mut state.spaces[place];
-    if asks(&headers, "purge") {
+    if is_true(&headers, "purge") {
         if !space.trashed {
             let message = "error: bad request: can't purge enabled space";
             return refusal(400, "invalidRequest", message);
@@ -444,8 +444,8 @@ impl SimSpace {
     }
 }
 
-/// The quota that a body asks for, if any.
-fn asked_quota(body: &Map<String, Value>) -> Result<Option<i64>, Unreadable> {
+/// The quota in a body, if any.
+fn requested_quota(body: &Map<String, Value>) -> Result<Option<i64>, Unreadable> {
     let Some(total) = body.get("quota").and_then(|quota| quota.get("total")) else {
         return Ok(None);
     };

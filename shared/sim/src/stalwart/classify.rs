@@ -1,14 +1,17 @@
-//! What a request is, in the client's words. The names of effects come from here, too.
+//! Classification of requests, which also determines the names of effects.
 
 use http::Method;
 use serde_json::Value;
 
-use super::object::{Kind, Object, Properties as _};
-use crate::server::Asked;
+use super::{
+    object::Kind,
+    properties::{Object, Properties as _},
+};
+use crate::server::Classified;
 
-/// Names the operation that a request asks for: the first write in it, else what its reads are for.
-pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Asked {
-    let read = |operation| Asked {
+/// Operation of a request: its first write, otherwise the purpose of its reads.
+pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Classified {
+    let read = |operation| Classified {
         operation,
         write: false,
     };
@@ -29,7 +32,7 @@ pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8])
         .iter()
         .find_map(|(method, arguments)| write_name(method, arguments))
     {
-        Some(operation) => Asked {
+        Some(operation) => Classified {
             operation,
             write: true,
         },
@@ -55,7 +58,7 @@ fn write_name(method: &str, arguments: &Object) -> Option<&'static str> {
     }
 }
 
-/// What creating an object is called.
+/// Effect name of a create.
 pub(super) const fn create_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Domain => "create_domain",
@@ -65,7 +68,7 @@ pub(super) const fn create_name(kind: Kind) -> &'static str {
     }
 }
 
-/// What updating an object is called, which depends on what is changed.
+/// Effect name of an update, by the changed properties.
 pub(super) fn update_name(kind: Kind, changes: &Object) -> &'static str {
     let changes_permissions = changes.members("permissions");
     match kind {
@@ -95,7 +98,7 @@ pub(super) fn update_name(kind: Kind, changes: &Object) -> &'static str {
     }
 }
 
-/// What destroying an object is called.
+/// Effect name of a destroy.
 pub(super) const fn destroy_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Domain => "destroy_domain",
@@ -106,7 +109,7 @@ pub(super) const fn destroy_name(kind: Kind) -> &'static str {
 }
 
 fn read_name(calls: &[(&str, &Object)]) -> &'static str {
-    let asks_for = |property: &str| {
+    let requests_property = |property: &str| {
         let names = calls
             .iter()
             .filter_map(|(_, arguments)| arguments.get("properties"));
@@ -118,12 +121,12 @@ fn read_name(calls: &[(&str, &Object)]) -> &'static str {
     match methods.as_slice() {
         ["x:Domain/query", "x:Domain/get"] => "find_domain",
         ["x:Domain/query"] => "check",
-        ["x:Domain/get"] if asks_for("dnsZoneFile") => "zone_file",
-        ["x:Domain/get"] if asks_for("reportAddressUri") => "get_report_address",
+        ["x:Domain/get"] if requests_property("dnsZoneFile") => "zone_file",
+        ["x:Domain/get"] if requests_property("reportAddressUri") => "get_report_address",
         ["x:Domain/get"] => "get_domain",
         ["x:Domain/get", ..] => "dkim_ready",
         ["x:Account/query", ..] => "list_accounts",
-        ["x:Account/get"] if asks_for("permissions") => "get_permissions",
+        ["x:Account/get"] if requests_property("permissions") => "get_permissions",
         ["x:Account/get"] => "get_accounts",
         ["x:MailingList/get"] => "get_lists",
         _ => "read",

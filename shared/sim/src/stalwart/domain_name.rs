@@ -1,6 +1,6 @@
-//! Which domain names the server accepts, and the form it keeps them in.
+//! Validation and normalisation of domain names.
 
-/// Top-level names for private use that count as public suffixes.
+/// Special-use top-level domains that count as public suffixes.
 const SPECIAL: [&str; 10] = [
     "test",
     "localhost",
@@ -14,21 +14,20 @@ const SPECIAL: [&str; 10] = [
     "localdomain",
 ];
 
-/// A short stand-in for the Public Suffix List, which does not have `example`.
+/// Excerpt of the Public Suffix List, which does not contain `example`.
 const PUBLIC: [&str; 28] = [
     "app", "at", "be", "biz", "ch", "cloud", "co", "co.uk", "com", "com.au", "de", "dev", "dk",
     "es", "eu", "fi", "fr", "info", "io", "it", "net", "nl", "no", "online", "org", "pl", "se",
     "uk",
 ];
 
-/// The name as the server keeps it: lower case, without white space, in its ASCII form. `None` when it is no
-/// domain that anybody can register.
+/// The name in lower case, without white space, in its ASCII form. `None` if it is not a registrable domain.
 pub(super) fn normalised(name: &str) -> Option<String> {
     let name: String = name
         .chars()
         .filter(|character| !character.is_whitespace())
         .collect();
-    // A URL's host goes through the same mapping (IDNA).
+    // The host of a URL is mapped in the same way (IDNA).
     let url = reqwest::Url::parse(&format!("http://{name}/")).ok()?;
     let name = url.domain()?.to_owned();
     let is_registrable = SPECIAL.iter().chain(&PUBLIC).any(|suffix| {
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn names_below_no_public_suffix_are_refused() {
+    fn names_without_a_public_suffix_are_refused() {
         for name in ["acme.example", "not a domain", "test", "", "a/b.test"] {
             assert_eq!(normalised(name), None, "{name}");
         }

@@ -1,4 +1,4 @@
-//! The server's HTTP: who is calling, the limits, and problems where they are not met.
+//! HTTP layer: authentication, limits, and problem responses.
 
 use axum::{
     Router,
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     Mail, StalwartSim, State,
-    object::{Id, Kind, Object, Properties as _},
+    object::{Id, Kind},
+    properties::{Object, Properties as _},
     request::{self, RequestError},
 };
 use crate::server::HangUp;
@@ -21,7 +22,7 @@ pub(super) fn router(mail: Mail) -> Router {
     Router::new().fallback(answer).with_state(mail)
 }
 
-/// Who is calling.
+/// An authenticated caller.
 struct Caller {
     id: Id,
     email: String,
@@ -46,7 +47,7 @@ async fn answer(
             let location = [(header::LOCATION, "/jmap/session")];
             (StatusCode::TEMPORARY_REDIRECT, location).into_response()
         }
-        // Without credentials it is answered all the same.
+        // Accessible without credentials.
         ("GET", "/jmap/session") if !headers.contains_key(header::AUTHORIZATION) => {
             json_answer(&session(None))
         }
@@ -63,7 +64,7 @@ async fn answer(
     }
 }
 
-/// Answers a request with method calls.
+/// Handles a request with method calls.
 async fn calls(mail: &Mail, headers: &HeaderMap, body: &[u8]) -> Response {
     let caller = match mail.lock().sign_in(headers) {
         Ok(caller) => caller,
@@ -97,7 +98,7 @@ async fn calls(mail: &Mail, headers: &HeaderMap, body: &[u8]) -> Response {
     }
 }
 
-/// A place among the requests being served. Dropping it gives it back.
+/// A slot among the concurrent requests. Dropping it releases the slot.
 struct Place(Mail);
 
 impl Place {
@@ -128,7 +129,7 @@ impl State {
             .is_some_and(|limit| self.failed_logins > limit)
     }
 
-    /// Who sent the `Authorization`, or the answer they get instead.
+    /// Authenticates the `Authorization` header.
     fn sign_in(&mut self, headers: &HeaderMap) -> Result<Caller, LoginRefused> {
         let given = headers
             .get(header::AUTHORIZATION)
@@ -155,7 +156,7 @@ impl State {
         })
     }
 
-    /// The account that `user:password`, in base 64, opens.
+    /// Finds the account for `user:password` in base 64.
     fn account_with(&self, login: &str) -> Option<Id> {
         let login = String::from_utf8(BASE64_STANDARD.decode(login).ok()?).ok()?;
         let (user, password) = login.split_once(':')?;
@@ -167,7 +168,7 @@ impl State {
             .then_some(id)
     }
 
-    /// The account with this address or alias.
+    /// Finds an account by address or alias.
     fn account_at(&self, email: &str) -> Option<Id> {
         let mut accounts = self.objects.all(Kind::Account);
         let found = accounts.find(|(_, account)| {
@@ -190,14 +191,14 @@ impl State {
     }
 }
 
-/// Why somebody is not let in.
+/// Reason why a login fails.
 #[derive(Debug, Clone, Copy)]
 enum LoginRefused {
-    /// Nobody is called that, or not with this secret.
+    /// Unknown account or wrong secret.
     Unauthorized,
-    /// They are who they say, and may not sign in.
+    /// Valid credentials without permission to sign in.
     Forbidden,
-    /// This was one failed login too many. It is the last answer they get.
+    /// Too many failed logins. This is the last response the caller gets.
     Banned,
 }
 
@@ -226,7 +227,7 @@ impl IntoResponse for LoginRefused {
     }
 }
 
-/// Whether the owner of an account may sign in, whatever their password.
+/// Whether the account may sign in, regardless of its password.
 pub(super) fn may_sign_in(account: &Object) -> bool {
     let has = |set: &str| {
         let permissions = account
@@ -273,7 +274,7 @@ fn session(caller: Option<&Caller>) -> Value {
         "accounts": accounts,
         "primaryAccounts": primary,
         "username": caller.map_or("", |caller| &caller.email),
-        // The server's idea of its own address, not the one that was called.
+        // The configured address of the server, not the one that the client used.
         "apiUrl": "https://mail.provider.test/jmap/",
         "state": "1731e49e",
     })
@@ -297,7 +298,7 @@ fn refusal(status: u16, title: &str, detail: &str) -> Response {
     problem(&json!({ "type": "about:blank", "status": status, "title": title, "detail": detail }))
 }
 
-/// An answer whose body says its status.
+/// A response with the status in its body.
 fn problem(body: &Value) -> Response {
     let status = body["status"]
         .as_u64()

@@ -1,4 +1,4 @@
-//! `/get` and `/set`.
+//! The methods `/get` and `/set`.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 
 use super::{
     Mail, State, classify, dkim,
-    object::{Id, Kind, Object, Properties as _},
+    error::{MethodError, SetError},
+    object::{Id, Kind},
     patch,
-    request::MethodError,
-    rules::SetError,
+    properties::{Object, Properties as _},
 };
 
-/// The most objects in one call.
+/// Maximum number of objects in one call.
 const MAX_OBJECTS: usize = 500;
 
-/// The ids of what earlier calls of the same request created, by their creation ids.
+/// Ids of objects created earlier in the same request, by creation id.
 pub(super) type Created = BTreeMap<String, String>;
 
-/// Answers a `/get`.
+/// Executes a `/get`.
 pub(super) fn get(state: &State, kind: Kind, arguments: &Object) -> Result<Object, MethodError> {
     let ids: Vec<String> = match arguments.get("ids") {
         None | Some(Value::Null) => {
@@ -46,7 +46,7 @@ pub(super) fn get(state: &State, kind: Kind, arguments: &Object) -> Result<Objec
             continue;
         };
         let mut shown = state.objects.shown(kind, id, object);
-        // With only unknown names, everything is shown.
+        // If every requested property is unknown, all are returned.
         if wanted.iter().any(|name| shown.contains_key(*name)) {
             shown.retain(|name, _| name == "id" || wanted.contains(&name.as_str()));
         }
@@ -56,7 +56,7 @@ pub(super) fn get(state: &State, kind: Kind, arguments: &Object) -> Result<Objec
     Ok(reply.as_object().cloned().unwrap_or_default())
 }
 
-/// Answers a `/set`: creates, updates and destroys, each object on its own.
+/// Executes a `/set`: creates, updates and destroys each object independently.
 pub(super) fn set(
     mail: &Mail,
     kind: Kind,
@@ -88,12 +88,12 @@ pub(super) fn set(
             created.insert(creation_id.clone(), id.to_string());
         }
         let shown = outcome.map(|id| json!({ "id": id.to_string() }));
-        reply.note("created", "notCreated", creation_id, shown);
+        reply.record("created", "notCreated", creation_id, shown);
     }
     for (text, changes) in part("update") {
         let changes = changes.as_object().cloned().unwrap_or_default();
         let outcome = update(mail, kind, text, &changes).map(|()| Value::Null);
-        reply.note("updated", "notUpdated", text, outcome);
+        reply.record("updated", "notUpdated", text, outcome);
     }
     let mut last_destroyed = None;
     for text in destroy {
@@ -102,7 +102,7 @@ pub(super) fn set(
                 reply.destroyed.push(text.to_owned());
                 last_destroyed = Some(object);
             }
-            Err(refusal) => reply.note("destroyed", "notDestroyed", text, Err(refusal)),
+            Err(refusal) => reply.record("destroyed", "notDestroyed", text, Err(refusal)),
         }
     }
     if let (Kind::DkimSignature, Some(key)) = (kind, last_destroyed) {
@@ -142,7 +142,7 @@ fn update(mail: &Mail, kind: Kind, text: &str, changes: &Object) -> Result<(), S
     Ok(())
 }
 
-/// Destroys an object and gives what it was.
+/// Destroys an object and returns it.
 fn destroy_one(mail: &Mail, kind: Kind, text: &str) -> Result<Object, SetError> {
     let mut state = mail.lock();
     let found = text
@@ -177,7 +177,7 @@ impl Mail {
     }
 }
 
-/// What is to be created, with the creation ids in it replaced by what they stand for.
+/// The object to create, with creation ids replaced by ids.
 fn resolved(creation_id: &str, given: &Value, created: &Created) -> Result<Object, MethodError> {
     let mut given = given.as_object().cloned().unwrap_or_default();
     resolve(creation_id, &mut given, created)?;
@@ -204,7 +204,7 @@ fn resolve(creation_id: &str, holder: &mut Object, created: &Created) -> Result<
     Ok(())
 }
 
-/// The reply to a `/set`. What did not happen is not mentioned.
+/// Response to a `/set`. Empty parts are omitted.
 #[derive(Default)]
 struct Reply {
     parts: BTreeMap<&'static str, Object>,
@@ -212,7 +212,7 @@ struct Reply {
 }
 
 impl Reply {
-    fn note(
+    fn record(
         &mut self,
         done: &'static str,
         refused: &'static str,

@@ -1,16 +1,17 @@
-//! What the server stores: objects of four kinds, each a JSON object, and how it shows them.
+//! Stored objects: four kinds, their defaults, and their form in responses.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use dezky_shared::platform::clock;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{StalwartSim, zone};
+use super::{
+    StalwartSim,
+    properties::{Object, Properties as _},
+    zone,
+};
 
-/// The stored properties of an object; its secrets are among them.
-pub(super) type Object = Map<String, Value>;
-
-/// The kinds of objects that can be managed.
+/// Kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Account,
@@ -27,7 +28,7 @@ impl Kind {
         Self::MailingList,
     ];
 
-    /// As it is called in methods and in an `objectId`.
+    /// Name in methods and in an `objectId`.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Account => "Account",
@@ -37,14 +38,14 @@ impl Kind {
         }
     }
 
-    /// The kind and the verb of a method such as `x:Domain/get`.
+    /// Kind and verb of a method such as `x:Domain/get`.
     pub(super) fn of_method(method: &str) -> Option<(Self, &str)> {
         let (name, verb) = method.strip_prefix("x:")?.split_once('/')?;
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == name)?;
         Some((kind, verb))
     }
 
-    /// What an object has that is created with nothing but what it must have.
+    /// Properties of an object that is created with its required properties only.
     pub(super) fn defaults(self) -> Object {
         let defaults = match self {
             Self::Domain => json!({
@@ -78,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// What must be given.
+    /// Required properties.
     pub(super) const fn required(self) -> &'static [&'static str] {
         match self {
             Self::Domain => &["name"],
@@ -87,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// What only the server writes.
+    /// Properties that only the server writes.
     pub(super) const fn server_set(self) -> &'static [&'static str] {
         match self {
             Self::Domain => &["createdAt", "dnsZoneFile"],
@@ -97,20 +98,28 @@ impl Kind {
         }
     }
 
-    /// Whether it comes in variants, told by `@type`.
+    /// Whether objects have variants, distinguished by `@type`.
     pub(super) const fn has_variants(self) -> bool {
         matches!(self, Self::Account | Self::DkimSignature)
     }
 
-    /// Whether callers may write such a property.
+    /// Whether clients may write the property.
     pub(super) fn has_property(self, name: &str) -> bool {
         self.required().contains(&name)
             || self.defaults().contains_key(name)
             || (name == "@type" && self.has_variants())
     }
+
+    /// Whether the property is a list: an object whose keys are positions.
+    pub(super) fn is_list(self, name: &str) -> bool {
+        match self {
+            Self::Account | Self::MailingList => matches!(name, "aliases" | "credentials"),
+            Self::Domain | Self::DkimSignature => false,
+        }
+    }
 }
 
-/// An id: a number, written in a base 32 of the server's own. Unique for each kind, and never used again.
+/// Object id: a number in the server's own base 32. Unique per kind and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Id(u64);
 
@@ -147,31 +156,6 @@ impl FromStr for Id {
     }
 }
 
-/// Reading stored properties.
-pub(super) trait Properties {
-    /// A text, empty when it is none.
-    fn text(&self, name: &str) -> &str;
-    /// An object (also a set or a list), if it is one.
-    fn members(&self, name: &str) -> Option<&Object>;
-    /// The `@type` of a variant, empty when it is none.
-    fn variant(&self, name: &str) -> &str;
-}
-
-impl Properties for Object {
-    fn text(&self, name: &str) -> &str {
-        self.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn members(&self, name: &str) -> Option<&Object> {
-        self.get(name)?.as_object()
-    }
-
-    fn variant(&self, name: &str) -> &str {
-        self.members(name)
-            .map_or("", |variant| variant.text("@type"))
-    }
-}
-
 /// All objects.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -184,7 +168,7 @@ impl Store {
     pub(super) fn bootstrapped() -> Self {
         let mut store = Self {
             objects: BTreeMap::new(),
-            // Those of keys are made of the time, and long.
+            // Ids of keys are derived from the time, and long.
             last: BTreeMap::from([(Kind::DkimSignature, 350_000_000_000_000_000)]),
         };
         let mut domain = Kind::Domain.defaults();
@@ -207,7 +191,7 @@ impl Store {
         store
     }
 
-    /// Keeps a new object under a new id.
+    /// Stores a new object under a new id.
     pub(super) fn insert(&mut self, kind: Kind, mut object: Object) -> Id {
         let last = self.last.entry(kind).or_default();
         *last += 1;
@@ -240,14 +224,14 @@ impl Store {
             .map(|((_, id), object)| (*id, object))
     }
 
-    /// The objects of a kind that belong to a domain.
+    /// Objects of a kind that belong to a domain.
     pub(super) fn within(&self, kind: Kind, domain: Id) -> impl Iterator<Item = (Id, &Object)> {
         let domain = domain.to_string();
         self.all(kind)
             .filter(move |(_, object)| object.text("domainId") == domain)
     }
 
-    /// The domain that has this name or alias.
+    /// Finds a domain by name or alias.
     pub(super) fn domain_called(&self, name: &str) -> Option<Id> {
         let mut domains = self.all(Kind::Domain);
         domains
@@ -260,19 +244,19 @@ impl Store {
             .map(|(id, _)| id)
     }
 
-    /// The name of the domain with this id; empty when there is none.
+    /// Name of the domain with this id; empty if there is none.
     pub(super) fn domain_name(&self, id: &str) -> String {
         let domain = id.parse().ok().and_then(|id| self.get(Kind::Domain, id));
         domain.map_or_else(String::new, |domain| domain.text("name").to_owned())
     }
 
-    /// The address of an account or a list, or of one of its aliases.
+    /// Address of an account, a list or an alias.
     pub(super) fn email(&self, addressed: &Object) -> String {
         let domain = self.domain_name(addressed.text("domainId"));
         format!("{}@{domain}", addressed.text("name"))
     }
 
-    /// The addresses of all aliases of an account or a list.
+    /// Addresses of all aliases of an account or a list.
     pub(super) fn alias_addresses(&self, addressed: &Object) -> Vec<String> {
         let aliases = addressed.members("aliases").into_iter().flatten();
         aliases
@@ -281,7 +265,7 @@ impl Store {
             .collect()
     }
 
-    /// The name by which people know an object.
+    /// Natural key of an object, for effects.
     pub(super) fn natural_key(&self, kind: Kind, object: &Object) -> String {
         match kind {
             Kind::Domain => object.text("name").to_owned(),
@@ -293,7 +277,7 @@ impl Store {
         }
     }
 
-    /// An object as `get` shows it: with what is computed, without secrets.
+    /// An object in the form of `get`: with computed properties, secrets masked.
     pub(super) fn shown(&self, kind: Kind, id: Id, object: &Object) -> Object {
         let mut shown = object.clone();
         shown.insert("id".into(), json!(id.to_string()));
@@ -331,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_count_up_as_recorded() {
+    fn ids_are_encoded_as_recorded() {
         let recorded = ["b", "c", "z", "7", "9", "2", "0", "1", "3", "ba", "bb"];
 
         let ids: Vec<Id> = recorded.iter().map(|id| id.parse().unwrap()).collect();

@@ -1,13 +1,10 @@
-//! Changing an object: plain properties are replaced, JSON pointers reach into them.
+//! Updates: plain properties are replaced, JSON pointers change members.
 
 use serde_json::Value;
 
-use super::{
-    object::{Kind, Object},
-    rules::SetError,
-};
+use super::{error::SetError, object::Kind, properties::Object};
 
-/// Applies an `update` to a copy of an object.
+/// Applies an `update` to a copy of the object.
 pub(super) fn patched(kind: Kind, object: &Object, patch: &Object) -> Result<Object, SetError> {
     let mut patched = object.clone();
     for (pointer, value) in patch {
@@ -31,7 +28,7 @@ pub(super) fn patched(kind: Kind, object: &Object, patch: &Object) -> Result<Obj
     Ok(patched)
 }
 
-/// Sets what a pointer of several segments points at; all but the last must exist.
+/// Sets the target of a pointer with several segments. All segments but the last must exist.
 fn set_inside(
     kind: Kind,
     object: &mut Object,
@@ -54,7 +51,7 @@ fn set_inside(
     let last = unescaped(last);
     if !value.is_null() {
         holder.insert(last, value.clone());
-    } else if holder.remove(&last).is_none() && is_list(kind, name) {
+    } else if holder.remove(&last).is_none() && kind.is_list(name) {
         return Err(SetError::invalid_patch(
             "Invalid value for object property",
             pointer,
@@ -63,15 +60,7 @@ fn set_inside(
     Ok(())
 }
 
-/// Whether the keys of a property are positions.
-pub(super) fn is_list(kind: Kind, name: &str) -> bool {
-    match kind {
-        Kind::Account | Kind::MailingList => matches!(name, "aliases" | "credentials"),
-        Kind::Domain | Kind::DkimSignature => false,
-    }
-}
-
-/// A segment without the escapes of RFC 6901.
+/// A segment with the escapes of RFC 6901 resolved.
 fn unescaped(segment: &str) -> String {
     segment.replace("~1", "/").replace("~0", "~")
 }

@@ -1,13 +1,14 @@
-//! `/query`: filters, sorting and paging, with the quirks of the latter.
+//! The method `/query`: filters, sorting, and paging with its quirks.
 
 use serde_json::{Value, json};
 
 use super::{
-    object::{Id, Kind, Object, Properties as _, Store},
-    request::MethodError,
+    error::MethodError,
+    object::{Id, Kind, Store},
+    properties::{Object, Properties as _},
 };
 
-/// Answers a `/query`.
+/// Executes a `/query`.
 pub(super) fn query(store: &Store, kind: Kind, arguments: &Object) -> Result<Object, MethodError> {
     let filter = conditions(kind, arguments.get("filter"))?;
     let mut found: Vec<(Id, &Object)> = store
@@ -40,7 +41,7 @@ pub(super) fn query(store: &Store, kind: Kind, arguments: &Object) -> Result<Obj
                 found.reverse();
             }
         }
-        // The newest come first, but the limit is applied to a scan from the oldest on. So the last pages
+        // Newest first, but the limit applies to a scan that starts with the oldest. As a result, the last pages
         // repeat entries, and there is always one more page.
         (None, Some(limit)) if !counts => {
             found.truncate(position + limit);
@@ -63,7 +64,7 @@ pub(super) fn query(store: &Store, kind: Kind, arguments: &Object) -> Result<Obj
     Ok(reply.as_object().cloned().unwrap_or_default())
 }
 
-/// The conditions of a filter, all of which must hold.
+/// The conditions of a filter, which are combined with AND.
 fn conditions(kind: Kind, filter: Option<&Value>) -> Result<Vec<(&str, &Value)>, MethodError> {
     let supported: &[&str] = match kind {
         Kind::Domain => &["name", "aliases", "text", "memberTenantId"],
@@ -108,7 +109,7 @@ fn conditions(kind: Kind, filter: Option<&Value>) -> Result<Vec<(&str, &Value)>,
         .collect())
 }
 
-/// Whether an object meets a condition. What is wanted is compared as it stands.
+/// Whether an object meets a condition. Values are compared verbatim.
 fn matches(object: &Object, name: &str, wanted: &Value) -> bool {
     let text = wanted.as_str().unwrap_or_default();
     match name {

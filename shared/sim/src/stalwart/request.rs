@@ -1,16 +1,18 @@
-//! A request: its method calls, in order, with what later ones take from earlier ones.
+//! A JMAP request: method calls in order, with back-references to earlier results.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Mail,
+    error::MethodError,
     methods::{self, Created},
-    object::{Kind, Object},
+    object::Kind,
+    properties::Object,
     query,
 };
 
-/// The most calls in one request.
+/// Maximum number of calls in one request.
 const MAX_CALLS: usize = 16;
 const CAPABILITIES: [&str; 3] = [
     "urn:ietf:params:jmap:core",
@@ -18,33 +20,11 @@ const CAPABILITIES: [&str; 3] = [
     "urn:stalwart:jmap",
 ];
 
-/// Why a whole request is refused, with status 400.
+/// Reason why a whole request is rejected with status 400.
 pub(super) enum RequestError {
-    /// It is not a request. The answer quotes it, secrets and all.
+    /// Not a valid request. The response quotes it, secrets included.
     NotRequest,
     TooManyCalls,
-}
-
-/// Why a method call is refused.
-pub(super) struct MethodError {
-    kind: &'static str,
-    description: String,
-}
-
-impl MethodError {
-    pub(super) fn new(kind: &'static str, description: &str) -> Self {
-        Self {
-            kind,
-            description: description.to_owned(),
-        }
-    }
-
-    pub(super) fn too_large() -> Self {
-        Self::new(
-            "requestTooLarge",
-            "The number of ids requested by the client exceeds the maximum number the server is willing to process in a single method call.",
-        )
-    }
 }
 
 #[derive(Deserialize)]
@@ -54,7 +34,7 @@ struct Request {
     method_calls: Vec<(String, Object, String)>,
 }
 
-/// Runs a request for a caller, who may manage the server or not.
+/// Executes a request of a caller with or without permission to manage the server.
 pub(super) fn run(
     mail: &Mail,
     account_id: &str,
@@ -63,7 +43,7 @@ pub(super) fn run(
 ) -> Result<Value, RequestError> {
     let request: Request = serde_json::from_slice(body).map_err(|_| RequestError::NotRequest)?;
     let is_known = |capability: &String| CAPABILITIES.contains(&capability.as_str());
-    // Any state but the constant one cannot be parsed, which fails the request as a whole.
+    // Any state but the constant one fails to parse, which fails the whole request.
     let is_state = |arguments: &Object| arguments.get("ifInState").is_none_or(|state| state == "n");
     let mut calls = request.method_calls.iter();
     if !request.using.iter().all(is_known) || !calls.all(|(_, arguments, _)| is_state(arguments)) {
@@ -124,7 +104,7 @@ fn call(
     }
 }
 
-/// The arguments, with those that begin with `#` taken from earlier replies.
+/// The arguments, with back-references (`#name`) resolved from earlier results.
 fn with_results(arguments: Object, replies: &[Value]) -> Result<Object, MethodError> {
     let invalid = || MethodError::new("invalidResultReference", "Invalid result reference");
     let taken = |reference: &Value| {

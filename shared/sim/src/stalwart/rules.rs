@@ -1,6 +1,4 @@
-//! What the server does to an object before it keeps it: refuses, normalises, checks names and references.
-
-use std::fmt;
+//! Validation and normalisation of objects: names, references, credentials, permissions, quotas.
 
 use serde_json::{Value, json};
 
@@ -8,60 +6,13 @@ use super::{
     State,
     dkim::{self, ALGORITHMS},
     domain_name,
-    object::{Id, Kind, Object, Properties as _, Store},
-    patch::is_list,
+    error::{SetError, object_id},
+    object::{Id, Kind, Store},
+    properties::{Object, Properties as _},
 };
 
-/// Why one object of a `/set` is refused.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct SetError(pub(super) Value);
-
-impl fmt::Display for SetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl SetError {
-    pub(super) fn not_found() -> Self {
-        Self(json!({ "type": "notFound" }))
-    }
-
-    pub(super) fn invalid_patch(description: &str, property: &str) -> Self {
-        Self(
-            json!({ "type": "invalidPatch", "description": description, "properties": [property] }),
-        )
-    }
-
-    fn missing_type() -> Self {
-        Self::invalid_patch("Missing or invalid '@type' property in object", "")
-    }
-
-    fn weak_secret(description: &str) -> Self {
-        Self(
-            json!({ "type": "invalidProperties", "description": description, "properties": ["secret"] }),
-        )
-    }
-
-    fn taken(property: &str, kind: Kind, id: Id) -> Self {
-        Self(json!({
-            "type": "primaryKeyViolation",
-            "properties": [property],
-            "objectId": object_id(kind.name(), &id.to_string()),
-        }))
-    }
-
-    fn no_such_domain(id: &str) -> Self {
-        Self(json!({ "type": "invalidForeignKey", "objectId": object_id("Domain", id) }))
-    }
-}
-
-fn object_id(object: &str, id: &str) -> Value {
-    json!({ "object": object, "id": id })
-}
-
 impl State {
-    /// Keeps a new object, or says why not.
+    /// Validates and stores a new object.
     pub(super) fn create(&mut self, kind: Kind, given: Object) -> Result<Id, SetError> {
         if kind.has_variants() && given.text("@type").is_empty() {
             return Err(SetError::missing_type());
@@ -99,7 +50,7 @@ impl State {
 }
 
 impl Store {
-    /// The object as the server keeps it. `id` is its own, if it has one already.
+    /// The normalised object. `id` is its own if it is stored already.
     pub(super) fn checked(
         &self,
         kind: Kind,
@@ -136,7 +87,7 @@ impl Store {
         Ok(object)
     }
 
-    /// What depends on a domain, as an `objectIsLinked` names it.
+    /// Objects that depend on a domain, in the form of `objectIsLinked`.
     pub(super) fn dependants(&self, domain: Id) -> Vec<Value> {
         let id = domain.to_string();
         let mut dependants = Vec::new();
@@ -156,10 +107,10 @@ impl Store {
         let domain = id.parse().ok().and_then(|id| self.get(Kind::Domain, id));
         domain
             .map(|_| ())
-            .ok_or_else(|| SetError::no_such_domain(id))
+            .ok_or_else(|| SetError::unknown_domain(id))
     }
 
-    /// Who has an address: accounts, lists and all their aliases share one name space in each domain.
+    /// Owner of an address. Accounts, lists and their aliases share one namespace per domain.
     fn holder(&self, address: &Object) -> Option<(Kind, Id)> {
         let same = |other: &Object| {
             ["name", "domainId"]
@@ -176,7 +127,7 @@ impl Store {
     }
 }
 
-/// The address of an object and those of its aliases.
+/// The address of an object, and those of its aliases.
 fn addresses(object: &Object) -> impl Iterator<Item = &Object> {
     let aliases = object.members("aliases").into_iter().flatten();
     aliases
@@ -224,7 +175,7 @@ fn normalise_addressed(kind: Kind, addressed: &mut Object) -> Result<(), SetErro
     let name = local_part(addressed.text("name"));
     addressed.insert("name".into(), json!(name));
     for list in ["aliases", "credentials"] {
-        if is_list(kind, list) && addressed.contains_key(list) {
+        if kind.is_list(list) && addressed.contains_key(list) {
             let items = renumbered(addressed.members(list));
             addressed.insert(list.into(), Value::Object(items));
         }
@@ -238,7 +189,7 @@ fn normalise_addressed(kind: Kind, addressed: &mut Object) -> Result<(), SetErro
         let given = alias.as_object().cloned().unwrap_or_default();
         *alias = json!({ "enabled": true, "description": null });
         let name = local_part(given.text("name"));
-        let members = alias.as_object_mut().expect("it is an object");
+        let members = alias.as_object_mut().expect("it was just set to an object");
         members.extend(given);
         members.insert("name".into(), json!(name));
     }
@@ -257,7 +208,7 @@ fn local_part(name: &str) -> String {
         .to_lowercase()
 }
 
-/// A list with the positions its items are stored at, whatever they were given.
+/// A list with consecutive positions, regardless of the positions in the request.
 fn renumbered(list: Option<&Object>) -> Object {
     let mut items: Vec<(u64, &Value)> = list
         .into_iter()
@@ -283,7 +234,7 @@ fn normalise_credentials(account: &mut Object) -> Result<(), SetError> {
                 "Password must be at least 8 characters long.",
             ));
         }
-        // The real measure is an estimate of the guesses; this catches what tests try.
+        // Stand-in for the server's strength estimate.
         if ["password", "12345678", "qwerty"]
             .iter()
             .any(|common| secret.starts_with(common))
@@ -296,7 +247,7 @@ fn normalise_credentials(account: &mut Object) -> Result<(), SetError> {
         *credential = json!({ "credentialId": "a", "expiresAt": null, "allowedIps": {} });
         credential
             .as_object_mut()
-            .expect("it is an object")
+            .expect("it was just set to an object")
             .extend(given);
     }
     Ok(())
@@ -329,7 +280,7 @@ fn normalise_permissions(account: &mut Object) -> Result<(), SetError> {
     Ok(())
 }
 
-/// Whether there is such a permission, going by their families.
+/// Whether the permission exists, judged by its family.
 fn is_permission(name: &str) -> bool {
     let families = [
         "jmap",

@@ -1,15 +1,15 @@
-//! The text of `dnsZoneFile`, computed each time it is asked for.
+//! The computed property `dnsZoneFile`.
 
 use std::fmt::Write as _;
 
-use super::object::{Object, Properties as _};
+use super::properties::{Object, Properties as _};
 
-/// The host that mail comes to.
+/// Host of the mail server.
 pub const HOST: &str = "mail.provider.test";
-/// The most bytes of one string of a TXT record (RFC 1035, section 3.3).
+/// Maximum length of a string in a TXT record (RFC 1035, section 3.3).
 const TXT_STRING: usize = 255;
 
-/// The records that `domain` should have, with those of its `keys`.
+/// DNS records of `domain`, with those of its `keys`.
 pub(super) fn file<'a>(domain: &Object, keys: impl Iterator<Item = &'a Object>) -> String {
     let name = domain.text("name");
     let mut zone = String::new();
@@ -67,7 +67,7 @@ pub(super) fn file<'a>(domain: &Object, keys: impl Iterator<Item = &'a Object>) 
     zone
 }
 
-/// The value of a TXT record: one string, or several in parentheses.
+/// Value of a TXT record: one string, or several in parentheses.
 fn quoted(value: &str) -> String {
     if value.len() <= TXT_STRING {
         return format!("\"{value}\"");

@@ -1,4 +1,4 @@
-//! A `mongod` that is a replica set of one node, so that there are transactions.
+//! A `mongod` as a replica set of one node, which transactions require.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use mongodb::{
 };
 use nix::sys::signal::Signal;
 
-use super::{STOP, until_ready};
+use super::{STOP_TIMEOUT, until_ready};
 use crate::{
     ports::Port,
     process::{Process, Program},
@@ -18,26 +18,26 @@ use crate::{
 };
 
 pub(super) const REPLICA_SET: &str = "dezky";
-/// The code of an error that says that the replica set has no configuration yet.
+/// Error code of a node without a replica set configuration.
 const NOT_YET_INITIALIZED: i32 = 94;
 
-/// A MongoDB of our own. Dropping it stops it; its data stay where they are.
+/// A running MongoDB. Dropping it stops the server; the data stay.
 #[derive(Debug)]
 pub struct Mongo {
-    /// How to reach it.
+    /// Connection string.
     pub uri: String,
-    /// The process, for those who watch it.
+    /// The server process.
     pub process: Process,
     port: Port,
 }
 
 impl Mongo {
-    /// Starts one with its data in `directory`, on any free port.
+    /// Starts a server with its data in `directory`, on any free port.
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         Self::start_on(Port::free()?, directory, &directory.join("mongod.log")).await
     }
 
-    /// Starts one on `port` that logs to `log`.
+    /// Starts a server on `port` that logs to `log`.
     pub async fn start_on(port: Port, directory: &Path, log: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(directory)?;
         let process = Process::start(Program {
@@ -59,23 +59,23 @@ impl Mongo {
         Ok(mongo)
     }
 
-    /// Kills it as a crash of the machine would.
+    /// Kills the server, as in a crash.
     pub async fn kill(&mut self) {
         self.process.kill().await;
     }
 
-    /// Asks it to stop.
+    /// Stops the server.
     pub async fn stop(&mut self) {
-        self.process.stop(STOP).await;
+        self.process.stop(STOP_TIMEOUT).await;
     }
 
-    /// Starts it again, on the same port and with the same data, and waits until it is the primary.
+    /// Restarts the server on the same port with its data, and waits until it is the primary.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.restart().await?;
         self.until_primary().await
     }
 
-    /// Stops time for it: connections stay open, and nothing is answered.
+    /// Suspends the server (SIGSTOP): connections stay open without responses.
     pub fn pause(&self) {
         self.process.signal(Signal::SIGSTOP);
     }
@@ -92,7 +92,7 @@ impl Mongo {
         options.server_selection_timeout = Some(Duration::from_millis(500));
         let client = Client::with_options(options)?;
         let admin = client.database("admin");
-        // An error means: not yet.
+        // Errors mean: not ready yet.
         let outcome = until_ready(&mut self.process, async || {
             is_primary(&admin, &node).await.unwrap_or(false)
         })
@@ -102,7 +102,7 @@ impl Mongo {
     }
 }
 
-/// Whether the node is the primary; on the way there, it is told that the replica set consists of itself.
+/// Whether the node is the primary. Configures the replica set, or reconfigures it for the current port, on the way.
 async fn is_primary(admin: &Database, node: &str) -> mongodb::error::Result<bool> {
     let found = admin.run_command(doc! { "replSetGetConfig": 1 }).await;
     let mut config = match found {
@@ -118,7 +118,7 @@ async fn is_primary(admin: &Database, node: &str) -> mongodb::error::Result<bool
     };
     let members = [member(node)];
     if host(&config) != Some(node) {
-        // The data remember another port: a node that does not find itself among the members has to be forced.
+        // The data may name another port. A node that is not a member of its own configuration requires `force`.
         let version = config.get_i32("version").unwrap_or(1);
         config.insert("version", version + 1);
         config.insert("members", members.to_vec());
@@ -158,23 +158,26 @@ pub(super) fn arguments(port: &Port, directory: &Path) -> Vec<String> {
         &port,
         "--dbpath",
         &directory,
-        // A client that is killed in the middle of a transaction holds its locks for as long as this.
+        // Time limit of the locks of a client that is killed during a transaction.
         "--setParameter",
         "transactionLifetimeLimitSeconds=5",
         "--setParameter",
         "diagnosticDataCollectionEnabled=false",
+        // Dropping a database waits for the next commit of the journal, which by default comes after up to 100 ms.
+        "--journalCommitInterval",
+        "20",
         // As in docker-compose.yml. The files of a dropped database go after this, too: hundreds of tests, each with a
         // database of its own, would use up the files that a process may open.
         "--setParameter",
         "minSnapshotHistoryWindowInSeconds=5",
         "--wiredTigerEngineConfigString",
         "file_manager=(close_idle_time=10,close_scan_interval=5)",
-        // It would take half of the machine's memory, and 5 % of its disk.
+        // The defaults take half of the machine's memory and 5 % of its disk.
         "--wiredTigerCacheSizeGB",
         "0.5",
         "--oplogSize",
         "512",
-        // Two on one machine would meet in /tmp.
+        // The sockets of two servers would share /tmp.
         "--nounixsocket",
     ]
     .map(str::to_owned)

@@ -1,33 +1,33 @@
-//! A `redis-server` that keeps nothing over its end, which is all that Dezky asks of Redis.
+//! A `redis-server` without persistence: the control plane stores only hints in Redis.
 
 use std::{fs, path::Path};
 
 use nix::sys::signal::Signal;
 
-use super::{STOP, until_ready};
+use super::{STOP_TIMEOUT, until_ready};
 use crate::{
     ports::Port,
     process::{Process, Program},
     tools,
 };
 
-/// A Redis of our own. Dropping it stops it.
+/// A running Redis. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Redis {
-    /// How to reach it.
+    /// Connection URL.
     pub url: String,
-    /// The process, for those who watch it.
+    /// The server process.
     pub process: Process,
     _port: Port,
 }
 
 impl Redis {
-    /// Starts one that works in `directory`, on any free port.
+    /// Starts a server that works in `directory`, on any free port.
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         Self::start_on(Port::free()?, directory, &directory.join("redis.log")).await
     }
 
-    /// Starts one on `port` that logs to `log`.
+    /// Starts a server on `port` that logs to `log`.
     pub async fn start_on(port: Port, directory: &Path, log: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(directory)?;
         let process = Process::start(Program {
@@ -42,27 +42,27 @@ impl Redis {
             process,
             _port: port,
         };
-        redis.until_answering().await?;
+        redis.until_ready_to_serve().await?;
         Ok(redis)
     }
 
-    /// Kills it as a crash of the machine would. What it held is gone.
+    /// Kills the server, as in a crash. Its data are lost.
     pub async fn kill(&mut self) {
         self.process.kill().await;
     }
 
-    /// Asks it to stop. What it held is gone.
+    /// Stops the server. Its data are lost.
     pub async fn stop(&mut self) {
-        self.process.stop(STOP).await;
+        self.process.stop(STOP_TIMEOUT).await;
     }
 
-    /// Starts it again, empty, on the same port.
+    /// Restarts the server, empty, on the same port.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.restart().await?;
-        self.until_answering().await
+        self.until_ready_to_serve().await
     }
 
-    /// Stops time for it: connections stay open, and nothing is answered.
+    /// Suspends the server (SIGSTOP): connections stay open without responses.
     pub fn pause(&self) {
         self.process.signal(Signal::SIGSTOP);
     }
@@ -72,7 +72,7 @@ impl Redis {
         self.process.signal(Signal::SIGCONT);
     }
 
-    async fn until_answering(&mut self) -> anyhow::Result<()> {
+    async fn until_ready_to_serve(&mut self) -> anyhow::Result<()> {
         let client = redis::Client::open(self.url.as_str())?;
         until_ready(&mut self.process, async || ping(&client).await.is_ok()).await
     }

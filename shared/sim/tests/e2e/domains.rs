@@ -1,8 +1,9 @@
-//! The life of a domain, through the api and the public DNS, and its jobs in workers that are killed.
+//! Life cycle of a domain through the api and the simulated DNS, and its jobs in workers that are killed.
 
 use std::time::Duration;
 
-use dezky_shared::domain::check::Record;
+use bson::{Document, doc};
+use dezky_shared::{domain::check::Record, platform::clock};
 use dezky_sim::{
     callers::{Caller, DEMO_TENANT},
     dns::{DnsFault, DnsFaultRule},
@@ -15,12 +16,12 @@ use tokio::time::Instant;
 
 use crate::stack::{Stack, until};
 
-/// How long a test waits for what comes at its own time: the first look is after a minute.
+/// How long a test waits for what comes at its own time: a check that is due is spread over a minute.
 const PATIENCE: Duration = Duration::from_mins(2);
 const DOMAIN: &str = "/tenants/demo/domains/verify.test";
 
 impl Stack {
-    /// With a tenant that has an owner and no domain.
+    /// A stack with a tenant that has an owner and no domain.
     async fn with_owner() -> Self {
         let stack = Self::start().await;
         let owner = Caller::Owner;
@@ -44,7 +45,7 @@ impl Stack {
         self.ask_as(Caller::Owner, method, path, body).await
     }
 
-    /// The owner claims the domain.
+    /// Claims the domain as the owner.
     async fn claim(&self) -> Value {
         let name = json!({ "name": "Verify.test." });
         let path = "/tenants/demo/domains";
@@ -53,7 +54,7 @@ impl Stack {
         claim
     }
 
-    /// An operator adds the domain.
+    /// Adds the domain as an operator.
     async fn vouch(&self) -> Value {
         let name = json!({ "name": "verify.test" });
         let path = "/tenants/demo/domains";
@@ -62,7 +63,7 @@ impl Stack {
         domain
     }
 
-    /// Waits until the domain is as it should be.
+    /// Polls the domain until `is` returns true.
     async fn until_domain(&self, is: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -75,7 +76,7 @@ impl Stack {
         }
     }
 
-    /// Asks for a look at the DNS, as soon as one may, and waits for it.
+    /// Requests a recheck as soon as one is allowed, and waits for it.
     async fn look(&self) -> Value {
         let deadline = Instant::now() + PATIENCE;
         let job = loop {
@@ -92,6 +93,36 @@ impl Stack {
         self.owner(Method::GET, DOMAIN, None).await.1
     }
 
+    /// Makes the first check of a claim due, as after the minute that it waits.
+    async fn pass_the_first_minute(&self) {
+        let jobs = self.database().await.collection::<Document>("jobs");
+        let waiting = doc! { "kind": "recheck_domain", "state": "available" };
+        let due = doc! { "$set": { "runAt": clock::now() } };
+        let found = jobs.update_one(waiting, due).await.unwrap();
+        assert_eq!(found.matched_count, 1);
+    }
+
+    /// Makes the schedule of the checks due, and with it the next check of the domain, as after the minute that both wait.
+    async fn pass_a_scheduled_minute(&self) {
+        let database = self.database().await;
+        // Seconds ahead: a check that is overdue is spread over a minute.
+        let due = clock::later(clock::now(), Duration::from_secs(8));
+        let next = doc! { "$set": { "nextCheckAt": due } };
+        let domains = database.collection::<Document>("domains");
+        let found = domains.update_one(doc! { "name": "verify.test" }, next);
+        assert_eq!(found.await.unwrap().matched_count, 1);
+
+        let name = "recheck_domains";
+        let instants = database.collection::<Document>("schedule_instants");
+        let run = doc! { "schedule": name };
+        instants.delete_many(run).await.unwrap();
+        let before = clock::earlier(clock::now(), Duration::from_mins(1));
+        let seen = doc! { "$set": { "seen": before }, "$setOnInsert": { "missed": 0_i64 } };
+        let schedules = database.collection::<Document>("schedules");
+        let upserted = schedules.update_one(doc! { "_id": name }, seen);
+        upserted.upsert(true).await.unwrap();
+    }
+
     async fn until_job(&self, job: &Value, state: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -106,7 +137,7 @@ impl Stack {
         }
     }
 
-    /// The customer publishes what the api shows.
+    /// Publishes records in the simulated DNS.
     fn publish(&self, records: &Value) {
         let records: Vec<Record> = serde_json::from_value(records.clone()).unwrap();
         self.dns.publish(&records).unwrap();
@@ -117,7 +148,7 @@ impl Stack {
     }
 }
 
-/// The kinds of the checks that say that something is wrong, extras left out.
+/// Failed checks, optional ones excluded.
 fn wrong(domain: &Value) -> Vec<&str> {
     let checks = domain["checks"].as_array().unwrap().iter();
     checks
@@ -132,7 +163,7 @@ fn wrong(domain: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_domain_turns_verified_by_itself_and_says_which_record_broke_and_stays_while_used() {
+async fn a_claimed_domain_is_verified_reports_a_broken_record_and_cannot_be_removed_while_in_use() {
     let stack = Stack::with_owner().await;
 
     let claim = stack.claim().await;
@@ -144,6 +175,7 @@ async fn a_domain_turns_verified_by_itself_and_says_which_record_broke_and_stays
     assert!(!stack.made(), "nobody proved it");
     stack.publish(&json!([claim["ownership"]]));
     // The customer does nothing but publish what is shown.
+    stack.pass_the_first_minute().await;
     let owned = stack
         .until_domain(|domain| !domain["records"].as_array().unwrap().is_empty())
         .await;
@@ -157,7 +189,8 @@ async fn a_domain_turns_verified_by_itself_and_says_which_record_broke_and_stays
     stack.dns.remove("verify.test", Some("MX")).unwrap();
     let broken = stack.look().await;
     assert_eq!(broken["status"], "attention", "{broken:#}");
-    assert_eq!(wrong(&broken), ["mx"]);
+    // The SPF record authorizes the MX hosts.
+    assert_eq!(wrong(&broken), ["mx", "spf"]);
     let (_, summary) = stack
         .owner(Method::GET, "/tenants/demo/summary", None)
         .await;
@@ -184,7 +217,7 @@ async fn a_domain_turns_verified_by_itself_and_says_which_record_broke_and_stays
 }
 
 #[tokio::test]
-async fn a_domain_of_an_operators_is_verified_without_proof_and_goes_when_nobody_uses_it() {
+async fn a_domain_added_by_an_operator_is_verified_without_proof_and_removed_when_unused() {
     let stack = Stack::with_owner().await;
 
     let added = stack.vouch().await;
@@ -197,8 +230,13 @@ async fn a_domain_of_an_operators_is_verified_without_proof_and_goes_when_nobody
             tenant["provisioningStatus"]["stalwart"] == "ok"
         })
         .await;
+    // The check right after the records were expected.
+    stack
+        .until_domain(|domain| !domain["checkedAt"].is_null())
+        .await;
     stack.publish(&served["records"]);
-    // Nobody asks for a look.
+    // No check is requested.
+    stack.pass_a_scheduled_minute().await;
     stack
         .until_domain(|domain| domain["status"] == "verified")
         .await;
@@ -220,7 +258,7 @@ async fn a_domain_of_an_operators_is_verified_without_proof_and_goes_when_nobody
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_can_have_is_refused_and_says_why() {
+async fn an_invalid_domain_name_is_refused_with_a_reason() {
     let stack = Stack::start_with(&[("DOMAINS_OWN", "dezky.com".to_owned())]).await;
     let (status, _) = stack
         .ask(
@@ -261,7 +299,7 @@ async fn a_name_that_nobody_can_have_is_refused_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_makes_a_domain_loses_and_doubles_nothing() {
+async fn a_worker_killed_while_provisioning_a_domain_loses_and_duplicates_nothing() {
     for fault in before_and_after() {
         let mut stack = Stack::with_owner().await;
         killed_in(&mut stack, "create_domain", fault, async |stack| {
@@ -284,7 +322,7 @@ async fn a_worker_killed_while_it_makes_a_domain_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_removes_a_domain_leaves_nothing_behind() {
+async fn a_worker_killed_while_removing_a_domain_leaves_nothing_behind() {
     for fault in before_and_after() {
         let mut stack = Stack::with_owner().await;
         stack.vouch().await;
@@ -306,7 +344,7 @@ async fn a_worker_killed_while_it_removes_a_domain_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_looks_at_the_dns_looks_again_and_gives_the_domain_once() {
+async fn a_worker_killed_during_a_dns_check_repeats_it_and_grants_ownership_once() {
     let mut stack = Stack::with_owner().await;
     let claim = stack.claim().await;
     stack.publish(&json!([claim["ownership"]]));
@@ -326,7 +364,7 @@ async fn a_worker_killed_while_it_looks_at_the_dns_looks_again_and_gives_the_dom
     stack.dns.mend();
     stack.worker.restart().await.unwrap();
     stack.until_job(&answer["job"], "completed").await;
-    // Dying right after the claim was proven: what follows from that is in the same transaction.
+    // Killed right after the proof: its consequences are in the same transaction.
     stack.worker.kill().await;
     stack.worker.restart().await.unwrap();
 
@@ -341,7 +379,7 @@ async fn a_worker_killed_while_it_looks_at_the_dns_looks_again_and_gives_the_dom
     assert_eq!(proven.count(), 1, "{owned:#}");
 }
 
-/// A request that is answered late, and one that takes effect late.
+/// A late response, and a late effect.
 fn before_and_after() -> [Fault; 2] {
     [
         Fault::SlowAnswer { millis: 1_500 },
@@ -349,7 +387,7 @@ fn before_and_after() -> [Fault; 2] {
     ]
 }
 
-/// Kills the worker while what `begin` asks for has it make this request of the mail server.
+/// Kills the worker during this request to the mail server, which `begin` leads to.
 async fn killed_in(
     stack: &mut Stack,
     operation: &str,

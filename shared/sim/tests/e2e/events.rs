@@ -1,4 +1,4 @@
-//! Streams of events, held by many clients at once.
+//! Event streams of many concurrent clients.
 
 use std::{fs, time::Duration};
 
@@ -15,13 +15,13 @@ use tokio::{
 
 use crate::stack::Stack;
 
-/// How many clients watch at the same time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 2_000;
-/// How many of them are one caller, who may hold as many streams.
+/// Number of streams per caller, which is the limit.
 const OF_ONE_CALLER: usize = 20;
-/// What all of them may cost the api, itself included.
+/// Memory limit of the api with all streams.
 const MEMORY_MIB: u64 = 200;
-/// How long a test waits for what must come.
+/// Time limit of a test's waits.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A client that watches a tenant.
@@ -38,7 +38,7 @@ impl Client {
         Ok(Self(BufReader::with_capacity(512, stream)))
     }
 
-    /// The data of the next event.
+    /// Data of the next event.
     async fn event(&mut self) -> std::io::Result<Value> {
         let mut line = String::new();
         loop {
@@ -52,13 +52,13 @@ impl Client {
         }
     }
 
-    /// Reads on until an event shows the tenant in this industry.
-    async fn told_of_industry(&mut self, industry: &str) -> std::io::Result<()> {
+    /// Reads until an event contains the tenant with this industry.
+    async fn wait_for_industry(&mut self, industry: &str) -> std::io::Result<()> {
         while self.event().await?["industry"] != industry {}
         Ok(())
     }
 
-    /// Whether the stream has ended as streams end, not broken off.
+    /// Whether the stream ended properly instead of being cut.
     async fn is_ended(&mut self) -> bool {
         let mut last = String::new();
         let mut line = String::new();
@@ -72,7 +72,7 @@ impl Client {
     }
 }
 
-/// The memory of a process that is resident, in MiB.
+/// Resident memory of a process, in MiB.
 fn resident(process: &Process) -> u64 {
     let pid = process.id().unwrap();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -82,7 +82,7 @@ fn resident(process: &Process) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
+async fn two_thousand_streams_receive_every_event_within_the_memory_limit() {
     rlimit::raise_limit();
     let mut stack = Stack::start().await;
     stack.create("acme").await;
@@ -116,10 +116,10 @@ async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
     stack
         .ask(Method::PATCH, "/tenants/acme", Some(change))
         .await;
-    let told = clients
+    let received = clients
         .iter_mut()
-        .map(|client| client.told_of_industry("news"));
-    let told = timeout(DEADLINE, try_join_all(told)).await;
+        .map(|client| client.wait_for_industry("news"));
+    let received = timeout(DEADLINE, try_join_all(received)).await;
     let afterwards = resident(&stack.api);
     stack.api.signal(nix::sys::signal::Signal::SIGTERM);
     let ends = clients.iter_mut().map(Client::is_ended);
@@ -127,7 +127,7 @@ async fn two_thousand_clients_are_all_told_and_cost_little_memory() {
         .await
         .unwrap();
 
-    assert!(matches!(told, Ok(Ok(_))), "{told:?}");
+    assert!(matches!(received, Ok(Ok(_))), "{received:?}");
     assert!(
         connected < MEMORY_MIB && afterwards < MEMORY_MIB,
         "MiB: {before} without clients, {connected} with, {afterwards} after a change"

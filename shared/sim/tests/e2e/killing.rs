@@ -1,4 +1,4 @@
-//! Killing and stopping the processes.
+//! Killing and stopping of processes.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ fn server<'a>(stack: &'a Stack, operation: &str) -> &'a Server {
     }
 }
 
-/// Makes `operation` take long, once, and waits until it has been asked for.
+/// Delays `operation` once, and waits until it has been requested.
 async fn in_the_middle_of(stack: &Stack, operation: &str, fault: Fault) {
     let server = server(stack, operation);
-    let asked = || server.faults.requests().get(operation).copied();
-    let before = asked();
+    let requests = || server.faults.requests().get(operation).copied();
+    let before = requests();
     server.faults.add(FaultRule::once(operation, fault));
     stack.create("acme").await;
-    until(operation, || asked() > before).await;
+    until(operation, || requests() > before).await;
 }
 
-/// Kills the worker while `operation` is under way, before and after its effect.
+/// Kills the worker during `operation`, before and after its effect.
 async fn kill_in_the_middle_of(operation: &str) {
     for fault in [
         Fault::SlowAnswer { millis: 1_500 },
@@ -48,22 +48,22 @@ async fn kill_in_the_middle_of(operation: &str) {
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_speaks_to_authentik_loses_and_doubles_nothing() {
+async fn a_worker_killed_during_an_authentik_call_loses_and_duplicates_nothing() {
     kill_in_the_middle_of("create_group").await;
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_speaks_to_stalwart_loses_and_doubles_nothing() {
+async fn a_worker_killed_during_a_stalwart_call_loses_and_duplicates_nothing() {
     kill_in_the_middle_of("create_domain").await;
 }
 
 #[tokio::test]
-async fn a_worker_killed_while_it_speaks_to_ocis_loses_and_doubles_nothing() {
+async fn a_worker_killed_during_an_ocis_call_loses_and_duplicates_nothing() {
     kill_in_the_middle_of("create_space").await;
 }
 
 #[tokio::test]
-async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
+async fn a_worker_paused_beyond_its_lease_writes_nothing_when_it_continues() {
     let stack = Stack::start().await;
     in_the_middle_of(&stack, "create_space", Fault::SlowAnswer { millis: 1_000 }).await;
     stack.worker.signal(Signal::SIGSTOP);
@@ -73,7 +73,7 @@ async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
     stack.until_no_job_of("provision_domain").await;
     let active = stack.tenant("acme").await;
     stack.worker.signal(Signal::SIGCONT);
-    // What the first worker still believes to hold, it would write within its old lease's time.
+    // Writes of the first worker would happen within its old lease.
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     let later = stack.tenant("acme").await;
@@ -82,7 +82,7 @@ async fn a_worker_stopped_past_its_lease_changes_nothing_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_worker_asked_to_stop_ends_what_it_began() {
+async fn a_worker_finishes_its_running_steps_on_sigterm() {
     let mut stack = Stack::start().await;
     in_the_middle_of(&stack, "create_space", Fault::SlowAnswer { millis: 500 }).await;
 
@@ -104,7 +104,7 @@ async fn a_worker_asked_to_stop_ends_what_it_began() {
 }
 
 #[tokio::test]
-async fn an_api_killed_after_its_answer_has_lost_nothing() {
+async fn an_api_killed_after_its_response_loses_nothing() {
     let mut stack = Stack::start().await;
 
     stack.create("acme").await;
@@ -117,7 +117,7 @@ async fn an_api_killed_after_its_answer_has_lost_nothing() {
 }
 
 #[tokio::test]
-async fn the_same_request_sent_again_after_the_api_was_killed_makes_no_second_tenant() {
+async fn a_request_repeated_after_the_api_was_killed_creates_no_second_tenant() {
     let mut stack = Stack::start().await;
     stack.create("acme").await;
 

@@ -1,5 +1,5 @@
-//! The api and the worker as processes, on real stores and simulated upstreams: what survives when something is
-//! killed, stopped or wiped.
+//! End-to-end tests: api and worker as processes, on real stores and simulated upstreams, while processes and stores
+//! are killed, stopped or flushed.
 
 #![expect(
     clippy::unwrap_used,

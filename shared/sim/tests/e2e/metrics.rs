@@ -1,4 +1,4 @@
-//! What the processes show of themselves, and that the dashboard, the alerts and the runbook speak of nothing else.
+//! Metrics of the processes, compared with the dashboard, the alerts and the runbook.
 
 use std::{collections::BTreeSet, fs};
 
@@ -15,7 +15,7 @@ use crate::{
     stack::{OwnStores, Stack, until},
 };
 
-/// What Prometheus adds by itself.
+/// Metrics that Prometheus adds.
 const PROMETHEUS_OWN: [&str; 1] = ["up"];
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ fn alerts() -> Vec<Rule> {
         .collect()
 }
 
-/// Every query of the dashboard.
+/// All queries of the dashboard.
 fn queries() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -75,7 +75,7 @@ fn queries() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_dashboard_and_the_alerts_speak_of_nothing_that_is_not_measured() {
+async fn the_dashboard_and_the_alerts_query_only_exported_metrics() {
     let stack = Stack::start().await;
     stack.create("acme").await;
     stack.until_status("acme", "active").await;
@@ -95,7 +95,10 @@ async fn the_dashboard_and_the_alerts_speak_of_nothing_that_is_not_measured() {
         let named = promql::metrics(query);
         assert!(!named.is_empty(), "{query}");
         let unknown: Vec<_> = named.difference(&measured).collect();
-        assert!(unknown.is_empty(), "{query} asks for {unknown:?}");
+        assert!(
+            unknown.is_empty(),
+            "{query} uses the unknown metrics {unknown:?}"
+        );
     }
     for scrape in [&api, &worker] {
         assert_eq!(scrape.described(), scrape.typed());
@@ -103,7 +106,7 @@ async fn the_dashboard_and_the_alerts_speak_of_nothing_that_is_not_measured() {
 }
 
 #[test]
-fn every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert() {
+fn alerts_and_runbook_entries_correspond_one_to_one() {
     let runbook = ops("runbook.md");
     let entries: BTreeSet<&str> = runbook
         .lines()
@@ -127,7 +130,7 @@ fn every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert() {
 }
 
 #[tokio::test]
-async fn a_backlog_is_seen_by_the_worker_that_leads() {
+async fn the_leader_exports_the_backlog() {
     let stack = Stack::start().await;
     let slow = Fault::SlowAnswer { millis: 5_000 };
     stack
@@ -165,7 +168,7 @@ async fn a_backlog_is_seen_by_the_worker_that_leads() {
 }
 
 #[tokio::test]
-async fn a_rescue_is_counted() {
+async fn rescues_are_counted() {
     let mut stack = Stack::start().await;
     let slow = Fault::SlowAnswer { millis: 1_500 };
     let faults = stack.ocis.server.faults.clone();
@@ -186,18 +189,18 @@ async fn a_rescue_is_counted() {
 }
 
 #[tokio::test]
-async fn a_worker_says_whether_it_can_work() {
+async fn the_readiness_of_a_worker_reflects_its_dependencies() {
     let mut stores = OwnStores::start().await;
     let stack = Stack::start_on(&stores).await;
     let [_, worker] = stack.metrics.clone();
     let (healthz, readyz) = (format!("{worker}/healthz"), format!("{worker}/readyz"));
 
-    let ready = stack.look_at(&readyz).await;
+    let ready = stack.get(&readyz).await;
     stores.redis.kill().await;
-    let degraded = stack.look_at(&readyz).await;
+    let degraded = stack.get(&readyz).await;
     stores.mongo.kill().await;
-    let unready = stack.look_at(&readyz).await;
-    let alive = stack.look_at(&healthz).await;
+    let unready = stack.get(&readyz).await;
+    let alive = stack.get(&healthz).await;
 
     assert_eq!(ready.0, 200, "{ready:?}");
     assert!(degraded.1.contains("\"degraded\""), "{degraded:?}");

@@ -1,4 +1,4 @@
-//! As much of Prometheus's query language as it takes to see which metrics a query asks for.
+//! A minimal scanner of Prometheus's query language that finds the metrics of a query.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const KEYWORDS: [&str; 12] = [
     "bool",
     "inf",
 ];
-/// Words that are followed by a list of labels.
+/// Words that precede a list of labels.
 const BEFORE_LABELS: [&str; 6] = [
     "by",
     "without",
@@ -27,7 +27,7 @@ const BEFORE_LABELS: [&str; 6] = [
     "group_right",
 ];
 
-/// The metrics that `query` asks for: every name outside of labels, ranges and strings that is no function.
+/// Metrics of `query`: all names outside of labels, ranges and strings that are not functions.
 pub(crate) fn metrics(query: &str) -> BTreeSet<String> {
     let query = without(&without(&without(query, '"', '"'), '{', '}'), '[', ']');
     let mut found = BTreeSet::new();
@@ -52,7 +52,7 @@ pub(crate) fn metrics(query: &str) -> BTreeSet<String> {
     found
 }
 
-/// Whether what follows a word makes it a function: `rate(…)`, `sum by (queue) (…)`.
+/// Whether the text after a word makes it a function: `rate(…)`, `sum by (queue) (…)`.
 fn is_function(next: &str) -> bool {
     ["(", "by ", "by(", "without ", "without("]
         .iter()
@@ -75,7 +75,7 @@ fn without(text: &str, open: char, close: char) -> String {
 }
 
 #[test]
-fn metrics_are_told_from_functions_labels_and_units() {
+fn metrics_are_distinguished_from_functions_labels_and_units() {
     let found = |query: &str| Vec::from_iter(metrics(query));
 
     assert_eq!(

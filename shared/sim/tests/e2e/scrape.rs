@@ -1,10 +1,10 @@
-//! Reading what the processes measured, as Prometheus does.
+//! Scrapes the metrics of the processes, as Prometheus does.
 
 use std::collections::BTreeSet;
 
 use crate::stack::{DEADLINE, Stack};
 
-/// What one process showed.
+/// Metrics of one process.
 #[derive(Debug)]
 pub(crate) struct Scrape(String);
 
@@ -13,13 +13,13 @@ impl Scrape {
         Self(text)
     }
 
-    /// The names of all series.
+    /// Names of all series.
     pub(crate) fn series(&self) -> BTreeSet<String> {
         let names = self.samples().map(|(series, _)| name(series).to_owned());
         names.collect()
     }
 
-    /// The names that are described.
+    /// Names with a description.
     pub(crate) fn described(&self) -> BTreeSet<String> {
         let described = self
             .0
@@ -30,7 +30,7 @@ impl Scrape {
             .collect()
     }
 
-    /// The names that have a type.
+    /// Names with a type.
     pub(crate) fn typed(&self) -> BTreeSet<String> {
         let typed = self
             .0
@@ -41,7 +41,7 @@ impl Scrape {
             .collect()
     }
 
-    /// The sum of all series of this name whose labels hold `label`.
+    /// Sum of all series of `metric` whose labels contain `label`.
     pub(crate) fn sum(&self, metric: &str, label: &str) -> f64 {
         let samples = self.samples();
         samples
@@ -65,17 +65,17 @@ fn name(series: &str) -> &str {
 }
 
 impl Stack {
-    /// What the api and the worker show.
+    /// Scrapes the api and the worker.
     pub(crate) async fn scrape(&self) -> [Scrape; 2] {
         let [api, worker] = &self.metrics;
         [self.scrape_at(api).await, self.scrape_at(worker).await]
     }
 
     async fn scrape_at(&self, url: &str) -> Scrape {
-        Scrape::parse(self.look_at(&format!("{url}/metrics")).await.1)
+        Scrape::parse(self.get(&format!("{url}/metrics")).await.1)
     }
 
-    /// Waits until the worker shows that so many of `metric` have this label.
+    /// Waits until the worker's `metric` with this label reaches `least`.
     pub(crate) async fn until_measured(&self, metric: &str, label: &str, least: f64) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {

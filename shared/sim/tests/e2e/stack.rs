@@ -1,4 +1,4 @@
-//! The whole of it: api, worker, simulators, on stores of the test's own or on shared ones.
+//! The whole system: api, worker and simulators, on stores of the test's own or on shared ones.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use dezky_sim::{
     ports::Port,
     process::{Process, Program},
     proxy::Proxy,
-    stalwart::StalwartSim,
+    stalwart::{HOST, StalwartSim},
     stores::{Mongo, Redis},
 };
 use mongodb::{Client, Database};
@@ -21,12 +21,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long a test waits for what must come.
+/// Time limit of a test's waits.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
-/// The worker's lease, in seconds: everything it waits for is in proportion.
+/// Lease of the worker in seconds. Its other timings are proportional to it.
 const LEASE_SECONDS: &str = "3";
 
-/// Everything that runs in a test.
+/// All processes and simulators of a test.
 pub(crate) struct Stack {
     pub(crate) api: Process,
     pub(crate) worker: Process,
@@ -36,7 +36,7 @@ pub(crate) struct Stack {
     pub(crate) ocis: OcisSim,
     pub(crate) dns: DnsSim,
     pub(crate) url: String,
-    /// Where the api and the worker show what they measured.
+    /// Metrics URLs of the api and the worker.
     pub(crate) metrics: [String; 2],
     client: reqwest::Client,
     pub(crate) operator: String,
@@ -46,7 +46,7 @@ pub(crate) struct Stack {
     _directory: TempDir,
 }
 
-/// Stores that a test may kill and wipe.
+/// Stores that a test may kill and flush.
 pub(crate) struct OwnStores {
     pub(crate) mongo: Mongo,
     pub(crate) redis: Redis,
@@ -67,17 +67,17 @@ impl OwnStores {
 }
 
 impl Stack {
-    /// On the stores that all tests share.
+    /// Starts on the stores that all tests share.
     pub(crate) async fn start() -> Self {
         Self::on(FreshStores::new().unwrap(), &[]).await
     }
 
-    /// On stores of the test's own.
+    /// Starts on stores of the test's own.
     pub(crate) async fn start_on(stores: &OwnStores) -> Self {
         Self::on(FreshStores::on(&stores.mongo, &stores.redis), &[]).await
     }
 
-    /// On the stores that all tests share, with these variables for both processes.
+    /// Starts on the shared stores, with these variables for both processes.
     pub(crate) async fn start_with(variables: &[(&'static str, String)]) -> Self {
         Self::on(FreshStores::new().unwrap(), variables).await
     }
@@ -91,6 +91,7 @@ impl Stack {
         stalwart.instant_dkim(true);
         let ocis = OcisSim::start(any_port).await.unwrap();
         let dns = DnsSim::start(any_port).await.unwrap();
+        dns.add(HOST, "A", "192.0.2.25").unwrap();
 
         let api_port = Port::free().unwrap();
         let url = format!("http://127.0.0.1:{}", api_port.number);
@@ -119,7 +120,7 @@ impl Stack {
                 ),
                 ("TENANT_PURGE_AFTER", "0s".to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
-                // All of it comes from one caller at one address.
+                // All requests share one caller and one address.
                 ("API_RATE_PER_CALLER", "0".to_owned()),
                 ("API_RATE_PER_ADDRESS", "0".to_owned()),
             ],
@@ -159,22 +160,22 @@ impl Stack {
         stack.until_ready().await;
         let (status, _) = stack.ask(Method::GET, "/users/me", None).await;
         assert_eq!(status, StatusCode::OK);
-        // The tenant that every installation begins with, so that no test's fault hits it.
+        // The tenant that exists in every installation is provisioned first, so that no test's fault affects it.
         stack.until_status("dezky", "active").await;
         stack
     }
 
-    /// One more worker beside the first.
+    /// A second worker.
     pub(crate) fn another_worker(&self) -> Process {
         let mut program = self.worker_program.clone();
         program.log = program.log.with_extension("second.log");
-        // Any port: the first worker has the other.
+        // Any port: the first worker uses the configured one.
         let elsewhere = ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned());
         program.environment.push(elsewhere);
         Process::start(program).unwrap()
     }
 
-    /// One more worker, which reaches MongoDB by way of `proxy`.
+    /// A second worker that connects to MongoDB through `proxy`.
     pub(crate) fn worker_behind(&self, proxy: &Proxy) -> Process {
         let mut program = self.worker_program.clone();
         program.log = program.log.with_extension("behind.log");
@@ -205,36 +206,36 @@ impl Stack {
         }
     }
 
-    /// The database, for what no route brings about.
+    /// The database, for states that no route produces.
     pub(crate) async fn database(&self) -> Database {
         let client = Client::with_uri_str(&self.stores.mongodb_uri).await;
         client.unwrap().database(&self.stores.database)
     }
 
-    /// What the worker has printed.
+    /// Log of the worker.
     pub(crate) fn worker_log(&self) -> String {
         std::fs::read_to_string(&self.worker_program.log).unwrap()
     }
 
-    /// Asks the api as an operator.
+    /// Sends a request as an operator.
     pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let response = self.try_ask(method, path, body).await;
+        let response = self.try_send(method, path, body).await;
         response.unwrap()
     }
 
-    /// A request of an operator's.
+    /// Builds a request of an operator.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client
             .request(method, format!("{}{path}", self.url))
             .bearer_auth(&self.operator)
     }
 
-    /// Asks the api as one of the callers.
+    /// Sends a request as one of the callers.
     pub(crate) async fn ask_as(
         &self,
         caller: Caller,
@@ -246,7 +247,7 @@ impl Stack {
         self.ask_with(&token, method, path, body).await
     }
 
-    /// Asks the api with a token.
+    /// Sends a request with a token.
     pub(crate) async fn ask_with(
         &self,
         token: &str,
@@ -263,13 +264,13 @@ impl Stack {
         (response.status(), response.json().await.unwrap())
     }
 
-    /// What is at `url`, which needs no token.
-    pub(crate) async fn look_at(&self, url: &str) -> (u16, String) {
+    /// Sends a GET without a token.
+    pub(crate) async fn get(&self, url: &str) -> (u16, String) {
         let response = self.client.get(url).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    pub(crate) async fn try_ask(
+    pub(crate) async fn try_send(
         &self,
         method: Method,
         path: &str,
@@ -285,7 +286,7 @@ impl Stack {
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
     }
 
-    /// Creates a tenant with a domain of its own.
+    /// Creates a tenant with a domain.
     pub(crate) async fn create(&self, slug: &str) -> Value {
         let body = json!({ "slug": slug, "name": format!("{slug} Ltd"), "plan": "business", "domains": [format!("{slug}.test")] });
         let (status, tenant) = self.ask(Method::POST, "/tenants", Some(body)).await;
@@ -304,28 +305,28 @@ impl Stack {
         self.until(slug, |tenant| tenant["status"] == status).await
     }
 
-    /// Waits until the tenant is as it should be.
+    /// Polls the tenant until `is` returns true.
     pub(crate) async fn until(&self, slug: &str, is: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
-            // While a store is away the api may answer 503.
-            let seen = self
-                .try_ask(Method::GET, &format!("/tenants/{slug}"), None)
+            // The api may respond with 503 while a store is away.
+            let current = self
+                .try_send(Method::GET, &format!("/tenants/{slug}"), None)
                 .await;
-            if let Ok((StatusCode::OK, tenant)) = &seen
+            if let Ok((StatusCode::OK, tenant)) = &current
                 && is(tenant)
             {
                 return tenant.clone();
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "what was waited for did not come; last seen: {seen:#?}"
+                "timeout; last state: {current:#?}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Waits until no job of this kind is left to do.
+    /// Waits until no job of this kind is open.
     pub(crate) async fn until_no_job_of(&self, kind: &str) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
@@ -346,14 +347,14 @@ impl Stack {
         }
     }
 
-    /// The spaces of this tenant.
+    /// Spaces of this tenant.
     pub(crate) fn spaces(&self, slug: &str) -> Vec<SimSpace> {
         let mut spaces = self.ocis.spaces();
         spaces.retain(|space| space.name == format!("{slug} Ltd"));
         spaces
     }
 
-    /// Nothing of this tenant exists twice, and everything exists once.
+    /// Asserts that every upstream object of this tenant exists exactly once.
     pub(crate) fn assert_one_of_everything(&self, slug: &str) {
         let groups = self.authentik.groups();
         assert_eq!(
@@ -389,14 +390,11 @@ impl Stack {
     }
 }
 
-/// Waits until `is`.
+/// Polls `is` until it returns true.
 pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while !is() {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what}: did not come"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Wiping, stopping and killing the stores.
+//! Flushing, stopping and killing of the stores.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn wipe(url: &str) {
 }
 
 #[tokio::test]
-async fn wiping_redis_at_any_moment_loses_and_doubles_nothing() {
+async fn flushing_redis_at_any_moment_loses_and_duplicates_nothing() {
     let stores = OwnStores::start().await;
     let stack = Stack::start_on(&stores).await;
     let slugs: Vec<String> = (0..12).map(|n| format!("acme{n}")).collect();
@@ -38,7 +38,7 @@ async fn wiping_redis_at_any_moment_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn without_redis_work_goes_on() {
+async fn jobs_run_without_redis() {
     let mut stores = OwnStores::start().await;
     let stack = Stack::start_on(&stores).await;
 
@@ -54,7 +54,7 @@ async fn without_redis_work_goes_on() {
 }
 
 #[tokio::test]
-async fn a_redis_that_does_not_answer_holds_up_nothing() {
+async fn an_unresponsive_redis_delays_nothing() {
     let stores = OwnStores::start().await;
     let stack = Stack::start_on(&stores).await;
 
@@ -67,7 +67,7 @@ async fn a_redis_that_does_not_answer_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn a_killed_database_loses_and_doubles_nothing() {
+async fn killing_the_database_loses_and_duplicates_nothing() {
     let mut stores = OwnStores::start().await;
     let stack = Stack::start_on(&stores).await;
     let slugs: Vec<String> = (0..6).map(|n| format!("acme{n}")).collect();
@@ -86,7 +86,7 @@ async fn a_killed_database_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_database_fails_while_it_starts_tries_again() {
+async fn a_worker_retries_its_start_when_the_database_fails() {
     let stores = OwnStores::start().await;
     let mut stack = Stack::start_on(&stores).await;
     stack.worker.kill().await;

@@ -1,4 +1,4 @@
-//! The life of a tenant, through the api and nothing else.
+//! Life cycle of a tenant through the api.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! One trace for an intent: from the request, by way of its job, into the upstreams, and out to a collector.
+//! Traces from the request through its job to the upstreams, exported to a collector.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Creates the tenant `acme` with this `traceparent`, and returns its job once it is done.
+/// Creates the tenant `acme` with this `traceparent`, and returns its completed job.
 async fn create(stack: &Stack, traceparent: Option<&str>) -> Value {
     let body =
         json!({ "slug": "acme", "name": "acme Ltd", "plan": "business", "domains": ["acme.test"] });
@@ -47,13 +47,13 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
 }
 
 #[tokio::test]
-async fn a_request_is_followed_through_its_job_into_the_upstreams() {
+async fn a_trace_spans_the_request_its_job_and_the_upstream_calls() {
     let collector = Collector::start().await;
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.clone());
     let mut stack = Stack::start_with(&[endpoint]).await;
 
     let job = create(&stack, Some(&format!("00-{TRACE}-{CALLER}-01"))).await;
-    // What waits to be sent is sent before the end.
+    // Pending spans are exported before the process exits.
     stop(&mut stack.api).await;
     stop(&mut stack.worker).await;
 
@@ -68,9 +68,9 @@ async fn a_request_is_followed_through_its_job_into_the_upstreams() {
         (&stack.stalwart.server, "create_domain"),
         (&stack.ocis.server, "create_space"),
     ] {
-        let heard = server.traceparent(operation).unwrap();
-        let call = spans.iter().find(|span| heard.contains(&span.id));
-        let call = call.unwrap_or_else(|| panic!("{heard}: {spans:#?}"));
+        let received = server.traceparent(operation).unwrap();
+        let call = spans.iter().find(|span| received.contains(&span.id));
+        let call = call.unwrap_or_else(|| panic!("{received}: {spans:#?}"));
         assert!(call.name.ends_with(operation), "{call:?}");
         assert_eq!(call.parent, attempt.id, "{call:?}");
         assert_eq!(call.service, "dezky-worker");
@@ -80,19 +80,19 @@ async fn a_request_is_followed_through_its_job_into_the_upstreams() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_sane_trace_begins_one_and_no_collector_is_needed() {
+async fn a_request_without_a_valid_traceparent_starts_a_trace_and_needs_no_collector() {
     let stack = Stack::start().await;
 
     let job = create(&stack, Some("00-<script>-00f067aa0ba902b7-01")).await;
 
     let stored = job["traceparent"].as_str().unwrap();
-    let heard = stack.ocis.server.traceparent("create_space").unwrap();
+    let received = stack.ocis.server.traceparent("create_space").unwrap();
     assert_eq!(stored.len(), 55, "{stored}");
-    assert_eq!(trace_of(&heard), trace_of(stored));
+    assert_eq!(trace_of(&received), trace_of(stored));
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_holds_up_nothing() {
+async fn an_unreachable_collector_delays_nothing() {
     let nowhere = "http://127.0.0.1:1".to_owned();
     let mut stack = Stack::start_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere)]).await;
 

@@ -1,10 +1,10 @@
 //! Authentik: the simulator against recorded exchanges, and the client against both.
 
+mod client;
 mod failures;
-mod freeze;
 mod groups;
-mod reading;
 mod recorded;
+mod suspension;
 mod team;
 mod users;
 
@@ -40,7 +40,7 @@ async fn sim_and_client() -> (AuthentikSim, Authentik) {
     (sim, client)
 }
 
-/// The attributes of a group of ours.
+/// Attributes of a tenant's group.
 fn marks(tenant: &str, slug: &str) -> Value {
     json!({ "tenantId": tenant, "tenantSlug": slug })
 }

@@ -41,7 +41,7 @@ impl Control {
         }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: &Value) -> Response {
+    async fn send(&self, method: Method, path: &str, body: &Value) -> Response {
         let request = self.client.request(method, format!("{}{path}", self.url));
         request.json(body).send().await.unwrap()
     }
@@ -51,25 +51,25 @@ impl Control {
         response.unwrap().json().await.unwrap()
     }
 
-    async fn ask_for_keys(&self) -> Result<StatusCode, reqwest::Error> {
+    async fn fetch_keys(&self) -> Result<StatusCode, reqwest::Error> {
         let url = self.simulators.issuer.jwks_url(PORTAL);
         Ok(self.client.get(url).send().await?.status())
     }
 }
 
 #[tokio::test]
-async fn faults_are_added_and_ended() {
+async fn faults_are_added_and_removed() {
     let control = Control::start().await;
     let rule = json!({ "operation": "portal_jwks", "fault": { "kind": "status", "status": 500 } });
 
     let added = control
-        .ask(Method::POST, "/upstreams/issuer/faults", &rule)
+        .send(Method::POST, "/upstreams/issuer/faults", &rule)
         .await;
-    let while_faulty = control.ask_for_keys().await.unwrap();
+    let while_faulty = control.fetch_keys().await.unwrap();
     let ended = control
-        .ask(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
+        .send(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
         .await;
-    let afterwards = control.ask_for_keys().await.unwrap();
+    let afterwards = control.fetch_keys().await.unwrap();
 
     assert_eq!(added.status(), StatusCode::NO_CONTENT);
     assert_eq!(while_faulty, StatusCode::INTERNAL_SERVER_ERROR);
@@ -82,22 +82,22 @@ async fn faults_are_added_and_ended() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_refuses_connections_until_its_faults_are_ended() {
+async fn an_upstream_that_is_down_refuses_connections_until_its_faults_are_removed() {
     let control = Control::start().await;
 
     control
-        .ask(Method::POST, "/upstreams/issuer/down", &Value::Null)
+        .send(Method::POST, "/upstreams/issuer/down", &Value::Null)
         .await;
-    while control.ask_for_keys().await.is_ok() {}
+    while control.fetch_keys().await.is_ok() {}
     control
-        .ask(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
+        .send(Method::DELETE, "/upstreams/issuer/faults", &Value::Null)
         .await;
 
-    while control.ask_for_keys().await.is_err() {}
+    while control.fetch_keys().await.is_err() {}
 }
 
 #[tokio::test]
-async fn the_state_follows_a_rotation_of_keys() {
+async fn a_key_rotation_changes_the_state() {
     let control = Control::start().await;
     let keys = async || {
         let state = control.get("/upstreams/issuer/state").await;
@@ -106,11 +106,11 @@ async fn the_state_follows_a_rotation_of_keys() {
 
     assert_eq!(keys().await, 3);
     control
-        .ask(Method::POST, "/keys/dezky-portal/rotate", &Value::Null)
+        .send(Method::POST, "/keys/dezky-portal/rotate", &Value::Null)
         .await;
     assert_eq!(keys().await, 6);
     control
-        .ask(
+        .send(
             Method::POST,
             "/keys/dezky-portal/rotate?dropOld=true",
             &Value::Null,
@@ -120,11 +120,11 @@ async fn the_state_follows_a_rotation_of_keys() {
 }
 
 #[tokio::test]
-async fn a_token_is_signed_for_a_specification() {
+async fn a_token_is_signed_according_to_its_specification() {
     let control = Control::start().await;
     let spec = serde_json::to_value(Caller::Operator.token()).unwrap();
 
-    let signed = control.ask(Method::POST, "/tokens", &spec).await;
+    let signed = control.send(Method::POST, "/tokens", &spec).await;
     let signed: Value = signed.json().await.unwrap();
 
     let claims =
@@ -135,23 +135,23 @@ async fn a_token_is_signed_for_a_specification() {
 }
 
 #[tokio::test]
-async fn a_mistake_is_refused_with_what_was_wrong() {
+async fn invalid_requests_are_refused_with_a_reason() {
     let control = Control::start().await;
 
     let unknown = control.get("/upstreams/nobody/effects").await;
     let application = json!({ "application": "nobody" });
-    let no_application = control.ask(Method::POST, "/tokens", &application).await;
+    let no_application = control.send(Method::POST, "/tokens", &application).await;
     let misspelt = control
-        .ask(Method::POST, "/tokens", &json!({ "subjekt": "x" }))
+        .send(Method::POST, "/tokens", &json!({ "subjekt": "x" }))
         .await;
 
-    assert_eq!(unknown, json!({ "error": "there is no upstream nobody" }));
+    assert_eq!(unknown, json!({ "error": "unknown upstream nobody" }));
     assert_eq!(no_application.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(misspelt.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test]
-async fn dns_records_are_published_and_taken_away() {
+async fn dns_records_are_published_and_removed() {
     let control = Control::start().await;
     let records = json!([
         { "name": "acme.test", "type": "MX", "value": "10 mail.provider.test", "check": "mx" },
@@ -164,10 +164,10 @@ async fn dns_records_are_published_and_taken_away() {
         of_acme.map(|it| it["value"].clone()).collect::<Vec<_>>()
     };
 
-    let published = control.ask(Method::POST, "/dns/records", &records).await;
+    let published = control.send(Method::POST, "/dns/records", &records).await;
     let both = held().await;
     let taken = json!([records[0]]);
-    control.ask(Method::DELETE, "/dns/records", &taken).await;
+    control.send(Method::DELETE, "/dns/records", &taken).await;
     let one = held().await;
 
     assert_eq!(published.status(), StatusCode::NO_CONTENT);
@@ -176,11 +176,11 @@ async fn dns_records_are_published_and_taken_away() {
 }
 
 #[tokio::test]
-async fn a_dns_record_that_is_none_is_refused() {
+async fn an_invalid_dns_record_is_refused() {
     let control = Control::start().await;
 
     let record = json!([{ "name": "acme.test", "type": "MX", "value": "mail.provider.test" }]);
-    let refused = control.ask(Method::POST, "/dns/records", &record).await;
+    let refused = control.send(Method::POST, "/dns/records", &record).await;
 
     assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }

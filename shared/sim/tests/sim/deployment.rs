@@ -1,5 +1,5 @@
-//! `docker-compose.yml`, the Dockerfiles, `.dockerignore` and `.env.example`, held against the code that they are about
-//! and against each other. No image is built and no container started.
+//! `docker-compose.yml`, the Dockerfiles, `.dockerignore` and `.env.example`, compared with the code and with each
+//! other. No image is built and no container started.
 
 mod compose;
 mod compose_file;
@@ -11,13 +11,13 @@ use std::fs;
 
 use dezky_sim::workspace;
 
-/// The text of a file, by its path in the checkout.
+/// Text of a file, by its path in the checkout.
 fn read(path: &str) -> String {
     let path = workspace::root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the workspace's `Cargo.toml` says of itself: the first line that sets `key`.
+/// The first value of `key` in the workspace's `Cargo.toml`.
 fn manifest(key: &str) -> String {
     let manifest = read("Cargo.toml");
     let value = manifest
@@ -27,7 +27,7 @@ fn manifest(key: &str) -> String {
     value.trim().trim_matches('"').to_owned()
 }
 
-/// The directories of the workspace's members.
+/// Directories of the workspace members.
 fn members() -> Vec<String> {
     let members = manifest("members");
     members

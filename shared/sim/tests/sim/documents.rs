@@ -106,7 +106,7 @@ fn normalized(path: &Path) -> Option<PathBuf> {
     Some(normalized)
 }
 
-/// Describes what is wrong with a link from a document at `from`, if anything is.
+/// The problem with a link in the document at `from`, if any.
 fn broken(from: &Path, target: &str) -> Option<String> {
     let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
     let path = if file.is_empty() {
@@ -128,7 +128,7 @@ fn broken(from: &Path, target: &str) -> Option<String> {
 }
 
 /// The repository path that a code span names; `None` if the span is no path. A placeholder such as `<name>` or `{slug}`
-/// stands for any name: then only the directory is looked up.
+/// stands for any name: then only its directory is checked.
 fn repository_path(span: &str, from: &Path, top: &BTreeSet<String>) -> Option<PathBuf> {
     let is_path = |character: char| {
         character.is_ascii_alphanumeric() || matches!(character, '/' | '.' | '_' | '-' | '<' | '>')
@@ -252,7 +252,7 @@ fn every_alert_links_to_an_entry_of_the_runbook() {
 }
 
 #[test]
-fn every_panel_that_a_document_names_is_on_the_dashboard() {
+fn every_panel_named_in_a_document_exists_on_the_dashboard() {
     let dashboard = read(Path::new(".ops/grafana-dashboard.json"));
     let mut problems = Vec::new();
     let mut checked = 0;

@@ -25,7 +25,7 @@ async fn get(url: &str) -> Value {
     response.json().await.unwrap()
 }
 
-/// What a careful verifier does: discovery, keys, signature, issuer, audience, times.
+/// A complete verification: discovery, keys, signature, issuer, audience, times.
 async fn verify(issuer: &Issuer, application: &str, token: &str) -> Result<Value, ErrorKind> {
     let name = issuer.url(application);
     let discovery = get(&format!("{name}.well-known/openid-configuration")).await;
@@ -60,7 +60,7 @@ fn spec() -> TokenSpec {
 }
 
 #[tokio::test]
-async fn a_token_of_every_algorithm_is_verified_by_the_published_keys() {
+async fn tokens_of_every_algorithm_verify_with_the_published_keys() {
     let issuer = issuer().await;
 
     for algorithm in [
@@ -83,7 +83,7 @@ async fn a_token_of_every_algorithm_is_verified_by_the_published_keys() {
 }
 
 #[tokio::test]
-async fn the_claims_are_those_of_the_specification() {
+async fn the_claims_match_the_specification() {
     let issuer = issuer().await;
     let now = clock::now().timestamp_millis() / 1000;
     let claims = json!({ "email": null, "acr": "goauthentik.io/providers/oauth2/default" });
@@ -116,7 +116,7 @@ async fn the_claims_are_those_of_the_specification() {
 }
 
 #[tokio::test]
-async fn every_bad_token_is_refused_for_its_own_reason() {
+async fn every_invalid_token_is_refused_for_its_own_reason() {
     let issuer = issuer().await;
     let now = clock::now().timestamp_millis() / 1000;
     let other_audience = Some(Audience::One("dezky-website".to_owned()));
@@ -140,7 +140,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
             },
         ),
         (
-            "for somebody else",
+            "for another audience",
             TokenSpec {
                 audience: other_audience,
                 ..spec()
@@ -183,7 +183,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         [
             ("expired", "ExpiredSignature"),
             ("not yet valid", "ImmatureSignature"),
-            ("for somebody else", "InvalidAudience"),
+            ("for another audience", "InvalidAudience"),
             ("by another issuer", "InvalidKeyFormat"),
             ("another algorithm", "InvalidAlgorithm"),
             ("no signature", "Json"),
@@ -196,7 +196,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
 }
 
 #[tokio::test]
-async fn a_rotation_may_keep_the_old_keys_or_drop_them() {
+async fn a_rotation_keeps_or_drops_the_old_keys() {
     let issuer = issuer().await;
     let first = issuer.token(&spec()).unwrap();
 
@@ -217,7 +217,7 @@ async fn a_rotation_may_keep_the_old_keys_or_drop_them() {
 }
 
 #[tokio::test]
-async fn each_application_has_keys_of_its_own_until_they_are_shared() {
+async fn each_application_has_its_own_keys_until_they_are_shared() {
     let issuer = issuer().await;
     let ids = async |application| -> BTreeSet<String> {
         let keys = get(&issuer.jwks_url(application)).await;
@@ -235,7 +235,7 @@ async fn each_application_has_keys_of_its_own_until_they_are_shared() {
 }
 
 #[tokio::test]
-async fn keys_that_are_kept_outlive_the_issuer() {
+async fn stored_keys_survive_the_issuer() {
     let directory = tempfile::tempdir().unwrap();
     let options = IssuerOptions {
         public_url: Some("http://issuer.test".to_owned()),
@@ -255,7 +255,7 @@ async fn keys_that_are_kept_outlive_the_issuer() {
 }
 
 #[tokio::test]
-async fn requests_for_keys_are_counted_and_can_be_made_to_fail() {
+async fn jwks_requests_are_counted_and_can_fail() {
     let issuer = issuer().await;
     let refuse = Fault::Status {
         status: 503,

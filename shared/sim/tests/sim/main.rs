@@ -1,5 +1,5 @@
-//! The simulators against what was recorded from the real upstreams, the clients against the simulators, the real
-//! stores, and the deployment files and documents against the code.
+//! Tests of the simulators against recorded exchanges, the clients against the simulators, the real stores, and the
+//! deployment files and documents against the code.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The oCIS client and the oCIS simulator, held to recorded exchanges and to each other.
+//! oCIS: the client and the simulator against recorded exchanges and each other.
 #![expect(
     clippy::unwrap_used,
     reason = "clippy does not see that the helpers of tests are tests too"
@@ -6,7 +6,7 @@
 
 mod fixtures;
 mod logins;
-mod lost_answers;
+mod lost_responses;
 mod spaces;
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn client_of(sim: &OcisSim) -> Ocis {
     client(&app_token(&sim.server.url))
 }
 
-/// Ensures the tenant's space as a job would, and answers its id.
+/// Ensures the tenant's space as a job would, and returns its id.
 async fn ensure(ocis: &Ocis, stored_id: Option<&str>) -> Result<String, ClientError> {
     let ensured = ocis
         .ensure_space(TENANT, NAME, stored_id, None, Mode::Apply)
@@ -75,8 +75,8 @@ fn only(spaces: Vec<SimSpace>) -> SimSpace {
     space
 }
 
-/// How often the simulator was asked for `operation`.
-fn asked(sim: &OcisSim, operation: &str) -> u64 {
+/// Number of requests for `operation`.
+fn requests_for(sim: &OcisSim, operation: &str) -> u64 {
     let requests = sim.server.faults.requests();
     requests.get(operation).copied().unwrap_or(0)
 }
@@ -88,5 +88,5 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
         }
     };
     let happened = tokio::time::timeout(Duration::from_secs(10), wait).await;
-    assert!(happened.is_ok(), "{what} did not happen");
+    assert!(happened.is_ok(), "timeout: {what}");
 }

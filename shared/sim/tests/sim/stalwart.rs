@@ -1,9 +1,9 @@
-//! The mail server and its client.
+//! Stalwart: the simulator against recorded exchanges, and the client against the simulator.
 
-mod freezing;
 mod provisioning;
+mod recorded;
 mod removal;
-mod stories;
+mod suspension;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,13 +11,13 @@ use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::stalwart::StalwartSim;
 use dezky_upstreams::clients::stalwart::{Login, Stalwart, StalwartConfig};
 
-/// The tenant that most tests are about.
+/// Tenant of most tests.
 const TENANT: &str = "0199aaaa-0000-7000-8000-000000000001";
-/// The description of that tenant's domains.
+/// Marker of that tenant's domains: their description.
 const MARK: &str = "dezky:0199aaaa-0000-7000-8000-000000000001";
 const PASSWORD: &str = "Correct-horse-7-battery";
 
-/// A fresh server whose domains are born with their keys, and a client of it.
+/// A new server whose domains have their keys immediately, and a client for it.
 async fn stalwart() -> (StalwartSim, Stalwart) {
     let sim = StalwartSim::start(SocketAddr::from(([127, 0, 0, 1], 0)))
         .await
@@ -36,7 +36,7 @@ fn client(sim: &StalwartSim, login: Login) -> Stalwart {
     Stalwart::new(&config, &TrustRoots::default()).unwrap()
 }
 
-/// The status that the owner of a mailbox gets for signing in.
+/// Status of a login as the owner of a mailbox.
 async fn signs_in(sim: &StalwartSim, email: &str) -> u16 {
     let http = TrustRoots::default().client_builder().build().unwrap();
     let session = http

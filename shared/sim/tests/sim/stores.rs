@@ -33,7 +33,7 @@ fn things(client: &Client) -> Collection<Document> {
 }
 
 #[tokio::test]
-async fn mongodb_has_transactions_that_end_after_five_seconds() {
+async fn transactions_expire_after_five_seconds() {
     let directory = tempfile::tempdir().unwrap();
     let mongo = Mongo::start(directory.path()).await.unwrap();
     let client = mongodb(&mongo.uri).await;
@@ -59,7 +59,7 @@ async fn mongodb_has_transactions_that_end_after_five_seconds() {
 }
 
 #[tokio::test]
-async fn what_mongodb_acknowledged_is_there_after_it_was_killed() {
+async fn acknowledged_writes_survive_a_kill_of_mongodb() {
     let directory = tempfile::tempdir().unwrap();
     let mut mongo = Mongo::start(directory.path()).await.unwrap();
     let client = mongodb(&mongo.uri).await;
@@ -74,7 +74,7 @@ async fn what_mongodb_acknowledged_is_there_after_it_was_killed() {
 }
 
 #[tokio::test]
-async fn mongodb_finds_its_data_again_on_another_port() {
+async fn mongodb_restarts_with_its_data_on_another_port() {
     let directory = tempfile::tempdir().unwrap();
     let mut before = Mongo::start(directory.path()).await.unwrap();
     let client = mongodb(&before.uri).await;
@@ -92,7 +92,7 @@ async fn mongodb_finds_its_data_again_on_another_port() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_paused_does_not_answer_until_it_is_resumed() {
+async fn a_paused_store_does_not_respond_until_it_is_resumed() {
     let directory = tempfile::tempdir().unwrap();
     let store = Redis::start(directory.path()).await.unwrap();
     let mut connection = redis(&store.url).await;
@@ -121,7 +121,7 @@ async fn redis_is_empty_after_a_restart() {
 }
 
 #[tokio::test]
-async fn fresh_stores_have_names_of_their_own_and_are_dropped() {
+async fn isolated_stores_have_unique_names_and_are_dropped() {
     let (one, other) = (FreshStores::new().unwrap(), FreshStores::new().unwrap());
     let client = mongodb(&one.mongodb_uri).await;
     let mut connection = redis(&one.redis_url).await;
@@ -142,7 +142,7 @@ async fn fresh_stores_have_names_of_their_own_and_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_program_that_ends_at_once_is_reported_with_the_end_of_its_log() {
+async fn a_failed_start_is_reported_with_the_end_of_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -150,12 +150,12 @@ async fn a_program_that_ends_at_once_is_reported_with_the_end_of_its_log() {
 
     let error = Mongo::start(&data).await.unwrap_err().to_string();
 
-    assert!(error.contains("mongodb ended unexpectedly"), "{error}");
+    assert!(error.contains("mongodb exited unexpectedly"), "{error}");
     assert!(error.contains("storage engine metadata"), "{error}");
 }
 
 #[test]
-fn a_claimed_port_is_given_to_nobody_else() {
+fn a_reserved_port_is_not_assigned_again() {
     let claimed = Port::free().unwrap();
 
     let another = Port::prefer(claimed.number).unwrap();
@@ -167,7 +167,7 @@ fn a_claimed_port_is_given_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_child_ends_when_its_process_is_dropped() {
+async fn a_child_process_ends_when_it_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let child = sleeper(directory.path());
     let id = read_id(directory.path());
@@ -178,8 +178,8 @@ async fn a_child_ends_when_its_process_is_dropped() {
 }
 
 #[test]
-fn a_child_is_killed_when_its_parent_is() {
-    // This same test, run once more as the parent: it starts the child and is then killed.
+fn a_child_process_is_killed_with_its_parent() {
+    // Runs itself again as the parent, which starts the child and is then killed.
     const PARENT: &str = "DEZKY_TEST_IS_THE_PARENT";
     if let Ok(directory) = dezky_shared::platform::config::required::<String>(PARENT) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -190,7 +190,10 @@ fn a_child_is_killed_when_its_parent_is() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "stores::a_child_is_killed_when_its_parent_is"])
+        .args([
+            "--exact",
+            "stores::a_child_process_is_killed_with_its_parent",
+        ])
         .env(PARENT, directory.path())
         .stdout(Stdio::null())
         .spawn()
@@ -203,7 +206,7 @@ fn a_child_is_killed_when_its_parent_is() {
     until_gone(&id);
 }
 
-/// A process that writes its id to a file and then does nothing.
+/// A process that writes its pid to a file and sleeps.
 fn sleeper(directory: &Path) -> Process {
     let script = format!(
         "echo $$ > {0}/id.new && mv {0}/id.new {0}/id && exec sleep 600",
@@ -225,7 +228,7 @@ fn read_id(directory: &Path) -> String {
     std::fs::read_to_string(file).unwrap().trim().to_owned()
 }
 
-/// Gone, or dead and only not yet reaped by whoever inherited it.
+/// Waits until the process is gone, or dead and not yet reaped.
 fn until_gone(id: &str) {
     wait_until(
         || match std::fs::read_to_string(format!("/proc/{id}/stat")) {
@@ -238,7 +241,7 @@ fn until_gone(id: &str) {
 fn wait_until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited for too long");
+        assert!(Instant::now() < deadline, "timeout");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

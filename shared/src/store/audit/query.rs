@@ -1,4 +1,4 @@
-//! Finding events: by their trail, by their terms, by their time.
+//! Audit queries: by trail, by search term, by time.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -16,38 +16,38 @@ use crate::{
     store::lenient::skip_undecodable,
 };
 
-/// How many events are read from MongoDB at a time where there is no end of them.
+/// Cursor batch size of unbounded reads.
 const BATCH: u32 = 500;
-/// How long MongoDB may search for a page: words that stand in many events, but seldom together, take long.
+/// Time limit of a page query: words that are each common but rarely occur together take long to search.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Which events are asked for.
+/// Filter of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Only those of this tenant's trail.
+    /// Trail of this tenant.
     pub tenant: Option<TenantId>,
-    /// Only those with all of these words.
+    /// Containing all of these words.
     pub words: Vec<String>,
-    /// Only this.
+    /// With this action.
     pub action: Option<Action>,
-    /// Only those that had come so far.
+    /// With this outcome.
     pub outcome: Option<Outcome>,
-    /// Only what somebody with this address did.
+    /// By the actor with this address.
     pub actor_email: Option<String>,
-    /// Whether nobody is found by their address who is an operator.
+    /// Whether operators cannot be found by their address.
     pub hides_operators: bool,
-    /// Only what was done then or later.
+    /// Recorded at or after this time.
     pub since: Option<DateTime>,
-    /// Only what was done earlier.
+    /// Recorded before this time.
     pub before: Option<DateTime>,
 }
 
-/// The place of an event among all, newest first.
+/// Page cursor: the position of an event, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditCursor {
-    /// When.
+    /// Time of the event.
     pub at: DateTime,
-    /// Which of that time.
+    /// Id of the event, which breaks ties.
     pub id: AuditEventId,
 }
 
@@ -66,9 +66,9 @@ impl fmt::Display for AuditCursor {
     }
 }
 
-/// A text that is not a place.
+/// Error: the text is not a valid cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a place in the audit trail")]
+#[error("not a valid cursor of the audit trail")]
 pub struct InvalidCursor;
 
 impl FromStr for AuditCursor {
@@ -84,7 +84,7 @@ impl FromStr for AuditCursor {
 }
 
 impl AuditRepository {
-    /// At most `limit` events, of those that can be read, that `filter` lets through, newest first, from after this place on.
+    /// A page of at most `limit` readable events that match `filter`, newest first, after the cursor.
     pub async fn list(
         &self,
         filter: &AuditFilter,
@@ -103,8 +103,7 @@ impl AuditRepository {
         skip_undecodable(found).take(limit).try_collect().await
     }
 
-    /// All events that `filter` lets through and that can be read, newest first. Few of them are held in memory at a
-    /// time.
+    /// Streams all readable events that match `filter`, newest first, in small batches.
     pub async fn list_all(
         &self,
         filter: &AuditFilter,
@@ -125,8 +124,8 @@ fn newest_first() -> Document {
 }
 
 impl AuditFilter {
-    /// The index that has what is wanted in the order in which it is shown. Left to choose, MongoDB tries several, and
-    /// reads a hundred events to show two.
+    /// Index that serves the filter in result order. MongoDB's query planner would try several, and read a hundred
+    /// events to return two.
     fn index(&self) -> &'static str {
         match (self.tenant, self.terms().is_empty()) {
             (None, true) => NEWEST_INDEX,
@@ -137,17 +136,17 @@ impl AuditFilter {
     }
 
     fn document(&self, after: Option<AuditCursor>) -> Document {
-        let mut wanted = Document::new();
+        let mut query = Document::new();
         if let Some(tenant) = self.tenant {
-            wanted.insert("tenantId", tenant);
+            query.insert("tenantId", tenant);
         }
         let terms = self.terms();
         if !terms.is_empty() {
-            wanted.insert("terms", doc! { "$all": terms });
+            query.insert("terms", doc! { "$all": terms });
         }
         if self.actor_email.is_some() && self.hides_operators {
             let others = ["partner", "tenant", "user", "system"];
-            wanted.insert("actor.kind", doc! { "$in": others.to_vec() });
+            query.insert("actor.kind", doc! { "$in": others.to_vec() });
         }
         let mut at = Document::new();
         if let Some(since) = self.since {
@@ -156,18 +155,18 @@ impl AuditFilter {
         if let Some(before) = self.before {
             at.insert("$lt", before);
         }
-        if let Some(place) = after {
-            at.insert("$lte", place.at);
+        if let Some(cursor) = after {
+            at.insert("$lte", cursor.at);
             let further = [
-                doc! { "at": { "$lt": place.at } },
-                doc! { "_id": { "$lt": place.id } },
+                doc! { "at": { "$lt": cursor.at } },
+                doc! { "_id": { "$lt": cursor.id } },
             ];
-            wanted.insert("$or", further.to_vec());
+            query.insert("$or", further.to_vec());
         }
         if !at.is_empty() {
-            wanted.insert("at", at);
+            query.insert("at", at);
         }
-        wanted
+        query
     }
 
     fn terms(&self) -> Vec<String> {
@@ -184,13 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_is_written() {
-        let place = AuditCursor {
+    fn a_cursor_round_trips() {
+        let cursor = AuditCursor {
             at: DateTime::from_millis(1_795_339_800_000),
             id: AuditEventId::from_bytes([7; 16]),
         };
 
-        assert_eq!(place.to_string().parse(), Ok(place));
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for odd in ["", "/", "1/", "x/07070707-0707-0707-0707-070707070707"] {
             assert_eq!(odd.parse::<AuditCursor>(), Err(InvalidCursor), "{odd}");
         }

@@ -1,5 +1,5 @@
-//! Deleting what need not be kept any more: sealed events, from the beginning of their chain. The anchor moves on in
-//! the same transaction, so that the rest can still be verified.
+//! Audit retention: deletes sealed events from the start of their chain. The anchor moves in the same transaction, so
+//! that the rest remains verifiable.
 
 use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
@@ -12,26 +12,26 @@ use crate::{
     store::{TransactionError, lenient::skip_undecodable, to_bson},
 };
 
-/// How many events are deleted in one transaction.
+/// Maximum number of events deleted in one transaction.
 const BATCH: i64 = 500;
 
-/// What was deleted of a chain.
+/// Result of trimming a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trimmed {
-    /// So many events; there may be more.
+    /// This number of events was deleted; more may follow.
     Events(u64),
-    /// Nothing: all that there is has to be kept.
+    /// Nothing was deleted: the retention period of all events still runs.
     Nothing,
-    /// Nothing: the first event that is kept is not what was sealed. It stays until somebody has looked, and so does
-    /// all that follows.
+    /// Nothing was deleted: the first remaining event, with this number, fails verification. Trimming stops until an
+    /// operator has investigated.
     Broken(i64),
 }
 
-/// Somebody else moved the anchor on.
-struct Overtaken;
+/// A concurrent transaction moved the anchor.
+struct ConcurrentUpdate;
 
 impl AuditRepository {
-    /// At most `limit` chains that can be read, from after this id on, in the order of their ids.
+    /// At most `limit` readable chains after this id, ordered by id.
     pub async fn list_chains(&self, after: &str, limit: i64) -> Result<Vec<Chain>, StoreError> {
         let found = self
             .chains
@@ -43,7 +43,7 @@ impl AuditRepository {
         skip_undecodable(found).take(limit).try_collect().await
     }
 
-    /// Deletes the first events of a trail that are sealed and were recorded before `cutoff`.
+    /// Deletes the first sealed events of a trail that were recorded before `cutoff`.
     pub async fn trim(
         &self,
         tenant: Option<TenantId>,
@@ -78,17 +78,17 @@ impl AuditRepository {
             .await;
         match committed {
             Ok(()) => {
-                // Whoever keeps the log elsewhere can tell later whether the anchor was moved by anybody else.
+                // Allows an auditor who keeps the log elsewhere to detect other changes of the anchor.
                 tracing::info!(
                     audit.chain = chain.id,
                     audit.seq = anchor.seq,
                     audit.hash = anchor.hash,
                     events,
-                    "Deleted audit events that need not be kept"
+                    "Deleted audit events whose retention period is over"
                 );
                 Ok(Trimmed::Events(events))
             }
-            Err(TransactionError::Aborted(Overtaken)) => Ok(Trimmed::Nothing),
+            Err(TransactionError::Aborted(ConcurrentUpdate)) => Ok(Trimmed::Nothing),
             Err(TransactionError::Store(error)) => Err(error),
         }
     }
@@ -98,13 +98,13 @@ impl AuditRepository {
         session: &mut ClientSession,
         chain: &Chain,
         anchor: &Link,
-    ) -> Result<(), TransactionError<Overtaken>> {
+    ) -> Result<(), TransactionError<ConcurrentUpdate>> {
         let as_read = doc! { "_id": &chain.id, "anchor": to_bson(&chain.anchor)? };
         let moved = doc! { "$set": { "anchor": to_bson(anchor)? } };
         let chains = &self.chains;
         let moved = chains.update_one(as_read, moved).session(&mut *session);
         if moved.await?.matched_count == 0 {
-            return Err(TransactionError::Aborted(Overtaken));
+            return Err(TransactionError::Aborted(ConcurrentUpdate));
         }
         let seqs = doc! { "$gt": chain.anchor.seq, "$lte": anchor.seq };
         let old = doc! { "tenantId": chain.tenant_id, "seq": seqs };

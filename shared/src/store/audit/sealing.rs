@@ -1,8 +1,7 @@
-//! Giving events their places in their chains.
+//! Audit sealing: appends events to their hash chains.
 //!
-//! What is to be sealed is found by a flag: an event that was committed late is no later than the others for it. The
-//! chain moves on in the same transaction, from the head that was read: of two who seal at the same time, one comes to
-//! nothing.
+//! Unsealed events are found by a flag, so that an event committed late is not skipped. The chain advances in the same
+//! transaction, from the head that was read (optimistic concurrency): of two concurrent sealers, one fails.
 
 use std::collections::BTreeMap;
 
@@ -18,42 +17,42 @@ use crate::{
     store::{TransactionError, bulk_update_in, duplicate_key_index, to_bson},
 };
 
-/// How many events are sealed in one transaction.
+/// Maximum number of events sealed in one transaction.
 pub const SEALED_TOGETHER: usize = 500;
-/// How many trails are named at a time.
+/// Maximum number of trails listed at a time.
 const TRAILS: i64 = 1_000;
-/// How many events that wait are looked at.
+/// Maximum number of unsealed events counted.
 const LOOK_AT: i64 = 100_000;
 
-/// What was sealed.
+/// Result of sealing a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// How many events.
+    /// Number of sealed events.
     pub events: usize,
-    /// The chain as it is now.
+    /// Chain after sealing.
     pub chain: Chain,
 }
 
-/// What waits to be sealed.
+/// Backlog of unsealed events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Backlog {
-    /// How many events, counted up to 100,000.
+    /// Number of events, counted up to 100,000.
     pub events: u32,
-    /// When the oldest of them was recorded.
+    /// Recording time of the oldest one.
     pub oldest: Option<DateTime>,
 }
 
-/// A chain that goes on.
+/// A chain to be advanced.
 struct ChainAdvance {
-    /// As it was read; none before its first event.
+    /// State as read; missing before the first event.
     before: Option<Chain>,
-    /// As it will be.
+    /// State after the advance.
     chain: Chain,
-    /// What it goes on by.
+    /// Events appended by the advance.
     events: Vec<Document>,
 }
 
-/// Whose event it is.
+/// Trail of an event.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Trail {
@@ -61,13 +60,13 @@ struct Trail {
     tenant_id: Option<TenantId>,
 }
 
-/// Somebody else moved a chain on.
+/// A concurrent transaction advanced a chain.
 struct ConcurrentUpdate;
 
 impl AuditRepository {
-    /// The trails with events that are not sealed: tenants, and the platform.
+    /// Trails with unsealed events: tenants, and the platform.
     pub async fn list_unsealed(&self) -> Result<Vec<Option<TenantId>>, StoreError> {
-        // Read from the index, a step for each trail however many events it has.
+        // Served by the index, one seek for each trail, regardless of the number of events.
         let trails = [
             doc! { "$match": { "sealed": false } },
             doc! { "$sort": { "sealed": 1, "tenantId": 1, "_id": 1 } },
@@ -86,10 +85,10 @@ impl AuditRepository {
         Ok(found.into_iter().map(|trail| trail.tenant_id).collect())
     }
 
-    /// Seals what is not sealed of these trails, at most [`SEALED_TOGETHER`] events, and says what was sealed of each.
+    /// Seals at most [`SEALED_TOGETHER`] events of these trails, and returns the result of each trail.
     ///
-    /// `None` if nothing was: somebody else was faster, or there is more than that in several trails; then each has to
-    /// be sealed alone, so that none waits for another.
+    /// `None` if nothing was sealed: a concurrent sealer was faster, or several trails have more events than that; then
+    /// the caller seals each trail separately, so that none delays another.
     pub async fn seal(
         &self,
         trails: &[Option<TenantId>],
@@ -106,10 +105,10 @@ impl AuditRepository {
             let trail: Trail = bson::deserialize_from_document(event.clone())?;
             by_trail.entry(trail.tenant_id).or_default().push(event);
         }
-        let mut known = self.find_chains(by_trail.keys().copied()).await?;
+        let mut existing = self.find_chains(by_trail.keys().copied()).await?;
         let mut moves = Vec::new();
         for (trail, mut events) in by_trail {
-            let before = known.remove(&Chain::id(trail));
+            let before = existing.remove(&Chain::id(trail));
             let mut chain = before.clone().unwrap_or_else(|| Chain::new(trail));
             for event in &mut events {
                 chain.head = chain.head.seal(event);
@@ -141,7 +140,7 @@ impl AuditRepository {
         }
     }
 
-    /// How much waits to be sealed.
+    /// Size of the backlog of unsealed events.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         let waiting = [
             doc! { "$match": { "sealed": false } },
@@ -159,7 +158,7 @@ impl AuditRepository {
         Ok(found.unwrap_or_default())
     }
 
-    /// Trail by trail, each in the order of their ids.
+    /// The first unsealed events of each trail, ordered by id.
     async fn first_unsealed(
         &self,
         trails: &[Option<TenantId>],
@@ -174,7 +173,7 @@ impl AuditRepository {
             .await
     }
 
-    /// The chains of these trails, by id, as far as there are any.
+    /// The existing chains of these trails, by id.
     async fn find_chains(
         &self,
         trails: impl Iterator<Item = Option<TenantId>>,
@@ -225,7 +224,7 @@ impl AuditRepository {
         let events = moves.iter().flat_map(|moved| &moved.events);
         let seals: Vec<Document> = events.map(seal_of).collect();
         let expected = seals.len();
-        // An event that stands where its chain says that none does is nobody else's doing, and an error.
+        // A sealed event beyond the chain's head is no concurrent update but an inconsistency: an error.
         if bulk_update_in(&self.events, session, seals).await? == expected {
             Ok(())
         } else {
@@ -234,7 +233,7 @@ impl AuditRepository {
     }
 }
 
-/// The update that seals an event, unless it is sealed.
+/// Update that seals an event, unless it is sealed already.
 fn seal_of(event: &Document) -> Document {
     let part = |fields: &[&str]| -> Document {
         let is_one = |field: &(&String, &Bson)| fields.contains(&field.0.as_str());

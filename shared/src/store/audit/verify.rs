@@ -1,4 +1,4 @@
-//! Walking a chain: whether what is stored is what was sealed.
+//! Audit verification: walks a hash chain and compares the stored events with what was sealed.
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
@@ -10,31 +10,31 @@ use crate::{
     id::AuditEventId,
 };
 
-/// The most problems that are told.
+/// Maximum number of reported problems.
 pub const MAX_PROBLEMS: usize = 100;
-/// How many events are read at a time.
+/// Cursor batch size.
 const BATCH: u32 = 500;
 
-/// What a walk along a chain found.
+/// Result of verifying a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// The chain, as it was at the beginning of the walk.
+    /// The chain at the start of the verification.
     pub chain: Chain,
-    /// How many events were looked at.
+    /// Number of verified events.
     pub checked: u64,
-    /// The first of them.
+    /// First verified sequence number.
     pub first_seq: Option<i64>,
-    /// The last of them.
+    /// Last verified sequence number.
     pub last_seq: Option<i64>,
-    /// How many are not sealed yet.
+    /// Number of unsealed events.
     pub unsealed: u64,
-    /// What is wrong, at most [`MAX_PROBLEMS`].
+    /// Problems found, at most [`MAX_PROBLEMS`].
     pub problems: Vec<ChainProblem>,
 }
 
 impl AuditRepository {
-    /// Walks along a chain from its anchor to its head, with few events in memory at a time. What is sealed meanwhile
-    /// is not looked at, and what retention deletes meanwhile is not missing.
+    /// Verifies a chain from its anchor to its head, in small batches. Events sealed during the verification are
+    /// ignored, and events deleted by retention during it are not reported as missing.
     pub async fn verify(&self, chain: Chain) -> Result<Verification, StoreError> {
         let trail = chain.tenant_id;
         let sealed = doc! { "$gt": chain.anchor.seq, "$lte": chain.head.seq };
@@ -58,7 +58,7 @@ impl AuditRepository {
         Ok(found)
     }
 
-    /// Looks for events that stand in no chain, and do not wait for it either.
+    /// Reports events that are neither in a chain nor flagged for sealing.
     async fn check_unnumbered(&self, found: &mut Verification) -> Result<(), StoreError> {
         let trail = found.chain.tenant_id;
         let stray: Vec<Document> = self
@@ -75,7 +75,7 @@ impl AuditRepository {
         Ok(())
     }
 
-    /// Holds what was found against the chain as it is now, and looks for events where there should be none.
+    /// Compares the result with the current chain, and reports events before the anchor or after the head.
     async fn check_after_head(&self, found: &mut Verification) -> Result<(), StoreError> {
         let trail = found.chain.tenant_id;
         let last = self
@@ -83,8 +83,8 @@ impl AuditRepository {
             .find_one(doc! { "tenantId": trail, "seq": { "$gt": 0 } })
             .sort(doc! { "seq": -1 })
             .await?;
-        // The chain moves with its events: what was read of these before it is not beyond it, and what is read after
-        // it was not left behind.
+        // Chain and events change in one transaction: events read before this read of the chain are not beyond its
+        // head, and events read after it were not left behind its anchor.
         let Chain { head, anchor, .. } = self.find_chain(trail).await?;
         let left = self
             .stored()
@@ -112,10 +112,10 @@ impl AuditRepository {
     }
 }
 
-/// A walk under way.
+/// Verification in progress.
 struct ChainVerifier {
     found: Verification,
-    /// The event before the next one; nothing where that one is not there.
+    /// Link of the preceding event; missing if that event is missing.
     previous: Option<Link>,
     next_seq: i64,
 }
@@ -145,7 +145,7 @@ impl ChainVerifier {
         found.checked += 1;
         found.first_seq.get_or_insert(seq);
         found.last_seq = Some(seq);
-        // After a gap there is nothing to compare with but what the event itself says.
+        // After a gap, the event's own `prevHash` is the only reference.
         let previous = self.previous.take().unwrap_or_else(|| Link {
             seq: seq - 1,
             hash: event.get_str("prevHash").unwrap_or_default().to_owned(),
@@ -153,7 +153,7 @@ impl ChainVerifier {
         if let Err(kind) = previous.verify_next(event) {
             self.note(problem_at(event, kind));
         }
-        // The next one was sealed after what this one says it is.
+        // The successor was sealed against this event's stored hash.
         self.previous = Some(Link {
             seq,
             hash: event.get_str("hash").unwrap_or_default().to_owned(),
@@ -169,7 +169,7 @@ impl ChainVerifier {
         }
     }
 
-    /// Notes the events before `seq` that are not there.
+    /// Reports the missing events before `seq`.
     fn miss_until(&mut self, seq: i64) {
         if self.next_seq < seq {
             self.note(problem(self.next_seq, seq - 1, ProblemKind::Missing));

@@ -1,4 +1,4 @@
-//! Which claims are to be looked at.
+//! Due claims.
 
 use bson::{DateTime, doc};
 use futures::TryStreamExt as _;
@@ -10,21 +10,21 @@ use crate::{
     store::StoreError,
 };
 
-/// A claim whose DNS is to be looked at, as far as asking for it goes.
+/// Due claim: the fields needed to enqueue its check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DueDomain {
-    /// Which claim.
+    /// Claim id.
     #[serde(rename = "_id")]
     pub id: DomainId,
-    /// Whose it is.
+    /// Owning tenant.
     pub tenant_id: TenantId,
-    /// Since when it is due.
+    /// Time since which the claim is due.
     pub next_check_at: DateTime,
 }
 
 impl DomainRepository {
-    /// The first `limit` claims that are due by `until`, longest due first.
+    /// The first `limit` claims due by `until`, longest due first.
     pub async fn list_due(
         &self,
         until: DateTime,
@@ -42,8 +42,8 @@ impl DomainRepository {
             .await
     }
 
-    /// Puts off these claims, for which a look was just asked, until `at`. One whose time was changed in between, by
-    /// a look or by a caller, keeps that.
+    /// Reschedules these claims to `at`, after their checks were enqueued. A claim whose time was changed meanwhile, by
+    /// a check or a caller, keeps the new time.
     pub async fn reschedule(&self, asked: &[DueDomain], at: DateTime) -> Result<(), StoreError> {
         let Some(last) = asked.last() else {
             return Ok(());
@@ -53,14 +53,14 @@ impl DomainRepository {
             "_id": { "$in": ids },
             "nextCheckAt": { "$lte": last.next_check_at },
         };
-        // No revision: nobody sees a difference.
+        // No new revision: the change is not visible to callers.
         self.domains
             .update_many(still_due, doc! { "$set": { "nextCheckAt": at } })
             .await?;
         Ok(())
     }
 
-    /// Has every other claim to `names` looked at: they are nobody's any more.
+    /// Makes all other claims to `names` due, because the names have become available.
     pub async fn recheck_competing_claims(
         &self,
         session: &mut ClientSession,

@@ -1,4 +1,4 @@
-//! Whose a name is: giving it, taking it, and keeping the tenant's document in step.
+//! Domain ownership: granting it, releasing it, and keeping the tenant's document in sync.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,23 @@ use super::DomainRepository;
 use crate::{
     domain::{Dmarc, Domain, OwnershipProof},
     id::{DomainId, TenantId},
-    store::StoreError,
+    store::{StoreError, VersionedRepository as _},
     tenant::Tenant,
 };
 
-/// What came of making the collection hold what an operator wrote.
+/// Result of syncing the collection with the domains an operator set on the tenant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DomainSync {
-    /// The domains that are to be removed.
+    /// Domains to be removed.
     pub given_up: Vec<DomainId>,
-    /// The claims of others that are lost.
+    /// Competing claims that were lost.
     pub lost: Vec<Domain>,
 }
 
 impl DomainRepository {
-    /// Makes `domain`, which the caller writes after, its tenant's own, and tells everyone else who claims the name:
-    /// those claims are returned.
+    /// Marks `domain` as owned and rejects all competing claims, which are returned. The caller saves `domain`.
     ///
-    /// A claim that is made in the same moment is not told here: it finds the owner when it is first looked at.
+    /// A claim created concurrently is not rejected here: its first check finds the owner.
     pub async fn grant(
         &self,
         session: &mut ClientSession,
@@ -46,7 +45,7 @@ impl DomainRepository {
             .await
     }
 
-    /// Makes `domain`, which the caller writes after, the primary one in the place of another.
+    /// Makes `domain` the primary one, replacing another. The caller saves `domain`.
     pub async fn make_primary(
         &self,
         session: &mut ClientSession,
@@ -70,7 +69,7 @@ impl DomainRepository {
         Ok(())
     }
 
-    /// Takes `domain` from its tenant, or its tenant's claim, and forgets it.
+    /// Deletes `domain`, whether owned or claimed, and removes it from the tenant.
     pub async fn remove(
         &self,
         session: &mut ClientSession,
@@ -86,7 +85,7 @@ impl DomainRepository {
             tenant.former_domains.retain(|name| *name != domain.name);
         }
         if tenant.primary_domain.as_ref() == Some(&domain.name) {
-            // One that was added while this one was on its way out.
+            // A domain added during the removal.
             tenant.primary_domain = tenant.domains.first().cloned();
             if let Some(heir) = &tenant.primary_domain {
                 let heir = doc! { "name": heir, "tenantId": tenant.id };
@@ -103,28 +102,28 @@ impl DomainRepository {
         Ok(())
     }
 
-    /// Forgets everything a tenant owns and claims: it is gone. Whoever else claims what it owned may prove it now.
+    /// Deletes all domains and claims of a purged tenant, and makes competing claims to its names due.
     pub async fn remove_all(
         &self,
         session: &mut ClientSession,
         tenant_id: TenantId,
         now: DateTime,
     ) -> Result<(), StoreError> {
-        let mut known = self.list_in(session, tenant_id).await?;
+        let mut existing = self.list_in(session, tenant_id).await?;
         self.domains
             .delete_many(doc! { "tenantId": tenant_id })
             .session(&mut *session)
             .await?;
-        known.retain(Domain::is_owned);
-        let names: Vec<String> = known.into_iter().map(|domain| domain.name).collect();
+        existing.retain(Domain::is_owned);
+        let names: Vec<String> = existing.into_iter().map(|domain| domain.name).collect();
         self.recheck_competing_claims(session, &names, now).await
     }
 
-    /// Makes the collection hold what an operator wrote into `tenant.domains`, which were `before`: each of them is
-    /// vouched for, and the primary one stays, if it is still there. What is owned and not among them any more is to
-    /// be removed, and stays owned until the mail server has let go of it: what others prove before that would be
-    /// served to this tenant. Whoever calls has a [`RemoveDomain`](crate::queue::args::RemoveDomain) made of each that is
-    /// given up.
+    /// Syncs the collection with `tenant.domains` as set by an operator; `before` is the previous list. New names are
+    /// marked as set by an operator, and the primary domain is kept if it is still listed. An owned domain that is no
+    /// longer listed is marked for removal, and stays owned until the mail server has released it: otherwise mail for a
+    /// tenant that proves it next would be served to this one. The caller enqueues a
+    /// [`RemoveDomain`](crate::queue::args::RemoveDomain) for each domain given up.
     pub async fn sync_from_tenant(
         &self,
         session: &mut ClientSession,
@@ -132,12 +131,12 @@ impl DomainRepository {
         before: &[String],
         now: DateTime,
     ) -> Result<DomainSync, StoreError> {
-        let known = self.list_in(session, tenant.id).await?;
-        let mut known: BTreeMap<String, Domain> = known
+        let existing = self.list_in(session, tenant.id).await?;
+        let mut existing: BTreeMap<String, Domain> = existing
             .into_iter()
             .map(|domain| (domain.name.clone(), domain))
             .collect();
-        let given_up: Vec<DomainId> = known
+        let given_up: Vec<DomainId> = existing
             .values()
             .filter(|domain| domain.is_owned() && !tenant.domains.contains(&domain.name))
             .map(|domain| domain.id)
@@ -161,7 +160,7 @@ impl DomainRepository {
         let mut granted = Vec::new();
         let mut new = Vec::new();
         for name in &tenant.domains {
-            let claim = known.remove(name);
+            let claim = existing.remove(name);
             let mut domain = claim
                 .clone()
                 .unwrap_or_else(|| Domain::claim(tenant.id, name, Dmarc::default(), now));
@@ -171,7 +170,7 @@ impl DomainRepository {
             }
             domain.primary = tenant.primary_domain.as_ref() == Some(name);
             domain.wants_primary = false;
-            // Only who puts a name back takes its removal back.
+            // Only re-adding a name reverts its removal.
             domain.removing &= before.contains(name);
             match claim {
                 None => new.push(domain),
@@ -196,29 +195,28 @@ impl DomainRepository {
         Ok(DomainSync { given_up, lost })
     }
 
-    /// All that `tenant` owns and claims, oldest first. A tenant of before there was this collection gets its
-    /// documents now.
+    /// All domains and claims of `tenant`, oldest first. Backfills the collection for a tenant that predates it.
     pub async fn backfill(
         &self,
         session: &mut ClientSession,
         tenant: &mut Tenant,
         now: DateTime,
     ) -> Result<Vec<Domain>, StoreError> {
-        let known = self.list_in(session, tenant.id).await?;
-        let is_known = |name: &String| {
-            known
+        let existing = self.list_in(session, tenant.id).await?;
+        let exists = |name: &String| {
+            existing
                 .iter()
                 .any(|domain| domain.is_owned() && domain.name == *name)
         };
-        if tenant.domains.iter().all(is_known) {
-            return Ok(known);
+        if tenant.domains.iter().all(exists) {
+            return Ok(existing);
         }
         let before = tenant.domains.clone();
         self.sync_from_tenant(session, tenant, &before, now).await?;
         self.list_in(session, tenant.id).await
     }
 
-    /// Tells every other tenant that claims one of `names` that it is `owner`'s.
+    /// Rejects every other tenant's claim to one of `names`, because `owner` owns them now.
     async fn reject_competing_claims(
         &self,
         session: &mut ClientSession,

@@ -1,4 +1,4 @@
-//! Finding the jobs that an operation is about.
+//! Selection of the jobs of a bulk operation.
 
 use bson::{Bson, Document, doc};
 use futures::TryStreamExt as _;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl JobRepository {
-    /// The ids of the jobs that are meant, oldest first, at most `limit`.
+    /// Ids of the selected jobs, oldest first, at most `limit`.
     pub async fn select(
         &self,
         selection: &JobSelection,
@@ -41,7 +41,7 @@ impl JobRepository {
         Ok(ids)
     }
 
-    /// How many jobs are meant.
+    /// Number of selected jobs.
     pub async fn count_selected(&self, selection: &JobSelection) -> Result<u64, StoreError> {
         self.jobs
             .count_documents(meant(selection)?)
@@ -49,7 +49,7 @@ impl JobRepository {
             .await
     }
 
-    /// Some of the jobs that are meant.
+    /// Sample of the selected jobs.
     pub async fn sample_selected(
         &self,
         selection: &JobSelection,
@@ -65,7 +65,7 @@ impl JobRepository {
     }
 }
 
-/// The index that leads there: a tenant has few jobs, and a queue holds the jobs of each state side by side.
+/// Index that serves the selection: a tenant has few jobs, and the queue's index groups jobs by state.
 fn index(selection: &JobSelection) -> &'static str {
     match selection.tenant_id {
         Some(_) => super::TENANT_INDEX,
@@ -78,7 +78,7 @@ fn meant(selection: &JobSelection) -> Result<Document, StoreError> {
         Some(queue) => vec![queue.name().into()],
         None => Queue::ALL.map(|queue| queue.name().into()).to_vec(),
     };
-    // An operation never meets itself, nor another one.
+    // An operation selects neither itself nor another operation.
     let mut kind = doc! { "$ne": RunJobOperation::KIND };
     if let Some(wanted) = &selection.kind {
         kind.insert("$eq", wanted);

@@ -1,9 +1,9 @@
-//! Ending a job from outside its handler, and starting one again.
+//! Cancelling, discarding and requeueing jobs from outside their handlers.
 
 use bson::{DateTime, doc};
 use mongodb::{ClientSession, options::ReturnDocument};
 
-use super::{JobRepository, NewJob, enqueue::give_up_at};
+use super::JobRepository;
 use crate::{
     id::{JobId, TenantId},
     platform::clock,
@@ -11,66 +11,67 @@ use crate::{
         args::{DeprovisionTenant, ProvisionDomain, RecheckDomain, RemoveDomain, SetDmarc},
         error_code::ErrorCode,
         job::{Job, JobArgs as _, JobFailure, JobState},
+        new_job::{NewJob, give_up_at},
     },
-    store::{StoreError, TransactionError, to_bson},
+    store::{StoreError, TransactionError, VersionedRepository as _, to_bson},
     tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
     upstream::Upstream,
 };
 
-/// Why a job cannot be cancelled or discarded.
+/// Reason why a job cannot be cancelled or discarded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
-    /// There is no such job.
-    #[error("there is no such job")]
+    /// Job not found.
+    #[error("job not found")]
     NotFound,
-    /// It is over already.
+    /// The job is already final.
     #[error("the job is already {}", .0.name())]
     Final(JobState),
-    /// It removes a tenant, which only restoring the tenant stops.
-    #[error("the job removes a tenant")]
+    /// The job purges a tenant; only restoring the tenant stops it.
+    #[error("the job purges a tenant")]
     Purge,
-    /// It is running, and can be cancelled but not discarded.
+    /// The job is running, so it can be cancelled but not discarded.
     #[error("the job is running")]
     Running,
 }
 
-/// Why a job cannot be put in the queue again.
+/// Reason why a job cannot be requeued.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequeueError {
-    /// There is no such job.
-    #[error("there is no such job")]
+    /// Job not found.
+    #[error("job not found")]
     NotFound,
-    /// It is running now.
+    /// The job is running.
     #[error("the job is running")]
     Running,
-    /// The secrets it needs were deleted when it became final.
-    #[error("the job's secrets are gone")]
+    /// Its secrets were deleted when it became final.
+    #[error("the job's secrets were deleted")]
     SecretsGone,
-    /// It removes a tenant that can still be restored.
+    /// The job purges a tenant that can still be restored.
     #[error("the tenant can still be restored")]
     PurgeNotDue,
 }
 
-/// A job that is over, or will be.
+/// A cancelled or discarded job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cancelled {
     /// The job.
     pub job: Job,
-    /// Whether that is news: it was not asked to stop before.
+    /// Whether cancellation was not requested before.
     pub is_new: bool,
 }
 
-/// A job that will run.
+/// A requeued job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requeued {
-    /// The job: the same one where it was waiting, a new one where it was final.
+    /// The job: the existing one if it was available, a new one if it was final.
     pub job: Job,
-    /// Whether it is a new one.
+    /// Whether the job is new.
     pub is_new: bool,
 }
 
 impl JobRepository {
-    /// Cancels a job: at once where it waits, as soon as its present step ends where it runs.
+    /// Cancels a job: at once if available, after the current step if running.
     pub async fn cancel(
         &self,
         session: &mut ClientSession,
@@ -82,7 +83,7 @@ impl JobRepository {
         {
             return Err(TransactionError::Aborted(CancelError::Purge));
         }
-        let failure = JobFailure::permanent(ErrorCode::Cancelled, "cancelled by a person");
+        let failure = JobFailure::permanent(ErrorCode::Cancelled, "cancelled on request");
         let ended = self
             .finish_available(session, id, JobState::Cancelled, &failure, now)
             .await?;
@@ -92,7 +93,7 @@ impl JobRepository {
         }
     }
 
-    /// Ends a job that waits as one that failed, by a person's decision.
+    /// Discards an available job on an operator's request.
     pub async fn discard(
         &self,
         session: &mut ClientSession,
@@ -104,7 +105,7 @@ impl JobRepository {
         if self.purged_by(session, &job).await?.is_some() {
             return Err(TransactionError::Aborted(CancelError::Purge));
         }
-        let failure = JobFailure::permanent(ErrorCode::Cancelled, "discarded by a person");
+        let failure = JobFailure::permanent(ErrorCode::Cancelled, "discarded on request");
         let ended = self
             .finish_available(session, id, JobState::Discarded, &failure, now)
             .await?;
@@ -115,7 +116,7 @@ impl JobRepository {
         }))
     }
 
-    /// The job with this id, as the transaction sees it.
+    /// The job with this id, as seen by this transaction.
     pub async fn find_in(
         &self,
         session: &mut ClientSession,
@@ -127,8 +128,8 @@ impl JobRepository {
             .await
     }
 
-    /// The tenant that `job` is to remove. Run early, or not at all, the job would be the last that speaks of it,
-    /// and the tenant would be about to be removed for ever.
+    /// The tenant that `job` is to purge. Run early or cancelled, the job would be the last one to report on the
+    /// tenant, which would stay terminating.
     async fn purged_by(
         &self,
         session: &mut ClientSession,
@@ -151,13 +152,13 @@ impl JobRepository {
     ) -> Result<Cancelled, TransactionError<CancelError>> {
         let running = doc! { "_id": id, "state": JobState::Running.name(), "cancelRequested": { "$ne": true } };
         let request = doc! { "$set": { "cancelRequested": true, "updatedAt": now }, "$inc": { "revision": 1_i64 } };
-        let asked = self
+        let requested = self
             .jobs
             .find_one_and_update(running, request)
             .return_document(ReturnDocument::After)
             .session(&mut *session)
             .await?;
-        if let Some(job) = asked {
+        if let Some(job) = requested {
             return Ok(Cancelled { job, is_new: true });
         }
         let job = self
@@ -172,7 +173,7 @@ impl JobRepository {
         Ok(Cancelled { job, is_new: false })
     }
 
-    /// Ends a job that waits, and tells its tenant. `None` if it does not wait.
+    /// Finishes an available job and reports to its tenant. `None` if it is not available.
     pub async fn finish_available(
         &self,
         session: &mut ClientSession,
@@ -205,8 +206,8 @@ impl JobRepository {
         Ok(ended)
     }
 
-    /// Tells the tenant of a job that ended outside its handler, so that it does not stay `pending` with nothing
-    /// on its way. Another job that will still run for the tenant speaks for itself.
+    /// Fails the open steps of a job that ended outside its handler in the tenant's conditions, so that the tenant does
+    /// not stay `pending` without a job. Another job that will still run for the tenant reports for itself.
     pub async fn fail_open_steps(
         &self,
         session: &mut ClientSession,
@@ -220,7 +221,7 @@ impl JobRepository {
         if !job.reports_to_tenant() {
             return Ok(());
         }
-        // Before looking for others: two jobs that end at the same time would each rely on the other.
+        // Locked before the query for other jobs: two jobs ending concurrently would each rely on the other.
         let Some(mut tenant) = self.tenants.find_for_update(session, tenant_id).await? else {
             return Ok(());
         };
@@ -264,8 +265,8 @@ impl JobRepository {
             "tenantId": tenant,
             "_id": { "$ne": except },
             "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
-            // A dry run says nothing of the tenant, nor does a job about one domain, and a scheduled purge nothing
-            // before its time.
+            // A dry run does not report to the tenant, nor does a job about one domain, nor a scheduled purge before
+            // its time.
             "args.dryRun": { "$ne": true },
             "kind": { "$nin": [
                 DeprovisionTenant::KIND,
@@ -278,7 +279,7 @@ impl JobRepository {
         Ok(self.jobs.find_one(others).session(session).await?.is_some())
     }
 
-    /// Makes a job run now. One that waits gets its attempts back; of one that is final a new one is made.
+    /// Requeues a job to run now. An available job gets its attempts back; a final job is cloned.
     pub async fn requeue(
         &self,
         session: &mut ClientSession,
@@ -308,21 +309,21 @@ impl JobRepository {
         if purged.is_some_and(|tenant| tenant.purge_at.is_some_and(|at| at > now)) {
             return Err(TransactionError::Aborted(RequeueError::PurgeNotDue));
         }
-        // Every step that is not done is due now, one that was given up included.
+        // Every incomplete step is due now, including permanently failed ones.
         let steps = job.steps.iter().cloned().map(|mut step| {
             if !step.state.is_done() {
                 step.next_at = Some(now);
             }
             step
         });
-        let mut afresh = doc! { "runAt": now, "attempt": 0, "crashes": 0, "updatedAt": now };
-        afresh.insert("steps", to_bson(&steps.collect::<Vec<_>>())?);
+        let mut reset = doc! { "runAt": now, "attempt": 0, "crashes": 0, "updatedAt": now };
+        reset.insert("steps", to_bson(&steps.collect::<Vec<_>>())?);
         if let Some(give_up_at) = give_up_at(job.queue, now) {
-            afresh.insert("giveUpAt", give_up_at);
+            reset.insert("giveUpAt", give_up_at);
         }
         let waiting = doc! { "_id": id, "state": JobState::Available.name() };
         let update = doc! {
-            "$set": afresh,
+            "$set": reset,
             "$unset": { "cancelRequested": "" },
             "$inc": { "revision": 1_i64 },
         };
@@ -350,8 +351,8 @@ impl JobRepository {
         if job.had_secrets {
             return Err(TransactionError::Aborted(RequeueError::SecretsGone));
         }
-        let again = NewJob::requeue_of(&job, created_by, now);
-        let job = self.enqueue(session, &again).await?;
+        let clone = NewJob::requeue_of(&job, created_by, now);
+        let job = self.enqueue(session, &clone).await?;
         Ok(Requeued { job, is_new: true })
     }
 }

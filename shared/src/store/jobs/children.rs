@@ -1,4 +1,4 @@
-//! The many jobs that one job makes.
+//! Child jobs of a fan-out.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::JobRepository;
 use crate::{id::JobId, queue::job::JobState, store::StoreError};
 
 impl JobRepository {
-    /// How many children of a job are in each state.
+    /// Number of children of a job in each state.
     pub async fn count_children(
         &self,
         parent: JobId,

@@ -1,4 +1,4 @@
-//! What the tenants of partners come to, counted by the database.
+//! Partner revenue, aggregated by the database.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     billing::Cycle, id::PartnerId, partner::PartnerRevenue, store::StoreError, tenant::TenantStatus,
 };
 
-/// Tenants of one partner that pay in one currency and cycle, or that pay nothing.
+/// Tenants of one partner with one currency and cycle, or without a subscription.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Group {
@@ -29,12 +29,12 @@ struct Key {
 }
 
 impl TenantRepository {
-    /// The customers of each of these partners that has any.
-    pub async fn customers_of(
+    /// Revenue of each of these partners that has customers.
+    pub async fn partner_revenue(
         &self,
         partners: &[PartnerId],
     ) -> Result<HashMap<PartnerId, PartnerRevenue>, StoreError> {
-        // A tenant has at most one subscription in force, so each is counted once.
+        // A tenant has at most one live subscription, so each is counted once.
         let pipeline = [
             doc! { "$match": {
                 "partnerId": { "$in": partners.to_vec() },
@@ -66,19 +66,19 @@ impl TenantRepository {
             .try_collect()
             .await?;
 
-        let mut customers: HashMap<PartnerId, PartnerRevenue> = HashMap::new();
+        let mut revenues: HashMap<PartnerId, PartnerRevenue> = HashMap::new();
         for Group {
             key,
             tenants,
             price_minor,
         } in groups
         {
-            let theirs = customers.entry(key.partner).or_default();
-            theirs.count += tenants;
+            let revenue = revenues.entry(key.partner).or_default();
+            revenue.count += tenants;
             if let (Some(currency), Some(cycle)) = (key.currency, key.cycle) {
-                theirs.add(currency, cycle, price_minor);
+                revenue.add(currency, cycle, price_minor);
             }
         }
-        Ok(customers)
+        Ok(revenues)
     }
 }

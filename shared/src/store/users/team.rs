@@ -1,4 +1,4 @@
-//! Who works for a partner.
+//! Partner teams.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,28 @@ use crate::{
 };
 
 impl UserRepository {
-    /// Everybody who works for a partner.
+    /// All members of a partner's team.
     pub async fn list_team(&self, partner_id: PartnerId) -> Result<Vec<User>, StoreError> {
         let team = self.users.find(doc! { "partnerId": partner_id });
         team.sort(doc! { "_id": 1 }).await?.try_collect().await
     }
 
-    /// At most `limit` of them, from the one after `after` on.
+    /// At most `limit` members of a partner's team after `after`.
     pub async fn list_team_page(
         &self,
         partner_id: PartnerId,
         after: Option<UserId>,
         limit: i64,
     ) -> Result<Vec<User>, StoreError> {
-        let mut wanted = doc! { "partnerId": partner_id };
+        let mut query = doc! { "partnerId": partner_id };
         if let Some(after) = after {
-            wanted.insert("_id", doc! { "$gt": after });
+            query.insert("_id", doc! { "$gt": after });
         }
-        let page = self.users.find(wanted).sort(doc! { "_id": 1 }).limit(limit);
+        let page = self.users.find(query).sort(doc! { "_id": 1 }).limit(limit);
         page.await?.try_collect().await
     }
 
-    /// How many work for a partner.
+    /// Number of members of a partner's team.
     pub async fn count_team(
         &self,
         session: &mut ClientSession,
@@ -45,7 +45,7 @@ impl UserRepository {
         self.users.count_documents(team).session(session).await
     }
 
-    /// How many of them own it.
+    /// Number of owners in a partner's team.
     pub async fn count_partner_owners(
         &self,
         session: &mut ClientSession,
@@ -55,35 +55,37 @@ impl UserRepository {
         self.users.count_documents(owners).session(session).await
     }
 
-    /// When a job last looked for anybody's MFA devices.
-    pub async fn last_mfa_look(
+    /// Time of the last MFA check of a partner's team.
+    pub async fn last_mfa_check(
         &self,
         session: &mut ClientSession,
         partner_id: PartnerId,
     ) -> Result<Option<DateTime>, StoreError> {
-        let looked = doc! { "partnerId": partner_id, "mfa": { "$exists": true } };
-        let latest = self.users.find_one(looked);
+        let checked = doc! { "partnerId": partner_id, "mfa": { "$exists": true } };
+        let latest = self.users.find_one(checked);
         let latest = latest.sort(doc! { "mfa.lookedUpAt": -1 }).session(session);
         let user = latest.await?;
-        Ok(user.and_then(|user| user.mfa).map(|look| look.looked_up_at))
+        Ok(user
+            .and_then(|user| user.mfa)
+            .map(|check| check.looked_up_at))
     }
 
-    /// Writes what a job saw of somebody's MFA devices. That is no version of what anybody edits.
+    /// Stores a user's MFA check. No new revision: callers do not edit it.
     pub async fn set_mfa(
         &self,
         session: &mut ClientSession,
         id: UserId,
-        look: &MfaCheck,
+        check: &MfaCheck,
     ) -> Result<(), StoreError> {
-        let seen = doc! { "$set": { "mfa": to_bson(look)? } };
+        let update = doc! { "$set": { "mfa": to_bson(check)? } };
         self.users
-            .update_one(doc! { "_id": id }, seen)
+            .update_one(doc! { "_id": id }, update)
             .session(session)
             .await?;
         Ok(())
     }
 
-    /// Of these subjects, those who work for a partner, and for which.
+    /// Those of these subjects that are in a partner's team, with the partner.
     pub async fn partners_of(
         &self,
         subjects: &[&str],

@@ -1,4 +1,5 @@
-//! The same rules as the scripts', for one process and by its own clock.
+//! Local fallback: the rules of the Redis scripts for one process, on its own clock. A property test in `agreement`
+//! holds the two implementations equal.
 
 use std::time::Duration;
 
@@ -9,15 +10,15 @@ use super::{
     Transition,
 };
 
-/// What this process knows about one upstream. Times are of the boot clock.
+/// Circuit breaker and rate budget of one upstream. Times are on the boot clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LocalBreaker {
-    /// When the budget is used up no more (the theoretical arrival time of GCRA).
+    /// Theoretical arrival time of the GCRA.
     arrival: Duration,
     floor: Duration,
     failures: u32,
     open: Option<Open>,
-    /// What was last resumed.
+    /// Argument of the last `resume`.
     resumed: Option<DateTime>,
 }
 
@@ -39,7 +40,7 @@ impl LocalBreaker {
             if now < open.probe_at {
                 return Admission::Open(open.probe_at.saturating_sub(now));
             }
-            // Whoever tries may vanish: then the next one does.
+            // If the probing step vanishes, the next one probes after the interval.
             open.probe_at = now + open.interval;
             return Admission::Probe;
         }
@@ -47,30 +48,30 @@ impl LocalBreaker {
             return Admission::Allow;
         }
         let arrival = self.arrival(now, budget);
-        let turn = arrival.saturating_sub(budget.tolerance());
+        let slot = arrival.saturating_sub(budget.tolerance());
         let horizon = self.floor.max(now).saturating_add(RESERVATION_HORIZON);
-        if turn > horizon {
+        if slot > horizon {
             return Admission::Saturated(horizon.saturating_sub(now));
         }
         self.arrival = arrival.saturating_add(budget.interval());
-        if turn <= now {
+        if slot <= now {
             Admission::Allow
         } else {
-            Admission::Reserved(turn.saturating_sub(now))
+            Admission::Reserved(slot.saturating_sub(now))
         }
     }
 
-    pub(super) fn report(
+    pub(super) fn record(
         &mut self,
         now: Duration,
         times: CircuitTimes,
         probing: bool,
-        news: CallResult,
+        result: CallResult,
     ) -> Transition {
-        if let CallResult::SlowDown(wait) = news {
+        if let CallResult::SlowDown(wait) = result {
             self.floor = self.floor.max(now.saturating_add(wait));
         }
-        match (news, &mut self.open) {
+        match (result, &mut self.open) {
             (CallResult::Answered | CallResult::SlowDown(_), None) => self.failures = 0,
             (CallResult::Answered | CallResult::SlowDown(_), Some(_)) if probing => {
                 self.failures = 0;
@@ -79,7 +80,7 @@ impl LocalBreaker {
             }
             (CallResult::Failed | CallResult::TimedOut, None) => {
                 self.failures += 1;
-                if news == CallResult::TimedOut || self.failures >= times.failures {
+                if result == CallResult::TimedOut || self.failures >= times.failures {
                     self.open = Some(Open {
                         since: now,
                         probe_at: now + times.first_probe,
@@ -92,13 +93,13 @@ impl LocalBreaker {
                 open.interval = (2 * open.interval).min(times.last_probe);
                 open.probe_at = now + open.interval;
             }
-            // Of a step that went before the circuit opened.
+            // A call that began before the circuit opened.
             (_, Some(_)) => {}
         }
         Transition::None
     }
 
-    pub(super) fn probe_now(&mut self, now: Duration) {
+    pub(super) fn force_half_open(&mut self, now: Duration) {
         if let Some(open) = &mut self.open {
             open.probe_at = now;
         }
@@ -111,21 +112,21 @@ impl LocalBreaker {
         self.resumed = Some(asked_at);
         self.floor = Duration::ZERO;
         self.arrival = Duration::ZERO;
-        self.probe_now(now);
+        self.force_half_open(now);
     }
 
-    pub(super) fn look(&self, now: Duration, budget: RateBudget) -> BreakerSnapshot {
-        let left = |at: Duration| (at > now).then(|| at.saturating_sub(now));
+    pub(super) fn snapshot(&self, now: Duration, budget: RateBudget) -> BreakerSnapshot {
+        let remaining = |at: Duration| (at > now).then(|| at.saturating_sub(now));
         BreakerSnapshot {
             failures: self.failures,
             open_for: self.open.map(|open| now.saturating_sub(open.since)),
             probe_in: self.open.map(|open| open.probe_at.saturating_sub(now)),
-            retry_after: left(self.floor),
-            turn_in: left(self.arrival(now, budget).saturating_sub(budget.tolerance())),
+            retry_after: remaining(self.floor),
+            turn_in: remaining(self.arrival(now, budget).saturating_sub(budget.tolerance())),
         }
     }
 
-    /// The arrival time of a step that asks now. Those who waited for the floor to be over get no burst.
+    /// Theoretical arrival time of a step that asks now. Steps that waited for the floor get no burst.
     fn arrival(&self, now: Duration, budget: RateBudget) -> Duration {
         let arrival = self.arrival.max(now);
         if self.floor > now {
@@ -153,7 +154,7 @@ mod tests {
     const NOW: Duration = Duration::from_hours(1);
 
     fn failed(local: &mut LocalBreaker, now: Duration, probing: bool) -> Transition {
-        local.report(now, TIMES, probing, CallResult::Failed)
+        local.record(now, TIMES, probing, CallResult::Failed)
     }
 
     fn open() -> LocalBreaker {
@@ -165,99 +166,99 @@ mod tests {
     }
 
     #[test]
-    fn after_a_burst_each_step_has_a_turn_of_its_own() {
+    fn after_a_burst_each_step_reserves_a_slot_of_its_own() {
         let mut local = LocalBreaker::default();
 
-        let asked: Vec<Admission> = (0..5).map(|_| local.admit(NOW, BUDGET, false)).collect();
-        let at_its_turn = local.admit(NOW + SECOND, BUDGET, true);
+        let admissions: Vec<Admission> = (0..5).map(|_| local.admit(NOW, BUDGET, false)).collect();
+        let at_its_slot = local.admit(NOW + SECOND, BUDGET, true);
         let after_a_pause: Vec<Admission> = (0..4)
             .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false))
             .collect();
 
-        assert_eq!(asked[..3], [Admission::Allow; 3]);
+        assert_eq!(admissions[..3], [Admission::Allow; 3]);
         assert_eq!(
-            asked[3..],
+            admissions[3..],
             [Admission::Reserved(SECOND), Admission::Reserved(2 * SECOND)]
         );
-        assert_eq!(at_its_turn, Admission::Allow);
+        assert_eq!(at_its_slot, Admission::Allow);
         assert_eq!(after_a_pause[..3], [Admission::Allow; 3]);
         assert_eq!(after_a_pause[3], Admission::Reserved(SECOND));
     }
 
     #[test]
-    fn nobody_goes_before_the_floor_and_then_one_after_the_other() {
+    fn steps_wait_for_the_floor_and_then_follow_one_by_one() {
         let mut local = LocalBreaker::default();
         let wait = CallResult::SlowDown(10 * SECOND);
 
-        let effect = local.report(NOW, TIMES, false, wait);
-        let asked: Vec<Admission> = (0..3).map(|_| local.admit(NOW, BUDGET, true)).collect();
+        let effect = local.record(NOW, TIMES, false, wait);
+        let admissions: Vec<Admission> = (0..3).map(|_| local.admit(NOW, BUDGET, true)).collect();
 
         assert_eq!(effect, Transition::None);
-        let turns = [10, 11, 12].map(|turn| Admission::Reserved(turn * SECOND));
-        assert_eq!(asked, turns);
+        let slots = [10, 11, 12].map(|slot| Admission::Reserved(slot * SECOND));
+        assert_eq!(admissions, slots);
         assert_eq!(
             local.admit(NOW + 10 * SECOND, BUDGET, true),
             Admission::Allow
         );
-        assert_eq!(local.look(NOW, BUDGET).retry_after, Some(10 * SECOND));
+        assert_eq!(local.snapshot(NOW, BUDGET).retry_after, Some(10 * SECOND));
     }
 
     #[test]
-    fn turns_are_given_for_the_next_five_seconds_only() {
+    fn slots_are_reserved_for_the_next_five_seconds_only() {
         let mut local = LocalBreaker::default();
 
-        let asked: Vec<Admission> = (0..1_000)
+        let admissions: Vec<Admission> = (0..1_000)
             .map(|_| local.admit(NOW, BUDGET, false))
             .collect();
         let later = local.admit(NOW + 2 * SECOND, BUDGET, false);
         let behind = local.admit(NOW + 2 * SECOND, BUDGET, false);
         let third = local.admit(NOW + 2 * SECOND, BUDGET, false);
 
-        assert_eq!(asked[7], Admission::Reserved(5 * SECOND));
+        assert_eq!(admissions[7], Admission::Reserved(5 * SECOND));
         assert!(
-            asked[8..]
+            admissions[8..]
                 .iter()
-                .all(|asked| *asked == Admission::Saturated(5 * SECOND))
+                .all(|admissions| *admissions == Admission::Saturated(5 * SECOND))
         );
         assert_eq!((later, behind), {
-            let turn = |seconds| Admission::Reserved(seconds * SECOND);
-            (turn(4), turn(5))
+            let slot = |seconds| Admission::Reserved(seconds * SECOND);
+            (slot(4), slot(5))
         });
         assert_eq!(third, Admission::Saturated(5 * SECOND));
     }
 
     #[test]
-    fn a_floor_that_is_far_leaves_the_turns_after_it() {
+    fn slots_after_a_distant_floor_can_be_reserved() {
         let mut local = LocalBreaker::default();
-        local.report(NOW, TIMES, false, CallResult::SlowDown(60 * SECOND));
+        local.record(NOW, TIMES, false, CallResult::SlowDown(60 * SECOND));
 
-        let asked: Vec<Admission> = (0..8).map(|_| local.admit(NOW, BUDGET, false)).collect();
+        let admissions: Vec<Admission> = (0..8).map(|_| local.admit(NOW, BUDGET, false)).collect();
 
-        assert_eq!(asked[5], Admission::Reserved(65 * SECOND));
-        assert_eq!(asked[6..], [Admission::Saturated(65 * SECOND); 2]);
+        assert_eq!(admissions[5], Admission::Reserved(65 * SECOND));
+        assert_eq!(admissions[6..], [Admission::Saturated(65 * SECOND); 2]);
     }
 
     #[test]
-    fn a_floor_without_end_is_no_overflow() {
+    fn an_infinite_floor_does_not_overflow() {
         let mut local = LocalBreaker::default();
 
-        local.report(NOW, TIMES, false, CallResult::SlowDown(Duration::MAX));
-        let asked = local.admit(NOW, BUDGET, false);
+        local.record(NOW, TIMES, false, CallResult::SlowDown(Duration::MAX));
+        let admissions = local.admit(NOW, BUDGET, false);
 
         assert_eq!(
-            asked,
+            admissions,
             Admission::Reserved(Duration::MAX.saturating_sub(NOW + 2 * SECOND))
         );
     }
 
     #[test]
-    fn it_opens_after_five_failures_in_a_row() {
+    fn five_consecutive_failures_open_the_circuit() {
         let mut local = LocalBreaker::default();
 
         for _ in 0..4 {
             assert_eq!(failed(&mut local, NOW, false), Transition::None);
         }
-        local.report(NOW, TIMES, false, CallResult::Answered);
+        local.record(NOW, TIMES, false, CallResult::Answered);
         for _ in 0..4 {
             assert_eq!(failed(&mut local, NOW, false), Transition::None);
         }
@@ -270,24 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_was_kept_waiting_opens_it_at_once() {
+    fn a_timed_out_attempt_opens_the_circuit_at_once() {
         let mut local = LocalBreaker::default();
 
         assert_eq!(
-            local.report(NOW, TIMES, false, CallResult::TimedOut),
+            local.record(NOW, TIMES, false, CallResult::TimedOut),
             Transition::Opened
         );
     }
 
     #[test]
-    fn one_step_at_a_time_tries_and_the_time_between_two_doubles_up_to_two_minutes() {
+    fn one_step_at_a_time_probes_at_intervals_that_double_up_to_two_minutes() {
         let mut local = open();
         let mut now = NOW;
         let mut waits = Vec::new();
 
         for _ in 0..5 {
             let Admission::Open(wait) = local.admit(now, BUDGET, true) else {
-                panic!("it is open");
+                panic!("the circuit is open");
             };
             waits.push(wait.as_secs());
             now += wait;
@@ -303,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_step_that_tries_closes_it() {
+    fn only_the_half_open_probe_closes_the_circuit() {
         let mut local = open();
 
-        let late = local.report(NOW, TIMES, false, CallResult::Answered);
+        let late = local.record(NOW, TIMES, false, CallResult::Answered);
         let still = local.admit(NOW, BUDGET, false);
-        local.probe_now(NOW);
+        local.force_half_open(NOW);
         let probe = local.admit(NOW, BUDGET, false);
-        let closed = local.report(NOW, TIMES, true, CallResult::Answered);
+        let closed = local.record(NOW, TIMES, true, CallResult::Answered);
 
         assert_eq!((late, closed), (Transition::None, Transition::Closed));
         assert_eq!(
@@ -318,14 +319,14 @@ mod tests {
             (Admission::Open(15 * SECOND), Admission::Probe)
         );
         assert_eq!(local.admit(NOW, BUDGET, false), Admission::Allow);
-        assert_eq!(local.look(NOW, BUDGET).failures, 0);
+        assert_eq!(local.snapshot(NOW, BUDGET).failures, 0);
     }
 
     #[test]
-    fn a_step_that_tries_and_is_told_to_slow_down_was_answered() {
+    fn a_probe_that_receives_a_retry_after_closes_the_circuit() {
         let mut local = open();
 
-        let effect = local.report(NOW, TIMES, true, CallResult::SlowDown(SECOND));
+        let effect = local.record(NOW, TIMES, true, CallResult::SlowDown(SECOND));
 
         assert_eq!(effect, Transition::Closed);
         assert_eq!(local.admit(NOW, BUDGET, false), Admission::Reserved(SECOND));

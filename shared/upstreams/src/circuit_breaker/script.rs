@@ -1,7 +1,8 @@
-//! The rules as Redis runs them, by its own clock, each in one step that no other worker comes between.
+//! Redis scripts: each operation runs atomically in Redis, on its clock.
 //!
-//! A hash for each upstream: `arrival`, `floor`, `failures`, and while the circuit is open `since`, `probe` and
-//! `interval`. Times are microseconds, which a Lua number holds exactly. `resumed` is what was last resumed.
+//! One hash for each upstream: `arrival`, `floor`, `failures`, and while the circuit is open `since`, `probe` and
+//! `interval`. Times are in microseconds, which a Lua number represents exactly. `resumed` is the argument of the last
+//! `resume`.
 
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ use super::{
     Transition,
 };
 
-/// What every script begins with.
-const COMMON: &str = r"
+/// Clock of the scripts: Redis' own time.
+const CLOCK: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+";
+
+/// Common prologue of all scripts.
+const COMMON: &str = r"
 local stored = redis.call('HMGET', KEYS[1], 'arrival', 'floor', 'failures', 'since', 'probe', 'interval')
 local arrival, floor, failures = tonumber(stored[1] or 0), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
 local since, probe, interval = tonumber(stored[4] or 0), tonumber(stored[5] or 0), tonumber(stored[6] or 0)
@@ -40,20 +45,20 @@ if since > 0 then
     set('probe', now + interval)
     return {'probe', 0}
 end
-if has_reservation and now >= floor then return {'go', 0} end
+if has_reservation and now >= floor then return {'allow', 0} end
 local at = next_arrival(tolerance)
 local horizon = math.max(floor, now) + ahead
-if at - tolerance > horizon then return {'full', horizon - now} end
+if at - tolerance > horizon then return {'saturated', horizon - now} end
 set('arrival', at + step)
-if at - tolerance <= now then return {'go', 0} end
-return {'turn', at - tolerance - now}
+if at - tolerance <= now then return {'allow', 0} end
+return {'reserved', at - tolerance - now}
 ";
 
-const REPORT: &str = r"
-local news, probing, wait = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
+const RECORD: &str = r"
+local result, probing, wait = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local threshold, first, last = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-if news == 'slow_down' then set('floor', math.max(floor, now + wait)) end
-if news == 'answered' or news == 'slow_down' then
+if result == 'slow_down' then set('floor', math.max(floor, now + wait)) end
+if result == 'answered' or result == 'slow_down' then
     if since == 0 then
         if failures > 0 then redis.call('HDEL', KEYS[1], 'failures') end
     elseif probing then
@@ -62,7 +67,7 @@ if news == 'answered' or news == 'slow_down' then
     end
 elseif since == 0 then
     set('failures', failures + 1)
-    if news == 'timed_out' or failures + 1 >= threshold then
+    if result == 'timed_out' or failures + 1 >= threshold then
         set('since', now, 'probe', now + first, 'interval', first)
         return 'opened'
     end
@@ -73,7 +78,7 @@ end
 return 'none'
 ";
 
-const PROBE_NOW: &str = r"
+const FORCE_HALF_OPEN: &str = r"
 if since > 0 then set('probe', now) end
 return 'none'
 ";
@@ -86,7 +91,7 @@ if since > 0 then set('probe', now) end
 return 'none'
 ";
 
-const LOOK: &str = r"
+const SNAPSHOT: &str = r"
 local tolerance = tonumber(ARGV[1])
 local open_for = -1
 if since > 0 then open_for = now - since end
@@ -95,21 +100,26 @@ return {failures, open_for, math.max(probe - now, 0), math.max(floor - now, 0), 
 
 pub(super) struct Scripts {
     admit: Script,
-    report: Script,
-    probe_now: Script,
+    record: Script,
+    force_half_open: Script,
     resume: Script,
-    look: Script,
+    snapshot: Script,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let script = |rest: &str| Script::new(&format!("{COMMON}{rest}"));
+        Self::with_clock(CLOCK)
+    }
+
+    /// The scripts with another clock: Lua that defines `now`.
+    pub(super) fn with_clock(clock: &str) -> Self {
+        let script = |rest: &str| Script::new(&format!("{clock}{COMMON}{rest}"));
         Self {
             admit: script(ADMIT),
-            report: script(REPORT),
-            probe_now: script(PROBE_NOW),
+            record: script(RECORD),
+            force_half_open: script(FORCE_HALF_OPEN),
             resume: script(RESUME),
-            look: script(LOOK),
+            snapshot: script(SNAPSHOT),
         }
     }
 
@@ -120,7 +130,7 @@ impl Scripts {
         budget: RateBudget,
         has_reservation: bool,
     ) -> Result<Admission, RedisError> {
-        let (answer, wait): (String, u64) = self
+        let (name, wait): (String, u64) = self
             .admit
             .key(key)
             .arg(micros(budget.interval()))
@@ -130,31 +140,31 @@ impl Scripts {
             .invoke_async(connection)
             .await?;
         let wait = Duration::from_micros(wait);
-        Ok(match answer.as_str() {
+        Ok(match name.as_str() {
             "open" => Admission::Open(wait),
             "probe" => Admission::Probe,
-            "turn" => Admission::Reserved(wait),
-            "full" => Admission::Saturated(wait),
+            "reserved" => Admission::Reserved(wait),
+            "saturated" => Admission::Saturated(wait),
             _ => Admission::Allow,
         })
     }
 
-    pub(super) async fn report(
+    pub(super) async fn record(
         &self,
         connection: &mut ConnectionManager,
         key: &str,
         times: CircuitTimes,
         probing: bool,
-        news: CallResult,
+        result: CallResult,
     ) -> Result<Transition, RedisError> {
-        let (name, wait) = match news {
+        let (name, wait) = match result {
             CallResult::Answered => ("answered", Duration::ZERO),
             CallResult::Failed => ("failed", Duration::ZERO),
             CallResult::TimedOut => ("timed_out", Duration::ZERO),
             CallResult::SlowDown(wait) => ("slow_down", wait),
         };
-        let answer: String = self
-            .report
+        let transition: String = self
+            .record
             .key(key)
             .arg(name)
             .arg(u8::from(probing))
@@ -164,19 +174,19 @@ impl Scripts {
             .arg(micros(times.last_probe))
             .invoke_async(connection)
             .await?;
-        Ok(match answer.as_str() {
+        Ok(match transition.as_str() {
             "opened" => Transition::Opened,
             "closed" => Transition::Closed,
             _ => Transition::None,
         })
     }
 
-    pub(super) async fn probe_now(
+    pub(super) async fn force_half_open(
         &self,
         connection: &mut ConnectionManager,
         key: &str,
     ) -> Result<(), RedisError> {
-        let mut call = self.probe_now.prepare_invoke();
+        let mut call = self.force_half_open.prepare_invoke();
         call.key(key).invoke_async(connection).await
     }
 
@@ -191,14 +201,14 @@ impl Scripts {
         call.invoke_async(connection).await
     }
 
-    pub(super) async fn look(
+    pub(super) async fn snapshot(
         &self,
         connection: &mut ConnectionManager,
         key: &str,
         budget: RateBudget,
     ) -> Result<BreakerSnapshot, RedisError> {
-        let (failures, open_for, probe_in, floor_in, turn_in): (u32, i64, u64, u64, u64) = self
-            .look
+        let (failures, open_for, probe_in, retry_after, turn_in): (u32, i64, u64, u64, u64) = self
+            .snapshot
             .key(key)
             .arg(micros(budget.tolerance()))
             .invoke_async(connection)
@@ -209,12 +219,12 @@ impl Scripts {
             failures,
             open_for,
             probe_in: open_for.map(|_| Duration::from_micros(probe_in)),
-            retry_after: some(floor_in),
+            retry_after: some(retry_after),
             turn_in: some(turn_in),
         })
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

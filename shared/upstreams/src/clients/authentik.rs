@@ -1,9 +1,8 @@
-//! Authentik: the group, the users and the sessions of a tenant, over its REST API (2026.x).
+//! Authentik client: the group, the users and the sessions of a tenant, over the REST API (2026.x).
 //!
-//! Three habits of Authentik shape this client. It **ignores filters it does not know** and answers with
-//! everything, so every object in an answer is compared with what was asked for before it is used. A `PATCH`
-//! **replaces `attributes` as a whole**, so they are read, merged and sent back. And it says 403 where others say
-//! 401, and 400 where others say 409.
+//! Three properties of Authentik shape this client. It **ignores unknown filters** and returns all objects, so every
+//! returned object is compared with the filter. A `PATCH` **replaces `attributes` as a whole**, so they are read,
+//! merged and written back. And it returns 403 where 401 is usual, and 400 where 409 is.
 //!
 //! <https://docs.goauthentik.io/developer-docs/api/>
 
@@ -36,24 +35,24 @@ use dezky_shared::{
     upstream::Upstream,
 };
 
-/// The most objects that Authentik puts on a page, whatever is asked for.
+/// Maximum page size that Authentik returns.
 const PAGE_SIZE: &str = "100";
 
-/// Where Authentik is, and the token that it knows us by.
+/// Authentik configuration.
 #[derive(Debug, Clone)]
 pub struct AuthentikConfig {
     /// `AUTHENTIK_API_URL`, such as `https://auth.example.com/api/v3`.
     pub api_url: String,
     /// `AUTHENTIK_API_TOKEN`: a token with the intent `api` that does not expire.
     pub api_token: SecretString,
-    /// `AUTHENTIK_PUBLIC_URL`: where people reach it; by default where we do.
+    /// `AUTHENTIK_PUBLIC_URL`: public base URL; by default `api_url`.
     pub public_url: Option<Url>,
-    /// `AUTHENTIK_TIMEOUT_SECONDS`: how long a whole call may take.
+    /// `AUTHENTIK_TIMEOUT_SECONDS`: timeout of a whole call.
     pub timeout: Duration,
 }
 
 impl AuthentikConfig {
-    /// A name for these credentials, by which nobody can guess them.
+    /// Fingerprint of the credentials: detects a change without revealing them.
     pub fn fingerprint(&self) -> String {
         fingerprint(&[&self.api_url, self.api_token.expose_secret()])
     }
@@ -72,7 +71,7 @@ impl AuthentikConfig {
     }
 }
 
-/// A client of Authentik.
+/// Authentik client.
 #[derive(Debug, Clone)]
 pub struct Authentik {
     http: UpstreamHttp,
@@ -81,7 +80,7 @@ pub struct Authentik {
 }
 
 impl Authentik {
-    /// A client of the Authentik that `config` names.
+    /// A client of the configured Authentik.
     pub fn new(config: &AuthentikConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         let http = UpstreamHttp::new(
             Upstream::Authentik,
@@ -95,7 +94,7 @@ impl Authentik {
         };
         anyhow::ensure!(
             public_url.has_host() && ["http", "https"].contains(&public_url.scheme()),
-            "AUTHENTIK_PUBLIC_URL is no address of a web server"
+            "AUTHENTIK_PUBLIC_URL is not a valid HTTP URL"
         );
         Ok(Self {
             http,
@@ -104,32 +103,32 @@ impl Authentik {
         })
     }
 
-    /// The same client, whose writes begin only while `trust` lasts.
+    /// A copy of the client bound to `deadline`: it begins no write that could outlast the lease.
     #[must_use]
-    pub fn trusting(&self, trust: &LeaseDeadline) -> Self {
+    pub fn with_deadline(&self, deadline: &LeaseDeadline) -> Self {
         Self {
-            http: self.http.with_deadline(trust),
+            http: self.http.with_deadline(deadline),
             ..self.clone()
         }
     }
 
-    /// Whether Authentik accepts our token.
+    /// Checks that Authentik accepts our token.
     pub async fn check(&self) -> Result<(), ClientError> {
         let request = self.http.request(Method::GET, "/core/users/me/");
-        let answer = self
+        let response = self
             .send(Operation::read("check_credentials"), request)
             .await?;
-        self.expect(&answer, StatusCode::OK)
+        self.expect(&response, StatusCode::OK)
     }
 
-    /// Whether Authentik answers, with its database.
+    /// Checks that Authentik and its database are healthy.
     pub async fn probe(&self) -> Result<(), ClientError> {
         let api = self.http.base_url();
         let root = api.strip_suffix("/api/v3").unwrap_or(api);
         self.http.probe(root, "/-/health/ready/").await
     }
 
-    /// Sends a request as us. `Accept` must be exactly this, else the gateway's errors are HTML.
+    /// Sends an authenticated request. With any other `Accept`, the gateway's errors are HTML.
     async fn send(
         &self,
         operation: Operation,
@@ -141,15 +140,15 @@ impl Authentik {
         self.http.send(operation, request).await
     }
 
-    /// An answer with any other status than `wanted` becomes the error that it means.
-    fn expect(&self, answer: &UpstreamResponse, wanted: StatusCode) -> Result<(), ClientError> {
-        if answer.status == wanted {
+    /// Returns an error unless the response has the status `expected`.
+    fn expect(&self, response: &UpstreamResponse, expected: StatusCode) -> Result<(), ClientError> {
+        if response.status == expected {
             return Ok(());
         }
-        Err(error::classify(answer, &self.token))
+        Err(error::classify(response, &self.token))
     }
 
-    /// The object at `path`, which may be missing.
+    /// The object at `path`, if it exists.
     async fn get<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -157,26 +156,26 @@ impl Authentik {
         query: &[(&str, &str)],
     ) -> Result<Option<T>, ClientError> {
         let request = self.http.request(Method::GET, path).query(query);
-        let answer = self.send(Operation::read(operation), request).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        let response = self.send(Operation::read(operation), request).await?;
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        self.expect(&answer, StatusCode::OK)?;
-        answer.json().map(Some)
+        self.expect(&response, StatusCode::OK)?;
+        response.json().map(Some)
     }
 
-    /// Deletes what is at `path`; false when it was gone already.
+    /// Deletes the object at `path`; `false` if it did not exist.
     async fn delete(&self, operation: Operation, path: &str) -> Result<bool, ClientError> {
         let request = self.http.request(Method::DELETE, path);
-        let answer = self.send(operation, request).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        let response = self.send(operation, request).await?;
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(false);
         }
-        self.expect(&answer, StatusCode::NO_CONTENT)?;
+        self.expect(&response, StatusCode::NO_CONTENT)?;
         Ok(true)
     }
 
-    /// Everything that `filter` lets through, page by page. The filter may have been ignored: compare.
+    /// Reads all pages of a list. Authentik may ignore the filter, so the caller compares each object.
     async fn list<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -191,21 +190,21 @@ impl Authentik {
             let paging = [("page_size", PAGE_SIZE), ("page", &number)];
             let request = self.http.request(Method::GET, path);
             let request = request.query(filter).query(&paging);
-            let answer = self.send(Operation::read(operation), request).await?;
-            if error::names_missing_object(&answer) {
+            let response = self.send(Operation::read(operation), request).await?;
+            if error::names_missing_object(&response) {
                 return Ok(Vec::new());
             }
-            // Pages are cut anew for each request: after a change, something may have slipped between two of them.
+            // Pages are computed for each request: after a change, an object may have moved between two pages.
             let changed =
-                || ClientError::Unavailable(answer.failed("the list changed while it was read"));
-            if page > 1 && answer.status == StatusCode::NOT_FOUND {
+                || ClientError::Unavailable(response.failed("the list changed between two pages"));
+            if page > 1 && response.status == StatusCode::NOT_FOUND {
                 return Err(changed());
             }
-            self.expect(&answer, StatusCode::OK)?;
+            self.expect(&response, StatusCode::OK)?;
             let Page {
                 pagination,
                 results,
-            } = answer.json()?;
+            } = response.json()?;
             if *count.get_or_insert(pagination.count) != pagination.count {
                 return Err(changed());
             }
@@ -213,13 +212,13 @@ impl Authentik {
             match pagination.next {
                 0 => return Ok(found),
                 next if next > page => page = next,
-                _ => return Err(answer.unreadable("the pages do not end")),
+                _ => return Err(response.unreadable("the pages form a cycle")),
             }
         }
     }
 }
 
-/// A failure that no single answer stands for.
+/// Description of a failure that is not tied to a single response.
 fn failed(operation: &'static str, detail: &str) -> FailedCall {
     FailedCall {
         upstream: Upstream::Authentik,
@@ -238,7 +237,7 @@ struct Page<T> {
 
 #[derive(Deserialize)]
 struct Pagination {
-    /// The number of the next page; 0 when there is none.
+    /// Number of the next page; 0 for none.
     next: u64,
     count: u64,
 }
@@ -264,7 +263,7 @@ mod tests {
         Authentik::new(&config, &TrustRoots::default()).unwrap()
     }
 
-    async fn answering(template: ResponseTemplate) -> (MockServer, Authentik) {
+    async fn responding_with(template: ResponseTemplate) -> (MockServer, Authentik) {
         let server = MockServer::start().await;
         Mock::given(path("/core/users/me/"))
             .respond_with(template)
@@ -275,8 +274,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_401_is_refused_credentials_too() {
-        let (_server, authentik) = answering(ResponseTemplate::new(401)).await;
+    async fn a_401_means_refused_credentials() {
+        let (_server, authentik) = responding_with(ResponseTemplate::new(401)).await;
 
         let error = authentik.check().await.unwrap_err();
 
@@ -284,9 +283,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_403_page_of_a_proxy_does_not_blame_the_token() {
+    async fn a_403_page_of_a_proxy_is_not_a_refused_token() {
         let page = ResponseTemplate::new(403).set_body_string("<h1>Token invalid/expired</h1>");
-        let (_server, authentik) = answering(page).await;
+        let (_server, authentik) = responding_with(page).await;
 
         let error = authentik.check().await.unwrap_err();
 
@@ -294,9 +293,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_that_echoes_the_token_does_not_pass_it_on() {
+    async fn an_echoed_token_is_removed_from_the_error() {
         let echo = json!({ "detail": "bad header: Bearer a-token-that-nobody-may-see" });
-        let (_server, authentik) = answering(ResponseTemplate::new(400).set_body_json(echo)).await;
+        let (_server, authentik) =
+            responding_with(ResponseTemplate::new(400).set_body_json(echo)).await;
 
         let error = authentik.check().await.unwrap_err();
 
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_that_lead_back_do_not_go_on_for_ever() {
+    async fn a_cycle_of_pages_ends_with_an_error() {
         let server = MockServer::start().await;
         let circle = json!({
             "pagination": { "next": 1, "count": 1 },
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_changes_between_two_pages_is_read_another_time() {
+    async fn a_list_that_changes_between_two_pages_is_an_error_to_retry() {
         let server = MockServer::start().await;
         for (page, next, count) in [("1", 2, 101), ("2", 0, 100)] {
             let body = json!({ "pagination": { "next": next, "count": count }, "results": [] });
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_taken_by_a_group_we_cannot_see_is_a_missing_permission() {
+    async fn a_name_taken_by_an_invisible_group_is_a_missing_permission() {
         let server = MockServer::start().await;
         let none = json!({ "pagination": { "next": 0, "count": 0 }, "results": [] });
         Mock::given(method("GET"))

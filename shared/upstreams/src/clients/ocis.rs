@@ -1,16 +1,15 @@
-//! oCIS: the files service, spoken to through its graph API (libregraph).
+//! oCIS client: the files service, over its graph API (libregraph).
 //!
-//! A tenant's files live in one project space. Nothing about a space is unique but its id, so the space of a
-//! tenant is recognised by a marker: its `driveAlias` is `project/<tenantId>`. Everything here looks at all
-//! spaces first, and whoever creates looks again afterwards.
+//! A tenant's files are in one project space. Only a space's id is unique, so the tenant's space is recognised by a
+//! marker: its `driveAlias` is `project/<tenantId>`. Every operation lists all spaces first, and a create lists them
+//! again afterwards.
 //!
-//! One service account does everything: who creates a space is its only manager, and no other account, however
-//! powerful, can repair its membership.
+//! One service account makes all calls: the creator of a space is its only manager, and no other account, however
+//! privileged, can repair its membership.
 
 mod credentials;
 mod drives;
 mod error;
-mod single_flight;
 mod spaces;
 
 use std::time::Duration;
@@ -25,77 +24,80 @@ use uuid::Uuid;
 pub use self::spaces::{Space, space_name};
 use self::{
     credentials::{Authorization, Credentials},
+    drives::SpaceList,
     error::ResponseExt as _,
-    single_flight::SpaceListSingleFlight,
 };
 use super::{
     CALL_TIMEOUT, ClientError, LeaseDeadline, Operation, UpstreamHttp, UpstreamResponse,
     fingerprint,
 };
 use dezky_shared::{
-    platform::config::{boolean, optional, required, seconds},
-    platform::tls::TrustRoots,
+    platform::{
+        coalescer::Coalescer,
+        config::{boolean, optional, required, seconds},
+        tls::TrustRoots,
+    },
     upstream::Upstream,
 };
 
-/// How long an app token may be refused before that counts as wrong credentials.
+/// Time for which an app token may be refused before it counts as invalid.
 const REFUSAL_GRACE: Duration = Duration::from_mins(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Where oCIS is and who we are there.
+/// oCIS configuration.
 #[derive(Debug, Clone)]
 pub struct OcisConfig {
-    /// The base address, such as `https://files.example`.
+    /// Base URL, such as `https://files.example`.
     pub base_url: String,
-    /// How we sign in.
+    /// Credentials.
     pub login: OcisLogin,
-    /// How long a call may take.
+    /// Timeout of a whole call.
     pub timeout: Duration,
-    /// How long an app token may be refused without a success in between before that counts as wrong
-    /// credentials: until then oCIS may only be starting.
+    /// Time for which an app token may be refused, without a success in between, before it counts as invalid: until
+    /// then oCIS may only be starting.
     pub refusal_grace: Duration,
 }
 
-/// How the service account signs in.
+/// Credentials of the service account.
 #[derive(Debug, Clone)]
 pub enum OcisLogin {
-    /// With an app token of oCIS itself.
+    /// App token of oCIS.
     AppToken(AppTokenLogin),
-    /// With access tokens of the identity provider that oCIS trusts.
+    /// Access tokens of the identity provider that oCIS trusts.
     Oidc(OidcLogin),
 }
 
-/// An app token, which does not depend on the identity provider.
+/// App token, independent of the identity provider.
 #[derive(Debug, Clone)]
 pub struct AppTokenLogin {
-    /// The account's name.
+    /// Account name.
     pub user: String,
-    /// Its app token.
+    /// App token.
     pub password: SecretString,
 }
 
-/// The client credentials grant for a service account of the identity provider.
+/// Client credentials grant for a service account of the identity provider.
 ///
-/// oCIS resolves each token to an account of its own, so the token must belong to a user: see
+/// oCIS resolves each token to one of its accounts, so the token must belong to a user: see
 /// <https://docs.goauthentik.io/add-secure-apps/providers/oauth2/client_credentials/>.
 #[derive(Debug, Clone)]
 pub struct OidcLogin {
-    /// The token endpoint.
+    /// Token endpoint.
     pub token_url: Url,
-    /// The client id of the application that oCIS is configured with.
+    /// Client id of the application with which oCIS is configured.
     pub client_id: String,
-    /// The application's secret, if it has one.
+    /// Client secret, if any.
     pub client_secret: Option<SecretString>,
-    /// The service account's name.
+    /// Name of the service account.
     pub username: String,
-    /// Its app password.
+    /// App password of the service account.
     pub password: SecretString,
-    /// The scopes to ask for; they must carry the claim by which oCIS finds the account.
+    /// Requested scopes, which must include the claim by which oCIS finds the account.
     pub scope: String,
 }
 
 impl OcisConfig {
-    /// A name for these credentials, by which nobody can guess them.
+    /// Fingerprint of the credentials: detects a change without revealing them.
     pub fn fingerprint(&self) -> String {
         match &self.login {
             OcisLogin::AppToken(login) => {
@@ -117,7 +119,7 @@ impl OcisConfig {
         }
     }
 
-    /// Reads `OCIS_…`; `None` when the integration is switched off.
+    /// Reads `OCIS_…`; `None` if the integration is disabled.
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         if !boolean("OCIS_PROVISIONING_ENABLED", true)? {
             return Ok(None);
@@ -132,16 +134,16 @@ impl OcisConfig {
 }
 
 impl OcisLogin {
-    /// The one way to sign in that is configured.
+    /// The only configured kind of credentials.
     fn only(app_token: Option<AppTokenLogin>, oidc: Option<OidcLogin>) -> anyhow::Result<Self> {
         match (app_token, oidc) {
             (Some(app_token), None) => Ok(Self::AppToken(app_token)),
             (None, Some(oidc)) => Ok(Self::Oidc(oidc)),
             (None, None) => bail!(
-                "no way to sign in to oCIS: set OCIS_API_USER and OCIS_API_PASSWORD, or OCIS_OIDC_TOKEN_URL and what belongs to it"
+                "no credentials for oCIS: set OCIS_API_USER and OCIS_API_PASSWORD, or OCIS_OIDC_TOKEN_URL and the other OCIS_OIDC_ variables"
             ),
             (Some(_), Some(_)) => bail!(
-                "two ways to sign in to oCIS: set either OCIS_API_USER or OCIS_OIDC_TOKEN_URL, not both"
+                "two kinds of credentials for oCIS: set either OCIS_API_USER or OCIS_OIDC_TOKEN_URL, not both"
             ),
         }
     }
@@ -176,16 +178,16 @@ impl OidcLogin {
     }
 }
 
-/// The client of oCIS. Clones share what they know about their credentials.
+/// oCIS client. Clones share credentials and the space list.
 #[derive(Debug, Clone)]
 pub struct Ocis {
     http: UpstreamHttp,
     credentials: Credentials,
-    listing: SpaceListSingleFlight,
+    space_list: Coalescer<(), SpaceList>,
 }
 
 impl Ocis {
-    /// A client for the oCIS that `config` describes.
+    /// A client of the configured oCIS.
     pub fn new(config: &OcisConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         Ok(Self {
             http: UpstreamHttp::new(
@@ -195,38 +197,38 @@ impl Ocis {
                 trust_roots,
             )?,
             credentials: Credentials::new(config, trust_roots)?,
-            listing: SpaceListSingleFlight::default(),
+            space_list: drives::space_list(),
         })
     }
 
-    /// The same client, whose writes begin only while `trust` lasts.
+    /// A copy of the client bound to `deadline`: it begins no write that could outlast the lease.
     #[must_use]
-    pub fn trusting(&self, trust: &LeaseDeadline) -> Self {
+    pub fn with_deadline(&self, deadline: &LeaseDeadline) -> Self {
         Self {
-            http: self.http.with_deadline(trust),
+            http: self.http.with_deadline(deadline),
             ..self.clone()
         }
     }
 
-    /// Asks oCIS who we are: succeeds when it accepts our credentials.
+    /// Checks that oCIS accepts our credentials.
     pub async fn check(&self) -> Result<(), ClientError> {
         self.me().await?;
         Ok(())
     }
 
-    /// Whether oCIS answers. It says no more than that, and asks neither its storage nor its identity provider.
+    /// Checks that oCIS responds. The endpoint checks neither its storage nor its identity provider.
     pub async fn probe(&self) -> Result<(), ClientError> {
         self.http.probe(self.http.base_url(), "/status.php").await
     }
 
     async fn me(&self) -> Result<Me, ClientError> {
         let request = self.http.request(Method::GET, "/graph/v1.0/me");
-        let answer = self.send(Operation::read("check"), request).await?;
-        answer.error_for_status()?.json()
+        let response = self.send(Operation::read("check"), request).await?;
+        response.error_for_status()?.json()
     }
 
-    /// Sends a request with our credentials. A 401 means that nothing was done: the access token is renewed and
-    /// the request, be it a read or a write, sent once more.
+    /// Sends an authenticated request. After a 401, which means that nothing was done, the access token is renewed and
+    /// the request, read or write, is repeated once.
     async fn send(
         &self,
         operation: Operation,
@@ -234,40 +236,40 @@ impl Ocis {
     ) -> Result<UpstreamResponse, ClientError> {
         let repeat = request
             .try_clone()
-            .expect("every body we send is held in memory");
-        let proof = self.credentials.proof().await?;
-        let answer = self.attempt(operation, request, &proof).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+            .expect("every request body is in memory");
+        let authorization = self.credentials.authorization().await?;
+        let response = self.attempt(operation, request, &authorization).await?;
+        if response.status != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
 
-        if let Some(proof) = self.credentials.renewed(&proof).await? {
-            let answer = self.attempt(operation, repeat, &proof).await?;
-            if answer.status != StatusCode::UNAUTHORIZED {
-                return Ok(answer);
+        if let Some(authorization) = self.credentials.renewed(&authorization).await? {
+            let response = self.attempt(operation, repeat, &authorization).await?;
+            if response.status != StatusCode::UNAUTHORIZED {
+                return Ok(response);
             }
         }
-        Err(self.credentials.refused(&answer))
+        Err(self.credentials.refused(&response))
     }
 
     async fn attempt(
         &self,
         operation: Operation,
         request: RequestBuilder,
-        proof: &Authorization,
+        authorization: &Authorization,
     ) -> Result<UpstreamResponse, ClientError> {
-        let request = proof
+        let request = authorization
             .attach(request)
             .header(REQUEST_ID, Uuid::now_v7().to_string());
-        let answer = self.http.send(operation, request).await?;
-        if answer.status.is_success() {
+        let response = self.http.send(operation, request).await?;
+        if response.status.is_success() {
             self.credentials.accepted();
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// The account that our credentials belong to.
+/// Account of our credentials.
 #[derive(Deserialize)]
 struct Me {
     id: String,
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_way_to_sign_in_must_be_configured() {
+    fn exactly_one_kind_of_credentials_must_be_configured() {
         let none = OcisLogin::only(None, None).unwrap_err().to_string();
         let both = OcisLogin::only(Some(app_token()), Some(oidc()))
             .unwrap_err()
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_configuration_nor_the_client_shows_a_secret() {
+    fn debug_shows_no_secret_of_the_configuration_or_the_client() {
         let config = OcisConfig {
             base_url: "https://files.example".to_owned(),
             login: OcisLogin::AppToken(app_token()),

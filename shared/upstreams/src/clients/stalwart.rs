@@ -1,12 +1,12 @@
-//! Mail: domains with their DKIM keys, and the freezing of mailboxes, on Stalwart 0.16.
+//! Stalwart client: mail domains with their DKIM keys, and suspension of mailboxes, on Stalwart 0.16.
 //!
-//! Stalwart is managed over JMAP: every question and every change is a method call in a `POST /jmap`. A domain
-//! is ours when its description is `dezky:<tenantId>`, written in the call that creates it, so that whoever
-//! comes after a lost answer recognises its own work. The server offers no conditional writes; writes to one
-//! tenant are serialised by the tenant's lock on our side.
+//! Stalwart is managed over JMAP: every read and write is a method call in a `POST /jmap`. A domain is ours if its
+//! description is `dezky:<tenantId>`, set by the call that creates it, so that a later attempt recognises a create
+//! whose response was lost. The server has no conditional writes; writes for one tenant are serialised by the tenant's
+//! job lock.
 //!
-//! The `GET /jmap/session` of JMAP is not used: it answers 200 to anybody, and the address it names is the
-//! server's idea of its own.
+//! The JMAP endpoint `GET /jmap/session` is not used: it returns 200 without authentication, and advertises the
+//! server's own idea of its address.
 
 mod domains;
 mod jmap;
@@ -36,36 +36,36 @@ use dezky_shared::{
     upstream::Upstream,
 };
 
-/// The server refuses an account's fifth request at the same time.
+/// Maximum number of concurrent requests: the server rejects an account's fifth.
 const REQUESTS_IN_FLIGHT: usize = 4;
 
-/// Where Stalwart is, and how we sign in.
+/// Stalwart configuration.
 #[derive(Debug, Clone)]
 pub struct StalwartConfig {
-    /// The server's address, without `/jmap`.
+    /// Base URL, without `/jmap`.
     pub base_url: String,
-    /// How we sign in.
+    /// Credentials.
     pub login: Login,
-    /// How long a call may take.
+    /// Timeout of a whole call.
     pub timeout: Duration,
 }
 
-/// How we sign in.
+/// Credentials.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// With an API key.
+    /// API key.
     ApiKey(SecretString),
-    /// With an account's address and password.
+    /// User name and password.
     Password {
-        /// The account's whole address.
+        /// Full address of the account.
         user: String,
-        /// Its password.
+        /// Password.
         password: SecretString,
     },
 }
 
 impl StalwartConfig {
-    /// A name for these credentials, by which nobody can guess them.
+    /// Fingerprint of the credentials: detects a change without revealing them.
     pub fn fingerprint(&self) -> String {
         match &self.login {
             Login::ApiKey(key) => fingerprint(&[&self.base_url, key.expose_secret()]),
@@ -75,7 +75,7 @@ impl StalwartConfig {
         }
     }
 
-    /// Reads the `STALWART_…` variables; `None` when provisioning of mail is switched off.
+    /// Reads the `STALWART_…` variables; `None` if mail provisioning is disabled.
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         if !boolean("STALWART_PROVISIONING_ENABLED", true)? {
             return Ok(None);
@@ -83,8 +83,9 @@ impl StalwartConfig {
         let login = if let Some(token) = optional::<String>("STALWART_API_TOKEN")? {
             Login::ApiKey(token.into())
         } else {
-            let user = required("STALWART_API_USER")
-                .context("STALWART_API_TOKEN, or a user and a password, must be set")?;
+            let user = required("STALWART_API_USER").context(
+                "set STALWART_API_TOKEN, or STALWART_API_USER and STALWART_API_PASSWORD",
+            )?;
             Login::Password {
                 user,
                 password: required::<String>("STALWART_API_PASSWORD")?.into(),
@@ -98,16 +99,16 @@ impl StalwartConfig {
     }
 }
 
-/// The client of a Stalwart server. Its clones share the limit on requests in flight.
+/// Stalwart client. Clones share the limit on concurrent requests.
 #[derive(Debug, Clone)]
 pub struct Stalwart {
     http: UpstreamHttp,
     login: Login,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Stalwart {
-    /// A client for the configured server.
+    /// A client of the configured server.
     pub fn new(config: &StalwartConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         Ok(Self {
             http: UpstreamHttp::new(
@@ -117,34 +118,34 @@ impl Stalwart {
                 trust_roots,
             )?,
             login: config.login.clone(),
-            places: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT)),
+            permits: Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT)),
         })
     }
 
-    /// The same client, whose writes begin only while `trust` lasts.
+    /// A copy of the client bound to `deadline`: it begins no write that could outlast the lease.
     #[must_use]
-    pub fn trusting(&self, trust: &LeaseDeadline) -> Self {
+    pub fn with_deadline(&self, deadline: &LeaseDeadline) -> Self {
         Self {
-            http: self.http.with_deadline(trust),
+            http: self.http.with_deadline(deadline),
             ..self.clone()
         }
     }
 
-    /// Asks whether the server answers and accepts our credentials.
+    /// Checks that the server responds and accepts our credentials.
     pub async fn check(&self) -> Result<(), ClientError> {
         let one_domain = Call::new("x:Domain/query", json!({ "limit": 1 }));
         self.call(Operation::read("check"), [one_domain]).await?;
         Ok(())
     }
 
-    /// Whether the server answers, and says that it is ready.
+    /// Checks that the server reports ready.
     pub async fn probe(&self) -> Result<(), ClientError> {
         self.http
             .probe(self.http.base_url(), "/healthz/ready")
             .await
     }
 
-    /// Sends method calls in one request; an error of any of them is an error of all.
+    /// Sends method calls in one request. An error of any call fails the request.
     async fn call<const N: usize>(
         &self,
         operation: Operation,
@@ -159,14 +160,18 @@ impl Stalwart {
         };
         let request = request.json(&jmap::request(&calls));
 
-        // Waiting for a place comes first: the call's timeout starts, and its trust is looked at, in `send`.
-        let _place = self.places.acquire().await.expect("it is never closed");
-        let answer = self.http.send(operation, request).await?;
-        Reply::read(answer)
+        // Before `send`, which starts the timeout and checks the lease deadline.
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let response = self.http.send(operation, request).await?;
+        Reply::read(response)
     }
 }
 
-/// The description of a failure that we found ourselves, in an answer that was none.
+/// Description of a failure that is not tied to a single response.
 fn failed(operation: &'static str, detail: String) -> FailedCall {
     FailedCall {
         upstream: Upstream::Stalwart,

@@ -1,4 +1,4 @@
-//! The steps of one attempt, side by side: beginning them, writing down how they end, and cutting off what has not.
+//! The steps of one attempt, in parallel: starting them, recording how they end, and interrupting the rest.
 
 use std::{
     pin::Pin,
@@ -8,249 +8,54 @@ use std::{
 use dezky_shared::{
     platform::backoff::ReconnectBackoff,
     queue::job::{Job, Step},
-    tenant::{DesiredState, Tenant},
 };
-use dezky_upstreams::clients::{LeaseDeadline, Mode};
+use dezky_upstreams::clients::Mode;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
 
-use super::{AttemptRun, Interruption};
+use super::{AttemptRun, AttemptRunner, Interruption};
 use crate::{
     engine::{
-        Engine,
-        admission::Permit,
         lease::LeasedJob,
         outcome::outcome_of,
-        record::{LeaseHolder, RecordResult},
+        record::{LeaseHolder, RecordResult, Reporting},
         settle::Outcome,
-        step::StepEnd,
+        step::StepRun,
     },
-    steps::{StepContext, StepSpec, Steps},
+    steps::{JobKind, StepContext, StepEnd, StepSpec, StepTarget},
 };
 
-/// A step that runs in this attempt.
-struct RunningStep {
-    index: usize,
-    step: StepSpec,
-    trust: LeaseDeadline,
-    /// Set once its upstream's gate let it through.
-    admitted: Arc<OnceLock<Permit>>,
-}
+type StepTasks = FuturesUnordered<BoxFuture<'static, StepEnd>>;
 
-impl AttemptRun {
-    /// Runs the steps that are due. `None` if the lease was lost.
-    pub(super) async fn run_steps(
-        &mut self,
-        job: &mut Job,
-        steps: &Steps,
-        tenant: Option<(Arc<Tenant>, DesiredState)>,
-    ) -> Option<Outcome> {
-        reconcile_steps(&mut job.steps, &steps.0);
-        let engine = &self.engine.clone();
-        let (running, mut tasks) = self.begin_steps(job, &steps.0, tenant.as_ref());
-        let mut holder = LeaseHolder {
-            id: job.id,
-            token: self.held.token,
-            is_outdated: false,
-            tenant: tenant
-                .as_ref()
-                .filter(|_| job.reports_to_tenant() && steps.write_tenant())
-                .cloned(),
-        };
-        let mut seen = AttemptState::default();
-        let mut unfinished = running;
-        let mut ended: Vec<StepEnd> = Vec::new();
-        let mut recording: Option<BoxFuture<'_, Written>> = None;
-        let mut attempt_ends = Box::pin(self.cut_off(engine.times.attempt_timeout));
-        let cut = loop {
-            // Steps that end while others are being written are written together, by the next write. Where no
-            // tenant looks on, the last are left to the settlement.
-            if recording.is_none()
-                && !ended.is_empty()
-                && (holder.tenant.is_some() || !tasks.is_empty())
-            {
-                recording = Some(
-                    write(
-                        engine,
-                        &self.held,
-                        holder.clone(),
-                        job.steps.clone(),
-                        std::mem::take(&mut ended),
-                    )
-                    .boxed(),
-                );
-            }
-            if recording.is_none() && tasks.is_empty() {
-                break None;
-            }
-            tokio::select! {
-                Some(end) = tasks.next(), if !tasks.is_empty() => {
-                    unfinished.retain(|step| step.index != end.index);
-                    seen.charged |= end.charged;
-                    self.tried |= end.tried;
-                    ended.push(end);
-                }
-                written = in_progress(&mut recording) => {
-                    recording = None;
-                    if !seen.note(written, job, &mut holder) {
-                        break Some(Interruption::Lost);
-                    }
-                }
-                cut = &mut attempt_ends => break Some(cut),
-            }
-        };
-        drop(tasks);
-        for step in &self.trusts {
-            self.request_ids.extend(step.request_ids());
-        }
-
-        if let Some(cut) = cut {
-            if cut == Interruption::Lost {
-                return None;
-            }
-            if let Some(recording) = recording
-                && !seen.note(recording.await, job, &mut holder)
-            {
-                return None;
-            }
-            let timed_out = cut == Interruption::TimedOut;
-            if timed_out {
-                for step in &unfinished {
-                    if let (Some(upstream), Some(pass)) = (step.step.upstream, step.admitted.get())
-                    {
-                        engine.note_timeout(upstream, *pass).await;
-                    }
-                }
-            }
-            ended.extend(unfinished.iter().filter_map(|step| {
-                let before = job.steps[step.index].clone();
-                engine.cut_off(step.index, &step.step, job, before, &step.trust, timed_out)
-            }));
-            seen.charged |= timed_out;
-            self.tried |= ended.iter().any(|end| end.tried);
-            if !ended.is_empty() {
-                let written =
-                    write(engine, &self.held, holder.clone(), job.steps.clone(), ended).await;
-                if !seen.note(written, job, &mut holder) {
-                    return None;
-                }
-            }
-        } else {
-            apply(&mut job.steps, &ended);
-        }
-        self.settle_as(job, cut, seen).await
-    }
-
-    async fn settle_as(
-        &self,
-        job: &Job,
-        cut: Option<Interruption>,
-        seen: AttemptState,
-    ) -> Option<Outcome> {
-        if seen.outdated {
-            return Some(Outcome::Restart);
-        }
-        let cancelled = seen.cancel_requested || self.held.cancel_requested.load(Ordering::Relaxed);
-        if cancelled && !job.steps.iter().all(|step| step.state.is_done()) {
-            return self.cancel(job).await;
-        }
-        if cut == Some(Interruption::Released) {
-            return Some(Outcome::Release);
-        }
-        Some(outcome_of(
-            &job.steps,
-            seen.charged,
-            self.engine.ctx.store.now(),
-        ))
-    }
-
-    fn begin_steps(
-        &mut self,
-        job: &Job,
-        steps: &[StepSpec],
-        tenant: Option<&(Arc<Tenant>, DesiredState)>,
-    ) -> (
-        Vec<RunningStep>,
-        FuturesUnordered<BoxFuture<'static, StepEnd>>,
-    ) {
-        let snapshot = Arc::new(job.clone());
-        let mode = if job.is_dry_run() {
-            Mode::DryRun
-        } else {
-            Mode::Apply
-        };
-        let now = self.engine.ctx.store.now();
-        let mut running = Vec::new();
-        let tasks = FuturesUnordered::new();
-        for (index, step) in steps.iter().enumerate() {
-            let before = job.steps[index].clone();
-            if before.state.is_done()
-                || before.is_permanently_failed()
-                || before.next_at.is_some_and(|at| at > now)
-            {
-                continue;
-            }
-            let trust = self.held.trust.for_step();
-            self.trusts.push(trust.clone());
-            let admitted = Arc::new(OnceLock::new());
-            running.push(RunningStep {
-                index,
-                step: step.clone(),
-                trust: trust.clone(),
-                admitted: admitted.clone(),
-            });
-            let run = StepContext {
-                ctx: self.engine.ctx.clone(),
-                job: snapshot.clone(),
-                tenant: tenant.cloned(),
-                trust,
-                mode,
-                yield_after: Instant::now() + self.engine.times.attempt_timeout / 2,
-            };
-            tasks.push(
-                self.engine
-                    .clone()
-                    .run_step(index, step.clone(), run, before, admitted)
-                    .boxed(),
-            );
-        }
-        (running, tasks)
-    }
-}
-
-/// What the attempt has seen so far.
-#[derive(Debug, Default)]
+/// The state of an attempt while its steps run.
 struct AttemptState {
+    holder: LeaseHolder,
+    /// The steps that have not ended.
+    running: Vec<StepRun>,
+    /// Ends that are not recorded yet.
+    ended: Vec<StepEnd>,
     charged: bool,
     cancel_requested: bool,
-    outdated: bool,
-}
-
-/// What came of writing down how steps ended, and the steps as they are then.
-struct Written {
-    recorded: RecordResult,
-    steps: Vec<Step>,
 }
 
 impl AttemptState {
-    /// Takes over what was written. Nothing else may be settled: the tenant would not know of it. False if the
+    /// Takes over what was recorded. The job is settled from recorded steps only, so that its target agrees. False if the
     /// lease was lost.
-    fn note(&mut self, written: Written, job: &mut Job, holder: &mut LeaseHolder) -> bool {
-        match written.recorded {
-            RecordResult::Lost => return false,
+    fn note(&mut self, written: Written, job: &mut Job) -> bool {
+        match written.result {
+            RecordResult::LeaseLost => return false,
             RecordResult::Written {
                 cancel_requested,
-                tenant: now,
+                target,
             } => {
                 self.cancel_requested |= cancel_requested;
-                if let (Some((tenant, _)), Some(now)) = (&mut holder.tenant, now) {
-                    *tenant = now;
+                if let (Some(reporting), Some(target)) = (&mut self.holder.reporting, target) {
+                    reporting.target = target;
                 }
             }
             RecordResult::Outdated { cancel_requested } => {
                 self.cancel_requested |= cancel_requested;
-                self.outdated = true;
-                holder.is_outdated = true;
+                self.holder.is_outdated = true;
             }
         }
         job.steps = written.steps;
@@ -258,29 +63,254 @@ impl AttemptState {
     }
 }
 
-/// Writes until it is written, or the lease is found to be lost: a step's end that was forgotten might be a write
-/// upstream whose outcome nobody knows.
-async fn write(
-    engine: &Engine,
-    held: &LeasedJob,
+/// The result of recording step ends, with the steps as recorded.
+struct Written {
+    result: RecordResult,
+    steps: Vec<Step>,
+}
+
+impl AttemptRun {
+    /// Runs the steps that are due.
+    pub(super) async fn run_steps(
+        &mut self,
+        job: &mut Job,
+        kind: &JobKind,
+        target: Option<Arc<dyn StepTarget>>,
+    ) -> Option<Outcome> {
+        reconcile_steps(&mut job.steps, &kind.steps);
+        let (running, mut tasks) = self.begin_steps(job, &kind.steps, target.as_ref());
+        let reporting = target
+            .filter(|_| kind.sink.is_reported(job, kind))
+            .map(|target| Reporting {
+                sink: kind.sink.clone(),
+                target,
+            });
+        let mut state = AttemptState {
+            holder: LeaseHolder {
+                id: job.id,
+                token: self.lease.token,
+                reporting,
+                is_outdated: false,
+            },
+            running,
+            ended: Vec::new(),
+            charged: false,
+            cancel_requested: false,
+        };
+        let mut recording = None;
+        let interruption = self
+            .run_to_end(job, &mut state, &mut tasks, &mut recording)
+            .await;
+        drop(tasks);
+        for deadline in &self.deadlines {
+            self.request_ids.extend(deadline.request_ids());
+        }
+        match interruption {
+            Some(Interruption::LeaseLost) => return None,
+            Some(interruption) => {
+                if let Some(recording) = recording
+                    && !state.note(recording.await, job)
+                {
+                    return None;
+                }
+                let timed_out = interruption == Interruption::TimedOut;
+                self.end_interrupted(job, &mut state, timed_out).await?;
+            }
+            None => apply(&mut job.steps, &state.ended),
+        }
+        self.settle_as(job, interruption, &state).await
+    }
+
+    /// Records steps as they end, until all have or the attempt is interrupted.
+    async fn run_to_end(
+        &mut self,
+        job: &mut Job,
+        state: &mut AttemptState,
+        tasks: &mut StepTasks,
+        recording: &mut Option<BoxFuture<'static, Written>>,
+    ) -> Option<Interruption> {
+        let timeout = self.runner.times.attempt_timeout;
+        let mut interruption = Box::pin(self.interruption(timeout));
+        loop {
+            // Steps that end during a record are recorded together, by the next. If the job reports to no target, the
+            // last are left to the settlement.
+            if recording.is_none()
+                && !state.ended.is_empty()
+                && (state.holder.reporting.is_some() || !tasks.is_empty())
+            {
+                let ends = std::mem::take(&mut state.ended);
+                *recording = Some(self.record(job, state, ends));
+            }
+            if recording.is_none() && tasks.is_empty() {
+                return None;
+            }
+            tokio::select! {
+                Some(end) = tasks.next(), if !tasks.is_empty() => {
+                    state.running.retain(|step| step.index != end.index);
+                    state.charged |= end.charged;
+                    self.attempted |= end.attempted;
+                    state.ended.push(end);
+                }
+                written = in_progress(recording) => {
+                    *recording = None;
+                    if !state.note(written, job) {
+                        return Some(Interruption::LeaseLost);
+                    }
+                }
+                interruption = &mut interruption => return Some(interruption),
+            }
+        }
+    }
+
+    /// Records the ends of interrupted steps. `None` if the lease is lost.
+    async fn end_interrupted(
+        &mut self,
+        job: &mut Job,
+        state: &mut AttemptState,
+        timed_out: bool,
+    ) -> Option<()> {
+        if timed_out {
+            for run in &state.running {
+                if let (Some(upstream), Some(permit)) = (run.spec.upstream, run.permit.get()) {
+                    self.runner
+                        .admission
+                        .record_timeout(upstream, *permit)
+                        .await;
+                }
+            }
+        }
+        let steps = &self.runner.steps;
+        let mut ends = std::mem::take(&mut state.ended);
+        ends.extend(state.running.iter().filter_map(|run| {
+            // As recorded meanwhile.
+            let before = job.steps[run.index].clone();
+            let run = StepRun {
+                before,
+                ..run.clone()
+            };
+            steps.interrupted(&run, job, timed_out)
+        }));
+        state.charged |= timed_out;
+        self.attempted |= ends.iter().any(|end| end.attempted);
+        if !ends.is_empty() {
+            let written = self.record(job, state, ends).await;
+            if !state.note(written, job) {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    fn record(
+        &self,
+        job: &Job,
+        state: &AttemptState,
+        ends: Vec<StepEnd>,
+    ) -> BoxFuture<'static, Written> {
+        record(
+            self.runner.clone(),
+            self.lease.clone(),
+            state.holder.clone(),
+            job.steps.clone(),
+            ends,
+        )
+        .boxed()
+    }
+
+    async fn settle_as(
+        &self,
+        job: &Job,
+        interruption: Option<Interruption>,
+        state: &AttemptState,
+    ) -> Option<Outcome> {
+        if state.holder.is_outdated {
+            return Some(Outcome::Restart);
+        }
+        let cancelled =
+            state.cancel_requested || self.lease.cancel_requested.load(Ordering::Relaxed);
+        if cancelled && !job.steps.iter().all(|step| step.state.is_done()) {
+            return self.cancel(job).await;
+        }
+        if interruption == Some(Interruption::Released) {
+            return Some(Outcome::Release);
+        }
+        let now = self.runner.ctx.store.now();
+        Some(outcome_of(&job.steps, state.charged, now))
+    }
+
+    fn begin_steps(
+        &mut self,
+        job: &Job,
+        steps: &[StepSpec],
+        target: Option<&Arc<dyn StepTarget>>,
+    ) -> (Vec<StepRun>, StepTasks) {
+        let runner = self.runner.clone();
+        let snapshot = Arc::new(job.clone());
+        let mode = if job.is_dry_run() {
+            Mode::DryRun
+        } else {
+            Mode::Apply
+        };
+        let now = runner.ctx.store.now();
+        let mut running = Vec::new();
+        let tasks = FuturesUnordered::new();
+        for (index, spec) in steps.iter().enumerate() {
+            let before = job.steps[index].clone();
+            if before.state.is_done()
+                || before.is_permanently_failed()
+                || before.next_at.is_some_and(|at| at > now)
+            {
+                continue;
+            }
+            let deadline = self.lease.deadline.for_step();
+            self.deadlines.push(deadline.clone());
+            let run = StepRun {
+                index,
+                spec: spec.clone(),
+                before,
+                deadline: deadline.clone(),
+                permit: Arc::new(OnceLock::new()),
+            };
+            running.push(run.clone());
+            let input = StepContext {
+                ctx: runner.ctx.clone(),
+                job: snapshot.clone(),
+                target: target.cloned(),
+                trust: deadline,
+                mode,
+                yield_after: Instant::now() + runner.times.attempt_timeout / 2,
+            };
+            tasks.push(runner.steps.clone().run(run, input).boxed());
+        }
+        (running, tasks)
+    }
+}
+
+/// Retries until the ends are recorded or the lease is found to be lost: an end that is dropped may be that of an
+/// in-doubt write.
+async fn record(
+    runner: Arc<AttemptRunner>,
+    lease: Arc<LeasedJob>,
     holder: LeaseHolder,
     mut steps: Vec<Step>,
     ends: Vec<StepEnd>,
 ) -> Written {
     apply(&mut steps, &ends);
-    let mut pace = ReconnectBackoff::default();
+    let mut backoff = ReconnectBackoff::default();
     loop {
-        let recorded = engine.record(holder.clone(), steps.clone(), ends.clone());
+        let recorded = runner
+            .recorder
+            .record(holder.clone(), steps.clone(), ends.clone());
         match recorded.await {
-            Ok(recorded) => return Written { recorded, steps },
+            Ok(result) => return Written { result, steps },
             Err(error) => {
-                tracing::warn!(%error, "Could not record how a step ended; trying again");
-                if held.lost.is_cancelled() {
-                    let recorded = RecordResult::Lost;
-                    return Written { recorded, steps };
+                tracing::warn!(%error, "Could not record step results; retrying");
+                if lease.lost.is_cancelled() {
+                    let result = RecordResult::LeaseLost;
+                    return Written { result, steps };
                 }
-                engine.database_failed();
-                tokio::time::sleep(pace.next_delay()).await;
+                runner.health.record_failure();
+                tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     }
@@ -299,11 +329,11 @@ fn apply(steps: &mut [Step], ends: &[StepEnd]) {
     }
 }
 
-/// Brings the stored steps in line with those of the kind, which a newer build may have changed.
+/// Aligns the stored steps with those of the kind, which another build may have changed.
 fn reconcile_steps(stored: &mut Vec<Step>, steps: &[StepSpec]) {
-    let aligned = steps.iter().map(|step| {
-        let known = stored.iter().find(|stored| stored.name == step.name);
-        known.cloned().unwrap_or_else(|| Step::pending(step.name))
+    let aligned = steps.iter().map(|spec| {
+        let known = stored.iter().find(|stored| stored.name == spec.name);
+        known.cloned().unwrap_or_else(|| Step::pending(spec.name))
     });
     *stored = aligned.collect();
 }

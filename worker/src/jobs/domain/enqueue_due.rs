@@ -1,4 +1,4 @@
-//! Asking for a look at every domain whose time has come.
+//! Fan-out of DNS rechecks to all due domains.
 
 use std::time::Duration;
 
@@ -13,43 +13,42 @@ use tokio::time::Instant;
 use super::{next_check::spread, reason};
 use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
 
-/// How many are asked for at a time: what is held in memory.
+/// Domains held in memory and enqueued per batch.
 const BATCH: i64 = 1_000;
-/// How many a minute takes. A backlog, such as after an outage, is spread over as many minutes as it needs.
-const A_MINUTE: u32 = 5_000;
-/// How far a run looks ahead: until the next one, so that a look comes when it is due and not up to a minute later.
-const AHEAD: Duration = Duration::from_mins(1);
-/// When a look that was asked for and came to nothing is asked for again.
-const IF_LOST: Duration = Duration::from_hours(1);
+/// Rechecks per minute. A backlog, such as after an outage, is spread over several minutes.
+const MAX_PER_MINUTE: u32 = 5_000;
+/// Look-ahead of a run: up to the next run, so that a recheck is not up to a minute late.
+const LOOK_AHEAD: Duration = Duration::from_mins(1);
+/// Delay until a recheck that never ran is enqueued again.
+const RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// Enqueues a recheck for each domain that is due until the next run. One for which a recheck waits already is left to that.
+/// Enqueues a recheck for each domain that is due before the next run, unless one is waiting already.
 ///
-/// The jobs come first, then the domains' next time: whoever dies in between leaves domains that are due still, and
-/// the jobs that wait for them are met by their unique key. An attempt that runs out of time leaves the rest, which is
-/// due still, to the next.
+/// Jobs are inserted before the domains are rescheduled. After a crash in between the domains are still due, and the
+/// unique key of the waiting jobs prevents duplicates. An attempt that runs out of time leaves the rest due for the next.
 pub(super) async fn enqueue_due(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let ctx = &run.ctx;
     let now = ctx.store.now();
-    // What earlier attempts asked for counts too, so that no minute gets more than its share.
+    // Includes earlier attempts, so that the limit per minute holds across attempts.
     let before = run.job.progress.as_ref().map_or(0, |before| before.done);
-    let mut seen = u32::try_from(before).unwrap_or(u32::MAX);
+    let mut handled = u32::try_from(before).unwrap_or(u32::MAX);
     let mut enqueued = 0;
-    let until = clock::later(now, AHEAD);
+    let until = clock::later(now, LOOK_AHEAD);
     loop {
         let due = ctx.domains.list_due(until, BATCH).await?;
         if due.is_empty() {
             break;
         }
-        let minutes = Duration::from_mins(u64::from(seen / A_MINUTE));
+        let minutes = Duration::from_mins(u64::from(handled / MAX_PER_MINUTE));
         let from = clock::later(now, minutes);
-        enqueued += ctx.jobs.enqueue_many(&looks(&due, from, now)?).await?;
-        let again = clock::later(from, IF_LOST);
+        enqueued += ctx.jobs.enqueue_many(&rechecks(&due, from, now)?).await?;
+        let again = clock::later(from, RETRY_AFTER);
         ctx.domains.reschedule(&due, again).await?;
-        seen += u32::try_from(due.len()).unwrap_or(u32::MAX);
+        handled += u32::try_from(due.len()).unwrap_or(u32::MAX);
         let progress = Progress {
-            done: seen.into(),
-            total: seen.into(),
-            note: "asking for looks at the DNS".to_owned(),
+            done: handled.into(),
+            total: handled.into(),
+            note: "DNS checks enqueued".to_owned(),
             cursor: None,
         };
         run.save_progress(&progress).await?;
@@ -57,7 +56,7 @@ pub(super) async fn enqueue_due(run: StepContext) -> Result<StepSuccess, StepFai
             return Ok(StepSuccess::continue_at(ctx.store.now()));
         }
     }
-    let changes = vec![format!("{enqueued} looks asked for")];
+    let changes = vec![format!("{enqueued} DNS checks enqueued")];
     Ok(StepSuccess::ok(
         reason::ENQUEUED,
         changes,
@@ -65,11 +64,11 @@ pub(super) async fn enqueue_due(run: StepContext) -> Result<StepSuccess, StepFai
     ))
 }
 
-/// A recheck for each: at its own time, or spread over the minute that begins at `from` where that is over.
-fn looks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>, StoreError> {
+/// Recheck jobs at the due times; overdue ones are spread over the minute from `from`.
+fn rechecks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>, StoreError> {
     due.iter()
         .map(|domain| {
-            let look = RecheckDomain {
+            let recheck = RecheckDomain {
                 tenant_id: domain.tenant_id,
                 domain_id: domain.id,
             };
@@ -78,7 +77,7 @@ fn looks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJob>
             } else {
                 clock::later(from, spread(domain.id, Duration::from_mins(1)))
             };
-            Ok(NewJob::new(&look, "schedule", now)?.run_at(at))
+            Ok(NewJob::new(&recheck, "schedule", now)?.run_at(at))
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! Which records a domain should have: those of the mail server's zone file, with our own SPF and DMARC.
+//! Expected DNS records of a domain: those of the mail server's zone file, with the configured SPF and DMARC.
 
 use dezky_shared::domain::{
     Dmarc,
@@ -6,7 +6,7 @@ use dezky_shared::domain::{
 };
 use dezky_upstreams::clients::stalwart::zone;
 
-/// The records that `domain` should have. Those that no check looks at are left out.
+/// The expected records of `domain`. Records that no check covers are left out.
 pub(super) fn records(
     domain: &str,
     zone_file: &str,
@@ -28,7 +28,7 @@ pub(super) fn records(
             Some(record)
         })
         .collect();
-    // The server's order means nothing, and another order is no change.
+    // Sorted, so that a different order in the zone file is not a change.
     records.sort_by(|a, b| (a.check, &a.name, &a.value).cmp(&(b.check, &b.name, &b.value)));
     records
 }
@@ -74,7 +74,7 @@ mod tests {
         autoconfig.acme.test. IN CNAME mail.provider.test.\n\
         autodiscover.acme.test. IN CNAME mail.provider.test.\n";
 
-    fn told(dmarc: &Dmarc, spf_include: Option<&str>) -> Vec<String> {
+    fn described(dmarc: &Dmarc, spf_include: Option<&str>) -> Vec<String> {
         records("acme.test", ZONE, dmarc, spf_include)
             .into_iter()
             .map(|record| {
@@ -85,9 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn each_record_is_for_a_check() {
+    fn every_expected_record_belongs_to_a_check() {
         assert_eq!(
-            told(&Dmarc::default(), None),
+            described(&Dmarc::default(), None),
             [
                 "mx: acme.test MX 10 mail.provider.test",
                 "spf: acme.test TXT v=spf1 mx -all",
@@ -103,19 +103,20 @@ mod tests {
     }
 
     #[test]
-    fn spf_and_dmarc_are_ours_to_say() {
+    fn configured_spf_and_dmarc_replace_those_of_the_zone_file() {
         let dmarc = Dmarc {
             policy: DmarcPolicy::Quarantine,
             rua: Some("dmarc@acme.test".to_owned()),
         };
 
-        let told = told(&dmarc, Some("spf.provider.test"));
+        let described = described(&dmarc, Some("spf.provider.test"));
 
         assert!(
-            told.contains(&"spf: acme.test TXT v=spf1 include:spf.provider.test -all".to_owned())
+            described
+                .contains(&"spf: acme.test TXT v=spf1 include:spf.provider.test -all".to_owned())
         );
         assert!(
-            told.contains(
+            described.contains(
                 &"dmarc: _dmarc.acme.test TXT v=DMARC1; p=quarantine; rua=mailto:dmarc@acme.test"
                     .to_owned()
             )

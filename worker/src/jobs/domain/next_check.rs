@@ -1,4 +1,4 @@
-//! When a domain is looked at next: often while somebody waits for it to turn good, daily after that.
+//! Schedule of DNS checks: frequent while setup is in progress, daily afterwards.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use dezky_shared::{
     platform::clock,
 };
 
-/// After a new claim or a new expectation, somebody is at their DNS provider.
-const SOON: [Duration; 4] = [
+/// Delays after a new claim or changed records, while the customer edits the DNS.
+const INITIAL: [Duration; 4] = [
     Duration::from_mins(1),
     Duration::from_mins(2),
     Duration::from_mins(5),
     Duration::from_mins(15),
 ];
 const HOURLY: Duration = Duration::from_hours(1);
-/// How long it is looked at hourly.
+/// Duration of the hourly phase.
 const HOURLY_FOR: Duration = Duration::from_hours(48);
 const DAILY: Duration = Duration::from_hours(24);
-/// For a claim that nobody proved in time.
-const RARELY: Duration = Duration::from_hours(7 * 24);
-/// After resolvers that failed. Doubled each time they fail again, up to an hour.
+/// Interval for a claim that was not proven in time.
+const WEEKLY: Duration = Duration::from_hours(7 * 24);
+/// First delay after an inconclusive check. Doubles on each repetition, up to an hour.
 const UNKNOWN: Duration = Duration::from_mins(2);
 
-/// When `domain`, which was just looked at with these results, is looked at next.
+/// Time of the next check of `domain`, given the results of the current one.
 pub(super) fn next(domain: &Domain, checks: &[Check], now: DateTime) -> DateTime {
     let regular = regular(domain, now);
     if !any_unknown(checks) {
@@ -43,10 +43,10 @@ pub(super) fn next(domain: &Domain, checks: &[Check], now: DateTime) -> DateTime
 
 fn regular(domain: &Domain, now: DateTime) -> DateTime {
     if domain.status == DomainStatus::Failed {
-        return clock::later(now, RARELY);
+        return clock::later(now, WEEKLY);
     }
     let since = domain.expected_since;
-    if let Some(soon) = SOON
+    if let Some(soon) = INITIAL
         .into_iter()
         .map(|after| clock::later(since, after))
         .find(|at| *at > now)
@@ -59,8 +59,8 @@ fn regular(domain: &Domain, now: DateTime) -> DateTime {
     daily(domain.id, now)
 }
 
-/// The domain's own time of day, at least a quarter of a day from now: all of them together make an even load,
-/// however many were added in the same minute.
+/// The domain's own time of day, at least a quarter of a day from now. This spreads the load evenly, however many domains
+/// were added in the same minute.
 fn daily(id: DomainId, now: DateTime) -> DateTime {
     let day = i64::try_from(DAILY.as_millis()).unwrap_or(i64::MAX);
     let own_time = spread(id, DAILY);
@@ -69,7 +69,7 @@ fn daily(id: DomainId, now: DateTime) -> DateTime {
     DateTime::from_millis(earliest + wait)
 }
 
-/// A place of the domain's own within `window`. The last bytes of its id are random.
+/// A fixed offset of the domain within `window`, from the last bytes of its id, which are random.
 pub(super) fn spread(id: DomainId, window: Duration) -> Duration {
     let [.., a, b, c, d] = id.bytes();
     window.mul_f64(f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0))
@@ -107,41 +107,41 @@ mod tests {
         clock::later(DateTime::from_millis(START), wait)
     }
 
-    /// When it is looked at in the first `span`, each look taking a second.
-    fn looks(domain: &Domain, span: Duration) -> Vec<Duration> {
-        let mut looks = Vec::new();
+    /// Check times in the first `span`, each check taking a second.
+    fn checks(domain: &Domain, span: Duration) -> Vec<Duration> {
+        let mut times = Vec::new();
         let mut now = after(Duration::ZERO);
         loop {
             now = next(domain, &[], clock::later(now, Duration::from_secs(1)));
             let passed = clock::until(after(Duration::ZERO), now);
             if passed > span {
-                return looks;
+                return times;
             }
-            looks.push(passed);
+            times.push(passed);
         }
     }
 
     #[test]
-    fn a_new_claim_is_looked_at_soon_then_hourly_then_daily() {
-        let looks = looks(&claim(), Duration::from_hours(10 * 24));
+    fn a_new_claim_is_checked_within_minutes_then_hourly_then_daily() {
+        let times = checks(&claim(), Duration::from_hours(10 * 24));
 
-        assert_eq!(looks[..4], SOON);
-        let hourly = looks[4..].iter().filter(|at| **at < HOURLY_FOR).count();
+        assert_eq!(times[..4], INITIAL);
+        let hourly = times[4..].iter().filter(|at| **at < HOURLY_FOR).count();
         assert!((46..=48).contains(&hourly), "{hourly}");
-        let daily = looks.iter().filter(|at| **at > HOURLY_FOR + HOURLY).count();
+        let daily = times.iter().filter(|at| **at > HOURLY_FOR + HOURLY).count();
         assert!((7..=8).contains(&daily), "{daily}");
     }
 
     #[test]
-    fn a_failed_claim_is_looked_at_rarely() {
+    fn a_failed_claim_is_checked_weekly() {
         let mut domain = claim();
         domain.status = DomainStatus::Failed;
 
-        assert_eq!(next(&domain, &[], after(HOURLY)), after(HOURLY + RARELY));
+        assert_eq!(next(&domain, &[], after(HOURLY)), after(HOURLY + WEEKLY));
     }
 
     #[test]
-    fn what_nobody_could_tell_is_asked_again_within_minutes_and_less_and_less_often() {
+    fn inconclusive_checks_are_repeated_with_exponential_backoff() {
         let mut domain = claim();
         let unknown = [check(CheckKind::Mx, CheckState::Unknown)];
         let mut now = after(Duration::from_hours(100));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn daily_looks_are_spread_over_the_day() {
+    fn daily_checks_are_spread_over_the_day() {
         let now = after(Duration::from_hours(100));
         let mut by_hour = [0_u32; 24];
         for _ in 0..24_000 {
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_domain_is_looked_at_again_later_and_within_a_week(
+        fn every_domain_is_checked_again_within_a_week(
             age in 0_u64..100 * 24 * 3_600,
             status in 0_usize..4,
             unknown: bool,
@@ -187,7 +187,7 @@ mod tests {
 
             let at = next(&domain, &[check(CheckKind::Mx, state)], now);
 
-            prop_assert!(at > now && at <= clock::later(now, RARELY));
+            prop_assert!(at > now && at <= clock::later(now, WEEKLY));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Making an owned domain in the mail server, and learning which records its DNS should have.
+//! Provisioning of an owned domain on the mail server, and the DNS records that it requires.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use bson::DateTime;
 use dezky_shared::{
     domain::{Domain, check::Record},
     queue::{args::RecheckDomain, error_code::ErrorCode, job::Job},
-    store::StoreError,
+    store::{StoreError, VersionedRepository as _},
     tenant::{ConditionStatus, DesiredState, reason as tenant_reason},
     upstream::Upstream,
 };
@@ -21,10 +21,10 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// How long the mail server takes to make a domain's keys, more or less.
-const KEYS_TAKE: Duration = Duration::from_secs(1);
+/// Approximate time in which the mail server generates a domain's DKIM keys.
+const KEY_GENERATION: Duration = Duration::from_secs(1);
 
-/// Brings an owned domain into the mail server and its records into the claim.
+/// Ensures an owned domain on the mail server and stores the expected records in the claim.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (_, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
@@ -34,7 +34,7 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         return Ok(StepSuccess::skipped(reason::CLAIM_GONE));
     };
     if !claim.is_owned() {
-        // It would receive what our other tenants send to it.
+        // The mail server would deliver mail of other tenants for this domain locally.
         return Ok(StepSuccess::skipped(reason::NOT_OWNED));
     }
     if claim.removing {
@@ -44,9 +44,9 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
 
-    match make(&run, &client.trusting(&run.trust), &claim).await {
+    match ensure(&run, &client.with_deadline(&run.trust), &claim).await {
         Ok((expected, changes)) => {
-            note_expected(&run, &claim, expected).await?;
+            save_expected(&run, &claim, expected).await?;
             Ok(StepSuccess::ok(
                 tenant_reason::PROVISIONED,
                 changes,
@@ -54,16 +54,16 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
             ))
         }
         Err(failure) => {
-            // What happened upstream decides what happens next, whatever becomes of telling the customer.
-            if let Err(untold) = note_failure(&run, &claim, &failure).await {
-                tracing::warn!(%untold, "Could not tell the domain why it is not provisioned");
+            // The upstream failure determines the retry, even if the condition cannot be written.
+            if let Err(error) = save_failure(&run, &claim, &failure).await {
+                tracing::warn!(%error, "Could not store why the domain is not provisioned");
             }
             Err(failure)
         }
     }
 }
 
-async fn make(
+async fn ensure(
     run: &StepContext,
     client: &Stalwart,
     claim: &Domain,
@@ -71,51 +71,51 @@ async fn make(
     let tenant = claim.tenant_id.to_string();
     let ensured = client.ensure_domain(&claim.name, &tenant, run.mode).await?;
     let mut changes = ensured.changes;
-    let Some(made) = ensured.value else {
+    let Some(domain) = ensured.value else {
         return Ok((claim.expected.clone(), changes));
     };
     let rua = claim.dmarc.rua.as_deref();
     let reports = client
-        .ensure_report_address(&made.id, rua, run.mode)
+        .ensure_report_address(&domain.id, rua, run.mode)
         .await?;
     changes.extend(reports.changes);
-    if !client.dkim_ready(&made.id).await? {
-        let mut not_yet = StepFailure::new(
+    if !client.dkim_ready(&domain.id).await? {
+        let mut not_ready = StepFailure::new(
             ErrorCode::UpstreamNotReady,
-            "the domain's DKIM keys are still being made",
+            "the domain's DKIM keys are not generated yet",
         );
-        not_yet.retry_after = Some(KEYS_TAKE);
-        return Err(not_yet);
+        not_ready.retry_after = Some(KEY_GENERATION);
+        return Err(not_ready);
     }
-    let zone = client.zone_file(&made.id).await?;
+    let zone = client.zone_file(&domain.id).await?;
     let spf_include = run.ctx.clients.spf_include.as_deref();
     let expected = expected_records::records(&claim.name, &zone, &claim.dmarc, spf_include);
     Ok((expected, changes))
 }
 
-/// Writes which records the DNS should have. Other ones than before are looked for soon and often.
-async fn note_expected(
+/// Stores the expected records. A change restarts the initial check schedule.
+async fn save_expected(
     run: &StepContext,
     claim: &Domain,
     expected: Vec<Record>,
 ) -> Result<(), StepFailure> {
-    let told = claim
+    let is_provisioned = claim
         .conditions
         .iter()
         .any(|it| it.kind == condition::PROVISIONED && it.status == ConditionStatus::True);
-    if told && claim.expected == expected {
+    if is_provisioned && claim.expected == expected {
         return Ok(());
     }
     let job = run
         .fenced_transaction((run, claim, expected), |session, (run, claim, expected)| {
-            expect(&run.ctx, session, claim, expected, run.ctx.store.now()).boxed()
+            write_expected(&run.ctx, session, claim, expected, run.ctx.store.now()).boxed()
         })
         .await?;
     run.ctx.ready.notify(job.as_slice()).await;
     Ok(())
 }
 
-async fn expect(
+async fn write_expected(
     ctx: &Context,
     session: &mut ClientSession,
     claim: &Domain,
@@ -130,18 +130,18 @@ async fn expect(
         domain.expected = expected.to_vec();
         domain.expected_since = now;
         domain.next_check_at = Some(now);
-        let look = RecheckDomain {
+        let recheck = RecheckDomain {
             tenant_id: domain.tenant_id,
             domain_id: domain.id,
         };
-        job = Some(enqueue(ctx, session, &look).await?);
+        job = Some(enqueue(ctx, session, &recheck).await?);
     }
     set_condition(
         &mut domain,
         condition::PROVISIONED,
         ConditionStatus::True,
         tenant_reason::PROVISIONED,
-        "The mail service serves it.",
+        "The mail service accepts mail for this domain.",
         now,
     );
     domain.updated_at = now;
@@ -149,7 +149,7 @@ async fn expect(
     Ok(job)
 }
 
-async fn note_failure(
+async fn save_failure(
     run: &StepContext,
     claim: &Domain,
     failure: &StepFailure,
@@ -176,9 +176,9 @@ async fn note_failure(
             if let Some(mut domain) = domains.find_for_update(session, id).await? {
                 let kind = condition::PROVISIONED;
                 set_condition(&mut domain, kind, status, reason, message, now);
-                let mut told = domain.conditions.iter_mut();
-                if let Some(told) = told.find(|told| told.kind == kind) {
-                    told.class = Some(class);
+                let mut conditions = domain.conditions.iter_mut();
+                if let Some(condition) = conditions.find(|it| it.kind == kind) {
+                    condition.class = Some(class);
                 }
                 domain.updated_at = now;
                 domains.save(session, &domain).await?;

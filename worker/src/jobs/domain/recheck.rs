@@ -1,4 +1,4 @@
-//! Looking at a domain's public DNS: whose it is first, then everything that should be there.
+//! Check of a domain's public DNS: the ownership proof and the expected records.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use dezky_shared::{
         args::{ProvisionDomain, ProvisionTenant},
         job::Job,
     },
-    store::StoreError,
+    store::{StoreError, VersionedRepository as _},
     tenant::{DesiredState, Tenant, TenantStatus, reason as tenant_reason},
     upstream::Upstream,
 };
@@ -29,10 +29,10 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Over how long those are spread who wait because their zone was asked enough.
-const TURNS: Duration = Duration::from_secs(30);
+/// Window over which rechecks that exceed the rate limit of their zone are spread.
+const RATE_LIMIT_SPREAD: Duration = Duration::from_secs(30);
 
-/// Looks, and writes what it found into the claim.
+/// Queries the DNS and stores the results in the claim.
 pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (_, intent) = tenant_of(&run)?;
     let Some(verifier) = &run.ctx.clients.dns else {
@@ -47,9 +47,9 @@ pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure
     if intent == DesiredState::Gone {
         return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
-    if let Err(wait) = run.ctx.zones.take(&claim.name) {
-        // No failure, and nobody's fault: all who wait for the zone come at times of their own.
-        let wait = wait + spread(claim.id, TURNS);
+    if let Err(wait) = run.ctx.zones.acquire(&claim.name) {
+        // Rate-limited, not failed. The spread avoids a burst when the limit resets.
+        let wait = wait + spread(claim.id, RATE_LIMIT_SPREAD);
         return Ok(StepSuccess::continue_at(clock::later(
             run.ctx.store.now(),
             wait,
@@ -65,12 +65,12 @@ pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure
     };
     let mut checks = verifier.verify(&expectation).await;
     if claim.is_owned() {
-        // The proof is needed once, or never: nobody is asked to publish it again.
+        // Ownership is proven once: a missing record later is not reported.
         checks.retain(|check| check.kind != CheckKind::Ownership || check.state == CheckState::Ok);
     }
     let jobs = run
         .fenced_transaction((&run, claim, checks), |session, (run, claim, checks)| {
-            note(run, session, claim, checks, run.ctx.store.now()).boxed()
+            save(run, session, claim, checks, run.ctx.store.now()).boxed()
         })
         .await?;
     run.ctx.ready.notify(&jobs).await;
@@ -81,27 +81,27 @@ pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure
     ))
 }
 
-/// Writes what was found into the claim, and gives the domain to the first tenant that proves it.
-async fn note(
+/// Stores the results, and grants ownership to the first tenant that proves it.
+async fn save(
     run: &StepContext,
     session: &mut ClientSession,
-    looked_at: &Domain,
+    checked: &Domain,
     checks: &[Check],
     now: DateTime,
 ) -> Result<Vec<Job>, StoreError> {
     let ctx = &run.ctx;
-    // Whoever changes what a tenant owns locks the tenant first.
-    let mut tenant = if !looked_at.is_owned() && is_proven(checks) {
+    // Lock order: the tenant before its domains.
+    let mut tenant = if !checked.is_owned() && is_proven(checks) {
         ctx.tenants
-            .find_for_update(session, looked_at.tenant_id)
+            .find_for_update(session, checked.tenant_id)
             .await?
     } else {
         None
     };
-    let domain = ctx.domains.find_for_update(session, looked_at.id).await?;
-    // Who changed what is expected asked for another look.
-    let domain = domain
-        .filter(|domain| !domain.removing && domain.expected_since == looked_at.expected_since);
+    let domain = ctx.domains.find_for_update(session, checked.id).await?;
+    // Results for outdated expectations are discarded: the change enqueued another recheck.
+    let domain =
+        domain.filter(|domain| !domain.removing && domain.expected_since == checked.expected_since);
     let Some(mut domain) = domain else {
         if let Some(tenant) = tenant {
             ctx.tenants.unlock(session, tenant.id).await?;
@@ -116,7 +116,7 @@ async fn note(
             .is_some();
     let mut jobs = Vec::new();
     match &mut tenant {
-        // One that is to be purged, or was, gets nothing more. Once it is restored, the next look finds the proof.
+        // A terminating tenant gains no domain. After a restore, the next recheck finds the proof.
         Some(tenant) if is_taken || is_ending(tenant) => {
             ctx.tenants.unlock(session, tenant.id).await?;
         }
@@ -132,7 +132,7 @@ async fn note(
         domain.checked_at = Some(now);
         domain.updated_at = now;
     } else {
-        status::note(&mut domain, checks.to_vec(), now);
+        status::apply_checks(&mut domain, checks.to_vec(), now);
     }
     ctx.domains.save(session, &domain).await?;
     Ok(jobs)
@@ -157,8 +157,8 @@ fn is_proven(checks: &[Check]) -> bool {
     })
 }
 
-/// Makes the domain the tenant's own. The mail server hears of it with the tenant, so that the tenant says how that
-/// goes, and by itself, so that no other domain of the tenant is in its way.
+/// Grants the domain to the tenant and enqueues both the tenant's provisioning, which reports the tenant's status, and the
+/// domain's own, which no other domain of the tenant can block.
 async fn grant_ownership(
     run: &StepContext,
     session: &mut ClientSession,

@@ -1,14 +1,14 @@
-//! Taking a domain away from the mail server, and then the claim.
+//! Removal of a domain from the mail server, and then of its claim.
 //!
-//! Mailboxes are made under the tenant's lock, which this job holds. Whoever makes one past us is met by the server,
-//! which destroys no domain that anything depends on: the domain stays then, and so does the claim.
+//! Mailboxes are created under the tenant's lock, which this job holds. For mailboxes created outside this service, the
+//! mail server refuses to destroy a domain in use: the domain and its claim are then kept.
 
 use bson::doc;
 use dezky_shared::{
     audit::{Action, AuditEvent},
     domain::Domain,
     queue::{args::ProvisionDomain, error_code::ErrorCode, job::Job},
-    store::StoreError,
+    store::{StoreError, VersionedRepository as _},
     tenant::{ConditionStatus, reason as tenant_reason},
 };
 use dezky_upstreams::clients::ClientError;
@@ -21,8 +21,8 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Removes a domain that nobody uses; one in use says who uses it, and is the tenant's again unless an operator took
-/// it away: then its removal is tried again with each change of the tenant and each reconcile.
+/// Removes an unused domain. A domain in use is kept with a condition that lists its users, and its removal is revoked;
+/// if an operator took it from the tenant, the removal is retried with each change of the tenant and each reconcile.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(claim) = claim_of(&run).await? else {
         return Ok(StepSuccess::skipped(reason::CLAIM_GONE));
@@ -34,7 +34,7 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     if claim.is_owned()
         && let Some(client) = &run.ctx.clients.stalwart
     {
-        let client = client.trusting(&run.trust);
+        let client = client.with_deadline(&run.trust);
         let tenant = claim.tenant_id.to_string();
         match client.remove_domain(&claim.name, &tenant, run.mode).await {
             Ok(removed) => changes = removed.changes,
@@ -42,20 +42,21 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
                 call,
                 code: ErrorCode::DomainInUse,
             }) => {
-                keep(&run, &claim, &call.detail).await?;
+                revoke(&run, &claim, &call.detail).await?;
                 return Err(StepFailure::new(ErrorCode::DomainInUse, call.detail));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    forget(&run, &claim).await?;
+    remove_claim(&run, &claim).await?;
     let done = StepSuccess::ok(tenant_reason::REMOVED, changes, UpstreamRefs::default());
     Ok(done)
 }
 
-/// Says who uses it, and takes the removal back. The domain's keys may be gone already, so it is provisioned again.
-async fn keep(run: &StepContext, claim: &Domain, users: &str) -> Result<(), StepFailure> {
-    let message = format!("It is still used by {users}. Remove them first, then try again.");
+/// Revokes the removal and stores who uses the domain. Its keys may be removed already, so it is provisioned again.
+async fn revoke(run: &StepContext, claim: &Domain, users: &str) -> Result<(), StepFailure> {
+    let message =
+        format!("The domain is still used by {users}. Remove them first, then try again.");
     let job = run
         .fenced_transaction((run, claim, message), |session, (run, claim, message)| {
             async move {
@@ -105,9 +106,9 @@ async fn keep(run: &StepContext, claim: &Domain, users: &str) -> Result<(), Step
     Ok(())
 }
 
-/// Removes the claim, and the name from what the tenant owns. Whoever else claims it may prove it now. One that was
-/// put back in the meantime is made again.
-async fn forget(run: &StepContext, claim: &Domain) -> Result<(), StepFailure> {
+/// Removes the claim and the tenant's ownership, and rechecks competing claims. If the removal was revoked meanwhile, the
+/// domain is provisioned again.
+async fn remove_claim(run: &StepContext, claim: &Domain) -> Result<(), StepFailure> {
     let job = run
         .fenced_transaction((run, claim), |session, (run, claim)| {
             async move {

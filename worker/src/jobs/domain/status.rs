@@ -1,4 +1,4 @@
-//! What a look at the DNS means for a claim: where it stands, what is known about it, and what of that is new.
+//! Domain status from DNS check results: status, conditions and history.
 
 use std::time::Duration;
 
@@ -15,21 +15,27 @@ use dezky_shared::{
 };
 
 use super::{condition, next_check};
+use crate::dns::Code;
 
-/// How long a claim waits to be proven.
-const PROVEN_WITHIN: Duration = Duration::from_hours(7 * 24);
+/// Deadline of the ownership proof after the claim.
+const PROOF_DEADLINE: Duration = Duration::from_hours(7 * 24);
+/// Longest disagreement between resolvers before the domain needs attention: a change propagates within a day.
+const PROPAGATION_LIMIT: Duration = Duration::from_hours(24);
 
-/// Writes what `checks` found into the claim.
-pub(super) fn note(domain: &mut Domain, checks: Vec<Check>, now: DateTime) {
-    let status = status(domain, &checks, now);
-    let worst = required(&checks).find(|check| check.state.is_bad());
+/// Applies the results of a check to the claim.
+pub(super) fn apply_checks(domain: &mut Domain, mut checks: Vec<Check>, now: DateTime) {
+    track_disagreement(domain, &mut checks, now);
+    let status = status_after(domain, &checks, now);
+    let worst = required(&checks)
+        .find(|check| check.state.is_bad())
+        .or(required(&checks).find(|check| disagrees_for_long(check, now)));
     let code = match status {
         DomainStatus::Failed => Some("not_proven_in_time"),
         DomainStatus::Attention | DomainStatus::Pending => worst.map(|check| check.code.as_str()),
         DomainStatus::Verified => None,
     };
     domain.set_status(status, code, now);
-    remember_changes(domain, &checks, now);
+    record_changes(domain, &checks, now);
     domain.next_check_at = Some(next_check::next(domain, &checks, now));
     set_conditions(domain, &checks, now);
     domain.checks = checks;
@@ -37,10 +43,10 @@ pub(super) fn note(domain: &mut Domain, checks: Vec<Check>, now: DateTime) {
     domain.updated_at = now;
 }
 
-/// Where a claim stands after these checks. What nobody could tell changes nothing.
-pub(super) fn status(domain: &Domain, checks: &[Check], now: DateTime) -> DomainStatus {
+/// Status of a claim after these checks. Inconclusive checks never degrade it.
+fn status_after(domain: &Domain, checks: &[Check], now: DateTime) -> DomainStatus {
     if !domain.is_owned() {
-        let overdue = clock::until(domain.created_at, now) >= PROVEN_WITHIN;
+        let overdue = clock::until(domain.created_at, now) >= PROOF_DEADLINE;
         let unknown = checks
             .iter()
             .any(|check| check.kind == CheckKind::Ownership && check.state == CheckState::Unknown);
@@ -54,31 +60,57 @@ pub(super) fn status(domain: &Domain, checks: &[Check], now: DateTime) -> Domain
         domain.status,
         DomainStatus::Verified | DomainStatus::Attention
     );
-    if required(checks).any(|check| check.state.is_bad()) {
+    if required(checks).any(|check| check.state.is_bad() || disagrees_for_long(check, now)) {
         return if was_good {
             DomainStatus::Attention
         } else {
             DomainStatus::Pending
         };
     }
-    let surely_good = required(checks).next().is_some()
+    let all_good = required(checks).next().is_some()
         && required(checks).all(|check| check.state != CheckState::Unknown);
     match domain.status {
-        _ if surely_good => DomainStatus::Verified,
+        _ if all_good => DomainStatus::Verified,
         DomainStatus::Failed => DomainStatus::Pending,
         unchanged => unchanged,
     }
 }
 
-/// The checks without which mail does not work. The proof is needed once: its record may go again.
+/// Checks that mail depends on. The ownership record is required only once.
 fn required(checks: &[Check]) -> impl Iterator<Item = &Check> {
     checks
         .iter()
         .filter(|check| check.kind != CheckKind::Ownership && !check.kind.is_extra())
 }
 
-/// Adds to the history what is another state than before. What nobody could tell is no change.
-fn remember_changes(domain: &mut Domain, checks: &[Check], now: DateTime) {
+/// Records since when resolvers have disagreed about a check. A failed lookup in between does not end a disagreement.
+fn track_disagreement(domain: &Domain, checks: &mut [Check], now: DateTime) {
+    for check in checks {
+        let before = domain
+            .checks
+            .iter()
+            .find(|before| name_of(before) == name_of(check))
+            .and_then(|before| before.disagreeing_since);
+        check.disagreeing_since = match check.state {
+            CheckState::Unknown if is_disagreement(check) => before.or(Some(now)),
+            CheckState::Unknown => before,
+            _ => None,
+        };
+    }
+}
+
+fn is_disagreement(check: &Check) -> bool {
+    check.code == Code::Propagating.name()
+}
+
+/// Whether resolvers disagree for longer than a change takes to propagate.
+fn disagrees_for_long(check: &Check, now: DateTime) -> bool {
+    let since = check.disagreeing_since.filter(|_| is_disagreement(check));
+    since.is_some_and(|since| clock::until(since, now) >= PROPAGATION_LIMIT)
+}
+
+/// Appends changed check states to the history. An inconclusive check is not a change.
+fn record_changes(domain: &mut Domain, checks: &[Check], now: DateTime) {
     for check in checks {
         let what = name_of(check);
         let before = domain
@@ -88,9 +120,9 @@ fn remember_changes(domain: &mut Domain, checks: &[Check], now: DateTime) {
             .filter(|before| before.state != CheckState::Unknown)
             .map(|before| before.state.name().to_owned())
             .or_else(|| {
-                let told = domain.history.iter().rev();
-                let mut told = told.filter(|entry| entry.what == what);
-                told.next().map(|entry| entry.to.clone())
+                let mut history = domain.history.iter().rev();
+                let last = history.find(|entry| entry.what == what);
+                last.map(|entry| entry.to.clone())
             });
         if check.state == CheckState::Unknown || before.as_deref() == Some(check.state.name()) {
             continue;
@@ -126,13 +158,19 @@ fn set_conditions(domain: &mut Domain, checks: &[Check], now: DateTime) {
         );
     }
     if domain.status == DomainStatus::Pending && !domain.is_owned() {
-        let message = "Publish the ownership record, so that we know that the domain is yours.";
+        let message = "Publish the ownership record to prove that you own this domain.";
         let unknown = ConditionStatus::Unknown;
         set_condition(domain, OWNED, unknown, reason::AWAITING_PROOF, message, now);
     }
     let found = required(checks);
-    let worst =
-        found.max_by_key(|check| (check.state.is_bad(), check.state == CheckState::Unknown));
+    let worst = found.max_by_key(|check| {
+        (
+            check.state.is_bad(),
+            disagrees_for_long(check, now),
+            is_disagreement(check),
+            check.state == CheckState::Unknown,
+        )
+    });
     let Some(worst) = worst.cloned() else {
         return;
     };
@@ -142,15 +180,27 @@ fn set_conditions(domain: &mut Domain, checks: &[Check], now: DateTime) {
             camel_case(&worst.code),
             worst.message,
         ),
+        _ if disagrees_for_long(&worst, now) => (
+            ConditionStatus::False,
+            "ResolversDisagree".to_owned(),
+            "DNS resolvers have returned different answers for more than a day. Some name servers of \
+             the domain may serve outdated records: ask your DNS provider."
+                .to_owned(),
+        ),
+        CheckState::Unknown if is_disagreement(&worst) => (
+            ConditionStatus::Unknown,
+            camel_case(&worst.code),
+            worst.message,
+        ),
         CheckState::Unknown => (
             ConditionStatus::Unknown,
             camel_case(&worst.code),
-            "The DNS could not be asked about everything. We look again soon.".to_owned(),
+            "Some DNS queries were inconclusive. The check is repeated soon.".to_owned(),
         ),
         _ => (
             ConditionStatus::True,
             "AsExpected".to_owned(),
-            "The DNS says what it should.".to_owned(),
+            "All required DNS records are correct.".to_owned(),
         ),
     };
     set_condition(
@@ -163,7 +213,7 @@ fn set_conditions(domain: &mut Domain, checks: &[Check], now: DateTime) {
     );
 }
 
-/// Says something about a claim. What does not hold is the customer's to mend, and is looked at again.
+/// Sets a condition of a claim. A false one requires action by the customer and is checked again.
 pub(super) fn set_condition(
     domain: &mut Domain,
     kind: &str,
@@ -185,7 +235,7 @@ pub(super) fn set_condition(
     });
 }
 
-/// `mx_missing` as `MxMissing`.
+/// Converts `mx_missing` to `MxMissing`.
 fn camel_case(code: &str) -> String {
     let mut upper = true;
     code.chars()
@@ -235,6 +285,7 @@ pub(super) mod tests {
             found: Vec::new(),
             ttl: None,
             resolvers: Vec::new(),
+            disagreeing_since: None,
             dnssec: Dnssec::Insecure,
         }
     }
@@ -260,21 +311,30 @@ pub(super) mod tests {
             .iter()
             .map(|(kind, state)| check(*kind, *state))
             .collect();
-        status(domain, &checks, days(1))
+        status_after(domain, &checks, days(1))
     }
 
     #[test]
-    fn a_claim_that_nobody_proves_fails_after_seven_days() {
+    fn an_unproven_claim_fails_after_seven_days() {
         let missing = [check(CheckKind::Ownership, CheckState::Missing)];
         let unknown = [check(CheckKind::Ownership, CheckState::Unknown)];
 
-        assert_eq!(status(&claim(), &missing, days(6)), DomainStatus::Pending);
-        assert_eq!(status(&claim(), &unknown, days(7)), DomainStatus::Pending);
-        assert_eq!(status(&claim(), &missing, days(7)), DomainStatus::Failed);
+        assert_eq!(
+            status_after(&claim(), &missing, days(6)),
+            DomainStatus::Pending
+        );
+        assert_eq!(
+            status_after(&claim(), &unknown, days(7)),
+            DomainStatus::Pending
+        );
+        assert_eq!(
+            status_after(&claim(), &missing, days(7)),
+            DomainStatus::Failed
+        );
     }
 
     #[test]
-    fn a_domain_whose_every_record_is_there_is_verified() {
+    fn a_domain_with_all_required_records_is_verified() {
         use {
             CheckKind::{Mx, Spf},
             CheckState::{Missing, Ok, Warning},
@@ -296,34 +356,34 @@ pub(super) mod tests {
                     ]
                 ),
                 DomainStatus::Verified,
-                "an extra never turns a domain bad, nor does a proof that is not needed any more"
+                "neither optional checks nor a removed ownership record affect the status"
             );
         }
     }
 
     #[test]
-    fn a_record_that_is_off_needs_attention_only_where_it_was_good_before() {
-        let off = [
+    fn a_wrong_record_needs_attention_only_if_the_domain_was_verified_before() {
+        let wrong = [
             (CheckKind::Mx, CheckState::Ok),
             (CheckKind::Dkim, CheckState::Mismatch),
         ];
 
         assert_eq!(
-            after(&owned(DomainStatus::Pending), &off),
+            after(&owned(DomainStatus::Pending), &wrong),
             DomainStatus::Pending
         );
         assert_eq!(
-            after(&owned(DomainStatus::Verified), &off),
+            after(&owned(DomainStatus::Verified), &wrong),
             DomainStatus::Attention
         );
         assert_eq!(
-            after(&owned(DomainStatus::Attention), &off),
+            after(&owned(DomainStatus::Attention), &wrong),
             DomainStatus::Attention
         );
     }
 
     #[test]
-    fn only_another_state_makes_history() {
+    fn only_changed_states_are_recorded_in_the_history() {
         let mut domain = owned(DomainStatus::Pending);
         let states = [
             CheckState::Missing,
@@ -335,10 +395,10 @@ pub(super) mod tests {
             CheckState::Ok,
         ];
         for state in states {
-            note(&mut domain, vec![check(CheckKind::Mx, state)], days(1));
+            apply_checks(&mut domain, vec![check(CheckKind::Mx, state)], days(1));
         }
 
-        let told: Vec<String> = domain.history[1..]
+        let changes: Vec<String> = domain.history[1..]
             .iter()
             .map(|entry| {
                 let from = entry.from.as_deref().unwrap_or("nothing");
@@ -346,7 +406,7 @@ pub(super) mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            changes,
             [
                 "mx: nothing to missing",
                 "status: pending to verified",
@@ -356,7 +416,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_condition_names_the_worst_that_was_found() {
+    fn the_condition_reports_the_worst_check() {
         let mut domain = owned(DomainStatus::Verified);
         let checks = vec![
             check(CheckKind::Mx, CheckState::Ok),
@@ -365,7 +425,7 @@ pub(super) mod tests {
             check(CheckKind::MtaSts, CheckState::Invalid),
         ];
 
-        note(&mut domain, checks, days(1));
+        apply_checks(&mut domain, checks, days(1));
 
         let condition = domain.conditions.last().unwrap();
         assert_eq!(condition.kind, "DnsInOrder");
@@ -374,9 +434,42 @@ pub(super) mod tests {
         assert_eq!(condition.next_attempt_at, domain.next_check_at);
     }
 
+    #[test]
+    fn resolvers_that_disagree_for_a_day_need_attention() {
+        let disagreement = || {
+            let mut mx = check(CheckKind::Mx, CheckState::Unknown);
+            Code::Propagating.name().clone_into(&mut mx.code);
+            vec![mx]
+        };
+        let hours = |hours| clock::later(days(1), Duration::from_hours(hours));
+        let mut domain = owned(DomainStatus::Verified);
+
+        apply_checks(&mut domain, disagreement(), hours(0));
+        // A failed lookup in between does not end the disagreement.
+        let failed = vec![check(CheckKind::Mx, CheckState::Unknown)];
+        apply_checks(&mut domain, failed, hours(22));
+        apply_checks(&mut domain, disagreement(), hours(23));
+        let condition = domain.conditions.last().unwrap();
+        assert_eq!(domain.status, DomainStatus::Verified);
+        assert_eq!(condition.status, ConditionStatus::Unknown);
+
+        apply_checks(&mut domain, disagreement(), hours(24));
+        let condition = domain.conditions.last().unwrap();
+        assert_eq!(domain.status, DomainStatus::Attention);
+        assert_eq!(condition.status, ConditionStatus::False);
+        assert_eq!(condition.reason, "ResolversDisagree");
+        let change = domain.history.last().unwrap();
+        assert_eq!(change.code.as_deref(), Some("propagating"));
+
+        let agreed = vec![check(CheckKind::Mx, CheckState::Ok)];
+        apply_checks(&mut domain, agreed, hours(25));
+        apply_checks(&mut domain, disagreement(), hours(26));
+        assert_eq!(domain.status, DomainStatus::Verified);
+    }
+
     proptest! {
         #[test]
-        fn what_nobody_could_tell_never_turns_a_domain_bad(
+        fn inconclusive_checks_never_degrade_a_domain(
             states in prop::collection::vec(0_usize..6, 1..5),
             before in 0_usize..4,
         ) {

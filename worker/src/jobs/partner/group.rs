@@ -1,4 +1,4 @@
-//! The partner's group: in it are those who work for the partner, and nobody else.
+//! Group synchronisation: the partner's group contains exactly its team.
 
 use dezky_shared::{
     id::UserId,
@@ -19,26 +19,26 @@ use crate::{
     steps::{StepContext, StepFailure},
 };
 
-/// What following the team came to.
+/// Result of a group synchronisation.
 #[derive(Default)]
 pub(super) struct GroupSync {
-    /// What was changed.
+    /// Changes made, for people.
     pub(super) changes: Vec<String>,
-    /// Whoever is in the group now, and the number of their account.
+    /// Group members, with their account numbers.
     pub(super) team: Vec<(UserId, i64)>,
-    /// What went wrong with one of them.
-    pub(super) setbacks: PartialFailures,
+    /// Failures of single members.
+    pub(super) failures: PartialFailures,
 }
 
-/// Brings the group to who works for the partner now.
+/// Synchronises the group with the current team.
 pub(super) async fn sync(
     run: &StepContext,
     client: &Authentik,
     partner: &Partner,
 ) -> Result<GroupSync, StepFailure> {
-    let mut followed = GroupSync::default();
-    let Some(group) = group_of(run, client, partner, &mut followed.changes).await? else {
-        return Ok(followed);
+    let mut result = GroupSync::default();
+    let Some(group) = group_of(run, client, partner, &mut result.changes).await? else {
+        return Ok(result);
     };
     let team = team_of(run, partner).await?;
     let (members, leavers): (Vec<Account>, Vec<Account>) = client
@@ -47,48 +47,48 @@ pub(super) async fn sync(
         .into_iter()
         .partition(|member| team.iter().any(|user| is_account_of(member, user)));
 
-    // First what follows from their leaving: whoever is still in the group when this is tried again is still a leaver.
-    freeze_again(run, &leavers).await?;
+    // Before the removal: on a retry, leavers are found only while they are in the group.
+    reconcile_tenants_of(run, &leavers).await?;
     for leaver in &leavers {
         let GroupSync {
-            changes, setbacks, ..
-        } = &mut followed;
-        // Taken out of the group before, they would not be found again, and stay signed in.
-        if setbacks
+            changes, failures, ..
+        } = &mut result;
+        // Before the removal, for the same reason: a leaver not found again would stay signed in.
+        if failures
             .capture(client.end_sessions(leaver).await)?
             .is_none()
         {
             continue;
         }
         let removed = client.remove_member(&group.id, leaver.pk).await;
-        if setbacks.capture(removed)?.is_some() {
+        if failures.capture(removed)?.is_some() {
             changes.push("member removed from group".to_owned());
         }
     }
     for user in &team {
         let GroupSync {
-            changes, setbacks, ..
-        } = &mut followed;
+            changes, failures, ..
+        } = &mut result;
         let member = members.iter().find(|member| is_account_of(member, user));
         let account = if let Some(member) = member {
             Some(member.clone())
         } else {
-            // An account that was deleted comes back with an invitation alone.
+            // A deleted account is recreated only by an invitation.
             let found = client.find_subject(&user.authentik_subject_id).await;
-            setbacks.capture(found)?.flatten()
+            failures.capture(found)?.flatten()
         };
         let Some(account) = account else {
             continue;
         };
-        let taken_in = add_member(client, &group, &account, changes).await;
-        if setbacks.capture(taken_in)?.is_some() {
-            followed.team.push((user.id, account.pk));
+        let added = add_member(client, &group, &account, changes).await;
+        if failures.capture(added)?.is_some() {
+            result.team.push((user.id, account.pk));
         }
     }
-    Ok(followed)
+    Ok(result)
 }
 
-/// Brings the one who is invited into the group. Whatever is to be done about others is no reason for them to wait.
+/// Adds an invited account to the group, without waiting for the synchronisation of other members.
 pub(super) async fn admit(
     run: &StepContext,
     client: &Authentik,
@@ -102,7 +102,7 @@ pub(super) async fn admit(
     Ok(changes)
 }
 
-/// Makes somebody a member of the group. Suspended tenants keep nobody out who works for a partner.
+/// Adds an account to the group and restores its sign-in: a suspended tenant does not block a partner's team.
 async fn add_member(
     client: &Authentik,
     group: &Group,
@@ -122,8 +122,8 @@ async fn add_member(
     Ok(())
 }
 
-/// Has the tenants that keep their members out look again at those who may not sign in for a partner's sake any more.
-async fn freeze_again(run: &StepContext, leavers: &[Account]) -> Result<(), StepFailure> {
+/// Reconciles the tenants that block sign-in of leavers, who are not exempt as team members any more.
+async fn reconcile_tenants_of(run: &StepContext, leavers: &[Account]) -> Result<(), StepFailure> {
     let now = run.ctx.store.now();
     let mut reconciles = Vec::new();
     for leaver in leavers {
@@ -138,7 +138,7 @@ async fn freeze_again(run: &StepContext, leavers: &[Account]) -> Result<(), Step
                 dry_run: false,
             };
             let reconcile = NewJob::new(&args, &run.job.created_by, now)?;
-            // Made once for each leaver, however often this is tried.
+            // A deterministic id makes the job once per leaver across retries.
             let subject = format!("{tenant_id}:{}", leaver.uuid);
             reconciles.push(reconcile.child_of(&run.job, &subject));
         }
@@ -153,7 +153,7 @@ fn is_account_of(account: &Account, user: &User) -> bool {
     account.uuid == user.authentik_subject_id
 }
 
-/// The partner's group. A partner that was terminated is given none.
+/// The partner's group. Created if missing, unless the partner is terminated.
 async fn group_of(
     run: &StepContext,
     client: &Authentik,

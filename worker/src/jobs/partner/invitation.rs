@@ -1,11 +1,10 @@
-//! Carrying out an invitation: the account, the place on the team, the group, the link.
+//! Invitations to a partner's team: account, team membership, group, recovery link.
 //!
-//! **Whoever has the link has the account.** So one is made only for an account that was made for this partner's team,
-//! that nobody has signed in to, and that nothing but the team depends on. Everybody else has a way to sign in already,
-//! and is on the team as soon as the invitation is carried out.
+//! **The link gives access to the account.** It is therefore created only for an account that was created for this
+//! partner's team, was never signed in to, and has no other use. Other invited persons can already sign in, and are team
+//! members once the job is done.
 //!
-//! A worker that dies between making the link and storing it leaves one that nobody has seen; the next try makes another,
-//! which replaces it.
+//! If a worker crashes between creating and storing a link, the retry creates another one, which replaces it.
 
 use dezky_shared::{
     audit::Action,
@@ -13,7 +12,7 @@ use dezky_shared::{
     partner::{Partner, PartnerStatus},
     platform::clock,
     queue::{args::InvitePartnerMember, error_code::ErrorCode},
-    store::StoreError,
+    store::{StoreError, VersionedRepository as _},
     tenant::reason as tenant_reason,
     user::{PartnerRole, User},
 };
@@ -28,13 +27,13 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Makes the invited person a member of the team.
+/// Accepts an invitation: adds the invited person to the team.
 pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(client) = &run.ctx.clients.authentik else {
         return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
     let Some(invitation) = invitation_of(&run).await? else {
-        return Ok(StepSuccess::skipped(reason::INVITATION_WITHDRAWN));
+        return Ok(StepSuccess::skipped(reason::INVITATION_REVOKED));
     };
     let Some(partner) = partner_of(&run).await? else {
         return Ok(StepSuccess::skipped(reason::PARTNER_GONE));
@@ -43,7 +42,7 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
         return Ok(StepSuccess::skipped(reason::PARTNER_TERMINATED));
     }
 
-    let client = client.trusting(&run.trust);
+    let client = client.with_deadline(&run.trust);
     let partner_id = partner.id.to_string();
     let account = client
         .ensure_invited(&invitation.email, &invitation.name, &partner_id)
@@ -51,16 +50,16 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
     let user = match join(&run, &invitation, &account).await? {
         Joined::Member(user) => *user,
         Joined::Elsewhere => {
-            let detail = "the user is an operator, works for another partner, or is in a tenant of another's";
+            let detail = "the user is an operator, a member of another partner's team, or a member of another partner's tenant";
             return Err(StepFailure::new(ErrorCode::WorksElsewhere, detail));
         }
-        Joined::Withdrawn => return Ok(StepSuccess::skipped(reason::INVITATION_WITHDRAWN)),
+        Joined::Revoked => return Ok(StepSuccess::skipped(reason::INVITATION_REVOKED)),
     };
     let mut changes = group::admit(&run, &client, &partner, &account).await?;
     if invitation.state == InvitationState::Pending {
-        let link = if is_to_hand_over(&partner, &account, &user) {
-            changes.push("recovery link made".to_owned());
-            Some(make_link(&run, &client, &account).await?)
+        let link = if may_hand_over(&partner, &account, &user) {
+            changes.push("recovery link created".to_owned());
+            Some(create_link(&run, &client, &account).await?)
         } else {
             None
         };
@@ -81,14 +80,14 @@ async fn invitation_of(run: &StepContext) -> Result<Option<Invitation>, StepFail
     Ok(run.ctx.invitations.find(args.invitation_id).await?)
 }
 
-/// What became of making somebody a member.
+/// Result of joining the team.
 enum Joined {
-    /// They are one.
+    /// The user is a team member.
     Member(Box<User>),
-    /// They belong to somebody else.
+    /// The user belongs elsewhere; see [`belongs_elsewhere`].
     Elsewhere,
-    /// They were removed meanwhile, or the partner has left.
-    Withdrawn,
+    /// The invitation is not valid any more.
+    Revoked,
 }
 
 async fn join(
@@ -105,7 +104,7 @@ async fn join(
     .await
 }
 
-/// Writes that they work for the partner, unless they do: what they may do there is not an invitation's to change.
+/// Adds the user to the team. An existing member's role is not changed by an invitation.
 async fn join_in_transaction(
     session: &mut ClientSession,
     run: &StepContext,
@@ -113,8 +112,8 @@ async fn join_in_transaction(
     account: &authentik::User,
 ) -> Result<Joined, StoreError> {
     let ctx = &run.ctx;
-    let Some(mut invitation) = still_wanted(session, ctx, invitation).await? else {
-        return Ok(Joined::Withdrawn);
+    let Some(mut invitation) = valid_invitation(session, ctx, invitation).await? else {
+        return Ok(Joined::Revoked);
     };
     let now = ctx.store.now();
     let known = ctx.users.lock_by_subject(session, &account.uuid).await?;
@@ -153,13 +152,13 @@ async fn join_in_transaction(
     Ok(Joined::Member(Box::new(user)))
 }
 
-/// The invitation as it is now, while the partner is there and whoever invited still may.
-async fn still_wanted(
+/// The current invitation, if the partner is active and the inviter still has the permission.
+async fn valid_invitation(
     session: &mut ClientSession,
     ctx: &Context,
     invitation: &Invitation,
 ) -> Result<Option<Invitation>, StoreError> {
-    // Written, not read: whoever removes one of them, or terminates the partner, comes before or after this.
+    // Locked, so that a concurrent removal of the inviter or termination of the partner conflicts.
     let partner = ctx
         .partners
         .find_for_update(session, invitation.partner_id)
@@ -180,7 +179,7 @@ async fn still_wanted(
     Ok(found.filter(|_| is_active && may_invite))
 }
 
-/// What becomes of somebody, locked in this transaction, who is not made a member; `None` for everybody else.
+/// Why the user, who is locked in this transaction, does not join; `None` if the user may join.
 async fn refusal_reason(
     session: &mut ClientSession,
     ctx: &Context,
@@ -195,16 +194,16 @@ async fn refusal_reason(
         };
         return Ok(Some(Joined::Member(Box::new(user))));
     }
-    // They joined by it before, and were removed since.
+    // Joined by this invitation before, and removed since.
     if invitation.user_id.is_some() {
-        return Ok(Some(Joined::Withdrawn));
+        return Ok(Some(Joined::Revoked));
     }
     let belongs_elsewhere = belongs_elsewhere(session, ctx, invitation, user, account).await?;
     Ok(belongs_elsewhere.then_some(Joined::Elsewhere))
 }
 
-/// Whether somebody is an operator, works for another partner, or is in a tenant that is not this partner's: their
-/// account, which no suspension touches once they are on the team, is not for a partner to decide about.
+/// Whether the user is an operator, a member of another partner's team, or a member of a tenant outside this partner. A
+/// team member is exempt from suspensions, which a partner must not decide for such a user.
 async fn belongs_elsewhere(
     session: &mut ClientSession,
     ctx: &Context,
@@ -228,26 +227,26 @@ async fn belongs_elsewhere(
         .await
 }
 
-/// Whether the account is the partner's to hand over to whoever has the link.
-fn is_to_hand_over(partner: &Partner, account: &authentik::User, user: &User) -> bool {
+/// Whether a link that gives access to the account may be created.
+fn may_hand_over(partner: &Partner, account: &authentik::User, user: &User) -> bool {
     let is_partners = |group| Some(group) == partner.authentik_group_id.as_ref();
-    let nobody_has_it = account.last_login.is_none() && !user.has_signed_in();
-    let nothing_depends_on_it = !account.is_superuser
+    let never_used = account.last_login.is_none() && !user.has_signed_in();
+    let no_other_use = !account.is_superuser
         && !user.platform_admin
         && user.tenant_ids().is_empty()
         && account.groups.iter().all(is_partners);
-    account.was_made_for(&partner.id.to_string()) && nobody_has_it && nothing_depends_on_it
+    account.was_made_for(&partner.id.to_string()) && never_used && no_other_use
 }
 
-/// A link, sealed for this job.
-async fn make_link(
+/// Creates a recovery link, encrypted for this job.
+async fn create_link(
     run: &StepContext,
     client: &Authentik,
     account: &authentik::User,
 ) -> Result<(SealedLink, bson::DateTime), StepFailure> {
-    // Without a key there is no use in a link, and it would replace one that may have been shown.
+    // A link that cannot be stored would only invalidate one that was shown already.
     if !run.ctx.sealing_keys.can_seal() {
-        let detail = "SEALING_KEYS is not set: the link could not be kept";
+        let detail = "SEALING_KEYS is not set: the link cannot be stored";
         return Err(StepFailure::new(ErrorCode::SecretsUnreadable, detail));
     }
     let ends_at = clock::later(run.ctx.store.now(), LINK_TTL);
@@ -261,7 +260,7 @@ async fn make_link(
     Ok((SealedLink { sealed, job_id }, ends_at))
 }
 
-/// Writes how the invitation ended, unless it was withdrawn meanwhile.
+/// Stores the result in the invitation, unless it was revoked meanwhile.
 async fn finish(
     run: &StepContext,
     invitation: &Invitation,

@@ -1,4 +1,4 @@
-//! The group of those who work for the partner, and how many MFA devices each of them has.
+//! Team synchronisation: the partner's group, and the MFA device count of each member.
 
 use dezky_shared::{id::UserId, tenant::reason as tenant_reason, user::MfaCheck};
 use dezky_upstreams::clients::authentik::Authentik;
@@ -13,7 +13,7 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Brings the group to who works for the partner now, and counts their devices.
+/// Synchronises the group with the current team and stores the members' device counts.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(client) = &run.ctx.clients.authentik else {
         return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
@@ -21,44 +21,44 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     let Some(partner) = partner_of(&run).await? else {
         return Ok(StepSuccess::skipped(reason::PARTNER_GONE));
     };
-    let client = client.trusting(&run.trust);
+    let client = client.with_deadline(&run.trust);
     let GroupSync {
         changes,
         team,
-        mut setbacks,
+        mut failures,
     } = group::sync(&run, &client, &partner).await?;
-    count_devices(&run, &client, &team, &mut setbacks).await?;
-    setbacks.finish()?;
+    count_devices(&run, &client, &team, &mut failures).await?;
+    failures.finish()?;
     Ok(StepSuccess::ok(
-        reason::FOLLOWED,
+        reason::SYNCED,
         changes,
         UpstreamRefs::default(),
     ))
 }
 
-/// Writes down how many devices each of the team has, all together.
+/// Stores the device counts of all members in one transaction.
 async fn count_devices(
     run: &StepContext,
     client: &Authentik,
     team: &[(UserId, i64)],
-    setbacks: &mut PartialFailures,
+    failures: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
-    let mut looks = Vec::new();
+    let mut checks = Vec::new();
     for (user, account) in team {
         let counted = client.count_mfa_devices(*account).await;
-        let Some(devices) = setbacks.capture(counted)? else {
+        let Some(devices) = failures.capture(counted)? else {
             continue;
         };
-        let look = MfaCheck {
+        let check = MfaCheck {
             devices: i32::try_from(devices).unwrap_or(i32::MAX),
             looked_up_at: run.ctx.store.now(),
         };
-        looks.push((*user, look));
+        checks.push((*user, check));
     }
-    run.fenced_transaction((run, looks), |session, (run, looks)| {
+    run.fenced_transaction((run, checks), |session, (run, checks)| {
         async move {
-            for (user, look) in looks {
-                run.ctx.users.set_mfa(session, *user, look).await?;
+            for (user, check) in checks {
+                run.ctx.users.set_mfa(session, *user, check).await?;
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! A tenant in Authentik: its group, its owner, and whether its members may sign in.
+//! Tenant in Authentik: the group, the owner's account, and the members' sign-in.
 
 use dezky_shared::{
     id::PartnerId,
@@ -10,19 +10,19 @@ use dezky_upstreams::clients::{
     authentik::{Authentik, Group, User},
 };
 
-use super::{applies, settled, tenant_of};
+use super::{applies, converged_reason, tenant_of};
 use crate::{
     jobs::partial_failure::PartialFailures,
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Brings the tenant's group and its members to the intent.
+/// Converges the group and its members to the desired state.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.authentik else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
-    let client = client.trusting(&run.trust);
+    let client = client.with_deadline(&run.trust);
     match intent {
         DesiredState::Gone => remove(&run, &client, tenant).await,
         DesiredState::Active | DesiredState::Suspended => {
@@ -43,35 +43,36 @@ async fn provision(
         .ensure_group(&tenant.slug, &id, known, run.mode)
         .await?;
     let mut changes = ensured.changes;
-    let mut facts = UpstreamRefs::default();
+    let mut refs = UpstreamRefs::default();
     if let Some(group) = &ensured.value {
-        facts.authentik_group_id = Some(Some(group.id.clone()));
+        refs.authentik_group_id = Some(Some(group.id.clone()));
     }
 
-    let mut setbacks = PartialFailures::default();
+    let mut failures = PartialFailures::default();
     if let Some(owner) = tenant
         .owner
         .as_ref()
         .filter(|owner| owner.subject.is_none())
     {
         let group = ensured.value.as_ref();
-        let welcomed = ensure_owner(run, client, tenant, group, owner, &mut changes).await;
-        facts.owner_subject = setbacks.capture(welcomed)?.flatten();
+        let granted = ensure_owner(run, client, tenant, group, owner, &mut changes).await;
+        refs.owner_subject = failures.capture(granted)?.flatten();
     }
     if let Some(group) = &ensured.value {
         let members = client.list_members(&group.id).await?;
         match intent {
             DesiredState::Active => {
-                unfreeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
+                unfreeze(run, client, tenant, &members, &mut changes, &mut failures).await?;
             }
-            _ => freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?,
+            _ => freeze(run, client, tenant, &members, &mut changes, &mut failures).await?,
         }
     }
-    setbacks.finish()?;
-    Ok(StepSuccess::ok(settled(intent), changes, facts))
+    failures.finish()?;
+    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
 }
 
-/// Makes the owner's account and puts it in the group, once: who leaves the group later has left it.
+/// Ensures the owner's account and adds it to the group, once: an owner who is removed from the group later is not
+/// added again.
 async fn ensure_owner(
     run: &StepContext,
     client: &Authentik,
@@ -81,7 +82,7 @@ async fn ensure_owner(
     changes: &mut Vec<String>,
 ) -> Result<Option<String>, ClientError> {
     let Some(group) = group.filter(|_| applies(run.mode)) else {
-        changes.push("owner welcomed".to_owned());
+        changes.push("owner added to the group".to_owned());
         return Ok(None);
     };
     let partner = tenant.partner_id.map(|id| id.to_string());
@@ -89,18 +90,18 @@ async fn ensure_owner(
         .ensure_owner(&owner.email, &owner.name, partner.as_deref())
         .await?;
     client.add_member(&group.id, user.pk).await?;
-    changes.push("owner welcomed".to_owned());
+    changes.push("owner added to the group".to_owned());
     Ok(Some(user.uuid))
 }
 
-/// Keeps members from signing in, except those who may for another reason.
+/// Blocks sign-in for all members, except [exempt](Exempt) ones.
 async fn freeze(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     members: &[User],
     changes: &mut Vec<String>,
-    setbacks: &mut PartialFailures,
+    failures: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     let exempt = Exempt::find(run, tenant, members).await?;
     let id = tenant.id.to_string();
@@ -110,30 +111,30 @@ async fn freeze(
         } else {
             client.freeze_user(user, &id, run.mode).await
         };
-        if let Some(ensured) = setbacks.capture(ensured)? {
+        if let Some(ensured) = failures.capture(ensured)? {
             changes.extend(ensured.changes);
         }
     }
     Ok(())
 }
 
-/// Lifts what suspending tenants froze, this one or another: a member of an active tenant may sign in. Who is no
-/// member any more is let go by this tenant alone.
+/// Restores sign-in. For members of this active tenant, freezes by any tenant are lifted; for former members, only this
+/// tenant's.
 async fn unfreeze(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     members: &[User],
     changes: &mut Vec<String>,
-    setbacks: &mut PartialFailures,
+    failures: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     let id = tenant.id.to_string();
-    let mut left = client.list_frozen(&id).await?;
-    left.retain(|user| members.iter().all(|member| member.pk != user.pk));
-    for user in members.iter().chain(&left) {
+    let mut former_members = client.list_frozen(&id).await?;
+    former_members.retain(|user| members.iter().all(|member| member.pk != user.pk));
+    for user in members.iter().chain(&former_members) {
         for tenant_id in user.frozen_by() {
             let ensured = client.unfreeze_user(user, tenant_id, run.mode).await;
-            if let Some(ensured) = setbacks.capture(ensured)? {
+            if let Some(ensured) = failures.capture(ensured)? {
                 changes.extend(ensured.changes);
             }
         }
@@ -141,8 +142,8 @@ async fn unfreeze(
     Ok(())
 }
 
-/// Removes the group. Its members' accounts stay, frozen: they may hold what somebody will want back, and without
-/// the group nobody could tell any more whom to keep out.
+/// Removes the group. The members' accounts are kept and frozen first: they may hold data that is still needed, and
+/// without the group it is unknown whose sign-in to block.
 async fn remove(
     run: &StepContext,
     client: &Authentik,
@@ -153,26 +154,26 @@ async fn remove(
     let mut changes = Vec::new();
     if let Some(group) = client.find_group(&id, known).await? {
         let members = client.list_members(&group.id).await?;
-        let mut setbacks = PartialFailures::default();
-        freeze(run, client, tenant, &members, &mut changes, &mut setbacks).await?;
-        setbacks.finish()?;
+        let mut failures = PartialFailures::default();
+        freeze(run, client, tenant, &members, &mut changes, &mut failures).await?;
+        failures.finish()?;
     }
     let removed = client.delete_group(&id, known, run.mode).await?;
     changes.extend(removed.changes);
-    let facts = UpstreamRefs {
+    let refs = UpstreamRefs {
         authentik_group_id: Some(None),
         ..UpstreamRefs::default()
     };
-    Ok(StepSuccess::ok(reason::REMOVED, changes, facts))
+    Ok(StepSuccess::ok(reason::REMOVED, changes, refs))
 }
 
-/// Members of a suspended tenant who may sign in all the same.
+/// Members of a suspended tenant who may still sign in.
 struct Exempt {
-    /// Groups of other tenants that are not suspended.
+    /// Groups of other tenants that grant sign-in.
     open_groups: Vec<String>,
-    /// The subjects of our own operators.
+    /// Subjects of operators.
     operators: Vec<String>,
-    /// The subjects of those who work for a partner that has not left.
+    /// Subjects of team members of active partners.
     staff: Vec<String>,
 }
 
@@ -199,7 +200,7 @@ impl Exempt {
     }
 
     fn covers(&self, user: &User) -> bool {
-        // Not every operator has signed in with us yet.
+        // An operator who has not signed in yet has no user document.
         user.is_superuser
             || self.operators.contains(&user.uuid)
             || self.staff.contains(&user.uuid)
@@ -210,7 +211,7 @@ impl Exempt {
     }
 }
 
-/// Those of `subjects` who work for a partner that has not left: no customer of it keeps them out.
+/// Those of `subjects` who are team members of an active partner. A suspended tenant does not block a partner's team.
 async fn staff_among(run: &StepContext, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
     let staff = run.ctx.users.partners_of(subjects).await?;
     let partners: Vec<PartnerId> = staff.values().copied().collect();

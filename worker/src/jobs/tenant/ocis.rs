@@ -1,18 +1,18 @@
-//! A tenant in oCIS: its project space.
+//! Tenant in oCIS: the project space.
 
 use dezky_shared::tenant::{DesiredState, reason};
 use dezky_upstreams::clients::ocis::space_name;
 
-use super::{settled, tenant_of};
+use super::{converged_reason, tenant_of};
 use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
 
-/// Brings the tenant's space to the intent: there, disabled with everything in it, or gone.
+/// Converges the space to the desired state: enabled, disabled with its content, or purged.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.ocis else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
-    let client = client.trusting(&run.trust);
+    let client = client.with_deadline(&run.trust);
     let id = tenant.id.to_string();
     let stored = tenant.ocis_space_id.as_deref();
     let (space, changes) = match intent {
@@ -36,9 +36,9 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
             client.purge_space(&id, stored, run.mode).await?.changes,
         ),
     };
-    let facts = UpstreamRefs {
+    let refs = UpstreamRefs {
         ocis_space_id: Some(space),
         ..UpstreamRefs::default()
     };
-    Ok(StepSuccess::ok(settled(intent), changes, facts))
+    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
 }

@@ -1,4 +1,4 @@
-//! A tenant in Stalwart: its mail domains, and whether their mailboxes may be opened.
+//! Tenant in Stalwart: the mail domains and access to their mailboxes.
 
 use dezky_shared::tenant::{DesiredState, Tenant, reason};
 use dezky_upstreams::clients::{
@@ -6,13 +6,13 @@ use dezky_upstreams::clients::{
     stalwart::{Access, Domain, Stalwart},
 };
 
-use super::{applies, settled, tenant_of};
+use super::{applies, converged_reason, tenant_of};
 use crate::{
     jobs::{domain, partial_failure::PartialFailures},
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
 };
 
-/// Brings the tenant's domains and their mailboxes to the intent.
+/// Converges the domains and their mailboxes to the desired state.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, intent) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
@@ -25,17 +25,19 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
             reason::NO_DOMAIN
         };
         let mut done = StepSuccess::skipped(reason);
-        done.facts.stalwart_domain = Some(None);
+        done.refs.stalwart_domain = Some(None);
         return Ok(done);
     }
-    let client = client.trusting(&run.trust);
+    let client = client.with_deadline(&run.trust);
     match intent {
         DesiredState::Gone => remove(&run, &client, tenant).await,
-        DesiredState::Active | DesiredState::Suspended => keep(&run, &client, tenant, intent).await,
+        DesiredState::Active | DesiredState::Suspended => {
+            provision(&run, &client, tenant, intent).await
+        }
     }
 }
 
-async fn keep(
+async fn provision(
     run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
@@ -43,18 +45,18 @@ async fn keep(
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
-    let mut setbacks = PartialFailures::default();
+    let mut failures = PartialFailures::default();
     let mut served = Vec::new();
-    let leaving = domain::names_removing(run, tenant.id).await?;
+    let removing = domain::names_removing(run, tenant.id).await?;
     for name in &tenant.domains {
-        if leaving.contains(name) {
-            // A job of its own takes it away, and may have done so; until then its mailboxes follow the tenant.
+        if removing.contains(name) {
+            // Its own job removes it. Until then its mailboxes follow the tenant's state.
             let kept = client.find_domain(name).await?;
             served.extend(kept.filter(|domain| domain.belongs_to(&id)));
             continue;
         }
         let ensured = client.ensure_domain(name, &id, run.mode).await;
-        if let Some(ensured) = setbacks.capture(ensured)? {
+        if let Some(ensured) = failures.capture(ensured)? {
             changes.extend(ensured.changes);
             served.extend(ensured.value);
         }
@@ -63,11 +65,11 @@ async fn keep(
     for name in &tenant.former_domains {
         let removed = client.remove_domain(name, &id, run.mode).await;
         if matches!(removed, Err(ClientError::UserAction { .. })) {
-            // Still in use: its mailboxes follow the tenant like the others.
+            // Still in use: its mailboxes follow the tenant's state.
             let kept = client.find_domain(name).await?;
             served.extend(kept.filter(|domain| domain.belongs_to(&id)));
         }
-        if let Some(removed) = setbacks.capture(removed)? {
+        if let Some(removed) = failures.capture(removed)? {
             changes.extend(removed.changes);
             removed_domains.push(name.clone());
         }
@@ -76,25 +78,25 @@ async fn keep(
         domain::refresh_all(run, tenant.id).await?;
     }
     for domain in &served {
-        set_access(run, client, domain, intent, &mut changes, &mut setbacks).await?;
+        set_access(run, client, domain, intent, &mut changes, &mut failures).await?;
     }
-    setbacks.finish()?;
-    let facts = UpstreamRefs {
+    failures.finish()?;
+    let refs = UpstreamRefs {
         stalwart_domain: Some(tenant.domains.first().cloned()),
         removed_domains,
         ..UpstreamRefs::default()
     };
-    Ok(StepSuccess::ok(settled(intent), changes, facts))
+    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
 }
 
-/// Freezes the mailboxes of a domain, or lifts what freezing did and nothing else.
+/// Freezes the mailboxes of a domain, or unfreezes those that a suspension froze.
 async fn set_access(
     run: &StepContext,
     client: &Stalwart,
     domain: &Domain,
     intent: DesiredState,
     changes: &mut Vec<String>,
-    setbacks: &mut PartialFailures,
+    failures: &mut PartialFailures,
 ) -> Result<(), StepFailure> {
     for account in client.list_accounts(&domain.id).await? {
         let ensured = match (intent, account.access) {
@@ -106,7 +108,7 @@ async fn set_access(
             }
             _ => continue,
         };
-        if let Some(ensured) = setbacks.capture(ensured)? {
+        if let Some(ensured) = failures.capture(ensured)? {
             changes.extend(ensured.changes);
         }
     }
@@ -120,17 +122,17 @@ async fn remove(
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let mut changes = Vec::new();
-    let mut setbacks = PartialFailures::default();
+    let mut failures = PartialFailures::default();
     for name in tenant.domains.iter().chain(&tenant.former_domains) {
         let purged = client.purge_domain(name, &id, run.mode).await;
-        if let Some(purged) = setbacks.capture(purged)? {
+        if let Some(purged) = failures.capture(purged)? {
             changes.extend(purged.changes);
         }
     }
-    setbacks.finish()?;
-    let facts = UpstreamRefs {
+    failures.finish()?;
+    let refs = UpstreamRefs {
         stalwart_domain: Some(None),
         ..UpstreamRefs::default()
     };
-    Ok(StepSuccess::ok(reason::REMOVED, changes, facts))
+    Ok(StepSuccess::ok(reason::REMOVED, changes, refs))
 }

@@ -1,10 +1,10 @@
-//! `cargo dev bench`: what the service can do on this machine, in a table and as JSON.
+//! `cargo dev bench`: benchmarks of a release build, printed and written to a document.
 
-use std::{fs, process::Stdio, thread};
+use std::{fs, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use dezky_sim::{
-    figures::Figure,
+    bench_output::Figure,
     isolated_stores,
     stores::{Mongo, Redis},
     workspace,
@@ -17,13 +17,21 @@ use tokio::{
 
 use crate::{
     build::{RELEASE, build},
+    document::{Provenance, Section, grouped},
     steps::line,
 };
 
-/// The benchmarks, by name.
+/// Names of the benchmarks.
 const BENCHMARKS: [&str; 2] = ["engine", "service"];
+/// Section with the figures of the last complete run.
+const SECTION: Section = Section {
+    document: ".ops/benchmarks.md",
+    begin: "<!-- figures: written by `cargo dev bench` -->",
+    end: "<!-- end of figures -->",
+};
 
 pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
+    let provenance = Provenance::current().await?;
     let built = build(&RELEASE).await?;
     let mut figures = Vec::new();
     for name in BENCHMARKS {
@@ -40,18 +48,56 @@ pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
             .env(isolated_stores::MONGODB_URI, &mongo.uri)
             .env(isolated_stores::REDIS_URL, &redis.url)
             .env(isolated_stores::BINARIES, &built.binaries);
-        figures.extend(measured(command).await?);
+        figures.extend(run(command).await?);
     }
-    let report = workspace::dev().join("bench.json");
-    let cores = thread::available_parallelism()?;
-    let contents = json!({ "cores": cores, "figures": figures });
-    fs::write(&report, serde_json::to_string_pretty(&contents)?)?;
-    println!("{} figures in {}", figures.len(), report.display());
+    let json = workspace::dev().join("bench.json");
+    let contents = json!({
+        "date": provenance.date,
+        "build": provenance.build,
+        "cores": provenance.cores,
+        "figures": figures,
+    });
+    fs::write(&json, serde_json::to_string_pretty(&contents)?)?;
+    println!("{} figures in {}", figures.len(), json.display());
+    // One build and date apply to the whole table, so that an incomplete run is not written.
+    if only.is_none() {
+        SECTION.write(&table(&provenance, &figures))?;
+        println!("Updated {}", SECTION.document);
+    }
     Ok(())
 }
 
-/// Runs a benchmark and shows each figure as it comes.
-async fn measured(mut command: Command) -> anyhow::Result<Vec<Figure>> {
+/// The section of the document: build, machine and all figures.
+fn table(provenance: &Provenance, figures: &[Figure]) -> String {
+    let Provenance { date, build, cores } = provenance;
+    let rows: Vec<String> = figures
+        .iter()
+        .map(|Figure { name, value, unit }| format!("| {name} | {} | {unit} |", rounded(*value)))
+        .collect();
+    format!(
+        "Measured on {date}, build `{build}`, {cores} cores.\n\n\
+         | figure | value | unit |\n| --- | ---: | --- |\n{}",
+        rows.join("\n")
+    )
+}
+
+/// A value with three significant digits at least: one decimal below 100, none from 100 on.
+fn rounded(value: f64) -> String {
+    if value.abs() < 99.95 {
+        let text = format!("{value:.1}");
+        return text.strip_suffix(".0").map_or(text.clone(), str::to_owned);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "figures are positive and far below 2^53"
+    )]
+    let whole = value.round() as u64;
+    grouped(whole)
+}
+
+/// Runs a benchmark and prints each figure as it arrives.
+async fn run(mut command: Command) -> anyhow::Result<Vec<Figure>> {
     println!("$ {}", line(&command));
     let mut child = command
         .stdin(Stdio::null())
@@ -75,4 +121,60 @@ async fn measured(mut command: Command) -> anyhow::Result<Vec<Figure>> {
         bail!("`{}` failed ({status})", line(&command));
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure(name: &str, value: f64, unit: &str) -> Figure {
+        Figure {
+            name: name.to_owned(),
+            value,
+            unit: unit.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_table_names_date_build_and_cores_and_lists_every_figure() {
+        let provenance = Provenance {
+            date: "2026-11-22".to_owned(),
+            build: "e4a52aa".to_owned(),
+            cores: 2,
+        };
+        let figures = [
+            figure("drain, 200 slots", 5_411.7, "jobs/s"),
+            figure("POST /tenants, p50", 71.04, "ms"),
+        ];
+
+        let table = table(&provenance, &figures);
+
+        assert_eq!(
+            table,
+            "Measured on 2026-11-22, build `e4a52aa`, 2 cores.\n\n\
+             | figure | value | unit |\n\
+             | --- | ---: | --- |\n\
+             | drain, 200 slots | 5,412 | jobs/s |\n\
+             | POST /tenants, p50 | 71 | ms |"
+        );
+    }
+
+    #[test]
+    fn large_values_have_no_decimals_and_small_ones_have_one() {
+        let values = [0.0, 0.84, 2.5, 33.0, 99.96, 128.6, 83_778.5];
+
+        assert_eq!(
+            values.map(rounded),
+            ["0", "0.8", "2.5", "33", "100", "129", "83,779"]
+        );
+    }
+
+    #[test]
+    fn the_document_has_the_section() {
+        let document = workspace::root().join(SECTION.document);
+
+        let text = fs::read_to_string(document).unwrap();
+
+        assert!(text.contains(SECTION.begin) && text.contains(SECTION.end));
+    }
 }

@@ -1,14 +1,23 @@
-//! Building the binaries, with cargo's own progress, and finding out where they are.
+//! Builds the binaries with cargo, and locates them.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::steps::{cargo, line};
 
-/// What a developer runs.
+/// Targets of a development build.
 pub(crate) const DEBUG: [&str; 2] = ["--workspace", "--bins"];
+
+/// The same binaries, together with the tests: built for themselves, they would have other features, and most of the
+/// workspace would be compiled once more.
+pub(crate) const TESTS: [&str; 3] = ["--workspace", "--bins", "--tests"];
 
 /// What is measured. All in one go: built for themselves, the binaries would have other features, and everything would be
 /// compiled once more.
@@ -20,11 +29,12 @@ pub(crate) const RELEASE: [&str; 5] = [
     "--bench=service",
 ];
 
-/// What cargo says about a thing it built.
+/// Cargo's message about a built target.
 #[derive(Debug, Deserialize)]
 struct Artifact {
     executable: Option<PathBuf>,
     target: Target,
+    profile: Profile,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,19 +43,28 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// What was built.
+#[derive(Debug, Deserialize)]
+struct Profile {
+    /// Whether the artifact is a test, which has the name of the binary that it tests.
+    test: bool,
+}
+
+/// Result of a build.
 #[derive(Debug)]
 pub(crate) struct Built {
-    /// The directory that the binaries are in.
+    /// Directory of the binaries.
     pub(crate) binaries: PathBuf,
-    /// The benchmarks, by name.
+    /// Benchmarks by name.
     pub(crate) benchmarks: BTreeMap<String, PathBuf>,
 }
 
-/// Builds `what`, such as `--workspace --bins`: binaries, and maybe benchmarks.
-pub(crate) async fn build(what: &[&str]) -> anyhow::Result<Built> {
+/// Builds `targets`, such as `--workspace --bins`: binaries, and optionally benchmarks.
+pub(crate) async fn build(targets: &[&str]) -> anyhow::Result<Built> {
+    if let Some(estimate) = first_build_estimate(targets)? {
+        println!("First build: {estimate} on 2 cores");
+    }
     let mut command = cargo(&["build", "--message-format=json-render-diagnostics"]);
-    command.args(what);
+    command.args(targets);
     println!("$ {}", line(&command));
     let child = command
         .stdin(Stdio::null())
@@ -61,13 +80,14 @@ pub(crate) async fn build(what: &[&str]) -> anyhow::Result<Built> {
         let Ok(Artifact {
             executable: Some(executable),
             target,
+            profile,
         }) = serde_json::from_str(message)
         else {
             continue;
         };
         if target.kind == ["bench"] {
             benchmarks.insert(target.name, executable);
-        } else {
+        } else if target.kind == ["bin"] && !profile.test {
             binaries = executable.parent().map(PathBuf::from);
         }
     }
@@ -75,4 +95,18 @@ pub(crate) async fn build(what: &[&str]) -> anyhow::Result<Built> {
         binaries: binaries.context("cargo built no binary")?,
         benchmarks,
     })
+}
+
+/// Approximate duration of the first build with a profile; `None` if there was one.
+fn first_build_estimate(targets: &[&str]) -> anyhow::Result<Option<&'static str>> {
+    let (profile, estimate) = if targets.contains(&"--release") {
+        ("release", "about 15 minutes")
+    } else {
+        ("debug", "about 5 minutes")
+    };
+    // `target/debug/dev`
+    let own = env::current_exe()?;
+    let target = own.parent().and_then(Path::parent);
+    let built = target.is_some_and(|target| target.join(profile).join("dezky-worker").exists());
+    Ok((!built).then_some(estimate))
 }

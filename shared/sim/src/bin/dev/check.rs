@@ -1,4 +1,4 @@
-//! `cargo dev check`: what has to hold besides the tests.
+//! `cargo dev check`: formatting, lints, documentation, dependencies and licences.
 
 use std::{process::Stdio, time::Duration};
 
@@ -7,23 +7,25 @@ use crate::{
     tool::{DENY, MACHETE},
 };
 
-/// How long the advisory database may take to come.
+/// Time limit for fetching the advisory database.
 const FETCH: Duration = Duration::from_mins(2);
 
 pub(crate) async fn check() -> anyhow::Result<()> {
     step(cargo(&["fmt", "--all", "--check"])).await?;
+    DENY.ensure().await?;
+    // The network is waited for while the compiler works.
+    let fetch = tokio::spawn(fetch_advisories());
     let clippy = "clippy --workspace --all-targets --all-features -- -D warnings";
     step(cargo(&words(clippy))).await?;
     let mut doc = cargo(&words("doc --no-deps --workspace"));
     doc.env("RUSTDOCFLAGS", "-Dwarnings");
     step(doc).await?;
 
-    DENY.ensure().await?;
     step(cargo(&words("deny check bans licenses sources"))).await?;
-    if advisories_can_be_had().await {
+    if fetch.await? {
         step(cargo(&words("deny check --disable-fetch advisories"))).await?;
     } else {
-        println!("The advisory database cannot be reached from here: advisories are not checked");
+        println!("Advisories are not checked: the advisory database cannot be fetched");
     }
 
     MACHETE.ensure().await?;
@@ -32,7 +34,8 @@ pub(crate) async fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn advisories_can_be_had() -> bool {
+/// Whether the advisory database is here and up to date.
+async fn fetch_advisories() -> bool {
     println!("$ cargo deny fetch db");
     let mut fetch = cargo(&words("deny fetch db"));
     fetch

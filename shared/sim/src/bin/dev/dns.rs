@@ -1,4 +1,4 @@
-//! `cargo dev dns`: plays the customer who puts records into the DNS, and who breaks them.
+//! `cargo dev dns`: publishes and removes a domain's records in the simulated DNS, as a customer would.
 
 use std::time::Duration;
 
@@ -16,98 +16,98 @@ use tokio::time::Instant;
 
 use crate::{instance, token};
 
-/// How long a domain may take to be proven, and to be made upstream after that: the first look is after a minute.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// How long between two looks at it.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time limit for the ownership check of a domain and its provisioning. The first check runs after a minute.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// Interval between two requests for the domain.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dns {
-    /// Publishes what the API shows for a domain: first what proves it, then what mail needs.
+    /// Publish a domain's records: the ownership record first, then the records for mail.
     Publish {
         #[command(flatten)]
         domain: Named,
     },
-    /// Takes away the records of one check.
+    /// Remove the records of one check.
     Break {
         #[command(flatten)]
         domain: Named,
-        /// Of `ownership`, `mx`, `spf`, `dkim`, `dmarc`, `mta_sts`, `tls_rpt`, `autoconfig` and `autodiscover`.
+        /// One of `ownership`, `mx`, `spf`, `dkim`, `dmarc`, `mta_sts`, `tls_rpt`, `autoconfig`, `autodiscover`.
         #[arg(value_parser = check)]
         check: CheckKind,
     },
-    /// Takes away all records of a domain.
+    /// Remove all records of a domain.
     Unpublish {
         #[command(flatten)]
         domain: Named,
     },
 }
 
-/// A domain of a tenant.
+/// Domain of a tenant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Named {
-    /// Its name.
+    /// Domain name.
     domain: String,
-    /// The slug of its tenant, where several claim it.
+    /// Slug of the tenant. Required if several tenants claim the domain.
     #[arg(long)]
     tenant: Option<String>,
 }
 
 fn check(name: &str) -> Result<CheckKind, String> {
-    serde_json::from_value(Value::from(name)).map_err(|_| "there is no such check".to_owned())
+    serde_json::from_value(Value::from(name)).map_err(|_| "unknown check".to_owned())
 }
 
 pub(crate) async fn dns(command: Dns) -> anyhow::Result<()> {
-    let world = World::open().await?;
+    let running = Running::open().await?;
     match command {
-        Dns::Publish { domain } => publish(&world, &domain).await,
+        Dns::Publish { domain } => publish(&running, &domain).await,
         Dns::Break { domain, check } => {
-            let records = world.find(&domain).await?.1.all();
+            let records = running.find(&domain).await?.1.all();
             let of_check = records.into_iter().filter(|it| it.check == Some(check));
             let records: Vec<Record> = of_check.collect();
             ensure!(
                 !records.is_empty(),
-                "{} has no records for that",
+                "{} has no records for this check",
                 domain.domain
             );
-            world.unpublish(&records).await
+            running.unpublish(&records).await
         }
         Dns::Unpublish { domain } => {
-            let (_, shown) = world.find(&domain).await?;
-            world.unpublish(&shown.all()).await
+            let (_, records) = running.find(&domain).await?;
+            running.unpublish(&records.all()).await
         }
     }
 }
 
-async fn publish(world: &World, domain: &Named) -> anyhow::Result<()> {
-    let (tenant, mut shown) = world.find(domain).await?;
-    let until = Instant::now() + PATIENCE;
-    world
-        .publish(std::slice::from_ref(&shown.ownership))
+async fn publish(running: &Running, domain: &Named) -> anyhow::Result<()> {
+    let (tenant, mut records) = running.find(domain).await?;
+    let until = Instant::now() + TIMEOUT;
+    running
+        .publish(std::slice::from_ref(&records.ownership))
         .await?;
-    if shown.records.is_empty() {
-        println!("  waiting until it is proven, which shows the records for mail");
+    if records.records.is_empty() {
+        println!("  waiting for the ownership check, after which the records for mail are known");
     }
-    while shown.records.is_empty() {
+    while records.records.is_empty() {
         ensure!(
             Instant::now() < until,
-            "no records for mail are shown after {PATIENCE:?}: {tenant} may not own it yet"
+            "no records for mail after {TIMEOUT:?}: {tenant} may not own the domain yet"
         );
-        tokio::time::sleep(LOOK).await;
-        let now = world.domain(&tenant, &domain.domain).await?;
-        shown = now.context("the domain is gone")?;
+        tokio::time::sleep(POLL_INTERVAL).await;
+        let now = running.domain(&tenant, &domain.domain).await?;
+        records = now.context("the domain was removed")?;
     }
-    world.publish(&shown.records).await
+    running.publish(&records.records).await
 }
 
-/// What the API shows.
+/// Records in the API's response.
 #[derive(Debug, Deserialize)]
-struct Shown {
+struct Records {
     ownership: Record,
     records: Vec<Record>,
 }
 
-impl Shown {
+impl Records {
     fn all(self) -> Vec<Record> {
         let ownership = Record {
             check: Some(CheckKind::Ownership),
@@ -117,15 +117,15 @@ impl Shown {
     }
 }
 
-/// What `cargo dev up` runs.
-struct World {
+/// Addresses of the running `cargo dev up`.
+struct Running {
     client: reqwest::Client,
     api: String,
     control: String,
     operator: String,
 }
 
-impl World {
+impl Running {
     async fn open() -> anyhow::Result<Self> {
         let running = instance::running()?.context("`cargo dev up` is not running")?;
         let (api, control) = running
@@ -140,16 +140,16 @@ impl World {
         })
     }
 
-    /// The tenant that has the domain, and what is shown of it.
-    async fn find(&self, Named { domain, tenant }: &Named) -> anyhow::Result<(String, Shown)> {
+    /// The tenant that claims the domain, and the domain's records.
+    async fn find(&self, Named { domain, tenant }: &Named) -> anyhow::Result<(String, Records)> {
         let tenants = match tenant {
             Some(tenant) => vec![tenant.clone()],
             None => self.tenants().await?,
         };
         let mut found = Vec::new();
         for tenant in tenants {
-            if let Some(shown) = self.domain(&tenant, domain).await? {
-                found.push((tenant, shown));
+            if let Some(records) = self.domain(&tenant, domain).await? {
+                found.push((tenant, records));
             }
         }
         match found.len() {
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    async fn domain(&self, tenant: &str, domain: &str) -> anyhow::Result<Option<Shown>> {
+    async fn domain(&self, tenant: &str, domain: &str) -> anyhow::Result<Option<Records>> {
         let url = format!("{}/tenants/{tenant}/domains/{domain}", self.api);
         let response = send(self.client.get(url).bearer_auth(&self.operator)).await?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -199,7 +199,7 @@ impl World {
     }
 
     async fn publish(&self, records: &[Record]) -> anyhow::Result<()> {
-        // Services for programs (SRV) are shown too, and nothing here looks at them.
+        // SRV records are part of the response, but no check reads them.
         let simulated = |record: &&Record| matches!(record.kind.as_str(), "TXT" | "MX" | "CNAME");
         let records: Vec<&Record> = records.iter().filter(simulated).collect();
         let request = self.client.post(format!("{}/dns/records", self.control));
@@ -225,5 +225,5 @@ fn line(record: &Record) -> String {
 }
 
 async fn send(request: RequestBuilder) -> anyhow::Result<Response> {
-    request.send().await.context("no answer")
+    request.send().await.context("no response")
 }

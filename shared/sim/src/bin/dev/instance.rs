@@ -1,4 +1,4 @@
-//! The one instance of `cargo dev up` in this checkout, known by a file that it keeps locked.
+//! The single instance of `cargo dev up` in this checkout, identified by a file that it keeps locked.
 
 use std::{
     fs::{self, File},
@@ -10,29 +10,29 @@ use dezky_sim::workspace;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-/// What others may know of the running instance.
+/// Published data of the running instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Running {
-    /// Its process.
+    /// Process id.
     pub(crate) pid: u32,
-    /// The address of the API, as soon as it is up.
+    /// Address of the API, once it is ready.
     pub(crate) api: Option<String>,
-    /// The address of the simulators' control API, as soon as it is up.
+    /// Address of the simulators' control API, once it is ready.
     pub(crate) control: Option<String>,
 }
 
-/// The right to be the running instance, until it is dropped.
+/// Exclusive lock of the running instance, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Claim(Flock<File>);
 
 impl Claim {
-    /// Takes it, unless somebody else has it.
+    /// Acquires the lock. Fails if another instance holds it.
     pub(crate) fn take() -> anyhow::Result<Self> {
         let mut claim = match lock(FlockArg::LockExclusiveNonblock)? {
             Ok(file) => Self(file),
             Err(file) => {
                 let Running { pid, api, .. } =
-                    read(file).context("another `cargo dev up` is just starting")?;
+                    read(file).context("another `cargo dev up` is starting")?;
                 let at = api.map(|api| format!(", its API is at {api}"));
                 bail!("already running: process {pid}{}", at.unwrap_or_default());
             }
@@ -45,7 +45,7 @@ impl Claim {
         Ok(claim)
     }
 
-    /// Lets others know.
+    /// Publishes the data of this instance.
     pub(crate) fn publish(&mut self, running: &Running) -> anyhow::Result<()> {
         let text = serde_json::to_vec(running)?;
         self.0.rewind()?;
@@ -55,16 +55,16 @@ impl Claim {
     }
 }
 
-/// The running instance, if there is one.
+/// Data of the running instance, if there is one.
 pub(crate) fn running() -> anyhow::Result<Option<Running>> {
-    // A shared lock is in nobody's way who looks too, and only for an instant in the way of who starts.
+    // A shared lock does not conflict with other readers, and only briefly with an instance that starts.
     match lock(FlockArg::LockSharedNonblock)? {
-        Ok(_nobody_has_it) => Ok(None),
+        Ok(_unlocked) => Ok(None),
         Err(file) => read(file).map(Some),
     }
 }
 
-/// The locked file, or the file alone when somebody else has locked it.
+/// The locked file, or the plain file if another process holds the lock.
 fn lock(how: FlockArg) -> anyhow::Result<Result<Flock<File>, File>> {
     fs::create_dir_all(workspace::dev())?;
     let path = workspace::dev().join("up.json");

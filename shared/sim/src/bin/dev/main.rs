@@ -1,16 +1,15 @@
-//! `cargo dev`: everything a developer runs here. All that it makes lies in `.dev/`.
-#![expect(
-    clippy::print_stdout,
-    reason = "this is a command that talks to people"
-)]
+//! The `cargo dev` command: runs, tests and measures the control plane. Everything it creates is in `.dev/`.
+#![expect(clippy::print_stdout, reason = "the output of a command")]
 
 mod bench;
 mod build;
 mod chaos;
 mod check;
 mod dns;
+mod document;
 mod instance;
 mod reset;
+mod scratch;
 mod steps;
 mod test;
 mod token;
@@ -20,60 +19,50 @@ mod up;
 use std::{io, process::ExitCode};
 
 use clap::Parser;
-use dezky_sim::callers::Caller;
+use dezky_sim::{callers::Caller, terminal};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Runs and checks Dezky's control plane on this machine.
+/// Runs, tests and measures Dezky's control plane on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "cargo dev", bin_name = "cargo dev")]
 enum Dev {
-    /// Builds and starts everything, provisions the tenant `demo`, and stays up until Ctrl-C.
+    /// Build and start everything, provision the tenant `demo`, and stay up until Ctrl-C.
     Up {
-        /// Verify that the demo tenant is active, then stop: the exit status says whether it was.
+        /// Verify that the demo tenant is active, then stop. The exit status is the result.
         #[arg(long)]
         check: bool,
     },
-    /// Prints a token for a caller of what `up` runs.
+    /// Print a token for the running `cargo dev up`.
     Token {
-        /// Who is calling.
+        /// Kind of caller.
         caller: Caller,
-        /// How long the token is valid.
+        /// Validity in hours.
         #[arg(long, default_value_t = 12)]
         hours: u32,
     },
-    /// Publishes and breaks records in the simulated DNS of what `up` runs.
+    /// Publish and remove records in the simulated DNS of the running `cargo dev up`.
     Dns {
         #[command(subcommand)]
         command: dns::Dns,
     },
-    /// Forgets all data of what `up` ran.
+    /// Delete all data of `cargo dev up`.
     Reset,
-    /// Runs the tests, with a real MongoDB and Redis.
+    /// Run the tests with a real MongoDB and Redis.
     Test {
-        /// Passed on to `cargo nextest run`, such as the names of tests.
+        /// Arguments for `cargo nextest run`, such as names of tests.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Formatting, lints, documentation, dependencies.
+    /// Check formatting, lints, documentation, dependencies and licences.
     Check,
-    /// Measures a release build, with a real MongoDB and Redis.
+    /// Measure a release build and write the figures to .ops/benchmarks.md.
     Bench {
-        /// Only this one: `engine` or `service`.
+        /// Run only one benchmark: `engine` or `service`. The document is then not written.
         only: Option<String>,
     },
-    /// Runs everything under a load of intents while it is killed, cut off and lied to, and checks what must hold.
-    Chaos {
-        /// What the schedule of mishaps follows from; another each time when missing.
-        #[arg(long)]
-        seed: Option<u64>,
-        /// For how long things go wrong.
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..))]
-        seconds: u64,
-        /// With the api and the worker as they are released.
-        #[arg(long)]
-        release: bool,
-    },
+    /// Inject faults into the whole system under load, and check its promises.
+    Chaos(chaos::Arguments),
 }
 
 #[tokio::main]
@@ -86,6 +75,7 @@ async fn main() -> ExitCode {
         .without_time()
         .with_level(false)
         .with_target(false)
+        .with_ansi(terminal::supports_color(&io::stderr()))
         .with_writer(io::stderr)
         .init();
 
@@ -97,11 +87,7 @@ async fn main() -> ExitCode {
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
         Dev::Bench { only } => bench::bench(only.as_deref()).await,
-        Dev::Chaos {
-            seed,
-            seconds,
-            release,
-        } => chaos::chaos(seed, seconds, release).await,
+        Dev::Chaos(arguments) => chaos::chaos(arguments).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,7 +98,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits for Ctrl-C, or for another signal that asks us to end.
+/// Waits for Ctrl-C or another signal to terminate.
 async fn interrupted() {
     let wait = async |kind| match signal(kind) {
         Ok(mut signals) => signals.recv().await,

@@ -1,4 +1,4 @@
-//! `cargo dev reset`: forgets what `up` kept, except the tools.
+//! `cargo dev reset`: deletes the data of `cargo dev up`, but not the tools.
 
 use std::{fs, io::ErrorKind};
 
@@ -7,13 +7,13 @@ use dezky_sim::workspace;
 
 use crate::instance::Claim;
 
-/// All that `up` keeps in `.dev/`.
-const KEPT: [&str; 4] = ["mongodb", "redis", "keys", "logs"];
+/// Directories of `cargo dev up` in `.dev/`.
+const DATA: [&str; 4] = ["mongodb", "redis", "keys", "logs"];
 
 pub(crate) fn reset() -> anyhow::Result<()> {
-    // Held to the end, so that nothing starts in between.
+    // Held until the end, so that no instance starts in between.
     let _claim = Claim::take().context("stop `cargo dev up` first")?;
-    for name in KEPT {
+    for name in DATA {
         let directory = workspace::dev().join(name);
         match fs::remove_dir_all(&directory) {
             Ok(()) => println!("Removed .dev/{name}"),
@@ -21,6 +21,6 @@ pub(crate) fn reset() -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    println!("`cargo dev up` starts afresh");
+    println!("The next `cargo dev up` starts without data");
     Ok(())
 }

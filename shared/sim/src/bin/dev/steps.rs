@@ -1,4 +1,4 @@
-//! Commands that are run one after the other, each shown with the time it took.
+//! Child commands, printed with their duration.
 
 use std::{
     ffi::OsString,
@@ -12,11 +12,11 @@ use tokio::process::Command;
 
 use crate::interrupted;
 
-/// `cargo`, in this workspace, with the tools in `.dev/tools` before those on the PATH.
+/// `cargo` in this workspace, with the tools in `.dev/tools` first on the PATH.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(workspace::root());
-    // What `cargo run` says about this package must not be taken for something about another.
+    // Variables that `cargo run` sets for this package would be wrong for others.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_PKG_") {
             command.env_remove(name);
@@ -34,7 +34,7 @@ fn path() -> Option<OsString> {
     std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&theirs))).ok()
 }
 
-/// Runs a command to its end and fails if it does.
+/// Runs a command, and fails if the command does.
 pub(crate) async fn step(mut command: Command) -> anyhow::Result<()> {
     let line = line(&command);
     println!("$ {line}");
@@ -47,7 +47,7 @@ pub(crate) async fn step(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end. Ctrl-C reaches it too, and is waited for.
+/// Runs a command. On Ctrl-C, which the command receives too, waits for its exit.
 pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
     let mut child = command
         .stdin(Stdio::null())
@@ -63,7 +63,7 @@ pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> 
     }
 }
 
-/// A command as one would type it.
+/// The command line of a command.
 pub(crate) fn line(command: &Command) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args());

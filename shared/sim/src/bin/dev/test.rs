@@ -1,4 +1,4 @@
-//! `cargo dev test`: all tests, with a real MongoDB and Redis that live as long as they run.
+//! `cargo dev test`: all tests, with a real MongoDB and Redis for the duration of the run.
 
 use std::{fs, process::Stdio};
 
@@ -14,13 +14,13 @@ use tokio::{
 };
 
 use crate::{
-    build::{DEBUG, build},
-    steps,
+    build::{TESTS, build},
+    scratch, steps,
     steps::cargo,
     tool::NEXTEST,
 };
 
-/// How many tests came out how.
+/// Number of passed and failed tests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: u64,
@@ -30,9 +30,9 @@ struct Count {
 pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
     NEXTEST.ensure().await?;
     // Tests of the whole run these as processes.
-    let binaries = build(&DEBUG).await?.binaries;
+    let binaries = build(&TESTS).await?.binaries;
     println!("Starting MongoDB and Redis");
-    let directory = tempfile::tempdir()?;
+    let directory = scratch::directory()?;
     let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
     let redis = Redis::start(&directory.path().join("redis")).await?;
 
@@ -41,12 +41,18 @@ pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
             .env(isolated_stores::MONGODB_URI, &mongo.uri)
             .env(isolated_stores::REDIS_URL, &redis.url)
             .env(isolated_stores::BINARIES, &binaries)
+            .env(
+                isolated_stores::ISSUER_KEYS,
+                directory.path().join("issuer-keys"),
+            )
+            // Stores that tests start themselves are placed there too.
+            .env("TMPDIR", directory.path())
             // A snapshot that does not fit is a failure, not a new file.
             .env("INSTA_UPDATE", "no");
         command
     };
     let mut count = Count::default();
-    // nextest does not know documentation tests; a filter means that they are not wanted.
+    // nextest does not run documentation tests. With arguments they are skipped.
     if arguments.is_empty() {
         count += doctests(with_stores(cargo(&["test", "--workspace", "--doc"]))).await?;
     }
@@ -56,7 +62,7 @@ pub(crate) async fn test(arguments: &[String]) -> anyhow::Result<()> {
 
     println!("{} passed, {} failed", count.passed, count.failed);
     if count.failed > 0 {
-        bail!("not all tests passed");
+        bail!("some tests failed");
     }
     Ok(())
 }
@@ -69,9 +75,9 @@ impl std::ops::AddAssign for Count {
 }
 
 async fn tests(mut nextest: Command) -> anyhow::Result<Count> {
-    // Where `.config/nextest.toml` has it.
+    // The path in `.config/nextest.toml`.
     let report = workspace::dev().join("nextest/default/junit.xml");
-    // That of an earlier run must not be taken for this one's.
+    // A report of an earlier run must not be read.
     if report.exists() {
         fs::remove_file(&report)?;
     }
@@ -80,15 +86,15 @@ async fn tests(mut nextest: Command) -> anyhow::Result<Count> {
     let count = fs::read_to_string(&report)
         .ok()
         .as_deref()
-        .and_then(counted);
+        .and_then(parse_report);
     match count {
         Some(count) if status.success() || count.failed > 0 => Ok(count),
         _ => bail!("`{}` failed ({status})", steps::line(&nextest)),
     }
 }
 
-/// The count in a JUnit report, which is in the attributes of its first element.
-fn counted(report: &str) -> Option<Count> {
+/// Counts in the attributes of a JUnit report's root element.
+fn parse_report(report: &str) -> Option<Count> {
     let suites = report.split("<testsuites ").nth(1)?.split('>').next()?;
     let number = |name: &str| -> Option<u64> {
         let value = suites.split(&format!("{name}=\"")).nth(1)?;
@@ -113,8 +119,8 @@ async fn doctests(mut command: Command) -> anyhow::Result<Count> {
     let mut count = Count::default();
     while let Some(line) = lines.next_line().await? {
         println!("{line}");
-        if let Some(of_one) = summed_up(&line) {
-            count += of_one;
+        if let Some(counts) = parse_summary(&line) {
+            count += counts;
         }
     }
     let status = child.wait().await?;
@@ -124,8 +130,8 @@ async fn doctests(mut command: Command) -> anyhow::Result<Count> {
     Ok(count)
 }
 
-/// The count in a line such as `test result: ok. 3 passed; 0 failed; …`.
-fn summed_up(line: &str) -> Option<Count> {
+/// Counts in a line such as `test result: ok. 3 passed; 0 failed; …`.
+fn parse_summary(line: &str) -> Option<Count> {
     let words: Vec<&str> = line.strip_prefix("test result: ")?.split(' ').collect();
     let before = |word: &str| -> Option<u64> {
         let at = words.iter().position(|other| *other == word)?;
@@ -142,11 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_of_a_report_is_read() {
+    fn counts_are_parsed_from_a_report() {
         let report = r#"<?xml version="1.0"?>
 <testsuites name="nextest-run" tests="22" failures="1" errors="1" uuid="x"><testsuite name="a" tests="9">"#;
 
-        let count = counted(report);
+        let count = parse_report(report);
 
         assert_eq!(
             count,
@@ -158,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn the_count_of_documentation_tests_is_read() {
+    fn counts_are_parsed_from_the_output_of_documentation_tests() {
         let line = "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
 
         assert_eq!(
-            summed_up(line),
+            parse_summary(line),
             Some(Count {
                 passed: 3,
                 failed: 1
             })
         );
-        assert_eq!(summed_up("test stores ... ok"), None);
+        assert_eq!(parse_summary("test stores ... ok"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo dev token`: a token for a caller, from the issuer that `up` runs.
+//! `cargo dev token`: mints a token with the issuer of the running `cargo dev up`.
 
 use anyhow::{Context as _, ensure};
 use dezky_shared::platform::tls::TrustRoots;
@@ -19,7 +19,7 @@ struct Signed {
     token: String,
 }
 
-/// Has the issuer behind `control` sign a token for `caller`.
+/// Requests a token for `caller` from the control API at `control`.
 pub(crate) async fn mint(control: &str, caller: Caller, hours: u32) -> anyhow::Result<String> {
     let spec = TokenSpec {
         expires_in: i64::from(hours) * 60 * 60,
@@ -27,9 +27,12 @@ pub(crate) async fn mint(control: &str, caller: Caller, hours: u32) -> anyhow::R
     };
     let client = TrustRoots::default().client_builder().build()?;
     let response = client.post(format!("{control}/tokens")).json(&spec).send();
-    let response = response.await.context("the issuer does not answer")?;
+    let response = response.await.context("no response from the issuer")?;
     let status = response.status();
-    ensure!(status.is_success(), "the issuer signed nothing: {status}");
+    ensure!(
+        status.is_success(),
+        "the issuer rejected the request: {status}"
+    );
     let signed: Signed = response.json().await?;
     Ok(signed.token)
 }

@@ -1,4 +1,4 @@
-//! The cargo subcommands that the checks and tests need, at a pinned version.
+//! Cargo subcommands for checks and tests, at pinned versions.
 
 use std::process::Stdio;
 
@@ -27,21 +27,21 @@ pub(crate) const MACHETE: Tool = Tool {
 };
 
 impl Tool {
-    /// Makes sure that `cargo` finds it: in `.dev/tools`, or on the PATH at the pinned version.
+    /// Installs the subcommand in `.dev/tools`, unless the pinned version is there or on the PATH.
     pub(crate) async fn ensure(&self) -> anyhow::Result<()> {
-        if self.is_there().await {
+        if self.is_installed().await {
             return Ok(());
         }
         let _lock = tools::installation_lock()?;
-        if self.is_there().await {
+        if self.is_installed().await {
             return Ok(());
         }
         let root = tools::directory();
         let root = root.to_string_lossy();
         let package = format!("{}@{}", self.package, self.version);
-        println!("Installing {package} in .dev/tools; this is done once");
+        println!("Installing {package} in .dev/tools (once)");
         let mut install = cargo(&["install", "--locked", "--root", &root, &package]);
-        // It runs for seconds: what counts is how long it is built.
+        // Optimise for build time: the tool runs for seconds.
         install
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
@@ -50,7 +50,7 @@ impl Tool {
         step(install).await
     }
 
-    async fn is_there(&self) -> bool {
+    async fn is_installed(&self) -> bool {
         let ours = tools::directory().join("bin").join(self.package);
         let theirs = tools::on_path(self.package);
         for file in std::iter::once(ours).chain(theirs) {

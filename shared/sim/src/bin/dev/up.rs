@@ -1,7 +1,7 @@
-//! `cargo dev up`: everything, running on this machine, with a tenant to look at.
+//! `cargo dev up`: the whole system on this machine, with a demo tenant.
 //!
-//! What MongoDB holds and the issuer's keys survive a restart. The simulators keep their state in memory and begin
-//! empty: every tenant is reconciled at every start, which brings it back there.
+//! MongoDB's data and the issuer's keys survive a restart. The simulators start empty, so that every start reconciles
+//! all tenants into them.
 
 mod demo;
 mod stack;
@@ -19,7 +19,7 @@ use crate::{
     interrupted, token,
 };
 
-/// How long the tokens that are shown are valid.
+/// Validity of the printed tokens, in hours.
 const HOURS: u32 = 12;
 
 pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
     };
     match &outcome {
         Ok(()) => println!("\nStopping"),
-        Err(_) => println!("\nSomething went wrong. Stopping"),
+        Err(_) => println!("\nStopping after an error"),
     }
     tokio::select! {
         () = stack.stop() => println!("Stopped"),
@@ -40,7 +40,7 @@ pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
     outcome
 }
 
-/// Starts everything and stays with it. Ends by itself only when something is wrong, or when a check is done.
+/// Starts everything and waits. Returns only with an error, or after a check.
 async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Result<()> {
     let addresses = stack.start().await?;
     claim.publish(&Running {
@@ -58,7 +58,7 @@ async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Resul
         return demo;
     }
     if let Err(error) = demo {
-        println!("  It is not as it should be: {error:#}");
+        println!("  not active: {error:#}");
     }
     summary::print(&addresses, HOURS).await?;
     Err(stack.first_end().await)
@@ -68,10 +68,10 @@ async fn provision(addresses: &Addresses) -> anyhow::Result<()> {
     let operator = token::mint(&addresses.control, Caller::Operator, HOURS).await?;
     let demo = Demo::new(&addresses.api, operator)?;
     for caller in Caller::ALL {
-        // A caller has to introduce itself before it may do anything; strangers never did.
+        // The first request registers a user. Strangers stay unregistered.
         if caller != Caller::Stranger {
             let token = token::mint(&addresses.control, caller, HOURS).await?;
-            demo.introduce(caller, &token).await?;
+            demo.register(caller, &token).await?;
         }
     }
     demo.ensure().await?;

@@ -1,4 +1,4 @@
-//! What goes wrong on the way, and that nothing happens twice for it.
+//! Failed calls, which are never executed twice.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{TENANT, client_at, effects, marks, sim_and_client};
 
-/// Every operation that writes, named as the client names it.
+/// All operations that write, by the client's names for them.
 const WRITES: [&str; 11] = [
     "create_group",
     "update_group",
@@ -27,9 +27,9 @@ const WRITES: [&str; 11] = [
     "delete_access_token",
 ];
 
-/// An Authentik in which each operation has something to do: a group with Ada, who can be frozen and is signed in,
-/// and Bob, who is frozen.
-fn furnish(sim: &AuthentikSim, operation: &str) {
+/// An Authentik in which each operation has an effect: a group with the member Ada, who is active and signed in, and
+/// Bob, who is suspended.
+fn prepare(sim: &AuthentikSim, operation: &str) {
     if operation == "create_group" {
         return;
     }
@@ -52,12 +52,8 @@ fn furnish(sim: &AuthentikSim, operation: &str) {
     });
 }
 
-/// Asks for what leads to `operation`.
-async fn ask_for(
-    operation: &str,
-    sim: &AuthentikSim,
-    client: &Authentik,
-) -> Result<(), ClientError> {
+/// Calls the client method that leads to `operation`.
+async fn call(operation: &str, sim: &AuthentikSim, client: &Authentik) -> Result<(), ClientError> {
     let user = async |username| client.find_user(username).await.map(Option::unwrap);
     let group = || sim.groups()[0].id.to_string();
     match operation {
@@ -100,15 +96,15 @@ async fn ask_for(
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_happens_once_though_it_is_asked_for_again() {
+async fn a_write_with_a_lost_response_happens_once_when_retried() {
     for operation in WRITES {
         for fault in [Fault::AnswerLost, Fault::Html] {
             let (sim, client) = sim_and_client().await;
-            furnish(&sim, operation);
+            prepare(&sim, operation);
             sim.server.faults.add(FaultRule::once(operation, fault));
 
-            let lost = ask_for(operation, &sim, &client).await;
-            let again = ask_for(operation, &sim, &client).await;
+            let lost = call(operation, &sim, &client).await;
+            let again = call(operation, &sim, &client).await;
 
             let lost = lost.unwrap_err();
             assert!(matches!(lost, ClientError::AnswerLost(_)), "{lost}");
@@ -120,16 +116,16 @@ async fn a_write_whose_answer_is_lost_happens_once_though_it_is_asked_for_again(
 }
 
 #[tokio::test]
-async fn a_write_that_never_arrived_happens_when_it_is_asked_for_again() {
+async fn a_write_that_never_arrived_happens_when_retried() {
     for operation in WRITES {
         let (sim, client) = sim_and_client().await;
-        furnish(&sim, operation);
+        prepare(&sim, operation);
         sim.server
             .faults
             .add(FaultRule::once(operation, Fault::Reset));
 
-        let lost = ask_for(operation, &sim, &client).await;
-        let again = ask_for(operation, &sim, &client).await;
+        let lost = call(operation, &sim, &client).await;
+        let again = call(operation, &sim, &client).await;
 
         assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
         again.unwrap();
@@ -138,32 +134,32 @@ async fn a_write_that_never_arrived_happens_when_it_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_lost() {
+async fn a_truncated_response_counts_as_lost() {
     for operation in ["create_group", "update_group", "create_user", "freeze_user"] {
         let (sim, client) = sim_and_client().await;
-        furnish(&sim, operation);
+        prepare(&sim, operation);
         let rule = FaultRule::once(operation, Fault::Truncated);
         sim.server.faults.add(rule);
 
-        let lost = ask_for(operation, &sim, &client).await;
+        let lost = call(operation, &sim, &client).await;
 
         assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
     }
 }
 
 #[tokio::test]
-async fn no_write_begins_once_the_trust_is_used_up() {
+async fn no_write_begins_after_the_lease_deadline() {
     for operation in WRITES {
         let (sim, client) = sim_and_client().await;
-        furnish(&sim, operation);
+        prepare(&sim, operation);
         let before = sim.snapshot();
         let second = Duration::from_secs(1);
         let trust = LeaseDeadline::until(clock::boot_time(), 5 * second, second);
 
-        let refused = ask_for(operation, &sim, &client.trusting(&trust)).await;
+        let refused = call(operation, &sim, &client.with_deadline(&trust)).await;
 
         assert!(
-            matches!(refused, Err(ClientError::TrustExpired(_))),
+            matches!(refused, Err(ClientError::LeaseExpiring(_))),
             "{refused:?}"
         );
         let requests = sim.server.faults.requests();
@@ -174,7 +170,7 @@ async fn no_write_begins_once_the_trust_is_used_up() {
 }
 
 #[tokio::test]
-async fn a_token_that_died_is_refused_credentials_until_another_is_used() {
+async fn a_revoked_token_is_a_credentials_error_until_it_is_replaced() {
     let (sim, client) = sim_and_client().await;
     client.check().await.unwrap();
     sim.revoke_token();
@@ -192,7 +188,7 @@ async fn a_token_that_died_is_refused_credentials_until_another_is_used() {
 }
 
 #[tokio::test]
-async fn an_address_without_the_path_of_the_api_is_rejected() {
+async fn a_base_url_without_the_api_path_is_rejected() {
     let (sim, _) = sim_and_client().await;
 
     let error = client_at(&sim.server.url, AuthentikSim::TOKEN)
@@ -204,7 +200,7 @@ async fn an_address_without_the_path_of_the_api_is_rejected() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_wants_us_to_wait_says_how_long() {
+async fn retry_after_is_part_of_the_error() {
     let (sim, client) = sim_and_client().await;
     let status = Fault::Status {
         status: 429,

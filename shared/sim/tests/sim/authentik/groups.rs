@@ -1,23 +1,30 @@
-//! Groups: made once, found again, repaired, never taken from somebody else.
+//! Groups: created once, found again, repaired, and never taken over from others.
 
 use dezky_sim::faults::{Fault, FaultRule};
-use dezky_upstreams::clients::{ClientError, Mode};
+use dezky_upstreams::clients::{
+    ClientError, Ensured, Mode,
+    authentik::{Authentik, Group},
+};
 use serde_json::json;
 
 use super::{OTHER_TENANT, TENANT, effects, marks, sim_and_client};
 
+/// Ensures a group without a stored id.
+async fn ensure(
+    client: &Authentik,
+    slug: &str,
+    tenant: &str,
+    mode: Mode,
+) -> Result<Ensured<Group>, ClientError> {
+    client.ensure_group(slug, tenant, None, mode).await
+}
+
 #[tokio::test]
-async fn ensuring_a_group_twice_makes_one() {
+async fn ensuring_a_group_twice_creates_one() {
     let (sim, client) = sim_and_client().await;
 
-    let first = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
-        .await
-        .unwrap();
-    let second = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
-        .await
-        .unwrap();
+    let first = ensure(&client, "acme", TENANT, Mode::Apply).await.unwrap();
+    let second = ensure(&client, "acme", TENANT, Mode::Apply).await.unwrap();
 
     let group = sim.group_named("acme").unwrap();
     assert_eq!(json!(group.attributes), marks(TENANT, "acme"));
@@ -30,7 +37,7 @@ async fn ensuring_a_group_twice_makes_one() {
 }
 
 #[tokio::test]
-async fn two_who_ensure_the_same_group_at_once_make_one() {
+async fn ensuring_a_group_concurrently_creates_one() {
     let (sim, client) = sim_and_client().await;
     let slow = FaultRule {
         operation: Some("list_groups".to_owned()),
@@ -49,13 +56,12 @@ async fn two_who_ensure_the_same_group_at_once_make_one() {
 }
 
 #[tokio::test]
-async fn a_group_of_that_name_which_is_not_the_tenants_is_a_conflict() {
+async fn a_foreign_group_with_the_name_is_a_conflict() {
     for attributes in [marks(OTHER_TENANT, "acme"), json!({ "tenantSlug": "acme" })] {
         let (sim, client) = sim_and_client().await;
         let foreign = sim.add_group("acme", &attributes);
 
-        let error = client
-            .ensure_group("acme", TENANT, None, Mode::Apply)
+        let error = ensure(&client, "acme", TENANT, Mode::Apply)
             .await
             .unwrap_err();
 
@@ -65,7 +71,7 @@ async fn a_group_of_that_name_which_is_not_the_tenants_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_known_group_that_became_another_tenants_is_not_touched() {
+async fn a_stored_group_that_belongs_to_another_tenant_is_not_touched() {
     let (sim, client) = sim_and_client().await;
     let foreign = sim.add_group("acme", &marks(OTHER_TENANT, "acme"));
     let known_id = foreign.id.to_string();
@@ -80,13 +86,12 @@ async fn a_known_group_that_became_another_tenants_is_not_touched() {
 }
 
 #[tokio::test]
-async fn several_groups_with_the_tenants_mark_are_a_conflict() {
+async fn several_groups_with_the_tenants_marker_are_a_conflict() {
     let (sim, client) = sim_and_client().await;
     sim.add_group("acme", &marks(TENANT, "acme"));
     sim.add_group("acme copy", &marks(TENANT, "acme"));
 
-    let error = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
+    let error = ensure(&client, "acme", TENANT, Mode::Apply)
         .await
         .unwrap_err();
 
@@ -95,7 +100,7 @@ async fn several_groups_with_the_tenants_mark_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_renamed_group_gets_its_name_back() {
+async fn the_name_of_a_renamed_group_is_restored() {
     for knows_id in [true, false] {
         let (sim, client) = sim_and_client().await;
         let group = sim.add_group("acme (old)", &marks(TENANT, "acme"));
@@ -115,13 +120,12 @@ async fn a_renamed_group_gets_its_name_back() {
 }
 
 #[tokio::test]
-async fn a_renamed_group_whose_name_somebody_took_is_a_conflict() {
+async fn a_renamed_group_whose_name_is_taken_is_a_conflict() {
     let (sim, client) = sim_and_client().await;
     sim.add_group("acme (old)", &marks(TENANT, "acme"));
     sim.add_group("acme", &json!({}));
 
-    let error = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
+    let error = ensure(&client, "acme", TENANT, Mode::Apply)
         .await
         .unwrap_err();
 
@@ -130,7 +134,7 @@ async fn a_renamed_group_whose_name_somebody_took_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn what_drifted_is_repaired_and_what_others_wrote_is_kept() {
+async fn drift_is_repaired_and_foreign_attributes_are_kept() {
     let (sim, client) = sim_and_client().await;
     let attributes = json!({ "tenantSlug": "wrong", "colour": { "of": "choice" } });
     let group = sim.add_group("acme", &attributes);
@@ -158,7 +162,7 @@ async fn what_drifted_is_repaired_and_what_others_wrote_is_kept() {
 }
 
 #[tokio::test]
-async fn filters_that_are_ignored_lead_to_no_other_group() {
+async fn ignored_filters_never_select_another_group() {
     let (sim, client) = sim_and_client().await;
     for n in 0..150 {
         sim.add_group(
@@ -168,14 +172,8 @@ async fn filters_that_are_ignored_lead_to_no_other_group() {
     }
     sim.ignore_filters();
 
-    let made = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
-        .await
-        .unwrap();
-    let found = client
-        .ensure_group("acme", TENANT, None, Mode::Apply)
-        .await
-        .unwrap();
+    let made = ensure(&client, "acme", TENANT, Mode::Apply).await.unwrap();
+    let found = ensure(&client, "acme", TENANT, Mode::Apply).await.unwrap();
     let deleted = client
         .delete_group(TENANT, None, Mode::Apply)
         .await
@@ -187,16 +185,12 @@ async fn filters_that_are_ignored_lead_to_no_other_group() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+async fn a_dry_run_reports_changes_without_making_them() {
     let (sim, client) = sim_and_client().await;
     sim.add_group("globex (old)", &marks(OTHER_TENANT, "globex"));
 
-    let made = client
-        .ensure_group("acme", TENANT, None, Mode::DryRun)
-        .await
-        .unwrap();
-    let renamed = client
-        .ensure_group("globex", OTHER_TENANT, None, Mode::DryRun)
+    let made = ensure(&client, "acme", TENANT, Mode::DryRun).await.unwrap();
+    let renamed = ensure(&client, "globex", OTHER_TENANT, Mode::DryRun)
         .await
         .unwrap();
     let deleted = client
@@ -232,7 +226,7 @@ async fn deleting_a_group_twice_deletes_it_once() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_not_the_tenants_is_never_deleted() {
+async fn a_foreign_group_is_never_deleted() {
     let (sim, client) = sim_and_client().await;
     let foreign = sim.add_group("acme", &marks(OTHER_TENANT, "acme"));
     let known_id = foreign.id.to_string();
@@ -247,7 +241,7 @@ async fn a_group_that_is_not_the_tenants_is_never_deleted() {
 }
 
 #[tokio::test]
-async fn a_group_that_lost_its_mark_is_not_deleted_without_a_word() {
+async fn deleting_a_group_without_its_marker_is_an_error() {
     let (sim, client) = sim_and_client().await;
     let unmarked = sim.add_group("acme", &json!({}));
     let known_id = unmarked.id.to_string();

@@ -1,5 +1,5 @@
-//! What Authentik 2026.8 is known to answer, word for word where it matters, from its published schema and
-//! documentation and from what others saw on running servers. The simulator must answer the same.
+//! Documented responses of Authentik 2026.8, verbatim where it matters, from its published schema and documentation
+//! and from reports about running servers. The simulator has to return the same.
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::authentik::{AuthentikSim, Device, Group, OAuthToken, Session, User};
@@ -11,28 +11,28 @@ use super::{TENANT, marks, sim};
 pub(super) const GROUP: &str = "ba4af669-4637-4467-af2e-1f9961dc4bd3";
 pub(super) const MISSING_GROUP: &str = "babe9600-3ef4-44d5-a5fe-c12a4801a1a5";
 
-/// One request and its answer, in the world that [`world`] sets up.
+/// A request and its response, in the state that [`world`] creates.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Exchange {
     pub(super) name: String,
-    /// What is different about the world.
+    /// Differences from that state.
     with: Option<String>,
-    /// The simulator does not answer so of its own accord.
+    /// The simulator does not produce this response on its own.
     #[serde(default)]
     only_for_clients: bool,
-    /// Empty when none is sent.
+    /// Token; empty if none is sent.
     #[serde(default = "live_token")]
     token: String,
-    /// Method and path; paths are below `/api/v3`, except those of health.
+    /// Method and path. Paths are below `/api/v3`, except the health checks.
     request: String,
     #[serde(default = "json_type")]
     content_type: String,
-    /// A text is sent as it is, anything else as JSON.
+    /// A string is sent verbatim, any other value as JSON.
     pub(super) body: Option<Value>,
     pub(super) status: u16,
-    /// What the answer holds; it may hold more.
+    /// Members that the response contains; it may contain more.
     pub(super) answer: Option<Value>,
-    /// Members of the answer that may not hold more.
+    /// Members of the response that must match completely.
     #[serde(default)]
     exactly: Vec<String>,
 }
@@ -61,7 +61,7 @@ impl Exchange {
         let found = Self::all()
             .into_iter()
             .find(|exchange| exchange.name == name);
-        found.unwrap_or_else(|| panic!("no exchange is called {name:?}"))
+        found.unwrap_or_else(|| panic!("no exchange {name:?}"))
     }
 
     pub(super) fn method(&self) -> &str {
@@ -76,7 +76,7 @@ impl Exchange {
     }
 }
 
-/// Whether `actual` holds all that `wanted` does. `<uuid>`, `<number>` and `<text>` stand for any of their kind.
+/// Whether `actual` contains `wanted`. `<uuid>`, `<number>` and `<text>` match any value of their kind.
 pub(super) fn holds(actual: &Value, wanted: &Value) -> bool {
     match wanted {
         Value::String(kind) if kind == "<uuid>" => {
@@ -97,7 +97,7 @@ pub(super) fn holds(actual: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// One group with two members, and what those are signed in with. A third user is in no group.
+/// A group with two members, their sessions and tokens, and a third user without a group.
 async fn world() -> AuthentikSim {
     let sim = sim().await;
     let group_id = GROUP.parse().unwrap();
@@ -169,7 +169,7 @@ async fn world() -> AuthentikSim {
 }
 
 #[tokio::test]
-async fn the_simulator_answers_as_authentik_does() {
+async fn the_simulator_responds_as_documented() {
     let http = TrustRoots::default().client_builder().build().unwrap();
 
     for exchange in Exchange::all() {
@@ -210,7 +210,7 @@ async fn the_simulator_answers_as_authentik_does() {
 }
 
 #[tokio::test]
-async fn a_page_holds_twenty_unless_asked_otherwise_and_never_more_than_a_hundred() {
+async fn a_page_has_twenty_items_by_default_and_a_hundred_at_most() {
     let sim = sim().await;
     for n in 0..105 {
         sim.add_group(&format!("group-{n}"), &Value::Null);
@@ -222,12 +222,12 @@ async fn a_page_holds_twenty_unless_asked_otherwise_and_never_more_than_a_hundre
         request.send().await.unwrap().json().await.unwrap()
     };
 
-    let unasked = page("").await;
+    let default = page("").await;
     let greedy = page("page_size=1000").await;
     let last = page("page_size=1000&page=2").await;
 
-    assert_eq!(unasked["results"].as_array().unwrap().len(), 20);
-    assert_eq!(unasked["pagination"]["total_pages"], 6);
+    assert_eq!(default["results"].as_array().unwrap().len(), 20);
+    assert_eq!(default["pagination"]["total_pages"], 6);
     assert_eq!(greedy["results"].as_array().unwrap().len(), 100);
     assert_eq!(greedy["pagination"]["next"], 2);
     assert_eq!(last["results"].as_array().unwrap().len(), 5);

@@ -1,4 +1,4 @@
-//! What a partner's team needs: its group, links for new passwords, MFA devices.
+//! Objects of a partner's team: its group, recovery links, MFA devices.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PARTNER: &str = "0192f0c4-0000-7000-8000-00000000000a";
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 #[tokio::test]
-async fn a_partners_group_is_made_once_and_is_no_tenants() {
+async fn a_partner_group_is_created_once_and_is_not_a_tenant_group() {
     let (sim, client) = sim_and_client().await;
     let tenant = client
         .ensure_group("nordic", TENANT, None, Mode::Apply)
@@ -44,7 +44,7 @@ async fn a_partners_group_is_made_once_and_is_no_tenants() {
 }
 
 #[tokio::test]
-async fn a_group_of_a_partners_name_that_is_not_the_partners_is_a_conflict() {
+async fn a_foreign_group_with_the_partners_name_is_a_conflict() {
     let (sim, client) = sim_and_client().await;
     sim.add_group("partner:nordic", &marks(TENANT, "nordic"));
 
@@ -58,7 +58,7 @@ async fn a_group_of_a_partners_name_that_is_not_the_partners_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_made_for_a_team_says_for_which() {
+async fn an_account_created_for_a_team_names_the_partner() {
     let (sim, client) = sim_and_client().await;
     sim.add_user("known@nordic.test", &[]);
 
@@ -79,15 +79,15 @@ async fn an_account_that_is_made_for_a_team_says_for_which() {
 }
 
 #[tokio::test]
-async fn an_account_is_found_by_its_subject_and_by_no_other() {
+async fn an_account_is_found_only_by_its_subject() {
     let (sim, client) = sim_and_client().await;
     let ada = sim.add_user("ada@nordic.test", &[]);
-    let nobody = uuid::Uuid::new_v4().to_string();
+    let unknown = uuid::Uuid::new_v4().to_string();
     sim.add_session(ada.pk);
 
     let found = client.find_subject(&ada.uuid.to_string()).await.unwrap();
     sim.ignore_filters();
-    let missing = client.find_subject(&nobody).await.unwrap();
+    let missing = client.find_subject(&unknown).await.unwrap();
 
     let found = found.unwrap();
     assert_eq!(found.pk, ada.pk);
@@ -96,7 +96,7 @@ async fn an_account_is_found_by_its_subject_and_by_no_other() {
 }
 
 #[tokio::test]
-async fn a_recovery_link_replaces_the_one_before() {
+async fn a_new_recovery_link_replaces_the_previous_one() {
     let (sim, client) = sim_and_client().await;
     sim.set_recovery_flow(true);
     let ada = sim.add_user("ada@nordic.test", &[]);
@@ -115,7 +115,7 @@ async fn a_recovery_link_replaces_the_one_before() {
 }
 
 #[tokio::test]
-async fn without_a_recovery_flow_an_operator_has_to_act() {
+async fn a_missing_recovery_flow_requires_an_operator() {
     let (sim, client) = sim_and_client().await;
     let ada = sim.add_user("ada@nordic.test", &[]);
 
@@ -125,7 +125,7 @@ async fn without_a_recovery_flow_an_operator_has_to_act() {
 }
 
 #[tokio::test]
-async fn a_link_in_an_answer_of_another_form_is_not_quoted() {
+async fn a_link_in_an_unexpected_response_is_not_quoted() {
     use wiremock::{Mock, MockServer, ResponseTemplate};
     let secret = "https://auth.test/?flow_token=0123456789abcdef";
     for (status, body) in [
@@ -143,13 +143,13 @@ async fn a_link_in_an_answer_of_another_form_is_not_quoted() {
 
         let error = client.create_recovery_link(7, WEEK).await.unwrap_err();
 
-        let told = format!("{error} {error:?}");
-        assert!(!told.contains("0123456789abcdef"), "{status}: {told}");
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("0123456789abcdef"), "{status}: {text}");
     }
 }
 
 #[tokio::test]
-async fn a_link_whose_answer_is_lost_is_neither_made_nor_not() {
+async fn a_recovery_link_with_a_lost_response_is_in_doubt() {
     let (sim, client) = sim_and_client().await;
     sim.set_recovery_flow(true);
     let ada = sim.add_user("ada@nordic.test", &[]);
@@ -163,7 +163,7 @@ async fn a_link_whose_answer_is_lost_is_neither_made_nor_not() {
 }
 
 #[tokio::test]
-async fn devices_are_counted_for_one_user_without_codes_for_recovery() {
+async fn devices_of_one_user_are_counted_without_recovery_codes() {
     let (sim, client) = sim_and_client().await;
     let ada = sim.add_user("ada@nordic.test", &[]);
     let bob = sim.add_user("bob@nordic.test", &[]);

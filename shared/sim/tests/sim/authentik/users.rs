@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{TENANT, effects, marks, sim_and_client};
 
 #[tokio::test]
-async fn ensuring_a_user_twice_makes_one_in_lower_case() {
+async fn ensuring_a_user_twice_creates_one_in_lower_case() {
     let (sim, client) = sim_and_client().await;
 
     let first = client.ensure_user("Ada@Acme.test", " Ada ").await.unwrap();
@@ -25,7 +25,7 @@ async fn ensuring_a_user_twice_makes_one_in_lower_case() {
 }
 
 #[tokio::test]
-async fn a_username_in_other_case_is_another_user() {
+async fn a_username_in_another_case_is_another_user() {
     let (sim, client) = sim_and_client().await;
     let other = sim.add_user("Ada@acme.test", &[]);
     sim.ignore_filters();
@@ -37,7 +37,7 @@ async fn a_username_in_other_case_is_another_user() {
 }
 
 #[tokio::test]
-async fn a_user_who_exists_is_left_as_they_are() {
+async fn an_existing_user_is_not_changed() {
     let (sim, client) = sim_and_client().await;
     let ada = sim.add_user("ada@acme.test", &[]);
     sim.change(|state| state.users.get_mut(&ada.pk).unwrap().is_active = false);
@@ -52,7 +52,7 @@ async fn a_user_who_exists_is_left_as_they_are() {
 }
 
 #[tokio::test]
-async fn members_beyond_a_page_are_all_listed_and_no_others() {
+async fn all_members_beyond_one_page_are_listed() {
     let (sim, client) = sim_and_client().await;
     let group = sim.add_group("acme", &marks(TENANT, "acme"));
     let other = sim.add_group("globex", &json!({}));
@@ -82,7 +82,7 @@ async fn members_beyond_a_page_are_all_listed_and_no_others() {
 }
 
 #[tokio::test]
-async fn memberships_begin_and_end_once_however_often_they_are_asked_for() {
+async fn adding_and_removing_a_membership_are_idempotent() {
     let (sim, client) = sim_and_client().await;
     let ensured = client
         .ensure_group("acme", TENANT, None, Mode::Apply)
@@ -111,7 +111,7 @@ async fn memberships_begin_and_end_once_however_often_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_membership_of_nothing_is_ended_already() {
+async fn removing_a_membership_of_a_missing_group_changes_nothing() {
     let (sim, client) = sim_and_client().await;
     let group = sim.add_group("acme", &marks(TENANT, "acme")).id.to_string();
     let ada = sim.add_user("ada@acme.test", &[]).pk;

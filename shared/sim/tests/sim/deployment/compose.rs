@@ -1,4 +1,4 @@
-//! `docker-compose.yml`: complete, and nothing in it that nothing else knows.
+//! Completeness and consistency of `docker-compose.yml`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,11 +9,11 @@ use super::{
     environment, manifest, read, variables,
 };
 
-/// How long the worker and the api take to end, at most.
+/// Maximum time that the worker and the api take to stop.
 const DRAIN: Duration = Duration::from_secs(25);
 
 #[test]
-fn the_services_are_those_that_each_profile_promises() {
+fn each_profile_has_its_services() {
     let compose = Compose::open();
     let of = |profile: Option<&str>| -> Vec<&str> {
         let services = compose.services.iter();
@@ -44,7 +44,7 @@ fn the_services_are_those_that_each_profile_promises() {
 #[test]
 fn every_variable_that_compose_uses_is_in_the_example() {
     let mut used = compose_file::interpolated();
-    used.extend(Compose::open().handed_on());
+    used.extend(Compose::open().passed_on());
 
     let missing: Vec<_> = used.difference(&environment::names()).cloned().collect();
 
@@ -52,12 +52,12 @@ fn every_variable_that_compose_uses_is_in_the_example() {
 }
 
 #[test]
-fn the_api_and_the_worker_are_given_what_they_read_and_nothing_else() {
+fn the_api_and_the_worker_get_exactly_the_variables_they_read() {
     let compose = Compose::open();
-    let api = compose.services["api"].environment.handed_on();
-    let worker = compose.services["worker"].environment.handed_on();
-    let clients = variables::read_below("shared/src/clients");
-    let of_both = &variables::read_below("shared/src") - &clients;
+    let api = compose.services["api"].environment.passed_on();
+    let worker = compose.services["worker"].environment.passed_on();
+    let clients = variables::read_below("shared/upstreams/src");
+    let of_both = variables::read_below("shared/src");
 
     let missing_in_api = &(&variables::read_below("api/src") | &of_both) - &api;
     let missing_in_worker =
@@ -70,7 +70,7 @@ fn the_api_and_the_worker_are_given_what_they_read_and_nothing_else() {
 }
 
 #[test]
-fn every_volume_and_network_that_is_declared_is_used_and_the_other_way_round() {
+fn declared_and_used_volumes_and_networks_are_identical() {
     let compose = Compose::open();
     let services = compose.services.values();
     let volumes: BTreeSet<_> = services
@@ -92,7 +92,7 @@ fn every_volume_and_network_that_is_declared_is_used_and_the_other_way_round() {
 }
 
 #[test]
-fn images_are_ours_at_the_version_of_the_workspace_or_others_at_a_version() {
+fn images_have_the_workspaces_version_or_a_pinned_one() {
     let version = manifest("version");
 
     for (name, service) in Compose::open().services {
@@ -117,7 +117,7 @@ fn images_are_ours_at_the_version_of_the_workspace_or_others_at_a_version() {
 }
 
 #[test]
-fn every_service_can_be_seen_to_be_well() {
+fn every_service_has_a_health_check() {
     for (name, service) in Compose::open().services {
         let dockerfile = service.build.map(|build| read(&build.dockerfile));
         let in_its_image =
@@ -128,13 +128,13 @@ fn every_service_can_be_seen_to_be_well() {
 }
 
 #[test]
-fn what_is_waited_for_exists_and_says_when_it_is_healthy() {
+fn every_dependency_exists_and_has_a_health_check() {
     let compose = Compose::open();
 
     for (name, service) in &compose.services {
         for (other, dependency) in &service.depends_on {
             let other = &compose.services[other];
-            // Else the one could be started without the other.
+            // Otherwise the one could start without the other.
             assert!(other.profiles.is_empty() || other.profiles == service.profiles);
             if dependency.condition == "service_healthy" {
                 assert!(other.healthcheck.is_some(), "{name}");
@@ -148,7 +148,7 @@ fn what_is_waited_for_exists_and_says_when_it_is_healthy() {
 }
 
 #[test]
-fn mongodb_makes_itself_a_replica_set_whose_transactions_end_after_five_seconds() {
+fn mongodb_initiates_a_replica_set_with_a_transaction_limit_of_five_seconds() {
     let mongodb = &Compose::open().services["mongodb"];
     let command = mongodb.command.words();
     let initialised = mongodb.healthcheck.as_ref().unwrap().test.concat();
@@ -177,7 +177,7 @@ fn the_api_and_the_worker_are_not_killed_while_they_drain() {
 }
 
 #[test]
-fn the_portals_find_the_api_where_they_look_for_it() {
+fn the_api_has_the_network_alias_that_the_portals_use() {
     let api = &Compose::open().services["api"];
 
     assert!(api.networks.aliases().contains(&"platform-api".to_owned()));
@@ -186,7 +186,7 @@ fn the_portals_find_the_api_where_they_look_for_it() {
 }
 
 #[test]
-fn stores_are_out_of_reach_and_nothing_is_published_beyond_loopback() {
+fn stores_are_not_published_and_other_ports_only_on_loopback() {
     let compose = Compose::open();
 
     for (name, service) in &compose.services {
@@ -205,7 +205,7 @@ fn stores_are_out_of_reach_and_nothing_is_published_beyond_loopback() {
 }
 
 #[test]
-fn compose_holds_no_secret() {
+fn compose_contains_no_secret() {
     for (name, service) in Compose::open().services {
         for (variable, value) in service.environment.set() {
             let secret = ["PASSWORD", "TOKEN", "SECRET", "KEY", "ADMIN"]
@@ -216,8 +216,8 @@ fn compose_holds_no_secret() {
                 "{variable} of {name} is written out"
             );
         }
-        for handed_on in service.environment.handed_on() {
-            assert!(!handed_on.contains('='), "{name}: {handed_on}");
+        for passed_on in service.environment.passed_on() {
+            assert!(!passed_on.contains('='), "{name}: {passed_on}");
         }
     }
 }

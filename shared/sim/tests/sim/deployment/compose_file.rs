@@ -1,4 +1,4 @@
-//! As much of `docker-compose.yml` as the tests look at.
+//! The parts of `docker-compose.yml` that the tests read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::read;
 
-/// All of it.
+/// The whole file.
 #[derive(Debug, Deserialize)]
 pub(super) struct Compose {
     pub(super) services: BTreeMap<String, Service>,
@@ -15,7 +15,7 @@ pub(super) struct Compose {
     pub(super) volumes: BTreeMap<String, Value>,
 }
 
-/// One service.
+/// A service.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Service {
@@ -33,33 +33,33 @@ pub(super) struct Service {
     pub(super) networks: Networks,
 }
 
-/// What an image of ours is built from.
+/// Build of an image.
 #[derive(Debug, Deserialize)]
 pub(super) struct Build {
     pub(super) context: String,
     pub(super) dockerfile: String,
 }
 
-/// How a service is seen to be well.
+/// Health check of a service.
 #[derive(Debug, Deserialize)]
 pub(super) struct Healthcheck {
     pub(super) test: Vec<String>,
 }
 
-/// What is waited for.
+/// Condition of a dependency.
 #[derive(Debug, Deserialize)]
 pub(super) struct Dependency {
     pub(super) condition: String,
 }
 
-/// One network.
+/// A network.
 #[derive(Debug, Deserialize)]
 pub(super) struct Network {
     #[serde(default)]
     pub(super) internal: bool,
 }
 
-/// What a service is called in a network.
+/// Aliases of a service in a network.
 #[derive(Debug, Deserialize)]
 pub(super) struct Attachment {
     #[serde(default)]
@@ -74,7 +74,7 @@ pub(super) enum ListOrText {
     Text(String),
 }
 
-/// Variables: handed on from `.env` by their names, or set.
+/// Variables: passed on from `.env` by name, or set.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Environment {
@@ -82,7 +82,7 @@ pub(super) enum Environment {
     Map(BTreeMap<String, String>),
 }
 
-/// The networks of a service.
+/// Networks of a service.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Networks {
@@ -91,30 +91,30 @@ pub(super) enum Networks {
 }
 
 impl Compose {
-    /// Reads it.
+    /// Parses the file.
     pub(super) fn open() -> Self {
         serde_saphyr::from_str(&read("docker-compose.yml")).unwrap()
     }
 
-    /// The variables that some service is handed on by their names.
-    pub(super) fn handed_on(&self) -> BTreeSet<String> {
+    /// Variables that any service passes on by name.
+    pub(super) fn passed_on(&self) -> BTreeSet<String> {
         let services = self.services.values();
         services
-            .flat_map(|service| service.environment.handed_on())
+            .flat_map(|service| service.environment.passed_on())
             .collect()
     }
 }
 
 impl Environment {
-    /// The variables handed on by their names.
-    pub(super) fn handed_on(&self) -> BTreeSet<String> {
+    /// Variables passed on by name.
+    pub(super) fn passed_on(&self) -> BTreeSet<String> {
         match self {
             Self::List(names) => names.iter().cloned().collect(),
             Self::Map(_) => BTreeSet::new(),
         }
     }
 
-    /// The variables that are set, with their values.
+    /// Variables with a value.
     pub(super) fn set(&self) -> BTreeMap<String, String> {
         match self {
             Self::List(_) => BTreeMap::new(),
@@ -171,7 +171,7 @@ impl Default for Networks {
     }
 }
 
-/// The variables whose values are written into it: `${NAME}`, with or without a default.
+/// Variables that are interpolated: `${NAME}`, with or without a default.
 pub(super) fn interpolated() -> BTreeSet<String> {
     let file = read("docker-compose.yml");
     let mut names = BTreeSet::new();

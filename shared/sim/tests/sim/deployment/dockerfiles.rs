@@ -1,17 +1,17 @@
-//! The Dockerfiles, and `.dockerignore`, which says what they may see.
+//! The Dockerfiles, and `.dockerignore`, which limits their build context.
 
 use std::collections::BTreeSet;
 
 use super::{manifest, members, read};
 
-/// Each Dockerfile with the binary that its image runs.
+/// Dockerfiles and the binary that each image runs.
 const IMAGES: [(&str, &str); 3] = [
     ("api/Dockerfile", "dezky-api"),
     ("worker/Dockerfile", "dezky-worker"),
     ("shared/sim/Dockerfile", "dezky-sim"),
 ];
 
-/// One instruction: `RUN`, and what it runs.
+/// An instruction and its arguments.
 type Instruction = (String, String);
 
 fn instructions(path: &str) -> Vec<Instruction> {
@@ -29,7 +29,7 @@ fn instructions(path: &str) -> Vec<Instruction> {
         .collect()
 }
 
-/// The stages of a Dockerfile: that in which it builds, and that which becomes the image.
+/// Stages of a Dockerfile: the build, and the image.
 fn stages(path: &str) -> (Vec<Instruction>, Vec<Instruction>) {
     let mut build = instructions(path);
     let last = build.iter().rposition(|(name, _)| name == "FROM").unwrap();
@@ -37,7 +37,7 @@ fn stages(path: &str) -> (Vec<Instruction>, Vec<Instruction>) {
     (build, image)
 }
 
-/// What the instructions of one kind say.
+/// Arguments of all instructions of one kind.
 fn all<'stage>(stage: &'stage [Instruction], name: &str) -> Vec<&'stage str> {
     let instructions = stage.iter().filter(|(instruction, _)| instruction == name);
     instructions
@@ -45,7 +45,7 @@ fn all<'stage>(stage: &'stage [Instruction], name: &str) -> Vec<&'stage str> {
         .collect()
 }
 
-/// What a stage copies from the context.
+/// Paths that a stage copies from the context.
 fn copied(stage: &[Instruction]) -> BTreeSet<String> {
     let copies = all(stage, "COPY").into_iter();
     copies
@@ -58,7 +58,7 @@ fn copied(stage: &[Instruction]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What every build needs: the workspace's own files, and the directories that its members lie in.
+/// Paths that every build needs: the workspace's own files, and the directories of its members.
 fn needed() -> BTreeSet<String> {
     let members = members();
     let mut needed: BTreeSet<_> = members
@@ -70,7 +70,7 @@ fn needed() -> BTreeSet<String> {
 }
 
 #[test]
-fn images_are_built_by_the_rust_that_the_workspace_asks_for() {
+fn images_are_built_with_the_workspaces_rust_version() {
     let rust = manifest("rust-version");
 
     for (path, _) in IMAGES {
@@ -80,13 +80,13 @@ fn images_are_built_by_the_rust_that_the_workspace_asks_for() {
             [format!("rust:{rust}-bookworm AS build")],
             "{path}"
         );
-        // The same Debian, because the binary needs its libc.
+        // The same Debian release, because the binary requires its libc.
         assert_eq!(all(&image, "FROM"), ["debian:bookworm-slim"], "{path}");
     }
 }
 
 #[test]
-fn builds_see_every_member_of_the_workspace_and_compile_one_binary() {
+fn builds_copy_every_workspace_member_and_compile_one_binary() {
     for (path, binary) in IMAGES {
         let (build, _) = stages(path);
 
@@ -102,7 +102,7 @@ fn builds_see_every_member_of_the_workspace_and_compile_one_binary() {
 }
 
 #[test]
-fn images_hold_one_binary_and_do_not_run_it_as_root() {
+fn images_contain_one_binary_and_do_not_run_as_root() {
     for (path, binary) in IMAGES {
         let (_, image) = stages(path);
 
@@ -117,15 +117,15 @@ fn images_hold_one_binary_and_do_not_run_it_as_root() {
         );
         assert_eq!(all(&image, "ENTRYPOINT"), [format!("[\"{binary}\"]")]);
         assert_eq!(all(&image, "STOPSIGNAL"), ["SIGTERM"], "{path}");
-        // A number, by which Kubernetes too can tell that it is not root.
+        // A numeric user, which Kubernetes can verify not to be root.
         assert_eq!(user, ["10001:10001"], "{path}");
-        // Whatever is told to a build stays in its image.
+        // Build arguments and variables would be stored in the image.
         assert!(all(&image, "ENV").is_empty() && all(&image, "ARG").is_empty());
     }
 }
 
 #[test]
-fn the_context_holds_what_is_copied_and_neither_builds_nor_data_nor_secrets() {
+fn the_context_contains_the_copied_files_without_builds_data_and_secrets() {
     let sources = ["api/src/lib.rs", "shared/sim/Cargo.toml", "worker/src/jobs"];
     let others = [
         ".git/config",
@@ -148,7 +148,7 @@ fn the_context_holds_what_is_copied_and_neither_builds_nor_data_nor_secrets() {
     }
 }
 
-/// Whether `.dockerignore` keeps a path out of the context: the last pattern that fits it decides.
+/// Whether `.dockerignore` excludes a path: the last matching pattern decides.
 fn is_ignored(path: &str) -> bool {
     let mut ignored = false;
     for pattern in read(".dockerignore").lines() {
@@ -166,8 +166,8 @@ fn is_ignored(path: &str) -> bool {
     ignored
 }
 
-/// Whether a pattern fits a path or a directory above it. Only the two forms that we use: one name, at the top of the
-/// context or, after `**/`, anywhere; and in it a star at the end.
+/// Whether a pattern matches a path or a directory above it. Supports only the forms in use: a name at the top of the
+/// context or, after `**/`, anywhere, with an optional star at the end.
 fn fits(pattern: &str, path: &str) -> bool {
     let mut names = path.split('/');
     let fits = |pattern: &str, name: &str| match pattern.strip_suffix('*') {

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{compose_file, read, variables};
 
-/// What docker compose reads by itself.
+/// Variable that docker compose itself reads.
 const READ_BY_COMPOSE_ITSELF: &str = "COMPOSE_PROFILES";
 
-/// One line of `.env.example`, with the comment above it.
+/// A line of `.env.example`, with the comment above it.
 struct Example {
     name: String,
     value: String,
     comment: String,
 }
 
-/// What `.env.example` says, from top to bottom.
+/// All lines of `.env.example`.
 fn examples() -> Vec<Example> {
     let mut examples = Vec::new();
     let mut comment = String::new();
@@ -38,7 +38,7 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// The names that `.env.example` gives a value.
+/// Names that `.env.example` sets.
 pub(super) fn names() -> BTreeSet<String> {
     examples().into_iter().map(|example| example.name).collect()
 }
@@ -53,7 +53,7 @@ fn every_variable_that_is_read_is_in_the_example() {
         missing.is_empty(),
         "the code reads these, and .env.example does not explain them: {missing:?}"
     );
-    // That nothing is missing says little unless something was found.
+    // Guards against an empty result.
     assert!(read.contains("MONGODB_URI"), "{read:?}");
     assert!(read.contains("WORKER_SLOTS_DNS"), "{read:?}");
 }
@@ -73,11 +73,11 @@ fn every_variable_in_the_example_is_read() {
 }
 
 #[test]
-fn every_variable_in_the_example_stands_there_once_and_is_explained() {
+fn every_variable_in_the_example_is_unique_and_documented() {
     let mut times = BTreeMap::<String, usize>::new();
     for example in examples() {
         let name = example.name;
-        assert!(variables::is_name(&name), "{name:?} is no name");
+        assert!(variables::is_name(&name), "{name:?} is not a valid name");
         assert!(
             example.comment.trim().len() > 10,
             "{name} has no comment right above it"
@@ -91,7 +91,7 @@ fn every_variable_in_the_example_stands_there_once_and_is_explained() {
 }
 
 #[test]
-fn no_secret_in_the_example_opens_more_than_a_simulator() {
+fn secrets_in_the_example_are_valid_only_for_simulators() {
     let is_secret = |name: &str| {
         ["_TOKEN", "_PASSWORD", "_SECRET", "_KEY", "_KEYS"]
             .iter()

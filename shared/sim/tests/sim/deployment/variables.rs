@@ -1,4 +1,5 @@
-//! Which variables the code reads: found in its text, since it reads each through a function of `dezky_shared::platform::config`.
+//! Variables that the code reads, found in its source: each is read through a function of
+//! `dezky_shared::platform::config`.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,12 +7,12 @@ use dezky_sim::workspace;
 
 use super::read;
 
-/// What tests are told by `cargo dev test`, and nobody else.
+/// Prefix of the variables that `cargo dev test` sets for tests.
 const FOR_TESTS: &str = "DEZKY_TEST_";
-/// What cargo tells the compiler.
+/// Prefix of the variables that cargo sets for the compiler.
 const FOR_THE_COMPILER: &str = "CARGO_";
 
-/// The variables that the Rust files below a directory of the checkout read, except in their tests.
+/// Variables read by the Rust files below a directory, their tests excluded.
 pub(super) fn read_below(directory: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let readers = readers();
@@ -22,15 +23,21 @@ pub(super) fn read_below(directory: &str) -> BTreeSet<String> {
     found
 }
 
-/// The variables that any of the binaries reads.
+/// Variables read by any of the binaries.
 pub(super) fn read_anywhere() -> BTreeSet<String> {
-    ["api/src", "worker/src", "shared/src", "shared/sim/src"]
-        .into_iter()
-        .flat_map(read_below)
-        .collect()
+    [
+        "api/src",
+        "worker/src",
+        "shared/src",
+        "shared/upstreams/src",
+        "shared/sim/src",
+    ]
+    .into_iter()
+    .flat_map(read_below)
+    .collect()
 }
 
-/// Whether this can be the name of a variable of ours: words of capitals and digits, at least two.
+/// Whether a text can be the name of a variable: two or more words of capitals and digits.
 pub(super) fn is_name(text: &str) -> bool {
     let of_a_word = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit();
     text.contains('_')
@@ -40,9 +47,9 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.chars().all(of_a_word))
 }
 
-/// The functions that read a variable, whose name is their first argument.
+/// Functions that read the variable named by their first argument.
 fn readers() -> Vec<String> {
-    let config = read("shared/src/config.rs");
+    let config = read("shared/src/platform/config.rs");
     let names = config.lines().filter_map(|line| {
         let signature = line.strip_prefix("pub fn ")?;
         Some(signature.split(['<', '(']).next()?.to_owned())
@@ -63,8 +70,8 @@ fn sources(directory: &Path) -> Vec<String> {
     sources
 }
 
-/// The variables that one file reads. Where a name is not written in the call itself, it comes from a constant or a table
-/// of the same file: then every name that stands there counts.
+/// Variables read by one file. If the name is not a literal in the call, it comes from a constant or a table of the
+/// same file: then every name in it counts.
 fn variables(source: &str, readers: &[String]) -> BTreeSet<String> {
     let code = without_comments_and_tests(source);
     let mut found = BTreeSet::new();
@@ -87,7 +94,7 @@ fn without_comments_and_tests(source: &str) -> String {
         .collect()
 }
 
-/// The code from the first argument on, for each call of a function.
+/// The code after the opening parenthesis of each call of a function.
 fn calls<'code>(code: &'code str, function: &str) -> Vec<&'code str> {
     let calls = code.match_indices(function).filter_map(|(at, _)| {
         let before = &code[..at];

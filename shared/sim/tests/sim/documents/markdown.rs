@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a document refers to, and what can refer to it.
+/// References of a document, and its anchors.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// The anchors of its headings, as GitHub makes them.
+    /// Anchors of its headings, in GitHub's form.
     pub(super) anchors: BTreeSet<String>,
-    /// The targets of its links.
+    /// Targets of its links.
     pub(super) links: Vec<String>,
-    /// The contents of its code spans.
+    /// Contents of its code spans.
     pub(super) code_spans: Vec<String>,
-    /// Of tables with the columns `term`, `type` and `file`: identifier and file of each row.
+    /// Rows of tables with the columns `term`, `type` and `file`: identifier and file.
     pub(super) glossary: Vec<[String; 2]>,
 }
 
 impl Document {
-    /// Reads a document. Fenced code is skipped.
+    /// Parses a document. Fenced code is skipped.
     pub(super) fn parse(text: &str) -> Self {
         let mut document = Self::default();
         let mut times = BTreeMap::<String, usize>::new();
@@ -51,7 +51,7 @@ impl Document {
                 document.glossary.extend(row.map(<[String; 2]>::from));
             }
             prose.push_str(line);
-            // A span or link may be broken between two lines, where the break counts as a space.
+            // A span or link may contain a line break, which counts as a space.
             prose.push(if line.is_empty() { '\n' } else { ' ' });
         }
         for paragraph in prose.split('\n') {
@@ -76,13 +76,13 @@ impl Document {
     }
 }
 
-/// The text of a heading.
+/// Text of a heading.
 fn heading(line: &str) -> Option<&str> {
     let text = line.trim_start_matches('#');
     (text.len() < line.len()).then(|| text.strip_prefix(' '))?
 }
 
-/// The anchor of a heading: lower case, without punctuation, with hyphens for spaces.
+/// Anchor of a heading: lower case, without punctuation, with hyphens for spaces.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .trim()
@@ -95,7 +95,7 @@ fn anchor(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).collect()
 }
 
-/// The cells of a table's row.
+/// Cells of a table row.
 fn cells(line: &str) -> Vec<&str> {
     line.trim_matches(['|', ' '])
         .split('|')
@@ -104,7 +104,7 @@ fn cells(line: &str) -> Vec<&str> {
 }
 
 #[test]
-fn headings_links_spans_and_glossaries_are_read() {
+fn headings_links_spans_and_glossaries_are_parsed() {
     let text = "# The `A`, and B\n\nSee [x](../a.md#b) and `src/a.rs`\n\n```\n# no [y](z) `w`\n```\n\n# Twice\n# Twice\n\n\
                 | term | type | file |\n| --- | --- | --- |\n| lease | `Lease` | `src/lease.rs` |\n";
 

@@ -1,4 +1,4 @@
-//! What a running server answered: the simulator must say the same, and the client must read it.
+//! Responses recorded from a running server: the simulator has to return them, and the client has to parse them.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     effects::Effects,
     ocis::OcisSim,
-    server::{Asked, Server},
+    server::{Classified, Server},
 };
 use dezky_upstreams::clients::{ClientError, Mode};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ struct Exchange {
     what: String,
     request: RecordedRequest,
     response: RecordedResponse,
-    /// A name for the id in the answer, by which later exchanges call it.
+    /// Name for the id in the response, for reference by later exchanges.
     keep: Option<String>,
 }
 
@@ -52,7 +52,7 @@ struct Recorded {
     response: RecordedResponse,
 }
 
-/// Whether `actual` holds all of `expected`: what a fixture leaves out does not matter, the order of a list neither.
+/// Whether `actual` contains `expected`: further members are ignored, as is the order of lists.
 fn holds(actual: &Value, expected: &Value) -> bool {
     match (actual, expected) {
         (Value::Object(actual), Value::Object(expected)) => expected
@@ -125,8 +125,8 @@ async fn replay(sim: &OcisSim, fixture: &str) {
     }
 }
 
-/// A server that gives the same answer to everything.
-async fn answering(recorded: RecordedResponse) -> Server {
+/// A server that gives every request this response.
+async fn responding_with(recorded: RecordedResponse) -> Server {
     let router = Router::new().fallback(move || {
         let mut response = Response::builder().status(recorded.status);
         for (name, value) in &recorded.headers {
@@ -139,7 +139,7 @@ async fn answering(recorded: RecordedResponse) -> Server {
 }
 
 async fn serve(router: Router) -> Server {
-    let other = |_: &_, _: &str, _: &_, _: &[u8]| Asked {
+    let other = |_: &_, _: &str, _: &_, _: &[u8]| Classified {
         operation: "other",
         write: false,
     };
@@ -154,24 +154,24 @@ async fn serve(router: Router) -> Server {
 }
 
 #[tokio::test]
-async fn the_simulator_treats_spaces_as_the_real_server_does() {
+async fn the_simulator_handles_spaces_as_recorded() {
     let sim = start().await;
 
     replay(&sim, SPACES).await;
 }
 
 #[tokio::test]
-async fn the_simulator_treats_users_and_groups_as_the_real_server_does() {
+async fn the_simulator_handles_users_and_groups_as_recorded() {
     let sim = start().await;
 
     replay(&sim, PEOPLE).await;
 }
 
 #[tokio::test]
-async fn the_client_reads_each_recorded_answer_as_what_it_means() {
+async fn the_client_classifies_each_recorded_response() {
     let recorded: Vec<Recorded> = serde_json::from_str(ANSWERS).unwrap();
     for Recorded { what, response } in recorded {
-        let server = answering(response).await;
+        let server = responding_with(response).await;
 
         let result = client(&app_token(&server.url)).check().await;
 
@@ -197,20 +197,20 @@ async fn the_client_reads_each_recorded_answer_as_what_it_means() {
             | "unsupported filter"
             | "over the largest quota" => "rejected",
             "name taken" => "conflict",
-            other => panic!("nothing is expected of {other}"),
+            other => panic!("no expectation for {other}"),
         };
         assert_eq!(meaning, expected, "{what}");
     }
 }
 
 #[tokio::test]
-async fn the_client_reads_a_recorded_list_of_spaces() {
+async fn the_client_parses_a_recorded_list_of_spaces() {
     let list: Value = serde_json::from_str(LIST).unwrap();
     let server =
         serve(Router::new().fallback(move || std::future::ready(Json(list.clone())))).await;
     let ocis = client(&app_token(&server.url));
 
-    // The recorded aliases take the place of markers here.
+    // The recorded aliases serve as markers.
     let trashed = ocis
         .ensure_space(
             "beta-files",
@@ -238,7 +238,7 @@ async fn the_client_reads_a_recorded_list_of_spaces() {
 }
 
 #[tokio::test]
-async fn what_needs_no_credentials_answers_without_and_all_else_does_not() {
+async fn only_public_routes_respond_without_credentials() {
     let sim = start().await;
     let http = TrustRoots::default().client_builder().build().unwrap();
     let get = |path: &str| http.get(format!("{}{path}", sim.server.url));

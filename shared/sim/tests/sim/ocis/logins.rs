@@ -1,4 +1,4 @@
-//! What the client makes of a 401, with an app token and with access tokens.
+//! Handling of a 401, with an app token and with access tokens.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use dezky_sim::{
 use dezky_upstreams::clients::{ClientError, ocis::Ocis};
 use futures::future::join_all;
 
-use super::{MARKER, app_token, asked, client, ensure, oidc, only, start};
+use super::{MARKER, app_token, client, ensure, oidc, only, requests_for, start};
 
-/// Checks until the answer is that our credentials are wrong.
+/// Polls until the error is a credentials error.
 async fn until_credentials(ocis: &Ocis) -> ClientError {
     let wait = async {
         loop {
@@ -30,7 +30,7 @@ async fn until_credentials(ocis: &Ocis) -> ClientError {
 }
 
 #[tokio::test]
-async fn a_refused_app_token_is_an_outage_first_and_wrong_credentials_after_the_grace() {
+async fn a_refused_app_token_is_an_outage_until_the_grace_period_ends() {
     let sim = start().await;
     let mut config = app_token(&sim.server.url);
     config.refusal_grace = Duration::from_millis(200);
@@ -38,7 +38,7 @@ async fn a_refused_app_token_is_an_outage_first_and_wrong_credentials_after_the_
     sim.reject_credentials(true);
 
     let first = ocis.check().await.unwrap_err();
-    // Clones share what they learnt.
+    // Clones share their state.
     let last = until_credentials(&ocis.clone()).await;
     sim.reject_credentials(false);
     ocis.check().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_refused_app_token_is_an_outage_first_and_wrong_credentials_after_the_
 }
 
 #[tokio::test]
-async fn an_app_token_is_not_sent_twice_for_one_refusal() {
+async fn a_refused_app_token_is_not_sent_twice() {
     let sim = start().await;
     sim.reject_credentials(true);
 
@@ -63,11 +63,11 @@ async fn an_app_token_is_not_sent_twice_for_one_refusal() {
         .await
         .unwrap_err();
 
-    assert_eq!(asked(&sim, "check"), 1);
+    assert_eq!(requests_for(&sim, "check"), 1);
 }
 
 #[tokio::test]
-async fn one_access_token_serves_all_callers() {
+async fn all_callers_share_one_access_token() {
     let sim = start().await;
     let ocis = client(&oidc(&sim, |_| {}));
 
@@ -78,17 +78,17 @@ async fn one_access_token_serves_all_callers() {
     .await;
 
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    assert_eq!(asked(&sim, "fetch_token"), 1);
+    assert_eq!(requests_for(&sim, "fetch_token"), 1);
 }
 
 #[tokio::test]
-async fn an_access_token_is_replaced_shortly_before_it_expires() {
+async fn an_access_token_is_renewed_shortly_before_it_expires() {
     let sim = start().await;
     sim.set_token_lifetime(Duration::from_secs(1));
     let ocis = client(&oidc(&sim, |_| {}));
 
     let calls = async {
-        while asked(&sim, "fetch_token") < 3 {
+        while requests_for(&sim, "fetch_token") < 3 {
             ocis.check().await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -100,7 +100,7 @@ async fn an_access_token_is_replaced_shortly_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_refused_access_token_is_renewed_once_for_all_and_the_call_repeated() {
+async fn a_refused_access_token_is_renewed_once_and_the_call_is_retried() {
     let sim = start().await;
     let ocis = client(&oidc(&sim, |_| {}));
     ocis.check().await.unwrap();
@@ -109,11 +109,11 @@ async fn a_refused_access_token_is_renewed_once_for_all_and_the_call_repeated() 
     let results = join_all((0..4).map(|_| ocis.check())).await;
 
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    assert_eq!(asked(&sim, "fetch_token"), 2);
+    assert_eq!(requests_for(&sim, "fetch_token"), 2);
 }
 
 #[tokio::test]
-async fn a_write_that_met_an_expired_token_happens_once() {
+async fn a_write_with_an_expired_token_happens_once() {
     let sim = start().await;
     let ocis = client(&oidc(&sim, |_| {}));
     let refused = Fault::Status {
@@ -127,24 +127,24 @@ async fn a_write_that_met_an_expired_token_happens_once() {
     ensure(&ocis, None).await.unwrap();
 
     assert_eq!(only(sim.spaces()).alias, MARKER);
-    assert_eq!(asked(&sim, "create_space"), 2);
+    assert_eq!(requests_for(&sim, "create_space"), 2);
     assert_eq!(sim.server.effects.count("create_space"), 1);
 }
 
 #[tokio::test]
-async fn a_fresh_access_token_that_is_refused_is_an_outage() {
+async fn a_refused_new_access_token_is_an_outage() {
     let sim = start().await;
     sim.idp_down(true);
 
     let error = client(&oidc(&sim, |_| {})).check().await.unwrap_err();
 
     assert!(matches!(error, ClientError::Unavailable(_)), "{error:?}");
-    assert_eq!(asked(&sim, "check"), 2);
-    assert_eq!(asked(&sim, "fetch_token"), 2);
+    assert_eq!(requests_for(&sim, "check"), 2);
+    assert_eq!(requests_for(&sim, "fetch_token"), 2);
 }
 
 #[tokio::test]
-async fn an_access_token_that_was_used_before_outlives_an_outage_of_the_identity_provider() {
+async fn a_verified_access_token_survives_an_outage_of_the_identity_provider() {
     let sim = start().await;
     let ocis = client(&oidc(&sim, |_| {}));
     ocis.check().await.unwrap();
@@ -152,11 +152,11 @@ async fn an_access_token_that_was_used_before_outlives_an_outage_of_the_identity
 
     ocis.check().await.unwrap();
 
-    assert_eq!(asked(&sim, "fetch_token"), 1);
+    assert_eq!(requests_for(&sim, "fetch_token"), 1);
 }
 
 #[tokio::test]
-async fn a_refusal_by_the_token_endpoint_means_wrong_credentials() {
+async fn a_refusal_by_the_token_endpoint_is_a_credentials_error() {
     let sim = start().await;
     let wrong_password = oidc(&sim, |login| {
         login.password = "not-the-app-password".to_owned().into();
@@ -177,11 +177,11 @@ async fn a_refusal_by_the_token_endpoint_means_wrong_credentials() {
         refused.call().detail.ends_with("invalid_client"),
         "{refused}"
     );
-    assert_eq!(asked(&sim, "check"), 0);
+    assert_eq!(requests_for(&sim, "check"), 0);
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_an_outage() {
+async fn a_failing_token_endpoint_is_an_outage() {
     let sim = start().await;
     let ocis = client(&oidc(&sim, |_| {}));
     let nowhere = oidc(&sim, |login| {
@@ -212,7 +212,7 @@ async fn a_token_endpoint_that_fails_is_an_outage() {
         matches!(unreachable, ClientError::Unreachable(_)),
         "{unreachable:?}"
     );
-    // The simulator asks for credentials everywhere else.
+    // The simulator requires credentials everywhere else.
     assert!(
         matches!(unknown, ClientError::Credentials(_)),
         "{unknown:?}"
@@ -231,7 +231,7 @@ async fn a_token_endpoint_that_fails_is_an_outage() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_token_longer_than_a_call_may_take() {
+async fn waiting_for_a_token_is_limited_by_the_call_timeout() {
     let sim = start().await;
     let mut config = oidc(&sim, |_| {});
     config.timeout = Duration::from_millis(500);
@@ -244,7 +244,7 @@ async fn nobody_waits_for_a_token_longer_than_a_call_may_take() {
     let all = join_all((0..20).map(|_| ocis.check()));
     let results = tokio::time::timeout(Duration::from_secs(5), all)
         .await
-        .expect("they wait side by side, not one after the other");
+        .expect("the callers wait concurrently");
 
     for result in results {
         assert!(
@@ -255,7 +255,7 @@ async fn nobody_waits_for_a_token_longer_than_a_call_may_take() {
 }
 
 #[tokio::test]
-async fn an_account_that_ocis_cannot_resolve_is_explained() {
+async fn an_unresolvable_account_is_explained() {
     let sim = start().await;
     let config = oidc(&sim, |login| "openid".clone_into(&mut login.scope));
 

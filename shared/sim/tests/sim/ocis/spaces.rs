@@ -1,16 +1,16 @@
-//! What the client makes of a tenant's space.
+//! The client's operations on a tenant's space.
 
 use std::time::Duration;
 
 use dezky_shared::platform::clock;
 use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode};
 
-use super::{MARKER, NAME, TENANT, asked, client_of, ensure, only, start};
+use super::{MARKER, NAME, TENANT, client_of, ensure, only, requests_for, start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn ensuring_twice_makes_one_space() {
+async fn ensuring_a_space_twice_creates_one() {
     let sim = start().await;
     let ocis = client_of(&sim);
 
@@ -33,7 +33,7 @@ async fn ensuring_twice_makes_one_space() {
 }
 
 #[tokio::test]
-async fn a_space_of_the_same_name_that_is_not_ours_is_left_alone() {
+async fn a_foreign_space_with_the_same_name_is_left_alone() {
     let sim = start().await;
     let foreign = sim.add_space(NAME, "project/acme-files", 0);
 
@@ -45,7 +45,7 @@ async fn a_space_of_the_same_name_that_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+async fn a_dry_run_reports_changes_without_making_them() {
     let sim = start().await;
     let ocis = client_of(&sim);
 
@@ -77,7 +77,7 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_differs_is_mended_and_nothing_else() {
+async fn only_drifted_properties_are_repaired() {
     let sim = start().await;
     let id = sim.add_space("Acme", MARKER, 0);
     sim.edit_space(&id, |space| space.trashed = true);
@@ -91,11 +91,11 @@ async fn what_differs_is_mended_and_nothing_else() {
     let space = only(sim.spaces());
     assert_eq!((space.id, space.name.as_str()), (id, NAME));
     assert!(!space.trashed);
-    assert_eq!(space.quota, 1_000_000_000, "no quota was asked for");
+    assert_eq!(space.quota, 1_000_000_000, "no quota was requests_for for");
 }
 
 #[tokio::test]
-async fn the_stored_space_gets_its_marker_back() {
+async fn a_missing_marker_is_restored_on_the_stored_space() {
     let sim = start().await;
     let ocis = client_of(&sim);
     let id = ensure(&ocis, None).await.unwrap();
@@ -112,7 +112,7 @@ async fn the_stored_space_gets_its_marker_back() {
 }
 
 #[tokio::test]
-async fn a_stored_id_that_is_gone_gives_way_to_the_marker() {
+async fn a_missing_stored_id_falls_back_to_the_marker() {
     let sim = start().await;
     let id = sim.add_space(NAME, MARKER, 0);
 
@@ -123,7 +123,7 @@ async fn a_stored_id_that_is_gone_gives_way_to_the_marker() {
 }
 
 #[tokio::test]
-async fn two_spaces_with_our_marker_are_a_conflict_that_names_them() {
+async fn two_spaces_with_the_marker_are_a_conflict_that_names_both() {
     let sim = start().await;
     let one = sim.add_space(NAME, MARKER, 0);
     let other = sim.add_space(NAME, MARKER, 0);
@@ -140,7 +140,7 @@ async fn two_spaces_with_our_marker_are_a_conflict_that_names_them() {
 }
 
 #[tokio::test]
-async fn disabling_keeps_what_the_space_holds_and_repeats_without_change() {
+async fn disabling_keeps_the_contents_and_is_idempotent() {
     let sim = start().await;
     let ocis = client_of(&sim);
     let id = sim.add_space(NAME, MARKER, 42);
@@ -162,7 +162,7 @@ async fn disabling_keeps_what_the_space_holds_and_repeats_without_change() {
 }
 
 #[tokio::test]
-async fn what_is_absent_is_neither_disabled_nor_purged() {
+async fn disabling_and_purging_an_absent_space_change_nothing() {
     let sim = start().await;
     let ocis = client_of(&sim);
 
@@ -178,7 +178,7 @@ async fn what_is_absent_is_neither_disabled_nor_purged() {
 }
 
 #[tokio::test]
-async fn purging_removes_all_that_carries_the_marker_and_nothing_else() {
+async fn purging_removes_exactly_the_spaces_with_the_marker() {
     let sim = start().await;
     let ocis = client_of(&sim);
     let foreign = sim.add_space(NAME, "project/somebody-else", 1);
@@ -201,7 +201,7 @@ async fn purging_removes_all_that_carries_the_marker_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_stored_space_without_our_marker_is_not_purged() {
+async fn a_stored_space_without_the_marker_is_not_purged() {
     let sim = start().await;
     let stored = sim.add_space(NAME, "project/somebody-else", 1);
 
@@ -216,14 +216,14 @@ async fn a_stored_space_without_our_marker_is_not_purged() {
 }
 
 #[tokio::test]
-async fn a_space_that_our_account_may_no_longer_see_is_not_taken_for_gone() {
+async fn a_space_that_became_invisible_is_not_treated_as_gone() {
     let sim = start().await;
     let ocis = client_of(&sim);
     let id = ensure(&ocis, None).await.unwrap();
     sim.demote(true);
 
     let ensured = ensure(&ocis, Some(&id)).await.unwrap_err();
-    let sent = asked(&sim, "create_space");
+    let sent = requests_for(&sim, "create_space");
     let disabled = ocis
         .disable_space(TENANT, Some(&id), Mode::Apply)
         .await
@@ -242,25 +242,25 @@ async fn a_space_that_our_account_may_no_longer_see_is_not_taken_for_gone() {
 }
 
 #[tokio::test]
-async fn a_write_is_not_sent_when_the_trust_ends_too_soon() {
+async fn no_write_is_sent_when_the_lease_deadline_is_too_close() {
     let sim = start().await;
     let trust = LeaseDeadline::until(clock::boot_time() + 5 * SECOND, 5 * SECOND, SECOND);
 
-    let error = ensure(&client_of(&sim).trusting(&trust), None)
+    let error = ensure(&client_of(&sim).with_deadline(&trust), None)
         .await
         .unwrap_err();
 
-    assert!(matches!(error, ClientError::TrustExpired(_)), "{error:?}");
-    assert_eq!(asked(&sim, "create_space"), 0);
+    assert!(matches!(error, ClientError::LeaseExpiring(_)), "{error:?}");
+    assert_eq!(requests_for(&sim, "create_space"), 0);
     assert!(sim.spaces().is_empty());
 }
 
 #[tokio::test]
-async fn every_attempt_carries_an_id_of_its_own() {
+async fn every_attempt_has_a_unique_request_id() {
     let sim = start().await;
     let trust = LeaseDeadline::unlimited();
 
-    ensure(&client_of(&sim).trusting(&trust), None)
+    ensure(&client_of(&sim).with_deadline(&trust), None)
         .await
         .unwrap();
 
@@ -272,7 +272,7 @@ async fn every_attempt_carries_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_snapshot_holds_everything_but_secrets() {
+async fn the_snapshot_contains_everything_but_secrets() {
     let sim = start().await;
     let id = ensure(&client_of(&sim), None).await.unwrap();
 

@@ -1,4 +1,4 @@
-//! Making domains, and the manners of the client.
+//! Provisioning of domains, and the client's limits.
 
 use std::time::Duration;
 
@@ -7,24 +7,29 @@ use dezky_sim::{
     faults::{Fault, FaultRule},
     stalwart::StalwartSim,
 };
-use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode, stalwart::Login};
+use dezky_upstreams::clients::{
+    ClientError, Ensured, LeaseDeadline, Mode,
+    stalwart::{Domain, Login, Stalwart},
+};
 use futures::future::join_all;
 use serde_json::json;
 
 use super::{MARK, TENANT, client, stalwart};
 
+/// Ensures the domain `acme.test` of the tenant.
+async fn ensure(stalwart: &Stalwart, mode: Mode) -> Result<Ensured<Domain>, ClientError> {
+    stalwart.ensure_domain("acme.test", TENANT, mode).await
+}
+
 #[tokio::test]
-async fn ensuring_a_domain_twice_makes_one() {
+async fn ensuring_a_domain_twice_creates_one() {
     let (sim, stalwart) = stalwart().await;
 
     let made = stalwart
         .ensure_domain("ACME.test.", TENANT, Mode::Apply)
         .await
         .unwrap();
-    let found = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let found = ensure(&stalwart, Mode::Apply).await.unwrap();
 
     assert_eq!(made.changes, ["domain created"]);
     assert!(found.changes.is_empty());
@@ -35,17 +40,13 @@ async fn ensuring_a_domain_twice_makes_one() {
 }
 
 #[tokio::test]
-async fn a_domain_is_known_again_after_the_answer_to_its_creation_was_lost() {
+async fn a_domain_is_recognised_after_the_response_to_its_create_was_lost() {
     let (sim, stalwart) = stalwart().await;
     let lost = FaultRule::once("create_domain", Fault::AnswerLost);
     sim.server.faults.add(lost);
 
-    let first = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await;
-    let second = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await;
+    let first = ensure(&stalwart, Mode::Apply).await;
+    let second = ensure(&stalwart, Mode::Apply).await;
 
     assert!(
         matches!(first, Err(ClientError::AnswerLost(_))),
@@ -56,7 +57,7 @@ async fn a_domain_is_known_again_after_the_answer_to_its_creation_was_lost() {
 }
 
 #[tokio::test]
-async fn eight_ensures_at_once_make_one_domain() {
+async fn eight_concurrent_ensures_create_one_domain() {
     let (sim, stalwart) = stalwart().await;
 
     let ensured =
@@ -71,14 +72,14 @@ async fn eight_ensures_at_once_make_one_domain() {
 }
 
 #[tokio::test]
-async fn a_domain_that_somebody_made_between_our_look_and_our_write_is_adopted_if_it_is_ours() {
+async fn a_domain_created_between_read_and_write_is_adopted_if_it_has_the_marker() {
     let (sim, stalwart) = stalwart().await;
     sim.server.faults.add(FaultRule::once(
         "create_domain",
         Fault::SlowEffect { millis: 100 },
     ));
 
-    let ensure = stalwart.ensure_domain("acme.test", TENANT, Mode::Apply);
+    let ensure = ensure(&stalwart, Mode::Apply);
     let other = async {
         while !sim.server.faults.requests().contains_key("create_domain") {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -94,16 +95,12 @@ async fn a_domain_that_somebody_made_between_our_look_and_our_write_is_adopted_i
 }
 
 #[tokio::test]
-async fn a_lost_race_is_tried_again_later() {
+async fn a_lost_race_is_retried_later() {
     let (sim, stalwart) = stalwart().await;
     sim.lose_next_race();
 
-    let first = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await;
-    let second = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await;
+    let first = ensure(&stalwart, Mode::Apply).await;
+    let second = ensure(&stalwart, Mode::Apply).await;
 
     assert!(
         matches!(first, Err(ClientError::Unavailable(_))),
@@ -113,7 +110,7 @@ async fn a_lost_race_is_tried_again_later() {
 }
 
 #[tokio::test]
-async fn a_domain_that_is_not_described_as_this_tenants_is_a_conflict() {
+async fn a_domain_without_the_tenants_marker_is_a_conflict() {
     let (sim, stalwart) = stalwart().await;
     sim.add_domain(
         "theirs.test",
@@ -133,7 +130,7 @@ async fn a_domain_that_is_not_described_as_this_tenants_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_an_alias_of_another_domain_is_a_conflict() {
+async fn an_alias_of_another_domain_is_a_conflict() {
     let (sim, stalwart) = stalwart().await;
     let extra = json!({ "description": MARK, "aliases": { "alias.test": true } });
     sim.add_domain("acme.test", extra);
@@ -154,7 +151,7 @@ async fn a_name_that_is_an_alias_of_another_domain_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_a_mail_domain_is_the_customers_to_correct() {
+async fn an_invalid_mail_domain_requires_user_action() {
     let (sim, stalwart) = stalwart().await;
 
     for name in ["acme.example", "acme", "bücher.test", "a b.test"] {
@@ -170,7 +167,7 @@ async fn a_name_that_cannot_be_a_mail_domain_is_the_customers_to_correct() {
 }
 
 #[tokio::test]
-async fn keys_that_somebody_switched_to_manual_are_made_automatically_again() {
+async fn manual_dkim_is_switched_back_to_automatic() {
     let (sim, stalwart) = stalwart().await;
     let extra = json!({ "description": MARK, "dkimManagement": { "@type": "Manual" } });
     let id = sim.add_domain("acme.test", extra);
@@ -179,17 +176,9 @@ async fn keys_that_somebody_switched_to_manual_are_made_automatically_again() {
         .faults
         .add(FaultRule::once("enable_dkim", Fault::AnswerLost));
 
-    let dry = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::DryRun)
-        .await
-        .unwrap();
-    let lost = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await;
-    let ensured = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let dry = ensure(&stalwart, Mode::DryRun).await.unwrap();
+    let lost = ensure(&stalwart, Mode::Apply).await;
+    let ensured = ensure(&stalwart, Mode::Apply).await.unwrap();
 
     assert!(!ready_before);
     assert_eq!(dry.changes, ["automatic DKIM keys switched on"]);
@@ -200,13 +189,10 @@ async fn keys_that_somebody_switched_to_manual_are_made_automatically_again() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+async fn a_dry_run_reports_changes_without_making_them() {
     let (sim, stalwart) = stalwart().await;
 
-    let ensured = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::DryRun)
-        .await
-        .unwrap();
+    let ensured = ensure(&stalwart, Mode::DryRun).await.unwrap();
 
     assert_eq!(ensured.value, None);
     assert_eq!(ensured.changes, ["domain created"]);
@@ -214,13 +200,10 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn the_zone_is_complete_once_all_keys_are_there() {
+async fn the_zone_is_complete_once_all_keys_exist() {
     let (sim, stalwart) = stalwart().await;
     sim.dkim_delay(Duration::from_millis(100));
-    let ensured = stalwart
-        .ensure_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let ensured = ensure(&stalwart, Mode::Apply).await.unwrap();
     let id = ensured.value.unwrap().id;
 
     let ready_at_once = stalwart.dkim_ready(&id).await.unwrap();
@@ -251,13 +234,13 @@ async fn the_zone_is_complete_once_all_keys_are_there() {
 }
 
 #[tokio::test]
-async fn no_more_than_four_requests_are_in_flight() {
+async fn at_most_four_requests_are_in_flight() {
     let (sim, stalwart) = stalwart().await;
     sim.limit_concurrency();
     sim.take_time(Duration::from_millis(20));
 
     let checks = join_all((0..20).map(|_| {
-        let stalwart = stalwart.trusting(&LeaseDeadline::unlimited());
+        let stalwart = stalwart.with_deadline(&LeaseDeadline::unlimited());
         async move { stalwart.check().await }
     }));
 
@@ -268,7 +251,7 @@ async fn no_more_than_four_requests_are_in_flight() {
 }
 
 #[tokio::test]
-async fn the_servers_limit_on_requests_in_flight_is_a_short_wait() {
+async fn exceeding_the_servers_concurrency_limit_is_a_short_wait() {
     let (sim, stalwart) = stalwart().await;
     sim.limit_concurrency();
     sim.take_time(Duration::from_millis(300));
@@ -300,25 +283,25 @@ async fn the_servers_limit_on_requests_in_flight_is_a_short_wait() {
 }
 
 #[tokio::test]
-async fn a_write_without_trust_is_not_sent() {
+async fn a_write_after_the_lease_deadline_is_not_sent() {
     let (sim, stalwart) = stalwart().await;
     let second = Duration::from_secs(1);
     let ended = LeaseDeadline::until(clock::boot_time() + second, second, second);
 
     let ensured = stalwart
-        .trusting(&ended)
+        .with_deadline(&ended)
         .ensure_domain("acme.test", TENANT, Mode::Apply)
         .await;
 
     assert!(
-        matches!(ensured, Err(ClientError::TrustExpired(_))),
+        matches!(ensured, Err(ClientError::LeaseExpiring(_))),
         "{ensured:?}"
     );
     assert!(!sim.server.faults.requests().contains_key("create_domain"));
 }
 
 #[tokio::test]
-async fn a_write_whose_trust_ended_while_it_waited_for_its_turn_is_not_sent() {
+async fn a_write_whose_lease_deadline_passed_in_the_queue_is_not_sent() {
     let (sim, stalwart) = stalwart().await;
     let id = sim.add_domain(
         "acme.test",
@@ -330,9 +313,9 @@ async fn a_write_whose_trust_ended_while_it_waited_for_its_turn_is_not_sent() {
         ..FaultRule::every(Fault::SlowAnswer { millis: 600 })
     });
     let trust = LeaseDeadline::until(clock::boot_time() + millis(300), Duration::ZERO, millis(1));
-    let trusting = stalwart.trusting(&trust);
+    let trusting = stalwart.with_deadline(&trust);
 
-    // The domain is looked up in the fourth place, which the fifth request then takes before the write.
+    // The lookup takes the fourth slot, which the fifth request then takes before the write.
     let (_, ensured, _) = tokio::join!(
         join_all((0..3).map(|_| stalwart.dkim_ready(&id))),
         trusting.ensure_domain("acme.test", TENANT, Mode::Apply),
@@ -340,14 +323,14 @@ async fn a_write_whose_trust_ended_while_it_waited_for_its_turn_is_not_sent() {
     );
 
     assert!(
-        matches!(ensured, Err(ClientError::TrustExpired(_))),
+        matches!(ensured, Err(ClientError::LeaseExpiring(_))),
         "{ensured:?}"
     );
     assert!(!sim.server.faults.requests().contains_key("enable_dkim"));
 }
 
 #[tokio::test]
-async fn refused_credentials_are_told_apart_and_accepted_again() {
+async fn refused_credentials_are_classified_and_accepted_after_a_change() {
     let (sim, stalwart) = stalwart().await;
 
     sim.revoke_token();
@@ -363,7 +346,7 @@ async fn refused_credentials_are_told_apart_and_accepted_again() {
 }
 
 #[tokio::test]
-async fn a_ban_is_a_matter_of_credentials_and_then_silence() {
+async fn a_ban_is_a_credentials_error_followed_by_unreachability() {
     let (sim, stalwart) = stalwart().await;
     sim.ban_after(1);
     sim.revoke_token();
@@ -385,7 +368,7 @@ async fn a_ban_is_a_matter_of_credentials_and_then_silence() {
 }
 
 #[tokio::test]
-async fn a_login_with_a_password_does_as_well() {
+async fn a_login_with_a_password_works() {
     let (sim, _) = stalwart().await;
     let login = |password: &str| Login::Password {
         user: StalwartSim::ADMIN.to_owned(),
@@ -405,7 +388,7 @@ async fn a_login_with_a_password_does_as_well() {
 }
 
 #[tokio::test]
-async fn a_snapshot_holds_no_secret() {
+async fn a_snapshot_contains_no_secrets() {
     let (sim, _) = stalwart().await;
     sim.add_domain("acme.test", json!({}));
     sim.add_account("ada@acme.test", super::PASSWORD, &[], json!({}));

@@ -1,4 +1,4 @@
-//! Taking domains away.
+//! Removal of domains.
 
 use dezky_shared::queue::error_code::ErrorCode;
 use dezky_sim::{
@@ -14,7 +14,7 @@ fn ours(sim: &StalwartSim, name: &str) -> String {
     sim.add_domain(name, json!({ "description": MARK }))
 }
 
-/// A domain of ours with mailboxes and a list, and another of somebody else with addresses in it.
+/// A domain of the tenant with mailboxes and a list, and a foreign domain with addresses in it.
 fn populate(sim: &StalwartSim) {
     ours(sim, "acme.test");
     sim.add_domain("other.test", json!({}));
@@ -27,7 +27,7 @@ fn populate(sim: &StalwartSim) {
 }
 
 #[tokio::test]
-async fn a_domain_that_nobody_uses_goes_with_its_keys() {
+async fn an_unused_domain_is_removed_with_its_keys() {
     let (sim, stalwart) = stalwart().await;
     ours(&sim, "acme.test");
 
@@ -47,7 +47,7 @@ async fn a_domain_that_nobody_uses_goes_with_its_keys() {
 }
 
 #[tokio::test]
-async fn a_domain_in_use_is_left_as_it_is() {
+async fn a_domain_in_use_is_not_removed() {
     for user in ["mailbox", "list", "alias of a mailbox elsewhere"] {
         let (sim, stalwart) = stalwart().await;
         ours(&sim, "acme.test");
@@ -81,7 +81,7 @@ async fn a_domain_in_use_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_domain_that_is_not_ours_is_left_alone() {
+async fn a_foreign_domain_is_not_removed() {
     let (sim, stalwart) = stalwart().await;
     sim.add_domain(
         "theirs.test",
@@ -119,7 +119,7 @@ async fn a_key_that_appears_while_the_others_are_removed_is_removed_too() {
 }
 
 #[tokio::test]
-async fn keys_that_never_stop_appearing_end_the_attempt() {
+async fn a_domain_that_keeps_getting_keys_fails_the_attempt() {
     let (sim, stalwart) = stalwart().await;
     ours(&sim, "acme.test");
     sim.late_dkim_keys(u32::MAX);
@@ -136,7 +136,7 @@ async fn keys_that_never_stop_appearing_end_the_attempt() {
 }
 
 #[tokio::test]
-async fn the_servers_own_domain_is_never_emptied() {
+async fn the_servers_own_domain_is_never_purged() {
     let (sim, stalwart) = stalwart().await;
     let name = StalwartSim::OWN_DOMAIN;
     let found = stalwart.find_domain(name).await.unwrap().unwrap();
@@ -154,7 +154,7 @@ async fn the_servers_own_domain_is_never_emptied() {
 }
 
 #[tokio::test]
-async fn a_purge_takes_what_lives_in_the_domain_and_only_the_aliases_of_others() {
+async fn a_purge_removes_the_domains_objects_and_only_aliases_of_others() {
     let (sim, stalwart) = stalwart().await;
     populate(&sim);
 
@@ -182,7 +182,7 @@ async fn a_purge_takes_what_lives_in_the_domain_and_only_the_aliases_of_others()
 }
 
 #[tokio::test]
-async fn a_purge_goes_on_after_every_lost_answer_and_does_nothing_twice() {
+async fn a_purge_continues_after_every_lost_response_without_repeating_effects() {
     let (sim, stalwart) = stalwart().await;
     populate(&sim);
     let writes = [
@@ -204,7 +204,7 @@ async fn a_purge_goes_on_after_every_lost_answer_and_does_nothing_twice() {
             .await;
         assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
     }
-    // Of the domain the first attempts are refused, so its own answer is lost only now.
+    // The first attempts to destroy the domain are rejected, so that its own response is lost only now.
     sim.server
         .faults
         .add(FaultRule::once("destroy_domain", Fault::AnswerLost));

@@ -1,4 +1,4 @@
-//! What users confirm their sign-in with.
+//! MFA devices of users.
 
 use http::StatusCode;
 use reqwest::Method;
@@ -7,22 +7,22 @@ use serde::Deserialize;
 use super::Authentik;
 use crate::clients::{ClientError, Operation};
 
-/// Codes to get back in with. They are no second factor of their own.
+/// Type of recovery codes, which are not a second factor.
 const RECOVERY_CODES: &str = "StaticDevice";
 
 impl Authentik {
-    /// How many MFA devices a user has. Zero is also what an account without the permission to see them is told.
+    /// Number of a user's MFA devices. Also zero if our account lacks the permission to see them.
     ///
-    /// The answer is a bare list without pages, and does not say whose the devices are.
+    /// The response is an unpaginated list without user ids.
     pub async fn count_mfa_devices(&self, user_pk: i64) -> Result<usize, ClientError> {
         let user = user_pk.to_string();
         let request = self
             .http
             .request(Method::GET, "/authenticators/admin/all/")
             .query(&[("user", &user)]);
-        let answer = self.send(Operation::read("list_devices"), request).await?;
-        self.expect(&answer, StatusCode::OK)?;
-        let devices: Vec<Device> = answer.json()?;
+        let response = self.send(Operation::read("list_devices"), request).await?;
+        self.expect(&response, StatusCode::OK)?;
+        let devices: Vec<Device> = response.json()?;
         Ok(devices.iter().filter(|device| device.counts()).count())
     }
 }
@@ -34,7 +34,7 @@ struct Device {
 }
 
 impl Device {
-    /// The type is a Python class with its module, whose spelling differs from place to place.
+    /// The type is a Python class with its module, whose spelling varies between endpoints.
     fn counts(&self) -> bool {
         let class = self.r#type.rsplit('.').next().unwrap_or_default();
         self.confirmed && !class.eq_ignore_ascii_case(RECOVERY_CODES)

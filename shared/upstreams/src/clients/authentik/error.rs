@@ -1,7 +1,7 @@
-//! What Authentik means when it does not do as asked.
+//! Classification of Authentik's error responses.
 //!
-//! The body of an error may be an object of lists, of strings or of objects, a bare list, a bare string, a page
-//! of HTML, or nothing: it is read as any JSON, and flattened.
+//! The body may be an object of lists, strings or objects, a list, a string, an HTML page, or empty: it is parsed as
+//! generic JSON and flattened.
 
 use http::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,67 +9,66 @@ use serde_json::Value;
 
 use crate::clients::{ClientError, UpstreamResponse};
 
-/// The details of a 403 that mean the token; any other means a permission.
+/// Details of a 403 that concern the token; any other concerns a permission.
 const TOKEN_REFUSED: [&str; 2] = [
     "Token invalid/expired",
     "Authentication credentials were not provided.",
 ];
 
-/// What a refused recovery link says that only an operator can mend.
+/// Errors of a recovery link that only an operator can resolve.
 const RECOVERY_REFUSED: [&str; 2] = [
     "No recovery flow set.",
     "Recovery flow not applicable to user",
 ];
 
-/// The error that an answer means which is not the success that was hoped for.
-pub(super) fn classify(answer: &UpstreamResponse, token: &SecretString) -> ClientError {
-    if answer.status.is_success() {
-        return answer.error("a success of another kind");
+/// Error for a response without the expected status.
+pub(super) fn classify(response: &UpstreamResponse, token: &SecretString) -> ClientError {
+    if response.status.is_success() {
+        return response.error("an unexpected success status");
     }
-    let complaints = ErrorDetail::all(answer);
-    let detail = complaints
+    let details = ErrorDetail::all(response);
+    let detail = details
         .iter()
         .map(ErrorDetail::to_string)
         .collect::<Vec<_>>()
         .join("; ")
         .replace(token.expose_secret(), "***");
-    let token_refused = complaints.iter().any(|complaint| {
-        complaint.path == "detail" && TOKEN_REFUSED.contains(&complaint.text.as_str())
-    });
-    if answer.status == StatusCode::FORBIDDEN && token_refused {
-        return ClientError::Credentials(answer.failed(&detail));
+    let token_refused = details
+        .iter()
+        .any(|detail| detail.path == "detail" && TOKEN_REFUSED.contains(&detail.text.as_str()));
+    if response.status == StatusCode::FORBIDDEN && token_refused {
+        return ClientError::Credentials(response.failed(&detail));
     }
-    answer.error(&detail)
+    response.error(&detail)
 }
 
-/// Whether the value of `field` is taken. Authentik says so with a 400, in two wordings.
-pub(super) fn is_duplicate(answer: &UpstreamResponse, field: &str) -> bool {
-    answer.status == StatusCode::BAD_REQUEST
-        && ErrorDetail::all(answer).iter().any(|complaint| {
-            complaint.path == field
-                && (complaint.text.ends_with("already exists.")
-                    || complaint.text == "This field must be unique.")
+/// Whether the value of `field` is taken. Authentik returns 400, with one of two messages.
+pub(super) fn is_duplicate(response: &UpstreamResponse, field: &str) -> bool {
+    response.status == StatusCode::BAD_REQUEST
+        && ErrorDetail::all(response).iter().any(|detail| {
+            detail.path == field
+                && (detail.text.ends_with("already exists.")
+                    || detail.text == "This field must be unique.")
         })
 }
 
-/// Whether no link for a new password can be made, because no flow is set up for it. The text is no list here.
-pub(super) fn lacks_recovery_flow(answer: &UpstreamResponse) -> bool {
-    answer.status == StatusCode::BAD_REQUEST
-        && ErrorDetail::all(answer).iter().any(|complaint| {
-            complaint.path == "non_field_errors"
-                && RECOVERY_REFUSED.contains(&complaint.text.as_str())
+/// Whether no recovery flow is configured. The message is not a list here.
+pub(super) fn lacks_recovery_flow(response: &UpstreamResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST
+        && ErrorDetail::all(response).iter().any(|detail| {
+            detail.path == "non_field_errors" && RECOVERY_REFUSED.contains(&detail.text.as_str())
         })
 }
 
-/// Whether a filter names an object that does not exist: nothing can match it, but Authentik answers 400.
-pub(super) fn names_missing_object(answer: &UpstreamResponse) -> bool {
-    answer.status == StatusCode::BAD_REQUEST
-        && ErrorDetail::all(answer)
+/// Whether a filter references an object that does not exist: nothing matches, but Authentik returns 400.
+pub(super) fn names_missing_object(response: &UpstreamResponse) -> bool {
+    response.status == StatusCode::BAD_REQUEST
+        && ErrorDetail::all(response)
             .iter()
-            .any(|complaint| complaint.text.starts_with("Select a valid choice."))
+            .any(|detail| detail.text.starts_with("Select a valid choice."))
 }
 
-/// One text in the body of an error, and where it stood.
+/// Text in the body of an error, with its path.
 #[derive(Debug, PartialEq)]
 struct ErrorDetail {
     path: String,
@@ -77,18 +76,18 @@ struct ErrorDetail {
 }
 
 impl ErrorDetail {
-    fn all(answer: &UpstreamResponse) -> Vec<Self> {
-        let mut complaints = Vec::new();
-        match serde_json::from_slice(&answer.body) {
-            Ok(body) => Self::collect("", &body, &mut complaints),
-            Err(_) if answer.body.is_empty() => {}
-            // What it says instead is for a browser.
-            Err(_) => Self::collect("", &Value::from("not JSON"), &mut complaints),
+    fn all(response: &UpstreamResponse) -> Vec<Self> {
+        let mut details = Vec::new();
+        match serde_json::from_slice(&response.body) {
+            Ok(body) => Self::collect("", &body, &mut details),
+            Err(_) if response.body.is_empty() => {}
+            // A body that is not JSON is meant for browsers.
+            Err(_) => Self::collect("", &Value::from("not JSON"), &mut details),
         }
-        complaints
+        details
     }
 
-    /// A list adds nothing to the path, so that `{"name": ["taken"]}` and `{"name": "taken"}` read the same.
+    /// Lists add nothing to the path, so that `{"name": ["taken"]}` and `{"name": "taken"}` are equivalent.
     fn collect(path: &str, value: &Value, into: &mut Vec<Self>) {
         match value {
             Value::Null => {}
@@ -132,9 +131,9 @@ mod tests {
     use super::*;
 
     fn flattened(body: &Value) -> String {
-        let mut complaints = Vec::new();
-        ErrorDetail::collect("", body, &mut complaints);
-        complaints
+        let mut details = Vec::new();
+        ErrorDetail::collect("", body, &mut details);
+        details
             .iter()
             .map(ErrorDetail::to_string)
             .collect::<Vec<_>>()
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_of_error_becomes_one_short_text() {
+    fn every_shape_of_error_body_becomes_one_short_text() {
         let table = [
             (json!({ "detail": "Not found." }), "detail: Not found."),
             (

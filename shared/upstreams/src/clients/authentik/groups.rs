@@ -1,6 +1,6 @@
-//! The group of a tenant, and that of a partner. A tenant's name is its slug, because names are what a token's `groups`
-//! claim carries; a partner's holds a colon, so that it is never taken for one. Whose a group is stands in its attribute
-//! `tenantId` or `partnerId` and nowhere else.
+//! Groups of tenants and partners. A tenant's group is named by its slug, because a token's `groups` claim contains
+//! names; a partner's contains a colon, so that the two never collide. The owner of a group is determined only by its
+//! attribute `tenantId` or `partnerId`.
 
 use http::StatusCode;
 use reqwest::Method;
@@ -10,33 +10,33 @@ use serde_json::{Map, Value, json};
 use super::{Authentik, error, failed};
 use crate::clients::{ClientError, Ensured, Mode, Operation};
 
-/// Members are loaded with every group unless this is said.
+/// Otherwise, the response of every group includes its members.
 const WITHOUT_MEMBERS: (&str, &str) = ("include_users", "false");
 
-/// A group of ours.
+/// Managed group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The UUID that addresses it.
+    /// UUID.
     pub id: String,
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
-/// Whose group it is: the mark by which it is known, whatever its name.
+/// Ownership marker of a group, independent of its name.
 #[derive(Debug, Clone, Copy)]
-struct Mark<'a> {
+struct OwnershipMarker<'a> {
     key: &'static str,
     id: &'a str,
 }
 
-/// How a group is to be.
-struct Wanted<'a> {
+/// Desired state of a group.
+struct DesiredGroup<'a> {
     name: &'a str,
-    mark: Mark<'a>,
+    marker: OwnershipMarker<'a>,
     marks: Map<String, Value>,
 }
 
-impl<'a> Mark<'a> {
+impl<'a> OwnershipMarker<'a> {
     fn tenant(id: &'a str) -> Self {
         Self {
             key: "tenantId",
@@ -52,24 +52,24 @@ impl<'a> Mark<'a> {
     }
 }
 
-impl<'a> Wanted<'a> {
-    fn new(name: &'a str, mark: Mark<'a>, slug: (&'static str, &str)) -> Self {
+impl<'a> DesiredGroup<'a> {
+    fn new(name: &'a str, marker: OwnershipMarker<'a>, slug: (&'static str, &str)) -> Self {
         let (slug_key, slug) = slug;
         Self {
             name,
-            mark,
+            marker,
             marks: Map::from_iter([
                 (slug_key.to_owned(), slug.into()),
-                (mark.key.to_owned(), mark.id.into()),
+                (marker.key.to_owned(), marker.id.into()),
             ]),
         }
     }
 }
 
 impl Authentik {
-    /// Makes sure that the tenant has its group, named exactly as its slug, and that nothing about it has drifted.
+    /// Ensures that the tenant has its group, named exactly as its slug, without drift.
     ///
-    /// `known_id` is where the group was when last seen. A group of that name that is not this tenant's is a
+    /// `known_id` is the id last stored. A group with that name that does not belong to the tenant is a
     /// [`ClientError::Conflict`]; it is never adopted.
     pub async fn ensure_group(
         &self,
@@ -78,11 +78,15 @@ impl Authentik {
         known_id: Option<&str>,
         mode: Mode,
     ) -> Result<Ensured<Group>, ClientError> {
-        let wanted = Wanted::new(slug, Mark::tenant(tenant_id), ("tenantSlug", slug));
-        self.ensure(&wanted, known_id, mode).await
+        let desired = DesiredGroup::new(
+            slug,
+            OwnershipMarker::tenant(tenant_id),
+            ("tenantSlug", slug),
+        );
+        self.ensure(&desired, known_id, mode).await
     }
 
-    /// The same for a partner, whose group is named `name`.
+    /// Ensures that a partner has its group, named `name`, like [`ensure_group`](Self::ensure_group).
     pub async fn ensure_partner_group(
         &self,
         name: &str,
@@ -90,20 +94,24 @@ impl Authentik {
         partner_id: &str,
         known_id: Option<&str>,
     ) -> Result<Ensured<Group>, ClientError> {
-        let wanted = Wanted::new(name, Mark::partner(partner_id), ("partnerSlug", slug));
-        self.ensure(&wanted, known_id, Mode::Apply).await
+        let desired = DesiredGroup::new(
+            name,
+            OwnershipMarker::partner(partner_id),
+            ("partnerSlug", slug),
+        );
+        self.ensure(&desired, known_id, Mode::Apply).await
     }
 
     async fn ensure(
         &self,
-        wanted: &Wanted<'_>,
+        desired: &DesiredGroup<'_>,
         known_id: Option<&str>,
         mode: Mode,
     ) -> Result<Ensured<Group>, ClientError> {
-        if let Some(group) = self.look_up(wanted.mark, known_id).await? {
-            return self.repair_group(group, wanted, mode).await;
+        if let Some(group) = self.look_up(desired.marker, known_id).await? {
+            return self.repair_group(group, desired, mode).await;
         }
-        if self.group_named(wanted.name).await?.is_some() {
+        if self.group_named(desired.name).await?.is_some() {
             return Err(name_is_foreign());
         }
         let changes = vec!["group created".to_owned()];
@@ -111,15 +119,15 @@ impl Authentik {
             let value = None;
             return Ok(Ensured { value, changes });
         }
-        if let Some(group) = self.create_group(wanted).await? {
+        if let Some(group) = self.create_group(desired).await? {
             let value = Some(group.into());
             return Ok(Ensured { value, changes });
         }
-        // The name was taken since we looked, perhaps by an earlier attempt of ours whose answer was lost.
-        if let Some(group) = self.look_up(wanted.mark, None).await? {
-            return self.repair_group(group, wanted, mode).await;
+        // The name was taken since the lookup, possibly by an earlier attempt of ours whose response was lost.
+        if let Some(group) = self.look_up(desired.marker, None).await? {
+            return self.repair_group(group, desired, mode).await;
         }
-        match self.group_named(wanted.name).await? {
+        match self.group_named(desired.name).await? {
             Some(_) => Err(name_is_foreign()),
             None => Err(ClientError::Permission(failed(
                 "create_group",
@@ -128,7 +136,7 @@ impl Authentik {
         }
     }
 
-    /// Makes sure that the tenant has no group. What is not marked as this tenant's is left alone.
+    /// Ensures that the tenant has no group. Groups without the tenant's marker are left alone.
     pub async fn delete_group(
         &self,
         tenant_id: &str,
@@ -136,12 +144,12 @@ impl Authentik {
         mode: Mode,
     ) -> Result<Ensured<()>, ClientError> {
         let mut changes = Vec::new();
-        let mark = Mark::tenant(tenant_id);
-        if let Some(group) = self.look_up(mark, known_id).await? {
-            if group.owner(mark) != Some(tenant_id) {
+        let marker = OwnershipMarker::tenant(tenant_id);
+        if let Some(group) = self.look_up(marker, known_id).await? {
+            if group.owner(marker) != Some(tenant_id) {
                 return Err(ClientError::Conflict(failed(
                     "delete_group",
-                    "the tenant's group no longer says whose it is",
+                    "the tenant's group lost its ownership marker",
                 )));
             }
             let path = format!("/core/groups/{}/", group.pk);
@@ -153,50 +161,55 @@ impl Authentik {
         Ok(Ensured { value, changes })
     }
 
-    /// The tenant's group, whatever its name is by now. `known_id` is where it was when last seen.
+    /// The tenant's group, whatever its current name. `known_id` is the id last stored.
     pub async fn find_group(
         &self,
         tenant_id: &str,
         known_id: Option<&str>,
     ) -> Result<Option<Group>, ClientError> {
-        let group = self.look_up(Mark::tenant(tenant_id), known_id).await?;
+        let group = self
+            .look_up(OwnershipMarker::tenant(tenant_id), known_id)
+            .await?;
         Ok(group.map(Group::from))
     }
 
-    /// The same for a partner.
+    /// The partner's group, like [`find_group`](Self::find_group).
     pub async fn find_partner_group(
         &self,
         partner_id: &str,
         known_id: Option<&str>,
     ) -> Result<Option<Group>, ClientError> {
-        let group = self.look_up(Mark::partner(partner_id), known_id).await?;
+        let group = self
+            .look_up(OwnershipMarker::partner(partner_id), known_id)
+            .await?;
         Ok(group.map(Group::from))
     }
 
-    /// The group with this mark: the one at `known_id`, unless it now says it is another's, else the one that bears it,
-    /// whatever its name.
+    /// The group with this marker: the one at `known_id`, unless its marker names another owner, else the one with the
+    /// marker, whatever its name.
     async fn look_up(
         &self,
-        mark: Mark<'_>,
+        marker: OwnershipMarker<'_>,
         known_id: Option<&str>,
     ) -> Result<Option<WireGroup>, ClientError> {
         if let Some(id) = known_id {
             let path = format!("/core/groups/{id}/");
             let group: Option<WireGroup> = self.get("get_group", &path, &[WITHOUT_MEMBERS]).await?;
-            // Its attributes may have been emptied; that its id is the one we stored says enough.
-            let ours = |group: &WireGroup| group.owner(mark).is_none_or(|owner| owner == mark.id);
+            // Its attributes may have been cleared; the stored id is sufficient.
+            let ours =
+                |group: &WireGroup| group.owner(marker).is_none_or(|owner| owner == marker.id);
             if let Some(group) = group.filter(ours) {
                 return Ok(Some(group));
             }
         }
-        let bearing = json!({ mark.key: mark.id }).to_string();
+        let bearing = json!({ marker.key: marker.id }).to_string();
         let mut groups = self.list_groups(("attributes", &bearing)).await?;
-        groups.retain(|group| group.owner(mark) == Some(mark.id));
+        groups.retain(|group| group.owner(marker) == Some(marker.id));
         match groups.len() {
             0 | 1 => Ok(groups.pop()),
             _ => Err(ClientError::Conflict(failed(
                 "list_groups",
-                "several groups say that they are the same one's",
+                "several groups have the same ownership marker",
             ))),
         }
     }
@@ -211,49 +224,52 @@ impl Authentik {
             .await
     }
 
-    /// `None` when the name is taken.
-    async fn create_group(&self, wanted: &Wanted<'_>) -> Result<Option<WireGroup>, ClientError> {
+    /// `None` if the name is taken.
+    async fn create_group(
+        &self,
+        desired: &DesiredGroup<'_>,
+    ) -> Result<Option<WireGroup>, ClientError> {
         let request = self
             .http
             .request(Method::POST, "/core/groups/")
             .json(&json!({
-                "name": wanted.name,
+                "name": desired.name,
                 "is_superuser": false,
-                "attributes": wanted.marks,
+                "attributes": desired.marks,
             }));
-        let answer = self.send(Operation::write("create_group"), request).await?;
-        if error::is_duplicate(&answer, "name") {
+        let response = self.send(Operation::write("create_group"), request).await?;
+        if error::is_duplicate(&response, "name") {
             return Ok(None);
         }
-        self.expect(&answer, StatusCode::CREATED)?;
-        answer.json().map(Some)
+        self.expect(&response, StatusCode::CREATED)?;
+        response.json().map(Some)
     }
 
-    /// Gives the group back its name and its marks, and takes from it what it must not have.
+    /// Restores the group's name and marker, and removes superuser status.
     async fn repair_group(
         &self,
         group: WireGroup,
-        wanted: &Wanted<'_>,
+        desired: &DesiredGroup<'_>,
         mode: Mode,
     ) -> Result<Ensured<Group>, ClientError> {
         let mut changes = Vec::new();
         let mut body = Map::new();
-        if group.name != wanted.name {
+        if group.name != desired.name {
             changes.push("group name restored".to_owned());
-            body.insert("name".to_owned(), wanted.name.into());
+            body.insert("name".to_owned(), desired.name.into());
         }
         if group.is_superuser {
             changes.push("superuser status removed from group".to_owned());
             body.insert("is_superuser".to_owned(), false.into());
         }
-        if wanted
+        if desired
             .marks
             .iter()
-            .any(|(key, mark)| group.attributes.get(key) != Some(mark))
+            .any(|(key, marker)| group.attributes.get(key) != Some(marker))
         {
             changes.push("group attributes restored".to_owned());
             let mut attributes = group.attributes.clone();
-            attributes.extend(wanted.marks.clone());
+            attributes.extend(desired.marks.clone());
             body.insert("attributes".to_owned(), attributes.into());
         }
 
@@ -277,12 +293,12 @@ impl Authentik {
             .request(Method::PATCH, &path)
             .query(&[WITHOUT_MEMBERS])
             .json(body);
-        let answer = self.send(Operation::write("update_group"), request).await?;
-        if error::is_duplicate(&answer, "name") {
+        let response = self.send(Operation::write("update_group"), request).await?;
+        if error::is_duplicate(&response, "name") {
             return Err(name_is_foreign());
         }
-        self.expect(&answer, StatusCode::OK)?;
-        answer.json()
+        self.expect(&response, StatusCode::OK)?;
+        response.json()
     }
 }
 
@@ -304,9 +320,9 @@ struct WireGroup {
 }
 
 impl WireGroup {
-    /// The id in the mark of this kind, if the group bears one.
-    fn owner(&self, mark: Mark<'_>) -> Option<&str> {
-        self.attributes.get(mark.key)?.as_str()
+    /// The id in the group's marker of this kind, if present.
+    fn owner(&self, marker: OwnershipMarker<'_>) -> Option<&str> {
+        self.attributes.get(marker.key)?.as_str()
     }
 }
 

@@ -1,6 +1,6 @@
-//! Links with which somebody chooses a new password.
+//! Recovery links, with which a user chooses a new password.
 //!
-//! Whoever has the link has the account, so it stands in no error and no log. A user has one at a time: a new one
+//! A link grants access to the account, so it never appears in errors or logs. A user has one link at a time: a new one
 //! replaces it.
 
 use std::time::Duration;
@@ -18,8 +18,8 @@ use dezky_shared::queue::error_code::ErrorCode;
 const HOUR: u64 = 60 * 60;
 
 impl Authentik {
-    /// Makes a link that is good for `valid_for`, which is whole hours, in place of the one before. Authentik makes it for
-    /// the host by which we call it; people are to call it by its public one.
+    /// Creates a recovery link valid for `valid_for`, in whole hours, replacing the previous one. Authentik builds it
+    /// for the host of our request; it is rewritten to the public host.
     pub async fn create_recovery_link(
         &self,
         user_pk: i64,
@@ -31,20 +31,21 @@ impl Authentik {
             .http
             .request(Method::POST, &path)
             .json(&json!({ "token_duration": format!("hours={hours}") }));
-        let answer = self
+        let response = self
             .send(Operation::write("create_recovery_link"), request)
             .await?;
-        if error::lacks_recovery_flow(&answer) {
+        if error::lacks_recovery_flow(&response) {
             return Err(ClientError::UserAction {
-                call: answer.failed("no recovery flow applies: set one on Authentik's brand"),
+                call: response.failed("no recovery flow applies: set one on Authentik's brand"),
                 code: ErrorCode::RecoveryFlowMissing,
             });
         }
-        self.expect(&answer, StatusCode::OK)?;
-        // What the reader says of a wrong form could quote the link.
-        let made: Made = serde_json::from_slice(&answer.body)
-            .map_err(|_| answer.unreadable("there is no link in it"))?;
-        let link = Url::parse(&made.link).map_err(|_| answer.unreadable("its link is none"))?;
+        self.expect(&response, StatusCode::OK)?;
+        // The parser's error could quote the link.
+        let made: Made = serde_json::from_slice(&response.body)
+            .map_err(|_| response.unreadable("the response contains no link"))?;
+        let link = Url::parse(&made.link)
+            .map_err(|_| response.unreadable("the link is not a valid URL"))?;
         Ok(String::from(self.in_public(&link)).into())
     }
 
@@ -93,12 +94,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_leads_where_people_reach_authentik() {
-        let known = link(Some("https://auth.example.com/anything?else")).await;
-        let unknown = link(None).await;
+    async fn a_link_has_the_public_host() {
+        let public = link(Some("https://auth.example.com/anything?else")).await;
+        let internal = link(None).await;
 
         let rest = "/if/flow/recovery/?flow_token=0123";
-        assert_eq!(known, format!("https://auth.example.com{rest}"));
-        assert_eq!(unknown, format!("api{rest}"));
+        assert_eq!(public, format!("https://auth.example.com{rest}"));
+        assert_eq!(internal, format!("api{rest}"));
     }
 }

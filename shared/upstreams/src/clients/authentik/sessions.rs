@@ -1,18 +1,18 @@
-//! Ending what a user is signed in with.
+//! Revocation of a user's sessions and refresh tokens.
 //!
-//! Sessions can be listed by `user__username` and by nothing else that names a user: `?user=` is no filter there,
-//! is ignored, and the answer holds the sessions of everybody. So nothing is deleted whose user is not the one
-//! meant. Refresh tokens survive their session, and are deleted too.
+//! Sessions can be filtered by `user__username` only: `?user=` is not a filter there, and returns the sessions of all
+//! users. Every session's user is therefore compared before it is deleted. Refresh tokens survive their session, and
+//! are deleted too.
 
 use serde::Deserialize;
 
 use super::{Authentik, User, failed};
 use crate::clients::{ClientError, Operation};
 
-/// How often to look for what is left before giving up: a login may run meanwhile.
-const LOOKS: usize = 4;
+/// Maximum number of passes: a login may create sessions meanwhile.
+const MAX_PASSES: usize = 4;
 
-/// A kind of thing that a user is signed in with.
+/// Kind of credential of a signed-in user.
 struct Kind {
     path: &'static str,
     list: &'static str,
@@ -36,12 +36,12 @@ const ACCESS_TOKENS: Kind = Kind {
 };
 
 impl Authentik {
-    /// Ends all sessions of a user and takes back their tokens. Answers how many there were.
+    /// Ends all sessions of a user and revokes their tokens. Returns their number.
     ///
-    /// `user` is as read just now: their sessions are found by their username.
+    /// `user` must be freshly read: sessions are found by the username.
     pub async fn end_sessions(&self, user: &User) -> Result<usize, ClientError> {
         let mut ended = 0;
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_PASSES {
             let left = [
                 (SESSIONS, self.sessions(user).await?),
                 (REFRESH_TOKENS, self.tokens(user, &REFRESH_TOKENS).await?),
@@ -72,10 +72,7 @@ impl Authentik {
             .collect();
         if own.len() < total {
             let foreign = total - own.len();
-            tracing::warn!(
-                foreign,
-                "Authentik listed sessions of other users, which are left alone"
-            );
+            tracing::warn!(foreign, "Authentik listed sessions of other users; ignored");
         }
         Ok(own)
     }

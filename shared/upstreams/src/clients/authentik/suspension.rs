@@ -1,11 +1,11 @@
-//! Suspending a tenant's members, and lifting exactly that again.
+//! Suspension of a tenant's members, and its exact reversal.
 //!
-//! Who is frozen carries the ids of the tenants that did it in the attribute `dezkyFrozenBy`. Whoever is inactive
-//! without it was suspended by somebody else, and stays so. The mark and `is_active` change in one request.
+//! A frozen user carries the ids of the freezing tenants in the attribute `dezkyFrozenBy`. A user who is inactive
+//! without it was suspended by an administrator, and stays so. The marker and `is_active` change in one request.
 //!
-//! Authentik has no `If-Match`. A user is read immediately before they are written, so that what was written down
-//! about them meanwhile is kept; of two tenants freezing the same user in the same instant one mark can still be
-//! lost, until the next reconcile of its tenant puts it back.
+//! Authentik has no `If-Match`. A user is read immediately before each write, to preserve concurrent changes of
+//! attributes. If two tenants freeze a user concurrently, one marker can be lost until the next reconcile of its tenant
+//! restores it.
 
 use http::StatusCode;
 use reqwest::Method;
@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 use super::{Authentik, User};
 use crate::clients::{ClientError, Ensured, Mode, Operation};
 
-/// The attribute with the ids of the tenants that a user is frozen by.
+/// Attribute with the ids of the tenants that froze the user.
 const FROZEN_BY: &str = "dezkyFrozenBy";
 
 impl User {
-    /// The tenants whose suspension froze this user.
+    /// Ids of the tenants whose suspension froze this user.
     pub fn frozen_by(&self) -> Vec<&str> {
         let tenants = self.attributes.get(FROZEN_BY).and_then(Value::as_array);
         let tenants = tenants.map_or(&[][..], Vec::as_slice);
@@ -27,7 +27,7 @@ impl User {
 }
 
 impl Authentik {
-    /// Whom this tenant and no other froze, wherever they are by now.
+    /// Users frozen by this tenant only, whatever their current groups.
     pub async fn list_frozen(&self, tenant_id: &str) -> Result<Vec<User>, ClientError> {
         let mark = json!({ FROZEN_BY: [tenant_id] }).to_string();
         let mut users = self.list_users(("attributes", &mark)).await?;
@@ -35,9 +35,9 @@ impl Authentik {
         Ok(users)
     }
 
-    /// Makes sure that the user cannot sign in and has no session, on behalf of this tenant.
+    /// Ensures, on behalf of this tenant, that the user cannot sign in and has no session.
     ///
-    /// A user who was suspended by somebody else is left alone.
+    /// A user suspended by an administrator is left alone.
     pub async fn freeze_user(
         &self,
         user: &User,
@@ -70,8 +70,8 @@ impl Authentik {
             self.update_user(Operation::write("freeze_user"), user.pk, &body)
                 .await?;
         }
-        // Authentik ends sessions itself when a user becomes inactive. An attempt that died in between, or a login
-        // that was under way, may have left some.
+        // Authentik ends sessions when a user becomes inactive. An interrupted attempt or a concurrent login may have
+        // left some.
         let ended = self.end_sessions(&user).await?;
         if ended > 0 {
             changes.push(format!("{ended} sessions and tokens ended"));
@@ -79,7 +79,7 @@ impl Authentik {
         Ok(Ensured { value, changes })
     }
 
-    /// Makes sure that this tenant no longer freezes the user, and that they can sign in again if no other does.
+    /// Ensures that this tenant no longer freezes the user, and reactivates the user if no other tenant does.
     pub async fn unfreeze_user(
         &self,
         user: &User,
@@ -97,7 +97,7 @@ impl Authentik {
         }
 
         frozen_by.retain(|tenant| *tenant != tenant_id);
-        changes.push("mark as frozen removed from user".to_owned());
+        changes.push("freeze marker removed from user".to_owned());
         let mut operation = Operation::write("update_user");
         let mut body = json!({ "attributes": attributes_with(&user, &frozen_by) });
         if frozen_by.is_empty() && !user.is_active {
@@ -111,8 +111,8 @@ impl Authentik {
         Ok(Ensured { value, changes })
     }
 
-    /// Changes the user and sees that it was done: what Authentik does not know in a body it ignores. A user who is
-    /// gone needs no change.
+    /// Updates the user and verifies the result, because Authentik ignores unknown fields. A deleted user needs no
+    /// update.
     async fn update_user(
         &self,
         operation: Operation,
@@ -121,25 +121,25 @@ impl Authentik {
     ) -> Result<(), ClientError> {
         let path = format!("/core/users/{pk}/");
         let request = self.http.request(Method::PATCH, &path).json(body);
-        let answer = self.send(operation, request).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        let response = self.send(operation, request).await?;
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(());
         }
-        self.expect(&answer, StatusCode::OK)?;
-        let user: User = answer.json()?;
+        self.expect(&response, StatusCode::OK)?;
+        let user: User = response.json()?;
         let active_as_asked = body
             .get("is_active")
             .is_none_or(|asked| *asked == user.is_active);
         let marked_as_asked = body["attributes"].get(FROZEN_BY) == user.attributes.get(FROZEN_BY);
         if !(active_as_asked && marked_as_asked) {
-            let call = answer.failed("the user is not as was asked for");
+            let call = response.failed("the update was not applied");
             return Err(ClientError::Rejected(call));
         }
         Ok(())
     }
 }
 
-/// The user's attributes with these tenants in the mark, and without the mark if there are none.
+/// The user's attributes with these tenants in the marker, or without the marker if there are none.
 fn attributes_with(user: &User, frozen_by: &[&str]) -> Map<String, Value> {
     let mut attributes = user.attributes.clone();
     if frozen_by.is_empty() {

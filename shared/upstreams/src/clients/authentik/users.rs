@@ -1,4 +1,4 @@
-//! Users, and which groups they are members of.
+//! Users and their group memberships.
 
 use http::StatusCode;
 use reqwest::Method;
@@ -8,39 +8,39 @@ use serde_json::{Map, Value, json};
 use super::{Authentik, error, failed};
 use crate::clients::{ClientError, Operation};
 
-/// Leaves out whole groups and roles; the ids of a user's groups are answered all the same.
+/// Omits the embedded groups and roles; the ids of a user's groups are always included.
 const IDS_ONLY: [(&str, &str); 2] = [("include_groups", "false"), ("include_roles", "false")];
 
-/// A user.
+/// Authentik user.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct User {
-    /// The number that addresses them.
+    /// Numeric primary key.
     pub pk: i64,
-    /// The stable id, which is the `sub` of their tokens.
+    /// Stable id: the `sub` of the user's tokens.
     pub uuid: String,
-    /// The lower-cased e-mail address, for users of ours.
+    /// Username; for our users, the e-mail address in lower case.
     pub username: String,
-    /// Whether they can sign in.
+    /// Whether the user can sign in.
     pub is_active: bool,
-    /// Whether they may do everything in Authentik.
+    /// Whether the user has all permissions in Authentik.
     #[serde(default)]
     pub is_superuser: bool,
-    /// The ids of the groups they are direct members of.
+    /// Ids of the groups with direct membership.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// When they last signed in: RFC 3339.
+    /// Time of the last sign-in, RFC 3339.
     #[serde(default)]
     pub last_login: Option<String>,
-    /// What else is written down about them.
+    /// Custom attributes.
     #[serde(default)]
     pub attributes: Map<String, Value>,
 }
 
-/// The attribute with the partner for whose team an account was made.
+/// Attribute with the partner for whose team the account was created.
 const INVITED_BY: &str = "dezkyInvitedBy";
 
 impl User {
-    /// Whether the account was made for this partner's team.
+    /// Whether the account was created for this partner's team.
     pub fn was_made_for(&self, partner_id: &str) -> bool {
         self.made_for() == Some(partner_id)
     }
@@ -51,13 +51,14 @@ impl User {
 }
 
 impl Authentik {
-    /// Makes sure that there is a user with this e-mail address. One who exists is left as they are.
+    /// Ensures that a user with this e-mail address exists. An existing user is not changed.
     pub async fn ensure_user(&self, email: &str, name: &str) -> Result<User, ClientError> {
         self.ensure_user_with(email, name, Map::new()).await
     }
 
-    /// The same for the owner of a tenant that `partner_id` looks after. A partner that invited them to its team may
-    /// have a link to an account that nobody has signed in to: only a tenant of that partner's may depend on it.
+    /// Ensures that the owner of a tenant managed by `partner_id` has an account. A partner that invited the person may
+    /// still hold a recovery link to an account that has never been used: only that partner's tenants may rely on such
+    /// an account.
     pub async fn ensure_owner(
         &self,
         email: &str,
@@ -69,13 +70,13 @@ impl Authentik {
         if user.last_login.is_none() && made_for.is_some() && made_for != partner_id {
             return Err(ClientError::Conflict(failed(
                 "ensure_owner",
-                "the owner's account was made for a partner's team, and nobody has signed in to it",
+                "the owner's account was created for a partner's team and has never been used",
             )));
         }
         Ok(user)
     }
 
-    /// The same for somebody who is invited to a partner's team: an account that is made says for which.
+    /// Ensures that a person invited to a partner's team has an account. A new account records the partner.
     pub async fn ensure_invited(
         &self,
         email: &str,
@@ -98,7 +99,7 @@ impl Authentik {
         if let Some(user) = self.create_user(email, name, &attributes).await? {
             return Ok(user);
         }
-        // The username was taken since we looked, perhaps by an earlier attempt of ours whose answer was lost.
+        // The username was taken since the lookup, possibly by an earlier attempt of ours whose response was lost.
         self.find_user(email).await?.ok_or_else(|| {
             ClientError::Permission(failed(
                 "create_user",
@@ -107,26 +108,26 @@ impl Authentik {
         })
     }
 
-    /// The user with this e-mail address as their username.
+    /// The user whose username is this e-mail address.
     pub async fn find_user(&self, email: &str) -> Result<Option<User>, ClientError> {
         let username = username(email);
         let users = self.list_users(("username", &username)).await?;
         Ok(users.into_iter().find(|user| user.username == username))
     }
 
-    /// The user whose tokens carry this subject.
+    /// The user with this token subject.
     pub async fn find_subject(&self, subject: &str) -> Result<Option<User>, ClientError> {
         let users = self.list_users(("uuid", subject)).await?;
         Ok(users.into_iter().find(|user| user.uuid == subject))
     }
 
-    /// The user as they are now.
+    /// Re-reads the user.
     pub(super) async fn get_user(&self, pk: i64) -> Result<Option<User>, ClientError> {
         self.get("get_user", &format!("/core/users/{pk}/"), &IDS_ONLY)
             .await
     }
 
-    /// The direct members of a group; none when there is no such group.
+    /// Direct members of a group; empty if the group does not exist.
     pub async fn list_members(&self, group_id: &str) -> Result<Vec<User>, ClientError> {
         let mut users = self.list_users(("groups_by_pk", group_id)).await?;
         users.retain(|user| user.groups.iter().any(|group| group == group_id));
@@ -139,31 +140,31 @@ impl Authentik {
             .await
     }
 
-    /// Makes the user a member of the group, if they are not.
+    /// Adds the user to the group, if not a member.
     pub async fn add_member(&self, group_id: &str, user_pk: i64) -> Result<(), ClientError> {
         let path = format!("/core/groups/{group_id}/add_user/");
         let request = self.http.request(Method::POST, &path);
         let request = request.json(&json!({ "pk": user_pk }));
-        let answer = self.send(Operation::write("add_member"), request).await?;
-        self.expect(&answer, StatusCode::NO_CONTENT)
+        let response = self.send(Operation::write("add_member"), request).await?;
+        self.expect(&response, StatusCode::NO_CONTENT)
     }
 
-    /// Ends the user's membership of the group, if there is one.
+    /// Removes the user from the group, if a member.
     pub async fn remove_member(&self, group_id: &str, user_pk: i64) -> Result<(), ClientError> {
         let path = format!("/core/groups/{group_id}/remove_user/");
         let request = self.http.request(Method::POST, &path);
         let request = request.json(&json!({ "pk": user_pk }));
-        let answer = self
+        let response = self
             .send(Operation::write("remove_member"), request)
             .await?;
-        // Without the group, or without the user, there is no membership.
-        if answer.status == StatusCode::NOT_FOUND {
+        // The group or the user does not exist, so there is no membership.
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(());
         }
-        self.expect(&answer, StatusCode::NO_CONTENT)
+        self.expect(&response, StatusCode::NO_CONTENT)
     }
 
-    /// `None` when the username is taken.
+    /// `None` if the username is taken.
     async fn create_user(
         &self,
         email: &str,
@@ -182,16 +183,16 @@ impl Authentik {
                 "is_active": true,
                 "attributes": attributes,
             }));
-        let answer = self.send(Operation::write("create_user"), request).await?;
-        if error::is_duplicate(&answer, "username") {
+        let response = self.send(Operation::write("create_user"), request).await?;
+        if error::is_duplicate(&response, "username") {
             return Ok(None);
         }
-        self.expect(&answer, StatusCode::CREATED)?;
-        answer.json().map(Some)
+        self.expect(&response, StatusCode::CREATED)?;
+        response.json().map(Some)
     }
 }
 
-/// Usernames that differ only in case are two users, so ours are always in lower case.
+/// Usernames are case-sensitive, so ours are always in lower case.
 fn username(email: &str) -> String {
     email.trim().to_lowercase()
 }

@@ -1,7 +1,7 @@
-//! Proving who we are, and telling wrong credentials from an oCIS that is not ready.
+//! Authentication, and the distinction between invalid credentials and an oCIS that is not ready.
 //!
-//! oCIS answers 401 to wrong credentials, while it starts, and while its identity provider is away. So a 401 of
-//! oCIS alone is an outage; our credentials are wrong when the token endpoint says so, or when an app token is
+//! oCIS returns 401 for invalid credentials, while it starts, and while its identity provider is unavailable. A 401
+//! alone is therefore an outage; the credentials are invalid if the token endpoint rejects them, or if an app token is
 //! refused for minutes.
 
 use std::{
@@ -22,12 +22,12 @@ use dezky_shared::{
 };
 
 const FETCH_TOKEN: Operation = Operation::read("fetch_token");
-/// How long an access token is used when the token endpoint does not say.
+/// Default lifetime of an access token, in seconds, if the token endpoint returns none.
 const USUAL_LIFETIME: u64 = 60;
-/// The most by which an access token is replaced before it expires.
+/// Maximum time before expiry at which an access token is renewed.
 const EARLY: Duration = Duration::from_secs(30);
 
-/// Our credentials, and what we learnt about them. Clones share it.
+/// Credentials and their state, shared by clones.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials(Arc<Kind>);
 
@@ -41,7 +41,7 @@ enum Kind {
 struct AppToken {
     login: AppTokenLogin,
     grace: Duration,
-    /// When, on the boot clock, the refusals began that no success has ended.
+    /// Boot time of the first refusal since the last success.
     refused_since: Mutex<Option<Duration>>,
 }
 
@@ -51,7 +51,7 @@ struct Oidc {
     http: UpstreamHttp,
     path: String,
     timeout: Duration,
-    /// Held while a token is fetched, so that one caller fetches for all.
+    /// Locked during a fetch, so that concurrent callers share one token request (single flight).
     token: tokio::sync::Mutex<Option<Token>>,
 }
 
@@ -62,7 +62,7 @@ struct Token {
     use_until: Duration,
 }
 
-/// What a request shows to oCIS.
+/// Authorization of a request.
 pub(super) enum Authorization {
     Basic {
         user: String,
@@ -72,7 +72,7 @@ pub(super) enum Authorization {
 }
 
 impl Authorization {
-    /// The request with this proof.
+    /// Adds the authorization to the request.
     pub(super) fn attach(&self, request: RequestBuilder) -> RequestBuilder {
         match self {
             Self::Basic { user, password } => {
@@ -105,8 +105,8 @@ impl Credentials {
         Ok(Self(Arc::new(kind)))
     }
 
-    /// What to show to oCIS now.
-    pub(super) async fn proof(&self) -> Result<Authorization, ClientError> {
+    /// Current authorization.
+    pub(super) async fn authorization(&self) -> Result<Authorization, ClientError> {
         match &*self.0 {
             Kind::AppToken(AppToken { login, .. }) => Ok(Authorization::Basic {
                 user: login.user.clone(),
@@ -116,7 +116,7 @@ impl Credentials {
         }
     }
 
-    /// Another proof after oCIS refused this one; `None` when there is no other.
+    /// Renewed authorization after a refusal; `None` if there is no other.
     pub(super) async fn renewed(
         &self,
         refused: &Authorization,
@@ -129,17 +129,17 @@ impl Credentials {
         }
     }
 
-    /// oCIS accepted our proof.
+    /// Records that oCIS accepted our authorization.
     pub(super) fn accepted(&self) {
         if let Kind::AppToken(app_token) = &*self.0 {
             *app_token.refused_since() = None;
         }
     }
 
-    /// What it means that oCIS refused every proof we have, with this 401.
-    pub(super) fn refused(&self, answer: &UpstreamResponse) -> ClientError {
+    /// Error for a 401 after all authorizations were refused.
+    pub(super) fn refused(&self, response: &UpstreamResponse) -> ClientError {
         match &*self.0 {
-            Kind::Oidc(_) => ClientError::Unavailable(answer.failed(
+            Kind::Oidc(_) => ClientError::Unavailable(response.failed(
                 "a fresh access token was refused: oCIS or its identity provider may be starting, or no account of oCIS matches the token",
             )),
             Kind::AppToken(app_token) => {
@@ -147,11 +147,11 @@ impl Credentials {
                 let since = *app_token.refused_since().get_or_insert(now);
                 if now.saturating_sub(since) >= app_token.grace {
                     ClientError::Credentials(
-                        answer.failed("the app token has been refused for too long to blame a start of oCIS"),
+                        response.failed("the app token has been refused for too long to blame a start of oCIS"),
                     )
                 } else {
                     ClientError::Unavailable(
-                        answer.failed("the app token was refused; oCIS may be starting"),
+                        response.failed("the app token was refused; oCIS may be starting"),
                     )
                 }
             }
@@ -168,8 +168,7 @@ impl AppToken {
 }
 
 impl Oidc {
-    /// An access token other than `refused`. Nobody waits for it longer than a call may take, however many
-    /// callers stand in line.
+    /// An access token other than `refused`. The wait is limited by the call timeout, however many callers are queued.
     async fn token(&self, refused: Option<&SecretString>) -> Result<Authorization, ClientError> {
         let wait = tokio::time::timeout(self.timeout, self.current_or_fetched(refused));
         wait.await.unwrap_or_else(|_| {
@@ -190,7 +189,7 @@ impl Oidc {
         let mut current = self.token.lock().await;
         let usable = current.as_ref().filter(|token| {
             token.use_until > clock::boot_time()
-                // Another caller may have replaced the refused one already.
+                // A concurrent caller may have renewed the token already.
                 && refused.is_none_or(|refused| refused.expose_secret() != token.value.expose_secret())
         });
         let token = match usable {
@@ -221,11 +220,11 @@ impl Oidc {
         }
         let asked_at = clock::boot_time();
         let request = self.http.request(Method::POST, &self.path).form(&form);
-        let answer = self.http.send(FETCH_TOKEN, request).await?;
+        let response = self.http.send(FETCH_TOKEN, request).await?;
 
-        match answer.status.as_u16() {
+        match response.status.as_u16() {
             200 => {
-                let granted: Granted = answer.json()?;
+                let granted: Granted = response.json()?;
                 let lifetime = Duration::from_secs(granted.expires_in.unwrap_or(USUAL_LIFETIME));
                 let early = EARLY.min(lifetime / 10);
                 Ok(Token {
@@ -233,10 +232,12 @@ impl Oidc {
                     use_until: asked_at.saturating_add(lifetime).saturating_sub(early),
                 })
             }
-            400 | 401 => Err(ClientError::Credentials(answer.failed(&refusal(&answer)))),
-            408 | 425 | 429 | 500..=599 => Err(answer.error("the token endpoint failed")),
-            _ => Err(ClientError::Unavailable(answer.failed(
-                "not an answer of a token endpoint; is OCIS_OIDC_TOKEN_URL right?",
+            400 | 401 => Err(ClientError::Credentials(
+                response.failed(&refusal_reason(&response)),
+            )),
+            408 | 425 | 429 | 500..=599 => Err(response.error("the token endpoint failed")),
+            _ => Err(ClientError::Unavailable(response.failed(
+                "not a token endpoint response; check OCIS_OIDC_TOKEN_URL",
             ))),
         }
     }
@@ -248,15 +249,19 @@ struct Granted {
     expires_in: Option<u64>,
 }
 
-/// Why a token endpoint refused, by the code of RFC 6749, section 5.2. Its description is left out: what it
-/// repeats is not ours to know.
-fn refusal(answer: &UpstreamResponse) -> String {
+/// Reason for a refusal, by its code (RFC 6749, section 5.2). The description is omitted, because it may echo secrets.
+fn refusal_reason(response: &UpstreamResponse) -> String {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
     }
-    serde_json::from_slice(&answer.body).map_or_else(
-        |_| "the token endpoint refused us".to_owned(),
-        |refusal: Refusal| format!("the token endpoint refused us: {}", refusal.error),
+    serde_json::from_slice(&response.body).map_or_else(
+        |_| "the token endpoint rejected the request".to_owned(),
+        |refusal_reason: Refusal| {
+            format!(
+                "the token endpoint rejected the request: {}",
+                refusal_reason.error
+            )
+        },
     )
 }

@@ -1,27 +1,58 @@
-//! The calls about spaces, which the graph API names drives, and what they carry.
+//! Calls on spaces, named drives in the graph API, and their wire types.
+
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Ocis, error::ResponseExt as _, single_flight::SpaceList};
+use super::{Ocis, error::ResponseExt as _};
 use crate::clients::{ClientError, FailedCall, LeaseDeadline, Operation};
-use dezky_shared::upstream::Upstream;
+use dezky_shared::{
+    platform::coalescer::{Coalescer, Limits},
+    upstream::Upstream,
+};
 
-/// The roles that do not see every space: User and User Light. Their ids are fixed in the source of oCIS.
+/// Roles that do not see every space: User and User Light. Their ids are hard-coded in oCIS.
 const LESSER_ROLES: [&str; 2] = [
     "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11",
     "38071a68-456a-4553-846a-fa67bf5596cc",
 ];
 
 const DRIVES: &str = "/graph/v1.0/drives";
+/// Maximum pause between two lists of all spaces.
+const MAX_LIST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Request coalescing of the list of all spaces.
+///
+/// oCIS cannot filter spaces by marker, so every step lists all of them, which would be most of the traffic. One list
+/// is in flight at a time. The pause after it is as long as it took, so that with many spaces oCIS can serve other
+/// requests.
+pub(super) fn space_list() -> Coalescer<(), SpaceList> {
+    Coalescer::new(Limits {
+        in_flight: 1,
+        slot_timeout: None,
+        pause: |list: &SpaceList, took| match list.spaces {
+            Ok(_) => took.min(MAX_LIST_PAUSE),
+            Err(_) => Duration::ZERO,
+        },
+    })
+}
+
+/// List of all spaces.
+#[derive(Debug, Clone)]
+pub(super) struct SpaceList {
+    spaces: Result<Arc<[Drive]>, ClientError>,
+    /// Request ids assigned by oCIS.
+    request_ids: Vec<String>,
+}
 
 fn drive(id: &str) -> String {
     format!("{DRIVES}/{id}")
 }
 
 impl Ocis {
-    /// Creates another space, whatever there is already.
+    /// Creates a space, regardless of existing ones.
     pub(super) async fn create_space(
         &self,
         marker: &str,
@@ -33,37 +64,37 @@ impl Ocis {
             body["quota"] = json!({ "total": total });
         }
         let request = self.http.request(Method::POST, DRIVES).json(&body);
-        let answer = self.send(Operation::write("create_space"), request).await?;
-        answer.error_for_status()?.json()
+        let response = self.send(Operation::write("create_space"), request).await?;
+        response.error_for_status()?.json()
     }
 
-    /// Takes a space out of the trash.
+    /// Restores a space from the trash.
     pub(super) async fn restore_space(&self, id: &str) -> Result<(), ClientError> {
         let request = self
             .http
             .request(Method::PATCH, &drive(id))
             .header("Restore", "T")
             .json(&json!({}));
-        let answer = self
+        let response = self
             .send(Operation::write("restore_space"), request)
             .await?;
-        let _: Drive = answer.error_for_status()?.json()?;
+        let _: Drive = response.error_for_status()?.json()?;
         Ok(())
     }
 
-    /// Changes just the fields that `update` holds.
+    /// Updates only the fields set in `update`.
     pub(super) async fn update_space(
         &self,
         id: &str,
         update: &Update<'_>,
     ) -> Result<(), ClientError> {
         let request = self.http.request(Method::PATCH, &drive(id)).json(update);
-        let answer = self.send(Operation::write("update_space"), request).await?;
-        let _: Drive = answer.error_for_status()?.json()?;
+        let response = self.send(Operation::write("update_space"), request).await?;
+        let _: Drive = response.error_for_status()?.json()?;
         Ok(())
     }
 
-    /// Trashes the space and makes sure that it is.
+    /// Moves the space to the trash and verifies it.
     pub(super) async fn trash(&self, space: &Drive) -> Result<(), ClientError> {
         let request = self.http.request(Method::DELETE, &drive(&space.id));
         self.send(Operation::write("disable_space"), request)
@@ -76,7 +107,7 @@ impl Ocis {
         }
     }
 
-    /// Removes the space for good, in the two steps this takes, and makes sure that it is gone.
+    /// Purges the space, in the required two steps, and verifies it.
     pub(super) async fn purge(&self, space: &Drive) -> Result<(), ClientError> {
         if !space.is_trashed() {
             self.trash(space).await?;
@@ -84,7 +115,7 @@ impl Ocis {
         let request = self
             .http
             .request(Method::DELETE, &drive(&space.id))
-            // Any other value is taken for a plain delete, which disables.
+            // Any other value means a plain delete, which disables the space.
             .header("Purge", "T");
         self.send(Operation::write("purge_space"), request)
             .await?
@@ -98,22 +129,26 @@ impl Ocis {
 
     async fn find_space(&self, id: &str) -> Result<Option<Drive>, ClientError> {
         let request = self.http.request(Method::GET, &drive(id));
-        let answer = self.send(Operation::read("find_space"), request).await?;
-        answer.optional()?.map(|answer| answer.json()).transpose()
+        let response = self.send(Operation::read("find_space"), request).await?;
+        response
+            .optional()?
+            .map(|response| response.json())
+            .transpose()
     }
 
-    /// The project spaces that carry the marker or have the stored id, by id.
+    /// Project spaces with the marker or the stored id, ordered by id.
     ///
-    /// All spaces are read and matched here: oCIS ignores a filter by name or alias without saying so. There are
-    /// no pages, and for a service account of the role Admin or Space Admin the list holds everybody's.
+    /// All spaces are read and matched here: oCIS silently ignores a filter by name or alias. The list is not
+    /// paginated, and a service account with the role Admin or Space Admin sees all spaces.
     pub(super) async fn spaces_of(
         &self,
         marker: &str,
         stored_id: Option<&str>,
     ) -> Result<Vec<Drive>, ClientError> {
-        let listed = self.listing.read(self.clone().list_spaces()).await;
+        let ocis = self.clone();
+        let listed = self.space_list.load(|()| (), |()| ocis.list_spaces()).await;
         for id in &listed.request_ids {
-            self.http.trust().note_request_id(id);
+            self.http.deadline().note_request_id(id);
         }
         let mut spaces: Vec<Drive> = listed
             .spaces?
@@ -125,13 +160,13 @@ impl Ocis {
         Ok(spaces)
     }
 
-    /// All spaces, for any number of steps: the trust of one of them does not bound it.
+    /// Lists all spaces on behalf of any number of steps, so no single step's lease deadline applies.
     async fn list_spaces(self) -> SpaceList {
-        let trust = LeaseDeadline::unlimited();
-        let spaces = self.trusting(&trust).read_spaces().await;
+        let deadline = LeaseDeadline::unlimited();
+        let spaces = self.with_deadline(&deadline).read_spaces().await;
         SpaceList {
             spaces: spaces.map(Into::into),
-            request_ids: trust.request_ids(),
+            request_ids: deadline.request_ids(),
         }
     }
 
@@ -140,28 +175,28 @@ impl Ocis {
             .http
             .request(Method::GET, DRIVES)
             .query(&[("$filter", "driveType eq 'project'")]);
-        let answer = self.send(Operation::read("list_spaces"), request).await?;
-        let list: List<Drive> = answer.error_for_status()?.json()?;
+        let response = self.send(Operation::read("list_spaces"), request).await?;
+        let list: List<Drive> = response.error_for_status()?.json()?;
         Ok(list.value)
     }
 
-    /// Fails when our account has no role that sees every space: what it may not see looks as if it were gone.
+    /// Fails unless our account has a role that sees every space: an invisible space would look deleted.
     pub(super) async fn require_full_view(&self) -> Result<(), ClientError> {
         let me = self.me().await?;
         let path = format!("/graph/v1.0/users/{}/appRoleAssignments", me.id);
         let request = self.http.request(Method::GET, &path);
-        let answer = self
+        let response = self
             .send(Operation::read("list_own_roles"), request)
             .await?
             .error_for_status()?;
-        let roles: List<RoleAssignment> = answer.json()?;
+        let roles: List<RoleAssignment> = response.json()?;
 
         let sees_all = |role: &RoleAssignment| !LESSER_ROLES.contains(&role.app_role_id.as_str());
         if roles.value.iter().any(sees_all) {
             Ok(())
         } else {
-            Err(ClientError::Permission(answer.failed(
-                "our account has neither the role Admin nor Space Admin: a space it does not see need not be gone",
+            Err(ClientError::Permission(response.failed(
+                "our account has neither the role Admin nor Space Admin, so a missing space may only be invisible",
             )))
         }
     }
@@ -174,7 +209,7 @@ fn still_there(space: &Drive) -> ClientError {
         status: None,
         request_id: None,
         detail: format!(
-            "{} is unchanged after its removal: our account may not remove it",
+            "{} is unchanged after its removal: our account lacks the permission",
             space.id
         ),
     })
@@ -191,7 +226,7 @@ struct RoleAssignment {
     app_role_id: String,
 }
 
-/// A space as oCIS shows it.
+/// Space, as returned by oCIS.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Drive {
     pub(super) id: String,
@@ -234,7 +269,7 @@ impl Drive {
     }
 }
 
-/// The fields of a space that differ from what they should be. Never more: oCIS refuses unknown fields.
+/// Fields of a space to be changed. Must not contain others: oCIS rejects unknown fields.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Update<'a> {
@@ -246,7 +281,7 @@ pub(super) struct Update<'a> {
     pub(super) quota: Option<NewQuota>,
 }
 
-/// Never negative: oCIS answers that with 500 and hides the space.
+/// Never negative: oCIS would return 500 and hide the space.
 #[derive(Serialize)]
 pub(super) struct NewQuota {
     pub(super) total: i64,

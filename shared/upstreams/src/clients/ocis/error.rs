@@ -1,11 +1,11 @@
-//! What the statuses of the graph API mean. Its messages are free text, so they only explain.
+//! Classification of the graph API's error responses. The messages are free text, used for details only.
 
 use http::StatusCode;
 use serde::Deserialize;
 
 use crate::clients::{ClientError, UpstreamResponse};
 
-/// How a refusal of the graph API describes itself.
+/// Error body of the graph API.
 #[derive(Deserialize)]
 struct Problem {
     error: ProblemDetail,
@@ -19,18 +19,18 @@ struct ProblemDetail {
 }
 
 impl Problem {
-    /// Reads a refusal; `None` when the answer does not come from the graph API.
-    fn of(answer: &UpstreamResponse) -> Option<ProblemDetail> {
-        let problem: Self = serde_json::from_slice(&answer.body).ok()?;
+    /// Parses an error body; `None` if the response is not from the graph API.
+    fn of(response: &UpstreamResponse) -> Option<ProblemDetail> {
+        let problem: Self = serde_json::from_slice(&response.body).ok()?;
         Some(problem.error)
     }
 }
 
-/// What an answer of oCIS means.
+/// Classification of oCIS responses.
 pub(super) trait ResponseExt: Sized {
-    /// This answer if it is a success, else the error that it stands for.
+    /// The response if it is a success, else its error.
     fn error_for_status(self) -> Result<Self, ClientError>;
-    /// `None` if what was asked for does not exist, or is hidden from us.
+    /// `None` if the object does not exist or is hidden from us.
     fn optional(self) -> Result<Option<Self>, ClientError>;
 }
 
@@ -39,7 +39,7 @@ impl ResponseExt for UpstreamResponse {
         if self.status.is_success() {
             Ok(self)
         } else {
-            Err(refusal(&self))
+            Err(error_of(&self))
         }
     }
 
@@ -51,25 +51,25 @@ impl ResponseExt for UpstreamResponse {
     }
 }
 
-/// The error that an answer stands for.
-fn refusal(answer: &UpstreamResponse) -> ClientError {
-    let problem = Problem::of(answer);
+/// Error of a response.
+fn error_of(response: &UpstreamResponse) -> ClientError {
+    let problem = Problem::of(response);
     let detail = problem.as_ref().map_or_else(String::new, |problem| {
         format!("{}: {}", problem.code, problem.message)
     });
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         404 if problem.is_none() => {
-            ClientError::Rejected(answer.failed("no such route; is OCIS_API_URL right?"))
+            ClientError::Rejected(response.failed("no such route; check OCIS_API_URL"))
         }
-        // What our account may not see or change answers as if it did not exist.
-        404 => ClientError::Permission(answer.failed(&format!(
-            "{detail}; it is gone, or our account lacks a right to it"
+        // An object our account may not see or change looks missing.
+        404 => ClientError::Permission(response.failed(&format!(
+            "{detail}; the object was deleted, or our account lacks a permission"
         ))),
-        409 => ClientError::Conflict(answer.failed(&detail)),
-        500 if answer.body.is_empty() => ClientError::Unavailable(answer.failed(
-            "oCIS could not resolve our account or its role: check its OIDC claims, its role assignment and the scopes we ask for",
+        409 => ClientError::Conflict(response.failed(&detail)),
+        500 if response.body.is_empty() => ClientError::Unavailable(response.failed(
+            "oCIS could not resolve our account or its role: check its OIDC claims, its role assignment and the requested scopes",
         )),
-        501 => ClientError::Rejected(answer.failed(&detail)),
-        _ => answer.error(&detail),
+        501 => ClientError::Rejected(response.failed(&detail)),
+        _ => response.error(&detail),
     }
 }

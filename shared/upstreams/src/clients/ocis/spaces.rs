@@ -1,4 +1,4 @@
-//! Project spaces: one for each tenant, and what becomes of it.
+//! Project spaces of tenants.
 
 use super::{
     Ocis,
@@ -7,33 +7,33 @@ use super::{
 use crate::clients::{ClientError, Ensured, FailedCall, Mode};
 use dezky_shared::upstream::Upstream;
 
-/// The most bytes that a space's name may have.
+/// Maximum length of a space's name, in bytes.
 const NAME_LIMIT: usize = 255;
 
-/// A tenant's space.
+/// Project space of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
-    /// The only stable key of a space, made by oCIS.
+    /// Id assigned by oCIS, the only stable key of a space.
     pub id: String,
-    /// What its members see.
+    /// Name shown to members.
     pub name: String,
 }
 
-/// The name of a tenant's space: the tenant's own without what oCIS forbids, else the slug.
+/// Name of a tenant's space: the tenant's name without characters that oCIS forbids, or the slug if nothing remains.
 pub fn space_name(tenant_name: &str, slug: &str) -> String {
     let allowed = tenant_name.replace(['/', '\\', '.', ':', '?', '*', '"', '>', '<', '|'], " ");
     let trimmed = allowed.trim();
-    // A cut can leave a space at the end, which oCIS would trim: then the names would differ for ever.
+    // The cut can leave trailing whitespace, which oCIS would trim, causing permanent drift.
     let name = trimmed[..trimmed.floor_char_boundary(NAME_LIMIT)].trim_end();
     if name.is_empty() { slug } else { name }.to_owned()
 }
 
 impl Ocis {
-    /// Brings the tenant's space to be there once, enabled, marked and named.
+    /// Ensures that the tenant has exactly one space: enabled, with marker and name.
     ///
-    /// The stored id counts first, then the marker, in the trash too. A space that `quota` bytes are given to
-    /// gets just that (0 is unlimited); without them oCIS decides. Several spaces with the marker are a conflict,
-    /// except the empty one that this very call made.
+    /// The stored id takes precedence over the marker; spaces in the trash count. With `quota`, the space gets exactly
+    /// that many bytes (0 is unlimited); without, oCIS decides. Several spaces with the marker are a conflict, except
+    /// an empty one created by this call.
     pub async fn ensure_space(
         &self,
         tenant_id: &str,
@@ -99,8 +99,8 @@ impl Ocis {
         })
     }
 
-    /// Puts the tenant's space, and any other with its marker, in the trash, from which
-    /// [`ensure_space`](Self::ensure_space) restores it. The value is `None` inside when there is no space.
+    /// Moves the tenant's space, and any other with its marker, to the trash, from which
+    /// [`ensure_space`](Self::ensure_space) restores it. The inner value is `None` if there is no space.
     pub async fn disable_space(
         &self,
         tenant_id: &str,
@@ -129,7 +129,7 @@ impl Ocis {
         })
     }
 
-    /// Removes every space with the tenant's marker for good. A stored space that lost its marker is a conflict.
+    /// Permanently removes every space with the tenant's marker. A stored space without the marker is a conflict.
     pub async fn purge_space(
         &self,
         tenant_id: &str,
@@ -158,11 +158,11 @@ impl Ocis {
         })
     }
 
-    /// Looks again after creating, and answers the spaces that then carry the marker.
+    /// Resolves duplicates after a create, and returns the spaces that then carry the marker.
     ///
-    /// oCIS makes a second space of the same name and alias without a word, and an earlier create whose answer
-    /// was lost can land at any time. The smallest id stays; the one `made` by this call goes if it is another
-    /// and still empty. What others made is not touched.
+    /// oCIS accepts a second space with the same name and alias, and an earlier create whose response was lost can land
+    /// at any time. The smallest id wins; the space `made` by this call is removed if it lost and is still empty. Other
+    /// spaces are not touched.
     async fn settle_duplicates(
         &self,
         marker: &str,
@@ -184,7 +184,7 @@ impl Ocis {
         Ok(spaces)
     }
 
-    /// The spaces that carry the marker or have the stored id; when there is none, this is certain.
+    /// Spaces with the marker or the stored id; an empty result is certain.
     async fn every_space_of(
         &self,
         marker: &str,
@@ -198,7 +198,7 @@ impl Ocis {
     }
 }
 
-/// What marks a space as the tenant's.
+/// Marker of the tenant's space.
 fn marker(tenant_id: &str) -> String {
     format!("project/{tenant_id}")
 }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_space_name_may_not_hold_becomes_a_space() {
+    fn forbidden_characters_of_a_space_name_become_spaces() {
         assert_eq!(space_name("acme.example", "acme"), "acme example");
         assert_eq!(
             space_name(r#"a/b\c.d:e?f*g"h>i<j|k"#, "acme"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_nothing_but_forbidden_signs_gives_way_to_the_slug() {
+    fn a_name_of_only_forbidden_characters_is_replaced_by_the_slug() {
         assert_eq!(space_name("...", "acme"), "acme");
         assert_eq!(space_name("", "acme"), "acme");
     }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_already_as_it_would_be_made() {
+    fn the_space_name_is_idempotent() {
         let name = space_name(&format!("{}. ", "é.".repeat(150)), "acme");
 
         assert_eq!(space_name(&name, "acme"), name);

@@ -1,4 +1,4 @@
-//! Mail domains: finding them, making them ours, and what their DNS should say.
+//! Mail domains: lookup, creation, and expected DNS records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,33 +12,33 @@ use super::{
 use crate::clients::{ClientError, Ensured, Mode, Operation};
 use dezky_shared::queue::error_code::ErrorCode;
 
-/// A mail domain.
+/// Mail domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domain {
-    /// Stalwart's id of it.
+    /// Stalwart's id.
     pub id: String,
-    /// Its name: lower case, no trailing dot, ASCII.
+    /// Name: lower case, no trailing dot, ASCII.
     pub name: String,
-    /// Whose it is: `dezky:<tenantId>` when it is ours.
+    /// Ownership marker: `dezky:<tenantId>` on our domains.
     pub description: Option<String>,
 }
 
 impl Domain {
-    /// Whether it was made for this tenant.
+    /// Whether the domain belongs to this tenant.
     pub fn belongs_to(&self, tenant_id: &str) -> bool {
-        self.description.as_deref() == Some(&mark(tenant_id))
+        self.description.as_deref() == Some(&ownership_marker(tenant_id))
     }
 }
 
 impl Stalwart {
-    /// Finds the domain of exactly this name; an alias of another domain is not found.
+    /// Finds the domain with exactly this name; aliases of other domains do not count.
     pub async fn find_domain(&self, name: &str) -> Result<Option<Domain>, ClientError> {
         Ok(self.look_up(&canonical(name)).await?.map(Domain::from))
     }
 
-    /// Makes sure that the domain exists, is this tenant's, and signs its mail with keys that Stalwart makes.
+    /// Ensures that the domain exists, belongs to this tenant, and has automatic DKIM keys.
     ///
-    /// A domain that somebody else made, and a name that is another domain's alias, is a conflict.
+    /// A domain with another marker, or a name that is an alias of another domain, is a conflict.
     pub async fn ensure_domain(
         &self,
         name: &str,
@@ -66,7 +66,7 @@ impl Stalwart {
             });
         }
 
-        let description = Some(mark(tenant_id));
+        let description = Some(ownership_marker(tenant_id));
         let create = json!({ "create": { "d": { "name": name, "description": description } } });
         let create = Call::new("x:Domain/set", create);
         let reply = self
@@ -81,9 +81,9 @@ impl Stalwart {
                 }),
                 changes,
             }),
-            Err(refusal) => {
-                let Some(holder) = refusal.holder("Domain") else {
-                    return Err(reply.refused(&refusal));
+            Err(set_error) => {
+                let Some(holder) = set_error.holder("Domain") else {
+                    return Err(reply.refused(&set_error));
                 };
                 let holder = self.get_domain(holder).await?;
                 self.adopt(holder, &name, tenant_id, mode).await
@@ -91,9 +91,9 @@ impl Stalwart {
         }
     }
 
-    /// Whether the domain has a key for each algorithm it signs with.
+    /// Whether the domain has a DKIM key for each of its algorithms.
     ///
-    /// Stalwart makes the keys some time after the domain; until then the zone file lacks them.
+    /// Stalwart creates the keys some time after the domain; until then the zone file lacks them.
     pub async fn dkim_ready(&self, domain_id: &str) -> Result<bool, ClientError> {
         #[derive(Deserialize)]
         struct Key {
@@ -117,7 +117,7 @@ impl Stalwart {
         ];
         let reply = self.call(Operation::read("dkim_ready"), calls).await?;
         let Some(domain) = reply.list::<Record>(0)?.pop() else {
-            return Err(gone("dkim_ready"));
+            return Err(deleted("dkim_ready"));
         };
         let keys: Vec<Key> = reply.list(2)?;
         let made: BTreeSet<&str> = keys.iter().map(|key| key.algorithm.as_str()).collect();
@@ -129,7 +129,7 @@ impl Stalwart {
                 .all(|algorithm| made.contains(algorithm.as_str())))
     }
 
-    /// What the domain's DNS should say, as the lines of a BIND zone file.
+    /// Expected DNS records, as the lines of a BIND zone file.
     pub async fn zone_file(&self, domain_id: &str) -> Result<String, ClientError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -144,10 +144,10 @@ impl Stalwart {
         let reply = self.call(Operation::read("zone_file"), [get]).await?;
         let zone = reply.list::<Zone>(0)?.pop();
         zone.map(|zone| zone.dns_zone_file)
-            .ok_or_else(|| gone("zone_file"))
+            .ok_or_else(|| deleted("zone_file"))
     }
 
-    /// Decides whether a domain that exists is the tenant's, and repairs what we own of it.
+    /// Checks that an existing domain belongs to the tenant, and repairs drift.
     async fn adopt(
         &self,
         found: Record,
@@ -162,7 +162,7 @@ impl Stalwart {
             return Err(ClientError::Conflict(failed("ensure_domain", detail)));
         }
         if !domain.belongs_to(tenant_id) {
-            let detail = format!("{name} is not {}", mark(tenant_id));
+            let detail = format!("{name} is not {}", ownership_marker(tenant_id));
             return Err(ClientError::Conflict(failed("ensure_domain", detail)));
         }
 
@@ -179,7 +179,7 @@ impl Stalwart {
         })
     }
 
-    /// Has reports about the domain's mail (DMARC, TLS) sent to `address`, or to its postmaster.
+    /// Ensures that reports about the domain's mail (DMARC, TLS) go to `address`, or to its postmaster.
     pub async fn ensure_report_address(
         &self,
         domain_id: &str,
@@ -192,7 +192,7 @@ impl Stalwart {
             report_address_uri: Option<String>,
         }
 
-        // Without a domain, Stalwart adds its own.
+        // Stalwart appends its own domain to an address without one.
         let wanted = format!("mailto:{}", address.unwrap_or("postmaster"));
         let get = json!({ "ids": [domain_id], "properties": ["reportAddressUri"] });
         let get = Call::new("x:Domain/get", get);
@@ -200,7 +200,7 @@ impl Stalwart {
             .call(Operation::read("get_report_address"), [get])
             .await?;
         let found = reply.list::<Reports>(0)?.pop();
-        let found = found.ok_or_else(|| gone("get_report_address"))?;
+        let found = found.ok_or_else(|| deleted("get_report_address"))?;
         let mut ensured = Ensured {
             value: Some(()),
             changes: Vec::new(),
@@ -217,7 +217,7 @@ impl Stalwart {
                 .await?;
             reply
                 .updated()?
-                .map_err(|refusal| reply.refused(&refusal))?;
+                .map_err(|set_error| reply.refused(&set_error))?;
         }
         Ok(ensured)
     }
@@ -227,11 +227,13 @@ impl Stalwart {
             json!({ "update": { domain_id: { "dkimManagement": { "@type": "Automatic" } } } });
         let update = Call::new("x:Domain/set", update);
         let reply = self.call(Operation::write("enable_dkim"), [update]).await?;
-        reply.updated()?.map_err(|refusal| reply.refused(&refusal))
+        reply
+            .updated()?
+            .map_err(|set_error| reply.refused(&set_error))
     }
 
-    /// Stops the making of keys, so that those destroyed next stay away. A domain that stays after all gets new ones
-    /// when it is next ensured.
+    /// Disables automatic DKIM keys, so that destroyed keys are not recreated. If the domain is kept after all, the
+    /// next `ensure_domain` recreates them.
     pub(super) async fn disable_dkim(&self, domain: &Domain) -> Result<(), ClientError> {
         let update =
             json!({ "update": { &domain.id: { "dkimManagement": { "@type": "Manual" } } } });
@@ -240,7 +242,7 @@ impl Stalwart {
             .call(Operation::write("disable_dkim"), [update])
             .await?;
         match reply.updated()? {
-            Err(refusal) if !refusal.is_not_found() => Err(reply.refused(&refusal)),
+            Err(set_error) if !set_error.is_not_found() => Err(reply.refused(&set_error)),
             _ => Ok(()),
         }
     }
@@ -262,14 +264,14 @@ impl Stalwart {
         let get = json!({ "ids": [id], "properties": PROPERTIES });
         let get = Call::new("x:Domain/get", get);
         let reply = self.call(Operation::read("get_domain"), [get]).await?;
-        reply.list(0)?.pop().ok_or_else(|| gone("get_domain"))
+        reply.list(0)?.pop().ok_or_else(|| deleted("get_domain"))
     }
 }
 
-/// The properties of a [`Record`].
+/// Requested properties of a [`Record`].
 const PROPERTIES: [&str; 3] = ["name", "description", "dkimManagement"];
 
-/// A domain as Stalwart shows it.
+/// Domain, as returned by Stalwart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
@@ -303,17 +305,17 @@ impl From<Record> for Domain {
     }
 }
 
-/// The description that makes a domain this tenant's.
-fn mark(tenant_id: &str) -> String {
+/// Ownership marker of this tenant's domains.
+fn ownership_marker(tenant_id: &str) -> String {
     format!("dezky:{tenant_id}")
 }
 
-/// The form in which Stalwart keeps names; its filters do not bring ours into it.
+/// Canonical form in which Stalwart stores names; its filters do not normalise ours.
 fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Whether Stalwart would keep this name as it is. It drops what it does not like without a word.
+/// Whether Stalwart would store this name unchanged. It silently drops characters that it rejects.
 fn is_domain_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -326,9 +328,9 @@ fn is_domain_name(name: &str) -> bool {
     name.len() <= 253 && name.contains('.') && name.split('.').all(is_label)
 }
 
-/// A domain that was there a moment ago: whoever tries again looks again.
-fn gone(operation: &'static str) -> ClientError {
-    ClientError::Unavailable(failed(operation, "the domain is gone".into()))
+/// Error for a domain that disappeared during the operation: a retry looks it up again.
+fn deleted(operation: &'static str) -> ClientError {
+    ClientError::Unavailable(failed(operation, "the domain was deleted".into()))
 }
 
 #[cfg(test)]
@@ -336,12 +338,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_compared_in_the_form_stalwart_keeps() {
+    fn names_are_compared_in_canonical_form() {
         assert_eq!(canonical("ACME.Test."), "acme.test");
     }
 
     #[test]
-    fn only_names_that_stalwart_keeps_as_they_are_count_as_domain_names() {
+    fn only_names_stored_unchanged_are_domain_names() {
         for name in ["acme.test", "a.b-c.co.uk", "xn--bcher-kva.test", "1.test"] {
             assert!(is_domain_name(name), "{name}");
         }

@@ -1,8 +1,8 @@
-//! The protocol: method calls out, their replies in, and what each refusal means.
+//! JMAP protocol: method calls, replies, and error classification.
 //!
-//! Status 200 only means that the request was understood. A failure is found, in this order, in the HTTP
-//! status, in a method reply called `error`, and in the `notCreated`, `notUpdated` and `notDestroyed` of a
-//! `/set`. Free text of the server goes into an error only where it cannot echo what we sent.
+//! Status 200 only means that the request was understood. Errors are found, in this order, in the HTTP status, in a
+//! method reply called `error`, and in the `notCreated`, `notUpdated` and `notDestroyed` of a `/set`. Free text of the
+//! server is included in an error only where it cannot echo our request.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::clients::{ClientError, UpstreamResponse};
 use dezky_shared::queue::error_code::ErrorCode;
 
-/// One method call.
+/// Method call.
 pub(super) struct Call {
     method: &'static str,
     arguments: Value,
@@ -24,7 +24,7 @@ impl Call {
     }
 }
 
-/// A request body with these calls; each is known by its position.
+/// Request body with these calls, each identified by its position.
 pub(super) fn request(calls: &[Call]) -> Value {
     let calls: Vec<Value> = calls
         .iter()
@@ -34,44 +34,49 @@ pub(super) fn request(calls: &[Call]) -> Value {
     json!({ "using": ["urn:ietf:params:jmap:core", "urn:stalwart:jmap"], "methodCalls": calls })
 }
 
-/// Takes the value at `path` in the reply of the call at `position` for an argument.
+/// Result reference: an argument taken from `path` in the reply of the call at `position`.
 pub(super) fn result_of(position: usize, method: &'static str, path: &'static str) -> Value {
     json!({ "resultOf": position.to_string(), "name": method, "path": path })
 }
 
-/// The replies to all calls of a request, none of them an error.
+/// Replies to all calls of a request, none of them an error.
 pub(super) struct Reply<const N: usize> {
-    answer: UpstreamResponse,
+    response: UpstreamResponse,
     arguments: [Value; N],
 }
 
 impl<const N: usize> Reply<N> {
-    /// Reads an answer to a request with `N` calls.
-    pub(super) fn read(answer: UpstreamResponse) -> Result<Self, ClientError> {
+    /// Parses the response to a request with `N` calls.
+    pub(super) fn read(response: UpstreamResponse) -> Result<Self, ClientError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Body {
             method_responses: Vec<(String, Value, String)>,
         }
 
-        if !answer.status.is_success() {
-            return Err(refused_request(&answer));
+        if !response.status.is_success() {
+            return Err(classify_status(&response));
         }
-        let replies = answer.json::<Body>()?.method_responses;
+        let replies = response.json::<Body>()?.method_responses;
         if let Some((_, error, _)) = replies.iter().find(|(method, ..)| method == "error") {
-            return Err(refused_call(&answer, error));
+            return Err(classify_method_error(&response, error));
         }
         let arguments: Vec<Value> = replies
             .into_iter()
             .map(|(_, arguments, _)| arguments)
             .collect();
         match arguments.try_into() {
-            Ok(arguments) => Ok(Self { answer, arguments }),
-            Err(_) => Err(answer.unreadable("not one reply for each call")),
+            Ok(arguments) => Ok(Self {
+                response,
+                arguments,
+            }),
+            Err(_) => {
+                Err(response.unreadable("the number of replies differs from the number of calls"))
+            }
         }
     }
 
-    /// What the `/get` at `position` found.
+    /// Objects returned by the `/get` at `position`.
     pub(super) fn list<T: DeserializeOwned>(&self, position: usize) -> Result<Vec<T>, ClientError> {
         #[derive(Deserialize)]
         struct Got<T> {
@@ -80,7 +85,7 @@ impl<const N: usize> Reply<N> {
         Ok(self.parse::<Got<T>>(position)?.list)
     }
 
-    /// How many ids the `/query` at `position` gave.
+    /// Number of ids returned by the `/query` at `position`.
     pub(super) fn count(&self, position: usize) -> Result<usize, ClientError> {
         #[derive(Deserialize)]
         struct Found {
@@ -91,18 +96,18 @@ impl<const N: usize> Reply<N> {
 
     fn parse<T: DeserializeOwned>(&self, position: usize) -> Result<T, ClientError> {
         T::deserialize(&self.arguments[position])
-            .map_err(|error| self.answer.unreadable(&error.to_string()))
+            .map_err(|error| self.response.unreadable(&error.to_string()))
     }
 
-    /// The error that a refusal of one object is, where the caller has no use for it.
-    pub(super) fn refused(&self, refusal: &SetError) -> ClientError {
-        let call = self.answer.failed(&refusal.describe());
-        match refusal.kind.as_str() {
+    /// Error for a set error that the caller does not handle.
+    pub(super) fn refused(&self, set_error: &SetError) -> ClientError {
+        let call = self.response.failed(&set_error.describe());
+        match set_error.kind.as_str() {
             "primaryKeyViolation" | "objectIsLinked" => ClientError::Conflict(call),
             "forbidden" => ClientError::Permission(call),
-            // It was there a moment ago: whoever tries again looks again.
+            // The object was deleted concurrently: a retry looks it up again.
             "notFound" => ClientError::Unavailable(call),
-            "invalidPatch" if refusal.description == "Invalid domain name" => {
+            "invalidPatch" if set_error.description == "Invalid domain name" => {
                 ClientError::UserAction {
                     call,
                     code: ErrorCode::DomainInvalid,
@@ -114,7 +119,7 @@ impl<const N: usize> Reply<N> {
 }
 
 impl Reply<1> {
-    /// The id of the one object that was to be created, or why it was not.
+    /// Id of the one created object, or its set error.
     pub(super) fn created(&self) -> Result<Result<String, SetError>, ClientError> {
         #[derive(Deserialize)]
         struct Created {
@@ -132,12 +137,12 @@ impl Reply<1> {
             set.not_created.into_values().next(),
         ) {
             (Some(created), _) => Ok(Ok(created.id)),
-            (None, Some(refusal)) => Ok(Err(refusal)),
-            (None, None) => Err(self.answer.unreadable("neither created nor refused")),
+            (None, Some(set_error)) => Ok(Err(set_error)),
+            (None, None) => Err(self.response.unreadable("neither created nor rejected")),
         }
     }
 
-    /// Whether the one object that was to be updated was, or why not.
+    /// Success of the one update, or its set error.
     pub(super) fn updated(&self) -> Result<Result<(), SetError>, ClientError> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
@@ -147,19 +152,19 @@ impl Reply<1> {
         }
         let set: Set = self.parse(0)?;
         match set.not_updated.into_values().next() {
-            Some(refusal) => Ok(Err(refusal)),
+            Some(set_error) => Ok(Err(set_error)),
             None if !set.updated.is_empty() => Ok(Ok(())),
-            None => Err(self.answer.unreadable("neither updated nor refused")),
+            None => Err(self.response.unreadable("neither updated nor rejected")),
         }
     }
 
-    /// Which objects were destroyed, and why the others were not.
+    /// Destroyed objects, and the set errors of the others.
     pub(super) fn destroyed(&self) -> Result<Destroyed, ClientError> {
         self.parse(0)
     }
 }
 
-/// The reply to a `/set` that destroys.
+/// Reply to a `/set` with `destroy`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Destroyed {
@@ -169,7 +174,7 @@ pub(super) struct Destroyed {
     pub(super) not_destroyed: BTreeMap<String, SetError>,
 }
 
-/// Why one object of a `/set` was refused.
+/// Set error: the reason why one object of a `/set` was rejected.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SetError {
@@ -184,7 +189,7 @@ pub(super) struct SetError {
     linked_objects: Vec<ObjectId>,
 }
 
-/// An object of any type: ids are unique for each type only.
+/// Id with its type: ids are unique per type only.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ObjectId {
     pub(super) object: String,
@@ -192,17 +197,17 @@ pub(super) struct ObjectId {
 }
 
 impl SetError {
-    /// Whether there is no such object (any more).
+    /// Whether the object does not exist (any more).
     pub(super) fn is_not_found(&self) -> bool {
         self.kind == "notFound"
     }
 
-    /// The objects that depend on this one, when that is what the refusal is about.
+    /// Objects that depend on this one, if they caused the error.
     pub(super) fn dependants(&self) -> Option<&[ObjectId]> {
         (self.kind == "objectIsLinked").then_some(self.linked_objects.as_slice())
     }
 
-    /// The id of the `object` that holds the name already, when that is what the refusal is about.
+    /// Id of the `object` that already has the name, if it caused the error.
     pub(super) fn holder(&self, object: &str) -> Option<&str> {
         let holder = self.object_id.as_ref()?;
         (self.kind == "primaryKeyViolation" && holder.object == object).then_some(&holder.id)
@@ -219,9 +224,9 @@ impl SetError {
     }
 }
 
-/// What a status other than success means.
-fn refused_request(answer: &UpstreamResponse) -> ClientError {
-    /// The members of a problem that are the server's own words: its `detail` can be our whole request.
+/// Classification of an unsuccessful status.
+fn classify_status(response: &UpstreamResponse) -> ClientError {
+    /// Problem details that are the server's own words: its `detail` can contain our whole request.
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Problem {
@@ -230,10 +235,11 @@ fn refused_request(answer: &UpstreamResponse) -> ClientError {
         limit: String,
     }
 
-    match answer.status.as_u16() {
+    match response.status.as_u16() {
         400 => {
-            let Problem { kind, limit } = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let call = answer.failed(&format!("{kind} {limit}"));
+            let Problem { kind, limit } =
+                serde_json::from_slice(&response.body).unwrap_or_default();
+            let call = response.failed(&format!("{kind} {limit}"));
             if limit == "maxConcurrentRequests" {
                 return ClientError::RateLimited {
                     call,
@@ -242,25 +248,25 @@ fn refused_request(answer: &UpstreamResponse) -> ClientError {
             }
             ClientError::Rejected(call)
         }
-        // Without a time to wait it is no rate limit but a ban, which has no end.
-        429 if answer.retry_after().is_none() => {
-            ClientError::Credentials(answer.failed("our address is banned"))
+        // A 429 without `Retry-After` is not a rate limit but a permanent ban.
+        429 if response.retry_after().is_none() => {
+            ClientError::Credentials(response.failed("our IP address is banned"))
         }
-        _ => answer.error(""),
+        _ => response.error(""),
     }
 }
 
-/// What a method reply called `error` means.
-fn refused_call(answer: &UpstreamResponse, error: &Value) -> ClientError {
+/// Classification of a method reply called `error`.
+fn classify_method_error(response: &UpstreamResponse, error: &Value) -> ClientError {
     let text = |member: &str| error.get(member).and_then(Value::as_str).unwrap_or("?");
     let kind = text("type");
     match kind {
-        // A lost write race, or a store in trouble. Other objects of the same call may have been written.
+        // A lost write race, or a storage failure. Other objects of the same call may have been written.
         "serverUnavailable" | "serverFail" | "serverPartialFail" => {
-            ClientError::Unavailable(answer.failed(kind))
+            ClientError::Unavailable(response.failed(kind))
         }
-        "forbidden" => ClientError::Permission(answer.failed(text("description"))),
-        _ => ClientError::Rejected(answer.failed(kind)),
+        "forbidden" => ClientError::Permission(response.failed(text("description"))),
+        _ => ClientError::Rejected(response.failed(kind)),
     }
 }
 
@@ -277,7 +283,7 @@ mod tests {
     };
     use dezky_shared::platform::tls::TrustRoots;
 
-    /// An exchange with a real server, as the simulator is held to it.
+    /// Exchange recorded with a real server, against which the simulator is also tested.
     #[derive(Deserialize)]
     struct Recorded {
         name: String,
@@ -291,7 +297,7 @@ mod tests {
     }
 
     impl Recorded {
-        fn answer(&self) -> ResponseTemplate {
+        fn response(&self) -> ResponseTemplate {
             let replies = self.replies.iter().enumerate();
             let replies: Vec<Value> = replies
                 .map(|(position, (method, reply))| json!([method, reply, position.to_string()]))
@@ -320,9 +326,12 @@ mod tests {
         .collect()
     }
 
-    async fn stalwart_answering(answer: ResponseTemplate) -> (Stalwart, MockServer) {
+    async fn stalwart_with_response(response: ResponseTemplate) -> (Stalwart, MockServer) {
         let server = MockServer::start().await;
-        Mock::given(any()).respond_with(answer).mount(&server).await;
+        Mock::given(any())
+            .respond_with(response)
+            .mount(&server)
+            .await;
         let config = StalwartConfig {
             base_url: server.uri(),
             login: Login::ApiKey("API_secret".to_owned().into()),
@@ -334,41 +343,41 @@ mod tests {
         )
     }
 
-    /// What a write fails with when it is answered like this.
-    async fn failure(answer: ResponseTemplate) -> Option<ClientError> {
-        let (stalwart, _server) = stalwart_answering(answer).await;
+    /// Error of a write that receives this response.
+    async fn failure(response: ResponseTemplate) -> Option<ClientError> {
+        let (stalwart, _server) = stalwart_with_response(response).await;
         let write = Call::new("x:Any/set", json!({}));
         let reply = match stalwart.call(Operation::write("write"), [write]).await {
             Ok(reply) => reply,
             Err(error) => return Some(error),
         };
-        let refusal = ["notCreated", "notUpdated", "notDestroyed"]
+        let set_error = ["notCreated", "notUpdated", "notDestroyed"]
             .iter()
             .find_map(|part| reply.arguments[0].get(part)?.as_object()?.values().next())?;
-        Some(reply.refused(&serde_json::from_value(refusal.clone()).unwrap()))
+        Some(reply.refused(&serde_json::from_value(set_error.clone()).unwrap()))
     }
 
     #[tokio::test]
-    async fn every_recorded_refusal_means_what_is_noted_beside_it() {
+    async fn every_recorded_error_has_the_expected_code() {
         let refusals = recorded();
         let refusals = refusals.iter().filter(|recorded| recorded.means.is_some());
 
-        for refusal in refusals {
-            let failure = failure(refusal.answer()).await;
+        for set_error in refusals {
+            let failure = failure(set_error.response()).await;
 
             let code = failure.as_ref().map(ClientError::code);
-            assert_eq!(code, refusal.means, "{}: {failure:?}", refusal.name);
+            assert_eq!(code, set_error.means, "{}: {failure:?}", set_error.name);
         }
     }
 
     #[tokio::test]
-    async fn a_rate_limit_says_how_long_to_wait() {
+    async fn a_rate_limit_carries_its_retry_after() {
         let limits = recorded();
         let limit = limits
             .iter()
             .find(|limit| limit.name == "too many requests");
 
-        let failure = failure(limit.unwrap().answer()).await;
+        let failure = failure(limit.unwrap().response()).await;
 
         assert!(
             matches!(failure, Some(ClientError::RateLimited { retry_after: Some(wait), .. }) if wait == Duration::from_secs(48))
@@ -376,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_quotes_our_request_does_not_get_into_the_error() {
+    async fn a_response_that_quotes_our_request_is_left_out_of_the_error() {
         let quoted = json!({
             "type": "urn:ietf:params:jmap:error:notRequest", "status": 400,
             "detail": "{\"secret\": \"hunter2-hunter2\"}",
@@ -392,12 +401,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_recorded_domain_is_read() {
+    async fn a_recorded_domain_is_decoded() {
         let answers = recorded();
-        let answer = answers
+        let response = answers
             .iter()
-            .find(|answer| answer.name == "looked up as the client does");
-        let (stalwart, _server) = stalwart_answering(answer.unwrap().answer()).await;
+            .find(|response| response.name == "looked up as the client does");
+        let (stalwart, _server) = stalwart_with_response(response.unwrap().response()).await;
 
         let domain = stalwart.find_domain("acme.test").await.unwrap().unwrap();
 
@@ -409,7 +418,7 @@ mod tests {
     async fn every_request_carries_the_key_and_both_capabilities() {
         let empty = json!({ "methodResponses": [["x:Domain/query", { "ids": [] }, "0"]] });
         let (stalwart, server) =
-            stalwart_answering(ResponseTemplate::new(200).set_body_json(empty)).await;
+            stalwart_with_response(ResponseTemplate::new(200).set_body_json(empty)).await;
 
         stalwart.check().await.unwrap();
 

@@ -1,10 +1,9 @@
-//! Taking a domain away.
+//! Removal of domains.
 //!
-//! Stalwart refuses to destroy a domain that anything depends on, its own DKIM keys included, and names all
-//! that does. So the attempt is also the look: what it names is cleared away, and it is made again. The making of
-//! keys is switched off before they are destroyed; a task that was already running may still add some, hence the
-//! rounds. A mailbox that appears in between stops it all, and the domain stays: without keys, until it is next
-//! ensured.
+//! Stalwart refuses to destroy a domain with dependants, its own DKIM keys included, and returns all of them. The
+//! attempt therefore doubles as the query: the returned dependants are removed, and the attempt is repeated. Automatic
+//! keys are disabled before the keys are destroyed; a running task may still add some, hence several rounds. A mailbox
+//! created meanwhile stops the removal, and the domain stays, without keys until the next `ensure_domain`.
 
 use std::fmt::Write as _;
 
@@ -18,28 +17,27 @@ use super::{
 use crate::clients::{ClientError, Ensured, Mode, Operation};
 use dezky_shared::queue::error_code::ErrorCode;
 
-/// How often the domain is tried before we give up for now.
+/// Maximum number of attempts to destroy a domain.
 const ROUNDS: usize = 5;
-/// The most objects read or destroyed in a call.
-const AT_ONCE: usize = 100;
-/// The most addresses that a refusal names.
-const NAMED: usize = 20;
+/// Maximum number of objects read or destroyed in one call.
+const BATCH: usize = 100;
+/// Maximum number of addresses in an error.
+const MAX_ADDRESSES: usize = 20;
 
-/// What may be lost with the domain.
+/// Dependants that may be destroyed with the domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cascade {
-    /// Its DKIM keys.
+    /// DKIM keys.
     Keys,
-    /// Its mailboxes and lists, too.
+    /// DKIM keys, mailboxes and lists.
     Everything,
 }
 
 impl Stalwart {
     /// Removes a domain that the tenant gave up, with its DKIM keys.
     ///
-    /// One that accounts or lists use is left as it is, and the customer has to act. A domain that is not this
-    /// tenant's is none of our business: nothing happens. A dry run finds the mailboxes of the domain, but not
-    /// lists and not aliases of mailboxes elsewhere.
+    /// A domain in use by accounts or lists is left unchanged, and the customer has to act. A domain of another owner
+    /// is ignored. A dry run finds the domain's mailboxes, but neither lists nor aliases of mailboxes in other domains.
     pub async fn remove_domain(
         &self,
         name: &str,
@@ -49,10 +47,9 @@ impl Stalwart {
         self.remove(name, tenant_id, mode, Cascade::Keys).await
     }
 
-    /// Removes a domain of a tenant that is deleted, with all its mailboxes and lists.
+    /// Removes a domain of a deleted tenant, with all its mailboxes and lists.
     ///
-    /// Accounts and lists of other domains lose the aliases they have in it. A domain that is not this tenant's
-    /// is left alone.
+    /// Accounts and lists of other domains lose their aliases in it. A domain of another owner is ignored.
     pub async fn purge_domain(
         &self,
         name: &str,
@@ -140,20 +137,20 @@ impl Stalwart {
             .call(Operation::write("destroy_domain"), [destroy])
             .await?;
         let outcome = reply.destroyed()?;
-        let Some(refusal) = outcome.not_destroyed.get(&domain.id) else {
+        let Some(set_error) = outcome.not_destroyed.get(&domain.id) else {
             return Ok(Attempt::Destroyed);
         };
-        if refusal.is_not_found() {
+        if set_error.is_not_found() {
             return Ok(Attempt::Gone);
         }
-        match refusal.dependants() {
+        match set_error.dependants() {
             Some(blockers) => Ok(Attempt::Blocked(blockers.to_vec())),
-            None => Err(reply.refused(refusal)),
+            None => Err(reply.refused(set_error)),
         }
     }
 
-    /// Destroys those of the accounts or lists that live in the domain; the others lose their aliases in it.
-    /// Says how many were destroyed.
+    /// Destroys the accounts or lists whose main address is in the domain; the others lose their aliases in it. Returns
+    /// the number of destroyed objects.
     async fn delete_members(
         &self,
         kind: AddressKind,
@@ -162,7 +159,7 @@ impl Stalwart {
         aliases_removed: &mut usize,
     ) -> Result<usize, ClientError> {
         let mut destroyed = 0;
-        for ids in ids.chunks(AT_ONCE) {
+        for ids in ids.chunks(BATCH) {
             let get = json!({ "ids": ids, "properties": ["name", "domainId", "aliases"] });
             let get = Call::new(kind.get, get);
             let reply = self.call(kind.look, [get]).await?;
@@ -179,7 +176,7 @@ impl Stalwart {
         Ok(destroyed)
     }
 
-    /// The addresses that these accounts or lists have in the domain.
+    /// Addresses of these accounts or lists in the domain.
     async fn addresses(
         &self,
         kind: AddressKind,
@@ -187,7 +184,7 @@ impl Stalwart {
         domain: &Domain,
     ) -> Result<Vec<String>, ClientError> {
         let mut addresses = Vec::new();
-        for ids in ids.chunks(AT_ONCE) {
+        for ids in ids.chunks(BATCH) {
             let get = json!({ "ids": ids, "properties": ["name", "domainId", "aliases"] });
             let get = Call::new(kind.get, get);
             let reply = self.call(kind.look, [get]).await?;
@@ -197,15 +194,14 @@ impl Stalwart {
         Ok(addresses)
     }
 
-    /// The addresses of the mailboxes that live in the domain.
+    /// Addresses of the mailboxes in the domain.
     async fn addresses_in(&self, domain: &Domain) -> Result<Vec<String>, ClientError> {
         let accounts = self.list_accounts(&domain.id).await?;
         let ids: Vec<String> = accounts.into_iter().map(|account| account.id).collect();
         self.addresses(ACCOUNTS, &ids, domain).await
     }
 
-    /// Removes the aliases in the domain, all in one write. Their numbers are not stable, so the list is
-    /// replaced.
+    /// Removes the aliases in the domain in one write. Their indexes are not stable, so the list is replaced.
     async fn drop_aliases(
         &self,
         kind: AddressKind,
@@ -225,12 +221,12 @@ impl Stalwart {
         let reply = self.call(kind.drop_aliases, [update]).await?;
         match reply.updated()? {
             Ok(()) => Ok(dropped),
-            Err(refusal) if refusal.is_not_found() => Ok(0),
-            Err(refusal) => Err(reply.refused(&refusal)),
+            Err(set_error) if set_error.is_not_found() => Ok(0),
+            Err(set_error) => Err(reply.refused(&set_error)),
         }
     }
 
-    /// Destroys objects and says how many. What something else depends on is left for the next round.
+    /// Destroys objects and returns their number. Objects with dependants are left for the next round.
     async fn destroy(
         &self,
         method: &'static str,
@@ -238,14 +234,14 @@ impl Stalwart {
         ids: &[String],
     ) -> Result<usize, ClientError> {
         let mut count = 0;
-        for ids in ids.chunks(AT_ONCE) {
+        for ids in ids.chunks(BATCH) {
             let destroy = Call::new(method, json!({ "destroy": ids }));
             let reply = self.call(operation, [destroy]).await?;
             let outcome = reply.destroyed()?;
             let refusals = outcome.not_destroyed.values();
-            for refusal in refusals {
-                if !refusal.is_not_found() && refusal.dependants().is_none() {
-                    return Err(reply.refused(refusal));
+            for set_error in refusals {
+                if !set_error.is_not_found() && set_error.dependants().is_none() {
+                    return Err(reply.refused(set_error));
                 }
             }
             count += outcome.destroyed.len();
@@ -254,15 +250,15 @@ impl Stalwart {
     }
 }
 
-/// How an attempt to destroy a domain went.
+/// Result of an attempt to destroy a domain.
 enum Attempt {
     Destroyed,
-    /// There was none.
+    /// The domain did not exist.
     Gone,
     Blocked(Vec<ObjectId>),
 }
 
-/// What has addresses in a domain.
+/// Kind of object with addresses in a domain.
 #[derive(Clone, Copy)]
 struct AddressKind {
     object: &'static str,
@@ -291,7 +287,7 @@ const LISTS: AddressKind = AddressKind {
     destroy: Operation::write("destroy_lists"),
 };
 
-/// An account or a list, as far as its addresses go.
+/// Addresses of an account or list.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Addressed {
@@ -317,7 +313,7 @@ impl Addressed {
     }
 }
 
-/// What went, or would go in a dry run.
+/// Objects removed, or to be removed in a dry run.
 #[derive(Default)]
 struct Removed {
     domain: bool,
@@ -346,16 +342,16 @@ impl Removed {
     }
 }
 
-/// The refusal, which names who still uses the domain.
+/// Error that lists the addresses still in use.
 fn in_use(users: &[String]) -> ClientError {
     let mut detail = users
         .iter()
-        .take(NAMED)
+        .take(MAX_ADDRESSES)
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(", ");
-    if users.len() > NAMED {
-        let _ = write!(detail, " and {} more", users.len() - NAMED);
+    if users.len() > MAX_ADDRESSES {
+        let _ = write!(detail, " and {} more", users.len() - MAX_ADDRESSES);
     }
     ClientError::UserAction {
         call: failed("destroy_domain", detail),

@@ -1,11 +1,11 @@
-//! Freezing mailboxes: nobody can sign in, mail still arrives, passwords stay.
+//! Suspension of mailboxes: no sign-in, while mail still arrives and passwords are kept.
 //!
-//! A mailbox is frozen by taking the permission `authenticate` from it. Resuming a tenant must not give it back
-//! to a mailbox that an operator had suspended before, and Stalwart has no place for a note beside the
-//! permissions. So the same write also takes `sieveAuthenticate`: without `authenticate` it means nothing (no
-//! protocol lets its owner in), and of the permissions of that kind it is the one nobody takes by itself. **Both
-//! taken: frozen by us. `authenticate` alone: suspended by somebody else, and left alone.** The price: a mailbox
-//! that had lost just `sieveAuthenticate` before we froze it gets that back when we unfreeze it.
+//! Freezing a mailbox disables its permission `authenticate`. Unfreezing must not restore a mailbox that an
+//! administrator suspended before, and Stalwart has no place for a marker next to the permissions. The same write
+//! therefore also disables `sieveAuthenticate`: without `authenticate` it has no effect, because no protocol admits the
+//! owner, and of the permissions of that kind it is the one never disabled alone. **Both disabled: frozen by us.
+//! `authenticate` alone: suspended by an administrator, and left alone.** The price: a mailbox with only
+//! `sieveAuthenticate` disabled before gets it back when unfrozen.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,34 +16,34 @@ use super::{
 };
 use crate::clients::{ClientError, Ensured, Mode, Operation};
 
-/// Without it nobody signs in to the mailbox, over any protocol.
+/// Required to sign in to the mailbox, over any protocol.
 const AUTHENTICATE: &str = "authenticate";
-/// Says that it was us: see the module.
+/// Marker of our suspension: see the module documentation.
 const MARKER: &str = "sieveAuthenticate";
-/// The most accounts that Stalwart gives in one call.
+/// Maximum number of accounts that Stalwart returns in one call.
 const PAGE: usize = 500;
 
-/// A mailbox.
+/// Mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Stalwart's id of it.
+    /// Stalwart's id.
     pub id: String,
-    /// The part of its address before the `@`.
+    /// Local part of the address.
     pub name: String,
-    /// Its address.
+    /// Address.
     pub email: String,
-    /// Whether its owner can sign in.
+    /// Sign-in access.
     pub access: Access,
 }
 
-/// Whether the owner of a mailbox can sign in.
+/// Sign-in access of a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// They can.
+    /// The owner can sign in.
     Open,
     /// Frozen by us, with its tenant.
     Frozen,
-    /// Suspended by somebody else, whose business it stays.
+    /// Suspended by an administrator; left alone.
     Suspended,
 }
 
@@ -52,7 +52,7 @@ impl Stalwart {
     pub async fn list_accounts(&self, domain_id: &str) -> Result<Vec<Account>, ClientError> {
         let mut accounts = Vec::new();
         for page in 0.. {
-            // Any other order, with a limit, loses and repeats entries.
+            // With a limit, any other order loses and repeats entries.
             let query = json!({
                 "filter": { "domainId": domain_id, "@type": "User" },
                 "sort": [{ "property": "id", "isAscending": true }],
@@ -77,7 +77,7 @@ impl Stalwart {
         Ok(accounts)
     }
 
-    /// Makes sure that nobody can sign in to the mailbox. One that is suspended or gone is left as it is.
+    /// Ensures that the mailbox is frozen. A suspended or deleted one is left alone.
     pub async fn freeze_account(
         &self,
         account: &Account,
@@ -92,7 +92,7 @@ impl Stalwart {
             .await
     }
 
-    /// Lets the owner of a mailbox that we froze sign in again. One that is suspended or gone is left as it is.
+    /// Ensures that a mailbox we froze is open again. A suspended or deleted one is left alone.
     pub async fn unfreeze_account(
         &self,
         account: &Account,
@@ -107,7 +107,7 @@ impl Stalwart {
             .await
     }
 
-    /// What the account may do now; `None` when it is gone.
+    /// Current permissions of the account; `None` if it was deleted.
     async fn permissions(&self, account: &Account) -> Result<Option<Permissions>, ClientError> {
         let get = json!({ "ids": [account.id], "properties": ["permissions"] });
         let get = Call::new("x:Account/get", get);
@@ -116,7 +116,7 @@ impl Stalwart {
         Ok(found.into_iter().next().map(|found| found.permissions))
     }
 
-    /// Writes the permissions as a whole: a pointer into them fails while they are inherited.
+    /// Replaces the permissions as a whole: a JSON pointer into inherited permissions fails.
     async fn change(
         &self,
         account: &Account,
@@ -133,8 +133,8 @@ impl Stalwart {
                 let reply = self.call(operation, [update]).await?;
                 match reply.updated()? {
                     Ok(()) => {}
-                    Err(refusal) if refusal.is_not_found() => changes.clear(),
-                    Err(refusal) => return Err(reply.refused(&refusal)),
+                    Err(set_error) if set_error.is_not_found() => changes.clear(),
+                    Err(set_error) => return Err(reply.refused(&set_error)),
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Stalwart {
     }
 }
 
-/// An account as Stalwart shows it.
+/// Account, as returned by Stalwart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
@@ -171,7 +171,7 @@ impl From<Record> for Account {
     }
 }
 
-/// What an account may do beyond or below its roles. The sets are objects whose values are `true`.
+/// Permission overrides of an account. The sets are objects whose values are `true`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Permissions {
     #[serde(rename = "@type")]
@@ -200,7 +200,7 @@ impl Permissions {
         }
     }
 
-    /// The same overrides, and nobody signs in.
+    /// These overrides with sign-in disabled.
     fn frozen(mut self) -> Self {
         if self.kind == "Inherit" {
             "Merge".clone_into(&mut self.kind);
@@ -212,7 +212,7 @@ impl Permissions {
         self
     }
 
-    /// The overrides that were there before we froze the account.
+    /// These overrides without our suspension.
     fn unfrozen(mut self) -> Self {
         for permission in [AUTHENTICATE, MARKER] {
             self.disabled.remove(permission);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn freezing_and_unfreezing_gives_back_what_was_there() {
+    fn unfreezing_restores_the_permissions_before_freezing() {
         for before in [
             json!({ "@type": "Inherit" }),
             json!({ "@type": "Merge", "disabledPermissions": { "emailSend": true } }),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_lost_authenticate_alone_was_suspended_by_somebody_else() {
+    fn an_account_without_only_authenticate_counts_as_suspended() {
         let suspended = permissions(json!({
             "@type": "Merge", "enabledPermissions": {}, "disabledPermissions": { "authenticate": true },
         }));

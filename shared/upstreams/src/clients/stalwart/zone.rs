@@ -1,11 +1,11 @@
-//! Reading the zone file that Stalwart computes for a domain.
+//! Parser of the zone file that Stalwart computes for a domain.
 //!
-//! Its lines are `name. IN TYPE data`, without a TTL. A TXT that does not fit into one string of 255 bytes is spread
-//! over several lines in parentheses.
+//! Lines are `name. IN TYPE data`, without a TTL. A TXT record longer than one string of 255 bytes spans several lines
+//! in parentheses.
 
 use dezky_shared::domain::check::Record;
 
-/// The records of a zone file. What is no record is passed over: the file is the server's, not ours.
+/// Records of a zone file. Lines that are not records are skipped, because the server controls the file.
 pub fn records(zone: &str) -> Vec<Record> {
     statements(zone)
         .iter()
@@ -13,7 +13,7 @@ pub fn records(zone: &str) -> Vec<Record> {
         .collect()
 }
 
-/// The lines, each with the continuation that its parenthesis opens. A parenthesis within quotes opens nothing.
+/// Lines, each joined with the continuation in parentheses. Parentheses within quotes are literal.
 fn statements(zone: &str) -> Vec<String> {
     let mut statements = Vec::new();
     let mut statement = String::new();
@@ -44,7 +44,7 @@ fn record(line: &str) -> Option<Record> {
     let (kind, data) = rest.trim_start().split_once(char::is_whitespace)?;
     let data = data.trim();
     let value = if data.starts_with('"') {
-        // The strings are every other part between quotes.
+        // Every second part between quotes is a string.
         data.split('"').skip(1).step_by(2).collect()
     } else {
         data.strip_suffix('.').unwrap_or(data).to_owned()
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_a_record_without_its_dots_and_quotes() {
+    fn each_line_is_a_record_without_dots_and_quotes() {
         let zone = "ACME.test. IN MX 10 mail.provider.test.\n\
             acme.test. IN TXT \"v=spf1 mx -all\"\n\
             _imaps._tcp.acme.test. IN SRV 0 1 993 mail.provider.test.\n\
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_passed_over() {
+    fn lines_that_are_not_records_are_skipped() {
         for zone in [
             "",
             "\n\n",

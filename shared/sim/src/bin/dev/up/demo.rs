@@ -1,4 +1,4 @@
-//! The tenant `demo` and the partner that looks after it, made through the API as an operator would do it.
+//! The tenant `demo` and its partner, created through the API as an operator.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// How long provisioning may take.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// How long the API may take to answer, its own waiting included.
-const ANSWER: Duration = Duration::from_secs(40);
+/// Time limit for provisioning.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// Timeout of a request, long polling included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The API as an operator sees it.
+/// Client of the API with an operator's token.
 pub(super) struct Demo {
     api: String,
     operator: String,
@@ -32,9 +32,9 @@ struct Tenant {
     job: Option<Job>,
 }
 
-/// What the API knows by an id.
+/// A resource with an id.
 #[derive(Debug, Deserialize)]
-struct Known {
+struct Resource {
     id: String,
 }
 
@@ -53,7 +53,7 @@ impl Job {
 }
 
 impl Tenant {
-    fn is_as_it_should_be(&self) -> bool {
+    fn is_active(&self) -> bool {
         let mut steps = self.provisioning_status.values();
         self.status == "active" && steps.all(|state| is_done(state))
     }
@@ -70,23 +70,23 @@ impl Demo {
             operator,
             client: TrustRoots::default()
                 .client_builder()
-                .timeout(ANSWER)
+                .timeout(REQUEST_TIMEOUT)
                 .build()?,
         })
     }
 
-    /// Makes the API know a caller, and says by which id.
-    pub(super) async fn introduce(&self, caller: Caller, token: &str) -> anyhow::Result<String> {
+    /// Registers a caller as a user, and returns the user's id.
+    pub(super) async fn register(&self, caller: Caller, token: &str) -> anyhow::Result<String> {
         let request = self.client.get(format!("{}/users/me", self.api));
-        let known = send(request.bearer_auth(token))
+        let response = send(request.bearer_auth(token))
             .await
-            .with_context(|| format!("{} is not let in", caller.name()))?;
-        Ok(known.json::<Known>().await?.id)
+            .with_context(|| format!("{} cannot sign in", caller.name()))?;
+        Ok(response.json::<Resource>().await?.id)
     }
 
-    /// Has a partner look after the tenant, and whoever signs in with `staff` own the partner.
+    /// Attaches the tenant to the demo partner, and makes the user of the token `staff` the partner's owner.
     pub(super) async fn ensure_partner(&self, staff: &str) -> anyhow::Result<()> {
-        let staff = self.introduce(Caller::Partner, staff).await?;
+        let staff = self.register(Caller::Partner, staff).await?;
         let partners = format!("{}/partners", self.api);
         let partner = format!("{partners}/{DEMO_PARTNER}");
         let there = self.client.get(&partner).bearer_auth(&self.operator);
@@ -99,7 +99,7 @@ impl Demo {
                 .json(&json!({ "status": "active" }))
         };
         let answer = send(request.bearer_auth(&self.operator)).await?;
-        let Known { id } = answer.json().await?;
+        let Resource { id } = answer.json().await?;
 
         let attach = self
             .request(Method::PATCH, "")
@@ -109,25 +109,25 @@ impl Demo {
         let owns = json!({ "partnerId": id, "partnerRole": "owner" });
         let request = self.client.patch(user).bearer_auth(&self.operator);
         send(request.json(&owns)).await?;
-        println!("  {DEMO_PARTNER:<14} looks after it");
+        println!("  {DEMO_PARTNER:<14} attached as partner");
         Ok(())
     }
 
-    /// Creates the tenant, or reconciles it when it is there, and follows its steps until it is active.
+    /// Creates the tenant, or reconciles an existing one, and prints its steps until it is active.
     pub(super) async fn ensure(&self) -> anyhow::Result<()> {
-        let asked = self.ask_for_it().await?;
+        let requested = self.create_or_reconcile().await?;
         let mut shown = Shown::default();
-        let follow = self.follow(asked.job, &mut shown);
-        match tokio::time::timeout(PATIENCE, follow).await {
+        let follow = self.follow(requested.job, &mut shown);
+        match tokio::time::timeout(TIMEOUT, follow).await {
             Ok(outcome) => outcome?,
-            Err(_) => println!("  no end after {PATIENCE:?}"),
+            Err(_) => println!("  not finished after {TIMEOUT:?}"),
         }
 
         let tenant = self.tenant().await?;
         shown.print(&tenant, true);
         let problems = serde_json::to_string(&tenant.provisioning_errors)?;
         ensure!(
-            tenant.is_as_it_should_be(),
+            tenant.is_active(),
             "the tenant is {}, its steps are {:?}, its errors {problems}",
             tenant.status,
             tenant.provisioning_status
@@ -138,14 +138,14 @@ impl Demo {
             .map(|(step, state)| format!("{step} {state}"))
             .collect();
         println!(
-            "  verified: GET /tenants/{DEMO_TENANT} says {} ({})",
+            "  verified: GET /tenants/{DEMO_TENANT} returns {} ({})",
             tenant.status,
             steps.join(", ")
         );
         Ok(())
     }
 
-    /// Brings every other tenant back into simulators that were restarted and are empty.
+    /// Reconciles all other tenants into the simulators, which start empty.
     pub(super) async fn reconcile_others(&self) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -182,9 +182,8 @@ impl Demo {
         }
     }
 
-    /// A tenant that is there already may have lost its state in simulators that were restarted: a reconcile
-    /// brings it back.
-    async fn ask_for_it(&self) -> anyhow::Result<Tenant> {
+    /// Creates the tenant, or reconciles an existing one, since restarted simulators are empty.
+    async fn create_or_reconcile(&self) -> anyhow::Result<Tenant> {
         let there = self.request(Method::GET, "").send().await?;
         let request = if there.status() == StatusCode::NOT_FOUND {
             let owner = Caller::Owner;
@@ -203,12 +202,15 @@ impl Demo {
         };
         let key = Uuid::now_v7().to_string();
         let response = send(request.header("idempotency-key", key)).await?;
-        response.json().await.context("the tenant cannot be read")
+        response
+            .json()
+            .await
+            .context("the response is not a tenant")
     }
 
-    /// Shows the steps as they turn `ok`, until the job has ended.
+    /// Prints the steps as they become `ok`, until the job is final.
     async fn follow(&self, job: Option<Job>, shown: &mut Shown) -> anyhow::Result<()> {
-        // Those of a tenant that was there already say nothing before the reconcile has ended.
+        // The steps of an existing tenant are outdated until the reconcile has started.
         let mut fresh = false;
         let mut etag = None;
         let Some(job) = job else { return Ok(()) };
@@ -240,7 +242,7 @@ impl Demo {
         Ok(job)
     }
 
-    /// The tenant when it is not what `etag` says any more, or nothing for now.
+    /// The tenant if it has changed since `etag`, by long polling; `None` if it has not.
     async fn change(&self, etag: &mut Option<String>) -> anyhow::Result<Option<Tenant>> {
         let request = match etag {
             Some(etag) => self
@@ -254,41 +256,47 @@ impl Demo {
         }
         let new = response.headers().get(header::ETAG);
         let new = new.context("the tenant has no ETag")?.to_str()?.to_owned();
-        let tenant = response.json().await.context("the tenant cannot be read")?;
+        let tenant = response
+            .json()
+            .await
+            .context("the response is not a tenant")?;
         *etag = Some(new);
         Ok(Some(tenant))
     }
 
     async fn tenant(&self) -> anyhow::Result<Tenant> {
         let response = send(self.request(Method::GET, "")).await?;
-        response.json().await.context("the tenant cannot be read")
+        response
+            .json()
+            .await
+            .context("the response is not a tenant")
     }
 
-    /// A request below the tenant, by the operator.
+    /// A request to a path below the tenant, as an operator.
     fn request(&self, method: Method, below: &str) -> RequestBuilder {
         let url = format!("{}/tenants/{DEMO_TENANT}{below}", self.api);
         self.client.request(method, url).bearer_auth(&self.operator)
     }
 }
 
-/// Sends a request and fails, with what the API said, unless it was understood.
+/// Sends a request. An error response becomes an error with its body.
 async fn send(request: RequestBuilder) -> anyhow::Result<Response> {
-    let response = request.send().await.context("the API does not answer")?;
+    let response = request.send().await.context("no response from the API")?;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         let path = response.url().path().to_owned();
-        let said = response.text().await.unwrap_or_default();
-        bail!("{path} answered {status}: {said}");
+        let body = response.text().await.unwrap_or_default();
+        bail!("{path} returned {status}: {body}");
     }
     Ok(response)
 }
 
-/// What was said about each step last.
+/// Last printed state of each step.
 #[derive(Debug, Default)]
 struct Shown(BTreeMap<String, String>);
 
 impl Shown {
-    /// Says what is new. What is done is only said once `trusted`: it may have been done by an earlier run.
+    /// Prints changed states. A completed step is printed only if `trusted`: it may stem from an earlier run.
     fn print(&mut self, tenant: &Tenant, trusted: bool) {
         for (step, state) in &tenant.provisioning_status {
             let early = is_done(state) && !trusted;

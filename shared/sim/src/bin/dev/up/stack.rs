@@ -1,4 +1,4 @@
-//! The processes, in the order in which they need each other.
+//! The processes of `cargo dev up`, started in the order of their dependencies.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use futures::future;
 use super::upstreams::Upstreams;
 use crate::build::build;
 
-/// The port of the API, if it is free.
+/// Preferred port of the API.
 const API_PORT: u16 = 3001;
-/// What seals secrets here, where none is worth anything.
-const SEALING_KEY: &str = "dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-/// How long a service may take until it is ready.
-const READY: Duration = Duration::from_mins(1);
-/// How long between two looks at a service that is not.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long a service may take to stop: the worker drains its jobs for up to 25 s.
-const STOP: Duration = Duration::from_secs(30);
+/// Encryption key of stored secrets, for development only.
+const ENCRYPTION_KEY: &str = "dev:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// Time limit for the start of a service.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Interval between two readiness checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Time limit for stopping a service. The worker drains its jobs for up to 25 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Everything that runs. Dropping it kills it; [`Stack::stop`] is kinder.
+/// All running processes. Dropping kills them; [`Stack::stop`] stops them gracefully.
 #[derive(Debug, Default)]
 pub(super) struct Stack {
     mongo: Option<Mongo>,
@@ -39,21 +39,21 @@ pub(super) struct Stack {
     simulators: Option<Process>,
     /// The api and the worker.
     services: Vec<Process>,
-    /// Claimed until all have stopped.
+    /// Reserved until all processes have stopped.
     ports: Vec<Port>,
 }
 
-/// Where everything is.
+/// Addresses of the running services.
 #[derive(Debug)]
 pub(super) struct Addresses {
     pub(super) api: String,
     pub(super) control: String,
-    /// All that is worth showing, with what it is.
+    /// Labels and addresses to print.
     pub(super) shown: Vec<(&'static str, String)>,
 }
 
 impl Stack {
-    /// Builds and starts all of it and waits until it is ready.
+    /// Builds and starts everything, and waits until it is ready.
     pub(super) async fn start(&mut self) -> anyhow::Result<Addresses> {
         let what = ["--bin=dezky-api", "--bin=dezky-worker", "--bin=dezky-sim"];
         let binaries = build(&what).await?.binaries;
@@ -73,7 +73,7 @@ impl Stack {
             format!("--keys={}", workspace::dev().join("keys").display()),
         ];
         let control = url(control);
-        // Its log is a file.
+        // The log is a file.
         let environment = vec![("NO_COLOR", "1".to_owned())];
         let simulators = program(&binaries, "dezky-sim", &logs, arguments, environment);
         let simulators = self.simulators.insert(Process::start(simulators)?);
@@ -81,14 +81,14 @@ impl Stack {
 
         let [api, api_metrics] = self.claim([API_PORT, 9464])?;
         if api != API_PORT {
-            println!("  port {API_PORT} is taken: the API listens on {api} instead");
+            println!("  port {API_PORT} is in use: the API listens on {api} instead");
         }
         let stores = [
             ("MONGODB_URI", mongodb.clone()),
             ("REDIS_URL", redis.clone()),
             ("LOG_FORMAT", "pretty".to_owned()),
             ("NO_COLOR", "1".to_owned()),
-            ("SEALING_KEYS", SEALING_KEY.to_owned()),
+            ("SEALING_KEYS", ENCRYPTION_KEY.to_owned()),
         ];
         let mut environment = stores.to_vec();
         environment.extend([
@@ -137,7 +137,7 @@ impl Stack {
         })
     }
 
-    /// Waits until any of the processes ends, which none should.
+    /// Waits until a process exits, which is an error.
     pub(super) async fn first_end(&mut self) -> anyhow::Error {
         let ends = self.processes().map(|process| {
             Box::pin(async {
@@ -152,11 +152,16 @@ impl Stack {
         }
     }
 
-    /// Asks everything to stop: the services first, and what they need after them.
+    /// Stops everything: the services first, then their dependencies.
     pub(super) async fn stop(&mut self) {
-        future::join_all(self.services.iter_mut().map(|service| service.stop(STOP))).await;
+        future::join_all(
+            self.services
+                .iter_mut()
+                .map(|service| service.stop(STOP_TIMEOUT)),
+        )
+        .await;
         if let Some(simulators) = &mut self.simulators {
-            simulators.stop(STOP).await;
+            simulators.stop(STOP_TIMEOUT).await;
         }
         if let Some(redis) = &mut self.redis {
             redis.stop().await;
@@ -191,11 +196,14 @@ impl Stack {
 
     async fn serve(&mut self, service: Program, ready: &str) -> anyhow::Result<()> {
         self.services.push(Process::start(service)?);
-        let service = self.services.last_mut().context("it was just started")?;
+        let service = self
+            .services
+            .last_mut()
+            .context("the service was added above")?;
         until_ready(service, ready).await
     }
 
-    /// These ports where they are free, others where not.
+    /// Reserves these ports, or other ones in place of those in use.
     fn claim<const N: usize>(&mut self, wanted: [u16; N]) -> anyhow::Result<[u16; N]> {
         let mut numbers = wanted;
         for number in &mut numbers {
@@ -223,13 +231,12 @@ fn program(
     }
 }
 
-/// The simulated issuers, and those that the environment names besides.
-/// The simulated issuers beside those of the environment, and where the keys of all of them are.
+/// The simulated issuers and those of the environment, with the JWKS URLs of all.
 fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 2]> {
     let mut issuers = config::list("AUTHENTIK_ISSUERS")?;
     let mut jwks_urls = config::list("AUTHENTIK_JWKS_URLS")?;
     let simulated = APPLICATIONS.map(|name| format!("{issuer}/application/o/{name}/"));
-    // Without any, each issuer says itself where its keys are.
+    // Without JWKS URLs, each issuer's discovery document names its own.
     if !jwks_urls.is_empty() {
         jwks_urls.extend(simulated.iter().map(|issuer| format!("{issuer}jwks/")));
     }
@@ -244,24 +251,24 @@ fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Waits until `url` answers with success.
+/// Waits until `url` responds with success.
 async fn until_ready(process: &mut Process, url: &str) -> anyhow::Result<()> {
     let start = Instant::now();
     let client = TrustRoots::default().client_builder().build()?;
     loop {
         process.expect_running()?;
-        let not_ready = match client.get(url).timeout(READY).send().await {
+        let not_ready = match client.get(url).timeout(READY_TIMEOUT).send().await {
             Ok(response) if response.status().is_success() => break,
             Ok(response) => response.text().await.unwrap_or_default(),
             Err(error) => error.to_string(),
         };
-        if start.elapsed() > READY {
+        if start.elapsed() > READY_TIMEOUT {
             bail!(
-                "{} is not ready after {READY:?}: {not_ready}",
+                "{} is not ready after {READY_TIMEOUT:?}: {not_ready}",
                 process.name()
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     started(process.name(), start);
     Ok(())

@@ -1,4 +1,4 @@
-//! What is shown when everything is up.
+//! Addresses and example requests, printed once everything is ready.
 
 use dezky_sim::callers::{Caller, DEMO_TENANT};
 
@@ -10,7 +10,7 @@ pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<(
     for (name, address) in &addresses.shown {
         println!("  {name:<12} {address}");
     }
-    println!("\nReady to paste, with tokens valid for {hours} h:");
+    println!("\nExample requests, with tokens valid for {hours} h:");
     for caller in Caller::ALL {
         let token = token::mint(&addresses.control, caller, hours).await?;
         let path = match caller {
@@ -24,6 +24,6 @@ pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<(
             addresses.api
         );
     }
-    println!("\n`cargo dev token <caller>` mints more. Ctrl-C stops everything.");
+    println!("\nMore tokens: `cargo dev token <caller>`. Stop: Ctrl-C.");
     Ok(())
 }

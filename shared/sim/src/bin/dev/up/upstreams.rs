@@ -1,18 +1,18 @@
-//! Which upstreams the worker speaks to: simulated ones, unless the environment names a real one.
+//! Upstreams of the worker: simulated, unless the environment names a real one.
 
 use dezky_shared::platform::config;
 
-/// What points the worker at one upstream.
+/// The worker's variables for an upstream.
 struct Upstream {
     name: &'static str,
     url: &'static str,
-    /// Below the simulator's own address.
+    /// Path below the simulator's base URL.
     path: &'static str,
-    /// What the simulator lets in.
+    /// Credentials that the simulator accepts.
     credentials: &'static [(&'static str, &'static str)],
 }
 
-/// In the order of their simulators' ports.
+/// Sorted by the simulators' ports.
 const UPSTREAMS: [Upstream; 3] = [
     Upstream {
         name: "Authentik",
@@ -37,7 +37,7 @@ const UPSTREAMS: [Upstream; 3] = [
     },
 ];
 
-/// The worker's variables, and what to show to people.
+/// The worker's variables, and the addresses to print.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
     pub(super) environment: Vec<(&'static str, String)>,
@@ -45,7 +45,7 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// For simulators at these addresses, and the simulated DNS at this port.
+    /// Variables for simulators at these addresses and the simulated DNS at this port.
     pub(super) fn new(simulators: &[String; 3], dns: u16) -> anyhow::Result<Self> {
         let mut upstreams = Self::default();
         for (upstream, simulator) in UPSTREAMS.iter().zip(simulators) {
@@ -69,7 +69,7 @@ impl Upstreams {
 
     fn add(&mut self, upstream: &Upstream, simulator: &str) -> anyhow::Result<()> {
         if let Some(real) = config::optional::<String>(upstream.url)? {
-            // The worker inherits it, and the credentials with it.
+            // The worker inherits the variable and the credentials.
             self.shown
                 .push((upstream.name, format!("{real} (from the environment)")));
             return Ok(());

@@ -1,0 +1,54 @@
+//! Output of the benchmarks: each figure is a line of JSON on standard output, collected by `cargo dev bench`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A measured value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Name, unique among all benchmarks.
+    pub name: String,
+    /// Value.
+    pub value: f64,
+    /// Unit, such as `jobs/s`.
+    pub unit: String,
+}
+
+/// Prints a figure as a line of JSON.
+#[expect(
+    clippy::print_stdout,
+    reason = "`cargo dev bench` reads standard output"
+)]
+pub fn report(name: impl Into<String>, value: f64, unit: &str) {
+    let figure = Figure {
+        name: name.into(),
+        value,
+        unit: unit.to_owned(),
+    };
+    if let Ok(line) = serde_json::to_string(&figure) {
+        println!("{line}");
+    }
+}
+
+/// `count` per second of `time`.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub fn rate(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+/// The percentile `part` (0 to 1) in milliseconds.
+///
+/// # Panics
+/// If `spans` is empty.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "an index into a list"
+)]
+pub fn percentile(spans: &mut [Duration], part: f64) -> f64 {
+    spans.sort_unstable();
+    let index = (spans.len() as f64 * part) as usize;
+    spans[index.min(spans.len() - 1)].as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,254 @@
+//! HTTP transport of the upstream clients.
+
+use std::time::Duration;
+
+use dezky_shared::{
+    platform::{
+        metrics::UPSTREAM_CALL_DURATION,
+        tls::{CONNECT_TIMEOUT, TrustRoots},
+        trace,
+    },
+    upstream::Upstream,
+};
+use http::HeaderMap;
+use metrics::histogram;
+use reqwest::{Method, RequestBuilder};
+use tokio::time::Instant;
+
+use super::{ClientError, FailedCall, LeaseDeadline, UpstreamResponse};
+
+/// Maximum size of a response body.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Reads only: repeatable, and a lost response is harmless.
+    Read,
+    /// May change something: bound by the lease deadline, and a lost response matters.
+    Write,
+}
+
+/// Operation: names a call in spans and errors, and determines whether it may begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation {
+    /// Name, such as `create_group`.
+    pub name: &'static str,
+    /// Kind of operation.
+    pub kind: OperationKind,
+}
+
+impl Operation {
+    /// A read operation.
+    pub const fn read(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: OperationKind::Read,
+        }
+    }
+
+    /// A write operation.
+    pub const fn write(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: OperationKind::Write,
+        }
+    }
+}
+
+/// HTTP client of one upstream.
+#[derive(Debug, Clone)]
+pub struct UpstreamHttp {
+    client: reqwest::Client,
+    upstream: Upstream,
+    base_url: String,
+    timeout: Duration,
+    deadline: LeaseDeadline,
+}
+
+impl UpstreamHttp {
+    /// A client of `upstream` at `base_url`. It follows no redirects and uses no proxy.
+    pub fn new(
+        upstream: Upstream,
+        base_url: &str,
+        timeout: Duration,
+        trust_roots: &TrustRoots,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: trust_roots
+                .client_builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .build()?,
+            upstream,
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            timeout,
+            deadline: LeaseDeadline::unlimited(),
+        })
+    }
+
+    /// A copy of the client bound to `deadline`: it begins no write that could outlast the lease.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: &LeaseDeadline) -> Self {
+        Self {
+            deadline: deadline.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The lease deadline, which also records the calls.
+    pub fn deadline(&self) -> &LeaseDeadline {
+        &self.deadline
+    }
+
+    /// Base URL, without a trailing slash.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Builds a request for `path`, which starts with a slash.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.base_url))
+    }
+
+    /// Calls the upstream's unauthenticated health endpoint at `path` below `base_url`. Sending credentials could get
+    /// us banned: some upstreams ban clients that keep sending refused ones.
+    pub async fn probe(&self, base_url: &str, path: &str) -> Result<(), ClientError> {
+        let request = self.client.get(format!("{base_url}{path}"));
+        let response = self.send(Operation::read("probe"), request).await?;
+        if response.status.is_success() {
+            Ok(())
+        } else {
+            Err(response.error(""))
+        }
+    }
+
+    /// Sends a request and reads the whole response, whatever its status.
+    #[tracing::instrument(
+        name = "upstream",
+        skip_all,
+        fields(
+            otel.kind = "client",
+            otel.name = format!("{} {}", self.upstream, operation.name),
+            upstream = %self.upstream,
+            operation = operation.name,
+            status,
+            request_id,
+        )
+    )]
+    pub async fn send(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+    ) -> Result<UpstreamResponse, ClientError> {
+        let request = match trace::traceparent(&tracing::Span::current()) {
+            Some(traceparent) => request.header(trace::TRACEPARENT, traceparent),
+            None => request,
+        };
+        let began = Instant::now();
+        let response = self.exchange(operation, request).await;
+        let labels = [
+            ("upstream", self.upstream.name()),
+            ("operation", operation.name),
+            ("outcome", outcome(&response)),
+        ];
+        histogram!(UPSTREAM_CALL_DURATION, &labels).record(began.elapsed());
+        response
+    }
+
+    async fn exchange(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+    ) -> Result<UpstreamResponse, ClientError> {
+        let failed = |detail: &str| FailedCall {
+            upstream: self.upstream,
+            operation: operation.name,
+            status: None,
+            request_id: None,
+            detail: detail.to_owned(),
+        };
+        let timeout = match operation.kind {
+            OperationKind::Read => self.timeout,
+            OperationKind::Write => match self.deadline.write_timeout(self.timeout) {
+                Some(timeout) => timeout,
+                None => return Err(ClientError::LeaseExpiring(failed(""))),
+            },
+        };
+        // A missing response is harmless for a read and an unknown outcome for a write.
+        let lost = |call| match operation.kind {
+            OperationKind::Read => ClientError::Unavailable(call),
+            OperationKind::Write => ClientError::AnswerLost(call),
+        };
+
+        let exchange = async {
+            let mut reply = request.send().await.map_err(|error| {
+                if error.is_connect() {
+                    ClientError::Unreachable(failed("no connection"))
+                } else if error.is_builder() {
+                    ClientError::Rejected(failed("the request could not be built"))
+                } else {
+                    lost(failed("the connection closed without a response"))
+                }
+            })?;
+            let mut response = UpstreamResponse {
+                upstream: self.upstream,
+                operation,
+                status: reply.status(),
+                request_id: request_id(reply.headers()),
+                headers: std::mem::take(reply.headers_mut()),
+                body: Vec::new(),
+            };
+            while let Some(chunk) = reply
+                .chunk()
+                .await
+                .map_err(|_| lost(response.failed("the response was truncated")))?
+            {
+                if response.body.len() + chunk.len() > MAX_BODY {
+                    return Err(lost(response.failed("the response is too large")));
+                }
+                response.body.extend_from_slice(&chunk);
+            }
+            Ok(response)
+        };
+        // Not undone if this future is dropped: then the outcome stays unknown.
+        if operation.kind == OperationKind::Write {
+            self.deadline.begin_write();
+        }
+        let response = tokio::time::timeout(timeout, exchange).await;
+        if operation.kind == OperationKind::Write {
+            self.deadline.end_write();
+        }
+        let response = response.unwrap_or_else(|_| Err(lost(failed("no response in time"))))?;
+
+        let span = tracing::Span::current();
+        span.record("status", response.status.as_u16());
+        if let Some(id) = &response.request_id {
+            span.record("request_id", id);
+            self.deadline.note_request_id(id);
+        }
+        Ok(response)
+    }
+}
+
+/// Outcome label of the metric.
+fn outcome(response: &Result<UpstreamResponse, ClientError>) -> &'static str {
+    match response {
+        Ok(response) => match response.status.as_u16() {
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(ClientError::Unreachable(_)) => "unreachable",
+        Err(ClientError::LeaseExpiring(_)) => "not_begun",
+        Err(ClientError::Rejected(_)) => "not_built",
+        Err(_) => "no_answer",
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let names = ["x-request-id", "x-authentik-id", "request-id"];
+    let value = names.iter().find_map(|name| headers.get(*name))?;
+    Some(value.to_str().ok()?.chars().take(128).collect())
+}

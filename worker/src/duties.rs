@@ -1,0 +1,34 @@
+//! The leader's duties beyond the queues themselves: periodic tasks that one worker does for all.
+
+mod audit_seal;
+mod backlog_metrics;
+mod dependency_checks;
+mod release_deferred;
+mod schedules;
+
+use std::sync::Arc;
+
+use self::{
+    audit_seal::AuditSeal, backlog_metrics::BacklogMetrics, dependency_checks::DependencyChecks,
+    release_deferred::ReleaseDeferred, schedules::ScheduleRunner,
+};
+use crate::{
+    context::Context,
+    engine::{Duty, EngineConfig},
+    steps::Registry,
+};
+
+/// The list of duties.
+pub(crate) fn all(
+    ctx: &Arc<Context>,
+    registry: &Registry,
+    config: &EngineConfig,
+) -> Vec<Box<dyn Duty>> {
+    vec![
+        Box::new(ReleaseDeferred::new(ctx, registry, config)),
+        Box::new(ScheduleRunner::new(ctx, config)),
+        Box::new(BacklogMetrics::new(ctx, &config.times)),
+        Box::new(AuditSeal::new(ctx, &config.times)),
+        Box::new(DependencyChecks::new(ctx, &config.times)),
+    ]
+}

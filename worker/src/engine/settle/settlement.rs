@@ -1,0 +1,225 @@
+//! Settlements: the outcome of an attempt, and the update that writes it.
+
+use std::sync::Arc;
+
+use bson::{Bson, DateTime, Document, doc};
+use dezky_shared::{
+    id::{JobId, TenantId},
+    platform::backoff::ReconnectBackoff,
+    queue::{
+        error_code::ErrorCode,
+        job::{Attempt, JobFailure, JobState, Queue, Step},
+    },
+    store::{StoreError, to_bson},
+};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::engine::{bulk::Update, claim::millis, lease::LeasedJob};
+
+/// The most attempts that a job's document lists.
+const LISTED_ATTEMPTS: i32 = 20;
+
+/// The outcome of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::engine) enum Outcome {
+    /// The job is done.
+    Complete,
+    /// The job runs again later; the attempt is charged.
+    Retry { at: DateTime, error: JobFailure },
+    /// The job runs again later; the attempt is not charged.
+    Snooze {
+        at: DateTime,
+        error: Option<JobFailure>,
+    },
+    /// The job failed permanently.
+    Discard { error: JobFailure },
+    /// The job was cancelled on request.
+    Cancel { error: JobFailure },
+    /// The job is available again, uncharged: the worker stops, or its lease deadline has passed.
+    Release,
+    /// The job starts over at once: the desired state changed during the attempt.
+    Restart,
+}
+
+impl Outcome {
+    pub(in crate::engine) fn name(&self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Retry { .. } => "retry",
+            Self::Snooze { .. } => "snooze",
+            Self::Discard { .. } => "discard",
+            Self::Cancel { .. } => "cancel",
+            Self::Release => "release",
+            Self::Restart => "restart",
+        }
+    }
+
+    pub(in crate::engine) fn error(&self) -> Option<&JobFailure> {
+        match self {
+            Self::Retry { error, .. } | Self::Discard { error } | Self::Cancel { error } => {
+                Some(error)
+            }
+            Self::Snooze { error, .. } => error.as_ref(),
+            Self::Complete | Self::Release | Self::Restart => None,
+        }
+    }
+
+    /// The time of the next attempt, of a retry or a snooze.
+    pub(super) fn runs_at(&self) -> Option<DateTime> {
+        match self {
+            Self::Retry { at, .. } | Self::Snooze { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+}
+
+/// The end of an attempt, to be written.
+#[derive(Debug)]
+pub(in crate::engine) struct Settlement {
+    pub(in crate::engine) id: JobId,
+    /// Renewed until the settlement is written.
+    pub(in crate::engine) lease: Arc<LeasedJob>,
+    pub(in crate::engine) tenant_id: Option<TenantId>,
+    pub(in crate::engine) queue: Queue,
+    pub(in crate::engine) lock_key: String,
+    pub(in crate::engine) unique_key: Option<String>,
+    pub(in crate::engine) priority: i32,
+    pub(in crate::engine) steps: Vec<Step>,
+    pub(in crate::engine) attempt: Attempt,
+    pub(in crate::engine) outcome: Outcome,
+    /// Whether a step was attempted.
+    pub(in crate::engine) attempted: bool,
+    /// The slot, which is free once the settlement is written.
+    pub(in crate::engine) permit: OwnedSemaphorePermit,
+    /// Notified once the settlement is written.
+    pub(in crate::engine) done: oneshot::Sender<()>,
+    /// The delays of repeated writes.
+    pub(in crate::engine) backoff: ReconnectBackoff,
+}
+
+impl Settlement {
+    fn job_filter(&self) -> Document {
+        doc! { "_id": self.id, "lease.token": self.lease.token }
+    }
+
+    pub(super) fn update(&self) -> Result<Update, StoreError> {
+        let mut set = doc! {
+            "steps": { "$literal": to_bson(&self.steps)? },
+            "updatedAt": "$$NOW",
+            "revision": { "$add": ["$revision", 1_i64] },
+        };
+        self.set_state(&mut set);
+        // A snooze is counted, not listed: those of an upstream outage would displace all other attempts.
+        if !matches!(self.outcome, Outcome::Snooze { .. } | Outcome::Restart) {
+            set.insert("attempts", append_attempt(&self.attempt)?);
+        }
+        // Unset first: in a pipeline `$set` merges into an existing document.
+        let mut unset = vec!["lease", "error"];
+        if matches!(
+            self.outcome,
+            Outcome::Complete | Outcome::Discard { .. } | Outcome::Cancel { .. }
+        ) {
+            unset.push("sealed");
+            unset.push("cancelRequested");
+        }
+        let mut pipeline = vec![doc! { "$unset": unset }, doc! { "$set": set }];
+        if let Some(error) = self.outcome.error() {
+            pipeline.push(doc! { "$set": { "error": { "$literal": to_bson(error)? } } });
+        }
+        Ok(Update::one(self.job_filter(), pipeline))
+    }
+
+    /// The fields that depend on the outcome.
+    fn set_state(&self, set: &mut Document) {
+        let uncharged = doc! { "$max": [0, { "$subtract": ["$attempt", 1] }] };
+        match &self.outcome {
+            Outcome::Complete => end(set, JobState::Completed),
+            Outcome::Discard { .. } => end(set, JobState::Discarded),
+            Outcome::Cancel { .. } => end(set, JobState::Cancelled),
+            Outcome::Retry { at, .. } => {
+                set.insert("state", JobState::Available.name());
+                set.insert("runAt", unless_cancelled(*at));
+                reset_crashes(set);
+            }
+            Outcome::Snooze { at, .. } => {
+                set.insert("state", JobState::Available.name());
+                set.insert("runAt", unless_cancelled(*at));
+                if self.attempted {
+                    reset_crashes(set);
+                }
+                set.insert("attempt", uncharged);
+                set.insert("snoozes", doc! { "$add": ["$snoozes", 1] });
+            }
+            Outcome::Release => {
+                set.insert("state", JobState::Available.name());
+                set.insert(
+                    "runAt",
+                    next_run(&self.steps).map_or("$$NOW".into(), Bson::from),
+                );
+                set.insert("attempt", uncharged);
+            }
+            Outcome::Restart => {
+                set.insert("state", JobState::Available.name());
+                set.insert("runAt", "$$NOW");
+                set.insert("attempt", uncharged);
+                set.insert("steps", Bson::Array(Vec::new()));
+            }
+        }
+    }
+
+    /// The update of a job that gives way to an available one with its unique key.
+    pub(super) fn superseded_update(&self, by: JobId) -> Result<Update, StoreError> {
+        let error = JobFailure::permanent(
+            ErrorCode::Superseded,
+            "another available job has the same unique key",
+        );
+        let mut set = doc! {
+            "steps": { "$literal": to_bson(&self.steps)? },
+            "error": { "$literal": to_bson(&error)? },
+            "attempts": append_attempt(&self.attempt)?,
+            "supersededBy": by,
+            "updatedAt": "$$NOW",
+            "revision": { "$add": ["$revision", 1_i64] },
+        };
+        end(&mut set, JobState::Cancelled);
+        let unset = vec!["lease", "error", "sealed", "cancelRequested"];
+        Ok(Update::one(
+            self.job_filter(),
+            vec![doc! { "$unset": unset }, doc! { "$set": set }],
+        ))
+    }
+}
+
+fn end(set: &mut Document, state: JobState) {
+    set.insert("state", state.name());
+    set.insert("finishedAt", "$$NOW");
+    if let Some(retention) = state.retention() {
+        set.insert("expireAt", doc! { "$add": ["$$NOW", millis(retention)] });
+    }
+}
+
+/// The next run, or now if cancellation was requested after the last record: the job is cancelled at its next claim.
+fn unless_cancelled(at: DateTime) -> Document {
+    doc! { "$cond": ["$cancelRequested", "$$NOW", at] }
+}
+
+/// Steps have ended: a later crash has another cause.
+fn reset_crashes(set: &mut Document) {
+    set.insert("crashes", 0);
+    set.insert("rescued", false);
+}
+
+/// The list of attempts with one appended. `$literal`: texts may contain `$`.
+pub(in crate::engine) fn append_attempt(attempt: &Attempt) -> Result<Document, StoreError> {
+    let all = doc! { "$concatArrays": [{ "$ifNull": ["$attempts", []] }, [{ "$literal": to_bson(attempt)? }]] };
+    Ok(doc! { "$slice": [all, -LISTED_ATTEMPTS] })
+}
+
+/// The earliest next attempt of these steps; `None` is at once.
+fn next_run(steps: &[Step]) -> Option<DateTime> {
+    steps
+        .iter()
+        .filter(|step| !step.state.is_done() && !step.is_permanently_failed())
+        .filter_map(|step| step.next_at)
+        .min()
+}

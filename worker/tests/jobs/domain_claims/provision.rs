@@ -1,0 +1,223 @@
+//! Provisioning of an owned domain, and its expected DNS records.
+
+use bson::doc;
+use dezky_shared::{
+    domain::{
+        Domain,
+        check::{CheckKind, Record},
+    },
+    queue::{
+        args::SetDmarc,
+        error_code::{ErrorClass, ErrorCode},
+        job::JobState,
+    },
+    tenant::{ConditionStatus, reason},
+};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps, UpstreamRefs};
+use futures::FutureExt as _;
+
+use super::condition;
+use crate::{
+    harness::{Harness, step},
+    script::Single,
+    world::World,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owned_domain_waits_for_its_keys_and_then_stores_its_expected_records() {
+    let world = World::start().await;
+    world.upstreams.stalwart.instant_dkim(false);
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+
+    let job = world.completed(&world.provision_domain(&claim).await).await;
+
+    assert!(job.snoozes > 0, "the domain exists before its keys");
+    assert_eq!(job.attempt, 1, "a snooze is not charged");
+    let claim = world.reload_claim(&claim).await;
+    let kinds: Vec<&str> = claim
+        .expected
+        .iter()
+        .map(|record| record.check.unwrap().name())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "mx",
+            "spf",
+            "dkim",
+            "dkim",
+            "dmarc",
+            "mta_sts",
+            "mta_sts",
+            "tls_rpt",
+            "autoconfig",
+            "autodiscover",
+        ]
+    );
+    assert_eq!(of(&claim, CheckKind::Dmarc).value, "v=DMARC1; p=none");
+    let key = &of(&claim, CheckKind::Dkim).value;
+    assert!(
+        key.starts_with("v=DKIM1; ") && !key.contains(['"', '(']),
+        "{key}"
+    );
+    assert_eq!(
+        condition(&claim, "Provisioned").status,
+        ConditionStatus::True
+    );
+    assert_eq!(world.count_jobs("recheck_domain").await, 1);
+    assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_provisioned_for_an_unproven_claim() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.claim(&tenant, "acme.test").await;
+
+    let job = world.completed(&world.provision_domain(&claim).await).await;
+    world.completed(&world.reconcile(tenant.id).await).await;
+
+    assert_eq!(step(&job, "mail_domain").changes, [""; 0]);
+    assert!(world.upstreams.stalwart.domains().is_empty());
+    assert!(world.reload_claim(&claim).await.expected.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_dmarc_policy_changes_the_expected_records_and_the_report_address() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    let before = world.reload_claim(&claim).await;
+    let policy = doc! { "dmarc": { "policy": "reject", "rua": "reports@acme.test" } };
+    world.change_claim(&claim, policy).await;
+
+    let args = SetDmarc {
+        tenant_id: tenant.id,
+        domain_id: claim.id,
+    };
+    world.completed(&world.harness.enqueue(&args).await).await;
+
+    let claim = world.reload_claim(&claim).await;
+    assert_eq!(
+        of(&claim, CheckKind::Dmarc).value,
+        "v=DMARC1; p=reject; rua=mailto:reports@acme.test"
+    );
+    assert_eq!(
+        of(&claim, CheckKind::TlsRpt).value,
+        "v=TLSRPTv1; rua=mailto:reports@acme.test"
+    );
+    assert!(claim.expected_since > before.expected_since);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_domain_has_new_keys_in_its_expected_records() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    world.until_idle().await;
+    let before = world.reload_claim(&claim).await;
+    let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
+    let id = tenant.id.to_string();
+    let apply = dezky_upstreams::clients::Mode::Apply;
+    stalwart
+        .remove_domain("acme.test", &id, apply)
+        .await
+        .unwrap();
+
+    let dry = world.completed(&world.dry_run(tenant.id).await).await;
+    let untouched = world.reload_claim(&claim).await;
+    let jobs_after_dry_run = world.count_jobs("provision_domain").await;
+    world.completed(&world.reconcile(tenant.id).await).await;
+    world.until_idle().await;
+
+    assert_eq!(step(&dry, "stalwart").changes, ["domain created"]);
+    assert_eq!(untouched, before);
+    assert_eq!(jobs_after_dry_run, 1);
+    assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
+    let after = world.reload_claim(&claim).await;
+    assert_ne!(of(&after, CheckKind::Dkim), of(&before, CheckKind::Dkim));
+    assert_eq!(of(&after, CheckKind::Mx), of(&before, CheckKind::Mx));
+    assert!(after.expected_since > before.expected_since);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_domain_has_a_condition_and_does_not_affect_the_tenant() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.invalid-suffix").await;
+
+    let job = world.provision_domain(&claim).await;
+    let job = world.harness.finished(job.id).await;
+
+    assert_eq!(job.state, JobState::Discarded);
+    assert_eq!(job.error.unwrap().code, ErrorCode::DomainInvalid);
+    let claim = world.reload_claim(&claim).await;
+    let provisioned = condition(&claim, "Provisioned");
+    assert_eq!(provisioned.status, ConditionStatus::False);
+    assert_eq!(provisioned.reason, "DomainInvalid");
+    assert_eq!(provisioned.class, Some(ErrorClass::UserAction));
+    let now = world.tenant(tenant.id).await;
+    assert_eq!(now.provisioning_status, tenant.provisioning_status);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_lost_the_lease_does_not_write_the_claim() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let steps = Steps::parallel().step("work", async |run| {
+        let jobs = run.ctx.store.collection::<bson::Document>("jobs");
+        let stolen = doc! { "$set": { "lease.token": dezky_shared::id::LeaseToken::new() } };
+        let this = doc! { "_id": run.job.id };
+        jobs.update_one(this, stolen).await.unwrap();
+        let written = run
+            .fenced_transaction(&run, |session, run| {
+                async move {
+                    let trace = run.ctx.store.collection::<bson::Document>("trace");
+                    trace.insert_one(doc! {}).session(session).await?;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await;
+        let refused = doc! { "refused": written.is_err() };
+        let results = run.ctx.store.collection::<bson::Document>("results");
+        results.insert_one(refused).await.unwrap();
+        written?;
+        Ok::<_, StepFailure>(StepSuccess::ok(
+            reason::PROVISIONED,
+            Vec::new(),
+            UpstreamRefs::default(),
+        ))
+    });
+    let worker = harness.worker_of("a", Registry::default().register::<Single>(steps), 1);
+
+    harness.enqueue(&Single::of(&tenant)).await;
+    let results = harness
+        .context
+        .store
+        .collection::<bson::Document>("results");
+    let result = crate::harness::until(
+        async || results.find_one(doc! {}).await.unwrap(),
+        Option::is_some,
+    )
+    .await;
+
+    assert!(result.unwrap().get_bool("refused").unwrap());
+    let trace = harness.context.store.collection::<bson::Document>("trace");
+    assert_eq!(trace.count_documents(doc! {}).await.unwrap(), 0);
+    worker.stop().await;
+}
+
+/// The first expected record of a check.
+fn of(claim: &Domain, kind: CheckKind) -> &Record {
+    let mut expected = claim.expected.iter();
+    expected.find(|record| record.check == Some(kind)).unwrap()
+}

@@ -1,0 +1,122 @@
+//! Tenants, written to the database as the API does.
+
+use bson::DateTime;
+use dezky_shared::{
+    billing::{BillingInfo, Plan},
+    branding::TenantBranding,
+    domain::Domain,
+    id::TenantId,
+    security_policy::SecurityPolicy,
+    store::{TransactionError, VersionedRepository as _},
+    tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
+    upstream::Upstream,
+};
+use futures::FutureExt as _;
+
+use super::Harness;
+
+impl Harness {
+    /// Adds a tenant that has not been provisioned.
+    pub(crate) async fn add_tenant(&self, slug: &str, domains: &[&str]) -> Tenant {
+        let now = self.context.store.now();
+        let mut tenant = new_tenant(slug, domains, now);
+        tenant.set_pending(&Upstream::ALL, now);
+        let added: Result<(), TransactionError<()>> = self
+            .context
+            .store
+            .transaction(
+                (&self.context.tenants, &tenant),
+                |session, (tenants, tenant)| {
+                    async move { Ok(tenants.insert(session, tenant).await?) }.boxed()
+                },
+            )
+            .await;
+        added.unwrap();
+        tenant
+    }
+
+    /// Inserts the documents of a tenant's domains.
+    pub(crate) async fn adopt_domains(&self, id: TenantId) -> Vec<Domain> {
+        let now = self.context.store.now();
+        let adopted: Result<Vec<Domain>, TransactionError<()>> = self
+            .context
+            .store
+            .transaction(&self.context, |session, context| {
+                async move {
+                    let mut tenant = context.tenants.find_for_update(session, id).await?.unwrap();
+                    let domains = context.domains.backfill(session, &mut tenant, now).await?;
+                    context.tenants.save(session, &tenant).await?;
+                    Ok(domains)
+                }
+                .boxed()
+            })
+            .await;
+        adopted.unwrap()
+    }
+
+    /// Changes a tenant as the API does: a new generation with pending steps.
+    pub(crate) async fn change_tenant(
+        &self,
+        id: TenantId,
+        change: impl Fn(&mut Tenant) + Send,
+    ) -> Tenant {
+        let now = self.context.store.now();
+        let changed: Result<Tenant, TransactionError<()>> = self
+            .context
+            .store
+            .transaction(
+                (&self.context.tenants, change),
+                |session, (tenants, change)| {
+                    async move {
+                        let mut tenant = tenants.find_for_update(session, id).await?.unwrap();
+                        change(&mut tenant);
+                        tenant.generation += 1;
+                        tenant.set_pending(&Upstream::ALL, now);
+                        tenants.save(session, &tenant).await?;
+                        Ok(tenant)
+                    }
+                    .boxed()
+                },
+            )
+            .await;
+        changed.unwrap()
+    }
+
+    pub(crate) async fn tenant(&self, id: TenantId) -> Tenant {
+        self.context.tenants.find(id).await.unwrap().unwrap()
+    }
+}
+
+fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
+    Tenant {
+        id: TenantId::new(),
+        slug: slug.to_owned(),
+        name: format!("{slug} Ltd"),
+        status: TenantStatus::Pending,
+        status_before: None,
+        purge_at: None,
+        plan: Plan::Business,
+        domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+        primary_domain: None,
+        former_domains: Vec::new(),
+        partner_id: None,
+        industry: None,
+        brand_color: None,
+        owner: None,
+        authentik_group_id: None,
+        ocis_space_id: None,
+        stalwart_domain: None,
+        stripe_customer_id: None,
+        billing_info: BillingInfo::default(),
+        branding: TenantBranding::default(),
+        security_policy: SecurityPolicy::default(),
+        generation: 1,
+        provisioning_status: PerUpstream::all(ProvisioningState::Pending),
+        provisioning_errors: PerUpstream::default(),
+        conditions: Vec::new(),
+        unknown_until: PerUpstream::default(),
+        revision: 1,
+        created_at: now,
+        updated_at: now,
+    }
+}
