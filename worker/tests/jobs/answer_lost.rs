@@ -27,7 +27,7 @@ use crate::world::World;
 const REPLACED: [&str; 1] = ["create_recovery_link"];
 /// How many stories are told at a time.
 const AT_ONCE: usize = 5;
-/// An effect that comes after its client gave up, and before anybody looks again.
+/// Delay of an effect: after its client timed out, and before the next lookup.
 const LATE: Fault = Fault::SlowEffect { millis: 900 };
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ async fn what_is_served_is_what_is_documented_to_every_kind_of_caller() {
         ("SEALING_KEYS", format!("test:{}=", "A".repeat(43))),
     ])
     .await;
-    let callers = callers::everybody(&stack).await;
+    let callers = callers::all(&stack).await;
     let directory = tempfile::tempdir().unwrap();
     let trial = Trial {
         url: stack.url.clone(),

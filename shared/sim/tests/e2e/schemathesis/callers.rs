@@ -15,7 +15,7 @@ use crate::stack::Stack;
 /// Who calls.
 pub(super) struct Caller {
     pub(super) name: &'static str,
-    /// Their id; empty for nobody in particular.
+    /// User id; empty for a caller without one.
     pub(super) user: String,
     pub(super) token: Option<String>,
 }
@@ -34,14 +34,14 @@ impl Caller {
                 "^/partner(/|$)",
             ],
             // Every request is answered 401.
-            "expired" | "nobody" => &["--max-examples", "1", "--phases", "fuzzing"],
+            "expired" | "anonymous" => &["--max-examples", "1", "--phases", "fuzzing"],
             _ => &["--max-examples", "2", "--phases", "fuzzing"],
         }
     }
 }
 
-/// Everybody. `demo` and `other` are tenants of different partners.
-pub(super) async fn everybody(stack: &Stack) -> Vec<Caller> {
+/// All callers. `demo` and `other` are tenants of different partners.
+pub(super) async fn all(stack: &Stack) -> Vec<Caller> {
     for slug in ["demo", "other"] {
         stack.create(slug).await;
         stack.until_status(slug, "active").await;
@@ -85,7 +85,7 @@ pub(super) async fn everybody(stack: &Stack) -> Vec<Caller> {
         token: Some(stack.issuer.token(&expired).unwrap()),
     });
     callers.push(Caller {
-        name: "nobody",
+        name: "anonymous",
         user: String::new(),
         token: None,
     });
