@@ -360,8 +360,8 @@ impl Life {
         assert_eq!(job.state.is_final(), job.finished_at.is_some(), "{about}");
         assert_eq!(job.state.is_final(), job.expire_at.is_some(), "{about}");
         if !job.state.is_final() {
-            let expire_at = job.expire_at.unwrap();
-            assert!(job.run_at < expire_at, "{about}");
+            let give_up_at = job.give_up_at.unwrap();
+            assert!(job.run_at < give_up_at, "{about}");
             let open = job.steps.iter().filter(|step| !step.state.is_done());
             assert!(
                 open.clone().all(|step| !step.is_permanently_failed()),

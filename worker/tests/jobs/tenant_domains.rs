@@ -74,7 +74,7 @@ async fn a_released_domain_with_mailboxes_requires_action_by_the_customer() {
     assert!(step(&job, "authentik").state.is_done() && step(&job, "ocis").state.is_done());
     assert_eq!(
         failed_tenant.provisioning_errors.stalwart.as_deref(),
-        Some("The domain still has mailboxes or lists. Remove them first, then try again.")
+        Some("The domain still has mailboxes or lists. Remove them, then try again.")
     );
     assert_eq!(
         failed_tenant.condition(Upstream::Stalwart).unwrap().class,
@@ -173,7 +173,7 @@ async fn a_rejected_domain_requires_action_by_the_customer() {
     let failed_tenant = world.tenant(tenant.id).await;
     assert_eq!(
         failed_tenant.provisioning_errors.stalwart.as_deref(),
-        Some("The mail service does not accept this domain. Please check its name.")
+        Some("The mail service rejected this domain. Check its name.")
     );
     assert_eq!(
         failed_tenant.condition(Upstream::Stalwart).unwrap().class,
