@@ -11,7 +11,7 @@ use dezky_shared::store::idempotency::IdempotencyKey;
 pub use self::{
     command::{Command, CommandError, CommandOutput, CommandResult, CommandRunner, Rollback},
     preconditions::ensure_not_terminating,
-    resource::{Change, Resource},
+    resource::{Change, Resource, list, show},
 };
 use crate::{
     error::ApiError,

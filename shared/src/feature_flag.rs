@@ -15,7 +15,7 @@ use crate::{
     tenant::Tenant,
 };
 
-/// Flag that the service itself evaluates when it creates invoices.
+/// Flag reserved for the service itself: it selects the way invoices are created.
 pub const NEW_BILLING_ENGINE: &str = "new_billing_engine";
 /// Maximum number of rules of a flag.
 pub const MAX_RULES: usize = 100;

@@ -92,7 +92,7 @@ ids! {
     AuditEventId;
     /// A worker process, from its start to its end.
     WorkerId;
-    /// Fencing token of a lease on a job or on leadership: a writer with another token has lost the lease.
+    /// Fencing token of a job's lease: a writer with another token has lost the lease.
     LeaseToken;
 }
 

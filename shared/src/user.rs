@@ -66,7 +66,7 @@ pub enum PartnerRole {
     Owner,
     /// Full access, except to the team.
     Manager,
-    /// Read access, and support actions.
+    /// Read access, as `ReadOnly`: there are no support actions yet.
     Support,
     /// Read access.
     ReadOnly,

@@ -5,7 +5,7 @@
 //! next attempt.
 //!
 //! Step results reach the document that a job concerns through one trait, [`StepSink`]. The engine knows that trait
-//! only; a kind of document (tenant, member, domain, subscription, invoice) implements it beside its jobs.
+//! only. It is implemented beside the jobs of each kind of document; the tenant's is in `jobs/tenant/status.rs`.
 
 mod context;
 mod registry;

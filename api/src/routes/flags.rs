@@ -23,7 +23,7 @@ use crate::{
     response::ApiResponse,
     state::{Repositories, SharedState},
     timestamp::Timestamp,
-    write::{Change, Resource, Rollback, Write},
+    write::{self, Change, Resource, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -113,11 +113,7 @@ async fn list(
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<FlagView>>, ApiError> {
-    const LIST: &str = "flags";
-    let after: Option<String> = page.after(LIST)?;
-    let flags = app.db.flags.list(after.as_deref(), page.fetch_limit());
-    let key = |flag: &Flag| flag.key.clone();
-    Ok(Json(page.build(LIST, flags.await?, key, FlagView::from)))
+    write::list::<Flag>(&app, &page).await
 }
 
 /// Returns a feature flag
@@ -127,8 +123,7 @@ async fn show(
     PathParam(key): PathParam<String>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
-    let flag = app.db.flags.find(&key).await?;
-    Ok(flag.ok_or(ProblemCode::NotFound)?.response())
+    write::show::<Flag>(&app, key).await
 }
 
 /// Deletes a feature flag and returns it

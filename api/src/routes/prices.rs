@@ -13,13 +13,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     config::Config,
-    error::{ApiError, FieldError, ProblemCode},
+    error::{ApiError, FieldError},
     extract::{EmptyBody, Operator, Page, PageOf, PathParam, QueryParams, Validate},
     response::ApiResponse,
     state::{Repositories, SharedState},
     timestamp::Timestamp,
     validate::{self, FieldPatch, Validator, double_option, money, name_of},
-    write::{Resource, Write},
+    write::{self, Resource, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -185,10 +185,7 @@ async fn list(
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PriceView>>, ApiError> {
-    let list = "prices";
-    let prices = app.db.prices.list(page.after(list)?, page.fetch_limit());
-    let id = |price: &Price| price.id.to_string();
-    Ok(Json(page.build(list, prices.await?, id, PriceView::from)))
+    write::list::<Price>(&app, &page).await
 }
 
 /// Returns a price
@@ -198,8 +195,7 @@ async fn show(
     PathParam(id): PathParam<PriceId>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
-    let price = app.db.prices.find(id).await?;
-    Ok(price.ok_or(ProblemCode::NotFound)?.response())
+    write::show::<Price>(&app, id).await
 }
 
 /// Creates a price

@@ -12,7 +12,13 @@ use crate::state::AppState;
 
 /// Creates missing flags. Safe to run in several processes at once.
 pub(super) async fn seed(app: &AppState) -> Result<(), StoreError> {
-    if app.db.flags.find(NEW_BILLING_ENGINE).await?.is_some() {
+    if app
+        .db
+        .flags
+        .find(NEW_BILLING_ENGINE.to_owned())
+        .await?
+        .is_some()
+    {
         return Ok(());
     }
     let seeded = app

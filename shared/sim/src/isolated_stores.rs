@@ -4,19 +4,19 @@ use std::{
     env,
     fs::{self, File},
     path::PathBuf,
-    thread,
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use dezky_shared::platform::config::{optional, required};
-use mongodb::{Client, options::ClientOptions};
 use nix::fcntl::{Flock, FlockArg};
 use redis::AsyncCommands as _;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::stores::{Mongo, Redis};
+use crate::{
+    database_pool::{PooledDatabase, block_on, drop_database},
+    stores::{Mongo, Redis},
+};
 
 /// Variable with the address of the MongoDB that tests share.
 pub const MONGODB_URI: &str = "DEZKY_TEST_MONGODB_URI";
@@ -32,26 +32,38 @@ const RUN: &str = "NEXTEST_RUN_ID";
 
 /// Hint when a variable is missing.
 const HOW: &str = "run tests that need MongoDB and Redis with `cargo dev test`";
-/// Time limit for the cleanup.
-const CLEAN: Duration = Duration::from_secs(5);
 
-/// An empty database and an unused Redis key prefix, both with unique names. Both are dropped with this value, on a
-/// best-effort basis.
+/// An empty database and an unused Redis key prefix of this test alone. Both are emptied with this value, on a best-effort
+/// basis.
 #[derive(Debug)]
 pub struct FreshStores {
     /// MongoDB connection string.
     pub mongodb_uri: String,
-    /// Database name: `test_<uuid>`.
+    /// Database name.
     pub database: String,
     /// Redis URL.
     pub redis_url: String,
     /// Prefix of every Redis key, without the colon that follows: `<prefix>:ready:<queue>`.
     pub redis_prefix: String,
+    /// Lock on a database of the pool; `None` drops the database.
+    pooled: Option<PooledDatabase>,
 }
 
 impl FreshStores {
-    /// New stores in the MongoDB and Redis that `cargo dev test` runs.
+    /// New stores in the MongoDB and Redis that `cargo dev test` runs. The database may have the collections and indexes of
+    /// an earlier test.
     pub fn new() -> anyhow::Result<Self> {
+        let mut stores = Self::unshared()?;
+        if let Some(run) = optional::<String>(RUN)? {
+            let pooled = PooledDatabase::acquire(&stores.mongodb_uri, &run)?;
+            stores.database.clone_from(&pooled.name);
+            stores.pooled = Some(pooled);
+        }
+        Ok(stores)
+    }
+
+    /// As [`FreshStores::new`], with a database that does not exist yet.
+    pub fn unshared() -> anyhow::Result<Self> {
         Ok(Self::at(
             required(MONGODB_URI).context(HOW)?,
             required(REDIS_URL).context(HOW)?,
@@ -70,41 +82,23 @@ impl FreshStores {
             database: name.clone(),
             redis_url,
             redis_prefix: name,
+            pooled: None,
         }
     }
 }
 
 impl Drop for FreshStores {
     fn drop(&mut self) {
-        let (uri, database) = (self.mongodb_uri.clone(), self.database.clone());
         let (url, prefix) = (self.redis_url.clone(), self.redis_prefix.clone());
-        // A separate thread: `drop` cannot wait for the test's own runtime.
-        let cleaning = thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            else {
-                return;
-            };
-            runtime.block_on(async {
-                let all = async {
-                    tokio::join!(drop_database(&uri, &database), drop_keys(&url, &prefix))
-                };
-                // A leftover database does no harm: its name is never reused.
-                let _ = tokio::time::timeout(CLEAN, all).await;
-            });
-        });
-        let _ = cleaning.join();
+        // A leftover database or key does no harm: its name is never reused.
+        let _ = block_on(async move { Ok(drop_keys(&url, &prefix).await?) });
+        if self.pooled.is_none() {
+            let _ = block_on(drop_database(
+                self.mongodb_uri.clone(),
+                self.database.clone(),
+            ));
+        }
     }
-}
-
-async fn drop_database(uri: &str, name: &str) -> mongodb::error::Result<()> {
-    let mut options = ClientOptions::parse(uri).await?;
-    options.server_selection_timeout = Some(Duration::from_secs(1));
-    let client = Client::with_options(options)?;
-    let dropped = client.database(name).drop().await;
-    client.shutdown().immediate(true).await;
-    dropped
 }
 
 async fn drop_keys(url: &str, prefix: &str) -> redis::RedisResult<()> {

@@ -56,7 +56,7 @@ pub struct ChangeFeed {
 
 impl std::fmt::Debug for ChangeFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Changes")
+        f.debug_struct("ChangeFeed")
             .field("channel", &self.channel)
             .finish_non_exhaustive()
     }

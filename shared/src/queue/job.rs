@@ -167,7 +167,7 @@ pub struct Lease {
     pub token: LeaseToken,
     /// Name of the worker process.
     pub worker: String,
-    /// End of the lease, from which other workers may claim the job.
+    /// End of the lease. After it, the leader rescues the job, which other workers may then claim.
     pub until: DateTime,
     /// Set once the handler has definitely started: from then on, a lost worker counts as a crash.
     #[serde(rename = "startedAt", default, skip_serializing_if = "Option::is_none")]
@@ -221,7 +221,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "turnAt")]
     pub reserved_at: Option<DateTime>,
-    /// Whether `reserved_at` is no reservation: the rate budget was saturated, and the step asks again at that time.
+    /// Whether the rate budget was saturated: nothing is reserved, and the step asks again at `reserved_at`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[serde(rename = "asksAgain")]
     pub queue_full: bool,
@@ -348,7 +348,7 @@ pub struct Job {
     /// Limit on counted attempts; missing is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<i32>,
-    /// Consecutive worker crashes, reset when a step completes.
+    /// Consecutive worker crashes, reset when a step that called its upstream ends.
     #[serde(default)]
     pub crashes: i32,
     /// Whether a worker vanished with the job, possibly before the handler started. From then on, the start is recorded

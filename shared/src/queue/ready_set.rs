@@ -41,7 +41,7 @@ pub struct ReadySet {
 
 impl std::fmt::Debug for ReadySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ready")
+        f.debug_struct("ReadySet")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
@@ -156,7 +156,7 @@ pub struct ReadySetConsumer {
 
 impl std::fmt::Debug for ReadySetConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Popper")
+        f.debug_struct("ReadySetConsumer")
             .field("key", &self.key)
             .finish_non_exhaustive()
     }

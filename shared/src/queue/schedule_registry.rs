@@ -26,8 +26,8 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
     Ok(vec![
         Schedule {
             name: "nightly_reconcile",
-            purpose: "Looks whether the upstreams hold what they should for every tenant, and repairs what they do \
-                      not: also for tenants whose last job was given up or lost, and those whose removal is overdue.",
+            purpose: "Compares the upstreams with the desired state of every tenant and repairs drift, also for tenants \
+                      whose last job was discarded or lost, and those whose removal is overdue.",
             calendar: CronSchedule::new("0 1 * * *", "UTC")?,
             missed: MisfirePolicy::Once,
             can_dry_run: true,

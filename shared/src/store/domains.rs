@@ -16,7 +16,9 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, ownership::DomainSync};
-use super::{Store, StoreError, linearizable::find_one_linearizable, versioned::versioned};
+use super::{
+    Store, StoreError, linearizable::find_one_linearizable, page::page, versioned::versioned,
+};
 use crate::{
     domain::{Domain, DomainStatus},
     id::{DomainId, TenantId},
@@ -108,17 +110,7 @@ impl DomainRepository {
         after: Option<DomainId>,
         limit: i64,
     ) -> Result<Vec<Domain>, StoreError> {
-        let mut filter = doc! { "tenantId": tenant_id };
-        if let Some(after) = after {
-            filter.insert("_id", doc! { "$gt": after });
-        }
-        self.domains
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        page(&self.domains, doc! { "tenantId": tenant_id }, after, limit).await
     }
 
     /// All of this tenant's domains as seen by this transaction, oldest first.

@@ -7,10 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 
-use super::{
-    Store, StoreError, Versioned, VersionedRepository, lenient::skip_undecodable,
-    linearizable::find_one_linearizable,
-};
+use super::{Store, StoreError, Versioned, VersionedRepository, lenient::skip_undecodable};
 use crate::feature_flag::Flag;
 
 /// Id of the document that every write of a flag updates.
@@ -74,26 +71,6 @@ impl FlagRepository {
         skip_undecodable(stored.find(doc! {}).await?)
             .try_collect()
             .await
-    }
-
-    /// At most `limit` flags, by key.
-    pub async fn list(&self, after: Option<&str>, limit: i64) -> Result<Vec<Flag>, StoreError> {
-        let filter = match after {
-            Some(after) => doc! { "_id": { "$gt": after } },
-            None => doc! {},
-        };
-        self.flags
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
-    }
-
-    /// The flag with this key.
-    pub async fn find(&self, key: &str) -> Result<Option<Flag>, StoreError> {
-        find_one_linearizable(&self.flags, doc! { "_id": key }).await
     }
 
     /// Increments the revision of the flag set. Two concurrent writers conflict on it, so one of them is repeated and

@@ -3,9 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::doc;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, Collection};
 
-use super::{Store, StoreError, known_fields, linearizable::find_one_linearizable, to_bson};
+use super::{
+    Store, StoreError,
+    index::{index, ttl},
+    known_fields,
+    linearizable::find_one_linearizable,
+    to_bson,
+};
 use crate::{
     id::{InvitationId, PartnerId, UserId},
     invitation::{Invitation, InvitationState},
@@ -28,17 +34,13 @@ impl InvitationRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let retention = IndexModel::builder()
-            .keys(doc! { "expireAt": 1 })
-            .options(IndexOptions::builder().expire_after(Duration::ZERO).build())
-            .build();
-        let by_partner = IndexModel::builder()
-            .keys(doc! { "partnerId": 1, "email": 1 })
-            .build();
-        let by_email = IndexModel::builder().keys(doc! { "email": 1 }).build();
-        let by_user = IndexModel::builder().keys(doc! { "userId": 1 }).build();
         self.invitations
-            .create_indexes([retention, by_partner, by_email, by_user])
+            .create_indexes([
+                ttl("expireAt", Duration::ZERO),
+                index(doc! { "partnerId": 1, "email": 1 }),
+                index(doc! { "email": 1 }),
+                index(doc! { "userId": 1 }),
+            ])
             .await?;
         Ok(())
     }

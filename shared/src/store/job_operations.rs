@@ -6,7 +6,7 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, linearizable::find_one_linearizable, to_bson};
+use super::{Store, StoreError, index::ttl, linearizable::find_one_linearizable, to_bson};
 use crate::{
     id::{JobId, JobOperationId},
     queue::job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
@@ -48,12 +48,7 @@ impl JobOperationRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let retention = || {
-            IndexModel::builder()
-                .keys(doc! { "expireAt": 1 })
-                .options(IndexOptions::builder().expire_after(Duration::ZERO).build())
-                .build()
-        };
+        let retention = || ttl("expireAt", Duration::ZERO);
         let in_order = IndexModel::builder()
             .keys(doc! { "operationId": 1, "n": 1 })
             .options(IndexOptions::builder().unique(true).build())

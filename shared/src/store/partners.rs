@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, Collection};
 
 use super::{
-    Store, StoreError, linearizable::find_one_linearizable, revisions::revisions, to_bson,
+    Store, StoreError,
+    index::{index, unique},
+    linearizable::find_one_linearizable,
+    page::page,
+    revisions::revisions,
+    to_bson,
     versioned::versioned,
 };
 use crate::{
@@ -36,17 +41,8 @@ impl PartnerRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let slug = IndexOptions::builder()
-            .name(SLUG_INDEX.to_owned())
-            .unique(true)
-            .build();
-        let slug = IndexModel::builder()
-            .keys(doc! { "slug": 1 })
-            .options(slug)
-            .build();
-        let by_status = IndexModel::builder()
-            .keys(doc! { "status": 1, "_id": 1 })
-            .build();
+        let slug = unique(SLUG_INDEX, doc! { "slug": 1 });
+        let by_status = index(doc! { "status": 1, "_id": 1 });
         self.partners.create_indexes([slug, by_status]).await?;
         Ok(())
     }
@@ -72,16 +68,7 @@ impl PartnerRepository {
         if let Some(status) = status {
             filter.insert("status", to_bson(&status)?);
         }
-        if let Some(after) = after {
-            filter.insert("_id", doc! { "$gt": after });
-        }
-        self.partners
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        page(&self.partners, filter, after, limit).await
     }
 
     /// Id and revision of each of these partners that exists.

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use bson::doc;
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, Collection};
 
-use super::{
-    Store, StoreError, linearizable::find_one_linearizable, to_bson, versioned::versioned,
-};
+use super::{Store, StoreError, index::unique, to_bson, versioned::versioned};
 use crate::{
     billing::{Cycle, Plan, Price},
     id::PriceId,
@@ -35,21 +33,9 @@ impl PriceRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let one_each = IndexOptions::builder()
-            .name(PRICE_INDEX.to_owned())
-            .unique(true)
-            .build();
-        let one_each = IndexModel::builder()
-            .keys(doc! { "plan": 1, "cycle": 1, "currency": 1 })
-            .options(one_each)
-            .build();
-        self.prices.create_indexes([one_each]).await?;
+        let keys = doc! { "plan": 1, "cycle": 1, "currency": 1 };
+        self.prices.create_index(unique(PRICE_INDEX, keys)).await?;
         Ok(())
-    }
-
-    /// The price with this id.
-    pub async fn find(&self, id: PriceId) -> Result<Option<Price>, StoreError> {
-        find_one_linearizable(&self.prices, doc! { "_id": id }).await
     }
 
     /// The price of this plan, cycle and currency, as seen by this transaction.
@@ -63,21 +49,6 @@ impl PriceRepository {
         let filter =
             doc! { "plan": to_bson(&plan)?, "cycle": to_bson(&cycle)?, "currency": currency };
         self.prices.find_one(filter).session(session).await
-    }
-
-    /// At most `limit` prices after `after`, oldest first.
-    pub async fn list(&self, after: Option<PriceId>, limit: i64) -> Result<Vec<Price>, StoreError> {
-        let filter = match after {
-            None => doc! {},
-            Some(after) => doc! { "_id": { "$gt": after } },
-        };
-        self.prices
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
     }
 
     /// All prices; at most one per plan, cycle and currency.

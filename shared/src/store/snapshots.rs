@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
-use futures::TryStreamExt as _;
-use mongodb::{Collection, IndexModel};
+use mongodb::Collection;
 
-use super::{Store, StoreError, known_fields, to_bson, to_document};
+use super::{Store, StoreError, index::index, known_fields, page::page, to_bson, to_document};
 use crate::{
     id::SnapshotId,
     subscription_snapshot::{Month, SubscriptionSnapshot},
@@ -36,9 +35,7 @@ impl SnapshotRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let by_month = IndexModel::builder()
-            .keys(doc! { "month": 1, "_id": 1 })
-            .build();
+        let by_month = index(doc! { "month": 1, "_id": 1 });
         self.snapshots.create_index(by_month).await?;
         Ok(())
     }
@@ -106,16 +103,7 @@ impl SnapshotRepository {
         after: Option<SnapshotId>,
         limit: i64,
     ) -> Result<Vec<SubscriptionSnapshot>, StoreError> {
-        let mut filter = doc! { "month": to_bson(&month)? };
-        if let Some(after) = after {
-            filter.insert("_id", doc! { "$gt": after });
-        }
-        self.snapshots
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let filter = doc! { "month": to_bson(&month)? };
+        page(&self.snapshots, filter, after, limit).await
     }
 }

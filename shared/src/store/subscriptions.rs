@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, drop_index, linearizable::find_one_linearizable, to_bson,
+    Store, StoreError, drop_index, index::index, linearizable::find_one_linearizable, to_bson,
     versioned::versioned,
 };
 use crate::{
@@ -90,11 +90,7 @@ impl SubscriptionRepository {
             .options(one_live)
             .build();
         // One index for each filter of the list, which is sorted by id.
-        let listed = ["tenantId", "status", "plan"].map(|field| {
-            IndexModel::builder()
-                .keys(doc! { field: 1, "_id": 1 })
-                .build()
-        });
+        let listed = ["tenantId", "status", "plan"].map(|field| index(doc! { field: 1, "_id": 1 }));
         self.subscriptions
             .create_indexes([one_live].into_iter().chain(listed))
             .await?;

@@ -6,12 +6,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, Collection};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
+    index::{index, ttl, unique},
     linearizable::{find_one_linearizable, recheck_linearizable},
     revisions::revisions,
     versioned::{VersionedRepository as _, versioned},
@@ -103,14 +104,7 @@ impl UserRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let by_subject = IndexOptions::builder()
-            .name(SUBJECT_INDEX.to_owned())
-            .unique(true)
-            .build();
-        let by_subject = IndexModel::builder()
-            .keys(doc! { "authentikSubjectId": 1 })
-            .options(by_subject)
-            .build();
+        let by_subject = unique(SUBJECT_INDEX, doc! { "authentikSubjectId": 1 });
         // One index for each filter of the lists, which are sorted by id.
         let listed = [
             "memberships.tenantId",
@@ -118,20 +112,11 @@ impl UserRepository {
             "partnerId",
             "platformAdmin",
         ]
-        .map(|field| {
-            IndexModel::builder()
-                .keys(doc! { field: 1, "_id": 1 })
-                .build()
-        });
+        .map(|field| index(doc! { field: 1, "_id": 1 }));
         self.users
             .create_indexes([by_subject].into_iter().chain(listed))
             .await?;
-        let forgotten = IndexOptions::builder().expire_after(TOMBSTONE_TTL).build();
-        let forgotten = IndexModel::builder()
-            .keys(doc! { "at": 1 })
-            .options(forgotten)
-            .build();
-        self.deleted.create_index(forgotten).await?;
+        self.deleted.create_index(ttl("at", TOMBSTONE_TTL)).await?;
         Ok(())
     }
 

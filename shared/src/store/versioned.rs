@@ -1,4 +1,4 @@
-//! Optimistic concurrency: repositories of documents that count their writes in `revision`.
+//! Optimistic concurrency (a revision compared with `If-Match`) over documents that count their writes in `revision`.
 
 use std::{fmt::Display, future::Future};
 
@@ -6,7 +6,10 @@ use bson::{Bson, DateTime, doc};
 use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{StoreError, TransactionError, known_fields::set_known_fields};
+use super::{
+    StoreError, TransactionError, known_fields::set_known_fields,
+    linearizable::find_one_linearizable, page::page,
+};
 
 /// A document that counts its writes in `revision`.
 pub trait Versioned:
@@ -74,13 +77,30 @@ impl<D: PartialEq> Updated<D> {
     }
 }
 
-/// A repository of [`Versioned`] documents. All methods run in a transaction.
+/// A repository of [`Versioned`] documents. All methods with a session run in its transaction.
 pub trait VersionedRepository: Sync {
     /// The documents.
     type Document: Versioned;
 
     /// The collection that holds them.
     fn documents(&self) -> &Collection<Self::Document>;
+
+    /// The document with this id.
+    fn find(
+        &self,
+        id: <Self::Document as Versioned>::Id,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        async move { find_one_linearizable(self.documents(), doc! { "_id": id }).await }
+    }
+
+    /// At most `limit` documents after `after`, by id.
+    fn list_page(
+        &self,
+        after: Option<<Self::Document as Versioned>::Id>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Self::Document>, StoreError>> + Send {
+        page(self.documents(), doc! {}, after, limit)
+    }
 
     /// The document as this transaction's snapshot has it.
     fn find_in_transaction(

@@ -124,7 +124,7 @@ pub struct BreakerSnapshot {
     pub probe_in: Option<Duration>,
     /// Remaining `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Wait of a step that would ask now.
+    /// Wait until the rate budget admits another step.
     pub turn_in: Option<Duration>,
 }
 

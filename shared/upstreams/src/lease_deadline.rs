@@ -35,7 +35,7 @@ struct Calls {
 
 impl LeaseDeadline {
     /// A deadline at `ends` on the boot clock. A write may take the remaining time minus `margin`, and is not begun if
-    /// that is less than `least`.
+    /// that is less than `min_write_timeout`.
     pub fn until(ends: Duration, margin: Duration, min_write_timeout: Duration) -> Self {
         Self {
             ends: Arc::new(AtomicU64::new(millis(ends))),

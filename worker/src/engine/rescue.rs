@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{context::Context, metrics};
 
-/// The crashes, with no step ended in between, after which a job is discarded.
+/// Maximum number of consecutive crashes; the job is then discarded.
 const MAX_CRASHES: i32 = 3;
 /// The most expired leases in one run.
 const BATCH: i64 = 1_000;
@@ -92,7 +92,7 @@ impl Rescue {
         for (index, error) in errors {
             let job = &others[index];
             match error {
-                // The available job with its unique key does the work.
+                // Another available job has the same unique key and supersedes this one.
                 ItemError::Superseded => {
                     self.discard_crashed(job, JobState::Cancelled, ErrorCode::Superseded)
                         .await?;

@@ -5,8 +5,8 @@ use dezky_upstreams::clients::ClientError;
 
 use crate::steps::StepFailure;
 
-/// Failure of single members, mailboxes or domains, captured until the remaining ones are processed: a member who cannot be
-/// frozen must not keep the others signed in.
+/// Failure of single members, mailboxes or domains, captured until the remaining ones are processed: one member whose
+/// suspension fails does not prevent the suspension of the others.
 #[derive(Default)]
 pub(super) struct PartialFailures(Option<StepFailure>);
 

@@ -108,7 +108,7 @@ impl Harness {
 
     /// With a dedicated MongoDB, which the test may kill, and the shared Redis.
     pub(crate) async fn on_mongodb(mongo: &Mongo) -> Self {
-        let mut stores = FreshStores::new().unwrap();
+        let mut stores = FreshStores::unshared().unwrap();
         stores.mongodb_uri.clone_from(&mongo.uri);
         Self::at(stores, ClientsConfig::default()).await
     }
