@@ -1,9 +1,11 @@
 //! Access token verification (RFC 9068, RFC 8725).
 //!
 //! Each application in Authentik is an issuer with its own keys. A token is verified with the keys of the issuer in its
-//! `iss` claim only. Permissions are not taken from the token; they are read from MongoDB.
+//! `iss` claim only, and counts for the audiences of that issuer only. Permissions are not taken from the token; they are read from MongoDB.
 
 mod issuer;
+mod signing_keys;
+mod subject;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -13,6 +15,7 @@ use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use self::issuer::Issuer;
+pub use self::subject::SubjectCheck;
 use crate::{
     config::AuthConfig,
     error::{ApiError, ProblemCode},
@@ -30,7 +33,7 @@ const SUBJECT_LIMIT: usize = 255;
 pub struct Claims {
     /// Subject.
     pub sub: String,
-    /// Audiences.
+    /// Audiences, without those that the issuer may not issue tokens for.
     #[serde(deserialize_with = "one_or_many")]
     pub aud: Vec<String>,
     /// Expiry, in seconds since 1970.
@@ -62,7 +65,6 @@ impl Claims {
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: Vec<Arc<Issuer>>,
-    audiences: Vec<String>,
 }
 
 impl TokenVerifier {
@@ -74,8 +76,14 @@ impl TokenVerifier {
             .map(|issuer| Issuer::new(issuer, trust_roots).map(Arc::new));
         Ok(Self {
             issuers: issuers.collect::<anyhow::Result<_>>()?,
-            audiences: config.audiences.clone(),
         })
+    }
+
+    /// The last check of each issuer's subjects, by the issuer's name.
+    pub fn subject_checks(&self) -> impl Iterator<Item = (&str, SubjectCheck)> {
+        self.issuers
+            .iter()
+            .map(|issuer| (issuer.name.as_str(), issuer.subjects.last()))
     }
 
     /// Verifies `token` and returns its claims.
@@ -96,6 +104,10 @@ impl TokenVerifier {
                 "The token must be signed with RS256, ES256 or EdDSA.",
             ));
         }
+        if header.crit.is_some() {
+            let detail = "The token requires a header extension (crit) that is not supported.";
+            return Err(invalid(detail));
+        }
         // Unverified: used only to select the keys, with which the claim is then verified.
         let unverified: Unverified = dangerous::insecure_decode_claims(token)
             .map_err(|_| invalid("The token has no issuer."))?;
@@ -115,9 +127,9 @@ impl TokenVerifier {
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
         validation.set_issuer(&[&issuer.name]);
-        validation.set_audience(&self.audiences);
+        validation.set_audience(&issuer.audiences);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+        let mut claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
             .map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => ProblemCode::TokenExpired.into(),
                 ErrorKind::ImmatureSignature => ProblemCode::TokenNotYetValid.into(),
@@ -133,8 +145,30 @@ impl TokenVerifier {
         if claims.sub.is_empty() || claims.sub.len() > SUBJECT_LIMIT {
             return Err(invalid("The subject of the token must be 1–255 bytes."));
         }
+        if claims.iat.is_some_and(is_in_the_future) {
+            let detail = "The token was issued in the future. Check the clock of its issuer.";
+            return Err(ApiError::new(ProblemCode::TokenNotYetValid).with_detail(detail));
+        }
+        if !issuer.subjects.check(&issuer.name, &claims.sub) {
+            return Err(ProblemCode::TokenWrongSubject.into());
+        }
+        claims
+            .aud
+            .retain(|audience| issuer.audiences.contains(audience));
         Ok(claims)
     }
+}
+
+/// Whether a time in seconds since 1970 is in the future, by more than the leeway. A claim counts if its token is newer
+/// than what was set here, so that a token of the future would restore what was revoked.
+fn is_in_the_future(seconds: f64) -> bool {
+    let latest = clock::later(clock::now(), Duration::from_secs(LEEWAY));
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact for times before the year 280000"
+    )]
+    let latest = latest.timestamp_millis() as f64 / 1_000.0;
+    seconds > latest
 }
 
 /// Reads a claim of an unexpected type as a missing one, since most routes do not need it.

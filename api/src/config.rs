@@ -1,27 +1,37 @@
 //! Configuration from environment variables.
 
+mod auth;
 mod limits;
 mod proxies;
+mod server;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use crate::domain_name::{NamePolicy, normalise};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use dezky_shared::{
     platform::{
-        config::{boolean, list, optional},
+        config::{boolean, list, listen_address, optional},
+        http_url::HttpOrigin,
         redis::RedisConfig,
         tls::TrustRoots,
     },
     queue::secret_box::EncryptionKeys,
     store::MongoConfig,
 };
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 
 pub use self::{
+    auth::{AuthConfig, IssuerConfig},
     limits::{Limit, LimitsConfig},
     proxies::TrustedProxies,
+    server::ServerConfig,
 };
+
+/// Length of a day in seconds.
+const DAY: u64 = 24 * 60 * 60;
+/// Longest grace period of a deleted tenant: ten years.
+const MAX_PURGE_AFTER_DAYS: u64 = 3_650;
 
 /// Configuration of the process.
 #[derive(Debug, Clone)]
@@ -38,79 +48,77 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Rate limits.
     pub limits: LimitsConfig,
+    /// Limits of the HTTP server.
+    pub server: ServerConfig,
     /// Grace period in which a deleted tenant can be restored.
     pub purge_after: Duration,
     /// Policy for the domain names of tenants.
     pub domain_names: NamePolicy,
     /// Origins that may call the API from a browser.
     pub cors_allowed_origins: Vec<HeaderValue>,
-    /// Trusted reverse proxies.
-    pub trusted_proxies: TrustedProxies,
     /// Root certificates trusted in addition to the default ones.
     pub trust_roots: TrustRoots,
     /// Keys that decrypt the secrets of jobs.
     pub sealing_keys: EncryptionKeys,
 }
 
-/// Accepted tokens, and the meaning of their groups.
-#[derive(Debug, Clone)]
-pub struct AuthConfig {
-    /// Trusted issuers.
-    pub issuers: Vec<IssuerConfig>,
-    /// Accepted audiences. `aud` must contain one of them.
-    pub audiences: Vec<String>,
-    /// Groups that grant operator access. They never stand for a tenant.
-    pub admin_groups: Vec<String>,
-}
-
-/// An issuer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IssuerConfig {
-    /// The `iss` claim of its tokens.
-    pub name: String,
-    /// URL of its keys. `None` uses its discovery document.
-    pub jwks_url: Option<String>,
-}
-
 impl Config {
     /// Reads the configuration.
     pub fn from_env() -> anyhow::Result<Self> {
+        let listen = listen_address("API_LISTEN", ([0, 0, 0, 0], 3001).into())?;
+        let metrics_listen = listen_address("API_METRICS_LISTEN", ([127, 0, 0, 1], 9464).into())?;
+        ensure!(
+            listen != metrics_listen || listen.port() == 0,
+            "API_LISTEN and API_METRICS_LISTEN are the same address: choose another port for the metrics"
+        );
         Ok(Self {
-            listen: optional("API_LISTEN")?.unwrap_or(([0, 0, 0, 0], 3001).into()),
-            metrics_listen: optional("API_METRICS_LISTEN")?
-                .unwrap_or(([127, 0, 0, 1], 9464).into()),
+            listen,
+            metrics_listen,
             mongo: MongoConfig::from_env()?,
             redis: RedisConfig::from_env()?,
             auth: AuthConfig::from_env()?,
             limits: LimitsConfig::from_env()?,
-            purge_after: optional::<HumanDuration>("TENANT_PURGE_AFTER")?
-                .map_or(Duration::from_hours(30 * 24), |HumanDuration(after)| after),
+            server: ServerConfig::from_env()?,
+            purge_after: purge_after()?,
             domain_names: domain_names()?,
             cors_allowed_origins: list("CORS_ALLOWED_ORIGINS")?
                 .iter()
                 .map(|origin| allowed_origin(origin))
                 .collect::<anyhow::Result<_>>()?,
-            trusted_proxies: TrustedProxies::from_env()?,
             trust_roots: TrustRoots::from_env()?,
             sealing_keys: EncryptionKeys::from_env()?,
         })
     }
 }
 
-/// Parses a CORS origin. `*` is rejected, since requests carry credentials.
+/// Parses a CORS origin, spelt as browsers send it: the comparison is byte for byte. `*` is rejected, since requests carry
+/// credentials.
 fn allowed_origin(origin: &str) -> anyhow::Result<HeaderValue> {
+    let parsed: HttpOrigin = origin
+        .parse()
+        .map_err(|error| anyhow!("CORS_ALLOWED_ORIGINS is not valid: {error}"))?;
+    let sent = parsed.origin();
     ensure!(
-        is_http_url(origin),
-        "CORS_ALLOWED_ORIGINS is not valid: expected https://host, found {origin:?}"
+        !sent.contains('*'),
+        "CORS_ALLOWED_ORIGINS is not valid: list each origin instead of a pattern"
     );
-    Ok(origin.parse()?)
+    ensure!(
+        origin == sent,
+        "CORS_ALLOWED_ORIGINS is not valid: browsers send {sent}, so {origin} never matches"
+    );
+    Ok(sent.parse()?)
 }
 
-fn is_http_url(text: &str) -> bool {
-    let uri: Option<Uri> = text.parse().ok();
-    uri.is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-    })
+/// Reads `TENANT_PURGE_AFTER`.
+fn purge_after() -> anyhow::Result<Duration> {
+    let Some(HumanDuration(after)) = optional("TENANT_PURGE_AFTER")? else {
+        return Ok(Duration::from_secs(30 * DAY));
+    };
+    ensure!(
+        after <= Duration::from_secs(MAX_PURGE_AFTER_DAYS * DAY),
+        "TENANT_PURGE_AFTER is not valid: expected at most {MAX_PURGE_AFTER_DAYS}d"
+    );
+    Ok(after)
 }
 
 /// Reads `DOMAINS_OWN` and `DOMAINS_ALLOW_SPECIAL_USE`.
@@ -123,57 +131,6 @@ fn domain_names() -> anyhow::Result<NamePolicy> {
         allow_special_use: boolean("DOMAINS_ALLOW_SPECIAL_USE", false)?,
         own_domains,
     })
-}
-
-impl AuthConfig {
-    /// Reads `AUTHENTIK_ISSUERS`, `AUTHENTIK_JWKS_URLS`, `AUTHENTIK_AUDIENCE` and `AUTHENTIK_ADMIN_GROUPS`.
-    pub fn from_env() -> anyhow::Result<Self> {
-        let issuers = list("AUTHENTIK_ISSUERS")?;
-        let jwks_urls = list("AUTHENTIK_JWKS_URLS")?;
-        let or_default = |names: Vec<String>, default: [&str; 2]| {
-            if names.is_empty() {
-                default.map(str::to_owned).to_vec()
-            } else {
-                names
-            }
-        };
-        ensure!(!issuers.is_empty(), "AUTHENTIK_ISSUERS must be set");
-        for (name, urls) in [
-            ("AUTHENTIK_ISSUERS", &issuers),
-            ("AUTHENTIK_JWKS_URLS", &jwks_urls),
-        ] {
-            if let Some(invalid) = urls.iter().find(|url| !is_http_url(url)) {
-                bail!("{name} is not valid: expected http or https URLs, found {invalid:?}");
-            }
-        }
-        Ok(Self {
-            issuers: pair(issuers, jwks_urls)?,
-            audiences: or_default(
-                list("AUTHENTIK_AUDIENCE")?,
-                ["dezky-portal", "dezky-operator"],
-            ),
-            admin_groups: or_default(
-                list("AUTHENTIK_ADMIN_GROUPS")?,
-                ["dezky-platform-admins", "authentik Admins"],
-            ),
-        })
-    }
-}
-
-fn pair(issuers: Vec<String>, jwks_urls: Vec<String>) -> anyhow::Result<Vec<IssuerConfig>> {
-    if !jwks_urls.is_empty() && jwks_urls.len() != issuers.len() {
-        bail!(
-            "AUTHENTIK_JWKS_URLS must be empty or have as many entries as AUTHENTIK_ISSUERS, in the same order"
-        );
-    }
-    let mut jwks_urls = jwks_urls.into_iter();
-    Ok(issuers
-        .into_iter()
-        .map(|name| IssuerConfig {
-            name,
-            jwks_url: jwks_urls.next(),
-        })
-        .collect())
 }
 
 /// A duration with a unit: `0s`, `90s`, `15m`, `12h`, `30d`.
@@ -190,7 +147,7 @@ impl FromStr for HumanDuration {
             's' => 1,
             'm' => 60,
             'h' => 60 * 60,
-            'd' => 24 * 60 * 60,
+            'd' => DAY,
             _ => return Err(EXPECTED),
         };
         let number: u32 = text
@@ -223,19 +180,29 @@ mod tests {
     }
 
     #[test]
-    fn jwks_urls_are_empty_or_as_many_as_issuers() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
-
-        let without = pair(names(&["a", "b"]), vec![]).unwrap();
-        let with = pair(names(&["a", "b"]), names(&["x", "y"])).unwrap();
-
-        assert!(without.iter().all(|issuer| issuer.jwks_url.is_none()));
-        assert_eq!(with[1].jwks_url.as_deref(), Some("y"));
-        assert!(pair(names(&["a", "b"]), names(&["x"])).is_err());
+    fn an_origin_is_spelt_as_browsers_send_it() {
+        for origin in [
+            "https://portal.dk",
+            "http://localhost:3000",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(allowed_origin(origin).unwrap(), origin);
+        }
+        for origin in [
+            "*",
+            "null",
+            "portal.dk",
+            "https://portal.dk/",
+            "https://portal.dk/path",
+            "https://Portal.dk",
+            "https://portal.dk:443",
+            "https://pörtal.dk",
+            "https://*.portal.dk",
+            "https://user:secret@portal.dk",
+            "ftp://portal.dk",
+        ] {
+            let error = allowed_origin(origin).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 }

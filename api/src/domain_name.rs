@@ -272,6 +272,13 @@ fn check_suffix(name: &str) -> Result<(), InvalidName> {
     }
 }
 
+/// Whether a host name can be in the public DNS, or is in a zone for tests and documentation, which never resolves.
+pub fn is_public_name(name: &str) -> bool {
+    let is_in = |zones: &[&str]| zones.iter().any(|zone| is_within(name, zone));
+    is_in(&["test", "example"])
+        || !is_in(&SPECIAL_USE) && !is_in(&["arpa"]) && check_suffix(name).is_ok()
+}
+
 /// Whether a last label makes programs read the name as an IPv4 address (WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
     let is_hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());

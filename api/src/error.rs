@@ -232,6 +232,27 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
 }
 
+impl Problem {
+    /// The problem of the request with this id.
+    pub fn new(problem: impl Into<PendingProblem>, request_id: &str) -> Self {
+        let PendingProblem {
+            code,
+            detail,
+            errors,
+        } = problem.into();
+        Self {
+            kind: format!("urn:dezky:problem:{}", code.name()),
+            title: code.title(),
+            status: code.status().as_u16(),
+            detail,
+            code,
+            retryable: code.is_retryable(),
+            request_id: request_id.to_owned(),
+            errors,
+        }
+    }
+}
+
 impl<'r> ToResponse<'r> for Problem {
     fn response() -> (&'r str, RefOr<ResponseDescription>) {
         let schema = Content::new(Some(Ref::from_schema_name("Problem")));
@@ -260,23 +281,23 @@ impl From<ProblemCode> for PendingProblem {
     }
 }
 
+impl From<ApiError> for PendingProblem {
+    fn from(error: ApiError) -> Self {
+        Self {
+            code: error.code,
+            detail: error.detail,
+            errors: error.errors,
+        }
+    }
+}
+
 impl PendingProblem {
     /// The response for the request with this id. Keeps the headers that are set already.
     pub fn respond(self, request_id: &str, mut headers: http::HeaderMap) -> Response {
         let status = self.code.status();
-        let problem = Problem {
-            kind: format!("urn:dezky:problem:{}", self.code.name()),
-            title: self.code.title(),
-            status: status.as_u16(),
-            detail: self.detail,
-            code: self.code,
-            retryable: self.code.is_retryable(),
-            request_id: request_id.to_owned(),
-            errors: self.errors,
-        };
+        let problem = Problem::new(self, request_id);
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         (status, headers, Json(problem)).into_response()
     }
 }
@@ -302,11 +323,7 @@ impl IntoResponse for ApiError {
         if self.replayed {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
-        response.extensions_mut().insert(PendingProblem {
-            code: self.code,
-            detail: self.detail,
-            errors: self.errors,
-        });
+        response.extensions_mut().insert(PendingProblem::from(self));
         response
     }
 }

@@ -29,7 +29,11 @@ use std::sync::Arc;
 use axum::{Router, middleware::from_fn_with_state};
 
 use self::openapi::QueryParameters;
-pub use self::{config::Config, routes::openapi, state::AppState};
+pub use self::{
+    config::Config,
+    routes::{health::monitoring_router, openapi},
+    state::AppState,
+};
 
 /// Name of the service in health checks, traces and metrics.
 pub const SERVICE: &str = "dezky-platform-api";
@@ -39,21 +43,21 @@ pub fn router(state: state::SharedState) -> Router {
     let (routes, document) = routes::router().split_for_parts();
     let document = openapi::complete(document);
     let query = QueryParameters::from_document(document.clone());
-    let routes = routes
-        .layer(from_fn_with_state(
-            Arc::new(query),
-            openapi::reject_unknown_query,
-        ))
+    let routes = routes.layer(from_fn_with_state(
+        Arc::new(query),
+        openapi::reject_unknown_query,
+    ));
+    let routes = openapi::serve(&document)
+        .merge(routes)
         .layer(from_fn_with_state(
             state.access.limits.clone(),
             rate_limits::limit_by_address,
         ));
-    let routes = openapi::serve(document).merge(routes);
     let config = &state.config;
     let app = middleware::apply(
         routes,
         &config.cors_allowed_origins,
-        &config.trusted_proxies,
+        &config.server.trusted_proxies,
     );
     app.with_state(state)
 }
@@ -63,6 +67,6 @@ pub fn startup_router(config: &Config) -> Router {
     middleware::apply(
         routes::health::starting(),
         &config.cors_allowed_origins,
-        &config.trusted_proxies,
+        &config.server.trusted_proxies,
     )
 }

@@ -24,12 +24,14 @@ use dezky_shared::{
 use futures::StreamExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 /// Poll interval of revisions.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Time limit of a poll: a dead connection must not keep all requests waiting for changes.
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of event streams per process.
 const MAX_STREAMS: usize = 10_000;
 /// Capacity of the queue of hints. Changes beyond it are found by the next poll.
@@ -143,9 +145,7 @@ impl ChangeWatcher {
                     hints.iter().copied().filter(|hint| watches.contains_key(hint)).collect()
                 }
             };
-            if let Err(error) = self.poll_revisions(&sources, &documents).await {
-                tracing::warn!(%error, "Cannot poll for changes; trying again");
-            }
+            finish_within(POLL_TIMEOUT, self.poll_revisions(&sources, &documents)).await;
         }
     }
 
@@ -230,6 +230,15 @@ impl Drop for Subscription {
     }
 }
 
+/// Runs a poll to its end or its time limit, and logs its failure.
+async fn finish_within(limit: Duration, poll: impl Future<Output = Result<(), StoreError>>) {
+    match timeout(limit, poll).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "Cannot poll for changes; trying again"),
+        Err(_) => tracing::warn!("MongoDB did not answer a poll in time; trying again"),
+    }
+}
+
 /// Forwards hints from the change feed.
 async fn listen(changes: ChangeFeed, hints: mpsc::Sender<DocumentChange>) {
     let mut backoff = ReconnectBackoff::default();
@@ -278,5 +287,10 @@ mod tests {
         let newer = subscription.wait_newer_than(5, deadline).now_or_never();
 
         assert_eq!((older, newer), (None, Some(true)));
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_is_never_answered_ends() {
+        finish_within(Duration::from_millis(1), std::future::pending()).await;
     }
 }

@@ -1,10 +1,15 @@
 //! Serves the API until SIGINT or SIGTERM.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use dezky_api::{
-    AppState, Config, SERVICE, metrics, seed, serve::serve, startup_router, state::SharedState,
+    AppState, Config, SERVICE, metrics, monitoring_router, seed, serve::serve, startup_router,
+    state::SharedState,
 };
 use dezky_shared::platform::rlimit;
 use dezky_shared::{
@@ -15,8 +20,6 @@ use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Timeout of reading the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Timeout of requests in flight at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Timeout of sending pending hints, and of closing the connections to MongoDB.
@@ -32,7 +35,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
-    rlimit::raise_limit();
+    let open_files = rlimit::raise_limit();
     let shutdown = shutdown::on_signal()?;
     let listener = bind(config.listen, "API_LISTEN").await?;
     let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
@@ -41,18 +44,20 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(dezky_shared::platform::metrics::run_upkeep(
         metrics_handle.clone(),
     ));
-    tokio::spawn(
-        async move { axum::serve(metrics_listener, metrics::router(metrics_handle)).await },
-    );
+    let started = Arc::new(OnceLock::new());
+    let monitoring = monitoring_router(metrics_handle, started.clone());
+    tokio::spawn(async move { axum::serve(metrics_listener, monitoring).await });
 
     let (router_sender, router) = watch::channel(startup_router(&config));
-    let serving = serve(listener, router, HEADER_TIMEOUT, shutdown.clone());
+    let server = config.server.clone().within(open_files);
+    let serving = serve(listener, router, server, shutdown.clone());
     let serving = tokio::spawn(serving);
     tracing::info!(listen = %config.listen, "Serving");
 
-    let started = shutdown.run_until_cancelled(start(&config, &shutdown));
-    let app = started.await.transpose()?;
+    let app = shutdown.run_until_cancelled(start(&config, &shutdown));
+    let app = app.await.transpose()?;
     if let Some(app) = &app {
+        let _ = started.set(app.clone());
         tokio::spawn(clock_sync_loop(app.store.clone()));
         router_sender.send_modify(|router| *router = dezky_api::router(app.clone()));
         tracing::info!("Ready");
@@ -84,6 +89,8 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
     let app = AppState::new(config, &Arc::new(store), shutdown)?;
     retry("MongoDB", async || {
         app.db.ensure_indexes().await?;
+        // The api is upgraded after the workers, so that none is left that uses them.
+        app.db.jobs.drop_former_indexes().await?;
         seed::seed(&app).await?;
         Ok::<_, StoreError>(())
     })

@@ -17,28 +17,35 @@ const DURATION: &str = "http_request_duration_seconds";
 /// Rate-limited requests by limit.
 const LIMITED: &str = "dezky_requests_limited_total";
 /// Names of the rate limits.
-const LIMITS: [&str; 3] = ["caller", "address", "failed_sign_in"];
+const LIMITS: [&str; 4] = ["caller", "address", "failed_sign_in", "health"];
+/// Refused connections by limit.
+const REFUSED_CONNECTIONS: &str = "dezky_connections_refused_total";
+/// Names of the connection limits.
+const CONNECTION_LIMITS: [&str; 2] = ["process", "address"];
 /// Histogram buckets. Long polls take up to 30 seconds.
 const BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
 ];
 
-/// Counts a request.
-pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
-    // Clients can send any method: only standard ones get a series.
-    let method = match *method {
+/// Name of a method in metrics and logs. Clients can send any method: only standard ones have a name.
+pub fn method_name(method: &Method) -> &str {
+    match *method {
         Method::GET
         | Method::HEAD
         | Method::POST
         | Method::PUT
         | Method::PATCH
         | Method::DELETE
-        | Method::OPTIONS => method.as_str().to_owned(),
-        _ => "other".to_owned(),
-    };
+        | Method::OPTIONS => method.as_str(),
+        _ => "other",
+    }
+}
+
+/// Counts a request.
+pub fn request(method: &Method, route: &str, status: StatusCode, took: Duration) {
     let labels = [
         ("route", route.to_owned()),
-        ("method", method),
+        ("method", method_name(method).to_owned()),
         ("status", status.as_u16().to_string()),
     ];
     counter!(REQUESTS, &labels).increment(1);
@@ -68,6 +75,14 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
     for limit in LIMITS {
         counter!(LIMITED, "limit" => limit).increment(0);
     }
+    describe_counter!(
+        REFUSED_CONNECTIONS,
+        Unit::Count,
+        "Connections refused because there are too many, by limit."
+    );
+    for limit in CONNECTION_LIMITS {
+        counter!(REFUSED_CONNECTIONS, "limit" => limit).increment(0);
+    }
     describe_gauge!(
         limiter::LOCAL_ONLY,
         Unit::Count,
@@ -82,6 +97,11 @@ pub fn rate_limited(limit: &'static str) {
     counter!(LIMITED, "limit" => limit).increment(1);
 }
 
+/// Counts a refused connection.
+pub fn connection_refused(limit: &'static str) {
+    counter!(REFUSED_CONNECTIONS, "limit" => limit).increment(1);
+}
+
 /// Endpoint in the Prometheus text format.
 pub fn router(handle: PrometheusHandle) -> Router {
     let render = async move || {
@@ -89,4 +109,17 @@ pub fn router(handle: PrometheusHandle) -> Router {
         ([(header::CONTENT_TYPE, text)], handle.render())
     };
     Router::new().route("/metrics", get(render))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_standard_methods_have_a_name_in_metrics_and_logs() {
+        let long = Method::from_bytes(&[b'X'; 10_000]).unwrap();
+
+        assert_eq!(method_name(&Method::PATCH), "PATCH");
+        assert_eq!(method_name(&long), "other");
+    }
 }

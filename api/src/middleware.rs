@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio::time::{Instant, timeout};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, Span, field};
@@ -36,7 +36,9 @@ pub fn apply<S>(
 where
     S: Clone + Send + Sync + 'static,
 {
-    let router = router.layer(from_fn(timeout_and_catch_panic));
+    let router = router
+        .layer(from_fn(timeout_and_catch_panic))
+        .layer(from_fn(require_host));
     let router = if allowed_origins.is_empty() {
         router
     } else {
@@ -54,6 +56,7 @@ async fn observe(
 ) -> Response {
     let mut info = RequestInfo::of(&request, &proxies);
     let method = request.method().clone();
+    let method_name = metrics::method_name(&method);
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -61,10 +64,10 @@ async fn observe(
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
-        otel.name = format!("{method} {route}"),
+        otel.name = format!("{method_name} {route}"),
         request.id = info.id,
         trace.id = field::Empty,
-        %method,
+        method = method_name,
         route,
         status = field::Empty,
     );
@@ -79,6 +82,10 @@ async fn observe(
         if let Ok(id) = HeaderValue::try_from(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        // Responses depend on the caller, and may hold secrets.
+        let headers = response.headers_mut();
+        let cache_control = headers.entry(header::CACHE_CONTROL);
+        cache_control.or_insert(HeaderValue::from_static("no-store"));
         let took = started.elapsed();
         let status = response.status();
         Span::current().record("status", status.as_u16());
@@ -89,6 +96,17 @@ async fn observe(
     }
     .instrument(span)
     .await
+}
+
+/// Rejects an HTTP/1.1 request without `Host`, or with several (RFC 9112, section 3.2).
+async fn require_host(request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        let detail = "Send one Host header.";
+        let rejection = ApiError::new(ProblemCode::InvalidRequest).with_detail(detail);
+        return rejection.into_response();
+    }
+    next.run(request).await
 }
 
 /// Turns timeouts and panics into problem responses.

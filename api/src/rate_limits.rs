@@ -12,6 +12,7 @@ use axum::{
 };
 use dezky_shared::platform::redis::RedisConfig;
 
+pub(crate) use self::limiter::Bucket;
 use self::limiter::{RateLimit, RateLimiter};
 use crate::{
     config::{Limit, LimitsConfig},
@@ -20,14 +21,15 @@ use crate::{
     metrics,
 };
 
-/// Health checks, which have no rate limit.
-const UNLIMITED: [&str; 2] = ["/healthz", "/readyz"];
+/// Health checks. Their limit is separate: other requests from the address of a monitor must not make it fail.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Rate limits of the API.
 #[derive(Debug)]
 pub struct RateLimits {
     caller: Option<RateLimit>,
     address: Option<RateLimit>,
+    health: Option<RateLimit>,
     failed_sign_in: Option<RateLimit>,
 }
 
@@ -39,6 +41,7 @@ impl RateLimits {
         Ok(Self {
             caller: bucket("caller", config.caller),
             address: bucket("address", config.address),
+            health: bucket("health", config.address),
             failed_sign_in: bucket("failed_sign_in", config.failed_sign_in),
         })
     }
@@ -52,14 +55,19 @@ impl RateLimits {
         acquired.map_err(|wait| rejection("caller", "You sent too many requests.", wait))
     }
 
-    /// Counts a request from an address.
-    async fn check_address(&self, address: IpAddr) -> Result<(), ApiError> {
-        let Some(limit) = &self.address else {
+    /// Counts a request for `path` from an address.
+    async fn check_address(&self, address: IpAddr, path: &str) -> Result<(), ApiError> {
+        let (name, limit) = if HEALTH.contains(&path) {
+            ("health", &self.health)
+        } else {
+            ("address", &self.address)
+        };
+        let Some(limit) = limit else {
             return Ok(());
         };
         let acquired = limit.acquire(&network(address)).await;
         let detail = "Too many requests from your address.";
-        acquired.map_err(|wait| rejection("address", detail, wait))
+        acquired.map_err(|wait| rejection(name, detail, wait))
     }
 
     /// Counts a rejected token if it may be a guess, and returns the error to respond with. A valid token is never
@@ -91,18 +99,15 @@ impl RateLimits {
     }
 }
 
-/// Middleware: counts every request by address, except health checks.
+/// Middleware: counts every request by address.
 pub async fn limit_by_address(
     State(limits): State<Arc<RateLimits>>,
     request: Request,
     next: Next,
 ) -> Response {
     let info = request.extensions().get::<RequestInfo>();
-    let is_limited = !UNLIMITED.contains(&request.uri().path());
-    if let Some(address) = info
-        .and_then(|info: &RequestInfo| info.ip)
-        .filter(|_| is_limited)
-        && let Err(rejected) = limits.check_address(address).await
+    if let Some(address) = info.and_then(|info: &RequestInfo| info.ip)
+        && let Err(rejected) = limits.check_address(address, request.uri().path()).await
     {
         return rejected.into_response();
     }
@@ -118,7 +123,7 @@ fn rejection(limit: &'static str, detail: &str, wait: Duration) -> ApiError {
 }
 
 /// Network of a client: the address for IPv4, the /64 prefix for IPv6 (RFC 6177).
-fn network(address: IpAddr) -> String {
+pub(crate) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -25,6 +25,7 @@ use crate::{
     keyed_mutex::KeyedMutex,
     long_poll::ChangeWatcher,
     rate_limits::RateLimits,
+    routes::health::{ReadinessChecks, readiness_checks},
 };
 
 /// The state of the router.
@@ -49,6 +50,8 @@ pub struct AppState {
     pub watcher: ChangeWatcher,
     /// Feature flags, cached.
     pub flags: FlagCache,
+    /// Readiness checks.
+    pub(crate) readiness: ReadinessChecks,
     /// Recurring jobs.
     pub schedules: Vec<Schedule>,
     /// Cancelled when the process shuts down: waiting requests return at once.
@@ -123,6 +126,7 @@ impl AppState {
         let access = AccessControl {
             tokens: TokenVerifier::new(&config.auth, &config.trust_roots)?,
             limits: Arc::new(RateLimits::new(&config.limits, &config.redis)?),
+            store: store.clone(),
             users: db.users.clone(),
             partners: db.partners.clone(),
             tenants: db.tenants.clone(),
@@ -137,6 +141,7 @@ impl AppState {
                 shutdown,
             ),
             flags: FlagCache::start(db.flags.clone(), shutdown),
+            readiness: readiness_checks(),
             config: config.clone(),
             store: store.clone(),
             db,

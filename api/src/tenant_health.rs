@@ -32,7 +32,7 @@ pub enum ReasonCode {
     Terminating,
     /// The last attempt in an upstream failed.
     StepsFailed,
-    /// The DNS records of a verified domain are no longer correct.
+    /// The DNS records of a verified domain are no longer correct, or the mail server lacks its DKIM keys.
     DomainsNeedAttention,
     /// A domain was not verified in time, or belongs to another tenant.
     DomainsFailed,
@@ -88,7 +88,7 @@ pub struct HealthInputs {
     pub status: TenantStatus,
     /// Provisioning state per upstream.
     pub provisioning_status: PerUpstream<ProvisioningState>,
-    /// Number of verified domains whose DNS records are no longer correct.
+    /// Number of verified domains whose DNS records are no longer correct, and of domains without DKIM keys.
     pub domains_needing_attention: u64,
     /// Number of domains that were not verified in time, or lost.
     pub domains_failed: u64,
@@ -103,15 +103,13 @@ pub fn assess(inputs: &HealthInputs) -> TenantHealth {
     let mut reasons = Vec::new();
     let mut note = |code, message: String| reasons.push(Reason { code, message });
     match inputs.status {
-        TenantStatus::Suspended => {
-            note(
-                ReasonCode::Suspended,
-                "The tenant is suspended. Sign-in is disabled.".to_owned(),
-            );
-        }
+        TenantStatus::Suspended => note(
+            ReasonCode::Suspended,
+            format!("The tenant is suspended. {}", access_of(inputs)),
+        ),
         TenantStatus::Terminating => note(
             ReasonCode::Terminating,
-            "The tenant is being terminated. Sign-in is disabled.".to_owned(),
+            format!("The tenant is being terminated. {}", access_of(inputs)),
         ),
         TenantStatus::Terminated => {
             return TenantHealth {
@@ -136,7 +134,7 @@ pub fn assess(inputs: &HealthInputs) -> TenantHealth {
         note(
             ReasonCode::DomainsNeedAttention,
             format!(
-                "{} with incorrect DNS records.",
+                "{} with incorrect DNS records or without DKIM keys.",
                 counted(inputs.domains_needing_attention, "domain")
             ),
         );
@@ -164,6 +162,24 @@ pub fn assess(inputs: &HealthInputs) -> TenantHealth {
     TenantHealth {
         status: worst.unwrap_or(HealthStatus::Healthy),
         reasons,
+    }
+}
+
+/// Whether the members of a tenant whose access is to be blocked can still use a service.
+fn access_of(inputs: &HealthInputs) -> String {
+    let is_open = |upstream: &Upstream| {
+        let state = inputs.provisioning_status.get(*upstream);
+        !matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
+    };
+    let open: Vec<&str> = Upstream::ALL
+        .into_iter()
+        .filter(is_open)
+        .map(Upstream::service)
+        .collect();
+    if open.is_empty() {
+        "Sign-in is disabled.".to_owned()
+    } else {
+        format!("Access is not blocked yet: {}.", open.join(", "))
     }
 }
 
@@ -219,7 +235,7 @@ mod tests {
                 |inputs| inputs.domains_needing_attention = 1,
                 ReasonCode::DomainsNeedAttention,
                 HealthStatus::Attention,
-                "1 domain with incorrect DNS records.",
+                "1 domain with incorrect DNS records or without DKIM keys.",
             ),
             (
                 |inputs| inputs.domains_failed = 2,
@@ -250,6 +266,21 @@ mod tests {
             let message = message.to_owned();
             assert_eq!(health.reasons, [Reason { code, message }]);
         }
+    }
+
+    #[test]
+    fn a_suspended_tenant_names_the_services_that_are_not_blocked_yet() {
+        let mut inputs = healthy();
+        inputs.status = TenantStatus::Suspended;
+        inputs.provisioning_status.stalwart = ProvisioningState::Error;
+        inputs.provisioning_status.ocis = ProvisioningState::Pending;
+
+        let health = assess(&inputs);
+
+        assert_eq!(
+            health.reasons[0].message,
+            "The tenant is suspended. Access is not blocked yet: mail, files."
+        );
     }
 
     #[test]

@@ -105,6 +105,12 @@ pub enum Action {
     /// A member was invited to a partner's team.
     #[serde(rename = "partnerMember.invite")]
     PartnerMemberInvite,
+    /// An invitation to a partner's team was accepted.
+    #[serde(rename = "partnerMember.accept")]
+    PartnerMemberAccept,
+    /// An invitation to a partner's team was declined.
+    #[serde(rename = "partnerMember.decline")]
+    PartnerMemberDecline,
     /// The recovery link of an invitation was created or shown.
     #[serde(rename = "partnerMember.link")]
     PartnerMemberLink,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// YIQ brightness from which a colour counts as light: the middle between black and white.
-const LIGHT: u32 = 128;
+/// Relative luminance from which black has the higher contrast: √(1.05 × 0.05) − 0.05.
+const LIGHT: f64 = 0.179_128_784_747_792;
 
 /// Branding of a tenant's workspace. A missing field means our default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,16 +87,26 @@ impl EmailTemplate {
 /// Text colour with the higher contrast on `accent` (`#rrggbb`): black on light colours, white on dark ones. Black if
 /// `accent` is not a colour.
 ///
-/// The brightness of a colour is its Y in YIQ: (299 R + 587 G + 114 B) / 1000, from 0 to 255, as in W3C's [Techniques
-/// For Accessibility Evaluation And Repair Tools](https://www.w3.org/TR/AERT/#color-contrast), 2.2. A colour counts as
-/// light from 128, the middle of the range, so the text colour is always the more distant of the two.
+/// Contrast is that of [WCAG 2.2](https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio), from 1 to 21. The better of black
+/// and white has at least 4.58, more than the 4.5 that text needs.
 pub fn contrast_color(accent: &str) -> &'static str {
-    let brightness =
-        channels(accent).map(|[red, green, blue]| (299 * red + 587 * green + 114 * blue) / 1_000);
-    match brightness {
-        Some(brightness) if brightness < LIGHT => "#ffffff",
+    match channels(accent).map(luminance) {
+        Some(luminance) if luminance < LIGHT => "#ffffff",
         _ => "#000000",
     }
+}
+
+/// [Relative luminance](https://www.w3.org/TR/WCAG22/#dfn-relative-luminance), from 0 (black) to 1 (white).
+fn luminance(channels: [u32; 3]) -> f64 {
+    let [red, green, blue] = channels.map(|channel| {
+        let channel = f64::from(channel) / 255.0;
+        if channel <= 0.04045 {
+            channel / 12.92
+        } else {
+            ((channel + 0.055) / 1.055).powf(2.4)
+        }
+    });
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
 }
 
 fn channels(color: &str) -> Option<[u32; 3]> {
@@ -121,10 +131,11 @@ mod tests {
             ("#ffffff", "#000000"),
             ("#ffff00", "#000000"),
             ("#0000ff", "#ffffff"),
-            ("#ff0000", "#ffffff"),
+            ("#ff0000", "#000000"),
             ("#00ff00", "#000000"),
-            ("#7f7f7f", "#ffffff"),
-            ("#808080", "#000000"),
+            ("#00c000", "#000000"),
+            ("#757575", "#ffffff"),
+            ("#767676", "#000000"),
             ("#FFCC00", "#000000"),
         ] {
             assert_eq!(contrast_color(accent), text, "{accent}");
@@ -133,17 +144,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_text_colour_is_the_more_distant_of_the_two(red: u8, green: u8, blue: u8) {
+        fn the_text_colour_has_the_higher_contrast(red: u8, green: u8, blue: u8) {
             let accent = format!("#{red:02x}{green:02x}{blue:02x}");
-            let brightness =
-                (299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue)) / 1_000;
+            let luminance = luminance([red, green, blue].map(u32::from));
+            let (on_black, on_white) = ((luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05));
 
-            let to_text = match contrast_color(&accent) {
-                "#000000" => brightness,
-                _ => 255 - brightness,
+            let (chosen, other) = match contrast_color(&accent) {
+                "#000000" => (on_black, on_white),
+                _ => (on_white, on_black),
             };
 
-            prop_assert!(to_text >= 128, "{accent}");
+            prop_assert!(chosen >= 4.5 && chosen >= other, "{accent}: {chosen}");
         }
 
         #[test]

@@ -95,4 +95,7 @@ pub struct DependencyStatus {
     /// Time of the last successful check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime>,
+    /// Failed setup checks of an upstream, each with its remedy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }

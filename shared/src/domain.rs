@@ -150,6 +150,8 @@ pub mod reason {
     pub const PROVED: &str = "Proved";
     /// An operator set it.
     pub const SET_BY_OPERATOR: &str = "VouchedFor";
+    /// The mail server has not generated the domain's DKIM keys in time.
+    pub const KEYS_MISSING: &str = "KeysMissing";
     /// Another tenant owns the name.
     pub const TAKEN: &str = "TakenByAnother";
 }

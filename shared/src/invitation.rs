@@ -1,5 +1,5 @@
-//! Invitation to a partner's team: the invited person, and the recovery link with which a person without an account
-//! chooses a password. The link is stored encrypted until it is shown, once.
+//! Invitation to a partner's team. A person without an account chooses a password with a recovery link, which is stored
+//! encrypted until it is shown, once. The owner of an existing account joins by accepting the invitation.
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub enum InvitationState {
     Shown,
     /// No link: the person has an account that the partner may not hand over.
     NoLink,
+    /// The person has an account, and has not accepted yet.
+    AwaitingConsent,
 }
 
 /// Encrypted link that has not been shown.
@@ -61,6 +63,12 @@ pub struct Invitation {
     pub invited_by: UserId,
     /// Current state.
     pub state: InvitationState,
+    /// Id at the identity provider of the account that was invited, from [`InvitationState::AwaitingConsent`] on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Time at which the account's owner accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<DateTime>,
     /// Resulting user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
@@ -91,6 +99,8 @@ impl Invitation {
             role,
             invited_by,
             state: InvitationState::Pending,
+            subject: None,
+            accepted_at: None,
             user_id: None,
             link: None,
             expire_at: clock::later(now, KEPT_FOR),

@@ -24,5 +24,6 @@ pub mod store;
 pub mod subscription;
 pub mod subscription_snapshot;
 pub mod tenant;
+pub mod unknown_name;
 pub mod upstream;
 pub mod user;

@@ -5,6 +5,7 @@ pub mod change_feed;
 pub mod clock;
 pub mod coalescer;
 pub mod config;
+pub mod http_url;
 pub mod metrics;
 pub mod redis;
 pub mod rlimit;

@@ -9,6 +9,7 @@ pub mod job;
 pub mod job_operation;
 pub mod new_job;
 pub mod pause;
+pub mod priority;
 pub mod ready_set;
 pub mod schedule;
 pub mod schedule_registry;

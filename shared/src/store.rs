@@ -8,6 +8,7 @@ pub mod audit;
 mod batch_loader;
 pub mod dependencies;
 pub mod domains;
+mod failure;
 pub mod flags;
 pub mod idempotency;
 mod index;
@@ -37,14 +38,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use bson::{DateTime, Document, doc};
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::{
     Client, ClientSession, Collection, Database,
-    options::{Acknowledgment, ClientOptions, ConnectionString, ReadConcern, WriteConcern},
+    options::{
+        Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference, WriteConcern,
+    },
 };
 
+pub use self::failure::{is_unavailable, is_undecodable, timed_out};
+pub use self::lenient::{id_text, skip_undecodable};
 pub use self::versioned::{Updated, Versioned, VersionedRepository};
 use crate::platform::{
     clock,
@@ -74,23 +79,28 @@ impl MongoConfig {
     pub fn from_env() -> anyhow::Result<Self> {
         let uri: String = required("MONGODB_URI")?;
         // The driver's error could contain the password.
+        let parsed = ConnectionString::parse(&uri).map_err(|_| {
+            anyhow!("MONGODB_URI is not valid: expected mongodb://host:port/?replicaSet=name")
+        })?;
         ensure!(
-            ConnectionString::parse(&uri).is_ok(),
-            "MONGODB_URI is not valid: expected mongodb://host:port/?replicaSet=name"
+            matches!(parsed.read_preference, None | Some(ReadPreference::Primary)),
+            "MONGODB_URI is not valid: expected no readPreference, because transactions read from the primary"
         );
         let database = optional("MONGODB_DATABASE")?.unwrap_or_else(|| "dezky".to_owned());
         ensure!(
             is_database_name(&database),
-            "MONGODB_DATABASE is not valid: expected at most 63 letters, digits, hyphens and underscores"
+            "MONGODB_DATABASE is not valid: expected at most 63 letters, digits, hyphens and underscores, and none of admin, config and local"
         );
         Ok(Self { uri, database })
     }
 }
 
-/// Stricter than MongoDB, which forbids only a few characters.
+/// Stricter than MongoDB, which forbids only a few characters. Its own databases take part in no transaction.
 fn is_database_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=63).contains(&name.len()) && name.bytes().all(is_plain)
+    (1..=63).contains(&name.len())
+        && name.bytes().all(is_plain)
+        && !["admin", "config", "local"].contains(&name)
 }
 
 impl fmt::Debug for MongoConfig {

@@ -14,7 +14,7 @@ use crate::{
     id::{PartnerId, TenantId},
     queue::{error_code::ErrorClass, job::StepState},
     security_policy::SecurityPolicy,
-    upstream::Upstream,
+    upstream::{MailDomain, Upstream},
 };
 
 /// Status of a tenant.
@@ -34,6 +34,15 @@ pub enum TenantStatus {
 }
 
 impl TenantStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Active,
+        Self::Suspended,
+        Self::Terminating,
+        Self::Terminated,
+    ];
+
     /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,16 +65,12 @@ impl FromStr for TenantStatus {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [
-            Self::Pending,
-            Self::Active,
-            Self::Suspended,
-            Self::Terminating,
-            Self::Terminated,
-        ]
-        .into_iter()
-        .find(|status| status.name() == text)
-        .ok_or_else(|| "expected pending, active, suspended, terminating or terminated".to_owned())
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or_else(|| {
+                "expected pending, active, suspended, terminating or terminated".to_owned()
+            })
     }
 }
 
@@ -281,9 +286,17 @@ pub struct Tenant {
     /// Space id on the files server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ocis_space_id: Option<String>,
+    /// Whether the tenant certainly has no space on the files server: none was requested since it was created, or since
+    /// its space was removed. If neither this nor an id is stored, a create has an unknown outcome, and its space has to
+    /// be looked for; so it is for tenants of older builds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ocis_space_absent: bool,
     /// First domain provisioned on the mail server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalwart_domain: Option<String>,
+    /// Domains on the mail server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mail_domains: Vec<MailDomain>,
     /// Customer id at the payment provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_customer_id: Option<String>,
@@ -330,12 +343,39 @@ impl Tenant {
         }
     }
 
+    /// Whether the upstreams should have the same state for `other`, another version of this tenant. Settings that no
+    /// upstream holds, such as branding or the security policy, do not count.
+    pub fn desires_same_as(&self, other: &Self) -> bool {
+        fn desired(tenant: &Tenant) -> impl PartialEq + '_ {
+            let owner = tenant.owner.as_ref();
+            // What reports themselves change does not count: a pending tenant becomes active, and a former domain is
+            // forgotten once it is removed.
+            let status = match tenant.status {
+                TenantStatus::Pending => TenantStatus::Active,
+                status => status,
+            };
+            (
+                (status, tenant.purge_at),
+                (&tenant.slug, &tenant.name, tenant.plan, &tenant.domains),
+                (tenant.partner_id, owner.map(|it| (&it.email, &it.name))),
+            )
+        }
+        desired(self) == desired(other)
+    }
+
     /// Adds `name` to the owned domains.
     pub fn add_domain(&mut self, name: &str) {
         if !self.domains.iter().any(|owned| owned == name) {
             self.domains.push(name.to_owned());
         }
         self.former_domains.retain(|former| former != name);
+    }
+
+    /// The mail server's id of the domain that the tenant owns by this name, if it is known.
+    pub fn mail_domain_id(&self, name: &str) -> Option<&str> {
+        let mut known = self.mail_domains.iter();
+        let known = known.find(|domain| domain.name == name)?;
+        Some(&known.id)
     }
 
     /// The condition of `upstream`.

@@ -23,6 +23,16 @@ pub enum Upstream {
     Ocis,
 }
 
+/// Domain on the mail server, by the server's id: the identity of the domain, which a rename keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailDomain {
+    /// The mail server's id. It may denote another domain once the server was restored from a backup, so it counts only
+    /// together with the name or the ownership marker.
+    pub id: String,
+    /// Name by which the tenant owns it.
+    pub name: String,
+}
+
 impl Upstream {
     /// Every upstream in which tenants are provisioned.
     pub const ALL: [Self; 3] = [Self::Authentik, Self::Stalwart, Self::Ocis];

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use anyhow::ensure;
 use dezky_shared::{
     platform::{
-        config::{optional, seconds},
+        config::{listen_address, number, optional, seconds},
         redis::RedisConfig,
         tls::TrustRoots,
     },
@@ -19,6 +19,11 @@ use crate::{
     context::{AUDIT_KEEP, ClientsConfig},
     engine::{EngineConfig, EngineTimings},
 };
+
+/// Length of a day in seconds.
+const DAY: u64 = 24 * 60 * 60;
+/// Maximum length of a worker's name in bytes: every lease contains it.
+const MAX_NAME: usize = 200;
 
 /// The worker's configuration.
 #[derive(Debug)]
@@ -44,32 +49,27 @@ pub struct Config {
 impl Config {
     /// Reads the configuration. The error names the missing or invalid variable.
     pub fn from_env() -> anyhow::Result<Self> {
+        let clients = ClientsConfig::from_env()?;
         Ok(Self {
-            metrics_listen: optional("WORKER_METRICS_LISTEN")?
-                .unwrap_or(([127, 0, 0, 1], 9465).into()),
+            metrics_listen: listen_address("WORKER_METRICS_LISTEN", ([127, 0, 0, 1], 9465).into())?,
             mongodb: MongoConfig::from_env()?,
             redis: RedisConfig::from_env()?,
-            clients: ClientsConfig::from_env()?,
+            engine: engine_from_env(&clients)?,
+            clients,
             trust_roots: TrustRoots::from_env()?,
             sealing_keys: EncryptionKeys::from_env()?,
             audit_keep: audit_keep_from_env()?,
-            engine: engine_from_env()?,
         })
     }
 }
 
 fn audit_keep_from_env() -> anyhow::Result<Duration> {
-    let Some(days) = optional::<u64>("AUDIT_KEEP_DAYS")? else {
-        return Ok(AUDIT_KEEP);
-    };
-    ensure!(
-        (1..=36_500).contains(&days),
-        "AUDIT_KEEP_DAYS is not valid: expected 1 to 36500"
-    );
-    Ok(Duration::from_hours(days * 24))
+    let default = AUDIT_KEEP.as_secs() / DAY;
+    let days = number("AUDIT_KEEP_DAYS", default, 1..=36_500)?;
+    Ok(Duration::from_secs(days * DAY))
 }
 
-fn engine_from_env() -> anyhow::Result<EngineConfig> {
+fn engine_from_env(clients: &ClientsConfig) -> anyhow::Result<EngineConfig> {
     let slots = [
         (Queue::Provisioning, "WORKER_SLOTS_PROVISIONING", 16),
         (Queue::Dns, "WORKER_SLOTS_DNS", 32),
@@ -79,31 +79,23 @@ fn engine_from_env() -> anyhow::Result<EngineConfig> {
     ];
     let mut by_queue = BTreeMap::new();
     for (queue, name, default) in slots {
-        let slots: usize = optional(name)?.unwrap_or(default);
-        ensure!(
-            (1..=1_000).contains(&slots),
-            "{name} is not valid: expected 1 to 1000"
-        );
-        by_queue.insert(queue, slots);
+        by_queue.insert(queue, number(name, default, 1..=1_000)?);
     }
-    let lease = seconds("WORKER_LEASE_SECONDS", EngineTimings::default().lease)?;
-    ensure!(
-        lease >= Duration::from_millis(500),
-        "WORKER_LEASE_SECONDS is not valid: expected at least 0.5"
-    );
+    let default = EngineTimings::default();
+    let lease = seconds("WORKER_LEASE_SECONDS", default.lease, 0.5..=3_600.0)?;
     Ok(EngineConfig {
-        budgets: budgets_from_env()?,
-        worker: optional("WORKER_NAME")?.unwrap_or_else(default_name),
+        budgets: budgets_from_env(clients)?,
+        worker: name_from_env()?,
         slots: by_queue,
         times: EngineTimings {
-            drain: seconds("WORKER_DRAIN_SECONDS", EngineTimings::default().drain)?,
+            drain: seconds("WORKER_DRAIN_SECONDS", default.drain, 0.0..=3_600.0)?,
             ..EngineTimings::with_lease(lease)
         },
         schedules: schedule_registry::all()?,
     })
 }
 
-fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
+fn budgets_from_env(clients: &ClientsConfig) -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
     let variables = [
         (
             Upstream::Authentik,
@@ -119,22 +111,26 @@ fn budgets_from_env() -> anyhow::Result<BTreeMap<Upstream, RateBudget>> {
     ];
     let mut budgets = BTreeMap::new();
     for (upstream, rate, burst) in variables {
-        let default = RateBudget::default();
-        let budget = RateBudget {
-            per_second: optional(rate)?.unwrap_or(default.per_second),
-            burst: optional(burst)?.unwrap_or(default.burst),
+        let default = match (upstream, &clients.ocis) {
+            (Upstream::Ocis, Some(ocis)) => ocis.default_budget(),
+            _ => RateBudget::default(),
         };
-        ensure!(
-            (0.01..=100_000.0).contains(&budget.per_second),
-            "{rate} is not valid: expected 0.01 to 100000"
-        );
-        ensure!(
-            (1..=1_000_000).contains(&budget.burst),
-            "{burst} is not valid: expected 1 to 1000000"
-        );
+        let budget = RateBudget {
+            per_second: number(rate, default.per_second, 0.01..=100_000.0)?,
+            burst: number(burst, default.burst, 1..=1_000_000)?,
+        };
         budgets.insert(upstream, budget);
     }
     Ok(budgets)
+}
+
+fn name_from_env() -> anyhow::Result<String> {
+    let name = optional("WORKER_NAME")?.unwrap_or_else(default_name);
+    ensure!(
+        name.len() <= MAX_NAME,
+        "WORKER_NAME is not valid: expected at most {MAX_NAME} bytes"
+    );
+    Ok(name)
 }
 
 /// Host name and process id, to find the logs of a worker. Need not be unique.

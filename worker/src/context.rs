@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
-    platform::{change_feed::ChangeFeed, config::optional, redis::RedisConfig, tls::TrustRoots},
+    platform::{
+        change_feed::ChangeFeed,
+        config::{list, optional},
+        redis::RedisConfig,
+        tls::TrustRoots,
+    },
     queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
         Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
@@ -42,6 +47,8 @@ pub struct ClientsConfig {
     pub dns: Option<DnsConfig>,
     /// The domain whose SPF record customers include. Without one, customers authorise the mail hosts themselves.
     pub spf_include: Option<String>,
+    /// The slugs of the applications in Authentik whose tokens the api accepts.
+    pub applications: Vec<String>,
 }
 
 impl ClientsConfig {
@@ -55,8 +62,24 @@ impl ClientsConfig {
             spf_include: optional::<String>("MAIL_SPF_INCLUDE")?
                 .map(|domain| dns::parse_spf_include(&domain))
                 .transpose()?,
+            applications: applications(&list("AUTHENTIK_ISSUERS")?),
         })
     }
+}
+
+/// The slugs in the api's issuers, `https://HOST/application/o/SLUG/`. The defaults are those of the blueprint.
+fn applications(issuers: &[String]) -> Vec<String> {
+    const DEFAULT: [&str; 2] = ["dezky-portal", "dezky-operator"];
+    let slug = |issuer: &String| {
+        let (_, slug) = issuer.rsplit_once("/application/o/")?;
+        let slug = slug.trim_end_matches('/');
+        (!slug.is_empty() && !slug.contains('/')).then(|| slug.to_owned())
+    };
+    let slugs: Vec<String> = issuers.iter().filter_map(slug).collect();
+    if slugs.is_empty() {
+        return DEFAULT.map(str::to_owned).to_vec();
+    }
+    slugs
 }
 
 /// The clients of the upstreams. `None` if the integration is disabled.
@@ -72,6 +95,8 @@ pub struct Clients {
     pub dns: Option<Verifier>,
     /// The domain whose SPF record customers include.
     pub spf_include: Option<String>,
+    /// The slugs of the applications in Authentik whose tokens the api accepts.
+    pub applications: Vec<String>,
     fingerprints: Vec<(Upstream, String)>,
 }
 
@@ -110,6 +135,7 @@ impl Clients {
                 .transpose()?,
             dns: config.dns.as_ref().map(Verifier::new).transpose()?,
             spf_include: config.spf_include.clone(),
+            applications: config.applications.clone(),
             fingerprints: fingerprints.into_iter().flatten().collect(),
         })
     }

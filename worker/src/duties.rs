@@ -5,12 +5,13 @@ mod backlog_metrics;
 mod dependency_checks;
 mod release_deferred;
 mod schedules;
+mod setup_checks;
 
 use std::sync::Arc;
 
 use self::{
     audit_seal::AuditSeal, backlog_metrics::BacklogMetrics, dependency_checks::DependencyChecks,
-    release_deferred::ReleaseDeferred, schedules::ScheduleRunner,
+    release_deferred::ReleaseDeferred, schedules::ScheduleRunner, setup_checks::SetupChecks,
 };
 use crate::{
     context::Context,
@@ -30,5 +31,6 @@ pub(crate) fn all(
         Box::new(BacklogMetrics::new(ctx, &config.times)),
         Box::new(AuditSeal::new(ctx, &config.times)),
         Box::new(DependencyChecks::new(ctx, &config.times)),
+        Box::new(SetupChecks::new(ctx, &config.times)),
     ]
 }

@@ -6,11 +6,11 @@
 //!
 //! 1. *Ready set* ([`dezky_shared::queue::ready_set`]): after the commit, the job's lock key is added to its queue's ready
 //!    set. A key there means "there may be due work for this key", once, however many jobs wait behind it.
-//! 2. *Claim* (`fetch`, `claim`): each fetch loop of a queue acquires free slots first, then pops keys, resolves each to its
-//!    first due job, and claims those by one compare-and-set update. The claim is a lease, whose fencing token is in the
+//! 2. *Claim* (`fetch`, `claim`): each fetch loop of a queue acquires free slots first, some of which are reserved for
+//!    urgent lanes (`slots`), then pops keys, resolves each to its first due job, and claims those by one compare-and-set update. The claim is a lease, whose fencing token is in the
 //!    filter of every later write. A key popped while its lock is held is dropped; the holder adds it again.
 //! 3. *Attempt* (`attempt`, `step`): the target is loaded **after** the claim, and the kind's steps run in parallel, each
-//!    once its upstream admits it (`admission`: pauses, credentials, circuit breaker, rate budget). A task of its own renews
+//!    once its upstream admits it (`admission`: pauses, credentials, circuit breaker, rate budget; `rate_queue`). A task of its own renews
 //!    the leases (`renewal`). A lease's *deadline* precedes its expiry: no upstream write is begun that could outlive it.
 //! 4. *Record* (`record`): the end of a step is one transaction that first writes the job by its fencing token, then the
 //!    target through its [`StepSink`](crate::steps::StepSink). Concurrent records share a transaction (`group_commit`).
@@ -45,19 +45,23 @@ mod due_keys;
 mod fetch;
 mod group_commit;
 mod heartbeat;
+mod isolation;
 #[cfg(test)]
 mod layering;
 mod leader;
 mod lease;
 mod outcome;
+mod rate_queue;
 mod ready_notifier;
 mod record;
 mod renewal;
 mod rescue;
 mod settle;
+mod slots;
 mod step;
 mod sweep;
 mod times;
+mod undecodable;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -69,10 +73,7 @@ use dezky_shared::{
 };
 use dezky_upstreams::circuit_breaker::RateBudget;
 use futures::{FutureExt as _, future::BoxFuture};
-use tokio::{
-    sync::{RwLock, Semaphore, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::times::EngineTimings;
@@ -84,10 +85,12 @@ use self::{
     control_state::ControlWatch,
     database_health::DatabaseHealth,
     due_keys::DueKeys,
-    fetch::{FETCH_LOOPS, Fetcher, Slots},
+    fetch::Fetcher,
     heartbeat::Heartbeat,
+    isolation::Isolation,
     leader::{Election, Leader},
     lease::LeaseTable,
+    rate_queue::RateQueue,
     ready_notifier::ReadyNotifier,
     record::{StepRecord, StepRecorder},
     renewal::LeaseRenewer,
@@ -170,12 +173,12 @@ async fn run_jobs(
     let fetching = TaskTracker::new();
     let mut workers = ApalisWorkers::new(runner.clone());
     for (&queue, &slots) in slots {
-        let slots = Slots {
-            free: Arc::new(Semaphore::new(slots)),
-            claimed: workers.add(queue, slots),
-        };
-        for _ in 0..FETCH_LOOPS {
-            fetching.spawn(fetcher.clone().fetch_loop(queue, slots.clone()));
+        let claimed = workers.add(queue, slots);
+        for pool in slots::pools(slots) {
+            for _ in 0..fetch::loops(&pool) {
+                let fetcher = fetcher.clone();
+                fetching.spawn(fetcher.fetch_loop(queue, pool.clone(), claimed.clone()));
+            }
         }
     }
     fetching.close();
@@ -225,8 +228,10 @@ impl Engine {
         };
         let notifier = Arc::new(ReadyNotifier::new(store, ready, times, stop));
         let (recorder, records) = StepRecorder::new(ctx.clone(), times);
+        let rate_queue = RateQueue::new(ctx, &registry, config, &notifier);
         let (settler, settlements) = Settler::new(store, &ctx.changes, times, &health, notifier);
         let mut duties = duties::all(ctx, &registry, config);
+        duties.push(Box::new(rate_queue));
         duties.push(Box::new(Sweep::new(
             due_keys,
             ready,
@@ -252,7 +257,7 @@ impl Engine {
             steps: Arc::new(StepRunner::new(ctx, times, admission.clone())),
             recorder,
             settler,
-            isolation: Arc::new(RwLock::new(())),
+            isolation: Isolation::default(),
             kill: CancellationToken::new(),
         };
         Self {

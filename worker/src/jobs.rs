@@ -1,6 +1,8 @@
 //! Job kinds and their steps.
 
+mod check_spaces;
 mod domain;
+mod item_work;
 mod job_operation;
 mod partial_failure;
 mod partner;
@@ -10,9 +12,10 @@ mod tenant;
 mod trim_audit;
 
 use dezky_shared::queue::args::{
-    DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant, RecheckDomain,
-    RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain, ResumeTenant,
-    RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam, TrimAudit,
+    CheckSpaces, DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant,
+    RecheckDomain, RecheckDueDomains, ReconcileTenant, ReconcileTenants, RemoveDomain,
+    ResumeTenant, RunJobOperation, SetDmarc, SnapshotSubscriptions, SuspendTenant, SyncPartnerTeam,
+    TrimAudit,
 };
 
 pub use self::tenant::TenantTarget;
@@ -40,4 +43,5 @@ pub fn registry() -> Registry {
         .register::<InvitePartnerMember>(partner::invite())
         .register::<SyncPartnerTeam>(partner::sync())
         .register::<TrimAudit>(trim_audit::steps())
+        .register::<CheckSpaces>(check_spaces::steps())
 }

@@ -11,4 +11,5 @@ pub mod health_server;
 pub mod jobs;
 pub mod metrics;
 mod retry_delay;
+pub mod setup;
 pub mod steps;

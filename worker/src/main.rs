@@ -1,12 +1,17 @@
 //! The worker process: reads the configuration, connects, runs jobs until a signal, and drains.
 
-use std::sync::Arc;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use dezky_shared::{
     platform::{backoff::retry, metrics::run_upkeep, shutdown, telemetry},
     store::Store,
 };
+use dezky_upstreams::clients::stalwart::Stalwart;
 use dezky_worker::{
     config::Config,
     context::{Clients, Context},
@@ -14,6 +19,7 @@ use dezky_worker::{
     health_server::{self, Started},
     jobs,
     metrics::{self, SERVICE},
+    setup,
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
@@ -23,8 +29,38 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
+/// Without arguments, the process runs jobs.
+const USAGE: &str = "usage: dezky-worker [check | stalwart-key]
+
+  check         check the stores, the upstreams and the resolvers, and print what is missing
+  stalwart-key  print the JMAP request that creates Stalwart's API key";
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => serve().await.map(|()| ExitCode::SUCCESS),
+        ["check"] => check().await,
+        ["stalwart-key"] => {
+            writeln!(io::stdout(), "{}", Stalwart::key_request())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            writeln!(io::stderr(), "{USAGE}")?;
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// Prints the setup checks. The exit status says whether one failed.
+async fn check() -> anyhow::Result<ExitCode> {
+    let config = Config::from_env().context("the worker's configuration")?;
+    let clients = Clients::new(&config.clients, &config.trust_roots)?;
+    let none_failed = setup::check_all(&config, &clients, &mut io::stdout()).await?;
+    Ok(ExitCode::from(u8::from(!none_failed)))
+}
+
+async fn serve() -> anyhow::Result<()> {
     let config = Config::from_env().context("the worker's configuration")?;
     let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
     let shutdown = shutdown::on_signal()?;

@@ -26,6 +26,7 @@ const ATTEMPTS: &str = "dezky_job_attempts_total";
 const ATTEMPT_DURATION: &str = "dezky_job_attempt_duration_seconds";
 const STEP_DURATION: &str = "dezky_step_duration_seconds";
 const UNKNOWN_KIND: &str = "dezky_jobs_unknown_kind_total";
+const UNDECODABLE: &str = "dezky_jobs_undecodable_total";
 const LEASES_LOST: &str = "dezky_leases_lost_total";
 const RESCUED: &str = "dezky_jobs_rescued_total";
 const SWEPT: &str = "dezky_sweep_found_total";
@@ -39,8 +40,10 @@ const CREDENTIALS_REFUSED: &str = "dezky_upstream_credentials_refused";
 const AUDIT_SEALED: &str = "dezky_audit_sealed_total";
 const AUDIT_UNSEALED: &str = "dezky_audit_unsealed_events";
 const AUDIT_LAG: &str = "dezky_audit_seal_lag_seconds";
+const STRAY_SPACES: &str = "dezky_stray_spaces_found_total";
 const PROBE_FAILED: &str = "dezky_probe_failed";
 const PROBE_LATENCY: &str = "dezky_probe_latency_seconds";
+const SETUP_PROBLEMS: &str = "dezky_setup_problems";
 
 /// Buckets from a wake-up to a backlog.
 const DELAYS: [f64; 10] = [0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3_600.0];
@@ -72,7 +75,11 @@ fn describe() {
     );
     count(
         UNKNOWN_KIND,
-        "Claims of jobs whose kind is not registered in this build.",
+        "Claims of jobs with a kind or a step that is not registered in this build.",
+    );
+    count(
+        UNDECODABLE,
+        "Jobs released because this build cannot decode them.",
     );
     count(
         LEASES_LOST,
@@ -90,6 +97,10 @@ fn describe() {
     count(
         AUDIT_SEALED,
         "Audit events appended to their hash chains by this worker.",
+    );
+    count(
+        STRAY_SPACES,
+        "Spaces of the files server that a daily check reported: duplicates, and spaces of no tenant.",
     );
 
     let seconds = |name, text: &'static str| describe_histogram!(name, Unit::Seconds, text);
@@ -138,10 +149,22 @@ fn describe() {
         Unit::Seconds,
         "Latency of the last check of a dependency. Reported by the leader, 0 elsewhere and after a failure."
     );
+    describe_gauge!(
+        SETUP_PROBLEMS,
+        "Failed setup checks of an upstream. Reported by the leader, 0 elsewhere.",
+    );
 }
 
 fn initialize() {
-    for name in [UNKNOWN_KIND, LEASES_LOST, DATABASE_ERRORS, AUDIT_SEALED] {
+    let counters = [
+        UNKNOWN_KIND,
+        UNDECODABLE,
+        LEASES_LOST,
+        DATABASE_ERRORS,
+        AUDIT_SEALED,
+        STRAY_SPACES,
+    ];
+    for name in counters {
         counter!(name).increment(0);
     }
     for outcome in RESCUES {
@@ -153,6 +176,9 @@ fn initialize() {
     }
     for dependency in [Dependency::Mongodb, Dependency::Redis] {
         dependency_checked(&dependency, None);
+    }
+    for upstream in Upstream::ALL {
+        setup_problems(upstream, 0);
     }
     redis_connected(false);
     leads(false);
@@ -201,9 +227,14 @@ pub(crate) fn stepped(step: &Step) {
     histogram!(STEP_DURATION, &labels).record(clock::until(began, ended));
 }
 
-/// Records the claim of a job whose kind is not registered in this build.
+/// Records the claim of a job with a kind or a step that is not registered in this build.
 pub(crate) fn unknown_kind() {
     counter!(UNKNOWN_KIND).increment(1);
+}
+
+/// Records jobs that this build cannot decode.
+pub(crate) fn undecodable(jobs: usize) {
+    counter!(UNDECODABLE).increment(u64::try_from(jobs).unwrap_or(u64::MAX));
 }
 
 /// Records an attempt that lost its lease.
@@ -258,6 +289,11 @@ pub(crate) fn sealed(events: usize) {
     counter!(AUDIT_SEALED).increment(events as u64);
 }
 
+/// Records the findings of a check of all spaces.
+pub(crate) fn stray_spaces(found: usize) {
+    counter!(STRAY_SPACES).increment(found as u64);
+}
+
 /// Records the number of unsealed audit events, and the age of the oldest.
 pub(crate) fn unsealed(events: u32, oldest: Duration) {
     gauge!(AUDIT_UNSEALED).set(events);
@@ -273,6 +309,12 @@ pub(crate) fn dependency_checked(dependency: &Dependency, result: Option<&CheckR
     let failed = matches!(result, Some(CheckResult::Failed(_)));
     gauge!(PROBE_FAILED, "subject" => dependency.to_string()).set(u8::from(failed));
     gauge!(PROBE_LATENCY, "subject" => dependency.to_string()).set(latency);
+}
+
+/// Records how many setup checks of an upstream failed.
+pub(crate) fn setup_problems(upstream: Upstream, problems: usize) {
+    let subject = Dependency::Upstream(upstream).to_string();
+    gauge!(SETUP_PROBLEMS, "subject" => subject).set(u32::try_from(problems).unwrap_or(u32::MAX));
 }
 
 /// Records whether this worker is the leader.

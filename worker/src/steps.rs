@@ -4,6 +4,9 @@
 //! least once, so a step reads before it writes. It neither sleeps nor retries: it returns, and the engine schedules the
 //! next attempt.
 //!
+//! A step's name is stored, so it outlives a deploy. A worker keeps a step that it does not know and leaves the job to a
+//! newer build; so a step that is retired stays registered, as one that is skipped, until no stored job has it.
+//!
 //! Step results reach the document that a job concerns through one trait, [`StepSink`]. The engine knows that trait
 //! only. It is implemented beside the jobs of each kind of document; the tenant's is in `jobs/tenant/status.rs`.
 
@@ -14,7 +17,11 @@ mod sink;
 use std::time::Duration;
 
 use bson::DateTime;
-use dezky_shared::{queue::error_code::ErrorCode, store::StoreError};
+use dezky_shared::{
+    queue::{error_code::ErrorCode, job::Progress},
+    store::StoreError,
+    upstream::MailDomain,
+};
 use dezky_upstreams::clients::ClientError;
 
 pub use self::{
@@ -24,7 +31,7 @@ pub use self::{
 };
 
 /// The reason of a step that continues in another attempt.
-const UNFINISHED: &str = "Unfinished";
+const IN_PROGRESS: &str = "InProgress";
 
 /// How a step that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,8 @@ pub struct StepSuccess {
     pub changes: Vec<String>,
     /// The upstream ids to store in the target.
     pub refs: UpstreamRefs,
+    /// The progress of a step that continues in another attempt, which its job stores.
+    pub progress: Option<Progress>,
 }
 
 impl StepSuccess {
@@ -61,6 +70,7 @@ impl StepSuccess {
             reason,
             changes,
             refs,
+            progress: None,
         }
     }
 
@@ -72,12 +82,27 @@ impl StepSuccess {
         }
     }
 
-    /// A part is done and its progress [saved](StepContext::save_progress); the rest continues at `again_at`. Only for
-    /// steps that set no condition of a target.
+    /// A part is done and its progress [saved](StepContext::save_progress) in the job; the rest continues at `again_at`.
+    /// Only for steps that set no condition of a target.
     pub fn continue_at(again_at: DateTime) -> Self {
         Self {
             outcome: StepOutcome::Unfinished { again_at },
-            ..Self::ok(UNFINISHED, Vec::new(), UpstreamRefs::default())
+            ..Self::ok(IN_PROGRESS, Vec::new(), UpstreamRefs::default())
+        }
+    }
+
+    /// A continuation: the attempt's time is used up, `progress` was made, and the rest follows in an attempt at
+    /// `again_at`. The changes and ids so far are stored.
+    pub fn unfinished(
+        again_at: DateTime,
+        progress: Progress,
+        changes: Vec<String>,
+        refs: UpstreamRefs,
+    ) -> Self {
+        Self {
+            outcome: StepOutcome::Unfinished { again_at },
+            progress: Some(progress),
+            ..Self::ok(IN_PROGRESS, changes, refs)
         }
     }
 }
@@ -91,6 +116,8 @@ pub struct UpstreamRefs {
     pub owner_subject: Option<String>,
     /// The tenant's first domain on the mail server.
     pub stalwart_domain: Option<Option<String>>,
+    /// The tenant's domains on the mail server.
+    pub mail_domains: Option<Vec<MailDomain>>,
     /// Former domains of the tenant that were removed upstream.
     pub removed_domains: Vec<String>,
     /// The tenant's space.
@@ -107,15 +134,19 @@ pub struct StepFailure {
     pub detail: String,
     /// The minimum delay of the next attempt, where the upstream named one.
     pub retry_after: Option<Duration>,
+    /// What the step achieved before it failed. Such an attempt is not charged: a large target would use up its job's
+    /// attempts by its size alone.
+    pub progress: Option<Box<Progress>>,
 }
 
 impl StepFailure {
-    /// A failure without a minimum delay.
+    /// A failure without a minimum delay and without progress.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             code,
             detail: detail.into(),
             retry_after: None,
+            progress: None,
         }
     }
 }
@@ -127,9 +158,8 @@ impl From<ClientError> for StepFailure {
             _ => None,
         };
         Self {
-            code: error.code(),
-            detail: error.to_string(),
             retry_after,
+            ..Self::new(error.code(), error.to_string())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dezky_shared::platform::config::optional;
+use dezky_shared::platform::config::number;
 
 /// Timeout of a Redis round trip. A request is not delayed longer to be counted.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
@@ -55,11 +55,7 @@ impl LimitsConfig {
 }
 
 fn limit(name: &str, default: u32, burst_seconds: u32) -> anyhow::Result<Option<Limit>> {
-    let per_second = optional(name)?.unwrap_or(default);
-    anyhow::ensure!(
-        per_second <= MAX_PER_SECOND,
-        "{name} is not valid: expected 0 to {MAX_PER_SECOND}"
-    );
+    let per_second = number(name, default, 0..=MAX_PER_SECOND)?;
     Ok((per_second > 0).then(|| Limit {
         per_second: per_second.into(),
         burst: per_second * burst_seconds,

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use dezky_shared::platform::config::list;
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -47,7 +47,8 @@ impl TrustedProxies {
         origin
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Whether this address is a trusted proxy.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
@@ -55,11 +56,16 @@ impl TrustedProxies {
 /// Parses a network or a single address.
 fn network(text: &str) -> anyhow::Result<IpNet> {
     let one = |_| text.parse::<IpAddr>().map(IpNet::from);
-    text.parse::<IpNet>().or_else(one).with_context(|| {
+    let network = text.parse::<IpNet>().or_else(one).with_context(|| {
         format!(
             "TRUSTED_PROXIES is not valid: expected networks such as 10.0.0.0/8, found {text:?}"
         )
-    })
+    })?;
+    ensure!(
+        network.prefix_len() > 0,
+        "TRUSTED_PROXIES is not valid: {text} is every address, so that any client could claim to be another"
+    );
+    Ok(network)
 }
 
 /// Address of a hop. Some proxies append the port.
@@ -127,7 +133,14 @@ mod tests {
 
     #[test]
     fn invalid_networks_are_rejected() {
-        for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "proxy.example",
+            "10.0.0",
+            "0.0.0.0/0",
+            "::/0",
+        ] {
             assert!(network(text).is_err(), "{text:?}");
         }
     }

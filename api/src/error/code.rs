@@ -43,6 +43,7 @@ codes! {
     TokenNotYetValid: "token_not_yet_valid", UNAUTHORIZED, "The token is not valid yet";
     TokenWrongIssuer: "token_wrong_issuer", UNAUTHORIZED, "Unknown token issuer";
     TokenWrongAudience: "token_wrong_audience", UNAUTHORIZED, "Wrong token audience";
+    TokenWrongSubject: "token_wrong_subject", UNAUTHORIZED, "The subject of the token is not a user UUID";
     Forbidden: "forbidden", FORBIDDEN, "You do not have permission";
     UserUnknown: "user_unknown", FORBIDDEN, "Unknown user";
     NotFound: "not_found", NOT_FOUND, "Not found";
@@ -61,6 +62,7 @@ codes! {
     LastOwner: "last_owner", CONFLICT, "The tenant needs at least one owner";
     PartnerTerminated: "partner_terminated", CONFLICT, "The partner is terminated";
     TeamFull: "team_full", CONFLICT, "Team size limit reached";
+    WorksElsewhere: "works_elsewhere", CONFLICT, "You are in a team already";
     LinkNotReady: "link_not_ready", CONFLICT, "The invitation link is not ready";
     LinkNotNeeded: "link_not_needed", CONFLICT, "The invitation needs no link";
     LinkAlreadyShown: "link_already_shown", GONE, "The invitation link was already shown";
@@ -91,6 +93,7 @@ codes! {
     TeamRefreshTooSoon: "team_refresh_too_soon", TOO_MANY_REQUESTS, "The team was refreshed recently";
     TooManyRequests: "too_many_requests", TOO_MANY_REQUESTS, "Too many requests";
     TooManyStreams: "too_many_streams", TOO_MANY_REQUESTS, "Too many event streams";
+    TooManyConnections: "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections";
     InternalError: "internal_error", INTERNAL_SERVER_ERROR, "Internal error";
     ServiceUnavailable: "service_unavailable", SERVICE_UNAVAILABLE, "The database is unavailable";
     Starting: "starting", SERVICE_UNAVAILABLE, "The service is starting";
@@ -104,6 +107,9 @@ impl ProblemCode {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::TokenMissing => "Send an access token as \"Authorization: Bearer …\".",
+            Self::TokenWrongSubject => {
+                "Set the subject mode of the application's provider in Authentik to \"Based on the User's UUID\", and sign in again."
+            }
             Self::UserUnknown => "Call GET /users/me first.",
             Self::Forbidden => "Your role does not allow this action.",
             Self::SlugTaken => "Slugs are never reused, even after deletion.",
@@ -122,6 +128,9 @@ impl ProblemCode {
             Self::TeamFull => "A team has at most 200 members. Remove one first.",
             Self::LinkNotReady => {
                 "Wait until the job of the invitation has finished. A failed job creates no link."
+            }
+            Self::WorksElsewhere => {
+                "Leave the team of the other partner first. Operators cannot join a partner's team."
             }
             Self::LinkNotNeeded => "The member has an account already and signs in as before.",
             Self::LinkAlreadyShown => {
@@ -149,7 +158,9 @@ impl ProblemCode {
                 "A built-in flag cannot be deleted. Use its kill switch to turn it off."
             }
             Self::TooManyFlags => "There can be at most 500 flags. Delete an unused one first.",
-            Self::SearchTooLong => "Narrow the search with since and before.",
+            Self::SearchTooLong => {
+                "Narrow the search: a shorter period (`since`, `before`), a tenant, a kind, an error code or a smaller page."
+            }
             Self::TenantNeeded => "You do not belong to exactly one tenant. Set tenantSlug.",
             Self::IdempotencyInProgress => "Retry in a moment to get its response.",
             Self::IdempotencyKeyReused => "Use a new key for each request.",
@@ -165,6 +176,7 @@ impl ProblemCode {
             Self::ValidationFailed => "See errors for each field.",
             Self::TooManyRequests => "Wait for the number of seconds in Retry-After.",
             Self::TooManyStreams => "Close a stream, or try again later.",
+            Self::TooManyConnections => "Close a connection, or try again later.",
             Self::InternalError => "Contact support with the request id.",
             Self::InvalidRequest
             | Self::TokenInvalid
@@ -194,6 +206,7 @@ impl ProblemCode {
                 | Self::LinkNotReady
                 | Self::TooManyRequests
                 | Self::TooManyStreams
+                | Self::TooManyConnections
                 | Self::ServiceUnavailable
                 | Self::Starting
                 | Self::IdentityUnavailable
@@ -209,7 +222,7 @@ impl ProblemCode {
             | Self::Starting
             | Self::IdentityUnavailable
             | Self::Timeout => Some(5),
-            Self::TooManyStreams => Some(10),
+            Self::TooManyStreams | Self::TooManyConnections => Some(10),
             _ => None,
         }
     }

@@ -21,6 +21,9 @@ const BODY_LIMIT: usize = 256 * 1024;
 /// Timeout of reading a body. Shorter than a request's, so that a slow caller gets 408 and not 503.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Byte order mark, which parsers may ignore (RFC 8259, section 8.1).
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
 /// A validated body.
 pub trait Validate: Sized + Send {
     /// The JSON form.
@@ -82,7 +85,11 @@ pub(crate) fn parse<T: Validate>(
         if !is_json(headers) {
             return Err(ProblemCode::UnsupportedMediaType.into());
         }
-        bytes
+        if is_encoded(headers) {
+            let detail = "Send the body without Content-Encoding.";
+            return Err(ApiError::new(ProblemCode::UnsupportedMediaType).with_detail(detail));
+        }
+        bytes.strip_prefix(BOM).unwrap_or(bytes)
     };
     let raw = strict_json::read(bytes).map_err(ApiError::malformed)?;
     if let Some(nul) = strict_json::find_nul(bytes) {
@@ -93,6 +100,11 @@ pub(crate) fn parse<T: Validate>(
 
 fn is_json(headers: &HeaderMap) -> bool {
     ["application/json", "application/merge-patch+json"].contains(&media_type(headers).as_str())
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// The media type without parameters, in lower case; empty if there is none.

@@ -20,7 +20,7 @@ use dezky_shared::{
     audit::{Actor, ActorKind},
     id::{PartnerId, TenantId},
     partner::{Partner, PartnerStatus},
-    store::{partners::PartnerRepository, tenants::TenantRepository, users::UserRepository},
+    store::{Store, partners::PartnerRepository, tenants::TenantRepository, users::UserRepository},
     tenant::Tenant,
     user::{PartnerRole, Role, User},
 };
@@ -55,12 +55,38 @@ pub struct AccessControl {
     pub tokens: TokenVerifier,
     /// Limits per caller and per address.
     pub limits: Arc<RateLimits>,
+    /// The database.
+    pub store: Arc<Store>,
     /// Users with their roles.
     pub users: UserRepository,
     /// Partners with their status.
     pub partners: PartnerRepository,
     /// Tenants by slug.
     pub tenants: TenantRepository,
+}
+
+impl AccessControl {
+    /// 404 for a document that exists and that the caller may not know, after as many queries as for one that does not
+    /// exist: response times would reveal it. `reads` is the number of queries that the permission check made.
+    pub async fn conceal(&self, reads: u32) -> ApiError {
+        match self.store.conceal(reads).await {
+            Ok(()) => ProblemCode::NotFound.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The tenant, if `is_readable`; otherwise 404.
+    pub async fn readable(
+        &self,
+        tenant: Option<Tenant>,
+        is_readable: impl FnOnce(&Tenant) -> bool,
+    ) -> Result<Tenant, ApiError> {
+        match tenant {
+            Some(tenant) if is_readable(&tenant) => Ok(tenant),
+            Some(_) => Err(self.conceal(0).await),
+            None => Err(ProblemCode::NotFound.into()),
+        }
+    }
 }
 
 /// Router state of the extractors in this module.
@@ -351,9 +377,10 @@ impl<L: Permission, S: AccessState> FromRequestParts<S> for TenantAccess<L> {
             return Err(ApiError::new(ProblemCode::Forbidden).with_detail(OPERATORS_ONLY));
         }
         let tenant = tenant_in_path(parts, state).await?;
-        let tenant = tenant
-            .filter(|tenant| caller.may_read(tenant))
-            .ok_or(ProblemCode::NotFound)?;
+        let access = state.access();
+        let tenant = access
+            .readable(tenant, |tenant| caller.may_read(tenant))
+            .await?;
         if !L::allows(&caller, &tenant) {
             let rejection = ApiError::new(ProblemCode::Forbidden);
             return Err(if L::OPERATORS_ONLY {

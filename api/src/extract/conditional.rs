@@ -1,6 +1,6 @@
 //! Conditional requests (RFC 9110, section 13).
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderName, header, request::Parts};
@@ -31,7 +31,7 @@ impl IfNoneMatch {
     }
 
     /// Whether the caller has cached this version. Weak comparison: the `W/` prefix is ignored.
-    pub fn matches(&self, etag: ETag) -> bool {
+    pub fn matches(&self, etag: impl fmt::Display) -> bool {
         let etag = etag.to_string();
         match &self.0 {
             None => false,
@@ -59,10 +59,22 @@ impl IfMatch {
                 .any(|tag| generation(tag) == Some(etag.generation)),
         };
         if matches {
-            Ok(())
-        } else {
-            Err(ProblemCode::PreconditionFailed.into())
+            return Ok(());
         }
+        let error = ApiError::new(ProblemCode::PreconditionFailed);
+        Err(if self.is_weak() {
+            error.with_detail(
+                "If-Match requires a strong ETag, and this one is weak (W/). Send it as the API returned it; a proxy that \
+                 compresses responses may have changed it.",
+            )
+        } else {
+            error
+        })
+    }
+
+    /// Whether all tags are weak, as proxies make them. Weak tags match no version.
+    fn is_weak(&self) -> bool {
+        matches!(&self.0, Some(Tags::These(tags)) if tags.iter().all(|tag| tag.starts_with("W/")))
     }
 }
 
@@ -121,6 +133,8 @@ mod tests {
         assert!(check("\"2.1\", \"3.4\""));
         assert!(!check("\"2.12\"") && !check("nonsense") && !check("") && !check("3.12"));
         assert!(!check("W/\"3.12\""));
+        let weak = IfMatch(header_tags("W/\"3.12\"")).check(NOW).unwrap_err();
+        assert!(weak.detail.contains("strong ETag"), "{}", weak.detail);
         assert!(IfMatch(None).check(NOW).is_ok());
     }
 

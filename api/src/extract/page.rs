@@ -1,5 +1,7 @@
 //! Cursor pagination.
 
+use std::io;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -12,6 +14,9 @@ use crate::error::{ApiError, FieldError, ProblemCode};
 const MAX_LIMIT: i64 = 100;
 /// Default page size.
 const DEFAULT_LIMIT: i64 = 25;
+/// Maximum size of the items of a page as JSON, in bytes: a client that does not read its response keeps it in memory.
+/// A page has at least one item.
+const MAX_BYTES: usize = 1024 * 1024;
 /// Length of the digest that binds a cursor to its list, in bytes.
 const BINDING: usize = 8;
 
@@ -70,26 +75,49 @@ impl Page {
         self.limit + 1
     }
 
-    /// The page made of the fetched items.
-    pub fn build<I, T>(
+    /// The page made of the fetched items, as many as its limits allow.
+    pub fn build<I, T: Serialize>(
         &self,
         list: &str,
-        mut fetched: Vec<I>,
+        fetched: Vec<I>,
         id: impl Fn(&I) -> String,
-        view: impl FnMut(I) -> T,
+        mut view: impl FnMut(I) -> T,
     ) -> PageOf<T> {
-        let size = usize::try_from(self.limit).unwrap_or(0);
-        let more = fetched.len() > size;
-        fetched.truncate(size);
-        let next_cursor = fetched
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor::seal(list, &id(last)).0);
-        PageOf {
-            items: fetched.into_iter().map(view).collect(),
-            next_cursor,
+        let max = usize::try_from(self.limit).unwrap_or(0);
+        let mut items = Vec::new();
+        let (mut bytes, mut last_id) = (0, None);
+        for item in fetched {
+            let item_id = id(&item);
+            let item = view(item);
+            bytes += json_size(&item);
+            if items.len() == max || bytes > MAX_BYTES && !items.is_empty() {
+                let next_cursor = last_id.map(|id: String| Cursor::seal(list, &id).0);
+                return PageOf { items, next_cursor };
+            }
+            items.push(item);
+            last_id = Some(item_id);
+        }
+        PageOf::single(items)
+    }
+}
+
+/// Size of a value as JSON, in bytes.
+fn json_size(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
+    let mut count = Count(0);
+    // A view that has no JSON form fails when the page is sent.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 impl FromQuery for Page {
@@ -156,6 +184,33 @@ mod tests {
             prop_assert_eq!(Cursor(text).open::<u64>("jobs"), None);
             prop_assert_eq!(Cursor(URL_SAFE_NO_PAD.encode(bytes)).open::<u64>("jobs"), None);
         }
+    }
+
+    #[test]
+    fn a_page_is_bounded_in_items_and_in_bytes() {
+        let page = |limit, sizes: &[usize]| {
+            let page = Page {
+                limit,
+                cursor: None,
+            };
+            let texts = sizes.iter().map(|size| "x".repeat(*size)).collect();
+            let page = page.build(
+                "list",
+                texts,
+                |text: &String| text.len().to_string(),
+                |text| text,
+            );
+            let next = page
+                .next_cursor
+                .map(|next| Cursor(next).open::<usize>("list").unwrap());
+            (page.items.len(), next)
+        };
+
+        assert_eq!(page(2, &[1, 2]), (2, None));
+        assert_eq!(page(2, &[1, 2, 3]), (2, Some(2)));
+        assert_eq!(page(9, &[600_000, 400_000, 600_001]), (2, Some(400_000)));
+        assert_eq!(page(9, &[2_000_000, 1]), (1, Some(2_000_000)));
+        assert_eq!(page(9, &[2_000_000]), (1, None));
     }
 
     #[test]

@@ -24,10 +24,8 @@ use metrics::gauge;
 use redis::aio::ConnectionManager;
 use tokio::{sync::Mutex as AsyncMutex, time::timeout};
 
-use self::{
-    bucket::{Bucket, TokenBatch},
-    script::LeaseScript,
-};
+pub(crate) use self::bucket::Bucket;
+use self::{bucket::TokenBatch, script::LeaseScript};
 use crate::config::Limit;
 use dezky_shared::platform::{
     clock,

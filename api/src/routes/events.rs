@@ -29,7 +29,7 @@ use tokio::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    jobs::{JobView, still_visible_job},
+    jobs::{JobView, still_visible_job, visible_job},
     tenants::TenantView,
 };
 use crate::{
@@ -72,7 +72,7 @@ async fn of_job(
     LastEventId(last_revision): LastEventId,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let job = app.db.jobs.find(id).await?.ok_or(ProblemCode::NotFound)?;
+    let (job, _) = visible_job(&app, &caller, id).await?;
     watch(app, caller, Topic::Job(id, job.tenant_id), last_revision).await
 }
 

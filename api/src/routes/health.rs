@@ -1,16 +1,32 @@
 //! Liveness and readiness.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::{Json, Router, extract::State, routing::get};
-use dezky_shared::readiness;
+use dezky_shared::{
+    platform::{
+        coalescer::{Coalescer, Limits},
+        metrics::PrometheusHandle,
+    },
+    readiness,
+};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    auth::{SubjectCheck, TokenVerifier},
     error::{ApiError, ProblemCode},
+    metrics,
     state::SharedState,
 };
+
+/// Readiness checks. Concurrent requests share one, so that no number of them loads the stores.
+pub(crate) type ReadinessChecks = Coalescer<(), Readiness>;
+
+/// The application, set once it has started.
+pub type Started = Arc<OnceLock<SharedState>>;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
@@ -20,11 +36,31 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 
 /// Routes while the service starts and waits for MongoDB.
 pub(crate) fn starting() -> Router {
-    let unready = async || respond(readiness::Readiness::starting());
+    let unready = async || respond(Readiness::starting());
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(unready))
         .fallback(async || ApiError::new(ProblemCode::Starting))
+}
+
+/// Health and metrics, for a port of their own: they respond also while the API has too many connections.
+pub fn monitoring_router(metrics: PrometheusHandle, started: Started) -> Router {
+    let ready = async move || match started.get() {
+        Some(app) => respond(checked(app).await),
+        None => respond(Readiness::starting()),
+    };
+    metrics::router(metrics)
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+}
+
+/// Coalesces the checks of a process.
+pub(crate) fn readiness_checks() -> ReadinessChecks {
+    Coalescer::new(Limits {
+        in_flight: 1,
+        slot_timeout: None,
+        pause: |_, took| took,
+    })
 }
 
 /// Liveness.
@@ -40,13 +76,34 @@ struct Alive {
 
 /// Readiness.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-struct Readiness {
+pub(crate) struct Readiness {
     /// `ready`, `degraded` (works with more delay) or `unready`.
     status: &'static str,
     /// Database.
     mongodb: Check,
     /// Redis, which carries hints between processes.
     redis: Check,
+    /// The identity provider. Only if its tokens are refused: the service is then `degraded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Check>,
+}
+
+impl Readiness {
+    fn starting() -> Self {
+        Self::new(readiness::Readiness::starting(), None)
+    }
+
+    fn new(stores: readiness::Readiness, identity: Option<Check>) -> Self {
+        Self {
+            status: match stores.status() {
+                "ready" if identity.is_some() => "degraded",
+                status => status,
+            },
+            mongodb: stores.mongodb.into(),
+            redis: stores.redis.into(),
+            identity,
+        }
+    }
 }
 
 /// Result of a check.
@@ -84,19 +141,40 @@ async fn alive() -> Json<Alive> {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)),
 )]
 async fn ready(State(app): State<SharedState>) -> (StatusCode, Json<Readiness>) {
-    respond(readiness::Readiness::check(&app.store, &app.hints.ready).await)
+    respond(checked(&app).await)
 }
 
-fn respond(checked: readiness::Readiness) -> (StatusCode, Json<Readiness>) {
-    let code = if checked.is_ready() {
+async fn checked(app: &SharedState) -> Readiness {
+    let (store, ready) = (app.store.clone(), app.hints.ready.clone());
+    let identity = identity(&app.access.tokens);
+    let check = async move |()| {
+        let stores = readiness::Readiness::check(&store, &ready).await;
+        Readiness::new(stores, identity)
+    };
+    app.readiness.load(|()| (), check).await
+}
+
+/// The issuers whose tokens are refused, if any.
+fn identity(tokens: &TokenVerifier) -> Option<Check> {
+    let refused: Vec<&str> = tokens
+        .subject_checks()
+        .filter_map(|(issuer, check)| (check == SubjectCheck::Other).then_some(issuer))
+        .collect();
+    let detail = || {
+        let what = ProblemCode::TokenWrongSubject.detail();
+        format!("Tokens of {} are refused. {what}", refused.join(", "))
+    };
+    (!refused.is_empty()).then(|| Check {
+        ok: false,
+        detail: Some(detail()),
+    })
+}
+
+fn respond(readiness: Readiness) -> (StatusCode, Json<Readiness>) {
+    let code = if readiness.mongodb.ok {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
-    };
-    let readiness = Readiness {
-        status: checked.status(),
-        mongodb: checked.mongodb.into(),
-        redis: checked.redis.into(),
     };
     (code, Json(readiness))
 }

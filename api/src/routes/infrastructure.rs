@@ -15,7 +15,11 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::ApiError, extract::Operator, routes::health::Check, state::SharedState,
+    auth::SubjectCheck,
+    error::{ApiError, ProblemCode},
+    extract::Operator,
+    routes::health::Check,
+    state::SharedState,
     timestamp::Timestamp,
 };
 
@@ -39,6 +43,22 @@ struct Infrastructure {
     queues: Vec<QueueWorkers>,
     /// MongoDB and Redis, as this process sees them now.
     api: LocalChecks,
+    /// Token issuers, as this process sees them.
+    issuers: Vec<IssuerView>,
+}
+
+/// A token issuer.
+#[derive(Debug, Serialize, ToSchema)]
+struct IssuerView {
+    /// URL, as in the `iss` claim.
+    #[schema(example = "https://auth.example.com/application/o/dezky-portal/")]
+    name: String,
+    /// Subject of its tokens: `uuid` (as required), `other` (its tokens are refused) or `unchecked` (no token yet).
+    #[schema(example = "uuid")]
+    subject: &'static str,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
 }
 
 /// Last check of a dependency.
@@ -70,6 +90,10 @@ struct ProbeView {
     /// Error.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Failed setup checks of an upstream, each with its remedy. Workers check every hour.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    problems: Vec<String>,
 }
 
 /// Workers of a queue.
@@ -129,6 +153,17 @@ async fn show(
             mongodb: local.mongodb.into(),
             redis: local.redis.into(),
         },
+        issuers: app
+            .access
+            .tokens
+            .subject_checks()
+            .map(|(name, check)| IssuerView {
+                name: name.to_owned(),
+                subject: check.name(),
+                error: (check == SubjectCheck::Other)
+                    .then(|| ProblemCode::TokenWrongSubject.detail()),
+            })
+            .collect(),
     }))
 }
 
@@ -148,6 +183,7 @@ impl ProbeView {
             latency_ms: status.latency_ms,
             last_success_at: status.last_success_at.map(Timestamp::from),
             error: status.error.clone(),
+            problems: status.problems.clone(),
         }
     }
 
@@ -161,6 +197,7 @@ impl ProbeView {
             latency_ms: None,
             last_success_at: None,
             error: None,
+            problems: Vec::new(),
         }
     }
 }

@@ -141,7 +141,8 @@ async fn page(
         changed: query.changed,
         before: query.page.after(&list)?,
     };
-    let jobs = app.db.jobs.list(&filter, query.page.fetch_limit()).await?;
+    let jobs = app.db.jobs.list(&filter, query.page.fetch_limit()).await;
+    let jobs = jobs.map_err(ApiError::from_search)?;
     let slugs = slugs_of(app, &jobs).await?;
     let view = |job: Job| {
         let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
@@ -253,14 +254,14 @@ pub(super) async fn until_final(
 }
 
 /// The job and its tenant's slug, if the caller may read them.
-async fn visible_job(
+pub(super) async fn visible_job(
     app: &AppState,
     caller: &Caller,
     id: JobId,
 ) -> Result<(Job, Option<String>), ApiError> {
     let (job, tenant) = find(app, id).await?;
     if !may_read(caller, &job, tenant.as_ref()) {
-        return Err(ProblemCode::NotFound.into());
+        return Err(app.access.conceal(tenant.is_some().into()).await);
     }
     Ok((job, tenant.map(|tenant| tenant.slug)))
 }

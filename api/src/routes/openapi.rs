@@ -1,9 +1,11 @@
 //! OpenAPI document and documentation page.
 
 mod complete;
+mod page;
 mod query_guard;
+mod static_file;
 
-use axum::{Json, Router, routing::get};
+use axum::{Router, routing::get};
 use http::Method;
 use utoipa::{
     Modify, OpenApi,
@@ -13,10 +15,10 @@ use utoipa::{
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
-use utoipa_scalar::{Scalar, Servable as _};
 
-use crate::{error::Problem, state::SharedState};
+use crate::{error::Problem, extract::IfNoneMatch, state::SharedState};
 
+use self::static_file::StaticFile;
 pub use self::{
     complete::complete,
     query_guard::{QueryParameters, reject_unknown_query},
@@ -56,13 +58,23 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
-/// Serves `/openapi.json` and `/docs`, a page that loads its script from a CDN.
-pub fn serve(document: Document) -> Router<SharedState> {
-    let page = Scalar::with_url("/docs", document.clone());
-    let document = async move || Json(document.clone());
+/// Serves `/openapi.json` and `/docs`. Both are rendered once, since every client may ask for them.
+pub fn serve(document: &Document) -> Router<SharedState> {
+    let json = StaticFile::new("application/json", json(document));
+    let page = StaticFile::new("text/html; charset=utf-8", page::render(document));
     Router::new()
-        .route("/openapi.json", get(document))
-        .merge(page)
+        .route(
+            "/openapi.json",
+            get(async move |cached: IfNoneMatch| json.respond(&cached)),
+        )
+        .route(
+            "/docs",
+            get(async move |cached: IfNoneMatch| page.respond(&cached)),
+        )
+}
+
+fn json(document: &Document) -> Vec<u8> {
+    serde_json::to_vec(document).expect("the document has a JSON form")
 }
 
 /// The operations of a path.

@@ -1,8 +1,9 @@
 //! Partner team: members and their access levels.
 //!
 //! Membership is stored in MongoDB and takes effect at once; a job syncs the partner's group at the identity provider.
-//! A new member joins when the invitation's job has found or created their account.
+//! A new member joins when the invitation's job has created their account, or when they have accepted the invitation.
 
+mod consent;
 mod invariants;
 mod invitation_link;
 mod invite;
@@ -39,7 +40,7 @@ use crate::{
     write::{Command, CommandRunner, Rollback},
 };
 
-pub(super) use self::invariants::check_team_invariants;
+pub(super) use self::{consent::AwaitingInvitationView, invariants::check_team_invariants};
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
@@ -51,6 +52,8 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(update::remove))
         .routes(routes!(refresh::refresh))
         .routes(routes!(invitation_link::show))
+        .routes(routes!(consent::accept))
+        .routes(routes!(consent::decline))
 }
 
 /// Access level of a team member.

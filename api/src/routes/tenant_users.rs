@@ -124,10 +124,10 @@ async fn show(
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
     let user = app.db.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
-    let role = user
-        .role_in(access.tenant.id)
-        .ok_or(ProblemCode::NotFound)?;
-    Ok(respond(&user, role))
+    match user.role_in(access.tenant.id) {
+        Some(role) => Ok(respond(&user, role)),
+        None => Err(app.access.conceal(0).await),
+    }
 }
 
 fn respond(user: &User, role: Role) -> ApiResponse {

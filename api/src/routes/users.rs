@@ -14,7 +14,7 @@ use dezky_shared::user::User;
 use http::StatusCode;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::view::{Profile, UserDetail};
+use self::view::{Profile, UserDetail, shown_tenants};
 use crate::{
     error::ApiError,
     etag::ETag,
@@ -56,7 +56,7 @@ async fn me(
 
 /// 200 with the user, as operators see it.
 async fn detail(app: &AppState, user: &User) -> Result<ApiResponse, ApiError> {
-    let tenants = app.db.tenants.list_by_ids(&user.tenant_ids()).await?;
+    let tenants = app.db.tenants.list_by_ids(&shown_tenants(user)).await?;
     let view = UserDetail::new(user, &tenants);
     Ok(ApiResponse::new(StatusCode::OK, ETag::from(user), &view))
 }

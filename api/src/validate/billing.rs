@@ -4,7 +4,7 @@ mod vat;
 
 use super::Violation;
 
-/// The countries of ISO 3166-1, by their alpha-2 codes.
+/// The countries of ISO 3166-1, by their alpha-2 codes, and Kosovo by the code that the EU and banks use.
 const COUNTRIES: &[&str] = &[
     "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
     "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS",
@@ -21,7 +21,7 @@ const COUNTRIES: &[&str] = &[
     "SA", "SB", "SC", "SD", "SE", "SG", "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS",
     "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF", "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO",
     "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY", "UZ", "VA", "VC", "VE", "VG", "VI",
-    "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
+    "VN", "VU", "WF", "WS", "XK", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
 /// Maximum length of a VAT id before normalization.
@@ -38,14 +38,14 @@ pub fn country(text: &str) -> Result<String, Violation> {
     }
 }
 
-/// A VAT id with country prefix, in upper case, without spaces, dots and hyphens.
+/// A VAT id with country prefix, in upper case, without blanks of any kind, dots and hyphens.
 ///
 /// It must have the format of `country`, or of the country of its prefix if `None`. Known formats are those of the EU
 /// member states, the United Kingdom (GB; XI for Northern Ireland), Norway and Switzerland; other countries accept any
 /// short id. Check digits are verified, except for BG, CY, CZ, ES, IE, LT and LV and for French ids with a letter after
 /// the prefix. Whether the id is registered is not checked.
 pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
-    let id = normalize(text)?;
+    let id = with_prefix(country, normalize(text)?);
     let form = match country {
         None => vat::FORMS.iter().find(|form| id.starts_with(form.prefix)),
         Some(country) => {
@@ -83,6 +83,18 @@ pub fn vat_id(country: Option<&str>, text: &str) -> Result<String, Violation> {
     }
 }
 
+/// Adds the prefix where ids are usually written with another one or without: Greek ids with GR instead of EL, Norwegian
+/// ids without NO.
+fn with_prefix(country: Option<&str>, id: String) -> String {
+    match (country, id.strip_prefix("GR")) {
+        (Some("GR") | None, Some(number)) => format!("EL{number}"),
+        (Some("NO"), _) if id.starts_with(|first: char| first.is_ascii_digit()) => {
+            format!("NO{id}")
+        }
+        _ => id,
+    }
+}
+
 /// Removes separators and converts to upper case. Some Irish ids have a plus or an asterisk.
 fn normalize(text: &str) -> Result<String, Violation> {
     let invalid = || {
@@ -94,7 +106,7 @@ fn normalize(text: &str) -> Result<String, Violation> {
     }
     let id: String = text
         .chars()
-        .filter(|c| ![' ', '.', '-'].contains(c))
+        .filter(|c| !c.is_whitespace() && !['.', '-'].contains(c))
         .map(|c| c.to_ascii_uppercase())
         .collect();
     let is_plain = id
@@ -116,10 +128,11 @@ mod tests {
     #[test]
     fn a_country_is_an_iso_3166_alpha_2_code() {
         assert!(COUNTRIES.is_sorted_by(|one, next| one < next));
-        assert_eq!(COUNTRIES.len(), 249);
+        assert_eq!(COUNTRIES.len(), 250);
         assert_eq!(country("dk").unwrap(), "DK");
         assert_eq!(country("GR").unwrap(), "GR");
-        for bad in ["", "D", "DNK", "EL", "UK", "XK", "EU", "ZZ", "D ", "ſk"] {
+        assert_eq!(country("XK").unwrap(), "XK");
+        for bad in ["", "D", "DNK", "EL", "UK", "EU", "ZZ", "D ", "ſk"] {
             assert_eq!(country(bad).unwrap_err().0, "invalid_country", "{bad:?}");
         }
     }
@@ -131,7 +144,10 @@ mod tests {
             (None, "DE 136.695.976", "DE136695976"),
             (Some("CH"), "CHE-107.787.577 IVA", "CHE107787577IVA"),
             (Some("NO"), "NO 995 525 828 MVA", "NO995525828MVA"),
+            (Some("NO"), "995\u{a0}525\u{2009}828 MVA", "NO995525828MVA"),
             (Some("GR"), "EL 094259216", "EL094259216"),
+            (Some("GR"), "GR 094259216", "EL094259216"),
+            (None, "GR094259216", "EL094259216"),
             (Some("GB"), "XI 980 7806 84", "XI980780684"),
             (Some("US"), "12-3456789", "123456789"),
         ] {
@@ -145,7 +161,6 @@ mod tests {
 
         assert_eq!(code(Some("DE"), "DK13585628"), "wrong_vat_country");
         assert_eq!(code(Some("DK"), "13585628"), "wrong_vat_country");
-        assert_eq!(code(Some("GR"), "GR094259216"), "wrong_vat_country");
         assert_eq!(code(None, "13585628"), "unknown_vat_country");
         assert_eq!(code(Some("DK"), "DK13585629"), "invalid_vat_id");
         for bad in ["", "DK", "DK1358562８", "DK_13585628", &"1".repeat(41)] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dezky_shared::branding::{EmailTemplate, EmailText};
 
-use super::{Validator, Violation, empty, invalid_characters, is_invisible, too_long};
+use super::{Validator, Violation, empty, has_invisible, invalid_characters, too_long};
 use crate::error::FieldError;
 
 /// Maximum length of a subject, in characters.
@@ -49,10 +49,10 @@ fn text(text: &str, max: usize, multiline: bool) -> Result<String, Violation> {
     }
     let is_allowed = |c: char| match c {
         '\n' | '\r' | '\t' => multiline,
-        // Emoji sequences use invisible joiners, and a body cannot be mistaken for a name.
-        c => !c.is_control() && (multiline || !is_invisible(c)),
+        c => !c.is_control(),
     };
-    if text.chars().all(is_allowed) {
+    // A body cannot be mistaken for a name.
+    if text.chars().all(is_allowed) && (multiline || !has_invisible(text)) {
         Ok(text.to_owned())
     } else {
         Err(invalid_characters())

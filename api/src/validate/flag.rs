@@ -1,6 +1,6 @@
 //! Fields of a feature flag.
 
-use super::{Violation, empty, invalid_characters, is_invisible, too_long};
+use super::{Violation, empty, has_invisible, invalid_characters, too_long};
 
 /// Maximum length of a description, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -32,10 +32,8 @@ pub fn description(text: &str) -> Result<String, Violation> {
     if text.chars().count() > MAX_DESCRIPTION {
         return Err(too_long(MAX_DESCRIPTION));
     }
-    if text
-        .chars()
-        .any(|c| (c.is_control() && c != '\n') || is_invisible(c))
-    {
+    let is_control = |c: char| c.is_control() && c != '\n';
+    if text.chars().any(is_control) || has_invisible(text) {
         return Err(invalid_characters());
     }
     Ok(text.to_owned())

@@ -3,14 +3,18 @@
 use reqwest::Url;
 
 use super::{Violation, too_long};
+use crate::domain_name::is_public_name;
 
 /// Maximum length of a URL, in characters.
 const MAX_LENGTH: usize = 2048;
 
-/// An `https` URL with a domain name and without credentials.
+/// An `https` URL with a public domain name, without credentials and on the usual port.
+///
+/// Readers' browsers and mail servers fetch it, from networks where other names and ports lead to internal services.
 pub fn https_url(text: &str) -> Result<String, Violation> {
     let invalid = || {
-        let message = "Must be an https:// URL with a domain name and without credentials.";
+        let message =
+            "Must be an https:// URL with a public domain name, without credentials and port.";
         ("invalid_url", message.to_owned())
     };
     if text.chars().count() > MAX_LENGTH {
@@ -18,7 +22,8 @@ pub fn https_url(text: &str) -> Result<String, Violation> {
     }
     let url = Url::parse(text).map_err(|_| invalid())?;
     let is_public = url.scheme() == "https"
-        && url.domain().is_some_and(|host| host.contains('.'))
+        && url.domain().is_some_and(is_public_host)
+        && url.port().is_none()
         && url.username().is_empty()
         && url.password().is_none();
     // The parser accepts input that looks like another URL: tabs, line breaks, backslashes, surrounding spaces, a third
@@ -32,6 +37,14 @@ pub fn https_url(text: &str) -> Result<String, Violation> {
     } else {
         Err(invalid())
     }
+}
+
+/// Whether a host name is public, and does not stand for an address: `127.0.0.1.nip.io`, `127-0-0-1.sslip.io`.
+fn is_public_host(host: &str) -> bool {
+    let parts: Vec<&str> = host.split(['.', '-']).collect();
+    let is_byte = |part: &&str| part.parse::<u8>().is_ok();
+    let has_address = parts.windows(4).any(|four| four.iter().all(is_byte));
+    host.contains('.') && !has_address && is_public_name(host)
 }
 
 #[cfg(test)]
@@ -53,6 +66,12 @@ mod tests {
             "https:///logo.svg",
             "https://localhost/logo.svg",
             "https://10.0.0.1/logo.svg",
+            "https://metadata.google.internal/logo.svg",
+            "https://printer.local/logo.svg",
+            "https://nas.lan/logo.svg",
+            "https://127.0.0.1.nip.io/logo.svg",
+            "https://app-10-0-0-1.sslip.io/logo.svg",
+            "https://help.example.com:22/logo.svg",
             "https://[::1]/logo.svg",
             "https://ada@example.com/",
             "https://ada:secret@example.com/",

@@ -10,7 +10,7 @@ use bson::{Document, doc};
 use dezky_api::domain_name::NamePolicy;
 use dezky_api::{
     AppState, Config,
-    config::{AuthConfig, IssuerConfig, LimitsConfig, TrustedProxies},
+    config::{AuthConfig, IssuerConfig, LimitsConfig, ServerConfig, TrustedProxies},
     router,
     state::SharedState,
 };
@@ -78,9 +78,9 @@ impl TestApp {
                     .map(|application| IssuerConfig {
                         name: issuer.url(application),
                         jwks_url: None,
+                        audiences: vec![(*application).to_owned()],
                     })
                     .collect(),
-                audiences: APPLICATIONS.map(str::to_owned).to_vec(),
                 admin_groups: vec![
                     "dezky-platform-admins".to_owned(),
                     "authentik Admins".to_owned(),
@@ -93,13 +93,19 @@ impl TestApp {
                 // A slow test machine must not look like an unreachable Redis.
                 redis_timeout: Duration::from_secs(10),
             },
+            server: ServerConfig {
+                max_connections: 1_000,
+                max_connections_per_address: 0,
+                header_timeout: Duration::from_secs(20),
+                write_timeout: Duration::from_secs(20),
+                trusted_proxies: TrustedProxies::default(),
+            },
             purge_after: Duration::from_hours(30 * 24),
             domain_names: NamePolicy {
                 allow_special_use: true,
                 own_domains: vec!["dezky.com".to_owned()],
             },
             cors_allowed_origins: vec![],
-            trusted_proxies: TrustedProxies::default(),
             trust_roots: TrustRoots::default(),
             sealing_keys: EncryptionKeys::parse([SEALING_KEY]).unwrap(),
         };

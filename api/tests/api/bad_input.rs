@@ -286,6 +286,40 @@ async fn unsupported_content_types_and_oversized_bodies_are_rejected() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_ignored_and_an_encoded_body_is_rejected() {
+    let app = TestApp::with_operator().await;
+    let body = |slug: &str| json!({ "slug": slug, "name": "Acme" }).to_string();
+    let encoded = async |slug: &str, encoding: &str| {
+        let call = app
+            .operator()
+            .post_empty("/tenants")
+            .header("content-encoding", encoding);
+        call.body("application/json", body(slug)).await.summary()
+    };
+
+    let marked = format!("\u{feff}{}", body("acme"));
+    let marked = post(&app, "application/json", marked.as_bytes()).await;
+
+    assert_eq!(marked.status, 202, "{marked:?}");
+    assert_eq!(encoded("plain", "identity").await, "202");
+    assert_eq!(
+        encoded("zipped", "gzip").await,
+        "415 unsupported_media_type"
+    );
+}
+
+#[tokio::test]
+async fn a_domain_may_be_surrounded_by_blanks() {
+    let app = TestApp::with_operator().await;
+    let body = json!({ "slug": "acme", "name": "Acme", "domains": [" acme.test\u{a0}"] });
+
+    let reply = app.operator().post("/tenants", body).await;
+
+    assert_eq!(reply.status, 202, "{reply:?}");
+    assert_eq!(reply.body["domains"], json!(["acme.test"]));
+}
+
+#[tokio::test]
 async fn unknown_and_malformed_parameters_are_rejected() {
     let app = TestApp::with_demo().await;
     let cases = [

@@ -193,6 +193,9 @@ impl Call<'_> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            request = request.header("host", "api.test");
+        }
         if let Some(address) = self.address {
             request = request.extension(ConnectInfo(SocketAddr::from((address, 4_000))));
         }

@@ -1,8 +1,12 @@
 //! Liveness, readiness, request ids and CORS.
 
+use std::sync::{Arc, OnceLock};
+
 use bson::doc;
+use dezky_api::monitoring_router;
 use dezky_sim::stores::Mongo;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use crate::app::{TestApp, shared_issuer};
 
@@ -131,4 +135,71 @@ async fn cors_headers_are_sent_only_to_allowed_origins() {
             "{exposed}"
         );
     }
+}
+
+#[tokio::test]
+async fn responses_are_not_stored_by_caches() {
+    let app = TestApp::with_demo().await;
+
+    for reply in [
+        app.owner().get("/users/me").await,
+        app.owner().get("/nowhere").await,
+        app.anonymous().get("/users/me").await,
+        app.anonymous().get("/healthz").await,
+    ] {
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let app = TestApp::start().await;
+    let without_host = async |version| {
+        let request = http::Request::get("/healthz").version(version);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        app.router.clone().oneshot(request).await.unwrap().status()
+    };
+    let without = without_host(http::Version::HTTP_11).await;
+    let old = without_host(http::Version::HTTP_10).await;
+    let twice = app
+        .anonymous()
+        .get("/healthz")
+        .header("host", "a")
+        .header("host", "b")
+        .await;
+
+    assert_eq!(without, 400);
+    assert_eq!(old, 200);
+    assert_eq!(twice.summary(), "400 invalid_request");
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_served_on_a_port_of_their_own() {
+    let app = TestApp::start().await;
+    let started = Arc::new(OnceLock::new());
+    let handle = dezky_api::metrics::start().unwrap();
+    let monitoring = monitoring_router(handle, started.clone());
+    let status = async |path: &str| {
+        let request = http::Request::get(path)
+            .body(axum::body::Body::empty())
+            .unwrap();
+        monitoring
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+
+    let starting = [status("/healthz").await, status("/readyz").await];
+    started.set(app.state.clone()).unwrap();
+    let ready = [
+        status("/healthz").await,
+        status("/readyz").await,
+        status("/metrics").await,
+    ];
+
+    assert_eq!(starting, [200, 503]);
+    assert_eq!(ready, [200; 3]);
 }

@@ -25,7 +25,8 @@ async fn a_job_shows_its_steps_and_hides_its_arguments() {
     let now = app.state.store.now();
     app.set_job(id, doc! {
         "state": "discarded", "error": &error, "finishedAt": now,
-        "steps": [{ "name": "stalwart", "state": "error", "attempts": 2, "nextAt": now, "changes": ["domain created"], "error": &error }],
+        "steps": [{ "name": "stalwart", "state": "error", "attempts": 2, "nextAt": now, "changes": ["domain created"], "error": &error,
+            "progress": { "done": 250_i64, "total": 1_000_i64, "note": "mailboxes closed", "cursor": "x" } }],
         "attempts": [{ "n": 1, "worker": "w", "startedAt": now, "finishedAt": now, "outcome": "discard", "upstreamRequestIds": ["r"] }],
     }).await;
 
@@ -71,6 +72,11 @@ async fn a_job_shows_its_steps_and_hides_its_arguments() {
           },
           "name": "stalwart",
           "nextAttemptAt": "[time]",
+          "progress": {
+            "done": 250,
+            "note": "mailboxes closed",
+            "total": 1000
+          },
           "state": "error"
         }
       ],

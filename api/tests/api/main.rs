@@ -11,6 +11,7 @@ mod bad_values;
 mod billing_info;
 mod branding;
 mod client;
+mod concealment;
 mod concurrency;
 mod domains;
 mod events;

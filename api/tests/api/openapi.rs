@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::Method;
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value, json};
 
 use crate::app::{self, TestApp};
@@ -257,4 +258,31 @@ async fn the_documentation_page_is_served() {
             .unwrap()
             .starts_with("text/html")
     );
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_cached_by_etag_and_load_nothing_from_elsewhere() {
+    let app = TestApp::start().await;
+
+    for path in ["/openapi.json", "/docs"] {
+        let first = app.anonymous().get(path).await;
+        let again = app.anonymous().get(path).if_none_match(first.etag()).await;
+
+        assert_eq!(first.status, 200, "{path}");
+        assert_eq!(again.status, 304, "{path}");
+        assert_eq!(again.header("etag"), Some(first.etag()));
+        assert_eq!(first.header("cache-control"), Some("no-cache"));
+        let policy = first.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    }
+    let page = app.anonymous().get("/docs").open().await.into_body();
+    let page = page.collect().await.unwrap().to_bytes();
+    let page = str::from_utf8(&page).unwrap();
+    for (_, path, operation) in operations(&app.openapi().await) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "{path}");
+    }
+    for foreign in ["<script", "<link", "<img", "src=", "href=\"http", "url("] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
 }

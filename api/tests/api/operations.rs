@@ -8,7 +8,7 @@ use dezky_shared::{
     platform::clock,
 };
 use dezky_sim::callers::Caller;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::TestApp;
 use crate::client::Reply;
@@ -189,6 +189,40 @@ async fn a_job_explanation_reflects_current_state() {
     assert_eq!(next, ["next"]);
     assert_eq!(paused, ["queue_paused"]);
     assert_eq!(done, ["final"]);
+}
+
+#[tokio::test]
+async fn a_due_job_waits_behind_those_of_a_more_urgent_or_its_own_priority() {
+    let app = TestApp::with_demo().await;
+    let job = app.first_job().await;
+    add_worker(&app, 1_000).await;
+    let now = app.state.store.now();
+    let due = doc! { "priority": 1, "runAt": now };
+    app.set_job(job, due).await;
+    let like = app.document("jobs", doc! { "_id": job }).await;
+    let ages = [(0, 0), (1, 60), (2, 3_600), (1, 0)];
+    let others = ages.map(|(priority, age)| {
+        let mut other = like.clone();
+        let run_at = bson::DateTime::from_millis(now.timestamp_millis() - age * 1_000);
+        let lock_key = format!("job:{priority}-{age}");
+        other.extend(doc! { "_id": JobId::new(), "lockKey": lock_key, "priority": priority, "runAt": run_at });
+        other.remove("uniqueKey");
+        other
+    });
+    app.collection("jobs").insert_many(others).await.unwrap();
+    let path = format!("/jobs/{job}/explain");
+
+    let member = app.client(Caller::Member).get(&path).await.body["reasons"][0].clone();
+    let operator = app.operator().get(&path).await.body["reasons"][0].clone();
+
+    assert_eq!(
+        (&member["code"], &member["jobsAhead"]),
+        (&json!("backlog"), &Value::Null)
+    );
+    assert_eq!(
+        (&operator["code"], &operator["jobsAhead"]),
+        (&json!("backlog"), &json!(2))
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Team of a partner: visibility and management.
 
 mod by_operators;
+mod consent;
 mod invitations;
 mod waiting;
 

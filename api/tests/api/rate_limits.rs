@@ -113,7 +113,10 @@ async fn rate_limits_are_shared_between_processes() {
 async fn status_of(router: &Router, token: &str) -> StatusCode {
     let request =
         Request::get("/users/me").header(header::AUTHORIZATION, format!("Bearer {token}"));
-    let request = request.body(Body::empty()).unwrap();
+    let request = request
+        .header(header::HOST, "api.test")
+        .body(Body::empty())
+        .unwrap();
     router.clone().oneshot(request).await.unwrap().status()
 }
 
@@ -179,10 +182,20 @@ async fn an_address_is_limited_across_callers() {
     assert_eq!(statuses[..10], [200; 10]);
     assert_eq!(statuses[10..], [429; 5]);
     assert_eq!(other.status, 200);
-    for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
+    let public = async |path: &str| {
         let reply = app.anonymous().get(path).sent_from("192.0.2.1").await;
-        assert_eq!(reply.status, 200, "{path}");
+        reply.status.as_u16()
+    };
+    for path in ["/openapi.json", "/docs"] {
+        assert_eq!(public(path).await, 429, "{path}");
     }
+    // Health checks have a limit of their own.
+    let mut health = Vec::new();
+    for n in 0..12 {
+        health.push(public(["/healthz", "/readyz"][n % 2]).await);
+    }
+    assert_eq!(health[..10], [200; 10]);
+    assert_eq!(health[10..], [429; 2]);
 }
 
 #[tokio::test]

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
-use dezky_api::{serve::serve, startup_router};
+use dezky_api::{
+    config::{ServerConfig, TrustedProxies},
+    serve::serve,
+    startup_router,
+};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::{
@@ -20,6 +24,23 @@ use crate::app::TestApp;
 /// Timeout that only a hang exceeds.
 const LONG: Duration = Duration::from_secs(20);
 
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const CLOSING: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+fn limits(header_timeout: Duration) -> ServerConfig {
+    ServerConfig {
+        max_connections: 1_000,
+        max_connections_per_address: 0,
+        header_timeout,
+        write_timeout: LONG,
+        trusted_proxies: TrustedProxies::default(),
+    }
+}
+
+fn ok() -> Router {
+    Router::new().route("/", get(async || axum::Json("ok")))
+}
+
 struct Served {
     address: SocketAddr,
     routers: watch::Sender<Router>,
@@ -28,12 +49,16 @@ struct Served {
 }
 
 impl Served {
-    async fn start(router: Router, patience: Duration) -> Self {
+    async fn start(router: Router, header_timeout: Duration) -> Self {
+        Self::start_with(router, limits(header_timeout)).await
+    }
+
+    async fn start_with(router: Router, config: ServerConfig) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (routers, router) = watch::channel(router);
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, router, patience, shutdown.clone()));
+        let task = tokio::spawn(serve(listener, router, config, shutdown.clone()));
         Self {
             address,
             routers,
@@ -122,4 +147,149 @@ async fn in_flight_requests_complete_before_shutdown() {
 
     assert_eq!(reply.await.unwrap(), "done");
     timeout(LONG, served.task).await.unwrap().unwrap();
+}
+
+/// Reads until the connection is closed.
+async fn read_all(connection: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    // A reset after the response counts as a close.
+    let _ = timeout(LONG, connection.read_to_end(&mut received))
+        .await
+        .unwrap();
+    String::from_utf8(received).unwrap()
+}
+
+/// Sends raw bytes on a new connection.
+async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(bytes).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn excess_connections_get_503_and_a_closed_one_makes_room() {
+    for change in [
+        |config: &mut ServerConfig| config.max_connections = 2,
+        |config: &mut ServerConfig| config.max_connections_per_address = 2,
+    ] {
+        let mut config = limits(LONG);
+        change(&mut config);
+        let served = Served::start_with(ok(), config).await;
+        let open = || send(served.address, REQUEST);
+        let mut held = [open().await, open().await];
+        for connection in &mut held {
+            connection.read_exact(&mut [0; 15]).await.unwrap();
+        }
+
+        let refused = read_all(&mut open().await).await;
+        drop(held);
+        let accepted = async {
+            let open = async || read_all(&mut send(served.address, CLOSING).await).await;
+            while !open().await.starts_with("HTTP/1.1 200 ") {}
+        };
+        timeout(LONG, accepted).await.unwrap();
+
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(
+            refused.contains("\"code\":\"too_many_connections\""),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn trusted_proxies_have_no_connection_limit_by_address() {
+    let mut config = limits(LONG);
+    config.max_connections_per_address = 1;
+    config.trusted_proxies = TrustedProxies::new(&["127.0.0.1"]).unwrap();
+    let served = Served::start_with(ok(), config).await;
+
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut connection = send(served.address, REQUEST).await;
+        let mut status = [0; 15];
+        connection.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        held.push(connection);
+    }
+}
+
+#[tokio::test]
+async fn a_head_of_more_than_64_kib_is_431() {
+    let served = Served::start(ok(), LONG).await;
+    let head = |size| {
+        format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\nconnection: close\r\n\r\n",
+            "x".repeat(size)
+        )
+    };
+
+    let large = read_all(&mut send(served.address, head(60_000).as_bytes()).await).await;
+    let too_large = read_all(&mut send(served.address, head(66_000).as_bytes()).await).await;
+
+    assert!(large.starts_with("HTTP/1.1 200 "), "{large}");
+    assert!(too_large.starts_with("HTTP/1.1 431 "), "{too_large}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_response_is_disconnected() {
+    let (dropped, dropped_seen) = watch::channel(false);
+    let guard = std::sync::Arc::new(dropped);
+    let large = get(async move || {
+        let guard = guard.clone();
+        let chunks = futures::stream::repeat_with(move || {
+            let _open = &guard;
+            Ok::<_, std::convert::Infallible>(vec![0_u8; 1 << 20])
+        });
+        axum::body::Body::from_stream(chunks)
+    });
+    let mut config = limits(LONG);
+    config.write_timeout = Duration::from_millis(100);
+    let served = Served::start_with(Router::new().route("/", large), config).await;
+
+    let mut connection = send(served.address, REQUEST).await;
+    connection.read_exact(&mut [0; 15]).await.unwrap();
+    served.routers.send_modify(|router| *router = Router::new());
+    let mut dropped_seen = dropped_seen;
+    let closed = timeout(LONG, async {
+        while dropped_seen.changed().await.is_ok() {}
+    })
+    .await;
+
+    assert!(closed.is_ok(), "the response is still held");
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_refused_request_keeps_its_connection_unless_its_body_is_large() {
+    let served = Served::start(Router::new(), LONG).await;
+    let post = |size: usize| {
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
+        [head.as_bytes(), &vec![b'x'; size]].concat()
+    };
+
+    let small = [post(10_000), post(0), CLOSING.to_vec()].concat();
+    let small = read_all(&mut send(served.address, &small).await).await;
+    let mut large = TcpStream::connect(served.address).await.unwrap();
+    large.write_all(&post(1_000_000)[..1_000]).await.unwrap();
+    let large = read_all(&mut large).await;
+
+    assert_eq!(small.matches("HTTP/1.1 404 ").count(), 3, "{small}");
+    assert_eq!(small.matches("connection: close").count(), 1, "{small}");
+    assert!(large.contains("connection: close"), "{large}");
+}
+
+#[tokio::test]
+async fn a_response_has_the_current_date() {
+    let served = Served::start(ok(), LONG).await;
+
+    let response = read_all(&mut send(served.address, CLOSING).await).await;
+
+    let date = response
+        .lines()
+        .find_map(|line| line.strip_prefix("date: "))
+        .unwrap();
+    let date = jiff::fmt::rfc2822::parse(date).unwrap().timestamp();
+    let age = jiff::Timestamp::now().as_second() - date.as_second();
+    assert!((0..60).contains(&age), "{age}");
 }

@@ -36,7 +36,7 @@ async fn health(app: &TestApp, caller: Caller) -> Value {
 #[tokio::test]
 async fn the_tenant_list_shows_health_and_its_reasons() {
     let app = TestApp::with_demo().await;
-    for slug in ["owing", "frozen", "broken"] {
+    for slug in ["owing", "frozen", "broken", "keyless"] {
         app.create(slug).await;
     }
     let id = async |slug: &str| app.tenant(slug).await.id;
@@ -55,6 +55,14 @@ async fn the_tenant_list_shows_health_and_its_reasons() {
         domains.update_one(filter, set).await.unwrap();
     }
 
+    let condition = doc! {
+        "type": "Provisioned", "status": "false", "reason": "KeysMissing", "message": "",
+        "observedGeneration": 1_i64, "lastTransitionAt": app.state.store.now(),
+    };
+    let keyless = doc! { "tenantId": id("keyless").await };
+    let push = doc! { "$push": { "conditions": condition } };
+    domains.update_one(keyless, push).await.unwrap();
+
     let found = health(&app, Caller::Operator).await;
 
     assert_eq!(
@@ -64,6 +72,7 @@ async fn the_tenant_list_shows_health_and_its_reasons() {
             "owing": { "status": "attention", "reasons": [
                 { "code": "domains_need_attention" }, { "code": "past_due" },
             ] },
+            "keyless": { "status": "attention", "reasons": [{ "code": "domains_need_attention" }] },
             "frozen": { "status": "critical", "reasons": [{ "code": "suspended" }] },
             "broken": { "status": "critical", "reasons": [
                 { "code": "steps_failed" }, { "code": "domains_failed" },

@@ -128,7 +128,15 @@ async fn creating_a_tenant_returns_its_provisioning_job() {
     assert_eq!(jobs[0].traceparent.as_deref(), Some(TRACEPARENT));
     assert_eq!(app.actions().await, ["user.create", "tenant.create"]);
     app.hints_published().await;
-    assert_eq!(app.state.hints.ready.len(jobs[0].queue).await.unwrap(), 1);
+    assert_eq!(
+        app.state
+            .hints
+            .ready
+            .len(jobs[0].queue, jobs[0].priority)
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -71,6 +71,37 @@ async fn each_kind_of_invalid_token_has_its_problem_code() {
             },
             "token_wrong_audience",
         ),
+        (
+            "the audience of another issuer",
+            TokenSpec {
+                audience: Some(Audience::One(OPERATOR.into())),
+                ..valid()
+            },
+            "token_wrong_audience",
+        ),
+        (
+            "issued in the future",
+            TokenSpec {
+                issued_at: Some(now() + 120),
+                ..valid()
+            },
+            "token_not_yet_valid",
+        ),
+        (
+            "a hash as subject",
+            claim("sub", json!("ab".repeat(32))),
+            "token_wrong_subject",
+        ),
+        (
+            "a subject in another spelling",
+            claim("sub", json!(valid().subject.to_uppercase() + "A")),
+            "token_wrong_subject",
+        ),
+        (
+            "an extension that must be understood",
+            forged(Forgery::CriticalExtension),
+            "token_invalid",
+        ),
         ("no audience", claim("aud", Value::Null), "token_invalid"),
         ("no expiry", claim("exp", Value::Null), "token_invalid"),
         ("no subject", claim("sub", Value::Null), "token_invalid"),
@@ -214,7 +245,10 @@ async fn valid_tokens_of_every_algorithm_and_audience_form_are_accepted() {
 async fn a_key_published_by_two_issuers_verifies_tokens_of_both() {
     let issuer = own_issuer().await;
     let app = TestApp::start_with(issuer.clone(), |_| {}).await;
-    let crossed = claim("iss", json!(issuer.url(OPERATOR)));
+    let crossed = TokenSpec {
+        audience: Some(Audience::One(OPERATOR.into())),
+        ..claim("iss", json!(issuer.url(OPERATOR)))
+    };
     assert_eq!(me(&app, &crossed).await.status, 401);
 
     issuer.share_keys(PORTAL, OPERATOR).unwrap();
@@ -224,18 +258,64 @@ async fn a_key_published_by_two_issuers_verifies_tokens_of_both() {
 }
 
 #[tokio::test]
-async fn rotated_keys_are_fetched_and_unknown_key_ids_are_throttled() {
+async fn an_audience_of_another_issuer_gives_no_rights() {
+    let app = TestApp::with_operator().await;
+    let from_portal = TokenSpec {
+        application: PORTAL.to_owned(),
+        audience: Some(Audience::Many(vec![PORTAL.into(), OPERATOR.into()])),
+        ..Caller::Operator.token()
+    };
+
+    let profile = app.client(&from_portal).get("/users/me").await;
+    let operators = app.client(&from_portal).get("/partners").await;
+
+    assert_eq!(profile.status, 200, "{profile:?}");
+    assert_eq!(operators.summary(), "403 forbidden");
+    assert_eq!(app.operator().get("/partners").await.status, 200);
+}
+
+#[tokio::test]
+async fn each_rotation_is_found_at_once_and_unknown_key_ids_are_limited() {
     let issuer = own_issuer().await;
     let app = TestApp::start_with(issuer.clone(), |_| {}).await;
     assert_eq!(me(&app, &valid()).await.status, 200);
 
-    issuer.rotate(PORTAL, Rotation::DropOld).unwrap();
+    for _ in 0..3 {
+        issuer.rotate(PORTAL, Rotation::DropOld).unwrap();
+        assert_eq!(me(&app, &valid()).await.status, 200);
+    }
 
-    assert_eq!(me(&app, &valid()).await.status, 200);
+    assert_eq!(issuer.jwks_requests(PORTAL), 4);
     for _ in 0..20 {
         assert_eq!(me(&app, &forged(Forgery::UnknownKeyId)).await.status, 401);
     }
-    assert_eq!(issuer.jwks_requests(PORTAL), 2);
+    let asked = issuer.jwks_requests(PORTAL);
+    assert!((5..15).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn an_empty_or_endless_key_set_does_not_replace_a_good_one() {
+    let issuer = own_issuer().await;
+    let app = TestApp::start_with(issuer.clone(), |_| {}).await;
+    let token = app.token(&valid());
+    let unknown = forged(Forgery::UnknownKeyId);
+    let good = || app.with_token(&token).get("/users/me");
+    assert_eq!(good().await.status, 200);
+    let endless = FaultRule::once("portal_jwks", Fault::Endless);
+    issuer.server.faults.add(endless);
+
+    let during_endless = me(&app, &unknown).await;
+    let after_endless = good().await;
+    let unknown = app.token(&unknown);
+    issuer.withdraw_keys(PORTAL).unwrap();
+    let during_empty = app.with_token(&unknown).get("/users/me").await;
+    let after_empty = good().await;
+
+    for reply in [during_endless, during_empty] {
+        assert_eq!(reply.summary(), "503 identity_unavailable");
+    }
+    assert_eq!(after_endless.status, 200);
+    assert_eq!(after_empty.status, 200);
 }
 
 #[tokio::test]
@@ -287,4 +367,38 @@ async fn an_unknown_user_gets_user_unknown_until_users_me() {
 
     assert_eq!(before.summary(), "403 user_unknown");
     assert_eq!(after.status, 200);
+}
+
+#[tokio::test]
+async fn an_issuer_with_another_subject_mode_is_reported() {
+    let app = TestApp::with_operator().await;
+    let hashed = claim("sub", json!("ab".repeat(32)));
+    let checks = async || {
+        let status = app.operator().get("/infrastructure").await;
+        status.body["issuers"].clone()
+    };
+    let portal = app.issuer.url(PORTAL);
+
+    let before = checks().await;
+    let refused = me(&app, &hashed).await;
+    let degraded = app.anonymous().get("/readyz").await;
+    let during = checks().await;
+    let accepted = me(&app, &valid()).await;
+    let repaired = app.anonymous().get("/readyz").await;
+
+    assert_eq!(before[0], json!({ "name": portal, "subject": "unchecked" }));
+    assert_eq!(before[1]["subject"], "uuid");
+    assert_eq!(refused.summary(), "401 token_wrong_subject");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("Based on the User's UUID"), "{detail}");
+    assert_eq!(during[0]["subject"], "other");
+    let error = during[0]["error"].as_str().unwrap();
+    assert!(error.contains("subject mode"), "{error}");
+    assert_eq!(degraded.status, 200);
+    assert_eq!(degraded.body["status"], "degraded");
+    let detail = degraded.body["identity"]["detail"].as_str().unwrap();
+    assert!(detail.contains(&portal), "{detail}");
+    assert_eq!(accepted.status, 200);
+    assert_eq!(repaired.body["status"], "ready");
+    assert_eq!(app.count("users").await, 2);
 }

@@ -13,6 +13,7 @@
 mod devices;
 mod groups;
 mod sessions;
+mod setup;
 mod state;
 mod users;
 mod wire;
@@ -30,10 +31,12 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
+use dezky_upstreams::clients::simulated;
 use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+pub use self::setup::{Provider, Setup};
 pub use self::state::{Device, Group, OAuthToken, RecoveryLink, Session, State, User};
 use self::wire::Refusal;
 use crate::{
@@ -51,7 +54,7 @@ pub struct AuthentikSim {
 
 impl AuthentikSim {
     /// The token that is valid from the start.
-    pub const TOKEN: &str = "sim-authentik-token";
+    pub const TOKEN: &str = simulated::AUTHENTIK_TOKEN;
 
     /// Serves an Authentik without groups and users.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
@@ -260,6 +263,11 @@ impl Sim {
 fn router(sim: Sim) -> Router {
     let api = Router::new()
         .route("/core/users/me/", get(users::me))
+        .route("/admin/version/", get(setup::version))
+        .route("/rbac/permissions/", get(setup::permissions))
+        .route("/core/brands/current/", get(setup::brand))
+        .route("/core/applications/{slug}/", get(setup::application))
+        .route("/providers/oauth2/{pk}/", get(setup::provider))
         .route("/core/groups/", get(groups::list).post(groups::create))
         .route(
             "/core/groups/{id}/",
@@ -322,6 +330,11 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Cl
     let path: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let operation = match (method.as_str(), path.as_slice()) {
         ("GET", ["core", "users", "me"]) => "check_credentials",
+        ("GET", ["admin", "version"]) => "get_version",
+        ("GET", ["rbac", "permissions"]) => "list_permissions",
+        ("GET", ["core", "brands", "current"]) => "get_brand",
+        ("GET", ["core", "applications", _]) => "get_application",
+        ("GET", ["providers", "oauth2", _]) => "get_provider",
         ("GET", ["core", "groups"]) => "list_groups",
         ("POST", ["core", "groups"]) => "create_group",
         ("GET", ["core", "groups", _]) => "get_group",

@@ -1,8 +1,14 @@
 //! Output of the benchmarks: each figure is a line of JSON on standard output, collected by `cargo dev bench`.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
+
+/// Minimum time between two lines about what a benchmark is doing.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A measured value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +35,41 @@ pub fn report(name: impl Into<String>, value: f64, unit: &str) {
     if let Ok(line) = serde_json::to_string(&figure) {
         println!("{line}");
     }
+}
+
+/// Prints a figure that must not exceed `limit`. Returns whether it does not.
+#[expect(
+    clippy::print_stdout,
+    reason = "`cargo dev bench` reads standard output"
+)]
+pub fn within(name: impl Into<String>, value: f64, unit: &str, limit: f64) -> bool {
+    let name = name.into();
+    let holds = value <= limit;
+    if !holds {
+        println!("LIMIT EXCEEDED: {name} is {value:.2}, and may be {limit}");
+    }
+    report(name, value, unit);
+    holds
+}
+
+/// Prints what a benchmark is doing, at most once in two seconds.
+#[expect(
+    clippy::print_stdout,
+    reason = "`cargo dev bench` reads standard output"
+)]
+pub fn progress(text: impl Into<String>) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() > PROGRESS_INTERVAL) {
+        *last = Some(Instant::now());
+        println!("  {}", text.into());
+    }
+}
+
+/// `total` per item.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub fn per(total: u64, items: usize) -> f64 {
+    total as f64 / items as f64
 }
 
 /// `count` per second of `time`.

@@ -4,13 +4,23 @@
 //!
 //! The schedule of faults is a pure function of the seed. Their effects are not: processes run concurrently.
 
+mod bulk;
 mod check;
+mod claim_pace;
 mod client;
+mod convergence;
 mod drift;
 mod exactly_once;
 mod fault_injector;
+mod fault_kind;
+mod future_documents;
 mod invariants;
+mod isolation;
+mod large_work;
 mod load;
+mod observations;
+mod operator;
+mod primary;
 mod report;
 mod schedule;
 mod stack;
@@ -19,7 +29,8 @@ mod watcher;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
+use bson::{Document, doc};
 use dezky_shared::upstream::Upstream;
 use futures::future;
 use mongodb::Client;
@@ -29,25 +40,35 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     check::Check,
     fault_injector::Injections,
+    fault_kind::{FaultKind, FutureDocument, UpstreamFault},
     report::{Report, RequestCounts},
-    schedule::{FaultKind, PlannedFault, Schedule, UpstreamFault},
+    schedule::{PlannedFault, Schedule},
 };
 use self::{
     fault_injector::{InjectionLog, inject_upstream_faults},
+    future_documents::FutureDocuments,
     invariants::Evidence,
     load::LoadGenerator,
-    stack::{Stack, Stores},
+    primary::Primary,
+    stack::{REPLICAS, Stack, Stores, worker_name},
     stored::Stored,
     watcher::Watcher,
 };
+use crate::copied_tenants::Template;
 
 /// MongoDB database of a run.
 const DATABASE: &str = "chaos";
 /// Number of simulated customers.
 const CUSTOMERS: u64 = 6;
+/// Number of tenants that exist from the start, for bulk work.
+const COPIES: usize = 300;
 /// Time without another job becoming final after which a run has failed: longer than the longest delay that the faults
 /// cause. The total time has no limit, since it depends on the machine, which has a backlog to work off.
 const STALL_TIMEOUT: Duration = Duration::from_mins(4);
+/// The same, for everything else while documents of a future build are stored.
+const SHORT_STALL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time limit for the first tenant, before any fault.
+const FIRST_TENANT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time the watcher has to catch up with the last change.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -79,8 +100,11 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let load = LoadGenerator::new(stack.services.urls.clone(), operator)?;
     load.register_operator().await?;
 
+    copy_tenants(&stack, &load).await?;
+    let mut documents = FutureDocuments::new(Primary::of(&stack.stores.mongo));
+
     tracing::info!(seed = options.seed, "Injecting faults");
-    let hits = run_under_faults(&mut stack, &load, &options).await?;
+    let hits = run_under_faults(&mut stack, &load, &mut documents, &options).await?;
 
     tracing::info!("Faults removed; waiting until all jobs are final");
     let faults_removed = Instant::now();
@@ -88,17 +112,33 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     for upstream in Upstream::ALL {
         load.resume_upstream(upstream).await;
     }
-    wait_until_final(&stack.stores).await?;
+    let waited_for = bulk::change_behind_bulk(&stack, &load).await?;
+    let except = documents.may_stay_open();
+    let stalled = wait_until_final(&stack.stores, Some(&except), SHORT_STALL_TIMEOUT).await?;
+    load.list().await;
+    documents.repair().await?;
+    expect_final(&stack.stores).await?;
     let drain_time = faults_removed.elapsed();
     let stored = read_stored(&stack.stores).await?;
-    let agreement = invariants::tenants_jobs_and_upstreams_agree(&stored, &stack.upstreams);
+    let logs = (0..REPLICAS).map(|n| options.directory.join(worker_name(n)).with_extension("log"));
+    let checks_before_reconcile = [
+        convergence::tenants_jobs_and_upstreams_agree(&stored, &stack.upstreams),
+        large_work::every_member_of_a_suspended_tenant_is_suspended(&stored, &stack.upstreams),
+        convergence::no_tenant_is_pending_without_a_job(&stored),
+        documents.stop_nothing_else(stalled),
+        documents.each_is_processed_once_it_is_repaired(&stored),
+        documents.each_is_reported(&logs.collect::<Vec<_>>())?,
+    ];
     let unconverged = stored.unconverged();
-    load.reconcile(&unconverged).await;
-    wait_until_final(&stack.stores).await?;
+    for slug in &unconverged {
+        load.reconcile(slug).await;
+    }
+    expect_final(&stack.stores).await?;
     stack.services.restart_exited().await?;
     let stored = read_stored(&stack.stores).await?;
     wait_until_observed(&stack.watcher, &stored).await;
 
+    let behind_bulk = bulk::a_change_does_not_wait_for_bulk_work(&waited_for, &stack.watcher);
     let report = {
         let requests = load.log();
         let observed = stack.watcher.observations();
@@ -119,7 +159,11 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
             rescues: observed.rescues,
             drain_time,
             unconverged: unconverged.len(),
-            checks: checks.into_iter().chain([agreement]).collect(),
+            checks: checks
+                .into_iter()
+                .chain(checks_before_reconcile)
+                .chain([behind_bulk])
+                .collect(),
             options,
         }
     };
@@ -131,6 +175,7 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
 async fn run_under_faults(
     stack: &mut Stack,
     load: &LoadGenerator,
+    documents: &mut FutureDocuments,
     options: &Options,
 ) -> anyhow::Result<BTreeMap<FaultKind, Injections>> {
     let schedule = Schedule::new(options.seed, options.length);
@@ -151,15 +196,19 @@ async fn run_under_faults(
         .iter()
         .map(|(upstream, track)| inject_upstream_faults(upstreams.faults(*upstream), track, &log));
     let faults = async {
-        let (processes, stores, (), _) = tokio::join!(
+        let ocis = upstreams.faults(Upstream::Ocis);
+        let (processes, stores, documents, (), (), _) = tokio::join!(
             services.inject_faults(&schedule.processes, &log),
-            stores.inject_faults(&schedule.stores, &log),
+            stores.inject_faults(&schedule.stores, &log, ocis, load),
+            documents.place(&schedule.documents, load, &log),
             load.inject_pauses(&schedule.operators, &log),
+            load.request_large_work(&upstreams.authentik, &schedule.large_work, &log),
             future::join_all(upstream_faults),
         );
         end.cancel();
         processes.context("injecting faults into processes")?;
-        stores.context("injecting faults into stores")
+        stores.context("injecting faults into stores")?;
+        documents.context("placing documents")
     };
     let (outcome, _) = tokio::join!(faults, future::join_all(customers));
     outcome?;
@@ -175,28 +224,62 @@ async fn read_stored(stores: &Stores) -> anyhow::Result<Stored> {
     Ok(Stored::read(primary(stores).await?).await?)
 }
 
-/// Waits until every job is final. Fails with a list of the open jobs if there is no progress.
-async fn wait_until_final(stores: &Stores) -> anyhow::Result<()> {
-    let mut deadline = Instant::now() + STALL_TIMEOUT;
+/// Waits until every job is final, `except` for those that match. Returns the open jobs if none of them has become final
+/// for this time.
+async fn wait_until_final(
+    stores: &Stores,
+    except: Option<&Document>,
+    stall_timeout: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let mut deadline = Instant::now() + stall_timeout;
     let mut fewest = usize::MAX;
     loop {
-        let open = Stored::open_jobs(primary(stores).await?).await?;
+        let open = Stored::open_jobs(primary(stores).await?, except).await?;
         if open.is_empty() {
-            return Ok(());
+            return Ok(open);
         }
         if open.len() < fewest {
             fewest = open.len();
-            deadline = Instant::now() + STALL_TIMEOUT;
+            deadline = Instant::now() + stall_timeout;
         }
         if Instant::now() > deadline {
-            let listed = open[..open.len().min(MAX_LISTED)].join("\n  ");
-            bail!(
-                "{} jobs are not final, without progress for {STALL_TIMEOUT:?}:\n  {listed}",
-                open.len()
-            );
+            return Ok(open);
         }
         sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Waits until every job is final. Fails with a list of the open jobs if there is no progress.
+async fn expect_final(stores: &Stores) -> anyhow::Result<()> {
+    let open = wait_until_final(stores, None, STALL_TIMEOUT).await?;
+    let listed = open[..open.len().min(MAX_LISTED)].join("\n  ");
+    ensure!(
+        open.is_empty(),
+        "{} jobs are not final, without progress for {STALL_TIMEOUT:?}:\n  {listed}",
+        open.len()
+    );
+    Ok(())
+}
+
+/// Stores copies of a first tenant, once it is provisioned.
+async fn copy_tenants(stack: &Stack, load: &LoadGenerator) -> anyhow::Result<()> {
+    let first = load.create_tenant("first").await;
+    let slug = first.context("the first tenant was refused")?.slug;
+    let database = primary(&stack.stores).await?.database(DATABASE);
+    let tenants = database.collection::<Document>("tenants");
+    let active = doc! { "slug": &slug, "status": "active" };
+    let deadline = Instant::now() + FIRST_TENANT_TIMEOUT;
+    while tenants.find_one(active.clone()).await?.is_none() {
+        ensure!(Instant::now() < deadline, "the first tenant is not active");
+        sleep(POLL_INTERVAL).await;
+    }
+    let template = Template {
+        slug: &slug,
+        database: &database,
+        authentik: &stack.upstreams.authentik,
+        ocis: &stack.upstreams.ocis,
+    };
+    template.copy("copy", COPIES).await
 }
 
 /// Waits until the watcher has observed the end of every stored job. A timeout is found later, by a check.

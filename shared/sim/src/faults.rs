@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use dezky_shared::platform::clock;
+use jiff::fmt::rfc2822;
 use serde::{Deserialize, Serialize};
 
 /// Fault of a request.
@@ -19,6 +21,11 @@ pub enum Fault {
     },
     /// Late effect: the request is executed after the delay, even if the client has given up.
     SlowEffect {
+        /// Delay in milliseconds.
+        millis: u64,
+    },
+    /// Effect after a timeout: the request gets no response, and is executed the delay after the client has given up.
+    EffectAfterTimeout {
         /// Delay in milliseconds.
         millis: u64,
     },
@@ -37,6 +44,8 @@ pub enum Fault {
     Html,
     /// JSON response truncated in the middle, after the effect.
     Truncated,
+    /// Status 200 with a JSON string that never ends, after the effect.
+    Endless,
 }
 
 /// A fault and the requests it applies to.
@@ -102,9 +111,12 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     rules: Vec<FaultRule>,
     down: bool,
+    latency: Duration,
     requests: BTreeMap<String, u64>,
     hits: u64,
     outstanding: usize,
+    /// Seconds by which the upstream's clock is ahead.
+    clock_ahead: i64,
 }
 
 impl Faults {
@@ -113,9 +125,34 @@ impl Faults {
         self.lock().rules.push(rule);
     }
 
+    /// Adds a rule that precedes the others.
+    pub fn add_first(&self, rule: FaultRule) {
+        self.lock().rules.insert(0, rule);
+    }
+
+    /// Removes the rules equal to `rule`, which has to be one without `times`.
+    pub fn remove(&self, rule: &FaultRule) {
+        self.lock().rules.retain(|known| known != rule);
+    }
+
+    /// Delays every response, which is no fault.
+    pub fn set_latency(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
+    /// Delay of every response.
+    pub(crate) fn latency(&self) -> Duration {
+        self.lock().latency
+    }
+
     /// Stops listening: refuses new connections and closes the open ones.
     pub fn go_down(&self) {
         self.lock().down = true;
+    }
+
+    /// Listens again, with the rules as they are.
+    pub fn come_up(&self) {
+        self.lock().down = false;
     }
 
     /// Removes every fault.
@@ -123,6 +160,21 @@ impl Faults {
         let mut state = self.lock();
         state.rules.clear();
         state.down = false;
+    }
+
+    /// Puts the upstream's clock, which the header `Date` shows, ahead by this many seconds.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        self.lock().clock_ahead = seconds;
+    }
+
+    /// Value of the header `Date`, if the upstream's clock is wrong.
+    pub(crate) fn wrong_date(&self) -> Option<String> {
+        let ahead = Some(self.lock().clock_ahead).filter(|ahead| *ahead != 0)?;
+        let now = jiff::Timestamp::from_millisecond(clock::now().timestamp_millis()).ok()?;
+        let wrong = now + jiff::SignedDuration::from_secs(ahead);
+        rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&wrong)
+            .ok()
     }
 
     /// Whether the upstream refuses connections.
@@ -174,7 +226,10 @@ impl Faults {
         rule.times = rule.times.map(|left| left - 1);
         let fault = rule.fault.clone();
         state.hits += 1;
-        state.outstanding += usize::from(matches!(fault, Fault::SlowEffect { .. }));
+        state.outstanding += usize::from(matches!(
+            fault,
+            Fault::SlowEffect { .. } | Fault::EffectAfterTimeout { .. }
+        ));
         Some(fault)
     }
 

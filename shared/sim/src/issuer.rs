@@ -135,6 +135,14 @@ impl Issuer {
         self.state.change(application, |keys| keys.rotate(rotation))
     }
 
+    /// Publishes an empty key set for an application.
+    pub fn withdraw_keys(&self, application: &str) -> anyhow::Result<()> {
+        self.state.change(application, |keys| {
+            keys.clear();
+            Ok(())
+        })
+    }
+
     /// Publishes the keys of one application under another one as well, as with a shared signing key.
     pub fn share_keys(&self, from: &str, with: &str) -> anyhow::Result<()> {
         let shared = {

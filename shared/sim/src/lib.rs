@@ -8,6 +8,7 @@ pub mod bench_output;
 pub mod callers;
 pub mod chaos;
 pub mod control;
+pub mod copied_tenants;
 mod database_pool;
 pub mod dns;
 pub mod effects;

@@ -1,12 +1,14 @@
 //! Simulator of oCIS: project spaces, users and groups behind the graph API.
 //!
-//! Its limitations matter most: names and aliases of spaces are not unique, filters by them are ignored, and objects
-//! that the account may not see return 404.
+//! Its limitations matter most: names and aliases of spaces are not unique, filters by them are ignored, members may
+//! change the alias of their space, and objects that the account may not see return 404.
 
 mod groups;
 mod logins;
+mod members;
 mod people;
 mod responses;
+mod space_view;
 mod spaces;
 
 use std::{
@@ -21,13 +23,19 @@ use axum::{
     extract::{Request, State as Held},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{get, patch, post},
 };
+use dezky_upstreams::clients::simulated;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-pub use self::spaces::SimSpace;
 use self::{groups::Group, logins::Logins, people::People};
+pub use self::{
+    members::{Grant, Role},
+    people::AppRole,
+    spaces::SimSpace,
+};
 use crate::{
     effects::Effects,
     server::{Classified, Server},
@@ -48,6 +56,8 @@ pub struct OcisSim {
 struct Shared {
     state: Arc<Mutex<State>>,
     effects: Effects,
+    /// Held while a password or an app token is checked, which the server does one at a time.
+    authenticating: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +66,8 @@ struct State {
     people: People,
     logins: Logins,
     requests: u64,
+    /// Release, as `/status.php` shows it.
+    version: String,
 }
 
 impl Shared {
@@ -68,11 +80,11 @@ impl OcisSim {
     /// The service account.
     pub const USER: &str = "svc-dezky";
     /// App token of the service account.
-    pub const PASSWORD: &str = "sim-ocis-app-token";
+    pub const PASSWORD: &str = simulated::OCIS_PASSWORD;
     /// Client id at the token endpoint.
     pub const OIDC_CLIENT_ID: &str = "ocis";
     /// App password of the service account at the token endpoint.
-    pub const OIDC_PASSWORD: &str = "sim-idp-app-password";
+    pub const OIDC_PASSWORD: &str = simulated::OCIS_OIDC_PASSWORD;
 
     /// Serves an oCIS that contains only the service account.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
@@ -84,8 +96,10 @@ impl OcisSim {
                 people,
                 logins: Logins::default(),
                 requests: 0,
+                version: "8.0.5".to_owned(),
             })),
             effects: effects.clone(),
+            authenticating: Arc::default(),
         };
         let server = Server::start(address, router(shared.clone()), classify, effects).await?;
         Ok(Self { server, shared })
@@ -124,7 +138,42 @@ impl OcisSim {
 
     /// Sets whether the service account is a plain user without memberships instead of an administrator.
     pub fn demote(&self, demoted: bool) {
-        self.shared.lock().people.demoted = demoted;
+        let role = if demoted {
+            AppRole::User
+        } else {
+            AppRole::Admin
+        };
+        self.set_role(role);
+    }
+
+    /// Sets the server role of the service account. As a plain user it is a member of no space.
+    pub fn set_role(&self, role: AppRole) {
+        self.shared.lock().people.service_role = role;
+    }
+
+    /// Sets the time that the check of a password or an app token takes, 300 ms on a real server. Checks are made one
+    /// at a time. Default: 0.
+    pub fn set_authentication_time(&self, time: Duration) {
+        self.shared.lock().logins.authentication_time = time;
+    }
+
+    /// Adds an account that may sign in with `name` and [`PASSWORD`](Self::PASSWORD). Returns its id.
+    pub fn add_account(&self, name: &str) -> Uuid {
+        self.shared.lock().people.add_account(name)
+    }
+
+    /// Adds an account as a member of a space. It signs in like one of [`add_account`](Self::add_account).
+    pub fn add_member(&self, space: &str, name: &str, role: Role) -> Uuid {
+        let account = self.add_account(name);
+        self.edit_space(space, |space| {
+            space.grants.push(Grant::user(account, name, role));
+        });
+        account
+    }
+
+    /// Sets the release.
+    pub fn set_version(&self, version: &str) {
+        version.clone_into(&mut self.shared.lock().version);
     }
 
     /// All project spaces, including trashed ones, by id.
@@ -135,20 +184,49 @@ impl OcisSim {
         spaces
     }
 
-    /// Adds a project space that holds `used` bytes, as another client would. Returns its id.
+    /// Adds a project space that holds `used` bytes, created by the service account. Returns its id.
     pub fn add_space(&self, name: &str, alias: &str, used: i64) -> String {
-        let mut space = SimSpace::project(name);
+        let mut state = self.shared.lock();
+        let mut space = SimSpace::project(name, Some(state.people.service_grant()));
         alias.clone_into(&mut space.alias);
         space.used = used;
         let id = space.id.clone();
-        self.shared.lock().spaces.push(space);
+        state.spaces.push(space);
         id
+    }
+
+    /// Adds copies of a space with these names and aliases. Returns their ids.
+    pub fn copy_space(
+        &self,
+        id: &str,
+        copies: impl IntoIterator<Item = (String, String)>,
+    ) -> Vec<String> {
+        let mut state = self.shared.lock();
+        let original = state.spaces.iter().find(|space| space.id == id).cloned();
+        let original = original.expect("the space to copy exists");
+        let copies = copies.into_iter().map(|(name, alias)| {
+            let mut copy = original.clone();
+            copy.id = SimSpace::project(&name, None).id;
+            (copy.name, copy.alias) = (name, alias);
+            copy
+        });
+        let copies: Vec<SimSpace> = copies.collect();
+        let ids = copies.iter().map(|space| space.id.clone()).collect();
+        state.spaces.extend(copies);
+        ids
+    }
+
+    /// Removes a space directly, bypassing the API and its record of effects.
+    pub fn remove_space(&self, id: &str) {
+        self.shared.lock().spaces.retain(|space| space.id != id);
     }
 
     /// Edits a space directly, bypassing the API.
     pub fn edit_space(&self, id: &str, edit: impl FnOnce(&mut SimSpace)) {
         let mut state = self.shared.lock();
-        let space = state.spaces.iter_mut().find(|space| space.id == id);
+        // Usually the newest.
+        let mut spaces = state.spaces.iter_mut().rev();
+        let space = spaces.find(|space| space.id == id);
         edit(space.expect("the space to edit exists"));
     }
 
@@ -191,6 +269,10 @@ fn router(shared: Shared) -> Router {
         );
     Router::new()
         .nest("/graph/v1.0", graph)
+        .route(
+            "/graph/v1beta1/drives/{id}/root/permissions/{permission}",
+            patch(members::update),
+        )
         .fallback(|| async { responses::no_such_route() })
         .layer(middleware::from_fn_with_state(
             shared.clone(),
@@ -204,13 +286,17 @@ fn router(shared: Shared) -> Router {
 }
 
 fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Classified {
-    let resource = path.strip_prefix("/graph/v1.0/").unwrap_or(path);
+    let resource = ["/graph/v1.0/", "/graph/v1beta1/"]
+        .iter()
+        .find_map(|prefix| path.strip_prefix(prefix))
+        .unwrap_or(path);
     let (collection, item) = resource.split_once('/').unwrap_or((resource, ""));
     let operation = match (method.as_str(), collection, item) {
         ("GET", "me", "") => "check",
         ("GET", "drives", "") => "list_spaces",
         ("POST", "drives", "") => "create_space",
         ("GET", "drives", _) => "find_space",
+        ("PATCH", "drives", item) if item.contains("/root/permissions/") => "update_permission",
         ("PATCH", "drives", _) if spaces::is_true(headers, "restore") => "restore_space",
         ("PATCH", "drives", _) => "update_space",
         ("DELETE", "drives", _) if spaces::is_true(headers, "purge") => "purge_space",
@@ -249,7 +335,7 @@ async fn name_request(Held(shared): Held<Shared>, request: Request, next: Next) 
     response
 }
 
-async fn status() -> Json<Value> {
+async fn status(Held(shared): Held<Shared>) -> Json<Value> {
     Json(json!({
         "installed": true,
         "maintenance": false,
@@ -257,8 +343,8 @@ async fn status() -> Json<Value> {
         "version": "0.1.0.0",
         "versionstring": "0.1.0",
         "edition": "Community",
-        "productname": "oCIS simulator",
-        "product": "oCIS simulator",
-        "productversion": "0.1.0",
+        "productname": "Infinite Scale",
+        "product": "Infinite Scale",
+        "productversion": shared.lock().version,
     }))
 }

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -37,15 +37,32 @@ pub struct Proxy {
 }
 
 /// Current interference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Interference {
     Nothing,
     /// Connections stay open; no data passes.
     Held,
+    /// The same for connections whose first request contains this text.
+    HeldFor(Arc<str>),
     /// Every chunk is delayed.
     Slow(Duration),
     /// Connections are closed, new ones immediately.
     Cut,
+}
+
+impl Interference {
+    /// Whether data of a connection with this first request are held.
+    fn holds(&self, first_request: Option<&Vec<u8>>) -> bool {
+        match self {
+            Self::Held => true,
+            Self::HeldFor(text) => {
+                let text = text.as_bytes();
+                first_request
+                    .is_some_and(|first| first.windows(text.len()).any(|window| window == text))
+            }
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -89,6 +106,13 @@ impl Proxy {
         self.link.interference.send_replace(Interference::Held);
     }
 
+    /// Holds the data of the connections whose first request contains `text`, such as the application name in the
+    /// handshake of a MongoDB client: only that client loses the server.
+    pub fn hold_for(&self, text: &str) {
+        let interference = Interference::HeldFor(text.into());
+        self.link.interference.send_replace(interference);
+    }
+
     /// Closes every connection, and new ones as they arrive.
     pub fn cut(&self) {
         self.link.interference.send_replace(Interference::Cut);
@@ -116,7 +140,7 @@ impl Proxy {
         self.link.losing().is_some()
     }
 
-    /// Number of connections cut and chunks delayed so far.
+    /// Number of connections cut, and of chunks held or delayed, so far.
     pub fn hits(&self) -> u64 {
         self.link.hits.load(Ordering::Relaxed)
     }
@@ -135,7 +159,7 @@ impl Link {
         let mut interference = self.interference.subscribe();
         let found = interference.wait_for(is).await;
         // Cannot fail: `self` holds the sender.
-        found.map_or(Interference::Cut, |interference| *interference)
+        found.map_or(Interference::Cut, |interference| interference.clone())
     }
 }
 
@@ -161,7 +185,9 @@ async fn pass(client: TcpStream, link: Link) {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let losing = CancellationToken::new();
+        let first_request = OnceLock::new();
         let on_request = |request: &[u8]| {
+            first_request.get_or_init(|| request.to_vec());
             let mut armed = link.losing();
             if armed.as_ref().is_some_and(|is_it| is_it(request)) {
                 *armed = None;
@@ -171,8 +197,8 @@ async fn pass(client: TcpStream, link: Link) {
         };
         let on_response = |_: &[u8]| !losing.is_cancelled();
         tokio::select! {
-            ended = copy(from_client, to_server, &link, on_request) => ended,
-            ended = copy(from_server, to_client, &link, on_response) => ended,
+            ended = copy(from_client, to_server, &link, &first_request, on_request) => ended,
+            ended = copy(from_server, to_client, &link, &first_request, on_response) => ended,
         }
     };
     tokio::select! {
@@ -187,6 +213,7 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     link: &Link,
+    first_request: &OnceLock<Vec<u8>>,
     may_pass: impl Fn(&[u8]) -> bool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
@@ -196,9 +223,11 @@ async fn copy(
         if chunk.is_empty() || !may_pass(chunk) {
             return Ok(());
         }
-        let interference = link
-            .until(|interference| *interference != Interference::Held)
-            .await;
+        let is_held = |interference: &Interference| interference.holds(first_request.get());
+        if is_held(&link.interference.borrow()) {
+            link.hit();
+        }
+        let interference = link.until(|interference| !is_held(interference)).await;
         if let Interference::Slow(delay) = interference {
             link.hit();
             tokio::time::sleep(delay).await;

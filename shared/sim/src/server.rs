@@ -2,17 +2,21 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    future, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
@@ -51,6 +55,7 @@ pub struct Server {
     /// Recorded effects.
     pub effects: Effects,
     traces: Traces,
+    sent: Arc<AtomicU64>,
     _stop: DropGuard,
 }
 
@@ -64,6 +69,11 @@ impl Server {
         traces.get(operation).cloned()
     }
 
+    /// Size of all response bodies so far, in bytes.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Serves `router` on `address`; port 0 selects any free port.
     pub async fn start(
         address: SocketAddr,
@@ -75,12 +85,14 @@ impl Server {
         let address = listener.local_addr()?;
         let faults = Faults::default();
         let traces = Traces::default();
+        let sent = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();
         let service = Service {
             router,
             classify,
             faults: faults.clone(),
             traces: traces.clone(),
+            sent: sent.clone(),
         };
         tokio::spawn(
             stop.clone()
@@ -91,6 +103,7 @@ impl Server {
             faults,
             effects,
             traces,
+            sent,
             _stop: stop.drop_guard(),
         })
     }
@@ -102,6 +115,7 @@ struct Service {
     classify: Classify,
     faults: Faults,
     traces: Traces,
+    sent: Arc<AtomicU64>,
 }
 
 impl Service {
@@ -124,7 +138,7 @@ impl Service {
             let accept = async {
                 match &listener {
                     Some(listener) => listener.accept().await,
-                    None => std::future::pending().await,
+                    None => future::pending().await,
                 }
             };
             tokio::select! {
@@ -162,21 +176,30 @@ impl Service {
             }) => return Ok(refusal(status, retry_after)),
             Some(Fault::SlowEffect { millis }) => {
                 // A detached task, so that the effect happens even if the client disconnects.
-                let late = tokio::spawn(async move {
-                    tokio::time::sleep(Fault::delay(millis)).await;
-                    let faults = self.faults.clone();
-                    let response = self.run(request).await;
-                    faults.landed();
-                    response
-                });
+                let late = tokio::spawn(self.run_late(request, millis));
                 return late.await.map_err(io::Error::other);
+            }
+            Some(Fault::EffectAfterTimeout { millis }) => {
+                let connected = CancellationToken::new();
+                let disconnected = connected.clone();
+                tokio::spawn(async move {
+                    disconnected.cancelled().await;
+                    self.run_late(request, millis).await
+                });
+                // Cancelled when this future is dropped, that is when the client disconnects.
+                let _connected = connected.drop_guard();
+                return future::pending().await;
             }
             _ => {}
         }
         // A detached task again: the effect happens even if the client disconnects.
+        let latency = self.faults.latency();
         let response = tokio::spawn(self.run(request))
             .await
             .map_err(io::Error::other)?;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         if response.extensions().get::<HangUp>().is_some() {
             return Err(io::Error::other("connection closed by the simulator"));
         }
@@ -201,6 +224,14 @@ impl Service {
                 let half: Bytes = body.slice(..body.len() / 2);
                 Ok(([(header::CONTENT_TYPE, "application/json")], half).into_response())
             }
+            Some(Fault::Endless) => {
+                // A string that begins with the first quote and has no other one.
+                let begin = futures::stream::once(async { Bytes::from_static(b"\"") });
+                let chunks =
+                    begin.chain(futures::stream::repeat(Bytes::from_static(&[b'a'; 4096])));
+                let body = Body::from_stream(chunks.map(Ok::<_, io::Error>));
+                Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+            }
             _ => Ok(response),
         }
     }
@@ -213,11 +244,28 @@ impl Service {
         }
     }
 
+    /// Runs the request after a delay.
+    async fn run_late(self, request: Request<Body>, millis: u64) -> Response {
+        tokio::time::sleep(Fault::delay(millis)).await;
+        let faults = self.faults.clone();
+        let response = self.run(request).await;
+        faults.landed();
+        response
+    }
+
     async fn run(self, request: Request<Body>) -> Response {
-        match self.router.oneshot(request).await {
+        let wrong_date = self.faults.wrong_date();
+        let mut response = match self.router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
+        };
+        // Without the header, the HTTP server adds the right time.
+        if let Some(date) = wrong_date.and_then(|date| HeaderValue::from_str(&date).ok()) {
+            response.headers_mut().insert(header::DATE, date);
         }
+        let size = response.body().size_hint().exact().unwrap_or_default();
+        self.sent.fetch_add(size, Ordering::Relaxed);
+        response
     }
 }
 

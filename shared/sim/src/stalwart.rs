@@ -2,7 +2,8 @@
 //!
 //! A new server contains its own domain `provider.test` and its administrator, like a real one after its bootstrap.
 //! The exchanges in `tests/fixtures/stalwart` were recorded from a real server; both the simulator and the client are
-//! tested against them. Not simulated: API keys other than the fixed one, tenants, the queue, mail.
+//! tested against them. Not simulated: API keys other than the fixed one, tenants, the queue, mail. Of permissions, only
+//! those of the fixed key.
 
 mod classify;
 mod dkim;
@@ -15,16 +16,19 @@ mod patch;
 mod properties;
 mod query;
 mod request;
+mod rights;
 mod rules;
 mod zone;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use dezky_upstreams::clients::simulated;
 use serde_json::{Map, Value, json};
 
 pub use self::zone::HOST;
@@ -62,6 +66,8 @@ impl Mail {
 struct State {
     objects: Store,
     token_accepted: bool,
+    /// Permissions that administrators and their keys lack.
+    withheld: BTreeSet<String>,
     /// Latency of each request.
     latency: Duration,
     /// Maximum number of concurrent requests per account, if limited.
@@ -77,6 +83,8 @@ struct State {
     dkim_delay: Duration,
     /// Number of keys that still appear after others were destroyed.
     late_dkim_keys: u32,
+    /// Domains that wait for their keys while the tasks are stopped.
+    stopped_dkim_tasks: Option<Vec<Id>>,
 }
 
 /// State of an account.
@@ -105,11 +113,11 @@ pub struct SimDkimSignature {
 
 impl StalwartSim {
     /// The valid API key.
-    pub const TOKEN: &str = "API_sim-stalwart";
+    pub const TOKEN: &str = simulated::STALWART_TOKEN;
     /// Address of the administrator.
     pub const ADMIN: &str = "admin@provider.test";
     /// Password of the administrator.
-    pub const ADMIN_PASSWORD: &str = "sim-stalwart-administrator";
+    pub const ADMIN_PASSWORD: &str = simulated::STALWART_PASSWORD;
     /// Domain of the server itself.
     pub const OWN_DOMAIN: &str = "provider.test";
 
@@ -119,6 +127,7 @@ impl StalwartSim {
             state: Arc::new(Mutex::new(State {
                 objects: Store::bootstrapped(),
                 token_accepted: true,
+                withheld: BTreeSet::new(),
                 latency: Duration::ZERO,
                 concurrency: None,
                 in_flight: 0,
@@ -128,6 +137,7 @@ impl StalwartSim {
                 race_lost: false,
                 dkim_delay: Duration::from_millis(200),
                 late_dkim_keys: 0,
+                stopped_dkim_tasks: None,
             })),
             effects: Effects::default(),
         };
@@ -149,6 +159,19 @@ impl StalwartSim {
     /// Restores the API key.
     pub fn accept_token(&self) {
         self.mail.lock().token_accepted = true;
+    }
+
+    /// Takes a permission from the API key. Without `unlimitedRequests` a fifth concurrent request is rejected.
+    pub fn withhold(&self, permission: &str) {
+        if permission == "unlimitedRequests" {
+            self.limit_concurrency();
+        }
+        self.mail.lock().withheld.insert(permission.to_owned());
+    }
+
+    /// Gives the API key all permissions again.
+    pub fn grant_all(&self) {
+        self.mail.lock().withheld.clear();
     }
 
     /// Sets the latency of each request.
@@ -193,6 +216,31 @@ impl StalwartSim {
         } else {
             Duration::from_millis(200)
         });
+    }
+
+    /// Stops the tasks that generate keys, so that no key appears.
+    pub fn stop_dkim_tasks(&self) {
+        self.mail.lock().stopped_dkim_tasks = Some(Vec::new());
+    }
+
+    /// Runs the stopped tasks, and those that follow.
+    pub fn resume_dkim_tasks(&self) {
+        let stopped = self.mail.lock().stopped_dkim_tasks.take();
+        for domain in stopped.into_iter().flatten() {
+            dkim::make_keys(&self.mail, Kind::Domain, domain);
+        }
+    }
+
+    /// Destroys the keys of a domain as an operator. The server does not replace them.
+    pub fn destroy_keys(&self, domain: &str) {
+        let mut state = self.mail.lock();
+        let id = state.objects.domain_called(domain);
+        let id = id.unwrap_or_else(|| panic!("no domain {domain}"));
+        let keys = state.objects.within(Kind::DkimSignature, id);
+        let keys: Vec<Id> = keys.map(|(key, _)| key).collect();
+        for key in keys {
+            state.objects.remove(Kind::DkimSignature, key);
+        }
     }
 
     /// Adds one more key after each of the next `keys` calls that destroy keys, as a task that is still running

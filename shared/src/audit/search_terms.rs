@@ -5,6 +5,8 @@
 //! `action:…`, `outcome:…`, `actor:…`. Words contain no colon. An operator's name and address yield no words: a reader
 //! of a tenant's trail who may not see the acting operator must not be able to find them by searching.
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 use super::{Action, ActorKind, AuditEvent, Outcome};
 
 /// Maximum number of words of one event.
@@ -12,15 +14,18 @@ const WORDS: usize = 32;
 /// Maximum length of a word, in characters; longer words are truncated.
 const WORD_LENGTH: usize = 40;
 
-/// Words of a text: runs of letters and digits, in lower case.
-pub fn words(text: &str) -> impl Iterator<Item = String> {
+/// Words of a text: runs of letters and digits, in lower case. Composed (NFC), since systems type the same letter in
+/// different forms: é is one character, or e with an accent that would end the word.
+pub fn words(text: &str) -> Vec<String> {
+    let text = ComposingNormalizerBorrowed::new_nfc().normalize(text);
     let words = text
         .split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty());
-    words.map(|word| {
+    let words = words.map(|word| {
         let letters = word.chars().flat_map(char::to_lowercase);
         letters.take(WORD_LENGTH).collect()
-    })
+    });
+    words.collect()
 }
 
 /// Words of an action: `billinginfo` for `tenant.billingInfo`, and also `billing` and `info`.
@@ -36,7 +41,7 @@ fn words_of(action: Action) -> Vec<String> {
                 .chain([character])
         })
         .collect();
-    words(&name).chain(words(&apart)).collect()
+    [words(&name), words(&apart)].concat()
 }
 
 /// Term that matches an action exactly.
@@ -119,6 +124,15 @@ mod tests {
             "test",
         ];
         assert_eq!(terms, expected);
+    }
+
+    #[test]
+    fn both_forms_of_a_letter_yield_the_same_word() {
+        assert_eq!(words("Cafe\u{301} Ångström"), ["café", "ångström"]);
+        assert_eq!(
+            words("Caf\u{e9} A\u{30a}ngstro\u{308}m"),
+            ["café", "ångström"]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use anyhow::ensure;
 pub use redis::RedisError;
 use redis::{
     AsyncConnectionConfig, Client,
@@ -40,6 +41,10 @@ impl RedisConfig {
             prefix: optional("REDIS_PREFIX")?.unwrap_or_else(|| "dezky".to_owned()),
         };
         config.client()?;
+        ensure!(
+            is_prefix(&config.prefix),
+            "REDIS_PREFIX is not valid: expected at most 64 letters, digits, hyphens, underscores, dots and colons"
+        );
         Ok(config)
     }
 
@@ -48,6 +53,11 @@ impl RedisConfig {
         Client::open(self.url.as_str())
             .map_err(|error| anyhow::anyhow!("REDIS_URL is not valid: {}", error.category()))
     }
+}
+
+fn is_prefix(prefix: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (1..=64).contains(&prefix.len()) && prefix.bytes().all(is_plain)
 }
 
 /// A shared connection for short commands. Connects on first use and reconnects automatically.

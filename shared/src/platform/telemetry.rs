@@ -21,6 +21,7 @@ use tracing_subscriber::{
 
 use crate::platform::{
     config::optional,
+    http_url::HttpUrl,
     tls::{CONNECT_TIMEOUT, TrustRoots},
 };
 
@@ -70,12 +71,12 @@ fn tracer_provider(service: &str, trust_roots: &TrustRoots) -> anyhow::Result<Sd
     let service = optional("OTEL_SERVICE_NAME")?.unwrap_or_else(|| service.to_owned());
     let resource = Resource::builder().with_service_name(service).build();
     let provider = SdkTracerProvider::builder().with_resource(resource);
-    let Some(endpoint) = optional::<String>("OTEL_EXPORTER_OTLP_ENDPOINT")? else {
+    let Some(endpoint) = optional::<HttpUrl>("OTEL_EXPORTER_OTLP_ENDPOINT")? else {
         return Ok(provider.build());
     };
     ensure!(
-        endpoint.starts_with("http://") || endpoint.starts_with("https://"),
-        "OTEL_EXPORTER_OTLP_ENDPOINT is not valid: expected http://host:4318"
+        !endpoint.path().ends_with("/v1/traces"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT is not valid: expected the URL without /v1/traces"
     );
     let client = trust_roots
         .client_builder()
@@ -86,7 +87,7 @@ fn tracer_provider(service: &str, trust_roots: &TrustRoots) -> anyhow::Result<Sd
         .with_http()
         .with_http_client(client)
         // The variable holds the collector's base URL; the protocol defines the path for traces.
-        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_endpoint(format!("{}/v1/traces", endpoint.base()))
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     let batches = BatchSpanProcessor::builder(exporter, runtime::Tokio).build();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
+
 use super::config;
 
 /// Connect timeout.
@@ -14,7 +16,6 @@ pub struct TrustRoots(Vec<reqwest::Certificate>);
 impl TrustRoots {
     /// Reads the file named by `EXTRA_CA_CERTS`, if set.
     pub fn from_env() -> anyhow::Result<Self> {
-        use anyhow::Context as _;
         let Some(path) = config::optional::<String>("EXTRA_CA_CERTS")? else {
             return Ok(Self::default());
         };
@@ -22,7 +23,16 @@ impl TrustRoots {
             .with_context(|| format!("EXTRA_CA_CERTS: {path} cannot be read"))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
             .with_context(|| format!("EXTRA_CA_CERTS: {path} is not a PEM bundle"))?;
-        Ok(Self(certificates))
+        ensure!(
+            !certificates.is_empty(),
+            "EXTRA_CA_CERTS: {path} contains no certificate"
+        );
+        let roots = Self(certificates);
+        roots
+            .client_builder()
+            .build()
+            .with_context(|| format!("EXTRA_CA_CERTS: {path} contains an invalid certificate"))?;
+        Ok(roots)
     }
 
     /// A builder of HTTP clients that also trust these certificates.

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{DomainId, InvitationId, JobOperationId, PartnerId, TenantId},
-    queue::job::{JobArgs, Queue},
+    queue::{
+        job::{JobArgs, Queue},
+        priority::Priority,
+    },
     subscription_snapshot::Month,
 };
 
@@ -107,6 +110,10 @@ pub struct RecheckDomain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrimAudit {}
 
+/// Looks for spaces on the files server that no tenant stores, and for those that several do. Read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckSpaces {}
+
 /// Runs a bulk job operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -141,6 +148,7 @@ pub struct SnapshotSubscriptions {
 impl JobArgs for SnapshotSubscriptions {
     const KIND: &'static str = "snapshot_subscriptions";
     const QUEUE: Queue = Queue::Maintenance;
+    const PRIORITY: Priority = Priority::Bulk;
 
     fn tenant_id(&self) -> Option<TenantId> {
         None
@@ -172,9 +180,10 @@ pub struct SyncPartnerTeam {
 }
 
 macro_rules! partner_job {
-    ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
+    ($args:ident, $kind:literal, $priority:ident, joins: |$this:ident| $joins:expr) => {
         impl JobArgs for $args {
             const KIND: &'static str = $kind;
+            const PRIORITY: Priority = Priority::$priority;
 
             fn tenant_id(&self) -> Option<TenantId> {
                 None
@@ -192,13 +201,15 @@ macro_rules! partner_job {
     };
 }
 
-partner_job!(InvitePartnerMember, "invite_partner_member", joins: |this| this.invitation_id);
-partner_job!(SyncPartnerTeam, "sync_partner_team", joins: |this| this.partner_id);
+partner_job!(InvitePartnerMember, "invite_partner_member", Interactive, joins: |this| this.invitation_id);
+// Takes access from those who left the team.
+partner_job!(SyncPartnerTeam, "sync_partner_team", Security, joins: |this| this.partner_id);
 
 macro_rules! tenant_job {
-    ($args:ident, $kind:literal, joins: |$this:ident| $joins:expr) => {
+    ($args:ident, $kind:literal, $priority:ident, joins: |$this:ident| $joins:expr) => {
         impl JobArgs for $args {
             const KIND: &'static str = $kind;
+            const PRIORITY: Priority = Priority::$priority;
 
             fn tenant_id(&self) -> Option<TenantId> {
                 Some(self.tenant_id)
@@ -212,16 +223,17 @@ macro_rules! tenant_job {
     };
 }
 
-tenant_job!(ProvisionTenant, "provision_tenant", joins: |_this| true);
-tenant_job!(ReconcileTenant, "reconcile_tenant", joins: |this| !this.dry_run);
-tenant_job!(SuspendTenant, "suspend_tenant", joins: |_this| true);
-tenant_job!(ResumeTenant, "resume_tenant", joins: |_this| true);
+tenant_job!(ProvisionTenant, "provision_tenant", Interactive, joins: |_this| true);
+tenant_job!(ReconcileTenant, "reconcile_tenant", Interactive, joins: |this| !this.dry_run);
+tenant_job!(SuspendTenant, "suspend_tenant", Security, joins: |_this| true);
+tenant_job!(ResumeTenant, "resume_tenant", Interactive, joins: |_this| true);
 // A purge is scheduled for its own instant, which joining another job must not bring forward.
-tenant_job!(DeprovisionTenant, "deprovision_tenant", joins: |_this| false);
+tenant_job!(DeprovisionTenant, "deprovision_tenant", Bulk, joins: |_this| false);
 
 impl JobArgs for ReconcileTenants {
     const KIND: &'static str = "reconcile_tenants";
     const QUEUE: Queue = Queue::Maintenance;
+    const PRIORITY: Priority = Priority::Bulk;
 
     fn tenant_id(&self) -> Option<TenantId> {
         None
@@ -282,9 +294,27 @@ impl JobArgs for RecheckDueDomains {
     }
 }
 
+impl JobArgs for CheckSpaces {
+    const KIND: &'static str = "check_spaces";
+    const QUEUE: Queue = Queue::Maintenance;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        None
+    }
+
+    fn lock_key(&self) -> Option<String> {
+        Some(Self::KIND.to_owned())
+    }
+
+    fn unique_key(&self) -> Option<String> {
+        Some("all".to_owned())
+    }
+}
+
 impl JobArgs for TrimAudit {
     const KIND: &'static str = "trim_audit";
     const QUEUE: Queue = Queue::Maintenance;
+    const PRIORITY: Priority = Priority::Bulk;
 
     fn tenant_id(&self) -> Option<TenantId> {
         None
@@ -362,6 +392,7 @@ mod tests {
             })
             .unwrap(),
             serde_json::to_value(TrimAudit {}).unwrap(),
+            serde_json::to_value(CheckSpaces {}).unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -416,6 +447,7 @@ mod tests {
   {
     "partnerId": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
   },
+  {},
   {}
 ]
 "#);

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::upstream::Upstream;
+use crate::{unknown_name::UnknownName, upstream::Upstream};
 
 /// Class of an error: the party that has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +21,22 @@ pub enum ErrorClass {
     Conflict,
     /// Our developers: a bug.
     Bug,
+    /// A class of a newer build.
+    #[serde(untagged)]
+    Unknown(UnknownName),
 }
 
 impl ErrorClass {
+    /// Every class that this build defines.
+    pub const ALL: [Self; 6] = [
+        Self::UserAction,
+        Self::Upstream,
+        Self::RateLimited,
+        Self::Credentials,
+        Self::Conflict,
+        Self::Bug,
+    ];
+
     /// Name in documents, on the wire and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,6 +46,7 @@ impl ErrorClass {
             Self::Credentials => "credentials",
             Self::Conflict => "conflict",
             Self::Bug => "bug",
+            Self::Unknown(name) => name.as_str(),
         }
     }
 }
@@ -100,10 +114,13 @@ pub enum ErrorCode {
     Cancelled,
     /// Unexpected internal error.
     Internal,
+    /// A code of a newer build, stored by it. No failure of this build has it.
+    #[serde(untagged)]
+    Unknown(UnknownName),
 }
 
 impl ErrorCode {
-    /// Every code.
+    /// Every code that this build defines.
     pub const ALL: [Self; 23] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
@@ -151,7 +168,9 @@ impl ErrorCode {
             | Self::RecoveryFlowMissing
             | Self::SecretsUnreadable => ErrorClass::Credentials,
             Self::UpstreamConflict | Self::Superseded => ErrorClass::Conflict,
-            Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal => ErrorClass::Bug,
+            Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal | Self::Unknown(_) => {
+                ErrorClass::Bug
+            }
         }
     }
 
@@ -176,7 +195,8 @@ impl ErrorCode {
             | Self::UpstreamRateLimited
             | Self::UpstreamCircuitOpen
             | Self::UpstreamPaused
-            | Self::UpstreamNotReady => RetryPolicy::Free,
+            | Self::UpstreamNotReady
+            | Self::Unknown(_) => RetryPolicy::Free,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
             | Self::RecoveryFlowMissing
@@ -237,7 +257,7 @@ impl ErrorCode {
             Self::AttemptTimedOut => {
                 "The job took too long. We will retry automatically.".to_owned()
             }
-            Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal => {
+            Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal | Self::Unknown(_) => {
                 "An internal error occurred. Our team will look into it.".to_owned()
             }
             Self::GaveUp => {
@@ -248,7 +268,7 @@ impl ErrorCode {
         }
     }
 
-    /// The code in `CamelCase`, used as the reason of conditions.
+    /// The code in `CamelCase`, used as the reason of conditions. An unknown code is as stored.
     pub fn reason(self) -> &'static str {
         match self {
             Self::UpstreamUnreachable => "UpstreamUnreachable",
@@ -274,6 +294,7 @@ impl ErrorCode {
             Self::Superseded => "Superseded",
             Self::Cancelled => "Cancelled",
             Self::Internal => "Internal",
+            Self::Unknown(name) => name.as_str(),
         }
     }
 }
@@ -306,6 +327,27 @@ mod tests {
                 assert!(!text.to_lowercase().contains(upstream.name()), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_code_of_a_newer_build_is_read_and_stored_unchanged() {
+        #[derive(Serialize, Deserialize)]
+        struct Failure {
+            code: ErrorCode,
+            class: ErrorClass,
+        }
+
+        let stored = bson::doc! { "code": "of_the_next_release", "class": "weather" };
+        let read: Failure = bson::deserialize_from_document(stored.clone()).unwrap();
+
+        assert!(matches!(read.code, ErrorCode::Unknown(_)));
+        assert_eq!(
+            (read.code.reason(), read.class.name()),
+            ("of_the_next_release", "weather")
+        );
+        assert_eq!(bson::serialize_to_document(&read).unwrap(), stored);
+        let known: ErrorCode = serde_json::from_str("\"internal\"").unwrap();
+        assert_eq!(known, ErrorCode::Internal);
     }
 
     #[test]

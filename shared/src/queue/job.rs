@@ -12,6 +12,7 @@ use crate::{
     id::{JobId, LeaseToken, PartnerId, TenantId},
     queue::{
         error_code::{ErrorClass, ErrorCode},
+        priority::Priority,
         secret_box::EncryptedSecrets,
     },
 };
@@ -117,6 +118,15 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Available,
+        Self::Running,
+        Self::Completed,
+        Self::Discarded,
+        Self::Cancelled,
+    ];
+
     /// Name in documents and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -147,16 +157,12 @@ impl FromStr for JobState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [
-            Self::Available,
-            Self::Running,
-            Self::Completed,
-            Self::Discarded,
-            Self::Cancelled,
-        ]
-        .into_iter()
-        .find(|state| state.name() == text)
-        .ok_or_else(|| "expected available, running, completed, discarded or cancelled".to_owned())
+        Self::ALL
+            .into_iter()
+            .find(|state| state.name() == text)
+            .ok_or_else(|| {
+                "expected available, running, completed, discarded or cancelled".to_owned()
+            })
     }
 }
 
@@ -225,6 +231,9 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[serde(rename = "asksAgain")]
     pub queue_full: bool,
+    /// Progress of a step that continues in another attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// Changes made upstream, or planned in a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
@@ -245,6 +254,7 @@ impl Step {
             next_at: None,
             reserved_at: None,
             queue_full: false,
+            progress: None,
             changes: Vec::new(),
             error: None,
         }
@@ -307,7 +317,7 @@ pub struct Attempt {
     pub upstream_request_ids: Vec<String>,
 }
 
-/// Progress of a long job.
+/// Progress of a long job, or of one of its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Items done.
@@ -320,6 +330,12 @@ pub struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+
+/// Requester of scheduled jobs, or its prefix before the name of the schedule.
+pub const SCHEDULE: &str = "schedule";
+
+/// Retention of a completed job that a schedule enqueued and that changed nothing. Every night has one for each tenant.
+pub const UNEVENTFUL_RETENTION: Duration = Duration::from_hours(24);
 
 /// Job, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -337,8 +353,8 @@ pub struct Job {
     /// Tenant the job concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
-    /// Priority from 0 to 2; lower runs first.
-    pub priority: i32,
+    /// Priority lane.
+    pub priority: Priority,
     /// Current state.
     pub state: JobState,
     /// Earliest time of the next claim.
@@ -443,6 +459,11 @@ impl Job {
         bson::deserialize_from_bson(id).ok()
     }
 
+    /// Whether a schedule enqueued it, as opposed to a person.
+    pub fn is_scheduled(&self) -> bool {
+        self.created_by.starts_with(SCHEDULE)
+    }
+
     /// Whether the steps' results are reported to the tenant. A dry run's are not.
     pub fn reports_to_tenant(&self) -> bool {
         self.tenant_id.is_some() && !self.is_dry_run()
@@ -463,8 +484,8 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// Queue.
     const QUEUE: Queue = Queue::Provisioning;
-    /// Priority from 0 to 2; lower runs first.
-    const PRIORITY: i32 = 1;
+    /// Priority lane.
+    const PRIORITY: Priority = Priority::Interactive;
 
     /// Tenant the job concerns.
     fn tenant_id(&self) -> Option<TenantId>;

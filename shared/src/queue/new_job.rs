@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     job::{Job, JobArgs, JobState, Queue},
+    priority::Priority,
     secret_box::{EncryptionKeys, SealError},
 };
 use crate::{id::JobId, platform::clock};
@@ -88,6 +89,13 @@ impl NewJob {
         self.run_at(run_at)
     }
 
+    /// Sets the priority lane, if it is not that of the kind.
+    #[must_use]
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        self.job.priority = priority;
+        self
+    }
+
     /// Attaches secrets that only the job's own steps can decrypt. They are deleted once the job is final.
     pub fn with_secrets(
         mut self,
@@ -110,9 +118,9 @@ impl NewJob {
         self.job.id = id;
         self.job.parent = Some(parent.id);
         self.job.created_by.clone_from(&parent.created_by);
-        // Children run at low priority, so that a fan-out does not delay other jobs.
-        self.job.priority = 2;
-        self.requested_by(parent.request_id.clone(), parent.traceparent.clone())
+        // A fan-out must not delay what a person waits for.
+        self.with_priority(Priority::Bulk)
+            .requested_by(parent.request_id.clone(), parent.traceparent.clone())
     }
 
     /// The job as it will be stored.

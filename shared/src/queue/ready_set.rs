@@ -1,8 +1,8 @@
-//! Ready set: for each queue, the lock keys that may have due jobs.
+//! Ready set: for each queue and priority lane, the lock keys that may have due jobs.
 //!
-//! A key is in the set at most once, however many jobs wait behind it. The set is a hint: the sweep finds a lost key,
-//! and a surplus key costs one empty claim. Keys are scored with Redis' own time, shifted by one minute for each
-//! priority level; a key that is already present keeps its position.
+//! A key is in one lane of its queue at most, however many jobs wait behind it. The set is a hint: the sweep finds a lost
+//! key, and a surplus key costs one empty claim. Keys are scored with Redis' own time; a key that is already present keeps
+//! its position, unless a more urgent job moves it to a more urgent lane.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,19 +16,51 @@ use crate::{
         clock,
         redis::{RedisConfig, blocking_connection, shared_connection},
     },
-    queue::job::{Job, Queue},
+    queue::{
+        job::{Job, Queue},
+        priority::Priority,
+    },
 };
 
-/// Adds each missing key, scored by the server's clock and the key's priority, and returns the number of added keys.
+/// Adds each key to its lane unless that lane or a more urgent one has it, and removes it from the less urgent ones.
+/// Returns the number of keys that were in no lane.
 const ADD: &str = r"
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local added = 0
 for i = 1, #ARGV, 2 do
-    added = added + redis.call('ZADD', KEYS[1], 'NX', now - 60 * (2 - tonumber(ARGV[i])), ARGV[i + 1])
+    local own, member, present = tonumber(ARGV[i]) + 1, ARGV[i + 1], false
+    for lane = 1, own do
+        present = present or redis.call('ZSCORE', KEYS[lane], member)
+    end
+    if not present then
+        redis.call('ZADD', KEYS[own], now, member)
+        local moved = 0
+        for lane = own + 1, #KEYS do
+            moved = moved + redis.call('ZREM', KEYS[lane], member)
+        end
+        if moved == 0 then added = added + 1 end
+    end
 end
 return added
 ";
+
+/// Pops keys from the lanes in their order, without waiting. Returns whether the last lane was reached, and the keys.
+const POP: &str = r"
+local popped, reached = {}, 0
+for lane = 1, #KEYS do
+    local room = tonumber(ARGV[1]) - #popped
+    if room <= 0 then break end
+    local found = redis.call('ZPOPMIN', KEYS[lane], room)
+    for i = 1, #found, 2 do popped[#popped + 1] = found[i] end
+    if lane == #KEYS and #found > 0 then reached = 1 end
+end
+return {reached, popped}
+";
+
+/// Weight of the more urgent lanes: after this many keys of them, a key of the least urgent lane is popped first, so that
+/// a flood of urgent work does not starve it.
+const URGENT_WEIGHT: usize = 8;
 
 /// Ready sets of all queues.
 #[derive(Clone)]
@@ -37,6 +69,7 @@ pub struct ReadySet {
     connection: ConnectionManager,
     prefix: String,
     add: Script,
+    pop: Script,
 }
 
 impl std::fmt::Debug for ReadySet {
@@ -50,13 +83,13 @@ impl std::fmt::Debug for ReadySet {
 /// Jobs due later than this are left to the sweep.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Lock key that may have due jobs, with their priority.
+/// Lock key that may have due jobs, with the priority of the most urgent one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadyKey {
     /// Lock key.
     pub lock_key: String,
-    /// Priority from 0 to 2; lower runs first.
-    pub priority: i32,
+    /// Priority lane.
+    pub priority: Priority,
 }
 
 impl ReadySet {
@@ -68,21 +101,31 @@ impl ReadySet {
             client,
             prefix: config.prefix.clone(),
             add: Script::new(ADD),
+            pop: Script::new(POP),
         })
     }
 
-    fn key(&self, queue: Queue) -> String {
-        format!("{}:ready:{queue}", self.prefix)
+    /// Redis key of a lane. Earlier builds know only the interactive one.
+    fn key(&self, queue: Queue, priority: Priority) -> String {
+        let queue = format!("{}:ready:{queue}", self.prefix);
+        match priority {
+            Priority::Security => format!("{queue}:security"),
+            Priority::Interactive => queue,
+            Priority::Bulk => format!("{queue}:bulk"),
+        }
     }
 
-    /// Adds keys that may have due jobs. Returns the number of keys that were not in the set.
+    /// Adds keys that may have due jobs. Returns the number of keys that were in no lane of the queue.
     pub async fn add(&self, queue: Queue, keys: &[ReadyKey]) -> Result<u64, RedisError> {
         if keys.is_empty() {
             return Ok(0);
         }
-        let mut call = self.add.key(self.key(queue));
+        let mut call = self.add.prepare_invoke();
+        for lane in Priority::ALL {
+            call.key(self.key(queue, lane));
+        }
         for key in keys {
-            call.arg(key.priority.clamp(0, 2)).arg(&key.lock_key);
+            call.arg(key.priority.number()).arg(&key.lock_key);
         }
         call.invoke_async(&mut self.connection.clone()).await
     }
@@ -117,10 +160,10 @@ impl ReadySet {
         }
     }
 
-    /// Number of keys in the ready set of `queue`.
-    pub async fn len(&self, queue: Queue) -> Result<u64, RedisError> {
+    /// Number of keys in one lane of `queue`.
+    pub async fn len(&self, queue: Queue, priority: Priority) -> Result<u64, RedisError> {
         redis::cmd("ZCARD")
-            .arg(self.key(queue))
+            .arg(self.key(queue, priority))
             .query_async(&mut self.connection.clone())
             .await
     }
@@ -132,17 +175,21 @@ impl ReadySet {
             .await
     }
 
-    /// A consumer of `queue`, on a connection of its own.
+    /// A consumer of the lanes of `queue` from the most urgent to `lowest`, on a connection of its own.
     pub async fn consumer(
         &self,
         queue: Queue,
+        lowest: Priority,
         block: Duration,
     ) -> Result<ReadySetConsumer, RedisError> {
         let connection = blocking_connection(&self.client, block).await?;
+        let lanes = lowest.and_above().map(|lane| self.key(queue, lane));
         Ok(ReadySetConsumer {
             connection,
-            key: self.key(queue),
+            lanes: lanes.collect(),
+            pop: self.pop.clone(),
             block,
+            urgent_in_a_row: 0,
         })
     }
 }
@@ -150,14 +197,18 @@ impl ReadySet {
 /// Ready set consumer: pops keys of one queue, on a connection of its own.
 pub struct ReadySetConsumer {
     connection: MultiplexedConnection,
-    key: String,
+    /// Redis keys of the lanes, most urgent first.
+    lanes: Vec<String>,
+    pop: Script,
     block: Duration,
+    /// Keys popped from the more urgent lanes since the last one from the least urgent.
+    urgent_in_a_row: usize,
 }
 
 impl std::fmt::Debug for ReadySetConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadySetConsumer")
-            .field("key", &self.key)
+            .field("lanes", &self.lanes)
             .finish_non_exhaustive()
     }
 }
@@ -165,12 +216,19 @@ impl std::fmt::Debug for ReadySetConsumer {
 impl ReadySetConsumer {
     /// Pops a key, waiting for at most the block time.
     pub async fn next(&mut self) -> Result<Option<String>, RedisError> {
+        let mut lanes = self.lanes.clone();
+        if self.urgent_in_a_row >= URGENT_WEIGHT {
+            lanes.rotate_right(1);
+        }
         let popped: Option<(String, String, f64)> = redis::cmd("BZPOPMIN")
-            .arg(&self.key)
+            .arg(lanes)
             .arg(self.block.as_secs_f64())
             .query_async(&mut self.connection)
             .await?;
-        Ok(popped.map(|(_, key, _)| key))
+        Ok(popped.map(|(lane, key, _)| {
+            self.count(1, Some(&lane) == self.lanes.last());
+            key
+        }))
     }
 
     /// Pops at most `count` more keys, without waiting.
@@ -178,11 +236,21 @@ impl ReadySetConsumer {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let popped: Vec<(String, f64)> = redis::cmd("ZPOPMIN")
-            .arg(&self.key)
-            .arg(count)
-            .query_async(&mut self.connection)
-            .await?;
-        Ok(popped.into_iter().map(|(key, _)| key).collect())
+        let mut call = self.pop.prepare_invoke();
+        for lane in &self.lanes {
+            call.key(lane);
+        }
+        let (reached, popped): (bool, Vec<String>) =
+            call.arg(count).invoke_async(&mut self.connection).await?;
+        self.count(popped.len(), reached);
+        Ok(popped)
+    }
+
+    fn count(&mut self, keys: usize, reached_lowest: bool) {
+        self.urgent_in_a_row = if reached_lowest {
+            0
+        } else {
+            self.urgent_in_a_row + keys
+        };
     }
 }

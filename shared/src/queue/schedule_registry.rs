@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::{
     platform::clock,
     queue::{
-        args::{RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit},
+        args::{
+            CheckSpaces, RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit,
+        },
         cron::{CalendarError, CronSchedule},
         new_job::NewJob,
         schedule::{MisfirePolicy, Schedule, Trigger},
@@ -78,6 +80,15 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             missed: MisfirePolicy::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&TrimAudit {}, by, now),
+        },
+        Schedule {
+            name: "check_spaces",
+            purpose: "Lists all spaces of the files server, and reports those that carry a tenant's marker but are not \
+                      stored for it, and those that are stored for several tenants. Changes nothing.",
+            calendar: CronSchedule::new("30 5 * * *", "UTC")?,
+            missed: MisfirePolicy::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&CheckSpaces {}, by, now),
         },
     ])
 }

@@ -17,10 +17,10 @@ use futures::{
     FutureExt as _, TryStreamExt as _,
     future::{BoxFuture, join_all},
 };
-use mongodb::{Collection, error::ErrorKind};
+use mongodb::Collection;
 use serde::de::DeserializeOwned;
 
-use super::StoreError;
+use super::{StoreError, is_undecodable};
 use crate::platform::coalescer::{Coalescer, Limits};
 
 /// Number of queries in flight from which further reads share one.
@@ -128,6 +128,7 @@ where
             .into_iter()
             .map(|(key, document)| (key, Ok(document)))
             .collect(),
+        // A single document caused it: the others can still be read.
         Err(error) if keys.len() > 1 && is_undecodable(&error) => {
             let single = keys.into_iter().map(async |key| {
                 let found = read(vec![key.clone()]).await;
@@ -149,17 +150,9 @@ fn all_failed<K: Eq + Hash, V>(
         .collect()
 }
 
-/// Whether a single document that cannot be decoded caused the error: the others can still be read.
-fn is_undecodable(error: &StoreError) -> bool {
-    matches!(
-        &*error.kind,
-        ErrorKind::BsonDeserialization(_) | ErrorKind::Bson(_)
-    )
-}
-
 /// Error of a read that panicked or was cut off by a shutdown.
 fn interrupted() -> StoreError {
-    StoreError::custom("the read was interrupted")
+    StoreError::custom("the read was interrupted".to_owned())
 }
 
 impl<K, V> fmt::Debug for BatchLoader<K, V> {
@@ -252,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn every_caller_receives_an_error() {
         let loader: Arc<BatchLoader<u32, u32>> =
-            BatchLoader::new(|_| async { Err(StoreError::custom("away")) }.boxed());
+            BatchLoader::new(|_| async { Err(StoreError::custom("away".to_owned())) }.boxed());
 
         let found = join_all((0..5).map(|key| loader.find(key))).await;
 

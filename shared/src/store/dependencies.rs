@@ -64,6 +64,18 @@ impl DependencyRepository {
         Ok(())
     }
 
+    /// Stores the failed setup checks of a dependency. No effect before its first check.
+    pub async fn set_problems(
+        &self,
+        dependency: &Dependency,
+        problems: &[String],
+    ) -> Result<(), StoreError> {
+        let named = doc! { "_id": dependency.to_string() };
+        let problems = doc! { "$set": { "problems": problems } };
+        self.probes.update_one(named, problems).await?;
+        Ok(())
+    }
+
     /// Deletes dependencies that are no longer checked.
     pub async fn retain(&self, dependencies: &[Dependency]) -> Result<(), StoreError> {
         let kept: Vec<String> = dependencies.iter().map(ToString::to_string).collect();

@@ -20,7 +20,7 @@ use super::{
     Store, StoreError, linearizable::find_one_linearizable, page::page, versioned::versioned,
 };
 use crate::{
-    domain::{Domain, DomainStatus},
+    domain::{Domain, DomainStatus, reason},
     id::{DomainId, TenantId},
 };
 
@@ -144,7 +144,8 @@ impl DomainRepository {
         self.domains.count_documents(owned).await
     }
 
-    /// Number of domains by tenant and status; tenants without domains are omitted.
+    /// Number of domains by tenant and status; tenants without domains are omitted. A domain whose DKIM keys the mail
+    /// server does not generate counts as one that needs attention.
     pub async fn count_by_status(
         &self,
         tenants: &[TenantId],
@@ -160,7 +161,12 @@ impl DomainRepository {
             tenant: TenantId,
             status: DomainStatus,
         }
-        let group = doc! { "tenant": "$tenantId", "status": "$status" };
+        let status = doc! { "$cond": [
+            { "$in": [reason::KEYS_MISSING, { "$ifNull": ["$conditions.reason", []] }] },
+            DomainStatus::Attention.name(),
+            "$status",
+        ] };
+        let group = doc! { "tenant": "$tenantId", "status": status };
         let mut counted = self
             .domains
             .aggregate([
@@ -177,11 +183,10 @@ impl DomainRepository {
         Ok(counts)
     }
 
-    /// Names of this tenant's domains with this status, in order of claiming.
-    pub async fn list_names(
+    /// Names of this tenant's domains that need attention, as [counted](Self::count_by_status), in order of claiming.
+    pub async fn list_needing_attention(
         &self,
         tenant_id: TenantId,
-        status: DomainStatus,
     ) -> Result<Vec<String>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Name {
@@ -189,7 +194,10 @@ impl DomainRepository {
         }
         self.domains
             .clone_with_type::<Name>()
-            .find(doc! { "tenantId": tenant_id, "status": status.name() })
+            .find(doc! { "tenantId": tenant_id, "$or": [
+                { "status": DomainStatus::Attention.name() },
+                { "conditions.reason": reason::KEYS_MISSING },
+            ] })
             .sort(doc! { "_id": 1 })
             .projection(doc! { "_id": 0, "name": 1 })
             .await?

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::doc;
+use bson::{DateTime, Document, doc};
+use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 
 use super::{
@@ -17,6 +18,9 @@ use crate::{
     invitation::{Invitation, InvitationState},
     user::User,
 };
+
+/// Maximum number of invitations that are shown to a person.
+const MAX_AWAITING: i64 = 50;
 
 /// Invitations to partners' teams.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ impl InvitationRepository {
                 ttl("expireAt", Duration::ZERO),
                 index(doc! { "partnerId": 1, "email": 1 }),
                 index(doc! { "email": 1 }),
+                index(doc! { "subject": 1 }),
                 index(doc! { "userId": 1 }),
             ])
             .await?;
@@ -63,14 +68,29 @@ impl InvitationRepository {
             .await
     }
 
-    /// Number of a partner's pending invitations.
+    /// The invitations that await the consent of this account's owner, oldest first, at most `MAX_AWAITING`.
+    pub async fn list_awaiting(
+        &self,
+        subject: &str,
+        now: DateTime,
+    ) -> Result<Vec<Invitation>, StoreError> {
+        let awaiting = doc! {
+            "subject": subject,
+            "state": to_bson(&InvitationState::AwaitingConsent)?,
+            "expireAt": { "$gt": now },
+        };
+        let found = self.invitations.find(awaiting).sort(doc! { "_id": 1 });
+        found.limit(MAX_AWAITING).await?.try_collect().await
+    }
+
+    /// Number of a partner's invitations that may still become members.
     pub async fn count_pending(
         &self,
         session: &mut ClientSession,
         partner_id: PartnerId,
     ) -> Result<u64, StoreError> {
-        let pending =
-            doc! { "partnerId": partner_id, "state": to_bson(&InvitationState::Pending)? };
+        let states = [InvitationState::Pending, InvitationState::AwaitingConsent];
+        let pending = doc! { "partnerId": partner_id, "state": { "$in": to_bson(&states)? } };
         self.invitations
             .count_documents(pending)
             .session(session)
@@ -117,6 +137,19 @@ impl InvitationRepository {
         Ok(())
     }
 
+    /// Deletes an invitation.
+    pub async fn delete(
+        &self,
+        session: &mut ClientSession,
+        id: InvitationId,
+    ) -> Result<(), StoreError> {
+        self.invitations
+            .delete_one(doc! { "_id": id })
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
     /// Revokes a partner's invitations of this address: pending ones are not processed, and a link that was not shown
     /// never is.
     pub async fn revoke(
@@ -154,7 +187,7 @@ impl InvitationRepository {
         session: &mut ClientSession,
         user: &User,
     ) -> Result<(), StoreError> {
-        let filter = doc! { "$or": [{ "email": &user.email }, { "userId": user.id }] };
+        let filter = doc! { "$or": of_user(user) };
         self.invitations
             .delete_many(filter)
             .session(session)
@@ -169,12 +202,20 @@ impl InvitationRepository {
         partner_id: PartnerId,
         user: &User,
     ) -> Result<(), StoreError> {
-        let by_either = [doc! { "email": &user.email }, doc! { "userId": user.id }];
-        let filter = doc! { "partnerId": partner_id, "$or": by_either.to_vec() };
+        let filter = doc! { "partnerId": partner_id, "$or": of_user(user) };
         self.invitations
             .delete_many(filter)
             .session(session)
             .await?;
         Ok(())
     }
+}
+
+/// What identifies a user in an invitation.
+fn of_user(user: &User) -> Vec<Document> {
+    vec![
+        doc! { "email": &user.email },
+        doc! { "userId": user.id },
+        doc! { "subject": &user.authentik_subject_id },
+    ]
 }

@@ -4,17 +4,23 @@ mod bulk_select;
 mod cancel;
 mod children;
 mod enqueue;
+mod indexes;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all};
+use mongodb::{ClientSession, Collection, action::Action as _, options::Hint};
 
-pub use self::cancel::{CancelError, Cancelled, RequeueError, Requeued};
+pub use self::{
+    cancel::{CancelError, Cancelled, RequeueError, Requeued},
+    indexes::{
+        CLAIM_INDEX, DUE_INDEX, HELD_INDEX, LEASE_INDEX, LOCK_INDEX, UNIQUE_INDEX, WAITING_INDEX,
+    },
+};
 use super::{
-    Store, StoreError, linearizable::find_one_linearizable, revisions::revisions,
-    tenants::TenantRepository, to_bson,
+    Store, StoreError, lenient::skip_undecodable, linearizable::find_one_linearizable,
+    revisions::revisions, tenants::TenantRepository, to_bson,
 };
 pub use crate::queue::new_job::{NewJob, job_lock_key};
 use crate::{
@@ -22,19 +28,12 @@ use crate::{
     queue::job::{Job, JobState, Progress},
 };
 
-/// Unique index: one running job per lock key.
-pub const LOCK_INDEX: &str = "one_running_per_lock";
-/// Unique index: one available job per unique key.
-pub const UNIQUE_INDEX: &str = "one_available_per_unique_key";
-/// Index for claims and sweeps.
-pub const CLAIM_INDEX: &str = "claim";
-/// Index of available jobs by due time.
-pub const DUE_INDEX: &str = "due";
-/// Index of jobs with steps deferred by an upstream.
-pub const HELD_INDEX: &str = "held_steps";
-
-/// Index of a tenant's jobs, newest first.
-const TENANT_INDEX: &str = "tenant_newest_first";
+/// Limit on the jobs counted ahead of another.
+const AHEAD_LIMIT: u64 = 1_000;
+/// The most tenants whose jobs are merged in a list: MongoDB merges at most 200 scans.
+const MERGED_TENANTS: usize = 100;
+/// Time limit of a list.
+const LISTING: Duration = Duration::from_secs(5);
 
 /// Jobs.
 #[derive(Debug, Clone)]
@@ -69,81 +68,13 @@ impl JobRepository {
         }
     }
 
-    /// Creates the indexes.
-    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let named = |name: &str| IndexOptions::builder().name(name.to_owned());
-        let index = |keys: Document, options: IndexOptions| {
-            IndexModel::builder().keys(keys).options(options).build()
-        };
-        self.jobs
-            .create_indexes([
-                index(
-                    doc! { "queue": 1, "state": 1, "lockKey": 1, "priority": 1, "runAt": 1 },
-                    named(CLAIM_INDEX).build(),
-                ),
-                index(
-                    doc! { "lockKey": 1 },
-                    named(LOCK_INDEX)
-                        .unique(true)
-                        .partial_filter_expression(doc! { "state": "running" })
-                        .build(),
-                ),
-                index(
-                    doc! { "uniqueKey": 1 },
-                    named(UNIQUE_INDEX)
-                        .unique(true)
-                        .partial_filter_expression(
-                            doc! { "state": "available", "uniqueKey": { "$exists": true } },
-                        )
-                        .build(),
-                ),
-                index(
-                    doc! { "queue": 1, "runAt": 1 },
-                    named(DUE_INDEX)
-                        .partial_filter_expression(doc! { "state": "available" })
-                        .build(),
-                ),
-                index(
-                    doc! { "steps.name": 1, "steps.error.code": 1, "runAt": 1 },
-                    named(HELD_INDEX)
-                        .partial_filter_expression(
-                            doc! { "state": "available", "error": { "$exists": true } },
-                        )
-                        .build(),
-                ),
-                index(
-                    doc! { "state": 1, "lease.until": 1 },
-                    named("leases")
-                        .partial_filter_expression(doc! { "state": "running" })
-                        .build(),
-                ),
-                index(
-                    doc! { "tenantId": 1, "_id": -1 },
-                    named(TENANT_INDEX).build(),
-                ),
-                index(
-                    doc! { "parent": 1, "_id": -1, "state": 1 },
-                    named("children")
-                        .partial_filter_expression(doc! { "parent": { "$exists": true } })
-                        .build(),
-                ),
-                index(
-                    doc! { "expireAt": 1 },
-                    named("retention")
-                        .expire_after(std::time::Duration::ZERO)
-                        .build(),
-                ),
-            ])
-            .await?;
-        Ok(())
-    }
-
     /// The job with this id.
     pub async fn find(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         find_one_linearizable(&self.jobs, doc! { "_id": id }).await
     }
 
-    /// At most `limit` jobs that match `filter`, newest first.
+    /// At most `limit` jobs that match `filter`, newest first. Fails with a timeout if the indexes do not narrow the
+    /// filter enough.
     pub async fn list(&self, filter: &JobFilter, limit: i64) -> Result<Vec<Job>, StoreError> {
         let mut query = Document::new();
         if let Some(tenants) = &filter.tenants {
@@ -151,6 +82,12 @@ impl JobRepository {
         }
         if let Some(state) = filter.state {
             query.insert("state", state.name());
+        } else if filter.kind.is_some() || filter.parent.is_some() {
+            // Every state, so that the index yields the order.
+            query.insert(
+                "state",
+                doc! { "$in": JobState::ALL.map(JobState::name).to_vec() },
+            );
         }
         if let Some(kind) = &filter.kind {
             query.insert("kind", kind);
@@ -164,19 +101,53 @@ impl JobRepository {
         if let Some(before) = filter.before {
             query.insert("_id", doc! { "$lt": before });
         }
-        self.jobs
+        // The jobs of a few tenants are merged from the scans of their indexes; those of many are found by reading all jobs,
+        // newest first.
+        let tenants = filter.tenants.as_ref().map_or(0, Vec::len);
+        let hint = (tenants > MERGED_TENANTS).then(|| Hint::Keys(doc! { "_id": 1 }));
+        // Without a limit, so that a document that is skipped does not end the list.
+        let found = self
+            .jobs
+            .clone_with_type()
             .find(query)
             .sort(doc! { "_id": -1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
+            .max_time(LISTING)
+            .optional(hint, mongodb::action::Find::hint)
+            .await?;
+        let limit = usize::try_from(limit).unwrap_or_default();
+        skip_undecodable(found).take(limit).try_collect().await
     }
 
     /// The running job that holds this lock.
     pub async fn find_holder(&self, lock_key: &str) -> Result<Option<Job>, StoreError> {
         let holder = doc! { "lockKey": lock_key, "state": JobState::Running.name() };
         self.jobs.find_one(holder).await
+    }
+
+    /// Number of due jobs of its queue that are served before `job`, counted up to `AHEAD_LIMIT`: those of a more urgent
+    /// priority, and those of its own that have been due for longer.
+    pub async fn count_ahead(&self, job: &Job, now: DateTime) -> Result<u64, StoreError> {
+        let lanes = job.priority.and_above().map(|priority| {
+            let until = if priority == job.priority {
+                doc! { "$lt": job.run_at.min(now) }
+            } else {
+                doc! { "$lte": now }
+            };
+            let ahead = doc! {
+                "queue": job.queue.name(),
+                "state": JobState::Available.name(),
+                "priority": priority,
+                "runAt": until,
+            };
+            self.jobs
+                .count_documents(ahead)
+                .hint(Hint::Name(DUE_INDEX.to_owned()))
+                .limit(AHEAD_LIMIT)
+                .into_future()
+        });
+        let counts = try_join_all(lanes).await?;
+        Ok(counts.into_iter().sum::<u64>().min(AHEAD_LIMIT))
     }
 
     /// Fences a running job: writes it, so that the rest of the transaction belongs to its lease holder. `false` if the
@@ -212,11 +183,9 @@ impl JobRepository {
 
     /// The existing jobs with these ids.
     pub async fn list_by_ids(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
-        self.jobs
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .await?
-            .try_collect()
-            .await
+        let found = self.jobs.clone_with_type();
+        let found = found.find(doc! { "_id": { "$in": ids.to_vec() } }).await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Id and revision of each of these jobs that exists.

@@ -3,7 +3,7 @@
 
 use std::any::type_name;
 
-use bson::Document;
+use bson::{Bson, Document};
 use futures::{Stream, TryStreamExt as _, future::ready};
 use mongodb::Cursor;
 use serde::de::DeserializeOwned;
@@ -11,14 +11,25 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// The documents of `found` that can be decoded.
-pub(super) fn skip_undecodable<T: DeserializeOwned>(
+pub fn skip_undecodable<T: DeserializeOwned>(
     found: Cursor<Document>,
 ) -> impl Stream<Item = Result<T, StoreError>> {
     found.try_filter_map(|document| ready(Ok(read(document))))
 }
 
+/// An id as the API shows it, hyphenated if it is a UUID, so that a log entry can be searched for it.
+pub fn id_text(id: &Bson) -> String {
+    match id {
+        Bson::Binary(binary) => binary
+            .to_uuid()
+            .map_or_else(|_| id.to_string(), |uuid| uuid.to_string()),
+        Bson::String(text) => text.clone(),
+        _ => id.to_string(),
+    }
+}
+
 fn read<T: DeserializeOwned>(document: Document) -> Option<T> {
-    let id = document.get("_id").map(ToString::to_string);
+    let id = document.get("_id").map(id_text);
     bson::deserialize_from_document(document)
         .inspect_err(|error| {
             tracing::error!(
@@ -29,4 +40,18 @@ fn read<T: DeserializeOwned>(document: Document) -> Option<T> {
             );
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::JobId;
+
+    #[test]
+    fn an_id_is_logged_as_the_api_shows_it() {
+        let id = JobId::new();
+        let texts = [Bson::from(id), "slug".into(), Bson::Int32(7)].map(|id| id_text(&id));
+
+        assert_eq!(texts, [id.to_string(), "slug".to_owned(), "7".to_owned()]);
+    }
 }

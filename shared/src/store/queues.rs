@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bson::{DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection,
@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Store, StoreError,
-    jobs::{CLAIM_INDEX, DUE_INDEX},
+    jobs::{DUE_INDEX, LEASE_INDEX},
     to_bson,
 };
 use crate::queue::{
     job::{JobState, Queue},
     pause::Pause,
+    priority::Priority,
 };
 
 /// Limit on counted jobs: counting a million for a status page would load the database.
@@ -116,7 +117,13 @@ impl QueueRepository {
     /// Statistics of `queue` at `now`.
     pub async fn stats(&self, queue: Queue, now: DateTime) -> Result<QueueStats, StoreError> {
         let waiting = |when: Document| {
-            doc! { "queue": queue.name(), "state": JobState::Available.name(), "runAt": when }
+            doc! {
+                "queue": queue.name(),
+                "state": JobState::Available.name(),
+                // Every lane, so that the index bounds the times.
+                "priority": { "$in": Priority::ALL.map(Bson::from).to_vec() },
+                "runAt": when,
+            }
         };
         let (due, later) = (waiting(doc! { "$lte": now }), waiting(doc! { "$gt": now }));
         let running = doc! { "queue": queue.name(), "state": JobState::Running.name() };
@@ -129,7 +136,7 @@ impl QueueRepository {
         let (due, scheduled, running, oldest) = futures::try_join!(
             self.count(due, DUE_INDEX),
             self.count(later, DUE_INDEX),
-            self.count(running, CLAIM_INDEX),
+            self.count(running, LEASE_INDEX),
             async { oldest.await },
         )?;
         Ok(QueueStats {

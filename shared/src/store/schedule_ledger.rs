@@ -16,7 +16,7 @@ use crate::{
     id::JobId,
     platform::clock,
     queue::{
-        job::Job,
+        job::{Job, SCHEDULE},
         schedule::{DueInstants, MAX_CATCH_UP, Schedule, Trigger},
     },
 };
@@ -117,7 +117,7 @@ impl ScheduleLedger {
         let Some(due) = schedule.due(state.seen, now) else {
             return Ok(Vec::new());
         };
-        let by = format!("schedule:{}", schedule.name);
+        let by = format!("{SCHEDULE}:{}", schedule.name);
         let mut jobs = Vec::new();
         for instant in self.not_in_ledger(schedule, &due.run).await? {
             let due = Trigger::DueInstants { at: instant };

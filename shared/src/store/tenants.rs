@@ -2,16 +2,17 @@
 
 mod partner_revenue;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bson::{DateTime, Document, doc};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use serde::Deserialize;
 
 use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
-    known_fields,
+    drop_index, known_fields,
     lenient::skip_undecodable,
     linearizable::recheck_linearizable,
     revisions::revisions,
@@ -30,12 +31,35 @@ pub const SLUG_INDEX: &str = "slug";
 /// Unique index: one tenant per domain.
 pub const DOMAIN_INDEX: &str = "domains";
 
+/// Ids that the database reads at once for a stream, so that a reader that stops early has not read them all.
+const STREAM_BATCH: u32 = 1_000;
+
+/// Index of earlier builds, which the one with the status replaces.
+const FORMER_PARTNER_INDEX: &str = "partnerId_1__id_1";
+
 /// Tenants.
 #[derive(Debug, Clone)]
 pub struct TenantRepository {
     tenants: Collection<Tenant>,
     by_id: Arc<BatchLoader<TenantId, Tenant>>,
     by_slug: Arc<BatchLoader<String, Tenant>>,
+}
+
+/// Tenant with the space that is stored for it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpaceHolder {
+    /// Tenant.
+    #[serde(rename = "_id")]
+    pub id: TenantId,
+    /// Status of the tenant.
+    pub status: TenantStatus,
+    /// Stored space.
+    #[serde(default)]
+    pub ocis_space_id: Option<String>,
+    /// Whether the tenant certainly has no space.
+    #[serde(default)]
+    pub ocis_space_absent: bool,
 }
 
 /// Filter of a tenant list.
@@ -56,32 +80,86 @@ pub struct TenantFilter {
 }
 
 impl TenantFilter {
+    /// The filter as a query. Each alternative of a disjunction is complete, so that an index yields it in order.
     fn document(&self) -> Result<Document, StoreError> {
-        let mut filter = Document::new();
         let mut visible = Vec::new();
         if let Some(ids) = &self.visible {
-            visible.push(doc! { "_id": { "$in": ids.clone() } });
+            visible.push(self.among(Some(ids), self.partner_id)?);
         }
         if let Some(partner) = self.visible_partner {
-            visible.push(doc! { "partnerId": partner });
+            match self.partner_id {
+                Some(other) if other != partner => {}
+                _ => visible.push(self.among(None, Some(partner))?),
+            }
         }
-        if !visible.is_empty() {
-            filter.insert("$or", visible);
+        match (visible.pop(), visible.is_empty()) {
+            (None, _) if self.visible.is_none() && self.visible_partner.is_none() => {
+                self.among(None, self.partner_id)
+            }
+            // Another partner's tenants.
+            (None, _) => Ok(doc! { "_id": { "$in": [] } }),
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                visible.push(last);
+                Ok(doc! { "$or": visible })
+            }
         }
-        if let Some(status) = self.status {
-            filter.insert("status", status.name());
+    }
+
+    /// The tenants that match, of these and of this partner.
+    fn among(
+        &self,
+        ids: Option<&Vec<TenantId>>,
+        partner: Option<PartnerId>,
+    ) -> Result<Document, StoreError> {
+        let mut id = Document::new();
+        match (ids, self.after) {
+            (Some(ids), after) => {
+                // Not left to MongoDB, which would also read the ids before the page.
+                let rest = ids.iter().copied();
+                let rest = rest.filter(|id| after.is_none_or(|after| *id > after));
+                id.insert("$in", rest.collect::<Vec<_>>());
+            }
+            (None, Some(after)) => {
+                id.insert("$gt", after);
+            }
+            (None, None) => {}
+        }
+        let mut filter = Document::new();
+        if !id.is_empty() {
+            filter.insert("_id", id);
+        }
+        if let Some(partner) = partner {
+            filter.insert("partnerId", partner);
         }
         if let Some(plan) = &self.plan {
             filter.insert("plan", super::to_bson(plan)?);
         }
-        if let Some(partner) = self.partner_id {
-            filter.insert("partnerId", partner);
-        }
-        if let Some(after) = self.after {
-            filter.insert("_id", doc! { "$gt": after });
+        if let Some(status) = self.status {
+            filter.insert("status", status.name());
+        } else if ids.is_none() && (partner.is_some() || self.plan.is_some()) {
+            // Every status, so that the index yields the order.
+            filter.insert(
+                "status",
+                doc! { "$in": TenantStatus::ALL.map(TenantStatus::name).to_vec() },
+            );
         }
         Ok(filter)
     }
+}
+
+/// The id alone: of a tenant whose other fields need not be decoded.
+#[derive(serde::Deserialize)]
+struct Id {
+    #[serde(rename = "_id")]
+    id: TenantId,
+}
+
+/// The distinct groups. The members of a large tenant share a few, and a command with all pairs could exceed its maximum
+/// size.
+fn distinct(groups: &[String]) -> Vec<&String> {
+    let distinct: BTreeSet<&String> = groups.iter().collect();
+    distinct.into_iter().collect()
 }
 
 versioned!(TenantRepository, tenants: Tenant, TenantId);
@@ -117,16 +195,24 @@ impl TenantRepository {
             .keys(doc! { "domains": 1 })
             .options(domains)
             .build();
-        let partner = IndexModel::builder()
-            .keys(doc! { "partnerId": 1, "_id": 1 })
-            .build();
+        // One index for each filter of the lists, which are sorted by id.
+        let listed = [
+            doc! { "partnerId": 1, "status": 1, "_id": 1 },
+            doc! { "plan": 1, "status": 1, "_id": 1 },
+            doc! { "status": 1, "_id": 1 },
+        ]
+        .map(|keys| IndexModel::builder().keys(keys).build());
         let groups = IndexModel::builder()
             .keys(doc! { "authentikGroupId": 1 })
             .build();
+        let spaces = IndexModel::builder()
+            .keys(doc! { "ocisSpaceId": 1 })
+            .options(IndexOptions::builder().sparse(true).build())
+            .build();
         self.tenants
-            .create_indexes([slug, domains, partner, groups])
+            .create_indexes([slug, domains, groups, spaces].into_iter().chain(listed))
             .await?;
-        Ok(())
+        drop_index(&self.tenants, FORMER_PARTNER_INDEX).await
     }
 
     /// The tenant with this id.
@@ -194,11 +280,6 @@ impl TenantRepository {
         &self,
         after: Option<TenantId>,
     ) -> Result<impl Stream<Item = Result<TenantId, StoreError>> + Send + use<>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Id {
-            #[serde(rename = "_id")]
-            id: TenantId,
-        }
         let mut filter = doc! { "status": { "$ne": TenantStatus::Terminated.name() } };
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
@@ -209,6 +290,7 @@ impl TenantRepository {
             .find(filter)
             .sort(doc! { "_id": 1 })
             .projection(doc! { "_id": 1 })
+            .batch_size(STREAM_BATCH)
             .await?;
         Ok(found.map_ok(|tenant| tenant.id))
     }
@@ -231,6 +313,8 @@ impl TenantRepository {
             .find(filter)
             .sort(doc! { "_id": 1 })
             .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 })
+            // No `limit`, because undecodable documents do not count; by default a batch is filled up to 16 MiB.
+            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
             .await?;
         let limit = usize::try_from(limit).unwrap_or_default();
         skip_undecodable(found).take(limit).try_collect().await
@@ -248,16 +332,26 @@ impl TenantRepository {
         groups: &[String],
         except: TenantId,
     ) -> Result<Vec<String>, StoreError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Group {
+            authentik_group_id: String,
+        }
         let open = doc! {
-            "authentikGroupId": { "$in": groups },
+            "authentikGroupId": { "$in": distinct(groups) },
             "_id": { "$ne": except },
             "status": { "$in": ["pending", "active"] },
         };
-        let tenants: Vec<Tenant> = self.tenants.find(open).await?.try_collect().await?;
-        Ok(tenants
-            .into_iter()
-            .filter_map(|tenant| tenant.authentik_group_id)
-            .collect())
+        let found = self
+            .tenants
+            .clone_with_type::<Group>()
+            .find(open)
+            .projection(doc! { "authentikGroupId": 1 })
+            .await?;
+        found
+            .map_ok(|tenant| tenant.authentik_group_id)
+            .try_collect()
+            .await
     }
 
     /// Tenants with one of `groups` (ids at the identity provider) whose members may not sign in.
@@ -266,11 +360,73 @@ impl TenantRepository {
         groups: &[String],
     ) -> Result<Vec<TenantId>, StoreError> {
         let closed = doc! {
-            "authentikGroupId": { "$in": groups },
+            "authentikGroupId": { "$in": distinct(groups) },
             "status": { "$in": ["suspended", "terminating"] },
         };
-        let tenants: Vec<Tenant> = self.tenants.find(closed).await?.try_collect().await?;
-        Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
+        let found = self
+            .tenants
+            .clone_with_type::<Id>()
+            .find(closed)
+            .projection(doc! { "_id": 1 })
+            .await?;
+        found.map_ok(|tenant| tenant.id).try_collect().await
+    }
+
+    /// Tenants for which one of `spaces` (ids on the files server) is stored.
+    pub async fn list_space_holders(
+        &self,
+        spaces: &[String],
+    ) -> Result<Vec<SpaceHolder>, StoreError> {
+        if spaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.find_space_holders(doc! { "ocisSpaceId": { "$in": spaces } })
+            .await
+    }
+
+    /// The stored spaces of these tenants.
+    pub async fn list_spaces_of(&self, ids: &[TenantId]) -> Result<Vec<SpaceHolder>, StoreError> {
+        self.find_space_holders(doc! { "_id": { "$in": ids.to_vec() } })
+            .await
+    }
+
+    async fn find_space_holders(&self, filter: Document) -> Result<Vec<SpaceHolder>, StoreError> {
+        self.tenants
+            .clone_with_type()
+            .find(filter)
+            .projection(doc! { "status": 1, "ocisSpaceId": 1, "ocisSpaceAbsent": 1 })
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// Records the space of this tenant.
+    pub async fn set_ocis_space(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+        space: &str,
+    ) -> Result<(), StoreError> {
+        let stored = doc! { "$set": { "ocisSpaceId": space }, "$inc": { "revision": 1_i64 } };
+        self.tenants
+            .update_one(doc! { "_id": id }, stored)
+            .session(session)
+            .await?;
+        Ok(())
+    }
+
+    /// Records that a create of a space is about to be sent for this tenant.
+    pub async fn set_ocis_space_requested(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+    ) -> Result<(), StoreError> {
+        let requested = doc! { "$unset": { "ocisSpaceAbsent": "" }, "$inc": { "revision": 1_i64 } };
+        self.tenants
+            .update_one(doc! { "_id": id }, requested)
+            .session(session)
+            .await?;
+        Ok(())
     }
 
     /// Whether any tenant with one of `ids` or `groups` (ids at the identity provider) is not terminated and not
@@ -283,11 +439,17 @@ impl TenantRepository {
         partner: PartnerId,
     ) -> Result<bool, StoreError> {
         let elsewhere = doc! {
-            "$or": [{ "_id": { "$in": ids } }, { "authentikGroupId": { "$in": groups } }],
+            "$or": [{ "_id": { "$in": ids } }, { "authentikGroupId": { "$in": distinct(groups) } }],
             "partnerId": { "$ne": partner },
             "status": { "$ne": "terminated" },
         };
-        let found = self.tenants.find_one(elsewhere).session(session).await?;
+        let found = self
+            .tenants
+            .clone_with_type::<Id>()
+            .find_one(elsewhere)
+            .projection(doc! { "_id": 1 })
+            .session(session)
+            .await?;
         Ok(found.is_some())
     }
 
@@ -298,17 +460,6 @@ impl TenantRepository {
         slug: &str,
     ) -> Result<Option<Tenant>, StoreError> {
         self.find_for_update_where(session, doc! { "slug": slug })
-            .await
-    }
-
-    /// The tenant with this id, locked for update if its generation is still `generation`.
-    pub async fn lock_generation(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-        generation: i64,
-    ) -> Result<Option<Tenant>, StoreError> {
-        self.find_for_update_where(session, doc! { "_id": id, "generation": generation })
             .await
     }
 

@@ -2,8 +2,9 @@
 //! Redis is unavailable, each process falls back to a local state.
 //!
 //! - The **rate budget** is a GCRA (generic cell rate algorithm) that hands out reservations: a step is admitted at
-//!   once or reserves the next free slot. Slots are reserved only a few seconds ahead; once they are taken, a step has
-//!   to ask again later, so that a thousand concurrent steps do not delay all that follow.
+//!   once or reserves the next free slot. Slots are reserved only a few seconds ahead, and less far the less urgent the
+//!   step is; once they are taken, a step queues for one. Urgent work therefore finds a slot within seconds, however
+//!   many steps wait.
 //! - The **floor** is the end of the upstream's `Retry-After`: no step is admitted before it, and steps that waited for
 //!   it get no burst afterwards.
 //! - The **circuit breaker** opens after consecutive failures. While open, it admits one half-open probe at a time, at
@@ -32,13 +33,27 @@ use dezky_shared::{
         clock,
         redis::{RedisConfig, shared_connection},
     },
+    queue::priority::Priority,
     upstream::Upstream,
 };
 
 /// Time for which Redis is not asked again after a failure: its timeout would delay every step.
 const REDIS_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How far ahead slots are reserved, counted from the floor.
+/// How far ahead the most urgent steps reserve slots, counted from the floor.
 pub const RESERVATION_HORIZON: Duration = Duration::from_secs(5);
+
+/// How far ahead steps of this priority reserve slots, counted from the floor. What is left to the horizon of a more urgent
+/// priority is kept for it.
+const fn horizon(priority: Priority) -> Duration {
+    match priority {
+        Priority::Security => RESERVATION_HORIZON,
+        Priority::Interactive => Duration::from_secs(4),
+        Priority::Bulk => Duration::from_secs(2),
+    }
+}
+
+/// The most slots reserved by one call: Redis serves no other client meanwhile.
+const MAX_RESERVED: usize = 1_000;
 
 /// Rate budget of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,7 +98,7 @@ pub enum Admission {
     Probe,
     /// Wait for this time: the slot is reserved for the step.
     Reserved(Duration),
-    /// Ask again after about this time: all slots until then are reserved.
+    /// Queue for a slot: all slots of its priority are reserved. The first of them is free after this time.
     Saturated(Duration),
     /// Circuit open; the next half-open probe is due after this time.
     Open(Duration),
@@ -96,7 +111,7 @@ pub enum CallResult {
     Answered,
     /// The upstream did not respond, or could not serve the request.
     Failed,
-    /// The call timed out with the whole attempt.
+    /// The upstream responded to no call of a whole attempt, whose time ran out.
     TimedOut,
     /// The upstream asked to wait (`Retry-After`).
     SlowDown(Duration),
@@ -164,18 +179,44 @@ impl CircuitBreakers {
         upstream: Upstream,
         budget: RateBudget,
         has_reservation: bool,
+        priority: Priority,
     ) -> Admission {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
             self.scripts
-                .admit(connection, &key, budget, has_reservation)
+                .admit(connection, &key, budget, has_reservation, priority)
                 .await
         };
         match self.try_redis(shared).await {
             Some(admission) => admission,
             None => self.local_fallback(upstream, |local, now| {
-                local.admit(now, budget, has_reservation)
+                local.admit(now, budget, has_reservation, priority)
+            }),
+        }
+    }
+
+    /// Reserves at most `count` slots for queued steps of this priority, and returns the wait for each, shortest first.
+    /// None while the circuit is open; then one wait of zero once its half-open probe is due, which is no reservation.
+    pub async fn reserve(
+        &self,
+        upstream: Upstream,
+        budget: RateBudget,
+        priority: Priority,
+        count: usize,
+    ) -> Vec<Duration> {
+        let count = count.min(MAX_RESERVED);
+        let shared = async {
+            let key = self.key(upstream);
+            let connection = &mut self.connection.clone();
+            self.scripts
+                .reserve(connection, &key, budget, priority, count)
+                .await
+        };
+        match self.try_redis(shared).await {
+            Some(waits) => waits,
+            None => self.local_fallback(upstream, |local, now| {
+                local.reserve(now, budget, priority, count)
             }),
         }
     }

@@ -8,20 +8,25 @@ pub mod authentik;
 mod error;
 pub mod ocis;
 mod response;
+pub mod setup;
+pub mod simulated;
 pub mod stalwart;
 mod transport;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 pub use self::{
     error::{ClientError, FailedCall},
     response::UpstreamResponse,
-    transport::{Operation, OperationKind, UpstreamHttp},
+    transport::{BodySink, Operation, OperationKind, UpstreamHttp},
 };
 pub use crate::lease_deadline::LeaseDeadline;
 
 /// Default timeout of a whole call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Accepted timeouts of a call in seconds: an attempt takes five minutes at most.
+const CALL_TIMEOUTS: RangeInclusive<f64> = 0.1..=300.0;
 
 /// Mode of an `ensure_…` operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

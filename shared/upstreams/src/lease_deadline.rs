@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,9 @@ pub struct LeaseDeadline {
 #[derive(Debug, Default)]
 struct Calls {
     request_ids: Mutex<VecDeque<String>>,
+    in_flight: AtomicUsize,
     in_flight_writes: AtomicUsize,
+    answered: AtomicBool,
 }
 
 impl LeaseDeadline {
@@ -83,14 +85,31 @@ impl LeaseDeadline {
         (usable >= self.min_write_timeout).then(|| usable.min(timeout))
     }
 
-    /// Marks a write as in flight.
-    pub(super) fn begin_write(&self) {
-        self.calls.in_flight_writes.fetch_add(1, Ordering::Relaxed);
+    /// Marks a call as in flight. It remains so if its future is dropped.
+    pub(super) fn begin_call(&self, is_write: bool) {
+        self.calls.in_flight.fetch_add(1, Ordering::Relaxed);
+        if is_write {
+            self.calls.in_flight_writes.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Marks a write as settled: its caller received the result.
-    pub(super) fn end_write(&self) {
-        self.calls.in_flight_writes.fetch_sub(1, Ordering::Relaxed);
+    /// Marks a call as settled: its caller received the result, which is `answered` if the upstream responded.
+    pub(super) fn end_call(&self, is_write: bool, answered: bool) {
+        self.calls.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if is_write {
+            self.calls.in_flight_writes.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.calls.answered.fetch_or(answered, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream responded to any call.
+    pub fn has_answered_calls(&self) -> bool {
+        self.calls.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call was cut off before its caller received the result.
+    pub fn has_in_flight_calls(&self) -> bool {
+        self.calls.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a write was cut off before its caller received the result.

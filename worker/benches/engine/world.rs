@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,12 +16,14 @@ use dezky_shared::{
     },
     store::{MongoConfig, Store, TransactionError, jobs::NewJob},
     tenant::reason,
+    upstream::Upstream,
 };
 use dezky_sim::isolated_stores::FreshStores;
+use dezky_upstreams::circuit_breaker::RateBudget;
 use dezky_worker::{
     context::{Clients, Context},
     engine::{self, EngineConfig, EngineTimings},
-    steps::{Registry, StepSuccess, Steps, UpstreamRefs},
+    steps::{Registry, StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
 };
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 /// The number of concurrent enqueuers.
 const ENQUEUERS: usize = 64;
+
+/// The step of a no-op job.
+type NoopStep =
+    Box<dyn Fn(StepContext) -> future::Ready<Result<StepSuccess, StepFailure>> + Send + Sync>;
 
 /// A no-op job. Jobs with the same `lock` run one after the other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,31 +112,52 @@ impl World {
 
     /// A worker with this many slots, which reports each job that starts.
     pub(crate) async fn worker(&self, slots: usize) -> Worker {
+        self.start_worker(slots, BTreeMap::new(), |step| {
+            Steps::parallel().step("nothing", step)
+        })
+        .await
+    }
+
+    /// The same, but each job takes a turn of the upstream's rate budget.
+    pub(crate) async fn worker_calling(
+        &self,
+        upstream: Upstream,
+        budget: RateBudget,
+        slots: usize,
+    ) -> Worker {
+        let budgets = BTreeMap::from([(upstream, budget)]);
+        self.start_worker(slots, budgets, |step| {
+            Steps::parallel().partial(upstream, "nothing", step)
+        })
+        .await
+    }
+
+    async fn start_worker(
+        &self,
+        slots: usize,
+        budgets: BTreeMap<Upstream, RateBudget>,
+        steps: impl FnOnce(NoopStep) -> Steps,
+    ) -> Worker {
         let context = Arc::new(connect(&self.mongodb, &self.redis).await);
         let (starts, started) = mpsc::unbounded_channel();
-        let registry =
-            Registry::default().register::<Noop>(Steps::parallel().step("nothing", move |run| {
-                let _ = starts.send((run.job.lock_key.clone(), Instant::now()));
-                async {
-                    Ok(StepSuccess::ok(
-                        reason::PROVISIONED,
-                        Vec::new(),
-                        UpstreamRefs::default(),
-                    ))
-                }
-            }));
+        let step: NoopStep = Box::new(move |run| {
+            let _ = starts.send((run.job.lock_key.clone(), Instant::now()));
+            let done = StepSuccess::ok(reason::PROVISIONED, Vec::new(), UpstreamRefs::default());
+            future::ready(Ok(done))
+        });
+        let registry = Registry::default().register::<Noop>(steps(step));
         let config = EngineConfig {
             worker: "bench".to_owned(),
             slots: BTreeMap::from([(Queue::Provisioning, slots)]),
             times: EngineTimings::default(),
-            budgets: BTreeMap::new(),
+            budgets,
             schedules: Vec::new(),
         };
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(engine::run(context, registry, config, stop.clone()));
+        let stopping = CancellationToken::new();
+        let running = tokio::spawn(engine::run(context, registry, config, stopping.clone()));
         Worker {
             started,
-            stop,
+            stop: stopping,
             running,
         }
     }

@@ -25,18 +25,30 @@ impl DnsConfig {
         if names.is_empty() {
             names = DEFAULT_RESOLVERS.map(str::to_owned).to_vec();
         }
-        let resolvers = names
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<_, String>>()
+        let resolvers = parse_resolvers(&names)
             .map_err(|error| anyhow::anyhow!("DNS_RESOLVERS is not valid: {error}"))?;
-        let timeout = seconds("DNS_TIMEOUT_SECONDS", Self::DEFAULT_TIMEOUT)?;
-        anyhow::ensure!(
-            (Duration::from_millis(100)..=Duration::from_mins(1)).contains(&timeout),
-            "DNS_TIMEOUT_SECONDS is not valid: expected 0.1 to 60"
-        );
+        let timeout = seconds("DNS_TIMEOUT_SECONDS", Self::DEFAULT_TIMEOUT, 0.1..=60.0)?;
         Ok(Self { resolvers, timeout })
     }
+}
+
+/// Parses the resolvers. The same one twice would confirm its own answers.
+fn parse_resolvers(names: &[String]) -> Result<Vec<ResolverAddress>, String> {
+    let mut resolvers: Vec<ResolverAddress> = Vec::new();
+    for name in names {
+        let resolver: ResolverAddress = name.parse()?;
+        if resolvers
+            .iter()
+            .any(|other| other.address == resolver.address)
+        {
+            return Err(format!("{} is listed twice", resolver.address));
+        }
+        resolvers.push(resolver);
+    }
+    if resolvers.len() > MAX_RESOLVERS {
+        return Err(format!("expected at most {MAX_RESOLVERS} resolvers"));
+    }
+    Ok(resolvers)
 }
 
 /// Parses `MAIL_SPF_INCLUDE`: a bare domain name, which customers publish as `include:<domain>`.
@@ -57,6 +69,9 @@ pub fn parse_spf_include(value: &str) -> anyhow::Result<String> {
     );
     Ok(name)
 }
+
+/// Maximum number of resolvers: each receives every query.
+const MAX_RESOLVERS: usize = 8;
 
 const DEFAULT_RESOLVERS: [&str; 2] = ["1.1.1.1:53", "8.8.8.8:53"];
 
@@ -97,16 +112,20 @@ impl FromStr for ResolverAddress {
                 "{text:?} is not the name in a certificate, @, address and port"
             )),
         };
-        let (address, transport) = if let Some(rest) = text.strip_prefix("tls://") {
-            let (host, address) = named(rest)?;
-            (address, Transport::Tls(host))
-        } else if let Some(rest) = text.strip_prefix("https://") {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, "dns-query"));
-            let (host, address) = named(authority)?;
-            (address, Transport::Https(host, format!("/{path}").into()))
-        } else {
-            (address(text)?, Transport::Plain)
-        };
+        let (address, transport): (SocketAddr, Transport) =
+            if let Some(rest) = text.strip_prefix("tls://") {
+                let (host, address) = named(rest)?;
+                (address, Transport::Tls(host))
+            } else if let Some(rest) = text.strip_prefix("https://") {
+                let (authority, path) = rest.split_once('/').unwrap_or((rest, "dns-query"));
+                let (host, address) = named(authority)?;
+                (address, Transport::Https(host, format!("/{path}").into()))
+            } else {
+                (address(text)?, Transport::Plain)
+            };
+        if address.port() == 0 || address.ip().is_unspecified() {
+            return Err(format!("{text:?} is not the address of a host"));
+        }
         Ok(Self {
             name: text.to_owned(),
             address,
@@ -147,9 +166,23 @@ mod tests {
             "tls://1.1.1.1:853",
             "https://@1.1.1.1:443",
             "udp://1.1.1.1:53",
+            "1.1.1.1:0",
+            "0.0.0.0:53",
+            "tls://dns.test@[::]:853",
         ] {
             assert!(text.parse::<ResolverAddress>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_resolver_is_listed_once() {
+        let parse = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            parse_resolvers(&names).map(|resolvers| resolvers.len())
+        };
+
+        assert_eq!(parse(&["1.1.1.1:53", "8.8.8.8:53"]), Ok(2));
+        assert!(parse(&["1.1.1.1:53", "1.1.1.1:53"]).is_err());
     }
 
     #[test]

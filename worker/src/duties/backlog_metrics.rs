@@ -3,10 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::{DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
     platform::clock,
-    queue::job::{JobState, Queue},
+    queue::{
+        job::{JobState, Queue},
+        priority::Priority,
+    },
     store::{StoreError, jobs::DUE_INDEX},
 };
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
@@ -84,6 +87,8 @@ impl BacklogMetrics {
             doc! { "$match": {
                 "queue": queue.name(),
                 "state": JobState::Available.name(),
+                // Every lane, so that the index bounds the times.
+                "priority": { "$in": Priority::ALL.map(Bson::from).to_vec() },
                 "runAt": { "$lte": now },
             } },
             doc! { "$limit": i64::from(COUNT_LIMIT) },

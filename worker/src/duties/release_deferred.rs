@@ -10,12 +10,13 @@ use dezky_shared::{
     queue::{
         error_code::ErrorCode,
         job::{JobState, Queue},
+        priority::Priority,
         ready_set::ReadyKey,
     },
     store::{
         StoreError,
         jobs::HELD_INDEX,
-        to_bson,
+        skip_undecodable, to_bson,
         upstreams::{BreakerStatus, UpstreamState},
     },
     upstream::Upstream,
@@ -57,7 +58,7 @@ struct DeferredJob {
     id: JobId,
     queue: Queue,
     lock_key: String,
-    priority: i32,
+    priority: Priority,
 }
 
 /// Publishes the state of every upstream, and releases its deferred jobs.
@@ -176,15 +177,15 @@ impl ReleaseDeferred {
             "error": { "$exists": true },
             "steps": { "$elemMatch": step },
         };
-        self.jobs
-            .clone_with_type::<DeferredJob>()
+        let found = self
+            .jobs
             .find(deferred)
             .hint(Hint::Name(HELD_INDEX.to_owned()))
             .projection(doc! { "queue": 1, "lockKey": 1, "priority": 1 })
             .limit(limit)
-            .await?
-            .try_collect()
-            .await
+            .await?;
+        // A job of a newer build may be in a queue that this one does not know.
+        skip_undecodable(found).try_collect().await
     }
 
     async fn make_due(&self, upstream: Upstream, jobs: &[DeferredJob]) -> Result<(), StoreError> {

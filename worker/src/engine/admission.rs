@@ -1,7 +1,8 @@
 //! Admission of steps to their upstreams.
 //!
 //! A step is admitted unless the upstream is paused, its credentials are refused, its circuit breaker is open, or its rate
-//! budget is spent. A deferred step waits at no cost, and delays no other step. Operators' pauses are read from MongoDB
+//! budget is spent. A deferred step waits at no cost, and delays no other step. A step beyond the rate budget queues for a
+//! reservation, which the leader hands out (`rate_queue`). Operators' pauses are read from MongoDB
 //! once a second ([`ControlState`](super::control_state::ControlState)); call results are shared through Redis
 //! ([`dezky_upstreams::circuit_breaker`]). Once an upstream recovers, the leader releases the jobs that were deferred
 //! because of it (`duties::release_deferred`).
@@ -15,14 +16,12 @@ use dezky_shared::{
     platform::clock,
     queue::{
         error_code::{ErrorCode, RetryPolicy},
-        job::Step,
+        job::{Job, Step},
     },
     upstream::Upstream,
 };
 use dezky_upstreams::{
-    circuit_breaker::{
-        Admission as BreakerAdmission, CallResult, RESERVATION_HORIZON, RateBudget, Transition,
-    },
+    circuit_breaker::{Admission as BreakerAdmission, CallResult, RateBudget, Transition},
     clients::LeaseDeadline,
 };
 
@@ -62,7 +61,7 @@ pub(super) struct Deferred {
 pub(super) enum DeferralReason {
     /// The rate budget reserved that instant for it.
     Reserved,
-    /// All reservations up to the horizon are taken.
+    /// All reservations up to the horizon of its priority are taken: it queues for one.
     Saturated,
     /// No step is admitted to the upstream.
     Blocked(StepFailure),
@@ -83,24 +82,26 @@ impl Admission {
         }
     }
 
-    /// Requests admission of `step` to `upstream`.
-    pub(super) async fn admit(&self, upstream: Upstream, step: &Step) -> Result<Permit, Deferred> {
+    /// Requests admission of a step of `job` to `upstream`.
+    pub(super) async fn admit(
+        &self,
+        upstream: Upstream,
+        job: &Job,
+        step: &Step,
+    ) -> Result<Permit, Deferred> {
         let now = self.ctx.store.now();
         if self.control.state().paused_upstreams.contains(&upstream) {
-            // Resuming the upstream releases the job; this time is the fallback.
+            // Resuming the upstream releases the job.
             return Err(blocked(
                 ErrorCode::UpstreamPaused,
                 format!("{upstream} is paused"),
-                clock::later(
-                    now,
-                    spread(self.times.hold_backoff, self.times.hold_backoff / 10),
-                ),
+                self.fallback(now),
             ));
         }
         if let Some(deferred) = self.refused_credentials(upstream, now) {
             return Err(deferred);
         }
-        let is_breaker_probe = self.admit_by_breaker(upstream, step, now).await?;
+        let is_breaker_probe = self.admit_by_breaker(upstream, job, step, now).await?;
         // Last: a deferred step must not use up the probe of the credentials.
         let next_credentials_probe = self.claim_probe(upstream, now).await?;
         Ok(Permit {
@@ -113,6 +114,7 @@ impl Admission {
     async fn admit_by_breaker(
         &self,
         upstream: Upstream,
+        job: &Job,
         step: &Step,
         now: DateTime,
     ) -> Result<bool, Deferred> {
@@ -122,22 +124,19 @@ impl Admission {
             .is_some_and(|at| at <= now && clock::until(at, now) < self.times.reservation_grace);
         let budget = self.budgets.get(&upstream).copied().unwrap_or_default();
         let breakers = &self.ctx.circuits;
-        match breakers.admit(upstream, budget, has_reservation).await {
+        match breakers
+            .admit(upstream, budget, has_reservation, job.priority)
+            .await
+        {
             BreakerAdmission::Allow => Ok(false),
             BreakerAdmission::Probe => Ok(true),
             BreakerAdmission::Reserved(wait) => Err(Deferred {
                 until: clock::later(now, wait),
                 reason: DeferralReason::Reserved,
             }),
-            // Some ask again shortly before the reservations run out, so that the budget does not lie idle.
-            BreakerAdmission::Saturated(wait) => Err(Deferred {
-                until: clock::later(
-                    now,
-                    spread(
-                        wait.saturating_sub(RESERVATION_HORIZON / 2),
-                        RESERVATION_HORIZON,
-                    ),
-                ),
+            // The leader hands out reservations in the order of the queue.
+            BreakerAdmission::Saturated(_) => Err(Deferred {
+                until: self.fallback(now),
                 reason: DeferralReason::Saturated,
             }),
             // Jitter: the first to return is the half-open probe.
@@ -147,6 +146,12 @@ impl Admission {
                 clock::later(now, spread(wait, self.times.circuit.first_probe)),
             )),
         }
+    }
+
+    /// When a step asks again that the leader makes due before, unless there is none.
+    fn fallback(&self, now: DateTime) -> DateTime {
+        let wait = spread(self.times.hold_backoff, self.times.hold_backoff / 10);
+        clock::later(now, wait)
     }
 
     /// Records what an admitted step's call revealed about its upstream.
@@ -164,6 +169,10 @@ impl Admission {
             result.is_err_and(|failure| failure.code == ErrorCode::UpstreamCredentialsRefused);
         self.record_credentials(upstream, permit.next_credentials_probe, refused, call)
             .await;
+        self.record_revealed(upstream, permit, call).await;
+    }
+
+    async fn record_revealed(&self, upstream: Upstream, permit: Permit, call: Option<CallResult>) {
         match call {
             Some(call) => {
                 self.record_call(upstream, permit.is_breaker_probe, call)
@@ -175,10 +184,22 @@ impl Admission {
         }
     }
 
-    /// Records that an admitted step used up its attempt's whole time.
-    pub(super) async fn record_timeout(&self, upstream: Upstream, permit: Permit) {
-        self.record_call(upstream, permit.is_breaker_probe, CallResult::TimedOut)
-            .await;
+    /// Records what an admitted step that used up its attempt's whole time revealed about its upstream: its work may be
+    /// large, and every call answered.
+    pub(super) async fn record_timeout(
+        &self,
+        upstream: Upstream,
+        permit: Permit,
+        deadline: &LeaseDeadline,
+    ) {
+        let call = if deadline.has_answered_calls() {
+            Some(CallResult::Answered)
+        } else {
+            deadline
+                .has_in_flight_calls()
+                .then_some(CallResult::TimedOut)
+        };
+        self.record_revealed(upstream, permit, call).await;
     }
 
     async fn record_call(&self, upstream: Upstream, probing: bool, call: CallResult) {

@@ -9,17 +9,17 @@ use std::{
 
 use bson::DateTime;
 use dezky_shared::{
-    platform::{backoff::ReconnectBackoff, trace},
+    platform::{backoff::ReconnectBackoff, clock, trace},
     queue::{
         error_code::ErrorCode,
         job::{Attempt, Job, JobFailure},
     },
-    store::TransactionError,
+    store::{StoreError, TransactionError, is_unavailable},
 };
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::FutureExt as _;
 use tokio::{
-    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -31,15 +31,16 @@ use super::{
     apalis_backend::Claimed,
     bulk,
     database_health::DatabaseHealth,
+    isolation::{Isolation, IsolationGuard},
     lease::LeasedJob,
     record::StepRecorder,
     renewal::LeaseRenewer,
-    settle::{Outcome, Settlement, Settler},
+    settle::{Outcome, Settlement, Settler, releases_in_a_row},
     step::StepRunner,
 };
 use crate::{
     context::Context,
-    metrics,
+    metrics, retry_delay,
     steps::{Loaded, Registry},
 };
 
@@ -56,8 +57,7 @@ pub(super) struct AttemptRunner {
     pub(super) steps: Arc<StepRunner>,
     pub(super) recorder: Arc<StepRecorder>,
     pub(super) settler: Arc<Settler>,
-    /// Held exclusively by a job that may have crashed a worker.
-    pub(super) isolation: Arc<RwLock<()>>,
+    pub(super) isolation: Isolation,
     /// Cancels the attempts that outlive the drain.
     pub(super) kill: CancellationToken,
 }
@@ -71,12 +71,8 @@ enum Interruption {
     Released,
     /// The attempt timeout has passed.
     TimedOut,
-}
-
-/// Isolates a suspect job: a process that runs one that may have crashed a worker runs no other beside it.
-enum IsolationGuard {
-    Shared { _guard: OwnedRwLockReadGuard<()> },
-    Exclusive { _guard: OwnedRwLockWriteGuard<()> },
+    /// Steps could not be recorded, for a reason that remains in a repetition.
+    Unrecorded,
 }
 
 /// The result of an attempt, to be settled.
@@ -85,15 +81,15 @@ struct Ended {
     request_ids: Vec<String>,
     /// Whether a step was attempted.
     attempted: bool,
-    /// Held until the settlement is written: a suspect job that began earlier could crash this one, too.
+    /// Of a suspect.
     _isolation: Option<IsolationGuard>,
 }
 
 impl Ended {
-    /// Released before any step was attempted.
-    fn released() -> Self {
+    /// Ended before any step was attempted.
+    fn not_attempted(outcome: Outcome) -> Self {
         Self {
-            outcome: Outcome::Release,
+            outcome,
             request_ids: Vec::new(),
             attempted: false,
             _isolation: None,
@@ -128,6 +124,7 @@ impl AttemptRunner {
             permit,
         } = claimed;
         let mut job = claim.job;
+        let permit = Self::slot(&job, permit);
         let began = Instant::now();
         let attempt = AttemptRun {
             runner: self.clone(),
@@ -154,6 +151,7 @@ impl AttemptRunner {
         }
         let (done, settled) = oneshot::channel();
         let settlement = Settlement {
+            scheduled: job.is_scheduled(),
             id: job.id,
             tenant_id: job.tenant_id,
             queue: job.queue,
@@ -200,17 +198,28 @@ impl AttemptRunner {
         }
     }
 
-    async fn isolate(&self, suspect: bool) -> IsolationGuard {
-        let isolation = self.isolation.clone();
-        if suspect {
-            IsolationGuard::Exclusive {
-                _guard: isolation.write_owned().await,
-            }
-        } else {
-            IsolationGuard::Shared {
-                _guard: isolation.read_owned().await,
-            }
+    /// Releases a job that a store error keeps from running, uncharged. The delay grows with each release in a row: a
+    /// document that cannot be read does not make its job spin, and a newer build may read it.
+    fn postpone(&self, job: &Job, error: &StoreError, not_before: Option<DateTime>) -> Outcome {
+        self.health.record_error(error);
+        let releases = releases_in_a_row(&job.attempts).saturating_add(1);
+        let (base, cap) = (self.times.retry_base, job.queue.max_backoff());
+        let wait = retry_delay::delay(releases, base, cap, rand::random_range(0.5..1.0));
+        let at = clock::later(self.ctx.store.now(), wait);
+        let is_own = !is_unavailable(error);
+        Outcome::Postpone {
+            at: not_before.map_or(at, |earliest| at.max(earliest)),
+            error: is_own.then(|| JobFailure {
+                retryable: true,
+                ..JobFailure::permanent(ErrorCode::Internal, &error.kind.to_string())
+            }),
         }
+    }
+
+    /// The slot of a job. A suspect gives its slot back, and runs in that of the suspects: those that wait for it must not
+    /// fill the queue's slots.
+    fn slot(job: &Job, permit: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        (job.crashes == 0).then_some(permit)
     }
 }
 
@@ -230,9 +239,10 @@ impl AttemptRun {
     async fn run(mut self, job: &mut Job) -> Option<Ended> {
         let runner = self.runner.clone();
         let isolation = tokio::select! {
-            guard = runner.isolate(job.crashes > 0) => guard,
+            guard = runner.isolation.admit(job.crashes) => guard,
             interruption = self.interruption(Duration::MAX) => {
-                return (interruption != Interruption::LeaseLost).then(Ended::released);
+                return (interruption != Interruption::LeaseLost)
+                    .then(|| Ended::not_attempted(Outcome::Release));
             }
         };
         // Otherwise a job that crashes its worker before the first renewal would never be counted.
@@ -243,8 +253,7 @@ impl AttemptRun {
                 Ok(false) => return None,
                 Err(error) => {
                     tracing::warn!(%error, "Could not mark the job as started; releasing it");
-                    runner.health.record_failure();
-                    return Some(Ended::released());
+                    return Some(Ended::not_attempted(runner.postpone(job, &error, None)));
                 }
             }
         }
@@ -254,7 +263,7 @@ impl AttemptRun {
             outcome,
             request_ids: self.request_ids,
             attempted: self.attempted,
-            _isolation: Some(isolation),
+            _isolation: isolation.of_suspect(),
         })
     }
 
@@ -280,7 +289,7 @@ impl AttemptRun {
             tracing::warn!("Unknown job kind; leaving the job to a newer build");
             metrics::unknown_kind();
             return Some(Outcome::Snooze {
-                at: dezky_shared::platform::clock::later(now, runner.times.lease),
+                at: clock::later(now, runner.times.lease),
                 error: None,
             });
         };
@@ -293,8 +302,7 @@ impl AttemptRun {
             }
             Err(error) => {
                 tracing::warn!(%error, "Could not load the job's target; releasing the job");
-                runner.health.record_failure();
-                return Some(Outcome::Release);
+                return Some(runner.postpone(job, &error, None));
             }
         };
         self.run_steps(job, &kind, target).await
@@ -360,8 +368,7 @@ impl AttemptRun {
             Err(TransactionError::Aborted(())) => None,
             Err(TransactionError::Store(error)) => {
                 tracing::warn!(%error, "Could not record how the job ended; releasing it");
-                self.runner.health.record_failure();
-                Some(Outcome::Release)
+                Some(self.runner.postpone(job, &error, None))
             }
         }
     }

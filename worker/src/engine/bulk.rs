@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bson::{Bson, Document, doc};
-use dezky_shared::store::{Store, StoreError, jobs::UNIQUE_INDEX};
+use dezky_shared::store::{Store, StoreError, is_unavailable, jobs::UNIQUE_INDEX, timed_out};
 use futures::future::join_all;
 
 /// One update of a bulk.
@@ -42,15 +42,27 @@ impl Update {
     }
 }
 
-/// Why an update of a bulk failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why an update of a bulk failed, from the job's own reason to that of all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ItemError {
     /// Another available job has the same unique key.
     Superseded,
     /// Another running job has the same lock key.
     Locked,
-    /// Any other error, including a lost reply: the update may be written.
-    Unknown(String),
+    /// MongoDB refused this update, for example because of a conflict.
+    Refused(String),
+    /// MongoDB did not answer, or not for a majority: the update may be written.
+    Unavailable(String),
+}
+
+impl From<StoreError> for ItemError {
+    fn from(error: StoreError) -> Self {
+        if is_unavailable(&error) {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
+    }
 }
 
 /// Runs all updates, unordered. Returns the errors by index; an error affects its own update only.
@@ -64,7 +76,7 @@ pub(crate) async fn update(
         // A write conflict with an open transaction fails the whole bulk. The other updates must not wait for it.
         Err(_) if updates.len() > 1 => update_individually(store, updates, deadline).await,
         Err(error) => (0..updates.len())
-            .map(|index| (index, ItemError::Unknown(error.to_string())))
+            .map(|index| (index, error.clone()))
             .collect(),
     }
 }
@@ -84,7 +96,7 @@ pub(crate) async fn update_individually(
         .enumerate()
         .filter_map(|(index, result)| match result {
             Ok(errors) => errors.into_values().next().map(|error| (index, error)),
-            Err(error) => Some((index, ItemError::Unknown(error.to_string()))),
+            Err(error) => Some((index, error)),
         })
         .collect()
 }
@@ -96,14 +108,14 @@ pub(crate) async fn with_timeout<T>(
 ) -> Result<T, StoreError> {
     tokio::time::timeout(timeout, operation)
         .await
-        .unwrap_or_else(|_| Err(StoreError::custom("timed out")))
+        .unwrap_or_else(|_| Err(timed_out(timeout)))
 }
 
 async fn command(
     store: &Store,
     updates: &[Update],
     deadline: Duration,
-) -> Result<BTreeMap<usize, ItemError>, StoreError> {
+) -> Result<BTreeMap<usize, ItemError>, ItemError> {
     if updates.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -121,7 +133,7 @@ async fn command(
     )
     .await?;
     if let Ok(concern) = reply.get_document("writeConcernError") {
-        return Err(StoreError::custom(format!(
+        return Err(ItemError::Unavailable(format!(
             "not acknowledged by a majority: {concern}"
         )));
     }
@@ -141,7 +153,7 @@ fn item_error(error: &Document) -> Option<(usize, ItemError)> {
     let kind = match error.get_i32("code") {
         Ok(11000) if message.contains(UNIQUE_INDEX) => ItemError::Superseded,
         Ok(11000) => ItemError::Locked,
-        _ => ItemError::Unknown(message.to_owned()),
+        _ => ItemError::Refused(message.to_owned()),
     };
     Some((index, kind))
 }

@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
     id::{JobId, LeaseToken},
     platform::clock,
     queue::job::{Job, JobState, Queue},
-    store::{Store, StoreError, jobs::CLAIM_INDEX},
+    store::{Store, StoreError, jobs::CLAIM_INDEX, skip_undecodable},
 };
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
-use mongodb::{Collection, Cursor, options::Hint};
+use mongodb::{Collection, options::Hint};
 
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
+    undecodable::{decode, release_undecodable},
 };
 
 /// Claims due jobs for this process.
@@ -63,22 +64,6 @@ struct FirstDue {
     job: JobId,
 }
 
-/// Decodes jobs, skipping those that a newer build wrote in another form: they are left to its workers.
-pub(super) async fn skip_undecodable(
-    found: Cursor<RawDocumentBuf>,
-) -> Result<Vec<Job>, StoreError> {
-    let found: Vec<RawDocumentBuf> = found.try_collect().await?;
-    let decoded = found.iter().filter_map(|stored| {
-        let job = bson::deserialize_from_slice(stored.as_bytes());
-        job.inspect_err(|error| {
-            let id = stored.get("_id").ok().flatten();
-            tracing::error!(job.id = ?id, %error, "Cannot decode a job; leaving it to a newer build");
-        })
-        .ok()
-    });
-    Ok(decoded.collect())
-}
-
 impl Claimer {
     pub(super) fn new(store: &Arc<Store>, times: &EngineTimings, worker: &str) -> Self {
         Self {
@@ -106,13 +91,17 @@ impl Claimer {
         self.write_claims(&ids, token).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
         let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
-            skip_undecodable(self.jobs.clone_with_type().find(ours).await?).await
+            decode(self.jobs.clone_with_type().find(ours).await?).await
         })
         .await?;
+        let undecodable = claimed.undecodable.into_iter();
+        let undecodable = undecodable.map(|id| doc! { "_id": id, "lease.token": token });
+        release_undecodable(&self.store, &self.times, undecodable.collect()).await;
 
         let claimed_at = self.store.now();
         let ends = sent + self.times.lease.saturating_sub(self.times.trust_margin);
         Ok(claimed
+            .jobs
             .into_iter()
             .map(|job| {
                 let deadline = LeaseDeadline::until(
@@ -133,13 +122,9 @@ impl Claimer {
     async fn resolve(&self, queue: Queue, keys: Vec<String>) -> Result<Vec<JobId>, StoreError> {
         let due = first_due(queue, doc! { "$in": keys }.into(), self.store.now());
         let found: Vec<FirstDue> = bulk::with_timeout(self.times.bulk_deadline, async {
-            self.jobs
-                .aggregate(due)
-                .hint(Hint::Name(CLAIM_INDEX.to_owned()))
-                .with_type()
-                .await?
-                .try_collect()
-                .await
+            let hint = Hint::Name(CLAIM_INDEX.to_owned());
+            let found = self.jobs.aggregate(due).hint(hint).await?;
+            skip_undecodable(found).try_collect().await
         })
         .await?;
         Ok(found.into_iter().map(|found| found.job).collect())
@@ -166,8 +151,10 @@ impl Claimer {
             .map(|id| Update::one(claimable(id.into()), pipeline.clone()));
         let each: Vec<Update> = each.collect();
         match error {
-            ItemError::Unknown(_) => bulk::update_individually(store, &each, deadline).await,
-            _ => bulk::update(store, &each, deadline).await,
+            ItemError::Superseded | ItemError::Locked => bulk::update(store, &each, deadline).await,
+            ItemError::Refused(_) | ItemError::Unavailable(_) => {
+                bulk::update_individually(store, &each, deadline).await
+            }
         };
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use dezky_shared::{
     platform::{backoff::ReconnectBackoff, clock},
-    store::Store,
+    store::{Store, StoreError, is_unavailable},
 };
 
 use super::{EngineTimings, bulk};
@@ -37,7 +37,15 @@ impl DatabaseHealth {
         }
     }
 
-    /// Records that a command failed.
+    /// Records the error of a command, if the database caused it. One document that cannot be read or written suspends
+    /// nothing.
+    pub(super) fn record_error(&self, error: &StoreError) {
+        if is_unavailable(error) {
+            self.record_failure();
+        }
+    }
+
+    /// Records that the database did not execute a command.
     pub(super) fn record_failure(&self) {
         metrics::database_failed();
         self.start_rescue_grace();
@@ -66,7 +74,7 @@ impl DatabaseHealth {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "Could not read MongoDB's clock; retrying");
-                    self.record_failure();
+                    self.record_error(&error);
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }

@@ -1,30 +1,34 @@
 //! The search for due work in MongoDB, behind the sweep and the fetch loops without Redis.
 //!
-//! Its cost depends on what is due, not on what waits for later, which after a fan-out is a day's worth of jobs. A few due
-//! jobs are read in the order of their times. A backlog is scanned key by key instead, so that a tenant's 100,000 jobs
-//! cost one step.
+//! Due jobs are read in the order of their times, from an index that holds nothing else: the cost depends on what is due,
+//! not on what waits for later, which after a fan-out is a day's worth of jobs.
 
 use std::{collections::HashSet, sync::Arc};
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    id::TenantId,
     queue::{
         job::{JobState, Queue},
+        priority::Priority,
         ready_set::ReadyKey,
     },
     store::{
         Store, StoreError,
-        jobs::{CLAIM_INDEX, DUE_INDEX},
+        jobs::{DUE_INDEX, LOCK_INDEX},
     },
 };
 use futures::TryStreamExt as _;
 use mongodb::{Collection, options::Hint};
+use rand::seq::SliceRandom as _;
 
-use super::claim::first_due;
-
-/// How many due jobs are read one by one, within about ten milliseconds.
-const FEW: i64 = 5_000;
+/// The most due jobs read by one query, within about ten milliseconds.
+const WINDOW: usize = 10_000;
+/// The most queries of one listing: a tenant's 100,000 jobs at the head hold up the keys behind them for two sweeps.
+const WINDOWS: usize = 5;
+/// Of how many times as many jobs a sample is taken, so that concurrent ones rarely find the same.
+const SAMPLED: usize = 16;
+/// Of this many samples one begins with the least urgent lane, so that a flood of urgent work does not starve it.
+const LOWEST_FIRST: u32 = 8;
 
 /// Lists lock keys that have due work.
 #[derive(Clone)]
@@ -33,41 +37,16 @@ pub(super) struct DueKeys {
     jobs: Collection<Document>,
 }
 
-/// The position of a scan over the distinct due keys, which wraps at the end.
+/// The position of a scan over the due jobs of one lane, which starts over at the end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cursor {
-    after: String,
-}
+pub(super) struct Cursor(Option<DueJob>);
 
-impl Cursor {
-    /// A random position, so that concurrent scans do not find the same keys.
-    pub(super) fn random() -> Self {
-        let mut id = TenantId::new().bytes();
-        // Ids begin with their creation time; most tenants are a few years old at most.
-        let age = rand::random_range(0..1_u64 << 37);
-        let created = u64::from_be_bytes([0, 0, id[0], id[1], id[2], id[3], id[4], id[5]])
-            .saturating_sub(age);
-        id[..6].copy_from_slice(&created.to_be_bytes()[2..]);
-        Self {
-            after: format!("tenant:{}", TenantId::from_bytes(id)),
-        }
-    }
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct DueKey {
-    #[serde(rename = "_id")]
+/// A due job, as the index has it.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DueJob {
+    run_at: DateTime,
     lock_key: String,
-    priority: i32,
-}
-
-impl From<DueKey> for ReadyKey {
-    fn from(key: DueKey) -> Self {
-        Self {
-            lock_key: key.lock_key,
-            priority: key.priority,
-        }
-    }
 }
 
 impl DueKeys {
@@ -78,106 +57,121 @@ impl DueKeys {
         }
     }
 
-    /// At most `limit` lock keys with due work in `queue` and no running job, from the cursor on, wrapping.
+    /// At most `limit` lock keys with due work in a lane of `queue` and no running job, from the cursor on.
     pub(super) async fn list(
         &self,
         queue: Queue,
+        priority: Priority,
         cursor: &mut Cursor,
         limit: usize,
     ) -> Result<Vec<ReadyKey>, StoreError> {
-        let found = match self.list_if_few(queue).await? {
-            Some(mut keys) => {
-                let before = keys.partition_point(|key| key.lock_key <= cursor.after);
-                keys.rotate_left(before);
-                keys.truncate(limit);
-                keys
+        let window = (2 * limit).min(WINDOW);
+        let mut found = HashSet::new();
+        let mut keys = Vec::new();
+        for _ in 0..WINDOWS {
+            let due = self.read(queue, priority, cursor, window).await?;
+            let is_last = due.len() < window;
+            for job in due {
+                if keys.len() == limit {
+                    return self.without_running(keys).await;
+                }
+                if found.insert(job.lock_key.clone()) {
+                    keys.push(ReadyKey {
+                        lock_key: job.lock_key.clone(),
+                        priority,
+                    });
+                }
+                *cursor = Cursor(Some(job));
             }
-            None => self.list_distinct(queue, &cursor.after, limit).await?,
-        };
-        cursor.after = match found.last() {
-            Some(last) if found.len() == limit => last.lock_key.clone(),
-            _ => String::new(),
-        };
-        self.without_running(found).await
-    }
-
-    /// All due lock keys, in order. `None` if more than a few jobs are due.
-    async fn list_if_few(&self, queue: Queue) -> Result<Option<Vec<ReadyKey>>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Counted {
-            #[serde(flatten)]
-            key: DueKey,
-            jobs: i64,
+            if is_last {
+                *cursor = Cursor::default();
+                break;
+            }
         }
-        let due = [
-            doc! { "$match": {
-                "queue": queue.name(),
-                "state": JobState::Available.name(),
-                "runAt": { "$lte": self.store.now() },
-            } },
-            doc! { "$limit": FEW + 1 },
-            doc! { "$group": {
-                "_id": "$lockKey",
-                "priority": { "$min": "$priority" },
-                "jobs": { "$sum": 1_i64 },
-            } },
-            doc! { "$sort": { "_id": 1 } },
-        ];
-        let found: Vec<Counted> = self
-            .jobs
-            .aggregate(due)
-            .hint(Hint::Name(DUE_INDEX.to_owned()))
-            .with_type()
-            .await?
-            .try_collect()
-            .await?;
-        let jobs: i64 = found.iter().map(|counted| counted.jobs).sum();
-        let keys = || {
-            found
-                .into_iter()
-                .map(|counted| counted.key.into())
-                .collect()
-        };
-        Ok((jobs <= FEW).then(keys))
+        self.without_running(keys).await
     }
 
-    async fn list_distinct(
+    /// At most `count` lock keys with due work in `queue` and no running job: random ones of those that have been due for
+    /// the longest, in the more urgent lanes first.
+    pub(super) async fn sample(
         &self,
         queue: Queue,
-        after: &str,
+        lowest: Priority,
+        count: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut lanes: Vec<Priority> = lowest.and_above().collect();
+        if rand::random_ratio(1, LOWEST_FIRST) {
+            lanes.rotate_right(1);
+        }
+        let mut sample = Vec::new();
+        for priority in lanes {
+            let listed = SAMPLED * count;
+            let mut keys = self
+                .list(queue, priority, &mut Cursor::default(), listed)
+                .await?;
+            keys.shuffle(&mut rand::rng());
+            sample.extend(keys.into_iter().map(|key| key.lock_key));
+            if sample.len() >= count {
+                sample.truncate(count);
+                break;
+            }
+        }
+        Ok(sample)
+    }
+
+    /// At most `limit` due jobs of a lane after the cursor, longest due first.
+    async fn read(
+        &self,
+        queue: Queue,
+        priority: Priority,
+        cursor: &Cursor,
         limit: usize,
-    ) -> Result<Vec<ReadyKey>, StoreError> {
-        let mut found = self.list_after(queue, after, limit).await?;
-        if found.len() < limit && !after.is_empty() {
-            let wrapped = self.list_after(queue, "", limit - found.len()).await?;
-            // Those after the cursor are in `found` already.
+    ) -> Result<Vec<DueJob>, StoreError> {
+        let now = self.store.now();
+        let Some(DueJob { run_at, lock_key }) = &cursor.0 else {
+            return self
+                .find(queue, priority, doc! { "runAt": { "$lte": now } }, limit)
+                .await;
+        };
+        // Jobs of one fan-out may be due at the same instant, so its time alone is not a position.
+        let same_time = doc! { "runAt": run_at, "lockKey": { "$gt": lock_key } };
+        let mut found = self.find(queue, priority, same_time, limit).await?;
+        if found.len() < limit {
+            let later = doc! { "runAt": { "$gt": run_at, "$lte": now } };
             found.extend(
-                wrapped
-                    .into_iter()
-                    .take_while(|key| key.lock_key.as_str() <= after),
+                self.find(queue, priority, later, limit - found.len())
+                    .await?,
             );
         }
         Ok(found)
     }
 
-    async fn list_after(
+    /// Covered by the index.
+    async fn find(
         &self,
         queue: Queue,
-        after: &str,
+        priority: Priority,
+        when: Document,
         limit: usize,
-    ) -> Result<Vec<ReadyKey>, StoreError> {
-        let mut due = first_due(queue, doc! { "$gt": after }.into(), self.store.now());
-        // The index yields each key once and in order, so the scan ends with the last key.
-        due.push(doc! { "$limit": i64::try_from(limit).unwrap_or(i64::MAX) });
-        let found: Vec<DueKey> = self
-            .jobs
-            .aggregate(due)
-            .hint(Hint::Name(CLAIM_INDEX.to_owned()))
-            .with_type()
+    ) -> Result<Vec<DueJob>, StoreError> {
+        let mut due = doc! {
+            "queue": queue.name(),
+            "state": JobState::Available.name(),
+            "priority": priority,
+        };
+        due.extend(when);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.jobs
+            .clone_with_type()
+            .find(due)
+            .sort(doc! { "runAt": 1, "lockKey": 1 })
+            .projection(doc! { "runAt": 1, "lockKey": 1, "_id": 0 })
+            .hint(Hint::Name(DUE_INDEX.to_owned()))
+            .limit(limit)
+            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
             .await?
             .try_collect()
-            .await?;
-        Ok(found.into_iter().map(ReadyKey::from).collect())
+            .await
     }
 
     async fn without_running(&self, keys: Vec<ReadyKey>) -> Result<Vec<ReadyKey>, StoreError> {
@@ -195,6 +189,7 @@ impl DueKeys {
             .clone_with_type()
             .find(doc! { "state": JobState::Running.name(), "lockKey": { "$in": names } })
             .projection(doc! { "lockKey": 1, "_id": 0 })
+            .hint(Hint::Name(LOCK_INDEX.to_owned()))
             .await?
             .try_collect()
             .await?;

@@ -6,10 +6,11 @@ use dezky_shared::{
     platform::{backoff::ReconnectBackoff, redis::RedisError},
     queue::{
         job::Queue,
+        priority::Priority,
         ready_set::{ReadySet, ReadySetConsumer},
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,14 +20,15 @@ use super::{
     claim::{Claim, Claimer},
     control_state::ControlWatch,
     database_health::DatabaseHealth,
-    due_keys::{Cursor, DueKeys},
+    due_keys::DueKeys,
     lease::LeaseTable,
+    slots::SlotPool,
 };
 use crate::metrics;
 
-/// The fetch loops of each queue. While one waits for its claims to be written, the other fills the slots that become
-/// free.
-pub(super) const FETCH_LOOPS: usize = 2;
+/// The fetch loops of each pool that serves every lane. While one waits for its claims to be written, the other fills the
+/// slots that become free. The reserved pools have one each.
+const FETCH_LOOPS: usize = 2;
 
 /// Fetches jobs for the slots of this process.
 pub(super) struct Fetcher {
@@ -41,35 +43,41 @@ pub(super) struct Fetcher {
     pub(super) stop: CancellationToken,
 }
 
-/// A queue's free slots, and the channel to its workers.
-#[derive(Clone)]
-pub(super) struct Slots {
-    pub(super) free: Arc<Semaphore>,
-    pub(super) claimed: mpsc::Sender<Claimed>,
-}
-
 /// Where one loop takes lock keys from.
 struct KeySource {
     queue: Queue,
+    /// The least urgent lane.
+    lowest: Priority,
     /// The connection to the ready set, unless Redis is unavailable.
     consumer: Option<ReadySetConsumer>,
-    /// Where the next search in MongoDB resumes. Loops start at different positions.
-    cursor: Cursor,
+}
+
+/// The number of fetch loops of a pool.
+pub(super) const fn loops(pool: &SlotPool) -> usize {
+    match pool.lowest {
+        Priority::Bulk => FETCH_LOOPS,
+        Priority::Security | Priority::Interactive => 1,
+    }
 }
 
 impl Fetcher {
-    /// Claims jobs of `queue` while slots are free, until the worker stops.
-    pub(super) async fn fetch_loop(self: Arc<Self>, queue: Queue, slots: Slots) {
+    /// Claims jobs of `queue` while slots of `pool` are free, until the worker stops.
+    pub(super) async fn fetch_loop(
+        self: Arc<Self>,
+        queue: Queue,
+        pool: SlotPool,
+        claimed: mpsc::Sender<Claimed>,
+    ) {
         let mut source = KeySource {
             queue,
+            lowest: pool.lowest,
             consumer: None,
-            cursor: Cursor::random(),
         };
         let mut backoff = ReconnectBackoff::default();
         // Only the search is cancelled: claimed jobs must be dispatched.
         while let Some(found) = self
             .stop
-            .run_until_cancelled(self.find_work(&mut source, &slots.free))
+            .run_until_cancelled(self.find_work(&mut source, &pool))
             .await
         {
             let Some((keys, mut permits)) = found else {
@@ -86,12 +94,12 @@ impl Fetcher {
                     for claim in claims {
                         let Some(permit) = permits.pop() else { break };
                         metrics::claimed(&claim.job, claim.claimed_at);
-                        self.dispatch(claim, permit, &slots.claimed).await;
+                        self.dispatch(claim, permit, &claimed).await;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%queue, %error, "Could not claim jobs; retrying");
-                    self.health.record_failure();
+                    self.health.record_error(&error);
                     let pause = tokio::time::sleep(backoff.next_delay());
                     let _ = self.stop.run_until_cancelled(pause).await;
                 }
@@ -103,12 +111,12 @@ impl Fetcher {
     async fn find_work(
         &self,
         source: &mut KeySource,
-        free: &Arc<Semaphore>,
+        pool: &SlotPool,
     ) -> Option<(Vec<String>, Vec<OwnedSemaphorePermit>)> {
         self.control.until_resumed(source.queue).await;
         // Permits first: a key popped without a free slot would be lost until the sweep.
-        let mut permits = vec![free.clone().acquire_owned().await.ok()?];
-        while let Ok(permit) = free.clone().try_acquire_owned() {
+        let mut permits = vec![pool.free.clone().acquire_owned().await.ok()?];
+        while let Ok(permit) = pool.free.clone().try_acquire_owned() {
             permits.push(permit);
         }
         let keys = self.next_keys(source, permits.len()).await;
@@ -140,12 +148,12 @@ impl Fetcher {
             return keys;
         }
         tokio::time::sleep(self.times.sweep_every).await;
-        let listing = self.due_keys.list(queue, &mut source.cursor, slots);
-        match with_timeout(self.times.bulk_deadline, listing).await {
-            Ok(keys) => keys.into_iter().map(|key| key.lock_key).collect(),
+        let sampling = self.due_keys.sample(queue, source.lowest, slots);
+        match with_timeout(self.times.bulk_deadline, sampling).await {
+            Ok(keys) => keys,
             Err(error) => {
                 tracing::warn!(%queue, %error, "Could not search for due work; retrying");
-                self.health.record_failure();
+                self.health.record_error(&error);
                 Vec::new()
             }
         }
@@ -172,7 +180,7 @@ impl Fetcher {
             Some(consumer) => consumer,
             None => {
                 self.ready
-                    .consumer(source.queue, self.times.pop_block)
+                    .consumer(source.queue, source.lowest, self.times.pop_block)
                     .await?
             }
         };

@@ -29,7 +29,7 @@ pub(crate) trait Duty: Send + Sync {
     /// Runs once. A run that exceeds the [duty timeout](EngineTimings::duty_timeout) is cancelled.
     fn run(&mut self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Whether a failure means that leases could not be renewed either, which suspends the rescue.
+    /// Whether MongoDB's failure to answer means that leases could not be renewed either, which suspends the rescue.
     fn reflects_database_health(&self) -> bool {
         false
     }
@@ -79,7 +79,7 @@ impl Leader {
         let duties = self
             .duties
             .iter_mut()
-            .map(|duty| duty_loop(&mut **duty, timeout, || health.record_failure()));
+            .map(|duty| duty_loop(&mut **duty, timeout, |error| health.record_error(error)));
         tokio::select! {
             () = self.stop.cancelled() => {
                 let _ = self.election.resign(term).await;
@@ -91,14 +91,14 @@ impl Leader {
 }
 
 /// Runs one duty at its own period, so that a slow or hanging duty delays no other.
-async fn duty_loop(duty: &mut dyn Duty, timeout: Duration, record_failure: impl Fn()) {
+async fn duty_loop(duty: &mut dyn Duty, timeout: Duration, record_error: impl Fn(&StoreError)) {
     let mut tick = every(Instant::now() + duty.initial_delay(), duty.every());
     loop {
         tick.tick().await;
         if let Err(error) = bulk::with_timeout(timeout, duty.run()).await {
             tracing::warn!(duty = duty.name(), %error, "A duty of the leader failed; retrying at its next run");
             if duty.reflects_database_health() {
-                record_failure();
+                record_error(&error);
             }
         }
     }
@@ -173,7 +173,7 @@ impl Election {
                 Ok(false) => return,
                 Err(error) => {
                     tracing::warn!(%error, "Could not renew the leader's lease; retrying");
-                    health.record_failure();
+                    health.record_error(&error);
                 }
             }
         }
@@ -249,7 +249,7 @@ mod tests {
         let mut duty = Unreliable(runs.clone());
         let failures = AtomicUsize::new(0);
         let timeout = Duration::from_millis(20);
-        let record_failure = || {
+        let record_error = |_: &StoreError| {
             failures.fetch_add(1, Ordering::Relaxed);
         };
         let four_runs = async {
@@ -259,7 +259,7 @@ mod tests {
         };
 
         tokio::select! {
-            () = duty_loop(&mut duty, timeout, record_failure) => {}
+            () = duty_loop(&mut duty, timeout, record_error) => {}
             () = four_runs => {}
         }
 

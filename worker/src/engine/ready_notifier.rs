@@ -7,6 +7,7 @@ use dezky_shared::{
     platform::clock,
     queue::{
         job::Queue,
+        priority::Priority,
         ready_set::{ReadyKey, ReadySet},
     },
     store::{Store, StoreError},
@@ -31,7 +32,7 @@ pub(super) struct ReadyNotifier {
 struct DueKey {
     #[serde(rename = "_id")]
     lock_key: String,
-    priority: i32,
+    priority: Priority,
     queue: Queue,
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum RecordResult {
     },
     /// Nothing is written: another worker holds the lease.
     LeaseLost,
+    /// Nothing is written, and a repetition would fail, too: the database is well, and one of the documents is not.
+    Refused(StoreError),
 }
 
 /// The sink that a job reports to, with its target.
@@ -144,7 +146,7 @@ impl StepRecorder {
         ends: Vec<StepEnd>,
     ) -> Result<RecordResult, StoreError> {
         // The process is ending, or the record loop panicked. The lease expires, and the job is rescued.
-        let interrupted = || StoreError::custom("recording was interrupted");
+        let interrupted = || StoreError::custom("recording was interrupted".to_owned());
         let (done, recorded) = oneshot::channel();
         let record = StepRecord {
             holder,

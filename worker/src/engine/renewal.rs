@@ -10,14 +10,14 @@ use bson::{Document, doc};
 use dezky_shared::{
     id::{JobId, LeaseToken},
     platform::clock,
-    store::{Store, StoreError},
+    store::{Store, StoreError, skip_undecodable},
 };
 use futures::TryStreamExt as _;
 use mongodb::Collection;
 
 use super::{
     EngineTimings,
-    bulk::{self, Update},
+    bulk::{self, ItemError, Update},
     claim::millis,
     database_health::DatabaseHealth,
     lease::{LeaseTable, LeasedJob},
@@ -56,8 +56,10 @@ impl LeaseRenewer {
             pause = match self.renew().await {
                 Ok(()) => self.times.renew_every,
                 Err(error) => {
-                    tracing::warn!(%error, "Could not renew leases; retrying");
-                    self.health.record_failure();
+                    tracing::warn!(?error, "Could not renew leases; retrying");
+                    if matches!(error, ItemError::Unavailable(_)) {
+                        self.health.record_failure();
+                    }
                     // Sooner than usual: the leases are still valid for some time.
                     (self.times.renew_every / 10).max(Duration::from_millis(10))
                 }
@@ -65,7 +67,7 @@ impl LeaseRenewer {
         }
     }
 
-    async fn renew(&self) -> Result<(), StoreError> {
+    async fn renew(&self) -> Result<(), ItemError> {
         let leases = self.leases.renewable();
         if leases.is_empty() {
             return Ok(());
@@ -96,10 +98,7 @@ impl LeaseRenewer {
                 _ => job.lost.cancel(),
             }
         }
-        match errors.into_values().next() {
-            Some(error) => Err(StoreError::custom(format!("{error:?}"))),
-            None => Ok(()),
-        }
+        errors.into_values().max().map_or(Ok(()), Err)
     }
 
     /// The update of one lease, by fencing token and never by the worker's name, which two processes may share. It keeps
@@ -137,14 +136,12 @@ impl LeaseRenewer {
             token: LeaseToken,
         }
         let ids: Vec<JobId> = leases.iter().map(|(id, _)| *id).collect();
-        let running: Vec<Running> = self
+        let found = self
             .jobs
-            .clone_with_type()
             .find(doc! { "_id": { "$in": ids }, "lease": { "$exists": true } })
             .projection(doc! { "lease.token": 1, "cancelRequested": 1 })
-            .await?
-            .try_collect()
             .await?;
+        let running: Vec<Running> = skip_undecodable(found).try_collect().await?;
         Ok(running
             .into_iter()
             .map(|job| (job.id, (job.lease.token, job.cancel_requested)))

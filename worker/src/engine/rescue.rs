@@ -1,4 +1,7 @@
 //! The rescue: jobs whose lease expired become available again, or are discarded after three crashes.
+//!
+//! A rescue releases the job's lock, too, so it waits until every write of the lost holder has landed
+//! ([`EngineTimings::rescue_delay`]): the next holder of the lock, of whichever job, reads before it writes.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,10 +21,11 @@ use mongodb::Collection;
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
-    claim::skip_undecodable,
+    claim::millis,
     database_health::DatabaseHealth,
     leader::Duty,
     settle::append_attempt,
+    undecodable::{decode, release_undecodable},
 };
 use crate::{context::Context, metrics};
 
@@ -77,39 +81,50 @@ impl Rescue {
     }
 
     async fn rescue(&self) -> Result<(), StoreError> {
-        let expired = doc! { "state": JobState::Running.name(), "lease.until": { "$lt": self.ctx.store.now() } };
+        let expired_before = clock::earlier(self.ctx.store.now(), self.times.rescue_delay());
+        let expired =
+            doc! { "state": JobState::Running.name(), "lease.until": { "$lt": expired_before } };
         let jobs = self.jobs.clone_with_type();
-        let lost = skip_undecodable(jobs.find(expired).limit(BATCH).await?).await?;
+        let lost = decode(jobs.find(expired).limit(BATCH).await?).await?;
+        let filters = lost.undecodable.into_iter().map(|id| self.is_expired(id));
+        let filters = filters.collect();
+        release_undecodable(&self.ctx.store, &self.times, filters).await;
+
         let (poisonous, others): (Vec<Job>, Vec<Job>) = lost
+            .jobs
             .into_iter()
             .partition(|job| crashes(job) >= MAX_CRASHES);
+        self.make_available(&others).await?;
+        for job in &poisonous {
+            tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarding a job that crashed three workers");
+            self.discard_crashed(job, JobState::Discarded, ErrorCode::WorkerCrashed)
+                .await;
+        }
+        metrics::rescued(others.len(), poisonous.len());
+        Ok(())
+    }
 
-        let updates = others
+    async fn make_available(&self, lost: &[Job]) -> Result<(), StoreError> {
+        let updates = lost
             .iter()
             .map(|job| self.rescue_update(job))
             .collect::<Result<Vec<_>, _>>()?;
         let errors = bulk::update(&self.ctx.store, &updates, self.times.bulk_deadline).await;
+        for job in lost {
+            tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose lease expired");
+        }
         for (index, error) in errors {
-            let job = &others[index];
+            let job = &lost[index];
             match error {
                 // Another available job has the same unique key and supersedes this one.
                 ItemError::Superseded => {
                     self.discard_crashed(job, JobState::Cancelled, ErrorCode::Superseded)
-                        .await?;
+                        .await;
                 }
                 error => {
                     tracing::warn!(job.id = %job.id, ?error, "Could not rescue a job; retrying");
                 }
             }
-        }
-        metrics::rescued(others.len(), poisonous.len());
-        for job in &others {
-            tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose lease expired");
-        }
-        for job in &poisonous {
-            tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarding a job that crashed three workers");
-            self.discard_crashed(job, JobState::Discarded, ErrorCode::WorkerCrashed)
-                .await?;
         }
         Ok(())
     }
@@ -133,13 +148,21 @@ impl Rescue {
             "revision": { "$add": ["$revision", 1_i64] },
         };
         Ok(Update::one(
-            still_lost(job),
+            self.still_lost(job),
             vec![doc! { "$unset": "lease" }, doc! { "$set": set }],
         ))
     }
 
-    /// Ends a job whose worker is gone, and its open steps in the same transaction.
-    async fn discard_crashed(
+    /// Ends a job whose worker is gone. An error concerns this job alone, until the next run.
+    async fn discard_crashed(&self, job: &Job, state: JobState, code: ErrorCode) {
+        if let Err(error) = self.try_discard(job, state, code).await {
+            tracing::warn!(job.id = %job.id, %error, "Could not discard a job whose lease expired; retrying");
+            self.health.record_error(&error);
+        }
+    }
+
+    /// Ends the job, and its open steps in the same transaction.
+    async fn try_discard(
         &self,
         job: &Job,
         state: JobState,
@@ -167,7 +190,7 @@ impl Rescue {
                     async move {
                         let ended = this
                             .jobs
-                            .update_one(still_lost(job), pipeline.clone())
+                            .update_one(this.still_lost(job), pipeline.clone())
                             .session(&mut *session)
                             .await?;
                         if ended.matched_count == 1 {
@@ -193,9 +216,40 @@ impl Rescue {
         Ok(())
     }
 
+    /// Repeats the condition in the filter: the holder may renew or settle concurrently.
+    fn still_lost(&self, job: &Job) -> Document {
+        let token = job
+            .lease
+            .as_ref()
+            .map_or(Bson::Null, |lease| lease.token.into());
+        let mut lost = self.is_expired(job.id.into());
+        lost.insert("lease.token", token);
+        lost
+    }
+
+    fn is_expired(&self, id: Bson) -> Document {
+        let expired_before = doc! { "$subtract": ["$$NOW", millis(self.times.rescue_delay())] };
+        doc! {
+            "_id": id,
+            "state": JobState::Running.name(),
+            "$expr": { "$lt": ["$lease.until", expired_before] },
+        }
+    }
+
     async fn find_available(&self, unique_key: &str) -> Result<Option<JobId>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Available {
+            #[serde(rename = "_id")]
+            id: JobId,
+        }
         let available = doc! { "uniqueKey": unique_key, "state": JobState::Available.name() };
-        Ok(self.jobs.find_one(available).await?.map(|job| job.id))
+        let found = self
+            .jobs
+            .clone_with_type::<Available>()
+            .find_one(available)
+            .projection(doc! { "_id": 1 })
+            .await?;
+        Ok(found.map(|job| job.id))
     }
 }
 
@@ -234,20 +288,6 @@ fn crashes(job: &Job) -> i32 {
         .as_ref()
         .is_some_and(|lease| lease.started_at.is_some());
     job.crashes + i32::from(started)
-}
-
-/// Repeats the condition in the filter: the holder may renew or settle concurrently.
-fn still_lost(job: &Job) -> Document {
-    let token = job
-        .lease
-        .as_ref()
-        .map_or(Bson::Null, |lease| lease.token.into());
-    doc! {
-        "_id": job.id,
-        "state": JobState::Running.name(),
-        "lease.token": token,
-        "$expr": { "$lt": ["$lease.until", "$$NOW"] },
-    }
 }
 
 fn lost_attempt(job: &Job, now: DateTime) -> Attempt {

@@ -4,19 +4,21 @@ mod settlement;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bson::{Document, doc};
+use bson::doc;
 use dezky_shared::{
+    id::JobId,
     platform::change_feed::{ChangeFeed, DocumentChange},
     queue::{
         job::{Job, JobState},
         ready_set::ReadyKey,
     },
-    store::{Store, StoreError, jobs::job_lock_key},
+    store::{Store, StoreError, TransactionError, jobs::job_lock_key},
 };
+use futures::FutureExt as _;
 use mongodb::Collection;
 use tokio::sync::mpsc;
 
-pub(super) use self::settlement::{Outcome, Settlement, append_attempt};
+pub(super) use self::settlement::{Outcome, Settlement, append_attempt, releases_in_a_row};
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
@@ -26,6 +28,16 @@ use super::{
 
 /// The most settlements in one bulk.
 const MAX_BATCH: usize = 100;
+
+/// A job found by its unique key; no other field is decoded.
+#[derive(serde::Deserialize)]
+struct JobOfKey {
+    #[serde(rename = "_id")]
+    id: JobId,
+}
+
+/// No available job has the unique key any more.
+struct SupersederGone;
 
 /// Writes settlements of all jobs of this process.
 pub(super) struct Settler {
@@ -94,7 +106,9 @@ impl Settler {
                 None => settled.push(settlement),
                 Some(error) => {
                     tracing::warn!(job.id = %settlement.id, ?error, "Could not write a settlement; retrying");
-                    self.health.record_failure();
+                    if matches!(error, ItemError::Unavailable(_)) {
+                        self.health.record_failure();
+                    }
                     self.submit_later(settlement);
                 }
             }
@@ -114,14 +128,13 @@ impl Settler {
     }
 
     async fn write(&self, settlements: &[Settlement]) -> BTreeMap<usize, ItemError> {
-        let unwritten = |error: StoreError| ItemError::Unknown(error.to_string());
         let updates: Result<Vec<Update>, StoreError> =
             settlements.iter().map(Settlement::update).collect();
         let updates = match updates {
             Ok(updates) => updates,
             Err(error) => {
                 return (0..settlements.len())
-                    .map(|index| (index, unwritten(error.clone())))
+                    .map(|index| (index, error.clone().into()))
                     .collect();
             }
         };
@@ -134,28 +147,51 @@ impl Settler {
         for index in superseded {
             match self.supersede(&settlements[index]).await {
                 Ok(()) => errors.remove(&index),
-                Err(error) => errors.insert(index, unwritten(error)),
+                Err(error) => errors.insert(index, error.into()),
             };
         }
         errors
     }
 
     async fn supersede(&self, settlement: &Settlement) -> Result<(), StoreError> {
-        let available: Document =
+        let available =
             doc! { "uniqueKey": &settlement.unique_key, "state": JobState::Available.name() };
-        let Some(by) = self.jobs.find_one(available).await? else {
-            // It was cancelled meanwhile, so this one may become available after all.
-            return Err(StoreError::custom("the superseding job is gone"));
-        };
-        let update = settlement.superseded_update(by.id)?;
-        match bulk::update(&self.store, &[update], self.times.bulk_deadline)
-            .await
-            .into_values()
-            .next()
-        {
-            None => Ok(()),
-            Some(error) => Err(StoreError::custom(format!("{error:?}"))),
-        }
+        let touch = doc! { "$set": { "updatedAt": self.store.now() } };
+        let written = self.store.transaction(
+            (self, settlement, available, touch),
+            |session, (this, settlement, available, touch)| {
+                async move {
+                    let jobs = this.jobs.clone_with_type::<JobOfKey>();
+                    // Written, so that its cancellation conflicts: it would rely on this job, and this one on it.
+                    let by = jobs
+                        .find_one_and_update(available.clone(), touch.clone())
+                        .projection(doc! { "_id": 1 })
+                        .session(&mut *session)
+                        .await?
+                        .ok_or(TransactionError::Aborted(SupersederGone))?;
+                    let Update {
+                        filter, pipeline, ..
+                    } = settlement.superseded_update(by.id)?;
+                    this.jobs
+                        .update_one(filter, pipeline)
+                        .session(session)
+                        .await?;
+                    Ok(())
+                }
+                .boxed()
+            },
+        );
+        bulk::with_timeout(self.times.bulk_deadline, async {
+            match written.await {
+                Ok(()) => Ok(()),
+                Err(TransactionError::Store(error)) => Err(error),
+                // It was cancelled meanwhile, so this one may become available after all.
+                Err(TransactionError::Aborted(SupersederGone)) => {
+                    Err(StoreError::custom("the superseding job is gone".to_owned()))
+                }
+            }
+        })
+        .await
     }
 
     /// Strictly after the settlements are acknowledged. Searching for more work earlier would race with another worker

@@ -29,6 +29,10 @@ use crate::{
     steps::{StepContext, StepEnd, StepFailure, StepOutcome, StepSpec, StepSuccess},
 };
 
+/// The most changes that a step stores, and the most characters of each: the job has to remain a small document.
+const MAX_CHANGES: usize = 200;
+const MAX_CHANGE_CHARS: usize = 300;
+
 /// Runs steps.
 pub(super) struct StepRunner {
     ctx: Arc<Context>,
@@ -76,7 +80,8 @@ impl StepRun {
             next_at,
             reserved_at: None,
             queue_full: false,
-            changes: success.changes.clone(),
+            progress: success.progress.clone(),
+            changes: self.changes_after(&success),
             error: None,
             ..self.before.clone()
         };
@@ -85,6 +90,14 @@ impl StepRun {
             attempted: true,
             ..self.end(step)
         }
+    }
+
+    /// The changes of this attempt, after those of the attempts that it continues.
+    fn changes_after(&self, success: &StepSuccess) -> Vec<String> {
+        let continued = self.before.progress.as_ref().map(|_| &self.before.changes);
+        let mut changes: Vec<String> = continued.cloned().unwrap_or_default();
+        changes.extend(success.changes.iter().cloned());
+        capped(&changes)
     }
 
     /// The end of a step that was not admitted to its upstream.
@@ -169,7 +182,8 @@ impl StepRunner {
                 )
             }));
         }
-        let permit = self.admission.admit(upstream, &run.before).await?;
+        let job = &input.job;
+        let permit = self.admission.admit(upstream, job, &run.before).await?;
         let permit = *run.permit.get_or_init(|| permit);
         let deadline = input.trust.clone();
         let result = catch_panic(&run.spec, input).await;
@@ -180,7 +194,11 @@ impl StepRunner {
     }
 
     fn failed(&self, run: &StepRun, job: &Job, failure: &StepFailure) -> StepEnd {
-        let failures = run.before.attempts.saturating_add(1);
+        // The backoff of an attempt with progress starts over.
+        let failures = match failure.progress {
+            Some(_) => 1,
+            None => run.before.attempts.saturating_add(1),
+        };
         let now = self.ctx.store.now();
         let decision = decide_retry(&self.times, job, failures, failure, rand::random());
         let next_at = decision.delay.map(|delay| clock::later(now, delay));
@@ -197,41 +215,57 @@ impl StepRunner {
             next_at,
             reserved_at: None,
             queue_full: false,
+            progress: failure
+                .progress
+                .as_deref()
+                .or(run.before.progress.as_ref())
+                .cloned(),
             error: Some(describe(failure, run.spec.upstream, next_at.is_some())),
             ..run.before.clone()
         };
-        let in_doubt = decision.in_doubt;
-        StepEnd {
+        let mut end = StepEnd {
             attempted: true,
             charged: decision.charged,
-            in_doubt_until: in_doubt.then(|| clock::later(now, self.times.in_doubt_wait)),
             ..run.end(step)
+        };
+        // A step with concurrent writes drops those in flight when one fails.
+        let has_dropped_writes = run.spec.upstream.is_some() && run.deadline.has_in_flight_writes();
+        if decision.in_doubt || has_dropped_writes {
+            let until = clock::later(now, self.times.in_doubt_wait);
+            end.in_doubt_until = Some(until);
+            end.step.state = StepState::Unknown;
+            end.step.next_at = end.step.next_at.map(|at| at.max(until));
         }
+        end
     }
 
     /// The end of a step that was cancelled while it ran. `None` if there is nothing to record: it can be repeated as if
     /// it had not begun.
     pub(super) fn interrupted(&self, run: &StepRun, job: &Job, timed_out: bool) -> Option<StepEnd> {
         let in_doubt = run.deadline.has_in_flight_writes();
-        let code = match (in_doubt, timed_out) {
-            (true, false) => ErrorCode::UpstreamAnswerLost,
-            (_, true) => ErrorCode::AttemptTimedOut,
+        let failure = match (in_doubt, timed_out) {
+            (_, true) => StepFailure::new(ErrorCode::AttemptTimedOut, "the step was interrupted"),
+            // With a delay of its own it is not charged: the worker stops, which exhausts no attempts.
+            (true, false) => StepFailure {
+                retry_after: Some(self.times.in_doubt_wait),
+                ..StepFailure::new(ErrorCode::UpstreamAnswerLost, "the step was interrupted")
+            },
             (false, false) => return None,
         };
-        let failure = StepFailure::new(code, "the step was interrupted");
         let mut end = self.failed(run, job, &failure);
-        end.charged = timed_out;
-        let now = self.ctx.store.now();
-        end.step.finished_at = Some(now);
-        end.in_doubt_until = None;
-        if in_doubt && run.spec.upstream.is_some() {
-            let until = clock::later(now, self.times.in_doubt_wait);
-            end.in_doubt_until = Some(until);
-            end.step.state = StepState::Unknown;
-            end.step.next_at = end.step.next_at.map(|at| at.max(until));
-        }
+        end.step.finished_at = Some(self.ctx.store.now());
         Some(end)
     }
+}
+
+/// The first changes, and whether there were more.
+fn capped(changes: &[String]) -> Vec<String> {
+    let stored = |change: &String| change.chars().take(MAX_CHANGE_CHARS).collect();
+    let mut capped: Vec<String> = changes.iter().take(MAX_CHANGES).map(stored).collect();
+    if changes.len() > MAX_CHANGES {
+        capped.push("further changes are not listed".to_owned());
+    }
+    capped
 }
 
 fn describe(failure: &StepFailure, upstream: Option<Upstream>, retryable: bool) -> JobFailure {
@@ -250,4 +284,21 @@ async fn catch_panic(step: &StepSpec, input: StepContext) -> Result<StepSuccess,
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(StepFailure::new(ErrorCode::Internal, "the step panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_stores_a_limited_number_of_changes() {
+        let few = vec!["group created".to_owned(); MAX_CHANGES];
+        let many = vec!["x".repeat(2 * MAX_CHANGE_CHARS); MAX_CHANGES + 5];
+
+        assert_eq!(capped(&few), few);
+        let stored = capped(&many);
+        assert_eq!(stored.len(), MAX_CHANGES + 1);
+        assert_eq!(stored[0].chars().count(), MAX_CHANGE_CHARS);
+        assert_eq!(stored[MAX_CHANGES], "further changes are not listed");
+    }
 }

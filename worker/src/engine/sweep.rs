@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
-    queue::{job::Queue, ready_set::ReadySet},
+    queue::{job::Queue, priority::Priority, ready_set::ReadySet},
     store::StoreError,
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -16,16 +16,16 @@ use super::{
 };
 use crate::metrics;
 
-/// How many keys the sweep keeps in a ready set.
+/// How many keys the sweep keeps in each lane of a ready set.
 const TOP_UP_TO: u64 = 5_000;
 
-/// Tops up the ready set of each queue that is not paused.
+/// Tops up the lanes of each queue that is not paused.
 pub(super) struct Sweep {
     due_keys: DueKeys,
     ready: ReadySet,
     control: Arc<ControlWatch>,
     every: Duration,
-    cursors: Vec<(Queue, Cursor)>,
+    cursors: Vec<(Queue, Priority, Cursor)>,
 }
 
 impl Sweep {
@@ -40,22 +40,26 @@ impl Sweep {
             ready: ready.clone(),
             control,
             every: times.sweep_every,
-            cursors: Queue::ALL.map(|queue| (queue, Cursor::default())).into(),
+            // The urgent lanes of all queues first.
+            cursors: Priority::ALL
+                .into_iter()
+                .flat_map(|priority| Queue::ALL.map(|queue| (queue, priority, Cursor::default())))
+                .collect(),
         }
     }
 
     async fn sweep(&mut self) -> Result<(), StoreError> {
-        for (queue, cursor) in &mut self.cursors {
+        for (queue, priority, cursor) in &mut self.cursors {
             if self.control.is_paused(*queue) {
                 continue;
             }
             // Without Redis the fetch loops query MongoDB.
-            let Ok(length) = self.ready.len(*queue).await else {
+            let Ok(length) = self.ready.len(*queue, *priority).await else {
                 return Ok(());
             };
             let room = usize::try_from(TOP_UP_TO.saturating_sub(length)).unwrap_or(0);
             if room > 0 {
-                let keys = self.due_keys.list(*queue, cursor, room).await?;
+                let keys = self.due_keys.list(*queue, *priority, cursor, room).await?;
                 if let Ok(missing) = self.ready.add(*queue, &keys).await {
                     metrics::swept(*queue, missing);
                 }

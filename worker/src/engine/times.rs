@@ -31,6 +31,8 @@ pub struct EngineTimings {
     pub measure_every: Duration,
     /// The period of dependency checks.
     pub probe_every: Duration,
+    /// The period of the upstreams' setup checks. Each may be a failed login, of which some upstreams allow few a day.
+    pub setup_every: Duration,
     /// The maximum delay of a job after its first rescue. It doubles with each crash.
     pub rescue_spread: Duration,
     /// The validity of the leader's lease.
@@ -81,6 +83,7 @@ impl Default for EngineTimings {
             rescue_every: Duration::from_secs(10),
             measure_every: Duration::from_secs(15),
             probe_every: Duration::from_secs(15),
+            setup_every: Duration::from_hours(1),
             rescue_spread: Duration::from_secs(30),
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),
@@ -102,6 +105,14 @@ impl Default for EngineTimings {
 }
 
 impl EngineTimings {
+    /// How long after the expiry of its lease a job is rescued. The last write of a lost holder ended both margins before
+    /// the expiry, so by then it has landed, although that holder could not record that it was in doubt.
+    #[must_use]
+    pub fn rescue_delay(&self) -> Duration {
+        self.in_doubt_wait
+            .saturating_sub(self.trust_margin + self.write_margin)
+    }
+
     /// The default proportions around another lease: a shorter one detects a lost worker sooner, at the cost of more
     /// renewals.
     #[must_use]
@@ -133,5 +144,17 @@ impl EngineTimings {
             },
             ..default
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rescue_waits_until_the_last_write_of_a_lost_holder_has_landed() {
+        let times = EngineTimings::default();
+
+        assert_eq!(times.rescue_delay(), Duration::from_secs(20));
     }
 }

@@ -11,20 +11,20 @@ mod recheck;
 mod remove;
 mod status;
 
-use std::collections::BTreeSet;
-
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
-    domain::Domain,
-    id::{DomainId, TenantId},
+    domain::{Domain, check::Record},
+    id::DomainId,
     queue::{
         args::{ProvisionDomain, RemoveDomain},
         error_code::ErrorCode,
         job::{Job, JobArgs},
     },
     store::{StoreError, jobs::NewJob},
+    tenant::{ConditionStatus, Tenant},
     upstream::{MAIL_DOMAIN, Upstream},
 };
+use dezky_upstreams::clients::stalwart::{DesiredDomain, Domain as MailServerDomain, POSTMASTER};
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 use serde::Deserialize;
@@ -94,20 +94,75 @@ async fn claim_of(run: &StepContext) -> Result<Option<Domain>, StepFailure> {
     Ok(run.ctx.domains.find(args.domain_id).await?)
 }
 
-/// Names of the tenant's domains that are being removed.
-pub(super) async fn names_removing(
-    run: &StepContext,
-    tenant_id: TenantId,
-) -> Result<BTreeSet<String>, StepFailure> {
-    let claims = run.ctx.domains.list_owned(tenant_id).await?;
-    let removing = claims.into_iter().filter(|claim| claim.removing);
-    Ok(removing.map(|claim| claim.name).collect())
+/// Desired state of a domain on the mail server, with the strings that it refers to.
+pub(super) struct Desired<'a> {
+    name: &'a str,
+    tenant_id: String,
+    known_id: Option<&'a str>,
+    report_address: Option<&'a str>,
 }
 
-/// Enqueues a provisioning job for each domain of the tenant, or the pending removal. A recreated domain has new keys, and
-/// keys are rotated, so the required DNS records are read again.
-pub(super) async fn refresh_all(run: &StepContext, tenant_id: TenantId) -> Result<(), StepFailure> {
-    let claims = run.ctx.domains.list_owned(tenant_id).await?;
+impl Desired<'_> {
+    pub(super) fn as_ref(&self) -> DesiredDomain<'_> {
+        DesiredDomain {
+            name: self.name,
+            tenant_id: &self.tenant_id,
+            known_id: self.known_id,
+            report_address: self.report_address,
+        }
+    }
+}
+
+/// Desired state of the tenant's domain `name`. Reports go to the address of its claim, or to its postmaster.
+pub(super) fn desired<'a>(
+    tenant: &'a Tenant,
+    name: &'a str,
+    claim: Option<&'a Domain>,
+) -> Desired<'a> {
+    Desired {
+        name,
+        tenant_id: tenant.id.to_string(),
+        known_id: tenant.mail_domain_id(name),
+        report_address: claim.map(|claim| claim.dmarc.rua.as_deref().unwrap_or(POSTMASTER)),
+    }
+}
+
+/// The domain that the tenant releases under this name: the one of this name, or the stored one, which an operator may have
+/// renamed. `owned` are the tenant's domains on the mail server.
+pub(super) fn former<'a>(
+    name: &str,
+    tenant: Option<&Tenant>,
+    owned: &'a [MailServerDomain],
+) -> Option<&'a MailServerDomain> {
+    let named = owned.iter().find(|domain| domain.name == name);
+    named.or_else(|| {
+        let tenant = tenant?;
+        let id = tenant.mail_domain_id(name)?;
+        let renamed = owned.iter().find(|domain| domain.id == id)?;
+        // Under that name the tenant keeps it.
+        (!tenant.domains.contains(&renamed.name)).then_some(renamed)
+    })
+}
+
+/// Whether the mail server serves the domain, as of its last job.
+pub(super) fn is_provisioned(claim: &Domain) -> bool {
+    let mut conditions = claim.conditions.iter();
+    conditions.any(|it| it.kind == condition::PROVISIONED && it.status == ConditionStatus::True)
+}
+
+/// Whether the claim lacks what the mail server's zone file contains, such as the keys of a rotation.
+pub(super) fn is_outdated(run: &StepContext, claim: &Domain, zone_file: &str) -> bool {
+    claim.removing || !is_provisioned(claim) || expected_of(run, claim, zone_file) != claim.expected
+}
+
+/// Expected records of the claim, from the mail server's zone file.
+fn expected_of(run: &StepContext, claim: &Domain, zone_file: &str) -> Vec<Record> {
+    let spf_include = run.ctx.clients.spf_include.as_deref();
+    expected_records::records(&claim.name, zone_file, &claim.dmarc, spf_include)
+}
+
+/// Enqueues a provisioning job for each of these claims, or the pending removal.
+pub(super) async fn refresh(run: &StepContext, claims: Vec<Domain>) -> Result<(), StepFailure> {
     if claims.is_empty() {
         return Ok(());
     }

@@ -16,6 +16,7 @@ use dezky_shared::{
         error_code::ErrorCode,
         job::{Job, Progress},
         job_operation::{ItemOutcome, ItemReason, JobAction, JobOperation, JobOperationItem},
+        priority::Priority,
     },
     store::{
         TransactionError,
@@ -220,7 +221,8 @@ impl ItemTransaction<'_> {
         match self.operation.action {
             JobAction::Requeue => {
                 let by = &self.operation.actor.id;
-                let requeued = jobs.requeue(session, id, by, now).await;
+                // No person waits for one of many jobs.
+                let requeued = jobs.requeue(session, id, by, Priority::Bulk, now).await;
                 rejection_to_reason(requeued, requeue_rejection).map(|requeued| {
                     requeued.map_continue(|requeued| Changed {
                         new_job_id: requeued.is_new.then_some(requeued.job.id),

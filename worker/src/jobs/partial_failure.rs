@@ -15,7 +15,7 @@ impl PartialFailures {
     pub(super) fn capture<T>(
         &mut self,
         result: Result<T, ClientError>,
-    ) -> Result<Option<T>, StepFailure> {
+    ) -> Result<Option<T>, ClientError> {
         let failure = match result {
             Ok(value) => return Ok(Some(value)),
             Err(
@@ -24,7 +24,7 @@ impl PartialFailures {
                 | ClientError::Rejected(_)
                 | ClientError::Permission(_)),
             ) => StepFailure::from(error),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         let is_final = |failure: &StepFailure| failure.code.retry_policy() == RetryPolicy::Never;
         // A retryable failure takes precedence: the step is retried while any item may still succeed.

@@ -38,6 +38,8 @@ mod reason {
     pub(super) const PARTNER_TERMINATED: &str = "PartnerTerminated";
     /// The invitation was revoked or has expired.
     pub(super) const INVITATION_REVOKED: &str = "InvitationWithdrawn";
+    /// The invited person has an account, and has to accept.
+    pub(super) const AWAITS_CONSENT: &str = "AwaitsConsent";
     /// The invited person is a team member.
     pub(super) const JOINED: &str = "Joined";
     /// The group matches the team.

@@ -32,8 +32,11 @@ pub struct StepContext {
     pub trust: LeaseDeadline,
     /// Whether changes are applied or only listed.
     pub mode: Mode,
-    /// When a long step should return [`StepSuccess::continue_at`](super::StepSuccess::continue_at): half of the
-    /// attempt's time is left then.
+    /// When a long step that has made progress should return [`StepSuccess::continue_at`] or
+    /// [`StepSuccess::unfinished`]: half of the attempt's time is left then.
+    ///
+    /// [`StepSuccess::continue_at`]: super::StepSuccess::continue_at
+    /// [`StepSuccess::unfinished`]: super::StepSuccess::unfinished
     pub yield_after: Instant,
 }
 

@@ -82,7 +82,7 @@ impl<'a> StepReport<'a> {
     /// The target as the `T` that the sink loaded.
     pub fn target<T: StepTarget>(&self) -> Result<&'a T, StoreError> {
         let target: &dyn Any = self.target;
-        let foreign = || StoreError::custom("the target was loaded by another sink");
+        let foreign = || StoreError::custom("the target was loaded by another sink".to_owned());
         target.downcast_ref().ok_or_else(foreign)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::DateTime;
-use dezky_shared::{platform::redis::RedisConfig, upstream::Upstream};
+use dezky_shared::{platform::redis::RedisConfig, queue::priority::Priority, upstream::Upstream};
 use dezky_upstreams::circuit_breaker::{
     Admission, CallResult, CircuitBreakers, CircuitTimes, RESERVATION_HORIZON, RateBudget,
     Transition,
@@ -42,10 +42,18 @@ async fn workers_share_a_rate_budget_and_each_step_has_its_own_reservation() {
 
     let mut admissions = Vec::new();
     for breakers in [&one, &other, &one, &other, &one] {
-        admissions.push(breakers.admit(STALWART, BUDGET, false).await);
+        admissions.push(
+            breakers
+                .admit(STALWART, BUDGET, false, Priority::Security)
+                .await,
+        );
     }
-    let at_its_reservation = other.admit(STALWART, BUDGET, true).await;
-    let of_another_upstream = other.admit(Upstream::Ocis, BUDGET, false).await;
+    let at_its_reservation = other
+        .admit(STALWART, BUDGET, true, Priority::Security)
+        .await;
+    let of_another_upstream = other
+        .admit(Upstream::Ocis, BUDGET, false, Priority::Security)
+        .await;
 
     assert_eq!(admissions[..3], [Admission::Allow; 3]);
     for (admission, turn) in admissions[3..].iter().zip([2, 4]) {
@@ -69,8 +77,10 @@ async fn a_retry_after_applies_to_all_workers_including_reserved_steps() {
 
     let slow_down = CallResult::SlowDown(Duration::from_mins(10));
     one.record(STALWART, TIMES, false, slow_down).await;
-    let first = other.admit(STALWART, BUDGET, true).await;
-    let second = one.admit(STALWART, BUDGET, false).await;
+    let first = other
+        .admit(STALWART, BUDGET, true, Priority::Security)
+        .await;
+    let second = one.admit(STALWART, BUDGET, false, Priority::Security).await;
 
     let (Admission::Reserved(first), Admission::Reserved(second)) = (first, second) else {
         panic!("{first:?} {second:?}");
@@ -91,7 +101,9 @@ async fn reservations_are_limited_to_the_reservation_horizon() {
 
     let mut last = Admission::Allow;
     for _ in 0..30 {
-        last = breakers.admit(STALWART, BUDGET, false).await;
+        last = breakers
+            .admit(STALWART, BUDGET, false, Priority::Security)
+            .await;
     }
     let snapshot = breakers.snapshot(STALWART, BUDGET).await;
 
@@ -109,17 +121,21 @@ async fn five_consecutive_failures_open_a_breaker_and_a_successful_probe_closes_
     one.record(STALWART, TIMES, false, CallResult::Answered)
         .await;
     effects.extend(fail(&other, 5).await);
-    let held = other.admit(STALWART, BUDGET, false).await;
+    let held = other
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
     let late = other
         .record(STALWART, TIMES, false, CallResult::Answered)
         .await;
     other.force_half_open(STALWART).await;
-    let probe = one.admit(STALWART, BUDGET, false).await;
-    let next = other.admit(STALWART, BUDGET, false).await;
+    let probe = one.admit(STALWART, BUDGET, false, Priority::Security).await;
+    let next = other
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
     one.record(STALWART, TIMES, true, CallResult::Failed).await;
     let doubled = one.snapshot(STALWART, BUDGET).await.probe_in.unwrap();
     one.force_half_open(STALWART).await;
-    one.admit(STALWART, BUDGET, false).await;
+    one.admit(STALWART, BUDGET, false, Priority::Security).await;
     let closed = one
         .record(STALWART, TIMES, true, CallResult::Answered)
         .await;
@@ -131,7 +147,12 @@ async fn five_consecutive_failures_open_a_breaker_and_a_successful_probe_closes_
     assert!(matches!(next, Admission::Open(_)), "one probe at a time");
     assert!(doubled > Duration::from_mins(14), "{doubled:?}");
     assert_eq!(closed, Transition::Closed);
-    assert_eq!(other.admit(STALWART, BUDGET, false).await, Admission::Allow);
+    assert_eq!(
+        other
+            .admit(STALWART, BUDGET, false, Priority::Security)
+            .await,
+        Admission::Allow
+    );
     assert_eq!(other.snapshot(STALWART, BUDGET).await.open_for, None);
 }
 
@@ -144,14 +165,22 @@ async fn a_resumed_upstream_is_probed_immediately_and_once() {
     breakers.record(STALWART, TIMES, false, minute).await;
     fail(&breakers, 5).await;
 
-    let held = breakers.admit(STALWART, BUDGET, false).await;
+    let held = breakers
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
     breakers.resume(STALWART, resumed).await;
     let snapshot = breakers.snapshot(STALWART, BUDGET).await;
-    let probe = breakers.admit(STALWART, BUDGET, false).await;
+    let probe = breakers
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
     breakers.resume(STALWART, resumed).await;
-    let resumed_twice = breakers.admit(STALWART, BUDGET, false).await;
+    let resumed_twice = breakers
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
     breakers.resume(STALWART, again).await;
-    let probe_again = breakers.admit(STALWART, BUDGET, false).await;
+    let probe_again = breakers
+        .admit(STALWART, BUDGET, false, Priority::Security)
+        .await;
 
     assert!(matches!(held, Admission::Open(_)));
     assert_eq!(snapshot.retry_after, None);
@@ -173,9 +202,14 @@ async fn without_redis_each_worker_uses_a_local_breaker() {
 
     assert_eq!(effects[4], Transition::Opened);
     until(
-        async || one.admit(STALWART, BUDGET, false).await,
+        async || one.admit(STALWART, BUDGET, false, Priority::Security).await,
         |admission| matches!(admission, Admission::Open(_)),
     )
     .await;
-    assert_eq!(other.admit(STALWART, BUDGET, false).await, Admission::Allow);
+    assert_eq!(
+        other
+            .admit(STALWART, BUDGET, false, Priority::Security)
+            .await,
+        Admission::Allow
+    );
 }

@@ -9,6 +9,7 @@ use dezky_shared::{
     queue::{
         args::{DeprovisionTenant, ReconcileTenant},
         job::{JobArgs, JobState},
+        priority::Priority,
     },
     store::{TransactionError, VersionedRepository as _, jobs::NewJob},
     upstream::Upstream,
@@ -48,7 +49,11 @@ async fn an_intent_joins_the_available_job_and_restarts_it() {
     assert_eq!(joined.id, first.id);
     assert_eq!(joined.revision, first.revision + 1);
     assert!(joined.run_at < later, "the earlier run time applies");
-    assert_eq!(joined.priority, 1, "the higher priority applies");
+    assert_eq!(
+        joined.priority,
+        Priority::Interactive,
+        "the higher priority applies"
+    );
     assert!(joined.give_up_at.unwrap() > later);
     assert_eq!((joined.attempt, joined.crashes), (0, 0));
     assert!(
@@ -75,7 +80,8 @@ async fn joining_neither_delays_a_job_nor_lowers_its_priority() {
 
     let joined = harness.enqueue_unannounced(&args).await;
 
-    assert_eq!((joined.run_at, joined.priority), (sooner, 0));
+    let kept = (joined.run_at, joined.priority);
+    assert_eq!(kept, (sooner, Priority::Security));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Fairness: no tenant's backlog starves another tenant, asserted by order rather than by time.
 
-use dezky_shared::{id::TenantId, queue::job::Queue};
+use dezky_shared::id::TenantId;
 use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
@@ -69,48 +69,4 @@ async fn a_tenants_backlog_in_one_queue_does_not_starve_its_jobs_in_another() {
         place - before < 40,
         "started at position {place}, enqueued at {before}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn high_priority_keys_do_not_starve_a_low_priority_key() {
-    let harness = Harness::new().await;
-    let low = harness.add_tenant("low", &[]).await.id;
-    let script = Script::blocking([]);
-    let job = harness
-        .enqueue_unannounced(&Single { tenant_id: low })
-        .await;
-    harness.edit_job(job.id, bson::doc! { "priority": 2 }).await;
-    let key = format!("{}:ready:{}", harness.redis.prefix, Queue::Provisioning);
-    let mut connection = harness.redis_connection().await;
-    // As if it had waited for three minutes behind new high-priority keys.
-    let three_minutes_ago = dezky_shared::platform::clock::now().timestamp_millis() / 1_000 - 180;
-    redis::cmd("ZADD")
-        .arg(&key)
-        .arg(three_minutes_ago)
-        .arg(lock_key(low))
-        .exec_async(&mut connection)
-        .await
-        .unwrap();
-    for n in 0..50 {
-        let tenant = harness.add_tenant(&format!("high-{n}"), &[]).await.id;
-        let urgent = harness
-            .enqueue_unannounced(&Single { tenant_id: tenant })
-            .await;
-        harness
-            .edit_job(urgent.id, bson::doc! { "priority": 0 })
-            .await;
-        let ready = dezky_shared::queue::ready_set::ReadyKey {
-            lock_key: lock_key(tenant),
-            priority: 0,
-        };
-        let queue = Queue::Provisioning;
-        harness.context.ready.add(queue, &[ready]).await.unwrap();
-    }
-
-    let worker = harness.worker_of("worker", registry(&script), 1);
-    let first = script.until_runs(1).await[0].job;
-    script.release(100);
-    worker.stop().await;
-
-    assert_eq!(first, job.id);
 }

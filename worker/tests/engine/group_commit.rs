@@ -30,11 +30,13 @@ async fn a_lost_lease_and_a_changed_intent_in_a_group_do_not_affect_its_other_jo
     let harness = Harness::new().await;
     let jobs = with_running_steps(&harness).await;
     let script = Script::blocking([]);
-    let worker = harness.worker_of("worker", script.for_each_upstream(), JOBS);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 2 * JOBS);
     script.until_runs(3 * JOBS).await;
     let (lost, changed) = (&jobs[0], &jobs[1]);
     let thief = harness.steal_lease(lost.1).await;
-    harness.change_tenant(changed.0.id, |_| {}).await;
+    harness
+        .change_tenant(changed.0.id, |tenant| tenant.name.push('2'))
+        .await;
 
     // The steps of the changed tenant run again.
     script.release(3 * JOBS + 3);
@@ -60,18 +62,21 @@ async fn a_lost_lease_and_a_changed_intent_in_a_group_do_not_affect_its_other_jo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_concurrent_write_to_the_tenant_is_preserved() {
+async fn a_setting_that_no_upstream_holds_is_preserved_and_restarts_no_job() {
     let harness = Harness::new().await;
     let jobs = with_running_steps(&harness).await;
     let script = Script::blocking([]);
-    let worker = harness.worker_of("worker", script.for_each_upstream(), JOBS);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 2 * JOBS);
     script.until_runs(3 * JOBS).await;
-    // The intent is unchanged: a new revision, but the same generation.
+    // As the API does: a new generation with the same desired state.
     let tenants = harness
         .context
         .store
         .collection::<bson::Document>("tenants");
-    let written = doc! { "$set": { "industry": "Shipping" }, "$inc": { "revision": 1_i64 } };
+    let written = doc! {
+        "$set": { "industry": "Shipping" },
+        "$inc": { "generation": 1_i64, "revision": 1_i64 },
+    };
     tenants
         .update_many(
             doc! { "slug": { "$in": ["tenant-3", "tenant-7"] } },

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
+    platform::tls::TrustRoots,
     queue::{
         error_code::ErrorCode,
         job::{JobState, StepState},
     },
     upstream::Upstream,
 };
-use dezky_worker::steps::{Registry, Steps};
+use dezky_sim::faults::{Fault, FaultRule};
+use dezky_upstreams::clients::{Operation, UpstreamHttp};
+use dezky_worker::steps::{Registry, StepFailure, Steps};
 
 use crate::{
     harness::Harness,
     script::{Joining, Script, Scripted, Single},
+    upstreams::Upstreams,
 };
 
 fn registry(authentik: &Script, ocis: &Script) -> Registry {
@@ -143,7 +147,9 @@ async fn an_in_doubt_write_is_recorded_even_if_the_intent_changed() {
     );
     let worker = harness.worker_of("worker", registry(&authentik, &ocis), 8);
     authentik.until_runs(1).await;
-    harness.change_tenant(tenant.id, |_| {}).await;
+    harness
+        .change_tenant(tenant.id, |tenant| tenant.name.push('2'))
+        .await;
 
     authentik.release(2);
     let tenant_in_doubt = harness
@@ -155,4 +161,49 @@ async fn an_in_doubt_write_is_recorded_even_if_the_intent_changed() {
     let runs = authentik.runs();
     assert_eq!(runs.len(), 2);
     assert!(runs[1].at >= tenant_in_doubt.unknown_until.authentik.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_its_own_step_dropped_is_in_doubt() {
+    let upstreams = Upstreams::start().await;
+    let harness = Harness::with_upstreams(&upstreams).await;
+    let faults = upstreams.authentik.server.faults.clone();
+    faults.add(FaultRule::every(Fault::SlowAnswer { millis: 600_000 }));
+    let url = upstreams.authentik.server.url.clone();
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness.enqueue(&Single::of(&tenant)).await;
+    // Two things at a time: one fails while the write of the other is in flight.
+    let steps = Steps::parallel().upstream(Upstream::Authentik, move |run| {
+        let (url, faults) = (url.clone(), faults.clone());
+        async move {
+            let timeout = Duration::from_mins(5);
+            let roots = TrustRoots::default();
+            let http = UpstreamHttp::new(Upstream::Authentik, &url, timeout, &roots).unwrap();
+            let http = http.with_deadline(&run.trust);
+            let request = http.request(http::Method::POST, "/api/v3/core/groups/");
+            let write = http.send(Operation::write("create_group"), request);
+            let sent = async {
+                while faults.requests().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                _ = write => panic!("the write is never answered"),
+                () = sent => Err(StepFailure::new(ErrorCode::UpstreamRejected, "the other part")),
+            }
+        }
+    });
+
+    let worker = harness.worker_of("worker", Registry::default().register::<Single>(steps), 8);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    let step = job.step("authentik").unwrap();
+    assert_eq!(step.state, StepState::Unknown);
+    assert_eq!(
+        step.error.as_ref().unwrap().code,
+        ErrorCode::UpstreamRejected
+    );
+    let tenant = harness.tenant(tenant.id).await;
+    assert!(tenant.unknown_until.authentik.is_some());
 }

@@ -17,6 +17,7 @@ mod fairness;
 mod group_commit;
 mod heartbeat;
 mod in_doubt_writes;
+mod lanes;
 mod leader;
 mod lease;
 mod mixed_versions;
@@ -28,11 +29,13 @@ mod scale;
 mod schedules;
 mod secrets;
 mod settle;
+mod setup_checks;
 mod state_machine;
 mod steps;
 mod supersede;
 mod sweep;
 mod time_limits;
+mod unreadable;
 
 #[path = "../support/harness.rs"]
 #[expect(dead_code, reason = "shared with the tests of the jobs")]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bson::doc;
-use dezky_shared::queue::job::JobState;
+use dezky_shared::{queue::job::JobState, store::jobs::JobFilter};
 use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
     harness::Harness,
-    script::{Lone, Script, Single},
+    script::{Joining, Lone, Script, Single},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,30 +35,155 @@ async fn a_job_of_an_unknown_kind_waits_for_a_newer_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undecodable_job_does_not_block_others() {
+async fn a_job_that_cannot_be_decoded_is_released_uncharged_and_blocks_no_other() {
     let harness = Harness::new().await;
-    let script = Script::new([]);
-    let left = harness.add_orphan(&Lone { n: 1 }, true).await;
-    let stranger = harness.add_orphan(&Lone { n: 2 }, true).await;
-    let unclaimed = harness.enqueue_unannounced(&Lone { n: 3 }).await;
-    let unknown = doc! { "error": { "code": "of_the_next_release" } };
-    for job in [&stranger, &unclaimed] {
-        harness.edit_job(job.id, unknown.clone()).await;
-    }
-    let waiting = harness.enqueue_unannounced(&Lone { n: 4 }).await;
-
-    let steps = Steps::parallel().step("work", script.step());
-    let registry = Registry::default().register::<Lone>(steps);
-    let worker = harness.worker_of("worker", registry, 8);
-    let others = [
-        harness.finished(left.id).await,
-        harness.finished(waiting.id).await,
+    let tenants = [
+        harness.add_tenant("lost", &[]).await,
+        harness.add_tenant("waiting", &[]).await,
     ];
+    let first = harness.enqueue_unannounced(&Lone { n: 1 }).await;
+    let lost = harness.add_orphan(&Single::of(&tenants[0]), true).await;
+    let waiting = harness.enqueue_unannounced(&Single::of(&tenants[1])).await;
+    // A step state that this build does not know.
+    let steps = doc! { "steps": [{ "name": "work", "state": "of_the_next_release" }] };
+    let mut others = Vec::new();
+    for (job, tenant) in [&lost, &waiting].into_iter().zip(&tenants) {
+        harness.edit_job(job.id, steps.clone()).await;
+        others.push(harness.enqueue_unannounced(&Single::of(tenant)).await);
+    }
+    let script = Script::new([]);
+
+    let work = Steps::parallel().step("work", script.step());
+    let worker = harness.worker_of("worker", Registry::default().register::<Single>(work), 8);
+    for other in others {
+        let other = harness.finished(other.id).await;
+        assert_eq!(other.state, JobState::Completed);
+    }
     worker.stop().await;
 
-    assert!(others.iter().all(|job| job.state == JobState::Completed));
-    for job in [stranger, unclaimed] {
+    for job in [lost, waiting] {
         let stored = harness.stored_job(job.id).await;
-        assert_eq!(stored.get_str("state").unwrap(), "running");
+        assert_eq!(stored.get_str("state").unwrap(), "available");
+        assert_eq!(stored.get_i32("attempt").unwrap(), 0);
+        assert!(stored.get_datetime("runAt").unwrap() > stored.get_datetime("updatedAt").unwrap());
+        assert!(!stored.contains_key("lease"));
+        assert_eq!(
+            stored.get_array("steps").unwrap(),
+            steps.get_array("steps").unwrap()
+        );
     }
+    let listed = harness
+        .context
+        .jobs
+        .list(&JobFilter::default(), 3)
+        .await
+        .unwrap();
+    let oldest = listed.last().map(|job| job.id);
+    assert_eq!((listed.len(), oldest), (3, Some(first.id)));
+    assert_eq!(script.runs().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_decoded_gives_way_to_the_one_with_its_unique_key() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let lost = harness.add_orphan(&Joining::of(&tenant), true).await;
+    let steps = doc! { "steps": [{ "name": "work", "state": "of_the_next_release" }] };
+    harness.edit_job(lost.id, steps).await;
+    let next = harness.enqueue_unannounced(&Joining::of(&tenant)).await;
+    let script = Script::new([]);
+
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
+    let next = harness.finished(next.id).await;
+    worker.stop().await;
+
+    assert_eq!(next.state, JobState::Completed);
+    let lost = harness.stored_job(lost.id).await;
+    assert_eq!(lost.get_str("state").unwrap(), "cancelled");
+    assert!(!lost.contains_key("lease") && lost.contains_key("expireAt"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_code_of_a_newer_build_is_kept_and_its_job_runs() {
+    let harness = Harness::new().await;
+    let job = harness.enqueue_unannounced(&Lone { n: 1 }).await;
+    let failure = doc! {
+        "code": "of_the_next_release",
+        "class": "weather",
+        "message": "It rains.",
+        "detail": "rain",
+        "retryable": false,
+    };
+    let failed =
+        doc! { "name": "ended", "state": "error", "attempts": 1, "error": failure.clone() };
+    let pending = doc! { "name": "work", "state": "pending", "attempts": 0 };
+    let stored = doc! { "error": failure, "steps": [failed.clone(), pending] };
+    harness.edit_job(job.id, stored).await;
+    let script = Script::new([]);
+
+    let steps = Steps::parallel().step("work", script.step());
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 8);
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!((job.state, script.runs().len()), (JobState::Discarded, 1));
+    let stored = harness.stored_job(job.id).await;
+    let steps = stored.get_array("steps").unwrap();
+    assert_eq!(steps[1].as_document().unwrap(), &failed);
+    let error = stored.get_document("error").unwrap();
+    assert_eq!(error.get_str("code").unwrap(), "of_the_next_release");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_a_newer_build_is_neither_dropped_nor_taken_as_done() {
+    let mut harness = Harness::new().await;
+    harness.times.lease = Duration::from_secs(3);
+    let (known, new) = (Script::new([]), Script::new([]));
+    let job = harness.enqueue_unannounced(&Lone { n: 1 }).await;
+    let pending = |name: &str| doc! { "name": name, "state": "pending", "attempts": 0 };
+    let steps = doc! { "steps": [pending("new"), pending("known")] };
+    harness.edit_job(job.id, steps).await;
+    let older = Steps::parallel().step("known", known.step());
+    let newer = Steps::parallel()
+        .step("known", known.step())
+        .step("new", new.step());
+
+    let worker = harness.worker_of("older", Registry::default().register::<Lone>(older), 8);
+    let waiting = harness.job_until(job.id, |job| job.snoozes > 0).await;
+    worker.stop().await;
+    let worker = harness.worker_of("newer", Registry::default().register::<Lone>(newer), 8);
+    let done = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!((waiting.state, waiting.attempt), (JobState::Available, 0));
+    assert!(waiting.step("known").unwrap().state.is_done());
+    assert_eq!(waiting.step("new").unwrap().next_at, Some(waiting.run_at));
+    assert!(waiting.run_at > waiting.updated_at);
+    assert_eq!(done.state, JobState::Completed);
+    assert_eq!((known.runs().len(), new.runs().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_starts_over_keeps_a_step_of_a_newer_build() {
+    let mut harness = Harness::new().await;
+    harness.times.lease = Duration::from_secs(3);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness.enqueue_unannounced(&Joining::of(&tenant)).await;
+    let new = doc! { "name": "new", "state": "pending", "attempts": 0 };
+    harness.edit_job(job.id, doc! { "steps": [new] }).await;
+    let script = Script::blocking([]);
+
+    let worker = harness.worker_of("older", script.for_each_upstream(), 8);
+    script.until_runs(3).await;
+    harness
+        .change_tenant(tenant.id, |tenant| tenant.name.push('2'))
+        .await;
+    script.release(6);
+    script.until_runs(6).await;
+    let job = harness.job_until(job.id, |job| job.snoozes > 0).await;
+    worker.stop().await;
+
+    assert_eq!(job.state, JobState::Available);
+    let names: Vec<&str> = job.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["authentik", "stalwart", "ocis", "new"]);
 }

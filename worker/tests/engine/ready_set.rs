@@ -8,6 +8,7 @@ use dezky_shared::{
     queue::{
         error_code::ErrorCode,
         job::{Job, JobState, Queue},
+        priority::Priority,
         ready_set::ReadyKey,
     },
 };
@@ -18,7 +19,7 @@ use crate::{
     script::{Bill, Lone, Script, Scripted, Single},
 };
 
-fn key(name: &str, priority: i32) -> ReadyKey {
+fn key(name: &str, priority: Priority) -> ReadyKey {
     ReadyKey {
         lock_key: name.to_owned(),
         priority,
@@ -31,30 +32,60 @@ fn without_sweep(harness: &mut Harness) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_scored_by_server_time_and_priority() {
+async fn a_key_is_scored_by_server_time_in_the_lane_of_its_priority() {
     let harness = Harness::new().await;
     let mut connection = harness.redis_connection().await;
     let ready = &harness.context.ready;
+    let keys = [
+        key("bulk", Priority::Bulk),
+        key("interactive", Priority::Interactive),
+        key("security", Priority::Security),
+    ];
 
-    ready
-        .add(
-            Queue::Dns,
-            &[key("urgent", 0), key("usual", 1), key("late", 2)],
-        )
-        .await
-        .unwrap();
+    let added = ready.add(Queue::Dns, &keys).await.unwrap();
     let (seconds, _): (u64, u64) = redis::cmd("TIME")
         .query_async(&mut connection)
         .await
         .unwrap();
 
+    assert_eq!(added, 3);
+    for priority in Priority::ALL {
+        assert_eq!(ready.len(Queue::Dns, priority).await.unwrap(), 1);
+    }
     let scored = harness.ready(Queue::Dns).await;
     let names: Vec<&str> = scored.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["urgent", "usual", "late"]);
-    for ((_, score), head_start) in scored.into_iter().zip([120.0, 60.0, 0.0]) {
-        let age = f64::from(u32::try_from(seconds).unwrap()) - head_start - score;
+    assert_eq!(names, ["security", "interactive", "bulk"]);
+    for (_, score) in scored {
+        let age = f64::from(u32::try_from(seconds).unwrap()) - score;
         assert!(age.abs() < 10.0, "{age}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_more_urgent_job_moves_its_key_to_its_lane_and_a_less_urgent_one_does_not() {
+    let harness = Harness::new().await;
+    let ready = &harness.context.ready;
+    let lanes = async || {
+        let lengths = Priority::ALL.map(|priority| ready.len(Queue::Dns, priority));
+        futures::future::try_join_all(lengths).await.unwrap()
+    };
+    let mut seen = Vec::new();
+    for priority in [
+        Priority::Bulk,
+        Priority::Security,
+        Priority::Interactive,
+        Priority::Bulk,
+    ] {
+        let added = ready
+            .add(Queue::Dns, &[key("key", priority)])
+            .await
+            .unwrap();
+        seen.push((added, lanes().await));
+    }
+
+    let urgent = (0, vec![1, 0, 0]);
+    assert_eq!(seen[0], (1, vec![0, 0, 1]));
+    assert_eq!(seen[1..], [urgent.clone(), urgent.clone(), urgent]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,14 +114,18 @@ async fn a_job_that_is_due_soon_is_announced_when_due() {
 async fn a_key_in_the_set_keeps_its_score() {
     let harness = Harness::new().await;
     let ready = &harness.context.ready;
-    ready.add(Queue::Dns, &[key("first", 1)]).await.unwrap();
-    ready.add(Queue::Dns, &[key("second", 1)]).await.unwrap();
-    let before = harness.ready(Queue::Dns).await;
-
+    let [first, second] = ["first", "second"].map(|name| key(name, Priority::Bulk));
     ready
-        .add(Queue::Dns, &[key("first", 1), key("second", 0)])
+        .add(Queue::Dns, std::slice::from_ref(&first))
         .await
         .unwrap();
+    ready
+        .add(Queue::Dns, std::slice::from_ref(&second))
+        .await
+        .unwrap();
+    let before = harness.ready(Queue::Dns).await;
+
+    ready.add(Queue::Dns, &[second, first]).await.unwrap();
 
     assert_eq!(harness.ready(Queue::Dns).await, before);
 }
@@ -182,7 +217,7 @@ async fn a_retry_that_is_due_soon_does_not_depend_on_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_popped_before_keys_with_a_higher_score() {
+async fn keys_of_more_urgent_lanes_are_popped_first() {
     let harness = Harness::new().await;
     let script = Script::new([]);
     let registry =

@@ -17,7 +17,7 @@ use dezky_worker::steps::{Registry, Steps};
 use crate::{
     admission::pause_upstream,
     harness::{Harness, until},
-    script::{Joining, Lone, Poison, Script, Scripted},
+    script::{Joining, Lone, Poison, Script, Scripted, Single},
 };
 
 fn registry(script: &Script) -> Registry {
@@ -25,6 +25,7 @@ fn registry(script: &Script) -> Registry {
     Registry::default()
         .register::<Lone>(steps())
         .register::<Joining>(steps())
+        .register::<Single>(steps())
 }
 
 fn with_poison(script: &Script, poison: &Script) -> Registry {
@@ -173,11 +174,80 @@ async fn crashes_are_not_reset_by_a_deferred_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspect_runs_alone_in_its_process() {
+async fn a_rescue_waits_until_the_writes_of_the_lost_worker_have_landed() {
+    let mut harness = Harness::new().await;
+    harness.times.in_doubt_wait = Duration::from_secs(2);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let lost = harness.add_orphan(&Single::of(&tenant), false).await;
+    let expired = harness.context.store.now();
+    harness
+        .edit_job(lost.id, doc! { "lease.until": expired })
+        .await;
+    let script = Script::new([]);
+
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    // The lock covers the tenant's other jobs, too.
+    let next = harness.enqueue(&Single::of(&tenant)).await;
+    harness.finished(lost.id).await;
+    harness.finished(next.id).await;
+    worker.stop().await;
+
+    // 2 s after the last possible end of a write, which both margins keep from the expiry; and the error of a clock.
+    let landed = clock::later(expired, Duration::from_millis(1_500 - 100));
+    let runs = script.runs();
+    assert_eq!(runs.len(), 2);
+    assert!(
+        runs.iter().all(|run| run.at >= landed),
+        "{landed} {runs:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspects_run_one_at_a_time_and_take_no_slot_from_other_jobs() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let suspect = doc! { "crashes": 1, "rescued": true };
+    let mut suspects = Vec::new();
+    for n in 0..10 {
+        let job = harness.enqueue_unannounced(&Lone { n }).await;
+        harness.edit_job(job.id, suspect.clone()).await;
+        suspects.push(job.id);
+    }
+    let (slow, quick) = (Script::blocking([]), Script::new([]));
+    let registry = registry(&slow).register::<Single>(Steps::parallel().step("work", quick.step()));
+
+    let worker = harness.worker_of("worker", registry, 4);
+    let claimed = doc! { "state": "running" };
+    until(
+        async || {
+            harness
+                .jobs()
+                .count_documents(claimed.clone())
+                .await
+                .unwrap()
+        },
+        |claimed| *claimed == 10,
+    )
+    .await;
+    let innocent = harness.enqueue(&Single::of(&tenant)).await;
+    let innocent = harness.finished(innocent.id).await;
+    let meanwhile = slow.runs().len();
+    slow.release(10);
+    for id in suspects {
+        harness.finished(id).await;
+    }
+    worker.stop().await;
+
+    assert_eq!((innocent.state, meanwhile), (JobState::Completed, 1));
+    assert_eq!((slow.max_running(), slow.runs().len()), (1, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_crashed_two_workers_runs_alone_in_its_process() {
     let harness = Harness::new().await;
     let suspect = harness.enqueue_unannounced(&Lone { n: 0 }).await;
     harness
-        .edit_job(suspect.id, doc! { "crashes": 1, "rescued": true })
+        .edit_job(suspect.id, doc! { "crashes": 2, "rescued": true })
         .await;
     let mut innocents = Vec::new();
     for n in 1..6 {

@@ -9,16 +9,17 @@ use dezky_shared::{
     queue::{
         error_code::{ErrorCode, RetryPolicy},
         job::{Job, JobState, Queue},
+        priority::Priority,
     },
     store::{TransactionError, jobs::RequeueError},
-    tenant::{ProvisioningState, Tenant},
+    tenant::{ProvisioningState, Tenant, reason},
     upstream::Upstream,
 };
-use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps, UpstreamRefs};
 
 use crate::{
     harness::Harness,
-    script::{Failing, Joining, Lone, Script, Scripted, Single},
+    script::{Failing, Joining, Lone, Poison, Script, Scripted, Single},
 };
 
 const DAY: i64 = 24 * 60 * 60 * 1_000;
@@ -128,6 +129,39 @@ async fn only_the_last_twenty_attempts_are_listed() {
     let listed: Vec<i32> = job.attempts.iter().map(|attempt| attempt.n).collect();
     assert_eq!(listed, (2..=21).collect::<Vec<i32>>());
     assert_eq!(job.attempts[19].outcome, "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_job_of_a_schedule_is_kept_for_a_day_unless_it_changed_something() {
+    let harness = Harness::new().await;
+    let script = Script::new([Scripted::Ok, Scripted::Ok]);
+    let changing = Steps::parallel().step("work", async |_| {
+        let changes = vec!["a change".to_owned()];
+        Ok(StepSuccess::ok(
+            reason::PROVISIONED,
+            changes,
+            UpstreamRefs::default(),
+        ))
+    });
+    let registry = registry(&script).register::<Poison>(changing);
+    let by_schedule = harness.enqueue_unannounced(&Lone { n: 1 }).await;
+    let by_person = harness.enqueue_unannounced(&Lone { n: 2 }).await;
+    let with_changes = harness.enqueue_unannounced(&Poison { n: 1 }).await;
+    for job in [&by_schedule, &with_changes] {
+        let set = doc! { "createdBy": "schedule:nightly_reconcile" };
+        harness.edit_job(job.id, set).await;
+    }
+
+    let worker = harness.worker_of("worker", registry, 8);
+    let mut kept = Vec::new();
+    for job in [by_schedule, by_person, with_changes] {
+        let job = harness.finished(job.id).await;
+        let until = job.expire_at.unwrap().timestamp_millis();
+        kept.push((until - job.finished_at.unwrap().timestamp_millis()) / DAY);
+    }
+    worker.stop().await;
+
+    assert_eq!(kept, [1, 30, 30]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,7 +344,14 @@ async fn requeueing_an_available_job_makes_it_due_with_all_attempts() {
     let waiting = doc! { "runAt": later, "attempt": 11, "crashes": 2, "giveUpAt": job.run_at, "steps": [given_up], "cancelRequested": true };
     harness.edit_job(job.id, waiting).await;
 
+    let bulk = doc! { "priority": Priority::Bulk };
+    harness.edit_job(job.id, bulk).await;
     let requeued = harness.requeue(job.id).await.unwrap();
+    assert_eq!(
+        requeued.job.priority,
+        Priority::Interactive,
+        "a person waits"
+    );
 
     let again = requeued.job;
     assert!(!requeued.is_new && again.id == job.id);
@@ -416,4 +457,34 @@ async fn the_ready_set_is_notified_only_after_the_settlement() {
 
     assert_eq!(meanwhile, []);
     assert_eq!(harness.job(first.id).await.state, JobState::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_does_not_rely_on_a_running_one_that_has_nothing_left_to_report() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let script = Script::blocking([]);
+    let running = harness.enqueue(&Joining::of(&tenant)).await;
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
+    script.until_runs(3).await;
+    harness.block_settlement(running.id).await;
+    script.release(3);
+    let is_recorded =
+        |job: &Job| job.steps.len() == 3 && job.steps.iter().all(|step| step.state.is_done());
+    harness.job_until(running.id, is_recorded).await;
+
+    // The tenant changes; its job waits behind the lock, and is cancelled.
+    harness.change_tenant(tenant.id, |_| {}).await;
+    let next = harness.enqueue(&Joining::of(&tenant)).await;
+    let next = harness.cancel(next.id).await;
+    harness.unblock_settlement().await;
+    let running = harness.finished(running.id).await;
+    worker.stop().await;
+
+    assert_eq!(
+        (running.state, next.state),
+        (JobState::Completed, JobState::Cancelled)
+    );
+    let tenant = harness.tenant(tenant.id).await;
+    assert!(nothing_is_pending(&tenant), "{tenant:#?}");
 }

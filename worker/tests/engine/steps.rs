@@ -142,7 +142,9 @@ async fn a_result_for_an_outdated_intent_is_not_stored_in_the_tenant_and_the_ste
             tenant.provisioning_status.stalwart == ProvisioningState::Ok
         })
         .await;
-    let changed = harness.change_tenant(tenant.id, |_| {}).await;
+    let changed = harness
+        .change_tenant(tenant.id, |tenant| tenant.name.push('2'))
+        .await;
 
     scripts[0].release(1);
     harness

@@ -23,7 +23,9 @@ async fn after(say: Scripted, changes_intent: bool) -> (Job, Job) {
     let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
     script.until_runs(3).await;
     if changes_intent {
-        harness.change_tenant(tenant.id, |_| {}).await;
+        harness
+            .change_tenant(tenant.id, |tenant| tenant.name.push('2'))
+            .await;
     }
     let new = harness.enqueue(&Joining::of(&tenant)).await;
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    queue::{args::DeprovisionTenant, error_code::ErrorClass},
+    queue::args::DeprovisionTenant,
     tenant::{ProvisioningState, TenantStatus, reason},
     upstream::Upstream,
 };
 use dezky_sim::{
     faults::{Fault, FaultRule},
-    ocis::SimSpace,
     stalwart::StalwartSim,
 };
 use serde_json::json;
@@ -272,30 +271,5 @@ async fn a_purge_leaves_foreign_resources_that_the_tenant_never_owned() {
     );
     assert_eq!(world.upstream_state(), foreign);
     assert!(ocis.spaces().is_empty());
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_space_without_its_marker_is_not_purged() {
-    let world = World::start().await;
-    let tenant = world.active_tenant("acme", &[]).await;
-    let space = world.space(&tenant).unwrap();
-    let renamed = |space: &mut SimSpace| "project/precious".clone_into(&mut space.alias);
-    world.upstreams.ocis.edit_space(&space.id, renamed);
-
-    world.delete(tenant.id, Duration::ZERO).await;
-    let failed_tenant = world
-        .harness
-        .tenant_until(tenant.id, |tenant| {
-            tenant.provisioning_errors.ocis.is_some()
-        })
-        .await;
-
-    assert_eq!(failed_tenant.status, TenantStatus::Terminating);
-    assert_eq!(
-        failed_tenant.condition(Upstream::Ocis).unwrap().class,
-        Some(ErrorClass::Conflict)
-    );
-    assert_eq!(world.upstreams.ocis.spaces().len(), 1);
     world.stop().await;
 }

@@ -111,6 +111,11 @@ async fn synchronising_a_team_survives_a_failure_of_each_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn checking_all_spaces_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::CHECK_SPACES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_and_every_write_is_covered() {
     let kinds: BTreeSet<&str> = dezky_worker::jobs::registry().kinds().collect();
     let writes = writes_in_the_sources();

@@ -12,7 +12,10 @@ use bson::{Document, doc};
 use dezky_shared::{
     id::{JobId, TenantId},
     platform::clock,
-    queue::job::{Job, JobArgs, JobState, Queue},
+    queue::{
+        job::{Job, JobArgs, JobState, Queue},
+        priority::Priority,
+    },
     store::jobs::NewJob,
 };
 use dezky_worker::{
@@ -127,7 +130,8 @@ async fn children_are_spread_over_the_window_and_reference_their_parent() {
         let wait = clock::until(parent.created_at, child.run_at);
         assert!(wait <= HOUR);
         quarters[(wait.as_secs() / 900).min(3) as usize] += 1;
-        assert_eq!((&child.created_by, child.priority), (&parent.created_by, 2));
+        let inherited = (&child.created_by, child.priority);
+        assert_eq!(inherited, (&parent.created_by, Priority::Bulk));
         assert_eq!(child.lock_key, format!("job:{}", child.id));
     }
     assert!(quarters.iter().all(|jobs| *jobs > 25), "{quarters:?}");

@@ -121,6 +121,7 @@ async fn a_foreign_group_or_space_is_a_conflict_that_is_charged() {
     for _ in 0..2 {
         world.upstreams.ocis.add_space("acme Ltd", &marker, 7);
     }
+    world.harness.forget_space(tenant.id).await;
     let spaces = world.upstream_state()[2]["drives"].clone();
 
     let job = world.provision(tenant.id).await;

@@ -102,6 +102,27 @@ impl World {
         invitation
     }
 
+    /// An invitation that the owner of the invited account has accepted.
+    pub(crate) async fn add_accepted_invitation(
+        &self,
+        partner: &Partner,
+        email: &str,
+    ) -> Invitation {
+        let invitation = self.add_invitation(partner, email).await;
+        self.accept(&invitation).await;
+        invitation
+    }
+
+    /// Accepts an invitation as the API does.
+    pub(crate) async fn accept(&self, invitation: &Invitation) {
+        let store = &self.harness.context.store;
+        let invitations = store.collection::<Invitation>("invitations");
+        let accepted = doc! { "state": "pending", "acceptedAt": store.now() };
+        let one = doc! { "_id": invitation.id };
+        let updated = invitations.update_one(one, doc! { "$set": accepted }).await;
+        assert_eq!(updated.unwrap().matched_count, 1);
+    }
+
     pub(crate) async fn invite(&self, invitation: &Invitation) -> Job {
         let args = InvitePartnerMember {
             partner_id: invitation.partner_id,
@@ -289,7 +310,9 @@ async fn joining_a_team_restores_the_sign_in_blocked_by_a_suspended_tenant() {
     let partner = world.add_partner("nordic").await;
 
     world.attach(tenant.id, &partner).await;
-    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    let invitation = world
+        .add_accepted_invitation(&partner, "ada@acme.test")
+        .await;
     world.completed(&world.invite(&invitation).await).await;
 
     assert!(world.user("ada@acme.test").is_active);

@@ -1,7 +1,6 @@
 //! Reconciliation: every kind of drift is repaired and reported; a dry run only reports it.
 
 use dezky_shared::tenant::{Tenant, TenantStatus};
-use dezky_upstreams::clients::Mode;
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 
@@ -83,12 +82,7 @@ fn drifts() -> Vec<Drift> {
             "stalwart",
             ["domain created"],
             |world, tenant| {
-                let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
-                let id = tenant.id.to_string();
-                stalwart
-                    .purge_domain("acme.test", &id, Mode::Apply)
-                    .await
-                    .unwrap();
+                world.purge_mail_domains(tenant.id).await;
             }
         ),
         drift!(
@@ -98,6 +92,23 @@ fn drifts() -> Vec<Drift> {
             |world, _tenant| {
                 let manual = json!({ "dkimManagement": { "@type": "Manual" } });
                 world.upstreams.stalwart.change_domain("acme.test", manual);
+            }
+        ),
+        drift!(
+            "the domain was renamed",
+            "stalwart",
+            ["domain name restored"],
+            |world, _tenant| {
+                let renamed = json!({ "name": "renamed.test" });
+                world.upstreams.stalwart.change_domain("acme.test", renamed);
+            }
+        ),
+        drift!(
+            "the domain lost its description",
+            "stalwart",
+            ["domain description restored"],
+            |world, _tenant| {
+                world.upstreams.stalwart.describe_domain("acme.test", "");
             }
         ),
         drift!(
@@ -139,10 +150,8 @@ fn drifts() -> Vec<Drift> {
             "ocis",
             ["space created"],
             |world, tenant| {
-                let ocis = world.harness.context.clients.ocis.as_ref().unwrap();
-                ocis.purge_space(&tenant.id.to_string(), None, Mode::Apply)
-                    .await
-                    .unwrap();
+                let space = world.space(tenant).unwrap();
+                world.upstreams.ocis.remove_space(&space.id);
             }
         ),
     ]
@@ -258,7 +267,7 @@ async fn a_dry_run_of_a_deleted_tenant_lists_the_resources_to_remove() {
     assert_eq!(step(&job, "authentik").changes, ["group deleted"]);
     assert_eq!(
         step(&job, "stalwart").changes,
-        ["1 account removed", "domain removed"]
+        ["1 account removed", "2 DKIM keys removed", "domain removed"]
     );
     assert_eq!(step(&job, "ocis").changes, ["space purged"]);
     assert_eq!(world.upstream_state(), before);

@@ -10,14 +10,14 @@ use dezky_shared::{
     invitation::Invitation,
     queue::{
         args::{
-            DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant,
+            CheckSpaces, DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant,
             ReconcileTenant, RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant, SyncPartnerTeam,
         },
         job::{Job, JobArgs as _},
     },
     tenant::Owner,
 };
-use dezky_sim::stalwart::StalwartSim;
+use dezky_sim::{ocis::Role, stalwart::StalwartSim};
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 
@@ -142,7 +142,13 @@ pub(crate) const SYNC_TEAM: Scenario = Scenario {
     enqueue: |world, scene| world.sync_team(scene.partner.unwrap()).boxed_local(),
 };
 
-pub(crate) const ALL: [&Scenario; 12] = [
+pub(crate) const CHECK_SPACES: Scenario = Scenario {
+    kind: CheckSpaces::KIND,
+    prepare: |world| inhabited(world).boxed_local(),
+    enqueue: |world, _| world.harness.enqueue(&CheckSpaces {}).boxed_local(),
+};
+
+pub(crate) const ALL: [&Scenario; 13] = [
     &PROVISION,
     &PROVISION_CHANGED,
     &RECONCILE,
@@ -155,6 +161,7 @@ pub(crate) const ALL: [&Scenario; 12] = [
     &REMOVE_DOMAIN,
     &INVITE,
     &SYNC_TEAM,
+    &CHECK_SPACES,
 ];
 
 async fn ordered(world: &World) -> Scene {
@@ -197,10 +204,9 @@ async fn damaged(world: &World) -> Scene {
     world.upstreams.stalwart.change_domain("acme.test", manual);
     let tenant = world.tenant(scene.tenant).await;
     let space = world.space(&tenant).unwrap();
-    world
-        .upstreams
-        .ocis
-        .edit_space(&space.id, |space| "Renamed".clone_into(&mut space.name));
+    let files = &world.upstreams.ocis;
+    files.edit_space(&space.id, |space| "Renamed".clone_into(&mut space.name));
+    files.add_member(&space.id, "mia", Role::Manager);
     scene
 }
 
@@ -281,7 +287,9 @@ async fn invited(world: &World) -> Scene {
     world.completed(&world.suspend(scene.tenant).await).await;
     let partner = world.add_partner("nordic").await;
     world.attach(scene.tenant, &partner).await;
-    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    let invitation = world
+        .add_accepted_invitation(&partner, "ada@acme.test")
+        .await;
     Scene {
         invitation: Some(invitation),
         ..scene

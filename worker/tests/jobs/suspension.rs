@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dezky_shared::{
     queue::job::JobState,
-    tenant::{Tenant, TenantStatus},
+    tenant::{ConditionStatus, ProvisioningState, Tenant, TenantStatus, reason},
+    upstream::Upstream,
     user::User as Person,
 };
 use dezky_sim::faults::{Fault, FaultRule};
@@ -195,26 +196,109 @@ async fn a_member_who_cannot_be_frozen_does_not_keep_others_signed_in() {
         status: 400,
         retry_after: None,
     };
-    let servers = [
-        &world.upstreams.authentik.server,
-        &world.upstreams.stalwart.server,
-    ];
-    servers[0]
-        .faults
-        .add(FaultRule::once("freeze_user", refused.clone()));
-    servers[1]
-        .faults
-        .add(FaultRule::once("freeze_account", refused));
+    let (authentik, stalwart) = (&world.upstreams.authentik, &world.upstreams.stalwart);
+    let faults = &authentik.server.faults;
+    faults.add(FaultRule::once("freeze_user", refused));
+    // The mail server validates the whole account.
+    let set_quota = |quota| {
+        let quotas = json!({ "quotas": { "maxDiskQuota": quota } });
+        stalwart.change_account("bob@acme.test", quotas);
+    };
+    set_quota(json!("much"));
 
     let job = world.suspend(tenant.id).await;
     let job = world.harness.finished(job.id).await;
 
     assert_eq!(job.state, JobState::Discarded);
-    let active = |email: &&&str| world.user(email).is_active || world.mailbox_is_open(email);
-    let left = ["ada@acme.test", "bob@acme.test", "cem@acme.test"];
-    assert_eq!(left.iter().filter(active).count(), 1);
+    let left = || {
+        let people = ["ada@acme.test", "bob@acme.test", "cem@acme.test"].iter();
+        let users = people.clone().filter(|email| world.user(email).is_active);
+        let mailboxes = people.filter(|email| world.mailbox_is_open(email));
+        (users.count(), mailboxes.count())
+    };
+    assert_eq!(left(), (1, 1));
+    set_quota(json!(7));
     world.completed(&world.reconcile(tenant.id).await).await;
-    assert_eq!(left.iter().filter(active).count(), 0);
+    assert_eq!(left(), (0, 0));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_mailboxes_may_not_be_closed_does_not_say_suspended() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    world.add_mailbox("ada@acme.test");
+    let stalwart = &world.upstreams.stalwart;
+    stalwart.withhold("imapAuthenticate");
+
+    world.suspend(tenant.id).await;
+    let refused = world
+        .harness
+        .tenant_until(tenant.id, |tenant| {
+            tenant.provisioning_status.stalwart == ProvisioningState::Error
+        })
+        .await;
+    stalwart.grant_all();
+    world.completed(&world.reconcile(tenant.id).await).await;
+    let closed = world.tenant(tenant.id).await;
+
+    let condition = refused.condition(Upstream::Stalwart).unwrap();
+    assert_eq!(condition.status, ConditionStatus::False);
+    assert_eq!(condition.reason, "UpstreamPermissionMissing");
+    let condition = closed.condition(Upstream::Stalwart).unwrap();
+    assert_eq!(condition.reason, reason::SUSPENDED);
+    assert!(!world.mailbox_is_open("ada@acme.test"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_domain_is_suspended_and_removed_with_its_tenant() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    world.add_mailbox("ada@acme.test");
+    let stalwart = &world.upstreams.stalwart;
+    // Its name is taken meanwhile, so it does not get it back.
+    stalwart.change_domain("acme.test", json!({ "name": "renamed.test" }));
+    stalwart.add_domain("acme.test", json!({}));
+
+    world.suspend(tenant.id).await;
+    world
+        .harness
+        .tenant_until(tenant.id, |tenant| {
+            tenant.provisioning_errors.stalwart.is_some()
+        })
+        .await;
+    let open = world.mailbox_is_open("ada@renamed.test");
+    for job in world.delete(tenant.id, Duration::ZERO).await {
+        world.completed(&job).await;
+    }
+
+    assert!(!open);
+    assert_eq!(stalwart.domains(), ["acme.test"], "the foreign one");
+    assert!(stalwart.accounts().is_empty());
+    world.stop().await;
+}
+
+/// Its id was never stored, and the tenant has no domain any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_domain_of_an_older_build_is_found_by_its_marker() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let marker = json!({ "description": format!("dezky:{}", tenant.id) });
+    let stalwart = &world.upstreams.stalwart;
+    stalwart.add_domain("renamed.test", marker);
+    world.add_mailbox("ada@renamed.test");
+
+    world.completed(&world.suspend(tenant.id).await).await;
+    let suspended = world.mailbox_is_open("ada@renamed.test");
+    world.completed(&world.resume(tenant.id).await).await;
+    let resumed = world.mailbox_is_open("ada@renamed.test");
+    for job in world.delete(tenant.id, Duration::ZERO).await {
+        world.completed(&job).await;
+    }
+
+    assert_eq!((suspended, resumed), (false, true));
+    assert!(stalwart.domains().is_empty());
     world.stop().await;
 }
 

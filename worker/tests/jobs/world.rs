@@ -15,6 +15,7 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use dezky_sim::{authentik::User, effects::Effect, ocis::SimSpace};
+use dezky_upstreams::clients::{Mode, stalwart::Removal};
 use dezky_worker::{context::ClientsConfig, engine::EngineTimings};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
@@ -212,6 +213,23 @@ impl World {
                 .sum::<usize>()
         };
         until(outstanding, |&outstanding| outstanding == 0).await;
+    }
+
+    /// Removes the tenant's domains from the mail server, as an operator does.
+    pub(crate) async fn purge_mail_domains(&self, id: TenantId) {
+        let stalwart = self.harness.context.clients.stalwart.as_ref().unwrap();
+        let owned = stalwart.list_domains(&id.to_string(), &[]).await.unwrap();
+        for domain in owned {
+            let mut removal = Removal::default();
+            let purged = stalwart.purge_domain(&domain, Mode::Apply, &mut removal);
+            purged.await.unwrap();
+        }
+    }
+
+    /// Stops the worker, as far as it waits for its jobs, and starts another.
+    pub(crate) async fn replace_worker(&mut self) {
+        let next = self.harness.worker();
+        std::mem::replace(&mut self.worker, next).stop().await;
     }
 
     pub(crate) fn user(&self, username: &str) -> User {

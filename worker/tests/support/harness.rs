@@ -10,6 +10,7 @@ use dezky_shared::{
     platform::{clock, redis::RedisConfig, tls::TrustRoots},
     queue::{
         job::{Job, JobArgs, Queue, Step},
+        priority::Priority,
         schedule::Schedule,
         secret_box::EncryptionKeys,
     },
@@ -296,7 +297,11 @@ impl Harness {
         self.context
             .store
             .transaction(jobs, |session, jobs| {
-                async move { jobs.requeue(session, id, "operator", now).await }.boxed()
+                async move {
+                    jobs.requeue(session, id, "operator", Priority::Interactive, now)
+                        .await
+                }
+                .boxed()
             })
             .await
     }
@@ -409,18 +414,32 @@ impl Harness {
         thief
     }
 
-    /// The members of the ready set of `queue`, in the order of their scores.
+    /// The Redis key of a lane of the ready set of `queue`.
+    pub(crate) fn lane(&self, queue: Queue, priority: Priority) -> String {
+        let suffix = match priority {
+            Priority::Security => ":security",
+            Priority::Interactive => "",
+            Priority::Bulk => ":bulk",
+        };
+        format!("{}:ready:{queue}{suffix}", self.redis.prefix)
+    }
+
+    /// The members of the ready set of `queue`, lane by lane, in the order of their scores.
     pub(crate) async fn ready(&self, queue: Queue) -> Vec<(String, f64)> {
-        let key = format!("{}:ready:{queue}", self.redis.prefix);
         let mut connection = self.redis_connection().await;
-        redis::cmd("ZRANGE")
-            .arg(key)
-            .arg(0)
-            .arg(-1)
-            .arg("WITHSCORES")
-            .query_async(&mut connection)
-            .await
-            .unwrap()
+        let mut members = Vec::new();
+        for priority in Priority::ALL {
+            let lane: Vec<(String, f64)> = redis::cmd("ZRANGE")
+                .arg(self.lane(queue, priority))
+                .arg(0)
+                .arg(-1)
+                .arg("WITHSCORES")
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            members.extend(lane);
+        }
+        members
     }
 
     /// A connection to Redis.

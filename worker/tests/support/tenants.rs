@@ -1,6 +1,6 @@
 //! Tenants, written to the database as the API does.
 
-use bson::DateTime;
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
@@ -82,6 +82,17 @@ impl Harness {
         changed.unwrap()
     }
 
+    /// Removes what the tenant's document says about its space, as after a crash between the create and its record.
+    pub(crate) async fn forget_space(&self, id: TenantId) {
+        let tenants = self.context.store.collection::<Document>("tenants");
+        let forgotten = doc! {
+            "$unset": { "ocisSpaceId": "", "ocisSpaceAbsent": "" },
+            "$inc": { "revision": 1_i64 },
+        };
+        let updated = tenants.update_one(doc! { "_id": id }, forgotten).await;
+        assert_eq!(updated.unwrap().matched_count, 1);
+    }
+
     pub(crate) async fn tenant(&self, id: TenantId) -> Tenant {
         self.context.tenants.find(id).await.unwrap().unwrap()
     }
@@ -105,7 +116,9 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         owner: None,
         authentik_group_id: None,
         ocis_space_id: None,
+        ocis_space_absent: true,
         stalwart_domain: None,
+        mail_domains: Vec::new(),
         stripe_customer_id: None,
         billing_info: BillingInfo::default(),
         branding: TenantBranding::default(),

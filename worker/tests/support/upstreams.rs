@@ -4,7 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use dezky_shared::upstream::Upstream;
 use dezky_sim::{
-    authentik::AuthentikSim, dns::DnsSim, ocis::OcisSim, server::Server, stalwart::StalwartSim,
+    authentik::AuthentikSim, dns::DnsSim, issuer::APPLICATIONS, ocis::OcisSim, server::Server,
+    stalwart::StalwartSim,
 };
 use dezky_upstreams::clients::{
     authentik::AuthentikConfig,
@@ -78,6 +79,7 @@ impl Upstreams {
                 timeout,
             }),
             spf_include: None,
+            applications: APPLICATIONS.map(str::to_owned).into(),
         }
     }
 }

@@ -35,9 +35,8 @@ impl<L: PartnerLevel, S: AccessState> FromRequestParts<S> for PartnerTenant<L> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let staff = PartnerAccess::<Read>::from_request_parts(parts, state).await?;
         let tenant = tenant_in_path(parts, state).await?;
-        let tenant = tenant
-            .filter(|tenant| tenant.partner_id == Some(staff.partner.id))
-            .ok_or(ProblemCode::NotFound)?;
+        let is_own = |tenant: &Tenant| tenant.partner_id == Some(staff.partner.id);
+        let tenant = state.access().readable(tenant, is_own).await?;
         if !L::allows(staff.role) {
             return Err(ProblemCode::Forbidden.into());
         }

@@ -6,16 +6,16 @@ use crate::config::Limit;
 
 /// Tokens taken from a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TokenBatch {
+pub(crate) struct TokenBatch {
     /// Number of tokens.
-    pub(super) granted: u32,
+    pub(crate) granted: u32,
     /// Time until the next token, if none was granted.
-    pub(super) wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 /// A token bucket. Starts full.
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Tokens missing from a full bucket.
     spent: f64,
     at: Duration,
@@ -23,7 +23,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Takes up to a batch of tokens.
-    pub(super) fn lease(&mut self, limit: Limit, now: Duration) -> TokenBatch {
+    pub(crate) fn lease(&mut self, limit: Limit, now: Duration) -> TokenBatch {
         let refilled = now.saturating_sub(self.at).as_secs_f64() * limit.per_second;
         self.spent = (self.spent - refilled).max(0.0);
         self.at = now;

@@ -38,6 +38,8 @@ const RECHECK_EVERY: Duration = Duration::from_secs(3);
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 /// Characters that some spreadsheets treat as field separators even in quoted fields.
 const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
+/// Byte order mark: without it, spreadsheets read UTF-8 in the encoding of the system.
+const BOM: &str = "\u{feff}";
 /// Column names.
 const COLUMNS: [&str; 22] = [
     "id",
@@ -78,12 +80,43 @@ impl<S: Sync> FromRequestParts<S> for Format {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let accepted = parts.headers.get_all(header::ACCEPT).into_iter();
-        let mut ranges = accepted
+        let ranges = accepted
             .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(|range| range.split(';').next().unwrap_or_default().trim());
-        let wants_csv = ranges.any(|range| range.eq_ignore_ascii_case("text/csv"));
-        Ok(if wants_csv { Self::Csv } else { Self::Json })
+            .flat_map(|value| value.split(','));
+        Ok(Self::preferred(ranges))
+    }
+}
+
+impl Format {
+    /// Proactive negotiation (RFC 9110, section 12.5.1). CSV only if it is asked for by name: a wildcard means the
+    /// default.
+    fn preferred<'a>(ranges: impl Iterator<Item = &'a str>) -> Self {
+        let (mut csv, mut json, mut any) = (None, None, None);
+        for range in ranges {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = parts
+                .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
+                .map_or(1.0, |quality| quality.parse::<f32>().unwrap_or(0.0));
+            match media_type.as_str() {
+                "text/csv" => csv = Some(quality),
+                "application/json" => json = Some(quality),
+                "application/*" => json = json.or(Some(quality)),
+                "*/*" => any = Some(quality),
+                _ => {}
+            }
+        }
+        let csv = csv.unwrap_or(0.0);
+        // A wildcard accepts JSON as well, but a type that is named is preferred to one that is not.
+        let prefers_csv = match (json, any) {
+            (Some(json), _) => csv >= json,
+            (None, any) => csv >= any.unwrap_or(0.0),
+        };
+        if csv > 0.0 && prefers_csv {
+            Self::Csv
+        } else {
+            Self::Json
+        }
     }
 }
 
@@ -140,7 +173,7 @@ pub(super) async fn export(
     let events = app.db.audit.list_all(filter).await?;
     let caller = caller.clone();
     let rows = events.map_ok(move |event| row(&AuditEventView::new(event, &caller)));
-    let heading = stream::once(async { Ok(line(COLUMNS.map(str::to_owned))) });
+    let heading = stream::once(async { Ok(BOM.to_owned() + &line(COLUMNS.map(str::to_owned))) });
     let chunks = heading.chain(rows).try_ready_chunks(CHUNK).boxed();
     let chunks = stream::try_unfold((chunks, reader), async |(mut chunks, mut reader)| {
         reader.recheck().await?;

@@ -108,7 +108,7 @@ fn search(parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Vec<Stri
     let Some(text) = parameters.text("q") else {
         return Vec::new();
     };
-    let words: Vec<String> = words(&text).collect();
+    let words = words(&text);
     if text.chars().count() > MAX_TEXT_LENGTH {
         let message = format!("q must have at most {MAX_TEXT_LENGTH} characters.");
         errors.push(FieldError::parameter("q", "too_long", message));
@@ -120,7 +120,17 @@ fn search(parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Vec<Stri
 }
 
 fn time(name: &str, parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Option<DateTime> {
-    let time = validate::time(&parameters.text(name)?);
+    let time = validate::time(&with_offset(parameters.text(name)?));
     time.map_err(|(code, message)| errors.push(FieldError::parameter(name, code, message)))
         .ok()
+}
+
+/// The time with the `+` of its offset: unescaped, a `+` in a query stands for a blank.
+fn with_offset(time: String) -> String {
+    match time.rsplit_once(' ') {
+        Some((time, offset)) if offset.contains(':') && time.contains(['T', 't']) => {
+            format!("{time}+{offset}")
+        }
+        _ => time,
+    }
 }

@@ -53,8 +53,8 @@ pub(super) async fn evaluate(w: Write<SignedIn, EvaluateRequest>) -> Result<Resp
 
 async fn named(app: &AppState, caller: &Caller, slug: &str) -> Result<Tenant, ApiError> {
     let found = app.db.tenants.find_by_slug(slug).await?;
-    let readable = found.filter(|tenant| caller.may_read(tenant));
-    readable.ok_or_else(|| ProblemCode::NotFound.into())
+    let is_readable = |tenant: &Tenant| caller.may_read(tenant);
+    app.access.readable(found, is_readable).await
 }
 
 /// The only tenant in which the caller has a role.

@@ -6,6 +6,7 @@ use dezky_shared::{
     platform::clock,
     queue::{
         args::RunJobOperation,
+        error_code::{ErrorClass, ErrorCode},
         job::{JobArgs as _, JobState, Queue},
         job_operation::{JobAction, JobOperation, JobSelection},
     },
@@ -159,11 +160,14 @@ fn selection(validator: &mut Validator, raw: SelectionRequest) -> Option<JobSele
         .tenant_id
         .and_then(|id| validator.check("/filter/tenantId", validate::id(&id)));
     let error_code = raw.error_code.and_then(|code| {
-        let code = validate::word(&code, "invalid_error_code", "an error code");
+        let known = validate::one_of(ErrorCode::ALL, &code);
+        let code = known.ok_or_else(|| ("invalid_error_code", "Must be an error code.".to_owned()));
         validator.check("/filter/errorCode", code)
     });
     let error_class = raw.error_class.and_then(|class| {
-        let class = validate::word(&class, "invalid_error_class", "an error class");
+        let known = validate::one_of(ErrorClass::ALL, &class);
+        let class =
+            known.ok_or_else(|| ("invalid_error_class", "Must be an error class.".to_owned()));
         validator.check("/filter/errorClass", class)
     });
     let mut time = |pointer: &str, text: Option<String>| {
@@ -199,15 +203,21 @@ pub(super) async fn create(w: Write<Operator, NewOperation>) -> Result<ApiRespon
     let (jobs, operation) = (&w.app.db.jobs, &w.body);
     // Outside the transaction, to keep it short. Each job is checked again when it is processed.
     if operation.dry_run {
-        let sample = jobs.sample_selected(&operation.filter, SAMPLE).await?;
+        let counted = MAX_JOBS.unsigned_abs() + 1;
+        let (sample, total) = futures::try_join!(
+            jobs.sample_selected(&operation.filter, SAMPLE),
+            jobs.count_selected(&operation.filter, counted),
+        )
+        .map_err(ApiError::from_search)?;
         let preview = Preview {
             operation,
-            total: jobs.count_selected(&operation.filter).await?,
+            total,
             sample: job_views(&w.app, sample, &w.access.0).await?,
         };
         return w.run(&preview).await;
     }
-    let jobs = jobs.select(&operation.filter, MAX_JOBS + 1).await?;
+    let jobs = jobs.select(&operation.filter, MAX_JOBS + 1).await;
+    let jobs = jobs.map_err(ApiError::from_search)?;
     w.run(&Accepted { operation, jobs }).await
 }
 

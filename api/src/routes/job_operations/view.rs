@@ -120,7 +120,7 @@ impl From<JobSelection> for SelectionView {
 /// Result of a dry run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PreviewView<'a> {
-    /// Number of matching jobs.
+    /// Number of matching jobs, counted up to 10,001: an operation takes at most 10,000.
     pub(super) total: u64,
     /// A sample of them.
     pub(super) sample: &'a [JobView],

@@ -4,7 +4,7 @@ use dezky_shared::{
     audit::Action,
     id::JobId,
     platform::change_feed::DocumentChange,
-    queue::job::Job,
+    queue::{job::Job, priority::Priority},
     store::{
         TransactionError,
         jobs::{CancelError, Cancelled, RequeueError, Requeued},
@@ -93,7 +93,11 @@ impl Command for JobChange {
             }
             JobAction::Requeue => {
                 let by = runner.actor_id();
-                let result = app.db.jobs.requeue(session, self.id, &by, now).await;
+                let result = app
+                    .db
+                    .jobs
+                    .requeue(session, self.id, &by, Priority::Interactive, now)
+                    .await;
                 (requeued(result)?, true)
             }
         };

@@ -10,7 +10,7 @@ use dezky_shared::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::reasons::{ExplainInputs, Reason, reasons};
+use self::reasons::{ExplainInputs, Reason, is_queued, reasons};
 use super::visible_job;
 use crate::{
     error::ApiError,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Explanation {
     /// Job.
     job: JobLink,
-    /// Time of the next attempt, for a waiting job.
+    /// Time of the next attempt, for a waiting job. Missing while it queues for an upstream's rate limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_run_at: Option<Timestamp>,
     /// All reasons that apply, at least one. The first to resolve is on top.
@@ -38,7 +38,8 @@ pub(super) struct Explanation {
 #[serde(rename_all = "camelCase")]
 struct ReasonView {
     /// Stable code: `final`, `running`, `scheduled`, `retry`, `snoozed`, `rescued`, `upstream_paused`,
-    /// `credentials_refused`, `circuit_open`, `turn`, `lock_held`, `queue_paused`, `no_worker`, `kind_unknown` or `next`.
+    /// `credentials_refused`, `circuit_open`, `turn`, `lock_held`, `queue_paused`, `no_worker`, `kind_unknown`, `backlog`
+    /// or `next`.
     code: &'static str,
     /// Human-readable message.
     message: String,
@@ -54,6 +55,9 @@ struct ReasonView {
     /// Id of the blocking job, if the caller may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<String>,
+    /// Number of due jobs that are served before it, at most 1,000. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs_ahead: Option<u64>,
     /// Steps that have not finished.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<String>,
@@ -73,24 +77,28 @@ pub(super) async fn explain(
     State(app): State<SharedState>,
 ) -> Result<Json<Explanation>, ApiError> {
     let (job, _) = visible_job(&app, &caller, id).await?;
-    let (holder, queue, upstreams, workers) = futures::try_join!(
+    let now = app.store.now();
+    let (holder, queue, upstreams, workers, jobs_ahead) = futures::try_join!(
         app.db.jobs.find_holder(&job.lock_key),
         app.db.queues.find(job.queue),
         app.db.upstreams.list(),
         app.db.workers.list(),
+        app.db.jobs.count_ahead(&job, now),
     )?;
     let inputs = ExplainInputs {
         job: &job,
-        now: app.store.now(),
+        now,
+        jobs_ahead,
         holder: holder.as_ref().filter(|holder| holder.id != job.id),
         queue_paused: queue.paused.as_ref(),
         upstreams: &upstreams,
         workers: &workers,
     };
     let reasons = reasons(&inputs);
+    let is_scheduled = job.state == JobState::Available && !is_queued(&job);
     Ok(Json(Explanation {
         job: JobLink::from(&job),
-        next_run_at: (job.state == JobState::Available).then(|| job.run_at.into()),
+        next_run_at: is_scheduled.then(|| job.run_at.into()),
         reasons: reasons
             .into_iter()
             .map(|reason| view(reason, &job, &caller))
@@ -122,6 +130,7 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         | Reason::Retry { until }
         | Reason::Snoozed { until }
         | Reason::Rescued { until } => view.until = Some(until.into()),
+        Reason::RateQueued { upstream } => view.upstream = Some(upstream.name()),
         Reason::RateReserved { upstream, until } => {
             view.upstream = Some(upstream.name());
             view.until = Some(until.into());
@@ -154,6 +163,7 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
             view.since = Some(pause.at.into());
             view.by = is_operator.then(|| pause.by.clone());
         }
+        Reason::Backlog { jobs_ahead } => view.jobs_ahead = is_operator.then_some(jobs_ahead),
         Reason::NoWorker | Reason::KindUnknown | Reason::Next => {}
     }
     view

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dezky_shared::queue::{
     error_code::{ErrorClass, ErrorCode},
-    job::{Attempt, Job, JobFailure, JobState, Step, StepState},
+    job::{Attempt, Job, JobFailure, JobState, Progress, Step, StepState},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,7 +61,7 @@ pub struct JobView {
     /// Id of the job that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
-    /// Number of jobs that it created, by state; list them with `GET /jobs?parent=<id>`.
+    /// Number of jobs that it created, by state, at most 10,000 of each; list them with `GET /jobs?parent=<id>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, u64>>, example = json!({ "available": 3, "completed": 17 }))]
     children: Option<BTreeMap<JobState, u64>>,
@@ -109,6 +109,9 @@ struct StepView {
     /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
+    /// Progress of a step that continues in another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressView>,
     /// Changes made, or to be made in a dry run.
     changes: Vec<String>,
     /// Error.
@@ -156,7 +159,7 @@ struct AttemptView {
     upstream_request_ids: Vec<String>,
 }
 
-/// Progress of a job.
+/// Progress of a job or of one of its steps.
 #[derive(Debug, Serialize, ToSchema)]
 struct ProgressView {
     /// Number of processed items.
@@ -179,6 +182,7 @@ impl JobView {
             started_at: step.started_at.map(Timestamp::from),
             finished_at: step.finished_at.map(Timestamp::from),
             next_attempt_at: step.next_at.map(Timestamp::from),
+            progress: step.progress.map(ProgressView::from),
             changes: step.changes,
             error: step.error.map(failure),
         };
@@ -189,7 +193,7 @@ impl JobView {
             tenant_id: job.tenant_id.map(|id| id.to_string()),
             tenant_slug,
             queue: job.queue.name(),
-            priority: job.priority,
+            priority: job.priority.number(),
             run_at: job.run_at.into(),
             attempt: job.attempt,
             max_attempts: job.max_attempts,
@@ -200,11 +204,7 @@ impl JobView {
                 .then(|| job.attempts.into_iter().map(AttemptView::from).collect()),
             error: job.error.map(failure),
             cancel_requested: job.cancel_requested,
-            progress: job.progress.map(|progress| ProgressView {
-                done: progress.done,
-                total: progress.total,
-                note: progress.note,
-            }),
+            progress: job.progress.map(ProgressView::from),
             parent: job.parent.map(|id| id.to_string()),
             children: None,
             superseded_by: job.superseded_by.map(|id| id.to_string()),
@@ -234,6 +234,16 @@ impl FailureView {
             message: failure.message,
             retryable: failure.retryable,
             detail: is_operator.then_some(failure.detail),
+        }
+    }
+}
+
+impl From<Progress> for ProgressView {
+    fn from(progress: Progress) -> Self {
+        Self {
+            done: progress.done,
+            total: progress.total,
+            note: progress.note,
         }
     }
 }

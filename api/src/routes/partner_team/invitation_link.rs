@@ -50,9 +50,10 @@ pub(super) async fn show(
     let PathParam(id) = w.params;
     // Before the command: a replayed response skips its checks.
     let invitation = w.app.db.invitations.find(id).await?;
-    invitation
-        .filter(|invitation| may_show_to(&w.access.0, invitation))
-        .ok_or(ProblemCode::NotFound)?;
+    let invitation = invitation.ok_or(ProblemCode::NotFound)?;
+    if !may_show_to(&w.access.0, &invitation) {
+        return Err(w.app.access.conceal(0).await);
+    }
     let runner = w.runner();
     match runner.run(&Show { id }).await {
         Err(rejection) if rejection.code == ProblemCode::LinkNotNeeded => {
@@ -80,6 +81,9 @@ impl Command for Show {
             .filter(|invitation| invitation.expire_at > now)
             .filter(|invitation| may_show_to(caller, invitation))
             .ok_or(ProblemCode::NotFound)?;
+        if invitation.state == InvitationState::AwaitingConsent {
+            return Err(ProblemCode::LinkNotNeeded.into());
+        }
         let user = invitation.user_id.ok_or(ProblemCode::LinkNotReady)?;
         let link = take_link(app, &mut invitation)?;
         if !may_hand_over(session, app, invitation.partner_id, user).await? {
@@ -106,7 +110,9 @@ fn take_link(app: &AppState, invitation: &mut Invitation) -> Result<String, ApiE
     let SealedLink { sealed, job_id } = match (invitation.state, invitation.link.take()) {
         (InvitationState::Ready, Some(link)) => link,
         (InvitationState::Shown, _) => return Err(ProblemCode::LinkAlreadyShown.into()),
-        (InvitationState::NoLink, _) => return Err(ProblemCode::LinkNotNeeded.into()),
+        (InvitationState::NoLink | InvitationState::AwaitingConsent, _) => {
+            return Err(ProblemCode::LinkNotNeeded.into());
+        }
         (InvitationState::Pending | InvitationState::Ready, _) => {
             return Err(ProblemCode::LinkNotReady.into());
         }

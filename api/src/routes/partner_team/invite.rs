@@ -87,8 +87,9 @@ struct InvitationView {
 
 /// Invites a person to the caller's team
 ///
-/// The job finds or creates the account; the person is on the team when it completes. `POST /invitations/{id}/link`
-/// then returns the link of a new account once. A new invitation to an email address revokes the earlier one and its
+/// The job creates the account; the person is on the team when it completes, and `POST /invitations/{id}/link` returns
+/// the link of the account once. The owner of an existing account finds the invitation at `GET /users/me`, and joins by
+/// accepting it; the step of the job is then `skipped`. A new invitation to an email address revokes the earlier one and its
 /// link. The job is `discarded` with `works_elsewhere` if the person belongs to another partner or to a tenant of
 /// another partner, or is an operator.
 #[utoipa::path(

@@ -165,7 +165,6 @@ pub(super) async fn summary(
     let has_failed = |upstream: &Upstream| {
         *tenant.provisioning_status.get(*upstream) == ProvisioningState::Error
     };
-    let needing_attention = DomainStatus::Attention;
     let last_events = if ReadPrivate::allows(&access.caller, &tenant) {
         let events = app.db.audit.latest(tenant.id, EVENTS).await?;
         let line = |event| EventSummary::new(event, &access.caller);
@@ -185,14 +184,10 @@ pub(super) async fn summary(
             total: DomainStatus::ALL.into_iter().map(count).sum(),
             verified: count(DomainStatus::Verified),
             pending: count(DomainStatus::Pending),
-            attention: count(needing_attention),
+            attention: count(DomainStatus::Attention),
             failed: count(DomainStatus::Failed),
         },
-        domains_needing_attention: app
-            .db
-            .domains
-            .list_names(tenant.id, needing_attention)
-            .await?,
+        domains_needing_attention: app.db.domains.list_needing_attention(tenant.id).await?,
         failed_steps: Upstream::ALL.into_iter().filter(has_failed).collect(),
         last_events,
         slug: tenant.slug,

@@ -204,16 +204,13 @@ fn apply_groups(user: &mut User, groups: &Groups, at: DateTime) {
         user.platform_admin = groups.is_admin;
         user.platform_admin_changed_at = at;
     }
-    for (tenant, membership) in &mut user.memberships {
-        let is_listed = groups.tenants.contains(tenant);
-        if membership.source == MembershipSource::Claim
-            && at > membership.changed_at
-            && membership.role.is_some() != is_listed
-        {
-            membership.role = is_listed.then_some(Role::Member);
-            membership.changed_at = at;
-        }
-    }
+    // No tombstone of a lost membership is needed: the time of the claims keeps older tokens from restoring it. Those of
+    // earlier builds are removed as well.
+    user.memberships.retain(|tenant, membership| {
+        let is_outdated = membership.role.is_none()
+            || at > membership.changed_at && !groups.tenants.contains(tenant);
+        membership.source != MembershipSource::Claim || !is_outdated
+    });
     for tenant in &groups.tenants {
         user.memberships.entry(*tenant).or_insert(Membership {
             role: Some(Role::Member),
@@ -258,7 +255,7 @@ mod tests {
         assert_eq!(joined.role_in(tenant), Some(Role::Member));
         assert!(joined.platform_admin);
         assert_eq!(left.role_in(tenant), None);
-        assert!(left.memberships.contains_key(&tenant), "a tombstone stays");
+        assert!(left.memberships.is_empty(), "no tombstone stays");
         assert!(!left.platform_admin);
         assert_eq!(replayed, left);
         assert_eq!(

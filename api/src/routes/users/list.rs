@@ -4,11 +4,10 @@ use axum::{Json, extract::State};
 use dezky_shared::{
     id::{PartnerId, TenantId, UserId},
     store::users::UserFilter,
-    user::User,
 };
 use utoipa::IntoParams;
 
-use super::{UserDetail, detail};
+use super::{UserDetail, detail, shown_tenants};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
@@ -74,7 +73,7 @@ pub(super) async fn list(
         after,
     };
     let users = app.db.users.list(&filter, query.page.fetch_limit()).await?;
-    let ids: Vec<TenantId> = users.iter().flat_map(User::tenant_ids).collect();
+    let ids: Vec<TenantId> = users.iter().flat_map(shown_tenants).collect();
     let tenants = app.db.tenants.list_by_ids(&ids).await?;
     Ok(Json(query.page.build(
         &list,

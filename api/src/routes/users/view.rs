@@ -13,9 +13,22 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::{
-    error::ApiError, etag::ETag, routes::subscriptions::SubscriptionView, state::AppState,
+    error::ApiError,
+    etag::ETag,
+    routes::{partner_team::AwaitingInvitationView, subscriptions::SubscriptionView},
+    state::AppState,
     timestamp::Timestamp,
 };
+
+/// Maximum number of a user's tenants in a representation, oldest first. The rest are in the list of tenants.
+const SHOWN_TENANTS: usize = 100;
+
+/// Tenants of `user` that a representation shows.
+pub(super) fn shown_tenants(user: &User) -> Vec<TenantId> {
+    let mut ids = user.tenant_ids();
+    ids.truncate(SHOWN_TENANTS);
+    ids
+}
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,12 +51,14 @@ pub(super) struct UserView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^(owner|manager|support|read-only)$")]
     partner_role: Option<PartnerRole>,
-    /// Tenants in which the user has a role.
+    /// Number of tenants in which the user has a role.
+    tenant_count: usize,
+    /// The first 100 of these tenants, oldest first. `GET /tenants` lists all.
     tenant_ids: Vec<String>,
-    /// Roles by tenant id: `member`, `admin` or `owner`.
+    /// Roles in these tenants by id: `member`, `admin` or `owner`.
     #[schema(value_type = BTreeMap<String, String>)]
     tenant_roles: BTreeMap<String, Role>,
-    /// The tenants in detail.
+    /// These tenants in detail.
     tenants: Vec<TenantOfUser>,
     /// Incremented by every change.
     revision: i64,
@@ -78,8 +93,12 @@ pub(super) struct Profile {
     partner: Option<PartnerOfUser>,
     /// Whether the caller is an owner or admin of any tenant.
     is_tenant_admin: bool,
-    /// Active subscriptions of the caller's tenants, oldest first.
+    /// Active subscriptions of these tenants, oldest first.
     subscriptions: Vec<SubscriptionView>,
+    /// Invitations to partners' teams that await the caller's consent, oldest first. Missing if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    invitations: Vec<AwaitingInvitationView>,
 }
 
 /// A tenant in which the user has a role.
@@ -134,12 +153,11 @@ impl From<MfaCheck> for MfaView {
 }
 
 impl UserView {
-    /// `tenants` must include the user's tenants.
+    /// `tenants` must include those of [`shown_tenants`].
     fn new(user: &User, tenants: &[Tenant]) -> Self {
-        let roles: BTreeMap<TenantId, Role> = user
-            .memberships
-            .iter()
-            .filter_map(|(id, membership)| Some((*id, membership.role?)))
+        let roles: BTreeMap<TenantId, Role> = shown_tenants(user)
+            .into_iter()
+            .filter_map(|id| Some((id, user.role_in(id)?)))
             .collect();
         let tenants = tenants.iter().filter_map(|tenant| {
             Some(TenantOfUser {
@@ -159,6 +177,7 @@ impl UserView {
             platform_admin: user.platform_admin,
             partner_id: user.partner_id.map(|id| id.to_string()),
             partner_role: user.partner_role,
+            tenant_count: user.tenant_ids().len(),
             tenant_ids: roles.keys().map(ToString::to_string).collect(),
             tenant_roles: roles
                 .iter()
@@ -172,7 +191,7 @@ impl UserView {
 }
 
 impl UserDetail {
-    /// `tenants` must include the user's tenants.
+    /// `tenants` must include those of [`shown_tenants`].
     pub(super) fn new(user: &User, tenants: &[Tenant]) -> Self {
         Self {
             last_seen_at: user.last_seen_at.map(Timestamp::from),
@@ -189,9 +208,10 @@ impl Profile {
         mut user: User,
         partner: Option<&Partner>,
     ) -> Result<Self, ApiError> {
-        let ids = user.tenant_ids();
+        let ids = shown_tenants(&user);
         let tenants = app.db.tenants.list_by_ids(&ids).await?;
         let subscriptions = app.db.subscriptions.list_for(&ids).await?;
+        let invitations = AwaitingInvitationView::list(app, &user.authentik_subject_id).await?;
         let role = user.partner_role.unwrap_or(PartnerRole::ReadOnly);
         if partner.is_none() {
             (user.partner_id, user.partner_role) = (None, None);
@@ -203,14 +223,16 @@ impl Profile {
                 name: partner.name.clone(),
                 role,
             }),
-            is_tenant_admin: ids
-                .iter()
-                .any(|id| user.role_in(*id).is_some_and(Role::may_write)),
+            is_tenant_admin: user
+                .tenant_ids()
+                .into_iter()
+                .any(|id| user.role_in(id).is_some_and(Role::may_write)),
             subscriptions: subscriptions
                 .into_iter()
                 .filter(|subscription| subscription.status.is_live())
                 .map(|subscription| SubscriptionView::among(subscription, &tenants))
                 .collect(),
+            invitations,
             user: UserView::new(&user, &tenants),
         })
     }

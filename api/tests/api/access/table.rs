@@ -293,6 +293,8 @@ pub(crate) const TABLE: &[Row] = &[
         operators(202),
     ),
     ("POST", "/invitations/{id}/link", "", signed_in(404)),
+    ("POST", "/invitations/{id}/accept", "", signed_in(404)),
+    ("POST", "/invitations/{id}/decline", "", signed_in(404)),
     ("GET", "/audit", "", operators(200)),
     ("GET", "/audit/verify", "", operators(200)),
     ("GET", "/tenants/{slug}/audit", "", inspectors(200)),

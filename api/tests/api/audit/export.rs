@@ -80,7 +80,8 @@ async fn an_export_contains_exactly_the_matching_events() {
     );
     assert_eq!(some.split("\r\n").count(), 1 + 234 + 1);
     assert_eq!(none, format!("{}\r\n", lines[0]));
-    assert!(none.starts_with("\"id\",\"at\",\"tenantId\",\"actorKind\","));
+    // Spreadsheets recognise UTF-8 by the byte order mark.
+    assert!(none.starts_with("\u{feff}\"id\",\"at\",\"tenantId\",\"actorKind\","));
 }
 
 #[tokio::test]
@@ -104,6 +105,28 @@ async fn an_export_is_an_attachment_that_varies_on_accept() {
     assert_eq!(header("vary"), "accept");
     assert_eq!(page.headers()["content-type"], "application/json");
     assert_eq!(page.headers()["vary"], "accept");
+}
+
+#[tokio::test]
+async fn the_format_follows_the_qualities_in_accept() {
+    let app = TestApp::with_demo().await;
+
+    for (accept, is_csv) in [
+        ("text/csv", true),
+        ("text/csv, */*", true),
+        ("text/csv, application/json;q=0.5", true),
+        ("text/csv; charset=utf-8; q=0.9, */*;q=0.1", true),
+        ("application/json, text/csv;q=0.5", false),
+        ("text/csv;q=0, */*", false),
+        ("text/csv;q=0.2, */*;q=0.8", false),
+        ("text/*", false),
+        ("text/html, */*", false),
+    ] {
+        let reply = app.owner().get(TRAIL).header("accept", accept).open().await;
+
+        let content_type = reply.headers()["content-type"].to_str().unwrap();
+        assert_eq!(content_type.starts_with("text/csv"), is_csv, "{accept}");
+    }
 }
 
 #[tokio::test]

@@ -146,9 +146,14 @@ async fn filters_are_combined_with_and() {
         ("q=Hopper", "2"),
         ("q=b%C3%BCcher", "3"),
         ("q=B%C3%9CCHER.example", "3"),
+        // u and a combining diaeresis.
+        ("q=bu%CC%88cher", "3"),
         ("q=domain%20lost", "0"),
         ("q=example&since=1970-01-01T00:00:04Z", "54"),
         ("q=example&before=1970-01-01T00:00:02Z", "10"),
+        ("q=example&before=1970-01-01T01:00:02%2B01:00", "10"),
+        // An unescaped + of the offset.
+        ("q=example&before=1970-01-01T01:00:02+01:00", "10"),
         (
             "since=1970-01-01T00:00:01Z&before=1970-01-01T00:00:03Z",
             "21",

@@ -126,7 +126,7 @@ async fn an_event_recorded_by_a_newer_build_is_listed() {
 #[tokio::test]
 async fn the_client_address_is_taken_from_trusted_proxies() {
     let app = TestApp::start_with(shared_issuer(), |config| {
-        config.trusted_proxies = TrustedProxies::new(&["10.0.0.0/8"]).unwrap();
+        config.server.trusted_proxies = TrustedProxies::new(&["10.0.0.0/8"]).unwrap();
     })
     .await;
     app.demo().await;
@@ -135,6 +135,7 @@ async fn the_client_address_is_taken_from_trusted_proxies() {
         let peer: SocketAddr = format!("{peer}:4711").parse().unwrap();
         let body = json!({ "industry": industry }).to_string();
         let request = http::Request::patch("/tenants/demo")
+            .header("host", "api.test")
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
             .header("x-forwarded-for", "198.51.100.1, 203.0.113.9")

@@ -113,6 +113,7 @@ async fn a_role_downgrade_during_a_slow_body_rejects_the_write() {
             Ok::<_, Infallible>(json.to_string())
         });
         let request = Request::patch(path)
+            .header("host", "api.test")
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
             .body(Body::from_stream(body))

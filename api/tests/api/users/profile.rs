@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use bson::doc;
-use dezky_shared::{id::SubscriptionId, platform::clock};
+use bson::{Document, doc};
+use dezky_shared::{
+    id::{SubscriptionId, TenantId},
+    platform::clock,
+};
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -128,4 +131,41 @@ async fn reading_the_profile_updates_last_seen_without_a_new_version() {
 
     assert!(seen(Duration::from_mins(6)).await);
     assert!(!seen(Duration::from_mins(4)).await, "not every few seconds");
+}
+
+#[tokio::test]
+async fn the_profile_of_a_person_in_many_tenants_is_bounded() {
+    let app = TestApp::with_demo().await;
+    let user = app.user(Caller::Member).await;
+    let like = app.document("tenants", doc! { "slug": "demo" }).await;
+    let ids: Vec<TenantId> = std::iter::repeat_with(TenantId::new).take(150).collect();
+    let tenants = ids.iter().map(|id| {
+        let mut tenant = like.clone();
+        tenant.extend(doc! { "_id": id, "slug": format!("t-{id}"), "domains": [] });
+        tenant
+    });
+    app.collection("tenants")
+        .insert_many(tenants)
+        .await
+        .unwrap();
+    let memberships: Vec<Document> = ids
+        .iter()
+        .map(|id| {
+            doc! { "tenantId": id, "role": "admin", "source": "local", "changedAt": clock::now() }
+        })
+        .collect();
+    let filter = doc! { "_id": user.id };
+    app.set("users", filter, doc! { "memberships": memberships })
+        .await;
+
+    let profile = me(&app, Caller::Member).await.body;
+    let detail = app.operator().get(format!("/users/{}", user.id)).await.body;
+
+    for body in [profile, detail] {
+        assert_eq!(body["tenantCount"], 150);
+        assert_eq!(body["tenants"].as_array().unwrap().len(), 100);
+        assert_eq!(body["tenantIds"].as_array().unwrap().len(), 100);
+        assert_eq!(body["tenantIds"][99], ids[99].to_string());
+        assert_eq!(body["tenantRoles"].as_object().unwrap().len(), 100);
+    }
 }

@@ -2,16 +2,43 @@
 
 mod audit;
 mod flags;
+mod large_tenant;
 mod memory;
 mod reads;
+mod reconcile;
+mod spaces;
 mod world;
 mod writes;
 
+use std::{env, process::ExitCode};
+
 use self::world::World;
 
+/// The argument names a scenario; without one, it is `service`.
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
+    let scenario = env::args().nth(1);
+    let holds = match scenario.as_deref() {
+        Some("members") => {
+            large_tenant::measure().await;
+            true
+        }
+        Some("reconcile") => reconcile::measure().await,
+        _ => {
+            service().await;
+            true
+        }
+    };
+    if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn service() {
     flags::measure();
+    spaces::measure().await;
     let world = World::start().await;
     writes::one_at_a_time(&world).await;
     writes::many_tenants(&world).await;

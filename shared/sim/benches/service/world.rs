@@ -15,6 +15,7 @@ use dezky_sim::{
     ocis::OcisSim,
     ports::Port,
     process::{Process, Program},
+    server::Server,
     stalwart::StalwartSim,
 };
 use futures::{StreamExt as _, stream};
@@ -42,11 +43,11 @@ pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     pub(crate) database: Database,
-    _authentik: AuthentikSim,
+    pub(crate) authentik: AuthentikSim,
+    pub(crate) stalwart: StalwartSim,
+    pub(crate) ocis: OcisSim,
     token: String,
     _issuer: Issuer,
-    _stalwart: StalwartSim,
-    _ocis: OcisSim,
     _ports: [Port; 2],
     _stores: FreshStores,
     _directory: TempDir,
@@ -141,13 +142,13 @@ impl World {
                 .await
                 .expect("MongoDB is there")
                 .database(&stores.database),
-            _authentik: authentik,
+            authentik,
+            stalwart,
+            ocis,
             token: issuer
                 .token(&Caller::Operator.token())
                 .expect("the issuer signs"),
             _issuer: issuer,
-            _stalwart: stalwart,
-            _ocis: ocis,
             _ports: ports,
             _stores: stores,
             _directory: directory,
@@ -229,9 +230,19 @@ impl World {
     }
 }
 
+/// Number of requests that a simulator has received.
+pub(crate) fn requests(server: &Server) -> u64 {
+    server.faults.requests().values().sum()
+}
+
 /// Polls `is` until it is true, for at most five minutes.
 pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(5);
+    until_within(Duration::from_mins(5), what, is).await;
+}
+
+/// Polls `is` until it is true, for at most `timeout`.
+pub(crate) async fn until_within(timeout: Duration, what: &str, is: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + timeout;
     while !is().await {
         assert!(Instant::now() < deadline, "timeout: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;

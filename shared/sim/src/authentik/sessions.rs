@@ -28,6 +28,7 @@ pub(super) async fn list(
     let sessions: Vec<_> = state
         .sessions
         .iter()
+        .filter(|_| state.may("authentik_core.view_authenticatedsession"))
         .filter(|(_, session)| {
             username.is_none_or(|username| state.users[&session.user].username == username)
         })

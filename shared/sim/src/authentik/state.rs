@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::Setup;
+
 /// The whole state.
 #[derive(Debug)]
 pub struct State {
@@ -15,6 +17,8 @@ pub struct State {
     pub(super) has_recovery_flow: bool,
     /// Valid recovery links, by user.
     pub(super) recovery_links: BTreeMap<i64, RecoveryLink>,
+    /// Set-up of the server.
+    pub setup: Setup,
     last_number: i64,
     /// Groups by id.
     pub groups: BTreeMap<Uuid, Group>,
@@ -36,6 +40,7 @@ impl State {
             token: Some(token.to_owned()),
             ignores_filters: false,
             has_recovery_flow: false,
+            setup: Setup::default(),
             recovery_links: BTreeMap::new(),
             last_number: 1000,
             groups: BTreeMap::new(),
@@ -51,6 +56,11 @@ impl State {
     pub(super) fn next_number(&mut self) -> i64 {
         self.last_number += 1;
         self.last_number
+    }
+
+    /// Whether the token's account has a permission. Some lists are empty without it.
+    pub(super) fn may(&self, permission: &str) -> bool {
+        self.setup.permissions.contains(permission)
     }
 
     /// Deletes the user's sessions and tokens.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    RecoveryLink, Sim, State, User,
+    RecoveryLink, Sim, State, User, setup,
     wire::{Body, Params, Refusal, all, attributes_filter, attributes_match, first, flag, page},
 };
 
@@ -23,7 +23,7 @@ pub(super) async fn me() -> Json<Value> {
         "is_active": true,
         "is_superuser": false,
         "groups": [],
-        "roles": [],
+        "roles": [{ "name": "dezky-provisioner", "pk": setup::ROLE }],
         "email": "",
         "type": "service_account",
         "settings": {},

@@ -12,9 +12,11 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
+    fault_kind::{FaultKind, UpstreamFault},
+    isolation::isolate_worker,
     load::LoadGenerator,
-    schedule::{FaultKind, PlannedFault, UpstreamFault},
-    stack::{LEASE, Services, Stores},
+    schedule::PlannedFault,
+    stack::{LEASE, REPLICAS, STOP_TIMEOUT, Services, Stores},
 };
 use crate::{
     faults::{Fault, FaultRule, Faults},
@@ -28,6 +30,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const HIT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Probability that an upstream fault hits a request. Below 1, so that some work proceeds.
 const FAULT_PROBABILITY: f64 = 0.6;
+/// Delay of a late response or effect, in milliseconds.
+const LATE: u64 = 900;
+/// The same for oCIS, whose client waits longer.
+const LATE_OCIS: u64 = 1_400;
 /// Delay per chunk on connections to MongoDB. A request consists of several chunks.
 const MONGO_DELAY: Duration = Duration::from_millis(15);
 /// Delay per chunk on connections to Redis. A request consists of two chunks.
@@ -68,7 +74,7 @@ impl InjectionLog {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, fault: FaultKind, hit: u64) {
+    pub(super) fn record(&self, fault: FaultKind, hit: u64) {
         let mut hits = self.lock();
         let hits = hits.entry(fault).or_default();
         hits.injected += 1;
@@ -79,13 +85,14 @@ impl InjectionLog {
         self.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn until(&self, at: Duration) {
+    /// Waits until this time of the schedule.
+    pub(super) async fn until(&self, at: Duration) {
         sleep_until(self.begun + at).await;
     }
 }
 
 /// Waits for the duration of a fault; without a hit by then, waits for one until [`HIT_TIMEOUT`].
-async fn hold_until_hit(lasts: Duration, has_hit: impl Fn() -> bool) {
+pub(super) async fn hold_until_hit(lasts: Duration, has_hit: impl Fn() -> bool) {
     sleep(lasts).await;
     let patience = Instant::now() + HIT_TIMEOUT;
     while !has_hit() && Instant::now() < patience {
@@ -117,6 +124,10 @@ impl Services {
                     kill(process, planned.lasts).await?;
                 }
                 FaultKind::ApiStopped => stop_and_continue(process, planned.lasts).await,
+                FaultKind::WorkerReplaced => {
+                    process.stop(STOP_TIMEOUT).await;
+                    process.restart().await?;
+                }
                 _ => stop_and_continue(process, planned.lasts.max(LEASE + LEASE / 4)).await,
             }
             log.record(planned.fault, u64::from(was_running));
@@ -143,6 +154,8 @@ impl Stores {
         &mut self,
         track: &[PlannedFault],
         log: &InjectionLog,
+        ocis: &Faults,
+        load: &LoadGenerator,
     ) -> anyhow::Result<()> {
         for planned in track {
             log.until(planned.at).await;
@@ -172,6 +185,10 @@ impl Stores {
                 FaultKind::MongoSlow => {
                     let delay = |proxy: &Proxy| proxy.delay(MONGO_DELAY);
                     disturb(&self.mongo_proxies(), planned.lasts, delay).await
+                }
+                FaultKind::WorkerIsolated => {
+                    let worker = planned.pick % REPLICAS;
+                    isolate_worker(worker, &self.mongo_proxies(), ocis, load).await
                 }
                 FaultKind::RedisCut => {
                     disturb(&[&self.redis_proxy], planned.lasts, Proxy::cut).await
@@ -242,25 +259,36 @@ pub(super) async fn inject_upstream_faults(
     log: &InjectionLog,
 ) {
     for planned in track {
+        let FaultKind::Upstream(upstream, fault) = planned.fault else {
+            continue;
+        };
         log.until(planned.at).await;
         let before = faults.hits();
-        match planned.fault {
-            FaultKind::Upstream(_, fault) => activate(faults, fault),
-            _ => continue,
+        let rule = rule(upstream, fault);
+        match &rule {
+            Some(rule) => faults.add(rule.clone()),
+            None => faults.go_down(),
         }
         hold_until_hit(planned.lasts, || faults.hits() > before).await;
-        faults.clear();
+        match &rule {
+            Some(rule) => faults.remove(rule),
+            None => faults.come_up(),
+        }
         log.record(planned.fault, faults.hits() - before);
     }
 }
 
-fn activate(faults: &Faults, kind: UpstreamFault) {
+/// The rule of a fault; `None` if the upstream is down.
+fn rule(upstream: Upstream, kind: UpstreamFault) -> Option<FaultRule> {
+    // Later than the client's timeout, and earlier than the next look-up by a worker, half a lease after that.
+    let millis = match upstream {
+        Upstream::Ocis => LATE_OCIS,
+        _ => LATE,
+    };
     let fault = match kind {
-        UpstreamFault::Down => return faults.go_down(),
-        // Later than the client's timeout, ...
-        UpstreamFault::SlowAnswer => Fault::SlowAnswer { millis: 900 },
-        // ... and earlier than the next look-up by a worker.
-        UpstreamFault::SlowEffect => Fault::SlowEffect { millis: 900 },
+        UpstreamFault::Down => return None,
+        UpstreamFault::SlowAnswer => Fault::SlowAnswer { millis },
+        UpstreamFault::SlowEffect => Fault::SlowEffect { millis },
         UpstreamFault::Unavailable => Fault::Status {
             status: 503,
             retry_after: None,
@@ -274,8 +302,8 @@ fn activate(faults: &Faults, kind: UpstreamFault) {
         UpstreamFault::Html => Fault::Html,
         UpstreamFault::Truncated => Fault::Truncated,
     };
-    faults.add(FaultRule {
+    Some(FaultRule {
         probability: FAULT_PROBABILITY,
         ..FaultRule::every(fault)
-    });
+    })
 }

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bson::DateTime;
 use dezky_shared::{
     audit::{Action, AuditEvent},
-    platform::clock,
     queue::{
         error_code::ErrorCode,
         job::{Job, JobState},
@@ -15,14 +13,13 @@ use dezky_shared::{
 
 use super::{
     check::Check,
-    drift::UpstreamSnapshot,
-    exactly_once,
+    convergence, exactly_once,
     fault_injector::Injections,
+    fault_kind::FaultKind,
     load::{RequestLog, RequestRecord},
-    schedule::FaultKind,
+    observations::Observations,
     stack::Upstreams,
     stored::{Stored, describe, is_item_event},
-    watcher::Observations,
 };
 use crate::effects::Effects;
 
@@ -88,13 +85,14 @@ pub(super) fn check_all(evidence: &Evidence<'_>) -> Vec<Check> {
         at_most_one_live_lease_per_lock_key(observed),
         a_final_job_never_changes(observed),
         every_open_job_has_a_next_run_time(observed),
+        no_job_spins(observed),
         exactly_once::every_schedule_instant_runs_once(stored),
         exactly_once::every_item_of_a_bulk_operation_runs_once(stored),
         attempts_and_crashes_stay_within_their_limits(stored),
         no_failure_is_misclassified(stored),
         no_upstream_side_effect_happens_twice(upstreams),
         exactly_once::each_tenant_lists_exactly_the_domains_it_owns(stored),
-        one_reconcile_repairs_the_remaining_drift(reconciled, stored, upstreams),
+        convergence::one_reconcile_repairs_the_remaining_drift(reconciled, stored, upstreams),
     ]
 }
 
@@ -273,6 +271,12 @@ pub(super) fn every_open_job_has_a_next_run_time(observed: &Observations) -> Che
     check
 }
 
+/// No job is claimed again and again without a growing delay.
+pub(super) fn no_job_spins(observed: &Observations) -> Check {
+    let violations = observed.pace.spinning.clone();
+    Check::new("no job spins", observed.jobs(), violations)
+}
+
 /// The watcher observed every job and its end.
 pub(super) fn every_change_was_observed(observed: &Observations, stored: &Stored) -> Check {
     let unseen = stored.jobs.iter().filter(|job| !observed.saw_end_of(job));
@@ -359,46 +363,6 @@ pub(super) fn the_audit_trail_matches_the_accepted_changes(
     Check::new(
         "the audit trail matches the accepted changes",
         stored.events.len(),
-        violations,
-    )
-}
-
-/// No drift: steps reported as done are done upstream, no upstream object is orphaned, and completed jobs have no
-/// open step.
-pub(super) fn tenants_jobs_and_upstreams_agree(stored: &Stored, upstreams: &Upstreams) -> Check {
-    let now: DateTime = clock::now();
-    let snapshot = UpstreamSnapshot::take(upstreams);
-    let removing = stored.removing();
-    let mut violations = snapshot.orphans(&stored.tenants);
-    for tenant in &stored.tenants {
-        violations.extend(snapshot.drift_of(tenant, &removing, now));
-    }
-    let unfinished = stored.jobs.iter().filter(|job| {
-        job.state == JobState::Completed && job.steps.iter().any(|step| !step.state.is_done())
-    });
-    violations.extend(unfinished.map(describe));
-    Check::new(
-        "tenants, jobs and upstreams agree",
-        stored.tenants.len() + stored.jobs.len(),
-        violations,
-    )
-}
-
-/// One reconcile repairs tenants for which no job was due.
-pub(super) fn one_reconcile_repairs_the_remaining_drift(
-    left: usize,
-    stored: &Stored,
-    upstreams: &Upstreams,
-) -> Check {
-    let remaining = stored.unconverged();
-    let unrepaired = remaining
-        .iter()
-        .map(|slug| format!("{slug} is not in its desired state"));
-    let drift_of = tenants_jobs_and_upstreams_agree(stored, upstreams).violations;
-    let violations = unrepaired.chain(drift_of).collect();
-    Check::new(
-        "one reconcile repairs the remaining drift",
-        left,
         violations,
     )
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use dezky_shared::{platform::tls::TrustRoots, queue::job::Queue, upstream::Upstream};
+use dezky_shared::platform::tls::TrustRoots;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ const REPLAY_RATIO: u32 = 20;
 /// All customers.
 #[derive(Debug)]
 pub(super) struct LoadGenerator {
-    client: Client,
+    pub(super) client: Client,
     next: AtomicU64,
     resources: Mutex<Resources>,
     log: Mutex<RequestLog>,
@@ -90,61 +90,19 @@ impl LoadGenerator {
         })
     }
 
-    /// Registers the operator as a user, as required before any other request.
-    pub(super) async fn register_operator(&self) -> anyhow::Result<()> {
-        self.client.register_operator().await
-    }
-
     /// Runs one customer, which sends no new request after `end`.
     pub(super) async fn customer(&self, seed: u64, end: &CancellationToken) {
         let mut random = StdRng::seed_from_u64(seed);
         while !end.is_cancelled() {
             let (action, request) = self.choose(&mut random);
-            self.send(action, request, &mut random).await;
+            if let Some(reply) = self.send(action, request, &mut random).await {
+                self.remember(action, &reply);
+            }
             sleep(Duration::from_millis(
                 random.random_range(THINK_TIME_MILLIS),
             ))
             .await;
         }
-    }
-
-    /// Reconciles these tenants.
-    pub(super) async fn reconcile(&self, slugs: &[String]) {
-        let mut random = StdRng::seed_from_u64(0);
-        for slug in slugs {
-            let request = post(format!("/tenants/{slug}/reconcile"), None);
-            self.send("reconcile", request, &mut random).await;
-        }
-    }
-
-    /// Pauses an upstream as an operator. Returns whether the request was accepted.
-    pub(super) async fn pause_upstream(&self, upstream: Upstream) -> bool {
-        let path = format!("/upstreams/{upstream}/pause");
-        self.operate("pause upstream", path).await
-    }
-
-    /// Resumes an upstream as an operator.
-    pub(super) async fn resume_upstream(&self, upstream: Upstream) -> bool {
-        let path = format!("/upstreams/{upstream}/resume");
-        self.operate("resume upstream", path).await
-    }
-
-    /// Pauses a queue as an operator.
-    pub(super) async fn pause_queue(&self, queue: Queue) -> bool {
-        let path = format!("/queues/{}/pause", queue.name());
-        self.operate("pause queue", path).await
-    }
-
-    /// Resumes a queue as an operator.
-    pub(super) async fn resume_queue(&self, queue: Queue) -> bool {
-        let path = format!("/queues/{}/resume", queue.name());
-        self.operate("resume queue", path).await
-    }
-
-    async fn operate(&self, action: &'static str, path: String) -> bool {
-        let mut random = StdRng::seed_from_u64(0);
-        let reply = self.send(action, post(path, None), &mut random).await;
-        reply.is_some_and(|reply| reply.is_accepted())
     }
 
     /// All requests so far.
@@ -158,7 +116,8 @@ impl LoadGenerator {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn number(&self) -> u64 {
+    /// A number that no other request or tenant has.
+    pub(super) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -237,7 +196,8 @@ impl LoadGenerator {
         }
     }
 
-    async fn send(
+    /// Sends a request until it has a final response, and logs it. Some are replayed.
+    pub(super) async fn send(
         &self,
         action: &'static str,
         request: Request,
@@ -246,11 +206,10 @@ impl LoadGenerator {
         let id = format!("chaos-{}", self.number());
         let Exchange { attempts, reply } =
             self.client.send_with_retries(&id, &request, random).await;
-        if let Some(reply) = reply.as_ref().filter(|reply| reply.is_accepted()) {
-            self.remember(action, reply);
-            if random.random_ratio(1, REPLAY_RATIO) {
-                self.repeat(&id, &request, reply, random).await;
-            }
+        if let Some(reply) = reply.as_ref().filter(|reply| reply.is_accepted())
+            && random.random_ratio(1, REPLAY_RATIO)
+        {
+            self.repeat(&id, &request, reply, random).await;
         }
         self.log().records.push(RequestRecord {
             id,
@@ -261,7 +220,11 @@ impl LoadGenerator {
         reply
     }
 
+    /// Remembers what an accepted request of a customer created, for other requests.
     fn remember(&self, action: &str, reply: &Reply) {
+        if !reply.is_accepted() {
+            return;
+        }
         let mut resources = self.resources();
         if action == "create" {
             resources.slugs.extend(reply.slug.clone());
@@ -309,7 +272,8 @@ fn plan(random: &mut StdRng) -> Value {
     json!(plans[random.random_range(0..plans.len())])
 }
 
-fn post(path: String, body: Option<Value>) -> Request {
+/// A `POST` request.
+pub(super) fn post(path: String, body: Option<Value>) -> Request {
     Request::new(Method::POST, path, body)
 }
 

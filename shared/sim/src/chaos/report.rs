@@ -6,8 +6,8 @@ use super::{
     Options,
     check::Check,
     fault_injector::Injections,
+    fault_kind::FaultKind,
     load::{RequestLog, RequestRecord},
-    schedule::FaultKind,
 };
 
 /// Maximum number of violations shown per promise.

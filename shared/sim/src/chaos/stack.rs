@@ -22,12 +22,18 @@ use crate::{
 };
 
 /// Number of api processes, and of worker processes.
-const REPLICAS: usize = 2;
+pub(super) const REPLICAS: usize = 2;
+/// Binary of the workers.
+const WORKER: &str = "dezky-worker";
 /// Lease of the workers. Their other timings are proportional to it.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
-/// Timeout of an upstream call, in seconds. A late effect happens after it, and before the next look-up by a worker
-/// half a lease later.
+/// Timeout of a call of Authentik or Stalwart, in seconds. A late effect happens after it, and before the next look-up
+/// by a worker half a lease later.
 const CALL_TIMEOUT_SECONDS: &str = "0.5";
+/// Timeout of a call of oCIS: long enough for a write to begin late in a lease.
+pub(super) const OCIS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Latency of Authentik: members are suspended by many calls, which take time.
+const AUTHENTIK_LATENCY: Duration = Duration::from_millis(5);
 /// Rate budget per upstream, in steps per second: never exhausted.
 const STEPS_PER_SECOND: &str = "1000";
 /// Rate limit of the api, in requests per second: never exceeded.
@@ -37,7 +43,7 @@ const PURGE_AFTER: &str = "6s";
 /// Time limit for the start.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time limit for stopping a process.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All processes and servers of a run.
 #[derive(Debug)]
@@ -77,6 +83,11 @@ pub(super) struct Upstreams {
     pub(super) stalwart: StalwartSim,
     pub(super) ocis: OcisSim,
     dns: DnsSim,
+}
+
+/// Name of a worker process, also towards MongoDB.
+pub(super) fn worker_name(number: usize) -> String {
+    format!("{WORKER}-{number}")
 }
 
 impl Stack {
@@ -121,9 +132,13 @@ impl Stores {
         })
     }
 
-    fn environment(&self) -> Vec<(&'static str, String)> {
+    /// Variables of a process with this name, which MongoDB's clients say at the beginning of each connection.
+    fn environment(&self, process: &str) -> Vec<(&'static str, String)> {
         vec![
-            ("MONGODB_URI", self.mongo.uri.clone()),
+            (
+                "MONGODB_URI",
+                format!("{}&appName={process}", self.mongo.uri),
+            ),
             ("MONGODB_DATABASE", DATABASE.to_owned()),
             (
                 "REDIS_URL",
@@ -146,6 +161,8 @@ impl Upstreams {
             dns: DnsSim::start(any_port).await?,
         };
         upstreams.stalwart.instant_dkim(true);
+        let faults = &upstreams.authentik.server.faults;
+        faults.set_latency(AUTHENTIK_LATENCY);
         Ok(upstreams)
     }
 
@@ -174,7 +191,10 @@ impl Upstreams {
             ("OCIS_API_URL", self.ocis.server.url.clone()),
             ("OCIS_API_USER", OcisSim::USER.to_owned()),
             ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
-            ("OCIS_TIMEOUT_SECONDS", CALL_TIMEOUT_SECONDS.to_owned()),
+            (
+                "OCIS_TIMEOUT_SECONDS",
+                OCIS_TIMEOUT.as_secs_f64().to_string(),
+            ),
             ("AUTHENTIK_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("STALWART_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("OCIS_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
@@ -192,7 +212,7 @@ impl Services {
     ) -> anyhow::Result<Self> {
         let start = |binary: &str, number: usize, environment: Vec<(&'static str, String)>| {
             let name = format!("{binary}-{number}");
-            let mut all = stores.environment();
+            let mut all = stores.environment(&name);
             all.extend(environment);
             Process::start(Program {
                 path: binaries.join(binary),
@@ -233,13 +253,11 @@ impl Services {
 
             let mut environment = upstreams.environment();
             environment.extend([
-                ("WORKER_NAME", format!("worker-{number}")),
+                ("WORKER_NAME", worker_name(number)),
                 ("WORKER_METRICS_LISTEN", "127.0.0.1:0".to_owned()),
                 ("WORKER_LEASE_SECONDS", LEASE.as_secs_f64().to_string()),
             ]);
-            services
-                .workers
-                .push(start("dezky-worker", number, environment)?);
+            services.workers.push(start(WORKER, number, environment)?);
         }
         Ok(services)
     }

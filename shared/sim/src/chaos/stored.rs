@@ -48,14 +48,20 @@ impl Stored {
     }
 
     /// Descriptions of the jobs that are not final. Without rechecks of domains that are not due: each one schedules
-    /// the next.
-    pub(super) async fn open_jobs(primary: &Client) -> mongodb::error::Result<Vec<String>> {
+    /// the next. Without those that match `except`.
+    pub(super) async fn open_jobs(
+        primary: &Client,
+        except: Option<&Document>,
+    ) -> mongodb::error::Result<Vec<String>> {
         let is_due = doc! { "runAt": { "$lte": clock::now() } };
         let is_not_recheck = doc! { "kind": { "$ne": RecheckDomain::KIND } };
-        let open = doc! { "$or": [
+        let mut open = doc! { "$or": [
             { "state": "running" },
             { "state": "available", "$or": [is_due, is_not_recheck] },
         ] };
+        if let Some(except) = except {
+            open.insert("$nor", [except]);
+        }
         let jobs: Collection<Job> = primary.database(DATABASE).collection("jobs");
         let jobs: Vec<Job> = jobs.find(open).await?.try_collect().await?;
         Ok(jobs.iter().map(describe).collect())

@@ -75,6 +75,11 @@ impl KeySet {
         Ok(())
     }
 
+    /// Removes all keys.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Publishes `others` as well.
     pub(super) fn add(&mut self, Self(others): Self) {
         self.0.extend(others);

@@ -105,6 +105,8 @@ pub enum Forgery {
     UnknownKeyId,
     /// Signed by a published key without a key id.
     NoKeyId,
+    /// Signed correctly, with a header extension that the recipient must understand (`crit`).
+    CriticalExtension,
 }
 
 pub(super) fn sign(spec: &TokenSpec, issuer: &str, keys: &KeySet) -> anyhow::Result<String> {
@@ -120,6 +122,11 @@ pub(super) fn sign(spec: &TokenSpec, issuer: &str, keys: &KeySet) -> anyhow::Res
         }
         Some(Forgery::NoKeyId) => {
             header.kid = None;
+            key.encoding_key()?
+        }
+        Some(Forgery::CriticalExtension) => {
+            header.crit = Some(vec!["b64".to_owned()]);
+            header.extras.insert("b64", true);
             key.encoding_key()?
         }
         Some(Forgery::WrongKey) => SigningKey::generate(spec.algorithm)?.encoding_key()?,

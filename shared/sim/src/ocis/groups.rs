@@ -1,7 +1,7 @@
 //! Groups, to the extent that the control plane uses them.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, State as Held},
     response::{IntoResponse as _, Response},
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use super::{
     Shared,
+    logins::Caller,
+    people::AppRole,
     responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
 
@@ -28,13 +30,17 @@ impl Group {
 }
 
 /// `POST /groups`. The description is dropped, members are ignored.
-pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
+pub(super) async fn create(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
     let body = match object(&body, &["displayName", "description", "members@odata.bind"]) {
         Ok(body) => body,
         Err(unreadable) => return unreadable.refusal(PREFIX),
     };
     let mut state = shared.lock();
-    if state.people.demoted {
+    if state.people.role_of(&caller) != AppRole::Admin {
         return forbidden();
     }
     let Some(name) = text(&body, "displayName") else {

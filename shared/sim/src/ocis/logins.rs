@@ -22,6 +22,8 @@ pub(super) struct Logins {
     pub(super) idp_down: bool,
     pub(super) refuse_client: bool,
     pub(super) lifetime: Duration,
+    /// Duration of a check of a password or an app token.
+    pub(super) authentication_time: Duration,
     tokens: HashMap<String, AccessToken>,
 }
 
@@ -35,8 +37,12 @@ struct AccessToken {
     names_account: bool,
 }
 
+/// The account that makes a request, by its user name.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) String);
+
 enum Verdict {
-    Accepted,
+    Accepted(Caller),
     Refused,
     /// A valid token that identifies no account.
     NoAccount,
@@ -49,6 +55,7 @@ impl Default for Logins {
             idp_down: false,
             refuse_client: false,
             lifetime: Duration::from_mins(5),
+            authentication_time: Duration::ZERO,
             tokens: HashMap::new(),
         }
     }
@@ -72,14 +79,16 @@ impl Logins {
             .and_then(|value| value.split_once(' '));
         match shown {
             _ if self.reject_all => Verdict::Refused,
-            Some(("Basic", value)) if value == app_token() => Verdict::Accepted,
+            Some(("Basic", value)) => {
+                user_of(value).map_or(Verdict::Refused, |user| Verdict::Accepted(Caller(user)))
+            }
             Some(("Bearer", value)) => match self.tokens.get_mut(value) {
                 Some(token) if token.expires <= clock::boot_time() => Verdict::Refused,
                 Some(token) if !token.seen && self.idp_down => Verdict::Refused,
                 Some(token) => {
                     token.seen = true;
                     if token.names_account {
-                        Verdict::Accepted
+                        Verdict::Accepted(Caller(OcisSim::USER.to_owned()))
                     } else {
                         Verdict::NoAccount
                     }
@@ -91,25 +100,51 @@ impl Logins {
     }
 }
 
-fn app_token() -> String {
-    BASE64_STANDARD.encode(format!("{}:{}", OcisSim::USER, OcisSim::PASSWORD))
+/// User name of Basic credentials with the right password, which is the same for all accounts.
+fn user_of(credentials: &str) -> Option<String> {
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    (password == OcisSim::PASSWORD).then(|| user.to_owned())
+}
+
+/// Takes the time of a check of a password or an app token.
+async fn check_password(shared: &Shared, headers: &HeaderMap) {
+    let time = shared.lock().logins.authentication_time;
+    let is_basic = headers
+        .get(header::AUTHORIZATION)
+        .is_some_and(|value| value.as_bytes().starts_with(b"Basic "));
+    if is_basic && !time.is_zero() {
+        let _alone = shared.authenticating.lock().await;
+        tokio::time::sleep(time).await;
+    }
 }
 
 /// Authenticates a request. Rejections have an empty body, as from the proxy of the real server.
 pub(super) async fn authenticate(
     Held(shared): Held<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     const CHALLENGE: &str =
         r#"Bearer realm="ocis.sim", charset="UTF-8", Basic realm="ocis.sim", charset="UTF-8""#;
-    let verdict = shared.lock().logins.verdict(request.headers());
+    check_password(&shared, request.headers()).await;
+    let verdict = {
+        let mut state = shared.lock();
+        let verdict = state.logins.verdict(request.headers());
+        match verdict {
+            Verdict::Accepted(Caller(user)) if !state.people.knows(&user) => Verdict::Refused,
+            verdict => verdict,
+        }
+    };
     let from_browser = request
         .headers()
         .get("x-requested-with")
         .is_some_and(|value| value == "XMLHttpRequest");
     match verdict {
-        Verdict::Accepted => next.run(request).await,
+        Verdict::Accepted(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Verdict::NoAccount => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Verdict::Refused if from_browser => StatusCode::UNAUTHORIZED.into_response(),
         Verdict::Refused => (

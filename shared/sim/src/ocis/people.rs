@@ -1,7 +1,7 @@
 //! Users, to the extent that the control plane uses them, and the service account.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, Query, State as Held},
     response::{IntoResponse as _, Response},
@@ -14,18 +14,40 @@ use uuid::Uuid;
 use super::{
     OcisSim, Shared,
     groups::Group,
+    logins::Caller,
+    members::{Grant, Role},
     responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
 
-const ADMIN: &str = "71881883-1768-46bd-a24d-a356a2afdf7f";
-const PLAIN_USER: &str = "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11";
 const APPLICATION: &str = "0f0b6c8e-3f0c-4f0e-9d58-7b1d7a4c2e11";
+
+/// Role of an account on the whole server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppRole {
+    /// Everything.
+    Admin,
+    /// All spaces, but no accounts.
+    SpaceAdmin,
+    /// Only what it is a member of.
+    User,
+}
+
+impl AppRole {
+    /// Ids are fixed in the server's source.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Admin => "71881883-1768-46bd-a24d-a356a2afdf7f",
+            Self::SpaceAdmin => "2aadd357-682c-406b-8874-293091995fdd",
+            Self::User => "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11",
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct People {
     pub(super) service_account: Uuid,
-    /// Whether the service account has lost the administrator role.
-    pub(super) demoted: bool,
+    /// Server role of the service account. Every other account is a plain user.
+    pub(super) service_role: AppRole,
     users: Vec<User>,
     pub(super) groups: Vec<Group>,
 }
@@ -46,15 +68,101 @@ impl People {
             id: new_id(),
             username: OcisSim::USER.to_owned(),
             display_name: "Control plane".to_owned(),
-            mail: None,
+            mail: Some("svc-dezky@ocis.sim".to_owned()),
             enabled: true,
         };
         Self {
             service_account: account.id,
-            demoted: false,
+            service_role: AppRole::Admin,
             users: vec![account],
             groups: Vec::new(),
         }
+    }
+
+    pub(super) fn add_account(&mut self, name: &str) -> Uuid {
+        let account = User {
+            id: new_id(),
+            username: name.to_owned(),
+            display_name: name.to_owned(),
+            mail: None,
+            enabled: true,
+        };
+        let id = account.id;
+        self.users.push(account);
+        id
+    }
+
+    /// Whether an account with this user name may sign in.
+    pub(super) fn knows(&self, username: &str) -> bool {
+        self.users
+            .iter()
+            .any(|user| user.username == username && user.enabled)
+    }
+
+    fn user_of(&self, caller: &Caller) -> &User {
+        self.users
+            .iter()
+            .find(|user| user.username == caller.0)
+            .expect("a caller is a known account")
+    }
+
+    pub(super) fn id_of(&self, caller: &Caller) -> Uuid {
+        self.user_of(caller).id
+    }
+
+    pub(super) fn role_of(&self, caller: &Caller) -> AppRole {
+        self.role_of_user(self.id_of(caller))
+    }
+
+    fn role_of_user(&self, id: Uuid) -> AppRole {
+        if id == self.service_account {
+            self.service_role
+        } else {
+            AppRole::User
+        }
+    }
+
+    /// Whether the caller administers all spaces.
+    pub(super) fn administers_spaces(&self, caller: &Caller) -> bool {
+        self.role_of(caller) != AppRole::User
+    }
+
+    fn is_admin(&self, caller: &Caller) -> bool {
+        self.role_of(caller) == AppRole::Admin
+    }
+
+    /// Role of the caller in a space. A demoted service account is a member of none.
+    pub(super) fn membership(&self, caller: &Caller, grants: &[Grant]) -> Option<Role> {
+        let id = self.id_of(caller);
+        if id == self.service_account && self.service_role == AppRole::User {
+            return None;
+        }
+        grants
+            .iter()
+            .find(|grant| grant.id == id)
+            .map(|grant| grant.role)
+    }
+
+    /// Grant of the creator of a space, here the service account.
+    pub(super) fn service_grant(&self) -> Grant {
+        Grant::user(self.service_account, "Control plane", Role::Manager)
+    }
+
+    /// Grant of the creator of a space.
+    pub(super) fn creator_grant(&self, caller: &Caller) -> Grant {
+        let creator = self.user_of(caller);
+        Grant::user(creator.id, &creator.display_name, Role::Manager)
+    }
+
+    fn role_assignment(&self, id: Uuid) -> Value {
+        json!({
+            "id": id,
+            "appRoleId": self.role_of_user(id).id(),
+            "principalId": id,
+            "principalType": "User",
+            "resourceDisplayName": "oCIS simulator",
+            "resourceId": APPLICATION,
+        })
     }
 
     pub(super) fn users(&self) -> Vec<Value> {
@@ -119,38 +227,54 @@ fn valid_mail(mail: &str) -> bool {
     mail.contains('@') && !mail.contains(' ')
 }
 
-/// `GET /me`.
-pub(super) async fn me(Held(shared): Held<Shared>) -> Json<Value> {
-    let state = shared.lock();
-    Json(json!({
-        "id": state.people.service_account,
-        "onPremisesSamAccountName": OcisSim::USER,
-        "displayName": "Control plane",
-        "preferredLanguage": "en",
-        "userType": "Member",
-    }))
+#[derive(Deserialize)]
+pub(super) struct Expand {
+    #[serde(rename = "$expand")]
+    expand: Option<String>,
 }
 
-/// `GET /users/{id}/appRoleAssignments`. Names are not accepted in place of the id.
-pub(super) async fn list_roles(Held(shared): Held<Shared>, Path(id): Path<String>) -> Json<Value> {
+/// `GET /me`, with the own roles if `$expand` asks for them.
+pub(super) async fn me(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<Expand>,
+) -> Json<Value> {
     let state = shared.lock();
-    let Some(user) = state
-        .people
-        .users
-        .iter()
-        .find(|user| user.id.to_string() == id)
-    else {
-        return Json(json!({ "value": [] }));
-    };
-    let admin = user.id == state.people.service_account && !state.people.demoted;
-    Json(json!({ "value": [{
+    let user = state.people.user_of(&caller);
+    let mut view = json!({
         "id": user.id,
-        "appRoleId": if admin { ADMIN } else { PLAIN_USER },
-        "principalId": user.id,
-        "principalType": "User",
-        "resourceDisplayName": "oCIS simulator",
-        "resourceId": APPLICATION,
-    }] }))
+        "onPremisesSamAccountName": user.username,
+        "displayName": user.display_name,
+        "identities": [{ "issuer": "https://ocis.sim", "issuerAssignedId": user.id }],
+        "preferredLanguage": "en",
+        "userType": "Member",
+    });
+    if let Some(mail) = &user.mail {
+        view["mail"] = json!(mail);
+    }
+    if query.expand.as_deref() == Some("appRoleAssignments") {
+        view["appRoleAssignments"] = json!([state.people.role_assignment(user.id)]);
+    }
+    Json(view)
+}
+
+/// `GET /users/{id}/appRoleAssignments`, for administrators only. Names are not accepted in place of the id.
+pub(super) async fn list_roles(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let state = shared.lock();
+    if !state.people.is_admin(&caller) {
+        return forbidden();
+    }
+    let mut users = state.people.users.iter();
+    let user = users.find(|user| user.id.to_string() == id);
+    let roles: Vec<_> = user
+        .map(|user| state.people.role_assignment(user.id))
+        .into_iter()
+        .collect();
+    Json(json!({ "value": roles })).into_response()
 }
 
 #[derive(Deserialize)]
@@ -164,10 +288,11 @@ pub(super) struct Search {
 /// `GET /users`: all, or those whose name, display name or address contains the search term.
 pub(super) async fn list_users(
     Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<Search>,
 ) -> Response {
     let state = shared.lock();
-    if state.people.demoted && query.search.is_none() {
+    if !state.people.is_admin(&caller) && query.search.is_none() {
         return refusal(403, "accessDenied", "search term too short");
     }
     if query.filter.is_some() {
@@ -190,7 +315,11 @@ pub(super) async fn list_users(
 }
 
 /// `POST /users`.
-pub(super) async fn create_user(Held(shared): Held<Shared>, body: Bytes) -> Response {
+pub(super) async fn create_user(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
     const KNOWN: [&str; 9] = [
         "id",
         "onPremisesSamAccountName",
@@ -204,7 +333,7 @@ pub(super) async fn create_user(Held(shared): Held<Shared>, body: Bytes) -> Resp
     ];
     let invalid = |message: &str| refusal(400, "invalidRequest", message);
     let mut state = shared.lock();
-    if state.people.demoted {
+    if !state.people.is_admin(&caller) {
         return forbidden();
     }
     let body = match object(&body, &KNOWN) {
@@ -266,6 +395,7 @@ pub(super) async fn find_user(Held(shared): Held<Shared>, Path(id): Path<String>
 /// `PATCH /users/{id or name}`.
 pub(super) async fn update_user(
     Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Response {
@@ -283,7 +413,7 @@ pub(super) async fn update_user(
         Err(unreadable) => return unreadable.refusal(PREFIX),
     };
     let mut state = shared.lock();
-    if state.people.demoted {
+    if !state.people.is_admin(&caller) {
         return forbidden();
     }
     let Some(own) = state.people.user_mut(&id).map(|user| user.id) else {
@@ -321,9 +451,13 @@ pub(super) async fn update_user(
 }
 
 /// `DELETE /users/{id or name}`. The name becomes available for a user with another id.
-pub(super) async fn delete_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+pub(super) async fn delete_user(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
     let mut state = shared.lock();
-    if state.people.demoted {
+    if !state.people.is_admin(&caller) {
         return forbidden();
     }
     let Some(place) = state.people.users.iter().position(|user| user.is(&id)) else {

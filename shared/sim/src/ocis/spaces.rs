@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, Query, State as Held},
     response::{IntoResponse as _, Response},
@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 use super::{
     Shared,
+    logins::Caller,
+    members::{Grant, Role},
+    people::People,
     responses::{Unreadable, object, refusal, text},
 };
 
@@ -46,12 +49,14 @@ pub struct SimSpace {
     pub trashed: bool,
     /// Whether a negative quota has made the space invisible.
     pub vanished: bool,
-    modified: String,
+    /// Members. The creator of a space is its first manager.
+    pub grants: Vec<Grant>,
+    pub(super) modified: String,
 }
 
 impl SimSpace {
-    /// A new, empty project space.
-    pub(super) fn project(name: &str) -> Self {
+    /// A new, empty project space, with the grant of its creator.
+    pub(super) fn project(name: &str, creator: Option<Grant>) -> Self {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         Self {
             id: format!("{STORAGE}${id}"),
@@ -63,6 +68,7 @@ impl SimSpace {
             used: 0,
             trashed: false,
             vanished: false,
+            grants: creator.into_iter().collect(),
             modified: now(),
         }
     }
@@ -74,124 +80,16 @@ impl SimSpace {
             drive_type: "personal".to_owned(),
             alias: format!("personal/{name}"),
             quota: 0,
-            ..Self::project(name)
+            ..Self::project(name, None)
         };
         let shares = Self {
             drive_type: "virtual".to_owned(),
             alias: "virtual/shares".to_owned(),
             quota: 0,
-            ..Self::project("Shares")
+            ..Self::project("Shares", None)
         };
         vec![personal, shares]
     }
-
-    /// Response body of the graph API.
-    pub(super) fn view(&self) -> View<'_> {
-        let own_id = self.id.split('$').next_back().unwrap_or_default();
-        View {
-            id: &self.id,
-            name: &self.name,
-            drive_type: &self.drive_type,
-            drive_alias: &self.alias,
-            description: &self.description,
-            last_modified_date_time: &self.modified,
-            owner: Owner {
-                user: Identity {
-                    display_name: "",
-                    id: own_id,
-                },
-            },
-            quota: self.quota_view(),
-            root: Root {
-                id: &self.id,
-                e_tag: format!("\"{}\"", self.modified),
-                web_dav_url: format!("https://ocis.sim/dav/spaces/{}", self.id),
-                deleted: self.trashed.then_some(Deleted { state: "trashed" }),
-            },
-            web_url: format!("https://ocis.sim/f/{}", self.id),
-        }
-    }
-
-    fn quota_view(&self) -> QuotaView {
-        let (total, used) = (self.quota, self.used);
-        if self.trashed {
-            return QuotaView {
-                total,
-                ..QuotaView::default()
-            };
-        }
-        let (remaining, share) = match total {
-            0 => (i64::MAX, 0),
-            _ => ((total - used).max(0), used.saturating_mul(100) / total),
-        };
-        let state = match share {
-            ..=75 => "normal",
-            76..=90 => "nearing",
-            91..=99 => "critical",
-            _ => "exceeded",
-        };
-        QuotaView {
-            total,
-            used: Some(used),
-            remaining: Some(remaining),
-            state: Some(state),
-        }
-    }
-}
-
-/// A space in the graph API's format.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct View<'a> {
-    id: &'a str,
-    name: &'a str,
-    drive_type: &'a str,
-    drive_alias: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    description: &'a str,
-    last_modified_date_time: &'a str,
-    owner: Owner<'a>,
-    quota: QuotaView,
-    root: Root<'a>,
-    web_url: String,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Owner<'a> {
-    user: Identity<'a>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Identity<'a> {
-    display_name: &'a str,
-    id: &'a str,
-}
-
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct QuotaView {
-    total: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    used: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remaining: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Root<'a> {
-    id: &'a str,
-    e_tag: String,
-    web_dav_url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deleted: Option<Deleted>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Deleted {
-    state: &'static str,
 }
 
 /// A list in the graph API's format.
@@ -200,7 +98,7 @@ struct List<T> {
     value: Vec<T>,
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     clock::now()
         .try_to_rfc3339_string()
         .expect("the current time has an RFC 3339 form")
@@ -227,13 +125,14 @@ fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-fn no_such_space() -> Response {
+pub(super) fn no_such_space() -> Response {
     refusal(404, "itemNotFound", "drive not found")
 }
 
 /// `GET /drives`: all spaces in random order. Only two filters have an effect.
 pub(super) async fn list(
     Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
     let filter = query.get("$filter").map_or("", String::as_str);
@@ -269,8 +168,7 @@ pub(super) async fn list(
     let mut spaces: Vec<_> = state
         .spaces
         .iter()
-        .filter(|space| !space.vanished)
-        .filter(|space| !state.people.demoted || space.drive_type != "project")
+        .filter(|space| space.is_visible(&state.people, &caller) || space.drive_type != "project")
         .filter(|space| match wanted {
             Some(("driveType", kind)) => space.drive_type == kind,
             Some(("id", id)) => space.id == id,
@@ -289,11 +187,15 @@ pub(super) async fn list(
 }
 
 /// `POST /drives`: always creates a space, even if the name exists.
-pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response {
+pub(super) async fn create(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Response {
     const KNOWN: [&str; 5] = ["name", "driveType", "description", "driveAlias", "quota"];
     let unreadable = || refusal(400, "invalidRequest", "invalid body schema definition");
     let mut state = shared.lock();
-    if state.people.demoted {
+    if !state.people.administers_spaces(&caller) {
         let message = "insufficient permissions to create a space.";
         return refusal(403, "notAllowed", message);
     }
@@ -315,7 +217,7 @@ pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response 
         return refusal(400, "invalidRequest", message);
     }
 
-    let mut space = SimSpace::project(name.trim());
+    let mut space = SimSpace::project(name.trim(), Some(state.people.creator_grant(&caller)));
     space.apply(&body);
     space.quota = quota.filter(|total| *total >= 0).unwrap_or(DEFAULT_QUOTA);
     let answer = (StatusCode::CREATED, Json(space.view())).into_response();
@@ -325,18 +227,25 @@ pub(super) async fn create(Held(shared): Held<Shared>, body: Bytes) -> Response 
 }
 
 /// `GET /drives/{id}`.
-pub(super) async fn find(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+pub(super) async fn find(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
     let state = shared.lock();
-    let visible = |space: &&SimSpace| space.id == id && !space.vanished && !state.people.demoted;
-    match state.spaces.iter().find(visible) {
+    let is_found = |space: &&SimSpace| space.id == id && space.is_visible(&state.people, &caller);
+    match state.spaces.iter().find(is_found) {
         Some(space) => Json(space.view()).into_response(),
         None => refusal(404, "itemNotFound", "no drive returned from storage"),
     }
 }
 
 /// `PATCH /drives/{id}`: changes fields, or restores the space.
+///
+/// Editors may change the alias, managers also name and description; they may restore the space, too.
 pub(super) async fn update(
     Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -363,21 +272,26 @@ pub(super) async fn update(
         Ok(quota) => quota,
         Err(unreadable) => return unreadable.refusal(prefix),
     };
-    let mut state = shared.lock();
-    if state.people.demoted {
-        return match quota {
-            Some(_) => refusal(
-                403,
-                "notAllowed",
-                "user is not allowed to set the space quota",
-            ),
-            None => no_such_space(),
-        };
+    let mut guard = shared.lock();
+    let state = &mut *guard;
+    let administers = state.people.administers_spaces(&caller);
+    if quota.is_some() && !administers {
+        let message = "user is not allowed to set the space quota";
+        return refusal(403, "notAllowed", message);
     }
     let Some(space) = state.spaces.iter_mut().find(|space| space.id == id) else {
         return no_such_space();
     };
-    if let Some(problem) = text(&body, "name").and_then(name_problem) {
+    let restores = is_true(&headers, "restore");
+    let manages = restores || body.contains_key("name") || body.contains_key("description");
+    let needed = if manages { Role::Manager } else { Role::Editor };
+    let role = state.people.membership(&caller, &space.grants);
+    if !administers && role.is_none_or(|role| role < needed) {
+        return no_such_space();
+    }
+    // An empty name is ignored.
+    let name = text(&body, "name").filter(|name| !name.is_empty());
+    if let Some(problem) = name.and_then(name_problem) {
         return refusal(400, "generalException", problem);
     }
     if quota.is_some_and(|total| total < 0) {
@@ -385,7 +299,7 @@ pub(super) async fn update(
         return refusal(500, "generalException", "grpc error");
     }
 
-    if is_true(&headers, "restore") && space.trashed {
+    if restores && space.trashed {
         space.trashed = false;
         shared.effects.record("restore_space", &space.alias);
     }
@@ -395,23 +309,29 @@ pub(super) async fn update(
         space.quota = total;
         space.vanished = false;
     }
-    if space.view() != before.view() {
+    if space.view() != before.view() || space.vanished != before.vanished {
         shared.effects.record("update_space", &space.alias);
     }
     space.modified = now();
     Json(space.view()).into_response()
 }
 
-/// `DELETE /drives/{id}`: disables the space. With `Purge`, removes a disabled space.
+/// `DELETE /drives/{id}`: disables the space. With `Purge`, removes a disabled space. Managers may do both.
 pub(super) async fn delete(
     Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let mut state = shared.lock();
-    let demoted = state.people.demoted;
+    let mut guard = shared.lock();
+    let state = &mut *guard;
+    let people = &state.people;
+    let may_delete = |space: &SimSpace| {
+        people.administers_spaces(&caller)
+            || people.membership(&caller, &space.grants) == Some(Role::Manager)
+    };
     let place = state.spaces.iter().position(|space| space.id == id);
-    let Some(place) = place.filter(|_| !demoted) else {
+    let Some(place) = place.filter(|place| may_delete(&state.spaces[*place])) else {
         return no_such_space();
     };
     let space = &mut state.spaces[place];
@@ -430,8 +350,16 @@ pub(super) async fn delete(
 }
 
 impl SimSpace {
+    /// Whether the caller sees the space. A disabled one is hidden from all but administrators and managers.
+    fn is_visible(&self, people: &People, caller: &Caller) -> bool {
+        let role = people.membership(caller, &self.grants);
+        !self.vanished
+            && (people.administers_spaces(caller)
+                || role.is_some_and(|role| !self.trashed || role == Role::Manager))
+    }
+
     fn apply(&mut self, body: &Map<String, Value>) {
-        if let Some(name) = text(body, "name") {
+        if let Some(name) = text(body, "name").filter(|name| !name.is_empty()) {
             name.trim().clone_into(&mut self.name);
         }
         if let Some(description) = text(body, "description") {

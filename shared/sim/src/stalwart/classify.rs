@@ -18,6 +18,9 @@ pub(super) fn classify(_: &Method, path: &str, _: &http::HeaderMap, body: &[u8])
     if path.starts_with("/healthz") {
         return read("probe");
     }
+    if path == "/api/account" {
+        return read("get_own_permissions");
+    }
     if !path.starts_with("/jmap") || path == "/jmap/session" {
         return read("session");
     }
@@ -78,7 +81,6 @@ pub(super) fn update_name(kind: Kind, changes: &Object) -> &'static str {
                 _ => "enable_dkim",
             }
         }
-        Kind::Domain if changes.contains_key("reportAddressUri") => "set_report_address",
         Kind::Domain => "update_domain",
         Kind::Account => match changes_permissions {
             Some(permissions) => {
@@ -109,24 +111,15 @@ pub(super) const fn destroy_name(kind: Kind) -> &'static str {
 }
 
 fn read_name(calls: &[(&str, &Object)]) -> &'static str {
-    let requests_property = |property: &str| {
-        let names = calls
-            .iter()
-            .filter_map(|(_, arguments)| arguments.get("properties"));
-        names
-            .filter_map(Value::as_array)
-            .any(|names| names.iter().any(|name| name == property))
-    };
     let methods: Vec<&str> = calls.iter().map(|(method, _)| *method).collect();
     match methods.as_slice() {
         ["x:Domain/query", "x:Domain/get"] => "find_domain",
+        ["x:Domain/query", "x:Domain/get", "x:Domain/get"] => "list_domains",
         ["x:Domain/query"] => "check",
-        ["x:Domain/get"] if requests_property("dnsZoneFile") => "zone_file",
-        ["x:Domain/get"] if requests_property("reportAddressUri") => "get_report_address",
         ["x:Domain/get"] => "get_domain",
-        ["x:Domain/get", ..] => "dkim_ready",
+        ["x:DkimSignature/query"] => "list_keys",
+        ["x:DkimSignature/query", ..] => "read_zone",
         ["x:Account/query", ..] => "list_accounts",
-        ["x:Account/get"] if requests_property("permissions") => "get_permissions",
         ["x:Account/get"] => "get_accounts",
         ["x:MailingList/get"] => "get_lists",
         _ => "read",

@@ -13,12 +13,16 @@ use super::{
 pub(super) const ALGORITHMS: [&str; 2] = ["Dkim1Ed25519Sha256", "Dkim1RsaSha256"];
 
 /// Generates the missing keys if the object is a domain with automatic DKIM: immediately, or one after the other
-/// within the delay.
+/// within the delay. The server does so when automatic keys are switched on, and never replaces a destroyed key.
 pub(super) fn make_keys(mail: &Mail, kind: Kind, id: Id) {
     if kind != Kind::Domain {
         return;
     }
     let mut state = mail.lock();
+    if let Some(stopped) = &mut state.stopped_dkim_tasks {
+        stopped.push(id);
+        return;
+    }
     let delay = state.dkim_delay;
     if delay.is_zero() {
         for algorithm in ALGORITHMS {

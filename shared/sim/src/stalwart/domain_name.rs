@@ -35,10 +35,11 @@ pub(super) fn normalised(name: &str) -> Option<String> {
             .and_then(|rest| rest.strip_suffix('.'))
             .is_some_and(|rest| !rest.is_empty())
     });
-    let is_hostname = name
+    let is_accepted = name
         .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    (is_registrable && is_hostname).then_some(name)
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let has_empty_label = name.split('.').any(str::is_empty);
+    (is_registrable && is_accepted && !has_empty_label).then_some(name)
 }
 
 #[cfg(test)]
@@ -50,11 +51,19 @@ mod tests {
         assert_eq!(normalised("ACME.Test").unwrap(), "acme.test");
         assert_eq!(normalised("bücher.test").unwrap(), "xn--bcher-kva.test");
         assert_eq!(normalised("sub.acme.co.uk").unwrap(), "sub.acme.co.uk");
+        assert_eq!(normalised("a_b.test").unwrap(), "a_b.test");
     }
 
     #[test]
     fn names_without_a_public_suffix_are_refused() {
-        for name in ["acme.example", "not a domain", "test", "", "a/b.test"] {
+        for name in [
+            "acme.example",
+            "not a domain",
+            "test",
+            "",
+            "a/b.test",
+            "a..test",
+        ] {
             assert_eq!(normalised(name), None, "{name}");
         }
     }

@@ -55,6 +55,13 @@ async fn answer(
             Ok(caller) => json_answer(&session(Some(&caller))),
             Err(refused) => refused.into_response(),
         },
+        ("GET", "/api/account") => {
+            let mut state = mail.lock();
+            match state.sign_in(&headers) {
+                Ok(caller) => json_answer(&state.account(caller.may_manage)),
+                Err(refused) => refused.into_response(),
+            }
+        }
         ("POST", "/jmap" | "/jmap/") => calls(&mail, &headers, &body).await,
         _ => refusal(
             404,

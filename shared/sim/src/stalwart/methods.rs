@@ -128,6 +128,7 @@ fn update(mail: &Mail, kind: Kind, text: &str, changes: &Object) -> Result<(), S
             ));
         }
     }
+    state.authorize_grant(kind, changes)?;
     let before = before.clone();
     let after = patch::patched(kind, &before, changes)?;
     let after = state.objects.checked(kind, Some(id), after)?;

@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::Account,
         Self::DkimSignature,
         Self::Domain,

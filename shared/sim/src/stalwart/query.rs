@@ -24,7 +24,8 @@ pub(super) fn query(store: &Store, kind: Kind, arguments: &Object) -> Result<Obj
         let number = arguments.get(name).and_then(Value::as_u64);
         number.and_then(|number| usize::try_from(number).ok())
     };
-    let limit = number("limit");
+    // A limit of zero is ignored.
+    let limit = number("limit").filter(|limit| *limit > 0);
     let mut position = number("position").unwrap_or(0);
     let total = found.len();
     let counts = arguments.get("calculateTotal") == Some(&json!(true));
@@ -109,13 +110,26 @@ fn conditions(kind: Kind, filter: Option<&Value>) -> Result<Vec<(&str, &Value)>,
         .collect())
 }
 
-/// Whether an object meets a condition. Values are compared verbatim.
+/// Words of a text, in lower case. The filter `text` compares words, not parts of them.
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+}
+
+/// Whether an object meets a condition. Values other than texts are compared verbatim.
 fn matches(object: &Object, name: &str, wanted: &Value) -> bool {
     let text = wanted.as_str().unwrap_or_default();
     match name {
-        "text" => ["name", "description"]
-            .iter()
-            .any(|part| object.text(part).contains(text)),
+        "text" => {
+            let mut searched = ["name", "description"]
+                .map(|part| object.text(part))
+                .into_iter();
+            searched.any(|part| {
+                let found: Vec<String> = words(part).collect();
+                words(text).all(|word| found.contains(&word))
+            })
+        }
         "aliases" | "memberGroupIds" => object
             .members(name)
             .is_some_and(|set| set.contains_key(text)),

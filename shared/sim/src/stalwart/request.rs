@@ -91,12 +91,7 @@ fn call(
     if !["get", "query", "set"].contains(&verb) {
         return Err(unknown());
     }
-    if !may_manage {
-        return Err(MethodError::new(
-            "forbidden",
-            "You are not authorized to perform this action",
-        ));
-    }
+    mail.lock().authorize(kind, verb, arguments, may_manage)?;
     match verb {
         "get" => methods::get(&mail.lock(), kind, arguments),
         "query" => query::query(&mail.lock().objects, kind, arguments),

@@ -262,7 +262,9 @@ fn normalise_permissions(account: &mut Object) -> Result<(), SetError> {
                 let given = account
                     .members("permissions")
                     .and_then(|given| given.members(set));
-                let given = given.cloned().unwrap_or_default();
+                let mut given = given.cloned().unwrap_or_default();
+                // Members that are false are dropped.
+                given.retain(|_, value| *value != Value::Bool(false));
                 if !given.keys().all(|permission| is_permission(permission)) {
                     let property = format!("permissions/{set}");
                     return Err(SetError::invalid_patch(

@@ -35,10 +35,12 @@ pub(super) fn file<'a>(domain: &Object, keys: impl Iterator<Item = &'a Object>) 
         zone,
         "{name}. IN TXT \"v=spf1 mx -all\"\n{name}. IN MX 10 {HOST}."
     );
-    let rua = reports
-        .as_ref()
-        .map_or_else(String::new, |uri| format!("; rua={uri}"));
-    let _ = writeln!(zone, "_dmarc.{name}. IN TXT \"v=DMARC1; p=reject{rua}\"");
+    if let Some(uri) = &reports {
+        let _ = writeln!(
+            zone,
+            "_dmarc.{name}. IN TXT \"v=DMARC1; p=reject; rua={uri}\""
+        );
+    }
     for (service, port) in [
         ("caldavs", 443),
         ("carddavs", 443),

@@ -12,7 +12,7 @@ async fn every_promise_holds_under_fire() {
     let api = isolated_stores::binary("dezky-api").unwrap();
     let options = Options {
         seed: 1,
-        length: Duration::from_secs(45),
+        length: Duration::from_secs(35),
         binaries: api.parent().map(Path::to_owned).unwrap(),
         directory: workspace::dev().join("chaos").join("test"),
     };

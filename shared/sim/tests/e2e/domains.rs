@@ -123,14 +123,17 @@ impl Stack {
         upserted.upsert(true).await.unwrap();
     }
 
+    /// Waits for a job, or for the one of the schedule that superseded it.
     async fn until_job(&self, job: &Value, state: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
+        let mut href = job["href"].as_str().unwrap().to_owned();
         loop {
-            let (_, job) = self
-                .ask(Method::GET, job["href"].as_str().unwrap(), None)
-                .await;
+            let (_, job) = self.ask(Method::GET, &href, None).await;
             if job["state"] == state {
                 return job;
+            }
+            if let Some(successor) = job["supersededBy"].as_str() {
+                href = format!("/jobs/{successor}");
             }
             assert!(Instant::now() < deadline, "{job:#}");
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -137,6 +137,9 @@ impl Stack {
                 ("OCIS_API_URL", ocis.server.url.clone()),
                 ("OCIS_API_USER", OcisSim::USER.to_owned()),
                 ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
+                // The simulator bears more than a real server.
+                ("OCIS_STEPS_PER_SECOND", "50".to_owned()),
+                ("OCIS_STEPS_BURST", "100".to_owned()),
                 ("DNS_RESOLVERS", dns.address.to_string()),
             ],
         );

@@ -1,6 +1,7 @@
 //! `docker-compose.yml`, the Dockerfiles, `.dockerignore` and `.env.example`, compared with the code and with each
 //! other. No image is built and no container started.
 
+mod blueprint;
 mod compose;
 mod compose_file;
 mod dockerfiles;

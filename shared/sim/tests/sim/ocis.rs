@@ -5,8 +5,11 @@
 )]
 
 mod fixtures;
+mod listing;
+mod load;
 mod logins;
 mod lost_responses;
+mod members;
 mod spaces;
 
 use std::time::Duration;
@@ -15,7 +18,7 @@ use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::ocis::{OcisSim, SimSpace};
 use dezky_upstreams::clients::{
     ClientError, Mode,
-    ocis::{AppTokenLogin, Ocis, OcisConfig, OcisLogin, OidcLogin},
+    ocis::{AppTokenLogin, Ocis, OcisConfig, OcisLogin, OidcLogin, Space},
 };
 
 const TENANT: &str = "0199a3c2-7d44-7b1e-9a63-2f6f0d1c5e77";
@@ -62,12 +65,25 @@ fn client_of(sim: &OcisSim) -> Ocis {
     client(&app_token(&sim.server.url))
 }
 
-/// Ensures the tenant's space as a job would, and returns its id.
-async fn ensure(ocis: &Ocis, stored_id: Option<&str>) -> Result<String, ClientError> {
-    let ensured = ocis
-        .ensure_space(TENANT, NAME, stored_id, None, Mode::Apply)
-        .await?;
-    Ok(ensured.value.unwrap().id)
+/// Quota of a tenant's space, in bytes.
+const QUOTA: u64 = 5_000;
+
+/// Creates the tenant's space, and returns its id.
+async fn create(ocis: &Ocis) -> Result<String, ClientError> {
+    let created = ocis.create_space(TENANT, NAME, QUOTA).await?;
+    Ok(created.id)
+}
+
+/// The space with this id, which exists.
+async fn find(ocis: &Ocis, id: &str) -> Space {
+    let found = ocis.find_space(id, QUOTA, Mode::Apply).await;
+    found.unwrap().unwrap()
+}
+
+/// Brings the space to the state of an active tenant's, and returns the changes.
+async fn ensure(ocis: &Ocis, id: &str, mode: Mode) -> Result<Vec<String>, ClientError> {
+    let space = find(ocis, id).await;
+    ocis.ensure_space(&space, TENANT, NAME, QUOTA, mode).await
 }
 
 fn only(spaces: Vec<SimSpace>) -> SimSpace {

@@ -7,9 +7,12 @@ mod suspension;
 
 use std::{net::SocketAddr, time::Duration};
 
-use dezky_shared::platform::tls::TrustRoots;
+use dezky_shared::{platform::tls::TrustRoots, upstream::MailDomain};
 use dezky_sim::stalwart::StalwartSim;
-use dezky_upstreams::clients::stalwart::{Login, Stalwart, StalwartConfig};
+use dezky_upstreams::clients::{
+    ClientError, Ensured, Mode,
+    stalwart::{DesiredDomain, Domain, Login, Stalwart, StalwartConfig},
+};
 
 /// Tenant of most tests.
 const TENANT: &str = "0199aaaa-0000-7000-8000-000000000001";
@@ -34,6 +37,39 @@ fn client(sim: &StalwartSim, login: Login) -> Stalwart {
         timeout: Duration::from_secs(5),
     };
     Stalwart::new(&config, &TrustRoots::default()).unwrap()
+}
+
+/// Ensures a domain of the tenant, as its jobs do.
+async fn ensure(
+    stalwart: &Stalwart,
+    name: &str,
+    mode: Mode,
+) -> Result<Ensured<Domain>, ClientError> {
+    ensure_known(stalwart, name, &[], mode).await
+}
+
+/// Ensures a domain of the tenant whose `known` domains are stored.
+async fn ensure_known(
+    stalwart: &Stalwart,
+    name: &str,
+    known: &[MailDomain],
+    mode: Mode,
+) -> Result<Ensured<Domain>, ClientError> {
+    let owned = stalwart.list_domains(TENANT, known).await?;
+    let known = known.iter().find(|known| known.name == name);
+    let desired = DesiredDomain {
+        name,
+        tenant_id: TENANT,
+        known_id: known.map(|known| known.id.as_str()),
+        report_address: None,
+    };
+    stalwart.ensure_domain(&desired, &owned, mode).await
+}
+
+/// The tenant's domain of this name.
+async fn owned(stalwart: &Stalwart, name: &str) -> Option<Domain> {
+    let owned = stalwart.list_domains(TENANT, &[]).await.unwrap();
+    owned.into_iter().find(|domain| domain.name == name)
 }
 
 /// Status of a login as the owner of a mailbox.

@@ -38,6 +38,8 @@ impl AuditRepository {
             .clone_with_type::<Document>()
             .find(doc! { "_id": { "$gt": after } })
             .sort(doc! { "_id": 1 })
+            // No `limit`, because undecodable documents do not count; by default a batch is filled up to 16 MiB.
+            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
             .await?;
         let limit = usize::try_from(limit).unwrap_or_default();
         skip_undecodable(found).take(limit).try_collect().await

@@ -1,18 +1,28 @@
 //! Selection of the jobs of a bulk operation.
 
-use bson::{Bson, Document, doc};
-use futures::TryStreamExt as _;
+use std::time::Duration;
 
-use super::{CLAIM_INDEX, JobRepository};
+use bson::{Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::options::Hint;
+
+use super::{
+    JobRepository,
+    indexes::{ERROR_INDEX, KIND_INDEX, STATE_INDEX, TENANT_INDEX},
+};
 use crate::{
     id::JobId,
     queue::{
         args::RunJobOperation,
-        job::{Job, JobArgs as _, Queue},
+        error_code::ErrorCode,
+        job::{Job, JobArgs as _},
         job_operation::JobSelection,
     },
-    store::{StoreError, to_bson},
+    store::{StoreError, lenient::skip_undecodable, to_bson},
 };
+
+/// Time limit of a selection. One that no index narrows enough exceeds it.
+const SELECTING: Duration = Duration::from_secs(5);
 
 impl JobRepository {
     /// Ids of the selected jobs, oldest first, at most `limit`.
@@ -29,10 +39,11 @@ impl JobRepository {
         let selected: Vec<Selected> = self
             .jobs
             .clone_with_type()
-            .find(meant(selection)?)
-            .hint(mongodb::options::Hint::Name(index(selection).to_owned()))
+            .find(selected(selection)?)
+            .hint(index(selection))
             .projection(doc! { "_id": 1 })
             .limit(limit)
+            .max_time(SELECTING)
             .await?
             .try_collect()
             .await?;
@@ -41,11 +52,17 @@ impl JobRepository {
         Ok(ids)
     }
 
-    /// Number of selected jobs.
-    pub async fn count_selected(&self, selection: &JobSelection) -> Result<u64, StoreError> {
+    /// Number of selected jobs, counted up to `limit`.
+    pub async fn count_selected(
+        &self,
+        selection: &JobSelection,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
         self.jobs
-            .count_documents(meant(selection)?)
-            .hint(mongodb::options::Hint::Name(index(selection).to_owned()))
+            .count_documents(selected(selection)?)
+            .hint(index(selection))
+            .limit(limit)
+            .max_time(SELECTING)
             .await
     }
 
@@ -55,44 +72,51 @@ impl JobRepository {
         selection: &JobSelection,
         size: i64,
     ) -> Result<Vec<Job>, StoreError> {
-        self.jobs
-            .find(meant(selection)?)
-            .hint(mongodb::options::Hint::Name(index(selection).to_owned()))
+        let found = self
+            .jobs
+            .clone_with_type()
+            .find(selected(selection)?)
+            .hint(index(selection))
             .limit(size)
-            .await?
-            .try_collect()
-            .await
+            .max_time(SELECTING)
+            .await?;
+        skip_undecodable(found).try_collect().await
     }
 }
 
-/// Index that serves the selection: a tenant has few jobs, and the queue's index groups jobs by state.
-fn index(selection: &JobSelection) -> &'static str {
-    match selection.tenant_id {
-        Some(_) => super::TENANT_INDEX,
-        None => CLAIM_INDEX,
-    }
-}
-
-fn meant(selection: &JobSelection) -> Result<Document, StoreError> {
-    let queues: Vec<Bson> = match selection.queue {
-        Some(queue) => vec![queue.name().into()],
-        None => Queue::ALL.map(|queue| queue.name().into()).to_vec(),
+/// The index that narrows the selection most: a tenant has few jobs, and few jobs fail with one code.
+fn index(selection: &JobSelection) -> Hint {
+    let name = if selection.tenant_id.is_some() {
+        TENANT_INDEX
+    } else if selection.error_code.is_some() || selection.error_class.is_some() {
+        ERROR_INDEX
+    } else if selection.kind.is_some() {
+        KIND_INDEX
+    } else {
+        STATE_INDEX
     };
+    Hint::Name(name.to_owned())
+}
+
+fn selected(selection: &JobSelection) -> Result<Document, StoreError> {
     // An operation selects neither itself nor another operation.
     let mut kind = doc! { "$ne": RunJobOperation::KIND };
     if let Some(wanted) = &selection.kind {
         kind.insert("$eq", wanted);
     }
-    let mut meant =
-        doc! { "queue": { "$in": queues }, "state": selection.state.name(), "kind": kind };
-    if let Some(tenant) = selection.tenant_id {
-        meant.insert("tenantId", tenant);
+    let mut filter = doc! { "state": selection.state.name(), "kind": kind };
+    if let Some(queue) = selection.queue {
+        filter.insert("queue", queue.name());
     }
-    if let Some(code) = selection.error_code {
-        meant.insert("error.code", to_bson(&code)?);
+    if let Some(tenant) = selection.tenant_id {
+        filter.insert("tenantId", tenant);
+    }
+    if selection.error_code.is_some() || selection.error_class.is_some() {
+        filter.insert("error", doc! { "$exists": true });
+        filter.insert("error.code", doc! { "$in": to_bson(&codes(selection))? });
     }
     if let Some(class) = selection.error_class {
-        meant.insert("error.class", to_bson(&class)?);
+        filter.insert("error.class", to_bson(&class)?);
     }
     let mut created = Document::new();
     if let Some(after) = selection.created_after {
@@ -102,7 +126,20 @@ fn meant(selection: &JobSelection) -> Result<Document, StoreError> {
         created.insert("$lt", before);
     }
     if !created.is_empty() {
-        meant.insert("createdAt", created);
+        filter.insert("createdAt", created);
     }
-    Ok(meant)
+    Ok(filter)
+}
+
+/// The codes of the selected failures. A class is looked up by its codes, which the index has.
+fn codes(selection: &JobSelection) -> Vec<ErrorCode> {
+    ErrorCode::ALL
+        .into_iter()
+        .filter(|code| {
+            selection.error_code.is_none_or(|wanted| wanted == *code)
+                && selection
+                    .error_class
+                    .is_none_or(|class| code.class() == class)
+        })
+        .collect()
 }

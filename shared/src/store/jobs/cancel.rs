@@ -1,6 +1,6 @@
 //! Cancelling, discarding and requeueing jobs from outside their handlers.
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use mongodb::{ClientSession, options::ReturnDocument};
 
 use super::JobRepository;
@@ -12,8 +12,9 @@ use crate::{
         error_code::ErrorCode,
         job::{Job, JobArgs as _, JobFailure, JobState},
         new_job::{NewJob, give_up_at},
+        priority::Priority,
     },
-    store::{StoreError, TransactionError, VersionedRepository as _, to_bson},
+    store::{StoreError, TransactionError, VersionedRepository as _, is_undecodable, to_bson},
     tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
     upstream::Upstream,
 };
@@ -222,7 +223,16 @@ impl JobRepository {
             return Ok(());
         }
         // Locked before the query for other jobs: two jobs ending concurrently would each rely on the other.
-        let Some(mut tenant) = self.tenants.find_for_update(session, tenant_id).await? else {
+        let tenant = self.tenants.find_for_update(session, tenant_id).await;
+        let tenant = match tenant {
+            // Otherwise its jobs could not end, and the lock of a running one would be held for ever.
+            Err(error) if is_undecodable(&error) => {
+                tracing::error!(tenant.id = %tenant_id, %error, "Cannot read a tenant; ending its job without a report");
+                None
+            }
+            tenant => tenant?,
+        };
+        let Some(mut tenant) = tenant else {
             return Ok(());
         };
         if self
@@ -264,7 +274,10 @@ impl JobRepository {
         let others = doc! {
             "tenantId": tenant,
             "_id": { "$ne": except },
-            "state": { "$in": [JobState::Available.name(), JobState::Running.name()] },
+            "$or": [
+                { "state": JobState::Available.name() },
+                { "state": JobState::Running.name(), "$nor": [all_steps_over()] },
+            ],
             // A dry run does not report to the tenant, nor does a job about one domain, nor a scheduled purge before
             // its time.
             "args.dryRun": { "$ne": true },
@@ -276,20 +289,33 @@ impl JobRepository {
                 RecheckDomain::KIND,
             ] },
         };
-        Ok(self.jobs.find_one(others).session(session).await?.is_some())
+        // Not decoded: a job of a newer build is on its way, too.
+        let found = self
+            .jobs
+            .clone_with_type::<Document>()
+            .find_one(others)
+            .projection(doc! { "_id": 1 })
+            .session(session)
+            .await?;
+        Ok(found.is_some())
     }
 
-    /// Requeues a job to run now. An available job gets its attempts back; a final job is cloned.
+    /// Requeues a job to run now, in the lane `priority` unless it withdraws access. An available job gets its attempts
+    /// back; a final job is cloned.
     pub async fn requeue(
         &self,
         session: &mut ClientSession,
         id: JobId,
         created_by: &str,
+        priority: Priority,
         now: DateTime,
     ) -> Result<Requeued, TransactionError<RequeueError>> {
-        match self.run_now(session, id, now).await? {
+        match self.run_now(session, id, priority, now).await? {
             Some(job) => Ok(Requeued { job, is_new: false }),
-            None => self.clone_finished(session, id, created_by, now).await,
+            None => {
+                self.clone_finished(session, id, created_by, priority, now)
+                    .await
+            }
         }
     }
 
@@ -297,6 +323,7 @@ impl JobRepository {
         &self,
         session: &mut ClientSession,
         id: JobId,
+        priority: Priority,
         now: DateTime,
     ) -> Result<Option<Job>, TransactionError<RequeueError>> {
         let Some(job) = self.find_in(session, id).await? else {
@@ -317,6 +344,7 @@ impl JobRepository {
             step
         });
         let mut reset = doc! { "runAt": now, "attempt": 0, "crashes": 0, "updatedAt": now };
+        reset.insert("priority", requeued_priority(&job, priority));
         reset.insert("steps", to_bson(&steps.collect::<Vec<_>>())?);
         if let Some(give_up_at) = give_up_at(job.queue, now) {
             reset.insert("giveUpAt", give_up_at);
@@ -340,6 +368,7 @@ impl JobRepository {
         session: &mut ClientSession,
         id: JobId,
         created_by: &str,
+        priority: Priority,
         now: DateTime,
     ) -> Result<Requeued, TransactionError<RequeueError>> {
         let Some(job) = self.find_in(session, id).await? else {
@@ -351,8 +380,27 @@ impl JobRepository {
         if job.had_secrets {
             return Err(TransactionError::Aborted(RequeueError::SecretsGone));
         }
-        let clone = NewJob::requeue_of(&job, created_by, now);
+        let clone = NewJob::requeue_of(&job, created_by, now)
+            .with_priority(requeued_priority(&job, priority));
         let job = self.enqueue(session, &clone).await?;
         Ok(Requeued { job, is_new: true })
     }
+}
+
+/// The priority of a requeued job: one that withdraws access stays before all else.
+fn requeued_priority(job: &Job, priority: Priority) -> Priority {
+    match job.priority {
+        Priority::Security => Priority::Security,
+        Priority::Interactive | Priority::Bulk => priority,
+    }
+}
+
+/// Matches a job that has begun its steps and attempts none of them again. Running, it only waits for its settlement and
+/// reports nothing more, also about a desired state that changed since.
+fn all_steps_over() -> Document {
+    let done = doc! { "state": { "$in": ["ok", "skipped"] } };
+    let permanently_failed =
+        doc! { "state": { "$in": ["error", "unknown"] }, "nextAt": { "$exists": false } };
+    let open = doc! { "$elemMatch": { "$nor": [done, permanently_failed] } };
+    doc! { "steps.0": { "$exists": true }, "steps": { "$not": open } }
 }

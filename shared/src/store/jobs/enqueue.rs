@@ -61,7 +61,7 @@ impl JobRepository {
             .return_document(ReturnDocument::After)
             .session(session)
             .await?;
-        joined.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+        joined.ok_or_else(|| StoreError::custom("an upsert returned nothing".to_owned()))
     }
 
     /// Enqueues a job about a new object, whose unique key cannot exist yet.

@@ -1,6 +1,6 @@
 //! Partner revenue, aggregated by the database.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bson::doc;
 use futures::TryStreamExt as _;
@@ -10,6 +10,9 @@ use super::TenantRepository;
 use crate::{
     billing::Cycle, id::PartnerId, partner::PartnerRevenue, store::StoreError, tenant::TenantStatus,
 };
+
+/// Time limit of the sums: some 100,000 customers.
+const SUMMING: Duration = Duration::from_secs(5);
 
 /// Tenants of one partner with one currency and cycle, or without a subscription.
 #[derive(Deserialize)]
@@ -29,7 +32,8 @@ struct Key {
 }
 
 impl TenantRepository {
-    /// Revenue of each of these partners that has customers.
+    /// Revenue of each of these partners that has customers. Reads each customer; fails with a timeout if that takes too
+    /// long.
     pub async fn partner_revenue(
         &self,
         partners: &[PartnerId],
@@ -61,6 +65,7 @@ impl TenantRepository {
         let groups: Vec<Group> = self
             .tenants
             .aggregate(pipeline)
+            .max_time(SUMMING)
             .with_type()
             .await?
             .try_collect()

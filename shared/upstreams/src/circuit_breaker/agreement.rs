@@ -15,8 +15,18 @@ const START: Duration = Duration::from_micros(1_795_339_800_123_457);
 #[derive(Debug, Clone)]
 enum Operation {
     Advance(Duration),
-    Admit { has_reservation: bool },
-    Record { probing: bool, result: CallResult },
+    Admit {
+        has_reservation: bool,
+        priority: Priority,
+    },
+    Reserve {
+        priority: Priority,
+        count: usize,
+    },
+    Record {
+        probing: bool,
+        result: CallResult,
+    },
     ForceHalfOpen,
     Resume(DateTime),
 }
@@ -24,6 +34,7 @@ enum Operation {
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Admission(Admission),
+    Reserved(Vec<Duration>),
     Transition(Transition),
     Done,
 }
@@ -43,11 +54,18 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         3 => duration(0..2).prop_map(Operation::Advance),
         1 => duration(0..120).prop_map(Operation::Advance),
-        6 => any::<bool>().prop_map(|has_reservation| Operation::Admit { has_reservation }),
+        6 => (any::<bool>(), priority())
+            .prop_map(|(has_reservation, priority)| Operation::Admit { has_reservation, priority }),
+        2 => (priority(), 0..9_usize)
+            .prop_map(|(priority, count)| Operation::Reserve { priority, count }),
         6 => record.prop_map(|(probing, result)| Operation::Record { probing, result }),
         1 => Just(Operation::ForceHalfOpen),
         1 => (0..3_i64).prop_map(|at| Operation::Resume(DateTime::from_millis(at))),
     ]
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    (0..3_i32).prop_map(Priority::from)
 }
 
 fn budget() -> impl Strategy<Value = RateBudget> {
@@ -73,8 +91,12 @@ fn apply_locally(
 ) -> Outcome {
     match *operation {
         Operation::Advance(_) => Outcome::Done,
-        Operation::Admit { has_reservation } => {
-            Outcome::Admission(local.admit(now, budget, has_reservation))
+        Operation::Admit {
+            has_reservation,
+            priority,
+        } => Outcome::Admission(local.admit(now, budget, has_reservation, priority)),
+        Operation::Reserve { priority, count } => {
+            Outcome::Reserved(local.reserve(now, budget, priority, count))
         }
         Operation::Record { probing, result } => {
             Outcome::Transition(local.record(now, times, probing, result))
@@ -100,9 +122,16 @@ async fn apply_in_redis(
 ) -> Result<Outcome, RedisError> {
     Ok(match *operation {
         Operation::Advance(_) => Outcome::Done,
-        Operation::Admit { has_reservation } => {
-            let admitted = scripts.admit(connection, key, budget, has_reservation);
+        Operation::Admit {
+            has_reservation,
+            priority,
+        } => {
+            let admitted = scripts.admit(connection, key, budget, has_reservation, priority);
             Outcome::Admission(admitted.await?)
+        }
+        Operation::Reserve { priority, count } => {
+            let reserved = scripts.reserve(connection, key, budget, priority, count);
+            Outcome::Reserved(reserved.await?)
         }
         Operation::Record { probing, result } => {
             let recorded = scripts.record(connection, key, times, probing, result);

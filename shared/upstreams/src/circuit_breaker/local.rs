@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bson::DateTime;
+use dezky_shared::queue::priority::Priority;
 
 use super::{
-    Admission, BreakerSnapshot, CallResult, CircuitTimes, RESERVATION_HORIZON, RateBudget,
-    Transition,
+    Admission, BreakerSnapshot, CallResult, CircuitTimes, RateBudget, Transition, horizon,
 };
 
 /// Circuit breaker and rate budget of one upstream. Times are on the boot clock.
@@ -35,6 +35,7 @@ impl LocalBreaker {
         now: Duration,
         budget: RateBudget,
         has_reservation: bool,
+        priority: Priority,
     ) -> Admission {
         if let Some(open) = &mut self.open {
             if now < open.probe_at {
@@ -47,18 +48,50 @@ impl LocalBreaker {
         if has_reservation && now >= self.floor {
             return Admission::Allow;
         }
+        let horizon = self.floor.max(now).saturating_add(horizon(priority));
+        match self.take_slot(now, budget, horizon) {
+            None => Admission::Saturated(horizon.saturating_sub(now)),
+            Some(slot) if slot <= now => Admission::Allow,
+            Some(slot) => Admission::Reserved(slot.saturating_sub(now)),
+        }
+    }
+
+    pub(super) fn reserve(
+        &mut self,
+        now: Duration,
+        budget: RateBudget,
+        priority: Priority,
+        count: usize,
+    ) -> Vec<Duration> {
+        if let Some(open) = &self.open {
+            let is_due = now >= open.probe_at && count > 0;
+            return if is_due {
+                vec![Duration::ZERO]
+            } else {
+                Vec::new()
+            };
+        }
+        let horizon = self.floor.max(now).saturating_add(horizon(priority));
+        std::iter::from_fn(|| self.take_slot(now, budget, horizon))
+            .map(|slot| slot.saturating_sub(now))
+            .take(count)
+            .collect()
+    }
+
+    /// Takes the next free slot, unless it is beyond `horizon`.
+    fn take_slot(
+        &mut self,
+        now: Duration,
+        budget: RateBudget,
+        horizon: Duration,
+    ) -> Option<Duration> {
         let arrival = self.arrival(now, budget);
         let slot = arrival.saturating_sub(budget.tolerance());
-        let horizon = self.floor.max(now).saturating_add(RESERVATION_HORIZON);
         if slot > horizon {
-            return Admission::Saturated(horizon.saturating_sub(now));
+            return None;
         }
         self.arrival = arrival.saturating_add(budget.interval());
-        if slot <= now {
-            Admission::Allow
-        } else {
-            Admission::Reserved(slot.saturating_sub(now))
-        }
+        Some(slot)
     }
 
     pub(super) fn record(
@@ -169,10 +202,12 @@ mod tests {
     fn after_a_burst_each_step_reserves_a_slot_of_its_own() {
         let mut local = LocalBreaker::default();
 
-        let admissions: Vec<Admission> = (0..5).map(|_| local.admit(NOW, BUDGET, false)).collect();
-        let at_its_slot = local.admit(NOW + SECOND, BUDGET, true);
+        let admissions: Vec<Admission> = (0..5)
+            .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
+            .collect();
+        let at_its_slot = local.admit(NOW + SECOND, BUDGET, true, Priority::Security);
         let after_a_pause: Vec<Admission> = (0..4)
-            .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false))
+            .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false, Priority::Security))
             .collect();
 
         assert_eq!(admissions[..3], [Admission::Allow; 3]);
@@ -191,13 +226,15 @@ mod tests {
         let wait = CallResult::SlowDown(10 * SECOND);
 
         let effect = local.record(NOW, TIMES, false, wait);
-        let admissions: Vec<Admission> = (0..3).map(|_| local.admit(NOW, BUDGET, true)).collect();
+        let admissions: Vec<Admission> = (0..3)
+            .map(|_| local.admit(NOW, BUDGET, true, Priority::Security))
+            .collect();
 
         assert_eq!(effect, Transition::None);
         let slots = [10, 11, 12].map(|slot| Admission::Reserved(slot * SECOND));
         assert_eq!(admissions, slots);
         assert_eq!(
-            local.admit(NOW + 10 * SECOND, BUDGET, true),
+            local.admit(NOW + 10 * SECOND, BUDGET, true, Priority::Security),
             Admission::Allow
         );
         assert_eq!(local.snapshot(NOW, BUDGET).retry_after, Some(10 * SECOND));
@@ -208,11 +245,11 @@ mod tests {
         let mut local = LocalBreaker::default();
 
         let admissions: Vec<Admission> = (0..1_000)
-            .map(|_| local.admit(NOW, BUDGET, false))
+            .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
             .collect();
-        let later = local.admit(NOW + 2 * SECOND, BUDGET, false);
-        let behind = local.admit(NOW + 2 * SECOND, BUDGET, false);
-        let third = local.admit(NOW + 2 * SECOND, BUDGET, false);
+        let later = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
+        let behind = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
+        let third = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
 
         assert_eq!(admissions[7], Admission::Reserved(5 * SECOND));
         assert!(
@@ -228,11 +265,59 @@ mod tests {
     }
 
     #[test]
+    fn an_urgent_step_finds_a_slot_in_a_budget_that_less_urgent_steps_have_used_up() {
+        let mut local = LocalBreaker::default();
+        let mut use_up = |priority| {
+            let admissions = (0..1_000).map(|_| local.admit(NOW, BUDGET, false, priority));
+            admissions
+                .take_while(|admission| !matches!(admission, Admission::Saturated(_)))
+                .last()
+        };
+
+        let last = [Priority::Bulk, Priority::Interactive, Priority::Security].map(&mut use_up);
+        let again = Priority::ALL.map(&mut use_up);
+
+        let slot = |seconds| Some(Admission::Reserved(seconds * SECOND));
+        assert_eq!(last, [slot(2), slot(4), slot(5)]);
+        assert_eq!(again, [None; 3]);
+    }
+
+    #[test]
+    fn queued_steps_are_given_the_slots_of_their_priority_and_no_more_than_they_need() {
+        let mut local = LocalBreaker::default();
+        for _ in 0..3 {
+            local.admit(NOW, BUDGET, false, Priority::Bulk);
+        }
+
+        let two = local.reserve(NOW, BUDGET, Priority::Bulk, 5);
+        let none = local.reserve(NOW, BUDGET, Priority::Bulk, 5);
+        let more = local.reserve(NOW, BUDGET, Priority::Interactive, 1);
+
+        assert_eq!(two, [SECOND, 2 * SECOND]);
+        assert!(none.is_empty());
+        assert_eq!(more, [3 * SECOND]);
+    }
+
+    #[test]
+    fn an_open_circuit_reserves_nothing_and_asks_for_one_step_once_its_probe_is_due() {
+        let mut local = open();
+
+        let before = local.reserve(NOW, BUDGET, Priority::Security, 5);
+        let due = local.reserve(NOW + 15 * SECOND, BUDGET, Priority::Security, 5);
+
+        assert_eq!((before, due), (Vec::new(), vec![Duration::ZERO]));
+        let probe = local.admit(NOW + 15 * SECOND, BUDGET, false, Priority::Bulk);
+        assert_eq!(probe, Admission::Probe);
+    }
+
+    #[test]
     fn slots_after_a_distant_floor_can_be_reserved() {
         let mut local = LocalBreaker::default();
         local.record(NOW, TIMES, false, CallResult::SlowDown(60 * SECOND));
 
-        let admissions: Vec<Admission> = (0..8).map(|_| local.admit(NOW, BUDGET, false)).collect();
+        let admissions: Vec<Admission> = (0..8)
+            .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
+            .collect();
 
         assert_eq!(admissions[5], Admission::Reserved(65 * SECOND));
         assert_eq!(admissions[6..], [Admission::Saturated(65 * SECOND); 2]);
@@ -243,7 +328,7 @@ mod tests {
         let mut local = LocalBreaker::default();
 
         local.record(NOW, TIMES, false, CallResult::SlowDown(Duration::MAX));
-        let admissions = local.admit(NOW, BUDGET, false);
+        let admissions = local.admit(NOW, BUDGET, false, Priority::Security);
 
         assert_eq!(
             admissions,
@@ -265,7 +350,7 @@ mod tests {
 
         assert_eq!(failed(&mut local, NOW, false), Transition::Opened);
         assert_eq!(
-            local.admit(NOW, BUDGET, false),
+            local.admit(NOW, BUDGET, false, Priority::Security),
             Admission::Open(15 * SECOND)
         );
     }
@@ -287,14 +372,17 @@ mod tests {
         let mut waits = Vec::new();
 
         for _ in 0..5 {
-            let Admission::Open(wait) = local.admit(now, BUDGET, true) else {
+            let Admission::Open(wait) = local.admit(now, BUDGET, true, Priority::Security) else {
                 panic!("the circuit is open");
             };
             waits.push(wait.as_secs());
             now += wait;
-            assert_eq!(local.admit(now, BUDGET, false), Admission::Probe);
+            assert_eq!(
+                local.admit(now, BUDGET, false, Priority::Security),
+                Admission::Probe
+            );
             assert!(matches!(
-                local.admit(now, BUDGET, false),
+                local.admit(now, BUDGET, false, Priority::Security),
                 Admission::Open(_)
             ));
             assert_eq!(failed(&mut local, now, true), Transition::None);
@@ -308,9 +396,9 @@ mod tests {
         let mut local = open();
 
         let late = local.record(NOW, TIMES, false, CallResult::Answered);
-        let still = local.admit(NOW, BUDGET, false);
+        let still = local.admit(NOW, BUDGET, false, Priority::Security);
         local.force_half_open(NOW);
-        let probe = local.admit(NOW, BUDGET, false);
+        let probe = local.admit(NOW, BUDGET, false, Priority::Security);
         let closed = local.record(NOW, TIMES, true, CallResult::Answered);
 
         assert_eq!((late, closed), (Transition::None, Transition::Closed));
@@ -318,7 +406,10 @@ mod tests {
             (still, probe),
             (Admission::Open(15 * SECOND), Admission::Probe)
         );
-        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Allow);
+        assert_eq!(
+            local.admit(NOW, BUDGET, false, Priority::Security),
+            Admission::Allow
+        );
         assert_eq!(local.snapshot(NOW, BUDGET).failures, 0);
     }
 
@@ -329,6 +420,9 @@ mod tests {
         let effect = local.record(NOW, TIMES, true, CallResult::SlowDown(SECOND));
 
         assert_eq!(effect, Transition::Closed);
-        assert_eq!(local.admit(NOW, BUDGET, false), Admission::Reserved(SECOND));
+        assert_eq!(
+            local.admit(NOW, BUDGET, false, Priority::Security),
+            Admission::Reserved(SECOND)
+        );
     }
 }

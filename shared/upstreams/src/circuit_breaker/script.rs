@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use bson::DateTime;
+use dezky_shared::queue::priority::Priority;
 use redis::{RedisError, Script, aio::ConnectionManager};
 
 use super::{
-    Admission, BreakerSnapshot, CallResult, CircuitTimes, RESERVATION_HORIZON, RateBudget,
-    Transition,
+    Admission, BreakerSnapshot, CallResult, CircuitTimes, RateBudget, Transition, horizon,
 };
 
 /// Clock of the scripts: Redis' own time.
@@ -52,6 +52,23 @@ if at - tolerance > horizon then return {'saturated', horizon - now} end
 set('arrival', at + step)
 if at - tolerance <= now then return {'allow', 0} end
 return {'reserved', at - tolerance - now}
+";
+
+const RESERVE: &str = r"
+local step, tolerance, ahead, count = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if since > 0 then
+    if now < probe or count == 0 then return {} end
+    return {0}
+end
+local horizon, waits = math.max(floor, now) + ahead, {}
+while #waits < count do
+    local at = next_arrival(tolerance)
+    if at - tolerance > horizon then break end
+    arrival = at + step
+    waits[#waits + 1] = math.max(at - tolerance - now, 0)
+end
+if #waits > 0 then set('arrival', arrival) end
+return waits
 ";
 
 const RECORD: &str = r"
@@ -100,6 +117,7 @@ return {failures, open_for, math.max(probe - now, 0), math.max(floor - now, 0), 
 
 pub(super) struct Scripts {
     admit: Script,
+    reserve: Script,
     record: Script,
     force_half_open: Script,
     resume: Script,
@@ -116,6 +134,7 @@ impl Scripts {
         let script = |rest: &str| Script::new(&format!("{clock}{COMMON}{rest}"));
         Self {
             admit: script(ADMIT),
+            reserve: script(RESERVE),
             record: script(RECORD),
             force_half_open: script(FORCE_HALF_OPEN),
             resume: script(RESUME),
@@ -129,6 +148,7 @@ impl Scripts {
         key: &str,
         budget: RateBudget,
         has_reservation: bool,
+        priority: Priority,
     ) -> Result<Admission, RedisError> {
         let (name, wait): (String, u64) = self
             .admit
@@ -136,7 +156,7 @@ impl Scripts {
             .arg(micros(budget.interval()))
             .arg(micros(budget.tolerance()))
             .arg(u8::from(has_reservation))
-            .arg(micros(RESERVATION_HORIZON))
+            .arg(micros(horizon(priority)))
             .invoke_async(connection)
             .await?;
         let wait = Duration::from_micros(wait);
@@ -147,6 +167,26 @@ impl Scripts {
             "saturated" => Admission::Saturated(wait),
             _ => Admission::Allow,
         })
+    }
+
+    pub(super) async fn reserve(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        budget: RateBudget,
+        priority: Priority,
+        count: usize,
+    ) -> Result<Vec<Duration>, RedisError> {
+        let waits: Vec<u64> = self
+            .reserve
+            .key(key)
+            .arg(micros(budget.interval()))
+            .arg(micros(budget.tolerance()))
+            .arg(micros(horizon(priority)))
+            .arg(count)
+            .invoke_async(connection)
+            .await?;
+        Ok(waits.into_iter().map(Duration::from_micros).collect())
     }
 
     pub(super) async fn record(

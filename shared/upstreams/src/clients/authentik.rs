@@ -11,12 +11,13 @@ mod error;
 mod groups;
 mod recovery;
 mod sessions;
+mod setup;
 mod suspension;
 mod users;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use http::{StatusCode, header};
 use reqwest::{Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -24,12 +25,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 pub use self::{groups::Group, users::User};
 use crate::clients::{
-    CALL_TIMEOUT, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,
-    UpstreamResponse, fingerprint,
+    CALL_TIMEOUT, CALL_TIMEOUTS, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,
+    UpstreamResponse, fingerprint, simulated,
 };
 use dezky_shared::{
     platform::{
-        config::{boolean, optional, required, seconds},
+        config::{bearer_token, boolean, optional, required, seconds},
+        http_url::HttpUrl,
         tls::TrustRoots,
     },
     upstream::Upstream,
@@ -62,11 +64,20 @@ impl AuthentikConfig {
         if !boolean("AUTHENTIK_PROVISIONING_ENABLED", true)? {
             return Ok(None);
         }
+        let api_url: HttpUrl = required("AUTHENTIK_API_URL")?;
+        ensure!(
+            api_url.path().ends_with("/api/v3"),
+            "AUTHENTIK_API_URL is not valid: expected a URL that ends with /api/v3"
+        );
+        let api_token =
+            bearer_token("AUTHENTIK_API_TOKEN")?.context("AUTHENTIK_API_TOKEN must be set")?;
+        simulated::refuse("AUTHENTIK_API_TOKEN", &api_token, api_url.url())?;
+        let public_url: Option<HttpUrl> = optional("AUTHENTIK_PUBLIC_URL")?;
         Ok(Some(Self {
-            api_url: required("AUTHENTIK_API_URL")?,
-            api_token: required::<String>("AUTHENTIK_API_TOKEN")?.into(),
-            public_url: optional("AUTHENTIK_PUBLIC_URL")?,
-            timeout: seconds("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT)?,
+            api_url: api_url.base(),
+            api_token,
+            public_url: public_url.map(|url| url.url().clone()),
+            timeout: seconds("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT, CALL_TIMEOUTS)?,
         }))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Stalwart is managed over JMAP: every read and write is a method call in a `POST /jmap`. A domain is ours if its
 //! description is `dezky:<tenantId>`, set by the call that creates it, so that a later attempt recognises a create
-//! whose response was lost. The server has no conditional writes; writes for one tenant are serialised by the tenant's
+//! whose response was lost, or if its stored id has the stored name. The server has no conditional writes; writes for one tenant are serialised by the tenant's
 //! job lock.
 //!
 //! The JMAP endpoint `GET /jmap/session` is not used: it returns 200 without authentication, and advertises the
@@ -11,28 +11,34 @@
 mod domains;
 mod jmap;
 mod removal;
+mod setup;
 mod suspension;
 pub mod zone;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use self::jmap::{Call, Reply};
 pub use self::{
-    domains::Domain,
-    suspension::{Access, Account},
+    domains::{DesiredDomain, Domain, POSTMASTER, Zone},
+    removal::Removal,
+    suspension::{Access, AccessChange, Account, AccountPage},
 };
 use super::{
-    CALL_TIMEOUT, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp, fingerprint,
+    CALL_TIMEOUT, CALL_TIMEOUTS, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,
+    fingerprint, simulated,
 };
 use dezky_shared::{
-    platform::config::{boolean, optional, required, seconds},
-    platform::tls::TrustRoots,
+    platform::{
+        config::{bearer_token, boolean, login_name, required, seconds},
+        http_url::HttpOrigin,
+        tls::TrustRoots,
+    },
     upstream::Upstream,
 };
 
@@ -80,21 +86,22 @@ impl StalwartConfig {
         if !boolean("STALWART_PROVISIONING_ENABLED", true)? {
             return Ok(None);
         }
-        let login = if let Some(token) = optional::<String>("STALWART_API_TOKEN")? {
-            Login::ApiKey(token.into())
+        let url: HttpOrigin = required("STALWART_API_URL")?;
+        let login = if let Some(token) = bearer_token("STALWART_API_TOKEN")? {
+            simulated::refuse("STALWART_API_TOKEN", &token, url.url())?;
+            Login::ApiKey(token)
         } else {
-            let user = required("STALWART_API_USER").context(
+            let user = login_name("STALWART_API_USER")?.context(
                 "set STALWART_API_TOKEN, or STALWART_API_USER and STALWART_API_PASSWORD",
             )?;
-            Login::Password {
-                user,
-                password: required::<String>("STALWART_API_PASSWORD")?.into(),
-            }
+            let password = required::<String>("STALWART_API_PASSWORD")?.into();
+            simulated::refuse("STALWART_API_PASSWORD", &password, url.url())?;
+            Login::Password { user, password }
         };
         Ok(Some(Self {
-            base_url: required("STALWART_API_URL")?,
+            base_url: url.origin(),
             login,
-            timeout: seconds("STALWART_TIMEOUT_SECONDS", CALL_TIMEOUT)?,
+            timeout: seconds("STALWART_TIMEOUT_SECONDS", CALL_TIMEOUT, CALL_TIMEOUTS)?,
         }))
     }
 }
@@ -145,19 +152,23 @@ impl Stalwart {
             .await
     }
 
+    /// Adds our credentials to the request.
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.login {
+            Login::ApiKey(token) => request.bearer_auth(token.expose_secret()),
+            Login::Password { user, password } => {
+                request.basic_auth(user, Some(password.expose_secret()))
+            }
+        }
+    }
+
     /// Sends method calls in one request. An error of any call fails the request.
     async fn call<const N: usize>(
         &self,
         operation: Operation,
         calls: [Call; N],
     ) -> Result<Reply<N>, ClientError> {
-        let request = self.http.request(Method::POST, "/jmap");
-        let request = match &self.login {
-            Login::ApiKey(token) => request.bearer_auth(token.expose_secret()),
-            Login::Password { user, password } => {
-                request.basic_auth(user, Some(password.expose_secret()))
-            }
-        };
+        let request = self.authorized(self.http.request(Method::POST, "/jmap"));
         let request = request.json(&jmap::request(&calls));
 
         // Before `send`, which starts the timeout and checks the lease deadline.

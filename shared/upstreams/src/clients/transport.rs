@@ -13,7 +13,7 @@ use dezky_shared::{
 use http::HeaderMap;
 use metrics::histogram;
 use reqwest::{Method, RequestBuilder};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{ClientError, FailedCall, LeaseDeadline, UpstreamResponse};
 
@@ -54,6 +54,15 @@ impl Operation {
             kind: OperationKind::Write,
         }
     }
+}
+
+/// Destination of a successful response's body that is too large to be held in memory.
+#[derive(Debug, Clone)]
+pub struct BodySink {
+    /// Receives the body, chunk by chunk. If the receiver is dropped, the rest is not read.
+    pub chunks: mpsc::Sender<Vec<u8>>,
+    /// Timeout of the whole call, in place of the client's.
+    pub timeout: Duration,
 }
 
 /// HTTP client of one upstream.
@@ -124,6 +133,16 @@ impl UpstreamHttp {
     }
 
     /// Sends a request and reads the whole response, whatever its status.
+    pub async fn send(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+    ) -> Result<UpstreamResponse, ClientError> {
+        self.send_into(operation, request, None).await
+    }
+
+    /// Like [`send`](Self::send), but the body of a successful response goes to `sink`, if there is one, without a limit
+    /// on its size. The returned body is empty then.
     #[tracing::instrument(
         name = "upstream",
         skip_all,
@@ -136,17 +155,18 @@ impl UpstreamHttp {
             request_id,
         )
     )]
-    pub async fn send(
+    pub async fn send_into(
         &self,
         operation: Operation,
         request: RequestBuilder,
+        sink: Option<&BodySink>,
     ) -> Result<UpstreamResponse, ClientError> {
         let request = match trace::traceparent(&tracing::Span::current()) {
             Some(traceparent) => request.header(trace::TRACEPARENT, traceparent),
             None => request,
         };
         let began = Instant::now();
-        let response = self.exchange(operation, request).await;
+        let response = self.exchange(operation, request, sink).await;
         let labels = [
             ("upstream", self.upstream.name()),
             ("operation", operation.name),
@@ -160,6 +180,7 @@ impl UpstreamHttp {
         &self,
         operation: Operation,
         request: RequestBuilder,
+        sink: Option<&BodySink>,
     ) -> Result<UpstreamResponse, ClientError> {
         let failed = |detail: &str| FailedCall {
             upstream: self.upstream,
@@ -168,9 +189,10 @@ impl UpstreamHttp {
             request_id: None,
             detail: detail.to_owned(),
         };
+        let timeout = sink.map_or(self.timeout, |sink| sink.timeout);
         let timeout = match operation.kind {
-            OperationKind::Read => self.timeout,
-            OperationKind::Write => match self.deadline.write_timeout(self.timeout) {
+            OperationKind::Read => timeout,
+            OperationKind::Write => match self.deadline.write_timeout(timeout) {
                 Some(timeout) => timeout,
                 None => return Err(ClientError::LeaseExpiring(failed(""))),
             },
@@ -204,6 +226,12 @@ impl UpstreamHttp {
                 .await
                 .map_err(|_| lost(response.failed("the response was truncated")))?
             {
+                if let Some(sink) = sink.filter(|_| response.status.is_success()) {
+                    if sink.chunks.send(chunk.to_vec()).await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
                 if response.body.len() + chunk.len() > MAX_BODY {
                     return Err(lost(response.failed("the response is too large")));
                 }
@@ -211,14 +239,12 @@ impl UpstreamHttp {
             }
             Ok(response)
         };
+        let is_write = operation.kind == OperationKind::Write;
         // Not undone if this future is dropped: then the outcome stays unknown.
-        if operation.kind == OperationKind::Write {
-            self.deadline.begin_write();
-        }
+        self.deadline.begin_call(is_write);
         let response = tokio::time::timeout(timeout, exchange).await;
-        if operation.kind == OperationKind::Write {
-            self.deadline.end_write();
-        }
+        self.deadline
+            .end_call(is_write, matches!(response, Ok(Ok(_))));
         let response = response.unwrap_or_else(|_| Err(lost(failed("no response in time"))))?;
 
         let span = tracing::Span::current();

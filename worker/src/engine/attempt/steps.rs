@@ -5,9 +5,11 @@ use std::{
     sync::{Arc, OnceLock, atomic::Ordering},
 };
 
+use bson::DateTime;
 use dezky_shared::{
-    platform::backoff::ReconnectBackoff,
+    platform::{backoff::ReconnectBackoff, clock},
     queue::job::{Job, Step},
+    store::{StoreError, is_unavailable},
 };
 use dezky_upstreams::clients::Mode;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -22,6 +24,7 @@ use crate::{
         settle::Outcome,
         step::StepRun,
     },
+    metrics,
     steps::{JobKind, StepContext, StepEnd, StepSpec, StepTarget},
 };
 
@@ -36,14 +39,22 @@ struct AttemptState {
     ended: Vec<StepEnd>,
     charged: bool,
     cancel_requested: bool,
+    /// Why the last ends could not be recorded.
+    refused: Option<StoreError>,
+    /// Until when a write may land whose end could not be recorded.
+    in_doubt_until: Option<DateTime>,
 }
 
 impl AttemptState {
-    /// Takes over what was recorded. The job is settled from recorded steps only, so that its target agrees. False if the
-    /// lease was lost.
-    fn note(&mut self, written: Written, job: &mut Job) -> bool {
+    /// Takes over what was recorded. The job is settled from recorded steps only, so that its target agrees.
+    fn note(&mut self, written: Written, job: &mut Job) -> Result<(), Interruption> {
         match written.result {
-            RecordResult::LeaseLost => return false,
+            RecordResult::LeaseLost => return Err(Interruption::LeaseLost),
+            RecordResult::Refused(error) => {
+                self.refused = Some(error);
+                self.in_doubt_until = self.in_doubt_until.max(written.in_doubt_until);
+                return Err(Interruption::Unrecorded);
+            }
             RecordResult::Written {
                 cancel_requested,
                 target,
@@ -59,7 +70,7 @@ impl AttemptState {
             }
         }
         job.steps = written.steps;
-        true
+        Ok(())
     }
 }
 
@@ -67,6 +78,7 @@ impl AttemptState {
 struct Written {
     result: RecordResult,
     steps: Vec<Step>,
+    in_doubt_until: Option<DateTime>,
 }
 
 impl AttemptRun {
@@ -77,7 +89,8 @@ impl AttemptRun {
         kind: &JobKind,
         target: Option<Arc<dyn StepTarget>>,
     ) -> Option<Outcome> {
-        reconcile_steps(&mut job.steps, &kind.steps);
+        let retry_at = clock::later(self.runner.ctx.store.now(), self.runner.times.lease);
+        reconcile_steps(&mut job.steps, &kind.steps, retry_at);
         let (running, mut tasks) = self.begin_steps(job, &kind.steps, target.as_ref());
         let reporting = target
             .filter(|_| kind.sink.is_reported(job, kind))
@@ -96,6 +109,8 @@ impl AttemptRun {
             ended: Vec::new(),
             charged: false,
             cancel_requested: false,
+            refused: None,
+            in_doubt_until: None,
         };
         let mut recording = None;
         let interruption = self
@@ -108,13 +123,16 @@ impl AttemptRun {
         match interruption {
             Some(Interruption::LeaseLost) => return None,
             Some(interruption) => {
-                if let Some(recording) = recording
-                    && !state.note(recording.await, job)
-                {
+                let recorded = async {
+                    if let Some(recording) = recording {
+                        state.note(recording.await, job)?;
+                    }
+                    let timed_out = interruption == Interruption::TimedOut;
+                    self.end_interrupted(job, &mut state, timed_out).await
+                };
+                if recorded.await == Err(Interruption::LeaseLost) {
                     return None;
                 }
-                let timed_out = interruption == Interruption::TimedOut;
-                self.end_interrupted(job, &mut state, timed_out).await?;
             }
             None => apply(&mut job.steps, &state.ended),
         }
@@ -153,8 +171,8 @@ impl AttemptRun {
                 }
                 written = in_progress(recording) => {
                     *recording = None;
-                    if !state.note(written, job) {
-                        return Some(Interruption::LeaseLost);
+                    if let Err(interruption) = state.note(written, job) {
+                        return Some(interruption);
                     }
                 }
                 interruption = &mut interruption => return Some(interruption),
@@ -162,19 +180,19 @@ impl AttemptRun {
         }
     }
 
-    /// Records the ends of interrupted steps. `None` if the lease is lost.
+    /// Records the ends of interrupted steps.
     async fn end_interrupted(
         &mut self,
         job: &mut Job,
         state: &mut AttemptState,
         timed_out: bool,
-    ) -> Option<()> {
+    ) -> Result<(), Interruption> {
         if timed_out {
             for run in &state.running {
                 if let (Some(upstream), Some(permit)) = (run.spec.upstream, run.permit.get()) {
                     self.runner
                         .admission
-                        .record_timeout(upstream, *permit)
+                        .record_timeout(upstream, *permit, &run.deadline)
                         .await;
                 }
             }
@@ -194,11 +212,9 @@ impl AttemptRun {
         self.attempted |= ends.iter().any(|end| end.attempted);
         if !ends.is_empty() {
             let written = self.record(job, state, ends).await;
-            if !state.note(written, job) {
-                return None;
-            }
+            state.note(written, job)?;
         }
-        Some(())
+        Ok(())
     }
 
     fn record(
@@ -223,6 +239,10 @@ impl AttemptRun {
         interruption: Option<Interruption>,
         state: &AttemptState,
     ) -> Option<Outcome> {
+        if let Some(error) = &state.refused {
+            // Its steps are repeated, once no write of theirs is in doubt.
+            return Some(self.runner.postpone(job, error, state.in_doubt_until));
+        }
         if state.holder.is_outdated {
             return Some(Outcome::Restart);
         }
@@ -286,8 +306,8 @@ impl AttemptRun {
     }
 }
 
-/// Retries until the ends are recorded or the lease is found to be lost: an end that is dropped may be that of an
-/// in-doubt write.
+/// Retries until MongoDB records or refuses the ends, or the lease is found to be lost: an end that is dropped may be that
+/// of an in-doubt write.
 async fn record(
     runner: Arc<AttemptRunner>,
     lease: Arc<LeasedJob>,
@@ -296,23 +316,31 @@ async fn record(
     ends: Vec<StepEnd>,
 ) -> Written {
     apply(&mut steps, &ends);
+    let in_doubt_until = ends.iter().filter_map(|end| end.in_doubt_until).max();
     let mut backoff = ReconnectBackoff::default();
     loop {
         let recorded = runner
             .recorder
             .record(holder.clone(), steps.clone(), ends.clone());
-        match recorded.await {
-            Ok(result) => return Written { result, steps },
-            Err(error) => {
+        let result = match recorded.await {
+            Ok(result) => result,
+            Err(_) if lease.lost.is_cancelled() => RecordResult::LeaseLost,
+            Err(error) if is_unavailable(&error) => {
                 tracing::warn!(%error, "Could not record step results; retrying");
-                if lease.lost.is_cancelled() {
-                    let result = RecordResult::LeaseLost;
-                    return Written { result, steps };
-                }
                 runner.health.record_failure();
                 tokio::time::sleep(backoff.next_delay()).await;
+                continue;
             }
-        }
+            Err(error) => {
+                tracing::error!(%error, "MongoDB refused to record step results; releasing the job");
+                RecordResult::Refused(error)
+            }
+        };
+        return Written {
+            result,
+            steps,
+            in_doubt_until,
+        };
     }
 }
 
@@ -329,11 +357,28 @@ fn apply(steps: &mut [Step], ends: &[StepEnd]) {
     }
 }
 
-/// Aligns the stored steps with those of the kind, which another build may have changed.
-fn reconcile_steps(stored: &mut Vec<Step>, steps: &[StepSpec]) {
-    let aligned = steps.iter().map(|spec| {
-        let known = stored.iter().find(|stored| stored.name == spec.name);
-        known.cloned().unwrap_or_else(|| Step::pending(spec.name))
-    });
-    *stored = aligned.collect();
+/// Aligns the stored steps with those of the kind, which come first. A step that is not registered is one of a newer build:
+/// it is kept, and its next attempt put off to `retry_at`, so that the job waits for a worker that can run it.
+fn reconcile_steps(stored: &mut Vec<Step>, steps: &[StepSpec], retry_at: DateTime) {
+    let (mut known, mut unknown): (Vec<Step>, Vec<Step>) = std::mem::take(stored)
+        .into_iter()
+        .partition(|stored| steps.iter().any(|spec| spec.name == stored.name));
+    for step in &mut unknown {
+        if !step.state.is_done() && !step.is_permanently_failed() {
+            tracing::warn!(
+                step = step.name,
+                "Unknown step; leaving it to a newer build"
+            );
+            metrics::unknown_kind();
+            step.next_at = step.next_at.max(Some(retry_at));
+        }
+    }
+    stored.extend(steps.iter().map(|spec| {
+        let place = known.iter().position(|stored| stored.name == spec.name);
+        place.map_or_else(
+            || Step::pending(spec.name),
+            |place| known.swap_remove(place),
+        )
+    }));
+    stored.append(&mut unknown);
 }

@@ -1,6 +1,6 @@
 //! Settlements: the outcome of an attempt, and the update that writes it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
@@ -8,7 +8,8 @@ use dezky_shared::{
     platform::backoff::ReconnectBackoff,
     queue::{
         error_code::ErrorCode,
-        job::{Attempt, JobFailure, JobState, Queue, Step},
+        job::{Attempt, JobFailure, JobState, Queue, Step, UNEVENTFUL_RETENTION},
+        priority::Priority,
     },
     store::{StoreError, to_bson},
 };
@@ -18,6 +19,16 @@ use crate::engine::{bulk::Update, claim::millis, lease::LeasedJob};
 
 /// The most attempts that a job's document lists.
 const LISTED_ATTEMPTS: i32 = 20;
+
+/// The outcome of released attempts in a job's document.
+const RELEASE: &str = "release";
+
+/// The number of a job's last attempts that were released in a row.
+pub(in crate::engine) fn releases_in_a_row(attempts: &[Attempt]) -> i32 {
+    let released = attempts.iter().rev();
+    let released = released.take_while(|attempt| attempt.outcome == RELEASE);
+    i32::try_from(released.count()).unwrap_or(i32::MAX)
+}
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +48,11 @@ pub(in crate::engine) enum Outcome {
     Cancel { error: JobFailure },
     /// The job is available again, uncharged: the worker stops, or its lease deadline has passed.
     Release,
+    /// The job is released until later, for a failure that is not its own.
+    Postpone {
+        at: DateTime,
+        error: Option<JobFailure>,
+    },
     /// The job starts over at once: the desired state changed during the attempt.
     Restart,
 }
@@ -49,7 +65,7 @@ impl Outcome {
             Self::Snooze { .. } => "snooze",
             Self::Discard { .. } => "discard",
             Self::Cancel { .. } => "cancel",
-            Self::Release => "release",
+            Self::Release | Self::Postpone { .. } => RELEASE,
             Self::Restart => "restart",
         }
     }
@@ -59,15 +75,17 @@ impl Outcome {
             Self::Retry { error, .. } | Self::Discard { error } | Self::Cancel { error } => {
                 Some(error)
             }
-            Self::Snooze { error, .. } => error.as_ref(),
+            Self::Snooze { error, .. } | Self::Postpone { error, .. } => error.as_ref(),
             Self::Complete | Self::Release | Self::Restart => None,
         }
     }
 
-    /// The time of the next attempt, of a retry or a snooze.
+    /// The time of the next attempt, where it is later than now.
     pub(super) fn runs_at(&self) -> Option<DateTime> {
         match self {
-            Self::Retry { at, .. } | Self::Snooze { at, .. } => Some(*at),
+            Self::Retry { at, .. } | Self::Snooze { at, .. } | Self::Postpone { at, .. } => {
+                Some(*at)
+            }
             _ => None,
         }
     }
@@ -83,14 +101,16 @@ pub(in crate::engine) struct Settlement {
     pub(in crate::engine) queue: Queue,
     pub(in crate::engine) lock_key: String,
     pub(in crate::engine) unique_key: Option<String>,
-    pub(in crate::engine) priority: i32,
+    pub(in crate::engine) priority: Priority,
     pub(in crate::engine) steps: Vec<Step>,
     pub(in crate::engine) attempt: Attempt,
     pub(in crate::engine) outcome: Outcome,
+    /// Whether a schedule enqueued the job.
+    pub(in crate::engine) scheduled: bool,
     /// Whether a step was attempted.
     pub(in crate::engine) attempted: bool,
-    /// The slot, which is free once the settlement is written.
-    pub(in crate::engine) permit: OwnedSemaphorePermit,
+    /// The slot, which is free once the settlement is written. `None` for a suspect.
+    pub(in crate::engine) permit: Option<OwnedSemaphorePermit>,
     /// Notified once the settlement is written.
     pub(in crate::engine) done: oneshot::Sender<()>,
     /// The delays of repeated writes.
@@ -104,7 +124,7 @@ impl Settlement {
 
     pub(super) fn update(&self) -> Result<Update, StoreError> {
         let mut set = doc! {
-            "steps": { "$literal": to_bson(&self.steps)? },
+            "steps": { "$literal": to_bson(&self.stored_steps())? },
             "updatedAt": "$$NOW",
             "revision": { "$add": ["$revision", 1_i64] },
         };
@@ -133,6 +153,10 @@ impl Settlement {
     fn set_state(&self, set: &mut Document) {
         let uncharged = doc! { "$max": [0, { "$subtract": ["$attempt", 1] }] };
         match &self.outcome {
+            Outcome::Complete if self.is_uneventful() => {
+                end(set, JobState::Completed);
+                set.insert("expireAt", expiry(UNEVENTFUL_RETENTION));
+            }
             Outcome::Complete => end(set, JobState::Completed),
             Outcome::Discard { .. } => end(set, JobState::Discarded),
             Outcome::Cancel { .. } => end(set, JobState::Cancelled),
@@ -158,12 +182,32 @@ impl Settlement {
                 );
                 set.insert("attempt", uncharged);
             }
+            Outcome::Postpone { at, .. } => {
+                set.insert("state", JobState::Available.name());
+                set.insert("runAt", unless_cancelled(*at));
+                set.insert("attempt", uncharged);
+            }
             Outcome::Restart => {
                 set.insert("state", JobState::Available.name());
                 set.insert("runAt", "$$NOW");
                 set.insert("attempt", uncharged);
-                set.insert("steps", Bson::Array(Vec::new()));
             }
+        }
+    }
+
+    fn is_uneventful(&self) -> bool {
+        self.scheduled && self.steps.iter().all(|step| step.changes.is_empty())
+    }
+
+    /// The steps to store. Those of a job that starts over keep their names, including that of a step that only a newer
+    /// build knows.
+    fn stored_steps(&self) -> Vec<Step> {
+        match self.outcome {
+            Outcome::Restart => {
+                let names = self.steps.iter().map(|step| step.name.as_str());
+                names.map(Step::pending).collect()
+            }
+            _ => self.steps.clone(),
         }
     }
 
@@ -194,8 +238,12 @@ fn end(set: &mut Document, state: JobState) {
     set.insert("state", state.name());
     set.insert("finishedAt", "$$NOW");
     if let Some(retention) = state.retention() {
-        set.insert("expireAt", doc! { "$add": ["$$NOW", millis(retention)] });
+        set.insert("expireAt", expiry(retention));
     }
+}
+
+fn expiry(retention: Duration) -> Document {
+    doc! { "$add": ["$$NOW", millis(retention)] }
 }
 
 /// The next run, or now if cancellation was requested after the last record: the job is cancelled at its next claim.
@@ -215,11 +263,13 @@ pub(in crate::engine) fn append_attempt(attempt: &Attempt) -> Result<Document, S
     Ok(doc! { "$slice": [all, -LISTED_ATTEMPTS] })
 }
 
-/// The earliest next attempt of these steps; `None` is at once.
+/// The earliest next attempt of these steps; `None` is at once, as for a step that was never attempted.
 fn next_run(steps: &[Step]) -> Option<DateTime> {
     steps
         .iter()
         .filter(|step| !step.state.is_done() && !step.is_permanently_failed())
-        .filter_map(|step| step.next_at)
+        .map(|step| step.next_at)
+        // `None` precedes every time.
         .min()
+        .flatten()
 }

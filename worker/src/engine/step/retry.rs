@@ -33,7 +33,7 @@ pub(super) fn decide_retry(
     let is_in_doubt = failure.code == ErrorCode::UpstreamAnswerLost;
     // The in-doubt write of another job is not charged to this one.
     let waited = is_in_doubt && failure.retry_after.is_some();
-    let charged = policy == RetryPolicy::Counted && !waited;
+    let charged = policy == RetryPolicy::Counted && !waited && failure.progress.is_none();
     let exhausted = charged && job.max_attempts.is_some_and(|most| job.attempt >= most);
     let delay = match policy {
         RetryPolicy::Never => None,
@@ -71,15 +71,24 @@ pub(super) fn decide_retry(
 #[cfg(test)]
 mod tests {
     use bson::DateTime;
-    use dezky_shared::{queue::args::TrimAudit, store::jobs::NewJob};
+    use dezky_shared::{
+        queue::{args::TrimAudit, job::Progress},
+        store::jobs::NewJob,
+    };
 
     use super::*;
 
-    fn decide(code: ErrorCode, retry_after: Option<Duration>, attempt: i32) -> RetryDecision {
+    /// A job with three attempts.
+    fn job() -> Job {
         let new = NewJob::new(&TrimAudit {}, "test", DateTime::from_millis(0));
         let mut job = new.expect("it is small").job().clone();
-        job.attempt = attempt;
         job.max_attempts = Some(3);
+        job
+    }
+
+    fn decide(code: ErrorCode, retry_after: Option<Duration>, attempt: i32) -> RetryDecision {
+        let mut job = job();
+        job.attempt = attempt;
         let failure = StepFailure {
             retry_after,
             ..StepFailure::new(code, "")
@@ -125,6 +134,32 @@ mod tests {
         );
         assert_eq!(own.delay, Some(times.in_doubt_wait));
         assert_eq!((other.in_doubt, other.charged), (false, false));
+    }
+
+    #[test]
+    fn a_failure_after_progress_is_not_charged() {
+        let progress = Progress {
+            done: 7,
+            total: 9,
+            note: "members".to_owned(),
+            cursor: None,
+        };
+        let without = StepFailure::new(ErrorCode::UpstreamConflict, "");
+        let with = StepFailure {
+            progress: Some(Box::new(progress)),
+            ..without.clone()
+        };
+        let mut job = job();
+        job.attempt = 3;
+
+        let last = decide_retry(&EngineTimings::default(), &job, 1, &without, 0.0);
+        let continued = decide_retry(&EngineTimings::default(), &job, 1, &with, 0.0);
+
+        assert_eq!((last.delay, last.charged), (None, true));
+        assert_eq!(
+            (continued.delay, continued.charged),
+            (Some(Duration::ZERO), false)
+        );
     }
 
     #[test]

@@ -5,7 +5,11 @@ use std::time::Duration;
 use bson::DateTime;
 use dezky_shared::{
     platform::clock,
-    queue::{args::RecheckDomain, job::Progress},
+    queue::{
+        args::RecheckDomain,
+        job::{Progress, SCHEDULE},
+        priority::Priority,
+    },
     store::{StoreError, domains::DueDomain, jobs::NewJob},
 };
 use tokio::time::Instant;
@@ -77,7 +81,8 @@ fn rechecks(due: &[DueDomain], from: DateTime, now: DateTime) -> Result<Vec<NewJ
             } else {
                 clock::later(from, spread(domain.id, Duration::from_mins(1)))
             };
-            Ok(NewJob::new(&recheck, "schedule", now)?.run_at(at))
+            let new = NewJob::new(&recheck, SCHEDULE, now)?;
+            Ok(new.with_priority(Priority::Bulk).run_at(at))
         })
         .collect()
 }

@@ -11,11 +11,11 @@ use dezky_shared::{
     store::{StoreError, VersionedRepository as _},
     tenant::{ConditionStatus, reason as tenant_reason},
 };
-use dezky_upstreams::clients::ClientError;
+use dezky_upstreams::clients::{ClientError, stalwart::Stalwart};
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{audit, claim_of, condition, enqueue, event, reason, status::set_condition};
+use super::{audit, claim_of, condition, enqueue, event, former, reason, status::set_condition};
 use crate::{
     context::Context,
     steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
@@ -35,9 +35,8 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         && let Some(client) = &run.ctx.clients.stalwart
     {
         let client = client.with_deadline(&run.trust);
-        let tenant = claim.tenant_id.to_string();
-        match client.remove_domain(&claim.name, &tenant, run.mode).await {
-            Ok(removed) => changes = removed.changes,
+        match remove_upstream(&run, &client, &claim).await {
+            Ok(removed) => changes = removed,
             Err(ClientError::UserAction {
                 call,
                 code: ErrorCode::DomainInUse,
@@ -51,6 +50,23 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     remove_claim(&run, &claim).await?;
     let done = StepSuccess::ok(tenant_reason::REMOVED, changes, UpstreamRefs::default());
     Ok(done)
+}
+
+/// Removes the domain from the mail server: the one of this name, or the stored one, which an operator may have renamed.
+async fn remove_upstream(
+    run: &StepContext,
+    client: &Stalwart,
+    claim: &Domain,
+) -> Result<Vec<String>, ClientError> {
+    let tenant = run.tenant().map(|target| &*target.tenant);
+    let known = tenant.map_or(&[][..], |tenant| &tenant.mail_domains);
+    let id = claim.tenant_id.to_string();
+    let owned = client.list_domains(&id, known).await?;
+    let domain = former(&claim.name, tenant, &owned);
+    let Some(domain) = domain else {
+        return Ok(Vec::new());
+    };
+    Ok(client.remove_domain(domain, run.mode).await?.changes)
 }
 
 /// Revokes the removal and stores who uses the domain. Its keys may be removed already, so it is provisioned again.
@@ -130,6 +146,9 @@ async fn remove_claim(run: &StepContext, claim: &Domain) -> Result<(), StepFailu
                     return Ok(Some(provision(ctx, session, &domain).await?));
                 }
                 ctx.domains.remove(session, &domain, &mut tenant).await?;
+                tenant
+                    .mail_domains
+                    .retain(|known| known.name != domain.name);
                 audit(run, session, Action::DomainRemoved, &domain).await?;
                 if tenant.stalwart_domain.as_ref() == Some(&domain.name) {
                     tenant.stalwart_domain = tenant.domains.first().cloned();

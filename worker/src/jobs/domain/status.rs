@@ -67,13 +67,21 @@ fn status_after(domain: &Domain, checks: &[Check], now: DateTime) -> DomainStatu
             DomainStatus::Pending
         };
     }
-    let all_good = required(checks).next().is_some()
+    let all_good = !lacks_keys(domain)
+        && required(checks).next().is_some()
         && required(checks).all(|check| check.state != CheckState::Unknown);
     match domain.status {
         _ if all_good => DomainStatus::Verified,
         DomainStatus::Failed => DomainStatus::Pending,
         unchanged => unchanged,
     }
+}
+
+/// Whether the expected records are those known before the mail server has generated the DKIM keys: not all that mail
+/// requires.
+fn lacks_keys(domain: &Domain) -> bool {
+    let mut expected = domain.expected.iter();
+    !domain.expected.is_empty() && expected.all(|record| record.check != Some(CheckKind::Dkim))
 }
 
 /// Checks that mail depends on. The ownership record is required only once.
@@ -258,7 +266,10 @@ fn camel_case(code: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use dezky_shared::{
-        domain::{Dmarc, OwnershipProof, check::Dnssec},
+        domain::{
+            Dmarc, OwnershipProof,
+            check::{Dnssec, Record},
+        },
         id::TenantId,
     };
     use proptest::prelude::*;
@@ -380,6 +391,26 @@ pub(super) mod tests {
             after(&owned(DomainStatus::Attention), &wrong),
             DomainStatus::Attention
         );
+    }
+
+    #[test]
+    fn a_domain_is_not_verified_without_its_keys() {
+        let record = |kind| Record {
+            name: String::new(),
+            kind: "TXT".to_owned(),
+            value: String::new(),
+            check: Some(kind),
+        };
+        let mut domain = owned(DomainStatus::Pending);
+        let checks = [(CheckKind::Mx, CheckState::Ok)];
+
+        domain.expected = vec![record(CheckKind::Mx)];
+        let without_keys = after(&domain, &checks);
+        domain.expected.push(record(CheckKind::Dkim));
+        let with_keys = after(&domain, &checks);
+
+        assert_eq!(without_keys, DomainStatus::Pending);
+        assert_eq!(with_keys, DomainStatus::Verified);
     }
 
     #[test]

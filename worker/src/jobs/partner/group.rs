@@ -3,7 +3,7 @@
 use dezky_shared::{
     id::UserId,
     partner::{Partner, PartnerStatus},
-    queue::{args::ReconcileTenant, job::Job},
+    queue::{args::ReconcileTenant, job::Job, priority::Priority},
     store::jobs::NewJob,
     user::User,
 };
@@ -140,7 +140,9 @@ async fn reconcile_tenants_of(run: &StepContext, leavers: &[Account]) -> Result<
             let reconcile = NewJob::new(&args, &run.job.created_by, now)?;
             // A deterministic id makes the job once per leaver across retries.
             let subject = format!("{tenant_id}:{}", leaver.uuid);
-            reconciles.push(reconcile.child_of(&run.job, &subject));
+            let child = reconcile.child_of(&run.job, &subject);
+            // It takes access from a person.
+            reconciles.push(child.with_priority(Priority::Security));
         }
     }
     run.ctx.jobs.enqueue_many(&reconciles).await?;

@@ -1,8 +1,9 @@
 //! Invitations to a partner's team: account, team membership, group, recovery link.
 //!
 //! **The link gives access to the account.** It is therefore created only for an account that was created for this
-//! partner's team, was never signed in to, and has no other use. Other invited persons can already sign in, and are team
-//! members once the job is done.
+//! partner's team, was never signed in to, and has no other use. The owner of any other account has to accept the
+//! invitation first, since a team member cannot join another team and is seen by the partner; accepting enqueues the job
+//! again.
 //!
 //! If a worker crashes between creating and storing a link, the retry creates another one, which replaces it.
 
@@ -53,6 +54,7 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
             let detail = "the user is an operator, a member of another partner's team, or a member of another partner's tenant";
             return Err(StepFailure::new(ErrorCode::WorksElsewhere, detail));
         }
+        Joined::AwaitsConsent => return Ok(StepSuccess::skipped(reason::AWAITS_CONSENT)),
         Joined::Revoked => return Ok(StepSuccess::skipped(reason::INVITATION_REVOKED)),
     };
     let mut changes = group::admit(&run, &client, &partner, &account).await?;
@@ -86,6 +88,8 @@ enum Joined {
     Member(Box<User>),
     /// The user belongs elsewhere; see [`belongs_elsewhere`].
     Elsewhere,
+    /// The account's owner has to accept first.
+    AwaitsConsent,
     /// The invitation is not valid any more.
     Revoked,
 }
@@ -132,6 +136,15 @@ async fn join_in_transaction(
             ctx.users.unlock(session, user.id).await?;
         }
         return Ok(joined);
+    }
+    if needs_consent(&invitation, &user, account) {
+        if !is_new {
+            ctx.users.unlock(session, user.id).await?;
+        }
+        invitation.state = InvitationState::AwaitingConsent;
+        invitation.subject = Some(account.uuid.clone());
+        ctx.invitations.save(session, &invitation).await?;
+        return Ok(Joined::AwaitsConsent);
     }
     user.partner_id = Some(invitation.partner_id);
     user.partner_role = Some(invitation.role);
@@ -225,6 +238,14 @@ async fn belongs_elsewhere(
     ctx.tenants
         .any_outside_partner(session, &ids, groups, partner_id)
         .await
+}
+
+/// Whether the account's owner has to accept the invitation: it is not an unused account made for this team.
+fn needs_consent(invitation: &Invitation, user: &User, account: &authentik::User) -> bool {
+    let is_unused = account.was_made_for(&invitation.partner_id.to_string())
+        && account.last_login.is_none()
+        && !user.has_signed_in();
+    !is_unused && invitation.accepted_at.is_none()
 }
 
 /// Whether a link that gives access to the account may be created.

@@ -1,20 +1,28 @@
 //! Tenant in Authentik: the group, the owner's account, and the members' sign-in.
 
+use std::collections::BTreeSet;
+
 use dezky_shared::{
     id::PartnerId,
     store::StoreError,
     tenant::{DesiredState, Owner, Tenant, reason},
+    upstream::Upstream,
 };
 use dezky_upstreams::clients::{
     ClientError,
     authentik::{Authentik, Group, User},
 };
 
+use futures::TryFutureExt as _;
+
 use super::{applies, converged_reason, tenant_of};
 use crate::{
-    jobs::partial_failure::PartialFailures,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    jobs::item_work::ItemWork,
+    steps::{StepContext, StepFailure, StepSuccess},
 };
+
+/// Members looked up in one query.
+const LOOKUP: usize = 1_000;
 
 /// Converges the group and its members to the desired state.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
@@ -39,36 +47,31 @@ async fn provision(
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
+    let mut work = ItemWork::resume(run, Upstream::Authentik);
     let ensured = client
         .ensure_group(&tenant.slug, &id, known, run.mode)
         .await?;
-    let mut changes = ensured.changes;
-    let mut refs = UpstreamRefs::default();
+    work.changes.extend(ensured.changes);
     if let Some(group) = &ensured.value {
-        refs.authentik_group_id = Some(Some(group.id.clone()));
+        work.refs.authentik_group_id = Some(Some(group.id.clone()));
     }
-
-    let mut failures = PartialFailures::default();
     if let Some(owner) = tenant
         .owner
         .as_ref()
         .filter(|owner| owner.subject.is_none())
     {
         let group = ensured.value.as_ref();
-        let granted = ensure_owner(run, client, tenant, group, owner, &mut changes).await;
-        refs.owner_subject = failures.capture(granted)?.flatten();
+        let granted = ensure_owner(run, client, tenant, group, owner, &mut work.changes).await;
+        work.refs.owner_subject = work.capture(granted)?.flatten();
     }
     if let Some(group) = &ensured.value {
         let members = client.list_members(&group.id).await?;
         match intent {
-            DesiredState::Active => {
-                unfreeze(run, client, tenant, &members, &mut changes, &mut failures).await?;
-            }
-            _ => freeze(run, client, tenant, &members, &mut changes, &mut failures).await?,
+            DesiredState::Active => unfreeze(run, client, tenant, members, &mut work).await?,
+            _ => freeze(run, client, tenant, members, &mut work).await?,
         }
     }
-    failures.finish()?;
-    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
+    work.finish(converged_reason(intent))
 }
 
 /// Ensures the owner's account and adds it to the group, once: an owner who is removed from the group later is not
@@ -94,26 +97,61 @@ async fn ensure_owner(
     Ok(Some(user.uuid))
 }
 
-/// Blocks sign-in for all members, except [exempt](Exempt) ones.
+/// Blocks sign-in for all members, except [exempt](Exempt) ones: first for those who can sign in now. Then ends the
+/// sessions of those who cannot: an interrupted attempt or a login in progress may have left some.
 async fn freeze(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
-    members: &[User],
-    changes: &mut Vec<String>,
-    failures: &mut PartialFailures,
+    members: Vec<User>,
+    work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    let exempt = Exempt::find(run, tenant, members).await?;
+    let exempt = Exempt::find(run, tenant, &members).await?;
     let id = tenant.id.to_string();
-    for user in members {
-        let ensured = if exempt.covers(user) {
-            client.unfreeze_user(user, &id, run.mode).await
-        } else {
-            client.freeze_user(user, &id, run.mode).await
-        };
-        if let Some(ensured) = failures.capture(ensured)? {
-            changes.extend(ensured.changes);
-        }
+    let (spared, blocked): (Vec<User>, Vec<User>) =
+        members.into_iter().partition(|user| exempt.covers(user));
+    let blocked = blocked.into_iter().filter(|user| !user.is_suspended());
+    let (mut frozen, open): (Vec<User>, Vec<User>) =
+        blocked.partition(|user| !user.is_active && user.is_frozen_by(&id));
+
+    work.begin("members suspended", frozen.len(), frozen.len() + open.len());
+    let freezing = async |user| client.freeze_user(user, &id, run.mode).await;
+    work.each(&open, |user| freezing(user).map_ok(|it| it.changes))
+        .await?;
+    let spared = spared.into_iter().filter(|user| user.is_frozen_by(&id));
+    let spared: Vec<User> = spared.collect();
+    let unfreezing = async |user| client.unfreeze_user(user, &id, run.mode).await;
+    work.each(&spared, |user| unfreezing(user).map_ok(|it| it.changes))
+        .await?;
+    if applies(run.mode) {
+        frozen.sort_by_key(|user| user.pk);
+        end_sessions(client, frozen, work).await?;
+    }
+    Ok(())
+}
+
+/// Ends the sessions of users who cannot sign in, in the order of their keys. The cursor is the key of the last user whose
+/// sessions were ended in this job.
+async fn end_sessions(
+    client: &Authentik,
+    mut users: Vec<User>,
+    work: &mut ItemWork<'_>,
+) -> Result<(), StepFailure> {
+    let all = users.len();
+    let last: Option<i64> = work.cursor.as_ref().and_then(|last| last.parse().ok());
+    users.retain(|user| last.is_none_or(|last| user.pk > last));
+    if work.is_unfinished() {
+        return Ok(());
+    }
+    work.begin("members signed out", all - users.len(), all);
+    let ending = async |user| {
+        let ended = client.end_sessions(user).await?;
+        let change = (ended > 0).then(|| format!("{ended} sessions and tokens ended"));
+        Ok(change.into_iter().collect())
+    };
+    let begun = work.each(&users, ending).await?;
+    if let Some(last) = begun.checked_sub(1) {
+        work.cursor = Some(users[last].pk.to_string());
     }
     Ok(())
 }
@@ -124,21 +162,25 @@ async fn unfreeze(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
-    members: &[User],
-    changes: &mut Vec<String>,
-    failures: &mut PartialFailures,
+    members: Vec<User>,
+    work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
     let id = tenant.id.to_string();
     let mut former_members = client.list_frozen(&id).await?;
     former_members.retain(|user| members.iter().all(|member| member.pk != user.pk));
-    for user in members.iter().chain(&former_members) {
+    let all = members.len();
+    let users = members.into_iter().chain(former_members);
+    let frozen: Vec<User> = users.filter(|user| !user.frozen_by().is_empty()).collect();
+    work.begin("members resumed", all.saturating_sub(frozen.len()), all);
+    let unfreezing = async |user: &User| {
+        let mut changes = Vec::new();
         for tenant_id in user.frozen_by() {
-            let ensured = client.unfreeze_user(user, tenant_id, run.mode).await;
-            if let Some(ensured) = failures.capture(ensured)? {
-                changes.extend(ensured.changes);
-            }
+            let ensured = client.unfreeze_user(user, tenant_id, run.mode).await?;
+            changes.extend(ensured.changes);
         }
-    }
+        Ok(changes)
+    };
+    work.each(&frozen, unfreezing).await?;
     Ok(())
 }
 
@@ -151,30 +193,30 @@ async fn remove(
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
-    let mut changes = Vec::new();
+    let mut work = ItemWork::resume(run, Upstream::Authentik);
     if let Some(group) = client.find_group(&id, known).await? {
         let members = client.list_members(&group.id).await?;
-        let mut failures = PartialFailures::default();
-        freeze(run, client, tenant, &members, &mut changes, &mut failures).await?;
-        failures.finish()?;
+        freeze(run, client, tenant, members, &mut work).await?;
+        if work.is_unfinished() {
+            return work.finish(reason::REMOVED);
+        }
+        work.check_failures()?;
     }
     let removed = client.delete_group(&id, known, run.mode).await?;
-    changes.extend(removed.changes);
-    let refs = UpstreamRefs {
-        authentik_group_id: Some(None),
-        ..UpstreamRefs::default()
-    };
-    Ok(StepSuccess::ok(reason::REMOVED, changes, refs))
+    work.changes.extend(removed.changes);
+    work.refs.authentik_group_id = Some(None);
+    work.finish(reason::REMOVED)
 }
 
 /// Members of a suspended tenant who may still sign in.
+#[derive(Default)]
 struct Exempt {
     /// Groups of other tenants that grant sign-in.
-    open_groups: Vec<String>,
+    open_groups: BTreeSet<String>,
     /// Subjects of operators.
-    operators: Vec<String>,
+    operators: BTreeSet<String>,
     /// Subjects of team members of active partners.
-    staff: Vec<String>,
+    staff: BTreeSet<String>,
 }
 
 impl Exempt {
@@ -183,20 +225,19 @@ impl Exempt {
         tenant: &Tenant,
         members: &[User],
     ) -> Result<Self, StoreError> {
-        let groups: Vec<String> = members
-            .iter()
-            .flat_map(|user| user.groups.clone())
-            .collect();
-        let subjects: Vec<&str> = members.iter().map(|user| user.uuid.as_str()).collect();
-        Ok(Self {
-            open_groups: run
-                .ctx
-                .tenants
-                .groups_granting_sign_in(&groups, tenant.id)
-                .await?,
-            operators: run.ctx.users.list_operators(&subjects).await?,
-            staff: staff_among(run, &subjects).await?,
-        })
+        let mut exempt = Self::default();
+        for members in members.chunks(LOOKUP) {
+            let groups: BTreeSet<&String> = members.iter().flat_map(|user| &user.groups).collect();
+            let groups: Vec<String> = groups.into_iter().cloned().collect();
+            let subjects: Vec<&str> = members.iter().map(|user| user.uuid.as_str()).collect();
+            let tenants = &run.ctx.tenants;
+            let open_groups = tenants.groups_granting_sign_in(&groups, tenant.id).await?;
+            exempt.open_groups.extend(open_groups);
+            let operators = run.ctx.users.list_operators(&subjects).await?;
+            exempt.operators.extend(operators);
+            exempt.staff.extend(staff_among(run, &subjects).await?);
+        }
+        Ok(exempt)
     }
 
     fn covers(&self, user: &User) -> bool {

@@ -1,15 +1,19 @@
 //! Tenant in Stalwart: the mail domains and access to their mailboxes.
 
-use dezky_shared::tenant::{DesiredState, Tenant, reason};
+use dezky_shared::{
+    domain::Domain as Claim,
+    tenant::{DesiredState, Tenant, reason},
+    upstream::{MailDomain, Upstream},
+};
 use dezky_upstreams::clients::{
-    ClientError,
-    stalwart::{Access, Domain, Stalwart},
+    ClientError, Ensured,
+    stalwart::{AccountPage, Domain, Removal, Stalwart},
 };
 
 use super::{applies, converged_reason, tenant_of};
 use crate::{
-    jobs::{domain, partial_failure::PartialFailures},
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    jobs::{domain, item_work::ItemWork},
+    steps::{StepContext, StepFailure, StepSuccess},
 };
 
 /// Converges the domains and their mailboxes to the desired state.
@@ -18,121 +22,231 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     let Some(client) = &run.ctx.clients.stalwart else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
-    if tenant.domains.is_empty() && tenant.former_domains.is_empty() {
-        let reason = if intent == DesiredState::Gone {
-            reason::REMOVED
-        } else {
-            reason::NO_DOMAIN
-        };
-        let mut done = StepSuccess::skipped(reason);
-        done.refs.stalwart_domain = Some(None);
-        return Ok(done);
+    let has_none = tenant.domains.is_empty()
+        && tenant.former_domains.is_empty()
+        && tenant.mail_domains.is_empty();
+    if has_none && intent == DesiredState::Active {
+        return Ok(without_domains(reason::NO_DOMAIN));
     }
     let client = client.with_deadline(&run.trust);
+    let id = tenant.id.to_string();
+    let owned = client.list_domains(&id, &tenant.mail_domains).await?;
     match intent {
-        DesiredState::Gone => remove(&run, &client, tenant).await,
+        DesiredState::Gone if has_none && owned.is_empty() => Ok(without_domains(reason::REMOVED)),
+        DesiredState::Gone => remove(&run, &client, &owned).await,
+        _ if has_none && owned.is_empty() => Ok(without_domains(reason::NO_DOMAIN)),
         DesiredState::Active | DesiredState::Suspended => {
-            provision(&run, &client, tenant, intent).await
+            provision(&run, &client, tenant, intent, owned).await
         }
     }
 }
 
+fn without_domains(reason: &'static str) -> StepSuccess {
+    let mut done = StepSuccess::skipped(reason);
+    done.refs.stalwart_domain = Some(None);
+    done
+}
+
+/// Ensures the tenant's domains, and the access to the mailboxes of all its domains: of those being removed, and of those
+/// that an operator renamed, too.
 async fn provision(
     run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
     intent: DesiredState,
+    owned: Vec<Domain>,
 ) -> Result<StepSuccess, StepFailure> {
-    let id = tenant.id.to_string();
-    let mut changes = Vec::new();
-    let mut failures = PartialFailures::default();
-    let mut served = Vec::new();
-    let removing = domain::names_removing(run, tenant.id).await?;
+    let claims = run.ctx.domains.list_owned(tenant.id).await?;
+    let mut work = ItemWork::resume(run, Upstream::Stalwart);
+    let mut ensured = Vec::new();
     for name in &tenant.domains {
-        if removing.contains(name) {
-            // Its own job removes it. Until then its mailboxes follow the tenant's state.
-            let kept = client.find_domain(name).await?;
-            served.extend(kept.filter(|domain| domain.belongs_to(&id)));
+        let claim = claims.iter().find(|claim| claim.name == *name);
+        // Its own job removes it.
+        if claim.is_some_and(|claim| claim.removing) {
             continue;
         }
-        let ensured = client.ensure_domain(name, &id, run.mode).await;
-        if let Some(ensured) = failures.capture(ensured)? {
-            changes.extend(ensured.changes);
-            served.extend(ensured.value);
+        let desired = domain::desired(tenant, name, claim);
+        let result = client
+            .ensure_domain(&desired.as_ref(), &owned, run.mode)
+            .await;
+        if let Some(result) = work.capture(result)? {
+            work.changes.extend(result.changes.iter().cloned());
+            ensured.push((name, result));
         }
     }
-    let mut removed_domains = Vec::new();
-    for name in &tenant.former_domains {
-        let removed = client.remove_domain(name, &id, run.mode).await;
-        if matches!(removed, Err(ClientError::UserAction { .. })) {
-            // Still in use: its mailboxes follow the tenant's state.
-            let kept = client.find_domain(name).await?;
-            served.extend(kept.filter(|domain| domain.belongs_to(&id)));
-        }
-        if let Some(removed) = failures.capture(removed)? {
-            changes.extend(removed.changes);
-            removed_domains.push(name.clone());
-        }
-    }
+    let served = remove_former(run, client, tenant, owned, &ensured, &mut work).await?;
+    work.refs.stalwart_domain = Some(tenant.domains.first().cloned());
+    work.refs.mail_domains = Some(mail_domains(tenant, &served, &ensured));
     if applies(run.mode) {
-        domain::refresh_all(run, tenant.id).await?;
+        refresh(run, claims, &ensured).await?;
     }
-    for domain in &served {
-        set_access(run, client, domain, intent, &mut changes, &mut failures).await?;
-    }
-    failures.finish()?;
-    let refs = UpstreamRefs {
-        stalwart_domain: Some(tenant.domains.first().cloned()),
-        removed_domains,
-        ..UpstreamRefs::default()
-    };
-    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
+    set_access(run, client, &served, intent, &mut work).await?;
+    work.finish(converged_reason(intent))
 }
 
-/// Freezes the mailboxes of a domain, or unfreezes those that a suspension froze.
+/// Domains that were ensured, with their names.
+type EnsuredDomains<'a> = [(&'a String, Ensured<Domain>)];
+
+/// Removes the domains that the tenant released, and returns the remaining ones, the new ones included. The mailboxes of a
+/// domain that is still in use follow the tenant's state.
+async fn remove_former(
+    run: &StepContext,
+    client: &Stalwart,
+    tenant: &Tenant,
+    mut owned: Vec<Domain>,
+    ensured: &EnsuredDomains<'_>,
+    work: &mut ItemWork<'_>,
+) -> Result<Vec<Domain>, StepFailure> {
+    for name in &tenant.former_domains {
+        let Some(former) = domain::former(name, Some(tenant), &owned).cloned() else {
+            work.refs.removed_domains.push(name.clone());
+            continue;
+        };
+        let removed = client.remove_domain(&former, run.mode).await;
+        if let Some(removed) = work.capture(removed)? {
+            work.changes.extend(removed.changes);
+            work.refs.removed_domains.push(name.clone());
+            owned.retain(|it| it.id != former.id);
+        }
+    }
+    let values = ensured
+        .iter()
+        .filter_map(|(_, ensured)| ensured.value.clone());
+    let new: Vec<Domain> = values
+        .filter(|domain| owned.iter().all(|it| it.id != domain.id))
+        .collect();
+    owned.extend(new);
+    Ok(owned)
+}
+
+/// The ids to store: each under the name by which the tenant owns the domain, also while the server calls it otherwise.
+fn mail_domains(
+    tenant: &Tenant,
+    served: &[Domain],
+    ensured: &EnsuredDomains<'_>,
+) -> Vec<MailDomain> {
+    let name_of = |domain: &Domain| {
+        let is_same = |(_, it): &&(&String, Ensured<Domain>)| {
+            it.value.as_ref().map(|it| &it.id) == Some(&domain.id)
+        };
+        if let Some((name, _)) = ensured.iter().find(is_same) {
+            return (*name).clone();
+        }
+        let mut known = tenant.mail_domains.iter();
+        let known = known.find(|known| known.id == domain.id);
+        known.map_or_else(|| domain.name.clone(), |known| known.name.clone())
+    };
+    served
+        .iter()
+        .map(|domain| MailDomain {
+            id: domain.id.clone(),
+            name: name_of(domain),
+        })
+        .collect()
+}
+
+/// Enqueues the jobs of the domains that changed, or whose expected records are outdated.
+async fn refresh(
+    run: &StepContext,
+    claims: Vec<Claim>,
+    ensured: &EnsuredDomains<'_>,
+) -> Result<(), StepFailure> {
+    let is_outdated = |claim: &Claim| {
+        let found = ensured.iter().find(|(name, _)| **name == claim.name);
+        match found {
+            Some((_, Ensured { value, changes })) if changes.is_empty() => value
+                .as_ref()
+                .is_none_or(|it| domain::is_outdated(run, claim, &it.zone_file)),
+            Some(_) => true,
+            // Its removal is pending, or its own job reports why it cannot be provisioned.
+            None => claim.removing || !domain::is_provisioned(claim),
+        }
+    };
+    let outdated = claims.into_iter().filter(is_outdated).collect();
+    domain::refresh(run, outdated).await
+}
+
+/// Freezes the mailboxes of the domains, or unfreezes those that a suspension froze, page by page.
 async fn set_access(
     run: &StepContext,
     client: &Stalwart,
-    domain: &Domain,
+    domains: &[Domain],
     intent: DesiredState,
-    changes: &mut Vec<String>,
-    failures: &mut PartialFailures,
+    work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    for account in client.list_accounts(&domain.id).await? {
-        let ensured = match (intent, account.access) {
-            (DesiredState::Suspended, Access::Open) => {
-                client.freeze_account(&account, run.mode).await
+    let note = match intent {
+        DesiredState::Active => "mailboxes opened",
+        _ => "mailboxes closed",
+    };
+    let (mut before, mut total) = (0, 0);
+    for domain in domains {
+        for number in 0.. {
+            if !work.has_time() {
+                work.leave_rest();
+                return Ok(());
             }
-            (DesiredState::Active, Access::Frozen) => {
-                client.unfreeze_account(&account, run.mode).await
+            let page = client.account_page(&domain.id, number).await;
+            let Some(page) = work.capture(page)? else {
+                break;
+            };
+            let AccountPage {
+                accounts,
+                total: in_domain,
+                has_more,
+            } = page;
+            if number == 0 {
+                total += in_domain;
             }
-            _ => continue,
-        };
-        if let Some(ensured) = failures.capture(ensured)? {
-            changes.extend(ensured.changes);
+            let changed = match intent {
+                DesiredState::Active => client.unfreeze_accounts(&accounts, run.mode).await,
+                _ => client.freeze_accounts(&accounts, run.mode).await,
+            };
+            before += accounts.len();
+            if let Some(changed) = work.capture(changed)? {
+                let advanced = changed.changes.len();
+                let refused = changed.failures.len();
+                work.begin(note, before.saturating_sub(advanced + refused), total);
+                work.advance(advanced);
+                work.changes.extend(changed.changes);
+                for failure in changed.failures {
+                    work.capture::<()>(Err(failure))?;
+                }
+            }
+            if !has_more {
+                break;
+            }
         }
     }
     Ok(())
 }
 
+/// Removes all domains of the tenant, with their mailboxes.
 async fn remove(
     run: &StepContext,
     client: &Stalwart,
-    tenant: &Tenant,
+    owned: &[Domain],
 ) -> Result<StepSuccess, StepFailure> {
-    let id = tenant.id.to_string();
-    let mut changes = Vec::new();
-    let mut failures = PartialFailures::default();
-    for name in tenant.domains.iter().chain(&tenant.former_domains) {
-        let purged = client.purge_domain(name, &id, run.mode).await;
-        if let Some(purged) = failures.capture(purged)? {
-            changes.extend(purged.changes);
+    let mut work = ItemWork::resume(run, Upstream::Stalwart);
+    for domain in owned {
+        if !work.has_time() {
+            work.leave_rest();
+            break;
+        }
+        let mut removal = Removal::until(run.yield_after);
+        let purged: Result<(), ClientError> =
+            client.purge_domain(domain, run.mode, &mut removal).await;
+        work.begin("mailboxes and lists removed", 0, removal.found());
+        work.advance(removal.removed());
+        work.changes.extend(removal.changes());
+        if work.capture(purged)?.is_some() && !removal.is_complete() {
+            work.leave_rest();
+            break;
         }
     }
-    failures.finish()?;
-    let refs = UpstreamRefs {
-        stalwart_domain: Some(None),
-        ..UpstreamRefs::default()
-    };
-    Ok(StepSuccess::ok(reason::REMOVED, changes, refs))
+    if !work.is_unfinished() {
+        work.check_failures()?;
+        work.refs.stalwart_domain = Some(None);
+        work.refs.mail_domains = Some(Vec::new());
+    }
+    work.finish(reason::REMOVED)
 }

@@ -8,8 +8,8 @@ use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     id::{JobId, TenantId},
     platform::change_feed::DocumentChange,
-    queue::job::{Job, StepState},
-    store::{StoreError, VersionedRepository as _, users::OwnershipGrant},
+    queue::job::{Job, Progress, StepState},
+    store::{StoreError, VersionedRepository as _, is_undecodable, users::OwnershipGrant},
     tenant::{
         Condition, ConditionStatus, DesiredState, ProvisioningState, Tenant, TenantStatus,
         condition_type, reason,
@@ -96,14 +96,24 @@ impl StepSink for TenantSink {
     ) -> SinkFuture<'a, Reported> {
         async move {
             let TenantTarget { tenant, intent } = report.target()?;
-            let current = ctx
-                .tenants
-                .lock_generation(session, tenant.id, tenant.generation)
-                .await?;
+            let current = match ctx.tenants.find_for_update(session, tenant.id).await {
+                // A newer build wrote it: its workers report to it.
+                Err(error) if is_undecodable(&error) => {
+                    record_facts(ctx, session, tenant.id, report.ends).await?;
+                    return Ok(Reported::Outdated);
+                }
+                current => current?,
+            };
             let Some(mut current) = current else {
-                record_in_doubt(ctx, session, tenant.id, report.ends).await?;
                 return Ok(Reported::Outdated);
             };
+            // A job's own write to its tenant keeps the generation.
+            let is_changed = current.generation != tenant.generation;
+            if is_changed && !current.desires_same_as(tenant) {
+                ctx.tenants.unlock(session, tenant.id).await?;
+                record_facts(ctx, session, tenant.id, report.ends).await?;
+                return Ok(Reported::Outdated);
+            }
             let mut effects = SideEffects::default();
             let target = TenantReport {
                 tenant: &mut current,
@@ -155,8 +165,9 @@ impl StepSink for TenantSink {
     }
 }
 
-/// Records in-doubt writes only. They constrain every later job, whichever state it converges to.
-async fn record_in_doubt(
+/// Records what holds whichever state a later job converges to: writes in doubt, and the id of a space that was found or
+/// created, which could otherwise only be found in the list of all.
+async fn record_facts(
     ctx: &Context,
     session: &mut ClientSession,
     tenant: TenantId,
@@ -167,6 +178,10 @@ async fn record_in_doubt(
             ctx.tenants
                 .set_unknown_until(session, tenant, upstream, until)
                 .await?;
+        }
+        let refs = end.success.as_ref().map(|success| &success.refs);
+        if let Some(Some(space)) = refs.and_then(|refs| refs.ocis_space_id.as_ref()) {
+            ctx.tenants.set_ocis_space(session, tenant, space).await?;
         }
     }
     Ok(())
@@ -274,32 +289,40 @@ fn apply_step(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
 fn condition(tenant: &Tenant, upstream: Upstream, end: &StepEnd, now: DateTime) -> Condition {
     let error = end.step.error.as_ref();
     let (status, reason, message) = match (&end.success, error) {
-        (Some(success), _) => (
-            ConditionStatus::True,
-            success.reason,
-            message_for(success.reason),
-        ),
+        (Some(success), _) => match &success.progress {
+            Some(progress) => (
+                ConditionStatus::Unknown,
+                success.reason,
+                in_progress(progress),
+            ),
+            None => (
+                ConditionStatus::True,
+                success.reason,
+                message_for(success.reason).to_owned(),
+            ),
+        },
         (None, Some(error)) => {
             let status = match end.step.state {
                 StepState::Unknown => ConditionStatus::Unknown,
                 _ => ConditionStatus::False,
             };
-            (status, error.code.reason(), error.message.as_str())
+            (status, error.code.reason(), error.message.clone())
         }
         (None, None) => (
             ConditionStatus::Unknown,
             reason::PENDING,
-            message_for(reason::PENDING),
+            message_for(reason::PENDING).to_owned(),
         ),
     };
     Condition {
         kind: condition_type(upstream).to_owned(),
         status,
         reason: reason.to_owned(),
-        message: message.to_owned(),
+        message,
         observed_generation: tenant.generation,
         last_transition_at: now,
-        next_attempt_at: end.step.next_at,
+        // The time at which a queued step would ask again is not that of its turn.
+        next_attempt_at: end.step.next_at.filter(|_| !end.step.queue_full),
         class: error.map(|error| error.class),
     }
 }
@@ -310,10 +333,14 @@ fn store_upstream_refs(tenant: &mut Tenant, success: &StepSuccess) {
         tenant.authentik_group_id = id;
     }
     if let Some(id) = refs.ocis_space_id {
+        tenant.ocis_space_absent = id.is_none();
         tenant.ocis_space_id = id;
     }
     if let Some(domain) = refs.stalwart_domain {
         tenant.stalwart_domain = domain;
+    }
+    if let Some(domains) = refs.mail_domains {
+        tenant.mail_domains = domains;
     }
     if let (Some(subject), Some(owner)) = (refs.owner_subject, &mut tenant.owner) {
         owner.subject = Some(subject);
@@ -353,6 +380,14 @@ fn advance_status(tenant: &mut Tenant, intent: DesiredState) -> Option<Action> {
         }
         _ => None,
     }
+}
+
+/// The message of a step that continues, such as "In progress: 250 of 1000 members suspended."
+fn in_progress(progress: &Progress) -> String {
+    let Progress {
+        done, total, note, ..
+    } = progress;
+    format!("In progress: {done} of {total} {note}.")
 }
 
 fn message_for(reason: &str) -> &'static str {

@@ -8,7 +8,7 @@ use dezky_shared::{
     id::TenantId,
     tenant::{Owner, TenantStatus},
 };
-use dezky_sim::stalwart::StalwartSim;
+use dezky_sim::{ocis::Role, stalwart::StalwartSim};
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 
@@ -110,6 +110,10 @@ async fn repair(world: &World) -> TenantId {
     });
     let manual = json!({ "dkimManagement": { "@type": "Manual" } });
     world.upstreams.stalwart.change_domain("acme.test", manual);
+    world.upstreams.stalwart.describe_domain("acme.test", "");
+    let space = world.space(&tenant).unwrap();
+    let files = &world.upstreams.ocis;
+    files.add_member(&space.id, "mia", Role::Manager);
     world.completed(&world.reconcile(tenant.id).await).await;
     tenant.id
 }
@@ -152,7 +156,9 @@ async fn join_and_leave(world: &World) -> TenantId {
     let ada = world.add_member("acme", "ada@acme.test");
     let partner = world.add_partner("nordic").await;
     world.attach(tenant.id, &partner).await;
-    let invitation = world.add_invitation(&partner, "ada@acme.test").await;
+    let invitation = world
+        .add_accepted_invitation(&partner, "ada@acme.test")
+        .await;
     world.completed(&world.invite(&invitation).await).await;
     world.remove_team_member(&ada).await;
     world.completed(&world.sync_team(partner.id).await).await;

@@ -1,15 +1,18 @@
 //! Provisioning of an owned domain, and its expected DNS records.
 
-use bson::doc;
+use std::time::Duration;
+
+use bson::{Document, doc};
 use dezky_shared::{
     domain::{
-        Domain,
+        Domain, DomainStatus,
         check::{CheckKind, Record},
     },
+    platform::clock,
     queue::{
         args::SetDmarc,
         error_code::{ErrorClass, ErrorCode},
-        job::JobState,
+        job::{Job, JobState},
     },
     tenant::{ConditionStatus, reason},
 };
@@ -18,7 +21,7 @@ use futures::FutureExt as _;
 
 use super::condition;
 use crate::{
-    harness::{Harness, step},
+    harness::{Harness, step, until},
     script::Single,
     world::World,
 };
@@ -122,13 +125,7 @@ async fn a_recreated_domain_has_new_keys_in_its_expected_records() {
     world.completed(&world.provision_domain(&claim).await).await;
     world.until_idle().await;
     let before = world.reload_claim(&claim).await;
-    let stalwart = world.harness.context.clients.stalwart.as_ref().unwrap();
-    let id = tenant.id.to_string();
-    let apply = dezky_upstreams::clients::Mode::Apply;
-    stalwart
-        .remove_domain("acme.test", &id, apply)
-        .await
-        .unwrap();
+    world.purge_mail_domains(tenant.id).await;
 
     let dry = world.completed(&world.dry_run(tenant.id).await).await;
     let untouched = world.reload_claim(&claim).await;
@@ -144,6 +141,126 @@ async fn a_recreated_domain_has_new_keys_in_its_expected_records() {
     assert_ne!(of(&after, CheckKind::Dkim), of(&before, CheckKind::Dkim));
     assert_eq!(of(&after, CheckKind::Mx), of(&before, CheckKind::Mx));
     assert!(after.expected_since > before.expected_since);
+    world.stop().await;
+}
+
+/// As if the claim had waited for its keys for longer than the server needs.
+async fn has_waited(world: &World, claim: &Domain) {
+    let domains = world
+        .harness
+        .context
+        .store
+        .collection::<Document>("domains");
+    let hour_ago = clock::earlier(world.harness.context.store.now(), Duration::from_hours(1));
+    let waiting = doc! { "_id": claim.id, "conditions.reason": "UpstreamNotReady" };
+    let since = doc! {
+        "$set": { "conditions.$.lastTransitionAt": hour_ago },
+        "$inc": { "revision": 1_i64 },
+    };
+    let has_waited = async || {
+        let updated = domains.update_one(waiting.clone(), since.clone()).await;
+        updated.unwrap().modified_count
+    };
+    until(has_waited, |&updated| updated == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_the_mail_server_lost_are_requested_again_after_a_minute() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    world.until_idle().await;
+    let before = world.reload_claim(&claim).await;
+    world.upstreams.stalwart.destroy_keys("acme.test");
+
+    // The reconcile notices that the zone lacks them.
+    world.completed(&world.reconcile(tenant.id).await).await;
+    has_waited(&world, &claim).await;
+    world.until_idle().await;
+
+    assert_eq!(world.upstreams.stalwart.dkim_signatures().len(), 2);
+    let jobs = world.harness.context.store.collection::<Job>("jobs");
+    let provisioned = doc! { "kind": "provision_domain" };
+    let latest = jobs.find_one(provisioned).sort(doc! { "_id": -1 });
+    let job = latest.await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Completed, "{job:#?}");
+    assert_eq!(
+        step(&job, "mail_domain").changes,
+        ["missing DKIM keys requested again"]
+    );
+    assert_eq!(job.attempt, 1, "waiting is not charged");
+    let after = world.reload_claim(&claim).await;
+    assert_eq!(
+        condition(&after, "Provisioned").status,
+        ConditionStatus::True
+    );
+    assert_ne!(of(&after, CheckKind::Dkim), of(&before, CheckKind::Dkim));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_without_keys_shows_its_other_records_and_needs_attention() {
+    let world = World::start().await;
+    world.upstreams.stalwart.stop_dkim_tasks();
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+
+    let job = world.provision_domain(&claim).await;
+    has_waited(&world, &claim).await;
+    let missing = until(
+        async || world.reload_claim(&claim).await,
+        |claim| condition(claim, "Provisioned").reason == "KeysMissing",
+    )
+    .await;
+    let tenants = [tenant.id];
+    let domains = &world.harness.context.domains;
+    let counted = domains.count_by_status(&tenants).await.unwrap();
+    world.upstreams.stalwart.resume_dkim_tasks();
+    world.completed(&job).await;
+    let complete = domains.count_by_status(&tenants).await.unwrap();
+
+    assert_eq!(of(&missing, CheckKind::Mx).kind, "MX");
+    let is_key = |record: &Record| record.check == Some(CheckKind::Dkim);
+    assert!(!missing.expected.iter().any(is_key));
+    assert_eq!(
+        condition(&missing, "Provisioned").status,
+        ConditionStatus::False
+    );
+    assert_eq!(counted[&tenant.id][&DomainStatus::Attention], 1);
+    assert_eq!(complete[&tenant.id].get(&DomainStatus::Attention), None);
+    let claim = world.reload_claim(&claim).await;
+    assert_eq!(
+        claim.expected.iter().filter(|it| is_key(it)).count(),
+        2,
+        "{:#?}",
+        claim.expected
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_provisions_only_domains_whose_records_changed() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    world.until_idle().await;
+    let before = world.count_jobs("provision_domain").await;
+
+    world.completed(&world.reconcile(tenant.id).await).await;
+    let unchanged = world.count_jobs("provision_domain").await;
+    let reports = doc! { "dmarc": { "policy": "none", "rua": "reports@acme.test" } };
+    world.change_claim(&claim, reports).await;
+    let dry = world.completed(&world.dry_run(tenant.id).await).await;
+    let reconciled = world.completed(&world.reconcile(tenant.id).await).await;
+    let changed = world.count_jobs("provision_domain").await;
+
+    assert_eq!(unchanged, before);
+    for job in [&dry, &reconciled] {
+        assert_eq!(step(job, "stalwart").changes, ["report address set"]);
+    }
+    assert_eq!(changed, before + 1);
     world.stop().await;
 }
 

@@ -107,19 +107,45 @@ async fn a_link_is_never_stored_in_plain_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_existing_account_joins_the_team_without_a_link() {
+async fn an_existing_account_joins_without_a_link_once_its_owner_accepts() {
     let world = world().await;
     let partner = world.add_partner("nordic").await;
     let account = world.upstreams.authentik.add_user(NEA, &[]);
     let invitation = world.add_invitation(&partner, NEA).await;
 
+    let (waiting, job) = accepted(&world, &invitation).await;
+    let before = world.find_user(&account).await;
+    world.accept(&waiting).await;
     let (invitation, _) = accepted(&world, &invitation).await;
 
+    assert_eq!(waiting.state, InvitationState::AwaitingConsent);
+    assert_eq!(waiting.subject, Some(account.uuid.to_string()));
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    assert_eq!(before, None);
     assert_eq!(invitation.state, InvitationState::NoLink);
     assert_eq!(world.upstreams.authentik.recovery_link(account.pk), None);
     assert_eq!(world.team_in_group(&partner), [NEA]);
     let person = world.find_user(&account).await.unwrap();
     assert_eq!(person.partner_role, Some(PartnerRole::Support));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_that_only_invited_does_not_keep_another_one_from_inviting() {
+    let world = world().await;
+    let (partner, other) = (
+        world.add_partner("nordic").await,
+        world.add_partner("other").await,
+    );
+    let account = world.upstreams.authentik.add_user(NEA, &[]);
+    let ignored = world.add_invitation(&other, NEA).await;
+    accepted(&world, &ignored).await;
+    let invitation = world.add_accepted_invitation(&partner, NEA).await;
+
+    accepted(&world, &invitation).await;
+
+    let person = world.find_user(&account).await.unwrap();
+    assert_eq!(person.partner_id, Some(partner.id));
     world.stop().await;
 }
 
@@ -220,7 +246,7 @@ async fn a_member_of_another_partners_team_cannot_join() {
     assert_eq!(person.revision, 1);
 
     world.terminate(&other).await;
-    let again = world.add_invitation(&partner, NEA).await;
+    let again = world.add_accepted_invitation(&partner, NEA).await;
     accepted(&world, &again).await;
 
     let person = world.find_user(&account).await.unwrap();
@@ -395,7 +421,7 @@ async fn a_member_of_the_partners_own_tenant_may_be_invited() {
     let partner = world.add_partner("nordic").await;
     world.attach(tenant.id, &partner).await;
     world.add_member("acme", NEA);
-    let invitation = world.add_invitation(&partner, NEA).await;
+    let invitation = world.add_accepted_invitation(&partner, NEA).await;
 
     let (invitation, _) = accepted(&world, &invitation).await;
 
@@ -442,7 +468,7 @@ async fn claims_in_old_tokens_do_not_restore_an_invited_user_who_was_deleted() {
     let context = &world.harness.context;
     let gone = context.store.collection::<Document>("deleted_users");
     gone.insert_one(deleted).await.unwrap();
-    let invitation = world.add_invitation(&partner, NEA).await;
+    let invitation = world.add_accepted_invitation(&partner, NEA).await;
 
     accepted(&world, &invitation).await;
 

@@ -21,6 +21,8 @@ pub(super) struct ExplainInputs<'a> {
     pub(super) queue_paused: Option<&'a Pause>,
     pub(super) upstreams: &'a [UpstreamState],
     pub(super) workers: &'a [Worker],
+    /// Number of due jobs that are served before it.
+    pub(super) jobs_ahead: u64,
 }
 
 /// A reason for a job's state.
@@ -71,6 +73,10 @@ pub(super) enum Reason<'a> {
         upstream: Upstream,
         until: DateTime,
     },
+    /// A step queues for a reservation in its upstream's rate budget.
+    RateQueued {
+        upstream: Upstream,
+    },
     LockHeld {
         holder: &'a Job,
     },
@@ -80,6 +86,10 @@ pub(super) enum Reason<'a> {
     NoWorker,
     /// Live workers serve the queue, but none handles the job's kind.
     KindUnknown,
+    /// Due, with others before it.
+    Backlog {
+        jobs_ahead: u64,
+    },
     /// Due and not blocked.
     Next,
 }
@@ -103,7 +113,9 @@ pub(super) fn reasons<'a>(inputs: &ExplainInputs<'a>) -> Vec<Reason<'a>> {
     }
     let mut reasons = Vec::new();
     if job.run_at > inputs.now {
-        reasons.push(not_due(job));
+        if !is_queued(job) {
+            reasons.push(not_due(job));
+        }
         let steps = job.steps.iter().filter(|step| is_open(step));
         reasons.extend(steps.filter_map(|step| of_upstream(step, inputs)));
     }
@@ -115,9 +127,18 @@ pub(super) fn reasons<'a>(inputs: &ExplainInputs<'a>) -> Vec<Reason<'a>> {
     reasons.extend(inputs.holder.map(|holder| Reason::LockHeld { holder }));
     reasons.extend(of_workers(inputs));
     if reasons.is_empty() {
-        reasons.push(Reason::Next);
+        reasons.push(match inputs.jobs_ahead {
+            0 => Reason::Next,
+            jobs_ahead => Reason::Backlog { jobs_ahead },
+        });
     }
     reasons
+}
+
+/// Whether the job waits for nothing but a reservation, whose time is not known yet.
+pub(super) fn is_queued(job: &Job) -> bool {
+    let mut steps = job.steps.iter();
+    steps.any(|step| step.queue_full && step.next_at == Some(job.run_at))
 }
 
 fn is_open(step: &Step) -> bool {
@@ -167,6 +188,9 @@ fn of_upstream<'a>(step: &Step, inputs: &ExplainInputs<'a>) -> Option<Reason<'a>
             probe_at: breaker.probe_at,
         });
     }
+    if step.queue_full {
+        return Some(Reason::RateQueued { upstream });
+    }
     let until = step.reserved_at.filter(|at| *at > inputs.now)?;
     Some(Reason::RateReserved { upstream, until })
 }
@@ -194,11 +218,12 @@ impl Reason<'_> {
             Self::UpstreamPaused { .. } => "upstream_paused",
             Self::CredentialsRefused { .. } => "credentials_refused",
             Self::CircuitOpen { .. } => "circuit_open",
-            Self::RateReserved { .. } => "turn",
+            Self::RateReserved { .. } | Self::RateQueued { .. } => "turn",
             Self::LockHeld { .. } => "lock_held",
             Self::QueuePaused { .. } => "queue_paused",
             Self::NoWorker => "no_worker",
             Self::KindUnknown => "kind_unknown",
+            Self::Backlog { .. } => "backlog",
             Self::Next => "next",
         }
     }
@@ -235,12 +260,20 @@ impl Reason<'_> {
                 "The rate limit of the {} service is reached. A step waits for its reservation.",
                 upstream.service()
             ),
+            Self::RateQueued { upstream } => format!(
+                "The rate limit of the {} service is reached. A step queues for a reservation, behind more urgent and older jobs.",
+                upstream.service()
+            ),
             Self::LockHeld { .. } => {
                 "Another job holds the lock on the same object and must finish first.".to_owned()
             }
             Self::QueuePaused { .. } => "The queue of the job is paused.".to_owned(),
             Self::NoWorker => "No live worker serves the queue of the job.".to_owned(),
             Self::KindUnknown => "No live worker handles this kind of job.".to_owned(),
+            Self::Backlog { .. } => {
+                "The job is due and waits for a free slot behind due jobs of its priority or a higher one."
+                    .to_owned()
+            }
             Self::Next => "The job is due and starts when a worker has a free slot.".to_owned(),
         }
     }

@@ -21,8 +21,28 @@ use crate::{
     steps::line,
 };
 
-/// Names of the benchmarks.
-const BENCHMARKS: [&str; 2] = ["engine", "service"];
+/// A benchmark: a scenario of a program.
+struct Benchmark {
+    /// Name on the command line.
+    name: &'static str,
+    /// Program, which `cargo` calls a bench target.
+    program: &'static str,
+}
+
+impl Benchmark {
+    const fn new(name: &'static str, program: &'static str) -> Self {
+        Self { name, program }
+    }
+}
+
+/// The benchmarks, in the order of the document.
+const BENCHMARKS: [Benchmark; 5] = [
+    Benchmark::new("engine", "engine"),
+    Benchmark::new("turns", "engine"),
+    Benchmark::new("service", "service"),
+    Benchmark::new("members", "service"),
+    Benchmark::new("reconcile", "service"),
+];
 /// Section with the figures of the last complete run.
 const SECTION: Section = Section {
     document: ".ops/benchmarks.md",
@@ -31,20 +51,28 @@ const SECTION: Section = Section {
 };
 
 pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
+    let names = BENCHMARKS.map(|benchmark| benchmark.name);
+    if let Some(unknown) = only.filter(|only| !names.contains(only)) {
+        bail!(
+            "no benchmark is named {unknown}; there are: {}",
+            names.join(", ")
+        );
+    }
     let provenance = Provenance::current().await?;
     let built = build(&RELEASE).await?;
     let mut figures = Vec::new();
-    for name in BENCHMARKS {
+    for Benchmark { name, program } in BENCHMARKS {
         if only.is_some_and(|only| only != name) {
             continue;
         }
-        println!("Starting MongoDB and Redis");
+        println!("Benchmark {name}: starting MongoDB and Redis");
         let directory = tempfile::tempdir_in(workspace::dev())?;
         let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
         let redis = Redis::start(&directory.path().join("redis")).await?;
-        let benchmark = built.benchmarks.get(name);
-        let mut command = Command::new(benchmark.context("cargo built no such benchmark")?);
+        let program = built.benchmarks.get(program);
+        let mut command = Command::new(program.context("cargo built no such benchmark")?);
         command
+            .arg(name)
             .env(isolated_stores::MONGODB_URI, &mongo.uri)
             .env(isolated_stores::REDIS_URL, &redis.url)
             .env(isolated_stores::BINARIES, &built.binaries);

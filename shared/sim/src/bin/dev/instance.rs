@@ -19,6 +19,9 @@ pub(crate) struct Running {
     pub(crate) api: Option<String>,
     /// Address of the simulators' control API, once it is ready.
     pub(crate) control: Option<String>,
+    /// Variables of the worker, without those that it inherits.
+    #[serde(default)]
+    pub(crate) worker: Vec<(String, String)>,
 }
 
 /// Exclusive lock of the running instance, released when dropped.
@@ -41,6 +44,7 @@ impl Claim {
             pid: std::process::id(),
             api: None,
             control: None,
+            worker: Vec::new(),
         })?;
         Ok(claim)
     }

@@ -6,6 +6,7 @@ mod build;
 mod chaos;
 mod check;
 mod dns;
+mod doctor;
 mod document;
 mod instance;
 mod reset;
@@ -46,6 +47,8 @@ enum Dev {
         #[command(subcommand)]
         command: dns::Dns,
     },
+    /// Check the stores, upstreams and resolvers of the running `cargo dev up`, or those of the environment.
+    Doctor,
     /// Delete all data of `cargo dev up`.
     Reset,
     /// Run the tests with a real MongoDB and Redis.
@@ -58,7 +61,8 @@ enum Dev {
     Check,
     /// Measure a release build and write the figures to .ops/benchmarks.md.
     Bench {
-        /// Run only one benchmark: `engine` or `service`. The document is then not written.
+        /// Run only one benchmark: `engine`, `turns`, `service`, `members` or `reconcile`. The document is then not
+        /// written.
         only: Option<String>,
     },
     /// Inject faults into the whole system under load, and check its promises.
@@ -83,6 +87,7 @@ async fn main() -> ExitCode {
         Dev::Up { check } => up::up(check).await,
         Dev::Token { caller, hours } => token::token(caller, hours).await,
         Dev::Dns { command } => dns::dns(command).await,
+        Dev::Doctor => doctor::doctor().await,
         Dev::Reset => reset::reset(),
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,

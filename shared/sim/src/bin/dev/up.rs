@@ -47,6 +47,7 @@ async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Resul
         pid: std::process::id(),
         api: Some(addresses.api.clone()),
         control: Some(addresses.control.clone()),
+        worker: addresses.worker.clone(),
     })?;
 
     println!("\nThe demo tenant:");

@@ -191,6 +191,7 @@ async fn a_dry_run_of_suspending_and_resuming_changes_nothing() {
     let ada = signed_in(&sim, &client, "ada@acme.test").await;
     let bob = signed_in(&sim, &client, "bob@acme.test").await;
     client.freeze_user(&bob, TENANT, Mode::Apply).await.unwrap();
+    let bob = client.find_user(&bob.username).await.unwrap().unwrap();
     let before = sim.snapshot();
 
     let frozen = client

@@ -77,6 +77,7 @@ fn declared_and_used_volumes_and_networks_are_identical() {
         .clone()
         .flat_map(|service| &service.volumes)
         .filter_map(|volume| volume.split(':').next())
+        .filter(|volume| !volume.starts_with(['.', '/', '$']))
         .map(str::to_owned)
         .collect();
     let networks: BTreeSet<_> = services
@@ -150,15 +151,125 @@ fn every_dependency_exists_and_has_a_health_check() {
 #[test]
 fn mongodb_initiates_a_replica_set_with_a_transaction_limit_of_five_seconds() {
     let mongodb = &Compose::open().services["mongodb"];
-    let command = mongodb.command.words();
+    let command = mongodb.command.words().concat();
     let initialised = mongodb.healthcheck.as_ref().unwrap().test.concat();
 
-    assert!(command.contains(&"--setParameter=transactionLifetimeLimitSeconds=5"));
-    assert!(command.contains(&"--setParameter=minSnapshotHistoryWindowInSeconds=5"));
-    assert!(command.contains(&"--replSet=dezky"));
+    assert!(command.contains("--setParameter=transactionLifetimeLimitSeconds=5"));
+    assert!(command.contains("--setParameter=minSnapshotHistoryWindowInSeconds=5"));
+    assert!(command.contains("--replSet=dezky"));
     assert!(initialised.contains(r#"rs.initiate({ _id: "dezky""#));
     assert!(initialised.contains("isWritablePrimary"));
     assert!(read(".env.example").contains("replicaSet=dezky"));
+}
+
+#[test]
+fn the_stores_require_a_password() {
+    let compose = Compose::open();
+    let [mongodb, redis] = ["mongodb", "redis"].map(|store| &compose.services[store]);
+    let example = read(".env.example");
+
+    assert!(mongodb.command.words().concat().contains("--keyFile="));
+    let variables = mongodb.environment.set();
+    assert!(variables["MONGO_INITDB_ROOT_PASSWORD"].starts_with("${MONGODB_ROOT_PASSWORD:?"));
+    assert!(variables["DEZKY_PASSWORD"].starts_with("${MONGODB_PASSWORD:?"));
+    let scripts = mongodb.mounts()["/docker-entrypoint-initdb.d"];
+    let script = read(&format!(
+        "{}/create-user.js",
+        scripts.trim_start_matches("./")
+    ));
+    assert!(script.contains("process.env.DEZKY_PASSWORD"));
+    assert!(example.contains("MONGODB_URI=mongodb://dezky:${MONGODB_PASSWORD}@mongodb:"));
+
+    assert!(redis.command.words().concat().contains("requirepass"));
+    let variables = redis.environment.set();
+    assert!(variables["REDISCLI_AUTH"].starts_with("${REDIS_PASSWORD:?"));
+    assert!(example.contains("REDIS_URL=redis://:${REDIS_PASSWORD}@redis:"));
+}
+
+#[test]
+fn every_service_is_limited_and_without_privileges() {
+    for (name, service) in Compose::open().services {
+        assert!(service.read_only, "{name}");
+        assert_eq!(service.cap_drop, ["ALL"], "{name}");
+        assert_eq!(service.security_opt, ["no-new-privileges:true"], "{name}");
+        assert!(service.mem_limit.is_some(), "{name}");
+        assert!(service.pids_limit.is_some(), "{name}");
+        assert!(service.ulimits.contains_key("nofile"), "{name}");
+        let capabilities: &[&str] = match name.as_str() {
+            "stalwart" => &["NET_BIND_SERVICE"],
+            _ => &[],
+        };
+        assert_eq!(service.cap_add, capabilities, "{name}");
+    }
+}
+
+#[test]
+fn metrics_are_reachable_in_a_network_of_their_own_only() {
+    let compose = Compose::open();
+    let example = read(".env.example");
+
+    for (name, variable) in [
+        ("api", "API_METRICS_LISTEN"),
+        ("worker", "WORKER_METRICS_LISTEN"),
+    ] {
+        let line = example
+            .lines()
+            .find_map(|line| line.strip_prefix(variable)?.strip_prefix('='));
+        let (host, _) = line.unwrap().rsplit_once(':').unwrap();
+        let networks = compose.services[name].networks.with_alias(host);
+        assert_eq!(networks, ["metrics"], "{name}");
+    }
+    let metrics = compose.networks["metrics"].as_ref().unwrap();
+    assert!(metrics.internal);
+    for (name, service) in &compose.services {
+        let joined = service.networks.names().contains("metrics");
+        assert_eq!(joined, ["api", "worker"].contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
+fn traefik_routes_the_api_by_its_host_name() {
+    let compose = Compose::open();
+    let api = &compose.services["api"];
+    let label = |name: &str| api.labels[&format!("traefik.{name}")].as_str();
+
+    assert_eq!(label("enable"), "true");
+    assert_eq!(
+        label("http.routers.dezky-api.rule"),
+        "Host(`${API_HOST:-api.dezky.local}`)"
+    );
+    assert_eq!(
+        label("http.services.dezky-api.loadbalancer.server.port"),
+        "3001"
+    );
+    // Traefik knows the network by its name on the host.
+    let network = compose.networks["platform"].as_ref().unwrap();
+    assert_eq!(network.name.as_deref(), Some(label("docker.network")));
+}
+
+#[test]
+fn additional_certificates_are_mounted_where_the_example_says() {
+    let compose = Compose::open();
+    let target = "/etc/dezky/extra-ca.pem";
+
+    for name in ["api", "worker"] {
+        let mounts = compose.services[name].mounts();
+        assert_eq!(
+            mounts[target], "${EXTRA_CA_CERTS_FILE:-/dev/null}",
+            "{name}"
+        );
+    }
+    assert!(read(".env.example").contains(target));
+}
+
+#[test]
+fn mounted_directories_exist() {
+    for (name, service) in Compose::open().services {
+        let mounts = service.mounts();
+        for source in mounts.values().filter(|source| source.starts_with('.')) {
+            assert!(workspace::root().join(source).exists(), "{name}: {source}");
+        }
+    }
 }
 
 #[test]

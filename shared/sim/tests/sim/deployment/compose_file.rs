@@ -31,6 +31,14 @@ pub(super) struct Service {
     pub(super) volumes: Vec<String>,
     pub(super) ports: Vec<String>,
     pub(super) networks: Networks,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) read_only: bool,
+    pub(super) cap_drop: Vec<String>,
+    pub(super) cap_add: Vec<String>,
+    pub(super) security_opt: Vec<String>,
+    pub(super) mem_limit: Option<String>,
+    pub(super) pids_limit: Option<u32>,
+    pub(super) ulimits: BTreeMap<String, Value>,
 }
 
 /// Build of an image.
@@ -57,6 +65,7 @@ pub(super) struct Dependency {
 pub(super) struct Network {
     #[serde(default)]
     pub(super) internal: bool,
+    pub(super) name: Option<String>,
 }
 
 /// Aliases of a service in a network.
@@ -123,12 +132,43 @@ impl Environment {
     }
 }
 
+impl Service {
+    /// Directories and files of the host, by their path inside of the container.
+    pub(super) fn mounts(&self) -> BTreeMap<&str, &str> {
+        let volumes = self.volumes.iter();
+        let mounts = volumes.filter_map(|volume| {
+            let (source, target) = volume.trim_end_matches(":ro").rsplit_once(':')?;
+            source
+                .starts_with(['.', '/', '$'])
+                .then_some((target, source))
+        });
+        mounts.collect()
+    }
+}
+
 impl Networks {
     pub(super) fn names(&self) -> BTreeSet<String> {
         match self {
             Self::List(names) => names.iter().cloned().collect(),
             Self::Map(attached) => attached.keys().cloned().collect(),
         }
+    }
+
+    /// Networks in which the service has the alias.
+    pub(super) fn with_alias(&self, alias: &str) -> Vec<&str> {
+        let Self::Map(attached) = self else {
+            return Vec::new();
+        };
+        let has_alias = |attachment: &Option<Attachment>| {
+            attachment
+                .iter()
+                .any(|attachment| attachment.aliases.iter().any(|name| name == alias))
+        };
+        let networks = attached.iter();
+        networks
+            .filter(|(_, attachment)| has_alias(attachment))
+            .map(|(network, _)| network.as_str())
+            .collect()
     }
 
     pub(super) fn aliases(&self) -> Vec<String> {
@@ -173,13 +213,25 @@ impl Default for Networks {
 
 /// Variables that are interpolated: `${NAME}`, with or without a default.
 pub(super) fn interpolated() -> BTreeSet<String> {
+    interpolations().into_iter().map(|(name, _)| name).collect()
+}
+
+/// Variables that have to be set: `${NAME:?error}`.
+pub(super) fn required() -> BTreeSet<String> {
+    let interpolations = interpolations().into_iter();
+    let required = interpolations.filter(|(_, rest)| rest.starts_with(":?"));
+    required.map(|(name, _)| name).collect()
+}
+
+/// Interpolated variables, with what follows their name.
+fn interpolations() -> Vec<(String, String)> {
     let file = read("docker-compose.yml");
-    let mut names = BTreeSet::new();
+    let mut found = Vec::new();
     for line in file.lines().filter(|line| !line.trim().starts_with('#')) {
         for after in line.split("${").skip(1) {
-            let name = after.split([':', '}']).next().unwrap_or_default();
-            names.insert(name.to_owned());
+            let end = after.find([':', '}']).unwrap_or(after.len());
+            found.push((after[..end].to_owned(), after[end..].to_owned()));
         }
     }
-    names
+    found
 }

@@ -1,13 +1,19 @@
 //! `.env.example`: every variable that is read, and no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
+
+use dezky_shared::queue::secret_box::EncryptionKeys;
+use dezky_sim::workspace;
 
 use super::{compose_file, read, variables};
 
 /// Variable that docker compose itself reads.
 const READ_BY_COMPOSE_ITSELF: &str = "COMPOSE_PROFILES";
 
-/// A line of `.env.example`, with the comment above it.
+/// A line of `.env.example` or `.env`, with the comment above it.
 struct Example {
     name: String,
     value: String,
@@ -16,9 +22,26 @@ struct Example {
 
 /// All lines of `.env.example`.
 fn examples() -> Vec<Example> {
+    parse(&read(".env.example"))
+}
+
+/// All lines of the output of `.ops/create-env`.
+fn created() -> BTreeMap<String, String> {
+    let output = Command::new(workspace::root().join(".ops/create-env"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines = parse(&String::from_utf8(output.stdout).unwrap());
+    lines
+        .into_iter()
+        .map(|line| (line.name, line.value))
+        .collect()
+}
+
+fn parse(text: &str) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut comment = String::new();
-    for line in read(".env.example").lines() {
+    for line in text.lines() {
         if let Some(text) = line.strip_prefix('#') {
             comment.push_str(text);
         } else if let Some((name, value)) = line.split_once('=') {
@@ -97,7 +120,7 @@ fn secrets_in_the_example_are_valid_only_for_simulators() {
             .iter()
             .any(|end| name.ends_with(end))
     };
-    let simulated = read("shared/sim/src/bin/dev/up/upstreams.rs");
+    let simulated = read("shared/upstreams/src/clients/simulated.rs");
 
     for Example {
         name,
@@ -121,5 +144,46 @@ fn secrets_in_the_example_are_valid_only_for_simulators() {
                 "{name} is said to be secret, which its name does not show"
             );
         }
+    }
+}
+
+#[test]
+fn a_new_environment_has_a_new_secret_for_each_required_variable() {
+    let [first, second] = [created(), created()];
+    let unchanged: BTreeMap<_, _> = examples()
+        .into_iter()
+        .map(|example| (example.name, example.value))
+        .collect();
+
+    assert!(first.keys().eq(unchanged.keys()));
+    let generated: BTreeSet<&str> = first
+        .iter()
+        .filter(|(name, value)| unchanged[*name] != **value)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let empty: BTreeSet<String> = compose_file::required()
+        .into_iter()
+        .filter(|name| unchanged[name].is_empty())
+        .collect();
+    let mut expected: BTreeSet<&str> = empty.iter().map(String::as_str).collect();
+    // Optional, but no installation should be without.
+    expected.insert("SEALING_KEYS");
+    assert_eq!(generated, expected);
+    for name in generated {
+        assert!(first[name].len() >= 32, "{name}");
+        assert_ne!(first[name], second[name], "{name}");
+    }
+    assert!(EncryptionKeys::parse([first["SEALING_KEYS"].as_str()]).is_ok());
+}
+
+#[test]
+fn a_variable_of_the_example_refers_to_earlier_ones_only() {
+    let mut earlier = BTreeSet::new();
+    for Example { name, value, .. } in examples() {
+        for reference in value.split("${").skip(1) {
+            let reference = reference.split('}').next().unwrap();
+            assert!(earlier.contains(reference), "{name}: {reference}");
+        }
+        earlier.insert(name);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use axum::{Json, Router, body::Body, response::Response};
+use axum::{Json, Router, body::Body, extract::Path, response::Response, routing::get};
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     effects::Effects,
     ocis::OcisSim,
     server::{Classified, Server},
 };
-use dezky_upstreams::clients::{ClientError, Mode};
+use dezky_upstreams::clients::{ClientError, Mode, ocis::Space};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -203,38 +203,47 @@ async fn the_client_classifies_each_recorded_response() {
     }
 }
 
-#[tokio::test]
-async fn the_client_parses_a_recorded_list_of_spaces() {
+/// A server with the recorded spaces, whose creator is the account of all requests.
+async fn with_recorded_spaces() -> Server {
     let list: Value = serde_json::from_str(LIST).unwrap();
-    let server =
-        serve(Router::new().fallback(move || std::future::ready(Json(list.clone())))).await;
-    let ocis = client(&app_token(&server.url));
-
-    // The recorded aliases serve as markers.
-    let trashed = ocis
-        .ensure_space(
-            "beta-files",
-            "Beta Files",
-            None,
-            Some(500_000),
-            Mode::DryRun,
+    let creator = &list["value"][0]["root"]["permissions"][0]["grantedToV2"]["user"]["id"];
+    let me = serde_json::json!({ "id": creator });
+    let spaces = list["value"].as_array().unwrap().clone();
+    let find = move |Path(id): Path<String>| {
+        let space = spaces.iter().find(|space| space["id"] == id.as_str());
+        std::future::ready(Json(space.unwrap().clone()))
+    };
+    let router = Router::new()
+        .route(
+            "/graph/v1.0/me",
+            get(move || std::future::ready(Json(me.clone()))),
         )
-        .await
-        .unwrap();
-    let unlimited = ocis
-        .ensure_space("gamma-files", "Gamma Files", None, Some(0), Mode::DryRun)
-        .await
-        .unwrap();
+        .route(
+            "/graph/v1.0/drives",
+            get(move || std::future::ready(Json(list.clone()))),
+        )
+        .route("/graph/v1.0/drives/{id}", get(find));
+    serve(router).await
+}
 
-    assert_eq!(trashed.changes, ["space restored"]);
-    assert!(
-        trashed
-            .value
-            .unwrap()
-            .id
-            .ends_with("$87eefca1-2b49-40b7-8742-8cdebc62aa8f")
-    );
-    assert!(unlimited.changes.is_empty(), "{unlimited:?}");
+#[tokio::test]
+async fn the_client_parses_recorded_spaces() {
+    let server = with_recorded_spaces().await;
+    let ocis = client(&app_token(&server.url));
+    // The recorded aliases serve as markers.
+    let changes = async |tenant: &str, name: &str, quota: u64| {
+        let [space] =
+            <[Space; 1]>::try_from(ocis.find_unrecorded_spaces(tenant).await.unwrap()).unwrap();
+        let changes = ocis.ensure_space(&space, tenant, name, quota, Mode::DryRun);
+        (space.id.clone(), changes.await.unwrap())
+    };
+
+    let (trashed, restored) = changes("beta-files", "Beta Files", 500_000).await;
+    let (_, unlimited) = changes("gamma-files", "Gamma Files", 0).await;
+
+    assert_eq!(restored, ["space restored"]);
+    assert!(trashed.ends_with("$87eefca1-2b49-40b7-8742-8cdebc62aa8f"));
+    assert!(unlimited.is_empty(), "{unlimited:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use dezky_sim::{
 use dezky_upstreams::clients::{ClientError, ocis::Ocis};
 use futures::future::join_all;
 
-use super::{MARKER, app_token, client, ensure, oidc, only, requests_for, start};
+use super::{MARKER, app_token, client, create, oidc, only, requests_for, start};
 
 /// Polls until the error is a credentials error.
 async fn until_credentials(ocis: &Ocis) -> ClientError {
@@ -124,7 +124,7 @@ async fn a_write_with_an_expired_token_happens_once() {
         .faults
         .add(FaultRule::once("create_space", refused));
 
-    ensure(&ocis, None).await.unwrap();
+    create(&ocis).await.unwrap();
 
     assert_eq!(only(sim.spaces()).alias, MARKER);
     assert_eq!(requests_for(&sim, "create_space"), 2);

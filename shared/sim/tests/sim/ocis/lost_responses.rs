@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use dezky_sim::{
     faults::{Fault, FaultRule},
-    ocis::{OcisSim, SimSpace},
+    ocis::{OcisSim, Role, SimSpace},
 };
 use dezky_upstreams::clients::{ClientError, Mode, ocis::Ocis};
 
-use super::{MARKER, NAME, TENANT, app_token, client, client_of, ensure, eventually, only, start};
+use super::{
+    MARKER, NAME, TENANT, app_token, client, client_of, create, ensure, eventually, find, only,
+    requests_for, start,
+};
 
 /// Operation on a space.
 #[derive(Clone, Copy)]
@@ -19,14 +22,15 @@ enum SpaceCall {
 }
 
 impl SpaceCall {
-    async fn execute(self, ocis: &Ocis) -> Result<(), ClientError> {
+    /// Makes the call about a space that may be gone.
+    async fn execute(self, ocis: &Ocis, id: &str) -> Result<(), ClientError> {
+        let Some(space) = ocis.find_space(id, super::QUOTA, Mode::Apply).await? else {
+            return Ok(());
+        };
         match self {
-            Self::Ensured => ensure(ocis, None).await.map(drop),
-            Self::Disabled => ocis
-                .disable_space(TENANT, None, Mode::Apply)
-                .await
-                .map(drop),
-            Self::Purged => ocis.purge_space(TENANT, None, Mode::Apply).await.map(drop),
+            Self::Ensured => ensure(ocis, id, Mode::Apply).await.map(drop),
+            Self::Disabled => ocis.disable_space(&space, Mode::Apply).await.map(drop),
+            Self::Purged => ocis.purge_space(&space, Mode::Apply).await.map(drop),
         }
     }
 }
@@ -35,7 +39,7 @@ impl SpaceCall {
 async fn survives(
     operation: &str,
     space_call: SpaceCall,
-    prepare: fn(&OcisSim),
+    prepare: fn(&OcisSim, &str),
     check: fn(Vec<SimSpace>),
 ) {
     for fault in [
@@ -47,13 +51,15 @@ async fn survives(
         let mut config = app_token(&sim.server.url);
         config.timeout = Duration::from_secs(1);
         let ocis = client(&config);
-        prepare(&sim);
+        let id = sim.add_space(NAME, MARKER, 7);
+        sim.edit_space(&id, |space| space.quota = 5_000);
+        prepare(&sim, &id);
         sim.server
             .faults
             .add(FaultRule::once(operation, fault.clone()));
 
-        let lost = space_call.execute(&ocis).await.unwrap_err();
-        let repeated = space_call.execute(&ocis).await;
+        let lost = space_call.execute(&ocis, &id).await.unwrap_err();
+        let repeated = space_call.execute(&ocis, &id).await;
 
         assert!(
             matches!(lost, ClientError::AnswerLost(_)),
@@ -65,27 +71,10 @@ async fn survives(
     }
 }
 
-fn ours(sim: &OcisSim) -> String {
-    sim.add_space(NAME, MARKER, 7)
-}
-
-#[tokio::test]
-async fn a_create_with_a_lost_response_leaves_one_space() {
-    survives(
-        "create_space",
-        SpaceCall::Ensured,
-        |_| {},
-        |spaces| {
-            assert_eq!(only(spaces).alias, MARKER);
-        },
-    )
-    .await;
-}
-
 #[tokio::test]
 async fn an_update_with_a_lost_response_happens_once() {
-    let wrong_name = |sim: &OcisSim| {
-        sim.add_space("Acme", MARKER, 7);
+    let wrong_name = |sim: &OcisSim, id: &str| {
+        sim.edit_space(id, |space| "Acme".clone_into(&mut space.name));
     };
     survives("update_space", SpaceCall::Ensured, wrong_name, |spaces| {
         assert_eq!(only(spaces).name, NAME);
@@ -95,7 +84,7 @@ async fn an_update_with_a_lost_response_happens_once() {
 
 #[tokio::test]
 async fn a_restore_with_a_lost_response_happens_once() {
-    let trashed = |sim: &OcisSim| sim.edit_space(&ours(sim), |space| space.trashed = true);
+    let trashed = |sim: &OcisSim, id: &str| sim.edit_space(id, |space| space.trashed = true);
     survives("restore_space", SpaceCall::Ensured, trashed, |spaces| {
         let space = only(spaces);
         assert!(!space.trashed && space.used == 7);
@@ -104,105 +93,136 @@ async fn a_restore_with_a_lost_response_happens_once() {
 }
 
 #[tokio::test]
-async fn a_disable_with_a_lost_response_happens_once() {
-    let enabled = |sim: &OcisSim| {
-        ours(sim);
+async fn a_demotion_with_a_lost_response_happens_once() {
+    let managed = |sim: &OcisSim, id: &str| {
+        sim.add_member(id, "mia", Role::Manager);
     };
-    survives("disable_space", SpaceCall::Disabled, enabled, |spaces| {
-        assert!(only(spaces).trashed);
+    survives("update_permission", SpaceCall::Ensured, managed, |spaces| {
+        assert_eq!(only(spaces).grants[1].role, Role::Editor);
     })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disable_with_a_lost_response_happens_once() {
+    survives(
+        "disable_space",
+        SpaceCall::Disabled,
+        |_, _| {},
+        |spaces| {
+            assert!(only(spaces).trashed);
+        },
+    )
     .await;
 }
 
 #[tokio::test]
 async fn a_purge_with_a_lost_response_happens_once() {
     for operation in ["disable_space", "purge_space"] {
-        let enabled = |sim: &OcisSim| {
-            ours(sim);
-        };
-        survives(operation, SpaceCall::Purged, enabled, |spaces| {
-            assert!(spaces.is_empty());
-        })
+        survives(
+            operation,
+            SpaceCall::Purged,
+            |_, _| {},
+            |spaces| {
+                assert!(spaces.is_empty());
+            },
+        )
         .await;
     }
 }
 
 #[tokio::test]
-async fn a_create_with_an_unreadable_response_leaves_one_space() {
-    for fault in [Fault::Html, Fault::Truncated] {
+async fn the_space_of_a_create_with_a_lost_response_is_found() {
+    for fault in [
+        Fault::AnswerLost,
+        Fault::Html,
+        Fault::Truncated,
+        Fault::SlowAnswer { millis: 60_000 },
+    ] {
         let sim = start().await;
-        let ocis = client_of(&sim);
+        let mut config = app_token(&sim.server.url);
+        config.timeout = Duration::from_secs(1);
+        let ocis = client(&config);
         sim.server
             .faults
             .add(FaultRule::once("create_space", fault.clone()));
 
-        let lost = ensure(&ocis, None).await.unwrap_err();
-        let id = ensure(&ocis, None).await.unwrap();
+        let lost = create(&ocis).await.unwrap_err();
+        let found = ocis.find_unrecorded_spaces(TENANT).await.unwrap();
 
         assert!(
             matches!(lost, ClientError::AnswerLost(_)),
             "{fault:?}: {lost:?}"
         );
-        assert_eq!(only(sim.spaces()).id, id);
+        let ids: Vec<_> = found.into_iter().map(|space| space.id).collect();
+        assert_eq!(ids, [only(sim.spaces()).id], "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_late_create_is_reported_as_in_doubt() {
+async fn a_create_that_never_arrived_left_no_space() {
+    let sim = start().await;
+    let ocis = client_of(&sim);
+    let reset = FaultRule::once("create_space", Fault::Reset);
+    sim.server.faults.add(reset);
+
+    let lost = create(&ocis).await.unwrap_err();
+    let found = ocis.find_unrecorded_spaces(TENANT).await.unwrap();
+
+    assert!(matches!(lost, ClientError::AnswerLost(_)), "{lost:?}");
+    assert!(found.is_empty());
+}
+
+#[tokio::test]
+async fn a_late_create_leaves_the_stored_space_as_it_is() {
     let sim = start().await;
     let mut config = app_token(&sim.server.url);
     config.timeout = Duration::from_secs(1);
-    let impatient = client(&config);
-    let late = Fault::SlowEffect { millis: 3_000 };
+    let late = Fault::SlowEffect { millis: 2_000 };
     sim.server.faults.add(FaultRule::once("create_space", late));
 
-    let lost = ensure(&impatient, None).await.unwrap_err();
-    let stored = ensure(&client_of(&sim), None).await.unwrap();
+    create(&client(&config)).await.unwrap_err();
+    let ocis = client_of(&sim);
+    let stored = create(&ocis).await.unwrap();
     eventually("the late create", || sim.spaces().len() == 2).await;
-    let error = ensure(&client_of(&sim), Some(&stored)).await.unwrap_err();
+    let changes = ensure(&ocis, &stored, Mode::Apply).await.unwrap();
 
-    assert!(matches!(lost, ClientError::AnswerLost(_)), "{lost:?}");
-    assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
-    for space in sim.spaces() {
-        assert!(error.call().detail.contains(&space.id), "{error}");
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(sim.spaces().len(), 2);
+}
+
+#[tokio::test]
+async fn only_an_empty_space_is_withdrawn() {
+    for (used, is_withdrawn) in [(0, true), (1, false)] {
+        let sim = start().await;
+        let ocis = client_of(&sim);
+        let id = create(&ocis).await.unwrap();
+        sim.edit_space(&id, |space| space.used = used);
+        let created = find(&ocis, &id).await;
+
+        let withdrawn = ocis.withdraw_space(&created).await.unwrap();
+
+        assert_eq!(withdrawn, is_withdrawn);
+        assert_eq!(sim.spaces().is_empty(), is_withdrawn);
     }
 }
 
-/// Lets a second space with the marker, of the id `other`, appear between the create and the following read. `used`
-/// is the number of bytes that the own space then holds.
-async fn create_beside(sim: &OcisSim, other: &str, used: i64) -> Result<String, ClientError> {
-    let slow = Fault::SlowAnswer { millis: 1_000 };
-    sim.server.faults.add(FaultRule::once("create_space", slow));
-    let ocis = client_of(sim);
-    let ensured = tokio::spawn(async move { ensure(&ocis, None).await });
-    eventually("our create", || sim.spaces().len() == 1).await;
-    sim.edit_space(&only(sim.spaces()).id, |space| space.used = used);
-    let id = sim.add_space(NAME, MARKER, 0);
-    sim.edit_space(&id, |space| other.clone_into(&mut space.id));
-    ensured.await.unwrap()
-}
-
 #[tokio::test]
-async fn an_own_empty_duplicate_is_removed_if_the_other_has_the_smaller_id() {
-    let sim = start().await;
-
-    let kept = create_beside(&sim, "0-smaller", 0).await.unwrap();
-
-    assert_eq!(kept, "0-smaller");
-    assert_eq!(only(sim.spaces()).id, "0-smaller");
-}
-
-#[tokio::test]
-async fn a_foreign_or_non_empty_duplicate_is_reported_and_kept() {
-    for (other, used) in [("z-larger", 0), ("0-smaller", 1)] {
+async fn a_list_that_breaks_off_is_not_taken_for_an_empty_one() {
+    for fault in [Fault::Truncated, Fault::Html, Fault::AnswerLost] {
         let sim = start().await;
+        sim.add_space(NAME, MARKER, 0);
+        sim.server
+            .faults
+            .add(FaultRule::once("list_spaces", fault.clone()));
 
-        let error = create_beside(&sim, other, used).await.unwrap_err();
+        let found = client_of(&sim).find_unrecorded_spaces(TENANT).await;
 
-        assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
-        assert_eq!(sim.spaces().len(), 2);
-        for space in sim.spaces() {
-            assert!(error.call().detail.contains(&space.id), "{error}");
-        }
+        let error = found.unwrap_err();
+        assert!(
+            matches!(error, ClientError::Unavailable(_)),
+            "{fault:?}: {error:?}"
+        );
+        assert_eq!(requests_for(&sim, "list_spaces"), 1);
     }
 }

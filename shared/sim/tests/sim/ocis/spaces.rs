@@ -3,140 +3,105 @@
 use std::time::Duration;
 
 use dezky_shared::platform::clock;
+use dezky_sim::ocis::AppRole;
 use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode};
 
-use super::{MARKER, NAME, TENANT, client_of, ensure, only, requests_for, start};
+use super::{
+    MARKER, NAME, QUOTA, TENANT, client_of, create, ensure, find, only, requests_for, start,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn ensuring_a_space_twice_creates_one() {
+async fn a_created_space_needs_no_change() {
     let sim = start().await;
     let ocis = client_of(&sim);
 
-    let first = ocis
-        .ensure_space(TENANT, NAME, None, Some(5_000), Mode::Apply)
-        .await
-        .unwrap();
-    let second = ocis
-        .ensure_space(TENANT, NAME, None, Some(5_000), Mode::Apply)
-        .await
-        .unwrap();
+    let id = create(&ocis).await.unwrap();
+    let changes = ensure(&ocis, &id, Mode::Apply).await.unwrap();
 
-    assert_eq!(first.changes, ["space created"]);
-    assert!(second.changes.is_empty(), "{second:?}");
-    assert_eq!(first.value, second.value);
+    assert!(changes.is_empty(), "{changes:?}");
     let space = only(sim.spaces());
     assert_eq!((space.name.as_str(), space.alias.as_str()), (NAME, MARKER));
-    assert_eq!(space.quota, 5_000);
+    assert_eq!(u64::try_from(space.quota), Ok(QUOTA));
     assert_eq!(sim.server.effects.all().len(), 1);
-}
-
-#[tokio::test]
-async fn a_foreign_space_with_the_same_name_is_left_alone() {
-    let sim = start().await;
-    let foreign = sim.add_space(NAME, "project/acme-files", 0);
-
-    let ours = ensure(&client_of(&sim), None).await.unwrap();
-
-    assert_ne!(ours, foreign);
-    assert_eq!(sim.spaces().len(), 2);
-    assert_eq!(sim.server.effects.count_for("create_space", MARKER), 1);
 }
 
 #[tokio::test]
 async fn a_dry_run_reports_changes_without_making_them() {
     let sim = start().await;
     let ocis = client_of(&sim);
-
-    let absent = ocis
-        .ensure_space(TENANT, NAME, None, None, Mode::DryRun)
-        .await
-        .unwrap();
-    let id = sim.add_space("Acme", MARKER, 0);
+    let id = sim.add_space("Acme", "project/mine-now", 0);
+    let enabled = find(&ocis, &id).await;
+    let disabling = ocis.disable_space(&enabled, Mode::DryRun).await.unwrap();
     sim.edit_space(&id, |space| space.trashed = true);
-    let differing = ocis
-        .ensure_space(TENANT, NAME, None, Some(7), Mode::DryRun)
-        .await
-        .unwrap();
-    let disabling = ocis
-        .disable_space(TENANT, None, Mode::DryRun)
-        .await
-        .unwrap();
-    let purging = ocis.purge_space(TENANT, None, Mode::DryRun).await.unwrap();
 
-    assert_eq!(absent.changes, ["space created"]);
-    assert_eq!(absent.value, None);
+    let differing = ensure(&ocis, &id, Mode::DryRun).await.unwrap();
+    let trashed = find(&ocis, &id).await;
+    let disabling_again = ocis.disable_space(&trashed, Mode::DryRun).await.unwrap();
+    let purging = ocis.purge_space(&trashed, Mode::DryRun).await.unwrap();
+
+    assert_eq!(disabling, ["space disabled"]);
     assert_eq!(
-        differing.changes,
-        ["space restored", "space renamed", "quota changed"]
+        differing,
+        [
+            "space restored",
+            "space renamed",
+            "marker restored",
+            "quota changed"
+        ]
     );
-    assert!(disabling.changes.is_empty(), "it is in the trash already");
-    assert_eq!(purging.changes, ["space purged"]);
+    assert!(disabling_again.is_empty(), "it is in the trash already");
+    assert_eq!(purging, ["space purged"]);
     assert!(sim.server.effects.all().is_empty());
 }
 
 #[tokio::test]
-async fn only_drifted_properties_are_repaired() {
-    let sim = start().await;
-    let id = sim.add_space("Acme", MARKER, 0);
-    sim.edit_space(&id, |space| space.trashed = true);
-
-    let ensured = client_of(&sim)
-        .ensure_space(TENANT, NAME, None, None, Mode::Apply)
-        .await
-        .unwrap();
-
-    assert_eq!(ensured.changes, ["space restored", "space renamed"]);
-    let space = only(sim.spaces());
-    assert_eq!((space.id, space.name.as_str()), (id, NAME));
-    assert!(!space.trashed);
-    assert_eq!(space.quota, 1_000_000_000, "no quota was requests_for for");
-}
-
-#[tokio::test]
-async fn a_missing_marker_is_restored_on_the_stored_space() {
+async fn all_drift_is_repaired_by_one_update() {
     let sim = start().await;
     let ocis = client_of(&sim);
-    let id = ensure(&ocis, None).await.unwrap();
-    sim.edit_space(&id, |space| "project/mine-now".clone_into(&mut space.alias));
+    let id = sim.add_space("Acme", "project/mine-now", 42);
+    sim.edit_space(&id, |space| space.trashed = true);
 
-    let ensured = ocis
-        .ensure_space(TENANT, NAME, Some(&id), None, Mode::Apply)
-        .await
-        .unwrap();
+    ensure(&ocis, &id, Mode::Apply).await.unwrap();
+    let again = ensure(&ocis, &id, Mode::Apply).await.unwrap();
 
-    assert_eq!(ensured.changes, ["marker restored"]);
-    assert_eq!(ensured.value.unwrap().id, id);
-    assert_eq!(only(sim.spaces()).alias, MARKER);
+    assert!(again.is_empty(), "{again:?}");
+    let space = only(sim.spaces());
+    assert_eq!((space.name.as_str(), space.alias.as_str()), (NAME, MARKER));
+    assert_eq!(u64::try_from(space.quota), Ok(QUOTA));
+    assert!(!space.trashed && space.used == 42);
+    assert_eq!(sim.server.effects.count("update_space"), 1);
+}
+
+/// The space would look deleted, and be created a second time.
+#[tokio::test]
+async fn a_space_hidden_by_a_negative_quota_is_made_visible_again() {
+    let sim = start().await;
+    let ocis = client_of(&sim);
+    let id = create(&ocis).await.unwrap();
+    sim.edit_space(&id, |space| space.vanished = true);
+
+    let in_a_dry_run = ocis.find_space(&id, QUOTA, Mode::DryRun).await.unwrap();
+    let found = ocis.find_space(&id, QUOTA, Mode::Apply).await.unwrap();
+
+    assert_eq!(in_a_dry_run, None, "a dry run changes nothing");
+    assert_eq!(found.unwrap().id, id);
+    assert!(!only(sim.spaces()).vanished);
 }
 
 #[tokio::test]
-async fn a_missing_stored_id_falls_back_to_the_marker() {
+async fn a_personal_space_is_never_a_tenants() {
     let sim = start().await;
-    let id = sim.add_space(NAME, MARKER, 0);
+    let ocis = client_of(&sim);
+    let id = create(&ocis).await.unwrap();
+    sim.edit_space(&id, |space| {
+        "personal".clone_into(&mut space.drive_type);
+    });
 
-    let found = ensure(&client_of(&sim), Some("gone$gone")).await.unwrap();
+    let error = ocis.find_space(&id, QUOTA, Mode::Apply).await.unwrap_err();
 
-    assert_eq!(found, id);
-    assert!(sim.server.effects.all().is_empty());
-}
-
-#[tokio::test]
-async fn two_spaces_with_the_marker_are_a_conflict_that_names_both() {
-    let sim = start().await;
-    let one = sim.add_space(NAME, MARKER, 0);
-    let other = sim.add_space(NAME, MARKER, 0);
-
-    let without_stored = ensure(&client_of(&sim), None).await.unwrap_err();
-    let with_stored = ensure(&client_of(&sim), Some(&one)).await.unwrap_err();
-
-    for error in [without_stored, with_stored] {
-        assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
-        let detail = &error.call().detail;
-        assert!(detail.contains(&one) && detail.contains(&other), "{detail}");
-    }
-    assert!(sim.server.effects.all().is_empty());
+    assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -145,100 +110,64 @@ async fn disabling_keeps_the_contents_and_is_idempotent() {
     let ocis = client_of(&sim);
     let id = sim.add_space(NAME, MARKER, 42);
 
-    let first = ocis
-        .disable_space(TENANT, Some(&id), Mode::Apply)
-        .await
-        .unwrap();
-    let second = ocis
-        .disable_space(TENANT, Some(&id), Mode::Apply)
-        .await
-        .unwrap();
+    let space = find(&ocis, &id).await;
+    let first = ocis.disable_space(&space, Mode::Apply).await.unwrap();
+    let space = find(&ocis, &id).await;
+    let second = ocis.disable_space(&space, Mode::Apply).await.unwrap();
 
-    assert_eq!(first.changes, ["space disabled"]);
-    assert_eq!(first.value.flatten().unwrap().id, id);
-    assert!(second.changes.is_empty(), "{second:?}");
+    assert_eq!(first, ["space disabled"]);
+    assert!(second.is_empty(), "{second:?}");
     let space = only(sim.spaces());
     assert!(space.trashed && space.used == 42);
 }
 
 #[tokio::test]
-async fn disabling_and_purging_an_absent_space_change_nothing() {
+async fn purging_removes_exactly_one_space_whatever_its_marker_is() {
     let sim = start().await;
     let ocis = client_of(&sim);
+    let same_marker = sim.add_space(NAME, MARKER, 1);
+    let id = sim.add_space(NAME, "project/mine-now", 2);
 
-    let disabled = ocis
-        .disable_space(TENANT, Some("gone$gone"), Mode::Apply)
-        .await
-        .unwrap();
-    let purged = ocis.purge_space(TENANT, None, Mode::Apply).await.unwrap();
+    let space = find(&ocis, &id).await;
+    let changes = ocis.purge_space(&space, Mode::Apply).await.unwrap();
+    let gone = ocis.find_space(&id, QUOTA, Mode::Apply).await.unwrap();
 
-    assert_eq!(disabled.value, Some(None));
-    assert!(disabled.changes.is_empty() && purged.changes.is_empty());
-    assert!(sim.server.effects.all().is_empty());
+    assert_eq!(changes, ["space purged"]);
+    assert_eq!(gone, None);
+    assert_eq!(only(sim.spaces()).id, same_marker);
 }
 
 #[tokio::test]
-async fn purging_removes_exactly_the_spaces_with_the_marker() {
+async fn unrecorded_spaces_are_found_by_the_marker_in_the_trash_too() {
     let sim = start().await;
     let ocis = client_of(&sim);
-    let foreign = sim.add_space(NAME, "project/somebody-else", 1);
-    let stored = sim.add_space(NAME, MARKER, 2);
-    let trashed = sim.add_space(NAME, MARKER, 3);
-    sim.edit_space(&trashed, |space| space.trashed = true);
+    sim.add_space(NAME, "project/other-team", 0);
+    let none = ocis.find_unrecorded_spaces(TENANT).await.unwrap();
+    let mut expected = [(); 2].map(|()| sim.add_space(NAME, MARKER, 0));
+    sim.edit_space(&expected[0], |space| space.trashed = true);
+    expected.sort();
 
-    let first = ocis
-        .purge_space(TENANT, Some(&stored), Mode::Apply)
-        .await
-        .unwrap();
-    let second = ocis
-        .purge_space(TENANT, Some(&stored), Mode::Apply)
-        .await
-        .unwrap();
+    let found = ocis.find_unrecorded_spaces(TENANT).await.unwrap();
 
-    assert_eq!(first.changes, ["space purged", "space purged"]);
-    assert!(second.changes.is_empty());
-    assert_eq!(only(sim.spaces()).id, foreign);
-}
-
-#[tokio::test]
-async fn a_stored_space_without_the_marker_is_not_purged() {
-    let sim = start().await;
-    let stored = sim.add_space(NAME, "project/somebody-else", 1);
-
-    let error = client_of(&sim)
-        .purge_space(TENANT, Some(&stored), Mode::Apply)
-        .await
-        .unwrap_err();
-
-    assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
-    assert!(error.call().detail.contains(&stored));
-    assert_eq!(only(sim.spaces()).id, stored);
+    assert!(none.is_empty());
+    assert!(found.into_iter().map(|space| space.id).eq(expected));
 }
 
 #[tokio::test]
 async fn a_space_that_became_invisible_is_not_treated_as_gone() {
-    let sim = start().await;
-    let ocis = client_of(&sim);
-    let id = ensure(&ocis, None).await.unwrap();
-    sim.demote(true);
+    for mode in [Mode::Apply, Mode::DryRun] {
+        let sim = start().await;
+        let ocis = client_of(&sim);
+        let id = create(&ocis).await.unwrap();
+        sim.set_role(AppRole::User);
 
-    let ensured = ensure(&ocis, Some(&id)).await.unwrap_err();
-    let sent = requests_for(&sim, "create_space");
-    let disabled = ocis
-        .disable_space(TENANT, Some(&id), Mode::Apply)
-        .await
-        .unwrap_err();
-    let purged = ocis
-        .purge_space(TENANT, None, Mode::Apply)
-        .await
-        .unwrap_err();
-    let created = ensure(&ocis, None).await.unwrap_err();
+        let found = ocis.find_space(&id, QUOTA, mode).await.unwrap_err();
+        let searched = ocis.find_unrecorded_spaces(TENANT).await.unwrap_err();
 
-    for error in [ensured, disabled, purged, created] {
-        assert!(matches!(error, ClientError::Permission(_)), "{error:?}");
+        for error in [found, searched] {
+            assert!(matches!(error, ClientError::Permission(_)), "{error:?}");
+        }
     }
-    assert_eq!(sent, 1, "the create at the start");
-    assert_eq!(sim.server.effects.all().len(), 1);
 }
 
 #[tokio::test]
@@ -246,7 +175,7 @@ async fn no_write_is_sent_when_the_lease_deadline_is_too_close() {
     let sim = start().await;
     let trust = LeaseDeadline::until(clock::boot_time() + 5 * SECOND, 5 * SECOND, SECOND);
 
-    let error = ensure(&client_of(&sim).with_deadline(&trust), None)
+    let error = create(&client_of(&sim).with_deadline(&trust))
         .await
         .unwrap_err();
 
@@ -259,13 +188,13 @@ async fn no_write_is_sent_when_the_lease_deadline_is_too_close() {
 async fn every_attempt_has_a_unique_request_id() {
     let sim = start().await;
     let trust = LeaseDeadline::unlimited();
+    let ocis = client_of(&sim).with_deadline(&trust);
 
-    ensure(&client_of(&sim).with_deadline(&trust), None)
-        .await
-        .unwrap();
+    ocis.find_unrecorded_spaces(TENANT).await.unwrap();
+    create(&ocis).await.unwrap();
 
     let mut ids = trust.request_ids();
-    assert_eq!(ids.len(), 3, "list, create, list: {ids:?}");
+    assert_eq!(ids.len(), 3, "list, own account, create: {ids:?}");
     assert!(ids.iter().all(|id| !id.starts_with("sim/")), "{ids:?}");
     ids.dedup();
     assert_eq!(ids.len(), 3);
@@ -274,7 +203,7 @@ async fn every_attempt_has_a_unique_request_id() {
 #[tokio::test]
 async fn the_snapshot_contains_everything_but_secrets() {
     let sim = start().await;
-    let id = ensure(&client_of(&sim), None).await.unwrap();
+    let id = create(&client_of(&sim)).await.unwrap();
 
     let snapshot = sim.snapshot().to_string();
 

@@ -5,13 +5,35 @@ use dezky_sim::{
     faults::{Fault, FaultRule},
     stalwart::StalwartSim,
 };
-use dezky_upstreams::clients::{ClientError, Mode};
+use dezky_upstreams::clients::{
+    ClientError, Mode,
+    stalwart::{Removal, Stalwart},
+};
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::{MARK, PASSWORD, TENANT, stalwart};
+use super::{MARK, PASSWORD, owned, stalwart};
 
 fn ours(sim: &StalwartSim, name: &str) -> String {
     sim.add_domain(name, json!({ "description": MARK }))
+}
+
+/// Removes a domain if it is the tenant's. Returns the changes.
+async fn remove(stalwart: &Stalwart, name: &str, mode: Mode) -> Result<Vec<String>, ClientError> {
+    match owned(stalwart, name).await {
+        Some(domain) => Ok(stalwart.remove_domain(&domain, mode).await?.changes),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Purges a domain if it is the tenant's. Returns the changes.
+async fn purge(stalwart: &Stalwart, name: &str, mode: Mode) -> Result<Vec<String>, ClientError> {
+    let mut removal = Removal::default();
+    if let Some(domain) = owned(stalwart, name).await {
+        stalwart.purge_domain(&domain, mode, &mut removal).await?;
+        assert!(removal.is_complete());
+    }
+    Ok(removal.changes())
 }
 
 /// A domain of the tenant with mailboxes and a list, and a foreign domain with addresses in it.
@@ -31,17 +53,11 @@ async fn an_unused_domain_is_removed_with_its_keys() {
     let (sim, stalwart) = stalwart().await;
     ours(&sim, "acme.test");
 
-    let removed = stalwart
-        .remove_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
-    let again = stalwart
-        .remove_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let removed = remove(&stalwart, "acme.test", Mode::Apply).await.unwrap();
+    let again = remove(&stalwart, "acme.test", Mode::Apply).await.unwrap();
 
-    assert_eq!(removed.changes, ["2 DKIM keys removed", "domain removed"]);
-    assert!(again.changes.is_empty());
+    assert_eq!(removed, ["2 DKIM keys removed", "domain removed"]);
+    assert!(again.is_empty());
     assert!(sim.domains().is_empty());
     assert!(sim.dkim_signatures().is_empty());
 }
@@ -64,9 +80,7 @@ async fn a_domain_in_use_is_not_removed() {
             }
         }
 
-        let removed = stalwart
-            .remove_domain("acme.test", TENANT, Mode::Apply)
-            .await;
+        let removed = remove(&stalwart, "acme.test", Mode::Apply).await;
 
         let error = removed.unwrap_err();
         assert_eq!(error.code(), ErrorCode::DomainInUse, "{user}");
@@ -89,16 +103,10 @@ async fn a_foreign_domain_is_not_removed() {
     );
 
     for name in ["theirs.test", "missing.test"] {
-        let removed = stalwart
-            .remove_domain(name, TENANT, Mode::Apply)
-            .await
-            .unwrap();
-        let purged = stalwart
-            .purge_domain(name, TENANT, Mode::Apply)
-            .await
-            .unwrap();
+        let removed = remove(&stalwart, name, Mode::Apply).await.unwrap();
+        let purged = purge(&stalwart, name, Mode::Apply).await.unwrap();
 
-        assert!(removed.changes.is_empty() && purged.changes.is_empty());
+        assert!(removed.is_empty() && purged.is_empty());
     }
     assert_eq!(sim.domains(), ["theirs.test"]);
 }
@@ -109,12 +117,9 @@ async fn a_key_that_appears_while_the_others_are_removed_is_removed_too() {
     ours(&sim, "acme.test");
     sim.late_dkim_keys(2);
 
-    let removed = stalwart
-        .remove_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let removed = remove(&stalwart, "acme.test", Mode::Apply).await.unwrap();
 
-    assert_eq!(removed.changes, ["4 DKIM keys removed", "domain removed"]);
+    assert_eq!(removed, ["4 DKIM keys removed", "domain removed"]);
     assert!(sim.dkim_signatures().is_empty());
 }
 
@@ -124,9 +129,7 @@ async fn a_domain_that_keeps_getting_keys_fails_the_attempt() {
     ours(&sim, "acme.test");
     sim.late_dkim_keys(u32::MAX);
 
-    let removed = stalwart
-        .remove_domain("acme.test", TENANT, Mode::Apply)
-        .await;
+    let removed = remove(&stalwart, "acme.test", Mode::Apply).await;
 
     assert!(
         matches!(removed, Err(ClientError::Conflict(_))),
@@ -142,7 +145,7 @@ async fn the_servers_own_domain_is_never_purged() {
     let found = stalwart.find_domain(name).await.unwrap().unwrap();
     sim.describe_domain(name, MARK);
 
-    let purged = stalwart.purge_domain(name, TENANT, Mode::Apply).await;
+    let purged = purge(&stalwart, name, Mode::Apply).await;
 
     assert_eq!(found.description, None);
     assert!(
@@ -158,13 +161,10 @@ async fn a_purge_removes_the_domains_objects_and_only_aliases_of_others() {
     let (sim, stalwart) = stalwart().await;
     populate(&sim);
 
-    let purged = stalwart
-        .purge_domain("acme.test", TENANT, Mode::Apply)
-        .await
-        .unwrap();
+    let purged = purge(&stalwart, "acme.test", Mode::Apply).await.unwrap();
 
     assert_eq!(
-        purged.changes,
+        purged,
         [
             "2 accounts removed",
             "1 list removed",
@@ -199,24 +199,18 @@ async fn a_purge_continues_after_every_lost_response_without_repeating_effects()
     }
 
     for _ in writes {
-        let lost = stalwart
-            .purge_domain("acme.test", TENANT, Mode::Apply)
-            .await;
+        let lost = purge(&stalwart, "acme.test", Mode::Apply).await;
         assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
     }
     // The first attempts to destroy the domain are rejected, so that its own response is lost only now.
     sim.server
         .faults
         .add(FaultRule::once("destroy_domain", Fault::AnswerLost));
-    let lost = stalwart
-        .purge_domain("acme.test", TENANT, Mode::Apply)
-        .await;
-    let done = stalwart
-        .purge_domain("acme.test", TENANT, Mode::Apply)
-        .await;
+    let lost = purge(&stalwart, "acme.test", Mode::Apply).await;
+    let done = purge(&stalwart, "acme.test", Mode::Apply).await;
 
     assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
-    assert!(done.unwrap().changes.is_empty());
+    assert!(done.unwrap().is_empty());
     let effects = &sim.server.effects;
     assert_eq!(effects.count("destroy_accounts"), 2);
     assert_eq!(effects.count("destroy_dkim_signatures"), 2);
@@ -236,20 +230,47 @@ async fn a_dry_run_removes_nothing() {
     populate(&sim);
     ours(&sim, "unused.test");
 
-    let in_use = stalwart
-        .remove_domain("acme.test", TENANT, Mode::DryRun)
-        .await;
-    let unused = stalwart
-        .remove_domain("unused.test", TENANT, Mode::DryRun)
+    let in_use = remove(&stalwart, "acme.test", Mode::DryRun).await;
+    let unused = remove(&stalwart, "unused.test", Mode::DryRun)
         .await
         .unwrap();
-    let purged = stalwart
-        .purge_domain("acme.test", TENANT, Mode::DryRun)
-        .await
-        .unwrap();
+    let purged = purge(&stalwart, "acme.test", Mode::DryRun).await.unwrap();
 
     assert_eq!(in_use.unwrap_err().code(), ErrorCode::DomainInUse);
-    assert_eq!(unused.changes, ["domain removed"]);
-    assert_eq!(purged.changes, ["2 accounts removed", "domain removed"]);
+    assert_eq!(unused, ["2 DKIM keys removed", "domain removed"]);
+    assert_eq!(
+        purged,
+        [
+            "2 accounts removed",
+            "2 DKIM keys removed",
+            "domain removed"
+        ]
+    );
     assert!(sim.server.effects.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_purge_that_runs_out_of_time_leaves_the_rest_and_says_so() {
+    let (sim, stalwart) = stalwart().await;
+    ours(&sim, "acme.test");
+    for number in 0..150 {
+        sim.add_account(&format!("u{number}@acme.test"), PASSWORD, &[], json!({}));
+    }
+    let domain = owned(&stalwart, "acme.test").await.unwrap();
+
+    let mut counts = Vec::new();
+    loop {
+        let mut removal = Removal::until(Instant::now());
+        stalwart
+            .purge_domain(&domain, Mode::Apply, &mut removal)
+            .await
+            .unwrap();
+        counts.push((removal.found(), removal.removed(), sim.accounts().len()));
+        if removal.is_complete() {
+            break;
+        }
+    }
+
+    assert_eq!(counts, [(150, 100, 50), (50, 50, 0), (0, 3, 0)]);
+    assert!(sim.domains().is_empty());
 }

@@ -6,7 +6,7 @@ use dezky_sim::{
 };
 use dezky_upstreams::clients::{
     ClientError, Mode,
-    stalwart::{Access, Account, Stalwart},
+    stalwart::{Access, AccessChange, Account, Stalwart},
 };
 use serde_json::{Value, json};
 
@@ -28,6 +28,26 @@ async fn only(stalwart: &Stalwart, domain: &str) -> Account {
     accounts.remove(0)
 }
 
+/// Freezes the mailboxes of the domain, as listed now.
+async fn freeze(
+    stalwart: &Stalwart,
+    domain: &str,
+    mode: Mode,
+) -> Result<AccessChange, ClientError> {
+    let accounts = stalwart.list_accounts(domain).await?;
+    stalwart.freeze_accounts(&accounts, mode).await
+}
+
+/// Unfreezes the mailboxes of the domain, as listed now.
+async fn unfreeze(
+    stalwart: &Stalwart,
+    domain: &str,
+    mode: Mode,
+) -> Result<AccessChange, ClientError> {
+    let accounts = stalwart.list_accounts(domain).await?;
+    stalwart.unfreeze_accounts(&accounts, mode).await
+}
+
 fn permissions(sim: &StalwartSim) -> Value {
     let accounts = sim.snapshot()["accounts"].clone();
     let mut accounts = accounts.as_array().unwrap().iter();
@@ -38,18 +58,11 @@ fn permissions(sim: &StalwartSim) -> Value {
 #[tokio::test]
 async fn a_resumed_mailbox_accepts_its_old_password() {
     let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
-    let account = only(&stalwart, &domain).await;
 
-    let frozen = stalwart
-        .freeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     let while_frozen = signs_in(&sim, ADA).await;
     let listed = only(&stalwart, &domain).await;
-    let unfrozen = stalwart
-        .unfreeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
+    let unfrozen = unfreeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     let afterwards = signs_in(&sim, ADA).await;
 
     assert_eq!(frozen.changes, ["mailbox ada@acme.test frozen"]);
@@ -63,19 +76,12 @@ async fn a_resumed_mailbox_accepts_its_old_password() {
 #[tokio::test]
 async fn suspending_and_resuming_are_idempotent() {
     let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
-    let account = only(&stalwart, &domain).await;
 
     for _ in 0..2 {
-        stalwart
-            .freeze_account(&account, Mode::Apply)
-            .await
-            .unwrap();
+        freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     }
     for _ in 0..2 {
-        stalwart
-            .unfreeze_account(&account, Mode::Apply)
-            .await
-            .unwrap();
+        unfreeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     }
 
     let requests = sim.server.faults.requests();
@@ -86,17 +92,16 @@ async fn suspending_and_resuming_are_idempotent() {
 #[tokio::test]
 async fn suspending_and_resuming_survive_lost_responses() {
     let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
-    let account = only(&stalwart, &domain).await;
     for write in ["freeze_account", "unfreeze_account"] {
         sim.server
             .faults
             .add(FaultRule::once(write, Fault::AnswerLost));
     }
 
-    let freeze_lost = stalwart.freeze_account(&account, Mode::Apply).await;
-    let frozen = stalwart.freeze_account(&account, Mode::Apply).await;
-    let unfreeze_lost = stalwart.unfreeze_account(&account, Mode::Apply).await;
-    let unfrozen = stalwart.unfreeze_account(&account, Mode::Apply).await;
+    let freeze_lost = freeze(&stalwart, &domain, Mode::Apply).await;
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await;
+    let unfreeze_lost = unfreeze(&stalwart, &domain, Mode::Apply).await;
+    let unfrozen = unfreeze(&stalwart, &domain, Mode::Apply).await;
 
     for lost in [freeze_lost, unfreeze_lost] {
         assert!(matches!(lost, Err(ClientError::AnswerLost(_))), "{lost:?}");
@@ -113,18 +118,11 @@ async fn a_mailbox_suspended_before_its_tenant_stays_suspended_after_resuming() 
         "@type": "Merge", "enabledPermissions": {}, "disabledPermissions": { "authenticate": true },
     });
     let (sim, stalwart, domain) = mailbox(suspended.clone()).await;
-    let account = only(&stalwart, &domain).await;
 
-    let frozen = stalwart
-        .freeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
-    let unfrozen = stalwart
-        .unfreeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
+    let unfrozen = unfreeze(&stalwart, &domain, Mode::Apply).await.unwrap();
 
-    assert_eq!(account.access, Access::Suspended);
+    assert_eq!(only(&stalwart, &domain).await.access, Access::Suspended);
     assert!(frozen.changes.is_empty() && unfrozen.changes.is_empty());
     assert_eq!(permissions(&sim), suspended);
     assert_eq!(signs_in(&sim, ADA).await, 403);
@@ -138,17 +136,10 @@ async fn other_permission_overrides_survive_suspending() {
         "disabledPermissions": { "emailSend": true },
     });
     let (sim, stalwart, domain) = mailbox(overrides.clone()).await;
-    let account = only(&stalwart, &domain).await;
 
-    stalwart
-        .freeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
+    freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     let while_frozen = permissions(&sim);
-    stalwart
-        .unfreeze_account(&account, Mode::Apply)
-        .await
-        .unwrap();
+    unfreeze(&stalwart, &domain, Mode::Apply).await.unwrap();
 
     assert_eq!(
         while_frozen["enabledPermissions"],
@@ -161,20 +152,61 @@ async fn other_permission_overrides_survive_suspending() {
 #[tokio::test]
 async fn a_dry_run_suspends_nothing_and_a_missing_mailbox_is_not_an_error() {
     let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
-    let account = only(&stalwart, &domain).await;
-    let gone = Account {
-        id: "zzzz".to_owned(),
-        ..account.clone()
-    };
+    let mut gone = only(&stalwart, &domain).await;
+    "zzzz".clone_into(&mut gone.id);
 
-    let dry = stalwart
-        .freeze_account(&account, Mode::DryRun)
+    let dry = freeze(&stalwart, &domain, Mode::DryRun).await.unwrap();
+    let missing = stalwart
+        .freeze_accounts(&[gone], Mode::Apply)
         .await
         .unwrap();
-    let missing = stalwart.freeze_account(&gone, Mode::Apply).await.unwrap();
 
     assert_eq!(dry.changes, ["mailbox ada@acme.test frozen"]);
-    assert!(missing.changes.is_empty());
+    assert!(missing.changes.is_empty() && missing.failures.is_empty());
+    assert_eq!(signs_in(&sim, ADA).await, 200);
+}
+
+#[tokio::test]
+async fn many_mailboxes_are_suspended_by_one_call_after_one_read() {
+    let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
+    for number in 0..50 {
+        sim.add_account(&format!("u{number}@acme.test"), PASSWORD, &[], json!({}));
+    }
+
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
+
+    assert_eq!(frozen.changes.len(), 51);
+    assert!(sim.accounts().iter().all(|account| !account.can_sign_in));
+    let requests = sim.server.faults.requests();
+    let requests: Vec<(&str, u64)> = requests.iter().map(|(name, n)| (&**name, *n)).collect();
+    assert_eq!(requests, [("freeze_account", 1), ("list_accounts", 1)]);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_suspended_does_not_spare_the_others() {
+    let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
+    sim.add_account("bob@acme.test", PASSWORD, &[], json!({}));
+    // The server validates the whole account.
+    let invalid = json!({ "quotas": { "maxDiskQuota": "much" } });
+    sim.change_account("bob@acme.test", invalid);
+
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
+
+    assert_eq!(frozen.changes, ["mailbox ada@acme.test frozen"]);
+    assert!(matches!(frozen.failures[..], [ClientError::Rejected(_)]));
+    assert_eq!(signs_in(&sim, ADA).await, 403);
+    assert_eq!(signs_in(&sim, "bob@acme.test").await, 200);
+}
+
+#[tokio::test]
+async fn a_key_without_the_permissions_of_a_mailbox_cannot_suspend_it() {
+    let (sim, stalwart, domain) = mailbox(json!({ "@type": "Inherit" })).await;
+    sim.withhold("imapAuthenticate");
+
+    let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
+
+    assert!(frozen.changes.is_empty());
+    assert!(matches!(frozen.failures[..], [ClientError::Permission(_)]));
     assert_eq!(signs_in(&sim, ADA).await, 200);
 }
 

@@ -24,6 +24,16 @@ impl User {
         let tenants = tenants.map_or(&[][..], Vec::as_slice);
         tenants.iter().filter_map(Value::as_str).collect()
     }
+
+    /// Whether a suspension of this tenant froze the user.
+    pub fn is_frozen_by(&self, tenant_id: &str) -> bool {
+        self.frozen_by().contains(&tenant_id)
+    }
+
+    /// Whether the user was suspended by an administrator, and is left alone.
+    pub fn is_suspended(&self) -> bool {
+        !self.is_active && self.frozen_by().is_empty()
+    }
 }
 
 impl Authentik {
@@ -37,7 +47,7 @@ impl Authentik {
 
     /// Ensures, on behalf of this tenant, that the user cannot sign in and has no session.
     ///
-    /// A user suspended by an administrator is left alone.
+    /// A user suspended by an administrator is left alone. A dry run relies on `user` as listed.
     pub async fn freeze_user(
         &self,
         user: &User,
@@ -46,13 +56,13 @@ impl Authentik {
     ) -> Result<Ensured<()>, ClientError> {
         let mut changes = Vec::new();
         let value = Some(());
-        let Some(user) = self.get_user(user.pk).await? else {
+        let Some(user) = self.current(user, mode).await? else {
             return Ok(Ensured { value, changes });
         };
-        let mut frozen_by = user.frozen_by();
-        if !user.is_active && frozen_by.is_empty() {
+        if user.is_suspended() {
             return Ok(Ensured { value, changes });
         }
+        let mut frozen_by = user.frozen_by();
 
         if user.is_active {
             changes.push("user deactivated".to_owned());
@@ -79,7 +89,8 @@ impl Authentik {
         Ok(Ensured { value, changes })
     }
 
-    /// Ensures that this tenant no longer freezes the user, and reactivates the user if no other tenant does.
+    /// Ensures that this tenant no longer freezes the user, and reactivates the user if no other tenant does. A dry run
+    /// relies on `user` as listed.
     pub async fn unfreeze_user(
         &self,
         user: &User,
@@ -88,7 +99,7 @@ impl Authentik {
     ) -> Result<Ensured<()>, ClientError> {
         let mut changes = Vec::new();
         let value = Some(());
-        let Some(user) = self.get_user(user.pk).await? else {
+        let Some(user) = self.current(user, mode).await? else {
             return Ok(Ensured { value, changes });
         };
         let mut frozen_by = user.frozen_by();
@@ -109,6 +120,14 @@ impl Authentik {
             self.update_user(operation, user.pk, &body).await?;
         }
         Ok(Ensured { value, changes })
+    }
+
+    /// The user as it is now, if it exists: a write has to preserve the other attributes.
+    async fn current(&self, listed: &User, mode: Mode) -> Result<Option<User>, ClientError> {
+        match mode {
+            Mode::Apply => self.get_user(listed.pk).await,
+            Mode::DryRun => Ok(Some(listed.clone())),
+        }
     }
 
     /// Updates the user and verifies the result, because Authentik ignores unknown fields. A deleted user needs no

@@ -1,51 +1,15 @@
-//! Calls on spaces, named drives in the graph API, and their wire types.
-
-use std::{sync::Arc, time::Duration};
+//! Calls on one space, named drive in the graph API, and its wire types.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Ocis, error::ResponseExt as _};
-use crate::clients::{ClientError, FailedCall, LeaseDeadline, Operation};
-use dezky_shared::{
-    platform::coalescer::{Coalescer, Limits},
-    upstream::Upstream,
-};
+use super::{DRIVES, Ocis, error::ResponseExt as _};
+use crate::clients::{ClientError, FailedCall, Operation};
+use dezky_shared::upstream::Upstream;
 
-/// Roles that do not see every space: User and User Light. Their ids are hard-coded in oCIS.
-const LESSER_ROLES: [&str; 2] = [
-    "d7beeea8-8ff4-406b-8fb6-ab2dd81e6b11",
-    "38071a68-456a-4553-846a-fa67bf5596cc",
-];
-
-const DRIVES: &str = "/graph/v1.0/drives";
-/// Maximum pause between two lists of all spaces.
-const MAX_LIST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Request coalescing of the list of all spaces.
-///
-/// oCIS cannot filter spaces by marker, so every step lists all of them, which would be most of the traffic. One list
-/// is in flight at a time. The pause after it is as long as it took, so that with many spaces oCIS can serve other
-/// requests.
-pub(super) fn space_list() -> Coalescer<(), SpaceList> {
-    Coalescer::new(Limits {
-        in_flight: 1,
-        slot_timeout: None,
-        pause: |list: &SpaceList, took| match list.spaces {
-            Ok(_) => took.min(MAX_LIST_PAUSE),
-            Err(_) => Duration::ZERO,
-        },
-    })
-}
-
-/// List of all spaces.
-#[derive(Debug, Clone)]
-pub(super) struct SpaceList {
-    spaces: Result<Arc<[Drive]>, ClientError>,
-    /// Request ids assigned by oCIS.
-    request_ids: Vec<String>,
-}
+/// Role of an editor of a space, hard-coded in oCIS.
+const EDITOR: &str = "58c63c02-1d89-4572-916a-870abc5a1b7d";
 
 fn drive(id: &str) -> String {
     format!("{DRIVES}/{id}")
@@ -53,23 +17,35 @@ fn drive(id: &str) -> String {
 
 impl Ocis {
     /// Creates a space, regardless of existing ones.
-    pub(super) async fn create_space(
+    pub(super) async fn post_space(
         &self,
         marker: &str,
         name: &str,
-        quota: Option<i64>,
-    ) -> Result<Drive, ClientError> {
-        let mut body = json!({ "name": name, "driveType": "project", "driveAlias": marker });
-        if let Some(total) = quota {
-            body["quota"] = json!({ "total": total });
-        }
+        quota: Quota,
+    ) -> Result<Space, ClientError> {
+        let body =
+            json!({ "name": name, "driveType": "project", "driveAlias": marker, "quota": quota });
         let request = self.http.request(Method::POST, DRIVES).json(&body);
         let response = self.send(Operation::write("create_space"), request).await?;
         response.error_for_status()?.json()
     }
 
+    /// Reads a space, with its members; `None` if it does not exist or is invisible.
+    pub(super) async fn get_space(&self, id: &str) -> Result<Option<Space>, ClientError> {
+        let request = self
+            .http
+            .request(Method::GET, &drive(id))
+            // Newer servers list the members only on request.
+            .query(&[("$expand", "root($expand=permissions)")]);
+        let response = self.send(Operation::read("find_space"), request).await?;
+        response
+            .optional()?
+            .map(|response| response.json())
+            .transpose()
+    }
+
     /// Restores a space from the trash.
-    pub(super) async fn restore_space(&self, id: &str) -> Result<(), ClientError> {
+    pub(super) async fn restore(&self, id: &str) -> Result<(), ClientError> {
         let request = self
             .http
             .request(Method::PATCH, &drive(id))
@@ -78,37 +54,51 @@ impl Ocis {
         let response = self
             .send(Operation::write("restore_space"), request)
             .await?;
-        let _: Drive = response.error_for_status()?.json()?;
+        let _: Space = response.error_for_status()?.json()?;
         Ok(())
     }
 
-    /// Updates only the fields set in `update`.
-    pub(super) async fn update_space(
+    /// Updates only the fields set in `update`; `None` if the space does not exist.
+    pub(super) async fn patch_space(
         &self,
         id: &str,
         update: &Update<'_>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Option<Space>, ClientError> {
         let request = self.http.request(Method::PATCH, &drive(id)).json(update);
         let response = self.send(Operation::write("update_space"), request).await?;
-        let _: Drive = response.error_for_status()?.json()?;
+        response
+            .optional()?
+            .map(|response| response.json())
+            .transpose()
+    }
+
+    /// Makes a member of the space an editor.
+    pub(super) async fn make_editor(&self, id: &str, member: &Member) -> Result<(), ClientError> {
+        let permission = member.permission_id();
+        let path = format!("/graph/v1beta1/drives/{id}/root/permissions/{permission}");
+        let body = json!({ "roles": [EDITOR] });
+        let request = self.http.request(Method::PATCH, &path).json(&body);
+        self.send(Operation::write("update_permission"), request)
+            .await?
+            .error_for_status()?;
         Ok(())
     }
 
     /// Moves the space to the trash and verifies it.
-    pub(super) async fn trash(&self, space: &Drive) -> Result<(), ClientError> {
+    pub(super) async fn trash(&self, space: &Space) -> Result<(), ClientError> {
         let request = self.http.request(Method::DELETE, &drive(&space.id));
         self.send(Operation::write("disable_space"), request)
             .await?
             .optional()?;
 
-        match self.find_space(&space.id).await? {
+        match self.get_space(&space.id).await? {
             Some(space) if !space.is_trashed() => Err(still_there(&space)),
             _ => Ok(()),
         }
     }
 
     /// Purges the space, in the required two steps, and verifies it.
-    pub(super) async fn purge(&self, space: &Drive) -> Result<(), ClientError> {
+    pub(super) async fn purge(&self, space: &Space) -> Result<(), ClientError> {
         if !space.is_trashed() {
             self.trash(space).await?;
         }
@@ -121,88 +111,14 @@ impl Ocis {
             .await?
             .optional()?;
 
-        match self.find_space(&space.id).await? {
+        match self.get_space(&space.id).await? {
             Some(space) => Err(still_there(&space)),
             None => Ok(()),
         }
     }
-
-    async fn find_space(&self, id: &str) -> Result<Option<Drive>, ClientError> {
-        let request = self.http.request(Method::GET, &drive(id));
-        let response = self.send(Operation::read("find_space"), request).await?;
-        response
-            .optional()?
-            .map(|response| response.json())
-            .transpose()
-    }
-
-    /// Project spaces with the marker or the stored id, ordered by id.
-    ///
-    /// All spaces are read and matched here: oCIS silently ignores a filter by name or alias. The list is not
-    /// paginated, and a service account with the role Admin or Space Admin sees all spaces.
-    pub(super) async fn spaces_of(
-        &self,
-        marker: &str,
-        stored_id: Option<&str>,
-    ) -> Result<Vec<Drive>, ClientError> {
-        let ocis = self.clone();
-        let listed = self.space_list.load(|()| (), |()| ocis.list_spaces()).await;
-        for id in &listed.request_ids {
-            self.http.deadline().note_request_id(id);
-        }
-        let mut spaces: Vec<Drive> = listed
-            .spaces?
-            .iter()
-            .filter(|space| space.has_marker(marker) || Some(space.id.as_str()) == stored_id)
-            .cloned()
-            .collect();
-        spaces.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(spaces)
-    }
-
-    /// Lists all spaces on behalf of any number of steps, so no single step's lease deadline applies.
-    async fn list_spaces(self) -> SpaceList {
-        let deadline = LeaseDeadline::unlimited();
-        let spaces = self.with_deadline(&deadline).read_spaces().await;
-        SpaceList {
-            spaces: spaces.map(Into::into),
-            request_ids: deadline.request_ids(),
-        }
-    }
-
-    async fn read_spaces(&self) -> Result<Vec<Drive>, ClientError> {
-        let request = self
-            .http
-            .request(Method::GET, DRIVES)
-            .query(&[("$filter", "driveType eq 'project'")]);
-        let response = self.send(Operation::read("list_spaces"), request).await?;
-        let list: List<Drive> = response.error_for_status()?.json()?;
-        Ok(list.value)
-    }
-
-    /// Fails unless our account has a role that sees every space: an invisible space would look deleted.
-    pub(super) async fn require_full_view(&self) -> Result<(), ClientError> {
-        let me = self.me().await?;
-        let path = format!("/graph/v1.0/users/{}/appRoleAssignments", me.id);
-        let request = self.http.request(Method::GET, &path);
-        let response = self
-            .send(Operation::read("list_own_roles"), request)
-            .await?
-            .error_for_status()?;
-        let roles: List<RoleAssignment> = response.json()?;
-
-        let sees_all = |role: &RoleAssignment| !LESSER_ROLES.contains(&role.app_role_id.as_str());
-        if roles.value.iter().any(sees_all) {
-            Ok(())
-        } else {
-            Err(ClientError::Permission(response.failed(
-                "our account has neither the role Admin nor Space Admin, so a missing space may only be invisible",
-            )))
-        }
-    }
 }
 
-fn still_there(space: &Drive) -> ClientError {
+fn still_there(space: &Space) -> ClientError {
     ClientError::Permission(FailedCall {
         upstream: Upstream::Ocis,
         operation: "find_space",
@@ -215,49 +131,87 @@ fn still_there(space: &Drive) -> ClientError {
     })
 }
 
-#[derive(Deserialize)]
-struct List<T> {
-    value: Vec<T>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RoleAssignment {
-    app_role_id: String,
-}
-
-/// Space, as returned by oCIS.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Drive {
-    pub(super) id: String,
+/// Project space of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Space {
+    /// Id assigned by oCIS, the only stable key of a space.
+    pub id: String,
+    /// Name shown to members.
     #[serde(default)]
-    pub(super) name: String,
+    pub name: String,
     #[serde(rename = "driveType")]
     kind: Option<String>,
     #[serde(rename = "driveAlias")]
     alias: Option<String>,
     #[serde(default)]
-    pub(super) quota: Quota,
+    quota: QuotaState,
     #[serde(default)]
     root: Root,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Quota {
-    pub(super) total: Option<i64>,
+/// Quota as returned by oCIS.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct QuotaState {
+    total: Option<i64>,
     /// Missing while the space is in the trash.
     used: Option<i64>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 struct Root {
     /// Present while the space is in the trash.
-    deleted: Option<serde::de::IgnoredAny>,
+    deleted: Option<Deleted>,
+    /// Missing if the server lists no members here.
+    permissions: Option<Vec<Grant>>,
 }
 
-impl Drive {
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Deleted {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Grant {
+    #[serde(default)]
+    granted_to_v2: Member,
+    /// Names of the roles, not their ids.
+    #[serde(default)]
+    roles: Vec<String>,
+}
+
+/// Member of a space: a user or a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub(super) struct Member {
+    user: Option<Identity>,
+    group: Option<Identity>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Identity {
+    id: String,
+}
+
+impl Member {
+    fn is_user(&self, id: &str) -> bool {
+        self.user.as_ref().is_some_and(|user| user.id == id)
+    }
+
+    /// Id of the member's permission, which follows from the member's.
+    fn permission_id(&self) -> String {
+        match (&self.user, &self.group) {
+            (Some(user), _) => format!("u:{}", user.id),
+            (None, Some(group)) => format!("g:{}", group.id),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Space {
+    pub(super) fn is_project(&self) -> bool {
+        self.kind.as_deref() == Some("project")
+    }
+
     pub(super) fn has_marker(&self, marker: &str) -> bool {
-        self.kind.as_deref() == Some("project") && self.alias.as_deref() == Some(marker)
+        self.alias.as_deref() == Some(marker)
     }
 
     pub(super) fn is_trashed(&self) -> bool {
@@ -267,10 +221,55 @@ impl Drive {
     pub(super) fn is_empty(&self) -> bool {
         self.quota.used == Some(0)
     }
+
+    pub(super) fn quota(&self) -> Option<i64> {
+        self.quota.total
+    }
+
+    /// Managers of the space, as far as the server lists members.
+    pub(super) fn managers(&self) -> impl Iterator<Item = &Member> {
+        let grants = self.root.permissions.iter().flatten();
+        grants
+            .filter(|grant| grant.roles.iter().any(|role| role == "manager"))
+            .map(|grant| &grant.granted_to_v2)
+    }
+
+    /// Managers other than `account`, if that is one.
+    pub(super) fn managers_beside(&self, account: &str) -> Vec<&Member> {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .managers()
+            .partition(|manager| manager.is_user(account));
+        if own.is_empty() { Vec::new() } else { others }
+    }
+
+    /// Whether `account` is the only member, as it is of a space that it has created and not shared yet. False if the
+    /// server lists no members.
+    pub(super) fn is_unshared(&self, account: &str) -> bool {
+        let grants = self.root.permissions.as_deref().unwrap_or_default();
+        grants.len() == 1 && self.managers().any(|manager| manager.is_user(account))
+    }
+}
+
+/// Quota in bytes; 0 is unlimited. Never negative: oCIS would return 500 and hide the space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Quota {
+    total: i64,
+}
+
+impl Quota {
+    pub(super) fn of_bytes(bytes: u64) -> Self {
+        Self {
+            total: i64::try_from(bytes).unwrap_or(i64::MAX),
+        }
+    }
+
+    pub(super) fn is_of(self, space: &Space) -> bool {
+        space.quota() == Some(self.total)
+    }
 }
 
 /// Fields of a space to be changed. Must not contain others: oCIS rejects unknown fields.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Update<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -278,20 +277,10 @@ pub(super) struct Update<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) drive_alias: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) quota: Option<NewQuota>,
-}
-
-/// Never negative: oCIS would return 500 and hide the space.
-#[derive(Serialize)]
-pub(super) struct NewQuota {
-    pub(super) total: i64,
+    pub(super) quota: Option<Quota>,
 }
 
 impl Update<'_> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.phrases().next().is_none()
-    }
-
     pub(super) fn phrases(&self) -> impl Iterator<Item = &'static str> {
         let changes = [
             (self.name.is_some(), "space renamed"),

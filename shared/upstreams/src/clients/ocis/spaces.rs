@@ -1,23 +1,16 @@
-//! Project spaces of tenants.
+//! Project spaces of tenants, by their ids.
 
 use super::{
     Ocis,
-    drives::{Drive, NewQuota, Update},
+    drives::{Quota, Space, Update},
 };
-use crate::clients::{ClientError, Ensured, FailedCall, Mode};
+use crate::clients::{ClientError, FailedCall, Mode};
 use dezky_shared::upstream::Upstream;
 
 /// Maximum length of a space's name, in bytes.
 const NAME_LIMIT: usize = 255;
-
-/// Project space of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Space {
-    /// Id assigned by oCIS, the only stable key of a space.
-    pub id: String,
-    /// Name shown to members.
-    pub name: String,
-}
+/// Prefix of a marker, followed by the tenant's id.
+const MARKER: &str = "project/";
 
 /// Name of a tenant's space: the tenant's name without characters that oCIS forbids, or the slug if nothing remains.
 pub fn space_name(tenant_name: &str, slug: &str) -> String {
@@ -28,194 +21,195 @@ pub fn space_name(tenant_name: &str, slug: &str) -> String {
     if name.is_empty() { slug } else { name }.to_owned()
 }
 
+/// The tenant id in the alias of a space, if it is a marker or looks like one. Members of a space may change its alias, so
+/// this does not prove that the space is the tenant's.
+pub fn marked_tenant(alias: &str) -> Option<&str> {
+    alias.strip_prefix(MARKER)
+}
+
+fn marker(tenant_id: &str) -> String {
+    format!("{MARKER}{tenant_id}")
+}
+
 impl Ocis {
-    /// Ensures that the tenant has exactly one space: enabled, with marker and name.
+    /// The space with this id, enabled or in the trash; `None` if it does not exist.
     ///
-    /// The stored id takes precedence over the marker; spaces in the trash count. With `quota`, the space gets exactly
-    /// that many bytes (0 is unlimited); without, oCIS decides. Several spaces with the marker are a conflict, except
-    /// an empty one created by this call.
-    pub async fn ensure_space(
+    /// A negative quota hides a space from every read until a valid one is set, so a space counts as gone only if its
+    /// quota, in bytes, cannot be set either. A dry run does not set it, and reports a hidden space as gone. An id of
+    /// something else than a project space is a conflict.
+    pub async fn find_space(
+        &self,
+        id: &str,
+        quota: u64,
+        mode: Mode,
+    ) -> Result<Option<Space>, ClientError> {
+        let mut space = self.get_space(id).await?;
+        if space.is_none() && mode == Mode::Apply {
+            let update = Update {
+                quota: Some(Quota::of_bytes(quota)),
+                ..Update::default()
+            };
+            space = self.patch_space(id, &update).await?;
+        }
+        match space {
+            Some(space) if space.is_project() => Ok(Some(space)),
+            Some(other) => Err(conflict(format!("{} is no project space", other.id))),
+            None => {
+                self.require_full_view().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Spaces that an earlier create for this tenant may have left: those with its marker, including those in the trash,
+    /// by id. Empty if there are certainly none.
+    ///
+    /// A space with the marker that our account did not create, or that has other members, is a conflict that names all
+    /// spaces found: a member may have set the marker.
+    pub async fn find_unrecorded_spaces(&self, tenant_id: &str) -> Result<Vec<Space>, ClientError> {
+        let marker = marker(tenant_id);
+        let ids = self.search_marker(&marker).await?;
+        if ids.is_empty() {
+            self.require_full_view().await?;
+            return Ok(Vec::new());
+        }
+        let account = self.account_id().await?;
+        let mut spaces = Vec::new();
+        for id in &ids {
+            spaces.extend(self.get_space(id).await?);
+        }
+        match spaces.iter().find(|space| !space.is_unshared(account)) {
+            None => Ok(spaces),
+            Some(foreign) => Err(conflict(format!(
+                "{} carries {marker}, but has members beside our account or was not created by it; found with that \
+                 marker: {}",
+                foreign.id,
+                ids.join(", ")
+            ))),
+        }
+    }
+
+    /// Creates the tenant's space with a quota in bytes; 0 is unlimited. oCIS accepts any number of spaces of one name
+    /// and marker, so a create must not be repeated before its outcome is known.
+    pub async fn create_space(
         &self,
         tenant_id: &str,
         name: &str,
-        stored_id: Option<&str>,
-        quota: Option<u64>,
+        quota: u64,
+    ) -> Result<Space, ClientError> {
+        self.post_space(&marker(tenant_id), name, Quota::of_bytes(quota))
+            .await
+    }
+
+    /// Brings a space to the state of an active tenant's: enabled, with marker, name and quota in bytes (0 is
+    /// unlimited), and with our account as its only manager, since a manager could restore and purge it. Returns the
+    /// changes.
+    pub async fn ensure_space(
+        &self,
+        space: &Space,
+        tenant_id: &str,
+        name: &str,
+        quota: u64,
         mode: Mode,
-    ) -> Result<Ensured<Space>, ClientError> {
-        let marker = marker(tenant_id);
-        let quota = quota.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    ) -> Result<Vec<String>, ClientError> {
         let mut changes = Vec::new();
-
-        let mut spaces = self.spaces_of(&marker, stored_id).await?;
-        if stored_id.is_some_and(|stored| spaces.iter().all(|space| space.id != stored)) {
-            self.require_full_view().await?;
-        }
-        if spaces.is_empty() {
-            changes.push("space created".to_owned());
-            if mode == Mode::DryRun {
-                return Ok(Ensured {
-                    value: None,
-                    changes,
-                });
-            }
-            let created = self.create_space(&marker, name, quota).await?;
-            spaces = self
-                .settle_duplicates(&marker, created, &mut changes)
-                .await?;
-        }
-        let space = match <[Drive; 1]>::try_from(spaces) {
-            Ok([space]) => space,
-            Err(spaces) => return Err(several(&marker, &spaces)),
-        };
-
         if space.is_trashed() {
             changes.push("space restored".to_owned());
             if mode == Mode::Apply {
-                self.restore_space(&space.id).await?;
+                self.restore(&space.id).await?;
             }
         }
+        let (marker, quota) = (marker(tenant_id), Quota::of_bytes(quota));
         let update = Update {
             name: (space.name != name).then_some(name),
             drive_alias: (!space.has_marker(&marker)).then_some(marker.as_str()),
-            quota: quota
-                .filter(|total| space.quota.total != Some(*total))
-                .map(|total| NewQuota { total }),
+            quota: (!quota.is_of(space)).then_some(quota),
         };
-        if !update.is_empty() {
-            changes.extend(update.phrases().map(str::to_owned));
-            if mode == Mode::Apply {
-                self.update_space(&space.id, &update).await?;
-            }
+        let differing: Vec<String> = update.phrases().map(str::to_owned).collect();
+        if !differing.is_empty() && mode == Mode::Apply {
+            let updated = self.patch_space(&space.id, &update).await?;
+            updated.ok_or_else(|| vanished(space))?;
         }
-        Ok(Ensured {
-            value: Some(Space {
-                id: space.id,
-                name: match mode {
-                    Mode::Apply => name.to_owned(),
-                    Mode::DryRun => space.name,
-                },
-            }),
-            changes,
-        })
+        changes.extend(differing);
+        self.demote_managers(space, mode, &mut changes).await?;
+        Ok(changes)
     }
 
-    /// Moves the tenant's space, and any other with its marker, to the trash, from which
-    /// [`ensure_space`](Self::ensure_space) restores it. The inner value is `None` if there is no space.
+    /// Moves a space to the trash, from which [`ensure_space`](Self::ensure_space) restores it. Returns the changes.
     pub async fn disable_space(
         &self,
-        tenant_id: &str,
-        stored_id: Option<&str>,
+        space: &Space,
         mode: Mode,
-    ) -> Result<Ensured<Option<Space>>, ClientError> {
-        let spaces = self.every_space_of(&marker(tenant_id), stored_id).await?;
-
+    ) -> Result<Vec<String>, ClientError> {
         let mut changes = Vec::new();
-        for space in spaces.iter().filter(|space| !space.is_trashed()) {
-            changes.push("space disabled".to_owned());
-            if mode == Mode::Apply {
-                self.trash(space).await?;
-            }
+        if space.is_trashed() {
+            return Ok(changes);
         }
-        let kept = spaces
-            .iter()
-            .find(|space| Some(space.id.as_str()) == stored_id)
-            .or(spaces.first());
-        Ok(Ensured {
-            value: Some(kept.map(|space| Space {
-                id: space.id.clone(),
-                name: space.name.clone(),
-            })),
-            changes,
-        })
+        // Members of a space in the trash cannot be changed, and a manager could restore it.
+        self.demote_managers(space, mode, &mut changes).await?;
+        changes.push("space disabled".to_owned());
+        if mode == Mode::Apply {
+            self.trash(space).await?;
+        }
+        Ok(changes)
     }
 
-    /// Permanently removes every space with the tenant's marker. A stored space without the marker is a conflict.
-    pub async fn purge_space(
-        &self,
-        tenant_id: &str,
-        stored_id: Option<&str>,
-        mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
-        let marker = marker(tenant_id);
-        let spaces = self.every_space_of(&marker, stored_id).await?;
-        if let Some(foreign) = spaces.iter().find(|space| !space.has_marker(&marker)) {
-            return Err(conflict(format!(
-                "{} is stored for the tenant but does not carry {marker}: it was not purged",
-                foreign.id
-            )));
+    /// Permanently removes a space. Returns the changes.
+    pub async fn purge_space(&self, space: &Space, mode: Mode) -> Result<Vec<String>, ClientError> {
+        if mode == Mode::Apply {
+            self.purge(space).await?;
         }
-
-        let mut changes = Vec::new();
-        for space in &spaces {
-            changes.push("space purged".to_owned());
-            if mode == Mode::Apply {
-                self.purge(space).await?;
-            }
-        }
-        Ok(Ensured {
-            value: Some(()),
-            changes,
-        })
+        Ok(vec!["space purged".to_owned()])
     }
 
-    /// Resolves duplicates after a create, and returns the spaces that then carry the marker.
-    ///
-    /// oCIS accepts a second space with the same name and alias, and an earlier create whose response was lost can land
-    /// at any time. The smallest id wins; the space `made` by this call is removed if it lost and is still empty. Other
-    /// spaces are not touched.
-    async fn settle_duplicates(
+    /// Purges a space that this step has created, if it is still empty. False if it is not.
+    pub async fn withdraw_space(&self, created: &Space) -> Result<bool, ClientError> {
+        match self.get_space(&created.id).await? {
+            Some(space) if space.is_empty() => self.purge(&space).await.map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Makes every manager beside our account an editor.
+    async fn demote_managers(
         &self,
-        marker: &str,
-        made: Drive,
+        space: &Space,
+        mode: Mode,
         changes: &mut Vec<String>,
-    ) -> Result<Vec<Drive>, ClientError> {
-        let mut spaces = self.spaces_of(marker, None).await?;
-        let made = match spaces.iter().position(|space| space.id == made.id) {
-            Some(ours) => spaces.remove(ours),
-            None => made,
-        };
-        match spaces.first() {
-            Some(kept) if kept.id < made.id && made.is_empty() => {
-                self.purge(&made).await?;
-                changes.push("duplicate removed".to_owned());
+    ) -> Result<(), ClientError> {
+        if space.managers().count() < 2 {
+            return Ok(());
+        }
+        let account = self.account_id().await?;
+        for manager in space.managers_beside(account) {
+            changes.push("manager made an editor".to_owned());
+            if mode == Mode::Apply {
+                self.make_editor(&space.id, manager).await?;
             }
-            _ => spaces.push(made),
         }
-        Ok(spaces)
+        Ok(())
     }
-
-    /// Spaces with the marker or the stored id; an empty result is certain.
-    async fn every_space_of(
-        &self,
-        marker: &str,
-        stored_id: Option<&str>,
-    ) -> Result<Vec<Drive>, ClientError> {
-        let spaces = self.spaces_of(marker, stored_id).await?;
-        if spaces.is_empty() {
-            self.require_full_view().await?;
-        }
-        Ok(spaces)
-    }
-}
-
-/// Marker of the tenant's space.
-fn marker(tenant_id: &str) -> String {
-    format!("project/{tenant_id}")
 }
 
 fn conflict(detail: String) -> ClientError {
-    ClientError::Conflict(FailedCall {
+    ClientError::Conflict(failed(detail))
+}
+
+fn vanished(space: &Space) -> ClientError {
+    ClientError::Permission(failed(format!(
+        "{} was deleted meanwhile, or our account lacks a permission",
+        space.id
+    )))
+}
+
+fn failed(detail: String) -> FailedCall {
+    FailedCall {
         upstream: Upstream::Ocis,
-        operation: "list_spaces",
+        operation: "find_space",
         status: None,
         request_id: None,
         detail,
-    })
-}
-
-fn several(marker: &str, spaces: &[Drive]) -> ClientError {
-    let ids: Vec<_> = spaces.iter().map(|space| space.id.as_str()).collect();
-    conflict(format!("several spaces for {marker}: {}", ids.join(", ")))
+    }
 }
 
 #[cfg(test)]

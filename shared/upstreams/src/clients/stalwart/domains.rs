@@ -1,19 +1,27 @@
-//! Mail domains: lookup, creation, and expected DNS records.
+//! Mail domains: lookup, creation, repair, and DKIM keys.
+//!
+//! A domain is identified by its id together with its name or its marker: an operator may rename a domain or edit its
+//! description, and a server restored from a backup may reuse an id. The marker alone suffices too, since only
+//! administrators of the server can write it; the name alone does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
     Stalwart, failed,
     jmap::{Call, result_of},
 };
 use crate::clients::{ClientError, Ensured, Mode, Operation};
-use dezky_shared::queue::error_code::ErrorCode;
+use dezky_shared::{queue::error_code::ErrorCode, upstream::MailDomain};
 
-/// Mail domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Beginning of every ownership marker.
+const MARKER: &str = "dezky:";
+
+/// Mail domain, as returned by Stalwart.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Domain {
     /// Stalwart's id.
     pub id: String,
@@ -21,31 +29,108 @@ pub struct Domain {
     pub name: String,
     /// Ownership marker: `dezky:<tenantId>` on our domains.
     pub description: Option<String>,
+    /// Expected DNS records, as the lines of a BIND zone file. Empty for a new domain.
+    #[serde(rename = "dnsZoneFile", default)]
+    pub zone_file: String,
+    #[serde(default)]
+    report_address_uri: Option<String>,
+    dkim_management: DkimManagement,
 }
 
 impl Domain {
-    /// Whether the domain belongs to this tenant.
+    /// Whether the domain has this tenant's marker.
     pub fn belongs_to(&self, tenant_id: &str) -> bool {
         self.description.as_deref() == Some(&ownership_marker(tenant_id))
     }
+
+    /// Whether the domain is one of the `known` ones, renamed or without its marker. A domain with the marker of another
+    /// tenant is not.
+    fn is_known(&self, known: &[MailDomain]) -> bool {
+        let marker = self.description.as_deref().unwrap_or_default();
+        let same = |known: &MailDomain| known.id == self.id && known.name == self.name;
+        !marker.starts_with(MARKER) && known.iter().any(same)
+    }
+}
+
+/// Desired state of a domain.
+#[derive(Debug, Clone, Copy)]
+pub struct DesiredDomain<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Owning tenant.
+    pub tenant_id: &'a str,
+    /// Id last stored for this name.
+    pub known_id: Option<&'a str>,
+    /// Address of reports about the domain's mail (DMARC, TLS); `None` leaves it as it is.
+    pub report_address: Option<&'a str>,
+}
+
+impl DesiredDomain<'_> {
+    fn report_address_uri(&self) -> Option<String> {
+        let address = self.report_address?;
+        Some(format!("mailto:{address}"))
+    }
+}
+
+/// Address of reports that Stalwart completes with the domain itself.
+pub const POSTMASTER: &str = "postmaster";
+
+/// Expected DNS records of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Lines of a BIND zone file.
+    pub file: String,
+    /// Whether it contains a DKIM key for each of the domain's algorithms. Stalwart creates the keys some time after the
+    /// domain.
+    pub has_all_keys: bool,
 }
 
 impl Stalwart {
     /// Finds the domain with exactly this name; aliases of other domains do not count.
     pub async fn find_domain(&self, name: &str) -> Result<Option<Domain>, ClientError> {
-        Ok(self.look_up(&canonical(name)).await?.map(Domain::from))
+        let name = canonical(name);
+        let found = self.query_domains(&json!({ "name": name })).await?;
+        Ok(found.into_iter().find(|domain| domain.name == name))
     }
 
-    /// Ensures that the domain exists, belongs to this tenant, and has automatic DKIM keys.
+    /// The tenant's domains, whatever their current names: those with its marker, and the `known` ones.
+    pub async fn list_domains(
+        &self,
+        tenant_id: &str,
+        known: &[MailDomain],
+    ) -> Result<Vec<Domain>, ClientError> {
+        let ids: Vec<&str> = known.iter().map(|known| known.id.as_str()).collect();
+        let [query, get] = domains_where(&json!({ "text": tenant_id }));
+        let known_ones = json!({ "ids": ids, "properties": PROPERTIES });
+        let calls = [query, get, Call::new("x:Domain/get", known_ones)];
+        let reply = self.call(Operation::read("list_domains"), calls).await?;
+        // The filter compares words.
+        let mut owned: Vec<Domain> = reply.list(1)?;
+        owned.retain(|domain| domain.belongs_to(tenant_id));
+        for domain in reply.list::<Domain>(2)? {
+            let is_new = owned.iter().all(|owned| owned.id != domain.id);
+            if is_new && domain.is_known(known) {
+                owned.push(domain);
+            }
+        }
+        Ok(owned)
+    }
+
+    /// Ensures that the domain exists, belongs to this tenant, and has automatic DKIM keys. `owned` are the tenant's
+    /// [domains](Self::list_domains), of which a renamed one gets its name back.
     ///
-    /// A domain with another marker, or a name that is an alias of another domain, is a conflict.
+    /// A domain that is not the tenant's, or a name that is an alias of another domain, is a conflict.
     pub async fn ensure_domain(
         &self,
-        name: &str,
-        tenant_id: &str,
+        desired: &DesiredDomain<'_>,
+        owned: &[Domain],
         mode: Mode,
     ) -> Result<Ensured<Domain>, ClientError> {
-        let name = canonical(name);
+        let name = canonical(desired.name);
+        let desired = DesiredDomain {
+            name: &name,
+            ..*desired
+        };
         if !is_domain_name(&name) {
             return Err(ClientError::UserAction {
                 call: failed(
@@ -55,9 +140,26 @@ impl Stalwart {
                 code: ErrorCode::DomainInvalid,
             });
         }
-        if let Some(found) = self.look_up(&name).await? {
-            return self.adopt(found, &name, tenant_id, mode).await;
+        if let Some(domain) = owned.iter().find(|domain| domain.name == name) {
+            return self.repair(domain.clone(), &desired, mode).await;
         }
+        if let Some(holder) = self.holder_of(&name).await? {
+            return self.adopt(holder, &desired, mode).await;
+        }
+        let renamed = owned
+            .iter()
+            .find(|domain| Some(domain.id.as_str()) == desired.known_id);
+        if let Some(renamed) = renamed {
+            return self.repair(renamed.clone(), &desired, mode).await;
+        }
+        self.create(&desired, mode).await
+    }
+
+    async fn create(
+        &self,
+        desired: &DesiredDomain<'_>,
+        mode: Mode,
+    ) -> Result<Ensured<Domain>, ClientError> {
         let changes = vec!["domain created".to_owned()];
         if mode == Mode::DryRun {
             return Ok(Ensured {
@@ -65,10 +167,12 @@ impl Stalwart {
                 changes,
             });
         }
-
-        let description = Some(ownership_marker(tenant_id));
-        let create = json!({ "create": { "d": { "name": name, "description": description } } });
-        let create = Call::new("x:Domain/set", create);
+        let description = ownership_marker(desired.tenant_id);
+        let mut domain = json!({ "name": desired.name, "description": description });
+        if let Some(uri) = desired.report_address_uri() {
+            domain["reportAddressUri"] = uri.into();
+        }
+        let create = Call::new("x:Domain/set", json!({ "create": { "d": domain } }));
         let reply = self
             .call(Operation::write("create_domain"), [create])
             .await?;
@@ -76,8 +180,11 @@ impl Stalwart {
             Ok(id) => Ok(Ensured {
                 value: Some(Domain {
                     id,
-                    name,
-                    description,
+                    name: desired.name.to_owned(),
+                    description: Some(description),
+                    zone_file: String::new(),
+                    report_address_uri: desired.report_address_uri(),
+                    dkim_management: DkimManagement::default(),
                 }),
                 changes,
             }),
@@ -86,90 +193,70 @@ impl Stalwart {
                     return Err(reply.refused(&set_error));
                 };
                 let holder = self.get_domain(holder).await?;
-                self.adopt(holder, &name, tenant_id, mode).await
+                self.adopt(holder, desired, mode).await
             }
         }
     }
 
-    /// Whether the domain has a DKIM key for each of its algorithms.
-    ///
-    /// Stalwart creates the keys some time after the domain; until then the zone file lacks them.
-    pub async fn dkim_ready(&self, domain_id: &str) -> Result<bool, ClientError> {
-        #[derive(Deserialize)]
-        struct Key {
-            #[serde(rename = "@type")]
-            algorithm: String,
-        }
-
-        let calls = [
-            Call::new(
-                "x:Domain/get",
-                json!({ "ids": [domain_id], "properties": PROPERTIES }),
-            ),
-            Call::new(
-                "x:DkimSignature/query",
-                json!({ "filter": { "domainId": domain_id } }),
-            ),
-            Call::new(
-                "x:DkimSignature/get",
-                json!({ "#ids": result_of(1, "x:DkimSignature/query", "/ids") }),
-            ),
-        ];
-        let reply = self.call(Operation::read("dkim_ready"), calls).await?;
-        let Some(domain) = reply.list::<Record>(0)?.pop() else {
-            return Err(deleted("dkim_ready"));
-        };
-        let keys: Vec<Key> = reply.list(2)?;
-        let made: BTreeSet<&str> = keys.iter().map(|key| key.algorithm.as_str()).collect();
-        let wanted = domain.dkim_management;
-        Ok(wanted.is_automatic()
-            && wanted
-                .algorithms
-                .keys()
-                .all(|algorithm| made.contains(algorithm.as_str())))
-    }
-
-    /// Expected DNS records, as the lines of a BIND zone file.
-    pub async fn zone_file(&self, domain_id: &str) -> Result<String, ClientError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Zone {
-            dns_zone_file: String,
-        }
-
-        let get = Call::new(
-            "x:Domain/get",
-            json!({ "ids": [domain_id], "properties": ["dnsZoneFile"] }),
-        );
-        let reply = self.call(Operation::read("zone_file"), [get]).await?;
-        let zone = reply.list::<Zone>(0)?.pop();
-        zone.map(|zone| zone.dns_zone_file)
-            .ok_or_else(|| deleted("zone_file"))
-    }
-
-    /// Checks that an existing domain belongs to the tenant, and repairs drift.
+    /// Repairs a domain that holds the desired name, if it is the tenant's.
     async fn adopt(
         &self,
-        found: Record,
-        name: &str,
-        tenant_id: &str,
+        holder: Domain,
+        desired: &DesiredDomain<'_>,
         mode: Mode,
     ) -> Result<Ensured<Domain>, ClientError> {
-        let signs = found.dkim_management.is_automatic();
-        let domain = Domain::from(found);
-        if domain.name != name {
-            let detail = format!("{name} is an alias of {}", domain.name);
-            return Err(ClientError::Conflict(failed("ensure_domain", detail)));
+        let (name, marker) = (desired.name, ownership_marker(desired.tenant_id));
+        if holder.name == name && holder.belongs_to(desired.tenant_id) {
+            return self.repair(holder, desired, mode).await;
         }
-        if !domain.belongs_to(tenant_id) {
-            let detail = format!("{name} is not {}", ownership_marker(tenant_id));
-            return Err(ClientError::Conflict(failed("ensure_domain", detail)));
-        }
+        let conflict = if holder.name == name {
+            format!("{name} is not {marker}; delete it, or set its description to {marker}")
+        } else {
+            format!("{name} is an alias of {}", holder.name)
+        };
+        Err(ClientError::Conflict(failed("ensure_domain", conflict)))
+    }
 
+    /// Repairs drift of one of the tenant's domains.
+    async fn repair(
+        &self,
+        mut domain: Domain,
+        desired: &DesiredDomain<'_>,
+        mode: Mode,
+    ) -> Result<Ensured<Domain>, ClientError> {
         let mut changes = Vec::new();
+        let mut update = Map::new();
+        if domain.name != desired.name {
+            changes.push("domain name restored".to_owned());
+            update.insert("name".to_owned(), desired.name.into());
+            desired.name.clone_into(&mut domain.name);
+        }
+        if !domain.belongs_to(desired.tenant_id) {
+            changes.push("domain description restored".to_owned());
+            let marker = ownership_marker(desired.tenant_id);
+            update.insert("description".to_owned(), marker.clone().into());
+            domain.description = Some(marker);
+        }
+        let uri = desired.report_address_uri();
+        if uri.is_some() && domain.report_address_uri != uri {
+            changes.push("report address set".to_owned());
+            update.insert("reportAddressUri".to_owned(), uri.clone().into());
+            domain.report_address_uri = uri;
+        }
+        let signs = domain.dkim_management.is_automatic();
         if !signs {
             changes.push("automatic DKIM keys switched on".to_owned());
-            if mode == Mode::Apply {
+        }
+        if mode == Mode::Apply {
+            if !update.is_empty() {
+                self.update_domain(
+                    Operation::write("update_domain"),
+                    &domain.id,
+                    &update.into(),
+                )
+                .await?;
+            }
+            if !signs {
                 self.enable_dkim(&domain.id).await?;
             }
         }
@@ -179,88 +266,94 @@ impl Stalwart {
         })
     }
 
-    /// Ensures that reports about the domain's mail (DMARC, TLS) go to `address`, or to its postmaster.
-    pub async fn ensure_report_address(
-        &self,
-        domain_id: &str,
-        address: Option<&str>,
-        mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
+    /// Expected DNS records. The keys are read before the zone file, so that a complete one is complete.
+    pub async fn zone(&self, domain_id: &str) -> Result<Zone, ClientError> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Reports {
-            report_address_uri: Option<String>,
+        struct Key {
+            #[serde(rename = "@type")]
+            algorithm: String,
         }
 
-        // Stalwart appends its own domain to an address without one.
-        let wanted = format!("mailto:{}", address.unwrap_or("postmaster"));
-        let get = json!({ "ids": [domain_id], "properties": ["reportAddressUri"] });
-        let get = Call::new("x:Domain/get", get);
-        let reply = self
-            .call(Operation::read("get_report_address"), [get])
-            .await?;
-        let found = reply.list::<Reports>(0)?.pop();
-        let found = found.ok_or_else(|| deleted("get_report_address"))?;
-        let mut ensured = Ensured {
-            value: Some(()),
-            changes: Vec::new(),
+        let calls = [
+            Call::new(
+                "x:DkimSignature/query",
+                json!({ "filter": { "domainId": domain_id } }),
+            ),
+            Call::new(
+                "x:DkimSignature/get",
+                json!({ "#ids": result_of(0, "x:DkimSignature/query", "/ids") }),
+            ),
+            Call::new(
+                "x:Domain/get",
+                json!({ "ids": [domain_id], "properties": PROPERTIES }),
+            ),
+        ];
+        let reply = self.call(Operation::read("read_zone"), calls).await?;
+        let keys: Vec<Key> = reply.list(1)?;
+        let made: BTreeSet<&str> = keys.iter().map(|key| key.algorithm.as_str()).collect();
+        let Some(domain) = reply.list::<Domain>(2)?.pop() else {
+            return Err(deleted("read_zone"));
         };
-        if found.report_address_uri.as_deref() == Some(&wanted) {
-            return Ok(ensured);
-        }
-        ensured.changes.push("report address set".to_owned());
-        if mode == Mode::Apply {
-            let update = json!({ "update": { domain_id: { "reportAddressUri": wanted } } });
-            let update = Call::new("x:Domain/set", update);
-            let reply = self
-                .call(Operation::write("set_report_address"), [update])
-                .await?;
-            reply
-                .updated()?
-                .map_err(|set_error| reply.refused(&set_error))?;
-        }
-        Ok(ensured)
+        let wanted = domain.dkim_management;
+        let mut algorithms = wanted.algorithms.keys();
+        Ok(Zone {
+            file: domain.zone_file,
+            has_all_keys: wanted.is_automatic()
+                && algorithms.all(|algorithm| made.contains(algorithm.as_str())),
+        })
+    }
+
+    /// Makes Stalwart create the missing DKIM keys: it does so only when automatic keys are switched on. If the process
+    /// dies in between, the next [`ensure_domain`](Self::ensure_domain) switches them on.
+    pub async fn recreate_dkim(&self, domain_id: &str) -> Result<(), ClientError> {
+        self.disable_dkim(domain_id).await?;
+        self.enable_dkim(domain_id).await
     }
 
     async fn enable_dkim(&self, domain_id: &str) -> Result<(), ClientError> {
-        let update =
-            json!({ "update": { domain_id: { "dkimManagement": { "@type": "Automatic" } } } });
+        let automatic = json!({ "dkimManagement": { "@type": "Automatic" } });
+        self.update_domain(Operation::write("enable_dkim"), domain_id, &automatic)
+            .await
+    }
+
+    /// Disables automatic DKIM keys, so that destroyed keys are not recreated. If the domain is kept after all, the
+    /// next `ensure_domain` recreates them.
+    pub(super) async fn disable_dkim(&self, domain_id: &str) -> Result<(), ClientError> {
+        let manual = json!({ "dkimManagement": { "@type": "Manual" } });
+        self.update_domain(Operation::write("disable_dkim"), domain_id, &manual)
+            .await
+    }
+
+    async fn update_domain(
+        &self,
+        operation: Operation,
+        domain_id: &str,
+        update: &Value,
+    ) -> Result<(), ClientError> {
+        let update = json!({ "update": { domain_id: update } });
         let update = Call::new("x:Domain/set", update);
-        let reply = self.call(Operation::write("enable_dkim"), [update]).await?;
+        let reply = self.call(operation, [update]).await?;
         reply
             .updated()?
             .map_err(|set_error| reply.refused(&set_error))
     }
 
-    /// Disables automatic DKIM keys, so that destroyed keys are not recreated. If the domain is kept after all, the
-    /// next `ensure_domain` recreates them.
-    pub(super) async fn disable_dkim(&self, domain: &Domain) -> Result<(), ClientError> {
-        let update =
-            json!({ "update": { &domain.id: { "dkimManagement": { "@type": "Manual" } } } });
-        let update = Call::new("x:Domain/set", update);
-        let reply = self
-            .call(Operation::write("disable_dkim"), [update])
-            .await?;
-        match reply.updated()? {
-            Err(set_error) if !set_error.is_not_found() => Err(reply.refused(&set_error)),
-            _ => Ok(()),
+    /// The domain that has this name or alias.
+    async fn holder_of(&self, name: &str) -> Result<Option<Domain>, ClientError> {
+        if let Some(domain) = self.find_domain(name).await? {
+            return Ok(Some(domain));
         }
+        let aliased = self.query_domains(&json!({ "aliases": name })).await?;
+        Ok(aliased.into_iter().next())
     }
 
-    pub(super) async fn look_up(&self, name: &str) -> Result<Option<Record>, ClientError> {
-        let calls = [
-            Call::new("x:Domain/query", json!({ "filter": { "name": name } })),
-            Call::new(
-                "x:Domain/get",
-                json!({ "#ids": result_of(0, "x:Domain/query", "/ids"), "properties": PROPERTIES }),
-            ),
-        ];
+    async fn query_domains(&self, filter: &Value) -> Result<Vec<Domain>, ClientError> {
+        let calls = domains_where(filter);
         let reply = self.call(Operation::read("find_domain"), calls).await?;
-        let found: Vec<Record> = reply.list(1)?;
-        Ok(found.into_iter().find(|domain| domain.name == name))
+        reply.list(1)
     }
 
-    async fn get_domain(&self, id: &str) -> Result<Record, ClientError> {
+    async fn get_domain(&self, id: &str) -> Result<Domain, ClientError> {
         let get = json!({ "ids": [id], "properties": PROPERTIES });
         let get = Call::new("x:Domain/get", get);
         let reply = self.call(Operation::read("get_domain"), [get]).await?;
@@ -268,25 +361,43 @@ impl Stalwart {
     }
 }
 
-/// Requested properties of a [`Record`].
-const PROPERTIES: [&str; 3] = ["name", "description", "dkimManagement"];
-
-/// Domain, as returned by Stalwart.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Record {
-    id: String,
-    name: String,
-    description: Option<String>,
-    dkim_management: DkimManagement,
+/// Calls that query domains and get them.
+fn domains_where(filter: &Value) -> [Call; 2] {
+    let get = json!({
+        "#ids": result_of(0, "x:Domain/query", "/ids"),
+        "properties": PROPERTIES,
+    });
+    [
+        Call::new("x:Domain/query", json!({ "filter": filter })),
+        Call::new("x:Domain/get", get),
+    ]
 }
 
-#[derive(Deserialize)]
+/// Requested properties of a [`Domain`].
+const PROPERTIES: [&str; 5] = [
+    "name",
+    "description",
+    "dkimManagement",
+    "reportAddressUri",
+    "dnsZoneFile",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct DkimManagement {
     #[serde(rename = "@type")]
     kind: String,
     #[serde(default)]
     algorithms: BTreeMap<String, bool>,
+}
+
+/// That of a new domain.
+impl Default for DkimManagement {
+    fn default() -> Self {
+        Self {
+            kind: "Automatic".to_owned(),
+            algorithms: BTreeMap::new(),
+        }
+    }
 }
 
 impl DkimManagement {
@@ -295,19 +406,9 @@ impl DkimManagement {
     }
 }
 
-impl From<Record> for Domain {
-    fn from(record: Record) -> Self {
-        Self {
-            id: record.id,
-            name: record.name,
-            description: record.description,
-        }
-    }
-}
-
 /// Ownership marker of this tenant's domains.
 fn ownership_marker(tenant_id: &str) -> String {
-    format!("dezky:{tenant_id}")
+    format!("{MARKER}{tenant_id}")
 }
 
 /// Canonical form in which Stalwart stores names; its filters do not normalise ours.
@@ -315,7 +416,8 @@ fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Whether Stalwart would store this name unchanged. It silently drops characters that it rejects.
+/// Whether the name is a hostname that Stalwart stores unchanged. It silently drops some characters, and accepts
+/// underscores.
 fn is_domain_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

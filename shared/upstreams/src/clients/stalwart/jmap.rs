@@ -85,13 +85,9 @@ impl<const N: usize> Reply<N> {
         Ok(self.parse::<Got<T>>(position)?.list)
     }
 
-    /// Number of ids returned by the `/query` at `position`.
-    pub(super) fn count(&self, position: usize) -> Result<usize, ClientError> {
-        #[derive(Deserialize)]
-        struct Found {
-            ids: Vec<String>,
-        }
-        Ok(self.parse::<Found>(position)?.ids.len())
+    /// Result of the `/query` at `position`.
+    pub(super) fn found(&self, position: usize) -> Result<Found, ClientError> {
+        self.parse(position)
     }
 
     fn parse<T: DeserializeOwned>(&self, position: usize) -> Result<T, ClientError> {
@@ -144,6 +140,15 @@ impl Reply<1> {
 
     /// Success of the one update, or its set error.
     pub(super) fn updated(&self) -> Result<Result<(), SetError>, ClientError> {
+        let refused = self.not_updated(1)?.into_values().next();
+        Ok(refused.map_or(Ok(()), Err))
+    }
+
+    /// Set errors of this number of updates, by id.
+    pub(super) fn not_updated(
+        &self,
+        updates: usize,
+    ) -> Result<BTreeMap<String, SetError>, ClientError> {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Set {
@@ -151,17 +156,25 @@ impl Reply<1> {
             not_updated: BTreeMap<String, SetError>,
         }
         let set: Set = self.parse(0)?;
-        match set.not_updated.into_values().next() {
-            Some(set_error) => Ok(Err(set_error)),
-            None if !set.updated.is_empty() => Ok(Ok(())),
-            None => Err(self.response.unreadable("neither updated nor rejected")),
+        if set.updated.len() + set.not_updated.len() < updates {
+            return Err(self.response.unreadable("neither updated nor rejected"));
         }
+        Ok(set.not_updated)
     }
 
     /// Destroyed objects, and the set errors of the others.
     pub(super) fn destroyed(&self) -> Result<Destroyed, ClientError> {
         self.parse(0)
     }
+}
+
+/// Reply to a `/query`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Found {
+    pub(super) ids: Vec<String>,
+    /// Number of matches, if requested.
+    #[serde(default)]
+    pub(super) total: Option<usize>,
 }
 
 /// Reply to a `/set` with `destroy`.

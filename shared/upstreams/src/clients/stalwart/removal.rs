@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::{
     Domain, Stalwart, failed,
@@ -36,59 +37,76 @@ enum Cascade {
 impl Stalwart {
     /// Removes a domain that the tenant gave up, with its DKIM keys.
     ///
-    /// A domain in use by accounts or lists is left unchanged, and the customer has to act. A domain of another owner
-    /// is ignored. A dry run finds the domain's mailboxes, but neither lists nor aliases of mailboxes in other domains.
+    /// A domain in use by accounts or lists is left unchanged, and the customer has to act. A dry run finds the domain's
+    /// mailboxes, but neither lists nor aliases of mailboxes in other domains.
     pub async fn remove_domain(
         &self,
-        name: &str,
-        tenant_id: &str,
+        domain: &Domain,
         mode: Mode,
     ) -> Result<Ensured<()>, ClientError> {
-        self.remove(name, tenant_id, mode, Cascade::Keys).await
+        let mut removal = Removal::default();
+        match mode {
+            Mode::Apply => self.remove(domain, Cascade::Keys, &mut removal).await?,
+            Mode::DryRun => {
+                self.plan_removal(domain, &mut removal).await?;
+                if removal.accounts > 0 {
+                    return Err(in_use(&self.addresses_in(domain).await?));
+                }
+            }
+        }
+        Ok(Ensured {
+            value: Some(()),
+            changes: removal.changes(),
+        })
     }
 
-    /// Removes a domain of a deleted tenant, with all its mailboxes and lists.
+    /// Removes a domain of a deleted tenant, with all its mailboxes and lists, and counts them in `removal`, also on an
+    /// error. The rest is left once the removal's time is used up: [`Removal::is_complete`].
     ///
-    /// Accounts and lists of other domains lose their aliases in it. A domain of another owner is ignored.
+    /// Accounts and lists of other domains lose their aliases in it.
     pub async fn purge_domain(
         &self,
-        name: &str,
-        tenant_id: &str,
+        domain: &Domain,
         mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
-        self.remove(name, tenant_id, mode, Cascade::Everything)
-            .await
+        removal: &mut Removal,
+    ) -> Result<(), ClientError> {
+        match mode {
+            Mode::Apply => self.remove(domain, Cascade::Everything, removal).await,
+            Mode::DryRun => self.plan_removal(domain, removal).await,
+        }
+    }
+
+    async fn plan_removal(
+        &self,
+        domain: &Domain,
+        removal: &mut Removal,
+    ) -> Result<(), ClientError> {
+        let keys = json!({ "filter": { "domainId": domain.id } });
+        let keys = Call::new("x:DkimSignature/query", keys);
+        let reply = self.call(Operation::read("list_keys"), [keys]).await?;
+        removal.keys = reply.found(0)?.ids.len();
+        removal.accounts = self.account_page(&domain.id, 0).await?.total;
+        removal.domain = true;
+        Ok(())
     }
 
     async fn remove(
         &self,
-        name: &str,
-        tenant_id: &str,
-        mode: Mode,
+        domain: &Domain,
         extent: Cascade,
-    ) -> Result<Ensured<()>, ClientError> {
-        let mut removed = Removed::default();
-        let domain = self.find_domain(name).await?;
-        let Some(domain) = domain.filter(|domain| domain.belongs_to(tenant_id)) else {
-            return Ok(removed.ensured());
-        };
-        if mode == Mode::DryRun {
-            removed.accounts = self.list_accounts(&domain.id).await?.len();
-            if extent == Cascade::Keys && removed.accounts > 0 {
-                return Err(in_use(&self.addresses_in(&domain).await?));
-            }
-            removed.domain = true;
-            return Ok(removed.ensured());
-        }
-
+        removal: &mut Removal,
+    ) -> Result<(), ClientError> {
         let mut blockers = Vec::new();
-        for _ in 0..ROUNDS {
-            blockers = match self.destroy_domain(&domain).await? {
+        for round in 0..ROUNDS {
+            blockers = match self.destroy_domain(domain).await? {
                 Attempt::Destroyed => {
-                    removed.domain = true;
-                    return Ok(removed.ensured());
+                    removal.domain = true;
+                    return Ok(());
                 }
-                Attempt::Gone => return Ok(removed.ensured()),
+                Attempt::Gone => {
+                    removal.was_gone = true;
+                    return Ok(());
+                }
                 Attempt::Blocked(blockers) => blockers,
             };
             let ids_of = |object: &str| -> Vec<String> {
@@ -97,24 +115,27 @@ impl Stalwart {
             };
             let (accounts, lists) = (ids_of(ACCOUNTS.object), ids_of(LISTS.object));
             if extent == Cascade::Keys && !(accounts.is_empty() && lists.is_empty()) {
-                let mut users = self.addresses(ACCOUNTS, &accounts, &domain).await?;
-                users.extend(self.addresses(LISTS, &lists, &domain).await?);
+                let mut users = self.addresses(ACCOUNTS, &accounts, domain).await?;
+                users.extend(self.addresses(LISTS, &lists, domain).await?);
                 return Err(in_use(&users));
             }
             let keys = ids_of("DkimSignature");
-            if !keys.is_empty() && removed.keys == 0 {
-                self.disable_dkim(&domain).await?;
+            if !keys.is_empty() && removal.keys == 0 {
+                self.disable_dkim(&domain.id).await?;
             }
             if accounts.len() + lists.len() + keys.len() < blockers.len() {
                 break;
             }
-            removed.accounts += self
-                .delete_members(ACCOUNTS, &accounts, &domain, &mut removed.aliases)
+            if round == 0 {
+                removal.found = accounts.len() + lists.len();
+            }
+            self.delete_members(ACCOUNTS, &accounts, domain, removal)
                 .await?;
-            removed.lists += self
-                .delete_members(LISTS, &lists, &domain, &mut removed.aliases)
-                .await?;
-            removed.keys += self
+            self.delete_members(LISTS, &lists, domain, removal).await?;
+            if removal.is_over() {
+                return Ok(());
+            }
+            removal.keys += self
                 .destroy(
                     "x:DkimSignature/set",
                     Operation::write("destroy_dkim_signatures"),
@@ -149,17 +170,19 @@ impl Stalwart {
         }
     }
 
-    /// Destroys the accounts or lists whose main address is in the domain; the others lose their aliases in it. Returns
-    /// the number of destroyed objects.
+    /// Destroys the accounts or lists whose main address is in the domain; the others lose their aliases in it. Leaves
+    /// the rest once the removal's time is used up.
     async fn delete_members(
         &self,
         kind: AddressKind,
         ids: &[String],
         domain: &Domain,
-        aliases_removed: &mut usize,
-    ) -> Result<usize, ClientError> {
-        let mut destroyed = 0;
+        removal: &mut Removal,
+    ) -> Result<(), ClientError> {
         for ids in ids.chunks(BATCH) {
+            if removal.is_over() {
+                break;
+            }
             let get = json!({ "ids": ids, "properties": ["name", "domainId", "aliases"] });
             let get = Call::new(kind.get, get);
             let reply = self.call(kind.look, [get]).await?;
@@ -168,12 +191,13 @@ impl Stalwart {
                 .into_iter()
                 .partition(|addressed: &Addressed| addressed.domain_id == domain.id);
             for addressed in outside {
-                *aliases_removed += self.drop_aliases(kind, &addressed, domain).await?;
+                removal.aliases += self.drop_aliases(kind, &addressed, domain).await?;
             }
             let inside: Vec<String> = inside.into_iter().map(|addressed| addressed.id).collect();
-            destroyed += self.destroy(kind.set, kind.destroy, &inside).await?;
+            let destroyed = self.destroy(kind.set, kind.destroy, &inside).await?;
+            *removal.count_of(kind) += destroyed;
         }
-        Ok(destroyed)
+        Ok(())
     }
 
     /// Addresses of these accounts or lists in the domain.
@@ -314,8 +338,13 @@ impl Addressed {
 }
 
 /// Objects removed, or to be removed in a dry run.
-#[derive(Default)]
-struct Removed {
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// When to leave the rest; `None` is never.
+    until: Option<Instant>,
+    /// Accounts and lists that used the domain at first.
+    found: usize,
+    was_gone: bool,
     domain: bool,
     accounts: usize,
     lists: usize,
@@ -323,8 +352,32 @@ struct Removed {
     keys: usize,
 }
 
-impl Removed {
-    fn ensured(&self) -> Ensured<()> {
+impl Removal {
+    /// A removal that leaves the rest at `until`, if it has removed anything by then.
+    pub fn until(until: Instant) -> Self {
+        Self {
+            until: Some(until),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the domain is removed, with all that used it.
+    pub fn is_complete(&self) -> bool {
+        self.domain || self.was_gone
+    }
+
+    /// Number of removed objects.
+    pub fn removed(&self) -> usize {
+        self.accounts + self.lists + self.aliases + self.keys + usize::from(self.domain)
+    }
+
+    /// Number of accounts and lists that used the domain at first.
+    pub fn found(&self) -> usize {
+        self.found
+    }
+
+    /// The removed objects in words.
+    pub fn changes(&self) -> Vec<String> {
         let counted = |count: usize, what: &str| {
             (count > 0).then(|| format!("{} removed", plural(count, what)))
         };
@@ -335,9 +388,18 @@ impl Removed {
             counted(self.keys, "DKIM key"),
             self.domain.then(|| "domain removed".to_owned()),
         ];
-        Ensured {
-            value: Some(()),
-            changes: changes.into_iter().flatten().collect(),
+        changes.into_iter().flatten().collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.removed() > 0 && self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    fn count_of(&mut self, kind: AddressKind) -> &mut usize {
+        if kind.object == ACCOUNTS.object {
+            &mut self.accounts
+        } else {
+            &mut self.lists
         }
     }
 }

@@ -7,6 +7,8 @@
 //! `authenticate` alone: suspended by an administrator, and left alone.** The price: a mailbox with only
 //! `sieveAuthenticate` disabled before gets it back when unfrozen.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -14,17 +16,17 @@ use super::{
     Stalwart,
     jmap::{Call, result_of},
 };
-use crate::clients::{ClientError, Ensured, Mode, Operation};
+use crate::clients::{ClientError, Mode, Operation};
 
 /// Required to sign in to the mailbox, over any protocol.
 const AUTHENTICATE: &str = "authenticate";
 /// Marker of our suspension: see the module documentation.
 const MARKER: &str = "sieveAuthenticate";
-/// Maximum number of accounts that Stalwart returns in one call.
+/// Maximum number of accounts that Stalwart returns, or changes, in one call.
 const PAGE: usize = 500;
 
 /// Mailbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Stalwart's id.
     pub id: String,
@@ -34,6 +36,7 @@ pub struct Account {
     pub email: String,
     /// Sign-in access.
     pub access: Access,
+    permissions: Permissions,
 }
 
 /// Sign-in access of a mailbox.
@@ -47,101 +50,130 @@ pub enum Access {
     Suspended,
 }
 
+/// Page of a domain's mailboxes, oldest first.
+#[derive(Debug)]
+pub struct AccountPage {
+    /// Mailboxes.
+    pub accounts: Vec<Account>,
+    /// Number of mailboxes of the domain.
+    pub total: usize,
+    /// Whether another page follows.
+    pub has_more: bool,
+}
+
+/// Result of changing the access of mailboxes.
+#[derive(Debug, Default)]
+pub struct AccessChange {
+    /// Changes made, or planned in a dry run: one for each mailbox.
+    pub changes: Vec<String>,
+    /// Rejected changes of single mailboxes.
+    pub failures: Vec<ClientError>,
+}
+
 impl Stalwart {
     /// Lists the mailboxes of a domain.
     pub async fn list_accounts(&self, domain_id: &str) -> Result<Vec<Account>, ClientError> {
         let mut accounts = Vec::new();
-        for page in 0.. {
-            // With a limit, any other order loses and repeats entries.
-            let query = json!({
-                "filter": { "domainId": domain_id, "@type": "User" },
-                "sort": [{ "property": "id", "isAscending": true }],
-                "position": page * PAGE,
-                "limit": PAGE,
-            });
-            let get = json!({
-                "#ids": result_of(0, "x:Account/query", "/ids"),
-                "properties": ["name", "emailAddress", "permissions"],
-            });
-            let calls = [
-                Call::new("x:Account/query", query),
-                Call::new("x:Account/get", get),
-            ];
-            let reply = self.call(Operation::read("list_accounts"), calls).await?;
-            let records: Vec<Record> = reply.list(1)?;
-            accounts.extend(records.into_iter().map(Account::from));
-            if reply.count(0)? < PAGE {
+        for number in 0.. {
+            let page = self.account_page(domain_id, number).await?;
+            accounts.extend(page.accounts);
+            if !page.has_more {
                 break;
             }
         }
         Ok(accounts)
     }
 
-    /// Ensures that the mailbox is frozen. A suspended or deleted one is left alone.
-    pub async fn freeze_account(
+    /// The page of this number, from 0, of a domain's mailboxes. A page has up to 500.
+    pub async fn account_page(
         &self,
-        account: &Account,
-        mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
-        let permissions = self.permissions(account).await?;
-        let frozen = permissions
-            .filter(|permissions| permissions.access() == Access::Open)
-            .map(Permissions::frozen);
-        let change = frozen.map(|frozen| (frozen, "frozen"));
-        self.change(account, change, Operation::write("freeze_account"), mode)
-            .await
+        domain_id: &str,
+        number: usize,
+    ) -> Result<AccountPage, ClientError> {
+        // With a limit, any other order loses and repeats entries.
+        let query = json!({
+            "filter": { "domainId": domain_id, "@type": "User" },
+            "sort": [{ "property": "id", "isAscending": true }],
+            "position": number * PAGE,
+            "limit": PAGE,
+            "calculateTotal": true,
+        });
+        let get = json!({
+            "#ids": result_of(0, "x:Account/query", "/ids"),
+            "properties": ["name", "emailAddress", "permissions"],
+        });
+        let calls = [
+            Call::new("x:Account/query", query),
+            Call::new("x:Account/get", get),
+        ];
+        let reply = self.call(Operation::read("list_accounts"), calls).await?;
+        let records: Vec<Record> = reply.list(1)?;
+        let found = reply.found(0)?;
+        Ok(AccountPage {
+            accounts: records.into_iter().map(Account::from).collect(),
+            total: found.total.unwrap_or(number * PAGE + found.ids.len()),
+            has_more: found.ids.len() >= PAGE,
+        })
     }
 
-    /// Ensures that a mailbox we froze is open again. A suspended or deleted one is left alone.
-    pub async fn unfreeze_account(
+    /// Ensures that these mailboxes, at most a page, are frozen. A suspended or deleted one is left alone.
+    ///
+    /// The listed permissions are changed without reading them again.
+    pub async fn freeze_accounts(
         &self,
-        account: &Account,
+        accounts: &[Account],
         mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
-        let permissions = self.permissions(account).await?;
-        let open = permissions
-            .filter(|permissions| permissions.access() == Access::Frozen)
-            .map(Permissions::unfrozen);
-        let change = open.map(|open| (open, "unfrozen"));
-        self.change(account, change, Operation::write("unfreeze_account"), mode)
-            .await
+    ) -> Result<AccessChange, ClientError> {
+        let open = accounts.iter().filter(|it| it.access == Access::Open);
+        let frozen = open.map(|it| (it, it.permissions.clone().frozen()));
+        let frozen: Vec<_> = frozen.collect();
+        let operation = Operation::write("freeze_account");
+        self.change(operation, &frozen, "frozen", mode).await
     }
 
-    /// Current permissions of the account; `None` if it was deleted.
-    async fn permissions(&self, account: &Account) -> Result<Option<Permissions>, ClientError> {
-        let get = json!({ "ids": [account.id], "properties": ["permissions"] });
-        let get = Call::new("x:Account/get", get);
-        let reply = self.call(Operation::read("get_permissions"), [get]).await?;
-        let found: Vec<PermissionsOnly> = reply.list(0)?;
-        Ok(found.into_iter().next().map(|found| found.permissions))
+    /// Ensures that those of these mailboxes, at most a page, that we froze are open again.
+    pub async fn unfreeze_accounts(
+        &self,
+        accounts: &[Account],
+        mode: Mode,
+    ) -> Result<AccessChange, ClientError> {
+        let frozen = accounts.iter().filter(|it| it.access == Access::Frozen);
+        let open = frozen.map(|it| (it, it.permissions.clone().unfrozen()));
+        let open: Vec<_> = open.collect();
+        let operation = Operation::write("unfreeze_account");
+        self.change(operation, &open, "unfrozen", mode).await
     }
 
-    /// Replaces the permissions as a whole: a JSON pointer into inherited permissions fails.
+    /// Replaces the permissions as a whole, in one call: a JSON pointer into inherited permissions fails.
     async fn change(
         &self,
-        account: &Account,
-        change: Option<(Permissions, &str)>,
         operation: Operation,
+        changed: &[(&Account, Permissions)],
+        what: &str,
         mode: Mode,
-    ) -> Result<Ensured<()>, ClientError> {
-        let mut changes = Vec::new();
-        if let Some((permissions, what)) = change {
-            changes.push(format!("mailbox {} {what}", account.email));
-            if mode == Mode::Apply {
-                let update = json!({ "update": { &account.id: { "permissions": permissions } } });
-                let update = Call::new("x:Account/set", update);
-                let reply = self.call(operation, [update]).await?;
-                match reply.updated()? {
-                    Ok(()) => {}
-                    Err(set_error) if set_error.is_not_found() => changes.clear(),
-                    Err(set_error) => return Err(reply.refused(&set_error)),
-                }
-            }
+    ) -> Result<AccessChange, ClientError> {
+        let mut change = AccessChange::default();
+        let mut refused = BTreeMap::new();
+        if mode == Mode::Apply && !changed.is_empty() {
+            let update: Map<String, Value> = changed
+                .iter()
+                .map(|(account, it)| (account.id.clone(), json!({ "permissions": it })))
+                .collect();
+            let update = Call::new("x:Account/set", json!({ "update": update }));
+            let reply = self.call(operation, [update]).await?;
+            refused = reply.not_updated(changed.len())?;
+            let failures = refused.values().filter(|it| !it.is_not_found());
+            change
+                .failures
+                .extend(failures.map(|set_error| reply.refused(set_error)));
         }
-        Ok(Ensured {
-            value: Some(()),
-            changes,
-        })
+        let done = changed
+            .iter()
+            .filter(|(account, _)| !refused.contains_key(&account.id));
+        change
+            .changes
+            .extend(done.map(|(account, _)| format!("mailbox {} {what}", account.email)));
+        Ok(change)
     }
 }
 
@@ -155,11 +187,6 @@ struct Record {
     permissions: Permissions,
 }
 
-#[derive(Deserialize)]
-struct PermissionsOnly {
-    permissions: Permissions,
-}
-
 impl From<Record> for Account {
     fn from(record: Record) -> Self {
         Self {
@@ -167,6 +194,7 @@ impl From<Record> for Account {
             name: record.name,
             email: record.email_address,
             access: record.permissions.access(),
+            permissions: record.permissions,
         }
     }
 }

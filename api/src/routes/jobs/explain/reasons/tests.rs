@@ -79,6 +79,7 @@ fn inputs<'a>(job: &'a Job, workers: &'a [Worker]) -> ExplainInputs<'a> {
         queue_paused: None,
         upstreams: &[],
         workers,
+        jobs_ahead: 0,
     }
 }
 
@@ -214,6 +215,19 @@ fn a_step_waits_for_its_rate_reservation() {
 }
 
 #[test]
+fn a_step_that_queues_for_a_reservation_has_no_time_yet() {
+    let workers = [worker()];
+    let step = doc! { "name": "ocis", "state": "pending", "nextAt": at(900), "turnAt": at(900), "asksAgain": true };
+    let job = job(doc! { "runAt": at(900), "snoozes": 1, "steps": [step] });
+
+    let inputs = inputs(&job, &workers);
+
+    let upstream = Upstream::Ocis;
+    assert_eq!(reasons(&inputs), [Reason::RateQueued { upstream }]);
+    assert!(is_queued(&job));
+}
+
+#[test]
 fn a_due_job_is_next_unless_it_is_blocked() {
     let (waiting, holder, workers) = (job(doc! {}), job(doc! {}), [worker()]);
     let pause = Pause {
@@ -221,6 +235,10 @@ fn a_due_job_is_next_unless_it_is_blocked() {
         by: "ada".to_owned(),
     };
     let free = inputs(&waiting, &workers);
+    let behind = ExplainInputs {
+        jobs_ahead: 12,
+        ..inputs(&waiting, &workers)
+    };
     let locked = ExplainInputs {
         holder: Some(&holder),
         ..inputs(&waiting, &workers)
@@ -232,6 +250,7 @@ fn a_due_job_is_next_unless_it_is_blocked() {
     };
 
     assert_eq!(codes(&free), ["next"]);
+    assert_eq!(codes(&behind), ["backlog"]);
     assert_eq!(codes(&locked), ["lock_held"]);
     assert_eq!(
         codes(&everything),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use dezky_shared::platform::{config, tls::TrustRoots};
 use dezky_sim::{
-    issuer::{APPLICATIONS, OPERATOR, PORTAL},
+    issuer::APPLICATIONS,
     ports::Port,
     process::{Process, Program},
     stores::{Mongo, Redis},
@@ -48,6 +48,8 @@ pub(super) struct Stack {
 pub(super) struct Addresses {
     pub(super) api: String,
     pub(super) control: String,
+    /// Variables of the worker.
+    pub(super) worker: Vec<(String, String)>,
     /// Labels and addresses to print.
     pub(super) shown: Vec<(&'static str, String)>,
 }
@@ -94,7 +96,6 @@ impl Stack {
         environment.extend([
             ("API_LISTEN", format!("127.0.0.1:{api}")),
             ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
-            ("AUTHENTIK_AUDIENCE", format!("{PORTAL},{OPERATOR}")),
             ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
         ]);
         environment.extend(issuers(&url(issuer))?);
@@ -110,6 +111,10 @@ impl Stack {
             "WORKER_METRICS_LISTEN",
             format!("127.0.0.1:{worker_metrics}"),
         ));
+        let worker = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let worker = worker.collect();
         let ready = format!("{}/readyz", url(worker_metrics));
         let service = program(&binaries, "dezky-worker", &logs, Vec::new(), environment);
         self.serve(service, &ready).await?;
@@ -133,6 +138,7 @@ impl Stack {
         Ok(Addresses {
             api: url(api),
             control,
+            worker,
             shown,
         })
     }
@@ -231,9 +237,19 @@ fn program(
     }
 }
 
-/// The simulated issuers and those of the environment, with the JWKS URLs of all.
-fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 2]> {
+/// The simulated issuers and those of the environment, with the audiences and JWKS URLs of all.
+fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 3]> {
     let mut issuers = config::list("AUTHENTIK_ISSUERS")?;
+    let mut audiences = config::list("AUTHENTIK_AUDIENCE")?;
+    if audiences.is_empty() {
+        audiences = APPLICATIONS.map(str::to_owned).to_vec();
+    }
+    match issuers.len() {
+        0 => audiences.clear(),
+        1 => audiences = vec![audiences.join(" ")],
+        _ => {}
+    }
+    audiences.extend(APPLICATIONS.map(str::to_owned));
     let mut jwks_urls = config::list("AUTHENTIK_JWKS_URLS")?;
     let simulated = APPLICATIONS.map(|name| format!("{issuer}/application/o/{name}/"));
     // Without JWKS URLs, each issuer's discovery document names its own.
@@ -243,6 +259,7 @@ fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 2]> {
     issuers.extend(simulated);
     Ok([
         ("AUTHENTIK_ISSUERS", issuers.join(",")),
+        ("AUTHENTIK_AUDIENCE", audiences.join(",")),
         ("AUTHENTIK_JWKS_URLS", jwks_urls.join(",")),
     ])
 }

@@ -1,6 +1,7 @@
 //! Upstreams of the worker: simulated, unless the environment names a real one.
 
 use dezky_shared::platform::config;
+use dezky_upstreams::clients::simulated;
 
 /// The worker's variables for an upstream.
 struct Upstream {
@@ -18,13 +19,13 @@ const UPSTREAMS: [Upstream; 3] = [
         name: "Authentik",
         url: "AUTHENTIK_API_URL",
         path: "/api/v3",
-        credentials: &[("AUTHENTIK_API_TOKEN", "sim-authentik-token")],
+        credentials: &[("AUTHENTIK_API_TOKEN", simulated::AUTHENTIK_TOKEN)],
     },
     Upstream {
         name: "Stalwart",
         url: "STALWART_API_URL",
         path: "",
-        credentials: &[("STALWART_API_TOKEN", "API_sim-stalwart")],
+        credentials: &[("STALWART_API_TOKEN", simulated::STALWART_TOKEN)],
     },
     Upstream {
         name: "oCIS",
@@ -32,7 +33,7 @@ const UPSTREAMS: [Upstream; 3] = [
         path: "",
         credentials: &[
             ("OCIS_API_USER", "svc-dezky"),
-            ("OCIS_API_PASSWORD", "sim-ocis-app-token"),
+            ("OCIS_API_PASSWORD", simulated::OCIS_PASSWORD),
         ],
     },
 ];

@@ -1,0 +1,93 @@
+//! Requests of an operator. Customers know nothing of the tenants that it creates, so that no other request changes them.
+
+use dezky_shared::{queue::job::Queue, upstream::Upstream};
+use rand::{SeedableRng as _, rngs::StdRng};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{
+    client::{Reply, Request},
+    load::{LoadGenerator, post},
+};
+
+/// A tenant that the operator created.
+#[derive(Debug, Clone)]
+pub(super) struct CreatedTenant {
+    pub(super) slug: String,
+    /// Id of the job that provisions it.
+    pub(super) job: String,
+}
+
+impl LoadGenerator {
+    /// Registers the operator as a user, as required before any other request.
+    pub(super) async fn register_operator(&self) -> anyhow::Result<()> {
+        self.client.register_operator().await
+    }
+
+    /// Creates a tenant without domains and without an owner; `None` if the request was refused.
+    pub(super) async fn create_tenant(&self, prefix: &str) -> Option<CreatedTenant> {
+        let slug = format!("{prefix}-{}", self.number());
+        let body = json!({ "slug": slug, "name": slug, "plan": "business" });
+        let request = post("/tenants".to_owned(), Some(body));
+        let reply = self.operate("create", request).await?;
+        let (slug, job) = (reply.slug?, reply.job?);
+        Some(CreatedTenant { slug, job })
+    }
+
+    /// Suspends a tenant. Returns whether the request was accepted.
+    pub(super) async fn suspend(&self, slug: &str) -> bool {
+        let request = post(format!("/tenants/{slug}/suspend"), None);
+        self.operate("suspend", request).await.is_some()
+    }
+
+    /// Reconciles a tenant. Returns whether the request was accepted.
+    pub(super) async fn reconcile(&self, slug: &str) -> bool {
+        let request = post(format!("/tenants/{slug}/reconcile"), None);
+        self.operate("reconcile", request).await.is_some()
+    }
+
+    /// Reconciles all tenants at once. Returns whether the request was accepted.
+    pub(super) async fn reconcile_all(&self) -> bool {
+        let request = post("/schedules/nightly_reconcile/run".to_owned(), None);
+        self.operate("reconcile all", request).await.is_some()
+    }
+
+    /// Lists jobs and tenants.
+    pub(super) async fn list(&self) {
+        for (action, path) in [("list jobs", "/jobs"), ("list tenants", "/tenants")] {
+            let request = Request::new(Method::GET, format!("{path}?limit=100"), None);
+            self.operate(action, request).await;
+        }
+    }
+
+    /// Pauses an upstream. Returns whether the request was accepted.
+    pub(super) async fn pause_upstream(&self, upstream: Upstream) -> bool {
+        let request = post(format!("/upstreams/{upstream}/pause"), None);
+        self.operate("pause upstream", request).await.is_some()
+    }
+
+    /// Resumes an upstream. Returns whether the request was accepted.
+    pub(super) async fn resume_upstream(&self, upstream: Upstream) -> bool {
+        let request = post(format!("/upstreams/{upstream}/resume"), None);
+        self.operate("resume upstream", request).await.is_some()
+    }
+
+    /// Pauses a queue. Returns whether the request was accepted.
+    pub(super) async fn pause_queue(&self, queue: Queue) -> bool {
+        let request = post(format!("/queues/{}/pause", queue.name()), None);
+        self.operate("pause queue", request).await.is_some()
+    }
+
+    /// Resumes a queue. Returns whether the request was accepted.
+    pub(super) async fn resume_queue(&self, queue: Queue) -> bool {
+        let request = post(format!("/queues/{}/resume", queue.name()), None);
+        self.operate("resume queue", request).await.is_some()
+    }
+
+    /// The response, if the request was accepted.
+    async fn operate(&self, action: &'static str, request: Request) -> Option<Reply> {
+        let mut random = StdRng::seed_from_u64(0);
+        let reply = self.send(action, request, &mut random).await;
+        reply.filter(Reply::is_accepted)
+    }
+}
