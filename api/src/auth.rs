@@ -15,6 +15,7 @@ use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use self::issuer::Issuer;
+pub(crate) use self::issuer::read_document;
 pub use self::subject::SubjectCheck;
 use crate::{
     config::AuthConfig,
@@ -44,13 +45,18 @@ pub struct Claims {
     /// Groups of the user. `None` if the claim is missing, which is different from no groups.
     #[serde(default, deserialize_with = "lenient")]
     pub groups: Option<BTreeSet<String>>,
-    /// Email address.
+    /// E-mail address.
     #[serde(default, deserialize_with = "lenient")]
     pub email: Option<String>,
     /// Display name.
     #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
 }
+
+/// Claims of a session of the console, as an extension of a request that the process itself makes. A client cannot set
+/// extensions: headers and bodies never become one.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionClaims(pub(crate) Claims);
 
 impl Claims {
     /// Expiry of the token, with the leeway of its verification.

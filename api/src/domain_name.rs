@@ -40,7 +40,7 @@ const COMPATIBLE_SCRIPTS: [&[Script]; 3] = [
     &[Script::Latin, Script::Han, Script::Hangul],
 ];
 
-/// Why a domain name is rejected.
+/// Reason for the rejection of a domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// The name is too long.

@@ -1,6 +1,7 @@
 //! Error responses (RFC 9457). The only place that maps an error to a status code.
 
 mod code;
+mod field_code;
 
 use std::convert::Infallible;
 
@@ -9,7 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dezky_shared::store::{
-    StoreError, domains, duplicate_key_index, partners, prices, subscriptions, tenants, users,
+    StoreError, apps, domains, duplicate_key_index, members, partners, prices, saved_reports,
+    subscriptions, tenants, users,
 };
 use http::{HeaderValue, StatusCode, header};
 use mongodb::error::ErrorKind;
@@ -19,11 +21,11 @@ use utoipa::{
     openapi::{Content, Ref, RefOr, Response as ResponseDescription, ResponseBuilder},
 };
 
-pub use self::code::ProblemCode;
+pub use self::{code::ProblemCode, field_code::FIELD_CODES};
 use crate::response::REPLAYED;
 
 /// Media type of a problem.
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// Maximum number of field errors in a response, which should not be larger than its request.
 const MAX_ERRORS: usize = 100;
 /// MongoDB error code `MaxTimeMSExpired`.
@@ -159,9 +161,12 @@ fn conflict(index: &str) -> Option<ProblemCode> {
         tenants::SLUG_INDEX | partners::SLUG_INDEX => ProblemCode::SlugTaken,
         tenants::DOMAIN_INDEX | domains::OWNED_INDEX => ProblemCode::DomainTaken,
         domains::CLAIM_INDEX => ProblemCode::DomainExists,
+        apps::SLUG_INDEX => ProblemCode::AppExists,
+        members::LOGIN_INDEX | members::ADDRESS_INDEX => ProblemCode::AddressTaken,
         users::SUBJECT_INDEX => ProblemCode::UserExists,
         subscriptions::LIVE_INDEX => ProblemCode::SubscriptionExists,
         prices::PRICE_INDEX => ProblemCode::PriceExists,
+        saved_reports::NAME_INDEX => ProblemCode::SavedReportExists,
         _ => return None,
     })
 }

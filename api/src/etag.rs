@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use dezky_shared::{domain::Domain, partner::Partner, queue::job::Job, tenant::Tenant, user::User};
+use dezky_shared::{
+    app::App, domain::Domain, member::Member, partner::Partner, queue::job::Job, tenant::Tenant,
+    user::User,
+};
 
 /// The version of a document: `"generation.revision"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,24 @@ impl From<&Domain> for ETag {
         Self {
             generation: domain.generation,
             revision: domain.revision,
+        }
+    }
+}
+
+impl From<&App> for ETag {
+    fn from(app: &App) -> Self {
+        Self {
+            generation: app.generation,
+            revision: app.revision,
+        }
+    }
+}
+
+impl From<&Member> for ETag {
+    fn from(member: &Member) -> Self {
+        Self {
+            generation: member.generation,
+            revision: member.revision,
         }
     }
 }

@@ -3,27 +3,30 @@
 mod body;
 mod caller;
 mod conditional;
+mod format;
 mod page;
 mod path;
 mod query;
-mod request;
 mod wait;
 
+pub use crate::{access_control::AccessControl, request_info::RequestInfo};
+
 pub use self::{
-    body::{EmptyBody, Validate},
+    body::{EmptyBody, FromBody, Validate},
     caller::{
-        Access, AccessControl, AccessState, Bearer, Caller, Manage, ManageTeam, Operator,
-        OperatorOnly, PartnerAccess, PartnerLevel, PartnerTenant, Permission, Read, ReadPrivate,
-        ReadWrite, SignedIn, TenantAccess,
+        Access, AccessState, Bearer, Caller, Manage, ManageCards, ManageTeam, Operator,
+        OperatorOnly, OwnersOnly, PartnerAccess, PartnerLevel, PartnerTenant, Permission,
+        PlatformReader, PlatformSupport, Read, ReadBilling, ReadPrivate, ReadWrite, SignedIn,
+        TenantAccess, TenantCreator,
     },
     conditional::{IfMatch, IfNoneMatch},
+    format::Format,
     page::{Cursor, Page, PageOf},
     path::{PathDomain, PathId, PathParam},
     query::{FromQuery, Parameters, QueryParams},
-    request::RequestInfo,
     wait::{Prefer, Wait, max_wait},
 };
 pub(crate) use self::{
-    body::{Object, media_type, parse, read_body},
+    body::{Object, ensure_not_encoded, media_type, read_body, read_json, without_bom},
     caller::active_partner_of,
 };

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use dezky_shared::id::PartnerId;
 use tokio::sync::{Mutex as FairMutex, OwnedMutexGuard};
 
 use crate::error::{ApiError, ProblemCode};
@@ -57,8 +58,13 @@ impl KeyedGuard<'_> {
     }
 }
 
+/// The key of a partner. That of a tenant is its slug, which has no colon.
+pub fn partner_key(id: PartnerId) -> String {
+    format!("partner:{id}")
+}
+
 impl KeyedMutex {
-    /// Locks a key: the slug of a tenant, or `partner:` and the slug of a partner. 429 if too many requests wait.
+    /// Locks a key. 429 if too many requests wait.
     pub async fn lock(&self, key: &str) -> Result<KeyedGuard<'_>, ApiError> {
         let (ticket, mutex) = self.enqueue(key)?;
         let (lock, contended) = match mutex.clone().try_lock_owned() {

@@ -1,8 +1,10 @@
 //! HTTP API: authenticates, authorizes and validates requests, and stores each change together with the job that carries
 //! it out (transactional enqueue). No request calls an upstream.
 
+pub mod access_control;
 pub mod auth;
 pub mod config;
+mod console;
 pub mod domain_name;
 pub mod error;
 pub mod etag;
@@ -13,13 +15,18 @@ pub mod long_poll;
 pub mod metrics;
 pub mod middleware;
 pub mod rate_limits;
+mod readiness;
+pub mod request_info;
 pub mod response;
 pub mod routes;
 pub mod seed;
 pub mod serve;
+mod spreadsheet;
 pub mod state;
 pub mod tenant_health;
 pub mod timestamp;
+pub mod user_audit;
+pub mod user_sync;
 pub mod validate;
 pub mod views;
 pub mod write;
@@ -41,14 +48,15 @@ pub const SERVICE: &str = "dezky-platform-api";
 /// The router of the application.
 pub fn router(state: state::SharedState) -> Router {
     let (routes, document) = routes::router().split_for_parts();
-    let document = openapi::complete(document);
-    let query = QueryParameters::from_document(document.clone());
+    let query = QueryParameters::from_document(&document);
     let routes = routes.layer(from_fn_with_state(
         Arc::new(query),
         openapi::reject_unknown_query,
     ));
-    let routes = openapi::serve(&document)
+    let console = console::router(&state, &routes);
+    let routes = openapi::serve(document)
         .merge(routes)
+        .merge(console)
         .layer(from_fn_with_state(
             state.access.limits.clone(),
             rate_limits::limit_by_address,
@@ -58,8 +66,14 @@ pub fn router(state: state::SharedState) -> Router {
         routes,
         &config.cors_allowed_origins,
         &config.server.trusted_proxies,
+        Some(&state.access.limits),
     );
     app.with_state(state)
+}
+
+/// The OpenAPI document of the application.
+pub fn document() -> serde_json::Value {
+    openapi::complete(&routes::router().into_openapi())
 }
 
 /// The router during startup: live, not ready.
@@ -68,5 +82,6 @@ pub fn startup_router(config: &Config) -> Router {
         routes::health::starting(),
         &config.cors_allowed_origins,
         &config.server.trusted_proxies,
+        None,
     )
 }

@@ -11,13 +11,14 @@ use std::{
 };
 
 use dezky_shared::{
-    id::UserId,
+    id::{DomainId, UserId},
     platform::{
         backoff::ReconnectBackoff,
         change_feed::{ChangeFeed, DocumentChange},
     },
     store::{
-        StoreError, jobs::JobRepository, partners::PartnerRepository, tenants::TenantRepository,
+        StoreError, domains::DomainRepository, jobs::JobRepository, partners::PartnerRepository,
+        tenant_resource_changes::TenantResourceChanges, tenants::TenantRepository,
         users::UserRepository,
     },
 };
@@ -53,11 +54,20 @@ struct Watch {
 }
 
 /// Repositories of the watched documents.
-struct Sources {
-    tenants: TenantRepository,
-    jobs: JobRepository,
-    users: UserRepository,
-    partners: PartnerRepository,
+#[derive(Debug)]
+pub struct Sources {
+    /// Tenants.
+    pub tenants: TenantRepository,
+    /// Domains.
+    pub domains: DomainRepository,
+    /// Jobs.
+    pub jobs: JobRepository,
+    /// Users.
+    pub users: UserRepository,
+    /// Partners.
+    pub partners: PartnerRepository,
+    /// Members, apps and domains by tenant.
+    pub tenant_resources: TenantResourceChanges,
 }
 
 /// A subscription to the changes of a document.
@@ -70,28 +80,15 @@ pub struct Subscription {
 
 impl ChangeWatcher {
     /// Starts the watcher. It runs until `shutdown`.
-    pub fn start(
-        tenants: &TenantRepository,
-        jobs: &JobRepository,
-        users: &UserRepository,
-        partners: &PartnerRepository,
-        changes: &ChangeFeed,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub fn start(sources: Sources, changes: &ChangeFeed, shutdown: &CancellationToken) -> Self {
         let watcher = Self {
             watches: Arc::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             shutdown: shutdown.clone(),
         };
         let (hint_sender, hints) = mpsc::channel(MAX_HINTS);
-        let listen = listen(changes.clone(), hint_sender);
+        let listen = watcher.clone().listen(changes.clone(), hint_sender);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(listen));
-        let sources = Sources {
-            tenants: tenants.clone(),
-            jobs: jobs.clone(),
-            users: users.clone(),
-            partners: partners.clone(),
-        };
         let poll = watcher.clone().poll(sources, hints);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(poll));
         watcher
@@ -140,12 +137,42 @@ impl ChangeWatcher {
             hints.clear();
             let documents: Vec<DocumentChange> = tokio::select! {
                 _ = tick.tick() => self.watches().keys().copied().collect(),
-                _ = hint_receiver.recv_many(&mut hints, MAX_HINTS) => {
-                    let watches = self.watches();
-                    hints.iter().copied().filter(|hint| watches.contains_key(hint)).collect()
-                }
+                _ = hint_receiver.recv_many(&mut hints, MAX_HINTS) => hints.clone(),
             };
             finish_within(POLL_TIMEOUT, self.poll_revisions(&sources, &documents)).await;
+        }
+    }
+
+    /// Forwards the hints about watched documents from the change feed, which has those of all tenants.
+    async fn listen(self, changes: ChangeFeed, hints: mpsc::Sender<DocumentChange>) {
+        let mut backoff = ReconnectBackoff::default();
+        loop {
+            match changes.subscribe().await {
+                Ok(feed) => {
+                    let mut feed = std::pin::pin!(feed);
+                    while let Some(change) = feed.next().await {
+                        backoff.reset();
+                        self.forward(change, &hints);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        error = error.category(),
+                        "Cannot subscribe to the change feed"
+                    );
+                }
+            }
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Queues a hint. It is dropped if no document that it concerns is watched, or if the queue is full: the next poll finds
+    /// the change.
+    fn forward(&self, change: DocumentChange, hints: &mpsc::Sender<DocumentChange>) {
+        for change in with_resources(change) {
+            if self.watches().contains_key(&change) {
+                let _ = hints.try_send(change);
+            }
         }
     }
 
@@ -155,12 +182,16 @@ impl ChangeWatcher {
         documents: &[DocumentChange],
     ) -> Result<(), StoreError> {
         let mut tenant_ids = Vec::new();
+        let mut domain_ids = Vec::new();
         let mut job_ids = Vec::new();
         let mut user_ids = Vec::new();
         let mut partner_ids = Vec::new();
+        let mut tenants_with_resources = Vec::new();
         for document in documents {
             match document {
                 DocumentChange::Tenant(id) => tenant_ids.push(*id),
+                DocumentChange::TenantResources(id) => tenants_with_resources.push(*id),
+                DocumentChange::Domain(id) => domain_ids.push(*id),
                 DocumentChange::Job(id) => job_ids.push(*id),
                 DocumentChange::User(id) => user_ids.push(*id),
                 DocumentChange::Partner(id) => partner_ids.push(*id),
@@ -171,18 +202,28 @@ impl ChangeWatcher {
                 self.publish(DocumentChange::Tenant(id), revision);
             }
         }
+        if !domain_ids.is_empty() {
+            let mut deleted: HashSet<DomainId> = domain_ids.iter().copied().collect();
+            for (id, revision) in sources.domains.revisions(&domain_ids).await? {
+                deleted.remove(&id);
+                self.publish(DocumentChange::Domain(id), revision);
+            }
+            for id in deleted {
+                self.publish(DocumentChange::Domain(id), i64::MAX);
+            }
+        }
         if !job_ids.is_empty() {
             for (id, revision) in sources.jobs.revisions(&job_ids).await? {
                 self.publish(DocumentChange::Job(id), revision);
             }
         }
         if !user_ids.is_empty() {
+            // Users and domains alone are ever deleted.
             let mut deleted: HashSet<UserId> = user_ids.iter().copied().collect();
             for (id, revision) in sources.users.revisions(&user_ids).await? {
                 deleted.remove(&id);
                 self.publish(DocumentChange::User(id), revision);
             }
-            // Only users are ever deleted.
             for id in deleted {
                 self.publish(DocumentChange::User(id), i64::MAX);
             }
@@ -190,6 +231,18 @@ impl ChangeWatcher {
         if !partner_ids.is_empty() {
             for (id, revision) in sources.partners.revisions(&partner_ids).await? {
                 self.publish(DocumentChange::Partner(id), revision);
+            }
+        }
+        if !tenants_with_resources.is_empty() {
+            for (id, changed_at) in sources
+                .tenant_resources
+                .latest(&tenants_with_resources)
+                .await?
+            {
+                self.publish(
+                    DocumentChange::TenantResources(id),
+                    changed_at.timestamp_millis(),
+                );
             }
         }
         Ok(())
@@ -207,6 +260,11 @@ impl ChangeWatcher {
 }
 
 impl Subscription {
+    /// The revision as last polled; 0 before.
+    pub fn revision(&self) -> i64 {
+        *self.revision.borrow()
+    }
+
     /// Waits for a revision newer than `revision`, which may itself be newer than the last poll. `false` at the deadline
     /// or at shutdown.
     pub async fn wait_newer_than(&mut self, revision: i64, deadline: Instant) -> bool {
@@ -230,36 +288,21 @@ impl Drop for Subscription {
     }
 }
 
+/// A changed document, and the documents that may have changed with it.
+fn with_resources(change: DocumentChange) -> impl Iterator<Item = DocumentChange> {
+    let resources = match change {
+        DocumentChange::Tenant(id) => Some(DocumentChange::TenantResources(id)),
+        _ => None,
+    };
+    [change].into_iter().chain(resources)
+}
+
 /// Runs a poll to its end or its time limit, and logs its failure.
 async fn finish_within(limit: Duration, poll: impl Future<Output = Result<(), StoreError>>) {
     match timeout(limit, poll).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "Cannot poll for changes; trying again"),
         Err(_) => tracing::warn!("MongoDB did not answer a poll in time; trying again"),
-    }
-}
-
-/// Forwards hints from the change feed.
-async fn listen(changes: ChangeFeed, hints: mpsc::Sender<DocumentChange>) {
-    let mut backoff = ReconnectBackoff::default();
-    loop {
-        match changes.subscribe().await {
-            Ok(feed) => {
-                let mut feed = std::pin::pin!(feed);
-                while let Some(change) = feed.next().await {
-                    backoff.reset();
-                    // Dropped if the channel is full: the next poll finds the change.
-                    let _ = hints.try_send(change);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = error.category(),
-                    "Cannot subscribe to the change feed"
-                );
-            }
-        }
-        sleep(backoff.next_delay()).await;
     }
 }
 
@@ -270,13 +313,32 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_subscription_waits_for_a_revision_newer_than_its_own() {
-        let watcher = ChangeWatcher {
+    fn watcher() -> ChangeWatcher {
+        ChangeWatcher {
             watches: Arc::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             shutdown: CancellationToken::new(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_of_documents_that_are_not_watched_displace_no_hint() {
+        let watcher = watcher();
+        let job = DocumentChange::Job(JobId::new());
+        let _subscription = watcher.subscribe(job);
+        let (hints, mut queue) = mpsc::channel(MAX_HINTS);
+
+        for _ in 0..10 * MAX_HINTS {
+            watcher.forward(DocumentChange::Job(JobId::new()), &hints);
+        }
+        watcher.forward(job, &hints);
+
+        assert_eq!(queue.recv().now_or_never(), Some(Some(job)));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_waits_for_a_revision_newer_than_its_own() {
+        let watcher = watcher();
         let job = DocumentChange::Job(JobId::new());
         let mut subscription = watcher.subscribe(job);
         let deadline = Instant::now() + Duration::from_mins(1);

@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Context as _;
 use dezky_api::{
-    AppState, Config, SERVICE, metrics, monitoring_router, seed, serve::serve, startup_router,
+    AppState, Config, SERVICE, metrics, monitoring_router, seed,
+    serve::{listen, serve},
+    startup_router,
     state::SharedState,
 };
 use dezky_shared::platform::rlimit;
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Timeout of sending pending hints, and of closing the connections to MongoDB.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tenants that are indexed for the search at a time.
+const WORDS_BATCH: i64 = 100;
 /// Interval of the clock synchronization with MongoDB.
 const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -37,8 +41,11 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = telemetry::start(SERVICE, &config.trust_roots)?;
     let open_files = rlimit::raise_limit();
     let shutdown = shutdown::on_signal()?;
-    let listener = bind(config.listen, "API_LISTEN").await?;
-    let metrics_listener = bind(config.metrics_listen, "API_METRICS_LISTEN").await?;
+    let listener =
+        listen(config.listen).with_context(|| cannot_listen("API_LISTEN", config.listen))?;
+    let metrics_listener = TcpListener::bind(config.metrics_listen).await;
+    let metrics_listener = metrics_listener
+        .with_context(|| cannot_listen("API_METRICS_LISTEN", config.metrics_listen))?;
     let metrics_handle = metrics::start()?;
 
     tokio::spawn(dezky_shared::platform::metrics::run_upkeep(
@@ -59,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(app) = &app {
         let _ = started.set(app.clone());
         tokio::spawn(clock_sync_loop(app.store.clone()));
+        tokio::spawn(index_words(app.clone()));
         router_sender.send_modify(|router| *router = dezky_api::router(app.clone()));
         tracing::info!("Ready");
     }
@@ -77,10 +85,8 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{variable}: cannot listen on {address}"))
+fn cannot_listen(variable: &str, address: SocketAddr) -> String {
+    format!("{variable}: cannot listen on {address}")
 }
 
 /// Waits for MongoDB, creates the indexes and seeds the database.
@@ -96,6 +102,21 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<
     })
     .await;
     Ok(app)
+}
+
+/// Makes tenants searchable that a build before the search stored.
+async fn index_words(app: SharedState) {
+    let mut after = None;
+    loop {
+        match app.db.tenants.add_missing_words(after, WORDS_BATCH).await {
+            Ok(None) => return,
+            Ok(last) => after = last,
+            Err(error) => {
+                tracing::warn!(%error, "Could not index tenants for the search; trying again");
+                tokio::time::sleep(CLOCK_SYNC_INTERVAL).await;
+            }
+        }
+    }
 }
 
 async fn clock_sync_loop(store: Arc<Store>) {

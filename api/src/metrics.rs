@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::rate_limits::limiter;
 use axum::{Router, routing::get};
 use dezky_shared::platform::metrics::PrometheusHandle;
 use http::{Method, StatusCode, header};
@@ -17,11 +16,35 @@ const DURATION: &str = "http_request_duration_seconds";
 /// Rate-limited requests by limit.
 const LIMITED: &str = "dezky_requests_limited_total";
 /// Names of the rate limits.
-const LIMITS: [&str; 4] = ["caller", "address", "failed_sign_in", "health"];
+const LIMITS: [&str; 6] = [
+    "caller",
+    "address",
+    "failed_sign_in",
+    "health",
+    "credentials",
+    "webhook",
+];
+/// Gauge: 1 while the rate limits of this process use local buckets, else 0.
+pub const LOCAL_ONLY: &str = "dezky_rate_limits_alone";
 /// Refused connections by limit.
 const REFUSED_CONNECTIONS: &str = "dezky_connections_refused_total";
 /// Names of the connection limits.
 const CONNECTION_LIMITS: [&str; 2] = ["process", "address"];
+/// Refused responses by limit.
+const REFUSED_RESPONSES: &str = "dezky_responses_refused_total";
+/// Names of the limits on response memory.
+const RESPONSE_LIMITS: [&str; 2] = ["process", "caller"];
+/// Webhook deliveries by result.
+const WEBHOOKS: &str = "dezky_webhook_events_total";
+/// Results of a webhook delivery.
+const WEBHOOK_RESULTS: [&str; 6] = [
+    "stored",
+    "known",
+    "ignored",
+    "bad_signature",
+    "wrong_mode",
+    "other_content",
+];
 /// Histogram buckets. Long polls take up to 30 seconds.
 const BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 30.0,
@@ -83,12 +106,24 @@ pub fn start() -> anyhow::Result<PrometheusHandle> {
     for limit in CONNECTION_LIMITS {
         counter!(REFUSED_CONNECTIONS, "limit" => limit).increment(0);
     }
+    describe_counter!(
+        REFUSED_RESPONSES,
+        Unit::Count,
+        "Responses refused because clients have too many unread ones, by limit."
+    );
+    for limit in RESPONSE_LIMITS {
+        counter!(REFUSED_RESPONSES, "limit" => limit).increment(0);
+    }
+    describe_counter!(WEBHOOKS, Unit::Count, "Webhook deliveries, by result.");
+    for result in WEBHOOK_RESULTS {
+        counter!(WEBHOOKS, "result" => result).increment(0);
+    }
     describe_gauge!(
-        limiter::LOCAL_ONLY,
+        LOCAL_ONLY,
         Unit::Count,
         "Whether rate limits are local to this process, since Redis is unavailable."
     );
-    gauge!(limiter::LOCAL_ONLY).set(0);
+    gauge!(LOCAL_ONLY).set(0);
     Ok(handle)
 }
 
@@ -97,9 +132,19 @@ pub fn rate_limited(limit: &'static str) {
     counter!(LIMITED, "limit" => limit).increment(1);
 }
 
+/// Counts a webhook delivery.
+pub fn webhook(result: &'static str) {
+    counter!(WEBHOOKS, "result" => result).increment(1);
+}
+
 /// Counts a refused connection.
 pub fn connection_refused(limit: &'static str) {
     counter!(REFUSED_CONNECTIONS, "limit" => limit).increment(1);
+}
+
+/// Counts a refused response.
+pub fn response_refused(limit: &'static str) {
+    counter!(REFUSED_RESPONSES, "limit" => limit).increment(1);
 }
 
 /// Endpoint in the Prometheus text format.

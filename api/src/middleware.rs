@@ -15,11 +15,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    config::TrustedProxies,
+    config::{ANY_LOCALHOST, TrustedProxies},
     error::{ApiError, PendingProblem, ProblemCode},
     extract::{RequestInfo, max_wait},
     metrics,
-    response::REPLAYED,
+    rate_limits::{RateLimits, limit_by_address},
+    response::{Complete, REPLAYED},
+    serve::charge_response,
 };
 
 /// Timeout of a request, without its wait time.
@@ -27,23 +29,28 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Header with the request id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Adds the middleware to `router`.
+/// Adds the middleware to `router`. `limits` are the rate limits of preflight requests, which do not reach the router.
 pub fn apply<S>(
     router: Router<S>,
     allowed_origins: &[HeaderValue],
     proxies: &TrustedProxies,
+    limits: Option<&Arc<RateLimits>>,
 ) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     let router = router
         .layer(from_fn(timeout_and_catch_panic))
-        .layer(from_fn(require_host));
+        .layer(from_fn(charge_response));
     let router = if allowed_origins.is_empty() {
         router
     } else {
-        router.layer(cors(allowed_origins))
+        let limits = limits.cloned();
+        router
+            .layer(cors(allowed_origins))
+            .layer(from_fn_with_state(limits, limit_preflight))
     };
+    let router = router.layer(from_fn(require_host));
     let proxies = Arc::new(proxies.clone());
     router.layer(from_fn_with_state(proxies, observe))
 }
@@ -98,15 +105,30 @@ async fn observe(
     .await
 }
 
-/// Rejects an HTTP/1.1 request without `Host`, or with several (RFC 9112, section 3.2).
+/// Rejects a request with several `Host` headers, and one of HTTP/1.1 without any (RFC 9112, section 3.2).
 async fn require_host(request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(header::HOST).iter().count();
-    if request.version() == Version::HTTP_11 && hosts != 1 {
+    if hosts > 1 || request.version() == Version::HTTP_11 && hosts == 0 {
         let detail = "Send one Host header.";
         let rejection = ApiError::new(ProblemCode::InvalidRequest).with_detail(detail);
         return rejection.into_response();
     }
     next.run(request).await
+}
+
+/// Counts preflight requests, which the CORS layer answers itself, by address. Other requests are counted inside of that
+/// layer, so that browsers can read their 429.
+async fn limit_preflight(
+    State(limits): State<Option<Arc<RateLimits>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match limits {
+        Some(limits) if request.method() == Method::OPTIONS => {
+            limit_by_address(State(limits), request, next).await
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// Turns timeouts and panics into problem responses.
@@ -133,6 +155,9 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 
 /// Writes the body of a problem response, also for the 404 and 405 of the router.
 fn with_problem(mut response: Response, request_id: &str) -> Response {
+    if response.extensions_mut().remove::<Complete>().is_some() {
+        return response;
+    }
     let problem = response.extensions_mut().remove::<PendingProblem>();
     let problem = problem.or_else(|| match response.status() {
         StatusCode::NOT_FOUND => Some(ProblemCode::NotFound.into()),
@@ -145,9 +170,21 @@ fn with_problem(mut response: Response, request_id: &str) -> Response {
     }
 }
 
+/// The origins, and every port of this machine if the list has [`ANY_LOCALHOST`].
+fn allow(origins: &[HeaderValue]) -> AllowOrigin {
+    let origins = origins.to_vec();
+    let any_localhost = origins.iter().any(|origin| origin == ANY_LOCALHOST);
+    let prefix = ANY_LOCALHOST.trim_end_matches('*').as_bytes();
+    AllowOrigin::predicate(move |origin, _| {
+        let port = origin.as_bytes().strip_prefix(prefix);
+        let is_localhost = port.is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+        origins.contains(origin) || any_localhost && is_localhost
+    })
+}
+
 fn cors(allowed_origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(allowed_origins.to_vec()))
+        .allow_origin(allow(allowed_origins))
         .allow_methods([
             Method::GET,
             Method::POST,
@@ -167,6 +204,7 @@ fn cors(allowed_origins: &[HeaderValue]) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([
+            header::CONTENT_DISPOSITION,
             header::CONTENT_LOCATION,
             header::ETAG,
             header::LOCATION,

@@ -1,5 +1,5 @@
-//! Rate limits: requests per address, requests per caller, and invalid tokens per address. Excess requests get 429 with
-//! `Retry-After` and are not executed.
+//! Rate limits: requests per address, requests and changes of credentials per caller, and invalid tokens and signatures
+//! per address. Excess requests get 429 with `Retry-After` and are not executed.
 
 pub mod limiter;
 
@@ -17,12 +17,15 @@ use self::limiter::{RateLimit, RateLimiter};
 use crate::{
     config::{Limit, LimitsConfig},
     error::{ApiError, ProblemCode},
-    extract::RequestInfo,
     metrics,
+    request_info::RequestInfo,
 };
 
 /// Health checks. Their limit is separate: other requests from the address of a monitor must not make it fail.
 const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Webhooks. Their limit is separate, too: Stripe delivers many events at once.
+const WEBHOOK: &str = "/webhooks/stripe";
 
 /// Rate limits of the API.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct RateLimits {
     address: Option<RateLimit>,
     health: Option<RateLimit>,
     failed_sign_in: Option<RateLimit>,
+    credentials: Option<RateLimit>,
+    webhook: Option<RateLimit>,
 }
 
 impl RateLimits {
@@ -43,6 +48,8 @@ impl RateLimits {
             address: bucket("address", config.address),
             health: bucket("health", config.address),
             failed_sign_in: bucket("failed_sign_in", config.failed_sign_in),
+            credentials: bucket("credentials", config.credentials),
+            webhook: bucket("webhook", config.webhook),
         })
     }
 
@@ -55,10 +62,23 @@ impl RateLimits {
         acquired.map_err(|wait| rejection("caller", "You sent too many requests.", wait))
     }
 
+    /// Counts a change of credentials by a caller, identified by `subject`: a reset of a password or of second factors, a
+    /// rotation of a client secret, an end of sessions.
+    pub async fn check_credentials(&self, subject: &str) -> Result<(), ApiError> {
+        let Some(limit) = &self.credentials else {
+            return Ok(());
+        };
+        let acquired = limit.acquire(subject).await;
+        let detail = "You reset too many passwords, sessions, second factors or client secrets.";
+        acquired.map_err(|wait| rejection("credentials", detail, wait))
+    }
+
     /// Counts a request for `path` from an address.
     async fn check_address(&self, address: IpAddr, path: &str) -> Result<(), ApiError> {
         let (name, limit) = if HEALTH.contains(&path) {
             ("health", &self.health)
+        } else if path == WEBHOOK {
+            ("webhook", &self.webhook)
         } else {
             ("address", &self.address)
         };
@@ -70,11 +90,11 @@ impl RateLimits {
         acquired.map_err(|wait| rejection(name, detail, wait))
     }
 
-    /// Counts a rejected token if it may be a guess, and returns the error to respond with. A valid token is never
-    /// rejected because of other clients at its address.
+    /// Counts a rejected token or signature if it may be a guess, and returns the error to respond with. A valid one is
+    /// never rejected because of other clients at its address.
     ///
     /// Expired tokens do not count: they were valid, and portals send them routinely.
-    pub async fn check_rejected_token(
+    pub async fn check_rejected_credentials(
         &self,
         address: Option<IpAddr>,
         rejected: ApiError,
@@ -84,6 +104,7 @@ impl RateLimits {
             ProblemCode::TokenInvalid
                 | ProblemCode::TokenWrongIssuer
                 | ProblemCode::TokenWrongAudience
+                | ProblemCode::InvalidSignature
         );
         let limit = self.failed_sign_in.as_ref().zip(address);
         let Some((limit, address)) = limit.filter(|_| is_guess) else {
@@ -92,7 +113,7 @@ impl RateLimits {
         match limit.acquire(&network(address)).await {
             Ok(()) => rejected,
             Err(wait) => {
-                let detail = "Too many invalid tokens from your address.";
+                let detail = "Too many invalid tokens or signatures from your address.";
                 rejection("failed_sign_in", detail, wait)
             }
         }

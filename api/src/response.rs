@@ -15,6 +15,10 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 /// `Retry-After` of a 202, in seconds: when to poll the job.
 const POLL_AFTER: u32 = 2;
 
+/// Marks a response that has its body whatever its status is, such as a page of the console.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Complete;
+
 /// A response with a JSON body. Unlike an axum response it can be stored with an idempotency key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiResponse {

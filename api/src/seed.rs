@@ -1,4 +1,4 @@
-//! Seed data: the default tenant with its subscription, and the built-in feature flags.
+//! Seed data: the default tenant with its subscription, the allowances of the plans, and the built-in feature flags.
 
 mod flags;
 
@@ -6,13 +6,13 @@ use bson::{DateTime, Document};
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
     billing::{Cycle, Plan},
-    id::{SubscriptionId, TenantId},
+    id::TenantId,
     queue::{args::ProvisionTenant, job::Job},
     store::{
         StoreError, TransactionError, VersionedRepository as _, duplicate_key_index, jobs::NewJob,
         to_document,
     },
-    subscription::{Subscription, SubscriptionStatus},
+    subscription::{NewTerms, Subscription},
     tenant::Tenant,
 };
 use futures::FutureExt as _;
@@ -24,6 +24,7 @@ pub const DEFAULT_TENANT: &str = "dezky";
 
 /// Creates missing seed data. Safe to run in several processes at once.
 pub async fn seed(app: &AppState) -> Result<(), StoreError> {
+    app.db.allowances.add_missing(app.store.now()).await?;
     seed_default_tenant(app).await?;
     flags::seed(app).await?;
     app.flags.refresh().await;
@@ -83,32 +84,18 @@ async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
 }
 
 fn free_of_charge(tenant_id: TenantId, now: DateTime) -> Subscription {
-    Subscription {
-        id: SubscriptionId::new(),
-        tenant_id,
+    let terms = NewTerms {
         plan: Plan::Enterprise,
         cycle: Cycle::Yearly,
         seats: 50,
         currency: "DKK".to_owned(),
         price_minor: 0,
-        status: SubscriptionStatus::Active,
-        started_at: Some(now),
-        renews_at: None,
-        cancelled_at: None,
-        stripe_subscription_id: None,
-        stripe_price_id: None,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
-    }
+    };
+    Subscription::new(tenant_id, terms, now)
 }
 
 fn created(tenant: &Tenant, job: &Job, now: DateTime) -> AuditEvent {
-    let target = Target {
-        kind: "tenant".to_owned(),
-        id: tenant.id.to_string(),
-        name: tenant.slug.clone(),
-    };
+    let target = Target::new("tenant", tenant.id, &tenant.slug);
     let mut event = event(now, Action::TenantCreate, target, tenant.id).with_changes(
         &Document::new(),
         &bson::doc! { "slug": &tenant.slug, "name": &tenant.name },
@@ -118,11 +105,7 @@ fn created(tenant: &Tenant, job: &Job, now: DateTime) -> AuditEvent {
 }
 
 fn subscribed(subscription: &Subscription, now: DateTime) -> Result<AuditEvent, StoreError> {
-    let target = Target {
-        kind: "subscription".to_owned(),
-        id: subscription.id.to_string(),
-        name: DEFAULT_TENANT.to_owned(),
-    };
+    let target = Target::new("subscription", subscription.id, DEFAULT_TENANT);
     let event = event(
         now,
         Action::SubscriptionCreate,

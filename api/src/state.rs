@@ -6,13 +6,42 @@ use dezky_shared::{
     platform::change_feed::ChangeFeed,
     queue::{ready_set::ReadySet, schedule::Schedule, schedule_registry},
     store::{
-        Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
-        domains::DomainRepository, flags::FlagRepository, idempotency::IdempotencyRepository,
-        invitations::InvitationRepository, job_operations::JobOperationRepository,
-        jobs::JobRepository, partners::PartnerRepository, prices::PriceRepository,
-        queues::QueueRepository, schedule_ledger::ScheduleLedger, snapshots::SnapshotRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        Store, StoreError,
+        allowances::AllowanceRepository,
+        apps::AppRepository,
+        audit::AuditRepository,
+        billing_accounts::BillingAccountRepository,
+        billing_totals::BillingTotalsRepository,
+        console_sessions::ConsoleSessionRepository,
+        dependencies::DependencyRepository,
+        domains::DomainRepository,
+        flags::FlagRepository,
+        idempotency::IdempotencyRepository,
+        invitations::InvitationRepository,
+        invoices::InvoiceRepository,
+        job_operations::JobOperationRepository,
+        jobs::JobRepository,
+        ledger::LedgerRepository,
+        member_imports::MemberImportRepository,
+        members::{AdmissionSources, MemberRepository},
+        mfa_reports::MfaReportRepository,
+        partners::PartnerRepository,
+        payouts::PayoutRepository,
+        prices::PriceRepository,
+        queues::QueueRepository,
+        report_months::ReportMonthRepository,
+        saved_reports::SavedReportRepository,
+        schedule_ledger::ScheduleLedger,
+        setup_intents::SetupIntentRepository,
+        snapshots::SnapshotRepository,
+        storage_reports::StorageReportRepository,
+        subscriptions::SubscriptionRepository,
+        tenant_resource_changes::TenantResourceChanges,
+        tenants::TenantRepository,
+        upstreams::UpstreamRepository,
+        users::UserRepository,
+        webhook_events::WebhookEventRepository,
+        workers::WorkerRepository,
     },
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,12 +49,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::TokenVerifier,
     config::Config,
+    console::IssuerClient,
     extract::{AccessControl, AccessState},
     flag_cache::FlagCache,
     keyed_mutex::KeyedMutex,
-    long_poll::ChangeWatcher,
+    long_poll::{ChangeWatcher, Sources},
     rate_limits::RateLimits,
-    routes::health::{ReadinessChecks, readiness_checks},
+    readiness::{ReadinessChecks, readiness_checks},
 };
 
 /// The state of the router.
@@ -52,6 +82,8 @@ pub struct AppState {
     pub flags: FlagCache,
     /// Readiness checks.
     pub(crate) readiness: ReadinessChecks,
+    /// Client of the issuer at which operators sign in to the console. `None` if it is off.
+    pub(crate) console_issuer: Option<IssuerClient>,
     /// Recurring jobs.
     pub schedules: Vec<Schedule>,
     /// Cancelled when the process shuts down: waiting requests return at once.
@@ -65,18 +97,50 @@ pub struct Repositories {
     pub tenants: TenantRepository,
     /// Domains.
     pub domains: DomainRepository,
+    /// Apps of tenants.
+    pub apps: AppRepository,
     /// Users.
     pub users: UserRepository,
+    /// Members of tenants: their accounts at the upstreams.
+    pub members: MemberRepository,
+    /// Changes of the members, apps and domains of tenants.
+    pub tenant_resource_changes: TenantResourceChanges,
+    /// Imports of members.
+    pub member_imports: MemberImportRepository,
     /// Partners.
     pub partners: PartnerRepository,
     /// Invitations to partner teams.
     pub invitations: InvitationRepository,
     /// Subscriptions.
     pub subscriptions: SubscriptionRepository,
+    /// Invoices.
+    pub invoices: InvoiceRepository,
+    /// Monthly totals of billing.
+    pub billing_totals: BillingTotalsRepository,
+    /// Billing accounts.
+    pub billing_accounts: BillingAccountRepository,
+    /// Setup intents of the last hour.
+    pub setup_intents: SetupIntentRepository,
+    /// Events of Stripe that were received.
+    pub webhook_events: WebhookEventRepository,
+    /// Ledger of the partners.
+    pub ledger: LedgerRepository,
+    /// Payouts to partners.
+    pub payouts: PayoutRepository,
     /// Prices of the plans.
     pub prices: PriceRepository,
-    /// Monthly snapshots of what tenants bought.
+    /// Allowances of the plans.
+    pub allowances: AllowanceRepository,
+    /// Storage of tenants, as jobs last measured it.
+    pub storage_reports: StorageReportRepository,
+    /// Second factors of tenants' people, as jobs last looked them up.
+    pub mfa_reports: MfaReportRepository,
+    /// Monthly snapshots of subscriptions.
     pub snapshots: SnapshotRepository,
+    /// Sums of months, for reports.
+    pub report_months: ReportMonthRepository,
+    /// Saved reports.
+    pub saved_reports: SavedReportRepository,
     /// Jobs.
     pub jobs: JobRepository,
     /// Bulk operations on jobs.
@@ -93,6 +157,8 @@ pub struct Repositories {
     pub dependencies: DependencyRepository,
     /// Feature flags.
     pub flags: FlagRepository,
+    /// Sessions of operators in the console.
+    pub console_sessions: ConsoleSessionRepository,
     /// Audit trail.
     pub audit: AuditRepository,
     /// Idempotency keys.
@@ -130,18 +196,19 @@ impl AppState {
             users: db.users.clone(),
             partners: db.partners.clone(),
             tenants: db.tenants.clone(),
+            audit: db.audit.clone(),
+            admin_groups: config.auth.admin_groups.clone(),
+            self_service_tenants: config.self_service_tenants,
         };
         Ok(Arc::new(Self {
-            watcher: ChangeWatcher::start(
-                &db.tenants,
-                &db.jobs,
-                &db.users,
-                &db.partners,
-                &hints.changes,
-                shutdown,
-            ),
+            watcher: ChangeWatcher::start(watched(&db), &hints.changes, shutdown),
             flags: FlagCache::start(db.flags.clone(), shutdown),
             readiness: readiness_checks(),
+            console_issuer: config
+                .console
+                .as_ref()
+                .map(|console| IssuerClient::new(console, &config.trust_roots))
+                .transpose()?,
             config: config.clone(),
             store: store.clone(),
             db,
@@ -165,12 +232,28 @@ impl Repositories {
         Self {
             tenants: TenantRepository::new(store),
             domains: DomainRepository::new(store),
+            apps: AppRepository::new(store),
+            tenant_resource_changes: TenantResourceChanges::new(store),
             users: UserRepository::new(store),
+            members: MemberRepository::new(store),
+            member_imports: MemberImportRepository::new(store),
             partners: PartnerRepository::new(store),
             invitations: InvitationRepository::new(store),
             subscriptions: SubscriptionRepository::new(store),
+            invoices: InvoiceRepository::new(store),
+            billing_totals: BillingTotalsRepository::new(store),
+            billing_accounts: BillingAccountRepository::new(store),
+            setup_intents: SetupIntentRepository::new(store),
+            webhook_events: WebhookEventRepository::new(store),
+            ledger: LedgerRepository::new(store),
+            payouts: PayoutRepository::new(store),
             prices: PriceRepository::new(store),
+            allowances: AllowanceRepository::new(store),
+            storage_reports: StorageReportRepository::new(store),
+            mfa_reports: MfaReportRepository::new(store),
             snapshots: SnapshotRepository::new(store),
+            report_months: ReportMonthRepository::new(store),
+            saved_reports: SavedReportRepository::new(store),
             jobs: JobRepository::new(store),
             job_operations: JobOperationRepository::new(store),
             schedule_ledger: ScheduleLedger::new(store),
@@ -179,8 +262,19 @@ impl Repositories {
             upstreams: UpstreamRepository::new(store),
             dependencies: DependencyRepository::new(store),
             flags: FlagRepository::new(store),
+            console_sessions: ConsoleSessionRepository::new(store),
             audit: AuditRepository::new(store),
             idempotency: IdempotencyRepository::new(store),
+        }
+    }
+
+    /// Repositories that the admission of new members reads.
+    pub fn admission_sources(&self) -> AdmissionSources<'_> {
+        AdmissionSources {
+            members: &self.members,
+            domains: &self.domains,
+            tenants: &self.tenants,
+            users: &self.users,
         }
     }
 
@@ -189,7 +283,10 @@ impl Repositories {
         futures::try_join!(
             self.tenants.ensure_indexes(),
             self.domains.ensure_indexes(),
+            self.apps.ensure_indexes(),
             self.users.ensure_indexes(),
+            self.members.ensure_indexes(),
+            self.member_imports.ensure_indexes(),
             self.partners.ensure_indexes(),
             self.invitations.ensure_indexes(),
             self.jobs.ensure_indexes(),
@@ -198,10 +295,32 @@ impl Repositories {
             self.job_operations.ensure_indexes(),
             self.subscriptions.ensure_indexes(),
             self.snapshots.ensure_indexes(),
+            self.report_months.ensure_indexes(),
+            self.saved_reports.ensure_indexes(),
+            self.invoices.ensure_indexes(),
+            self.billing_totals.ensure_indexes(),
+            self.billing_accounts.ensure_indexes(),
+            self.webhook_events.ensure_indexes(),
+            self.setup_intents.ensure_indexes(),
+            self.ledger.ensure_indexes(),
+            self.payouts.ensure_indexes(),
             self.prices.ensure_indexes(),
+            self.console_sessions.ensure_indexes(),
             self.audit.ensure_indexes(),
             self.idempotency.ensure_indexes(),
         )?;
         Ok(())
+    }
+}
+
+/// The repositories of the documents that requests wait for.
+fn watched(db: &Repositories) -> Sources {
+    Sources {
+        tenants: db.tenants.clone(),
+        domains: db.domains.clone(),
+        jobs: db.jobs.clone(),
+        users: db.users.clone(),
+        partners: db.partners.clone(),
+        tenant_resources: db.tenant_resource_changes.clone(),
     }
 }

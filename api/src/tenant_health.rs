@@ -3,15 +3,19 @@
 //! A critical workspace cannot be used, at least in part. One that needs attention can, but requires action. All lists
 //! and views use [`assess`], so that they agree.
 
+use std::str::FromStr;
+
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use dezky_shared::{
+    storage_report::QuotaState,
     tenant::{PerUpstream, ProvisioningState, TenantStatus},
     upstream::Upstream,
 };
 
 /// Health status, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     /// No action is required.
@@ -22,9 +26,23 @@ pub enum HealthStatus {
     Critical,
 }
 
+impl FromStr for HealthStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "healthy" => Ok(Self::Healthy),
+            "attention" => Ok(Self::Attention),
+            "critical" => Ok(Self::Critical),
+            _ => Err("expected healthy, attention or critical".to_owned()),
+        }
+    }
+}
+
 /// Stable code of a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TenantHealthCode)]
 pub enum ReasonCode {
     /// The tenant is suspended.
     Suspended,
@@ -32,29 +50,49 @@ pub enum ReasonCode {
     Terminating,
     /// The last attempt in an upstream failed.
     StepsFailed,
+    /// An app is open to every user of the identity provider, not only to the tenant's members.
+    AppsOpen,
     /// The DNS records of a verified domain are no longer correct, or the mail server lacks its DKIM keys.
     DomainsNeedAttention,
     /// A domain was not verified in time, or belongs to another tenant.
     DomainsFailed,
     /// An invoice is overdue.
     PastDue,
-    /// More members than seats.
+    /// More members than seats that were bought, or that the plan grants.
     SeatsOverPlan,
+    /// More apps than the plan grants.
+    AppsOverPlan,
+    /// More domains than the plan grants.
+    DomainsOverPlan,
+    /// More than 90 % of the space is used.
+    StorageNearlyFull,
+    /// The space is full.
+    StorageFull,
+    /// Accounts of members could not be provisioned.
+    MembersFailed,
 }
 
 impl ReasonCode {
     const fn status(self) -> HealthStatus {
         match self {
-            Self::Suspended | Self::Terminating | Self::StepsFailed => HealthStatus::Critical,
+            Self::Suspended
+            | Self::Terminating
+            | Self::StepsFailed
+            | Self::AppsOpen
+            | Self::StorageFull => HealthStatus::Critical,
             Self::DomainsNeedAttention
             | Self::DomainsFailed
             | Self::PastDue
-            | Self::SeatsOverPlan => HealthStatus::Attention,
+            | Self::SeatsOverPlan
+            | Self::AppsOverPlan
+            | Self::DomainsOverPlan
+            | Self::MembersFailed
+            | Self::StorageNearlyFull => HealthStatus::Attention,
         }
     }
 }
 
-/// Why a tenant is not healthy.
+/// Reason why a tenant is not healthy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// Stable code.
@@ -81,6 +119,23 @@ pub struct Seats {
     pub bought: Option<u64>,
 }
 
+/// Usage of a limit of the plan by a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlanUse {
+    /// Used number.
+    pub used: u64,
+    /// Granted number. `None` is unlimited.
+    pub granted: Option<u64>,
+}
+
+impl PlanUse {
+    /// Both numbers, if more is used than granted.
+    fn excess(self) -> Option<(u64, u64)> {
+        let granted = self.granted?;
+        (self.used > granted).then_some((self.used, granted))
+    }
+}
+
 /// Inputs of the assessment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthInputs {
@@ -88,6 +143,8 @@ pub struct HealthInputs {
     pub status: TenantStatus,
     /// Provisioning state per upstream.
     pub provisioning_status: PerUpstream<ProvisioningState>,
+    /// Number of apps that every user of the identity provider can sign in to.
+    pub apps_open: u64,
     /// Number of verified domains whose DNS records are no longer correct, and of domains without DKIM keys.
     pub domains_needing_attention: u64,
     /// Number of domains that were not verified in time, or lost.
@@ -96,6 +153,16 @@ pub struct HealthInputs {
     pub is_past_due: bool,
     /// Seats.
     pub seats: Seats,
+    /// Members of the plan.
+    pub members: PlanUse,
+    /// Apps of the plan.
+    pub apps: PlanUse,
+    /// Domains of the plan, claims included.
+    pub domains: PlanUse,
+    /// Fill level of the space. `None` if it was not measured, or is disabled.
+    pub storage: Option<QuotaState>,
+    /// Number of members whose last attempt failed in any upstream.
+    pub members_failing: u64,
 }
 
 /// Assesses the health of a tenant. A terminated tenant is always healthy.
@@ -130,6 +197,15 @@ pub fn assess(inputs: &HealthInputs) -> TenantHealth {
             format!("Provisioning failed in {}.", failed.join(", ")),
         );
     }
+    if inputs.apps_open > 0 {
+        note(
+            ReasonCode::AppsOpen,
+            format!(
+                "{} without a restriction to the tenant's members.",
+                counted(inputs.apps_open, "app")
+            ),
+        );
+    }
     if inputs.domains_needing_attention > 0 {
         note(
             ReasonCode::DomainsNeedAttention,
@@ -151,18 +227,68 @@ pub fn assess(inputs: &HealthInputs) -> TenantHealth {
     if inputs.is_past_due {
         note(ReasonCode::PastDue, "An invoice is overdue.".to_owned());
     }
-    let Seats { used, bought } = inputs.seats;
-    if let Some(bought) = bought.filter(|bought| used > *bought) {
+    for (code, message) in over_plan(inputs) {
+        note(code, message);
+    }
+    if inputs.members_failing > 0 {
         note(
-            ReasonCode::SeatsOverPlan,
-            format!("{} used, {bought} bought.", counted(used, "seat")),
+            ReasonCode::MembersFailed,
+            format!(
+                "Accounts of {} could not be provisioned.",
+                counted(inputs.members_failing, "member")
+            ),
         );
+    }
+    match inputs.storage {
+        Some(QuotaState::Exceeded) => note(
+            ReasonCode::StorageFull,
+            "The storage on the file server is full.".to_owned(),
+        ),
+        Some(QuotaState::Critical) => note(
+            ReasonCode::StorageNearlyFull,
+            "More than 90 % of the storage on the file server is used.".to_owned(),
+        ),
+        Some(QuotaState::Normal | QuotaState::Nearing) | None => {}
     }
     let worst = reasons.iter().map(|reason| reason.code.status()).max();
     TenantHealth {
         status: worst.unwrap_or(HealthStatus::Healthy),
         reasons,
     }
+}
+
+/// Limits that are exceeded: of the subscription, or else of the plan.
+fn over_plan(inputs: &HealthInputs) -> Vec<(ReasonCode, String)> {
+    let in_words = |noun: &str, (used, granted): (u64, u64), how: &str| {
+        format!("{} used, {granted} {how}.", counted(used, noun))
+    };
+    let Seats { used, bought } = inputs.seats;
+    let bought = PlanUse {
+        used,
+        granted: bought,
+    };
+    let of_plan = "in the plan";
+    let seats = match (bought.excess(), inputs.members.excess()) {
+        (Some(excess), _) => Some(in_words("seat", excess, "bought")),
+        (None, excess) => excess.map(|excess| in_words("seat", excess, of_plan)),
+    };
+    let apps = inputs.apps.excess();
+    let domains = inputs.domains.excess();
+    let exceeded = [
+        (ReasonCode::SeatsOverPlan, seats),
+        (
+            ReasonCode::AppsOverPlan,
+            apps.map(|excess| in_words("app", excess, of_plan)),
+        ),
+        (
+            ReasonCode::DomainsOverPlan,
+            domains.map(|excess| in_words("domain", excess, of_plan)),
+        ),
+    ];
+    let exceeded = exceeded.into_iter();
+    exceeded
+        .filter_map(|(code, message)| Some((code, message?)))
+        .collect()
 }
 
 /// Whether the members of a tenant whose access is to be blocked can still use a service.
@@ -189,179 +315,4 @@ fn counted(count: u64, noun: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A healthy active tenant.
-    fn healthy() -> HealthInputs {
-        HealthInputs {
-            status: TenantStatus::Active,
-            provisioning_status: PerUpstream::all(ProvisioningState::Ok),
-            domains_needing_attention: 0,
-            domains_failed: 0,
-            is_past_due: false,
-            seats: Seats {
-                used: 3,
-                bought: Some(3),
-            },
-        }
-    }
-
-    #[test]
-    fn each_input_is_a_reason_with_its_own_severity() {
-        type Change = fn(&mut HealthInputs);
-        let cases: [(Change, ReasonCode, HealthStatus, &str); 7] = [
-            (
-                |inputs| inputs.status = TenantStatus::Suspended,
-                ReasonCode::Suspended,
-                HealthStatus::Critical,
-                "The tenant is suspended. Sign-in is disabled.",
-            ),
-            (
-                |inputs| inputs.status = TenantStatus::Terminating,
-                ReasonCode::Terminating,
-                HealthStatus::Critical,
-                "The tenant is being terminated. Sign-in is disabled.",
-            ),
-            (
-                |inputs| inputs.provisioning_status = PerUpstream::all(ProvisioningState::Error),
-                ReasonCode::StepsFailed,
-                HealthStatus::Critical,
-                "Provisioning failed in authentik, stalwart, ocis.",
-            ),
-            (
-                |inputs| inputs.domains_needing_attention = 1,
-                ReasonCode::DomainsNeedAttention,
-                HealthStatus::Attention,
-                "1 domain with incorrect DNS records or without DKIM keys.",
-            ),
-            (
-                |inputs| inputs.domains_failed = 2,
-                ReasonCode::DomainsFailed,
-                HealthStatus::Attention,
-                "2 domains could not be verified.",
-            ),
-            (
-                |inputs| inputs.is_past_due = true,
-                ReasonCode::PastDue,
-                HealthStatus::Attention,
-                "An invoice is overdue.",
-            ),
-            (
-                |inputs| inputs.seats.used = 4,
-                ReasonCode::SeatsOverPlan,
-                HealthStatus::Attention,
-                "4 seats used, 3 bought.",
-            ),
-        ];
-        for (change, code, status, message) in cases {
-            let mut inputs = healthy();
-            change(&mut inputs);
-
-            let health = assess(&inputs);
-
-            assert_eq!(health.status, status, "{code:?}");
-            let message = message.to_owned();
-            assert_eq!(health.reasons, [Reason { code, message }]);
-        }
-    }
-
-    #[test]
-    fn a_suspended_tenant_names_the_services_that_are_not_blocked_yet() {
-        let mut inputs = healthy();
-        inputs.status = TenantStatus::Suspended;
-        inputs.provisioning_status.stalwart = ProvisioningState::Error;
-        inputs.provisioning_status.ocis = ProvisioningState::Pending;
-
-        let health = assess(&inputs);
-
-        assert_eq!(
-            health.reasons[0].message,
-            "The tenant is suspended. Access is not blocked yet: mail, files."
-        );
-    }
-
-    #[test]
-    fn a_tenant_without_reasons_is_healthy() {
-        let mut unpaid = healthy();
-        unpaid.seats.bought = None;
-        let mut new = healthy();
-        new.status = TenantStatus::Pending;
-        new.provisioning_status = PerUpstream::default();
-
-        for inputs in [healthy(), unpaid, new] {
-            let health = assess(&inputs);
-
-            assert_eq!(
-                (health.status, health.reasons.len()),
-                (HealthStatus::Healthy, 0)
-            );
-        }
-    }
-
-    fn any_inputs() -> impl Strategy<Value = HealthInputs> {
-        let status = prop::sample::select(vec![
-            TenantStatus::Pending,
-            TenantStatus::Active,
-            TenantStatus::Suspended,
-            TenantStatus::Terminating,
-            TenantStatus::Terminated,
-        ]);
-        let step = || {
-            prop::sample::select(vec![
-                ProvisioningState::Pending,
-                ProvisioningState::Ok,
-                ProvisioningState::Skipped,
-                ProvisioningState::Error,
-            ])
-        };
-        let steps = (step(), step(), step());
-        let seats = (0_u64..4, prop::option::of(0_u64..4));
-        (status, steps, 0_u64..3, 0_u64..3, any::<bool>(), seats).prop_map(
-            |(
-                status,
-                (authentik, stalwart, ocis),
-                attention,
-                failed,
-                is_past_due,
-                (used, bought),
-            )| {
-                HealthInputs {
-                    status,
-                    provisioning_status: PerUpstream {
-                        authentik,
-                        stalwart,
-                        ocis,
-                    },
-                    domains_needing_attention: attention,
-                    domains_failed: failed,
-                    is_past_due,
-                    seats: Seats { used, bought },
-                }
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn the_status_is_that_of_the_most_severe_reason(inputs in any_inputs()) {
-            let health = assess(&inputs);
-
-            prop_assert_eq!(health.status == HealthStatus::Healthy, health.reasons.is_empty());
-            prop_assert!(health.reasons.iter().all(|reason| reason.code.status() <= health.status));
-        }
-
-        #[test]
-        fn a_worse_input_never_improves_the_status(inputs in any_inputs()) {
-            let mut worse = inputs.clone();
-            worse.is_past_due = true;
-            worse.domains_failed += 1;
-            worse.seats.used += 1;
-            worse.provisioning_status.stalwart = ProvisioningState::Error;
-
-            prop_assert!(assess(&worse).status >= assess(&inputs).status);
-        }
-    }
-}
+mod tests;

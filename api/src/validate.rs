@@ -1,12 +1,16 @@
 //! Validation of request fields. All violations of a body are reported together.
 
+pub mod allowance;
+pub mod app;
 pub mod billing;
 pub mod branding;
 mod deserialize;
 mod field_patch;
 pub mod flag;
 mod invisible;
+pub mod invoice;
 mod list;
+pub mod member;
 pub mod money;
 pub mod partner;
 pub mod security_policy;
@@ -21,18 +25,19 @@ use dezky_shared::{
     billing::Plan,
     domain::{DOMAINS_PER_TENANT, DmarcPolicy},
     tenant::Owner,
+    unicode::composed,
 };
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IntoDeserializer as _, value},
 };
 
-use self::invisible::has_invisible;
+use self::invisible::without_invisible;
 pub use self::{
     deserialize::{double_option, object, unique_keys},
     field_patch::FieldPatch,
     list::distinct_list,
-    slug::slug,
+    slug::{slug, well_formed_slug},
 };
 use crate::{
     domain_name::{self, InvalidName, NamePolicy},
@@ -41,11 +46,11 @@ use crate::{
 
 /// Maximum length of a display name, in characters.
 const MAX_NAME: usize = 120;
-/// Maximum length of an email address (RFC 5321, section 4.5.3.1).
+/// Maximum length of an e-mail address (RFC 5321, section 4.5.3.1).
 const MAX_EMAIL: usize = 254;
 
 /// Violation of a rule: a stable code and a message.
-type Violation = (&'static str, String);
+pub type Violation = (&'static str, String);
 
 /// Collects the violations of a body.
 #[derive(Debug, Default)]
@@ -60,7 +65,7 @@ impl Validator {
     }
 
     /// Records an error.
-    pub fn note(&mut self, error: FieldError) {
+    pub fn push(&mut self, error: FieldError) {
         self.0.push(error);
     }
 
@@ -106,10 +111,10 @@ pub fn name(text: &str) -> Result<String, Violation> {
     if text.chars().count() > MAX_NAME {
         return Err(too_long(MAX_NAME));
     }
-    if name.chars().any(char::is_control) || has_invisible(name) {
+    if name.chars().any(char::is_control) {
         return Err(invalid_characters());
     }
-    Ok(name.to_owned())
+    without_invisible(&composed(name)).ok_or_else(invalid_characters)
 }
 
 /// A color: `#rrggbb`.
@@ -187,7 +192,7 @@ where
         .map_err(|error| ("invalid_id", format!("Invalid id: {error}.")))
 }
 
-/// An email address, in lower case.
+/// An e-mail address, in lower case.
 pub fn email(text: &str) -> Result<String, Violation> {
     let invalid = || ("invalid_email", "Not a valid email address.".to_owned());
     // Some characters are lower-cased into ASCII: the Kelvin sign becomes k.
@@ -211,7 +216,7 @@ pub fn email(text: &str) -> Result<String, Violation> {
     Ok(email)
 }
 
-/// An email address for DMARC reports. It becomes part of a list of URIs, so characters that need escaping are rejected.
+/// An e-mail address for DMARC reports. It becomes part of a list of URIs, so characters that need escaping are rejected.
 pub fn report_address(text: &str) -> Result<String, Violation> {
     let address = email(text)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@._+=-".contains(&byte);
@@ -251,8 +256,9 @@ pub fn domains(
 /// Owner of a new workspace.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TenantOwnerCreate)]
 pub struct OwnerRequest {
-    /// Email address, which becomes the username.
+    /// E-mail address, which becomes the username.
     #[schema(max_length = 254, example = "ada@example.com")]
     pub email: String,
     /// Display name.
@@ -320,15 +326,28 @@ mod tests {
             "می\u{200c}خواهم",
             "👩\u{200d}👧\u{200d}👦",
             "क्\u{200d}ष",
+            "\u{9b0}\u{200d}\u{9cd}\u{9af}\u{9be}\u{9ac}",
+            "\u{cb0}\u{200d}\u{ccd}\u{c95}",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
         ] {
             assert_eq!(name(good).unwrap(), good);
         }
+        // A joiner after a letter that never joins the next one.
+        let typed = "\u{6a9}\u{627}\u{631}\u{200c}\u{647}\u{627}";
+        assert_eq!(name(typed).unwrap(), typed.replace('\u{200c}', ""));
         for bad in ["", "  ", "a\nb", "a\u{7f}", &"x".repeat(121)] {
             assert!(name(bad).is_err(), "{bad:?}");
         }
         for invisible in [
-            '\u{200b}', '\u{200d}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{feff}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{feff}',
             '\u{3164}',
+            '\u{e0067}',
         ] {
             for bad in [invisible.to_string(), format!("a{invisible}b")] {
                 assert!(name(&bad).is_err(), "{bad:?}");

@@ -2,8 +2,10 @@
 
 mod condition;
 mod job_link;
+mod provisioning;
 
 pub use self::{
     condition::ConditionView,
     job_link::{JobLink, job_href},
+    provisioning::{ErrorsView, StatusView},
 };

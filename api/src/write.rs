@@ -2,20 +2,22 @@
 
 mod command;
 mod idempotency;
-mod preconditions;
 mod resource;
+mod rollback;
+mod tenant_state;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use dezky_shared::store::idempotency::IdempotencyKey;
 
 pub use self::{
-    command::{Command, CommandError, CommandOutput, CommandResult, CommandRunner, Rollback},
-    preconditions::ensure_not_terminating,
-    resource::{Change, Resource, list, show},
+    command::{Command, CommandOutput, CommandResult, CommandRunner},
+    resource::{Change, Resource, audited_fields, list, show},
+    rollback::{CommandError, Rollback},
+    tenant_state::ensure_not_terminating,
 };
 use crate::{
     error::ApiError,
-    extract::{Access, EmptyBody, IfMatch, Prefer, RequestInfo, Validate, parse, read_body},
+    extract::{Access, EmptyBody, FromBody, IfMatch, Prefer, RequestInfo, read_body},
     response::ApiResponse,
     state::SharedState,
 };
@@ -25,7 +27,7 @@ use crate::{
 pub struct Write<A, B = EmptyBody, P = ()> {
     /// The application.
     pub app: SharedState,
-    /// The caller and what they have access to.
+    /// The caller and the object of their access.
     pub access: A,
     /// Path and query parameters.
     pub params: P,
@@ -39,10 +41,21 @@ pub struct Write<A, B = EmptyBody, P = ()> {
     key: Option<IdempotencyKey>,
 }
 
+impl<A: Access, B, P> Write<A, B, P> {
+    /// Counts a change of credentials by the caller. 429 beyond the limit.
+    pub async fn limit_credentials(&self) -> Result<(), ApiError> {
+        let limits = &self.app.access.limits;
+        let caller = self.access.caller();
+        limits
+            .check_credentials(&caller.user.authentik_subject_id)
+            .await
+    }
+}
+
 impl<A, B, P> FromRequest<SharedState> for Write<A, B, P>
 where
     A: Access + FromRequestParts<SharedState, Rejection = ApiError>,
-    B: Validate,
+    B: FromBody,
     P: FromRequestParts<SharedState> + Send,
     ApiError: From<P::Rejection>,
 {
@@ -57,7 +70,7 @@ where
         let prefer = Prefer::from_request_parts(&mut parts, app).await?;
         let info = RequestInfo::from_request_parts(&mut parts, app).await?;
         let body = Request::from_parts(parts, body);
-        let ValidatedJson { body, key } = ValidatedJson::from_request(body, app).await?;
+        let ValidatedBody { body, key } = ValidatedBody::from_request(body, app).await?;
         Ok(Self {
             app: app.clone(),
             access,
@@ -95,25 +108,25 @@ impl<A: Access, B: Sync, P: Sync> Write<A, B, P> {
 /// A validated body and its idempotency key. A rejection of the body is stored with the key, as a response is; so this
 /// comes after the extractor that authorizes.
 #[derive(Debug)]
-pub struct ValidatedJson<T> {
+pub struct ValidatedBody<T> {
     /// The body.
     pub body: T,
     /// The idempotency key, scoped to caller and route.
     pub key: Option<IdempotencyKey>,
 }
 
-impl<T: Validate> FromRequest<SharedState> for ValidatedJson<T> {
+impl<T: FromBody> FromRequest<SharedState> for ValidatedBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &SharedState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let text = idempotency::header_value(&parts.headers)?.map(str::to_owned);
-        let bytes = read_body(&parts.headers, body).await?;
+        let bytes = read_body(&parts.headers, body, T::LIMIT).await?;
         let key = match text {
             None => None,
             Some(text) => Some(idempotency::key(&mut parts, &text, &bytes).await?),
         };
-        match parse::<T>(&parts.headers, &bytes, &app.config) {
+        match T::from_body(&parts.headers, &bytes, &app.config) {
             Ok(body) => Ok(Self { body, key }),
             Err(rejection) => Err(match &key {
                 None => rejection,

@@ -8,8 +8,14 @@
 //! | a caller, on any route | one event for a request that changed something, with the caller as actor; none for a request that changed nothing, was rejected, or was replayed |
 //! | a caller who invalidates competing domain claims | additionally one `domain.lost` for each claim, in the trail of the tenant that lost it |
 //! | `GET /users/me` | `user.create` on the first sign-in, `user.sync` when permissions follow the groups of a token |
+//! | a job that carries out a caller's accepted action | one event when it ends, with the action and the target of the accepted one, the system as actor, and the outcome `done`, `failed` or `cancelled` |
 //! | a bulk job operation | `jobOperation.create`, and one event for each changed job, with the requester as actor |
+//! | an import of members | `memberImport.create`, and one `member.create` for each member, with the requester as actor |
 //! | a tenant's jobs | `tenant.activated`, `tenant.terminated`, and the owner's permissions granted on activation |
+//! | an app's jobs, and a tenant's reconcile | `app.drift` where an app was changed at the identity provider, `app.removed` |
+//! | a member's jobs | `member.activated`, `member.removed`, and the permissions granted with the account |
+//! | a subscription's invoice job | `invoice.create` for each invoice, `subscription.update` where it enrolled the subscription or changed its status, `subscription.delete` where it ended it |
+//! | the closing of a month | `payout.create` for each payout |
 //! | a domain's jobs | `domain.proved`, `domain.lost`, `domain.removed`, and `domain.update` where a removal was reverted |
 //! | the first start | the default tenant and its subscription |
 //!
@@ -29,12 +35,14 @@ use serde::{
     Deserialize, Serialize,
     de::{IntoDeserializer as _, value},
 };
+use utoipa::ToSchema;
 
 pub use self::{redaction::redact, search_terms::words};
 use crate::id::{AuditEventId, JobId, TenantId};
 
 /// Action of an event. The name is the one on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditAction)]
 pub enum Action {
     /// A tenant was created.
     #[serde(rename = "tenant.create")]
@@ -48,10 +56,10 @@ pub enum Action {
     /// A suspended tenant was resumed.
     #[serde(rename = "tenant.resume")]
     TenantResume,
-    /// A tenant was terminated.
+    /// The removal of a tenant was scheduled.
     #[serde(rename = "tenant.delete")]
     TenantDelete,
-    /// A terminated tenant was restored.
+    /// The scheduled removal of a tenant was revoked.
     #[serde(rename = "tenant.restore")]
     TenantRestore,
     /// A reconcile was requested.
@@ -75,6 +83,42 @@ pub enum Action {
     /// A user was deleted.
     #[serde(rename = "user.delete")]
     UserDelete,
+    /// A member was created, or a person known by a claim was adopted.
+    #[serde(rename = "member.create")]
+    MemberCreate,
+    /// A member's name, role, aliases or quota was changed.
+    #[serde(rename = "member.update")]
+    MemberUpdate,
+    /// A member was suspended.
+    #[serde(rename = "member.suspend")]
+    MemberSuspend,
+    /// A suspended member was resumed.
+    #[serde(rename = "member.resume")]
+    MemberResume,
+    /// A member's sessions were ended on request.
+    #[serde(rename = "member.signOut")]
+    MemberSignOut,
+    /// A new one-time password was issued for a member.
+    #[serde(rename = "member.resetPassword")]
+    MemberResetPassword,
+    /// A member's removal was requested; their rights ended.
+    #[serde(rename = "member.delete")]
+    MemberDelete,
+    /// A member was restored before their removal.
+    #[serde(rename = "member.restore")]
+    MemberRestore,
+    /// A pending member became active.
+    #[serde(rename = "member.activated")]
+    MemberActivated,
+    /// A member was removed from every upstream.
+    #[serde(rename = "member.removed")]
+    MemberRemoved,
+    /// An import of members was requested.
+    #[serde(rename = "memberImport.create")]
+    MemberImportCreate,
+    /// The one-time passwords of an import were handed over.
+    #[serde(rename = "memberImport.passwords")]
+    MemberImportPasswords,
     /// A subscription was created.
     #[serde(rename = "subscription.create")]
     SubscriptionCreate,
@@ -84,6 +128,54 @@ pub enum Action {
     /// A subscription was cancelled.
     #[serde(rename = "subscription.delete")]
     SubscriptionDelete,
+    /// The invoices of a subscription were requested.
+    #[serde(rename = "subscription.invoice")]
+    SubscriptionInvoice,
+    /// A sync of the customer at the payment provider was requested.
+    #[serde(rename = "billing.sync")]
+    BillingSync,
+    /// The entry of a card was begun.
+    #[serde(rename = "paymentMethod.enter")]
+    PaymentMethodEnter,
+    /// The card that invoices are charged to was changed.
+    #[serde(rename = "paymentMethod.set")]
+    PaymentMethodSet,
+    /// A replay of an event of the payment provider was requested.
+    #[serde(rename = "webhookEvent.replay")]
+    WebhookEventReplay,
+    /// An invoice was issued.
+    #[serde(rename = "invoice.create")]
+    InvoiceCreate,
+    /// An invoice was voided.
+    #[serde(rename = "invoice.void")]
+    InvoiceVoid,
+    /// An invoice was marked as paid.
+    #[serde(rename = "invoice.markPaid")]
+    InvoiceMarkPaid,
+    /// An invoice of the payment provider was issued, paid, reduced or closed there.
+    #[serde(rename = "invoice.mirror")]
+    InvoiceMirror,
+    /// An amount was written to a partner's ledger.
+    #[serde(rename = "ledger.adjust")]
+    LedgerAdjust,
+    /// A payout was created.
+    #[serde(rename = "payout.create")]
+    PayoutCreate,
+    /// The creation of a payout was requested.
+    #[serde(rename = "payout.request")]
+    PayoutRequest,
+    /// A payout was cancelled.
+    #[serde(rename = "payout.cancel")]
+    PayoutCancel,
+    /// A payout was marked as paid.
+    #[serde(rename = "payout.markPaid")]
+    PayoutMarkPaid,
+    /// A report was saved.
+    #[serde(rename = "savedReport.create")]
+    SavedReportCreate,
+    /// A saved report was deleted.
+    #[serde(rename = "savedReport.delete")]
+    SavedReportDelete,
     /// The price of a plan was created.
     #[serde(rename = "price.create")]
     PriceCreate,
@@ -93,6 +185,12 @@ pub enum Action {
     /// The price of a plan was deleted.
     #[serde(rename = "price.delete")]
     PriceDelete,
+    /// The allowance of a plan was changed.
+    #[serde(rename = "allowance.update")]
+    AllowanceUpdate,
+    /// The reset of a person's second factors was requested.
+    #[serde(rename = "user.resetMfa")]
+    UserResetMfa,
     /// A partner was created.
     #[serde(rename = "partner.create")]
     PartnerCreate,
@@ -162,6 +260,24 @@ pub enum Action {
     /// A domain was removed from the mail server and released.
     #[serde(rename = "domain.removed")]
     DomainRemoved,
+    /// An app was created.
+    #[serde(rename = "app.create")]
+    AppCreate,
+    /// An app's settings were changed.
+    #[serde(rename = "app.update")]
+    AppUpdate,
+    /// An app's removal was requested.
+    #[serde(rename = "app.delete")]
+    AppDelete,
+    /// A new client secret was issued.
+    #[serde(rename = "app.rotateSecret")]
+    AppRotateSecret,
+    /// A reconcile found an app changed at the identity provider, and put it back.
+    #[serde(rename = "app.drift")]
+    AppDrift,
+    /// An app was removed from the identity provider.
+    #[serde(rename = "app.removed")]
+    AppRemoved,
     /// A job was requeued.
     #[serde(rename = "job.requeue")]
     JobRequeue,
@@ -186,6 +302,9 @@ pub enum Action {
     /// An available job was discarded.
     #[serde(rename = "job.discard")]
     JobDiscard,
+    /// A discarded job was dismissed.
+    #[serde(rename = "job.dismiss")]
+    JobDismiss,
     /// A bulk job operation was created.
     #[serde(rename = "jobOperation.create")]
     JobOperationCreate,
@@ -212,8 +331,9 @@ impl FromStr for Action {
 }
 
 /// Kind of actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditActorKind)]
 pub enum ActorKind {
     /// A platform operator.
     Operator,
@@ -236,14 +356,20 @@ impl fmt::Display for ActorKind {
     }
 }
 
-/// Outcome of the action at the time it was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Outcome of the action at the time it was recorded. The end of the job that carries out an accepted action is an event
+/// of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditOutcome)]
 pub enum Outcome {
     /// Accepted: a job carries it out and records the result.
     Accepted,
-    /// Completed in the transaction of the event.
+    /// Completed: in the transaction of the event, or by the job of an accepted action.
     Done,
+    /// The job of an accepted action failed.
+    Failed,
+    /// The job of an accepted action was cancelled.
+    Cancelled,
     /// A value written by a newer build; this build never records it.
     #[serde(other)]
     Unknown,
@@ -316,13 +442,28 @@ pub struct Origin {
 /// Object of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Kind: `tenant`, `user`, `partner`, `job`, `jobOperation`, `subscription`, `price`, `flag`, `domain`, `schedule`,
-    /// `upstream`, `queue`.
+    /// Kind: `tenant`, `user`, `member`, `memberImport`, `partner`, `job`, `jobOperation`, `subscription`, `invoice`,
+    /// `payout`, `price`, `allowance`, `flag`, `domain`, `app`, `schedule`, `upstream`, `queue`.
     pub kind: String,
     /// Object id.
     pub id: String,
     /// Display name.
     pub name: String,
+}
+
+impl Target {
+    /// The object of `kind` with this id and display name.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass ids, which are copied, and texts"
+    )]
+    pub fn new(kind: &str, id: impl ToString, name: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            id: id.to_string(),
+            name: name.into(),
+        }
+    }
 }
 
 /// Audit event, as stored.

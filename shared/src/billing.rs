@@ -1,14 +1,23 @@
 //! Plans, billing cycles, prices and billing details.
 
-use bson::DateTime;
+pub mod month;
+pub mod period;
+
+use std::{fmt, str::FromStr};
+
+use bson::{Bson, DateTime};
 use jiff::{Span, Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::PriceId;
 
 /// Plan a tenant purchases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PlanName)]
 pub enum Plan {
     /// For small companies.
     Starter,
@@ -22,20 +31,52 @@ impl Plan {
     /// Every plan, smallest first.
     pub const ALL: [Self; 3] = [Self::Starter, Self::Business, Self::Enterprise];
 
-    /// Storage quota of the tenant's shared space, in bytes.
-    pub const fn space_quota(self) -> u64 {
-        const GB: u64 = 1_000_000_000;
+    /// Name in documents and on the wire.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Starter => 100 * GB,
-            Self::Business => 500 * GB,
-            Self::Enterprise => 2_000 * GB,
+            Self::Starter => "starter",
+            Self::Business => "business",
+            Self::Enterprise => "enterprise",
+        }
+    }
+
+    /// Name on invoices.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Starter => "Starter",
+            Self::Business => "Business",
+            Self::Enterprise => "Enterprise",
         }
     }
 }
 
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Plan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|plan| plan.name() == text)
+            .ok_or_else(|| "expected starter, business or enterprise".to_owned())
+    }
+}
+
+impl From<Plan> for Bson {
+    fn from(plan: Plan) -> Self {
+        plan.name().into()
+    }
+}
+
 /// Billing cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BillingCycle)]
 pub enum Cycle {
     /// Twelve times a year.
     Monthly,
@@ -73,6 +114,15 @@ impl Cycle {
     /// Every cycle, shortest first.
     pub const ALL: [Self; 3] = [Self::Monthly, Self::Quarterly, Self::Yearly];
 
+    /// Name in documents and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Monthly => "monthly",
+            Self::Quarterly => "quarterly",
+            Self::Yearly => "yearly",
+        }
+    }
+
     /// Length in months.
     pub const fn months(self) -> i32 {
         match self {
@@ -85,24 +135,34 @@ impl Cycle {
     /// Start of the first cycle after `now`, in the series of cycles from `start`, on the UTC calendar. A cycle that
     /// starts on the 31st starts on the last day of shorter months.
     pub fn renewal(self, start: DateTime, now: DateTime) -> Option<DateTime> {
-        let zoned = |time: DateTime| {
-            let time = Timestamp::from_millisecond(time.timestamp_millis()).ok()?;
-            Some(time.to_zoned(TimeZone::UTC))
-        };
-        let (start, now) = (zoned(start)?, zoned(now)?);
-        let months = |from: &Zoned, to: &Zoned| {
-            (i32::from(to.year()) - i32::from(from.year())) * 12 + i32::from(to.month())
-                - i32::from(from.month())
-        };
-        let over = months(&start, &now).max(0) / self.months();
-        (over..=over + 1)
-            .filter_map(|cycles| {
-                let months = cycles.checked_mul(self.months())?;
-                start.checked_add(Span::new().try_months(months).ok()?).ok()
-            })
-            .find(|renewal| *renewal > now && *renewal > start)
-            .map(|renewal| DateTime::from_millis(renewal.timestamp().as_millisecond()))
+        self.nth(start, self.next_number(start, now)?)
     }
+
+    /// Start of the cycle with this number in the series of cycles from `start`, which is the start of number 0.
+    pub(crate) fn nth(self, start: DateTime, number: i32) -> Option<DateTime> {
+        let months = number.checked_mul(self.months())?;
+        let months = Span::new().try_months(months).ok()?;
+        let begun = zoned(start)?.checked_add(months).ok()?;
+        Some(DateTime::from_millis(begun.timestamp().as_millisecond()))
+    }
+
+    /// Number of the first cycle after `now` in the series of cycles from `start`, at least 1.
+    pub(crate) fn next_number(self, start: DateTime, now: DateTime) -> Option<i32> {
+        let (first, last) = (zoned(start)?, zoned(now)?);
+        let years = i32::from(last.year()) - i32::from(first.year());
+        let months = years * 12 + i32::from(last.month()) - i32::from(first.month());
+        let over = months.max(0) / self.months();
+        (over..=over + 1).find(|number| {
+            let begun = self.nth(start, *number);
+            begun.is_some_and(|begun| begun > now && begun > start)
+        })
+    }
+}
+
+/// The time on the UTC calendar; `None` beyond it.
+fn zoned(time: DateTime) -> Option<Zoned> {
+    let time = Timestamp::from_millisecond(time.timestamp_millis()).ok()?;
+    Some(time.to_zoned(TimeZone::UTC))
 }
 
 /// Price, as stored. Unique per plan, cycle and currency.

@@ -12,7 +12,7 @@ pub struct TenantBranding {
     /// Product name shown instead of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,
-    /// Accent colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accent_color: Option<String>,
     /// Logo URL, https only.
@@ -84,8 +84,8 @@ impl EmailTemplate {
     }
 }
 
-/// Text colour with the higher contrast on `accent` (`#rrggbb`): black on light colours, white on dark ones. Black if
-/// `accent` is not a colour.
+/// Text color with the higher contrast on `accent` (`#rrggbb`): black on light colors, white on dark ones. Black if
+/// `accent` is not a color.
 ///
 /// Contrast is that of [WCAG 2.2](https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio), from 1 to 21. The better of black
 /// and white has at least 4.58, more than the 4.5 that text needs.
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_black_on_light_colours_and_white_on_dark_ones() {
+    fn text_is_black_on_light_colors_and_white_on_dark_ones() {
         for (accent, text) in [
             ("#000000", "#ffffff"),
             ("#ffffff", "#000000"),
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_text_colour_has_the_higher_contrast(red: u8, green: u8, blue: u8) {
+        fn the_text_color_has_the_higher_contrast(red: u8, green: u8, blue: u8) {
             let accent = format!("#{red:02x}{green:02x}{blue:02x}");
             let luminance = luminance([red, green, blue].map(u32::from));
             let (on_black, on_white) = ((luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05));
@@ -158,7 +158,7 @@ mod tests {
         }
 
         #[test]
-        fn an_invalid_colour_has_black_text(text in "[^#].*|#.{0,5}|#.{7,9}|#é0000") {
+        fn an_invalid_color_has_black_text(text in "[^#].*|#.{0,5}|#.{7,9}|#é0000") {
             prop_assert_eq!(contrast_color(&text), "#000000");
         }
     }

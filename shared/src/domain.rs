@@ -10,6 +10,7 @@ use std::{fmt, str::FromStr};
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::check::{Check, Record};
 use crate::{
@@ -18,7 +19,9 @@ use crate::{
 };
 
 /// Status of a domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainStatus {
     /// Not yet verified.
@@ -65,7 +68,18 @@ impl FromStr for DomainStatus {
 
 /// DMARC policy (RFC 9989): requested handling of mail that fails DMARC, in order of strictness.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum DmarcPolicy {
@@ -100,7 +114,7 @@ pub struct Dmarc {
 }
 
 /// Proof of ownership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OwnershipProof {
     /// The token was found in the domain's DNS.

@@ -165,6 +165,15 @@ impl FlagSet {
         flag.is_some_and(|flag| flag.is_on(context, now))
     }
 
+    /// Whether the flag may be on for some tenant: false if its default and all of its rules are off.
+    pub fn may_be_on(&self, key: &str) -> bool {
+        let flag = self.flags.get(key);
+        flag.is_some_and(|flag| {
+            let is_on = flag.default || flag.rules.iter().any(|rule| rule.value);
+            is_on && !flag.kill_switch
+        })
+    }
+
     /// Evaluates all flags, by key.
     pub fn evaluate(&self, context: EvaluationContext, now: DateTime) -> BTreeMap<&str, bool> {
         let flags = self.flags.iter();

@@ -26,6 +26,14 @@ macro_rules! ids {
                 Self(uuid::Uuid::now_v7().into())
             }
 
+            /// The first id of those that are created at this time, as a bound of a search.
+            pub fn first_of(time: bson::DateTime) -> Self {
+                let millis = time.timestamp_millis().clamp(0, (1 << 48) - 1);
+                let mut bytes = [0; 16];
+                bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+                Self(bson::Uuid::from_bytes(bytes))
+            }
+
             /// The id with these bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bson::Uuid::from_bytes(bytes))
@@ -74,18 +82,34 @@ ids! {
     JobOperationId;
     /// A tenant's claim to a mail domain.
     DomainId;
+    /// A tenant's app: an OIDC relying party.
+    AppId;
     /// A tenant.
     TenantId;
     /// A user. The identity provider's id is a different one.
     UserId;
+    /// A member of a tenant.
+    MemberId;
+    /// An import of members.
+    MemberImportId;
     /// A partner that sells workspaces.
     PartnerId;
     /// An invitation to a partner's team.
     InvitationId;
     /// A subscription.
     SubscriptionId;
+    /// An invoice.
+    InvoiceId;
+    /// An entry of a partner's ledger.
+    LedgerEntryId;
+    /// A payout to a partner.
+    PayoutId;
+    /// Setup intent id: an entry of a card.
+    SetupIntentId;
     /// The price of a plan.
     PriceId;
+    /// A saved report.
+    SavedReportId;
     /// A subscription snapshot of a tenant and month.
     SnapshotId;
     /// An entry of the audit trail.
@@ -97,9 +121,19 @@ ids! {
 }
 
 impl JobId {
-    /// Deterministic id of the job that `maker` creates for `subject`, sorted next to the maker's id.
-    pub fn deterministic(maker: Self, subject: &str) -> Self {
-        Self::from_bytes(deterministic(maker.bytes(), subject))
+    /// Deterministic id of the job that `parent` creates for `subject`, sorted next to the parent's id.
+    pub fn deterministic(parent: Self, subject: &str) -> Self {
+        Self::from_bytes(deterministic(parent.bytes(), subject))
+    }
+}
+
+impl PayoutId {
+    /// Deterministic id of the payout to `partner` in `currency` for the month that ends at `end`, by which payouts are
+    /// sorted.
+    pub fn deterministic(partner: PartnerId, currency: &str, end: bson::DateTime) -> Self {
+        let mut seed = partner.bytes();
+        seed[..6].copy_from_slice(&end.timestamp_millis().to_be_bytes()[2..]);
+        Self::from_bytes(deterministic(seed, currency))
     }
 }
 
@@ -141,14 +175,14 @@ mod tests {
 
     #[test]
     fn a_deterministic_id_is_stable_and_sorts_next_to_its_makers() {
-        let (maker, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
+        let (parent, later) = (JobId::new(), JobId::from_bytes([0xff; 16]));
 
-        let derived = JobId::deterministic(maker, "acme");
+        let derived = JobId::deterministic(parent, "acme");
 
-        assert_eq!(JobId::deterministic(maker, "acme"), derived);
-        assert_ne!(JobId::deterministic(maker, "other"), derived);
+        assert_eq!(JobId::deterministic(parent, "acme"), derived);
+        assert_ne!(JobId::deterministic(parent, "other"), derived);
         assert_ne!(JobId::deterministic(later, "acme"), derived);
-        assert_eq!(derived.bytes()[..6], maker.bytes()[..6]);
+        assert_eq!(derived.bytes()[..6], parent.bytes()[..6]);
         assert_eq!(derived.to_string().as_bytes()[14], b'7');
         assert!(derived < later);
     }

@@ -37,9 +37,10 @@ pub enum InvitationState {
 /// Encrypted link that has not been shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SealedLink {
+pub struct EncryptedLink {
     /// The encrypted link.
-    pub sealed: EncryptedSecrets,
+    #[serde(rename = "sealed")]
+    pub secrets: EncryptedSecrets,
     /// Job that created the link and to which the encryption is bound.
     pub job_id: JobId,
 }
@@ -74,7 +75,7 @@ pub struct Invitation {
     pub user_id: Option<UserId>,
     /// The link, while the state is [`InvitationState::Ready`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<SealedLink>,
+    pub link: Option<EncryptedLink>,
     /// Expiry of the document and of its link.
     pub expire_at: DateTime,
     /// Creation time.

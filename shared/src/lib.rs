@@ -7,23 +7,43 @@
 
 #![warn(missing_docs)]
 
+pub mod account;
+pub mod allowance;
+pub mod app;
 pub mod audit;
 pub mod billing;
+pub mod billing_account;
+pub mod billing_totals;
 pub mod branding;
+pub mod console_session;
 pub mod dependency;
 pub mod domain;
 pub mod feature_flag;
 pub mod id;
 pub mod invitation;
+pub mod invoice;
+pub mod invoicing;
+pub mod ledger;
+pub mod member;
+pub mod member_import;
+pub mod mfa;
+pub mod money;
 pub mod partner;
 pub mod platform;
 pub mod queue;
 pub mod readiness;
+pub mod report;
 pub mod security_policy;
+pub mod setup_intent;
+pub mod storage_report;
 pub mod store;
+pub mod stripe_call;
+pub mod stripe_event;
 pub mod subscription;
 pub mod subscription_snapshot;
 pub mod tenant;
+pub mod unicode;
 pub mod unknown_name;
 pub mod upstream;
 pub mod user;
+pub mod webhook_event;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     billing::{BillingInfo, Cycle, Plan},
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// Status of a partner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartnerStatus {
     /// The partner's team may act.
@@ -42,7 +43,7 @@ pub struct Branding {
     /// Product name shown instead of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,
-    /// Accent colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accent_color: Option<String>,
     /// Logo URL, https only.
@@ -105,7 +106,7 @@ impl Partner {
     }
 }
 
-/// Revenue of a partner: its tenants that are not terminated, and what they pay.
+/// Revenue of a partner: the number of its tenants that are not terminated, and their payments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartnerRevenue {
     /// Number of tenants.

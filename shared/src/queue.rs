@@ -11,6 +11,7 @@ pub mod new_job;
 pub mod pause;
 pub mod priority;
 pub mod ready_set;
+pub mod reporting;
 pub mod schedule;
 pub mod schedule_registry;
 pub mod secret_box;

@@ -1,9 +1,10 @@
 //! Security policy of a tenant's sign-in. Stored and shown; [`ENFORCEMENT`] states which rules are enforced.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Multi-factor requirement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MfaMode {
     /// Not required.
@@ -47,7 +48,7 @@ impl SecurityPolicy {
 }
 
 /// Enforcement level of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
     /// Enforced at sign-in.

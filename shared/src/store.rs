@@ -4,8 +4,15 @@
 //! majority write concern with journaling, and reads go to the primary; a lookup by unique key that finds nothing is
 //! repeated as a linearizable read (`linearizable`).
 
+pub mod allowances;
+pub mod apps;
 pub mod audit;
 mod batch_loader;
+pub mod billing_accounts;
+pub mod billing_cursors;
+pub mod billing_totals;
+mod bulk_upsert;
+pub mod console_sessions;
 pub mod dependencies;
 pub mod domains;
 mod failure;
@@ -13,23 +20,38 @@ pub mod flags;
 pub mod idempotency;
 mod index;
 pub mod invitations;
+pub mod invoice_run;
+pub mod invoices;
 pub mod job_operations;
 pub mod jobs;
 mod known_fields;
+pub mod ledger;
 mod lenient;
 mod linearizable;
+pub mod member_imports;
+pub mod members;
+pub mod mfa_reports;
 mod page;
 pub mod partners;
+pub mod payouts;
 pub mod prices;
 pub mod queues;
+pub mod report_months;
 mod revisions;
+pub mod saved_reports;
 pub mod schedule_ledger;
+pub mod setup_intents;
 pub mod snapshots;
+pub mod storage_reports;
+pub mod stripe_calls;
 pub mod subscriptions;
+mod tenant_counts;
+pub mod tenant_resource_changes;
 pub mod tenants;
 pub mod upstreams;
 pub mod users;
 mod versioned;
+pub mod webhook_events;
 pub mod workers;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     billing::{Cycle, Plan},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// Status of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SubscriptionStatus {
     /// In force.
@@ -26,6 +27,61 @@ impl SubscriptionStatus {
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Active | Self::PastDue)
     }
+
+    /// The status of a live, enrolled subscription.
+    pub const fn by_invoices(has_overdue: bool) -> Self {
+        if has_overdue {
+            Self::PastDue
+        } else {
+            Self::Active
+        }
+    }
+}
+
+/// Cause of the end of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SubscriptionEnd)]
+pub enum EndedBy {
+    /// An operator, at once.
+    Operator,
+    /// The end of the last invoiced period, as requested before.
+    PeriodEnd,
+    /// The removal of the tenant.
+    TenantTerminated,
+}
+
+/// Collection of a subscription's invoices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectionMethod {
+    /// An operator marks them as paid.
+    #[default]
+    Manual,
+    /// Stripe sends them to the customer, with a page on which they are paid. They carry no tax.
+    SendInvoice,
+}
+
+impl CollectionMethod {
+    /// Whether it is the default one.
+    pub fn is_manual(&self) -> bool {
+        *self == Self::Manual
+    }
+}
+
+/// Terms of a new subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTerms {
+    /// Purchased plan.
+    pub plan: Plan,
+    /// Billing cycle.
+    pub cycle: Cycle,
+    /// Number of seats.
+    pub seats: i32,
+    /// Currency, ISO 4217, upper case.
+    pub currency: String,
+    /// Price per billing cycle for all seats, in minor units of the currency.
+    pub price_minor: i64,
 }
 
 /// Subscription, as stored.
@@ -47,6 +103,12 @@ pub struct Subscription {
     pub currency: String,
     /// Price per billing cycle for all seats, in minor units of the currency.
     pub price_minor: i64,
+    /// Whether its invoices are billed to the partner that manages the tenant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partner_billed: bool,
+    /// Collection of its invoices, except those that a partner owes.
+    #[serde(default, skip_serializing_if = "CollectionMethod::is_manual")]
+    pub collection_method: CollectionMethod,
     /// Current status.
     pub status: SubscriptionStatus,
     /// Start time.
@@ -55,9 +117,22 @@ pub struct Subscription {
     /// Start of the next billing cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renews_at: Option<DateTime>,
+    /// End of the last invoiced period. A subscription that has one is enrolled: the invoice run invoices the periods
+    /// after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoiced_through: Option<DateTime>,
+    /// Instant from which the billing periods are counted, once enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing_anchor: Option<DateTime>,
+    /// Whether it ends with the last invoiced period.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel_at_period_end: bool,
     /// End time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<DateTime>,
+    /// Cause of its end. Missing for those that ended before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
     /// Id at Stripe, once created there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_subscription_id: Option<String>,
@@ -70,4 +145,42 @@ pub struct Subscription {
     pub created_at: DateTime,
     /// Time of the last change.
     pub updated_at: DateTime,
+}
+
+impl Subscription {
+    /// An active subscription that starts at `now`, does not renew, and is not enrolled.
+    pub fn new(tenant_id: TenantId, terms: NewTerms, now: DateTime) -> Self {
+        Self {
+            id: SubscriptionId::new(),
+            tenant_id,
+            plan: terms.plan,
+            cycle: terms.cycle,
+            seats: terms.seats,
+            currency: terms.currency,
+            price_minor: terms.price_minor,
+            partner_billed: false,
+            collection_method: CollectionMethod::Manual,
+            status: SubscriptionStatus::Active,
+            started_at: Some(now),
+            renews_at: None,
+            invoiced_through: None,
+            billing_anchor: None,
+            cancel_at_period_end: false,
+            cancelled_at: None,
+            ended_by: None,
+            stripe_subscription_id: None,
+            stripe_price_id: None,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Ends the subscription at `at`.
+    pub fn end(&mut self, at: DateTime, ended_by: EndedBy) {
+        self.status = SubscriptionStatus::Cancelled;
+        self.cancelled_at = Some(at);
+        self.renews_at = None;
+        self.ended_by = Some(ended_by);
+    }
 }

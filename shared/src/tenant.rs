@@ -7,18 +7,27 @@ use std::{fmt, str::FromStr};
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::{
+    audit::words,
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
     id::{PartnerId, TenantId},
-    queue::{error_code::ErrorClass, job::StepState},
+    queue::{
+        error_code::ErrorClass,
+        job::{JobFailure, StepState},
+    },
     security_policy::SecurityPolicy,
     upstream::{MailDomain, Upstream},
 };
 
+/// Maximum number of indexed words of a tenant: a hundred domains have about as many labels twice.
+const MAX_WORDS: usize = 256;
+
 /// Status of a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantStatus {
     /// Not yet provisioned in every upstream.
@@ -109,27 +118,29 @@ impl<T> PerUpstream<T> {
         }
     }
 
-    /// The value for `upstream`.
+    /// The value for `upstream`, in which tenants have to be [provisioned](Upstream::is_provisioned).
     pub fn get(&self, upstream: Upstream) -> &T {
         match upstream {
             Upstream::Authentik => &self.authentik,
             Upstream::Stalwart => &self.stalwart,
             Upstream::Ocis => &self.ocis,
+            Upstream::Stripe => unreachable!("no tenant is provisioned in {upstream}"),
         }
     }
 
-    /// Mutable value for `upstream`.
+    /// Mutable value for `upstream`, in which tenants have to be [provisioned](Upstream::is_provisioned).
     pub fn get_mut(&mut self, upstream: Upstream) -> &mut T {
         match upstream {
             Upstream::Authentik => &mut self.authentik,
             Upstream::Stalwart => &mut self.stalwart,
             Upstream::Ocis => &mut self.ocis,
+            Upstream::Stripe => unreachable!("no tenant is provisioned in {upstream}"),
         }
     }
 }
 
 /// Provisioning state of a tenant in one upstream, as shown by portals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProvisioningState {
     /// Not yet attempted, or reset by a new desired state.
@@ -194,8 +205,63 @@ impl Condition {
     }
 }
 
+/// Provisioning states of a tenant or a member, with their conditions.
+pub(crate) struct ProvisioningMut<'a> {
+    pub(crate) generation: i64,
+    pub(crate) status: &'a mut PerUpstream<ProvisioningState>,
+    pub(crate) errors: &'a mut PerUpstream<Option<String>>,
+    pub(crate) conditions: &'a mut Vec<Condition>,
+}
+
+impl ProvisioningMut<'_> {
+    /// Resets the state of `upstreams` to pending.
+    pub(crate) fn set_pending(&mut self, upstreams: &[Upstream], now: DateTime) {
+        for &upstream in upstreams {
+            *self.status.get_mut(upstream) = ProvisioningState::Pending;
+            *self.errors.get_mut(upstream) = None;
+            let pending = Condition {
+                kind: condition_type(upstream).to_owned(),
+                status: ConditionStatus::Unknown,
+                reason: reason::PENDING.to_owned(),
+                message: "Waiting to be provisioned.".to_owned(),
+                observed_generation: self.generation,
+                last_transition_at: now,
+                next_attempt_at: Some(now),
+                class: None,
+            };
+            pending.set_in(self.conditions);
+        }
+    }
+
+    /// Fails every upstream that is pending or waits for another attempt: no job will attempt it.
+    pub(crate) fn fail_waiting(&mut self, failure: &JobFailure, now: DateTime) {
+        for upstream in Upstream::ALL {
+            let kind = condition_type(upstream);
+            let mut conditions = self.conditions.iter();
+            let waits = conditions
+                .any(|condition| condition.kind == kind && condition.next_attempt_at.is_some());
+            if !waits && *self.status.get(upstream) != ProvisioningState::Pending {
+                continue;
+            }
+            *self.status.get_mut(upstream) = ProvisioningState::Error;
+            *self.errors.get_mut(upstream) = Some(failure.message.clone());
+            let failed = Condition {
+                kind: kind.to_owned(),
+                status: ConditionStatus::False,
+                reason: failure.code.reason().to_owned(),
+                message: failure.message.clone(),
+                observed_generation: self.generation,
+                last_transition_at: now,
+                next_attempt_at: None,
+                class: Some(failure.class),
+            };
+            failed.set_in(self.conditions);
+        }
+    }
+}
+
 /// Status of a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConditionStatus {
     /// The condition holds.
@@ -274,7 +340,7 @@ pub struct Tenant {
     /// Industry of the company.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub industry: Option<String>,
-    /// Brand colour, `#rrggbb`.
+    /// Brand color, `#rrggbb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand_color: Option<String>,
     /// Person for whom the workspace was created.
@@ -283,10 +349,10 @@ pub struct Tenant {
     /// Group id at the identity provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentik_group_id: Option<String>,
-    /// Space id on the files server.
+    /// Space id on the file server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ocis_space_id: Option<String>,
-    /// Whether the tenant certainly has no space on the files server: none was requested since it was created, or since
+    /// Whether the tenant certainly has no space on the file server: none was requested since it was created, or since
     /// its space was removed. If neither this nor an id is stored, a create has an unknown outcome, and its space has to
     /// be looked for; so it is for tenants of older builds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -322,6 +388,9 @@ pub struct Tenant {
     /// Time until which an in-doubt write may still land; no further write is sent before.
     #[serde(default)]
     pub unknown_until: PerUpstream<Option<DateTime>>,
+    /// Words of the slug, the name and the domains, for the search.
+    #[serde(default)]
+    pub words: Vec<String>,
     /// Incremented by every write.
     pub revision: i64,
     /// Creation time.
@@ -331,6 +400,22 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Computes the words of the search. Called after a change of the name or of the domains.
+    pub fn index_words(&mut self) {
+        let texts = [&self.slug, &self.name].into_iter().chain(&self.domains);
+        let mut found: Vec<String> = texts.flat_map(|text| words(text)).collect();
+        found.sort();
+        found.dedup();
+        found.truncate(MAX_WORDS);
+        self.words = found;
+    }
+
+    /// Whether no upstream is `pending`: the desired state is applied, or its last attempt failed.
+    pub fn is_settled(&self) -> bool {
+        let states = Upstream::ALL.map(|upstream| *self.provisioning_status.get(upstream));
+        !states.contains(&ProvisioningState::Pending)
+    }
+
     /// Desired state at `now`.
     pub fn desired_state(&self, now: DateTime) -> DesiredState {
         match self.status {
@@ -346,21 +431,32 @@ impl Tenant {
     /// Whether the upstreams should have the same state for `other`, another version of this tenant. Settings that no
     /// upstream holds, such as branding or the security policy, do not count.
     pub fn desires_same_as(&self, other: &Self) -> bool {
-        fn desired(tenant: &Tenant) -> impl PartialEq + '_ {
-            let owner = tenant.owner.as_ref();
-            // What reports themselves change does not count: a pending tenant becomes active, and a former domain is
-            // forgotten once it is removed.
-            let status = match tenant.status {
-                TenantStatus::Pending => TenantStatus::Active,
-                status => status,
-            };
-            (
-                (status, tenant.purge_at),
-                (&tenant.slug, &tenant.name, tenant.plan, &tenant.domains),
-                (tenant.partner_id, owner.map(|it| (&it.email, &it.name))),
-            )
-        }
-        desired(self) == desired(other)
+        self.desired() == other.desired()
+    }
+
+    /// Digest of the state that the upstreams should have, equal for versions that
+    /// [desire the same](Self::desires_same_as).
+    pub fn desired_digest(&self) -> String {
+        let desired = serde_json::to_vec(&self.desired());
+        let desired = desired.expect("texts, names and times serialise to JSON");
+        let digest = Sha256::digest(desired);
+        let first = digest[..8].try_into().expect("a digest has 32 bytes");
+        format!("{:016x}", u64::from_be_bytes(first))
+    }
+
+    fn desired(&self) -> impl PartialEq + Serialize + '_ {
+        let owner = self.owner.as_ref();
+        // What reports themselves change does not count: a pending tenant becomes active, and a former domain is
+        // forgotten once it is removed.
+        let status = match self.status {
+            TenantStatus::Pending => TenantStatus::Active,
+            status => status,
+        };
+        (
+            (status, self.purge_at),
+            (&self.slug, &self.name, self.plan, &self.domains),
+            (self.partner_id, owner.map(|it| (&it.email, &it.name))),
+        )
     }
 
     /// Adds `name` to the owned domains.
@@ -369,6 +465,13 @@ impl Tenant {
             self.domains.push(name.to_owned());
         }
         self.former_domains.retain(|former| former != name);
+        self.index_words();
+    }
+
+    /// Whether the tenant owns the domain of this e-mail address.
+    pub fn owns_domain_of(&self, email: &str) -> bool {
+        let domain = email.rsplit_once('@').map(|(_, domain)| domain);
+        domain.is_some_and(|domain| self.domains.iter().any(|owned| owned == domain))
     }
 
     /// The mail server's id of the domain that the tenant owns by this name, if it is known.
@@ -393,19 +496,16 @@ impl Tenant {
 
     /// Resets the state of `upstreams` to pending: a new desired state has to be applied there.
     pub fn set_pending(&mut self, upstreams: &[Upstream], now: DateTime) {
-        for &upstream in upstreams {
-            *self.provisioning_status.get_mut(upstream) = ProvisioningState::Pending;
-            *self.provisioning_errors.get_mut(upstream) = None;
-            self.set_condition(Condition {
-                kind: condition_type(upstream).to_owned(),
-                status: ConditionStatus::Unknown,
-                reason: reason::PENDING.to_owned(),
-                message: "Waiting to be provisioned.".to_owned(),
-                observed_generation: self.generation,
-                last_transition_at: now,
-                next_attempt_at: Some(now),
-                class: None,
-            });
+        self.provisioning_mut().set_pending(upstreams, now);
+    }
+
+    /// The provisioning states with their conditions.
+    pub(crate) fn provisioning_mut(&mut self) -> ProvisioningMut<'_> {
+        ProvisioningMut {
+            generation: self.generation,
+            status: &mut self.provisioning_status,
+            errors: &mut self.provisioning_errors,
+            conditions: &mut self.conditions,
         }
     }
 }
@@ -420,5 +520,6 @@ pub const fn condition_type(upstream: Upstream) -> &'static str {
         Upstream::Authentik => "AuthentikReady",
         Upstream::Stalwart => "StalwartReady",
         Upstream::Ocis => "OcisReady",
+        Upstream::Stripe => "StripeReady",
     }
 }

@@ -4,12 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::id::{PartnerId, TenantId, UserId};
+use crate::{
+    id::{MemberId, PartnerId, TenantId, UserId},
+    mfa::MfaCheck,
+};
 
 /// Role of a user in a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = TenantRole)]
 pub enum Role {
     /// Reads data for members.
     Member,
@@ -35,6 +42,20 @@ impl Role {
     }
 }
 
+/// Role of an operator, in the order of rights.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PlatformRole {
+    /// Reads everything.
+    Viewer,
+    /// Reads everything, and requeues jobs.
+    Support,
+    /// Reads and writes everything.
+    Admin,
+}
+
 /// Source of a membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,10 +77,13 @@ pub struct Membership {
     pub source: MembershipSource,
     /// Time of the last change. Only claims in tokens issued later apply.
     pub changed_at: DateTime,
+    /// The member whose accounts belong to this membership; missing for a person known by a claim alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_id: Option<MemberId>,
 }
 
 /// Role of a user in a partner's team.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartnerRole {
     /// Full access, including the team.
@@ -89,16 +113,6 @@ impl PartnerRole {
     }
 }
 
-/// Result of a user's MFA check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MfaCheck {
-    /// Number of second factors; recovery codes do not count.
-    pub devices: i32,
-    /// Time of the check.
-    pub looked_up_at: DateTime,
-}
-
 /// User, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,8 +126,12 @@ pub struct User {
     pub email: String,
     /// Display name.
     pub name: String,
-    /// Whether the user is a platform operator.
+    /// Whether the user is a platform operator with all rights.
     pub platform_admin: bool,
+    /// Restricted role of an operator who has not all rights. Not of an admin: a build that does not know restricted roles
+    /// gives none of their rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_role: Option<PlatformRole>,
     /// Time of the last change of the operator flag. Only claims in tokens issued later apply.
     pub platform_admin_changed_at: DateTime,
     /// Source of the operator flag.
@@ -158,6 +176,7 @@ impl User {
             email: email.to_owned(),
             name: name.to_owned(),
             platform_admin: false,
+            platform_role: None,
             // Older than any token, so that the first claim applies.
             platform_admin_changed_at: DateTime::from_millis(0),
             platform_admin_source: MembershipSource::Claim,
@@ -193,6 +212,30 @@ impl User {
             .collect()
     }
 
+    /// Role as an operator, if any.
+    pub fn role_at_platform(&self) -> Option<PlatformRole> {
+        if self.platform_admin {
+            Some(PlatformRole::Admin)
+        } else {
+            self.platform_role
+        }
+    }
+
+    /// Whether the user is an operator, with any role.
+    pub fn is_platform_staff(&self) -> bool {
+        self.role_at_platform().is_some()
+    }
+
+    /// Whether the user is an operator or in a partner's team.
+    pub fn is_privileged(&self) -> bool {
+        self.is_platform_staff() || self.partner_id.is_some()
+    }
+
+    /// Whether the user has a role in another tenant than `tenant`.
+    pub fn has_role_outside(&self, tenant: TenantId) -> bool {
+        self.tenant_ids().into_iter().any(|id| id != tenant)
+    }
+
     /// Tenants the user owns.
     pub fn owns(&self) -> BTreeSet<TenantId> {
         self.memberships
@@ -203,24 +246,69 @@ impl User {
     }
 
     /// Sets the role in `tenant` through the API, after which claims no longer change it. Removing a missing role is no
-    /// change.
+    /// change. The link to a member is kept.
     pub fn set_role(&mut self, tenant: TenantId, role: Option<Role>, now: DateTime) {
-        let is_set = match self.memberships.get(&tenant) {
-            Some(known) => known.role == role && known.source == MembershipSource::Local,
-            None => role.is_none(),
-        };
+        let known = self.memberships.get(&tenant);
+        if known.is_some() || role.is_some() {
+            let member_id = known.and_then(|known| known.member_id);
+            self.set_membership(tenant, role, member_id, now);
+        }
+    }
+
+    /// Links the membership in `tenant` to a member and sets its role, after which claims no longer change it.
+    pub fn set_member(
+        &mut self,
+        tenant: TenantId,
+        member: MemberId,
+        role: Option<Role>,
+        now: DateTime,
+    ) {
+        self.set_membership(tenant, role, Some(member), now);
+    }
+
+    /// Ends the link of the membership in `tenant` to a removed member. The role is unchanged.
+    pub fn leave_member(&mut self, tenant: TenantId, member: MemberId) {
+        if let Some(membership) = self.memberships.get_mut(&tenant)
+            && membership.member_id == Some(member)
+        {
+            membership.member_id = None;
+        }
+    }
+
+    fn set_membership(
+        &mut self,
+        tenant: TenantId,
+        role: Option<Role>,
+        member_id: Option<MemberId>,
+        now: DateTime,
+    ) {
+        let is_set = self.memberships.get(&tenant).is_some_and(|known| {
+            known.role == role
+                && known.source == MembershipSource::Local
+                && known.member_id == member_id
+        });
         if !is_set {
             let membership = Membership {
                 role,
                 source: MembershipSource::Local,
                 changed_at: now,
+                member_id,
             };
             self.memberships.insert(tenant, membership);
         }
     }
 
+    /// Sets the role as an operator through the API, after which claims no longer change it.
+    pub fn set_platform_role(&mut self, role: Option<PlatformRole>, now: DateTime) {
+        self.set_platform_admin(role == Some(PlatformRole::Admin), now);
+        self.platform_role = role.filter(|role| *role != PlatformRole::Admin);
+    }
+
     /// Sets the operator flag through the API, after which claims no longer change it.
     pub fn set_platform_admin(&mut self, flag: bool, now: DateTime) {
+        if flag {
+            self.platform_role = None;
+        }
         if self.platform_admin != flag || self.platform_admin_source != MembershipSource::Local {
             self.platform_admin = flag;
             self.platform_admin_source = MembershipSource::Local;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::ensure;
 use dezky_shared::{
+    invoice::InvoicingConfig,
     platform::{
         config::{listen_address, number, optional, seconds},
         redis::RedisConfig,
@@ -13,11 +14,12 @@ use dezky_shared::{
     store::MongoConfig,
     upstream::Upstream,
 };
-use dezky_upstreams::circuit_breaker::RateBudget;
+use dezky_upstreams::{circuit_breaker::RateBudget, clients::stripe::StripeConfig};
 
 use crate::{
     context::{AUDIT_KEEP, ClientsConfig},
     engine::{EngineConfig, EngineTimings},
+    host::hostname,
 };
 
 /// Length of a day in seconds.
@@ -39,9 +41,11 @@ pub struct Config {
     /// Additional CA certificates.
     pub trust_roots: TrustRoots,
     /// Encryption keys of job secrets.
-    pub sealing_keys: EncryptionKeys,
+    pub encryption_keys: EncryptionKeys,
     /// Retention of audit events.
     pub audit_keep: Duration,
+    /// Configuration of invoices.
+    pub invoicing: InvoicingConfig,
     /// Engine configuration.
     pub engine: EngineConfig,
 }
@@ -57,8 +61,9 @@ impl Config {
             engine: engine_from_env(&clients)?,
             clients,
             trust_roots: TrustRoots::from_env()?,
-            sealing_keys: EncryptionKeys::from_env()?,
+            encryption_keys: EncryptionKeys::from_env()?,
             audit_keep: audit_keep_from_env()?,
+            invoicing: InvoicingConfig::from_env()?,
         })
     }
 }
@@ -108,11 +113,17 @@ fn budgets_from_env(clients: &ClientsConfig) -> anyhow::Result<BTreeMap<Upstream
             "STALWART_STEPS_BURST",
         ),
         (Upstream::Ocis, "OCIS_STEPS_PER_SECOND", "OCIS_STEPS_BURST"),
+        (
+            Upstream::Stripe,
+            "STRIPE_STEPS_PER_SECOND",
+            "STRIPE_STEPS_BURST",
+        ),
     ];
     let mut budgets = BTreeMap::new();
     for (upstream, rate, burst) in variables {
         let default = match (upstream, &clients.ocis) {
             (Upstream::Ocis, Some(ocis)) => ocis.default_budget(),
+            (Upstream::Stripe, _) => StripeConfig::DEFAULT_BUDGET,
             _ => RateBudget::default(),
         };
         let budget = RateBudget {
@@ -136,10 +147,4 @@ fn name_from_env() -> anyhow::Result<String> {
 /// Host name and process id, to find the logs of a worker. Need not be unique.
 fn default_name() -> String {
     format!("{}:{}", hostname(), std::process::id())
-}
-
-/// Host name of this machine.
-pub(crate) fn hostname() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    host.trim().to_owned()
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dezky_shared::{
+    invoice::InvoicingConfig,
     platform::{
         change_feed::ChangeFeed,
         config::{list, optional},
@@ -11,12 +12,20 @@ use dezky_shared::{
     },
     queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
-        Store, StoreError, audit::AuditRepository, dependencies::DependencyRepository,
-        domains::DomainRepository, invitations::InvitationRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, partners::PartnerRepository,
-        queues::QueueRepository, schedule_ledger::ScheduleLedger, snapshots::SnapshotRepository,
-        subscriptions::SubscriptionRepository, tenants::TenantRepository,
-        upstreams::UpstreamRepository, users::UserRepository, workers::WorkerRepository,
+        Store, StoreError, allowances::AllowanceRepository, apps::AppRepository,
+        audit::AuditRepository, billing_accounts::BillingAccountRepository,
+        billing_cursors::BillingCursorRepository, billing_totals::BillingTotalsRepository,
+        dependencies::DependencyRepository, domains::DomainRepository, flags::FlagRepository,
+        invitations::InvitationRepository, invoice_run::InvoiceRunRepository,
+        invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
+        ledger::LedgerRepository, member_imports::MemberImportRepository,
+        members::MemberRepository, mfa_reports::MfaReportRepository, partners::PartnerRepository,
+        payouts::PayoutRepository, queues::QueueRepository, report_months::ReportMonthRepository,
+        schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
+        snapshots::SnapshotRepository, storage_reports::StorageReportRepository,
+        stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
+        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        webhook_events::WebhookEventRepository, workers::WorkerRepository,
     },
     upstream::Upstream,
 };
@@ -26,8 +35,11 @@ use dezky_upstreams::{
         authentik::{Authentik, AuthentikConfig},
         ocis::{Ocis, OcisConfig},
         stalwart::{Stalwart, StalwartConfig},
+        stripe::{Stripe, StripeConfig},
     },
 };
+
+use tokio::sync::Mutex;
 
 use crate::{
     dns::{self, DnsConfig, Verifier},
@@ -43,6 +55,8 @@ pub struct ClientsConfig {
     pub stalwart: Option<StalwartConfig>,
     /// File storage.
     pub ocis: Option<OcisConfig>,
+    /// The payment provider.
+    pub stripe: Option<StripeConfig>,
     /// The public DNS.
     pub dns: Option<DnsConfig>,
     /// The domain whose SPF record customers include. Without one, customers authorise the mail hosts themselves.
@@ -58,6 +72,7 @@ impl ClientsConfig {
             authentik: AuthentikConfig::from_env()?,
             stalwart: StalwartConfig::from_env()?,
             ocis: OcisConfig::from_env()?,
+            stripe: StripeConfig::from_env()?,
             dns: Some(DnsConfig::from_env()?),
             spf_include: optional::<String>("MAIL_SPF_INCLUDE")?
                 .map(|domain| dns::parse_spf_include(&domain))
@@ -91,6 +106,8 @@ pub struct Clients {
     pub stalwart: Option<Stalwart>,
     /// File storage.
     pub ocis: Option<Ocis>,
+    /// The payment provider.
+    pub stripe: Option<Stripe>,
     /// The public DNS.
     pub dns: Option<Verifier>,
     /// The domain whose SPF record customers include.
@@ -116,6 +133,10 @@ impl Clients {
                 .ocis
                 .as_ref()
                 .map(|config| (Upstream::Ocis, config.fingerprint())),
+            config
+                .stripe
+                .as_ref()
+                .map(|config| (Upstream::Stripe, config.fingerprint())),
         ];
         Ok(Self {
             authentik: config
@@ -132,6 +153,11 @@ impl Clients {
                 .ocis
                 .as_ref()
                 .map(|config| Ocis::new(config, trust_roots))
+                .transpose()?,
+            stripe: config
+                .stripe
+                .as_ref()
+                .map(|config| Stripe::new(config, trust_roots))
                 .transpose()?,
             dns: config.dns.as_ref().map(Verifier::new).transpose()?,
             spf_include: config.spf_include.clone(),
@@ -167,16 +193,52 @@ pub struct Context {
     pub tenants: TenantRepository,
     /// The domains.
     pub domains: DomainRepository,
+    /// The apps.
+    pub apps: AppRepository,
+    /// The members of tenants.
+    pub members: MemberRepository,
+    /// The imports of members.
+    pub member_imports: MemberImportRepository,
     /// The users.
     pub users: UserRepository,
     /// The partners.
     pub partners: PartnerRepository,
     /// The invitations to partners' teams.
     pub invitations: InvitationRepository,
+    /// The allowances of the plans.
+    pub allowances: AllowanceRepository,
+    /// The storage reports of the tenants.
+    pub storage_reports: StorageReportRepository,
+    /// The MFA reports of the tenants.
+    pub mfa_reports: MfaReportRepository,
     /// The subscriptions.
     pub subscriptions: SubscriptionRepository,
+    /// The invoices.
+    pub invoices: InvoiceRepository,
+    /// The position of the invoice run.
+    pub invoice_run: InvoiceRunRepository,
+    /// The monthly totals of billing.
+    pub billing_totals: BillingTotalsRepository,
+    /// The billing accounts.
+    pub billing_accounts: BillingAccountRepository,
+    /// The position in the list of Stripe's events.
+    pub billing_cursors: BillingCursorRepository,
+    /// The events of Stripe that were received.
+    pub webhook_events: WebhookEventRepository,
+    /// The setup intents of the last hour.
+    pub setup_intents: SetupIntentRepository,
+    /// The calls to Stripe, with their keys.
+    pub stripe_calls: StripeCallRepository,
+    /// The ledger of the partners.
+    pub ledger: LedgerRepository,
+    /// The payouts to partners.
+    pub payouts: PayoutRepository,
+    /// The feature flags.
+    pub flags: FlagRepository,
     /// The monthly snapshots of subscriptions.
     pub snapshots: SnapshotRepository,
+    /// The sums of months, for reports.
+    pub report_months: ReportMonthRepository,
     /// The audit trail.
     pub audit: AuditRepository,
     /// The ledger of the schedules' instants.
@@ -198,11 +260,15 @@ pub struct Context {
     /// The clients of the upstreams.
     pub clients: Clients,
     /// The keys of the secrets that jobs carry.
-    pub sealing_keys: EncryptionKeys,
+    pub encryption_keys: EncryptionKeys,
     /// The rate limit of DNS queries to each zone.
     pub zones: ZoneRateLimiter,
     /// The retention of audit events.
     pub audit_keep: Duration,
+    /// The configuration of invoices.
+    pub invoicing: InvoicingConfig,
+    /// Held by the transaction that takes an invoice number: concurrent ones would conflict, and be repeated.
+    pub invoice_numbers: Mutex<()>,
 }
 
 /// The default retention of audit events: two years.
@@ -214,18 +280,36 @@ impl Context {
         store: Arc<Store>,
         redis: &RedisConfig,
         clients: Clients,
-        sealing_keys: EncryptionKeys,
+        encryption_keys: EncryptionKeys,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             jobs: JobRepository::new(&store),
             job_operations: JobOperationRepository::new(&store),
             tenants: TenantRepository::new(&store),
             domains: DomainRepository::new(&store),
+            apps: AppRepository::new(&store),
+            members: MemberRepository::new(&store),
+            member_imports: MemberImportRepository::new(&store),
             users: UserRepository::new(&store),
             partners: PartnerRepository::new(&store),
             invitations: InvitationRepository::new(&store),
+            allowances: AllowanceRepository::new(&store),
+            storage_reports: StorageReportRepository::new(&store),
+            mfa_reports: MfaReportRepository::new(&store),
             subscriptions: SubscriptionRepository::new(&store),
+            invoices: InvoiceRepository::new(&store),
+            invoice_run: InvoiceRunRepository::new(&store),
+            billing_totals: BillingTotalsRepository::new(&store),
+            billing_accounts: BillingAccountRepository::new(&store),
+            billing_cursors: BillingCursorRepository::new(&store),
+            webhook_events: WebhookEventRepository::new(&store),
+            setup_intents: SetupIntentRepository::new(&store),
+            stripe_calls: StripeCallRepository::new(&store),
+            ledger: LedgerRepository::new(&store),
+            payouts: PayoutRepository::new(&store),
+            flags: FlagRepository::new(&store),
             snapshots: SnapshotRepository::new(&store),
+            report_months: ReportMonthRepository::new(&store),
             audit: AuditRepository::new(&store),
             schedules: ScheduleLedger::new(&store),
             upstreams: UpstreamRepository::new(&store),
@@ -237,9 +321,11 @@ impl Context {
             changes: ChangeFeed::new(redis)?,
             store,
             clients,
-            sealing_keys,
+            encryption_keys,
             zones: ZoneRateLimiter::default(),
             audit_keep: AUDIT_KEEP,
+            invoicing: InvoicingConfig::default(),
+            invoice_numbers: Mutex::new(()),
         })
     }
 
@@ -250,11 +336,23 @@ impl Context {
             self.job_operations.ensure_indexes(),
             self.tenants.ensure_indexes(),
             self.domains.ensure_indexes(),
+            self.apps.ensure_indexes(),
+            self.members.ensure_indexes(),
+            self.member_imports.ensure_indexes(),
             self.users.ensure_indexes(),
             self.partners.ensure_indexes(),
             self.invitations.ensure_indexes(),
             self.subscriptions.ensure_indexes(),
+            self.invoices.ensure_indexes(),
+            self.billing_totals.ensure_indexes(),
+            self.billing_accounts.ensure_indexes(),
+            self.webhook_events.ensure_indexes(),
+            self.setup_intents.ensure_indexes(),
+            self.stripe_calls.ensure_indexes(),
+            self.ledger.ensure_indexes(),
+            self.payouts.ensure_indexes(),
             self.snapshots.ensure_indexes(),
+            self.report_months.ensure_indexes(),
             self.schedules.ensure_indexes(),
             self.workers.ensure_indexes(),
             self.audit.ensure_indexes(),

@@ -1,8 +1,11 @@
 //! The leader's duties beyond the queues themselves: periodic tasks that one worker does for all.
 
+mod audit_outcomes;
 mod audit_seal;
 mod backlog_metrics;
 mod dependency_checks;
+mod missing_permissions;
+mod pause_expiry;
 mod release_deferred;
 mod schedules;
 mod setup_checks;
@@ -10,8 +13,10 @@ mod setup_checks;
 use std::sync::Arc;
 
 use self::{
-    audit_seal::AuditSeal, backlog_metrics::BacklogMetrics, dependency_checks::DependencyChecks,
-    release_deferred::ReleaseDeferred, schedules::ScheduleRunner, setup_checks::SetupChecks,
+    audit_outcomes::AuditOutcomes, audit_seal::AuditSeal, backlog_metrics::BacklogMetrics,
+    dependency_checks::DependencyChecks, missing_permissions::MissingPermissions,
+    pause_expiry::PauseExpiry, release_deferred::ReleaseDeferred, schedules::ScheduleRunner,
+    setup_checks::SetupChecks,
 };
 use crate::{
     context::Context,
@@ -29,6 +34,9 @@ pub(crate) fn all(
         Box::new(ReleaseDeferred::new(ctx, registry, config)),
         Box::new(ScheduleRunner::new(ctx, config)),
         Box::new(BacklogMetrics::new(ctx, &config.times)),
+        Box::new(MissingPermissions::new(ctx, registry, &config.times)),
+        Box::new(PauseExpiry::new(ctx, &config.times)),
+        Box::new(AuditOutcomes::new(ctx, &config.times)),
         Box::new(AuditSeal::new(ctx, &config.times)),
         Box::new(DependencyChecks::new(ctx, &config.times)),
         Box::new(SetupChecks::new(ctx, &config.times)),

@@ -1,17 +1,19 @@
 //! The job engine: the life of a job from its ready set to its settlement.
 //!
 //! **MongoDB is the source of truth.** A job is a document, enqueued transactionally: inserted in the transaction of the
-//! change it serves. Redis holds hints and can be wiped at any moment. apalis is the worker's runtime over the engine's own
-//! backend; it stores nothing.
+//! change it serves. Redis holds hints and can be wiped at any moment. apalis is the worker's runtime over the engine's
+//! own backend; it stores nothing.
 //!
 //! 1. *Ready set* ([`dezky_shared::queue::ready_set`]): after the commit, the job's lock key is added to its queue's ready
 //!    set. A key there means "there may be due work for this key", once, however many jobs wait behind it.
 //! 2. *Claim* (`fetch`, `claim`): each fetch loop of a queue acquires free slots first, some of which are reserved for
-//!    urgent lanes (`slots`), then pops keys, resolves each to its first due job, and claims those by one compare-and-set update. The claim is a lease, whose fencing token is in the
-//!    filter of every later write. A key popped while its lock is held is dropped; the holder adds it again.
+//!    urgent lanes (`slots`), then pops keys, resolves each to its first due job, and claims those by one
+//!    compare-and-set update. The claim is a lease, whose fencing token is in the filter of every later write. A key
+//!    popped while its lock is held is dropped; the holder adds it again.
 //! 3. *Attempt* (`attempt`, `step`): the target is loaded **after** the claim, and the kind's steps run in parallel, each
-//!    once its upstream admits it (`admission`: pauses, credentials, circuit breaker, rate budget; `rate_queue`). A task of its own renews
-//!    the leases (`renewal`). A lease's *deadline* precedes its expiry: no upstream write is begun that could outlive it.
+//!    once its upstream admits it (`admission`: pauses, credentials, circuit breaker, rate budget; `rate_queue`). A task
+//!    of its own renews the leases (`renewal`). A lease's *deadline* precedes its expiry: no upstream write is begun that
+//!    could outlive it.
 //! 4. *Record* (`record`): the end of a step is one transaction that first writes the job by its fencing token, then the
 //!    target through its [`StepSink`](crate::steps::StepSink). Concurrent records share a transaction (`group_commit`).
 //! 5. *Settle* (`outcome`, `settle`): the outcome follows from the steps and is written in bulk, by the lease holder only.
@@ -100,7 +102,7 @@ use self::{
     sweep::Sweep,
 };
 pub(crate) use self::{bulk::with_timeout, leader::Duty};
-use crate::{context::Context, duties, steps::Registry};
+use crate::{context::Context, steps::Registry};
 
 /// The configuration of a worker's engine.
 #[derive(Debug, Clone)]
@@ -117,14 +119,16 @@ pub struct EngineConfig {
     pub schedules: Vec<Schedule>,
 }
 
-/// Runs jobs until `shutdown`, then drains: running jobs may end, and those that do not end in time are released.
-pub async fn run(
+/// Runs jobs until `shutdown`, then drains: running jobs may end, and those that do not end in time are released. While
+/// this worker leads, it has these duties beside its own.
+pub(crate) async fn run(
     context: Arc<Context>,
     registry: Registry,
+    duties: Vec<Box<dyn Duty>>,
     config: EngineConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let engine = Engine::new(&context, registry, &config, &shutdown);
+    let engine = Engine::new(&context, registry, duties, &config, &shutdown);
     let registering = engine.register();
     if shutdown.run_until_cancelled(registering).await.is_none() {
         return Ok(());
@@ -203,6 +207,7 @@ impl Engine {
     fn new(
         ctx: &Arc<Context>,
         registry: Registry,
+        mut duties: Vec<Box<dyn Duty>>,
         config: &EngineConfig,
         stop: &CancellationToken,
     ) -> Self {
@@ -230,7 +235,6 @@ impl Engine {
         let (recorder, records) = StepRecorder::new(ctx.clone(), times);
         let rate_queue = RateQueue::new(ctx, &registry, config, &notifier);
         let (settler, settlements) = Settler::new(store, &ctx.changes, times, &health, notifier);
-        let mut duties = duties::all(ctx, &registry, config);
         duties.push(Box::new(rate_queue));
         duties.push(Box::new(Sweep::new(
             due_keys,

@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
+use crate::steps::{StepContext, StepFailure, StepSuccess};
 
 /// Children held in memory and inserted per batch.
 const BATCH: usize = 1_000;
@@ -70,11 +70,7 @@ impl FanOut {
             ..self.progress(done, None)
         };
         run.save_progress(&all).await?;
-        Ok(StepSuccess::ok(
-            reason::NO_TENANT,
-            Vec::new(),
-            UpstreamRefs::default(),
-        ))
+        Ok(StepSuccess::ok(reason::NO_TENANT, Vec::new()))
     }
 
     async fn enqueue(self, run: &StepContext, batch: Vec<Child>) -> Result<(), StepFailure> {

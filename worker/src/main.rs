@@ -15,7 +15,6 @@ use dezky_upstreams::clients::stalwart::Stalwart;
 use dezky_worker::{
     config::Config,
     context::{Clients, Context},
-    engine,
     health_server::{self, Started},
     jobs,
     metrics::{self, SERVICE},
@@ -79,6 +78,8 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
         })?;
     let measured = metrics::start()?;
     metrics::slots(&config.engine.slots);
+    let registry = jobs::registry();
+    metrics::kinds(registry.kinds());
     tokio::spawn(run_upkeep(measured.clone()));
     let started = Started::default();
     let router = health_server::router(measured, started.clone());
@@ -92,7 +93,13 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
     let clients = Clients::new(&config.clients, &config.trust_roots)?;
     let context = Arc::new(Context {
         audit_keep: config.audit_keep,
-        ..Context::new(store.clone(), &config.redis, clients, config.sealing_keys)?
+        invoicing: config.invoicing,
+        ..Context::new(
+            store.clone(),
+            &config.redis,
+            clients,
+            config.encryption_keys,
+        )?
     });
     let preparing = retry("MongoDB", async || context.ensure_indexes().await);
     if shutdown.run_until_cancelled(preparing).await.is_none() {
@@ -102,7 +109,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
     let _ = started.set(context.clone());
 
     tracing::info!(worker = config.engine.worker, "Running jobs");
-    let ended = engine::run(context, jobs::registry(), config.engine, shutdown).await;
+    let ended = dezky_worker::run(context, registry, config.engine, shutdown).await;
     store.close().await;
     ended
 }

@@ -37,9 +37,13 @@ const SLOTS: &str = "dezky_worker_slots";
 const QUEUE_DEPTH: &str = "dezky_queue_depth";
 const OLDEST_DUE: &str = "dezky_queue_oldest_due_age_seconds";
 const CREDENTIALS_REFUSED: &str = "dezky_upstream_credentials_refused";
+const PAUSE_AGE: &str = "dezky_pause_age_seconds";
+const CIRCUIT_OPEN: &str = "dezky_upstream_circuit_open";
+const PERMISSION_MISSING: &str = "dezky_upstream_permission_missing_jobs";
 const AUDIT_SEALED: &str = "dezky_audit_sealed_total";
 const AUDIT_UNSEALED: &str = "dezky_audit_unsealed_events";
 const AUDIT_LAG: &str = "dezky_audit_seal_lag_seconds";
+const APPS_OPEN: &str = "dezky_apps_open";
 const STRAY_SPACES: &str = "dezky_stray_spaces_found_total";
 const PROBE_FAILED: &str = "dezky_probe_failed";
 const PROBE_LATENCY: &str = "dezky_probe_latency_seconds";
@@ -100,7 +104,7 @@ fn describe() {
     );
     count(
         STRAY_SPACES,
-        "Spaces of the files server that a daily check reported: duplicates, and spaces of no tenant.",
+        "Spaces of the file server that a daily check reported: duplicates, and spaces of no tenant.",
     );
 
     let seconds = |name, text: &'static str| describe_histogram!(name, Unit::Seconds, text);
@@ -130,6 +134,23 @@ fn describe() {
     level(
         CREDENTIALS_REFUSED,
         "Whether an upstream refuses our credentials. Reported by the leader, 0 elsewhere.",
+    );
+    describe_gauge!(
+        PAUSE_AGE,
+        Unit::Seconds,
+        "Age of the pause of a queue or an upstream, 0 if it is not paused. Reported by the leader, 0 elsewhere."
+    );
+    level(
+        CIRCUIT_OPEN,
+        "Whether the circuit breaker of an upstream is open. Reported by the leader, 0 elsewhere.",
+    );
+    level(
+        PERMISSION_MISSING,
+        "Jobs held because our account lacks a permission in an upstream, at most 1,000. Reported by the leader, 0 elsewhere.",
+    );
+    level(
+        APPS_OPEN,
+        "Sign-on apps that a job found without their binding: every user of the identity provider can sign in. Reported by the leader, 0 elsewhere.",
     );
     level(
         AUDIT_UNSEALED,
@@ -183,9 +204,30 @@ fn initialize() {
     redis_connected(false);
     leads(false);
     clear_backlogs();
+    clear_missing_permissions();
 }
 
 const RESCUES: [&str; 2] = ["released", "discarded"];
+/// Outcomes of an attempt that failed.
+const FAILURES: [&str; 3] = ["retry", "snooze", "discard"];
+/// Outcomes of an attempt without an error.
+const OTHERS: [&str; 4] = ["complete", "snooze", "release", "restart"];
+
+/// Initialises the counters of attempts of these kinds, so that the first of each outcome is an increase.
+pub fn kinds(kinds: impl Iterator<Item = &'static str>) {
+    for kind in kinds {
+        for outcome in FAILURES {
+            for class in ErrorClass::ALL.map(ErrorClass::name) {
+                let labels = [("kind", kind), ("outcome", outcome), ("class", class)];
+                counter!(ATTEMPTS, &labels).increment(0);
+            }
+        }
+        for outcome in OTHERS {
+            let labels = [("kind", kind), ("outcome", outcome), ("class", "none")];
+            counter!(ATTEMPTS, &labels).increment(0);
+        }
+    }
+}
 
 /// Records the number of concurrent jobs of each queue.
 pub fn slots(slots: &std::collections::BTreeMap<Queue, usize>) {
@@ -284,6 +326,29 @@ pub(crate) fn credentials_refused(upstream: Upstream, refused: bool) {
     gauge!(CREDENTIALS_REFUSED, "upstream" => upstream.name()).set(u8::from(refused));
 }
 
+/// Records the age of the pause of a queue (`queue:dns`) or an upstream (`upstream:ocis`); zero if it is not paused.
+pub(crate) fn pause_age(subject: String, age: Duration) {
+    gauge!(PAUSE_AGE, "subject" => subject).set(age.as_secs_f64());
+}
+
+/// Records whether the circuit breaker of `upstream` is open.
+pub(crate) fn circuit_open(upstream: Upstream, open: bool) {
+    gauge!(CIRCUIT_OPEN, "upstream" => upstream.name()).set(u8::from(open));
+}
+
+/// Records the number of jobs that are held because our account lacks a permission in `upstream`.
+pub(crate) fn missing_permission(upstream: Upstream, jobs: usize) {
+    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+    gauge!(PERMISSION_MISSING, "upstream" => upstream.name()).set(jobs);
+}
+
+/// Resets this metric of a worker that does not lead.
+pub(crate) fn clear_missing_permissions() {
+    for upstream in Upstream::ALL {
+        missing_permission(upstream, 0);
+    }
+}
+
 /// Records sealed audit events.
 pub(crate) fn sealed(events: usize) {
     counter!(AUDIT_SEALED).increment(events as u64);
@@ -292,6 +357,11 @@ pub(crate) fn sealed(events: usize) {
 /// Records the findings of a check of all spaces.
 pub(crate) fn stray_spaces(found: usize) {
     counter!(STRAY_SPACES).increment(found as u64);
+}
+
+/// Records the number of sign-on apps that every user of the identity provider can sign in to.
+pub(crate) fn apps_open(apps: u64) {
+    gauge!(APPS_OPEN).set(u32::try_from(apps).unwrap_or(u32::MAX));
 }
 
 /// Records the number of unsealed audit events, and the age of the oldest.
@@ -330,9 +400,13 @@ pub(crate) fn clear_backlogs() {
             oldest: Duration::ZERO,
         };
         backlog(queue, none);
+        pause_age(format!("queue:{queue}"), Duration::ZERO);
     }
     for upstream in Upstream::ALL {
         credentials_refused(upstream, false);
+        circuit_open(upstream, false);
+        pause_age(format!("upstream:{upstream}"), Duration::ZERO);
     }
     unsealed(0, Duration::ZERO);
+    apps_open(0);
 }

@@ -15,7 +15,11 @@ use dezky_upstreams::clients::setup::{SetupCheck, SetupOutcome};
 use futures::future::{OptionFuture, join_all};
 use tokio::time::timeout;
 
-use crate::{config::Config, context::Clients, dns::Verifier};
+use crate::{
+    config::Config,
+    context::Clients,
+    dns::{Code, Verifier},
+};
 
 /// Time limit for all checks of one upstream or store.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -25,7 +29,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// Runs the checks of every enabled upstream.
 pub async fn check_upstreams(clients: &Clients) -> Vec<(Upstream, Vec<SetupCheck>)> {
     let check = async |upstream| Some((upstream, check_upstream(clients, upstream).await?));
-    join_all(Upstream::ALL.map(check))
+    join_all(Upstream::CALLED.map(check))
         .await
         .into_iter()
         .flatten()
@@ -42,6 +46,7 @@ async fn check_upstream(clients: &Clients, upstream: Upstream) -> Option<Vec<Set
             }
             Upstream::Stalwart => Some(clients.stalwart.as_ref()?.check_setup().await),
             Upstream::Ocis => Some(clients.ocis.as_ref()?.check_setup().await),
+            Upstream::Stripe => Some(clients.stripe.as_ref()?.check_setup().await),
         }
     };
     timeout(TIME_LIMIT, checks)
@@ -60,15 +65,19 @@ pub async fn check_all(
     clients: &Clients,
     out: &mut impl Write,
 ) -> io::Result<bool> {
-    let resolvers: OptionFuture<_> = clients.dns.as_ref().map(check_resolvers).into();
+    let check_dns = |dns| check_dns(dns, clients.spf_include.as_deref());
+    let resolvers: OptionFuture<_> = clients.dns.as_ref().map(check_dns).into();
     let (stores, upstreams, resolvers) =
         tokio::join!(check_stores(config), check_upstreams(clients), resolvers);
-    let upstreams = Upstream::ALL.into_iter().flat_map(|upstream| {
+    let upstreams = Upstream::CALLED.into_iter().flat_map(|upstream| {
         let checks = upstreams.iter().find(|(of, _)| *of == upstream);
-        let checks = checks.map_or_else(
-            || vec![SetupCheck::ok("integration", "switched off")],
-            |(_, checks)| checks.clone(),
-        );
+        let checks = match checks {
+            Some((_, checks)) => checks.clone(),
+            None if upstream.is_provisioned() => {
+                vec![SetupCheck::ok("integration", "switched off")]
+            }
+            None => Vec::new(),
+        };
         checks
             .into_iter()
             .map(move |check| (upstream.name(), check))
@@ -145,15 +154,41 @@ fn check_store_clock(store: &Store) -> SetupCheck {
     )
 }
 
-async fn check_resolvers(dns: &Verifier) -> Vec<(&'static str, SetupCheck)> {
-    let check = async |resolver: &str| {
-        let name = format!("resolver {resolver}");
-        let check = match timeout(TIME_LIMIT, dns.probe(resolver)).await {
-            Ok(Ok(())) => SetupCheck::ok(&name, "answers"),
-            Ok(Err(error)) => SetupCheck::failed(&name, format!("{error}; check DNS_RESOLVERS")),
-            Err(_) => SetupCheck::failed(&name, "no answer; check DNS_RESOLVERS"),
-        };
-        ("dns", check)
-    };
-    join_all(dns.resolvers().map(check)).await
+async fn check_dns(dns: &Verifier, spf_include: Option<&str>) -> Vec<(&'static str, SetupCheck)> {
+    let checks = dns.resolvers().map(async |resolver| {
+        let include: OptionFuture<_> = spf_include
+            .map(|include| check_spf_include(dns, resolver, include))
+            .into();
+        let (resolver, include) = tokio::join!(check_resolver(dns, resolver), include);
+        [Some(resolver), include]
+    });
+    let checks = join_all(checks).await.into_iter().flatten().flatten();
+    checks.map(|check| ("dns", check)).collect()
+}
+
+async fn check_resolver(dns: &Verifier, resolver: &str) -> SetupCheck {
+    let name = format!("resolver {resolver}");
+    match timeout(TIME_LIMIT, dns.probe(resolver)).await {
+        Ok(Ok(())) => SetupCheck::ok(&name, "answers"),
+        Ok(Err(error)) => SetupCheck::failed(&name, format!("{error}; check DNS_RESOLVERS")),
+        Err(_) => SetupCheck::failed(&name, "no answer; check DNS_RESOLVERS"),
+    }
+}
+
+async fn check_spf_include(dns: &Verifier, resolver: &str, include: &str) -> SetupCheck {
+    let name = format!("MAIL_SPF_INCLUDE at {resolver}");
+    match timeout(TIME_LIMIT, dns.probe_spf_include(resolver, include)).await {
+        Ok(Ok(())) => SetupCheck::ok(&name, include),
+        Ok(Err(Code::SpfTemperror)) | Err(_) => {
+            let reason = format!("{include} could not be looked up; check again later");
+            SetupCheck::unknown(&name, reason)
+        }
+        Ok(Err(code)) => SetupCheck::failed(
+            &name,
+            format!(
+                "{include}: {}; publish one SPF record there that lists the sending addresses",
+                code.name()
+            ),
+        ),
+    }
 }

@@ -1,4 +1,4 @@
-//! Job kinds as lists of steps: what the engine runs, records and settles jobs from.
+//! Job kinds as lists of steps, from which the engine runs, records and settles jobs.
 //!
 //! A step is an async function that converges one thing to its desired state and returns the result. Delivery is at
 //! least once, so a step reads before it writes. It neither sleeps nor retries: it returns, and the engine schedules the
@@ -14,15 +14,14 @@ mod context;
 mod registry;
 mod sink;
 
-use std::time::Duration;
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use bson::DateTime;
 use dezky_shared::{
     queue::{error_code::ErrorCode, job::Progress},
     store::StoreError,
-    upstream::MailDomain,
 };
-use dezky_upstreams::clients::ClientError;
+use dezky_upstreams::clients::{ClientError, stripe::KeyedError};
 
 pub use self::{
     context::StepContext,
@@ -33,7 +32,7 @@ pub use self::{
 /// The reason of a step that continues in another attempt.
 const IN_PROGRESS: &str = "InProgress";
 
-/// How a step that did not fail ended.
+/// Ending of a step that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOutcome {
     /// The desired state is reached.
@@ -48,7 +47,7 @@ pub enum StepOutcome {
 }
 
 /// The result of a step that did not fail.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct StepSuccess {
     /// Whether the step is done, had nothing to do, or continues in another attempt.
     pub outcome: StepOutcome,
@@ -56,29 +55,42 @@ pub struct StepSuccess {
     pub reason: &'static str,
     /// The changes made upstream, for people.
     pub changes: Vec<String>,
-    /// The upstream ids to store in the target.
-    pub refs: UpstreamRefs,
+    /// References to store in the target, in the form that the kind's sink knows.
+    refs: Option<Arc<dyn StepRefs>>,
     /// The progress of a step that continues in another attempt, which its job stores.
     pub progress: Option<Progress>,
 }
 
 impl StepSuccess {
     /// The desired state is reached.
-    pub fn ok(reason: &'static str, changes: Vec<String>, refs: UpstreamRefs) -> Self {
+    pub fn ok(reason: &'static str, changes: Vec<String>) -> Self {
         Self {
             outcome: StepOutcome::Ok,
             reason,
             changes,
-            refs,
+            refs: None,
             progress: None,
         }
+    }
+
+    /// Sets the upstream references, for the step's sink to store in the target.
+    #[must_use]
+    pub fn with_refs(mut self, refs: impl StepRefs) -> Self {
+        self.refs = Some(Arc::new(refs));
+        self
+    }
+
+    /// The upstream references of the step, if they are a `T`.
+    pub fn refs<T: StepRefs>(&self) -> Option<&T> {
+        let refs: &dyn Any = &**self.refs.as_ref()?;
+        refs.downcast_ref()
     }
 
     /// There was nothing to do.
     pub fn skipped(reason: &'static str) -> Self {
         Self {
             outcome: StepOutcome::Skipped,
-            ..Self::ok(reason, Vec::new(), UpstreamRefs::default())
+            ..Self::ok(reason, Vec::new())
         }
     }
 
@@ -87,56 +99,45 @@ impl StepSuccess {
     pub fn continue_at(again_at: DateTime) -> Self {
         Self {
             outcome: StepOutcome::Unfinished { again_at },
-            ..Self::ok(IN_PROGRESS, Vec::new(), UpstreamRefs::default())
+            ..Self::ok(IN_PROGRESS, Vec::new())
         }
     }
 
     /// A continuation: the attempt's time is used up, `progress` was made, and the rest follows in an attempt at
-    /// `again_at`. The changes and ids so far are stored.
-    pub fn unfinished(
-        again_at: DateTime,
-        progress: Progress,
-        changes: Vec<String>,
-        refs: UpstreamRefs,
-    ) -> Self {
+    /// `again_at`. The changes so far are stored.
+    pub fn unfinished(again_at: DateTime, progress: Progress, changes: Vec<String>) -> Self {
         Self {
             outcome: StepOutcome::Unfinished { again_at },
             progress: Some(progress),
-            ..Self::ok(IN_PROGRESS, changes, refs)
+            ..Self::ok(IN_PROGRESS, changes)
         }
     }
 }
 
-/// Upstream ids that a step found or created. An outer `None` leaves the target's field as it is.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct UpstreamRefs {
-    /// The tenant's group.
-    pub authentik_group_id: Option<Option<String>>,
-    /// The owner's id at the identity provider.
-    pub owner_subject: Option<String>,
-    /// The tenant's first domain on the mail server.
-    pub stalwart_domain: Option<Option<String>>,
-    /// The tenant's domains on the mail server.
-    pub mail_domains: Option<Vec<MailDomain>>,
-    /// Former domains of the tenant that were removed upstream.
-    pub removed_domains: Vec<String>,
-    /// The tenant's space.
-    pub ocis_space_id: Option<Option<String>>,
-}
+/// Upstream references: the objects that a step found or created. Each kind of target has its own type, which its sink stores.
+pub trait StepRefs: Any + fmt::Debug + Send + Sync {}
 
-/// Why a step failed.
+impl<T: Any + fmt::Debug + Send + Sync> StepRefs for T {}
+
+/// Failure of a step.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{}: {detail}", code.reason())]
+#[error("{}: {detail}", code.name())]
 pub struct StepFailure {
     /// The code, which determines the retry policy.
     pub code: ErrorCode,
     /// The cause, for operators.
     pub detail: String,
+    /// The operation of the upstream that failed.
+    pub operation: Option<&'static str>,
     /// The minimum delay of the next attempt, where the upstream named one.
     pub retry_after: Option<Duration>,
-    /// What the step achieved before it failed. Such an attempt is not charged: a large target would use up its job's
-    /// attempts by its size alone.
+    /// The changes made upstream before it failed, for people.
+    pub changes: Vec<String>,
+    /// The progress to store; the stored one remains if missing.
     pub progress: Option<Box<Progress>>,
+    /// Whether the step got further before it failed. Such an attempt is not charged: a large target would use up its
+    /// job's attempts by its size alone.
+    pub made_progress: bool,
 }
 
 impl StepFailure {
@@ -145,8 +146,11 @@ impl StepFailure {
         Self {
             code,
             detail: detail.into(),
+            operation: None,
             retry_after: None,
+            changes: Vec::new(),
             progress: None,
+            made_progress: false,
         }
     }
 }
@@ -159,8 +163,15 @@ impl From<ClientError> for StepFailure {
         };
         Self {
             retry_after,
+            operation: Some(error.call().operation),
             ..Self::new(error.code(), error.to_string())
         }
+    }
+}
+
+impl From<KeyedError> for StepFailure {
+    fn from(failed: KeyedError) -> Self {
+        failed.error.into()
     }
 }
 

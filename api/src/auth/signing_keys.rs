@@ -21,6 +21,7 @@ const EXPIRE_AFTER: Duration = Duration::from_mins(15);
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     by_id: HashMap<String, Key>,
+    requested_at: Instant,
     stale_at: Instant,
     expires_at: Instant,
 }
@@ -38,22 +39,26 @@ pub(super) struct Published {
 }
 
 impl SigningKeys {
-    /// The keys of a document that was just fetched. A document without a usable key is an error: it would reject every
+    /// The keys of a document that was requested at this time. A document without a usable key is an error: it would reject every
     /// token.
-    pub(super) fn read(published: Published) -> anyhow::Result<Self> {
+    pub(super) fn read(published: Published, requested_at: Instant) -> anyhow::Result<Self> {
         let keys = published.keys.into_iter();
         let keys = keys.filter_map(|key| serde_json::from_value(key).ok());
         let by_id = usable(&JwkSet {
             keys: keys.collect(),
         });
         ensure!(!by_id.is_empty(), "the issuer publishes no usable key");
-        Ok(Self::aged(by_id, Duration::ZERO))
+        Ok(Self {
+            requested_at,
+            ..Self::aged(by_id, requested_at.elapsed())
+        })
     }
 
     fn aged(by_id: HashMap<String, Key>, age: Duration) -> Self {
         let now = Instant::now();
         Self {
             by_id,
+            requested_at: now,
             stale_at: now + REFRESH_AFTER.saturating_sub(age),
             expires_at: now + EXPIRE_AFTER.saturating_sub(age),
         }
@@ -67,6 +72,11 @@ impl SigningKeys {
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Option<DecodingKey> {
         let key = self.by_id.get(kid)?;
         key.allows(algorithm).then(|| key.key.clone())
+    }
+
+    /// Whether the keys are those that the issuer published at this time or later.
+    pub(super) fn were_requested_after(&self, time: Instant) -> bool {
+        self.requested_at >= time
     }
 
     /// Whether the keys should be fetched again.

@@ -5,10 +5,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Result of the subject check of an issuer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum SubjectCheck {
     /// No token of the issuer was verified yet.
     #[default]
@@ -17,17 +20,6 @@ pub enum SubjectCheck {
     Uuid,
     /// The subject of the last token was something else.
     Other,
-}
-
-impl SubjectCheck {
-    /// Name in responses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unchecked => "unchecked",
-            Self::Uuid => "uuid",
-            Self::Other => "other",
-        }
-    }
 }
 
 /// Checks the subjects of one issuer, and remembers the last result.

@@ -3,8 +3,6 @@
 use anyhow::{anyhow, bail, ensure};
 use dezky_shared::platform::{config::list, http_url::HttpUrl};
 
-/// Audiences of the first and the second issuer, unless configured.
-const DEFAULT_AUDIENCES: [&str; 2] = ["dezky-portal", "dezky-operator"];
 /// Groups of the platform administrators, unless configured.
 const DEFAULT_ADMIN_GROUPS: [&str; 2] = ["dezky-platform-admins", "authentik Admins"];
 
@@ -42,7 +40,7 @@ impl AuthConfig {
             url.parse::<HttpUrl>()
                 .map_err(|error| anyhow!("AUTHENTIK_JWKS_URLS is not valid: {error}"))?;
         }
-        let audiences = or_default(list("AUTHENTIK_AUDIENCE")?, DEFAULT_AUDIENCES);
+        let audiences = list("AUTHENTIK_AUDIENCE")?;
         Ok(Self {
             issuers: issuer_configs(issuers, jwks_urls, &audiences)?,
             admin_groups: or_default(list("AUTHENTIK_ADMIN_GROUPS")?, DEFAULT_ADMIN_GROUPS),
@@ -99,15 +97,16 @@ fn issuer_configs(
         .collect())
 }
 
-/// The audiences of each issuer: those of the entry at its place, or all of them for the only issuer.
+/// The audiences of each issuer: those of the entry at its place, or its application's name if there are no entries.
 ///
 /// An audience at the place of another application than the one it is named after is an error, since a swapped list
 /// would let portals issue operator tokens.
 fn audiences_by_issuer(issuers: &[String], entries: &[String]) -> anyhow::Result<Vec<Vec<String>>> {
-    if issuers.len() == 1 {
-        return Ok(vec![
-            entries.iter().flat_map(|entry| split(entry)).collect(),
-        ]);
+    if entries.is_empty() {
+        let audiences = issuers.iter().map(|issuer| application(issuer));
+        return Ok(audiences
+            .map(|audience| vec![audience.to_owned()])
+            .collect());
     }
     ensure!(
         entries.len() == issuers.len(),
@@ -185,12 +184,18 @@ mod tests {
         let (portal, operator) = ("https://a.dk/o/portal/", "https://a.dk/o/operator/");
 
         let both = of(&[portal, operator], &["portal mobile", "operator"]);
-        let only = of(&[portal], &["portal", "operator"]);
+        let only = of(&[portal], &["portal mobile"]);
+        let default = of(&[portal, operator], &[]);
+        let portal_only = of(&[portal], &[]);
+        let surplus = of(&[portal], &["portal", "operator"]);
         let swapped = of(&[operator, portal], &["portal", "operator"]);
         let missing = of(&[portal, operator], &["portal"]);
 
         assert_eq!(both.unwrap(), [vec!["portal", "mobile"], vec!["operator"]]);
-        assert_eq!(only.unwrap(), [vec!["portal", "operator"]]);
+        assert_eq!(only.unwrap(), [vec!["portal", "mobile"]]);
+        assert_eq!(default.unwrap(), [["portal"], ["operator"]]);
+        assert_eq!(portal_only.unwrap(), [["portal"]]);
+        assert!(surplus.unwrap_err().contains("as many entries"));
         assert!(swapped.unwrap_err().contains("in the order"));
         assert!(missing.unwrap_err().contains("as many entries"));
     }

@@ -10,6 +10,10 @@ const REDIS_TIMEOUT: Duration = Duration::from_millis(50);
 const BURST_SECONDS: u32 = 4;
 /// Burst of invalid tokens, in seconds' worth.
 const FAILURES_BURST_SECONDS: u32 = 20;
+/// Burst of changes of credentials, in seconds' worth.
+const CREDENTIALS_BURST_SECONDS: u32 = 20;
+/// Burst of webhook deliveries, in seconds' worth.
+const WEBHOOKS_BURST_SECONDS: u32 = 10;
 /// Highest configurable limit.
 const MAX_PER_SECOND: u32 = 1_000_000;
 
@@ -23,7 +27,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// How many tokens a process takes from the shared bucket at a time.
+    /// Number of tokens that a process takes from the shared bucket at a time.
     pub(crate) fn batch(self) -> u32 {
         (self.burst / 10).max(1)
     }
@@ -38,17 +42,28 @@ pub struct LimitsConfig {
     pub address: Option<Limit>,
     /// Invalid tokens per address.
     pub failed_sign_in: Option<Limit>,
+    /// Changes of credentials per caller: each ends sessions or shows a secret, and takes several upstream calls.
+    pub credentials: Option<Limit>,
+    /// Webhook deliveries per address.
+    pub webhook: Option<Limit>,
     /// Timeout of a Redis round trip.
     pub redis_timeout: Duration,
 }
 
 impl LimitsConfig {
-    /// Reads `API_RATE_PER_CALLER`, `API_RATE_PER_ADDRESS` and `API_FAILED_SIGN_INS_PER_ADDRESS`.
+    /// Reads `API_RATE_PER_CALLER`, `API_RATE_PER_ADDRESS`, `API_FAILED_SIGN_INS_PER_ADDRESS`,
+    /// `API_CREDENTIAL_CHANGES_PER_CALLER` and `STRIPE_WEBHOOKS_PER_SECOND`.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             caller: limit("API_RATE_PER_CALLER", 50, BURST_SECONDS)?,
             address: limit("API_RATE_PER_ADDRESS", 500, BURST_SECONDS)?,
             failed_sign_in: limit("API_FAILED_SIGN_INS_PER_ADDRESS", 1, FAILURES_BURST_SECONDS)?,
+            credentials: limit(
+                "API_CREDENTIAL_CHANGES_PER_CALLER",
+                1,
+                CREDENTIALS_BURST_SECONDS,
+            )?,
+            webhook: limit("STRIPE_WEBHOOKS_PER_SECOND", 100, WEBHOOKS_BURST_SECONDS)?,
             redis_timeout: REDIS_TIMEOUT,
         })
     }

@@ -1,4 +1,4 @@
-//! JSON bodies: bounded in size and time, strict, and validated as a whole.
+//! Bodies: bounded in size and time; JSON ones are strict, and validated as a whole.
 
 mod strict_json;
 
@@ -16,15 +16,24 @@ use crate::{
     error::{ApiError, FieldError, ProblemCode},
 };
 
-/// Maximum size of a body.
-const BODY_LIMIT: usize = 256 * 1024;
+/// Maximum size of a JSON body.
+const JSON_LIMIT: usize = 256 * 1024;
 /// Timeout of reading a body. Shorter than a request's, so that a slow caller gets 408 and not 503.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Byte order mark, which parsers may ignore (RFC 8259, section 8.1).
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// A validated body.
+/// A body of a write request.
+pub trait FromBody: Sized + Send {
+    /// Maximum size, in bytes.
+    const LIMIT: usize;
+
+    /// Parses and validates a body of this media type.
+    fn from_body(headers: &HeaderMap, bytes: &[u8], config: &Config) -> Result<Self, ApiError>;
+}
+
+/// A validated JSON body.
 pub trait Validate: Sized + Send {
     /// The JSON form.
     type Raw: DeserializeOwned;
@@ -49,62 +58,86 @@ impl Validate for EmptyBody {
     }
 }
 
-/// Reads the body of a request, at most [`BODY_LIMIT`] bytes in [`BODY_TIMEOUT`].
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    read(headers, body, BODY_TIMEOUT).await
+impl<T: Validate> FromBody for T {
+    const LIMIT: usize = JSON_LIMIT;
+
+    fn from_body(headers: &HeaderMap, bytes: &[u8], config: &Config) -> Result<Self, ApiError> {
+        let bytes = if bytes.is_empty() && T::MAY_BE_EMPTY {
+            b"{}"
+        } else {
+            if !is_json(headers) {
+                return Err(ProblemCode::UnsupportedMediaType.into());
+            }
+            ensure_not_encoded(headers)?;
+            without_bom(bytes)
+        };
+        let raw = read_json(bytes).map_err(ApiError::malformed)?;
+        if let Some(nul) = strict_json::find_nul(bytes) {
+            return Err(ApiError::invalid(vec![nul]));
+        }
+        T::validate(raw, config).map_err(ApiError::invalid)
+    }
 }
 
-async fn read(headers: &HeaderMap, body: Body, limit: Duration) -> Result<Bytes, ApiError> {
+/// Parses strict JSON, or returns the first error with its location.
+pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FieldError> {
+    strict_json::read(bytes)
+}
+
+/// Reads the body of a request, at most `max` bytes in [`BODY_TIMEOUT`].
+pub(crate) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+) -> Result<Bytes, ApiError> {
+    read(headers, body, max, BODY_TIMEOUT).await
+}
+
+async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+    limit: Duration,
+) -> Result<Bytes, ApiError> {
     let content_length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if content_length.is_some_and(|length| length > BODY_LIMIT) {
-        return Err(ProblemCode::PayloadTooLarge.into());
+    let too_large = || {
+        let detail = format!("The body must be at most {} KiB.", max / 1024);
+        ApiError::new(ProblemCode::PayloadTooLarge).with_detail(detail)
+    };
+    if content_length.is_some_and(|length| length > max) {
+        return Err(too_large());
     }
-    let Ok(body) = timeout(limit, Limited::new(body, BODY_LIMIT).collect()).await else {
+    let Ok(body) = timeout(limit, Limited::new(body, max).collect()).await else {
         return Err(ProblemCode::BodyTimeout.into());
     };
     match body {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ProblemCode::PayloadTooLarge.into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => {
             Err(ApiError::new(ProblemCode::InvalidRequest).with_detail("The body is incomplete."))
         }
     }
 }
 
-/// Parses and validates a JSON body.
-pub(crate) fn parse<T: Validate>(
-    headers: &HeaderMap,
-    bytes: &[u8],
-    config: &Config,
-) -> Result<T, ApiError> {
-    let bytes = if bytes.is_empty() && T::MAY_BE_EMPTY {
-        b"{}"
-    } else {
-        if !is_json(headers) {
-            return Err(ProblemCode::UnsupportedMediaType.into());
-        }
-        if is_encoded(headers) {
-            let detail = "Send the body without Content-Encoding.";
-            return Err(ApiError::new(ProblemCode::UnsupportedMediaType).with_detail(detail));
-        }
-        bytes.strip_prefix(BOM).unwrap_or(bytes)
-    };
-    let raw = strict_json::read(bytes).map_err(ApiError::malformed)?;
-    if let Some(nul) = strict_json::find_nul(bytes) {
-        return Err(ApiError::invalid(vec![nul]));
-    }
-    T::validate(raw, config).map_err(ApiError::invalid)
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
     ["application/json", "application/merge-patch+json"].contains(&media_type(headers).as_str())
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+/// Rejects a compressed body: its size would not be bounded.
+pub(crate) fn ensure_not_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
-    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "Send the body without Content-Encoding.";
+    Err(ApiError::new(ProblemCode::UnsupportedMediaType).with_detail(detail))
+}
+
+/// The body without a byte order mark.
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BOM).unwrap_or(bytes)
 }
 
 /// The media type without parameters, in lower case; empty if there is none.
@@ -123,7 +156,8 @@ mod tests {
     async fn a_body_that_never_arrives_times_out() {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
 
-        let read = read(&HeaderMap::new(), never, Duration::from_millis(20)).await;
+        let limit = Duration::from_millis(20);
+        let read = read(&HeaderMap::new(), never, JSON_LIMIT, limit).await;
 
         assert_eq!(read.unwrap_err().code.status(), 408);
     }

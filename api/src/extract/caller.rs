@@ -5,6 +5,8 @@
 
 mod partner_tenant;
 mod permission;
+mod platform;
+mod tenant_creator;
 
 use std::{
     fmt,
@@ -20,23 +22,27 @@ use dezky_shared::{
     audit::{Actor, ActorKind},
     id::{PartnerId, TenantId},
     partner::{Partner, PartnerStatus},
-    store::{Store, partners::PartnerRepository, tenants::TenantRepository, users::UserRepository},
     tenant::Tenant,
-    user::{PartnerRole, Role, User},
+    user::{PartnerRole, PlatformRole, Role, User},
 };
-use http::{header, request::Parts};
+use http::{Extensions, header, request::Parts};
 
 pub use self::{
     partner_tenant::PartnerTenant,
     permission::{
-        Manage, ManageTeam, OperatorOnly, PartnerLevel, Permission, Read, ReadPrivate, ReadWrite,
+        Manage, ManageCards, ManageTeam, OperatorOnly, OwnersOnly, PartnerLevel, Permission, Read,
+        ReadBilling, ReadPrivate, ReadWrite,
     },
+    platform::{Operator, PlatformReader, PlatformSupport},
+    tenant_creator::TenantCreator,
 };
-use super::RequestInfo;
 use crate::{
-    auth::{Claims, OPERATOR_AUDIENCE, TokenVerifier},
+    access_control::AccessControl,
+    auth::{Claims, OPERATOR_AUDIENCE, SessionClaims},
     error::{ApiError, ProblemCode},
-    rate_limits::RateLimits,
+    request_info::RequestInfo,
+    serve::ResponseMemory,
+    user_sync,
 };
 
 /// Age at which permissions are stale.
@@ -47,47 +53,6 @@ const OPERATORS_ONLY: &str = "This endpoint requires an operator-scoped token";
 
 /// Detail of a 403 on a route for partner staff.
 const PARTNERS_ONLY: &str = "This endpoint is for partner staff.";
-
-/// Token verification, rate limits and stored permissions.
-#[derive(Debug)]
-pub struct AccessControl {
-    /// Verifies bearer tokens.
-    pub tokens: TokenVerifier,
-    /// Limits per caller and per address.
-    pub limits: Arc<RateLimits>,
-    /// The database.
-    pub store: Arc<Store>,
-    /// Users with their roles.
-    pub users: UserRepository,
-    /// Partners with their status.
-    pub partners: PartnerRepository,
-    /// Tenants by slug.
-    pub tenants: TenantRepository,
-}
-
-impl AccessControl {
-    /// 404 for a document that exists and that the caller may not know, after as many queries as for one that does not
-    /// exist: response times would reveal it. `reads` is the number of queries that the permission check made.
-    pub async fn conceal(&self, reads: u32) -> ApiError {
-        match self.store.conceal(reads).await {
-            Ok(()) => ProblemCode::NotFound.into(),
-            Err(error) => error.into(),
-        }
-    }
-
-    /// The tenant, if `is_readable`; otherwise 404.
-    pub async fn readable(
-        &self,
-        tenant: Option<Tenant>,
-        is_readable: impl FnOnce(&Tenant) -> bool,
-    ) -> Result<Tenant, ApiError> {
-        match tenant {
-            Some(tenant) if is_readable(&tenant) => Ok(tenant),
-            Some(_) => Err(self.conceal(0).await),
-            None => Err(ProblemCode::NotFound.into()),
-        }
-    }
-}
 
 /// Router state of the extractors in this module.
 pub trait AccessState: Send + Sync {
@@ -107,12 +72,6 @@ pub trait Access: Send + Sync {
 }
 
 impl Access for SignedIn {
-    fn caller(&self) -> &Caller {
-        &self.0
-    }
-}
-
-impl Access for Operator {
     fn caller(&self) -> &Caller {
         &self.0
     }
@@ -154,7 +113,7 @@ pub struct Caller {
 /// Permissions of a user on a tenant, or on their own partner.
 #[derive(PartialEq, Eq)]
 struct Permissions {
-    is_operator: bool,
+    at_platform: Option<PlatformRole>,
     /// Role in the tenant.
     role: Option<Role>,
     /// The partner that the user acts for, and their role there.
@@ -164,10 +123,6 @@ struct Permissions {
 /// Any known user.
 #[derive(Debug)]
 pub struct SignedIn(pub Caller);
-
-/// An operator: has both the operator audience and the admin flag.
-#[derive(Debug)]
-pub struct Operator(pub Caller);
 
 /// A caller with permission `L` on the tenant in the path.
 pub struct TenantAccess<L> {
@@ -190,14 +145,9 @@ pub struct PartnerAccess<L> {
 }
 
 impl Caller {
-    /// Whether the caller has both the operator audience and the admin flag.
-    pub fn is_operator(&self) -> bool {
-        self.user.platform_admin && self.has_operator_audience()
-    }
-
     /// Whether the caller may read this tenant.
     pub fn may_read(&self, tenant: &Tenant) -> bool {
-        self.is_operator()
+        self.reads_platform()
             || self.works_for_partner_of(tenant)
             || self.user.role_in(tenant.id).is_some()
     }
@@ -206,7 +156,9 @@ impl Caller {
     /// first: data written after a revocation must not be returned.
     pub async fn refresh(&mut self, access: &AccessControl) -> Result<(), ApiError> {
         self.permissions_read_at = Instant::now();
-        self.user = known_user(access, &self.user.authentik_subject_id).await?;
+        let subject = &self.user.authentik_subject_id;
+        let user = access.users.find_by_subject(subject).await?;
+        self.user = Arc::new(user.ok_or(ProblemCode::Forbidden)?);
         self.partner = active_partner_of(access, &self.user).await?;
         Ok(())
     }
@@ -260,7 +212,7 @@ impl Caller {
     fn permissions(&self, tenant: Option<&Tenant>) -> Permissions {
         let partner = self.partner.as_ref();
         Permissions {
-            is_operator: self.is_operator(),
+            at_platform: self.platform_role(),
             role: tenant.and_then(|tenant| self.user.role_in(tenant.id)),
             at_partner: partner
                 .filter(|_| tenant.is_none_or(|tenant| self.works_for_partner_of(tenant)))
@@ -271,7 +223,7 @@ impl Caller {
     /// The caller as an audit actor, acting on `tenant`, or on their partner or user if `None`.
     pub fn actor(&self, tenant: Option<&Tenant>) -> Actor {
         let kind = match tenant {
-            _ if self.is_operator() => ActorKind::Operator,
+            _ if self.reads_platform() => ActorKind::Operator,
             Some(tenant) if self.works_for_partner_of(tenant) => ActorKind::Partner,
             Some(_) => ActorKind::Tenant,
             None if self.partner.is_some() => ActorKind::Partner,
@@ -288,7 +240,7 @@ impl Caller {
 
     /// Whether the caller may see the address and user agent of this actor. Those of operators are visible to operators only.
     pub fn may_see_origin(&self, actor: &Actor) -> bool {
-        self.is_operator() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
+        self.reads_platform() || !matches!(actor.kind, ActorKind::Operator | ActorKind::Unknown)
     }
 
     fn has_operator_audience(&self) -> bool {
@@ -311,6 +263,10 @@ impl<S: AccessState> FromRequestParts<S> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let access = state.access();
+        if let Some(SessionClaims(claims)) = parts.extensions.get().cloned() {
+            access.limits.check_caller(&claims.sub).await?;
+            return Ok(Self(claims));
+        }
         let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return Err(ProblemCode::TokenMissing.into());
@@ -327,9 +283,15 @@ impl<S: AccessState> FromRequestParts<S> for Bearer {
         match access.tokens.verify(token.trim()).await {
             Ok(claims) => {
                 access.limits.check_caller(&claims.sub).await?;
+                if let Some(memory) = parts.extensions.get::<ResponseMemory>() {
+                    memory.charge_to(&claims.sub);
+                }
                 Ok(Self(claims))
             }
-            Err(rejection) => Err(access.limits.check_rejected_token(address, rejection).await),
+            Err(rejection) => Err(access
+                .limits
+                .check_rejected_credentials(address, rejection)
+                .await),
         }
     }
 }
@@ -341,7 +303,7 @@ impl<S: AccessState> FromRequestParts<S> for SignedIn {
         let access = state.access();
         let Bearer(claims) = Bearer::from_request_parts(parts, state).await?;
         let permissions_read_at = Instant::now();
-        let user = known_user(access, &claims.sub).await?;
+        let user = user_of(access, &claims, &parts.extensions).await?;
         let caller = Caller {
             partner: active_partner_of(access, &user).await?,
             user,
@@ -352,19 +314,6 @@ impl<S: AccessState> FromRequestParts<S> for SignedIn {
         // The extractor of the body reads it, since idempotency keys are scoped to the caller.
         parts.extensions.insert(caller.clone());
         Ok(Self(caller))
-    }
-}
-
-impl<S: AccessState> FromRequestParts<S> for Operator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
-        if caller.is_operator() {
-            Ok(Self(caller))
-        } else {
-            Err(ApiError::new(ProblemCode::Forbidden).with_detail(OPERATORS_ONLY))
-        }
     }
 }
 
@@ -416,9 +365,17 @@ impl<L: PartnerLevel, S: AccessState> FromRequestParts<S> for PartnerAccess<L> {
     }
 }
 
-async fn known_user(access: &AccessControl, subject: &str) -> Result<Arc<User>, ApiError> {
-    let user = access.users.find_by_subject(subject).await?;
-    Ok(Arc::new(user.ok_or(ProblemCode::UserUnknown)?))
+/// The user of a token. The first request of a person, whichever it is, creates it.
+async fn user_of(
+    access: &AccessControl,
+    claims: &Claims,
+    extensions: &Extensions,
+) -> Result<Arc<User>, ApiError> {
+    if let Some(user) = access.users.find_by_subject(&claims.sub).await? {
+        return Ok(Arc::new(user));
+    }
+    let request = extensions.get().cloned().unwrap_or_default();
+    Ok(Arc::new(user_sync::sync(access, claims, &request).await?))
 }
 
 /// The partner that a user works for, if it is active.

@@ -3,6 +3,7 @@
 use std::io;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures::{Stream, TryStreamExt as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use utoipa::{IntoParams, ToSchema};
@@ -64,7 +65,7 @@ impl Page {
             .as_ref()
             .map(|cursor| {
                 cursor
-                    .open(list)
+                    .decode(list)
                     .ok_or_else(|| ProblemCode::InvalidCursor.into())
             })
             .transpose()
@@ -83,21 +84,90 @@ impl Page {
         id: impl Fn(&I) -> String,
         mut view: impl FnMut(I) -> T,
     ) -> PageOf<T> {
-        let max = usize::try_from(self.limit).unwrap_or(0);
-        let mut items = Vec::new();
-        let (mut bytes, mut last_id) = (0, None);
-        for item in fetched {
-            let item_id = id(&item);
-            let item = view(item);
-            bytes += json_size(&item);
-            if items.len() == max || bytes > MAX_BYTES && !items.is_empty() {
-                let next_cursor = last_id.map(|id: String| Cursor::seal(list, &id).0);
-                return PageOf { items, next_cursor };
+        let mut page = PageBuilder::new(self.limit);
+        let has_more = fetched.into_iter().any(|item| {
+            let id = id(&item);
+            !page.push(id, view(item))
+        });
+        page.finish(list, has_more)
+    }
+
+    /// The page made of the items that a search found among those that it read, in their order: `None` for one that does not
+    /// match. `has_more` is whether it stopped before the end of the list. Such a page may be short, or even empty.
+    pub fn build_found<T: Serialize>(
+        &self,
+        list: &str,
+        read: Vec<(String, Option<T>)>,
+        has_more: bool,
+    ) -> PageOf<T> {
+        let mut page = PageBuilder::new(self.limit);
+        for (id, item) in read {
+            match item {
+                Some(item) => {
+                    if !page.push(id, item) {
+                        return page.finish(list, true);
+                    }
+                }
+                None => page.last_id = Some(id),
             }
-            items.push(item);
-            last_id = Some(item_id);
         }
-        PageOf::single(items)
+        page.finish(list, has_more)
+    }
+
+    /// The page made of the first items of a stream, which is read only as far as the page's limits allow.
+    pub async fn collect<I, T: Serialize, E>(
+        &self,
+        list: &str,
+        mut found: impl Stream<Item = Result<I, E>> + Unpin,
+        id: impl Fn(&I) -> String,
+        mut view: impl FnMut(I) -> T,
+    ) -> Result<PageOf<T>, E> {
+        let mut page = PageBuilder::new(self.limit);
+        while let Some(item) = found.try_next().await? {
+            let id = id(&item);
+            if !page.push(id, view(item)) {
+                return Ok(page.finish(list, true));
+            }
+        }
+        Ok(page.finish(list, false))
+    }
+}
+
+/// A page that is filled up to its limits.
+struct PageBuilder<T> {
+    max_items: usize,
+    items: Vec<T>,
+    bytes: usize,
+    last_id: Option<String>,
+}
+
+impl<T: Serialize> PageBuilder<T> {
+    fn new(limit: i64) -> Self {
+        Self {
+            max_items: usize::try_from(limit).unwrap_or(0),
+            items: Vec::new(),
+            bytes: 0,
+            last_id: None,
+        }
+    }
+
+    /// Appends an item. False if the page is full: the item is on the next one.
+    fn push(&mut self, id: String, item: T) -> bool {
+        self.bytes += json_size(&item);
+        if self.items.len() == self.max_items || self.bytes > MAX_BYTES && !self.items.is_empty() {
+            return false;
+        }
+        self.items.push(item);
+        self.last_id = Some(id);
+        true
+    }
+
+    fn finish(self, list: &str, has_more: bool) -> PageOf<T> {
+        let last_id = self.last_id.filter(|_| has_more);
+        PageOf {
+            items: self.items,
+            next_cursor: last_id.map(|id| Cursor::encode(list, &id).0),
+        }
     }
 }
 
@@ -140,13 +210,13 @@ impl FromQuery for Page {
 }
 
 impl Cursor {
-    fn seal(list: &str, id: &str) -> Self {
+    fn encode(list: &str, id: &str) -> Self {
         let mut bytes = binding(list).to_vec();
         bytes.extend_from_slice(id.as_bytes());
         Self(URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    fn open<T: std::str::FromStr>(&self, list: &str) -> Option<T> {
+    fn decode<T: std::str::FromStr>(&self, list: &str) -> Option<T> {
         let bytes = URL_SAFE_NO_PAD.decode(&self.0).ok()?;
         let id = bytes.strip_prefix(&binding(list))?;
         std::str::from_utf8(id).ok()?.parse().ok()
@@ -162,6 +232,7 @@ fn binding(list: &str) -> [u8; BINDING] {
 
 #[cfg(test)]
 mod tests {
+    use futures::{StreamExt as _, stream};
     use proptest::prelude::*;
 
     use super::*;
@@ -173,16 +244,16 @@ mod tests {
             other in ".*",
             id: u64,
         ) {
-            let cursor = Cursor::seal(&list, &id.to_string());
+            let cursor = Cursor::encode(&list, &id.to_string());
 
-            prop_assert_eq!(cursor.open::<u64>(&list), Some(id));
-            prop_assert_eq!(cursor.open::<u64>(&other).is_some(), list == other);
+            prop_assert_eq!(cursor.decode::<u64>(&list), Some(id));
+            prop_assert_eq!(cursor.decode::<u64>(&other).is_some(), list == other);
         }
 
         #[test]
         fn a_forged_cursor_is_rejected(text in ".*", bytes: Vec<u8>) {
-            prop_assert_eq!(Cursor(text).open::<u64>("jobs"), None);
-            prop_assert_eq!(Cursor(URL_SAFE_NO_PAD.encode(bytes)).open::<u64>("jobs"), None);
+            prop_assert_eq!(Cursor(text).decode::<u64>("jobs"), None);
+            prop_assert_eq!(Cursor(URL_SAFE_NO_PAD.encode(bytes)).decode::<u64>("jobs"), None);
         }
     }
 
@@ -202,7 +273,7 @@ mod tests {
             );
             let next = page
                 .next_cursor
-                .map(|next| Cursor(next).open::<usize>("list").unwrap());
+                .map(|next| Cursor(next).decode::<usize>("list").unwrap());
             (page.items.len(), next)
         };
 
@@ -213,13 +284,34 @@ mod tests {
         assert_eq!(page(9, &[2_000_000]), (1, None));
     }
 
+    #[tokio::test]
+    async fn a_page_reads_its_items_only_until_it_is_full() {
+        let page = Page {
+            limit: 100,
+            cursor: None,
+        };
+        let mut read = 0;
+        let items = stream::iter(0..100).inspect(|_| read += 1);
+        let items = items.map(|n| Ok::<_, ()>((n, "x".repeat(200_000))));
+
+        let page = page.collect("list", items, |(n, _)| n.to_string(), |(_, text)| text);
+        let page = page.await.unwrap();
+
+        assert_eq!((page.items.len(), read), (5, 6));
+        let next = Cursor(page.next_cursor.unwrap());
+        assert_eq!(next.decode("list"), Some(4));
+    }
+
     #[test]
     fn a_cursor_is_bound_to_the_filters_of_its_list() {
-        let cursor = Cursor::seal("jobs?state=available", "17");
+        let cursor = Cursor::encode("jobs?state=available", "17");
 
-        assert_eq!(cursor.open::<u32>("jobs?state=available"), Some(17));
-        assert_eq!(cursor.open::<u32>("jobs?state=running"), None);
-        assert_eq!(Cursor("not a cursor".to_owned()).open::<u32>("jobs"), None);
-        assert_eq!(Cursor(String::new()).open::<u32>("jobs"), None);
+        assert_eq!(cursor.decode::<u32>("jobs?state=available"), Some(17));
+        assert_eq!(cursor.decode::<u32>("jobs?state=running"), None);
+        assert_eq!(
+            Cursor("not a cursor".to_owned()).decode::<u32>("jobs"),
+            None
+        );
+        assert_eq!(Cursor(String::new()).decode::<u32>("jobs"), None);
     }
 }

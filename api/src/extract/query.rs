@@ -6,15 +6,25 @@ use std::{
 };
 
 use axum::extract::{FromRequestParts, Query as AxumQuery};
+use bson::DateTime;
+use dezky_shared::audit::words;
 use http::{Uri, request::Parts};
 
-use crate::error::{ApiError, FieldError};
+use crate::{
+    error::{ApiError, FieldError},
+    validate,
+};
+
+/// Maximum length of a search text, in characters.
+const MAX_SEARCH_LENGTH: usize = 200;
+/// Maximum number of words in a search text.
+const MAX_SEARCH_WORDS: usize = 8;
 
 /// The parameters of a query string.
 #[derive(Debug)]
 pub struct QueryParams<T>(pub T);
 
-/// Parameters by name; extractors take what they read.
+/// Parameters by name; extractors take those that they read.
 #[derive(Debug, Default)]
 pub struct Parameters(BTreeMap<String, String>);
 
@@ -39,6 +49,34 @@ impl Parameters {
     /// Takes a parameter as text.
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
+    }
+
+    /// Takes a search text: its words, which are empty without the parameter.
+    pub fn search_words(&mut self, name: &str) -> Result<Vec<String>, FieldError> {
+        let Some(text) = self.text(name) else {
+            return Ok(Vec::new());
+        };
+        if text.chars().count() > MAX_SEARCH_LENGTH {
+            let message = format!("{name} must have at most {MAX_SEARCH_LENGTH} characters.");
+            return Err(FieldError::parameter(name, "too_long", message));
+        }
+        let words = words(&text);
+        if !(1..=MAX_SEARCH_WORDS).contains(&words.len()) {
+            let message =
+                format!("{name} must have 1 to {MAX_SEARCH_WORDS} words of letters and digits.");
+            return Err(FieldError::parameter(name, "out_of_range", message));
+        }
+        Ok(words)
+    }
+
+    /// Takes a time (RFC 3339).
+    pub fn time(&mut self, name: &str) -> Result<Option<DateTime>, FieldError> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        let time = validate::time(&with_offset(text));
+        time.map(Some)
+            .map_err(|(code, message)| FieldError::parameter(name, code, message))
     }
 
     /// Rejects a parameter that is not in `known`.
@@ -94,5 +132,15 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for QueryParams<T> {
         // A documented parameter that this endpoint does not read. Undocumented ones were rejected before.
         parameters.reject_unknown(&BTreeSet::new())?;
         Ok(Self(value))
+    }
+}
+
+/// The time with the `+` of its offset: unescaped, a `+` in a query stands for a blank.
+fn with_offset(time: String) -> String {
+    match time.rsplit_once(' ') {
+        Some((time, offset)) if offset.contains(':') && time.contains(['T', 't']) => {
+            format!("{time}+{offset}")
+        }
+        _ => time,
     }
 }

@@ -25,7 +25,7 @@ pub struct Wait {
 /// `Prefer: wait=25` (RFC 7240).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Prefer {
-    /// How long to wait for the final state.
+    /// Maximum time to wait for the final state.
     pub wait: Option<Duration>,
 }
 

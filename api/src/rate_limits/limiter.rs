@@ -26,15 +26,13 @@ use tokio::{sync::Mutex as AsyncMutex, time::timeout};
 
 pub(crate) use self::bucket::Bucket;
 use self::{bucket::TokenBatch, script::LeaseScript};
-use crate::config::Limit;
+use crate::{config::Limit, metrics::LOCAL_ONLY};
 use dezky_shared::platform::{
     clock,
     redis::{RedisConfig, shared_connection},
 };
 
-/// Gauge: 1 while this process uses local buckets, else 0.
-pub const LOCAL_ONLY: &str = "dezky_rate_limits_alone";
-/// How long local buckets are used after an error or timeout of Redis.
+/// Time for which local buckets are used after an error or timeout of Redis.
 const FALLBACK: Duration = Duration::from_secs(3);
 /// Maximum number of clients in memory. Beyond it, the longest idle ones are evicted.
 const MAX_CLIENTS: usize = 10_000;
@@ -86,13 +84,13 @@ impl RateLimiter {
     }
 
     /// Takes a batch from the bucket at `key`. `None` during the fallback.
-    async fn lease(&self, key: &str, limit: Limit) -> Option<TokenBatch> {
+    async fn take(&self, key: &str, limit: Limit) -> Option<TokenBatch> {
         let shared = &self.0;
         if millis(clock::boot_time()) < shared.retry_at.load(Ordering::Relaxed) {
             return None;
         }
         let connection = &mut shared.connection.clone();
-        let result = timeout(shared.timeout, shared.script.lease(connection, key, limit));
+        let result = timeout(shared.timeout, shared.script.take(connection, key, limit));
         if let Ok(Ok(batch)) = result.await {
             self.set_local(false);
             Some(batch)
@@ -139,7 +137,7 @@ impl RateLimit {
             return result;
         }
         let key = format!("{}:rate:{}:{client}", self.shared.0.prefix, self.name);
-        let batch = self.shared.lease(&key, self.limit).await;
+        let batch = self.shared.take(&key, self.limit).await;
         bucket.receive(batch, self.limit)
     }
 
@@ -204,7 +202,7 @@ impl LocalBucket {
     fn receive(&self, batch: Option<TokenBatch>, limit: Limit) -> Result<(), Duration> {
         let now = clock::boot_time();
         let mut state = self.state();
-        let batch = batch.unwrap_or_else(|| state.local.lease(limit, now));
+        let batch = batch.unwrap_or_else(|| state.local.take(limit, now));
         let Some(left) = batch.granted.checked_sub(1) else {
             state.empty_until = now + batch.wait;
             return Err(batch.wait);

@@ -13,16 +13,18 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{audit::AuditEvent, store::audit::AuditCursor, tenant::Tenant};
+use futures::StreamExt as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    export::Format,
     query::{AuditQuery, PlatformQuery},
     view::AuditEventView,
 };
 use crate::{
     error::{ApiError, FieldError},
-    extract::{Caller, Operator, Page, PageOf, QueryParams, ReadPrivate, TenantAccess},
+    extract::{
+        Caller, Format, Page, PageOf, PlatformReader, QueryParams, ReadPrivate, TenantAccess,
+    },
     state::SharedState,
 };
 
@@ -39,13 +41,13 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// With `Accept: text/csv`, exports all events that match the filters.
 #[utoipa::path(
     get, path = "/audit", operation_id = "listAuditEvents", tag = "audit",
-    params(PlatformQuery, AuditQuery, Page, ("Accept" = Option<String>, Header)),
+    params(PlatformQuery, AuditQuery, Page),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
     ),
 )]
 async fn list(
-    Operator(caller): Operator,
+    PlatformReader(caller): PlatformReader,
     QueryParams(query): QueryParams<PlatformQuery>,
     format: Format,
     State(app): State<SharedState>,
@@ -70,7 +72,7 @@ async fn list(
 /// events that match the filters.
 #[utoipa::path(
     get, path = "/tenants/{slug}/audit", operation_id = "listTenantAuditEvents", tag = "audit",
-    params(AuditQuery, Page, ("Accept" = Option<String>, Header)),
+    params(AuditQuery, Page),
     responses(
         (status = 200, content((PageOf<AuditEventView> = "application/json"), (String = "text/csv"))),
     ),
@@ -101,6 +103,7 @@ async fn respond(
     let events = found.map_err(ApiError::from_search)?;
     let cursor = |event: &AuditEvent| AuditCursor::from(event).to_string();
     let view = |event| AuditEventView::new(event, caller);
-    let page: PageOf<AuditEventView> = page.build(&list, events, cursor, view);
+    let page = page.collect(&list, events.boxed(), cursor, view).await;
+    let page: PageOf<AuditEventView> = page.map_err(ApiError::from_search)?;
     Ok((format, Json(page)).into_response())
 }

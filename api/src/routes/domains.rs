@@ -17,27 +17,29 @@ use axum::{
 use dezky_shared::{
     domain::Domain,
     id::{DomainId, TenantId},
+    platform::change_feed::DocumentChange,
     queue::job::Job,
     store::{StoreError, VersionedRepository as _},
     tenant::Tenant,
     upstream::Upstream,
 };
 use mongodb::ClientSession;
+use tokio::time::Instant;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{
-    ownership::{adopt, target},
-    view::DomainView,
-};
-use super::tenants::outcome::{await_job, preference_applied, status_of};
+use self::ownership::{backfill_domains, target};
+pub(super) use self::view::DomainView;
+use super::outcome::{in_state_of, preference_applied, run_and_await, status_of};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess},
+    extract::{
+        Caller, IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess, Wait,
+    },
     response::ApiResponse,
-    state::SharedState,
+    state::{AppState, SharedState},
     views::{JobLink, job_href},
-    write::{Command, CommandResult, CommandRunner, Rollback, ensure_not_terminating},
+    write::{Command, CommandRunner, Rollback, ensure_not_terminating},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -63,7 +65,7 @@ async fn list(
     let tenant = &access.tenant;
     let list = format!("domains?{}", tenant.id);
     let after: Option<DomainId> = page.after(&list)?;
-    adopt(&app, tenant).await?;
+    backfill_domains(&app, tenant).await?;
     let domains = app
         .db
         .domains
@@ -79,23 +81,61 @@ async fn list(
 
 /// Returns a domain
 ///
-/// The name in the path may use A-labels (`xn--…`) or Unicode.
+/// The name in the path may use A-labels (`xn--…`) or Unicode. Long polling: with `wait`, responds when the domain is
+/// settled, which means that it is neither `pending` nor being removed, or with `If-None-Match` as well, when it has
+/// changed. 404 once it is removed.
 #[utoipa::path(
     get, path = "/tenants/{slug}/domains/{domain}", operation_id = "getDomain", tag = "domains",
+    params(Wait),
     responses((status = 200, body = DomainView), (status = 304)),
 )]
 async fn show(
     access: TenantAccess<Read>,
     PathDomain(name): PathDomain,
+    QueryParams(wait): QueryParams<Wait>,
     if_none_match: IfNoneMatch,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let tenant = &access.tenant;
-    adopt(&app, tenant).await?;
+    backfill_domains(&app, tenant).await?;
     let domain = app.db.domains.find_by_name(tenant.id, &name).await?;
-    let domain = domain.ok_or(ProblemCode::NotFound)?;
+    let mut domain = domain.ok_or(ProblemCode::NotFound)?;
+    if let Some(deadline) = wait.deadline() {
+        let mut caller = access.caller;
+        domain = until_changed(&app, &mut caller, &domain, &if_none_match, deadline).await?;
+    }
     let (etag, view) = (ETag::from(&domain), DomainView::from(domain));
     Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+}
+
+/// Long polling: waits until `domain` is settled, or with `If-None-Match`, until its version differs. Not found once it is
+/// removed, or the caller may no longer read its tenant.
+async fn until_changed(
+    app: &AppState,
+    caller: &mut Caller,
+    domain: &Domain,
+    if_none_match: &IfNoneMatch,
+    deadline: Instant,
+) -> Result<Domain, ApiError> {
+    let (tenant_id, id) = (domain.tenant_id, domain.id);
+    let mut subscription = app.watcher.subscribe(DocumentChange::Domain(id));
+    loop {
+        let found = app.db.domains.find(id).await?;
+        let domain = found.ok_or(ProblemCode::NotFound)?;
+        caller.reload_tenant(&app.access, tenant_id).await?;
+        let is_over = if if_none_match.is_present() {
+            !if_none_match.matches(ETag::from(&domain))
+        } else {
+            domain.is_settled()
+        };
+        if is_over
+            || !subscription
+                .wait_newer_than(domain.revision, deadline)
+                .await
+        {
+            return Ok(domain);
+        }
+    }
 }
 
 /// Runs a command on the domain `name` under the tenant's keyed mutex. With `Prefer: wait`, waits for the outcome.
@@ -105,10 +145,9 @@ async fn run_and_wait(
     name: &str,
     command: &impl Command,
 ) -> Result<Response, ApiError> {
-    let deadline = runner.prefer.deadline();
-    let result = runner.run_serialized(&tenant.slug, Some(tenant), command);
-    let CommandResult { mut response, job } = result.await?;
-    let Some((job, mut caller)) = await_job(runner, job, deadline).await? else {
+    let (mut response, outcome) =
+        run_and_await(runner, &tenant.slug, Some(tenant), command).await?;
+    let Some((job, mut caller)) = outcome else {
         return Ok(response.into_response());
     };
     let app = runner.app;
@@ -118,8 +157,7 @@ async fn run_and_wait(
         response = respond(domain, Some(&job));
     } else {
         // The domain was removed: its last state, with the current state of the job.
-        response.status = status_of(Some(&job));
-        response.body["job"]["state"] = job.state.name().into();
+        response = in_state_of(response, &job);
     }
     Ok(preference_applied(response))
 }

@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::rules::RuleView;
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{EmptyBody, Operator, Page, PageOf, PathParam, QueryParams},
+    extract::{EmptyBody, Operator, Page, PageOf, PathParam, PlatformReader, QueryParams},
     response::ApiResponse,
     state::{Repositories, SharedState},
     timestamp::Timestamp,
@@ -36,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A feature flag.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Flag)]
 pub struct FlagView {
     /// Key, as code refers to it.
     #[schema(example = "beta_search")]
@@ -109,7 +110,7 @@ impl Resource for Flag {
 /// Lists feature flags, by key
 #[utoipa::path(get, path = "/flags", operation_id = "listFlags", tag = "flags", params(Page), responses((status = 200, body = PageOf<FlagView>)))]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<FlagView>>, ApiError> {
@@ -119,7 +120,7 @@ async fn list(
 /// Returns a feature flag
 #[utoipa::path(get, path = "/flags/{key}", operation_id = "getFlag", tag = "flags", responses((status = 200, body = FlagView)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(key): PathParam<String>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {

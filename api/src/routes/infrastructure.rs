@@ -17,8 +17,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     auth::SubjectCheck,
     error::{ApiError, ProblemCode},
-    extract::Operator,
-    routes::health::Check,
+    extract::PlatformReader,
+    readiness::Check,
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -49,28 +49,53 @@ struct Infrastructure {
 
 /// A token issuer.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenIssuer)]
 struct IssuerView {
     /// URL, as in the `iss` claim.
     #[schema(example = "https://auth.example.com/application/o/dezky-portal/")]
     name: String,
     /// Subject of its tokens: `uuid` (as required), `other` (its tokens are refused) or `unchecked` (no token yet).
-    #[schema(example = "uuid")]
-    subject: &'static str,
-    /// What to do.
+    subject: SubjectCheck,
+    /// Suggested action.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+}
+
+/// Result of the last check of a dependency.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = DependencyState)]
+enum ProbeState {
+    /// Healthy.
+    Ok,
+    /// Unhealthy.
+    Failed,
+    /// The integration is disabled.
+    Disabled,
+    /// Never checked.
+    Unknown,
+}
+
+impl From<CheckState> for ProbeState {
+    fn from(state: CheckState) -> Self {
+        match state {
+            CheckState::Ok => Self::Ok,
+            CheckState::Failed => Self::Failed,
+            CheckState::Disabled => Self::Disabled,
+        }
+    }
 }
 
 /// Last check of a dependency.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DependencyCheck)]
 struct ProbeView {
     /// Name of the dependency.
     #[schema(example = "stalwart")]
     name: String,
     /// `ok`, `failed`, `disabled` (integration switched off) or `unknown` (never checked).
-    #[schema(example = "ok")]
-    state: &'static str,
+    state: ProbeState,
     /// Time of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked_at: Option<Timestamp>,
@@ -100,15 +125,14 @@ struct ProbeView {
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueWorkers {
     /// Queue.
-    #[schema(example = "provisioning")]
-    name: &'static str,
+    name: Queue,
     /// Number of live workers that serve the queue.
     workers: usize,
 }
 
 /// MongoDB and Redis, as this process sees them.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SeenHere)]
+#[schema(as = LocalChecks)]
 struct LocalChecks {
     /// Database.
     mongodb: Check,
@@ -121,7 +145,7 @@ struct LocalChecks {
 /// The leading worker checks every 15 s; the response has the result and age of each check.
 #[utoipa::path(get, path = "/infrastructure", operation_id = "getInfrastructure", tag = "operations", responses((status = 200, body = Infrastructure)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     State(app): State<SharedState>,
 ) -> Result<Json<Infrastructure>, ApiError> {
     let local = Readiness::check(&app.store, &app.hints.ready).await;
@@ -159,7 +183,7 @@ async fn show(
             .subject_checks()
             .map(|(name, check)| IssuerView {
                 name: name.to_owned(),
-                subject: check.name(),
+                subject: check,
                 error: (check == SubjectCheck::Other)
                     .then(|| ProblemCode::TokenWrongSubject.detail()),
             })
@@ -172,11 +196,7 @@ impl ProbeView {
         let age = clock::until(status.checked_at, now).as_secs_f64();
         Self {
             name: status.name.clone(),
-            state: match status.outcome {
-                CheckState::Ok => "ok",
-                CheckState::Failed => "failed",
-                CheckState::Disabled => "disabled",
-            },
+            state: status.outcome.into(),
             checked_at: Some(status.checked_at.into()),
             age_seconds: Some(age),
             stale: age > STALE_AFTER,
@@ -190,7 +210,7 @@ impl ProbeView {
     fn unknown(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            state: "unknown",
+            state: ProbeState::Unknown,
             checked_at: None,
             age_seconds: None,
             stale: false,
@@ -206,7 +226,7 @@ impl QueueWorkers {
     fn of(queue: Queue, workers: &[Worker], now: DateTime) -> Self {
         let serving = workers.iter().filter(|worker| worker.serves(queue, now));
         Self {
-            name: queue.name(),
+            name: queue,
             workers: serving.count(),
         }
     }

@@ -3,15 +3,10 @@
 mod create;
 mod view;
 
-use std::collections::BTreeMap;
-
 use axum::{Json, extract::State};
 use dezky_shared::{
-    id::{JobId, JobOperationId},
-    queue::{
-        job::Job,
-        job_operation::{ItemOutcome, JobOperation, JobOperationItem},
-    },
+    id::JobOperationId,
+    queue::job_operation::{ItemOutcome, JobOperation, JobOperationItem},
 };
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,7 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::view::{ItemView, JobOperationView};
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
+    extract::{FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams},
+    routes::jobs::jobs_by_id,
     state::{AppState, SharedState},
     validate::EnumName,
 };
@@ -37,7 +33,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     responses((status = 200, body = PageOf<JobOperationView>)),
 )]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<JobOperationView>>, ApiError> {
@@ -45,7 +41,8 @@ async fn list(
     let before = page.after(list)?;
     let operations = app.db.job_operations.list(before, page.fetch_limit());
     let operations = operations.await?;
-    let jobs = jobs_of(&app, &operations).await?;
+    let ids = operations.iter().map(|operation| operation.job_id);
+    let jobs = jobs_by_id(&app, ids).await?;
     let id = |operation: &JobOperation| operation.id.to_string();
     let view = |operation: JobOperation| {
         let job = jobs.get(&operation.job_id);
@@ -59,7 +56,7 @@ async fn list(
 /// Its job carries out the operation: poll the job for progress, or cancel it.
 #[utoipa::path(get, path = "/job-operations/{id}", operation_id = "getJobOperation", tag = "job operations", responses((status = 200, body = JobOperationView)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(id): PathParam<JobOperationId>,
     State(app): State<SharedState>,
 ) -> Result<Json<JobOperationView>, ApiError> {
@@ -73,7 +70,7 @@ async fn show(
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ItemsQuery {
     /// Outcome.
-    #[param(value_type = Option<String>, pattern = "^(pending|done|skipped|refused)$", example = "refused")]
+    #[param(example = "refused")]
     outcome: Option<ItemOutcome>,
     #[param(ignore)]
     page: Page,
@@ -98,7 +95,7 @@ impl FromQuery for ItemsQuery {
     responses((status = 200, body = PageOf<ItemView>)),
 )]
 async fn list_items(
-    _: Operator,
+    _: PlatformReader,
     PathParam(id): PathParam<JobOperationId>,
     QueryParams(query): QueryParams<ItemsQuery>,
     State(app): State<SharedState>,
@@ -120,13 +117,4 @@ async fn list_items(
 async fn find(app: &AppState, id: JobOperationId) -> Result<JobOperation, ApiError> {
     let operation = app.db.job_operations.find(id).await?;
     Ok(operation.ok_or(ProblemCode::NotFound)?)
-}
-
-async fn jobs_of(
-    app: &AppState,
-    operations: &[JobOperation],
-) -> Result<BTreeMap<JobId, Job>, ApiError> {
-    let ids = operations.iter().map(|operation| operation.job_id);
-    let jobs = app.db.jobs.list_by_ids(&ids.collect::<Vec<_>>()).await?;
-    Ok(jobs.into_iter().map(|job| (job.id, job)).collect())
 }

@@ -1,13 +1,14 @@
-//! Jobs: list, long polling, explanation; requeue and cancel for operators.
+//! Jobs: lists, statistics, long polling, explanation; requeue and cancel for operators.
 
 mod actions;
 mod explain;
+mod list;
+mod stats;
 mod view;
 
 use std::collections::BTreeMap;
 
 use axum::{
-    Json,
     extract::State,
     response::{IntoResponse as _, Response},
 };
@@ -15,21 +16,16 @@ use dezky_shared::{
     id::{JobId, TenantId},
     platform::change_feed::DocumentChange,
     queue::job::{Job, JobState},
-    store::jobs::JobFilter,
     tenant::Tenant,
 };
 use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{
-        Caller, FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathParam, QueryParams, Read,
-        SignedIn, TenantAccess, Wait,
-    },
+    extract::{Caller, IfNoneMatch, PathParam, QueryParams, SignedIn, Wait},
     response::ApiResponse,
     state::{AppState, SharedState},
     views::job_href,
@@ -39,117 +35,14 @@ pub use self::view::JobView;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(list_of_tenant))
+        .routes(routes!(list::list))
+        .routes(routes!(list::list_of_tenant))
+        .routes(routes!(stats::stats))
         .routes(routes!(show))
         .routes(routes!(explain::explain))
         .routes(routes!(actions::requeue))
         .routes(routes!(actions::cancel))
-}
-
-/// Valid job states, as errors list them.
-const STATES: &str = "available, running, completed, discarded or cancelled";
-
-/// Filter of a job list.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-struct ListQuery {
-    /// State.
-    #[param(value_type = Option<String>, pattern = "^(available|running|completed|discarded|cancelled)$", example = "discarded")]
-    state: Option<JobState>,
-    /// Kind.
-    #[param(example = "provision_tenant")]
-    kind: Option<String>,
-    /// Tenant id.
-    #[param(value_type = Option<String>, format = Uuid)]
-    tenant_id: Option<TenantId>,
-    /// Id of the job that created them.
-    #[param(value_type = Option<String>, format = Uuid)]
-    parent: Option<JobId>,
-    /// Whether they changed anything upstream, or would without `dryRun`.
-    changed: Option<bool>,
-    #[param(ignore)]
-    page: Page,
-}
-
-impl FromQuery for ListQuery {
-    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        Ok(Self {
-            state: parameters.take("state", STATES)?,
-            kind: parameters.text("kind"),
-            tenant_id: parameters.take("tenantId", "an id")?,
-            parent: parameters.take("parent", "an id")?,
-            changed: parameters.take("changed", "true or false")?,
-            page: Page::from_query(parameters)?,
-        })
-    }
-}
-
-/// Lists the jobs that the caller may read, newest first
-#[utoipa::path(get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(ListQuery, Page), responses((status = 200, body = PageOf<JobView>)))]
-async fn list(
-    SignedIn(caller): SignedIn,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
-    let visible = visible_tenants(&app, &caller).await?;
-    let tenants = match (query.tenant_id, visible) {
-        (None, visible) => visible,
-        (Some(tenant), None) => Some(vec![tenant]),
-        (Some(tenant), Some(visible)) => {
-            Some(visible.into_iter().filter(|id| *id == tenant).collect())
-        }
-    };
-    page(&app, &caller, query, tenants, "jobs").await
-}
-
-/// Lists a tenant's jobs, newest first
-#[utoipa::path(
-    get, path = "/tenants/{slug}/jobs", operation_id = "listTenantJobs", tag = "jobs", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<JobView>)),
-)]
-async fn list_of_tenant(
-    access: TenantAccess<Read>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
-    let id = access.tenant.id;
-    let tenants = match query.tenant_id {
-        Some(other) if other != id => Vec::new(),
-        _ => vec![id],
-    };
-    let list = format!("tenants/{id}/jobs");
-    page(&app, &access.caller, query, Some(tenants), &list).await
-}
-
-async fn page(
-    app: &AppState,
-    caller: &Caller,
-    query: ListQuery,
-    tenants: Option<Vec<TenantId>>,
-    list: &str,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
-    let list = format!(
-        "{list}?{:?}&{:?}&{:?}&{:?}&{:?}",
-        query.state, query.kind, query.tenant_id, query.parent, query.changed
-    );
-    let filter = JobFilter {
-        tenants,
-        state: query.state,
-        kind: query.kind,
-        parent: query.parent,
-        changed: query.changed,
-        before: query.page.after(&list)?,
-    };
-    let jobs = app.db.jobs.list(&filter, query.page.fetch_limit()).await;
-    let jobs = jobs.map_err(ApiError::from_search)?;
-    let slugs = slugs_of(app, &jobs).await?;
-    let view = |job: Job| {
-        let slug = job.tenant_id.and_then(|id| slugs.get(&id).cloned());
-        JobView::new(job, slug, caller)
-    };
-    let id = |job: &Job| job.id.to_string();
-    Ok(Json(query.page.build(&list, jobs, id, view)))
+        .routes(routes!(actions::dismiss))
 }
 
 /// Returns a job
@@ -225,7 +118,7 @@ async fn until_changed(
 }
 
 /// Long polling: waits until `job`, or the job that supersedes it, has finished.
-pub(super) async fn until_final(
+pub(crate) async fn until_final(
     app: &AppState,
     caller: &mut Caller,
     mut job: Job,
@@ -292,7 +185,7 @@ fn may_read(caller: &Caller, job: &Job, tenant: Option<&Tenant>) -> bool {
     let partner = job.partner_id();
     match tenant {
         Some(tenant) => caller.may_read(tenant),
-        None => caller.is_operator() || partner.is_some() && partner == own_partner,
+        None => caller.reads_platform() || partner.is_some() && partner == own_partner,
     }
 }
 
@@ -308,7 +201,7 @@ pub(super) async fn visible_tenants(
     app: &AppState,
     caller: &Caller,
 ) -> Result<Option<Vec<TenantId>>, ApiError> {
-    if caller.is_operator() {
+    if caller.reads_platform() {
         return Ok(None);
     }
     let mut visible = caller.user.tenant_ids();
@@ -316,6 +209,15 @@ pub(super) async fn visible_tenants(
         visible.extend(app.db.tenants.list_ids_of_partner(partner.id).await?);
     }
     Ok(Some(visible))
+}
+
+/// Those of these jobs that still exist, by id.
+pub(super) async fn jobs_by_id(
+    app: &AppState,
+    ids: impl Iterator<Item = JobId>,
+) -> Result<BTreeMap<JobId, Job>, ApiError> {
+    let jobs = app.db.jobs.list_by_ids(&ids.collect::<Vec<_>>()).await?;
+    Ok(jobs.into_iter().map(|job| (job.id, job)).collect())
 }
 
 /// Representations of jobs for `caller`.

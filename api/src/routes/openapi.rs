@@ -5,13 +5,14 @@ mod page;
 mod query_guard;
 mod static_file;
 
+use std::sync::{Arc, LazyLock};
+
 use axum::{Router, routing::get};
-use http::Method;
+use serde_json::Value;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
         OpenApi as Document,
-        path::{Operation, PathItem},
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -58,34 +59,36 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
-/// Serves `/openapi.json` and `/docs`. Both are rendered once, since every client may ask for them.
-pub fn serve(document: &Document) -> Router<SharedState> {
-    let json = StaticFile::new("application/json", json(document));
-    let page = StaticFile::new("text/html; charset=utf-8", page::render(document));
+/// Serves `/openapi.json` and `/docs`. Both are rendered once, by the first request for one of them.
+pub fn serve(document: Document) -> Router<SharedState> {
+    let rendered = Arc::new(LazyLock::new(move || Rendered::new(&complete(&document))));
+    let of_page = Arc::clone(&rendered);
     Router::new()
         .route(
             "/openapi.json",
-            get(async move |cached: IfNoneMatch| json.respond(&cached)),
+            get(async move |cached: IfNoneMatch| rendered.json.respond(&cached)),
         )
         .route(
             "/docs",
-            get(async move |cached: IfNoneMatch| page.respond(&cached)),
+            get(async move |cached: IfNoneMatch| of_page.page.respond(&cached)),
         )
 }
 
-fn json(document: &Document) -> Vec<u8> {
-    serde_json::to_vec(document).expect("the document has a JSON form")
+/// The document as the service hands it out.
+struct Rendered {
+    json: StaticFile,
+    page: StaticFile,
 }
 
-/// The operations of a path.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
-    let all = [
-        (Method::GET, &mut item.get),
-        (Method::PUT, &mut item.put),
-        (Method::POST, &mut item.post),
-        (Method::PATCH, &mut item.patch),
-        (Method::DELETE, &mut item.delete),
-    ];
-    all.into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+impl Rendered {
+    fn new(document: &Value) -> Self {
+        Self {
+            json: StaticFile::new("application/json", document.to_string()),
+            page: StaticFile::new("text/html; charset=utf-8", page::render(document)),
+        }
+    }
+}
+
+fn to_json(document: &Document) -> Value {
+    serde_json::to_value(document).expect("the document has a JSON form")
 }

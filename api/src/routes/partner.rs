@@ -46,12 +46,10 @@ struct OwnPartner {
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
     /// Status: `active`.
-    #[schema(value_type = String)]
     status: PartnerStatus,
     /// Access level of the caller: `owner`, `manager`, `support` or `read-only`.
-    #[schema(value_type = String)]
     access_level: PartnerRole,
-    /// Support email address.
+    /// Support e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
     /// Support page.
@@ -59,7 +57,6 @@ struct OwnPartner {
     support_url: Option<String>,
     /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
     /// Branding of the portal.
     branding: BrandingView,

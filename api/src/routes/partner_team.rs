@@ -18,13 +18,13 @@ use axum::{
 use bson::{Document, doc};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
-    id::{PartnerId, UserId},
+    id::{InvitationId, PartnerId, UserId},
+    invitation::Invitation,
     partner::Partner,
     queue::{args::SyncPartnerTeam, job::Job},
     store::jobs::NewJob,
-    user::{MfaCheck, PartnerRole, User},
+    user::{PartnerRole, User},
 };
-use http::{HeaderName, HeaderValue, StatusCode};
 use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -32,8 +32,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{Operator, Page, PageOf, PartnerAccess, PathParam, QueryParams, Read},
-    routes::jobs::until_final,
+    extract::{Caller, Page, PageOf, PartnerAccess, PathParam, PlatformReader, QueryParams, Read},
+    keyed_mutex::partner_key,
+    routes::{
+        jobs::until_final,
+        mfa::MfaView,
+        outcome::{in_state_of, preference_applied},
+    },
     state::{AppState, SharedState},
     timestamp::Timestamp,
     views::JobLink,
@@ -56,23 +61,10 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(consent::decline))
 }
 
-/// Access level of a team member.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-enum AccessLevel {
-    /// Full access, including the team.
-    Owner,
-    /// Full access, except to the team.
-    Manager,
-    /// Read access, and support for tenants.
-    Support,
-    /// Read access.
-    ReadOnly,
-}
-
 /// Whether a team member has signed in.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = PartnerMemberStatus)]
 enum MemberStatus {
     /// Invited, not signed in yet.
     Invited,
@@ -83,22 +75,23 @@ enum MemberStatus {
 /// A member of a partner's team.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PartnerMember)]
 struct MemberView {
     /// User id.
     #[schema(value_type = String, format = Uuid)]
     id: UserId,
-    /// Email address.
+    /// E-mail address.
     email: String,
     /// Full name.
     name: String,
     /// Access level; for a removed member, the last one.
-    access_level: AccessLevel,
+    access_level: PartnerRole,
     /// Whether they have signed in.
     status: MemberStatus,
     /// Time of the last request.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_at: Option<Timestamp>,
-    /// MFA devices; missing until the first check.
+    /// Second factors; missing until the first look-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa: Option<MfaView>,
     /// Incremented by every change.
@@ -106,37 +99,6 @@ struct MemberView {
     /// The job that carries out the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
-}
-
-/// Result of an MFA device check.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct MfaView {
-    /// Number of devices, excluding recovery codes.
-    #[schema(minimum = 0)]
-    devices: i32,
-    /// Time of the check.
-    looked_up_at: Timestamp,
-}
-
-impl From<PartnerRole> for AccessLevel {
-    fn from(role: PartnerRole) -> Self {
-        match role {
-            PartnerRole::Owner => Self::Owner,
-            PartnerRole::Manager => Self::Manager,
-            PartnerRole::Support => Self::Support,
-            PartnerRole::ReadOnly => Self::ReadOnly,
-        }
-    }
-}
-
-impl From<MfaCheck> for MfaView {
-    fn from(check: MfaCheck) -> Self {
-        Self {
-            devices: check.devices,
-            looked_up_at: check.looked_up_at.into(),
-        }
-    }
 }
 
 impl From<User> for MemberView {
@@ -147,7 +109,7 @@ impl From<User> for MemberView {
             } else {
                 MemberStatus::Invited
             },
-            access_level: role_of(&user).into(),
+            access_level: role_of(&user),
             id: user.id,
             email: user.email,
             name: user.name,
@@ -160,7 +122,7 @@ impl From<User> for MemberView {
 }
 
 /// Lists the caller's team
-#[utoipa::path(get, path = "/partner/team", operation_id = "listTeam", tag = "partners", params(Page), responses((status = 200, body = PageOf<MemberView>)))]
+#[utoipa::path(get, path = "/partner/team", operation_id = "listOwnPartnerMembers", tag = "partners", params(Page), responses((status = 200, body = PageOf<MemberView>)))]
 async fn list(
     access: PartnerAccess<Read>,
     QueryParams(page): QueryParams<Page>,
@@ -171,11 +133,11 @@ async fn list(
 
 /// Lists a partner's team
 #[utoipa::path(
-    get, path = "/partners/{slug}/team", operation_id = "listPartnerTeam", tag = "partners", params(Page),
+    get, path = "/partners/{slug}/team", operation_id = "listPartnerMembers", tag = "partners", params(Page),
     responses((status = 200, body = PageOf<MemberView>)),
 )]
 async fn list_by_operator(
-    _: Operator,
+    _: PlatformReader,
     PathParam(slug): PathParam<String>,
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
@@ -204,9 +166,9 @@ async fn run_and_wait(
     command: &impl Command,
 ) -> Result<Response, ApiError> {
     let deadline = runner.prefer.deadline();
-    let key = partner_id.to_string();
+    let key = partner_key(partner_id);
     let result = runner.run_serialized(&key, None, command).await?;
-    let mut response = result.response;
+    let response = result.response;
     let (Some(job), Some(deadline)) = (result.job, deadline) else {
         return Ok(response.into_response());
     };
@@ -217,16 +179,7 @@ async fn run_and_wait(
         Err(error) if error.code == ProblemCode::NotFound => return Ok(response.into_response()),
         Err(error) => return Err(error),
     };
-    if job.state.is_final() {
-        response.status = StatusCode::OK;
-    }
-    response.body["job"]["state"] = job.state.name().into();
-    let mut response = response.into_response();
-    response.headers_mut().insert(
-        HeaderName::from_static("preference-applied"),
-        HeaderValue::from_static("wait"),
-    );
-    Ok(response)
+    Ok(preference_applied(in_state_of(response, &job)))
 }
 
 async fn partner_named(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
@@ -238,6 +191,21 @@ async fn partner_named(app: &AppState, slug: &str) -> Result<Partner, ApiError> 
 fn access_level(text: &str) -> Result<PartnerRole, (&'static str, String)> {
     const EXPECTED: &str = "owner, manager, support or read-only";
     crate::validate::word(text, "invalid_access_level", EXPECTED)
+}
+
+/// The invitation, unless it has expired or `is_visible` hides it from the caller.
+async fn find_invitation(
+    session: &mut ClientSession,
+    runner: &CommandRunner<'_>,
+    id: InvitationId,
+    is_visible: fn(&Caller, &Invitation) -> bool,
+) -> Result<Invitation, Rollback> {
+    let CommandRunner { app, caller, .. } = runner;
+    let found = app.db.invitations.find_in_transaction(session, id).await?;
+    let now = app.store.now();
+    found
+        .filter(|invitation| invitation.expire_at > now && is_visible(caller, invitation))
+        .ok_or(ProblemCode::NotFound.into())
 }
 
 /// A platform event about the team.

@@ -18,7 +18,10 @@ use self::view::{PartnerListItem, PartnerView};
 use super::tenants::{self, TenantView};
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{EmptyBody, FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
+    extract::{
+        EmptyBody, FromQuery, Operator, Page, PageOf, Parameters, PathParam, PlatformReader,
+        QueryParams,
+    },
     response::ApiResponse,
     state::{AppState, SharedState},
     validate::EnumName,
@@ -43,7 +46,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct ListQuery {
     /// Status: `active` or `terminated`.
-    #[param(value_type = Option<String>, pattern = "^(active|terminated)$", example = "active")]
+    #[param(example = "active")]
     status: Option<PartnerStatus>,
     #[param(ignore)]
     page: Page,
@@ -62,13 +65,13 @@ impl FromQuery for ListQuery {
 
 /// Lists partners, oldest first
 ///
-/// With the number of tenants and the monthly recurring revenue of each.
+/// Each has the number of its tenants and its monthly recurring revenue.
 #[utoipa::path(
     get, path = "/partners", operation_id = "listPartners", tag = "partners", params(ListQuery, Page),
     responses((status = 200, body = PageOf<PartnerListItem>)),
 )]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(query): QueryParams<ListQuery>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PartnerListItem>>, ApiError> {
@@ -91,7 +94,7 @@ async fn list(
 /// Returns a partner
 #[utoipa::path(get, path = "/partners/{slug}", operation_id = "getPartner", tag = "partners", responses((status = 200, body = PartnerView)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(slug): PathParam<String>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
@@ -120,12 +123,12 @@ async fn terminate(
 
 /// Lists a partner's tenants, oldest first
 #[utoipa::path(
-    get, path = "/partners/{slug}/tenants", operation_id = "listTenantsOfPartner", tag = "partners",
+    get, path = "/partners/{slug}/tenants", operation_id = "listPartnerTenants", tag = "partners",
     params(Page),
     responses((status = 200, body = PageOf<TenantView>)),
 )]
 async fn list_tenants(
-    Operator(caller): Operator,
+    PlatformReader(caller): PlatformReader,
     PathParam(slug): PathParam<String>,
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,

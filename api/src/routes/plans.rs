@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
-use dezky_shared::billing::{Cycle, Plan, Price};
+use dezky_shared::{
+    allowance::Allowance,
+    billing::{Cycle, Plan, Price},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,12 +24,14 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A plan.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Plan)]
 struct PlanView {
     /// Name: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Plan,
-    /// Storage of the tenant's shared space, in bytes.
+    /// Storage of the tenant's shared space, in bytes. 0 is unlimited.
     space_quota: u64,
+    /// Storage of a mailbox, in bytes. 0 is unlimited.
+    mailbox_quota: u64,
     /// Billing cycles that have a price, shortest first.
     cycles: Vec<CycleView>,
 }
@@ -34,9 +39,9 @@ struct PlanView {
 /// Prices of a plan per billing cycle.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PlanCycle)]
 struct CycleView {
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Cycle,
     /// Price per billing cycle in minor units, by currency (ISO 4217).
     #[schema(example = json!({ "DKK": 49_900, "EUR": 6_700 }))]
@@ -46,7 +51,8 @@ struct CycleView {
 }
 
 impl PlanView {
-    fn new(plan: Plan, prices: &[Price]) -> Self {
+    fn new(allowance: &Allowance, prices: &[Price]) -> Self {
+        let plan = allowance.plan;
         let cycles = Cycle::ALL.into_iter().filter_map(|cycle| {
             let its: Vec<&Price> = prices
                 .iter()
@@ -56,7 +62,8 @@ impl PlanView {
         });
         Self {
             plan,
-            space_quota: plan.space_quota(),
+            space_quota: allowance.space_quota(),
+            mailbox_quota: allowance.mailbox_quota(),
             cycles: cycles.collect(),
         }
     }
@@ -83,6 +90,8 @@ async fn list(
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PlanView>>, ApiError> {
     let prices = app.db.prices.list_all().await?;
-    let plans = Plan::ALL.map(|plan| PlanView::new(plan, &prices));
-    Ok(Json(PageOf::single(plans.into())))
+    let allowances = app.db.allowances.list_all().await?;
+    let plans = allowances.values();
+    let plans = plans.map(|allowance| PlanView::new(allowance, &prices));
+    Ok(Json(PageOf::single(plans.collect())))
 }

@@ -14,7 +14,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     config::Config,
     error::{ApiError, FieldError},
-    extract::{EmptyBody, Operator, Page, PageOf, PathParam, QueryParams, Validate},
+    extract::{
+        EmptyBody, Operator, Page, PageOf, PathParam, PlatformReader, QueryParams, Validate,
+    },
     response::ApiResponse,
     state::{Repositories, SharedState},
     timestamp::Timestamp,
@@ -31,14 +33,13 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A price.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Price)]
 pub struct PriceView {
     /// Id.
     id: String,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Plan,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Cycle,
     /// Currency (ISO 4217).
     #[schema(pattern = "^[A-Z]{3}$", example = "DKK")]
@@ -92,13 +93,13 @@ impl Resource for Price {
 /// A new price.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewPrice)]
+#[schema(as = PriceCreate)]
 struct CreateRequest {
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Plan)]
     plan: String,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(pattern = "^(monthly|quarterly|yearly)$")]
+    #[schema(value_type = Cycle)]
     cycle: String,
     /// Currency (ISO 4217).
     #[schema(pattern = "^[A-Z]{3}$", example = "DKK")]
@@ -181,7 +182,7 @@ impl Validate for PricePatch {
 /// Lists prices, oldest first
 #[utoipa::path(get, path = "/prices", operation_id = "listPrices", tag = "prices", params(Page), responses((status = 200, body = PageOf<PriceView>)))]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(page): QueryParams<Page>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<PriceView>>, ApiError> {
@@ -191,7 +192,7 @@ async fn list(
 /// Returns a price
 #[utoipa::path(get, path = "/prices/{id}", operation_id = "getPrice", tag = "prices", responses((status = 200, body = PriceView)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(id): PathParam<PriceId>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {

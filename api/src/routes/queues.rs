@@ -3,9 +3,9 @@
 use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     platform::clock,
-    queue::{job::Queue, pause::Pause},
+    queue::job::Queue,
     store::{
         queues::{COUNT_LIMIT, QueueControl, QueueStats},
         workers::Worker,
@@ -20,9 +20,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::ApiError,
     etag::ETag,
-    extract::{EmptyBody, Operator, PageOf, PathParam},
+    extract::{EmptyBody, Operator, PageOf, PathParam, PlatformReader},
     response::ApiResponse,
-    routes::target,
+    routes::pauses::{NewPause, PauseRequest, audited},
     state::{AppState, SharedState},
     timestamp::Timestamp,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
@@ -38,10 +38,10 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A queue.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Queue)]
 struct QueueView {
     /// Name.
-    #[schema(example = "provisioning")]
-    name: &'static str,
+    name: Queue,
     /// Whether it is paused: workers claim no jobs of it.
     paused: bool,
     /// Time of the pause.
@@ -50,6 +50,12 @@ struct QueueView {
     /// Id of the user who paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_by: Option<String>,
+    /// Reason of the pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_reason: Option<String>,
+    /// Time at which the pause ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_until: Option<Timestamp>,
     /// Number of due jobs, up to `countedUpTo`.
     due: u64,
     /// Number of jobs scheduled for later, up to `countedUpTo`.
@@ -58,7 +64,7 @@ struct QueueView {
     running: u64,
     /// Limit of the counts.
     counted_up_to: u64,
-    /// Time since which the oldest due job is due.
+    /// Time at which the oldest due job became due.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_due_at: Option<Timestamp>,
     /// Age of the oldest due job in seconds, at `measuredAt`.
@@ -75,7 +81,7 @@ struct QueueView {
 /// Lists queues
 #[utoipa::path(get, path = "/queues", operation_id = "listQueues", tag = "operations", responses((status = 200, body = PageOf<QueueView>)))]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<QueueView>>, ApiError> {
     let workers = app.db.workers.list().await?;
@@ -90,70 +96,73 @@ async fn list(
 
 /// Pauses a queue
 ///
-/// Within about a second workers claim no more of its jobs. Running jobs continue; waiting jobs stay queued.
+/// Within about a second workers claim no more of its jobs. Running jobs continue; waiting jobs stay queued. A pause with
+/// `until` ends by itself.
 #[utoipa::path(
     post, path = "/queues/{name}/pause", operation_id = "pauseQueue", tag = "operations",
-    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")),
+    params(("name" = Queue, Path)), request_body = Option<PauseRequest>,
     responses((status = 200, body = QueueView)),
 )]
-async fn pause(w: Write<Operator, EmptyBody, PathParam<Queue>>) -> Result<ApiResponse, ApiError> {
-    change(&w, true).await
+async fn pause(w: Write<Operator, NewPause, PathParam<Queue>>) -> Result<ApiResponse, ApiError> {
+    change(&w, Some(&w.body)).await
 }
 
 /// Resumes a queue
 #[utoipa::path(
     post, path = "/queues/{name}/resume", operation_id = "resumeQueue", tag = "operations",
-    params(("name" = String, Path, pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")),
+    params(("name" = Queue, Path)),
     responses((status = 200, body = QueueView)),
 )]
 async fn resume(w: Write<Operator, EmptyBody, PathParam<Queue>>) -> Result<ApiResponse, ApiError> {
-    change(&w, false).await
+    change(&w, None).await
 }
 
-async fn change(
-    w: &Write<Operator, EmptyBody, PathParam<Queue>>,
-    paused: bool,
+/// Pauses the queue, or resumes it without `pause`.
+async fn change<B: Sync>(
+    w: &Write<Operator, B, PathParam<Queue>>,
+    pause: Option<&NewPause>,
 ) -> Result<ApiResponse, ApiError> {
     let (app, queue) = (&w.app, w.params.0);
     let workers = app.db.workers.list().await?;
     let change = QueueChange {
         before: app.db.queues.find(queue).await?,
         stats: CachedStats::now(app, queue, &workers).await?,
-        paused,
+        pause,
     };
     w.run(&change).await
 }
 
-struct QueueChange {
+struct QueueChange<'a> {
     before: QueueControl,
     stats: CachedStats,
-    paused: bool,
+    pause: Option<&'a NewPause>,
 }
 
-impl Command for QueueChange {
+impl Command for QueueChange<'_> {
     async fn run(
         &self,
         session: &mut ClientSession,
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let queue = self.before.queue;
+        let now = runner.app.store.now();
+        let before = self.before.paused.as_ref();
+        let (pause, action) = match self.pause {
+            Some(new) => (
+                new.applied_to(before, now, runner.actor_id())?,
+                Action::QueuePause,
+            ),
+            None => (None, Action::QueueResume),
+        };
+        let is_changed = pause.is_some() || self.pause.is_none() && before.is_some();
         let mut after = self.before.clone();
         let mut events = Vec::new();
-        if self.before.paused.is_some() != self.paused {
-            let now = runner.app.store.now();
-            let pause = self.paused.then(|| Pause {
-                at: now,
-                by: runner.actor_id(),
-            });
+        if is_changed {
             let queues = &runner.app.db.queues;
             after = queues.set_pause(session, queue, pause.as_ref()).await?;
-            let action = if self.paused {
-                Action::QueuePause
-            } else {
-                Action::QueueResume
-            };
-            let target = target("queue", queue.name(), queue.name());
-            events.push(runner.event(now, action, target, None));
+            let target = Target::new("queue", queue.name(), queue.name());
+            let event = runner.event(now, action, target, None);
+            events.push(event.with_changes(&audited(before), &audited(pause.as_ref())));
         }
         let etag = ETag::of_revision(after.revision);
         let response = ApiResponse::new(StatusCode::OK, etag, &self.stats.view(&after));
@@ -193,10 +202,18 @@ impl CachedStats {
             oldest_due,
         } = self.stats;
         QueueView {
-            name: control.queue.name(),
+            name: control.queue,
             paused: control.paused.is_some(),
             paused_at: control.paused.as_ref().map(|pause| pause.at.into()),
             paused_by: control.paused.as_ref().map(|pause| pause.by.clone()),
+            paused_reason: control
+                .paused
+                .as_ref()
+                .and_then(|pause| pause.reason.clone()),
+            paused_until: control
+                .paused
+                .as_ref()
+                .and_then(|pause| pause.until.map(Timestamp::from)),
             due,
             scheduled,
             running,

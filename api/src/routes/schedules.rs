@@ -3,8 +3,8 @@
 use axum::{Json, extract::State};
 use bson::doc;
 use dezky_shared::{
-    audit::Action,
-    queue::schedule::{Schedule, Trigger},
+    audit::{Action, Target},
+    queue::schedule::{MisfirePolicy, Schedule, Trigger},
 };
 use futures::future::try_join_all;
 use http::StatusCode;
@@ -16,9 +16,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
-    extract::{Operator, PageOf, PathParam, Validate},
+    extract::{Operator, PageOf, PathParam, PlatformReader, Validate},
     response::ApiResponse,
-    routes::target,
     state::{AppState, SharedState},
     timestamp::Timestamp,
     views::{JobLink, job_href},
@@ -35,6 +34,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A schedule of a recurring job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Schedule)]
 struct ScheduleView {
     /// Name.
     #[schema(example = "nightly_reconcile")]
@@ -48,8 +48,7 @@ struct ScheduleView {
     #[schema(example = "Europe/Berlin")]
     zone: &'static str,
     /// Misfire policy: run once for all missed instants (`once`), run for `each`, or `skip` them.
-    #[schema(example = "once")]
-    missed_policy: &'static str,
+    missed_policy: MisfirePolicy,
     /// Whether it supports a dry run.
     can_dry_run: bool,
     /// Next run.
@@ -68,6 +67,7 @@ struct ScheduleView {
 /// A run of a schedule.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ScheduleRun)]
 struct LastView {
     /// Scheduled time.
     instant: Timestamp,
@@ -79,7 +79,7 @@ struct LastView {
 /// Lists schedules
 #[utoipa::path(get, path = "/schedules", operation_id = "listSchedules", tag = "schedules", responses((status = 200, body = PageOf<ScheduleView>)))]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<ScheduleView>>, ApiError> {
     let views = app.schedules.iter().map(|schedule| view(&app, schedule));
@@ -92,7 +92,7 @@ async fn list(
     responses((status = 200, body = ScheduleView)),
 )]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(name): PathParam<String>,
     State(app): State<SharedState>,
 ) -> Result<Json<ScheduleView>, ApiError> {
@@ -102,6 +102,7 @@ async fn show(
 /// Options of a run.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = ScheduleRunCreate)]
 struct RunRequest {
     /// Report changes without making them.
     dry_run: bool,
@@ -155,11 +156,11 @@ impl Command for RunSchedule<'_> {
     ) -> Result<CommandOutput, Rollback> {
         let now = runner.app.store.now();
         let (name, dry_run) = (self.schedule.name, self.dry_run);
-        let trigger = Trigger::Asked { dry_run };
+        let trigger = Trigger::Manual { dry_run };
         let job = (self.schedule.job)(trigger, &runner.actor_id(), now)?;
         let job = runner.enqueue(session, job).await?;
 
-        let target = target("schedule", name, name);
+        let target = Target::new("schedule", name, name);
         let mut event = runner.event(now, Action::ScheduleRun, target, None);
         event.after = doc! { "dryRun": dry_run };
 
@@ -200,11 +201,11 @@ async fn view(app: &AppState, schedule: &Schedule) -> Result<ScheduleView, ApiEr
     Ok(ScheduleView {
         name,
         purpose: schedule.purpose,
-        expression: schedule.calendar.expression,
-        zone: schedule.calendar.zone,
-        missed_policy: schedule.missed.name(),
+        expression: schedule.cron.expression,
+        zone: schedule.cron.zone,
+        missed_policy: schedule.misfire_policy,
         can_dry_run: schedule.can_dry_run,
-        next_at: schedule.calendar.next(app.store.now()).map(Timestamp::from),
+        next_at: schedule.cron.next(app.store.now()).map(Timestamp::from),
         last,
         missed: state.map_or(0, |state| state.missed),
         job: None,

@@ -2,9 +2,9 @@
 
 use axum::{Json, extract::State};
 use dezky_shared::{
-    billing::{Cycle, Plan, monthly_minor},
+    billing::{Cycle, Plan, month::Month, monthly_minor},
     subscription::SubscriptionStatus,
-    subscription_snapshot::{Month, SubscriptionSnapshot, SubscriptionTerms},
+    subscription_snapshot::{SubscriptionSnapshot, SubscriptionTerms},
     tenant::TenantStatus,
 };
 use serde::Serialize;
@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::{ApiError, FieldError},
-    extract::{FromQuery, Operator, Page, PageOf, Parameters, QueryParams},
+    extract::{FromQuery, Page, PageOf, Parameters, PlatformReader, QueryParams},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -25,6 +25,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A tenant's plan and subscription in a month.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Snapshot)]
 struct SnapshotView {
     /// Id.
     #[schema(format = Uuid)]
@@ -38,10 +39,8 @@ struct SnapshotView {
     /// Tenant slug.
     slug: String,
     /// Tenant status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
-    #[schema(value_type = String)]
     tenant_status: TenantStatus,
     /// Tenant plan: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String)]
     plan: Plan,
     /// Partner id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,13 +62,10 @@ struct SubscriptionTermsView {
     #[schema(format = Uuid)]
     id: String,
     /// Status: `active` or `past_due` (an invoice was overdue).
-    #[schema(value_type = String)]
     status: SubscriptionStatus,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String)]
     plan: Plan,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(value_type = String)]
     cycle: Cycle,
     /// Number of seats.
     seats: i32,
@@ -146,7 +142,7 @@ impl FromQuery for ListQuery {
     responses((status = 200, body = PageOf<SnapshotView>)),
 )]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(query): QueryParams<ListQuery>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<SnapshotView>>, ApiError> {

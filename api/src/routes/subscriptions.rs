@@ -7,12 +7,11 @@ mod update;
 mod view;
 
 use axum::{Json, extract::State};
-use bson::Document;
 use dezky_shared::{
     audit::Target,
     billing::Plan,
     id::SubscriptionId,
-    store::{StoreError, subscriptions::SubscriptionFilter, to_document},
+    store::subscriptions::SubscriptionFilter,
     subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
@@ -23,7 +22,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams, SignedIn},
+    extract::{
+        FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams, SignedIn,
+    },
     response::ApiResponse,
     routes::jobs::visible_tenants,
     state::SharedState,
@@ -45,10 +46,8 @@ struct ListQuery {
     /// Tenant slug.
     tenant: Option<String>,
     /// Status: `active`, `past_due` or `cancelled`.
-    #[param(value_type = Option<String>, pattern = "^(active|past_due|cancelled)$")]
     status: Option<SubscriptionStatus>,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[param(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
     plan: Option<Plan>,
     #[param(ignore)]
     page: Page,
@@ -71,7 +70,8 @@ impl FromQuery for ListQuery {
 
 /// Lists the subscriptions that the caller may read, oldest first
 ///
-/// Those of tenants in which the caller has a role, and of the tenants of the caller's partner. Operators read all.
+/// A caller may read the subscriptions of tenants in which they have a role, and of their partner's tenants. Operators
+/// may read all.
 #[utoipa::path(
     get, path = "/subscriptions", operation_id = "listSubscriptions", tag = "subscriptions", params(ListQuery, Page),
     responses((status = 200, body = PageOf<SubscriptionView>)),
@@ -93,10 +93,17 @@ async fn list(
         ..SubscriptionFilter::default()
     };
     if let Some(slug) = &query.tenant {
-        let Some(tenant) = app.db.tenants.find_by_slug(slug).await? else {
-            return Ok(Json(PageOf::single(Vec::new())));
-        };
-        filter.tenant_id = Some(tenant.id);
+        let tenant = app.db.tenants.find_by_slug(slug).await?;
+        let readable = app
+            .access
+            .readable(tenant, |tenant| caller.may_read(tenant));
+        match readable.await {
+            Ok(tenant) => filter.tenant_id = Some(tenant.id),
+            Err(error) if error.code == ProblemCode::NotFound => {
+                return Ok(Json(PageOf::single(Vec::new())));
+            }
+            Err(error) => return Err(error),
+        }
     }
     let limit = query.page.fetch_limit();
     let found = app.db.subscriptions.list(&filter, limit).await?;
@@ -110,7 +117,7 @@ async fn list(
 /// Returns a subscription
 #[utoipa::path(get, path = "/subscriptions/{id}", operation_id = "getSubscription", tag = "subscriptions", responses((status = 200, body = SubscriptionView)))]
 async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(id): PathParam<SubscriptionId>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {
@@ -128,14 +135,5 @@ fn respond(subscription: Subscription, tenant: Option<&Tenant>) -> ApiResponse {
 
 fn target(id: SubscriptionId, tenant: Option<&Tenant>) -> Target {
     let slug = tenant.map_or("", |tenant| &tenant.slug);
-    super::target("subscription", id, slug)
-}
-
-/// Audited fields of a subscription.
-fn audited(subscription: &Subscription) -> Result<Document, StoreError> {
-    let mut shown = to_document(subscription)?;
-    for field in ["_id", "revision", "createdAt", "updatedAt"] {
-        shown.remove(field);
-    }
-    Ok(shown)
+    Target::new("subscription", id, slug)
 }

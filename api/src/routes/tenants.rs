@@ -3,7 +3,7 @@
 mod actions;
 pub(crate) mod create;
 pub(crate) mod health;
-pub(super) mod outcome;
+mod list;
 mod partner;
 mod settings;
 mod summary;
@@ -13,42 +13,32 @@ mod view;
 use std::time::Duration;
 
 use axum::{
-    Json,
     extract::State,
     response::{IntoResponse as _, Response},
 };
 use bson::DateTime;
 use dezky_shared::{
     audit::Target,
-    billing::Plan,
-    id::{PartnerId, TenantId},
+    id::TenantId,
     platform::{change_feed::DocumentChange, clock},
     queue::{args::RemoveDomain, job::Job},
-    store::{
-        StoreError, VersionedRepository as _, jobs::NewJob, tenants::TenantFilter, to_document,
-    },
-    tenant::{Tenant, TenantStatus},
+    store::{StoreError, VersionedRepository as _, jobs::NewJob, to_document},
+    tenant::Tenant,
 };
 use mongodb::ClientSession;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{
-    actions::Decision,
-    health::{HealthView, health_of},
-    outcome::{await_job, preference_applied, status_of},
+use self::actions::Decision;
+use super::{
+    domains::ownership::lost,
+    outcome::{preference_applied, run_and_await, status_of},
 };
-use super::domains::ownership::lost;
 use crate::{
-    error::{ApiError, FieldError, ProblemCode},
+    error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{
-        Caller, FromQuery, IfNoneMatch, Page, PageOf, Parameters, QueryParams, Read, SignedIn,
-        TenantAccess, Wait,
-    },
+    extract::{Caller, IfNoneMatch, QueryParams, Read, TenantAccess, Wait},
     response::ApiResponse,
-    state::{AppState, SharedState},
-    validate,
+    state::SharedState,
     views::{JobLink, job_href},
     write::{Command, CommandOutput, CommandRunner, Rollback},
 };
@@ -57,12 +47,13 @@ pub use self::view::TenantView;
 pub(super) use self::{
     actions::{resume_tenant, suspend_tenant},
     create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
+    list::{STATUSES, TenantSearch, page_of, search},
     update::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
-        .routes(routes!(list, create::create))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(show, update::update, actions::delete))
         .routes(routes!(summary::summary))
         .merge(settings::router())
@@ -72,103 +63,10 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(actions::restore))
 }
 
-/// Values of the status filter.
-pub(super) const STATUSES: &str = "pending, active, suspended, terminating or terminated";
-
-/// Filters of the list.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-struct ListQuery {
-    /// Only tenants in this status.
-    #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
-    status: Option<TenantStatus>,
-    /// Only tenants on this plan.
-    #[param(value_type = Option<String>, pattern = "^(starter|business|enterprise)$", example = "business")]
-    plan: Option<Plan>,
-    /// Only tenants of this partner.
-    #[param(value_type = Option<String>, format = Uuid)]
-    partner_id: Option<PartnerId>,
-    #[param(ignore)]
-    page: Page,
-}
-
-impl FromQuery for ListQuery {
-    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        Ok(Self {
-            status: parameters.take("status", STATUSES)?,
-            plan: parameters
-                .take::<PlanName>("plan", "starter, business or enterprise")?
-                .map(|PlanName(plan)| plan),
-            partner_id: parameters.take("partnerId", "an id")?,
-            page: Page::from_query(parameters)?,
-        })
-    }
-}
-
-struct PlanName(Plan);
-
-impl std::str::FromStr for PlanName {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        validate::plan(text).map(Self).map_err(drop)
-    }
-}
-
-/// Lists tenants, oldest first
-///
-/// Returns the tenants that the caller has access to.
-#[utoipa::path(
-    get, path = "/tenants", operation_id = "listTenants", tag = "tenants", params(ListQuery, Page),
-    responses((status = 200, body = PageOf<TenantView>)),
-)]
-async fn list(
-    SignedIn(caller): SignedIn,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<TenantView>>, ApiError> {
-    let list = format!(
-        "tenants?{:?}&{:?}&{:?}",
-        query.status, query.plan, query.partner_id
-    );
-    let mut filter = TenantFilter {
-        status: query.status,
-        plan: query.plan,
-        partner_id: query.partner_id,
-        ..TenantFilter::default()
-    };
-    if !caller.is_operator() {
-        filter.visible = Some(caller.user.tenant_ids());
-        filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
-    }
-    page_of(&app, &caller, filter, &list, &query.page)
-        .await
-        .map(Json)
-}
-
-/// A page of the tenants that match `filter`, with their health. `list` identifies the list and its filters in cursors.
-pub(super) async fn page_of(
-    app: &AppState,
-    caller: &Caller,
-    mut filter: TenantFilter,
-    list: &str,
-    page: &Page,
-) -> Result<PageOf<TenantView>, ApiError> {
-    filter.after = page.after(list)?;
-    let tenants = app.db.tenants.list(&filter, page.fetch_limit()).await?;
-    let mut health = health_of(app, &tenants).await?;
-    let id = |tenant: &Tenant| tenant.id.to_string();
-    Ok(page.build(list, tenants, id, |tenant| {
-        let health = health.remove(&tenant.id).map(HealthView::from);
-        let mut view = TenantView::shown_to(caller, tenant);
-        view.health = health;
-        view
-    }))
-}
-
 /// Returns a tenant
 ///
-/// Long polling: with `wait` and `If-None-Match`, the response is sent when the tenant changes.
+/// Long polling: with `wait`, responds when the tenant is settled, which means that no upstream is `pending`, or with
+/// `If-None-Match` as well, when it has changed.
 #[utoipa::path(
     get, path = "/tenants/{slug}", operation_id = "getTenant", tag = "tenants",
     params(Wait),
@@ -183,21 +81,18 @@ async fn show(
     let mut caller = access.caller;
     let tenant = match wait.deadline() {
         None => access.tenant,
-        Some(_) if !if_none_match.is_present() => {
-            let message = "wait requires If-None-Match with the version that you have.";
-            let error = FieldError::parameter("wait", "needs_if_none_match", message);
-            return Err(ApiError::invalid(vec![error]));
-        }
         Some(deadline) => {
             let id = access.tenant.id;
             let mut subscription = app.watcher.subscribe(DocumentChange::Tenant(id));
             loop {
                 let tenant = caller.reload_tenant(&app.access, id).await?;
-                if !if_none_match.matches(ETag::from(&tenant))
-                    || !subscription
-                        .wait_newer_than(tenant.revision, deadline)
-                        .await
-                {
+                let is_over = if if_none_match.is_present() {
+                    !if_none_match.matches(ETag::from(&tenant))
+                } else {
+                    tenant.is_settled()
+                };
+                let revision = tenant.revision;
+                if is_over || !subscription.wait_newer_than(revision, deadline).await {
                     break tenant;
                 }
             }
@@ -234,10 +129,9 @@ async fn run_and_wait(
     id: TenantId,
     command: &impl Command,
 ) -> Result<Response, ApiError> {
-    let deadline = runner.prefer.deadline();
-    let result = runner.run_serialized(slug, tenant, command).await?;
-    let Some((job, mut caller)) = await_job(runner, result.job, deadline).await? else {
-        return Ok(result.response.into_response());
+    let (response, outcome) = run_and_await(runner, slug, tenant, command).await?;
+    let Some((job, mut caller)) = outcome else {
+        return Ok(response.into_response());
     };
     let tenant = caller.reload_tenant(&runner.app.access, id).await?;
     let response = respond(&caller, &tenant, Some(&job));
@@ -336,15 +230,11 @@ pub(super) async fn enqueue_all(
 }
 
 fn target(tenant: &Tenant) -> Target {
-    Target {
-        kind: "tenant".to_owned(),
-        id: tenant.id.to_string(),
-        name: tenant.slug.clone(),
-    }
+    Target::new("tenant", tenant.id, &tenant.slug)
 }
 
 /// Fields that callers do not write.
-const NOT_AUDITED: [&str; 9] = [
+const NOT_AUDITED: [&str; 10] = [
     "_id",
     "revision",
     "updatedAt",
@@ -354,6 +244,7 @@ const NOT_AUDITED: [&str; 9] = [
     "conditions",
     "unknownUntil",
     "formerDomains",
+    "words",
 ];
 
 /// The fields that the audit trail compares.

@@ -1,7 +1,5 @@
 //! Users: the caller, and user management for operators.
 
-mod audit;
-mod claims_sync;
 mod create;
 mod delete;
 mod list;
@@ -10,24 +8,23 @@ mod update;
 mod view;
 
 use axum::{extract::State, response::Response};
-use dezky_shared::user::User;
+use dezky_shared::{id::UserId, store::VersionedRepository as _, user::User};
 use http::StatusCode;
+use mongodb::ClientSession;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{Profile, UserDetail, shown_tenants};
 use crate::{
-    error::ApiError,
+    error::{ApiError, ProblemCode},
     etag::ETag,
     extract::{Bearer, IfNoneMatch, RequestInfo, active_partner_of},
     response::ApiResponse,
     state::{AppState, SharedState},
+    user_sync,
+    write::{CommandRunner, Rollback},
 };
 
-pub(super) use self::{
-    audit::{audited_in, target},
-    roles::ensure_owner_remains,
-    view::MfaView,
-};
+pub(super) use self::roles::ensure_owner_remains;
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
@@ -38,7 +35,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 
 /// Returns the caller
 ///
-/// Creates the caller's user on the first request, and applies the groups in the token.
+/// Applies the groups in the token, as every first request of a user does.
 #[utoipa::path(get, path = "/users/me", operation_id = "getMe", tag = "users", responses((status = 200, body = Profile), (status = 304)))]
 async fn me(
     Bearer(claims): Bearer,
@@ -46,12 +43,25 @@ async fn me(
     request: RequestInfo,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
-    let user = claims_sync::sync(&app, &claims, &request).await?;
+    let user = user_sync::sync(&app.access, &claims, &request).await?;
     app.db.users.touch_last_seen(&user, app.store.now()).await?;
     let partner = active_partner_of(&app.access, &user).await?;
     let profile = Profile::of(&app, user, partner.as_deref()).await?;
     let etag = profile.etag()?;
     Ok(ApiResponse::conditional(&if_none_match, etag, &profile))
+}
+
+/// The user with this id as this transaction sees it, after the check of `If-Match`. 404 unless it `is_visible`.
+pub(super) async fn load_for_write(
+    session: &mut ClientSession,
+    runner: &CommandRunner<'_>,
+    id: UserId,
+    is_visible: impl FnOnce(&User) -> bool + Send,
+) -> Result<User, Rollback> {
+    let found = runner.app.db.users.find_in_transaction(session, id).await?;
+    let user = found.filter(is_visible).ok_or(ProblemCode::NotFound)?;
+    runner.if_match.check(ETag::from(&user))?;
+    Ok(user)
 }
 
 /// 200 with the user, as operators see it.

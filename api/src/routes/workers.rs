@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     error::ApiError,
-    extract::{Operator, PageOf},
+    extract::{PageOf, PlatformReader},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -23,6 +23,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// A worker process.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Worker)]
 struct WorkerView {
     /// Id, new with every start.
     id: String,
@@ -49,7 +50,7 @@ struct WorkerView {
 /// Workers that shut down are not listed; lost workers stay listed for 15 minutes.
 #[utoipa::path(get, path = "/workers", operation_id = "listWorkers", tag = "operations", responses((status = 200, body = PageOf<WorkerView>)))]
 async fn list(
-    _: Operator,
+    _: PlatformReader,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<WorkerView>>, ApiError> {
     let now = app.store.now();

@@ -57,11 +57,7 @@ fn new_billing_engine(now: DateTime) -> Flag {
 }
 
 fn defined(flag: &Flag, now: DateTime) -> AuditEvent {
-    let target = Target {
-        kind: "flag".to_owned(),
-        id: flag.key.clone(),
-        name: flag.key.clone(),
-    };
+    let target = Target::new("flag", &flag.key, &flag.key);
     let (system, origin) = (Actor::system(), Origin::default());
     AuditEvent::new(now, system, Action::FlagCreate, target, origin)
 }

@@ -1,18 +1,11 @@
 //! Connection limits: of the process, and of each client network. Excess connections get 503 and are closed.
 
-use std::{
-    collections::HashMap,
-    io::Write as _,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io::Write as _, net::IpAddr};
 
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use super::quota::{Exhausted, Quota, QuotaPermit};
 use crate::{
     config::{ServerConfig, TrustedProxies},
     error::{ApiError, Problem, ProblemCode},
@@ -23,92 +16,43 @@ use crate::{
 /// The open connections of the process.
 #[derive(Debug)]
 pub(super) struct Connections {
-    all: Arc<Semaphore>,
-    by_network: Arc<Mutex<HashMap<String, usize>>>,
-    /// Maximum per network. 0 is unlimited.
-    per_network: usize,
+    quota: Quota,
+    /// Whether the connections of a network are limited.
+    is_limited_by_network: bool,
     /// Without a limit of their own: they carry the connections of all clients.
     proxies: TrustedProxies,
 }
 
-/// An open connection.
-#[derive(Debug)]
-pub(super) struct ConnectionPermit {
-    _of_process: OwnedSemaphorePermit,
-    _of_network: Option<NetworkPermit>,
-}
-
-#[derive(Debug)]
-struct NetworkPermit {
-    network: String,
-    by_network: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-/// Why a connection is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rejection {
-    /// The process has the maximum number of connections.
-    Process,
-    /// The client's network has the maximum number of connections.
-    Network,
-}
-
 impl Connections {
     pub(super) fn new(config: &ServerConfig) -> Self {
+        let per_network = config.max_connections_per_address;
         Self {
-            all: Arc::new(Semaphore::new(config.max_connections)),
-            by_network: Arc::default(),
-            per_network: config.max_connections_per_address,
+            quota: Quota::new(config.max_connections, per_network),
+            is_limited_by_network: per_network > 0,
             proxies: config.trusted_proxies.clone(),
         }
     }
 
     /// A permit for a connection from this address.
-    pub(super) fn acquire(&self, address: IpAddr) -> Result<ConnectionPermit, Rejection> {
-        let of_network = self.acquire_network(address)?;
-        let of_process = self.all.clone().try_acquire_owned();
-        Ok(ConnectionPermit {
-            _of_process: of_process.map_err(|_| Rejection::Process)?,
-            _of_network: of_network,
-        })
-    }
-
-    fn acquire_network(&self, address: IpAddr) -> Result<Option<NetworkPermit>, Rejection> {
-        if self.per_network == 0 || self.proxies.contains(address.to_canonical()) {
-            return Ok(None);
-        }
-        let network = network(address);
-        let mut open = lock(&self.by_network);
-        let count = open.entry(network.clone()).or_default();
-        if *count >= self.per_network {
-            return Err(Rejection::Network);
-        }
-        *count += 1;
-        Ok(Some(NetworkPermit {
-            network,
-            by_network: self.by_network.clone(),
-        }))
+    pub(super) fn acquire(&self, address: IpAddr) -> Result<QuotaPermit, Rejection> {
+        let is_limited =
+            self.is_limited_by_network && !self.proxies.contains(address.to_canonical());
+        let network = is_limited.then(|| network(address));
+        let permit = self.quota.try_acquire(network.as_deref(), 1);
+        permit.map_err(Rejection)
     }
 }
 
-impl Drop for NetworkPermit {
-    fn drop(&mut self) {
-        let mut open = lock(&self.by_network);
-        if let Some(count) = open.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.network);
-            }
-        }
-    }
-}
+/// A connection that is refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rejection(Exhausted);
 
 impl Rejection {
     /// Sends 503 and closes the connection, without waiting for a request or for the client to read.
     pub(super) fn send(self, stream: TcpStream) {
-        let (limit, detail) = match self {
-            Self::Process => ("process", "The service has too many connections."),
-            Self::Network => (
+        let (limit, detail) = match self.0 {
+            Exhausted::Total => ("process", "The service has too many connections."),
+            Exhausted::Client => (
                 "address",
                 "Your address has too many connections. Close some.",
             ),
@@ -128,8 +72,4 @@ impl Rejection {
             let _ = stream.write_all(response.as_bytes());
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

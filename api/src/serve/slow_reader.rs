@@ -1,7 +1,8 @@
 //! Write timeout: closes the connection of a client that does not read its response.
 //!
 //! Until it is read, a response is held in memory. The client has to read all of it, or [`PROGRESS`] bytes, within the
-//! timeout: a client that reads single bytes is as slow as one that reads none.
+//! timeout: a client that reads single bytes is as slow as one that reads none. A response that the connection has
+//! taken as a whole also has a deadline.
 
 use std::{
     io,
@@ -14,6 +15,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep},
 };
+
+use super::response_memory::Unsent;
 
 /// Bytes that restart the timeout.
 const PROGRESS: usize = 64 * 1024;
@@ -28,16 +31,18 @@ pub(super) struct SlowReaderTimeout<T> {
     is_pending: bool,
     /// Bytes written since the timer was started.
     written: usize,
+    unsent: Unsent,
 }
 
 impl<T> SlowReaderTimeout<T> {
-    pub(super) fn new(stream: T, timeout: Duration) -> Self {
+    pub(super) fn new(stream: T, timeout: Duration, unsent: Unsent) -> Self {
         Self {
             stream,
             timeout,
             timer: Box::pin(sleep(timeout)),
             is_pending: false,
             written: 0,
+            unsent,
         }
     }
 
@@ -56,7 +61,10 @@ impl<T> SlowReaderTimeout<T> {
         }
         if !self.is_pending {
             self.is_pending = true;
-            self.timer.as_mut().reset(Instant::now() + self.timeout);
+            let timeout = Instant::now() + self.timeout;
+            let deadline = self.unsent.deadline();
+            let until = deadline.map_or(timeout, |deadline| deadline.min(timeout));
+            self.timer.as_mut().reset(until);
         }
         ready!(self.timer.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
@@ -98,6 +106,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for SlowReaderTimeout<T> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
         self.reset();
+        self.unsent.written();
         Poll::Ready(flushed)
     }
 
@@ -121,11 +130,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
+    use crate::serve::quota::Quota;
+
+    const LONG: Duration = Duration::from_mins(1);
 
     /// Writes 1 MB while the client reads 100 bytes every `pause`.
-    async fn write_to(pause: Duration, timeout: Duration) -> io::Result<()> {
+    async fn write_to(pause: Duration, timeout: Duration, unsent: Unsent) -> io::Result<()> {
         let (server, mut client) = duplex(1024);
-        let mut server = SlowReaderTimeout::new(server, timeout);
+        let mut server = SlowReaderTimeout::new(server, timeout, unsent);
         let reader = tokio::spawn(async move {
             while client.read_exact(&mut [0; 100]).await.is_ok() {
                 sleep(pause).await;
@@ -144,7 +156,9 @@ mod tests {
     async fn a_client_must_read_64_kib_within_the_timeout() {
         let short = Duration::from_millis(100);
 
-        let slow = write_to(Duration::ZERO, Duration::from_mins(1)).await;
+        let write_to = |pause, timeout| write_to(pause, timeout, Unsent::new(LONG));
+
+        let slow = write_to(Duration::ZERO, LONG).await;
         let too_slow = write_to(Duration::from_millis(10), short).await;
         let stopped = write_to(Duration::from_hours(1), short).await;
 
@@ -152,5 +166,15 @@ mod tests {
         for result in [too_slow, stopped] {
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_taken_as_a_whole_must_be_read_by_its_deadline() {
+        let unsent = Unsent::new(Duration::from_millis(100));
+        unsent.taken(Quota::new(1, 1).acquire_anyway(None, 1));
+
+        let result = write_to(Duration::from_millis(1), LONG, unsent).await;
+
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 /// Maximum size of a body that is read in order to keep the connection, in bytes.
 const DRAIN_LIMIT: usize = 64 * 1024;
 
-/// What a handler left of a request's body.
+/// Rest of a request's body that the handler did not read.
 #[derive(Debug, Default)]
 pub(super) struct UnreadBody {
     rest: Arc<Mutex<Option<Incoming>>>,

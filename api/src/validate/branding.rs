@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dezky_shared::branding::{EmailTemplate, EmailText};
 
-use super::{Validator, Violation, empty, has_invisible, invalid_characters, too_long};
+use super::{Validator, Violation, empty, invalid_characters, too_long, without_invisible};
 use crate::error::FieldError;
 
 /// Maximum length of a subject, in characters.
@@ -14,7 +14,7 @@ const MAX_BODY: usize = 10_000;
 /// Maximum length of a placeholder in an error message, in characters.
 const MAX_SHOWN: usize = 40;
 
-/// Subject and body of an email template.
+/// Subject and body of an e-mail template.
 pub fn email_text(
     validator: &mut Validator,
     pointer: &str,
@@ -28,7 +28,7 @@ pub fn email_text(
         let violations = invalid_placeholders(&text, template.placeholders());
         let is_valid = violations.is_empty();
         for (code, message) in violations {
-            validator.note(FieldError::at(pointer.clone(), code, message));
+            validator.push(FieldError::at(pointer.clone(), code, message));
         }
         is_valid.then_some(text)
     };
@@ -51,12 +51,14 @@ fn text(text: &str, max: usize, multiline: bool) -> Result<String, Violation> {
         '\n' | '\r' | '\t' => multiline,
         c => !c.is_control(),
     };
-    // A body cannot be mistaken for a name.
-    if text.chars().all(is_allowed) && (multiline || !has_invisible(text)) {
-        Ok(text.to_owned())
-    } else {
-        Err(invalid_characters())
+    if !text.chars().all(is_allowed) {
+        return Err(invalid_characters());
     }
+    if multiline {
+        // A body cannot be mistaken for a name.
+        return Ok(text.to_owned());
+    }
+    without_invisible(text).ok_or_else(invalid_characters)
 }
 
 /// Violations of the placeholders of a text, without duplicates.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Validator, Violation};
 
-/// What a patch does to an optional field. A missing field is [`FieldPatch::Keep`], by `#[serde(default)]`.
+/// Effect of a patch on an optional field. A missing field is [`FieldPatch::Keep`], by `#[serde(default)]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldPatch<T> {
     /// The field is missing.

@@ -1,6 +1,6 @@
 //! Fields of a feature flag.
 
-use super::{Violation, empty, has_invisible, invalid_characters, too_long};
+use super::{Violation, empty, invalid_characters, too_long, without_invisible};
 
 /// Maximum length of a description, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -33,10 +33,10 @@ pub fn description(text: &str) -> Result<String, Violation> {
         return Err(too_long(MAX_DESCRIPTION));
     }
     let is_control = |c: char| c.is_control() && c != '\n';
-    if text.chars().any(is_control) || has_invisible(text) {
+    if text.chars().any(is_control) {
         return Err(invalid_characters());
     }
-    Ok(text.to_owned())
+    without_invisible(text).ok_or_else(invalid_characters)
 }
 
 /// A percentage, without decimals.

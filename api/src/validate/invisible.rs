@@ -8,11 +8,27 @@ use icu_properties::{
 const NON_JOINER: char = '\u{200c}';
 const JOINER: char = '\u{200d}';
 
-/// Whether a text has invisible characters, other than joiners that change how their neighbours are written.
-pub(super) fn has_invisible(text: &str) -> bool {
+/// Flag that tag characters turn into the flag of a part of a country.
+const BLACK_FLAG: char = '\u{1f3f4}';
+/// The tags of such flags that are recommended for interchange (UTS 51), as ASCII: England, Scotland and Wales.
+const FLAG_TAGS: [&str; 3] = ["gbeng\u{7f}", "gbsct\u{7f}", "gbwls\u{7f}"];
+
+/// The text without joiners that change nothing, as keyboards insert them. `None` if it has other invisible characters;
+/// joiners that change how their neighbours are written, and tags of flags, are none.
+pub(super) fn without_invisible(text: &str) -> Option<String> {
     let characters: Vec<char> = text.chars().collect();
-    (0..characters.len())
-        .any(|at| is_invisible(characters[at]) && !is_joiner_in_context(&characters, at))
+    let mut visible = String::with_capacity(text.len());
+    for (at, &character) in characters.iter().enumerate() {
+        if !is_invisible(character)
+            || is_joiner_in_context(&characters, at)
+            || is_tag_of_flag(&characters, at)
+        {
+            visible.push(character);
+        } else if !is_joiner_without_effect(&characters, at) {
+            return None;
+        }
+    }
+    Some(visible)
 }
 
 /// Whether a character is invisible, breaks the line or changes the text direction.
@@ -24,8 +40,8 @@ fn is_invisible(c: char) -> bool {
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
-/// Whether a joiner stands where scripts need one: after a virama, between letters that would join (RFC 5892, appendix
-/// A), or in a sequence of emoji.
+/// Whether a joiner stands where scripts need one: beside a virama, after a letter of a script whose letters join (RFC
+/// 5892, appendix A), or in a sequence of emoji.
 fn is_joiner_in_context(characters: &[char], at: usize) -> bool {
     let (before, after) = (&characters[..at], &characters[at + 1..]);
     let Some((&last, &next)) = before.last().zip(after.first()) else {
@@ -33,7 +49,13 @@ fn is_joiner_in_context(characters: &[char], at: usize) -> bool {
     };
     match characters[at] {
         NON_JOINER => is_virama(last) || joins(before, after),
-        JOINER => is_virama(last) || joins(before, after) || is_emoji(last) && is_pictograph(next),
+        // Before a virama in Bengali and Kannada: Unicode Standard, sections 12.2 and 12.8.
+        JOINER => {
+            is_virama(last)
+                || is_virama(next)
+                || joins(before, after)
+                || is_emoji(last) && is_pictograph(next)
+        }
         _ => false,
     }
 }
@@ -44,22 +66,47 @@ fn is_virama(c: char) -> bool {
 
 /// Whether the letters around would be joined, marks aside.
 fn joins(before: &[char], after: &[char]) -> bool {
-    let is_letter = |c: &&char| JoiningType::for_char(**c) != JoiningType::Transparent;
-    let last = before.iter().rev().find(is_letter);
-    let next = after.iter().find(is_letter);
-    let joins_next = |c: &char| {
+    let (last, next) = letters_around(before, after);
+    matches!(last, JoiningType::LeftJoining | JoiningType::DualJoining)
+        && matches!(next, JoiningType::RightJoining | JoiningType::DualJoining)
+}
+
+/// Whether a joiner stands between letters of a script whose letters join, and these two do not.
+fn is_joiner_without_effect(characters: &[char], at: usize) -> bool {
+    let (last, next) = letters_around(&characters[..at], &characters[at + 1..]);
+    let is_joining = |letter| {
         matches!(
-            JoiningType::for_char(*c),
-            JoiningType::LeftJoining | JoiningType::DualJoining
+            letter,
+            JoiningType::LeftJoining | JoiningType::RightJoining | JoiningType::DualJoining
         )
     };
-    let joins_last = |c: &char| {
-        matches!(
-            JoiningType::for_char(*c),
-            JoiningType::RightJoining | JoiningType::DualJoining
-        )
+    matches!(characters[at], JOINER | NON_JOINER) && is_joining(last) && is_joining(next)
+}
+
+/// Joining of the letters before and after, marks aside. At the start and the end of a text: not at all.
+fn letters_around(before: &[char], after: &[char]) -> (JoiningType, JoiningType) {
+    let letter = |c: &char| {
+        let joining = JoiningType::for_char(*c);
+        (joining != JoiningType::Transparent).then_some(joining)
     };
-    last.is_some_and(joins_next) && next.is_some_and(joins_last)
+    let last = before.iter().rev().find_map(letter);
+    let next = after.iter().find_map(letter);
+    (
+        last.unwrap_or(JoiningType::NonJoining),
+        next.unwrap_or(JoiningType::NonJoining),
+    )
+}
+
+/// Whether a character is part of the tags of a flag.
+fn is_tag_of_flag(characters: &[char], at: usize) -> bool {
+    let is_tag = |c: &char| ('\u{e0020}'..='\u{e007f}').contains(c);
+    let base = characters[..at].iter().rposition(|c| !is_tag(c));
+    let Some(base) = base.filter(|&base| characters[base] == BLACK_FLAG) else {
+        return false;
+    };
+    let tags = characters[base + 1..].iter().take_while(|c| is_tag(c));
+    let tags = tags.filter_map(|c| char::from_u32(u32::from(*c) - 0xe0000));
+    FLAG_TAGS.contains(&tags.collect::<String>().as_str())
 }
 
 /// Whether a character can end an emoji: a pictograph, its presentation selector or a skin tone.

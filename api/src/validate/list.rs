@@ -15,7 +15,7 @@ pub fn distinct_list<T: Ord + Clone + Display>(
 ) -> Option<Vec<T>> {
     if texts.len() > max {
         let message = format!("Must have at most {max} entries.");
-        validator.note(FieldError::at(pointer, "too_many", message));
+        validator.push(FieldError::at(pointer, "too_many", message));
         return None;
     }
     let mut seen = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Prices, currencies and seats.
 
 use bson::DateTime;
-use dezky_shared::billing::Cycle;
+use dezky_shared::{billing::Cycle, subscription::CollectionMethod};
 use iso_currency::Currency;
 
 use super::{Violation, time, word};
@@ -10,14 +10,17 @@ use super::{Violation, time, word};
 const MAX_PRICE: i64 = 1_000_000_000_000;
 /// Maximum number of seats of a subscription.
 const MAX_SEATS: i32 = 100_000;
-/// Prefix of price ids at Stripe.
-const STRIPE_PRICE_PREFIX: &str = "price_";
 /// Maximum length of an id at Stripe.
 const MAX_STRIPE_ID: usize = 255;
 
 /// A billing cycle.
 pub fn cycle(text: &str) -> Result<Cycle, Violation> {
     word(text, "invalid_cycle", "monthly, quarterly or yearly")
+}
+
+/// A collection of invoices.
+pub fn collection_method(text: &str) -> Result<CollectionMethod, Violation> {
+    word(text, "invalid_collection_method", "manual or send_invoice")
 }
 
 /// A currency in use (ISO 4217). Funds, metals and replaced currencies are rejected.
@@ -61,7 +64,17 @@ pub fn start_date(text: &str) -> Result<DateTime, Violation> {
 
 /// A price id at Stripe.
 pub fn stripe_price_id(text: &str) -> Result<String, Violation> {
-    let is_id = text.strip_prefix(STRIPE_PRICE_PREFIX).is_some_and(|rest| {
+    stripe_id(text, "price_", "price id")
+}
+
+/// A setup intent id at Stripe.
+pub fn setup_intent_id(text: &str) -> Result<String, Violation> {
+    stripe_id(text, "seti_", "setup intent id")
+}
+
+/// An id at Stripe that begins with `prefix`.
+fn stripe_id(text: &str, prefix: &str, noun: &str) -> Result<String, Violation> {
+    let is_id = text.strip_prefix(prefix).is_some_and(|rest| {
         !rest.is_empty()
             && rest
                 .bytes()
@@ -70,9 +83,10 @@ pub fn stripe_price_id(text: &str) -> Result<String, Violation> {
     if is_id && text.len() <= MAX_STRIPE_ID {
         Ok(text.to_owned())
     } else {
-        let message =
-            "Must be a Stripe price id: price_ followed by letters, digits and underscores.";
-        Err(("invalid_stripe_id", message.to_owned()))
+        let message = format!(
+            "Must be a Stripe {noun}: {prefix} followed by letters, digits and underscores."
+        );
+        Err(("invalid_stripe_id", message))
     }
 }
 

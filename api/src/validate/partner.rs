@@ -53,13 +53,13 @@ pub fn phone(text: &str) -> Result<String, Violation> {
 /// Contact of a partner. Missing fields stay; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = PartnerContactInfo)]
+#[schema(as = PartnerContactUpdate)]
 pub struct ContactRequest {
     /// Name.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     name: FieldPatch<String>,
-    /// Email address.
+    /// E-mail address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     email: FieldPatch<String>,
@@ -100,7 +100,7 @@ impl ContactEdit {
 /// Billing information of a partner. Missing fields stay; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = PartnerBillingInfo)]
+#[schema(as = PartnerBillingUpdate)]
 pub struct BillingRequest {
     /// Company name.
     #[serde(default)]
@@ -114,7 +114,7 @@ pub struct BillingRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z]{2}$", example = "DK")]
     country: FieldPatch<String>,
-    /// Email address for invoices.
+    /// E-mail address for invoices.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     email: FieldPatch<String>,

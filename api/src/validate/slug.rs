@@ -1,4 +1,4 @@
-//! Slugs of tenants and partners.
+//! Slugs of tenants, partners and apps.
 
 use super::Violation;
 
@@ -61,8 +61,8 @@ const RESERVED: &[&str] = &[
     "www",
 ];
 
-/// A slug: `^[a-z][a-z0-9-]{1,38}[a-z0-9]$`, no `--`, not reserved.
-pub fn slug(text: &str, admin_groups: &[String]) -> Result<String, Violation> {
+/// A slug: `^[a-z][a-z0-9-]{1,38}[a-z0-9]$`, no `--`.
+pub fn well_formed_slug(text: &str) -> Result<String, Violation> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let well_formed = (3..=40).contains(&text.len())
         && text.bytes().all(allowed)
@@ -74,13 +74,19 @@ pub fn slug(text: &str, admin_groups: &[String]) -> Result<String, Violation> {
                        letter and does not end with a hyphen.";
         return Err(("invalid_slug", message.to_owned()));
     }
+    Ok(text.to_owned())
+}
+
+/// A [well-formed](well_formed_slug) slug of a tenant or partner, not reserved.
+pub fn slug(text: &str, admin_groups: &[String]) -> Result<String, Violation> {
+    let slug = well_formed_slug(text)?;
     let is_admin_group = admin_groups
         .iter()
         .any(|group| group.to_lowercase().replace(' ', "-") == text);
     if is_admin_group || RESERVED.contains(&text) {
         return Err(("reserved_slug", format!("{text:?} is reserved.")));
     }
-    Ok(text.to_owned())
+    Ok(slug)
 }
 
 #[cfg(test)]

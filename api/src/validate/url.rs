@@ -8,13 +8,13 @@ use crate::domain_name::is_public_name;
 /// Maximum length of a URL, in characters.
 const MAX_LENGTH: usize = 2048;
 
-/// An `https` URL with a public domain name, without credentials and on the usual port.
+/// An `https` URL with a public domain name, without credentials or port.
 ///
 /// Readers' browsers and mail servers fetch it, from networks where other names and ports lead to internal services.
 pub fn https_url(text: &str) -> Result<String, Violation> {
     let invalid = || {
         let message =
-            "Must be an https:// URL with a public domain name, without credentials and port.";
+            "Must be an https:// URL with a public domain name, without credentials or port.";
         ("invalid_url", message.to_owned())
     };
     if text.chars().count() > MAX_LENGTH {

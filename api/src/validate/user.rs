@@ -1,6 +1,6 @@
 //! Roles and subjects of users.
 
-use dezky_shared::user::{PartnerRole, Role};
+use dezky_shared::user::{PartnerRole, PlatformRole, Role};
 use uuid::Uuid;
 
 use super::{Violation, word};
@@ -14,6 +14,11 @@ pub fn role(text: &str) -> Result<Role, Violation> {
 pub fn partner_role(text: &str) -> Result<PartnerRole, Violation> {
     let expected = "owner, manager, support or read-only";
     word(text, "invalid_partner_role", expected)
+}
+
+/// A role of an operator.
+pub fn platform_role(text: &str) -> Result<PlatformRole, Violation> {
+    word(text, "invalid_platform_role", "admin, support or viewer")
 }
 
 /// The subject of a user at the identity provider, as in the `sub` claim.

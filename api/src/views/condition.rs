@@ -12,13 +12,13 @@ use crate::timestamp::Timestamp;
 /// A status condition.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Condition)]
 pub struct ConditionView {
     /// Type.
     #[serde(rename = "type")]
     #[schema(example = "AuthentikReady")]
     kind: String,
     /// Whether the condition holds: `true`, `false` or `unknown`.
-    #[schema(value_type = String)]
     status: ConditionStatus,
     /// Stable code of the reason.
     reason: String,
@@ -31,9 +31,8 @@ pub struct ConditionView {
     /// Time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
-    /// Who has to act.
+    /// Error class, which tells the party that has to act.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     class: Option<ErrorClass>,
 }
 

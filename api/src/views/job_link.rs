@@ -19,7 +19,6 @@ pub struct JobLink {
     #[schema(value_type = String, format = Uuid)]
     pub id: JobId,
     /// State.
-    #[schema(value_type = String, example = "available")]
     pub state: JobState,
     /// Path of the job.
     pub href: String,

@@ -14,7 +14,10 @@ use futures::FutureExt as _;
 use http::StatusCode;
 use mongodb::ClientSession;
 
-use super::idempotency;
+use super::{
+    idempotency,
+    rollback::{CommandError, Rollback},
+};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{Caller, IfMatch, Prefer, RequestInfo},
@@ -33,7 +36,7 @@ pub trait Command: Send + Sync {
     ) -> impl Future<Output = Result<CommandOutput, Rollback>> + Send;
 }
 
-/// What a command did.
+/// Output of a command: its response, audit events and jobs.
 #[derive(Debug)]
 pub struct CommandOutput {
     /// The response.
@@ -87,42 +90,6 @@ impl CommandOutput {
     pub fn with_events(mut self, events: Vec<AuditEvent>) -> Self {
         self.events.extend(events);
         self
-    }
-}
-
-/// Why a command was not committed.
-#[derive(Debug)]
-pub enum CommandError {
-    /// The command rejects the request.
-    Rejected(Box<ApiError>),
-    /// The idempotency key has a stored response.
-    Replay,
-}
-
-/// What aborts a command's transaction. `?` makes one of an [`ApiError`], a [`ProblemCode`] or a store error.
-pub type Rollback = TransactionError<CommandError>;
-
-impl From<ApiError> for CommandError {
-    fn from(error: ApiError) -> Self {
-        Self::Rejected(Box::new(error))
-    }
-}
-
-impl From<ProblemCode> for CommandError {
-    fn from(code: ProblemCode) -> Self {
-        ApiError::from(code).into()
-    }
-}
-
-impl From<ApiError> for Rollback {
-    fn from(error: ApiError) -> Self {
-        Self::Aborted(error.into())
-    }
-}
-
-impl From<ProblemCode> for Rollback {
-    fn from(code: ProblemCode) -> Self {
-        ApiError::from(code).into()
     }
 }
 

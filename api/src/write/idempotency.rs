@@ -2,14 +2,14 @@
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use dezky_shared::store::idempotency::{Claim, IdempotencyKey, StoredAnswer};
-use http::{HeaderMap, StatusCode, request::Parts};
+use dezky_shared::store::idempotency::{Claim, IdempotencyKey, StoredResponse};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::command::{CommandError, Rollback};
+use super::rollback::{CommandError, Rollback};
 use crate::{
     error::{ApiError, FieldError, ProblemCode},
     extract::{Caller, media_type},
@@ -69,13 +69,13 @@ pub(super) async fn key(
     ];
     scope.extend(params.iter().map(String::as_bytes));
     let query = parts.uri.query().unwrap_or_default();
+    let media_type = media_type(&parts.headers);
+    let mut request = vec![query.as_bytes(), media_type.as_bytes(), body];
+    let encodings = parts.headers.get_all(header::CONTENT_ENCODING);
+    request.extend(encodings.iter().map(HeaderValue::as_bytes));
     Ok(IdempotencyKey {
         id: digest(&scope),
-        fingerprint: digest(&[
-            query.as_bytes(),
-            media_type(&parts.headers).as_bytes(),
-            body,
-        ]),
+        fingerprint: digest(&request),
     })
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn claim(
         .await?
     {
         Claim::New => Ok(()),
-        Claim::Answered => Err(Rollback::Aborted(CommandError::Replay)),
+        Claim::Completed => Err(Rollback::Aborted(CommandError::Replay)),
         Claim::InProgress => Err(ProblemCode::IdempotencyInProgress.into()),
     }
 }
@@ -119,13 +119,17 @@ pub(super) async fn store_response(
         body[secret] = Value::Null;
         body["secretAlreadyShown"] = true.into();
     }
-    let stored = StoredAnswer {
+    let stored = StoredResponse {
         status: response.status.as_u16().into(),
         location: response.location.clone(),
         etag: response.etag.clone(),
         body: body.to_string(),
     };
-    Ok(app.db.idempotency.answer(session, key, &stored).await?)
+    Ok(app
+        .db
+        .idempotency
+        .store_response(session, key, &stored)
+        .await?)
 }
 
 /// The body of a stored rejection.
@@ -148,14 +152,19 @@ pub(super) async fn store_rejection(
         detail: rejection.detail.clone(),
         errors: rejection.errors.clone(),
     };
-    let stored = StoredAnswer {
+    let stored = StoredResponse {
         status: rejection.code.status().as_u16().into(),
         location: None,
         etag: None,
         body: serde_json::to_string(&body)?,
     };
     let now = app.store.now();
-    if app.db.idempotency.remember(key, &stored, now).await? {
+    if app
+        .db
+        .idempotency
+        .insert_with_response(key, &stored, now)
+        .await?
+    {
         return Ok(rejection);
     }
     // A success stored under this key is that of another body; `replay` detects it.
@@ -174,7 +183,7 @@ pub(super) async fn replay(app: &AppState, key: &IdempotencyKey) -> Result<ApiRe
     if stored.fingerprint != key.fingerprint {
         return Err(ProblemCode::IdempotencyKeyReused.into());
     }
-    let stored = stored.answer;
+    let stored = stored.response;
     let status = u16::try_from(stored.status)
         .ok()
         .and_then(|status| StatusCode::from_u16(status).ok())

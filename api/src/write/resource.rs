@@ -24,6 +24,15 @@ use crate::{
 /// Fields that callers do not write.
 const NOT_AUDITED: [&str; 4] = ["_id", "revision", "createdAt", "updatedAt"];
 
+/// The fields of a document that the audit trail compares: those that callers write.
+pub fn audited_fields(document: &impl Serialize) -> Result<Document, StoreError> {
+    let mut fields = to_document(document)?;
+    for field in NOT_AUDITED {
+        fields.remove(field);
+    }
+    Ok(fields)
+}
+
 /// A kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -54,11 +63,7 @@ pub trait Resource: Versioned {
 
     /// The fields that the audit trail compares.
     fn audited(&self) -> Result<Document, StoreError> {
-        let mut document = to_document(self)?;
-        for field in NOT_AUDITED {
-            document.remove(field);
-        }
-        Ok(document)
+        audited_fields(self)
     }
 
     /// Checks invariants that concern other documents, in the transaction of every write.
@@ -73,11 +78,7 @@ pub trait Resource: Versioned {
 
     /// The target of its audit events.
     fn target(&self) -> Target {
-        Target {
-            kind: Self::KIND.to_owned(),
-            id: self.id().to_string(),
-            name: self.name(),
-        }
+        Target::new(Self::KIND, self.id(), self.name())
     }
 
     /// Its version.

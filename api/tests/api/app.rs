@@ -10,12 +10,13 @@ use bson::{Document, doc};
 use dezky_api::domain_name::NamePolicy;
 use dezky_api::{
     AppState, Config,
-    config::{AuthConfig, IssuerConfig, LimitsConfig, ServerConfig, TrustedProxies},
+    config::{AuthConfig, IssuerConfig, LimitsConfig, ServerConfig, StripeConfig, TrustedProxies},
     router,
     state::SharedState,
 };
 use dezky_shared::{
     id::{JobId, PartnerId, UserId},
+    invoice::InvoicingConfig,
     platform::{config, redis::RedisConfig, tls::TrustRoots},
     queue::{job::Job, secret_box::EncryptionKeys},
     store::{MongoConfig, Store},
@@ -26,6 +27,7 @@ use dezky_sim::{
     callers::Caller,
     isolated_stores::{self, FreshStores},
     issuer::{APPLICATIONS, Issuer, IssuerOptions, TokenSpec},
+    proxy::Proxy,
 };
 use futures::TryStreamExt as _;
 use http::StatusCode;
@@ -35,7 +37,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::client::{Identity, Reply};
 
 /// Encryption key of stored secrets.
-const SEALING_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+const ENCRYPTION_KEY: &str = "test:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+
+/// Secrets of webhooks: the current and the previous one.
+pub(crate) const WEBHOOK_SECRETS: [&str; 2] = ["whsec_current", "whsec_previous"];
 
 /// The app, with stores of its own.
 pub(crate) struct TestApp {
@@ -86,10 +91,13 @@ impl TestApp {
                     "authentik Admins".to_owned(),
                 ],
             },
+            authentik_public_url: "https://auth.example.com".to_owned(),
             limits: LimitsConfig {
                 caller: None,
                 address: None,
                 failed_sign_in: None,
+                credentials: None,
+                webhook: None,
                 // A slow test machine must not look like an unreachable Redis.
                 redis_timeout: Duration::from_secs(10),
             },
@@ -98,16 +106,27 @@ impl TestApp {
                 max_connections_per_address: 0,
                 header_timeout: Duration::from_secs(20),
                 write_timeout: Duration::from_secs(20),
+                response_memory: 256 * 1024 * 1024,
+                response_timeout: Duration::from_secs(20),
                 trusted_proxies: TrustedProxies::default(),
             },
             purge_after: Duration::from_hours(30 * 24),
+            member_purge_after: Duration::from_hours(7 * 24),
+            self_service_tenants: false,
             domain_names: NamePolicy {
                 allow_special_use: true,
                 own_domains: vec!["dezky.com".to_owned()],
             },
             cors_allowed_origins: vec![],
             trust_roots: TrustRoots::default(),
-            sealing_keys: EncryptionKeys::parse([SEALING_KEY]).unwrap(),
+            encryption_keys: EncryptionKeys::parse([ENCRYPTION_KEY]).unwrap(),
+            invoicing: InvoicingConfig::default(),
+            console: None,
+            stripe: StripeConfig::new(
+                Some("pk_test_dezky".to_owned()),
+                &WEBHOOK_SECRETS.map(str::to_owned),
+            )
+            .unwrap(),
         };
         change(&mut config);
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
@@ -125,10 +144,28 @@ impl TestApp {
         }
     }
 
+    /// The router of another process on the same database, which it reaches through `proxy`.
+    pub(crate) async fn process_behind(&self, proxy: &Proxy) -> Router {
+        let mongo = MongoConfig {
+            uri: format!("mongodb://{}/?directConnection=true", proxy.address),
+            ..self.config.mongo.clone()
+        };
+        let store = Arc::new(Store::connect(&mongo).await.unwrap());
+        let state = AppState::new(&self.config, &store, &self.shutdown).unwrap();
+        router(state)
+    }
+
+    /// A proxy to MongoDB that can inject faults.
+    pub(crate) async fn proxy(&self) -> Proxy {
+        let address = self.config.mongo.uri.trim_start_matches("mongodb://");
+        let address = address.split('/').next().unwrap();
+        Proxy::to(address).await.unwrap()
+    }
+
     /// A second app on the same database, configured without `SEALING_KEYS`.
-    pub(crate) fn without_sealing_keys(self) -> Self {
+    pub(crate) fn without_encryption_keys(self) -> Self {
         let config = Config {
-            sealing_keys: EncryptionKeys::default(),
+            encryption_keys: EncryptionKeys::default(),
             ..self.config.clone()
         };
         let state = AppState::new(&config, &self.state.store, &self.shutdown).unwrap();
@@ -189,6 +226,16 @@ impl TestApp {
         let domain = format!("{slug}.test");
         let body = json!({ "slug": slug, "name": "Demo", "plan": "business", "domains": [domain] });
         self.operator().post("/tenants", body).await
+    }
+
+    /// Creates a confidential app of the tenant `demo`, as the operator.
+    pub(crate) async fn add_app(&self, slug: &str) -> Reply {
+        let body = json!({
+            "name": slug, "slug": slug, "redirectUris": [format!("https://{slug}.test/callback")],
+        });
+        let created = self.operator().post("/tenants/demo/apps", body).await;
+        assert_eq!(created.status, StatusCode::ACCEPTED, "{created:?}");
+        created
     }
 
     /// Changes the roles of a user by slug, as the operator.
@@ -273,6 +320,11 @@ impl TestApp {
         let subject = identity.token_spec().unwrap().subject;
         let found = self.state.db.users.find_by_subject(&subject).await;
         found.unwrap().unwrap()
+    }
+
+    /// Overrides fields of the stored user.
+    pub(crate) async fn set_user(&self, id: UserId, fields: Document) {
+        self.set("users", doc! { "_id": id }, fields).await;
     }
 
     /// Replaces the stored user.
@@ -384,6 +436,7 @@ pub(crate) fn name_in(route: &str) -> &'static str {
     match route.split('/').nth(1) {
         Some("queues") => "dns",
         Some("schedules") => "nightly_reconcile",
+        Some("reports" | "partner") => "mrr",
         _ => "stalwart",
     }
 }

@@ -15,7 +15,7 @@ use dezky_shared::{
 use futures::FutureExt as _;
 
 /// An event by a member of `tenant`, at this time in milliseconds.
-fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
+pub(crate) fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
     let actor = Actor {
         id: "1".to_owned(),
         name: Some("Ada Ask".to_owned()),
@@ -40,7 +40,7 @@ fn event(tenant: Option<TenantId>, at: i64) -> AuditEvent {
 }
 
 /// Records events in transactions, as the API does.
-async fn record(app: &TestApp, events: &[AuditEvent]) {
+pub(crate) async fn record(app: &TestApp, events: &[AuditEvent]) {
     // Small batches, because transactions have a short lifetime limit.
     for batch in events.chunks(200) {
         let recorded: Result<(), TransactionError<()>> = app

@@ -35,6 +35,9 @@ async fn all_invalid_fields_are_reported_together_and_nothing_is_stored() {
             .replace("{slug}", "demo")
             .replace("{domain}", "demo.test")
             .replace("{id}", &user)
+            .replace("queues/{name}", "queues/maintenance")
+            .replace("upstreams/{name}", "upstreams/authentik")
+            .replace("{plan}", "starter")
             .replace("{key}", "new_billing_engine");
         let client = app.client(row.persona);
         let reply = client

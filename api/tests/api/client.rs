@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
 };
 
-use axum::{body::Body, extract::ConnectInfo, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use dezky_sim::{callers::Caller, issuer::TokenSpec};
 use futures::future::join_all;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::{app::TestApp, personas::Persona};
+use crate::{app::TestApp, documented, personas::Persona};
 
 /// Identity that a client can sign in with.
 pub(crate) trait Identity {
@@ -129,6 +129,7 @@ impl<'a> Client<'a> {
             headers: vec![],
             body: vec![],
             address: None,
+            router: None,
         };
         match &self.token {
             Some(token) => call.header("authorization", &format!("Bearer {token}")),
@@ -147,9 +148,16 @@ pub(crate) struct Call<'a> {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     address: Option<IpAddr>,
+    router: Option<Router>,
 }
 
 impl Call<'_> {
+    /// Sends the request to another process of the same service.
+    pub(crate) fn through(mut self, router: &Router) -> Self {
+        self.router = Some(router.clone());
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -200,18 +208,22 @@ impl Call<'_> {
             request = request.extension(ConnectInfo(SocketAddr::from((address, 4_000))));
         }
         let request = request.body(Body::from(self.body)).unwrap();
-        self.app.router.clone().oneshot(request).await.unwrap()
+        let router = self.router.unwrap_or_else(|| self.app.router.clone());
+        router.oneshot(request).await.unwrap()
     }
 
     /// The future itself, where several requests are joined.
     pub(crate) async fn send(self) -> Reply {
+        let (method, path) = (self.method.clone(), self.path.clone());
         let (parts, body) = self.open().await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Reply {
+        let reply = Reply {
             status: parts.status,
             headers: parts.headers,
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        }
+        };
+        documented::check(&method, &path, &reply);
+        reply
     }
 }
 

@@ -1,15 +1,19 @@
 //! A document that a caller may not know costs the same queries as one that does not exist, and no write.
 
 use bson::{Bson, Document, doc};
-use dezky_shared::id::{JobId, UserId};
+use dezky_shared::id::{InvitationId, JobId, UserId};
 use dezky_sim::callers::Caller;
 use futures::TryStreamExt as _;
 use serde_json::json;
 
-use crate::{app::TestApp, client::Call};
+use crate::{
+    app::{TestApp, id_of},
+    client::Call,
+};
 
-/// The queries that a request makes, as MongoDB's profiler records them.
-async fn queries(app: &TestApp, call: Call<'_>) -> Vec<Document> {
+/// The queries that a request makes, as MongoDB's profiler records them. It does not record commands to other databases:
+/// the `hello` after a miss, and commits.
+async fn queries(app: &TestApp, call: Call<'_>, response: &str) -> Vec<Document> {
     let database = app.state.store.database();
     let profile = async |level: i32| {
         database
@@ -20,7 +24,7 @@ async fn queries(app: &TestApp, call: Call<'_>) -> Vec<Document> {
     profile(2).await;
     let reply = call.await;
     profile(0).await;
-    assert_eq!(reply.summary(), "404 not_found");
+    assert_eq!(reply.summary(), response);
     let recorded = app.collection("system.profile");
     // Flags are refreshed in the background.
     let of_request = doc! { "ns": { "$not": { "$regex": "\\.(flags|flag_sets|system\\.profile)$" } }, "op": { "$ne": "command" } };
@@ -48,6 +52,16 @@ async fn a_concealed_document_costs_the_queries_of_a_missing_one() {
     let user = app.user(Caller::Stranger).await.id;
     let (no_job, no_user) = (JobId::new(), UserId::new());
     let evaluate = |slug: &str| stranger.post("/flags/evaluate", json!({ "tenantSlug": slug }));
+    let invite = json!({ "email": "nea@people.test", "name": "Nea", "accessLevel": "support" });
+    let invited = partner.post("/partner/team", invite).await;
+    let invitation: InvitationId = id_of(&invited.body["id"]);
+    let waiting = doc! { "state": "awaitingConsent", "subject": Caller::Member.subject() };
+    app.set("invitations", doc! { "_id": invitation }, waiting)
+        .await;
+    let change_pair = |action: &'static str| {
+        let change = |id| stranger.post_empty(format!("/invitations/{id}/{action}"));
+        (action, change(invitation), change(InvitationId::new()))
+    };
     let pairs = [
         (
             "a tenant",
@@ -85,17 +99,17 @@ async fn a_concealed_document_costs_the_queries_of_a_missing_one() {
             owner.get(format!("/tenants/demo/users/{user}")),
             owner.get(format!("/tenants/demo/users/{no_user}")),
         ),
+        change_pair("accept"),
+        change_pair("decline"),
+        change_pair("link"),
     ];
 
     for (what, concealed, missing) in pairs {
-        let concealed = queries(&app, concealed).await;
-        let missing = queries(&app, missing).await;
+        let concealed = queries(&app, concealed, "404 not_found").await;
+        let missing = queries(&app, missing, "404 not_found").await;
 
-        let count = if what == "a change" {
-            cost
-        } else {
-            <[Document]>::len
-        };
+        let is_change = ["a change", "accept", "decline", "link"].contains(&what);
+        let count = if is_change { cost } else { <[Document]>::len };
         assert_eq!(
             count(&concealed),
             count(&missing),
@@ -110,4 +124,20 @@ async fn a_concealed_document_costs_the_queries_of_a_missing_one() {
             assert_ne!(level, Some("linearizable"), "{what}: {query}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_filter_by_a_concealed_tenant_costs_the_queries_of_a_missing_one() {
+    let app = TestApp::with_demo().await;
+    let stranger = app.stranger();
+
+    let list = |slug| stranger.get(format!("/subscriptions?tenant={slug}"));
+    let concealed = queries(&app, list("demo"), "200").await;
+    let missing = queries(&app, list("none"), "200").await;
+
+    assert_eq!(
+        concealed.len(),
+        missing.len(),
+        "{concealed:#?} {missing:#?}"
+    );
 }

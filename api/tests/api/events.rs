@@ -1,5 +1,7 @@
 //! Server-sent event streams.
 
+mod resources;
+
 use std::time::Duration;
 
 use axum::{body::BodyDataStream, response::Response};
@@ -33,6 +35,7 @@ impl Events {
     fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-store");
         Self {
             body: response.into_body().into_data_stream(),
             text: String::new(),
@@ -102,6 +105,12 @@ async fn a_job_stream_sends_the_current_state_then_changes_until_final() {
     assert_eq!(third.data, shown.body);
 }
 
+/// The revision of the tenant in the position of its event.
+fn revision_of(event: &Event) -> i64 {
+    let (revision, _) = event.id.split_once('-').unwrap();
+    revision.parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_tenant_event_equals_the_get_response() {
     let app = TestApp::with_demo().await;
@@ -118,7 +127,7 @@ async fn a_tenant_event_equals_the_get_response() {
         ("tenant", "tenant")
     );
     assert_eq!(second.data, shown.body);
-    assert_eq!(second.id, app.tenant("demo").await.revision.to_string());
+    assert_eq!(revision_of(&second), app.tenant("demo").await.revision);
     assert_ne!(first.id, second.id);
 }
 
@@ -168,8 +177,8 @@ async fn a_slow_client_receives_only_the_latest_state() {
     let next = events.next().await.unwrap();
 
     let revision = app.tenant("demo").await.revision;
-    assert_eq!(next.id, revision.to_string());
-    assert_eq!(revision - first.id.parse::<i64>().unwrap(), 20);
+    assert_eq!(revision_of(&next), revision);
+    assert_eq!(revision - revision_of(&first), 20);
 }
 
 #[tokio::test]
@@ -255,6 +264,12 @@ async fn terminating_a_partner_ends_its_staffs_event_streams() {
 
         assert_eq!(ended.status, 200, "{ended:?}");
         assert_eq!(staff_events.next().await, None, "{path}");
+        if path.starts_with("/tenants/") {
+            // It had members and apps for the staff; the client connects again without them.
+            assert_eq!(member_events.next().await, None, "{path}");
+            member_events = Events::open(&app, &path, Caller::Member).await;
+            member_events.next().await.unwrap();
+        }
         app.set_tenant("demo", doc! { "industry": &path }).await;
         app.set_job(id, doc! { "state": "running" }).await;
         assert!(member_events.next().await.is_some(), "{path}");
@@ -325,7 +340,8 @@ async fn a_dropped_stream_releases_its_subscription() {
 
     drop(events);
 
-    assert_eq!((during, app.state.watcher.count()), (2, 0));
+    // The tenant, its resources and the caller.
+    assert_eq!((during, app.state.watcher.count()), (3, 0));
 }
 
 #[tokio::test]

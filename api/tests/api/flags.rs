@@ -364,6 +364,7 @@ async fn evaluation_without_a_slug_uses_the_callers_only_tenant() {
     define(&app, json!([{ "tenants": ["demo"], "value": true }])).await;
 
     let only = evaluate(&app, Caller::Member, &json!({})).await;
+    let empty = app.member().post_empty("/flags/evaluate").await;
     let none = evaluate(&app, Caller::Stranger, &json!({})).await;
     let member = app.user(Caller::Member).await.id;
     app.set_tenant_roles(member, json!({ "other": "member" }))
@@ -371,6 +372,7 @@ async fn evaluation_without_a_slug_uses_the_callers_only_tenant() {
     let several = evaluate(&app, Caller::Member, &json!({ "tenantSlug": null })).await;
 
     assert_eq!(only.body, json!({ "beta_search": true }));
+    assert_eq!(empty.body, only.body);
     assert_eq!(none.summary(), "422 tenant_needed");
     assert_eq!(several.summary(), "422 tenant_needed");
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bson::doc;
 use dezky_api::monitoring_router;
 use dezky_sim::stores::Mongo;
+use http::StatusCode;
 use serde_json::json;
 use tower::ServiceExt as _;
 
@@ -129,11 +130,42 @@ async fn cors_headers_are_sent_only_to_allowed_origins() {
     );
     assert_eq!(other.header("access-control-allow-origin"), None);
     let exposed = allowed.header("access-control-expose-headers").unwrap();
-    for name in ["content-location", "preference-applied", "location", "etag"] {
+    for name in [
+        "content-disposition",
+        "content-location",
+        "etag",
+        "idempotency-replayed",
+        "location",
+        "preference-applied",
+        "retry-after",
+        "x-request-id",
+    ] {
         assert!(
             exposed.split(',').any(|exposed| exposed == name),
             "{exposed}"
         );
+    }
+}
+
+#[tokio::test]
+async fn every_port_of_localhost_can_be_allowed() {
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.cors_allowed_origins = vec!["http://localhost:*".parse().unwrap()];
+    })
+    .await;
+    let allowed = async |origin: &'static str| {
+        let reply = app.anonymous().get("/healthz").header("origin", origin);
+        reply.await.header("access-control-allow-origin").is_some()
+    };
+
+    assert!(allowed("http://localhost:5173").await);
+    for other in [
+        "http://localhost:5173.evil.test",
+        "http://localhost.evil.test:5173",
+        "https://localhost:5173",
+        "http://127.0.0.1:5173",
+    ] {
+        assert!(!allowed(other).await, "{other}");
     }
 }
 
@@ -161,16 +193,31 @@ async fn a_request_has_exactly_one_host() {
     };
     let without = without_host(http::Version::HTTP_11).await;
     let old = without_host(http::Version::HTTP_10).await;
-    let twice = app
-        .anonymous()
-        .get("/healthz")
-        .header("host", "a")
-        .header("host", "b")
-        .await;
+    let with_two_hosts = async |version| {
+        let request = http::Request::get("/healthz").version(version);
+        let request = request.header("host", "a").header("host", "b");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        app.router.clone().oneshot(request).await.unwrap().status()
+    };
+    let twice = with_two_hosts(http::Version::HTTP_11).await;
+    let old_twice = with_two_hosts(http::Version::HTTP_10).await;
 
-    assert_eq!(without, 400);
-    assert_eq!(old, 200);
-    assert_eq!(twice.summary(), "400 invalid_request");
+    assert_eq!((without, old), (StatusCode::BAD_REQUEST, StatusCode::OK));
+    assert_eq!([twice, old_twice], [StatusCode::BAD_REQUEST; 2]);
+}
+
+#[tokio::test]
+async fn preflight_requests_have_a_host_too() {
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.cors_allowed_origins = vec!["https://portal.test".parse().unwrap()];
+    })
+    .await;
+    let preflight = http::Request::options("/tenants").header("origin", "https://portal.test");
+    let preflight = preflight.body(axum::body::Body::empty()).unwrap();
+
+    let response = app.router.clone().oneshot(preflight).await.unwrap();
+
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -129,6 +129,22 @@ async fn a_key_used_with_a_wrong_content_type_cannot_be_reused() {
 }
 
 #[tokio::test]
+async fn a_key_used_with_an_encoded_body_is_not_replayed_for_a_plain_one() {
+    let app = TestApp::with_operator().await;
+    let post = || app.operator().post("/tenants", acme()).idempotency_key("k");
+    let encoded = || post().header("content-encoding", "gzip");
+
+    let rejected = encoded().await;
+    let again = encoded().await;
+    let corrected = post().await;
+
+    assert_eq!(rejected.summary(), "415 unsupported_media_type");
+    assert_eq!(again.summary(), "415 unsupported_media_type");
+    assert!(again.is_replayed());
+    assert_eq!(corrected.summary(), "422 idempotency_key_reused");
+}
+
+#[tokio::test]
 async fn percent_encoding_of_the_path_does_not_change_the_idempotency_scope() {
     let app = TestApp::with_demo().await;
     let suspend = |path: &'static str| app.operator().post_empty(path).idempotency_key("k");

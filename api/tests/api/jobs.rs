@@ -9,7 +9,7 @@ use dezky_shared::{
     },
     store::to_bson,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
@@ -199,11 +199,49 @@ async fn requeuing_a_final_job_creates_a_new_job() {
     let jobs = app.jobs().await;
     assert_eq!(reply.status, 202);
     assert_eq!(reply.body["requeuedFrom"], id.to_string());
+    let original = app.operator().get(format!("/jobs/{id}")).await;
+    assert_eq!(original.body["requeuedTo"], reply.body["id"]);
     assert_eq!(
         reply.header("location").unwrap(),
         format!("/jobs/{}", jobs[1].id)
     );
     assert_eq!((jobs.len(), jobs[1].state), (2, JobState::Available));
+}
+
+#[tokio::test]
+async fn requeued_and_dismissed_jobs_are_no_longer_selected_in_bulk() {
+    let app = TestApp::with_demo().await;
+    app.create("other").await;
+    let ids: Vec<JobId> = app.jobs().await.iter().map(|job| job.id).collect();
+    let post = async |id: JobId, action: &str| {
+        let path = format!("/jobs/{id}/{action}");
+        app.operator().post_empty(path).await
+    };
+    let selected = async || {
+        let filter = json!({ "state": "discarded" });
+        let request = json!({ "action": "requeue", "filter": filter, "dryRun": true });
+        let preview = app.operator().post("/job-operations", request).await;
+        preview.body["total"].as_u64().unwrap()
+    };
+
+    let too_early = post(ids[0], "dismiss").await;
+    for id in &ids {
+        app.set_job(*id, doc! { "state": "discarded" }).await;
+    }
+    let before = selected().await;
+    let dismissed = post(ids[0], "dismiss").await;
+    let again = post(ids[0], "dismiss").await;
+    let after = selected().await;
+    post(ids[1], "requeue").await;
+    let requeued = selected().await;
+
+    assert_eq!(too_early.summary(), "409 not_discarded");
+    assert!(dismissed.body["dismissedBy"].is_string(), "{dismissed:?}");
+    assert_eq!(again.body, dismissed.body);
+    assert_eq!((before, after, requeued), (2, 1, 0));
+    let actions = app.actions().await;
+    let dismissals = actions.iter().filter(|action| *action == "job.dismiss");
+    assert_eq!(dismissals.count(), 1);
 }
 
 #[tokio::test]

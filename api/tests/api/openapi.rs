@@ -48,7 +48,7 @@ async fn every_operation_documents_its_responses() {
         for (method, operation) in item.as_object().unwrap() {
             let what = format!("{method} {path}");
             assert!(operation["summary"].is_string(), "{what}");
-            let is_public = path == "/healthz" || path == "/readyz";
+            let is_public = ["/healthz", "/readyz", "/webhooks/stripe"].contains(&path.as_str());
             assert_eq!(
                 operation["responses"]["default"].is_null(),
                 is_public,
@@ -59,7 +59,7 @@ async fn every_operation_documents_its_responses() {
                     .as_object()
                     .unwrap()
                     .keys()
-                    .any(|status| status.starts_with('2')),
+                    .any(|status| status.starts_with(['2', '3'])),
                 "{what}"
             );
         }
@@ -156,7 +156,8 @@ async fn every_waitable_operation_returns_200_or_202() {
     let mut checked = 0;
 
     for (method, path, operation) in operations(&document) {
-        if parameters(operation, "header").contains(&"Prefer") {
+        // A read answers with 200 whether or not its job has finished.
+        if method != Method::GET && parameters(operation, "header").contains(&"Prefer") {
             for status in ["200", "202"] {
                 let body = &operation["responses"][status]["content"]["application/json"];
                 assert!(body.is_object(), "{status} {method} {path}");
@@ -167,7 +168,7 @@ async fn every_waitable_operation_returns_200_or_202() {
         let is_conditional = parameters(operation, "header").contains(&"If-None-Match");
         assert_eq!(returns_304, is_conditional, "{method} {path}");
     }
-    assert_eq!(checked, 19);
+    assert_eq!(checked, 38);
 }
 
 #[tokio::test]
@@ -183,7 +184,16 @@ async fn patch_schemas_document_every_field_and_its_nullability() {
         assert!(schema["required"].is_null(), "{path}");
         let properties = schema["properties"].as_object().unwrap().iter();
         properties
-            .map(|(name, property)| (name.clone(), property["type"].clone()))
+            .map(|(name, property)| {
+                let reference = property["$ref"]
+                    .as_str()
+                    .or(property["oneOf"][0]["$ref"].as_str())
+                    // After null.
+                    .or(property["oneOf"][1]["$ref"].as_str());
+                let name_of = |reference: &str| reference.rsplit('/').next().unwrap().into();
+                let kind = reference.map_or_else(|| property["type"].clone(), name_of);
+                (name.clone(), kind)
+            })
             .collect::<Map<_, _>>()
     };
 
@@ -193,7 +203,7 @@ async fn patch_schemas_document_every_field_and_its_nullability() {
     assert_eq!(
         Value::from(tenant),
         json!({
-            "name": "string", "plan": "string", "domains": "array", "industry": ["string", "null"],
+            "name": "string", "plan": "PlanName", "domains": "array", "industry": ["string", "null"],
             "brandColor": ["string", "null"], "partnerId": ["string", "null"],
         })
     );
@@ -201,7 +211,8 @@ async fn patch_schemas_document_every_field_and_its_nullability() {
         Value::from(user),
         json!({
             "email": "string", "name": "string", "tenantRoles": "object", "platformAdmin": "boolean",
-            "partnerId": ["string", "null"], "partnerRole": "string",
+            "platformRole": "PlatformRole",
+            "partnerId": ["string", "null"], "partnerRole": "PartnerRole",
         })
     );
 }
@@ -212,7 +223,11 @@ async fn every_page_has_a_next_cursor_field() {
     let document = app.openapi().await;
 
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-        if name.starts_with("PageOf") {
+        if name.ends_with("Page") {
+            assert!(
+                schema["properties"]["items"]["items"]["$ref"].is_string(),
+                "{name}"
+            );
             assert_eq!(schema["required"], json!(["items", "nextCursor"]), "{name}");
             let cursor = &schema["properties"]["nextCursor"]["type"];
             assert_eq!(*cursor, json!(["string", "null"]), "{name}");
@@ -221,7 +236,71 @@ async fn every_page_has_a_next_cursor_field() {
 }
 
 #[tokio::test]
-async fn every_reference_resolves() {
+async fn everything_has_a_description() {
+    let app = TestApp::start().await;
+    let document = app.openapi().await;
+    let mut tags = document["tags"].as_array().unwrap().iter();
+    assert!(tags.all(|tag| tag["description"].is_string()));
+    let tags: BTreeSet<&str> = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["name"].as_str().unwrap())
+        .collect();
+
+    for (method, path, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let name = &parameter["name"];
+            assert!(
+                parameter["description"].is_string(),
+                "{method} {path}: {name}"
+            );
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let is_described = response["description"].is_string() || response["$ref"].is_string();
+            assert!(is_described, "{method} {path}: {status}");
+        }
+        let tag = operation["tags"][0].as_str().unwrap();
+        assert!(
+            tags.contains(tag),
+            "{method} {path}: {tag} has no description"
+        );
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn closed_sets_are_enumerated() {
+    fn patterns<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("pattern").and_then(Value::as_str));
+                fields.values().for_each(|field| patterns(field, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| patterns(item, found)),
+            _ => {}
+        }
+    }
+    let app = TestApp::start().await;
+    let document = app.openapi().await;
+    let mut found = Vec::new();
+
+    patterns(&document, &mut found);
+
+    assert!(!found.is_empty());
+    for pattern in found {
+        let words = pattern.trim_start_matches('^').trim_end_matches('$');
+        let is_set = words
+            .chars()
+            .all(|c| c.is_ascii_alphabetic() || "()|_-".contains(c));
+        assert!(!is_set, "{pattern} should be an enum");
+    }
+}
+
+#[tokio::test]
+async fn every_reference_resolves_and_every_schema_is_used() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(fields) => {
@@ -239,9 +318,17 @@ async fn every_reference_resolves() {
     references(&document, &mut found);
 
     assert!(!found.is_empty());
-    for reference in found {
+    for reference in &found {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    for name in document["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .keys()
+    {
+        let reference = format!("#/components/schemas/{name}");
+        assert!(found.contains(&reference.as_str()), "{name} is not used");
     }
 }
 

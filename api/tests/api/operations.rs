@@ -101,6 +101,34 @@ async fn resuming_an_upstream_retries_refused_credentials_immediately() {
 }
 
 #[tokio::test]
+async fn a_pause_has_a_reason_and_an_end_which_a_later_request_changes() {
+    let app = TestApp::with_demo().await;
+    let later = "2100-01-01T00:00:00.000Z";
+    let past = json!({ "until": "2000-01-01T00:00:00Z" });
+
+    for path in ["/queues/dns", "/upstreams/ocis"] {
+        let pause = async |body: Value| app.operator().post(format!("{path}/pause"), body).await;
+        let paused = pause(json!({ "reason": "Maintenance", "until": later })).await;
+        let again = post(&app, &format!("{path}/pause")).await;
+        let changed = pause(json!({ "reason": "Still maintenance" })).await;
+        let rejected = pause(past.clone()).await;
+        let resumed = post(&app, &format!("{path}/resume")).await;
+
+        assert_eq!(paused.body["pausedReason"], "Maintenance", "{paused:?}");
+        assert_eq!(paused.body["pausedUntil"], later);
+        assert_eq!(again.body["pausedUntil"], later);
+        assert_eq!(changed.body["pausedReason"], "Still maintenance");
+        assert!(changed.body["pausedUntil"].is_null());
+        assert_eq!(changed.body["pausedAt"], paused.body["pausedAt"]);
+        assert_eq!(rejected.errors(), [("/until", "not_in_future")]);
+        assert!(resumed.body["pausedAt"].is_null());
+    }
+    let event = app.audit_event("queue.pause").await;
+    let after = event.get_document("after").unwrap();
+    assert!(after.get_str("reason").is_ok());
+}
+
+#[tokio::test]
 async fn a_repeated_pause_is_replayed() {
     let app = TestApp::with_demo().await;
     let pause = || {
@@ -284,4 +312,92 @@ async fn a_domain_step_is_explained_as_waiting_for_stalwart() {
     let reasons = reason_codes(&app, job, Caller::Member).await;
 
     assert_eq!(reasons, ["scheduled", "upstream_paused"]);
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_shown_with_its_operation_and_explained() {
+    let app = TestApp::with_demo().await;
+    let job = app.first_job().await;
+    add_worker(&app, 1_000).await;
+    let now = app.state.store.now();
+    let missing =
+        doc! { "since": now, "operation": "create_group", "detail": "403", "jobs": 3_i64 };
+    let upstream = doc! { "_id": "authentik", "fingerprint": "x", "permission": missing };
+    app.collection("upstreams")
+        .insert_one(upstream)
+        .await
+        .unwrap();
+    let later = clock::later(now, Duration::from_mins(30));
+    let error = doc! {
+        "code": "upstream_permission_missing", "class": "credentials", "message": "refused", "detail": "403",
+        "operation": "create_group", "retryable": true,
+    };
+    let step = doc! { "name": "authentik", "state": "error", "nextAt": later, "finishedAt": now, "error": error.clone() };
+    let held = doc! { "runAt": later, "snoozes": 1, "steps": [step], "error": error };
+    app.set_job(job, held).await;
+    let path = format!("/jobs/{job}/explain");
+
+    let upstream = get(&app, "/upstreams/authentik").await;
+    let member = app.client(Caller::Member).get(&path).await;
+    let operator = get(&app, &path).await;
+
+    assert_eq!(upstream.body["state"], "permission_missing");
+    assert_eq!(upstream.body["permission"]["operation"], "create_group");
+    assert_eq!(upstream.body["permission"]["jobs"], 3);
+    let codes = reason_codes(&app, job, Caller::Operator).await;
+    assert_eq!(codes, ["snoozed", "permission_missing"]);
+    assert_eq!(operator.body["reasons"][0]["error"]["class"], "credentials");
+    let reason = |reply: &Reply| reply.body["reasons"][1].clone();
+    assert_eq!(reason(&operator)["operation"], "create_group");
+    assert!(reason(&operator)["until"].is_string());
+    assert!(reason(&member)["operation"].is_null());
+}
+
+#[tokio::test]
+async fn the_explanation_of_a_final_job_has_its_error() {
+    let app = TestApp::with_demo().await;
+    let job = app.first_job().await;
+    let error = doc! {
+        "code": "upstream_rejected", "class": "bug", "message": "rejected", "detail": "400", "retryable": false,
+    };
+    app.set_job(job, doc! { "state": "discarded", "error": error })
+        .await;
+
+    let reply = app.member().get(format!("/jobs/{job}/explain")).await;
+
+    let reason = &reply.body["reasons"][0];
+    assert_eq!(
+        (&reason["code"], &reason["error"]["code"]),
+        (&json!("final"), &json!("upstream_rejected"))
+    );
+    assert_eq!(reason["responsible"], "developers");
+    assert_eq!(
+        reason["message"],
+        "The job is discarded. rejected (upstream_rejected, bug). Our developers have to act. It is not retried: requeue it once the cause is removed."
+    );
+    assert!(reason["error"]["detail"].is_null());
+}
+
+#[tokio::test]
+async fn the_cause_of_a_deferred_job_is_shown_and_its_detail_to_operators_only() {
+    let app = TestApp::with_demo().await;
+    let job = app.first_job().await;
+    let cause = doc! { "code": "upstream_unreachable", "detail": "connection refused", "operation": "create_group" };
+    let error = doc! {
+        "code": "upstream_circuit_open", "class": "upstream", "message": "away", "detail": "open", "retryable": true,
+        "cause": cause,
+    };
+    let later = clock::later(app.state.store.now(), Duration::from_mins(1));
+    app.set_job(job, doc! { "runAt": later, "snoozes": 1, "error": error })
+        .await;
+
+    let path = format!("/jobs/{job}");
+    let member = app.client(Caller::Member).get(&path).await.body["error"]["cause"].clone();
+    let operator = get(&app, &path).await.body["error"]["cause"].clone();
+    let explained = get(&app, &format!("{path}/explain")).await.body["reasons"][0].clone();
+
+    assert_eq!(member, json!({ "code": "upstream_unreachable" }));
+    assert_eq!(operator["detail"], "connection refused");
+    assert_eq!(operator["operation"], "create_group");
+    assert_eq!(explained["responsible"], "upstream");
 }

@@ -35,10 +35,14 @@ pub(crate) enum Persona {
     /// Admin flag in MongoDB, with the portal audience.
     FlagWithoutAudience,
     Operator,
+    /// Operator who reads and requeues jobs.
+    PlatformSupport,
+    /// Operator who reads.
+    PlatformViewer,
 }
 
 impl Persona {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Anonymous,
         Self::ExpiredToken,
         Self::Stranger,
@@ -57,6 +61,8 @@ impl Persona {
         Self::OperatorWithoutFlag,
         Self::FlagWithoutAudience,
         Self::Operator,
+        Self::PlatformSupport,
+        Self::PlatformViewer,
     ];
 
     /// Token to sign in with; `None` for the anonymous caller.
@@ -65,7 +71,11 @@ impl Persona {
             return None;
         }
         let application = match self {
-            Self::Operator | Self::ExpiredToken | Self::OperatorWithoutFlag => OPERATOR,
+            Self::Operator
+            | Self::PlatformSupport
+            | Self::PlatformViewer
+            | Self::ExpiredToken
+            | Self::OperatorWithoutFlag => OPERATOR,
             _ => PORTAL,
         };
         // An expired token belongs to the operator.
@@ -126,6 +136,8 @@ impl TestApp {
                 Persona::OtherPartner => staff(elsewhere, "owner"),
                 Persona::FormerPartner => staff(former, "owner"),
                 Persona::FlagWithoutAudience | Persona::Operator => doc! { "platformAdmin": true },
+                Persona::PlatformSupport => doc! { "platformRole": "support" },
+                Persona::PlatformViewer => doc! { "platformRole": "viewer" },
                 _ => continue,
             };
             let user = doc! { "authentikSubjectId": persona.subject() };

@@ -29,7 +29,7 @@ async fn plans_list_prices_and_stripe_ids_by_currency() {
         json!({
             "items": [
                 {
-                    "plan": "starter", "spaceQuota": 100_000_000_000_u64,
+                    "plan": "starter", "spaceQuota": 100_000_000_000_u64, "mailboxQuota": 10_000_000_000_u64,
                     "cycles": [
                         {
                             "cycle": "monthly", "prices": { "DKK": 9_900, "EUR": 1_300 },
@@ -38,8 +38,8 @@ async fn plans_list_prices_and_stripe_ids_by_currency() {
                         { "cycle": "yearly", "prices": { "DKK": 99_000 }, "stripePriceIds": {} },
                     ],
                 },
-                { "plan": "business", "spaceQuota": 500_000_000_000_u64, "cycles": [] },
-                { "plan": "enterprise", "spaceQuota": 2_000_000_000_000_u64, "cycles": [] },
+                { "plan": "business", "spaceQuota": 500_000_000_000_u64, "mailboxQuota": 50_000_000_000_u64, "cycles": [] },
+                { "plan": "enterprise", "spaceQuota": 2_000_000_000_000_u64, "mailboxQuota": 100_000_000_000_u64, "cycles": [] },
             ],
             "nextCursor": null,
         })

@@ -10,7 +10,7 @@ use dezky_sim::{
     callers::Caller,
     issuer::{Forgery, TokenSpec},
 };
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
@@ -199,6 +199,32 @@ async fn an_address_is_limited_across_callers() {
 }
 
 #[tokio::test]
+async fn preflight_requests_are_limited_and_a_429_is_readable_across_origins() {
+    let origin = "https://portal.test";
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.cors_allowed_origins = vec![origin.parse().unwrap()];
+        config.limits.redis_timeout = Duration::from_secs(30);
+        config.limits.address = Some(burst(5));
+    })
+    .await;
+    let send = async |method: Method| {
+        let call = app.anonymous().request(method, "/tenants");
+        let call = call.sent_from("192.0.2.1").header("origin", origin);
+        call.header("access-control-request-method", "PUT").await
+    };
+
+    let mut preflights = Vec::new();
+    for _ in 0..6 {
+        preflights.push(send(Method::OPTIONS).await.status.as_u16());
+    }
+    let request = send(Method::GET).await;
+
+    assert_eq!(preflights, [200, 200, 200, 200, 200, 429]);
+    assert_eq!(request.summary(), "429 too_many_requests");
+    assert_eq!(request.header("access-control-allow-origin"), Some(origin));
+}
+
+#[tokio::test]
 async fn too_many_invalid_tokens_limit_an_address_but_not_its_valid_tokens() {
     let app = limited(|limits| limits.failed_sign_in = Some(burst(5))).await;
     let forged = app.client(&TokenSpec {
@@ -245,4 +271,39 @@ async fn expired_and_missing_tokens_do_not_count_as_failed_sign_ins() {
         assert_eq!(expired.summary(), "401 token_expired");
         assert_eq!(missing.summary(), "401 token_missing");
     }
+}
+
+#[tokio::test]
+async fn resets_of_credentials_have_a_limit_of_their_own() {
+    let app = limited(|limits| limits.credentials = Some(burst(3))).await;
+    app.demo().await;
+    let ada = json!({ "localPart": "ada", "name": "Ada", "role": "member" });
+    let ada = app.owner().post("/tenants/demo/users", ada).await;
+    let ada = format!("/tenants/demo/users/{}", ada.body["id"].as_str().unwrap());
+    let wiki = json!({ "name": "Wiki", "slug": "wiki", "redirectUris": ["https://wiki.test/cb"] });
+    let wiki = app.owner().post("/tenants/demo/apps", wiki).await;
+    let wiki = format!("/tenants/demo/apps/{}", wiki.body["id"].as_str().unwrap());
+    let actions = [
+        format!("{ada}/reset-password"),
+        format!("{ada}/force-logout"),
+        format!("{wiki}/rotate-secret"),
+    ];
+
+    for path in &actions {
+        assert_eq!(
+            app.owner().post_empty(path).await.summary(),
+            "202",
+            "{path}"
+        );
+    }
+    let jobs = app.count("jobs").await;
+    for path in &actions {
+        let rejected = app.owner().post_empty(path).await;
+        assert_eq!(rejected.summary(), "429 too_many_requests", "{path}");
+    }
+    let other = app.operator().post_empty(&actions[0]).await;
+
+    assert_eq!(app.owner().get(&ada).await.summary(), "200");
+    assert_eq!(other.summary(), "202");
+    assert_eq!(app.count("jobs").await, jobs + 1);
 }

@@ -49,7 +49,7 @@ async fn a_schedule_shows_its_purpose_and_next_run() {
 async fn a_schedule_shows_its_last_run_and_missed_runs() {
     let app = TestApp::with_operator().await;
     let schedule = app.state.schedules[0].clone();
-    assert_eq!(schedule.missed, MisfirePolicy::Once);
+    assert_eq!(schedule.misfire_policy, MisfirePolicy::Once);
     let now = DateTime::from_millis(1_795_339_800_000);
     let seen = clock::earlier(now, Duration::from_hours(72));
     app.state

@@ -1,18 +1,20 @@
 //! Serving on a real socket: startup, idle connections and graceful shutdown.
 
+mod unread_responses;
+
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
 use dezky_api::{
     config::{ServerConfig, TrustedProxies},
-    serve::serve,
+    serve::{listen, serve},
     startup_router,
 };
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::watch,
     task::JoinHandle,
     time::timeout,
@@ -33,6 +35,8 @@ fn limits(header_timeout: Duration) -> ServerConfig {
         max_connections_per_address: 0,
         header_timeout,
         write_timeout: LONG,
+        response_memory: 256 * 1024 * 1024,
+        response_timeout: LONG,
         trusted_proxies: TrustedProxies::default(),
     }
 }
@@ -49,12 +53,12 @@ struct Served {
 }
 
 impl Served {
-    async fn start(router: Router, header_timeout: Duration) -> Self {
-        Self::start_with(router, limits(header_timeout)).await
+    fn start(router: Router, header_timeout: Duration) -> Self {
+        Self::start_with(router, limits(header_timeout))
     }
 
-    async fn start_with(router: Router, config: ServerConfig) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    fn start_with(router: Router, config: ServerConfig) -> Self {
+        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let (routers, router) = watch::channel(router);
         let shutdown = CancellationToken::new();
@@ -78,7 +82,7 @@ impl Served {
 #[tokio::test]
 async fn only_health_is_served_during_startup() {
     let app = TestApp::start().await;
-    let served = Served::start(startup_router(&app.config), LONG).await;
+    let served = Served::start(startup_router(&app.config), LONG);
 
     let (alive, _, health) = served.get("/healthz").await;
     let (ready, _, readiness) = served.get("/readyz").await;
@@ -105,7 +109,7 @@ async fn only_health_is_served_during_startup() {
 
 #[tokio::test]
 async fn connections_with_an_incomplete_request_head_are_closed() {
-    let served = Served::start(Router::new(), Duration::from_millis(100)).await;
+    let served = Served::start(Router::new(), Duration::from_millis(100));
 
     for head in [
         "",
@@ -134,7 +138,7 @@ async fn in_flight_requests_complete_before_shutdown() {
             "done"
         })
     };
-    let served = Served::start(Router::new().route("/", slow), LONG).await;
+    let served = Served::start(Router::new().route("/", slow), LONG);
     let url = format!("http://{}/", served.address);
     let reply = tokio::spawn(async move { reqwest::get(url).await.unwrap().text().await.unwrap() });
     began_seen.clone().wait_for(|began| *began).await.unwrap();
@@ -174,7 +178,7 @@ async fn excess_connections_get_503_and_a_closed_one_makes_room() {
     ] {
         let mut config = limits(LONG);
         change(&mut config);
-        let served = Served::start_with(ok(), config).await;
+        let served = Served::start_with(ok(), config);
         let open = || send(served.address, REQUEST);
         let mut held = [open().await, open().await];
         for connection in &mut held {
@@ -202,7 +206,7 @@ async fn trusted_proxies_have_no_connection_limit_by_address() {
     let mut config = limits(LONG);
     config.max_connections_per_address = 1;
     config.trusted_proxies = TrustedProxies::new(&["127.0.0.1"]).unwrap();
-    let served = Served::start_with(ok(), config).await;
+    let served = Served::start_with(ok(), config);
 
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -216,7 +220,7 @@ async fn trusted_proxies_have_no_connection_limit_by_address() {
 
 #[tokio::test]
 async fn a_head_of_more_than_64_kib_is_431() {
-    let served = Served::start(ok(), LONG).await;
+    let served = Served::start(ok(), LONG);
     let head = |size| {
         format!(
             "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\nconnection: close\r\n\r\n",
@@ -245,7 +249,7 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
     });
     let mut config = limits(LONG);
     config.write_timeout = Duration::from_millis(100);
-    let served = Served::start_with(Router::new().route("/", large), config).await;
+    let served = Served::start_with(Router::new().route("/", large), config);
 
     let mut connection = send(served.address, REQUEST).await;
     connection.read_exact(&mut [0; 15]).await.unwrap();
@@ -262,7 +266,7 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
 
 #[tokio::test]
 async fn a_refused_request_keeps_its_connection_unless_its_body_is_large() {
-    let served = Served::start(Router::new(), LONG).await;
+    let served = Served::start(Router::new(), LONG);
     let post = |size: usize| {
         let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
         [head.as_bytes(), &vec![b'x'; size]].concat()
@@ -270,9 +274,7 @@ async fn a_refused_request_keeps_its_connection_unless_its_body_is_large() {
 
     let small = [post(10_000), post(0), CLOSING.to_vec()].concat();
     let small = read_all(&mut send(served.address, &small).await).await;
-    let mut large = TcpStream::connect(served.address).await.unwrap();
-    large.write_all(&post(1_000_000)[..1_000]).await.unwrap();
-    let large = read_all(&mut large).await;
+    let large = read_all(&mut send(served.address, &post(1_000_000)[..1_000]).await).await;
 
     assert_eq!(small.matches("HTTP/1.1 404 ").count(), 3, "{small}");
     assert_eq!(small.matches("connection: close").count(), 1, "{small}");
@@ -280,8 +282,41 @@ async fn a_refused_request_keeps_its_connection_unless_its_body_is_large() {
 }
 
 #[tokio::test]
-async fn a_response_has_the_current_date() {
-    let served = Served::start(ok(), LONG).await;
+async fn a_refused_client_that_still_sends_its_body_is_not_reset() {
+    let served = Served::start(Router::new(), LONG);
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    let mut client = send(served.address, head).await;
+    let mut response = vec![0; 15];
+    client.read_exact(&mut response).await.unwrap();
+
+    let sent = client.write_all(&vec![b'x'; 1_000_000]).await;
+    let rest = timeout(LONG, client.read_to_end(&mut response)).await;
+
+    assert!(sent.is_ok(), "{sent:?}");
+    assert!(rest.unwrap().is_ok());
+    let response = String::from_utf8(response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
+    assert!(response.contains("connection: close"), "{response}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_disconnected_has_a_second_to_stop_sending() {
+    let served = Served::start(ok(), LONG);
+    let mut client = send(served.address, CLOSING).await;
+    let mut response = Vec::new();
+    timeout(LONG, client.read_to_end(&mut response))
+        .await
+        .unwrap()
+        .unwrap();
+
+    let reset = async { while client.write_all(b"x").await.is_ok() {} };
+
+    timeout(LONG, reset).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_response_has_a_date() {
+    let served = Served::start(ok(), LONG);
 
     let response = read_all(&mut send(served.address, CLOSING).await).await;
 

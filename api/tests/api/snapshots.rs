@@ -75,7 +75,7 @@ async fn a_snapshot_shows_the_monthly_equivalent_price() {
     let fields = bson::doc! { "cycle": "quarterly", "priceMinor": 29_900_i64 };
     subscribe(&app, demo, fields).await;
     let live = app.state.db.subscriptions.list_live(&[demo]).await;
-    let subscription = live.unwrap().remove(&demo);
+    let subscription = live.unwrap().remove(&demo).flatten();
     let taken = snapshot(&app, "2026-11", subscription);
     app.state.db.snapshots.renew(&[taken]).await.unwrap();
 

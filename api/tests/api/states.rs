@@ -145,7 +145,7 @@ async fn deleting_a_tenant_requires_the_slug_as_confirmation() {
     let missing = app.operator().delete("/tenants/demo").await;
     let other = app.operator().delete("/tenants/demo?confirm=dem0").await;
 
-    assert_eq!(missing.summary(), "400 invalid_request");
+    assert_eq!(missing.summary(), "422 confirmation_required");
     assert_eq!(other.summary(), "422 validation_failed");
     assert_eq!(app.tenant("demo").await.status, TenantStatus::Pending);
 }

@@ -376,3 +376,19 @@ async fn a_subscription_written_by_an_earlier_build_can_be_read_and_updated() {
     let stored = stored.unwrap().unwrap();
     assert_eq!(stored.get_str("fromTheFuture").unwrap(), "kept");
 }
+
+#[tokio::test]
+async fn stripe_sends_invoices_only_over_an_amount_that_it_can_charge() {
+    let app = TestApp::with_demo().await;
+    let terms =
+        json!({ "collectionMethod": "send_invoice", "currency": "KWD", "priceMinor": 5_120 });
+
+    let sold = app.subscribe("demo", terms).await.body;
+    let refused = set(&app, &sold, json!({ "priceMinor": 5_125 })).await;
+    let manual = json!({ "collectionMethod": "manual", "priceMinor": 5_125 });
+    let manual = set(&app, &sold, manual).await;
+
+    assert_eq!(sold["collectionMethod"], "send_invoice");
+    assert_eq!(refused.errors(), [("/priceMinor", "amount_not_chargeable")]);
+    assert_eq!(manual.status, 200, "{manual:?}");
+}

@@ -50,38 +50,45 @@ async fn tenant_users_are_listed_with_role_status_and_mfa() {
 
     let list = app.owner().get("/tenants/demo/users").await;
 
-    insta::assert_json_snapshot!(list.body, { ".items[].id" => "[id]", ".items[].lastSeenAt" => "[time]" }, @r#"
+    insta::assert_json_snapshot!(list.body, { ".items[].id" => "[id]", ".items[].userId" => "[id]", ".items[].lastSeenAt" => "[time]" }, @r#"
     {
       "items": [
         {
           "email": "member@demo.test",
           "id": "[id]",
           "lastSeenAt": "[time]",
+          "managed": false,
           "mfa": {
             "devices": 2,
+            "enrolled": "yes",
             "lookedUpAt": "2026-11-22T09:30:00.000Z"
           },
           "name": "Demo member",
           "revision": 1,
           "role": "member",
-          "status": "active"
+          "status": "active",
+          "userId": "[id]"
         },
         {
           "email": "owner@demo.test",
           "id": "[id]",
           "lastSeenAt": "[time]",
+          "managed": false,
           "name": "Demo owner",
           "revision": 2,
           "role": "owner",
-          "status": "active"
+          "status": "active",
+          "userId": "[id]"
         },
         {
           "email": "new@demo.test",
           "id": "[id]",
+          "managed": false,
           "name": "New",
           "revision": 1,
           "role": "admin",
-          "status": "invited"
+          "status": "invited",
+          "userId": "[id]"
         }
       ],
       "nextCursor": null
@@ -136,13 +143,16 @@ async fn owners_promote_and_demote_owners() {
     let made = set_role(&owner, admin, "owner").await;
     let resigned = set_role(&owner, own, "member").await;
     let more = set_role(&owner, admin, "admin").await;
-    let by_other_owner = remove(&app.client(Persona::Admin), admin).await;
+    let last = app.client(Persona::Admin);
+    let left = remove(&last, admin).await;
+    let resigned_last = set_role(&last, admin, "member").await;
 
     assert_eq!(alone.summary(), "409 last_owner");
     assert_eq!(made.body["role"], "owner");
     assert_eq!(resigned.body["role"], "member");
     assert_eq!(more.summary(), "403 forbidden", "no longer an owner");
-    assert_eq!(by_other_owner.summary(), "409 last_owner");
+    assert_eq!(left.summary(), "409 own_account");
+    assert_eq!(resigned_last.summary(), "409 last_owner");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Token verification.
 
-use dezky_shared::platform::clock;
+use std::collections::BTreeSet;
+
+use dezky_shared::{id::UserId, platform::clock};
 use dezky_sim::{
     callers::Caller,
     faults::{Fault, FaultRule},
@@ -9,7 +11,7 @@ use dezky_sim::{
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, own_issuer, shared_issuer};
-use crate::client::Reply;
+use crate::client::{Reply, send_all};
 
 async fn me(app: &TestApp, spec: &TokenSpec) -> Reply {
     app.client(spec).get("/users/me").await
@@ -286,9 +288,16 @@ async fn each_rotation_is_found_at_once_and_unknown_key_ids_are_limited() {
     }
 
     assert_eq!(issuer.jwks_requests(PORTAL), 4);
+    let mut codes = Vec::new();
     for _ in 0..20 {
-        assert_eq!(me(&app, &forged(Forgery::UnknownKeyId)).await.status, 401);
+        let reply = me(&app, &forged(Forgery::UnknownKeyId)).await;
+        codes.push(reply.summary());
     }
+    // Once the issuer is not asked any more, it may publish the key of a token.
+    assert_eq!(codes[0], "401 token_invalid");
+    let unknown = codes.iter().filter(|code| *code != "401 token_invalid");
+    let unknown: BTreeSet<_> = unknown.map(String::as_str).collect();
+    assert_eq!(unknown, BTreeSet::from(["503 identity_unavailable"]));
     let asked = issuer.jwks_requests(PORTAL);
     assert!((5..15).contains(&asked), "{asked}");
 }
@@ -358,15 +367,30 @@ async fn the_jwks_url_may_differ_from_the_issuer_name() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_gets_user_unknown_until_users_me() {
+async fn the_first_requests_of_a_person_create_their_user_once() {
     let app = TestApp::start().await;
+    let client = app.stranger();
 
-    let before = app.stranger().get("/tenants").await;
-    app.sign_in(Caller::Stranger).await;
-    let after = app.stranger().get("/tenants").await;
+    let paths = ["/users/me", "/tenants", "/subscriptions", "/plans"];
+    let replies = send_all(paths.map(|path| client.get(path))).await;
 
-    assert_eq!(before.summary(), "403 user_unknown");
-    assert_eq!(after.status, 200);
+    for (path, reply) in paths.iter().zip(&replies) {
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+    }
+    assert_eq!(app.count("users").await, 1);
+}
+
+#[tokio::test]
+async fn the_first_request_of_a_person_applies_the_groups_in_their_token() {
+    let app = TestApp::with_demo().await;
+    let token = TokenSpec {
+        subject: UserId::new().to_string(),
+        ..claim("groups", json!(["demo"]))
+    };
+
+    let tenant = app.client(&token).get("/tenants/demo").await;
+
+    assert_eq!(tenant.status, 200, "{}", tenant.body);
 }
 
 #[tokio::test]

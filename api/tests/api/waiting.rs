@@ -81,10 +81,34 @@ async fn a_long_poll_without_a_change_returns_304() {
 }
 
 #[tokio::test]
-async fn a_long_poll_on_a_tenant_requires_if_none_match() {
+async fn a_long_poll_without_if_none_match_returns_when_the_tenant_is_settled() {
+    let app = TestApp::with_demo().await;
+    let wait = || app.member().get("/tenants/demo?wait=25s");
+    let settled = doc! { "authentik": "ok", "stalwart": "skipped", "ocis": "error" };
+
+    let ((first, took), ()) = tokio::join!(
+        timed(wait()),
+        after_delay(async {
+            app.set_tenant("demo", doc! { "industry": "retail" }).await;
+            app.set_tenant("demo", doc! { "provisioningStatus": settled })
+                .await;
+        }),
+    );
+    let (again, took_again) = timed(wait()).await;
+
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200));
+    assert_eq!(first.body["provisioningStatus"]["ocis"], "error");
+    assert!(
+        took >= Duration::from_millis(250) && took < PROMPT,
+        "{took:?}"
+    );
+    assert!(took_again < PROMPT, "{took_again:?}");
+}
+
+#[tokio::test]
+async fn an_invalid_wait_is_rejected() {
     let app = TestApp::with_demo().await;
 
-    let without = app.member().get("/tenants/demo?wait=25s").await;
     let long = app
         .member()
         .get("/tenants/demo?wait=31s")
@@ -92,7 +116,6 @@ async fn a_long_poll_on_a_tenant_requires_if_none_match() {
         .await;
     let odd = app.member().get("/tenants/demo?wait=soon").await;
 
-    assert_eq!(without.summary(), "422 validation_failed");
     assert_eq!(long.summary(), "422 validation_failed");
     assert_eq!(odd.summary(), "400 invalid_request");
 }
@@ -122,6 +145,7 @@ async fn losing_access_during_a_long_poll_returns_404() {
 
     for (path, etag) in [
         ("/tenants/demo", Some("*")),
+        ("/tenants/demo", None),
         ("/jobs/{id}", None),
         ("/jobs/{id}", Some("\"1.1\"")),
     ] {
@@ -297,4 +321,47 @@ async fn shutdown_ends_long_polls_immediately() {
         (200, &json!("available"))
     );
     assert!(took < PROMPT, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_long_poll_on_a_domain_returns_when_it_is_settled_or_changed() {
+    let app = TestApp::with_demo().await;
+    let created = app
+        .owner()
+        .post("/tenants/demo/domains", json!({ "name": "new.test" }))
+        .await;
+    let etag = created.etag().to_owned();
+    let wait = || app.member().get("/tenants/demo/domains/new.test?wait=25s");
+    let set = async |fields: bson::Document| {
+        let domains = app.collection("domains");
+        let update = doc! { "$set": fields, "$inc": { "revision": 1_i64 } };
+        let named = doc! { "name": "new.test" };
+        domains.update_one(named, update).await.unwrap();
+    };
+
+    let (changed, ()) = tokio::join!(
+        wait().if_none_match(&etag).send(),
+        after_delay(set(doc! { "wantsPrimary": true })),
+    );
+    let (settled, ()) = tokio::join!(
+        wait().send(),
+        after_delay(set(doc! { "status": "verified" }))
+    );
+    let removed = doc! { "removing": true };
+    set(removed).await;
+    let (gone, ()) = tokio::join!(
+        wait().send(),
+        after_delay(async {
+            let domains = app.collection("domains");
+            let named = doc! { "name": "new.test" };
+            domains.delete_one(named).await.unwrap();
+        })
+    );
+
+    assert_eq!(
+        (&changed.body["status"], &changed.body["revision"]),
+        (&json!("pending"), &json!(2))
+    );
+    assert_eq!(settled.body["status"], "verified");
+    assert_eq!(gone.summary(), "404 not_found");
 }

@@ -1,17 +1,19 @@
-//! Simulator of Authentik 2026.x: groups, users, memberships, sessions and OAuth tokens over its REST API, with the
-//! quirks that a client has to handle.
+//! Simulator of Authentik 2026.x: groups, users, passwords, memberships, sessions and OAuth tokens over its REST API,
+//! with the quirks that a client has to handle.
 //!
 //! - Every path ends in a slash; without it the response is 404.
 //! - Unknown query parameters and unknown members of a body are ignored silently.
 //! - A filter that names a missing object returns 400, as does a duplicate name; an invalid token returns 403.
 //! - `PATCH` replaces `attributes`, `groups` and `users` entirely. `PUT` is not simulated: clients must not use it.
 //! - The list of MFA devices is a bare list without owners; without a user filter it contains the devices of all
-//!   users.
-//! - Deactivating a user deletes the user's sessions and tokens. Deleting a session deletes its access tokens, but no
-//!   refresh token.
+//!   users, and it omits the types that the account may not view.
+//! - Deactivating a user deletes the user's sessions and OAuth tokens; app passwords stay. Deleting a session deletes its
+//!   access tokens, but no refresh token.
 
+mod apps;
 mod devices;
 mod groups;
+mod passwords;
 mod sessions;
 mod setup;
 mod state;
@@ -29,15 +31,21 @@ use axum::{
     extract::{Request, State as Shared},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{delete, get, post},
+    routing::{delete, get, patch, post},
 };
 use dezky_upstreams::clients::simulated;
 use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+pub(crate) use self::apps::challenge_of;
+pub use self::apps::{
+    AppProfile, Application, Apps, Binding, OAuthProvider, Opening, References, SESSION_COOKIE,
+};
+use self::apps::{applications, bindings, oidc, providers, references, tokens};
+pub use self::passwords::SignInRefused;
 pub use self::setup::{Provider, Setup};
-pub use self::state::{Device, Group, OAuthToken, RecoveryLink, Session, State, User};
+pub use self::state::{ApiToken, Device, Group, OAuthToken, RecoveryLink, Session, State, User};
 use self::wire::Refusal;
 use crate::{
     effects::Effects,
@@ -185,6 +193,7 @@ impl AuthentikSim {
             user,
             r#type: r#type.to_owned(),
             confirmed,
+            created: state::now(),
         };
         state.devices.insert(pk, device);
     }
@@ -194,23 +203,33 @@ impl AuthentikSim {
         self.state().recovery_links.get(&user).cloned()
     }
 
-    /// Adds a refresh token of the user.
-    pub fn add_refresh_token(&self, user: i64) -> i64 {
-        let mut state = self.state();
-        let pk = state.next_number();
-        let session = None;
-        state
-            .refresh_tokens
-            .insert(pk, OAuthToken { user, session });
-        pk
+    /// Types of the user's MFA devices, oldest first.
+    pub fn devices(&self, user: i64) -> Vec<String> {
+        let state = self.state();
+        let devices = state.devices.values().filter(|device| device.user == user);
+        devices.map(|device| device.r#type.clone()).collect()
     }
 
-    /// Adds an access token of the user, optionally bound to a session.
-    pub fn add_access_token(&self, user: i64, session: Option<Uuid>) -> i64 {
-        let mut state = self.state();
-        let pk = state.next_number();
-        state.access_tokens.insert(pk, OAuthToken { user, session });
-        pk
+    /// Takes a permission from the token's account, as an administrator would.
+    pub fn withhold(&self, permission: &str) {
+        self.state().setup.permissions.remove(permission);
+    }
+
+    /// The writes so far that left an attached application open to every user. Changes that bypass the API do not count.
+    pub fn openings(&self) -> Vec<Opening> {
+        self.state().openings()
+    }
+
+    /// Issuer of an application, with a trailing slash.
+    pub fn issuer_of(&self, application: &str) -> String {
+        format!("{}/application/o/{application}/", self.server.url)
+    }
+
+    /// The client secret of the provider with this client id.
+    pub fn client_secret(&self, client_id: &str) -> Option<String> {
+        let state = self.state();
+        let provider = state.apps.provider_of(client_id)?;
+        Some(provider.text("client_secret").to_owned())
     }
 
     /// Changes the state directly, bypassing the API, as an administrator would.
@@ -235,9 +254,13 @@ impl AuthentikSim {
         json!({
             "groups": groups,
             "users": users,
+            "applications": Apps::snapshot(&state),
+            "providers": state.apps.providers_snapshot(),
             "sessions": state.sessions,
             "refreshTokens": state.refresh_tokens,
             "accessTokens": state.access_tokens,
+            "apiTokens": state.api_tokens.values().collect::<Vec<_>>(),
+            "devices": state.devices,
             "recoveryLinks": state.recovery_links.keys().collect::<Vec<_>>(),
         })
     }
@@ -266,8 +289,7 @@ fn router(sim: Sim) -> Router {
         .route("/admin/version/", get(setup::version))
         .route("/rbac/permissions/", get(setup::permissions))
         .route("/core/brands/current/", get(setup::brand))
-        .route("/core/applications/{slug}/", get(setup::application))
-        .route("/providers/oauth2/{pk}/", get(setup::provider))
+        .merge(app_routes())
         .route("/core/groups/", get(groups::list).post(groups::create))
         .route(
             "/core/groups/{id}/",
@@ -283,7 +305,12 @@ fn router(sim: Sim) -> Router {
             get(users::read).patch(users::update).delete(users::remove),
         )
         .route("/core/users/{pk}/recovery/", post(users::recovery_link))
+        .route("/core/users/{pk}/set_password/", post(passwords::set))
         .route("/authenticators/admin/all/", get(devices::list))
+        .route(
+            "/authenticators/admin/{class}/{id}/",
+            get(devices::read).delete(devices::remove),
+        )
         .route("/core/authenticated_sessions/", get(sessions::list))
         .route(
             "/core/authenticated_sessions/{id}/",
@@ -297,6 +324,8 @@ fn router(sim: Sim) -> Router {
             "/oauth2/refresh_tokens/{pk}/",
             delete(sessions::remove_refresh_token),
         )
+        .route("/core/tokens/", get(sessions::list_api_tokens))
+        .route("/core/tokens/{id}/", delete(sessions::remove_api_token))
         .route("/oauth2/access_tokens/", get(sessions::list_access_tokens))
         .route(
             "/oauth2/access_tokens/{pk}/",
@@ -306,9 +335,58 @@ fn router(sim: Sim) -> Router {
         .method_not_allowed_fallback(wire::method_not_allowed);
     Router::new()
         .nest("/api/v3", api)
+        .nest("/application/o", oidc_routes())
         .route("/-/health/live/", get(StatusCode::OK))
         .route("/-/health/ready/", get(StatusCode::OK))
         .with_state(sim)
+}
+
+fn app_routes() -> Router<Sim> {
+    Router::new()
+        .route("/core/applications/", post(applications::create))
+        .route(
+            "/core/applications/{slug}/",
+            get(applications::read)
+                .patch(applications::update)
+                .delete(applications::remove),
+        )
+        .route(
+            "/providers/oauth2/",
+            get(providers::list).post(providers::create),
+        )
+        .route(
+            "/providers/oauth2/{pk}/",
+            get(providers::read)
+                .patch(providers::update)
+                .delete(providers::remove),
+        )
+        .route(
+            "/policies/bindings/",
+            get(bindings::list).post(bindings::create),
+        )
+        .route(
+            "/policies/bindings/{pk}/",
+            patch(bindings::update).delete(bindings::remove),
+        )
+        .route("/flows/instances/", get(references::flows))
+        .route("/crypto/certificatekeypairs/", get(references::key_pairs))
+        .route(
+            "/propertymappings/provider/scope/",
+            get(references::scope_mappings),
+        )
+}
+
+fn oidc_routes() -> Router<Sim> {
+    Router::new()
+        .route("/authorize/", get(oidc::authorize))
+        .route("/token/", post(tokens::token))
+        .route("/userinfo/", get(tokens::userinfo))
+        .route(
+            "/{slug}/.well-known/openid-configuration",
+            get(oidc::discovery),
+        )
+        .route("/{slug}/jwks/", get(oidc::jwks))
+        .route("/{slug}/end-session/", get(oidc::end_session))
 }
 
 /// 403 rather than 401: only the text distinguishes it from a missing permission.
@@ -333,8 +411,17 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Cl
         ("GET", ["admin", "version"]) => "get_version",
         ("GET", ["rbac", "permissions"]) => "list_permissions",
         ("GET", ["core", "brands", "current"]) => "get_brand",
-        ("GET", ["core", "applications", _]) => "get_application",
-        ("GET", ["providers", "oauth2", _]) => "get_provider",
+        (
+            _,
+            ["core", "applications", ..]
+            | ["providers", "oauth2", ..]
+            | ["policies", "bindings", ..],
+        ) => apps::operation(method, &path, body),
+        ("GET", ["flows", "instances"]) => "list_flows",
+        ("GET", ["crypto", "certificatekeypairs"]) => "list_key_pairs",
+        ("GET", ["propertymappings", "provider", "scope"]) => "list_scope_mappings",
+        ("GET", ["", "application", "o", _, ".well-known", _]) => "get_discovery",
+        (_, ["", "application", ..]) => "oidc",
         ("GET", ["core", "groups"]) => "list_groups",
         ("POST", ["core", "groups"]) => "create_group",
         ("GET", ["core", "groups", _]) => "get_group",
@@ -351,9 +438,14 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Cl
         }
         ("DELETE", ["core", "users", _]) => "delete_user",
         ("POST", ["core", "users", _, "recovery"]) => "create_recovery_link",
+        ("POST", ["core", "users", _, "set_password"]) => "set_password",
         ("GET", ["authenticators", "admin", "all"]) => "list_devices",
+        ("GET", ["authenticators", "admin", _, _]) => "get_device",
+        ("DELETE", ["authenticators", "admin", _, _]) => "delete_device",
         ("GET", ["core", "authenticated_sessions"]) => "list_sessions",
         ("DELETE", ["core", "authenticated_sessions", _]) => "delete_session",
+        ("GET", ["core", "tokens"]) => "list_app_passwords",
+        ("DELETE", ["core", "tokens", _]) => "delete_app_password",
         ("GET", ["oauth2", "refresh_tokens"]) => "list_refresh_tokens",
         ("DELETE", ["oauth2", "refresh_tokens", _]) => "delete_refresh_token",
         ("GET", ["oauth2", "access_tokens"]) => "list_access_tokens",
@@ -361,6 +453,6 @@ fn classify(method: &Method, path: &str, _: &http::HeaderMap, body: &[u8]) -> Cl
         ("GET", ["", "-", "health", _]) => "probe",
         _ => "unknown",
     };
-    let write = *method != Method::GET;
+    let write = *method != Method::GET && operation != "oidc";
     Classified { operation, write }
 }

@@ -1,6 +1,8 @@
 //! Kinds of caller, with fixed identities for development and tests.
 
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use dezky_shared::platform::tls::TrustRoots;
 use serde::{Deserialize, Serialize};
 
 use crate::issuer::{OPERATOR, PORTAL, TokenSpec};
@@ -101,6 +103,29 @@ impl Caller {
             ..TokenSpec::default()
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct Signed {
+    token: String,
+}
+
+/// Requests a token for `caller` from the control API of the simulators at `control`.
+pub async fn mint(control: &str, caller: Caller, hours: u32) -> anyhow::Result<String> {
+    let spec = TokenSpec {
+        expires_in: i64::from(hours) * 60 * 60,
+        ..caller.token()
+    };
+    let client = TrustRoots::default().client_builder().build()?;
+    let response = client.post(format!("{control}/tokens")).json(&spec).send();
+    let response = response.await.context("no response from the issuer")?;
+    let status = response.status();
+    ensure!(
+        status.is_success(),
+        "the issuer rejected the request: {status}"
+    );
+    let signed: Signed = response.json().await?;
+    Ok(signed.token)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! The schedule of faults is a pure function of the seed. Their effects are not: processes run concurrently.
 
 mod bulk;
+mod calm;
 mod check;
 mod claim_pace;
 mod client;
@@ -20,11 +21,15 @@ mod large_work;
 mod load;
 mod observations;
 mod operator;
+mod parts;
 mod primary;
 mod report;
 mod schedule;
+mod secret_search;
+mod secrets;
 mod stack;
 mod stored;
+mod timings;
 mod watcher;
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
@@ -121,16 +126,20 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let drain_time = faults_removed.elapsed();
     let stored = read_stored(&stack.stores).await?;
     let logs = (0..REPLICAS).map(|n| options.directory.join(worker_name(n)).with_extension("log"));
+    let logs: Vec<PathBuf> = logs.collect();
     let checks_before_reconcile = [
-        convergence::tenants_jobs_and_upstreams_agree(&stored, &stack.upstreams),
+        convergence::documents_jobs_and_upstreams_agree(&stored, &stack.upstreams),
         large_work::every_member_of_a_suspended_tenant_is_suspended(&stored, &stack.upstreams),
-        convergence::no_tenant_is_pending_without_a_job(&stored),
+        convergence::no_tenant_or_member_is_pending_without_a_job(&stored),
         documents.stop_nothing_else(stalled),
         documents.each_is_processed_once_it_is_repaired(&stored),
-        documents.each_is_reported(&logs.collect::<Vec<_>>())?,
+        documents.each_is_reported(&logs)?,
     ];
+    let checks_in_calm = calm::disturb(&stack, &load, logs).await?;
+    expect_final(&stack.stores).await?;
+    let stored = read_stored(&stack.stores).await?;
     let unconverged = stored.unconverged();
-    for slug in &unconverged {
+    for slug in unconverged.keys() {
         load.reconcile(slug).await;
     }
     expect_final(&stack.stores).await?;
@@ -138,6 +147,11 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let stored = read_stored(&stack.stores).await?;
     wait_until_observed(&stack.watcher, &stored).await;
 
+    let secrets = load.log().secrets.clone();
+    let directory = &options.directory;
+    let secrets_found =
+        secret_search::no_told_secret_is_stored_or_logged(&secrets, &stack.stores, directory);
+    let secrets_found = secrets_found.await?;
     let behind_bulk = bulk::a_change_does_not_wait_for_bulk_work(&waited_for, &stack.watcher);
     let report = {
         let requests = load.log();
@@ -162,7 +176,8 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
             checks: checks
                 .into_iter()
                 .chain(checks_before_reconcile)
-                .chain([behind_bulk])
+                .chain(checks_in_calm)
+                .chain([secrets_found, behind_bulk])
                 .collect(),
             options,
         }
@@ -200,7 +215,7 @@ async fn run_under_faults(
         let (processes, stores, documents, (), (), _) = tokio::join!(
             services.inject_faults(&schedule.processes, &log),
             stores.inject_faults(&schedule.stores, &log, ocis, load),
-            documents.place(&schedule.documents, load, &log),
+            documents.place(&schedule.documents, load, &upstreams.authentik, &log),
             load.inject_pauses(&schedule.operators, &log),
             load.request_large_work(&upstreams.authentik, &schedule.large_work, &log),
             future::join_all(upstream_faults),

@@ -10,13 +10,23 @@
 //! | `POST /upstreams/{name}/faults` | adds a [`FaultRule`] |
 //! | `DELETE /upstreams/{name}/faults` | removes every fault, `down` included |
 //! | `POST /upstreams/{name}/down` | refuses connections |
+//! | `POST /upstreams/stripe/clock` | puts Stripe's clock ahead by `{"seconds"}` |
+//! | `POST /upstreams/stripe/refusals` | refuses the next request of `{"operation", "refusal"}` |
+//! | `POST /upstreams/stripe/webhooks` | delivers the waiting events to `{"target", "delivery"}` and returns the statuses |
+//! | `POST /upstreams/stripe/cards` | enters the test card of `{"setupIntent", "method"}`, as a person in the browser |
 //! | `GET /dns` | address and records of the simulated DNS |
 //! | `POST /dns/records` | publishes records: `[{"name", "type", "value"}]` |
 //! | `DELETE /dns/records` | removes these records |
 //! | `POST /dns/faults` | adds a [`DnsFaultRule`] |
 //! | `DELETE /dns/faults` | removes every DNS fault |
 //! | `POST /tokens` | signs a token for a [`TokenSpec`] |
+//! | `POST /sign-in` | signs in with `{"username", "password"}` and returns a token of the portal, which the file server takes too, or 401 |
+//! | `POST /app-sign-in` | signs in to an app as its relying party does, with `{"username", "password", "issuer", "clientId", "clientSecret", "redirectUri"}`, and returns the claims, or 403 |
+//! | `POST /second-factors` | enrols a second factor of `{"username"}` |
 //! | `POST /keys/{application}/rotate?dropOld=true` | rotates the signing keys; the old ones stay published unless dropped |
+
+mod sign_ins;
+mod stripe;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -52,10 +62,17 @@ pub fn router(simulators: Arc<Simulators>) -> Router {
             post(add_fault).delete(clear_faults),
         )
         .route("/upstreams/{name}/down", post(go_down))
+        .route("/upstreams/stripe/clock", post(stripe::advance))
+        .route("/upstreams/stripe/refusals", post(stripe::refuse))
+        .route("/upstreams/stripe/webhooks", post(stripe::deliver))
+        .route("/upstreams/stripe/cards", post(stripe::enter_card))
         .route("/dns", get(dns))
         .route("/dns/records", post(publish).delete(unpublish))
         .route("/dns/faults", post(add_dns_fault).delete(clear_dns_faults))
         .route("/tokens", post(sign_token))
+        .route("/sign-in", post(sign_ins::sign_in))
+        .route("/app-sign-in", post(sign_ins::sign_in_to_app))
+        .route("/second-factors", post(sign_ins::enrol))
         .route("/keys/{application}/rotate", post(rotate_keys))
         .with_state(simulators)
 }

@@ -113,13 +113,12 @@ async fn empty_database(uri: String, name: String) -> anyhow::Result<()> {
         for specification in collections {
             let options = bson::serialize_to_document(&specification.options)?;
             let collection = database.collection::<Document>(&specification.name);
-            let kept = options.is_empty()
-                && !specification.name.starts_with("system.")
-                && collection.estimated_document_count().await? <= MAX_DELETED;
-            if kept {
-                collection.delete_many(doc! {}).await?;
-            } else {
+            let is_changed = !options.is_empty() || specification.name.starts_with("system.");
+            let documents = collection.estimated_document_count().await?;
+            if is_changed || documents > MAX_DELETED {
                 collection.drop().await?;
+            } else if documents > 0 {
+                collection.delete_many(doc! {}).await?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
-//! OIDC issuer, like Authentik's for each application: discovery document, JWKS, and tokens, both valid and forged.
+//! OIDC issuer, like Authentik's for each application: discovery document, JWKS, sign-in, and tokens, both valid and forged.
 
 mod keys;
+mod sign_in;
 mod token;
 
 use std::{
@@ -19,8 +20,11 @@ use axum::{
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use self::keys::KeySet;
-pub use self::token::{Audience, Forgery, SigningAlgorithm, TokenSpec};
+pub(crate) use self::keys::KeySet;
+pub use self::{
+    sign_in::CLIENT_SECRET,
+    token::{Audience, Forgery, SigningAlgorithm, TokenSpec},
+};
 use crate::{
     effects::Effects,
     server::{Classified, Server},
@@ -54,7 +58,8 @@ pub enum Rotation {
 /// The issuers of all applications, on one port.
 #[derive(Debug)]
 pub struct Issuer {
-    /// HTTP server. Operations: `portal_discovery`, `portal_jwks`, `operator_discovery`, `operator_jwks`.
+    /// HTTP server. Operations: `portal_discovery`, `portal_jwks`, `operator_discovery`, `operator_jwks`, `authorize`, `token`,
+    /// `userinfo`, `end_session`.
     pub server: Server,
     state: Arc<IssuerState>,
 }
@@ -65,6 +70,7 @@ struct IssuerState {
     base_url: OnceLock<String>,
     applications: Mutex<BTreeMap<&'static str, KeySet>>,
     directory: Option<PathBuf>,
+    sign_ins: sign_in::SignIns,
 }
 
 impl Issuer {
@@ -84,14 +90,15 @@ impl Issuer {
             base_url: OnceLock::new(),
             applications: Mutex::new(applications),
             directory: options.keys,
+            sign_ins: sign_in::SignIns::default(),
         });
         let router = Router::new()
             .route(
                 "/application/o/{application}/.well-known/openid-configuration",
                 get(discovery),
             )
-            .route("/application/o/{application}/jwks/", get(jwks))
-            .with_state(state.clone());
+            .route("/application/o/{application}/jwks/", get(jwks));
+        let router = sign_in::routes(router).with_state(state.clone());
         let server = Server::start(address, router, classify, Effects::default()).await?;
         state
             .base_url
@@ -122,12 +129,7 @@ impl Issuer {
 
     /// Signs a token.
     pub fn token(&self, spec: &TokenSpec) -> anyhow::Result<String> {
-        let url = self.url(&spec.application);
-        let applications = self.state.applications();
-        let keys = applications
-            .get(spec.application.as_str())
-            .with_context(|| format!("unknown application {}", spec.application))?;
-        token::sign(spec, &url, keys)
+        self.state.sign(spec)
     }
 
     /// Rotates an application's keys.
@@ -177,6 +179,16 @@ impl IssuerState {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Signs a token.
+    fn sign(&self, spec: &TokenSpec) -> anyhow::Result<String> {
+        let url = self.url(&spec.application);
+        let applications = self.applications();
+        let keys = applications
+            .get(spec.application.as_str())
+            .with_context(|| format!("unknown application {}", spec.application))?;
+        token::sign(spec, &url, keys)
+    }
+
     /// URL below `/application/o/`.
     fn url(&self, path: &str) -> String {
         let base_url = self.base_url.get().map_or("", String::as_str);
@@ -208,15 +220,7 @@ async fn discovery(
         return Err(StatusCode::NOT_FOUND);
     }
     let issuer = state.url(&application);
-    Ok(Json(json!({
-        "issuer": issuer,
-        "jwks_uri": format!("{issuer}jwks/"),
-        "authorization_endpoint": state.url("authorize"),
-        "token_endpoint": state.url("token"),
-        "response_types_supported": ["code"],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
-    })))
+    Ok(Json(sign_in::metadata(&issuer, |path| state.url(path))))
 }
 
 async fn jwks(
@@ -231,11 +235,16 @@ async fn jwks(
 }
 
 fn classify(_: &Method, path: &str, _: &http::HeaderMap, _: &[u8]) -> Classified {
-    let operation = match (path.contains(OPERATOR), path.ends_with("/jwks/")) {
-        (true, true) => "operator_jwks",
-        (true, false) => "operator_discovery",
-        (false, true) => "portal_jwks",
-        (false, false) => "portal_discovery",
+    let is_operator = path.contains(OPERATOR);
+    let operation = match path.trim_end_matches('/').rsplit('/').next() {
+        Some("authorize") => "authorize",
+        Some("token") => "token",
+        Some("userinfo") => "userinfo",
+        Some("end-session") => "end_session",
+        Some("jwks") if is_operator => "operator_jwks",
+        Some("jwks") => "portal_jwks",
+        _ if is_operator => "operator_discovery",
+        _ => "portal_discovery",
     };
     Classified {
         operation,

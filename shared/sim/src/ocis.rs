@@ -171,6 +171,59 @@ impl OcisSim {
         account
     }
 
+    /// Signs an account in for the first time, which creates its personal space. Returns the space's id, `None` for an
+    /// unknown or disabled account.
+    pub fn sign_in(&self, name: &str) -> Option<String> {
+        let mut state = self.shared.lock();
+        let account = state.people.sign_in(name)?;
+        let personal = SimSpace::personal_id(&account);
+        if state.spaces.iter().all(|space| space.id != personal) {
+            let spaces = SimSpace::of_a_new_account(&account, name);
+            state.spaces.extend(spaces);
+        }
+        Some(personal)
+    }
+
+    /// Signs an account in with an access token of the identity provider, which is accepted from then on.
+    pub fn sign_in_with(&self, token: &str, name: &str) {
+        self.sign_in(name);
+        self.shared.lock().logins.admit(token, name);
+    }
+
+    /// Names of the accounts other than the service account, oldest first.
+    pub fn accounts(&self) -> Vec<String> {
+        let mut names = self.shared.lock().people.usernames();
+        names.retain(|name| name != Self::USER);
+        names
+    }
+
+    /// Id of the account of this name.
+    pub fn account(&self, name: &str) -> Option<Uuid> {
+        self.shared.lock().people.id_named(name)
+    }
+
+    /// Whether the account of this name may sign in, with any credential.
+    pub fn is_enabled(&self, name: &str) -> Option<bool> {
+        self.shared.lock().people.is_enabled(name)
+    }
+
+    /// Lets the account of this name sign in or not, as an administrator would.
+    pub fn set_enabled(&self, name: &str, enabled: bool) {
+        self.shared.lock().people.set_enabled(name, enabled);
+    }
+
+    /// Renames an account, as an administrator would.
+    pub fn rename_account(&self, name: &str, to: &str) {
+        self.shared.lock().people.rename(name, to);
+    }
+
+    /// Quota of a space in bytes; 0 is unlimited.
+    pub fn quota(&self, space: &str) -> Option<i64> {
+        let state = self.shared.lock();
+        let mut spaces = state.spaces.iter();
+        spaces.find(|it| it.id == space).map(|space| space.quota)
+    }
+
     /// Sets the release.
     pub fn set_version(&self, version: &str) {
         version.clone_into(&mut self.shared.lock().version);
@@ -245,6 +298,7 @@ impl OcisSim {
 fn router(shared: Shared) -> Router {
     let graph = Router::new()
         .route("/me", get(people::me))
+        .route("/me/drives", get(spaces::list_own))
         .route("/drives", get(spaces::list).post(spaces::create))
         .route(
             "/drives/{id}",
@@ -270,8 +324,16 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .nest("/graph/v1.0", graph)
         .route(
+            "/graph/v1beta1/drives/{id}/root/permissions",
+            get(members::list),
+        )
+        .route(
             "/graph/v1beta1/drives/{id}/root/permissions/{permission}",
-            patch(members::update),
+            patch(members::update).delete(members::remove),
+        )
+        .route(
+            "/graph/v1beta1/drives/{id}/root/invite",
+            post(members::invite),
         )
         .fallback(|| async { responses::no_such_route() })
         .layer(middleware::from_fn_with_state(
@@ -293,10 +355,14 @@ fn classify(method: &Method, path: &str, headers: &HeaderMap, _: &[u8]) -> Class
     let (collection, item) = resource.split_once('/').unwrap_or((resource, ""));
     let operation = match (method.as_str(), collection, item) {
         ("GET", "me", "") => "check",
+        ("GET", "me", "drives") => "list_own_spaces",
         ("GET", "drives", "") => "list_spaces",
         ("POST", "drives", "") => "create_space",
+        ("GET", "drives", item) if item.ends_with("/root/permissions") => "list_permissions",
+        ("POST", "drives", item) if item.ends_with("/root/invite") => "invite_member",
         ("GET", "drives", _) => "find_space",
         ("PATCH", "drives", item) if item.contains("/root/permissions/") => "update_permission",
+        ("DELETE", "drives", item) if item.contains("/root/permissions/") => "remove_permission",
         ("PATCH", "drives", _) if spaces::is_true(headers, "restore") => "restore_space",
         ("PATCH", "drives", _) => "update_space",
         ("DELETE", "drives", _) if spaces::is_true(headers, "purge") => "purge_space",

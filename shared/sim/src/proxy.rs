@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,8 +24,24 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 /// Buffer size. A request that fits arrives in a single read.
 const CHUNK: usize = 64 * 1024;
 
-/// Predicate for the request whose response is dropped.
+/// Predicate for a request.
 type Predicate = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// Time of a process's death, relative to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// Before the server receives the request.
+    BeforeRequest,
+    /// After the server has answered the request, and before the process learns it.
+    AfterRequest,
+}
+
+/// Fault at the next request that matches.
+struct Trap {
+    is_it: Predicate,
+    /// `None` only drops the response.
+    death: Option<Death>,
+}
 
 /// TCP proxy in front of one server. Dropping it closes its connections.
 #[derive(Debug)]
@@ -69,7 +85,7 @@ impl Interference {
 struct Link {
     target: Arc<str>,
     interference: watch::Sender<Interference>,
-    losing: Arc<Mutex<Option<Predicate>>>,
+    trap: Arc<Mutex<Option<Trap>>>,
     hits: Arc<AtomicU64>,
 }
 
@@ -90,7 +106,7 @@ impl Proxy {
         let link = Link {
             target: target.into(),
             interference: watch::Sender::new(Interference::Nothing),
-            losing: Arc::default(),
+            trap: Arc::default(),
             hits: Arc::default(),
         };
         let serving = tokio::spawn(serve(listener, link.clone()));
@@ -132,12 +148,27 @@ impl Proxy {
 
     /// Forwards the next request that matches `is_it` and closes its connection instead of returning the response.
     pub fn lose_the_answer_to(&self, is_it: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
-        *self.link.losing() = Some(Box::new(is_it));
+        let is_it = Box::new(is_it);
+        *self.link.trap() = Some(Trap { is_it, death: None });
     }
 
-    /// Whether a response is still to be dropped.
+    /// Closes every connection for good at the next request that matches, so that the processes behind this proxy are
+    /// dead as far as the server can tell.
+    pub fn die_at(&self, death: Death, is_it: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
+        *self.link.trap() = Some(Trap {
+            is_it: Box::new(is_it),
+            death: Some(death),
+        });
+    }
+
+    /// Whether a response is still to be dropped, or a death to happen.
     pub fn is_armed(&self) -> bool {
-        self.link.losing().is_some()
+        self.link.trap().is_some()
+    }
+
+    /// Whether the processes behind this proxy are cut off.
+    pub fn is_cut(&self) -> bool {
+        *self.link.interference.borrow() == Interference::Cut
     }
 
     /// Number of connections cut, and of chunks held or delayed, so far.
@@ -147,8 +178,8 @@ impl Proxy {
 }
 
 impl Link {
-    fn losing(&self) -> std::sync::MutexGuard<'_, Option<Predicate>> {
-        self.losing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trap(&self) -> std::sync::MutexGuard<'_, Option<Trap>> {
+        self.trap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hit(&self) {
@@ -184,18 +215,28 @@ async fn pass(client: TcpStream, link: Link) {
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
-        let losing = CancellationToken::new();
+        let (losing, dying) = (CancellationToken::new(), CancellationToken::new());
         let first_request = OnceLock::new();
         let on_request = |request: &[u8]| {
             first_request.get_or_init(|| request.to_vec());
-            let mut armed = link.losing();
-            if armed.as_ref().is_some_and(|is_it| is_it(request)) {
-                *armed = None;
-                losing.cancel();
+            let trap = link.trap().take_if(|trap| (trap.is_it)(request));
+            match trap.map(|trap| trap.death) {
+                None => return true,
+                Some(None) => losing.cancel(),
+                Some(Some(Death::AfterRequest)) => dying.cancel(),
+                Some(Some(Death::BeforeRequest)) => {
+                    link.interference.send_replace(Interference::Cut);
+                    return false;
+                }
             }
             true
         };
-        let on_response = |_: &[u8]| !losing.is_cancelled();
+        let on_response = |_: &[u8]| {
+            if dying.is_cancelled() {
+                link.interference.send_replace(Interference::Cut);
+            }
+            !losing.is_cancelled() && !dying.is_cancelled()
+        };
         tokio::select! {
             ended = copy(from_client, to_server, &link, &first_request, on_request) => ended,
             ended = copy(from_server, to_client, &link, &first_request, on_response) => ended,
@@ -234,4 +275,36 @@ async fn copy(
         }
         to.write_all(chunk).await?;
     }
+}
+
+/// Matches a MongoDB command of this name on this collection whose text contains `text`.
+pub fn is_command(
+    name: &str,
+    collection: &str,
+    text: &str,
+) -> impl Fn(&[u8]) -> bool + Send + Sync + use<> {
+    // The first element of the command is a string: its name, its length, and its value with a final zero.
+    let length = u32::try_from(collection.len() + 1).unwrap_or(u32::MAX);
+    let mut command = format!("{name}\0").into_bytes();
+    command.extend(length.to_le_bytes());
+    command.extend(format!("{collection}\0").into_bytes());
+    let text = text.as_bytes().to_vec();
+    move |request| contains(request, &command) && contains(request, &text)
+}
+
+/// Matches the commit of the first transaction with a request that `begins` matches.
+pub fn is_commit_after(
+    begins: impl Fn(&[u8]) -> bool + Send + Sync,
+) -> impl Fn(&[u8]) -> bool + Send + Sync {
+    let has_begun = AtomicBool::new(false);
+    move |request| {
+        if begins(request) {
+            has_begun.store(true, Ordering::Relaxed);
+        }
+        has_begun.load(Ordering::Relaxed) && contains(request, b"commitTransaction\0")
+    }
+}
+
+fn contains(request: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || request.windows(part.len()).any(|window| window == part)
 }

@@ -1,6 +1,9 @@
 //! All simulators, as the `dezky-sim` binary serves them.
 
-use std::{net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -15,6 +18,7 @@ use crate::{
     ocis::OcisSim,
     server::Server,
     stalwart::{self, StalwartSim},
+    stripe::StripeSim,
 };
 
 /// Listen addresses of the simulators.
@@ -38,12 +42,29 @@ pub struct Addresses {
     /// Port of the oCIS simulator.
     #[arg(long, default_value_t = 3904)]
     pub ocis_port: u16,
+    /// Port of the Stripe simulator.
+    #[arg(long, default_value_t = 3908)]
+    pub stripe_port: u16,
     /// Port of the simulated DNS, UDP and TCP.
     #[arg(long, default_value_t = 3907)]
     pub dns_port: u16,
 }
 
 impl Addresses {
+    /// Free ports of the loopback interface.
+    pub fn free() -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            control_port: 0,
+            issuer_port: 0,
+            authentik_port: 0,
+            stalwart_port: 0,
+            ocis_port: 0,
+            stripe_port: 0,
+            dns_port: 0,
+        }
+    }
+
     /// Socket address of a port.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.host, port)
@@ -55,8 +76,16 @@ impl Addresses {
 pub struct Simulators {
     /// The OIDC issuer.
     pub issuer: Arc<Issuer>,
+    /// The identity provider.
+    pub authentik: Arc<AuthentikSim>,
+    /// The mail server.
+    pub stalwart: Arc<StalwartSim>,
+    /// File storage.
+    pub ocis: Arc<OcisSim>,
+    /// The payment provider.
+    pub stripe: Arc<StripeSim>,
     /// The simulated DNS.
-    pub dns: DnsSim,
+    pub dns: Arc<DnsSim>,
     all: Vec<Simulated>,
 }
 
@@ -84,7 +113,8 @@ impl Simulators {
         authentik.set_recovery_flow(true);
         let stalwart = Arc::new(StalwartSim::start(addresses.at(addresses.stalwart_port)).await?);
         let ocis = Arc::new(OcisSim::start(addresses.at(addresses.ocis_port)).await?);
-        let dns = DnsSim::start(addresses.at(addresses.dns_port)).await?;
+        let stripe = Arc::new(StripeSim::start(addresses.at(addresses.stripe_port)).await?);
+        let dns = Arc::new(DnsSim::start(addresses.at(addresses.dns_port)).await?);
         dns.add(stalwart::HOST, "A", "192.0.2.25")?;
         for caller in Caller::ALL {
             authentik.add_known_user(&caller.email(), caller.subject());
@@ -104,8 +134,17 @@ impl Simulators {
                 StalwartSim::snapshot,
             ),
             Simulated::new("ocis", &ocis, |sim| &sim.server, OcisSim::snapshot),
+            Simulated::new("stripe", &stripe, |sim| &sim.server, StripeSim::snapshot),
         ];
-        Ok(Self { issuer, dns, all })
+        Ok(Self {
+            issuer,
+            authentik,
+            stalwart,
+            ocis,
+            stripe,
+            dns,
+            all,
+        })
     }
 
     /// Finds a simulator by name.

@@ -98,6 +98,8 @@ pub struct SimAccount {
     pub aliases: Vec<String>,
     /// Whether the account can sign in.
     pub can_sign_in: bool,
+    /// Disk quota in bytes, if one is set.
+    pub quota: Option<u64>,
 }
 
 /// State of a DKIM key.
@@ -341,10 +343,42 @@ impl StalwartSim {
                 email: state.objects.email(account),
                 aliases: state.objects.alias_addresses(account),
                 can_sign_in: http::may_sign_in(account),
+                quota: account
+                    .members("quotas")
+                    .and_then(|quotas| quotas.get("maxDiskQuota")?.as_u64()),
             });
         accounts
             .filter(|account| account.email != Self::ADMIN)
             .collect()
+    }
+
+    /// The password of the account with this address, `Some(None)` without one; `None` without an account.
+    pub fn mailbox_password(&self, email: &str) -> Option<Option<String>> {
+        let state = self.mail.lock();
+        let mut accounts = state.objects.all(Kind::Account);
+        let (_, account) = accounts.find(|(_, account)| state.objects.email(account) == email)?;
+        let mut credentials = account.members("credentials").into_iter().flatten();
+        let password = credentials.find_map(|(_, credential)| credential["secret"].as_str());
+        Some(password.map(str::to_owned))
+    }
+
+    /// Sets the recipients of a mailing list as an operator.
+    pub fn set_recipients(&self, list: &str, recipients: &[&str]) {
+        let mut state = self.mail.lock();
+        let mut lists = state.objects.all(Kind::MailingList);
+        let found = lists.find(|(_, object)| state.objects.email(object) == list);
+        let (id, _) = found.unwrap_or_else(|| panic!("no list {list}"));
+        drop(lists);
+        let recipients: Object = recipients
+            .iter()
+            .map(|recipient| ((*recipient).to_owned(), json!(true)))
+            .collect();
+        change(
+            &mut state,
+            Kind::MailingList,
+            id,
+            json!({ "recipients": recipients }),
+        );
     }
 
     /// Addresses of the mailing lists, oldest first.

@@ -4,6 +4,9 @@
 //! against concurrent installations in this checkout.
 
 mod mongodb;
+mod openapi;
+mod portal;
+mod promtool;
 mod redis;
 mod schemathesis;
 
@@ -22,7 +25,14 @@ use nix::{
     unistd::Uid,
 };
 
-pub use self::{mongodb::mongod, redis::redis_server, schemathesis::schemathesis};
+pub use self::{
+    mongodb::mongod,
+    openapi::{OpenApiTools, openapi_tools},
+    portal::{PortalTools, portal_tools},
+    promtool::promtool,
+    redis::redis_server,
+    schemathesis::schemathesis,
+};
 
 /// `.dev/tools`.
 pub fn directory() -> PathBuf {

@@ -21,6 +21,7 @@ use std::fmt::Write as _;
 use bson::{Bson, Document};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::id::{AuditEventId, TenantId};
 
@@ -106,16 +107,17 @@ impl Chain {
     }
 
     /// Id of a tenant's chain, or of the platform's.
-    pub(crate) fn id(tenant_id: Option<TenantId>) -> String {
+    pub fn id(tenant_id: Option<TenantId>) -> String {
         tenant_id.map_or_else(|| PLATFORM.to_owned(), |id| id.to_string())
     }
 }
 
 /// Kind of inconsistency in a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditProblemKind)]
 pub enum ProblemKind {
-    /// The event differs from what was sealed.
+    /// The event differs from its seal.
     Changed,
     /// One or more consecutive events are missing.
     Missing,

@@ -5,19 +5,17 @@
 //! `action:…`, `outcome:…`, `actor:…`. Words contain no colon. An operator's name and address yield no words: a reader
 //! of a tenant's trail who may not see the acting operator must not be able to find them by searching.
 
-use icu_normalizer::ComposingNormalizerBorrowed;
-
 use super::{Action, ActorKind, AuditEvent, Outcome};
+use crate::unicode::composed;
 
 /// Maximum number of words of one event.
 const WORDS: usize = 32;
 /// Maximum length of a word, in characters; longer words are truncated.
 const WORD_LENGTH: usize = 40;
 
-/// Words of a text: runs of letters and digits, in lower case. Composed (NFC), since systems type the same letter in
-/// different forms: é is one character, or e with an accent that would end the word.
+/// Words of a text: runs of letters and digits, in lower case and composed: an accent of its own would end the word.
 pub fn words(text: &str) -> Vec<String> {
-    let text = ComposingNormalizerBorrowed::new_nfc().normalize(text);
+    let text = composed(text);
     let words = text
         .split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty());

@@ -2,10 +2,14 @@
 
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Kind of check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DnsCheckKind)]
 pub enum CheckKind {
     /// Ownership token.
     Ownership,
@@ -53,8 +57,9 @@ impl CheckKind {
 }
 
 /// Result of comparing found records with expected records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DnsCheckState)]
 pub enum CheckState {
     /// As expected.
     Ok,
@@ -105,7 +110,7 @@ pub struct Record {
 }
 
 /// DNSSEC validation result (RFC 4033).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dnssec {
     /// Validated by the resolver.

@@ -47,7 +47,7 @@ impl Domain {
             created_at: now,
             updated_at: now,
         };
-        domain.remember_status(None, None, now);
+        domain.push_status(None, None, now);
         domain.set_owned(
             ConditionStatus::Unknown,
             reason::AWAITING_PROOF,
@@ -55,6 +55,11 @@ impl Domain {
             now,
         );
         domain
+    }
+
+    /// Whether nothing is expected to change without an action: it was verified or has failed, and is not being removed.
+    pub const fn is_settled(&self) -> bool {
+        !self.removing && !matches!(self.status, DomainStatus::Pending)
     }
 
     /// Whether the tenant owns the domain, which provisioning requires.
@@ -104,7 +109,7 @@ impl Domain {
     pub fn set_status(&mut self, status: DomainStatus, code: Option<&str>, now: DateTime) {
         let before = std::mem::replace(&mut self.status, status);
         if before != status {
-            self.remember_status(Some(before), code, now);
+            self.push_status(Some(before), code, now);
         }
     }
 
@@ -120,7 +125,7 @@ impl Domain {
         condition.set_in(&mut self.conditions);
     }
 
-    fn remember_status(&mut self, from: Option<DomainStatus>, code: Option<&str>, now: DateTime) {
+    fn push_status(&mut self, from: Option<DomainStatus>, code: Option<&str>, now: DateTime) {
         self.push_history(HistoryEntry {
             at: now,
             what: "status".to_owned(),

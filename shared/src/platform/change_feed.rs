@@ -7,28 +7,33 @@ use futures::{Stream, StreamExt as _};
 use redis::{Client, RedisError, aio::ConnectionManager};
 
 use crate::{
-    id::{JobId, PartnerId, TenantId, UserId},
+    id::{DomainId, JobId, PartnerId, TenantId, UserId},
     platform::redis::{RedisConfig, shared_connection},
 };
 
 /// A changed document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DocumentChange {
-    /// A tenant.
+    /// A tenant, or one of its resources.
     Tenant(TenantId),
+    /// The members, apps and domains of a tenant. Announced as a change of the tenant.
+    TenantResources(TenantId),
     /// A job.
     Job(JobId),
-    /// A user, and possibly what they may see.
+    /// A domain of a tenant.
+    Domain(DomainId),
+    /// A user, and possibly their permissions.
     User(UserId),
-    /// A partner, and possibly what its team may see.
+    /// A partner, and possibly the permissions of its team.
     Partner(PartnerId),
 }
 
 impl DocumentChange {
     fn message(self) -> String {
         match self {
-            Self::Tenant(id) => format!("tenant:{id}"),
+            Self::Tenant(id) | Self::TenantResources(id) => format!("tenant:{id}"),
             Self::Job(id) => format!("job:{id}"),
+            Self::Domain(id) => format!("domain:{id}"),
             Self::User(id) => format!("user:{id}"),
             Self::Partner(id) => format!("partner:{id}"),
         }
@@ -39,6 +44,7 @@ impl DocumentChange {
         match kind {
             "tenant" => id.parse().ok().map(Self::Tenant),
             "job" => id.parse().ok().map(Self::Job),
+            "domain" => id.parse().ok().map(Self::Domain),
             "user" => id.parse().ok().map(Self::User),
             "partner" => id.parse().ok().map(Self::Partner),
             _ => None,

@@ -2,7 +2,7 @@
 //!
 //! Unlike a usual single flight, a caller never joins a read that has begun, so every result reflects the caller's own
 //! earlier writes: only the waiting is shared. Each caller may add to the input of the shared read, which makes this a
-//! batch loader; without input, it is a plain single flight.
+//! batch loader.
 
 use std::{
     fmt,

@@ -1,14 +1,44 @@
 //! Stored arguments of every job kind.
 
+mod billing;
+mod cards;
+mod import;
+mod maintenance;
+mod mfa;
+mod reports;
+mod storage;
+mod tenant_resources;
+mod webhooks;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{DomainId, InvitationId, JobOperationId, PartnerId, TenantId},
+    id::{DomainId, InvitationId, PartnerId, TenantId},
     queue::{
         job::{JobArgs, Queue},
         priority::Priority,
     },
-    subscription_snapshot::Month,
+};
+
+pub use self::{
+    billing::{
+        BalanceKey, ClosePayouts, InvoiceSubscription, IssueInvoice, ReleasePayout, RunInvoices,
+        SettleInvoice, SyncBilling, VoidInvoice,
+    },
+    cards::{CreateSetupIntent, SetDefaultCard},
+    import::ImportMembers,
+    maintenance::{
+        CheckSpaces, MeasureAllStorage, RecheckDueDomains, ReconcileTenants, RunJobOperation,
+        SnapshotSubscriptions, TrimAudit,
+    },
+    mfa::{LookUpMfa, ResetMfa},
+    reports::SummarizeMonths,
+    storage::{ApplyAllowance, MeasureStorage},
+    tenant_resources::{
+        ProvisionApp, ProvisionMember, RemoveApp, RemoveMember, ResetMemberPassword, ResumeMember,
+        RotateAppSecret, SignOutMember, SuspendMember,
+    },
+    webhooks::{FetchStripeEvents, MirrorStripeObject},
 };
 
 /// Provisions a new or changed tenant in the upstreams.
@@ -54,18 +84,6 @@ pub struct DeprovisionTenant {
     pub tenant_id: TenantId,
 }
 
-/// Enqueues a reconcile job for every tenant that is not terminated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReconcileTenants {
-    /// Dry run: reports drift without repairing it.
-    #[serde(default)]
-    pub dry_run: bool,
-    /// Period over which the jobs are spread, in seconds.
-    #[serde(default)]
-    pub spread_seconds: u64,
-}
-
 /// Creates an owned domain on the mail server, and stores the DNS records it should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,61 +122,6 @@ pub struct RecheckDomain {
     pub tenant_id: TenantId,
     /// Claim id.
     pub domain_id: DomainId,
-}
-
-/// Deletes audit events whose retention period is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrimAudit {}
-
-/// Looks for spaces on the files server that no tenant stores, and for those that several do. Read-only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckSpaces {}
-
-/// Runs a bulk job operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RunJobOperation {
-    /// Operation id.
-    pub operation_id: JobOperationId,
-}
-
-impl JobArgs for RunJobOperation {
-    const KIND: &'static str = "run_job_operation";
-    const QUEUE: Queue = Queue::Maintenance;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some(self.operation_id.to_string())
-    }
-}
-/// Enqueues a DNS check for every domain that is due.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecheckDueDomains {}
-
-/// Takes the monthly subscription snapshot of every tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotSubscriptions {
-    /// Month of the snapshot.
-    pub month: Month,
-}
-
-impl JobArgs for SnapshotSubscriptions {
-    const KIND: &'static str = "snapshot_subscriptions";
-    const QUEUE: Queue = Queue::Maintenance;
-    const PRIORITY: Priority = Priority::Bulk;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    // No unique key: a waiting job may have processed half of the tenants, and joining it would keep their stale
-    // snapshots.
-    fn lock_key(&self) -> Option<String> {
-        Some(Self::KIND.to_owned())
-    }
 }
 
 /// Adds a member to a partner's team, and creates a recovery link for a person without an account.
@@ -230,20 +193,11 @@ tenant_job!(ResumeTenant, "resume_tenant", Interactive, joins: |_this| true);
 // A purge is scheduled for its own instant, which joining another job must not bring forward.
 tenant_job!(DeprovisionTenant, "deprovision_tenant", Bulk, joins: |_this| false);
 
-impl JobArgs for ReconcileTenants {
-    const KIND: &'static str = "reconcile_tenants";
-    const QUEUE: Queue = Queue::Maintenance;
-    const PRIORITY: Priority = Priority::Bulk;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-}
-
 macro_rules! domain_job {
     ($args:ident, $kind:literal) => {
         impl JobArgs for $args {
             const KIND: &'static str = $kind;
+            const PRIORITY: Priority = Priority::Interactive;
 
             fn tenant_id(&self) -> Option<TenantId> {
                 Some(self.tenant_id)
@@ -263,6 +217,7 @@ domain_job!(RemoveDomain, "remove_domain");
 impl JobArgs for RecheckDomain {
     const KIND: &'static str = "recheck_domain";
     const QUEUE: Queue = Queue::Dns;
+    const PRIORITY: Priority = Priority::Interactive;
 
     fn tenant_id(&self) -> Option<TenantId> {
         Some(self.tenant_id)
@@ -277,67 +232,18 @@ impl JobArgs for RecheckDomain {
     }
 }
 
-impl JobArgs for RecheckDueDomains {
-    const KIND: &'static str = "recheck_due_domains";
-    const QUEUE: Queue = Queue::Maintenance;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(Self::KIND.to_owned())
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some("all".to_owned())
-    }
-}
-
-impl JobArgs for CheckSpaces {
-    const KIND: &'static str = "check_spaces";
-    const QUEUE: Queue = Queue::Maintenance;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(Self::KIND.to_owned())
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some("all".to_owned())
-    }
-}
-
-impl JobArgs for TrimAudit {
-    const KIND: &'static str = "trim_audit";
-    const QUEUE: Queue = Queue::Maintenance;
-    const PRIORITY: Priority = Priority::Bulk;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(Self::KIND.to_owned())
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some("all".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{AppId, JobOperationId, MemberId, MemberImportId};
 
     /// Pins the stored form, which outlives a deploy: a change here changes documents that already wait.
     #[test]
     fn the_stored_form_of_every_kind_is_stable() {
         let tenant_id = TenantId::from_bytes([7; 16]);
         let domain_id = DomainId::from_bytes([8; 16]);
+        let app_id = AppId::from_bytes([12; 16]);
+        let member_id = MemberId::from_bytes([13; 16]);
         let stored = [
             serde_json::to_value(ProvisionTenant { tenant_id }).unwrap(),
             serde_json::to_value(ReconcileTenant {
@@ -393,6 +299,54 @@ mod tests {
             .unwrap(),
             serde_json::to_value(TrimAudit {}).unwrap(),
             serde_json::to_value(CheckSpaces {}).unwrap(),
+            serde_json::to_value(ProvisionApp {
+                tenant_id,
+                app_id,
+                secret_version: 1,
+            })
+            .unwrap(),
+            serde_json::to_value(RotateAppSecret {
+                tenant_id,
+                app_id,
+                secret_version: 2,
+            })
+            .unwrap(),
+            serde_json::to_value(RemoveApp { tenant_id, app_id }).unwrap(),
+            serde_json::to_value(ProvisionMember {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(SuspendMember {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(ResumeMember {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(SignOutMember {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(ResetMemberPassword {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(RemoveMember {
+                tenant_id,
+                member_id,
+            })
+            .unwrap(),
+            serde_json::to_value(ImportMembers {
+                tenant_id,
+                import_id: MemberImportId::from_bytes([14; 16]),
+            })
+            .unwrap(),
         ];
 
         insta::assert_json_snapshot!(stored, @r#"
@@ -448,9 +402,67 @@ mod tests {
     "partnerId": "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
   },
   {},
-  {}
+  {},
+  {
+    "appId": "0c0c0c0c-0c0c-0c0c-0c0c-0c0c0c0c0c0c",
+    "secretVersion": 1,
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "appId": "0c0c0c0c-0c0c-0c0c-0c0c-0c0c0c0c0c0c",
+    "secretVersion": 2,
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "appId": "0c0c0c0c-0c0c-0c0c-0c0c-0c0c0c0c0c0c",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "memberId": "0d0d0d0d-0d0d-0d0d-0d0d-0d0d0d0d0d0d",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  },
+  {
+    "importId": "0e0e0e0e-0e0e-0e0e-0e0e-0e0e0e0e0e0e",
+    "tenantId": "07070707-0707-0707-0707-070707070707"
+  }
 ]
 "#);
+    }
+
+    #[test]
+    fn what_no_person_waits_for_is_bulk_work() {
+        let priorities = [
+            ReconcileTenants::PRIORITY,
+            RunJobOperation::PRIORITY,
+            RecheckDueDomains::PRIORITY,
+            SnapshotSubscriptions::PRIORITY,
+            CheckSpaces::PRIORITY,
+            TrimAudit::PRIORITY,
+            DeprovisionTenant::PRIORITY,
+            ImportMembers::PRIORITY,
+        ];
+
+        assert_eq!(priorities, [Priority::Bulk; 8]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct CronSchedule {
 /// Error: the expression or the zone is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("the schedule {expression:?} in {zone:?} is invalid: {reason}")]
-pub struct CalendarError {
+pub struct CronError {
     expression: &'static str,
     zone: &'static str,
     reason: String,
@@ -33,8 +33,8 @@ pub struct CalendarError {
 
 impl CronSchedule {
     /// Parses `expression` in `zone`. Of the usual extensions, `L` is not supported.
-    pub fn new(expression: &'static str, zone: &'static str) -> Result<Self, CalendarError> {
-        let unreadable = |reason: String| CalendarError {
+    pub fn new(expression: &'static str, zone: &'static str) -> Result<Self, CronError> {
+        let unreadable = |reason: String| CronError {
             expression,
             zone,
             reason,

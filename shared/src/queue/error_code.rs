@@ -1,6 +1,8 @@
 //! Error codes: one enum that determines the stable code, the customer-facing message, and the retry policy of every
 //! failure.
 
+mod schema;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{unknown_name::UnknownName, upstream::Upstream};
@@ -70,7 +72,7 @@ pub enum RetryPolicy {
 pub enum ErrorCode {
     /// Cannot connect to the upstream.
     UpstreamUnreachable,
-    /// The upstream is unavailable, or returned an invalid response to a read.
+    /// The upstream is unavailable.
     UpstreamUnavailable,
     /// The upstream could not authenticate us: its identity provider may be unavailable.
     UpstreamIdentityUnavailable,
@@ -84,6 +86,10 @@ pub enum ErrorCode {
     UpstreamPaused,
     /// The upstream is still processing an earlier request.
     UpstreamNotReady,
+    /// The upstream's state changed between the calls of an operation; a retry reads it again.
+    UpstreamStateChanged,
+    /// The upstream returned an unreadable or too large response to a read.
+    UpstreamResponseInvalid,
     /// The upstream rejected the request; a retry cannot succeed.
     UpstreamRejected,
     /// The upstream rejected our credentials.
@@ -98,10 +104,24 @@ pub enum ErrorCode {
     DomainInvalid,
     /// The domain cannot be removed while mailboxes or lists use it.
     DomainInUse,
+    /// A mailbox is not destroyed while mailing lists deliver to it.
+    MailboxInUse,
     /// No recovery flow is configured on the sign-on service.
     RecoveryFlowMissing,
     /// The person belongs to another partner, or to a workspace of another partner.
     WorksElsewhere,
+    /// The login has an account whose password another tenant may know, or is an address in another tenant's domain.
+    AccountTaken,
+    /// More billing periods are due than are invoiced without an operator's decision.
+    TooManyPeriods,
+    /// The payment provider declined the payment method.
+    PaymentRefused,
+    /// The card set-up is unknown, unfinished, or of another customer.
+    SetupIntentUnusable,
+    /// The payment provider's key or objects are of the other mode: live instead of test, or the reverse.
+    PaymentProviderMode,
+    /// An idempotency key was used for another request.
+    IdempotencyMisused,
     /// The attempt exceeded the time limit of its kind.
     AttemptTimedOut,
     /// Three workers crashed while running this job.
@@ -121,7 +141,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that this build defines.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::UpstreamUnreachable,
         Self::UpstreamUnavailable,
         Self::UpstreamIdentityUnavailable,
@@ -130,6 +150,8 @@ impl ErrorCode {
         Self::UpstreamCircuitOpen,
         Self::UpstreamPaused,
         Self::UpstreamNotReady,
+        Self::UpstreamStateChanged,
+        Self::UpstreamResponseInvalid,
         Self::UpstreamRejected,
         Self::UpstreamCredentialsRefused,
         Self::UpstreamPermissionMissing,
@@ -137,8 +159,15 @@ impl ErrorCode {
         Self::UpstreamConflict,
         Self::DomainInvalid,
         Self::DomainInUse,
+        Self::MailboxInUse,
         Self::RecoveryFlowMissing,
         Self::WorksElsewhere,
+        Self::AccountTaken,
+        Self::TooManyPeriods,
+        Self::PaymentRefused,
+        Self::SetupIntentUnusable,
+        Self::PaymentProviderMode,
+        Self::IdempotencyMisused,
         Self::AttemptTimedOut,
         Self::WorkerCrashed,
         Self::GaveUp,
@@ -150,9 +179,14 @@ impl ErrorCode {
     /// Class of the code: the party that has to act.
     pub const fn class(self) -> ErrorClass {
         match self {
-            Self::DomainInvalid | Self::DomainInUse | Self::WorksElsewhere | Self::Cancelled => {
-                ErrorClass::UserAction
-            }
+            Self::DomainInvalid
+            | Self::DomainInUse
+            | Self::MailboxInUse
+            | Self::WorksElsewhere
+            | Self::AccountTaken
+            | Self::PaymentRefused
+            | Self::SetupIntentUnusable
+            | Self::Cancelled => ErrorClass::UserAction,
             Self::UpstreamUnreachable
             | Self::UpstreamUnavailable
             | Self::UpstreamIdentityUnavailable
@@ -160,17 +194,24 @@ impl ErrorCode {
             | Self::UpstreamCircuitOpen
             | Self::UpstreamPaused
             | Self::UpstreamNotReady
+            | Self::UpstreamStateChanged
+            | Self::UpstreamResponseInvalid
             | Self::AttemptTimedOut
             | Self::GaveUp => ErrorClass::Upstream,
             Self::UpstreamRateLimited => ErrorClass::RateLimited,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
             | Self::RecoveryFlowMissing
+            | Self::PaymentProviderMode
             | Self::SecretsUnreadable => ErrorClass::Credentials,
-            Self::UpstreamConflict | Self::Superseded => ErrorClass::Conflict,
-            Self::UpstreamRejected | Self::WorkerCrashed | Self::Internal | Self::Unknown(_) => {
-                ErrorClass::Bug
+            Self::UpstreamConflict | Self::TooManyPeriods | Self::Superseded => {
+                ErrorClass::Conflict
             }
+            Self::UpstreamRejected
+            | Self::IdempotencyMisused
+            | Self::WorkerCrashed
+            | Self::Internal
+            | Self::Unknown(_) => ErrorClass::Bug,
         }
     }
 
@@ -180,7 +221,13 @@ impl ErrorCode {
             Self::UpstreamRejected
             | Self::DomainInvalid
             | Self::DomainInUse
+            | Self::MailboxInUse
             | Self::WorksElsewhere
+            | Self::AccountTaken
+            | Self::TooManyPeriods
+            | Self::PaymentRefused
+            | Self::SetupIntentUnusable
+            | Self::IdempotencyMisused
             | Self::WorkerCrashed
             | Self::GaveUp
             | Self::Superseded
@@ -196,10 +243,13 @@ impl ErrorCode {
             | Self::UpstreamCircuitOpen
             | Self::UpstreamPaused
             | Self::UpstreamNotReady
+            | Self::UpstreamStateChanged
+            | Self::UpstreamResponseInvalid
             | Self::Unknown(_) => RetryPolicy::Free,
             Self::UpstreamCredentialsRefused
             | Self::UpstreamPermissionMissing
             | Self::RecoveryFlowMissing
+            | Self::PaymentProviderMode
             | Self::SecretsUnreadable => RetryPolicy::AfterHold,
         }
     }
@@ -210,6 +260,7 @@ impl ErrorCode {
             Upstream::Authentik => "The sign-on service",
             Upstream::Stalwart => "The mail service",
             Upstream::Ocis => "The files service",
+            Upstream::Stripe => "The payment service",
         });
         match self {
             Self::UpstreamUnreachable
@@ -230,6 +281,12 @@ impl ErrorCode {
             Self::UpstreamNotReady => {
                 format!("{service} is still setting this up. We will check again shortly.")
             }
+            Self::UpstreamStateChanged => {
+                format!("{service} was changed at the same time. We will retry automatically.")
+            }
+            Self::UpstreamResponseInvalid => {
+                format!("{service} sent an unexpected response. We will retry automatically.")
+            }
             Self::UpstreamRejected => {
                 format!("{service} rejected the change. Our team will look into it.")
             }
@@ -247,6 +304,10 @@ impl ErrorCode {
             Self::DomainInUse => {
                 "The domain still has mailboxes or lists. Remove them, then try again.".to_owned()
             }
+            Self::MailboxInUse => {
+                "Mailing lists still deliver to this mailbox. Remove it from them, then try again."
+                    .to_owned()
+            }
             Self::RecoveryFlowMissing => {
                 "Password links are currently unavailable. Our team will look into it.".to_owned()
             }
@@ -254,10 +315,32 @@ impl ErrorCode {
                 "This person belongs to another partner or workspace and must leave it first."
                     .to_owned()
             }
+            Self::AccountTaken => {
+                "This address has an account that another workspace set up, or belongs to another workspace's domain. Use another address, or contact support."
+                    .to_owned()
+            }
+            Self::TooManyPeriods => {
+                "Several billing periods have no invoice yet. Our team will look into it."
+                    .to_owned()
+            }
+            Self::PaymentRefused => {
+                "The payment was declined. Use another payment method, or contact your bank."
+                    .to_owned()
+            }
+            Self::SetupIntentUnusable => {
+                "The card was not set up completely. Enter it again.".to_owned()
+            }
+            Self::PaymentProviderMode => {
+                "Payments are currently unavailable. Our team will look into it.".to_owned()
+            }
             Self::AttemptTimedOut => {
                 "The job took too long. We will retry automatically.".to_owned()
             }
-            Self::SecretsUnreadable | Self::WorkerCrashed | Self::Internal | Self::Unknown(_) => {
+            Self::SecretsUnreadable
+            | Self::IdempotencyMisused
+            | Self::WorkerCrashed
+            | Self::Internal
+            | Self::Unknown(_) => {
                 "An internal error occurred. Our team will look into it.".to_owned()
             }
             Self::GaveUp => {
@@ -265,6 +348,45 @@ impl ErrorCode {
             }
             Self::Superseded => "A newer job replaced this one.".to_owned(),
             Self::Cancelled => "The job was cancelled.".to_owned(),
+        }
+    }
+
+    /// The code as it is stored, in the API, in logs and in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamIdentityUnavailable => "upstream_identity_unavailable",
+            Self::UpstreamAnswerLost => "upstream_answer_lost",
+            Self::UpstreamRateLimited => "upstream_rate_limited",
+            Self::UpstreamCircuitOpen => "upstream_circuit_open",
+            Self::UpstreamPaused => "upstream_paused",
+            Self::UpstreamNotReady => "upstream_not_ready",
+            Self::UpstreamStateChanged => "upstream_state_changed",
+            Self::UpstreamResponseInvalid => "upstream_response_invalid",
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::UpstreamCredentialsRefused => "upstream_credentials_refused",
+            Self::UpstreamPermissionMissing => "upstream_permission_missing",
+            Self::SecretsUnreadable => "secrets_unreadable",
+            Self::UpstreamConflict => "upstream_conflict",
+            Self::DomainInvalid => "domain_invalid",
+            Self::DomainInUse => "domain_in_use",
+            Self::MailboxInUse => "mailbox_in_use",
+            Self::RecoveryFlowMissing => "recovery_flow_missing",
+            Self::WorksElsewhere => "works_elsewhere",
+            Self::AccountTaken => "account_taken",
+            Self::TooManyPeriods => "too_many_periods",
+            Self::PaymentRefused => "payment_refused",
+            Self::SetupIntentUnusable => "setup_intent_unusable",
+            Self::PaymentProviderMode => "payment_provider_mode",
+            Self::IdempotencyMisused => "idempotency_misused",
+            Self::AttemptTimedOut => "attempt_timed_out",
+            Self::WorkerCrashed => "worker_crashed",
+            Self::GaveUp => "gave_up",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+            Self::Unknown(name) => name.as_str(),
         }
     }
 
@@ -279,6 +401,8 @@ impl ErrorCode {
             Self::UpstreamCircuitOpen => "UpstreamCircuitOpen",
             Self::UpstreamPaused => "UpstreamPaused",
             Self::UpstreamNotReady => "UpstreamNotReady",
+            Self::UpstreamStateChanged => "UpstreamStateChanged",
+            Self::UpstreamResponseInvalid => "UpstreamResponseInvalid",
             Self::UpstreamRejected => "UpstreamRejected",
             Self::UpstreamCredentialsRefused => "UpstreamCredentialsRefused",
             Self::UpstreamPermissionMissing => "UpstreamPermissionMissing",
@@ -286,8 +410,15 @@ impl ErrorCode {
             Self::UpstreamConflict => "UpstreamConflict",
             Self::DomainInvalid => "DomainInvalid",
             Self::DomainInUse => "DomainInUse",
+            Self::MailboxInUse => "MailboxInUse",
             Self::RecoveryFlowMissing => "RecoveryFlowMissing",
             Self::WorksElsewhere => "WorksElsewhere",
+            Self::AccountTaken => "AccountTaken",
+            Self::TooManyPeriods => "TooManyPeriods",
+            Self::PaymentRefused => "PaymentRefused",
+            Self::SetupIntentUnusable => "SetupIntentUnusable",
+            Self::PaymentProviderMode => "PaymentProviderMode",
+            Self::IdempotencyMisused => "IdempotencyMisused",
             Self::AttemptTimedOut => "AttemptTimedOut",
             Self::WorkerCrashed => "WorkerCrashed",
             Self::GaveUp => "GaveUp",
@@ -304,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_code_in_camel_case() {
+    fn the_name_is_the_code_and_the_reason_is_in_camel_case() {
         for code in ErrorCode::ALL {
             let snake = serde_json::to_string(&code).unwrap();
             let camel: String = snake
@@ -314,6 +445,7 @@ mod tests {
                 .collect();
 
             assert_eq!(code.reason(), camel);
+            assert_eq!(code.name(), snake.trim_matches('"'));
         }
     }
 

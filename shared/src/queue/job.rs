@@ -3,23 +3,26 @@
 //! States: `available` (waiting, until `run_at`) → `running` → `completed`, `discarded` or `cancelled`. A retry or a
 //! snooze is `available` again with a later `run_at`.
 
+mod step;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 use bson::{DateTime, Document};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
+pub use self::step::{Attempt, FailureCause, JobFailure, Progress, Step, StepState};
 use crate::{
-    id::{JobId, LeaseToken, PartnerId, TenantId},
-    queue::{
-        error_code::{ErrorClass, ErrorCode},
-        priority::Priority,
-        secret_box::EncryptedSecrets,
-    },
+    id::{JobId, LeaseToken, MemberId, PartnerId, TenantId},
+    queue::{priority::Priority, secret_box::EncryptedSecrets},
 };
 
 /// Queue, served by its own worker slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = QueueName)]
 pub enum Queue {
     /// Provisioning of tenants and members in the upstreams.
     Provisioning,
@@ -102,7 +105,9 @@ impl FromStr for Queue {
 }
 
 /// State of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Waiting to be claimed, from `run_at` on.
@@ -180,162 +185,20 @@ pub struct Lease {
     pub started_at: Option<DateTime>,
 }
 
-/// State of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StepState {
-    /// Not yet attempted for the current generation.
-    Pending,
-    /// Succeeded.
-    Ok,
-    /// Nothing to do.
-    Skipped,
-    /// The last attempt failed.
-    Error,
-    /// A write was sent and its outcome is unknown.
-    Unknown,
-}
-
-impl StepState {
-    /// Whether the step is complete.
-    pub const fn is_done(self) -> bool {
-        matches!(self, Self::Ok | Self::Skipped)
-    }
-}
-
-/// Step: a named part of a job with its own state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Step {
-    /// Name, such as `authentik`.
-    pub name: String,
-    /// Current state.
-    pub state: StepState,
-    /// Consecutive failures.
-    #[serde(default)]
-    pub attempts: i32,
-    /// Start of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<DateTime>,
-    /// End of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<DateTime>,
-    /// Time of the next attempt; missing if never retried or not yet attempted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_at: Option<DateTime>,
-    /// Reserved slot in the upstream's rate budget, while the step waits for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "turnAt")]
-    pub reserved_at: Option<DateTime>,
-    /// Whether the rate budget was saturated: nothing is reserved, and the step asks again at `reserved_at`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[serde(rename = "asksAgain")]
-    pub queue_full: bool,
-    /// Progress of a step that continues in another attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-    /// Changes made upstream, or planned in a dry run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<String>,
-    /// Failure of the last attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<JobFailure>,
-}
-
-impl Step {
-    /// A step that has not been attempted.
-    pub fn pending(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            state: StepState::Pending,
-            attempts: 0,
-            started_at: None,
-            finished_at: None,
-            next_at: None,
-            reserved_at: None,
-            queue_full: false,
-            progress: None,
-            changes: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// Whether the step has failed and is never retried.
-    pub fn is_permanently_failed(&self) -> bool {
-        matches!(self.state, StepState::Error | StepState::Unknown) && self.next_at.is_none()
-    }
-}
-
-/// Failure of a job or a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobFailure {
-    /// Stable code.
-    pub code: ErrorCode,
-    /// Party that has to act.
-    pub class: ErrorClass,
-    /// Customer-facing message.
-    pub message: String,
-    /// Detail for operators.
-    pub detail: String,
-    /// Whether it is retried automatically.
-    pub retryable: bool,
-}
-
-impl JobFailure {
-    /// A failure that is never retried.
-    pub fn permanent(code: ErrorCode, detail: &str) -> Self {
-        Self {
-            code,
-            class: code.class(),
-            message: code.customer_text(None),
-            detail: detail.to_owned(),
-            retryable: false,
-        }
-    }
-}
-
-/// Attempt of a job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Attempt {
-    /// Attempt number, counting all attempts.
-    pub n: i32,
-    /// Worker that ran it.
-    pub worker: String,
-    /// Start time.
-    pub started_at: DateTime,
-    /// End time.
-    pub finished_at: DateTime,
-    /// Outcome: `complete`, `retry`, `discard`, `cancel`, `release` or `rescue`; `timeout` if it exceeded its time
-    /// limit, regardless of its settlement.
-    pub outcome: String,
-    /// Error text, at most 2 KiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Ids of the most recent upstream requests, as assigned by the upstreams; at most 8.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub upstream_request_ids: Vec<String>,
-}
-
-/// Progress of a long job, or of one of its steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Items done.
-    pub done: i64,
-    /// Total number of items.
-    pub total: i64,
-    /// Current activity.
-    pub note: String,
-    /// Resume position of the next attempt, opaque to all other code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-}
-
 /// Requester of scheduled jobs, or its prefix before the name of the schedule.
 pub const SCHEDULE: &str = "schedule";
 
 /// Retention of a completed job that a schedule enqueued and that changed nothing. Every night has one for each tenant.
 pub const UNEVENTFUL_RETENTION: Duration = Duration::from_hours(24);
+
+/// Dismissal of a discarded job: an operator decided that it needs no repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dismissal {
+    /// Time.
+    pub at: DateTime,
+    /// Operator.
+    pub by: String,
+}
 
 /// Job, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -403,6 +266,12 @@ pub struct Job {
     /// Final job that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requeued_from: Option<JobId>,
+    /// Job that repeats this final one: the last, if it was requeued several times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requeued_to: Option<JobId>,
+    /// Set on a discarded job that an operator dismissed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dismissed: Option<Dismissal>,
     /// Parent job of a fan-out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
@@ -430,8 +299,8 @@ pub struct Job {
     /// Incremented by every change that the API shows.
     pub revision: i64,
     /// Encrypted secrets; deleted once the job is final.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<EncryptedSecrets>,
+    #[serde(rename = "sealed", default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<EncryptedSecrets>,
     /// Whether the job ever had secrets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub had_secrets: bool,
@@ -459,20 +328,26 @@ impl Job {
         bson::deserialize_from_bson(id).ok()
     }
 
+    /// Member of a tenant the job concerns.
+    pub fn member_id(&self) -> Option<MemberId> {
+        let id = self.args.get("memberId")?.clone();
+        bson::deserialize_from_bson(id).ok()
+    }
+
     /// Whether a schedule enqueued it, as opposed to a person.
     pub fn is_scheduled(&self) -> bool {
         self.created_by.starts_with(SCHEDULE)
-    }
-
-    /// Whether the steps' results are reported to the tenant. A dry run's are not.
-    pub fn reports_to_tenant(&self) -> bool {
-        self.tenant_id.is_some() && !self.is_dry_run()
     }
 
     /// The step with this name.
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == name)
     }
+}
+
+/// Lock key of the jobs that change what a tenant has in the upstreams.
+pub fn tenant_lock_key(id: TenantId) -> String {
+    format!("tenant:{id}")
 }
 
 /// Job arguments of one kind: the contract between the api, which enqueues, and the worker, which runs.
@@ -484,15 +359,15 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// Queue.
     const QUEUE: Queue = Queue::Provisioning;
-    /// Priority lane.
-    const PRIORITY: Priority = Priority::Interactive;
+    /// Priority lane. No default, so that each kind decides: bulk work must not delay what a person waits for.
+    const PRIORITY: Priority;
 
     /// Tenant the job concerns.
     fn tenant_id(&self) -> Option<TenantId>;
 
     /// Lock key: jobs with the same key never run concurrently. `None` for a job that blocks no other.
     fn lock_key(&self) -> Option<String> {
-        self.tenant_id().map(|tenant| format!("tenant:{tenant}"))
+        self.tenant_id().map(tenant_lock_key)
     }
 
     /// Unique key: a new job joins the available job with the same key. Only for kinds whose arguments are their

@@ -5,6 +5,7 @@
 
 use bson::{DateTime, oid::ObjectId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     audit::{Actor, Origin},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Action applied to each job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobAction {
     /// Run again: now if available, as a new job if final.
@@ -105,8 +106,9 @@ pub struct JobOperation {
 }
 
 /// Outcome of one item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = JobOperationItemOutcome)]
 pub enum ItemOutcome {
     /// Not processed yet.
     Pending,
@@ -119,8 +121,9 @@ pub enum ItemOutcome {
 }
 
 /// Reason why an item was not changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = JobOperationItemReason)]
 pub enum ItemReason {
     /// The job was deleted by retention.
     JobGone,

@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::{
     job::{Job, JobArgs, JobState, Queue},
     priority::Priority,
-    secret_box::{EncryptionKeys, SealError},
+    secret_box::{EncryptionError, EncryptionKeys},
 };
-use crate::{id::JobId, platform::clock};
+use crate::{
+    id::{JobId, TenantId},
+    platform::clock,
+};
 
 /// A job to enqueue.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ impl NewJob {
             cancel_requested: None,
             superseded_by: None,
             requeued_from: None,
+            requeued_to: None,
+            dismissed: None,
             parent: None,
             progress: None,
             created_by: created_by.to_owned(),
@@ -60,7 +65,7 @@ impl NewJob {
             finished_at: None,
             expire_at: None,
             revision: 1,
-            sealed: None,
+            secrets: None,
             had_secrets: false,
         };
         Ok(Self { job })
@@ -101,8 +106,8 @@ impl NewJob {
         mut self,
         keys: &EncryptionKeys,
         secrets: &impl Serialize,
-    ) -> Result<Self, SealError> {
-        self.job.sealed = Some(keys.encrypt(self.job.id, secrets)?);
+    ) -> Result<Self, EncryptionError> {
+        self.job.secrets = Some(keys.encrypt(self.job.id, secrets)?);
         self.job.had_secrets = true;
         Ok(self)
     }
@@ -121,6 +126,24 @@ impl NewJob {
         // A fan-out must not delay what a person waits for.
         self.with_priority(Priority::Bulk)
             .requested_by(parent.request_id.clone(), parent.traceparent.clone())
+    }
+
+    /// Derives the job's id from its kind, its tenant and the current `period`: enqueueing it again within the period is
+    /// a no-op. For read-only jobs that anyone may ask for at any rate.
+    #[must_use]
+    pub fn once_per(mut self, period: Duration) -> Self {
+        let period = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+        let millis = self.job.created_at.timestamp_millis();
+        let start = millis - millis.rem_euclid(period);
+        // The timestamp of an id is its first six bytes, by which lists are sorted.
+        let mut seed = self.job.tenant_id.map_or([0; 16], TenantId::bytes);
+        seed[..6].copy_from_slice(&start.to_be_bytes()[2..]);
+        let id = JobId::deterministic(JobId::from_bytes(seed), &self.job.kind);
+        if self.job.lock_key == job_lock_key(self.job.id) {
+            self.job.lock_key = job_lock_key(id);
+        }
+        self.job.id = id;
+        self
     }
 
     /// The job as it will be stored.
@@ -152,6 +175,8 @@ impl NewJob {
             cancel_requested: None,
             superseded_by: None,
             requeued_from: Some(job.id),
+            requeued_to: None,
+            dismissed: None,
             progress: None,
             created_by: created_by.to_owned(),
             created_at: now,
@@ -175,4 +200,28 @@ pub(crate) fn give_up_at(queue: Queue, run_at: DateTime) -> Option<DateTime> {
     queue
         .max_age()
         .map(|after: Duration| clock::later(run_at, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::args::{LookUpMfa, MeasureStorage};
+
+    #[test]
+    fn a_job_once_per_period_has_one_id_for_its_kind_tenant_and_period() {
+        const MINUTE: Duration = Duration::from_mins(1);
+        let [tenant_id, other] = [TenantId::new(), TenantId::new()];
+        let id = |tenant_id, seconds: i64| {
+            let at = DateTime::from_millis(1_795_339_800_000 + seconds * 1_000);
+            let new = NewJob::new(&MeasureStorage { tenant_id }, "test", at).unwrap();
+            new.once_per(MINUTE).job().id
+        };
+        let at = DateTime::from_millis(1_795_339_800_000);
+        let of_other_kind = NewJob::new(&LookUpMfa { tenant_id }, "test", at).unwrap();
+
+        assert_eq!(id(tenant_id, 0), id(tenant_id, 59));
+        assert!(id(tenant_id, 0) < id(tenant_id, 60));
+        assert_ne!(id(tenant_id, 0), id(other, 0));
+        assert_ne!(id(tenant_id, 0), of_other_kind.once_per(MINUTE).job().id);
+    }
 }

@@ -6,6 +6,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use bson::DateTime;
 use mongodb::error::Error;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{cron::CronSchedule, new_job::NewJob};
 use crate::platform::clock;
@@ -25,9 +27,9 @@ pub struct Schedule {
     /// Purpose, in one sentence.
     pub purpose: &'static str,
     /// Cron schedule.
-    pub calendar: CronSchedule,
+    pub cron: CronSchedule,
     /// Misfire policy.
-    pub missed: MisfirePolicy,
+    pub misfire_policy: MisfirePolicy,
     /// Whether it supports a dry run.
     pub can_dry_run: bool,
     /// Builds the job of one run.
@@ -38,19 +40,20 @@ pub struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// A due instant, possibly in the past.
-    DueInstants {
+    Scheduled {
         /// The instant.
         at: DateTime,
     },
     /// A manual run.
-    Asked {
+    Manual {
         /// Whether it is a dry run.
         dry_run: bool,
     },
 }
 
 /// Misfire policy: the treatment of missed instants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum MisfirePolicy {
     /// Runs the last missed instant, for all.
     Once,
@@ -58,17 +61,6 @@ pub enum MisfirePolicy {
     Each,
     /// Runs no missed instant.
     Skip,
-}
-
-impl MisfirePolicy {
-    /// Name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Once => "once",
-            Self::Each => "each",
-            Self::Skip => "skip",
-        }
-    }
 }
 
 /// Due instants since the last evaluation.
@@ -88,7 +80,7 @@ impl Schedule {
         let from = seen.max(clock::earlier(now, MAX_CATCH_UP));
         let mut run = VecDeque::new();
         let mut found = 0;
-        for instant in self.calendar.after(from).take_while(|at| *at <= now) {
+        for instant in self.cron.after(from).take_while(|at| *at <= now) {
             found += 1;
             run.push_back(instant);
             if run.len() > self.most_at_once() {
@@ -96,7 +88,7 @@ impl Schedule {
             }
         }
         let last = *run.back()?;
-        if self.missed == MisfirePolicy::Skip && clock::until(last, now) > ON_TIME {
+        if self.misfire_policy == MisfirePolicy::Skip && clock::until(last, now) > ON_TIME {
             run.clear();
         }
         Some(DueInstants {
@@ -107,7 +99,7 @@ impl Schedule {
     }
 
     const fn most_at_once(&self) -> usize {
-        match self.missed {
+        match self.misfire_policy {
             MisfirePolicy::Each => MAX_INSTANTS,
             MisfirePolicy::Once | MisfirePolicy::Skip => 1,
         }
@@ -124,12 +116,12 @@ mod tests {
         DateTime::parse_rfc3339_str(text).unwrap()
     }
 
-    fn schedule(expression: &'static str, missed: MisfirePolicy) -> Schedule {
+    fn schedule(expression: &'static str, misfire_policy: MisfirePolicy) -> Schedule {
         Schedule {
             name: "test",
             purpose: "",
-            calendar: CronSchedule::new(expression, "UTC").unwrap(),
-            missed,
+            cron: CronSchedule::new(expression, "UTC").unwrap(),
+            misfire_policy,
             can_dry_run: false,
             job: |_, _, _| Err(Error::custom("manual runs are not tested here")),
         }
@@ -138,7 +130,7 @@ mod tests {
     #[test]
     fn each_misfire_policy_selects_its_instants() {
         let (seen, now) = (at("2026-11-19T01:00:00Z"), at("2026-11-22T09:00:00Z"));
-        let due = |missed| schedule("0 1 * * *", missed).due(seen, now).unwrap();
+        let due = |policy| schedule("0 1 * * *", policy).due(seen, now).unwrap();
 
         let (once, each, skip) = (
             due(MisfirePolicy::Once),
@@ -171,12 +163,12 @@ mod tests {
     fn a_gap_of_a_year_causes_at_most_a_hundred_jobs() {
         let (seen, now) = (at("2020-01-01T00:00:00Z"), at("2026-11-22T09:00:00Z"));
 
-        for (missed, most) in [
+        for (policy, most) in [
             (MisfirePolicy::Once, 1),
             (MisfirePolicy::Each, 100),
             (MisfirePolicy::Skip, 1),
         ] {
-            let due = schedule("*/5 * * * *", missed).due(seen, now).unwrap();
+            let due = schedule("*/5 * * * *", policy).due(seen, now).unwrap();
 
             assert_eq!(due.run.len(), most);
             assert_eq!(due.last, now);
@@ -203,9 +195,9 @@ mod tests {
                 "*/7 * * * *", "0,30 1-3 * * *", "15 2 * * 0", "0 0 31 * *", "59 23 28-31 * *", "0 0 * * *",
             ]),
         ) {
-            let calendar = CronSchedule::new(expression, zone).unwrap();
+            let cron = CronSchedule::new(expression, zone).unwrap();
             let mut each = schedule("* * * * *", MisfirePolicy::Each);
-            each.calendar = calendar.clone();
+            each.cron = cron.clone();
             let mut now = from;
             let (mut seen, mut found, mut run) = (from, 0, Vec::new());
 
@@ -218,7 +210,7 @@ mod tests {
                 }
             }
 
-            let all: Vec<_> = calendar.after(from).take_while(|at| *at <= now).collect();
+            let all: Vec<_> = cron.after(from).take_while(|at| *at <= now).collect();
             prop_assert_eq!(found, i64::try_from(all.len()).unwrap());
             prop_assert!(run.iter().all(|at| all.binary_search(at).is_ok()));
             prop_assert!(run.is_sorted_by(|one, next| one < next));

@@ -5,16 +5,17 @@
 use std::time::Duration;
 
 use crate::{
+    billing::month::Month,
     platform::clock,
     queue::{
         args::{
-            CheckSpaces, RecheckDueDomains, ReconcileTenants, SnapshotSubscriptions, TrimAudit,
+            CheckSpaces, ClosePayouts, FetchStripeEvents, MeasureAllStorage, RecheckDueDomains,
+            ReconcileTenants, RunInvoices, SnapshotSubscriptions, TrimAudit,
         },
-        cron::{CalendarError, CronSchedule},
+        cron::{CronError, CronSchedule},
         new_job::NewJob,
         schedule::{MisfirePolicy, Schedule, Trigger},
     },
-    subscription_snapshot::Month,
 };
 
 /// Period over which the tenants of a nightly reconcile are spread.
@@ -24,20 +25,20 @@ const NIGHT: Duration = Duration::from_hours(4);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Every schedule, or the first invalid one.
-pub fn all() -> Result<Vec<Schedule>, CalendarError> {
+pub fn all() -> Result<Vec<Schedule>, CronError> {
     Ok(vec![
         Schedule {
             name: "nightly_reconcile",
             purpose: "Compares the upstreams with the desired state of every tenant and repairs drift, also for tenants \
                       whose last job was discarded or lost, and those whose removal is overdue.",
-            calendar: CronSchedule::new("0 1 * * *", "UTC")?,
-            missed: MisfirePolicy::Once,
+            cron: CronSchedule::new("0 1 * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
             can_dry_run: true,
-            job: |occasion, by, now| {
-                let (dry_run, spread) = match occasion {
-                    Trigger::DueInstants { .. } => (false, NIGHT),
+            job: |trigger, by, now| {
+                let (dry_run, spread) = match trigger {
+                    Trigger::Scheduled { .. } => (false, NIGHT),
                     // A manual run starts all tenants at once.
-                    Trigger::Asked { dry_run } => (dry_run, Duration::ZERO),
+                    Trigger::Manual { dry_run } => (dry_run, Duration::ZERO),
                 };
                 let args = ReconcileTenants {
                     dry_run,
@@ -49,8 +50,8 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
         Schedule {
             name: "recheck_domains",
             purpose: "Checks the public DNS of every domain that is due.",
-            calendar: CronSchedule::new("* * * * *", "UTC")?,
-            missed: MisfirePolicy::Once,
+            cron: CronSchedule::new("* * * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&RecheckDueDomains {}, by, now),
         },
@@ -58,37 +59,91 @@ pub fn all() -> Result<Vec<Schedule>, CalendarError> {
             name: "monthly_snapshots",
             purpose: "Writes down what every tenant has bought: each day anew for the month in progress, for the last \
                       time as the next month begins.",
-            calendar: CronSchedule::new("10 0 * * *", "UTC")?,
+            cron: CronSchedule::new("10 0 * * *", "UTC")?,
             // The missed instants may include the last day of a month.
-            missed: MisfirePolicy::Each,
+            misfire_policy: MisfirePolicy::Each,
             can_dry_run: false,
-            job: |occasion, by, now| {
-                let as_of = match occasion {
+            job: |trigger, by, now| {
+                let as_of = match trigger {
                     // An instant at the start of a month belongs to the month before.
-                    Trigger::DueInstants { at } => clock::earlier(at, DAY),
-                    Trigger::Asked { .. } => now,
+                    Trigger::Scheduled { at } => clock::earlier(at, DAY),
+                    Trigger::Manual { .. } => now,
                 };
                 let month = Month::of(as_of);
                 NewJob::new(&SnapshotSubscriptions { month }, by, now)
             },
         },
         Schedule {
+            name: "invoice_run",
+            purpose: "Invoices every subscription under the flag new_billing_engine whose next billing period has begun, \
+                      and marks those with an overdue invoice as past due.",
+            cron: CronSchedule::new("15 * * * *", "UTC")?,
+            // One run invoices all periods that have begun.
+            misfire_policy: MisfirePolicy::Once,
+            can_dry_run: true,
+            job: |trigger, by, now| {
+                let dry_run = matches!(trigger, Trigger::Manual { dry_run: true });
+                let as_of = now;
+                NewJob::new(&RunInvoices { as_of, dry_run }, by, now)
+            },
+        },
+        Schedule {
+            name: "payout_run",
+            purpose: "Closes the month before: creates the payout of each partner and currency that is owed anything at its \
+                      end. Moves no money.",
+            cron: CronSchedule::new("0 6 5 * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Each,
+            can_dry_run: true,
+            job: |trigger, by, now| {
+                let (at, dry_run) = match trigger {
+                    Trigger::Scheduled { at } => (at, false),
+                    Trigger::Manual { dry_run } => (now, dry_run),
+                };
+                let month = Month::of(at).previous();
+                let args = ClosePayouts {
+                    month,
+                    dry_run,
+                    only: None,
+                };
+                NewJob::new(&args, by, now)
+            },
+        },
+        Schedule {
+            name: "stripe_events",
+            purpose: "Reads the list of Stripe's events and stores those that no webhook delivered, and enqueues again those \
+                      that wait for a job.",
+            cron: CronSchedule::new("*/5 * * * *", "UTC")?,
+            // One pass reads all events since the last one.
+            misfire_policy: MisfirePolicy::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&FetchStripeEvents {}, by, now),
+        },
+        Schedule {
             name: "trim_audit",
             purpose: "Deletes the audit events that need not be kept any more: those recorded more than \
                       AUDIT_KEEP_DAYS ago, the oldest of each tenant first.",
-            calendar: CronSchedule::new("30 0 * * *", "UTC")?,
-            missed: MisfirePolicy::Once,
+            cron: CronSchedule::new("30 0 * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&TrimAudit {}, by, now),
         },
         Schedule {
             name: "check_spaces",
-            purpose: "Lists all spaces of the files server, and reports those that carry a tenant's marker but are not \
+            purpose: "Lists all spaces of the file server, and reports those that carry a tenant's marker but are not \
                       stored for it, and those that are stored for several tenants. Changes nothing.",
-            calendar: CronSchedule::new("30 5 * * *", "UTC")?,
-            missed: MisfirePolicy::Once,
+            cron: CronSchedule::new("30 5 * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&CheckSpaces {}, by, now),
+        },
+        Schedule {
+            name: "measure_storage",
+            purpose: "Measures the spaces and the mailboxes of all tenants, for the storage report and the health of each. \
+                      Changes nothing.",
+            cron: CronSchedule::new("30 4 * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
+            can_dry_run: false,
+            job: |_, by, now| NewJob::new(&MeasureAllStorage {}, by, now),
         },
     ])
 }
@@ -110,8 +165,8 @@ mod tests {
         assert_eq!(names.len(), schedules.len());
         for schedule in schedules {
             let now = DateTime::from_millis(1_795_339_800_000);
-            assert!(schedule.calendar.next(now).is_some(), "{}", schedule.name);
-            assert!((schedule.job)(Trigger::DueInstants { at: now }, "test", now).is_ok());
+            assert!(schedule.cron.next(now).is_some(), "{}", schedule.name);
+            assert!((schedule.job)(Trigger::Scheduled { at: now }, "test", now).is_ok());
         }
     }
 
@@ -123,8 +178,8 @@ mod tests {
             .find(|schedule| schedule.name == "monthly_snapshots")
             .unwrap();
         let at = |text| DateTime::parse_rfc3339_str(text).unwrap();
-        let month = |occasion, now| {
-            let job = (snapshots.job)(occasion, "test", now).unwrap();
+        let month = |trigger, now| {
+            let job = (snapshots.job)(trigger, "test", now).unwrap();
             let args: SnapshotSubscriptions = job.job().args().unwrap();
             args.month.to_string()
         };
@@ -136,10 +191,10 @@ mod tests {
             // Several days missed.
             ("2026-12-01T00:10:00Z", "2026-12-04T08:00:00Z", "2026-11"),
         ] {
-            let due = Trigger::DueInstants { at: at(due) };
+            let due = Trigger::Scheduled { at: at(due) };
             assert_eq!(month(due, at(now)), expected, "{now}");
         }
-        let asked = Trigger::Asked { dry_run: false };
+        let asked = Trigger::Manual { dry_run: false };
         assert_eq!(month(asked, at("2026-12-01T00:10:00Z")), "2026-12");
     }
 }

@@ -38,7 +38,7 @@ pub struct EncryptionKeys(Vec<(String, XChaCha20Poly1305)>);
 
 /// Encryption or decryption failure. No variant contains the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
+pub enum EncryptionError {
     /// No key is configured.
     #[error("SEALING_KEYS is not set")]
     NoKey,
@@ -47,7 +47,7 @@ pub enum SealError {
     UnknownKey(String),
     /// Authentication failed: the data was changed, belongs to another job, or the key's value differs.
     #[error("cannot be decrypted with key `{0}`")]
-    Unopened(String),
+    Undecryptable(String),
     /// The decrypted data has an unexpected format.
     #[error("the decrypted data has an unexpected format")]
     Form,
@@ -90,7 +90,7 @@ impl EncryptionKeys {
     }
 
     /// Whether a key for encryption is configured.
-    pub fn can_seal(&self) -> bool {
+    pub fn can_encrypt(&self) -> bool {
         !self.0.is_empty()
     }
 
@@ -99,15 +99,17 @@ impl EncryptionKeys {
         &self,
         job: JobId,
         secrets: &impl Serialize,
-    ) -> Result<EncryptedSecrets, SealError> {
-        let (id, key) = self.0.first().ok_or(SealError::NoKey)?;
-        let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| SealError::Form)?);
+    ) -> Result<EncryptedSecrets, EncryptionError> {
+        let (id, key) = self.0.first().ok_or(EncryptionError::NoKey)?;
+        let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| EncryptionError::Form)?);
         let nonce = XNonce::generate();
         let payload = Payload {
             msg: &plain,
             aad: &job.bytes(),
         };
-        let ciphertext = key.encrypt(&nonce, payload).map_err(|_| SealError::Form)?;
+        let ciphertext = key
+            .encrypt(&nonce, payload)
+            .map_err(|_| EncryptionError::Form)?;
         Ok(EncryptedSecrets {
             key_id: id.clone(),
             data: bson::Binary {
@@ -121,23 +123,23 @@ impl EncryptionKeys {
     pub fn decrypt<T: DeserializeOwned>(
         &self,
         job: JobId,
-        sealed: &EncryptedSecrets,
-    ) -> Result<T, SealError> {
-        let key = self.0.iter().find(|(id, _)| *id == sealed.key_id);
-        let (id, key) = key.ok_or_else(|| SealError::UnknownKey(sealed.key_id.clone()))?;
-        let unopened = || SealError::Unopened(id.clone());
-        let (nonce, ciphertext) = sealed
+        encrypted: &EncryptedSecrets,
+    ) -> Result<T, EncryptionError> {
+        let key = self.0.iter().find(|(id, _)| *id == encrypted.key_id);
+        let (id, key) = key.ok_or_else(|| EncryptionError::UnknownKey(encrypted.key_id.clone()))?;
+        let undecryptable = || EncryptionError::Undecryptable(id.clone());
+        let (nonce, ciphertext) = encrypted
             .data
             .bytes
             .split_at_checked(NONCE)
-            .ok_or_else(unopened)?;
-        let nonce = XNonce::try_from(nonce).map_err(|_| unopened())?;
+            .ok_or_else(undecryptable)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| undecryptable())?;
         let payload = Payload {
             msg: ciphertext,
             aad: &job.bytes(),
         };
-        let plain = key.decrypt(&nonce, payload).map_err(|_| unopened())?;
-        serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_| SealError::Form)
+        let plain = key.decrypt(&nonce, payload).map_err(|_| undecryptable())?;
+        serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_| EncryptionError::Form)
     }
 }
 
@@ -177,39 +179,42 @@ mod tests {
     #[test]
     fn a_secret_cannot_be_decrypted_without_its_key() {
         let job = JobId::new();
-        let sealed = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
+        let encrypted = keys(&[key("old", 1)]).encrypt(job, &"hunter2").unwrap();
 
-        let gone = keys(&[key("new", 2)]).decrypt::<String>(job, &sealed);
-        let renamed = keys(&[key("old", 3)]).decrypt::<String>(job, &sealed);
+        let gone = keys(&[key("new", 2)]).decrypt::<String>(job, &encrypted);
+        let renamed = keys(&[key("old", 3)]).decrypt::<String>(job, &encrypted);
         let none = EncryptionKeys::default().encrypt(job, &"hunter2");
 
-        assert_eq!(gone, Err(SealError::UnknownKey("old".to_owned())));
-        assert_eq!(renamed, Err(SealError::Unopened("old".to_owned())));
-        assert_eq!(none, Err(SealError::NoKey));
+        assert_eq!(gone, Err(EncryptionError::UnknownKey("old".to_owned())));
+        assert_eq!(
+            renamed,
+            Err(EncryptionError::Undecryptable("old".to_owned()))
+        );
+        assert_eq!(none, Err(EncryptionError::NoKey));
     }
 
     #[test]
     fn a_secret_decrypts_only_unchanged_and_for_its_own_job() {
         let keys = keys(&[key("k", 1)]);
         let job = JobId::new();
-        let sealed = keys.encrypt(job, &"hunter2").unwrap();
+        let encrypted = keys.encrypt(job, &"hunter2").unwrap();
         let changed = |at: usize| {
-            let mut other = sealed.clone();
+            let mut other = encrypted.clone();
             other.data.bytes[at] ^= 1;
             other
         };
-        let mut cut = sealed.clone();
+        let mut cut = encrypted.clone();
         cut.data.bytes.truncate(NONCE - 1);
 
         let refused = [
-            keys.decrypt::<String>(JobId::new(), &sealed),
+            keys.decrypt::<String>(JobId::new(), &encrypted),
             keys.decrypt(job, &changed(0)),
             keys.decrypt(job, &changed(NONCE)),
             keys.decrypt(job, &cut),
         ];
 
         for opened in refused {
-            assert_eq!(opened, Err(SealError::Unopened("k".to_owned())));
+            assert_eq!(opened, Err(EncryptionError::Undecryptable("k".to_owned())));
         }
     }
 
@@ -218,9 +223,9 @@ mod tests {
         let keys = keys(&[key("k", 1)]);
         let job = JobId::new();
 
-        let sealed = [0, 1].map(|_| keys.encrypt(job, &"hunter2").unwrap().data.bytes);
+        let encrypted = [0, 1].map(|_| keys.encrypt(job, &"hunter2").unwrap().data.bytes);
 
-        assert_ne!(sealed[0], sealed[1]);
+        assert_ne!(encrypted[0], encrypted[1]);
     }
 
     #[test]

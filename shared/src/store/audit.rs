@@ -1,6 +1,7 @@
 //! Audit repository. Events are inserted once; afterwards they are only sealed, and deleted after their retention
 //! period.
 
+mod outcomes;
 mod query;
 mod retention;
 mod sealing;
@@ -9,12 +10,14 @@ mod verify;
 use std::sync::Arc;
 
 use bson::{Document, doc};
+use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{
+    outcomes::AcceptedAction,
     query::{AuditCursor, AuditFilter},
-    retention::Trimmed,
-    sealing::{Backlog, SEALED_TOGETHER, Sealed},
+    retention::{ExpiredEvent, Trimmed},
+    sealing::{Backlog, SEAL_BATCH, SealedTrail},
     verify::{MAX_PROBLEMS, Verification},
 };
 use super::{Store, StoreError};
@@ -23,6 +26,8 @@ use crate::{
     id::TenantId,
 };
 
+/// Cursor batch size. A batch is in memory as a whole, and an event that replaces a tenant's branding has 240 KB.
+const READ_BATCH: u32 = 32;
 /// Index of all events, newest first.
 const NEWEST_INDEX: &str = "newest_first";
 /// Index of all events by term, newest first.
@@ -42,6 +47,7 @@ pub struct AuditRepository {
     store: Arc<Store>,
     events: Collection<AuditEvent>,
     chains: Collection<Chain>,
+    accepted: Collection<AcceptedAction>,
 }
 
 impl AuditRepository {
@@ -51,6 +57,7 @@ impl AuditRepository {
             store: store.clone(),
             events: store.collection("audit_events"),
             chains: store.collection("audit_chains"),
+            accepted: store.collection("audit_accepted"),
         }
     }
 
@@ -120,14 +127,17 @@ impl AuditRepository {
         if events.is_empty() {
             return Ok(());
         }
+        let events_of_jobs: Vec<AcceptedAction> =
+            events.iter().filter_map(AcceptedAction::of).collect();
         let events = events.iter().cloned().map(|mut event| {
             redact(&mut event.before);
             redact(&mut event.after);
             event.terms = event.terms();
             event
         });
-        self.events.insert_many(events).session(session).await?;
-        Ok(())
+        let inserted = self.events.insert_many(events).session(&mut *session);
+        inserted.await?;
+        self.await_outcomes(session, events_of_jobs).await
     }
 
     /// The last `limit` events of this tenant, newest first.
@@ -140,7 +150,7 @@ impl AuditRepository {
             tenant: Some(tenant_id),
             ..AuditFilter::default()
         };
-        self.list(&filter, None, limit).await
+        self.list(&filter, None, limit).await?.try_collect().await
     }
 
     /// The chain of a tenant, or of the platform.

@@ -6,7 +6,7 @@ use bson::{DateTime, doc};
 use futures::TryStreamExt as _;
 use mongodb::Collection;
 
-use super::{Store, StoreError, to_bson};
+use super::{Store, StoreError, lenient::skip_undecodable, to_bson};
 use crate::dependency::{CheckResult, CheckState, Dependency, DependencyStatus};
 
 /// Status of all dependencies.
@@ -25,12 +25,9 @@ impl DependencyRepository {
 
     /// Lists the status of all dependencies.
     pub async fn list(&self) -> Result<Vec<DependencyStatus>, StoreError> {
-        self.probes
-            .find(doc! {})
-            .sort(doc! { "_id": 1 })
-            .await?
-            .try_collect()
-            .await
+        let dependencies = self.probes.clone_with_type();
+        let dependencies = dependencies.find(doc! {}).sort(doc! { "_id": 1 });
+        skip_undecodable(dependencies.await?).try_collect().await
     }
 
     /// Stores the result of a check. The time of the last success is kept on failure.

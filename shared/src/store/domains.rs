@@ -17,7 +17,8 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, ownership::DomainSync};
 use super::{
-    Store, StoreError, linearizable::find_one_linearizable, page::page, versioned::versioned,
+    Store, StoreError, VersionedRepository as _, linearizable::find_one_linearizable, page::page,
+    revisions::revisions, tenant_resource_changes::changes_index, versioned::versioned,
 };
 use crate::{
     domain::{Domain, DomainStatus, reason},
@@ -72,6 +73,7 @@ impl DomainRepository {
                 index(doc! { "tenantId": 1 }, primary),
                 index(doc! { "tenantId": 1, "_id": 1 }, of_tenant),
                 index(doc! { "nextCheckAt": 1 }, due),
+                changes_index(),
             ])
             .await?;
         Ok(())
@@ -80,6 +82,11 @@ impl DomainRepository {
     /// The domain with this id.
     pub async fn find(&self, id: DomainId) -> Result<Option<Domain>, StoreError> {
         find_one_linearizable(&self.domains, doc! { "_id": id }).await
+    }
+
+    /// Id and revision of each of these domains that exists.
+    pub async fn revisions(&self, ids: &[DomainId]) -> Result<Vec<(DomainId, i64)>, StoreError> {
+        revisions(&self.domains, ids).await
     }
 
     /// This tenant's claim to `name`.
@@ -128,6 +135,21 @@ impl DomainRepository {
         found.stream(session).try_collect().await
     }
 
+    /// Makes this transaction conflict with a concurrent removal of these domains, in which it adds addresses.
+    pub async fn materialize_conflicts(
+        &self,
+        session: &mut ClientSession,
+        domains: impl IntoIterator<Item = DomainId> + Send,
+    ) -> Result<(), StoreError> {
+        let mut ids: Vec<DomainId> = domains.into_iter().collect();
+        ids.sort();
+        ids.dedup();
+        for id in ids {
+            self.materialize_conflict(session, id).await?;
+        }
+        Ok(())
+    }
+
     /// All domains that this tenant owns, oldest first, including those being removed.
     pub async fn list_owned(&self, tenant_id: TenantId) -> Result<Vec<Domain>, StoreError> {
         self.domains
@@ -167,10 +189,12 @@ impl DomainRepository {
             "$status",
         ] };
         let group = doc! { "tenant": "$tenantId", "status": status };
+        // Without those of a newer build, whose status this one cannot show.
+        let statuses = DomainStatus::ALL.map(DomainStatus::name).to_vec();
         let mut counted = self
             .domains
             .aggregate([
-                doc! { "$match": { "tenantId": { "$in": tenants.to_vec() } } },
+                doc! { "$match": { "tenantId": { "$in": tenants.to_vec() }, "status": { "$in": statuses } } },
                 doc! { "$group": { "_id": group, "count": { "$sum": 1_i64 } } },
             ])
             .with_type::<Counted>()

@@ -1,4 +1,4 @@
-//! Classes of store errors: what failed, the database or one document.
+//! Classes of store errors: failures of the database, and of one document.
 
 use std::{io, time::Duration};
 

@@ -14,7 +14,7 @@ use super::{Store, StoreError, duplicate_key_index, linearizable::find_one_linea
 use crate::platform::clock;
 
 /// Retention of a key.
-const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
+const RETENTION: Duration = Duration::from_hours(7 * 24);
 /// MongoDB's error code of a write conflict with another open transaction.
 const WRITE_CONFLICT: i32 = 112;
 
@@ -29,7 +29,7 @@ pub struct IdempotencyKey {
 
 /// Stored response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredAnswer {
+pub struct StoredResponse {
     /// Status.
     pub status: i32,
     /// `Location` header.
@@ -47,8 +47,8 @@ pub struct StoredAnswer {
 pub enum Claim {
     /// Claimed by this transaction.
     New,
-    /// Already answered. The transaction must be aborted; the response is read outside of it.
-    Answered,
+    /// A response is stored. The transaction must be aborted; the response is read outside of it.
+    Completed,
     /// Claimed by another open transaction. This one must be aborted.
     InProgress,
 }
@@ -59,8 +59,8 @@ struct Record {
     #[serde(rename = "_id")]
     id: String,
     fingerprint: String,
-    #[serde(default)]
-    answer: Option<StoredAnswer>,
+    #[serde(rename = "answer", default)]
+    response: Option<StoredResponse>,
     created_at: DateTime,
     expire_at: DateTime,
 }
@@ -73,11 +73,11 @@ pub struct IdempotencyRepository {
 
 /// Stored request and response of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
-    /// Fingerprint of the answered request.
+pub struct StoredExchange {
+    /// Fingerprint of the request.
     pub fingerprint: String,
     /// The response.
-    pub answer: StoredAnswer,
+    pub response: StoredResponse,
 }
 
 impl IdempotencyRepository {
@@ -119,20 +119,20 @@ impl IdempotencyRepository {
             .await;
         match inserted {
             Ok(_) => Ok(Claim::New),
-            Err(error) if duplicate_key_index(&error).is_some() => Ok(Claim::Answered),
+            Err(error) if duplicate_key_index(&error).is_some() => Ok(Claim::Completed),
             Err(error) if is_write_conflict(&error) => Ok(Claim::InProgress),
             Err(error) => Err(error),
         }
     }
 
     /// Stores the response of a key that this transaction claimed.
-    pub async fn answer(
+    pub async fn store_response(
         &self,
         session: &mut ClientSession,
         key: &IdempotencyKey,
-        answer: &StoredAnswer,
+        response: &StoredResponse,
     ) -> Result<(), StoreError> {
-        let update = doc! { "$set": { "answer": to_bson(answer)? } };
+        let update = doc! { "$set": { "answer": to_bson(response)? } };
         self.records
             .update_one(doc! { "_id": &key.id }, update)
             .session(session)
@@ -141,15 +141,15 @@ impl IdempotencyRepository {
     }
 
     /// Stores the response of a request that ran no transaction. `false` if the key is taken.
-    pub async fn remember(
+    pub async fn insert_with_response(
         &self,
         key: &IdempotencyKey,
-        answer: &StoredAnswer,
+        response: &StoredResponse,
         now: DateTime,
     ) -> Result<bool, StoreError> {
         let inserted = self
             .records
-            .insert_one(record(key, Some(answer.clone()), now))
+            .insert_one(record(key, Some(response.clone()), now))
             .await;
         match inserted {
             Ok(_) => Ok(true),
@@ -159,24 +159,24 @@ impl IdempotencyRepository {
     }
 
     /// The stored request and response of this key.
-    pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<Answered>, StoreError> {
+    pub async fn find(&self, key: &IdempotencyKey) -> Result<Option<StoredExchange>, StoreError> {
         let record = find_one_linearizable(&self.records, doc! { "_id": &key.id }).await?;
         Ok(record.and_then(|record| {
-            Some(Answered {
+            Some(StoredExchange {
                 fingerprint: record.fingerprint,
-                answer: record.answer?,
+                response: record.response?,
             })
         }))
     }
 }
 
-fn record(key: &IdempotencyKey, answer: Option<StoredAnswer>, now: DateTime) -> Record {
+fn record(key: &IdempotencyKey, response: Option<StoredResponse>, now: DateTime) -> Record {
     Record {
         id: key.id.clone(),
         fingerprint: key.fingerprint.clone(),
-        answer,
+        response,
         created_at: now,
-        expire_at: clock::later(now, KEPT_FOR),
+        expire_at: clock::later(now, RETENTION),
     }
 }
 

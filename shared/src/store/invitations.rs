@@ -57,7 +57,7 @@ impl InvitationRepository {
 
     /// The invitation with this id, as seen by this transaction. A caller that acts on it also writes it, so that of
     /// two concurrent callers one fails.
-    pub async fn find_in(
+    pub async fn find_in_transaction(
         &self,
         session: &mut ClientSession,
         id: InvitationId,
@@ -211,7 +211,7 @@ impl InvitationRepository {
     }
 }
 
-/// What identifies a user in an invitation.
+/// Filters that find the invitations of a user.
 fn of_user(user: &User) -> Vec<Document> {
     vec![
         doc! { "email": &user.email },

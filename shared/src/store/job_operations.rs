@@ -6,7 +6,10 @@ use bson::{DateTime, Document, doc, oid::ObjectId};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-use super::{Store, StoreError, index::ttl, linearizable::find_one_linearizable, to_bson};
+use super::{
+    Store, StoreError, index::ttl, lenient::take_decodable, linearizable::find_one_linearizable,
+    to_bson,
+};
 use crate::{
     id::{JobId, JobOperationId},
     queue::job_operation::{ItemOutcome, ItemReason, JobOperation, JobOperationItem},
@@ -99,13 +102,8 @@ impl JobOperationRepository {
         limit: i64,
     ) -> Result<Vec<JobOperation>, StoreError> {
         let query = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": id } });
-        self.operations
-            .find(query)
-            .sort(doc! { "_id": -1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let operations = self.operations.clone_with_type();
+        take_decodable(operations.find(query).sort(doc! { "_id": -1 }), limit).await
     }
 
     /// At most `limit` items of an operation after `after`, in order.

@@ -3,24 +3,36 @@
 mod bulk_select;
 mod cancel;
 mod children;
+mod ends;
 mod enqueue;
+mod filter;
 mod indexes;
+mod release;
+mod stats;
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc};
 
-use bson::{DateTime, Document, doc};
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all};
-use mongodb::{ClientSession, Collection, action::Action as _, options::Hint};
+use bson::{Bson, DateTime, Document, doc};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use mongodb::{ClientSession, Collection, options::Hint};
 
 pub use self::{
-    cancel::{CancelError, Cancelled, RequeueError, Requeued},
+    cancel::{CancelError, Cancelled, DismissError, RequeueError, Requeued},
+    ends::JobEnd,
+    filter::JobFilter,
     indexes::{
         CLAIM_INDEX, DUE_INDEX, HELD_INDEX, LEASE_INDEX, LOCK_INDEX, UNIQUE_INDEX, WAITING_INDEX,
     },
+    stats::{JobCount, JobCounts},
 };
 use super::{
-    Store, StoreError, lenient::skip_undecodable, linearizable::find_one_linearizable,
-    revisions::revisions, tenants::TenantRepository, to_bson,
+    Store, StoreError,
+    lenient::{skip_undecodable, take_decodable},
+    linearizable::find_one_linearizable,
+    members::MemberRepository,
+    revisions::revisions,
+    tenants::TenantRepository,
+    to_bson,
 };
 pub use crate::queue::new_job::{NewJob, job_lock_key};
 use crate::{
@@ -30,33 +42,19 @@ use crate::{
 
 /// Limit on the jobs counted ahead of another.
 const AHEAD_LIMIT: u64 = 1_000;
-/// The most tenants whose jobs are merged in a list: MongoDB merges at most 200 scans.
-const MERGED_TENANTS: usize = 100;
-/// Time limit of a list.
-const LISTING: Duration = Duration::from_secs(5);
+/// The most scans of an index that MongoDB merges to yield an order.
+const MERGED_SCANS: usize = 200;
+/// The most tenants whose jobs are listed by one query.
+const MERGED_TENANTS: usize = MERGED_SCANS / 2;
+/// The most such queries at a time.
+const CONCURRENT_PARTS: usize = 4;
 
 /// Jobs.
 #[derive(Debug, Clone)]
 pub struct JobRepository {
     tenants: TenantRepository,
+    members: MemberRepository,
     jobs: Collection<Job>,
-}
-
-/// Filter of a job list.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    /// About one of these tenants; all jobs if missing.
-    pub tenants: Option<Vec<TenantId>>,
-    /// In this state.
-    pub state: Option<JobState>,
-    /// Of this kind.
-    pub kind: Option<String>,
-    /// Created by this parent job.
-    pub parent: Option<JobId>,
-    /// Whether a step changed something upstream, or would in a dry run.
-    pub changed: Option<bool>,
-    /// Before this id (page cursor).
-    pub before: Option<JobId>,
 }
 
 impl JobRepository {
@@ -64,6 +62,7 @@ impl JobRepository {
     pub fn new(store: &Arc<Store>) -> Self {
         Self {
             tenants: TenantRepository::new(store),
+            members: MemberRepository::new(store),
             jobs: store.collection("jobs"),
         }
     }
@@ -76,53 +75,72 @@ impl JobRepository {
     /// At most `limit` jobs that match `filter`, newest first. Fails with a timeout if the indexes do not narrow the
     /// filter enough.
     pub async fn list(&self, filter: &JobFilter, limit: i64) -> Result<Vec<Job>, StoreError> {
-        let mut query = Document::new();
-        if let Some(tenants) = &filter.tenants {
-            query.insert("tenantId", doc! { "$in": tenants.clone() });
+        let Some(tenants) = &filter.tenants else {
+            return self.list_of(None, filter, limit).await;
+        };
+        // The jobs of each part are merged from one scan a tenant, however many jobs others have.
+        let parts = tenants.chunks(MERGED_TENANTS);
+        let parts = parts.map(|part| self.list_of(Some(part), filter, limit).boxed());
+        let mut parts = stream::iter(parts.collect::<Vec<_>>()).buffer_unordered(CONCURRENT_PARTS);
+        let mut jobs = Vec::new();
+        while let Some(part) = parts.try_next().await? {
+            jobs.extend(part);
+            jobs.sort_unstable_by_key(|job: &Job| Reverse(job.id));
+            jobs.truncate(usize::try_from(limit).unwrap_or_default());
         }
-        if let Some(state) = filter.state {
-            query.insert("state", state.name());
-        } else if filter.kind.is_some() || filter.parent.is_some() {
-            // Every state, so that the index yields the order.
-            query.insert(
-                "state",
-                doc! { "$in": JobState::ALL.map(JobState::name).to_vec() },
-            );
+        Ok(jobs)
+    }
+
+    /// The jobs of these tenants, or of all.
+    async fn list_of(
+        &self,
+        tenants: Option<&[TenantId]>,
+        filter: &JobFilter,
+        limit: i64,
+    ) -> Result<Vec<Job>, StoreError> {
+        let query = self.query_of(filter, tenants).await?;
+        let jobs = self.jobs.clone_with_type();
+        let found = jobs.find(query).sort(doc! { "_id": -1 });
+        take_decodable(found, limit).await
+    }
+
+    /// A filter as a query, of these tenants, or of all. For states alone it names every kind, so that the index of kinds
+    /// yields the order: an index of states would be written with every change of a job's state.
+    async fn query_of(
+        &self,
+        filter: &JobFilter,
+        tenants: Option<&[TenantId]>,
+    ) -> Result<Document, StoreError> {
+        let mut query = filter.document(tenants)?;
+        if tenants.is_none() && filter.has_states_alone() {
+            let kinds = self.kinds().await?;
+            if kinds.len() * filter.states.len() <= MERGED_SCANS {
+                query.insert("kind", doc! { "$in": kinds });
+            }
         }
-        if let Some(kind) = &filter.kind {
-            query.insert("kind", kind);
-        }
-        if let Some(parent) = filter.parent {
-            query.insert("parent", parent);
-        }
-        if let Some(changed) = filter.changed {
-            query.insert("steps.changes.0", doc! { "$exists": changed });
-        }
-        if let Some(before) = filter.before {
-            query.insert("_id", doc! { "$lt": before });
-        }
-        // The jobs of a few tenants are merged from the scans of their indexes; those of many are found by reading all jobs,
-        // newest first.
-        let tenants = filter.tenants.as_ref().map_or(0, Vec::len);
-        let hint = (tenants > MERGED_TENANTS).then(|| Hint::Keys(doc! { "_id": 1 }));
-        // Without a limit, so that a document that is skipped does not end the list.
-        let found = self
-            .jobs
-            .clone_with_type()
-            .find(query)
-            .sort(doc! { "_id": -1 })
-            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-            .max_time(LISTING)
-            .optional(hint, mongodb::action::Find::hint)
-            .await?;
-        let limit = usize::try_from(limit).unwrap_or_default();
-        skip_undecodable(found).take(limit).try_collect().await
+        Ok(query)
+    }
+
+    /// The kinds of the stored jobs, also those that this build does not know.
+    async fn kinds(&self) -> Result<Vec<Bson>, StoreError> {
+        self.jobs.distinct("kind", doc! {}).await
     }
 
     /// The running job that holds this lock.
     pub async fn find_holder(&self, lock_key: &str) -> Result<Option<Job>, StoreError> {
         let holder = doc! { "lockKey": lock_key, "state": JobState::Running.name() };
         self.jobs.find_one(holder).await
+    }
+
+    /// The job that waits or runs for the same purpose as `new`: the available one with its unique key, otherwise the
+    /// running one with its lock key. For kinds that have a lock of their own.
+    pub async fn find_pending(&self, new: &NewJob) -> Result<Option<Job>, StoreError> {
+        let job = new.job();
+        let available = doc! { "uniqueKey": &job.unique_key, "state": JobState::Available.name() };
+        match self.jobs.find_one(available).await? {
+            Some(waiting) => Ok(Some(waiting)),
+            None => self.find_holder(&job.lock_key).await,
+        }
     }
 
     /// Number of due jobs of its queue that are served before `job`, counted up to `AHEAD_LIMIT`: those of a more urgent

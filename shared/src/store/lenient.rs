@@ -1,11 +1,11 @@
 //! Lenient reads of many documents: a document that cannot be decoded, for example one of a newer build, is logged and
 //! skipped, so that the others remain readable.
 
-use std::any::type_name;
+use std::{any::type_name, time::Duration};
 
 use bson::{Bson, Document};
-use futures::{Stream, TryStreamExt as _, future::ready};
-use mongodb::Cursor;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future::ready};
+use mongodb::{Cursor, action::Find};
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
@@ -14,7 +14,25 @@ use super::StoreError;
 pub fn skip_undecodable<T: DeserializeOwned>(
     found: Cursor<Document>,
 ) -> impl Stream<Item = Result<T, StoreError>> {
-    found.try_filter_map(|document| ready(Ok(read(document))))
+    found.try_filter_map(|document| ready(Ok(decode(document))))
+}
+
+/// Time limit of a list: MongoDB ends a query that its client no longer waits for only then.
+pub(super) const LISTING: Duration = Duration::from_secs(5);
+
+/// The first `limit` documents of a query that can be decoded. Fails with a timeout if the indexes do not narrow the query
+/// enough.
+pub(super) async fn take_decodable<T: DeserializeOwned>(
+    query: Find<'_, Document>,
+    limit: i64,
+) -> Result<Vec<T>, StoreError> {
+    // No `limit`, because undecodable documents do not count; by default a batch is filled up to 16 MiB.
+    let found = query
+        .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
+        .max_time(LISTING);
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let decodable = skip_undecodable(found.await?);
+    decodable.take(limit).try_collect().await
 }
 
 /// An id as the API shows it, hyphenated if it is a UUID, so that a log entry can be searched for it.
@@ -28,7 +46,8 @@ pub fn id_text(id: &Bson) -> String {
     }
 }
 
-fn read<T: DeserializeOwned>(document: Document) -> Option<T> {
+/// The document, if it can be decoded.
+pub(super) fn decode<T: DeserializeOwned>(document: Document) -> Option<T> {
     let id = document.get("_id").map(id_text);
     bson::deserialize_from_document(document)
         .inspect_err(|error| {

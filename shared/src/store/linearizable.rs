@@ -3,7 +3,12 @@
 //! A new primary holds all acknowledged writes, but until it has committed an entry of its own term, a `majority` read
 //! may miss a recent document. A `linearizable` read waits for that, at the price of a no-op write and a tenth of a
 //! second. A settled primary, which is every primary some milliseconds after its election, is asked again with a plain
-//! read. A document that is found may be stale for as long.
+//! read.
+//!
+//! A primary that was deposed and does not know it yet, for ten seconds at most, counts as settled too: during a network
+//! partition a read from it may miss what its successor acknowledged, and a document that is found may be as stale. That
+//! is accepted where a caller is told that something does not exist, and can ask again. What must not act on it confirms
+//! the miss with [`confirm_missing`].
 //!
 //! The queries after a miss would tell a caller who may not know a document that it does not exist. A response that
 //! conceals an existing document is therefore preceded by the same queries.
@@ -19,7 +24,7 @@ use super::{Store, StoreError};
 /// Time limit of the re-read. Without a majority it would never finish.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The document matching the unique `filter`; `None` only if it definitely does not exist.
+/// The document matching the unique `filter`; `None` if it does not exist, except [behind a partition](self).
 pub(super) async fn find_one_linearizable<T>(
     collection: &Collection<T>,
     filter: Document,
@@ -48,6 +53,22 @@ where
     } else {
         read.read_concern(ReadConcern::linearizable()).await
     }
+}
+
+/// Re-reads after a miss with a linearizable read; `None` only if the document definitely does not exist. Takes a tenth of
+/// a second.
+pub(super) async fn confirm_missing<T>(
+    collection: &Collection<T>,
+    filter: Document,
+) -> Result<Option<T>, StoreError>
+where
+    T: DeserializeOwned + Send + Sync,
+{
+    collection
+        .find_one(filter)
+        .max_time(PATIENCE)
+        .read_concern(ReadConcern::linearizable())
+        .await
 }
 
 impl Store {

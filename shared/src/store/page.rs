@@ -1,14 +1,13 @@
 //! Keyset pagination: a page starts after the id of the last document of the page before, at the same cost for every page.
 
 use bson::{Bson, Document, doc};
-use futures::TryStreamExt as _;
 use mongodb::Collection;
 use serde::de::DeserializeOwned;
 
-use super::StoreError;
+use super::{StoreError, lenient::take_decodable};
 
-/// At most `limit` documents that match `filter`, by `_id`, after `after`.
-pub(super) async fn page<T: DeserializeOwned + Send + Sync + Unpin>(
+/// At most `limit` documents that match `filter`, by `_id`, after `after`. Skips those of a newer build.
+pub(super) async fn page<T: DeserializeOwned + Send + Sync>(
     collection: &Collection<T>,
     mut filter: Document,
     after: Option<impl Into<Bson>>,
@@ -17,11 +16,6 @@ pub(super) async fn page<T: DeserializeOwned + Send + Sync + Unpin>(
     if let Some(after) = after {
         filter.insert("_id", doc! { "$gt": after });
     }
-    collection
-        .find(filter)
-        .sort(doc! { "_id": 1 })
-        .limit(limit)
-        .await?
-        .try_collect()
-        .await
+    let documents = collection.clone_with_type::<Document>();
+    take_decodable(documents.find(filter).sort(doc! { "_id": 1 }), limit).await
 }

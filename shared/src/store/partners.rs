@@ -78,12 +78,20 @@ impl PartnerRepository {
 
     /// Those of these partners that are active.
     pub async fn list_active(&self, ids: &[PartnerId]) -> Result<Vec<PartnerId>, StoreError> {
+        /// The id alone: other fields may be those of a newer build.
+        #[derive(serde::Deserialize)]
+        struct Id {
+            #[serde(rename = "_id")]
+            id: PartnerId,
+        }
         let active = doc! {
             "_id": { "$in": ids.to_vec() },
             "status": to_bson(&PartnerStatus::Active)?,
         };
-        let partners: Vec<Partner> = self.partners.find(active).await?.try_collect().await?;
-        Ok(partners.into_iter().map(|partner| partner.id).collect())
+        let partners = self.partners.clone_with_type::<Id>();
+        let found = partners.find(active).projection(doc! { "_id": 1 });
+        let found = found.await?;
+        found.map_ok(|partner| partner.id).try_collect().await
     }
 
     /// Stores the id of the partner's group. No new revision: callers do not edit it.

@@ -70,15 +70,12 @@ impl QueueRepository {
         }
     }
 
-    /// Paused queues.
+    /// Paused queues among those of this build.
     pub async fn paused(&self) -> Result<BTreeSet<Queue>, StoreError> {
-        let paused: Vec<QueueControl> = self
-            .queues
-            .find(doc! { "paused": { "$exists": true } })
-            .await?
-            .try_collect()
-            .await?;
-        Ok(paused.into_iter().map(|control| control.queue).collect())
+        let names = Queue::ALL.map(Queue::name).to_vec();
+        let paused = doc! { "_id": { "$in": names }, "paused": { "$exists": true } };
+        let found = self.queues.find(paused).await?;
+        found.map_ok(|control| control.queue).try_collect().await
     }
 
     /// Control state of one queue.
@@ -112,6 +109,19 @@ impl QueueRepository {
             .session(session)
             .await?;
         changed.ok_or_else(|| StoreError::custom("an upsert returned nothing"))
+    }
+
+    /// Ends a pause whose end has passed. `false` if there is none.
+    pub async fn end_pause(
+        &self,
+        session: &mut ClientSession,
+        queue: Queue,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let over = doc! { "_id": queue.name(), "paused.until": { "$lte": now } };
+        let resumed = doc! { "$unset": { "paused": "" }, "$inc": { "revision": 1_i64 } };
+        let ended = self.queues.update_one(over, resumed).session(session);
+        Ok(ended.await?.modified_count == 1)
     }
 
     /// Statistics of `queue` at `now`.

@@ -120,7 +120,7 @@ impl ScheduleLedger {
         let by = format!("{SCHEDULE}:{}", schedule.name);
         let mut jobs = Vec::new();
         for instant in self.not_in_ledger(schedule, &due.run).await? {
-            let due = Trigger::DueInstants { at: instant };
+            let due = Trigger::Scheduled { at: instant };
             jobs.push((instant, (schedule.job)(due, &by, now)?));
         }
         let taken = self

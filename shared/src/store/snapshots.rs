@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
+use futures::Stream;
 use mongodb::Collection;
 
-use super::{Store, StoreError, index::index, known_fields, page::page, to_bson, to_document};
-use crate::{
-    id::SnapshotId,
-    subscription_snapshot::{Month, SubscriptionSnapshot},
+use super::{
+    Store, StoreError, bulk_upsert::bulk_upsert, index::index, known_fields,
+    lenient::skip_undecodable, page::page, to_bson, to_document,
 };
+use crate::{billing::month::Month, id::SnapshotId, subscription_snapshot::SubscriptionSnapshot};
 
 /// Name of the collection.
 const COLLECTION: &str = "subscription_snapshots";
 
-/// MongoDB's error code of a duplicate key.
-const DUPLICATE_KEY: i32 = 11_000;
+/// Documents of a batch of a stream.
+const STREAM_BATCH: u32 = 1_000;
 
 /// Subscription snapshots of all months.
 #[derive(Debug, Clone)]
@@ -35,8 +36,9 @@ impl SnapshotRepository {
 
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        let by_month = index(doc! { "month": 1, "_id": 1 });
-        self.snapshots.create_index(by_month).await?;
+        let listed = index(doc! { "month": 1, "_id": 1 });
+        let by_tenant = index(doc! { "month": 1, "tenantId": 1 });
+        self.snapshots.create_indexes([listed, by_tenant]).await?;
         Ok(())
     }
 
@@ -58,42 +60,41 @@ impl SnapshotRepository {
         self.upsert(snapshots, any, insert).await
     }
 
-    /// Upserts in one command: the driver's bulk write requires MongoDB 8.0.
     async fn upsert(
         &self,
         snapshots: &[SubscriptionSnapshot],
         replaced: impl Fn(&SubscriptionSnapshot) -> Document,
         update: impl Fn(&SubscriptionSnapshot) -> Result<Document, StoreError>,
     ) -> Result<(), StoreError> {
-        if snapshots.is_empty() {
-            return Ok(());
-        }
-        let updates: Result<Vec<Document>, StoreError> = snapshots
+        let upserts = snapshots
             .iter()
-            .map(|snapshot| {
-                Ok(doc! { "q": replaced(snapshot), "u": update(snapshot)?, "upsert": true })
-            })
-            .collect();
-        let command = doc! {
-            "update": COLLECTION,
-            "updates": updates?,
-            "ordered": false,
-            "writeConcern": { "w": "majority", "j": true },
-        };
-        let answer = self.store.database().run_command(command).await?;
-        if let Some(why) = answer.get("writeConcernError") {
-            return Err(StoreError::custom(format!("writeConcernError: {why}")));
-        }
-        // A final snapshot exists.
-        let is_duplicate = |error: &Bson| {
-            let error = error.as_document();
-            error.is_some_and(|error| error.get_i32("code").ok() == Some(DUPLICATE_KEY))
-        };
-        let mut errors = answer.get_array("writeErrors").into_iter().flatten();
-        match errors.find(|error| !is_duplicate(error)) {
-            Some(why) => Err(StoreError::custom(format!("writeErrors: {why}"))),
-            None => Ok(()),
-        }
+            .map(|snapshot| Ok(doc! { "q": replaced(snapshot), "u": update(snapshot)? }));
+        let upserts = upserts.collect::<Result<Vec<_>, StoreError>>()?;
+        bulk_upsert(&self.store, COLLECTION, upserts).await
+    }
+
+    /// Whether there are snapshots of `month`.
+    pub async fn has_month(&self, month: Month) -> Result<bool, StoreError> {
+        let snapshots = self.snapshots.clone_with_type::<Document>();
+        let found = snapshots.find_one(doc! { "month": to_bson(&month)? });
+        Ok(found.projection(doc! { "_id": 1 }).await?.is_some())
+    }
+
+    /// The snapshots of `month`, ordered by tenant. Skips those of a newer build.
+    pub async fn of_month(
+        &self,
+        month: Month,
+    ) -> Result<
+        impl Stream<Item = Result<SubscriptionSnapshot, StoreError>> + Send + use<>,
+        StoreError,
+    > {
+        let snapshots = self.snapshots.clone_with_type::<Document>();
+        let found = snapshots
+            .find(doc! { "month": to_bson(&month)? })
+            .sort(doc! { "tenantId": 1 })
+            .batch_size(STREAM_BATCH)
+            .await?;
+        Ok(skip_undecodable(found))
     }
 
     /// At most `limit` snapshots of `month` after `after`, ordered by the tenants' creation times.

@@ -2,16 +2,22 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bson::{Document, doc};
-use futures::TryStreamExt as _;
-use mongodb::{Collection, IndexModel, options::IndexOptions};
+use bson::{Bson, DateTime, Document, doc};
+use futures::{Stream, TryStreamExt as _};
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use serde::Deserialize;
 
 use super::{
-    Store, StoreError, drop_index, index::index, linearizable::find_one_linearizable, to_bson,
+    Store, StoreError, drop_index,
+    index::index,
+    lenient::{decode, skip_undecodable},
+    linearizable::find_one_linearizable,
+    page::page,
+    to_bson,
     versioned::versioned,
 };
 use crate::{
-    billing::Plan,
+    billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
     subscription::{Subscription, SubscriptionStatus},
 };
@@ -20,6 +26,33 @@ use crate::{
 pub const LIVE_INDEX: &str = "one_live_per_tenant";
 /// Predecessor of [`LIVE_INDEX`], which did not count past-due subscriptions.
 const FORMER_LIVE_INDEX: &str = "one_active_per_tenant";
+
+/// Documents of a batch of a stream.
+const STREAM_BATCH: u32 = 1_000;
+
+/// Matches live subscriptions, as the partial indexes do.
+fn live() -> Document {
+    doc! { "$in": ["active", "past_due"] }
+}
+
+/// Live subscription with only the fields that the invoice run selects by.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunCandidate {
+    /// Unique id.
+    #[serde(rename = "_id")]
+    pub id: SubscriptionId,
+    /// Tenant.
+    pub tenant_id: TenantId,
+    /// Billing cycle.
+    pub cycle: Cycle,
+    /// End of the last invoiced period, once enrolled.
+    #[serde(default)]
+    pub invoiced_through: Option<DateTime>,
+    /// Instant from which the billing periods are counted, once enrolled.
+    #[serde(default)]
+    pub billing_anchor: Option<DateTime>,
+}
 
 /// Subscriptions of all tenants.
 #[derive(Debug, Clone)]
@@ -57,9 +90,6 @@ impl SubscriptionFilter {
         if let Some(plan) = &self.plan {
             all.push(doc! { "plan": to_bson(plan)? });
         }
-        if let Some(after) = self.after {
-            all.push(doc! { "_id": { "$gt": after } });
-        }
         Ok(if all.is_empty() {
             Document::new()
         } else {
@@ -83,16 +113,23 @@ impl SubscriptionRepository {
         let one_live = IndexOptions::builder()
             .name(LIVE_INDEX.to_owned())
             .unique(true)
-            .partial_filter_expression(doc! { "status": { "$in": ["active", "past_due"] } })
+            .partial_filter_expression(doc! { "status": live() })
             .build();
         let one_live = IndexModel::builder()
             .keys(doc! { "tenantId": 1 })
             .options(one_live)
             .build();
+        let for_run = IndexOptions::builder()
+            .partial_filter_expression(doc! { "status": live() })
+            .build();
+        let for_run = IndexModel::builder()
+            .keys(doc! { "invoicedThrough": 1, "_id": 1 })
+            .options(for_run)
+            .build();
         // One index for each filter of the list, which is sorted by id.
         let listed = ["tenantId", "status", "plan"].map(|field| index(doc! { field: 1, "_id": 1 }));
         self.subscriptions
-            .create_indexes([one_live].into_iter().chain(listed))
+            .create_indexes([one_live, for_run].into_iter().chain(listed))
             .await?;
         drop_index(&self.subscriptions, FORMER_LIVE_INDEX).await
     }
@@ -102,46 +139,119 @@ impl SubscriptionRepository {
         find_one_linearizable(&self.subscriptions, doc! { "_id": id }).await
     }
 
+    /// The subscription of a tenant that is this one at Stripe, as seen by this transaction.
+    pub async fn find_of_stripe(
+        &self,
+        session: &mut ClientSession,
+        tenant_id: TenantId,
+        stripe_id: &str,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let filter = doc! { "tenantId": tenant_id, "stripeSubscriptionId": stripe_id };
+        self.subscriptions.find_one(filter).session(session).await
+    }
+
     /// At most `limit` subscriptions that match `filter`, oldest first.
     pub async fn list(
         &self,
         filter: &SubscriptionFilter,
         limit: i64,
     ) -> Result<Vec<Subscription>, StoreError> {
-        self.subscriptions
-            .find(filter.document()?)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let after = filter.after;
+        page(&self.subscriptions, filter.document()?, after, limit).await
     }
 
-    /// Subscriptions of these tenants.
+    /// Subscriptions of these tenants. Skips those of a newer build.
     pub async fn list_for(&self, tenants: &[TenantId]) -> Result<Vec<Subscription>, StoreError> {
         let filter = doc! { "tenantId": { "$in": tenants.to_vec() } };
-        self.subscriptions
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .await?
-            .try_collect()
-            .await
+        let subscriptions = self.subscriptions.clone_with_type();
+        let found = subscriptions.find(filter).sort(doc! { "_id": 1 });
+        skip_undecodable(found.await?).try_collect().await
     }
 
-    /// The live subscription of each of these tenants that has one.
+    /// The live subscription of each of these tenants that has one; `None` if only a newer build can read it.
     pub async fn list_live(
         &self,
         tenants: &[TenantId],
-    ) -> Result<HashMap<TenantId, Subscription>, StoreError> {
+    ) -> Result<HashMap<TenantId, Option<Subscription>>, StoreError> {
+        /// The tenant alone.
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Of {
+            tenant_id: TenantId,
+        }
         let live = doc! {
             "tenantId": { "$in": tenants.to_vec() },
-            "status": { "$in": ["active", "past_due"] },
+            "status": live(),
         };
-        self.subscriptions
-            .find(live)
-            .await?
-            .map_ok(|subscription| (subscription.tenant_id, subscription))
-            .try_collect()
+        let stored = self.subscriptions.clone_with_type::<Document>();
+        let mut found = stored.find(live).await?;
+        let mut subscriptions = HashMap::new();
+        while let Some(stored) = found.try_next().await? {
+            let Of { tenant_id } = bson::deserialize_from_document(stored.clone())?;
+            subscriptions.insert(tenant_id, decode(stored));
+        }
+        Ok(subscriptions)
+    }
+
+    /// The live subscription of a tenant, as seen by this transaction.
+    pub async fn find_live(
+        &self,
+        session: &mut ClientSession,
+        tenant_id: TenantId,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let filter = doc! { "tenantId": tenant_id, "status": live() };
+        self.subscriptions.find_one(filter).session(session).await
+    }
+
+    /// Live subscriptions whose last invoiced period has ended at `until`, from those that ended at `from` on, ordered by
+    /// that end.
+    pub async fn list_due(
+        &self,
+        from: Option<DateTime>,
+        until: DateTime,
+    ) -> Result<impl Stream<Item = Result<RunCandidate, StoreError>> + Send + use<>, StoreError>
+    {
+        let mut through = doc! { "$lte": until };
+        if let Some(from) = from {
+            through.insert("$gte", from);
+        }
+        self.candidates(doc! { "status": live(), "invoicedThrough": through }, None)
             .await
+    }
+
+    /// At most `limit` live subscriptions after `after` that are not enrolled, ordered by id.
+    pub async fn list_not_enrolled(
+        &self,
+        after: Option<SubscriptionId>,
+        limit: i64,
+    ) -> Result<impl Stream<Item = Result<RunCandidate, StoreError>> + Send + use<>, StoreError>
+    {
+        let mut filter = doc! { "status": live(), "invoicedThrough": Bson::Null };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.candidates(filter, Some(limit)).await
+    }
+
+    /// Subscriptions that match, in the order of the run's index, all of them without a limit. Skips those of
+    /// a newer build.
+    async fn candidates(
+        &self,
+        filter: Document,
+        limit: Option<i64>,
+    ) -> Result<impl Stream<Item = Result<RunCandidate, StoreError>> + Send + use<>, StoreError>
+    {
+        let found = self
+            .subscriptions
+            .clone_with_type::<Document>()
+            .find(filter)
+            .sort(doc! { "invoicedThrough": 1, "_id": 1 })
+            .projection(
+                doc! { "tenantId": 1, "cycle": 1, "invoicedThrough": 1, "billingAnchor": 1 },
+            )
+            .batch_size(STREAM_BATCH)
+            .limit(limit.unwrap_or(0))
+            .await?;
+        Ok(skip_undecodable::<RunCandidate>(found))
     }
 }

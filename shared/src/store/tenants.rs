@@ -1,29 +1,35 @@
 //! Tenant repository.
 
+mod filter;
+mod identity;
 mod partner_revenue;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bson::{DateTime, Document, doc};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use bson::{Bson, DateTime, Document, doc};
+use futures::{Stream, TryStreamExt as _};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::Deserialize;
 
+pub use self::{
+    filter::{TenantFilter, TenantOrder},
+    identity::GroupHolder,
+};
 use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
-    drop_index, known_fields,
-    lenient::skip_undecodable,
-    linearizable::recheck_linearizable,
+    drop_index,
+    lenient::{skip_undecodable, take_decodable},
+    linearizable::{confirm_missing, recheck_linearizable},
     revisions::revisions,
-    versioned::{VersionedRepository as _, versioned},
+    versioned::{Versioned, VersionedRepository},
 };
 use crate::{
     billing::Plan,
     id::{PartnerId, TenantId},
     subscription_snapshot::TenantState,
     tenant::{Tenant, TenantStatus},
-    upstream::Upstream,
+    upstream::{MailDomain, Upstream},
 };
 
 /// Unique index: one tenant per slug.
@@ -62,90 +68,15 @@ pub struct SpaceHolder {
     pub ocis_space_absent: bool,
 }
 
-/// Filter of a tenant list.
-#[derive(Debug, Clone, Default)]
-pub struct TenantFilter {
-    /// One of these, or managed by `visible_partner`; all if both are missing.
-    pub visible: Option<Vec<TenantId>>,
-    /// Also tenants managed by this partner.
-    pub visible_partner: Option<PartnerId>,
-    /// Filter by status.
-    pub status: Option<TenantStatus>,
-    /// Filter by plan.
-    pub plan: Option<Plan>,
-    /// Filter by managing partner.
-    pub partner_id: Option<PartnerId>,
-    /// Only items after this id (page cursor).
-    pub after: Option<TenantId>,
-}
-
-impl TenantFilter {
-    /// The filter as a query. Each alternative of a disjunction is complete, so that an index yields it in order.
-    fn document(&self) -> Result<Document, StoreError> {
-        let mut visible = Vec::new();
-        if let Some(ids) = &self.visible {
-            visible.push(self.among(Some(ids), self.partner_id)?);
-        }
-        if let Some(partner) = self.visible_partner {
-            match self.partner_id {
-                Some(other) if other != partner => {}
-                _ => visible.push(self.among(None, Some(partner))?),
-            }
-        }
-        match (visible.pop(), visible.is_empty()) {
-            (None, _) if self.visible.is_none() && self.visible_partner.is_none() => {
-                self.among(None, self.partner_id)
-            }
-            // Another partner's tenants.
-            (None, _) => Ok(doc! { "_id": { "$in": [] } }),
-            (Some(only), true) => Ok(only),
-            (Some(last), false) => {
-                visible.push(last);
-                Ok(doc! { "$or": visible })
-            }
-        }
-    }
-
-    /// The tenants that match, of these and of this partner.
-    fn among(
-        &self,
-        ids: Option<&Vec<TenantId>>,
-        partner: Option<PartnerId>,
-    ) -> Result<Document, StoreError> {
-        let mut id = Document::new();
-        match (ids, self.after) {
-            (Some(ids), after) => {
-                // Not left to MongoDB, which would also read the ids before the page.
-                let rest = ids.iter().copied();
-                let rest = rest.filter(|id| after.is_none_or(|after| *id > after));
-                id.insert("$in", rest.collect::<Vec<_>>());
-            }
-            (None, Some(after)) => {
-                id.insert("$gt", after);
-            }
-            (None, None) => {}
-        }
-        let mut filter = Document::new();
-        if !id.is_empty() {
-            filter.insert("_id", id);
-        }
-        if let Some(partner) = partner {
-            filter.insert("partnerId", partner);
-        }
-        if let Some(plan) = &self.plan {
-            filter.insert("plan", super::to_bson(plan)?);
-        }
-        if let Some(status) = self.status {
-            filter.insert("status", status.name());
-        } else if ids.is_none() && (partner.is_some() || self.plan.is_some()) {
-            // Every status, so that the index yields the order.
-            filter.insert(
-                "status",
-                doc! { "$in": TenantStatus::ALL.map(TenantStatus::name).to_vec() },
-            );
-        }
-        Ok(filter)
-    }
+/// Tenant with its domains on the mail server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MailTenant {
+    /// Tenant.
+    #[serde(rename = "_id")]
+    pub id: TenantId,
+    /// Its domains.
+    pub mail_domains: Vec<MailDomain>,
 }
 
 /// The id alone: of a tenant whose other fields need not be decoded.
@@ -155,6 +86,15 @@ struct Id {
     id: TenantId,
 }
 
+/// Tenants on this plan that are not terminated. Every other status is named, so that the index yields the order.
+fn on_plan(plan: Plan) -> Document {
+    let live = TenantStatus::ALL
+        .into_iter()
+        .filter(|status| *status != TenantStatus::Terminated)
+        .map(TenantStatus::name);
+    doc! { "plan": plan, "status": { "$in": live.collect::<Vec<_>>() } }
+}
+
 /// The distinct groups. The members of a large tenant share a few, and a command with all pairs could exceed its maximum
 /// size.
 fn distinct(groups: &[String]) -> Vec<&String> {
@@ -162,7 +102,31 @@ fn distinct(groups: &[String]) -> Vec<&String> {
     distinct.into_iter().collect()
 }
 
-versioned!(TenantRepository, tenants: Tenant, TenantId);
+impl Versioned for Tenant {
+    type Id = TenantId;
+
+    fn id(&self) -> TenantId {
+        self.id
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    fn touch(&mut self, now: DateTime) {
+        self.revision += 1;
+        self.updated_at = now;
+        self.index_words();
+    }
+}
+
+impl VersionedRepository for TenantRepository {
+    type Document = Tenant;
+
+    fn documents(&self) -> &Collection<Tenant> {
+        &self.tenants
+    }
+}
 
 impl TenantRepository {
     /// The repository in `store`.
@@ -195,11 +159,14 @@ impl TenantRepository {
             .keys(doc! { "domains": 1 })
             .options(domains)
             .build();
-        // One index for each filter of the lists, which are sorted by id.
+        // One index for each combination of filters of the lists, which are sorted by id.
         let listed = [
             doc! { "partnerId": 1, "status": 1, "_id": 1 },
+            doc! { "partnerId": 1, "plan": 1, "status": 1, "_id": 1 },
             doc! { "plan": 1, "status": 1, "_id": 1 },
             doc! { "status": 1, "_id": 1 },
+            doc! { "partnerId": 1, "slug": 1 },
+            doc! { "words": 1, "_id": 1 },
         ]
         .map(|keys| IndexModel::builder().keys(keys).build());
         let groups = IndexModel::builder()
@@ -223,6 +190,11 @@ impl TenantRepository {
         }
     }
 
+    /// The tenant with this id, by a linearizable read: `None` only if it definitely does not exist.
+    pub async fn confirm_missing(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        confirm_missing(&self.tenants, doc! { "_id": id }).await
+    }
+
     /// The tenant with this slug.
     pub async fn find_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         match self.by_slug.find(slug.to_owned()).await? {
@@ -231,23 +203,27 @@ impl TenantRepository {
         }
     }
 
-    /// The tenants with these slugs.
+    /// The tenants with these slugs. Skips those of a newer build.
     pub async fn list_by_slugs(&self, slugs: &[String]) -> Result<Vec<Tenant>, StoreError> {
-        self.tenants
-            .find(doc! { "slug": { "$in": slugs } })
-            .await?
-            .try_collect()
-            .await
+        let tenants = self.tenants.clone_with_type();
+        let found = tenants.find(doc! { "slug": { "$in": slugs } });
+        skip_undecodable(found.await?).try_collect().await
     }
 
-    /// The tenants with these ids, oldest first.
+    /// The ids of the tenants with these slugs.
+    pub async fn ids_by_slugs(&self, slugs: &[String]) -> Result<Vec<TenantId>, StoreError> {
+        let tenants = self.tenants.clone_with_type::<Id>();
+        let found = tenants.find(doc! { "slug": { "$in": slugs } });
+        let found = found.projection(doc! { "_id": 1 }).await?;
+        found.map_ok(|tenant| tenant.id).try_collect().await
+    }
+
+    /// The tenants with these ids, oldest first. Skips those of a newer build.
     pub async fn list_by_ids(&self, ids: &[TenantId]) -> Result<Vec<Tenant>, StoreError> {
-        self.tenants
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .sort(doc! { "_id": 1 })
-            .await?
-            .try_collect()
-            .await
+        let tenants = self.tenants.clone_with_type();
+        let found = tenants.find(doc! { "_id": { "$in": ids.to_vec() } });
+        let found = found.sort(doc! { "_id": 1 }).await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Ids of the tenants managed by `partner`.
@@ -264,15 +240,36 @@ impl TenantRepository {
             .collect()
     }
 
-    /// At most `limit` tenants that match `filter`, oldest first.
+    /// At most `limit` tenants that match `filter`, in its order. Fails with a timeout if the indexes do not narrow the
+    /// filter enough.
     pub async fn list(&self, filter: &TenantFilter, limit: i64) -> Result<Vec<Tenant>, StoreError> {
-        self.tenants
-            .find(filter.document()?)
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let tenants = self.tenants.clone_with_type();
+        let matching = tenants.find(filter.document()?).sort(filter.order.keys());
+        take_decodable(matching, limit).await
+    }
+
+    /// Computes the words of at most `limit` tenants after `after` that were stored before the search existed. Returns the
+    /// last of them.
+    pub async fn add_missing_words(
+        &self,
+        after: Option<TenantId>,
+        limit: i64,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let mut missing = doc! { "words": Bson::Null };
+        if let Some(after) = after {
+            missing.insert("_id", doc! { "$gt": after });
+        }
+        let found = self.tenants.clone_with_type();
+        let found = found.find(missing).sort(doc! { "_id": 1 });
+        let tenants: Vec<Tenant> = take_decodable(found, limit).await?;
+        for mut tenant in tenants.iter().cloned() {
+            tenant.index_words();
+            // Only if they are missing still: a concurrent change has computed them from newer names.
+            let filter = doc! { "_id": tenant.id, "words": Bson::Null };
+            let set = doc! { "$set": { "words": tenant.words } };
+            self.tenants.update_one(filter, set).await?;
+        }
+        Ok(tenants.last().map(|tenant| tenant.id))
     }
 
     /// Ids of all tenants after `after` that are not terminated, oldest first.
@@ -280,7 +277,29 @@ impl TenantRepository {
         &self,
         after: Option<TenantId>,
     ) -> Result<impl Stream<Item = Result<TenantId, StoreError>> + Send + use<>, StoreError> {
-        let mut filter = doc! { "status": { "$ne": TenantStatus::Terminated.name() } };
+        let filter = doc! { "status": { "$ne": TenantStatus::Terminated.name() } };
+        self.ids_where(filter, after).await
+    }
+
+    /// Ids of all tenants on `plan` after `after` that are not terminated, oldest first.
+    pub async fn ids_on_plan(
+        &self,
+        plan: Plan,
+        after: Option<TenantId>,
+    ) -> Result<impl Stream<Item = Result<TenantId, StoreError>> + Send + use<>, StoreError> {
+        self.ids_where(on_plan(plan), after).await
+    }
+
+    /// Number of tenants on `plan` that are not terminated.
+    pub async fn count_on_plan(&self, plan: Plan) -> Result<u64, StoreError> {
+        self.tenants.count_documents(on_plan(plan)).await
+    }
+
+    async fn ids_where(
+        &self,
+        mut filter: Document,
+        after: Option<TenantId>,
+    ) -> Result<impl Stream<Item = Result<TenantId, StoreError>> + Send + use<>, StoreError> {
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
         }
@@ -295,6 +314,27 @@ impl TenantRepository {
         Ok(found.map_ok(|tenant| tenant.id))
     }
 
+    /// At most `limit` tenants after `after` that have domains on the mail server, oldest first.
+    pub async fn list_with_mail_domains(
+        &self,
+        after: Option<TenantId>,
+        limit: i64,
+    ) -> Result<Vec<MailTenant>, StoreError> {
+        let mut filter = doc! { "mailDomains.0": { "$exists": true } };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.tenants
+            .clone_with_type()
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .projection(doc! { "mailDomains": 1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
+    }
+
     /// At most `limit` tenants after `after` created before `before`, oldest first, including terminated ones, with
     /// only the fields of a snapshot.
     pub async fn list_for_snapshot(
@@ -307,17 +347,12 @@ impl TenantRepository {
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
         }
-        let found = self
-            .tenants
-            .clone_with_type::<Document>()
+        let tenants = self.tenants.clone_with_type();
+        let found = tenants
             .find(filter)
             .sort(doc! { "_id": 1 })
-            .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 })
-            // No `limit`, because undecodable documents do not count; by default a batch is filled up to 16 MiB.
-            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-            .await?;
-        let limit = usize::try_from(limit).unwrap_or_default();
-        skip_undecodable(found).take(limit).try_collect().await
+            .projection(doc! { "slug": 1, "status": 1, "plan": 1, "partnerId": 1 });
+        take_decodable(found, limit).await
     }
 
     /// Estimated number of tenants, including terminated ones.
@@ -325,54 +360,7 @@ impl TenantRepository {
         self.tenants.estimated_document_count().await
     }
 
-    /// Those of `groups` (ids at the identity provider) that belong to a tenant other than `except` whose members may
-    /// sign in.
-    pub async fn groups_granting_sign_in(
-        &self,
-        groups: &[String],
-        except: TenantId,
-    ) -> Result<Vec<String>, StoreError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Group {
-            authentik_group_id: String,
-        }
-        let open = doc! {
-            "authentikGroupId": { "$in": distinct(groups) },
-            "_id": { "$ne": except },
-            "status": { "$in": ["pending", "active"] },
-        };
-        let found = self
-            .tenants
-            .clone_with_type::<Group>()
-            .find(open)
-            .projection(doc! { "authentikGroupId": 1 })
-            .await?;
-        found
-            .map_ok(|tenant| tenant.authentik_group_id)
-            .try_collect()
-            .await
-    }
-
-    /// Tenants with one of `groups` (ids at the identity provider) whose members may not sign in.
-    pub async fn tenants_blocking_sign_in(
-        &self,
-        groups: &[String],
-    ) -> Result<Vec<TenantId>, StoreError> {
-        let closed = doc! {
-            "authentikGroupId": { "$in": distinct(groups) },
-            "status": { "$in": ["suspended", "terminating"] },
-        };
-        let found = self
-            .tenants
-            .clone_with_type::<Id>()
-            .find(closed)
-            .projection(doc! { "_id": 1 })
-            .await?;
-        found.map_ok(|tenant| tenant.id).try_collect().await
-    }
-
-    /// Tenants for which one of `spaces` (ids on the files server) is stored.
+    /// Tenants for which one of `spaces` (ids on the file server) is stored.
     pub async fn list_space_holders(
         &self,
         spaces: &[String],
@@ -478,21 +466,6 @@ impl TenantRepository {
             .session(session)
             .await?;
         Ok(())
-    }
-
-    /// Saves tenants that were not locked, with optimistic concurrency: their revisions are already incremented.
-    /// `false` if one of them was written meanwhile; the transaction must then be aborted.
-    pub async fn compare_and_save_many(
-        &self,
-        session: &mut ClientSession,
-        tenants: &[Arc<Tenant>],
-    ) -> Result<bool, StoreError> {
-        let updates = tenants.iter().map(|tenant| {
-            let before = doc! { "_id": tenant.id, "revision": tenant.revision - 1 };
-            Ok(doc! { "q": before, "u": known_fields::set_known_fields(&**tenant)? })
-        });
-        let updates = updates.collect::<Result<Vec<_>, StoreError>>()?;
-        Ok(super::bulk_update_in(&self.tenants, session, updates).await? == tenants.len())
     }
 
     /// Id and revision of each of these tenants that exists.

@@ -32,6 +32,9 @@ pub struct UpstreamState {
     /// Circuit breaker status when the leader last published it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<BreakerStatus>,
+    /// Permission that our account lacks, as the leader last found it; missing if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<MissingPermission>,
     /// Time since which deferred jobs are to be released; missing once released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go_at: Option<DateTime>,
@@ -41,6 +44,21 @@ pub struct UpstreamState {
     /// Incremented by every change of an operator.
     #[serde(default)]
     pub revision: i64,
+}
+
+/// A permission that our account lacks in an upstream, as the errors of the jobs say that are held because of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingPermission {
+    /// Time of the earliest of these errors.
+    pub since: DateTime,
+    /// The operation that was refused last, such as `create_group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// That refusal, for operators.
+    pub detail: String,
+    /// Number of held jobs, at most 1,000.
+    pub jobs: i64,
 }
 
 /// Published status of a circuit breaker.
@@ -75,6 +93,7 @@ impl UpstreamState {
             probe_at: None,
             paused: None,
             seen: None,
+            permission: None,
             let_go_at: None,
             resumed_at: None,
             revision: 0,
@@ -101,9 +120,11 @@ impl UpstreamRepository {
         }
     }
 
-    /// States of all upstreams.
+    /// States of the upstreams of this build.
     pub async fn list(&self) -> Result<Vec<UpstreamState>, StoreError> {
-        self.upstreams.find(doc! {}).await?.try_collect().await
+        let names = Upstream::CALLED.map(Upstream::name).to_vec();
+        let found = self.upstreams.find(doc! { "_id": { "$in": names } });
+        found.await?.try_collect().await
     }
 
     /// State of one upstream.
@@ -214,16 +235,19 @@ impl UpstreamRepository {
         upstream: Upstream,
         now: DateTime,
     ) -> Result<UpstreamState, StoreError> {
-        let resumed = vec![
-            doc! { "$set": {
-                "letGoAt": now,
-                "resumedAt": now,
-                "probeAt": { "$cond": [{ "$ifNull": ["$refusedAt", false] }, now, "$probeAt"] },
-                "revision": { "$add": [{ "$ifNull": ["$revision", 0_i64] }, 1_i64] },
-            } },
-            doc! { "$unset": "paused" },
-        ];
-        self.change(session, upstream, resumed.into()).await
+        self.change(session, upstream, resumed(now).into()).await
+    }
+
+    /// Resumes the upstream if the end of its pause has passed. `false` if there is none.
+    pub async fn end_pause(
+        &self,
+        session: &mut ClientSession,
+        upstream: Upstream,
+        now: DateTime,
+    ) -> Result<bool, StoreError> {
+        let over = doc! { "_id": upstream.name(), "paused.until": { "$lte": now } };
+        let ended = self.upstreams.update_one(over, resumed(now));
+        Ok(ended.session(session).await?.modified_count == 1)
     }
 
     async fn change(
@@ -260,6 +284,21 @@ impl UpstreamRepository {
         Ok(())
     }
 
+    /// Publishes the missing permission, or that there is none.
+    pub async fn set_permission(
+        &self,
+        upstream: Upstream,
+        missing: Option<&MissingPermission>,
+    ) -> Result<(), StoreError> {
+        let update = if let Some(missing) = missing {
+            doc! { "$set": { "permission": to_bson(missing)? } }
+        } else {
+            doc! { "$unset": { "permission": "" } }
+        };
+        self.upstreams.update_one(named(upstream), update).await?;
+        Ok(())
+    }
+
     /// Marks the release requested at `let_go_at` as done. A newer request is kept.
     pub async fn mark_released(
         &self,
@@ -272,6 +311,19 @@ impl UpstreamRepository {
             .await?;
         Ok(())
     }
+}
+
+/// The update that resumes an upstream.
+fn resumed(now: DateTime) -> Vec<Document> {
+    vec![
+        doc! { "$set": {
+            "letGoAt": now,
+            "resumedAt": now,
+            "probeAt": { "$cond": [{ "$ifNull": ["$refusedAt", false] }, now, "$probeAt"] },
+            "revision": { "$add": [{ "$ifNull": ["$revision", 0_i64] }, 1_i64] },
+        } },
+        doc! { "$unset": "paused" },
+    ]
 }
 
 fn named(upstream: Upstream) -> Document {

@@ -1,20 +1,25 @@
 //! User repository. Users are identified by the identity provider's subject alone.
 
+mod link;
+mod mfa;
 mod team;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bson::{DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 use serde::{Deserialize, Serialize};
 
+pub use self::link::RoleGrant;
 use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
     index::{index, ttl, unique},
     linearizable::{find_one_linearizable, recheck_linearizable},
+    page::page,
     revisions::revisions,
+    tenant_counts::count_by_tenant,
     versioned::{VersionedRepository as _, versioned},
 };
 use crate::{
@@ -60,6 +65,10 @@ pub struct UserFilter {
     pub platform_admin: Option<bool>,
     /// With a role in this tenant.
     pub tenant_id: Option<TenantId>,
+    /// In that tenant without a member: known by a claim, or granted the role directly.
+    pub without_member: bool,
+    /// With all of these [words](crate::audit::words) in the name or address. Not indexed: for people of one tenant.
+    pub words: Vec<String>,
     /// Only items after this id (page cursor).
     pub after: Option<UserId>,
 }
@@ -77,15 +86,27 @@ impl UserFilter {
             filter.insert("platformAdmin", flag);
         }
         if let Some(tenant) = self.tenant_id {
-            // A membership without a role is a tombstone.
-            let place = doc! { "tenantId": tenant, "role": { "$ne": null } };
+            let mut place = with_role_in(tenant);
+            if self.without_member {
+                place.insert("memberId", Bson::Null);
+            }
             filter.insert("memberships", doc! { "$elemMatch": place });
         }
-        if let Some(after) = self.after {
-            filter.insert("_id", doc! { "$gt": after });
+        if !self.words.is_empty() {
+            let contains = |word: &String| {
+                // Words are letters and digits, which need no escaping.
+                let text = doc! { "$regex": word, "$options": "i" };
+                doc! { "$or": [{ "name": text.clone() }, { "email": text }] }
+            };
+            filter.insert("$and", self.words.iter().map(contains).collect::<Vec<_>>());
         }
         filter
     }
+}
+
+/// A membership with a role in this tenant; one without is a tombstone.
+fn with_role_in(tenant: TenantId) -> Document {
+    doc! { "tenantId": tenant, "role": { "$ne": null } }
 }
 
 versioned!(UserRepository, users: User, UserId);
@@ -113,8 +134,14 @@ impl UserRepository {
             "platformAdmin",
         ]
         .map(|field| index(doc! { field: 1, "_id": 1 }));
+        let without_member =
+            doc! { "memberships.tenantId": 1, "memberships.memberId": 1, "_id": 1 };
         self.users
-            .create_indexes([by_subject].into_iter().chain(listed))
+            .create_indexes(
+                [by_subject, index(without_member)]
+                    .into_iter()
+                    .chain(listed),
+            )
             .await?;
         self.deleted.create_index(ttl("at", TOMBSTONE_TTL)).await?;
         Ok(())
@@ -127,13 +154,31 @@ impl UserRepository {
 
     /// At most `limit` users that match `filter`, oldest first.
     pub async fn list(&self, filter: &UserFilter, limit: i64) -> Result<Vec<User>, StoreError> {
+        page(&self.users, filter.document(), filter.after, limit).await
+    }
+
+    /// The users with these ids, in any order.
+    pub async fn list_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         self.users
-            .find(filter.document())
-            .sort(doc! { "_id": 1 })
-            .limit(limit)
+            .find(doc! { "_id": { "$in": ids.to_vec() } })
             .await?
             .try_collect()
             .await
+    }
+
+    /// Those of `emails` that a user has.
+    pub async fn known_emails(&self, emails: &[String]) -> Result<Vec<String>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Known {
+            email: String,
+        }
+        let users = self.users.clone_with_type::<Known>();
+        let known = users.find(doc! { "email": { "$in": emails } });
+        let known = known.projection(doc! { "_id": 0, "email": 1 }).await?;
+        known.map_ok(|user| user.email).try_collect().await
     }
 
     /// The user with this subject.
@@ -155,7 +200,7 @@ impl UserRepository {
     }
 
     /// The user with this subject, locked for update in this transaction: its revision is already incremented.
-    pub async fn lock_by_subject(
+    pub async fn find_by_subject_for_update(
         &self,
         session: &mut ClientSession,
         subject: &str,
@@ -239,40 +284,35 @@ impl UserRepository {
         &self,
         tenants: &[TenantId],
     ) -> Result<HashMap<TenantId, u64>, StoreError> {
-        #[derive(serde::Deserialize)]
-        struct Counted {
-            #[serde(rename = "_id")]
-            tenant: TenantId,
-            count: i64,
-        }
         let among = doc! { "$in": tenants.to_vec() };
-        let counted: Vec<Counted> = self
-            .users
-            .aggregate([
-                doc! { "$match": { "memberships.tenantId": among.clone() } },
-                doc! { "$project": { "memberships.tenantId": 1, "memberships.role": 1 } },
-                doc! { "$unwind": "$memberships" },
-                doc! { "$match": { "memberships.tenantId": among, "memberships.role": { "$ne": null } } },
-                doc! { "$group": { "_id": "$memberships.tenantId", "count": { "$sum": 1_i64 } } },
-            ])
-            .with_type()
-            .await?
-            .try_collect()
-            .await?;
-        Ok(counted
-            .into_iter()
-            .map(|counted| (counted.tenant, u64::try_from(counted.count).unwrap_or(0)))
-            .collect())
+        let stages = vec![
+            doc! { "$match": { "memberships.tenantId": among.clone() } },
+            doc! { "$project": { "memberships.tenantId": 1, "memberships.role": 1 } },
+            doc! { "$unwind": "$memberships" },
+            doc! { "$match": { "memberships.tenantId": among, "memberships.role": { "$ne": null } } },
+        ];
+        count_by_tenant(&self.users, stages, "$memberships.tenantId").await
     }
 
     /// Those of `subjects` that are operators.
     pub async fn list_operators(&self, subjects: &[&str]) -> Result<Vec<String>, StoreError> {
-        let operators = doc! { "authentikSubjectId": { "$in": subjects }, "platformAdmin": true };
-        let users: Vec<User> = self.users.find(operators).await?.try_collect().await?;
-        Ok(users
-            .into_iter()
-            .map(|user| user.authentik_subject_id)
-            .collect())
+        /// The subject alone: other fields may be those of a newer build.
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Subject {
+            authentik_subject_id: String,
+        }
+        let operators = doc! {
+            "authentikSubjectId": { "$in": subjects },
+            "$or": [{ "platformAdmin": true }, { "platformRole": { "$exists": true } }],
+        };
+        let subject = doc! { "_id": 0, "authentikSubjectId": 1 };
+        let users = self.users.clone_with_type::<Subject>();
+        let found = users.find(operators).projection(subject).await?;
+        found
+            .map_ok(|user| user.authentik_subject_id)
+            .try_collect()
+            .await
     }
 
     /// Grants ownership of a new workspace to the person it was created for, unless that was already decided here; then
@@ -285,13 +325,14 @@ impl UserRepository {
         name: &str,
         tenant: TenantId,
         now: DateTime,
-    ) -> Result<Option<OwnershipGrant>, StoreError> {
+    ) -> Result<Option<RoleGrant>, StoreError> {
         let membership = Membership {
             role: Some(Role::Owner),
             source: MembershipSource::Local,
             changed_at: now,
+            member_id: None,
         };
-        let existing = self.lock_by_subject(session, subject).await?;
+        let existing = self.find_by_subject_for_update(session, subject).await?;
         let is_new = existing.is_none();
         let mut user = match existing {
             Some(user) => user,
@@ -310,21 +351,10 @@ impl UserRepository {
             user.updated_at = now;
             self.save(session, &user).await?;
         }
-        Ok(Some(OwnershipGrant {
+        Ok(Some(RoleGrant {
             is_new,
             role_before: before.and_then(|membership| membership.role),
             user,
         }))
     }
-}
-
-/// Granted ownership.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnershipGrant {
-    /// The user, as of now.
-    pub user: User,
-    /// Whether the user is new.
-    pub is_new: bool,
-    /// Previous role.
-    pub role_before: Option<Role>,
 }

@@ -1,13 +1,13 @@
 //! Optimistic concurrency (a revision compared with `If-Match`) over documents that count their writes in `revision`.
 
-use std::{fmt::Display, future::Future};
+use std::{fmt::Display, future::Future, sync::Arc};
 
 use bson::{Bson, DateTime, doc};
 use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    StoreError, TransactionError, known_fields::set_known_fields,
+    StoreError, TransactionError, bulk_update_in, known_fields::set_known_fields,
     linearizable::find_one_linearizable, page::page,
 };
 
@@ -244,6 +244,23 @@ pub trait VersionedRepository: Sync {
                 .update_one(doc! { "_id": document.id() }, update);
             saved.session(session).await?;
             Ok(())
+        }
+    }
+
+    /// Stores documents that were not locked, with optimistic concurrency: their revisions are already incremented.
+    /// `false` if one of them was written meanwhile; the transaction must then be aborted.
+    fn compare_and_save_many(
+        &self,
+        session: &mut ClientSession,
+        documents: &[Arc<Self::Document>],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async move {
+            let updates = documents.iter().map(|document| {
+                let before = doc! { "_id": document.id(), "revision": document.revision() - 1 };
+                Ok(doc! { "q": before, "u": set_known_fields(&**document)? })
+            });
+            let updates = updates.collect::<Result<Vec<_>, StoreError>>()?;
+            Ok(bulk_update_in(self.documents(), session, updates).await? == documents.len())
         }
     }
 

@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use mongodb::{Collection, IndexModel, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, to_document};
+use super::{Store, StoreError, lenient::skip_undecodable, to_document};
 use crate::{id::WorkerId, platform::clock, queue::job::Queue};
 
 /// Interval of heartbeats.
@@ -85,14 +85,11 @@ impl WorkerRepository {
         Ok(())
     }
 
-    /// Lists live workers, and recently dead ones.
+    /// Lists live workers, and recently dead ones. Skips those of a newer build with a queue of its own.
     pub async fn list(&self) -> Result<Vec<Worker>, StoreError> {
-        self.workers
-            .find(doc! {})
-            .sort(doc! { "_id": 1 })
-            .await?
-            .try_collect()
-            .await
+        let workers = self.workers.clone_with_type();
+        let workers = workers.find(doc! {}).sort(doc! { "_id": 1 });
+        skip_undecodable(workers.await?).try_collect().await
     }
 
     /// Stores a worker's heartbeat.

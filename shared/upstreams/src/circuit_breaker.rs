@@ -4,7 +4,7 @@
 //! - The **rate budget** is a GCRA (generic cell rate algorithm) that hands out reservations: a step is admitted at
 //!   once or reserves the next free slot. Slots are reserved only a few seconds ahead, and less far the less urgent the
 //!   step is; once they are taken, a step queues for one. Urgent work therefore finds a slot within seconds, however
-//!   many steps wait.
+//!   many steps wait. While a lane has a queue, new steps of it and of the less urgent lanes join the queue.
 //! - The **floor** is the end of the upstream's `Retry-After`: no step is admitted before it, and steps that waited for
 //!   it get no burst afterwards.
 //! - The **circuit breaker** opens after consecutive failures. While open, it admits one half-open probe at a time, at
@@ -39,10 +39,10 @@ use dezky_shared::{
 
 /// Time for which Redis is not asked again after a failure: its timeout would delay every step.
 const REDIS_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How far ahead the most urgent steps reserve slots, counted from the floor.
+/// Horizon up to which the most urgent steps reserve slots, counted from the floor.
 pub const RESERVATION_HORIZON: Duration = Duration::from_secs(5);
 
-/// How far ahead steps of this priority reserve slots, counted from the floor. What is left to the horizon of a more urgent
+/// Horizon up to which steps of this priority reserve slots, counted from the floor. What is left to the horizon of a more urgent
 /// priority is kept for it.
 const fn horizon(priority: Priority) -> Duration {
     match priority {
@@ -51,6 +51,9 @@ const fn horizon(priority: Priority) -> Duration {
         Priority::Bulk => Duration::from_secs(2),
     }
 }
+
+/// Lifetime of a queue's mark: if the leader that serves the queue is gone, new steps take slots themselves.
+const QUEUE_MARK_TTL: Duration = Duration::from_secs(5);
 
 /// The most slots reserved by one call: Redis serves no other client meanwhile.
 const MAX_RESERVED: usize = 1_000;
@@ -65,6 +68,12 @@ pub struct RateBudget {
 }
 
 impl RateBudget {
+    /// The number of steps that it admits in this time, rounded up.
+    pub fn steps_in(self, time: Duration) -> usize {
+        let interval = self.interval().as_micros().max(1);
+        usize::try_from(time.as_micros().div_ceil(interval)).unwrap_or(usize::MAX)
+    }
+
     /// Emission interval of the GCRA: the budget one step consumes, in whole microseconds, as the scripts count.
     fn interval(self) -> Duration {
         Duration::from_micros(script::micros(Duration::from_secs_f64(
@@ -89,16 +98,17 @@ pub struct CircuitTimes {
     pub last_probe: Duration,
 }
 
-/// Admission decision for a step.
+/// Decision of the circuit breaker and the rate budget about a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum BreakerDecision {
     /// Call now.
     Allow,
     /// Call now, as the half-open probe.
     Probe,
     /// Wait for this time: the slot is reserved for the step.
     Reserved(Duration),
-    /// Queue for a slot: all slots of its priority are reserved. The first of them is free after this time.
+    /// Queue for a slot: all slots of its priority are reserved, or a queue was there before. The first slot is free after
+    /// this time at the earliest.
     Saturated(Duration),
     /// Circuit open; the next half-open probe is due after this time.
     Open(Duration),
@@ -180,7 +190,7 @@ impl CircuitBreakers {
         budget: RateBudget,
         has_reservation: bool,
         priority: Priority,
-    ) -> Admission {
+    ) -> BreakerDecision {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
@@ -221,6 +231,18 @@ impl CircuitBreakers {
         }
     }
 
+    /// Marks `lane` as the most urgent one with a queue, or all queues as empty. To be repeated every few seconds.
+    pub async fn mark_queue(&self, upstream: Upstream, lane: Option<Priority>) {
+        let shared = async {
+            let key = self.key(upstream);
+            let connection = &mut self.connection.clone();
+            self.scripts.mark_queue(connection, &key, lane).await
+        };
+        if self.try_redis(shared).await.is_none() {
+            self.local_fallback(upstream, |local, now| local.mark_queue(now, lane));
+        }
+    }
+
     /// Records the result of a call. `probing` is set if the call was the half-open probe.
     pub async fn record(
         &self,
@@ -257,15 +279,15 @@ impl CircuitBreakers {
         }
     }
 
-    /// Clears the floor and the reservations, and forces a half-open probe. Idempotent for each `asked_at`.
-    pub async fn resume(&self, upstream: Upstream, asked_at: DateTime) {
+    /// Clears the floor and the reservations, and forces a half-open probe. Idempotent for each `requested_at`.
+    pub async fn resume(&self, upstream: Upstream, requested_at: DateTime) {
         let shared = async {
             let key = self.key(upstream);
             let connection = &mut self.connection.clone();
-            self.scripts.resume(connection, &key, asked_at).await
+            self.scripts.resume(connection, &key, requested_at).await
         };
         if self.try_redis(shared).await.is_none() {
-            self.local_fallback(upstream, |local, now| local.resume(now, asked_at));
+            self.local_fallback(upstream, |local, now| local.resume(now, requested_at));
         }
     }
 

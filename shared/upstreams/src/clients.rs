@@ -5,16 +5,19 @@
 //! [`ClientError::AnswerLost`], and the next attempt reads before it creates again.
 
 pub mod authentik;
+mod connect_failure;
 mod error;
 pub mod ocis;
 mod response;
 pub mod setup;
 pub mod simulated;
 pub mod stalwart;
+pub mod stripe;
 mod transport;
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use self::connect_failure::connect_failure;
 pub use self::{
     error::{ClientError, FailedCall},
     response::UpstreamResponse,
@@ -44,6 +47,14 @@ pub struct Ensured<T> {
     pub value: Option<T>,
     /// Changes made, or planned in a dry run: short phrases for operators, such as `group created`. Empty if in sync.
     pub changes: Vec<String>,
+}
+
+impl Ensured<()> {
+    /// The result of an operation that returns no object.
+    pub const fn with(changes: Vec<String>) -> Self {
+        let value = Some(());
+        Self { value, changes }
+    }
 }
 
 /// Fingerprint of credentials: detects a change without revealing them.

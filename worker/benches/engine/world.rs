@@ -12,6 +12,7 @@ use dezky_shared::{
     platform::redis::RedisConfig,
     queue::{
         job::{Job, JobArgs, Queue},
+        priority::Priority,
         secret_box::EncryptionKeys,
     },
     store::{MongoConfig, Store, TransactionError, jobs::NewJob},
@@ -22,8 +23,8 @@ use dezky_sim::isolated_stores::FreshStores;
 use dezky_upstreams::circuit_breaker::RateBudget;
 use dezky_worker::{
     context::{Clients, Context},
-    engine::{self, EngineConfig, EngineTimings},
-    steps::{Registry, StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
+    engine::{EngineConfig, EngineTimings},
+    steps::{Registry, StepContext, StepFailure, StepSuccess, Steps},
 };
 use futures::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,7 @@ pub(crate) struct Noop {
 
 impl JobArgs for Noop {
     const KIND: &'static str = "do_nothing";
+    const PRIORITY: Priority = Priority::Interactive;
 
     fn tenant_id(&self) -> Option<TenantId> {
         None
@@ -142,7 +144,7 @@ impl World {
         let (starts, started) = mpsc::unbounded_channel();
         let step: NoopStep = Box::new(move |run| {
             let _ = starts.send((run.job.lock_key.clone(), Instant::now()));
-            let done = StepSuccess::ok(reason::PROVISIONED, Vec::new(), UpstreamRefs::default());
+            let done = StepSuccess::ok(reason::PROVISIONED, Vec::new());
             future::ready(Ok(done))
         });
         let registry = Registry::default().register::<Noop>(steps(step));
@@ -154,7 +156,12 @@ impl World {
             schedules: Vec::new(),
         };
         let stopping = CancellationToken::new();
-        let running = tokio::spawn(engine::run(context, registry, config, stopping.clone()));
+        let running = tokio::spawn(dezky_worker::run(
+            context,
+            registry,
+            config,
+            stopping.clone(),
+        ));
         Worker {
             started,
             stop: stopping,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use dezky_shared::platform::config::{list, seconds};
 
-use super::resolver::normalise;
+use super::{resolver::normalise, spf};
 
 /// The resolvers for checks of public DNS.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ fn parse_resolvers(names: &[String]) -> Result<Vec<ResolverAddress>, String> {
 /// Parses `MAIL_SPF_INCLUDE`: a bare domain name, which customers publish as `include:<domain>`.
 pub fn parse_spf_include(value: &str) -> anyhow::Result<String> {
     let name = normalise(value);
+    // The characters that DNS providers accept everywhere; the grammar of SPF allows more, and macros.
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
@@ -63,6 +64,7 @@ pub fn parse_spf_include(value: &str) -> anyhow::Result<String> {
                 .all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_')
     };
     let is_domain = name.len() <= 253 && name.contains('.') && name.split('.').all(is_label);
+    let is_domain = is_domain && spf::is_domain_spec(&name);
     anyhow::ensure!(
         is_domain,
         "MAIL_SPF_INCLUDE is not valid: {value:?} is not a domain name such as spf.example.com"
@@ -203,6 +205,8 @@ mod tests {
             "%{d}.provider.test",
             "provider",
             "spf..provider.test",
+            "192.0.2.10",
+            "spf.example_com",
         ] {
             assert!(parse_spf_include(value).is_err(), "{value}");
         }

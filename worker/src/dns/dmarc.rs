@@ -35,7 +35,7 @@ pub(super) async fn check(resolver: &impl Resolver, domain: &str, expected: &Dma
     }
 }
 
-/// A code, and what it is about.
+/// A code, and its subject.
 type Conclusion = (Code, Option<String>);
 
 async fn evaluate(
@@ -189,7 +189,7 @@ async fn record_at(
     })
 }
 
-/// What is wrong with the report addresses, if anything.
+/// Problems of the report addresses, if any.
 async fn reports(
     resolver: &impl Resolver,
     domain: &str,

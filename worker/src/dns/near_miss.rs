@@ -6,7 +6,7 @@ use super::{
     resolver::{Answer, RecordType, Resolver},
 };
 
-/// Why receivers ignore a record.
+/// Reason why receivers ignore a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NearMiss {
     /// Quotation marks are part of the value.
@@ -37,7 +37,7 @@ impl NearMiss {
     }
 }
 
-/// How the records of one check begin.
+/// Prefix of the records of one check.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Format {
     /// The first tag and its separator, such as `v=DMARC1;`.
@@ -52,7 +52,7 @@ impl Format {
         (self.accepts)(text) || self.near_miss(text).is_some()
     }
 
-    /// Why a text that resembles a record is none.
+    /// Reason why a text that resembles a record is none.
     pub(super) fn near_miss(self, text: &str) -> Option<NearMiss> {
         let separator = |it: char| matches!(it, ' ' | ';');
         let version = self.beginning.trim_end_matches(separator);

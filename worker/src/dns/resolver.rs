@@ -1,4 +1,4 @@
-//! The resolver interface: what a DNS lookup returns, and how it can fail.
+//! The resolver interface: the results and failures of DNS lookups.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ pub(super) struct Answer {
     pub(super) aliases: Vec<String>,
     /// Whether the name exists, even without records of this type (NODATA, as opposed to NXDOMAIN).
     pub(super) name_exists: bool,
-    /// How long the answer may be cached, in seconds.
+    /// Time to live of the answer, in seconds.
     pub(super) ttl: Option<u32>,
     /// The resolver validated the signatures.
     pub(super) authentic: bool,
@@ -76,7 +76,7 @@ impl Answer {
     }
 }
 
-/// Why a lookup has no reliable answer. No failure means that a record is missing.
+/// Failure of a lookup without a reliable answer. No failure means that a record is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Failure {
     /// No response in time.

@@ -9,8 +9,8 @@ use dezky_shared::domain::check::CheckKind;
 use futures::future::join_all;
 
 use self::{
-    evaluate::{Client, Evaluation, EvaluationError, Evaluator, Verdict},
-    senders::{STRANGERS, sending_clients},
+    evaluate::{Client, Evaluation, EvaluationError, Evaluator, Verdict, fetch_record},
+    senders::{CheckedRecord, STRANGERS, sending_clients},
 };
 use super::{
     Expectation,
@@ -25,6 +25,26 @@ const FORMAT: Format = Format {
     beginning: "v=spf1 ",
     accepts: record::is_spf,
 };
+
+/// Whether a text can follow `include:` (RFC 7208, section 7.1): it ends with a top-level label.
+pub(super) fn is_domain_spec(text: &str) -> bool {
+    macros::DomainSpec::parse(text).is_some()
+}
+
+/// Checks the record that customers include: it can be evaluated, and authorises an address.
+pub(super) async fn check_include(resolver: &impl Resolver, include: &str) -> Result<(), Code> {
+    let fetched = fetch_record(resolver, include).await;
+    let record = fetched.map_err(|error| error.code)?;
+    let checked = CheckedRecord {
+        domain: include,
+        record: &record,
+    };
+    let senders = sending_clients(resolver, &[], Some(include), checked).await;
+    if senders.map_err(|error| error.code)?.is_empty() {
+        return Err(Code::SpfSendersUnresolved);
+    }
+    Ok(())
+}
 
 pub(super) async fn check(resolver: &impl Resolver, expectation: &Expectation) -> Finding {
     let domain = expectation.domain.as_str();
@@ -53,7 +73,12 @@ pub(super) async fn check(resolver: &impl Resolver, expectation: &Expectation) -
 
     let hosts = mx::expected_hosts(expectation.records_for(CheckKind::Mx));
     let include = expectation.spf_include.as_deref().map(normalise);
-    let (senders, unresolved) = match sending_clients(resolver, &hosts, include.as_deref()).await {
+    let checked = CheckedRecord {
+        domain,
+        record: &record,
+    };
+    let senders = sending_clients(resolver, &hosts, include.as_deref(), checked).await;
+    let (senders, unresolved) = match senders {
         Ok(senders) => (senders, None),
         Err(error) => (Vec::new(), Some(error)),
     };
@@ -73,7 +98,7 @@ pub(super) async fn check(resolver: &impl Resolver, expectation: &Expectation) -
 struct Results(Vec<(Client, Result<Evaluation, EvaluationError>)>);
 
 impl Results {
-    /// The code that follows, and what it is about.
+    /// The resulting code, and its subject.
     fn conclude(&self, unresolved: Option<EvaluationError>) -> (Code, Option<String>) {
         if let Some(error) = self.errors().find(|error| !error.is_temporary()) {
             return (error.code, Some(error.subject.clone()));

@@ -27,7 +27,7 @@ impl<'a> Tags<'a> {
     /// Parses an MTA-STS or TLS-RPT record: case-sensitive, without spaces around `=` (RFC 8461, section 3.1; RFC 8460,
     /// section 3).
     pub(super) fn smtp_tls(text: &'a str) -> Option<Self> {
-        let parts = text.strip_suffix(is_space).unwrap_or(text);
+        let parts = text.trim_end_matches(is_space);
         let parts = parts.strip_suffix(';').unwrap_or(parts).split(';');
         Self::unique(parts.map(|part| {
             let (name, value) = part.trim_matches(is_space).split_once('=')?;
@@ -93,4 +93,25 @@ fn tag(part: &str) -> Option<(&str, &str)> {
 /// Folding white space.
 pub(super) fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_around_semicolons_are_allowed_in_smtp_tls_records() {
+        for text in [
+            "v=STSv1; id=42",
+            "v=STSv1; id=42;",
+            "v=STSv1 ;\tid=42 ;  ",
+            "v=STSv1;id=42  ",
+        ] {
+            let id = Tags::smtp_tls(text).and_then(|tags| tags.get("id"));
+            assert_eq!(id, Some("42"), "{text:?}");
+        }
+        for text in ["v=STSv1; id =42", "v=STSv1; id= 42", "v=STSv1;; id=42"] {
+            assert!(Tags::smtp_tls(text).is_none(), "{text:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use dezky_shared::{
     id::TenantId,
     store::{
         StoreError,
-        audit::{AuditRepository, SEALED_TOGETHER, Sealed},
+        audit::{AuditRepository, SEAL_BATCH, SealedTrail},
     },
 };
 use futures::{FutureExt as _, future::BoxFuture};
@@ -22,11 +22,11 @@ use crate::{
 /// The most trails sealed by one transaction.
 const TRAILS_TOGETHER: usize = 50;
 
-/// Seals what is not sealed yet.
+/// Seals the events that are not sealed yet.
 pub(super) struct AuditSeal {
     audit: AuditRepository,
     every: Duration,
-    /// How long a run begins rounds; the next run continues.
+    /// Time limit of a run, after which it begins no further rounds; the next run continues.
     budget: Duration,
 }
 
@@ -94,13 +94,13 @@ impl AuditSeal {
 }
 
 /// Whether a trail may have more events than were sealed.
-fn is_truncated(sealed: &[Sealed]) -> bool {
-    sealed.iter().any(|one| one.events == SEALED_TOGETHER)
+fn is_truncated(sealed: &[SealedTrail]) -> bool {
+    sealed.iter().any(|one| one.events == SEAL_BATCH)
 }
 
 /// Logs each chain's head. Logs stored elsewhere reveal later whether a whole chain was rewritten.
-fn report(sealed: &[Sealed]) {
-    for Sealed { events, chain } in sealed {
+fn report(sealed: &[SealedTrail]) {
+    for SealedTrail { events, chain } in sealed {
         metrics::sealed(*events);
         tracing::info!(
             audit.chain = chain.id,

@@ -1,5 +1,5 @@
-//! Backlog metrics: how far the queues and the sealing of the audit trail lag behind, and which upstreams refuse our
-//! credentials.
+//! Backlog metrics: how far the queues and the sealing of the audit trail lag behind, what is paused, which upstreams refuse
+//! our credentials or are away, and how many apps are open.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use dezky_shared::{
     platform::clock,
     queue::{
         job::{JobState, Queue},
+        pause::Pause,
         priority::Priority,
     },
     store::{StoreError, jobs::DUE_INDEX},
@@ -24,7 +25,7 @@ use crate::{
 /// The most due jobs counted. A longer queue shows this many, and the oldest of them.
 const COUNT_LIMIT: u32 = 100_000;
 
-/// Measures every queue, every upstream and the audit trail.
+/// Measures every queue, every upstream, the audit trail and the apps.
 pub(super) struct BacklogMetrics {
     ctx: Arc<Context>,
     jobs: Collection<Document>,
@@ -64,15 +65,28 @@ impl BacklogMetrics {
         for queue in Queue::ALL {
             let backlog = with_timeout(self.timeout, self.backlog(queue)).await?;
             metrics::backlog(queue, backlog);
+            let control = self.ctx.queues.find(queue).await?;
+            metrics::pause_age(format!("queue:{queue}"), self.age(control.paused.as_ref()));
         }
-        for upstream in self.ctx.upstreams.list().await? {
-            metrics::credentials_refused(upstream.upstream, upstream.refused_at.is_some());
+        for state in self.ctx.upstreams.list().await? {
+            let upstream = state.upstream;
+            metrics::credentials_refused(upstream, state.refused_at.is_some());
+            metrics::circuit_open(upstream, state.open_since().is_some());
+            let age = self.age(state.paused.as_ref());
+            metrics::pause_age(format!("upstream:{upstream}"), age);
         }
         let unsealed = with_timeout(self.timeout, self.ctx.audit.backlog()).await?;
         let now = self.ctx.store.now();
         let oldest = unsealed.oldest.map(|oldest| clock::until(oldest, now));
         metrics::unsealed(unsealed.events, oldest.unwrap_or_default());
+        let open = with_timeout(self.timeout, self.ctx.apps.count_all_open()).await?;
+        metrics::apps_open(open);
         Ok(())
+    }
+
+    fn age(&self, pause: Option<&Pause>) -> Duration {
+        let age = |pause: &Pause| clock::until(pause.at, self.ctx.store.now());
+        pause.map(age).unwrap_or_default()
     }
 
     /// Covered by the index of due jobs: what waits for later costs nothing.

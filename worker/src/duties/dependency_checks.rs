@@ -88,6 +88,9 @@ impl DependencyChecks {
     fn dependencies(&self) -> Vec<Dependency> {
         let mut dependencies = vec![Dependency::Mongodb, Dependency::Redis];
         dependencies.extend(Upstream::ALL.map(Dependency::Upstream));
+        if self.ctx.clients.stripe.is_some() {
+            dependencies.push(Dependency::Upstream(Upstream::Stripe));
+        }
         if let Some(dns) = &self.ctx.clients.dns {
             let names = dns.resolvers().map(str::to_owned);
             dependencies.extend(names.map(Dependency::Resolver));
@@ -137,6 +140,7 @@ impl DependencyChecks {
             Upstream::Authentik => clients.authentik.as_ref()?.probe().await,
             Upstream::Stalwart => clients.stalwart.as_ref()?.probe().await,
             Upstream::Ocis => clients.ocis.as_ref()?.probe().await,
+            Upstream::Stripe => clients.stripe.as_ref()?.probe().await,
         })
     }
 }

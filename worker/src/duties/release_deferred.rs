@@ -16,7 +16,7 @@ use dezky_shared::{
     store::{
         StoreError,
         jobs::HELD_INDEX,
-        skip_undecodable, to_bson,
+        to_bson,
         upstreams::{BreakerStatus, UpstreamState},
     },
     upstream::Upstream,
@@ -31,13 +31,15 @@ use crate::{
     steps::Registry,
 };
 
-/// The most jobs released in one run: all at once could overload an upstream that has just recovered.
-const RELEASE_BATCH: i64 = 200;
+/// Jobs released in one run at least. Those beyond the upstream's rate budget queue for it, the most urgent first.
+const MIN_RELEASE_BATCH: usize = 200;
+/// The most jobs released in one run, so that its update stays short.
+const MAX_RELEASE_BATCH: usize = 5_000;
 /// The most jobs released while the upstream may still be unavailable: one is the probe, and others may wait for a lock.
-const PROBE_BATCH: i64 = 3;
-/// How long, in sweeps, a worker's view may lag behind, so that it still defers jobs.
+const PROBE_BATCH: usize = 3;
+/// Time, in sweeps, by which a worker's view may lag behind, so that it still defers jobs.
 const LAG: u32 = 5;
-/// How old, in sweeps, the published status may become.
+/// Maximum age of the published status, in sweeps.
 const STALE: u32 = 5;
 
 /// The errors of steps that an upstream deferred.
@@ -48,6 +50,13 @@ const DEFERRED: [ErrorCode; 6] = [
     ErrorCode::UpstreamCircuitOpen,
     ErrorCode::UpstreamPaused,
     ErrorCode::UpstreamCredentialsRefused,
+];
+
+/// The errors of steps that an upstream refused, and that wait until an operator has acted: only a resume releases them,
+/// since nothing else says that the permission was granted.
+pub(super) const REFUSED: [ErrorCode; 2] = [
+    ErrorCode::UpstreamPermissionMissing,
+    ErrorCode::RecoveryFlowMissing,
 ];
 
 /// A job deferred because of an upstream.
@@ -106,9 +115,13 @@ impl ReleaseDeferred {
     /// Copies the state of the circuit breaker from Redis to the upstream's document, for people.
     async fn publish_status(&self, state: &UpstreamState) -> Result<(), StoreError> {
         let upstream = state.upstream;
-        let budget = self.budgets.get(&upstream).copied().unwrap_or_default();
         let now = self.ctx.store.now();
-        let status = status(self.ctx.circuits.snapshot(upstream, budget).await, now);
+        let snapshot = self
+            .ctx
+            .circuits
+            .snapshot(upstream, self.budget(upstream))
+            .await;
+        let status = status(snapshot, now);
         let closed = status.open_since.is_none() && state.open_since().is_some();
         let is_stale = |before: &BreakerStatus| clock::until(before.at, now) >= STALE * self.every;
         let is_news = state.seen.as_ref().is_none_or(|before| {
@@ -123,6 +136,10 @@ impl ReleaseDeferred {
                 .await?;
         }
         Ok(())
+    }
+
+    fn budget(&self, upstream: Upstream) -> RateBudget {
+        self.budgets.get(&upstream).copied().unwrap_or_default()
     }
 
     /// Makes a batch of the deferred jobs due, if a release of the upstream was requested.
@@ -144,9 +161,9 @@ impl ReleaseDeferred {
         let batch = if is_unavailable {
             PROBE_BATCH
         } else {
-            RELEASE_BATCH
+            release_batch(self.budget(upstream), self.every)
         };
-        let jobs = self.deferred_by(upstream, batch).await?;
+        let jobs = self.deferred_by(state, requested_at, batch).await?;
         self.make_due(upstream, &jobs).await?;
         let all_informed = clock::until(requested_at, self.ctx.store.now()) > LAG * self.every;
         // Until then a worker may defer a job again, which would have to be released again.
@@ -159,15 +176,25 @@ impl ReleaseDeferred {
         Ok(())
     }
 
-    /// At most `limit` jobs that `upstream` deferred.
+    /// At most `limit` jobs that the upstream deferred, the most urgent first; after a resume, also those that it refused
+    /// before.
     async fn deferred_by(
         &self,
-        upstream: Upstream,
-        limit: i64,
+        state: &UpstreamState,
+        requested_at: DateTime,
+        limit: usize,
     ) -> Result<Vec<DeferredJob>, StoreError> {
+        let mut codes = DEFERRED.to_vec();
+        if state.resumed_at == Some(requested_at) {
+            codes.extend(REFUSED);
+        }
+        // A step that is refused again would otherwise be released again at once.
+        let is_older = doc! { "finishedAt": { "$not": { "$gte": requested_at } } };
+        let is_deferred = doc! { "error.code": { "$in": to_bson(&DEFERRED)? } };
         let step = doc! {
-            "name": { "$in": self.registry.steps_using(upstream) },
-            "error.code": { "$in": to_bson(&DEFERRED)? },
+            "name": { "$in": self.registry.steps_using(state.upstream) },
+            "error.code": { "$in": to_bson(&codes)? },
+            "$or": [is_deferred, is_older],
             "nextAt": { "$gt": self.ctx.store.now() },
             // A step with a reservation was released already. Another release would cost it the reservation.
             "turnAt": { "$exists": false },
@@ -176,16 +203,38 @@ impl ReleaseDeferred {
             "state": JobState::Available.name(),
             "error": { "$exists": true },
             "steps": { "$elemMatch": step },
+            // A newer build releases the jobs of a queue or a priority that it added.
+            "queue": { "$in": Queue::ALL.map(Queue::name).to_vec() },
+            "lockKey": { "$type": "string" },
         };
-        let found = self
-            .jobs
+        let mut jobs = Vec::new();
+        for priority in Priority::ALL {
+            let left = limit - jobs.len();
+            if left > 0 {
+                jobs.extend(self.deferred_in(priority, &deferred, left).await?);
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// At most `limit` jobs of a lane that match.
+    async fn deferred_in(
+        &self,
+        priority: Priority,
+        deferred: &Document,
+        limit: usize,
+    ) -> Result<Vec<DeferredJob>, StoreError> {
+        let mut deferred = deferred.clone();
+        deferred.insert("priority", priority);
+        self.jobs
+            .clone_with_type::<DeferredJob>()
             .find(deferred)
             .hint(Hint::Name(HELD_INDEX.to_owned()))
             .projection(doc! { "queue": 1, "lockKey": 1, "priority": 1 })
-            .limit(limit)
-            .await?;
-        // A job of a newer build may be in a queue that this one does not know.
-        skip_undecodable(found).try_collect().await
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .await?
+            .try_collect()
+            .await
     }
 
     async fn make_due(&self, upstream: Upstream, jobs: &[DeferredJob]) -> Result<(), StoreError> {
@@ -225,6 +274,13 @@ impl ReleaseDeferred {
     }
 }
 
+/// The jobs released in one run: as many as the upstream's rate budget admits until the next one, so that it is used up
+/// however many jobs wait.
+fn release_batch(budget: RateBudget, every: Duration) -> usize {
+    let admitted = budget.steps_in(every);
+    admitted.clamp(MIN_RELEASE_BATCH, MAX_RELEASE_BATCH)
+}
+
 fn status(snapshot: BreakerSnapshot, now: DateTime) -> BreakerStatus {
     let at = |wait: Option<Duration>| wait.map(|wait| clock::later(now, wait));
     BreakerStatus {
@@ -234,5 +290,25 @@ fn status(snapshot: BreakerSnapshot, now: DateTime) -> BreakerStatus {
         probe_at: at(snapshot.probe_in),
         slow_until: at(snapshot.retry_after),
         next_turn_at: at(snapshot.turn_in),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_released_as_fast_as_the_upstream_admits_them() {
+        let batch = |per_second| {
+            let budget = RateBudget {
+                per_second,
+                burst: 1,
+            };
+            release_batch(budget, Duration::from_secs(1))
+        };
+
+        assert_eq!(batch(2.0), 200);
+        assert_eq!(batch(1_000.0), 1_000);
+        assert_eq!(batch(100_000.0), 5_000);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     engine::{Duty, EngineConfig},
 };
 
-/// Enqueues what is due of every schedule.
+/// Enqueues the due jobs of every schedule.
 pub(super) struct ScheduleRunner {
     ctx: Arc<Context>,
     schedules: Vec<Schedule>,

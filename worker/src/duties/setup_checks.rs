@@ -1,11 +1,16 @@
 //! Setup checks of the upstreams, repeated by the leader: failed ones are logged, counted in a metric, and shown with the
 //! infrastructure status.
 //!
-//! An upstream that refuses our credentials is left out: some ban an address that repeats a failed login.
+//! An upstream that refuses our credentials is left out: some ban an address that repeats a failed login. So is one that
+//! an operator paused. Neither has known problems.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dezky_shared::{dependency::Dependency, store::StoreError, upstream::Upstream};
+use dezky_shared::{
+    dependency::Dependency,
+    store::{StoreError, upstreams::UpstreamState},
+    upstream::Upstream,
+};
 use dezky_upstreams::clients::setup::{SetupCheck, SetupOutcome};
 use futures::{FutureExt as _, future::BoxFuture};
 
@@ -43,7 +48,7 @@ impl Duty for SetupChecks {
     }
 
     fn end_term(&self) {
-        for upstream in Upstream::ALL {
+        for upstream in Upstream::CALLED {
             metrics::setup_problems(upstream, 0);
         }
     }
@@ -60,8 +65,10 @@ impl SetupChecks {
     }
 
     async fn check_all(&self) -> Result<(), StoreError> {
-        let clients = self.accepted_clients().await?;
-        for (upstream, checks) in check_upstreams(&clients).await {
+        let clients = self.callable_clients().await?;
+        let mut checked: BTreeMap<_, _> = check_upstreams(&clients).await.into_iter().collect();
+        for upstream in Upstream::CALLED {
+            let checks = checked.remove(&upstream).unwrap_or_default();
             let problems: Vec<String> = checks.iter().filter_map(problem).collect();
             for problem in &problems {
                 tracing::warn!(%upstream, problem, "The set-up of an upstream is incomplete");
@@ -74,15 +81,18 @@ impl SetupChecks {
         Ok(())
     }
 
-    /// The clients without those whose credentials are refused.
-    async fn accepted_clients(&self) -> Result<Clients, StoreError> {
+    /// The clients of the upstreams that may be called.
+    async fn callable_clients(&self) -> Result<Clients, StoreError> {
         let mut clients = self.ctx.clients.clone();
         let states = with_timeout(self.timeout, self.ctx.upstreams.list()).await?;
-        for state in states.iter().filter(|state| state.refused_at.is_some()) {
+        let is_closed =
+            |state: &&UpstreamState| state.paused.is_some() || state.refused_at.is_some();
+        for state in states.iter().filter(is_closed) {
             match state.upstream {
                 Upstream::Authentik => clients.authentik = None,
                 Upstream::Stalwart => clients.stalwart = None,
                 Upstream::Ocis => clients.ocis = None,
+                Upstream::Stripe => clients.stripe = None,
             }
         }
         Ok(clients)

@@ -21,7 +21,7 @@ use dezky_shared::{
     upstream::Upstream,
 };
 use dezky_upstreams::{
-    circuit_breaker::{Admission as BreakerAdmission, CallResult, RateBudget, Transition},
+    circuit_breaker::{BreakerDecision, CallResult, RateBudget, Transition},
     clients::LeaseDeadline,
 };
 
@@ -31,7 +31,7 @@ use crate::{
     steps::{StepFailure, StepOutcome, StepSuccess},
 };
 
-/// Admits steps to their upstreams, and records what their calls reveal about them.
+/// Admits steps to their upstreams, and records the results of their calls.
 pub(super) struct Admission {
     ctx: Arc<Context>,
     times: EngineTimings,
@@ -51,12 +51,12 @@ pub(super) struct Permit {
 /// The decision that a step has to wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Deferred {
-    /// When to ask again.
+    /// Time to ask again.
     pub(super) until: DateTime,
     pub(super) reason: DeferralReason,
 }
 
-/// Why a step has to wait.
+/// Reason why a step has to wait.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum DeferralReason {
     /// The rate budget reserved that instant for it.
@@ -128,19 +128,19 @@ impl Admission {
             .admit(upstream, budget, has_reservation, job.priority)
             .await
         {
-            BreakerAdmission::Allow => Ok(false),
-            BreakerAdmission::Probe => Ok(true),
-            BreakerAdmission::Reserved(wait) => Err(Deferred {
+            BreakerDecision::Allow => Ok(false),
+            BreakerDecision::Probe => Ok(true),
+            BreakerDecision::Reserved(wait) => Err(Deferred {
                 until: clock::later(now, wait),
                 reason: DeferralReason::Reserved,
             }),
             // The leader hands out reservations in the order of the queue.
-            BreakerAdmission::Saturated(_) => Err(Deferred {
+            BreakerDecision::Saturated(_) => Err(Deferred {
                 until: self.fallback(now),
                 reason: DeferralReason::Saturated,
             }),
             // Jitter: the first to return is the half-open probe.
-            BreakerAdmission::Open(wait) => Err(blocked(
+            BreakerDecision::Open(wait) => Err(blocked(
                 ErrorCode::UpstreamCircuitOpen,
                 format!("the circuit breaker of {upstream} is open until the next probe"),
                 clock::later(now, spread(wait, self.times.circuit.first_probe)),
@@ -148,13 +148,13 @@ impl Admission {
         }
     }
 
-    /// When a step asks again that the leader makes due before, unless there is none.
+    /// Time at which a step asks again that the leader makes due before, unless there is none.
     fn fallback(&self, now: DateTime) -> DateTime {
         let wait = spread(self.times.hold_backoff, self.times.hold_backoff / 10);
         clock::later(now, wait)
     }
 
-    /// Records what an admitted step's call revealed about its upstream.
+    /// Records the result of an admitted step's call for its upstream.
     pub(super) async fn record_result(
         &self,
         upstream: Upstream,
@@ -215,7 +215,7 @@ impl Admission {
     }
 }
 
-/// What the end of a step reveals about its upstream. `None` if it may not have made a call.
+/// Call result that the end of a step implies for its upstream. `None` if it may not have made a call.
 fn classify(result: Result<&StepSuccess, &StepFailure>) -> Option<CallResult> {
     let failure = match result {
         Ok(success) => {
@@ -233,7 +233,10 @@ fn classify(result: Result<&StepSuccess, &StepFailure>) -> Option<CallResult> {
                 .retry_after
                 .map_or(CallResult::Answered, CallResult::SlowDown),
         ),
-        ErrorCode::UpstreamConflict | ErrorCode::UpstreamNotReady => Some(CallResult::Answered),
+        ErrorCode::UpstreamConflict
+        | ErrorCode::UpstreamNotReady
+        | ErrorCode::UpstreamStateChanged
+        | ErrorCode::UpstreamResponseInvalid => Some(CallResult::Answered),
         code => match code.retry_policy() {
             RetryPolicy::AfterHold | RetryPolicy::Never => Some(CallResult::Answered),
             RetryPolicy::Counted | RetryPolicy::Free => None,
@@ -256,11 +259,10 @@ fn spread(wait: Duration, jitter: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::UpstreamRefs;
 
     #[test]
     fn only_a_definite_answer_of_the_upstream_is_a_call_result() {
-        let success = StepSuccess::ok("Provisioned", Vec::new(), UpstreamRefs::default());
+        let success = StepSuccess::ok("Provisioned", Vec::new());
         let skipped = StepSuccess::skipped("NoDomain");
         let wait = Duration::from_secs(7);
         let rate_limited = StepFailure {
@@ -305,6 +307,14 @@ mod tests {
         );
         assert_eq!(
             failed(ErrorCode::UpstreamNotReady),
+            Some(CallResult::Answered)
+        );
+        assert_eq!(
+            failed(ErrorCode::UpstreamStateChanged),
+            Some(CallResult::Answered)
+        );
+        assert_eq!(
+            failed(ErrorCode::UpstreamResponseInvalid),
             Some(CallResult::Answered)
         );
         assert_eq!(failed(ErrorCode::DomainInUse), Some(CallResult::Answered));

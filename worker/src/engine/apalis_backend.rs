@@ -13,19 +13,11 @@ use apalis_core::{
     worker::context::WorkerContext,
 };
 use dezky_shared::queue::job::Queue;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tower::layer::util::Identity;
 
-use super::{attempt::AttemptRunner, claim::Claim, lease::LeasedJob};
-
-/// A claimed job on its way to its handler, with the slot it occupies.
-#[derive(Debug)]
-pub(super) struct Claimed {
-    pub(super) claim: Claim,
-    pub(super) lease: Arc<LeasedJob>,
-    pub(super) permit: OwnedSemaphorePermit,
-}
+use super::{attempt::AttemptRunner, claim::Claimed};
 
 /// The apalis workers of this process, one for each queue.
 pub(super) struct ApalisWorkers {

@@ -28,8 +28,8 @@ use tracing::Instrument as _;
 use super::{
     EngineTimings,
     admission::Admission,
-    apalis_backend::Claimed,
     bulk,
+    claim::Claimed,
     database_health::DatabaseHealth,
     isolation::{Isolation, IsolationGuard},
     lease::LeasedJob,
@@ -62,7 +62,7 @@ pub(super) struct AttemptRunner {
     pub(super) kill: CancellationToken,
 }
 
-/// Why an attempt ends before its steps do.
+/// Reason why an attempt ends before its steps do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interruption {
     /// Another worker holds the lease: nothing more is written.
@@ -200,15 +200,14 @@ impl AttemptRunner {
 
     /// Releases a job that a store error keeps from running, uncharged. The delay grows with each release in a row: a
     /// document that cannot be read does not make its job spin, and a newer build may read it.
-    fn postpone(&self, job: &Job, error: &StoreError, not_before: Option<DateTime>) -> Outcome {
+    fn postpone(&self, job: &Job, error: &StoreError) -> Outcome {
         self.health.record_error(error);
         let releases = releases_in_a_row(&job.attempts).saturating_add(1);
         let (base, cap) = (self.times.retry_base, job.queue.max_backoff());
         let wait = retry_delay::delay(releases, base, cap, rand::random_range(0.5..1.0));
-        let at = clock::later(self.ctx.store.now(), wait);
         let is_own = !is_unavailable(error);
         Outcome::Postpone {
-            at: not_before.map_or(at, |earliest| at.max(earliest)),
+            at: clock::later(self.ctx.store.now(), wait),
             error: is_own.then(|| JobFailure {
                 retryable: true,
                 ..JobFailure::permanent(ErrorCode::Internal, &error.kind.to_string())
@@ -216,8 +215,17 @@ impl AttemptRunner {
         }
     }
 
-    /// The slot of a job. A suspect gives its slot back, and runs in that of the suspects: those that wait for it must not
-    /// fill the queue's slots.
+    /// Puts off a suspect while another has its turn.
+    fn await_turn(&self, job: &Job) -> Outcome {
+        let wait = self.times.isolation_wait;
+        let wait = wait.mul_f64(rand::random_range(0.5..1.5));
+        Outcome::Snooze {
+            at: clock::later(self.ctx.store.now(), wait),
+            error: job.error.clone(),
+        }
+    }
+
+    /// The slot of a job. A suspect gives its slot back, and runs in that of the suspects.
     fn slot(job: &Job, permit: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
         (job.crashes == 0).then_some(permit)
     }
@@ -245,6 +253,9 @@ impl AttemptRun {
                     .then(|| Ended::not_attempted(Outcome::Release));
             }
         };
+        let Some(isolation) = isolation else {
+            return Some(Ended::not_attempted(runner.await_turn(job)));
+        };
         // Otherwise a job that crashes its worker before the first renewal would never be counted.
         if job.rescued {
             let marked = runner.renewer.mark_started(job.id, self.lease.token);
@@ -253,7 +264,7 @@ impl AttemptRun {
                 Ok(false) => return None,
                 Err(error) => {
                     tracing::warn!(%error, "Could not mark the job as started; releasing it");
-                    return Some(Ended::not_attempted(runner.postpone(job, &error, None)));
+                    return Some(Ended::not_attempted(runner.postpone(job, &error)));
                 }
             }
         }
@@ -302,7 +313,7 @@ impl AttemptRun {
             }
             Err(error) => {
                 tracing::warn!(%error, "Could not load the job's target; releasing the job");
-                return Some(runner.postpone(job, &error, None));
+                return Some(runner.postpone(job, &error));
             }
         };
         self.run_steps(job, &kind, target).await
@@ -368,7 +379,7 @@ impl AttemptRun {
             Err(TransactionError::Aborted(())) => None,
             Err(TransactionError::Store(error)) => {
                 tracing::warn!(%error, "Could not record how the job ended; releasing it");
-                Some(self.runner.postpone(job, &error, None))
+                Some(self.runner.postpone(job, &error))
             }
         }
     }

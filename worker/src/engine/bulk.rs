@@ -7,6 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bson::{Bson, Document, doc};
 use dezky_shared::store::{Store, StoreError, is_unavailable, jobs::UNIQUE_INDEX, timed_out};
 use futures::future::join_all;
+use mongodb::error::ErrorKind;
+
+/// MongoDB's code of a write conflict.
+const WRITE_CONFLICT: i32 = 112;
 
 /// One update of a bulk.
 #[derive(Debug, Clone)]
@@ -42,14 +46,16 @@ impl Update {
     }
 }
 
-/// Why an update of a bulk failed, from the job's own reason to that of all.
+/// Error of an update of a bulk, from the job's own to that of all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ItemError {
     /// Another available job has the same unique key.
     Superseded,
     /// Another running job has the same lock key.
     Locked,
-    /// MongoDB refused this update, for example because of a conflict.
+    /// A concurrent transaction wrote the document.
+    Conflict,
+    /// MongoDB refused this update, for example because a field has another type than the update expects.
     Refused(String),
     /// MongoDB did not answer, or not for a majority: the update may be written.
     Unavailable(String),
@@ -57,10 +63,10 @@ pub(crate) enum ItemError {
 
 impl From<StoreError> for ItemError {
     fn from(error: StoreError) -> Self {
-        if is_unavailable(&error) {
-            Self::Unavailable(error.to_string())
-        } else {
-            Self::Refused(error.to_string())
+        match error.kind.as_ref() {
+            ErrorKind::Command(command) if command.code == WRITE_CONFLICT => Self::Conflict,
+            _ if is_unavailable(&error) => Self::Unavailable(error.to_string()),
+            _ => Self::Refused(error.to_string()),
         }
     }
 }
@@ -153,6 +159,7 @@ fn item_error(error: &Document) -> Option<(usize, ItemError)> {
     let kind = match error.get_i32("code") {
         Ok(11000) if message.contains(UNIQUE_INDEX) => ItemError::Superseded,
         Ok(11000) => ItemError::Locked,
+        Ok(WRITE_CONFLICT) => ItemError::Conflict,
         _ => ItemError::Refused(message.to_owned()),
     };
     Some((index, kind))

@@ -1,6 +1,6 @@
 //! Claiming: from lock keys to leased jobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
@@ -12,11 +12,14 @@ use dezky_shared::{
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
 use mongodb::{Collection, options::Hint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
-    undecodable::{decode, release_undecodable},
+    lease::LeasedJob,
+    times::millis,
+    undecodable::{decode, postpone_refused, release_undecodable},
 };
 
 /// Claims due jobs for this process.
@@ -37,6 +40,14 @@ pub(super) struct Claim {
     pub(super) deadline: LeaseDeadline,
     /// By MongoDB's clock.
     pub(super) claimed_at: DateTime,
+}
+
+/// A claimed job on its way to its handler, with the slot it occupies.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) claim: Claim,
+    pub(super) lease: Arc<LeasedJob>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// The stages that resolve each of `keys` to its first due job in `queue`.
@@ -88,7 +99,12 @@ impl Claimer {
         // The deadline counts from before the claim is sent: the lease cannot have begun earlier.
         let sent = clock::boot_time();
         // Reading back by the token shows what was claimed, also after a lost reply.
-        self.write_claims(&ids, token).await;
+        let errors = self.write_claims(&ids, token).await;
+        let refused = errors.iter().filter_map(|(index, error)| match error {
+            ItemError::Refused(reason) => Some((ids[*index], reason.as_str())),
+            _ => None,
+        });
+        postpone_refused(&self.store, &self.times, refused.collect()).await;
         let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
         let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
             decode(self.jobs.clone_with_type().find(ours).await?).await
@@ -131,8 +147,8 @@ impl Claimer {
     }
 
     /// One compare-and-set update for all: MongoDB plans it once. A held lock or a write conflict ends it early; then
-    /// each job is claimed by an update of its own.
-    async fn write_claims(&self, ids: &[JobId], token: LeaseToken) {
+    /// each job is claimed by an update of its own. Returns the errors by index.
+    async fn write_claims(&self, ids: &[JobId], token: LeaseToken) -> BTreeMap<usize, ItemError> {
         let (store, deadline) = (&self.store, self.times.bulk_deadline);
         let pipeline = self.claim_pipeline(token);
         let all = Update::many(
@@ -140,22 +156,19 @@ impl Claimer {
             pipeline.clone(),
         );
         let errors = bulk::update(store, &[all], deadline).await;
-        let Some(error) = errors.into_values().next() else {
-            return;
+        let (Some(error), 2..) = (errors.get(&0), ids.len()) else {
+            return errors;
         };
-        if ids.len() == 1 {
-            return;
-        }
         let each = ids
             .iter()
             .map(|id| Update::one(claimable(id.into()), pipeline.clone()));
         let each: Vec<Update> = each.collect();
         match error {
             ItemError::Superseded | ItemError::Locked => bulk::update(store, &each, deadline).await,
-            ItemError::Refused(_) | ItemError::Unavailable(_) => {
+            ItemError::Conflict | ItemError::Refused(_) | ItemError::Unavailable(_) => {
                 bulk::update_individually(store, &each, deadline).await
             }
-        };
+        }
     }
 
     fn claim_pipeline(&self, token: LeaseToken) -> Vec<Document> {
@@ -170,11 +183,18 @@ impl Claimer {
                     "until": { "$add": ["$$NOW", millis(self.times.lease)] },
                 },
                 "attempt": { "$add": ["$attempt", 1] },
+                "uniqueKey": unless_it_has_secrets("$uniqueKey"),
                 "revision": { "$add": ["$revision", 1_i64] },
                 "updatedAt": "$$NOW",
             } },
         ]
     }
+}
+
+/// The unique key of a job without secrets. A job that carries some gives its key up: superseded by one that was enqueued
+/// during its attempt, it would lose them.
+fn unless_it_has_secrets(unique_key: &str) -> Document {
+    doc! { "$cond": [{ "$gt": ["$sealed", Bson::Null] }, "$$REMOVE", unique_key] }
 }
 
 fn claimable(id: Bson) -> Document {
@@ -183,9 +203,4 @@ fn claimable(id: Bson) -> Document {
         "state": JobState::Available.name(),
         "$expr": { "$lte": ["$runAt", "$$NOW"] },
     }
-}
-
-/// A duration in the unit that MongoDB adds to dates.
-pub(super) fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }

@@ -47,7 +47,7 @@ impl ControlWatch {
         loop {
             tokio::time::sleep(self.every).await;
             if let Err(error) = self.refresh().await {
-                tracing::debug!(%error, "Could not read the control state");
+                tracing::warn!(%error, "Could not read the control state; keeping the last one");
             }
         }
     }
@@ -99,7 +99,7 @@ impl ControlWatch {
         let _ = self.state.subscribe().wait_for(is_running).await;
     }
 
-    /// When the refused credentials for `upstream` are next probed. `None` if they are not refused.
+    /// Time of the next probe of the refused credentials for `upstream`. `None` if they are not refused.
     pub(super) fn probe_at(&self, upstream: Upstream) -> Option<DateTime> {
         self.state().refused.get(&upstream).copied()
     }

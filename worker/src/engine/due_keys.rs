@@ -3,7 +3,10 @@
 //! Due jobs are read in the order of their times, from an index that holds nothing else: the cost depends on what is due,
 //! not on what waits for later, which after a fan-out is a day's worth of jobs.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
@@ -23,7 +26,7 @@ use rand::seq::SliceRandom as _;
 
 /// The most due jobs read by one query, within about ten milliseconds.
 const WINDOW: usize = 10_000;
-/// The most queries of one listing: a tenant's 100,000 jobs at the head hold up the keys behind them for two sweeps.
+/// The most queries of one listing: a tenant's 100,000 jobs at the head hold up the keys behind them for two listings.
 const WINDOWS: usize = 5;
 /// Of how many times as many jobs a sample is taken, so that concurrent ones rarely find the same.
 const SAMPLED: usize = 16;
@@ -92,11 +95,13 @@ impl DueKeys {
     }
 
     /// At most `count` lock keys with due work in `queue` and no running job: random ones of those that have been due for
-    /// the longest, in the more urgent lanes first.
+    /// the longest, in the more urgent lanes first. Where these are too few, because one lock key has most of the jobs,
+    /// further ones from the lane's cursor on.
     pub(super) async fn sample(
         &self,
         queue: Queue,
         lowest: Priority,
+        cursors: &mut BTreeMap<Priority, Cursor>,
         count: usize,
     ) -> Result<Vec<String>, StoreError> {
         let mut lanes: Vec<Priority> = lowest.and_above().collect();
@@ -105,10 +110,15 @@ impl DueKeys {
         }
         let mut sample = Vec::new();
         for priority in lanes {
-            let listed = SAMPLED * count;
+            let mut head = Cursor::default();
             let mut keys = self
-                .list(queue, priority, &mut Cursor::default(), listed)
+                .list(queue, priority, &mut head, SAMPLED * count)
                 .await?;
+            let is_all = head.0.is_none();
+            if sample.len() + keys.len() < count && !is_all {
+                let cursor = cursors.entry(priority).or_default();
+                keys.extend(self.list(queue, priority, cursor, WINDOW / 2).await?);
+            }
             keys.shuffle(&mut rand::rng());
             sample.extend(keys.into_iter().map(|key| key.lock_key));
             if sample.len() >= count {
@@ -129,15 +139,14 @@ impl DueKeys {
     ) -> Result<Vec<DueJob>, StoreError> {
         let now = self.store.now();
         let Some(DueJob { run_at, lock_key }) = &cursor.0 else {
-            return self
-                .find(queue, priority, doc! { "runAt": { "$lte": now } }, limit)
-                .await;
+            let from_start = doc! { "runAt": { "$lte": now }, "lockKey": { "$gte": "" } };
+            return self.find(queue, priority, from_start, limit).await;
         };
         // Jobs of one fan-out may be due at the same instant, so its time alone is not a position.
         let same_time = doc! { "runAt": run_at, "lockKey": { "$gt": lock_key } };
         let mut found = self.find(queue, priority, same_time, limit).await?;
         if found.len() < limit {
-            let later = doc! { "runAt": { "$gt": run_at, "$lte": now } };
+            let later = doc! { "runAt": { "$gt": run_at, "$lte": now }, "lockKey": { "$gte": "" } };
             found.extend(
                 self.find(queue, priority, later, limit - found.len())
                     .await?,
@@ -146,7 +155,7 @@ impl DueKeys {
         Ok(found)
     }
 
-    /// Covered by the index.
+    /// Covered by the index. Both ranges also exclude values of another type: a job with such a value stops no other.
     async fn find(
         &self,
         queue: Queue,

@@ -1,6 +1,6 @@
 //! Fetch loops of a queue: from the ready set, or from MongoDB while Redis is unavailable, to claimed jobs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dezky_shared::{
     platform::{backoff::ReconnectBackoff, redis::RedisError},
@@ -15,12 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     EngineTimings,
-    apalis_backend::Claimed,
     bulk::with_timeout,
-    claim::{Claim, Claimer},
+    claim::{Claim, Claimed, Claimer},
     control_state::ControlWatch,
     database_health::DatabaseHealth,
-    due_keys::DueKeys,
+    due_keys::{Cursor, DueKeys},
     lease::LeaseTable,
     slots::SlotPool,
 };
@@ -43,11 +42,13 @@ pub(super) struct Fetcher {
     pub(super) stop: CancellationToken,
 }
 
-/// Where one loop takes lock keys from.
+/// Source of the lock keys of one loop.
 struct KeySource {
     queue: Queue,
     /// The least urgent lane.
     lowest: Priority,
+    /// Cursor of the search in MongoDB, for each lane.
+    cursors: BTreeMap<Priority, Cursor>,
     /// The connection to the ready set, unless Redis is unavailable.
     consumer: Option<ReadySetConsumer>,
 }
@@ -71,6 +72,7 @@ impl Fetcher {
         let mut source = KeySource {
             queue,
             lowest: pool.lowest,
+            cursors: BTreeMap::new(),
             consumer: None,
         };
         let mut backoff = ReconnectBackoff::default();
@@ -148,7 +150,9 @@ impl Fetcher {
             return keys;
         }
         tokio::time::sleep(self.times.sweep_every).await;
-        let sampling = self.due_keys.sample(queue, source.lowest, slots);
+        let sampling = self
+            .due_keys
+            .sample(queue, source.lowest, &mut source.cursors, slots);
         match with_timeout(self.times.bulk_deadline, sampling).await {
             Ok(keys) => keys,
             Err(error) => {

@@ -18,12 +18,9 @@ use tokio::sync::mpsc;
 
 use super::{
     bulk,
-    record::{RecordResult, Reporting, StepRecord, StepRecorder},
+    record::{MAX_GROUP, RecordResult, Reporting, StepRecord, StepRecorder},
 };
 use crate::steps::{StepReport, StepTarget};
-
-/// The most records in one transaction.
-pub(super) const MAX_GROUP: usize = 64;
 
 /// The targets of a group as they are now, in the order of its records.
 type GroupTargets = Vec<Option<Arc<dyn StepTarget>>>;

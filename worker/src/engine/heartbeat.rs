@@ -9,7 +9,7 @@ use dezky_shared::{
 use tokio_util::sync::CancellationToken;
 
 use super::{EngineConfig, bulk};
-use crate::{config::hostname, context::Context, steps::Registry};
+use crate::{context::Context, host::hostname, steps::Registry};
 
 /// Registers this process among the workers, for as long as it is alive.
 pub(super) struct Heartbeat {

@@ -2,7 +2,8 @@
 //!
 //! Most suspects are innocent: one poisonous job makes a suspect of every job beside it. So they run one at a time, in a
 //! slot of their own beside all other jobs: the next crash names one of them. From its second crash on, a job runs alone
-//! in its process, so that it takes no other job with it.
+//! in its process, so that it takes no other job with it. A suspect whose turn has not come is released: otherwise it
+//! would hold its lock meanwhile, and a job that withdraws access could wait for the attempts of all suspects.
 
 use std::sync::Arc;
 
@@ -35,25 +36,27 @@ pub(super) enum IsolationGuard {
 }
 
 impl Isolation {
-    /// Waits until a job with this number of crashes may run. A job without crashes waits only for one that runs alone.
-    pub(super) async fn admit(&self, crashes: i32) -> IsolationGuard {
+    /// Waits until a job with this number of crashes may run beside the jobs that run now, or without them. `None` if
+    /// another suspect has its turn.
+    pub(super) async fn admit(&self, crashes: i32) -> Option<IsolationGuard> {
         let process = self.process.clone();
         if crashes == 0 {
-            return IsolationGuard::Innocent {
+            return Some(IsolationGuard::Innocent {
                 _beside: process.read_owned().await,
-            };
+            });
         }
-        let turn = self.suspects.clone().lock_owned().await;
-        if crashes < ALONE_FROM {
-            return IsolationGuard::Suspect {
+        let turn = self.suspects.clone().try_lock_owned().ok()?;
+        Some(if crashes < ALONE_FROM {
+            IsolationGuard::Suspect {
                 _turn: turn,
                 _beside: process.read_owned().await,
-            };
-        }
-        IsolationGuard::Alone {
-            _turn: turn,
-            _alone: process.write_owned().await,
-        }
+            }
+        } else {
+            IsolationGuard::Alone {
+                _turn: turn,
+                _alone: process.write_owned().await,
+            }
+        })
     }
 }
 
@@ -75,16 +78,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn suspects_wait_for_each_other_and_nothing_else_waits_for_them() {
+    async fn suspects_run_one_at_a_time_and_nothing_else_waits_for_them() {
         let isolation = Isolation::default();
 
         let first = isolation.admit(1).await;
-        let second = isolation.admit(1).now_or_never();
+        let second = isolation.admit(1).await;
         let innocent = isolation.admit(0).now_or_never();
 
-        assert!(second.is_none() && innocent.is_some());
+        assert!(first.is_some() && second.is_none() && innocent.is_some());
         drop(first);
-        assert!(isolation.admit(1).now_or_never().is_some());
+        assert!(isolation.admit(1).await.is_some());
     }
 
     #[tokio::test]
@@ -94,10 +97,10 @@ mod tests {
         let innocent = isolation.admit(0).await;
         assert!(isolation.admit(2).now_or_never().is_none());
         drop(innocent);
-        let alone = isolation.admit(2).now_or_never();
+        let alone = isolation.admit(2).await;
 
         assert!(alone.is_some());
         assert!(isolation.admit(0).now_or_never().is_none());
-        assert!(isolation.admit(1).now_or_never().is_none());
+        assert!(isolation.admit(1).await.is_none());
     }
 }

@@ -10,7 +10,7 @@ use mongodb::{Collection, options::ReturnDocument};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{EngineTimings, bulk, claim::millis, database_health::DatabaseHealth};
+use super::{EngineTimings, bulk, database_health::DatabaseHealth, times::millis};
 use crate::metrics;
 
 /// A periodic task of the leader. It must be safe to run twice at the same time, and to be cancelled half-way.
@@ -21,7 +21,7 @@ pub(crate) trait Duty: Send + Sync {
     /// Its period. Delayed runs are not made up for.
     fn every(&self) -> Duration;
 
-    /// How long after the start of a term it runs first.
+    /// Delay of its first run after the start of a term.
     fn initial_delay(&self) -> Duration {
         Duration::ZERO
     }
@@ -34,7 +34,7 @@ pub(crate) trait Duty: Send + Sync {
         false
     }
 
-    /// Clears what only a leader reports. Called at the end of a term.
+    /// Clears the metrics that only a leader reports. Called at the end of a term.
     fn end_term(&self) {}
 }
 
@@ -181,13 +181,16 @@ impl Election {
 
     async fn renew_term(&self, term: Term) -> Result<bool, StoreError> {
         let renewed = vec![doc! { "$set": { "until": self.expiry() } }];
-        let updated = self.leader.update_one(term.filter(), renewed).await?;
+        let mut held = term.filter();
+        held.insert("holder", &self.worker);
+        let updated = self.leader.update_one(held, renewed).await?;
         Ok(updated.matched_count == 1)
     }
 
-    /// Ends the lease, so that the next leader need not wait for it to expire.
+    /// Ends the lease, so that the next leader need not wait for it to expire. Without a holder, since a renewal that was
+    /// sent before may arrive later.
     async fn resign(&self, term: Term) -> Result<(), StoreError> {
-        let ended = vec![doc! { "$set": { "until": "$$NOW" } }];
+        let ended = vec![doc! { "$set": { "until": "$$NOW", "holder": "" } }];
         bulk::with_timeout(self.timeout, async {
             self.leader.update_one(term.filter(), ended).await?;
             Ok(())

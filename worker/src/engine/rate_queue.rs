@@ -2,7 +2,8 @@
 //!
 //! A step that finds all reservations taken is deferred for long and does not ask again by itself: thousands of waiting
 //! jobs cost one query a second, and one claim each when their turn has come. Reservations go to the most urgent priority
-//! first, and in it to the oldest job; a share is left to bulk work.
+//! first, and in it to the oldest job: while steps wait, new ones are told to join the queue. A tenth of the budget is left
+//! to bulk work.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,12 +16,13 @@ use dezky_shared::{
         priority::Priority,
         ready_set::ReadyKey,
     },
-    store::{StoreError, jobs::WAITING_INDEX},
+    store::{StoreError, jobs::WAITING_INDEX, skip_undecodable},
     upstream::Upstream,
 };
 use dezky_upstreams::circuit_breaker::{RESERVATION_HORIZON, RateBudget};
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use mongodb::{Collection, options::Hint};
+use tokio::time::Instant;
 
 use super::{
     EngineConfig,
@@ -32,8 +34,8 @@ use crate::{context::Context, steps::Registry};
 
 /// The most reservations handed out for an upstream in one run.
 const MAX_BATCH: usize = 500;
-/// Of this many reservations that are handed out while bulk work waits, one is for bulk work.
-const BULK_SHARE: usize = 10;
+/// The share of the budget that bulk work receives while it waits.
+const BULK_SHARE: f64 = 0.1;
 
 /// Hands out reservations in the upstreams' rate budgets.
 pub(super) struct RateQueue {
@@ -44,8 +46,15 @@ pub(super) struct RateQueue {
     notifier: Arc<ReadyNotifier>,
     every: Duration,
     timeout: Duration,
-    /// For each upstream, the reservations of more urgent steps since the last one of bulk work.
-    urgent_in_a_row: BTreeMap<Upstream, usize>,
+    /// Share of bulk work, for each upstream.
+    bulk_shares: BTreeMap<Upstream, BulkShare>,
+}
+
+/// The reservations that are due to the bulk work of an upstream.
+struct BulkShare {
+    /// With the fraction of the next one.
+    due: f64,
+    counted_at: Instant,
 }
 
 /// A job with a step that waits.
@@ -88,13 +97,13 @@ impl RateQueue {
             notifier: notifier.clone(),
             every: config.times.sweep_every,
             timeout: config.times.bulk_deadline,
-            urgent_in_a_row: BTreeMap::new(),
+            bulk_shares: BTreeMap::new(),
         }
     }
 
     async fn serve_all(&mut self) -> Result<(), StoreError> {
         let states = self.ctx.upstreams.list().await?;
-        for upstream in Upstream::ALL {
+        for upstream in Upstream::CALLED {
             let is_closed = states.iter().any(|state| {
                 state.upstream == upstream && (state.paused.is_some() || state.refused_at.is_some())
             });
@@ -109,49 +118,74 @@ impl RateQueue {
         let all = doc! { "$in": Priority::ALL.map(Bson::from).to_vec() };
         let limit = self.capacity(upstream);
         let mut waiting = self.waiting(upstream, all.into(), limit).await?;
-        if self.is_bulk_due(upstream) {
-            let bulk = self
-                .waiting(upstream, Priority::Bulk.number().into(), 1)
-                .await?;
-            self.urgent_in_a_row.insert(upstream, 0);
-            waiting.retain(|job| bulk.first().is_none_or(|bulk| bulk.id != job.id));
-            self.hand_out(upstream, Priority::Interactive, &bulk)
-                .await?;
+        if let Some(most_urgent) = waiting.first().map(|job| job.priority) {
+            let bulk = self.serve_bulk(upstream, most_urgent).await?;
+            waiting.retain(|job| !bulk.contains(&job.id));
         }
+        let mut queue = None;
         for lane in waiting.chunk_by(|one, next| one.priority == next.priority) {
             let priority = lane[0].priority;
-            let handed_out = self.hand_out(upstream, priority, lane).await?;
-            let urgent = self.urgent_in_a_row.entry(upstream).or_default();
-            *urgent = if priority == Priority::Bulk {
-                0
+            let handed_out = self.hand_out(upstream, priority, lane).await;
+            if handed_out < lane.len() {
+                queue = Some(priority);
+                break;
+            }
+        }
+        self.ctx.circuits.mark_queue(upstream, queue).await;
+        Ok(())
+    }
+
+    /// Hands out the share of bulk work, up to the horizon of the most urgent step that waits: that of bulk work ends
+    /// before the slots that more urgent steps leave. Returns the served jobs.
+    async fn serve_bulk(
+        &mut self,
+        upstream: Upstream,
+        most_urgent: Priority,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let due = self.bulk_due(upstream);
+        if due == 0 {
+            return Ok(Vec::new());
+        }
+        let bulk = Priority::Bulk.number().into();
+        let waiting = self.waiting(upstream, bulk, due).await?;
+        let handed_out = self.hand_out(upstream, most_urgent, &waiting).await;
+        if let Some(share) = self.bulk_shares.get_mut(&upstream) {
+            // Bulk work that does not wait collects no share.
+            share.due = if waiting.is_empty() {
+                0.0
             } else {
-                *urgent + handed_out
+                share.due - f64::from(u32::try_from(handed_out).unwrap_or(u32::MAX))
             };
         }
-        Ok(())
+        let served = waiting.iter().take(handed_out);
+        Ok(served.map(|job| job.id).collect())
+    }
+
+    /// The reservations that are due to bulk work: its share of the budget since they were last counted.
+    fn bulk_due(&mut self, upstream: Upstream) -> usize {
+        let rate = self.budget(upstream).per_second * BULK_SHARE;
+        let now = Instant::now();
+        let share = self.bulk_shares.entry(upstream).or_insert(BulkShare {
+            due: 0.0,
+            counted_at: now,
+        });
+        let most = (rate * RESERVATION_HORIZON.as_secs_f64()).max(1.0);
+        let earned = rate * now.duration_since(share.counted_at).as_secs_f64();
+        share.due = (share.due + earned).min(most);
+        share.counted_at = now;
+        whole(share.due.floor()).min(MAX_BATCH)
     }
 
     /// The number of reservations that can be free at once.
     fn capacity(&self, upstream: Upstream) -> usize {
         let budget = self.budget(upstream);
-        let until_horizon = budget.per_second * RESERVATION_HORIZON.as_secs_f64();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the cast saturates, and the rate is positive"
-        )]
-        let until_horizon = until_horizon.ceil() as usize;
+        let until_horizon = whole((budget.per_second * RESERVATION_HORIZON.as_secs_f64()).ceil());
         let burst = usize::try_from(budget.burst).unwrap_or(MAX_BATCH);
         until_horizon.saturating_add(burst).min(MAX_BATCH)
     }
 
     fn budget(&self, upstream: Upstream) -> RateBudget {
         self.budgets.get(&upstream).copied().unwrap_or_default()
-    }
-
-    fn is_bulk_due(&self, upstream: Upstream) -> bool {
-        let urgent = self.urgent_in_a_row.get(&upstream);
-        urgent.is_some_and(|urgent| *urgent + 1 >= BULK_SHARE)
     }
 
     /// At most `limit` jobs of these priorities with a step that waits for `upstream`, in the order of their turns.
@@ -169,28 +203,25 @@ impl RateQueue {
             "steps.asksAgain": true,
             "steps": { "$elemMatch": step },
             "priority": priorities,
+            // Others are left to a newer build, and take no place in the queue.
+            "queue": { "$in": Queue::ALL.map(Queue::name).to_vec() },
+            "lockKey": { "$type": "string" },
         };
-        self.jobs
-            .clone_with_type()
+        let found = self
+            .jobs
             .find(waiting)
             .sort(doc! { "priority": 1, "_id": 1 })
             .projection(doc! { "queue": 1, "lockKey": 1, "priority": 1 })
             .hint(Hint::Name(WAITING_INDEX.to_owned()))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .await?
-            .try_collect()
-            .await
+            .await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Reserves for the first of these jobs as many slots as `priority` has free. Returns their number.
-    async fn hand_out(
-        &self,
-        upstream: Upstream,
-        priority: Priority,
-        jobs: &[WaitingJob],
-    ) -> Result<usize, StoreError> {
+    async fn hand_out(&self, upstream: Upstream, priority: Priority, jobs: &[WaitingJob]) -> usize {
         if jobs.is_empty() {
-            return Ok(0);
+            return 0;
         }
         let budget = self.budget(upstream);
         let waits = self
@@ -220,8 +251,18 @@ impl RateQueue {
             };
             self.notifier.schedule_wakeup(job.queue, key, at);
         }
-        Ok(waits.len())
+        waits.len()
     }
+}
+
+/// A count, which is not negative.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates"
+)]
+fn whole(count: f64) -> usize {
+    count as usize
 }
 
 /// Takes the waiting steps of a job out of the queue, with a reservation at `at`. Unless it was claimed or ended meanwhile.

@@ -10,7 +10,7 @@ use dezky_shared::{
         priority::Priority,
         ready_set::{ReadyKey, ReadySet},
     },
-    store::{Store, StoreError},
+    store::{Store, StoreError, skip_undecodable},
 };
 use futures::TryStreamExt as _;
 use mongodb::Collection;
@@ -93,8 +93,8 @@ impl ReadyNotifier {
                 .map(|queue| doc! { "$unionWith": { "coll": "jobs", "pipeline": branch(*queue) } }),
         );
         bulk::with_timeout(self.timeout, async {
-            let found = self.jobs.aggregate(pipeline).with_type().await?;
-            found.try_collect().await
+            let found = self.jobs.aggregate(pipeline).await?;
+            skip_undecodable(found).try_collect().await
         })
         .await
     }

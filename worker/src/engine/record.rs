@@ -19,11 +19,14 @@ use futures::FutureExt as _;
 use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{EngineTimings, group_commit::MAX_GROUP};
+use super::EngineTimings;
 use crate::{
     context::Context,
     steps::{Reported, StepEnd, StepReport, StepSink, StepTarget},
 };
+
+/// The most records in one transaction.
+pub(super) const MAX_GROUP: usize = 64;
 
 /// The result of recording step ends.
 #[derive(Debug, Clone)]
@@ -145,7 +148,7 @@ impl StepRecorder {
         steps: Vec<Step>,
         ends: Vec<StepEnd>,
     ) -> Result<RecordResult, StoreError> {
-        // The process is ending, or the record loop panicked. The lease expires, and the job is rescued.
+        // The process is ending, or a record panicked. The job is released.
         let interrupted = || StoreError::custom("recording was interrupted".to_owned());
         let (done, recorded) = oneshot::channel();
         let record = StepRecord {

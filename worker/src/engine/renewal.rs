@@ -18,9 +18,9 @@ use mongodb::Collection;
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
-    claim::millis,
     database_health::DatabaseHealth,
     lease::{LeaseTable, LeasedJob},
+    times::millis,
 };
 
 /// Renews the leases of the table.

@@ -17,22 +17,23 @@ use dezky_shared::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use mongodb::Collection;
+use tokio::time::Instant;
 
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
-    claim::millis,
     database_health::DatabaseHealth,
     leader::Duty,
     settle::append_attempt,
+    times::millis,
     undecodable::{decode, release_undecodable},
 };
 use crate::{context::Context, metrics};
 
 /// Maximum number of consecutive crashes; the job is then discarded.
 const MAX_CRASHES: i32 = 3;
-/// The most expired leases in one run.
-const BATCH: i64 = 1_000;
+/// Expired leases read at a time.
+const BATCH: usize = 1_000;
 
 /// Rescues jobs whose lease expired.
 pub(super) struct Rescue {
@@ -80,12 +81,22 @@ impl Rescue {
         }
     }
 
+    /// Rescues batch by batch: a run that ended with the first would take minutes after the crash of many workers.
     async fn rescue(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        while self.rescue_batch().await? && began.elapsed() < self.times.duty_timeout / 2 {}
+        Ok(())
+    }
+
+    /// Rescues the first jobs. Returns whether there may be more.
+    async fn rescue_batch(&self) -> Result<bool, StoreError> {
         let expired_before = clock::earlier(self.ctx.store.now(), self.times.rescue_delay());
         let expired =
             doc! { "state": JobState::Running.name(), "lease.until": { "$lt": expired_before } };
         let jobs = self.jobs.clone_with_type();
-        let lost = decode(jobs.find(expired).limit(BATCH).await?).await?;
+        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        let lost = decode(jobs.find(expired).limit(limit).await?).await?;
+        let is_full = lost.jobs.len() + lost.undecodable.len() == BATCH;
         let filters = lost.undecodable.into_iter().map(|id| self.is_expired(id));
         let filters = filters.collect();
         release_undecodable(&self.ctx.store, &self.times, filters).await;
@@ -94,17 +105,19 @@ impl Rescue {
             .jobs
             .into_iter()
             .partition(|job| crashes(job) >= MAX_CRASHES);
-        self.make_available(&others).await?;
+        let rescued = self.make_available(&others).await?;
         for job in &poisonous {
             tracing::error!(job.id = %job.id, job.kind = job.kind, "Discarding a job that crashed three workers");
             self.discard_crashed(job, JobState::Discarded, ErrorCode::WorkerCrashed)
                 .await;
         }
         metrics::rescued(others.len(), poisonous.len());
-        Ok(())
+        // A batch that cannot be rescued is left to the next run.
+        Ok(is_full && rescued > 0)
     }
 
-    async fn make_available(&self, lost: &[Job]) -> Result<(), StoreError> {
+    /// Makes jobs available again. Returns their number.
+    async fn make_available(&self, lost: &[Job]) -> Result<usize, StoreError> {
         let updates = lost
             .iter()
             .map(|job| self.rescue_update(job))
@@ -113,6 +126,7 @@ impl Rescue {
         for job in lost {
             tracing::warn!(job.id = %job.id, job.kind = job.kind, crashes = crashes(job), "Rescued a job whose lease expired");
         }
+        let rescued = lost.len() - errors.len();
         for (index, error) in errors {
             let job = &lost[index];
             match error {
@@ -126,7 +140,7 @@ impl Rescue {
                 }
             }
         }
-        Ok(())
+        Ok(rescued)
     }
 
     fn rescue_update(&self, job: &Job) -> Result<Update, StoreError> {
@@ -134,7 +148,7 @@ impl Rescue {
         let spread = self
             .times
             .rescue_spread
-            .saturating_mul(1 << crashes.clamp(0, 10));
+            .saturating_mul(1 << crashes.saturating_sub(1).clamp(0, 10));
         let wait = spread.mul_f64(rand::random());
         let set = doc! {
             "state": JobState::Available.name(),

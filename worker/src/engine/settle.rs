@@ -1,12 +1,13 @@
 //! Settling: the ends of attempts are batched, written in bulk, and only then followed by the search for more due work.
 
+mod completion;
 mod settlement;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use bson::doc;
 use dezky_shared::{
-    id::JobId,
+    id::{JobId, LeaseToken},
     platform::change_feed::{ChangeFeed, DocumentChange},
     queue::{
         job::{Job, JobState},
@@ -27,7 +28,7 @@ use super::{
 };
 
 /// The most settlements in one bulk.
-const MAX_BATCH: usize = 100;
+const MAX_BATCH: usize = 200;
 
 /// A job found by its unique key; no other field is decoded.
 #[derive(serde::Deserialize)]
@@ -127,18 +128,9 @@ impl Settler {
         });
     }
 
+    /// Writes these settlements. Returns the errors by index.
     async fn write(&self, settlements: &[Settlement]) -> BTreeMap<usize, ItemError> {
-        let updates: Result<Vec<Update>, StoreError> =
-            settlements.iter().map(Settlement::update).collect();
-        let updates = match updates {
-            Ok(updates) => updates,
-            Err(error) => {
-                return (0..settlements.len())
-                    .map(|index| (index, error.clone().into()))
-                    .collect();
-            }
-        };
-        let mut errors = bulk::update(&self.store, &updates, self.times.bulk_deadline).await;
+        let mut errors = self.write_groups(settlements, groups(settlements)).await;
         let superseded: Vec<usize> = errors
             .iter()
             .filter(|(_, error)| **error == ItemError::Superseded)
@@ -149,6 +141,38 @@ impl Settler {
                 Ok(()) => errors.remove(&index),
                 Err(error) => errors.insert(index, error.into()),
             };
+        }
+        errors
+    }
+
+    /// Writes each group by one update of a bulk. The first job that MongoDB refuses ends its group; then each job of the
+    /// group is written by an update of its own, which passes over those that are written.
+    async fn write_groups(
+        &self,
+        settlements: &[Settlement],
+        groups: Vec<Vec<usize>>,
+    ) -> BTreeMap<usize, ItemError> {
+        let updates = groups.iter().map(|group| update(settlements, group));
+        let updates = match updates.collect::<Result<Vec<Update>, StoreError>>() {
+            Ok(updates) => updates,
+            Err(error) => {
+                let all = groups.into_iter().flatten();
+                return all.map(|index| (index, error.clone().into())).collect();
+            }
+        };
+        let failed = bulk::update(&self.store, &updates, self.times.bulk_deadline).await;
+        let mut errors = BTreeMap::new();
+        let mut apart = Vec::new();
+        for (group, error) in failed {
+            let group = &groups[group];
+            if group.len() == 1 || matches!(error, ItemError::Unavailable(_)) {
+                errors.extend(group.iter().map(|index| (*index, error.clone())));
+            } else {
+                apart.extend(group.iter().map(|index| vec![*index]));
+            }
+        }
+        if !apart.is_empty() {
+            errors.extend(Box::pin(self.write_groups(settlements, apart)).await);
         }
         errors
     }
@@ -235,5 +259,30 @@ impl Settler {
             let _ = settlement.done.send(());
         }
         self.changes.publish(&changes).await;
+    }
+}
+
+/// The settlements by index, in groups of one update each: completions by fencing token, every other for itself.
+fn groups(settlements: &[Settlement]) -> Vec<Vec<usize>> {
+    let mut completions: BTreeMap<LeaseToken, Vec<usize>> = BTreeMap::new();
+    let mut groups = Vec::new();
+    for (index, settlement) in settlements.iter().enumerate() {
+        if settlement.outcome == Outcome::Complete {
+            let group = completions.entry(settlement.lease.token).or_default();
+            group.push(index);
+        } else {
+            groups.push(vec![index]);
+        }
+    }
+    groups.extend(completions.into_values());
+    groups
+}
+
+/// The update that writes a group.
+fn update(settlements: &[Settlement], group: &[usize]) -> Result<Update, StoreError> {
+    let members: Vec<&Settlement> = group.iter().map(|index| &settlements[*index]).collect();
+    match members[..] {
+        [settlement] if settlement.outcome != Outcome::Complete => settlement.update(),
+        _ => completion::complete(members[0].lease.token, &members),
     }
 }

@@ -1,4 +1,4 @@
-//! One step of one attempt: admission, the call, and what its end means for the job.
+//! One step of one attempt: admission, the call, and the decision after its end.
 
 mod retry;
 
@@ -11,7 +11,7 @@ use dezky_shared::{
     platform::clock,
     queue::{
         error_code::ErrorCode,
-        job::{Job, JobFailure, Step, StepState},
+        job::{FailureCause, Job, JobFailure, Step, StepState},
     },
     upstream::Upstream,
 };
@@ -81,7 +81,7 @@ impl StepRun {
             reserved_at: None,
             queue_full: false,
             progress: success.progress.clone(),
-            changes: self.changes_after(&success),
+            changes: self.changes_after(&success.changes),
             error: None,
             ..self.before.clone()
         };
@@ -92,12 +92,10 @@ impl StepRun {
         }
     }
 
-    /// The changes of this attempt, after those of the attempts that it continues.
-    fn changes_after(&self, success: &StepSuccess) -> Vec<String> {
-        let continued = self.before.progress.as_ref().map(|_| &self.before.changes);
-        let mut changes: Vec<String> = continued.cloned().unwrap_or_default();
-        changes.extend(success.changes.iter().cloned());
-        capped(&changes)
+    /// These changes, after those of the attempts before.
+    fn changes_after(&self, changes: &[String]) -> Vec<String> {
+        let all: Vec<&String> = self.before.changes.iter().chain(changes).collect();
+        capped(&all)
     }
 
     /// The end of a step that was not admitted to its upstream.
@@ -109,7 +107,7 @@ impl StepRun {
                 (before.state, Some(deferred.until), before.error.clone())
             }
             DeferralReason::Blocked(reason) => {
-                let error = describe(&reason, self.spec.upstream, true);
+                let error = self.deferral(&reason, before.error.as_ref());
                 let state = match before.state {
                     StepState::Unknown => StepState::Unknown,
                     _ => StepState::Error,
@@ -126,6 +124,27 @@ impl StepRun {
             ..before
         })
     }
+
+    /// The error of a step whose upstream admits none. The failure that opened its circuit stays; another one is the cause.
+    fn deferral(&self, reason: &StepFailure, before: Option<&JobFailure>) -> JobFailure {
+        let is_open = reason.code == ErrorCode::UpstreamCircuitOpen;
+        if let Some(first) = before.filter(|error| is_open && opens_circuit(error.code)) {
+            return first.clone();
+        }
+        let mut error = describe(reason, self.spec.upstream, true);
+        error.cause = cause_of(&error, before);
+        error
+    }
+}
+
+/// Whether a failed call with this code opens the circuit of its upstream, and its job is released when the circuit closes.
+const fn opens_circuit(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UpstreamUnreachable
+            | ErrorCode::UpstreamUnavailable
+            | ErrorCode::UpstreamIdentityUnavailable
+    )
 }
 
 impl StepRunner {
@@ -185,7 +204,7 @@ impl StepRunner {
         let job = &input.job;
         let permit = self.admission.admit(upstream, job, &run.before).await?;
         let permit = *run.permit.get_or_init(|| permit);
-        let deadline = input.trust.clone();
+        let deadline = input.deadline.clone();
         let result = catch_panic(&run.spec, input).await;
         self.admission
             .record_result(upstream, permit, &deadline, result.as_ref())
@@ -195,16 +214,17 @@ impl StepRunner {
 
     fn failed(&self, run: &StepRun, job: &Job, failure: &StepFailure) -> StepEnd {
         // The backoff of an attempt with progress starts over.
-        let failures = match failure.progress {
-            Some(_) => 1,
-            None => run.before.attempts.saturating_add(1),
+        let failures = if failure.made_progress {
+            1
+        } else {
+            run.before.attempts.saturating_add(1)
         };
         let now = self.ctx.store.now();
         let decision = decide_retry(&self.times, job, failures, failure, rand::random());
         let next_at = decision.delay.map(|delay| clock::later(now, delay));
         tracing::warn!(
             step = run.spec.name,
-            code = failure.code.reason(),
+            code = failure.code.name(),
             detail = failure.detail,
             next_at = next_at.map(|at| at.to_string()),
             "Step failed"
@@ -220,6 +240,12 @@ impl StepRunner {
                 .as_deref()
                 .or(run.before.progress.as_ref())
                 .cloned(),
+            changes: if job.is_dry_run() {
+                // A repetition lists them again.
+                run.before.changes.clone()
+            } else {
+                run.changes_after(&failure.changes)
+            },
             error: Some(describe(failure, run.spec.upstream, next_at.is_some())),
             ..run.before.clone()
         };
@@ -259,8 +285,8 @@ impl StepRunner {
 }
 
 /// The first changes, and whether there were more.
-fn capped(changes: &[String]) -> Vec<String> {
-    let stored = |change: &String| change.chars().take(MAX_CHANGE_CHARS).collect();
+fn capped(changes: &[&String]) -> Vec<String> {
+    let stored = |change: &&String| change.chars().take(MAX_CHANGE_CHARS).collect();
     let mut capped: Vec<String> = changes.iter().take(MAX_CHANGES).map(stored).collect();
     if changes.len() > MAX_CHANGES {
         capped.push("further changes are not listed".to_owned());
@@ -274,8 +300,23 @@ fn describe(failure: &StepFailure, upstream: Option<Upstream>, retryable: bool) 
         class: failure.code.class(),
         message: failure.code.customer_text(upstream),
         detail: failure.detail.chars().take(2_000).collect(),
+        operation: failure.operation.map(str::to_owned),
         retryable,
+        cause: None,
     }
+}
+
+/// The cause of a step's deferral: the failure before it, unless that was a deferral as well, which knows its own cause.
+fn cause_of(deferral: &JobFailure, before: Option<&JobFailure>) -> Option<FailureCause> {
+    let before = before?;
+    if before.code == deferral.code || before.cause.is_some() {
+        return before.cause.clone();
+    }
+    Some(FailureCause {
+        code: before.code,
+        detail: before.detail.clone(),
+        operation: before.operation.clone(),
+    })
 }
 
 async fn catch_panic(step: &StepSpec, input: StepContext) -> Result<StepSuccess, StepFailure> {
@@ -295,10 +336,29 @@ mod tests {
         let few = vec!["group created".to_owned(); MAX_CHANGES];
         let many = vec!["x".repeat(2 * MAX_CHANGE_CHARS); MAX_CHANGES + 5];
 
-        assert_eq!(capped(&few), few);
-        let stored = capped(&many);
+        assert_eq!(capped(&few.iter().collect::<Vec<_>>()), few);
+        let stored = capped(&many.iter().collect::<Vec<_>>());
         assert_eq!(stored.len(), MAX_CHANGES + 1);
         assert_eq!(stored[0].chars().count(), MAX_CHANGE_CHARS);
         assert_eq!(stored[MAX_CHANGES], "further changes are not listed");
+    }
+
+    fn failure(code: ErrorCode) -> JobFailure {
+        JobFailure::permanent(code, "detail")
+    }
+
+    #[test]
+    fn the_cause_of_a_deferral_is_the_first_failure() {
+        let lost = failure(ErrorCode::UpstreamAnswerLost);
+        let open = JobFailure {
+            cause: cause_of(&failure(ErrorCode::UpstreamCircuitOpen), Some(&lost)),
+            ..failure(ErrorCode::UpstreamCircuitOpen)
+        };
+        let paused = cause_of(&failure(ErrorCode::UpstreamPaused), Some(&open));
+
+        let code = |cause: Option<FailureCause>| cause.map(|cause| cause.code);
+        assert_eq!(code(open.cause), Some(ErrorCode::UpstreamAnswerLost));
+        assert_eq!(code(paused), Some(ErrorCode::UpstreamAnswerLost));
+        assert_eq!(code(cause_of(&lost, None)), None);
     }
 }

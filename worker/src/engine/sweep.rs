@@ -16,7 +16,7 @@ use super::{
 };
 use crate::metrics;
 
-/// How many keys the sweep keeps in each lane of a ready set.
+/// Number of keys that the sweep keeps in each lane of a ready set.
 const TOP_UP_TO: u64 = 5_000;
 
 /// Tops up the lanes of each queue that is not paused.

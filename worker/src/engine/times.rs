@@ -11,17 +11,19 @@ pub struct EngineTimings {
     pub lease: Duration,
     /// The period of lease renewal.
     pub renew_every: Duration,
-    /// How long before a lease expires its holder stops relying on it.
+    /// Margin before the expiry of a lease at which its holder stops relying on it.
     pub trust_margin: Duration,
-    /// How long before that deadline an upstream write must end.
+    /// Margin before that deadline at which an upstream write must end.
     pub write_margin: Duration,
     /// The shortest timeout with which an upstream write is begun.
     pub min_write_timeout: Duration,
     /// The timeout of an attempt.
     pub attempt_timeout: Duration,
-    /// How long an in-doubt write may still land.
+    /// Time of an attempt after which a long step continues in another one.
+    pub yield_after: Duration,
+    /// Time for which an in-doubt write may still land.
     pub in_doubt_wait: Duration,
-    /// How long settlements and step records are collected for a batch.
+    /// Time for which settlements and step records are collected for a batch.
     pub batch_window: Duration,
     /// The timeout of a bulk of claims, renewals or settlements, and of single commands that block a loop.
     pub bulk_deadline: Duration,
@@ -33,13 +35,15 @@ pub struct EngineTimings {
     pub probe_every: Duration,
     /// The period of the upstreams' setup checks. Each may be a failed login, of which some upstreams allow few a day.
     pub setup_every: Duration,
-    /// The maximum delay of a job after its first rescue. It doubles with each crash.
+    /// The maximum delay of a job after its first crash. It doubles with each further one.
     pub rescue_spread: Duration,
+    /// The mean delay of a rescued job while another has the turn of those that may have crashed a worker.
+    pub isolation_wait: Duration,
     /// The validity of the leader's lease.
     pub leader_lease: Duration,
     /// The period of its renewal.
     pub leader_renew_every: Duration,
-    /// How long the rescue is suspended after a leader was elected or a command to MongoDB failed.
+    /// Suspension of the rescue after a leader was elected or a command to MongoDB failed.
     pub rescue_grace: Duration,
     /// The timeout of one run of a leader's duty.
     pub duty_timeout: Duration,
@@ -49,9 +53,9 @@ pub struct EngineTimings {
     pub cron_every: Duration,
     /// The period of audit sealing.
     pub seal_every: Duration,
-    /// How far ahead a worker schedules the wake-up of a job that runs again. Later runs are left to the sweep.
+    /// Horizon up to which a worker schedules the wake-up of a job that runs again. Later runs are left to the sweep.
     pub wakeup_horizon: Duration,
-    /// How long a pop from the ready set blocks.
+    /// Timeout of a blocking pop from the ready set.
     pub pop_block: Duration,
     /// The maximum delay of the first retry.
     pub retry_base: Duration,
@@ -60,11 +64,11 @@ pub struct EngineTimings {
     pub identity_wait: Duration,
     /// The delay of a step whose credentials or permissions are refused, and of one deferred by a pause.
     pub hold_backoff: Duration,
-    /// When circuit breakers open, and when they are probed.
+    /// Thresholds of the circuit breakers, and the times of their probes.
     pub circuit: CircuitTimes,
-    /// How long a reservation in an upstream's rate budget stays valid.
+    /// Validity of a reservation in an upstream's rate budget.
     pub reservation_grace: Duration,
-    /// How long running jobs may continue after a stop was requested.
+    /// Time for which running jobs may continue after a stop was requested.
     pub drain: Duration,
 }
 
@@ -77,6 +81,7 @@ impl Default for EngineTimings {
             write_margin: Duration::from_secs(5),
             min_write_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_mins(5),
+            yield_after: Duration::from_secs(150),
             in_doubt_wait: Duration::from_secs(30),
             batch_window: Duration::from_millis(5),
             bulk_deadline: Duration::from_secs(3),
@@ -85,6 +90,7 @@ impl Default for EngineTimings {
             probe_every: Duration::from_secs(15),
             setup_every: Duration::from_hours(1),
             rescue_spread: Duration::from_secs(30),
+            isolation_wait: Duration::from_secs(3),
             leader_lease: Duration::from_secs(15),
             leader_renew_every: Duration::from_secs(5),
             rescue_grace: Duration::from_mins(1),
@@ -105,7 +111,7 @@ impl Default for EngineTimings {
 }
 
 impl EngineTimings {
-    /// How long after the expiry of its lease a job is rescued. The last write of a lost holder ended both margins before
+    /// Delay between the expiry of a job's lease and its rescue. The last write of a lost holder ended both margins before
     /// the expiry, so by then it has landed, although that holder could not record that it was in doubt.
     #[must_use]
     pub fn rescue_delay(&self) -> Duration {
@@ -127,10 +133,12 @@ impl EngineTimings {
             write_margin: scaled(default.write_margin),
             min_write_timeout: scaled(default.min_write_timeout),
             attempt_timeout: scaled(default.attempt_timeout),
+            yield_after: scaled(default.yield_after),
             in_doubt_wait: scaled(default.in_doubt_wait),
             rescue_every: scaled(default.rescue_every),
             measure_every: scaled(default.measure_every),
             rescue_spread: scaled(default.rescue_spread),
+            isolation_wait: scaled(default.isolation_wait),
             leader_lease: scaled(default.leader_lease),
             leader_renew_every: scaled(default.leader_renew_every),
             rescue_grace: scaled(default.rescue_grace),
@@ -145,6 +153,11 @@ impl EngineTimings {
             ..default
         }
     }
+}
+
+/// A duration in the unit that MongoDB adds to dates.
+pub(super) fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use dezky_shared::{
+    id::JobId,
     queue::{
         error_code::ErrorCode,
         job::{Job, JobFailure, JobState},
@@ -15,7 +16,7 @@ use mongodb::Cursor;
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
-    claim::millis,
+    times::millis,
 };
 use crate::metrics;
 
@@ -75,18 +76,48 @@ pub(super) async fn release_undecodable(
     }
 }
 
+/// Puts off due jobs whose claim MongoDB refused, for example because a counter is no number: each would stay the first due
+/// job of its lock key, and no other job of that key would run.
+pub(super) async fn postpone_refused(
+    store: &Store,
+    times: &EngineTimings,
+    refused: Vec<(JobId, &str)>,
+) {
+    if refused.is_empty() {
+        return;
+    }
+    metrics::undecodable(refused.len());
+    let updates = refused.iter().map(|(id, reason)| {
+        tracing::error!(job.id = %id, reason, "Cannot claim a job; leaving it to a newer build");
+        let available = doc! { "_id": id, "state": JobState::Available.name() };
+        let later = doc! { "$add": ["$$NOW", millis(times.lease)] };
+        // Nothing that depends on another field.
+        Update::one(available, vec![doc! { "$set": { "runAt": later } }])
+    });
+    let updates: Vec<Update> = updates.collect();
+    for (index, error) in bulk::update(store, &updates, times.bulk_deadline).await {
+        tracing::warn!(job.id = %refused[index].0, ?error, "Could not put off a job; retrying at its next claim");
+    }
+}
+
 fn release(times: &EngineTimings) -> Vec<Document> {
     vec![
         doc! { "$unset": "lease" },
         doc! { "$set": {
             "state": JobState::Available.name(),
             "runAt": { "$add": ["$$NOW", millis(times.lease)] },
-            "attempt": { "$max": [0, { "$subtract": ["$attempt", 1] }] },
-            "snoozes": { "$add": [{ "$ifNull": ["$snoozes", 0] }, 1] },
+            "attempt": { "$max": [0, added("$attempt", (-1).into())] },
+            "snoozes": added("$snoozes", 1.into()),
             "updatedAt": "$$NOW",
-            "revision": { "$add": ["$revision", 1_i64] },
+            "revision": added("$revision", 1_i64.into()),
         } },
     ]
+}
+
+/// A counter plus `number`; unchanged if it is no number.
+fn added(counter: &str, number: Bson) -> Document {
+    let sum = doc! { "$add": [counter, number] };
+    doc! { "$cond": [{ "$isNumber": counter }, sum, counter] }
 }
 
 /// Cancels a job that another available one replaces, which reports to their target.
@@ -109,7 +140,7 @@ async fn supersede(
             "finishedAt": "$$NOW",
             "expireAt": { "$add": ["$$NOW", millis(retention)] },
             "updatedAt": "$$NOW",
-            "revision": { "$add": ["$revision", 1_i64] },
+            "revision": added("$revision", 1_i64.into()),
         } },
     ];
     let update = Update::one(filter.clone(), cancel);

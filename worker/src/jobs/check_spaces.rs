@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     context::Context,
     metrics,
-    steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
+    steps::{StepContext, StepFailure, StepSuccess, Steps},
 };
 
 /// Spaces held in memory and looked up per batch.
@@ -34,7 +34,7 @@ async fn each_space(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(client) = &run.ctx.clients.ocis else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
-    let client = client.with_deadline(&run.trust);
+    let client = client.with_deadline(&run.deadline);
     // A list for a lesser account lacks most spaces.
     client.require_full_view().await?;
     let (spaces, mut listed) = mpsc::channel(BATCH);
@@ -53,11 +53,7 @@ async fn each_space(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let findings = findings?;
     listed?;
     metrics::stray_spaces(findings.count);
-    Ok(StepSuccess::ok(
-        reason::NO_TENANT,
-        findings.into_changes(),
-        UpstreamRefs::default(),
-    ))
+    Ok(StepSuccess::ok(reason::NO_TENANT, findings.into_changes()))
 }
 
 /// Findings of a check.
@@ -117,7 +113,7 @@ fn tenant_of(space: &ListedSpace) -> Option<TenantId> {
     marked_tenant(&space.drive_alias)?.parse().ok()
 }
 
-/// What is wrong with a space, if anything. `holders` are the tenants that store it.
+/// Finding about a space, if any. `holders` are the tenants that store it.
 fn finding_of(
     space: &ListedSpace,
     holders: &[TenantId],

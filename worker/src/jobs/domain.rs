@@ -12,13 +12,13 @@ mod remove;
 mod status;
 
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Origin, Target},
+    audit::{Action, AuditEvent, Target},
     domain::{Domain, check::Record},
     id::DomainId,
     queue::{
         args::{ProvisionDomain, RemoveDomain},
-        error_code::ErrorCode,
         job::{Job, JobArgs},
+        priority::Priority,
     },
     store::{StoreError, jobs::NewJob},
     tenant::{ConditionStatus, Tenant},
@@ -30,7 +30,7 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 
 use crate::{
-    context::Context,
+    jobs::audit_event,
     steps::{StepContext, StepFailure, Steps},
 };
 
@@ -87,10 +87,7 @@ async fn claim_of(run: &StepContext) -> Result<Option<Domain>, StepFailure> {
     struct Args {
         domain_id: DomainId,
     }
-    let args: Args = run
-        .job
-        .args()
-        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    let args: Args = run.args()?;
     Ok(run.ctx.domains.find(args.domain_id).await?)
 }
 
@@ -177,13 +174,13 @@ pub(super) async fn refresh(run: &StepContext, claims: Vec<Domain>) -> Result<()
                             tenant_id,
                             domain_id,
                         };
-                        enqueue(&run.ctx, session, &remove).await?
+                        enqueue(run, session, &remove).await?
                     } else {
                         let provision = ProvisionDomain {
                             tenant_id,
                             domain_id,
                         };
-                        enqueue(&run.ctx, session, &provision).await?
+                        enqueue(run, session, &provision).await?
                     });
                 }
                 Ok(jobs)
@@ -210,24 +207,33 @@ async fn audit(
 
 /// Audit event of the job about a claim.
 fn event(run: &StepContext, action: Action, domain: &Domain) -> AuditEvent {
-    let target = Target {
-        kind: "domain".to_owned(),
-        id: domain.id.to_string(),
-        name: domain.name.clone(),
-    };
-    let now = run.ctx.store.now();
-    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
-    event.tenant_id = Some(domain.tenant_id);
-    event.job_id = Some(run.job.id);
-    event
+    let target = Target::new("domain", domain.id, &domain.name);
+    audit_event::event(
+        action,
+        target,
+        Some(domain.tenant_id),
+        run.job.id,
+        run.ctx.store.now(),
+    )
 }
 
-/// Enqueues a follow-up job. Notify the ready set after the commit.
+/// Enqueues a follow-up job, which is no more urgent than this one. Notify the ready set after the commit.
 async fn enqueue<A: JobArgs>(
-    ctx: &Context,
+    run: &StepContext,
     session: &mut ClientSession,
     args: &A,
 ) -> Result<Job, StoreError> {
-    let new = NewJob::new(args, "system", ctx.store.now())?;
-    ctx.jobs.enqueue(session, &new).await
+    let priority = A::PRIORITY.max(run.job.priority);
+    enqueue_in(run, session, args, priority).await
+}
+
+/// Enqueues a follow-up job in this lane.
+async fn enqueue_in<A: JobArgs>(
+    run: &StepContext,
+    session: &mut ClientSession,
+    args: &A,
+    priority: Priority,
+) -> Result<Job, StoreError> {
+    let new = NewJob::new(args, "system", run.ctx.store.now())?.with_priority(priority);
+    run.ctx.jobs.enqueue(session, &new).await
 }

@@ -4,14 +4,22 @@
 //! A step takes as long as its tenant is large, and an attempt is limited. Every attempt therefore begins with the items
 //! that are not in their desired state yet, and hands back with its progress once half of its time is used up. Only an
 //! attempt without progress uses up the job's attempts.
+//!
+//! Whether some items are in their desired state can only be found out by calls. They are processed in a *pass*, in the
+//! order of their keys, whose position is stored between attempts. A failure of one item does not stop the pass: it is
+//! stored with the position, and fails the step at the end of the pass.
 
-use dezky_shared::{queue::job::Progress, upstream::Upstream};
+use dezky_shared::queue::job::Progress;
 use dezky_upstreams::clients::{ClientError, Mode};
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::partial_failure::PartialFailures;
-use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
+use super::{
+    partial_failure::{PartialFailures, StoredFailure},
+    tenant::TenantRefs,
+};
+use crate::steps::{StepContext, StepFailure, StepSuccess};
 
 /// Items processed at a time.
 const CONCURRENCY: usize = 8;
@@ -22,40 +30,59 @@ pub(super) struct ItemWork<'a> {
     /// Changes made upstream so far.
     pub(super) changes: Vec<String>,
     /// Upstream ids found or created so far.
-    pub(super) refs: UpstreamRefs,
+    pub(super) refs: TenantRefs,
     failures: PartialFailures,
     phase: Phase,
     /// Whether any item was brought to its desired state in this attempt.
     has_advanced: bool,
     /// Whether items are left for another attempt.
     unfinished: bool,
-    /// Where the next attempt resumes, opaque to this module.
-    pub(super) cursor: Option<String>,
+    /// Whether an earlier attempt began the pass.
+    resumed: bool,
+    /// The key of the last item of the pass that is done, while the pass is incomplete.
+    last_key: Option<i64>,
+}
+
+/// The position of a pass, as stored in the progress.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    /// Digest of the state that the pass converges to: a job of another state may have undone its work. Settings that no
+    /// upstream holds do not count, so that saving them does not start the pass over.
+    desired: Option<String>,
+    last_key: i64,
+    /// The failure that was captured up to here.
+    failure: Option<StoredFailure>,
 }
 
 /// The items that are processed now, for the progress.
 #[derive(Default)]
 struct Phase {
-    /// What happens to the items, such as `members suspended`.
+    /// Note of the progress, such as `members suspended`.
     note: &'static str,
     done: usize,
     total: usize,
 }
 
 impl<'a> ItemWork<'a> {
-    /// The work of the step that converges `upstream`, with the cursor of the attempt before.
-    pub(super) fn resume(run: &'a StepContext, upstream: Upstream) -> Self {
-        let step = run.job.step(upstream.name());
-        let progress = step.and_then(|step| step.progress.as_ref());
+    /// The work of the step with this name, at the position of the attempt before.
+    pub(super) fn resume(run: &'a StepContext, step: &str) -> Self {
+        let step = run.job.step(step);
+        let cursor = step.and_then(|step| step.progress.as_ref()?.cursor.as_deref());
+        let position = cursor
+            .and_then(|cursor| serde_json::from_str::<Position>(cursor).ok())
+            .filter(|position| position.desired == desired(run));
+        let last_key = position.as_ref().map(|position| position.last_key);
+        let failure = position.and_then(|position| position.failure);
         Self {
             run,
             changes: Vec::new(),
-            refs: UpstreamRefs::default(),
-            failures: PartialFailures::default(),
+            refs: TenantRefs::default(),
+            failures: PartialFailures::resume(failure),
             phase: Phase::default(),
             has_advanced: false,
             unfinished: false,
-            cursor: progress.and_then(|progress| progress.cursor.clone()),
+            resumed: last_key.is_some(),
+            last_key,
         }
     }
 
@@ -70,7 +97,7 @@ impl<'a> ItemWork<'a> {
         self.has_advanced |= items > 0;
     }
 
-    /// Whether another item may be begun in this attempt: until half of its time is used up, and until there is progress.
+    /// Whether another item may be begun in this attempt: until the time to yield, and until there is progress.
     /// A dry run leaves no item for later, since it would never get there.
     pub(super) fn has_time(&self) -> bool {
         !self.has_advanced || self.run.mode == Mode::DryRun || Instant::now() < self.run.yield_after
@@ -86,6 +113,22 @@ impl<'a> ItemWork<'a> {
         self.unfinished
     }
 
+    /// Whether an earlier attempt began the pass, which this one continues.
+    pub(super) fn continues_pass(&self) -> bool {
+        self.last_key.is_some()
+    }
+
+    /// Whether an item has failed, in this attempt or earlier in the pass.
+    pub(super) fn has_failures(&self) -> bool {
+        self.failures.first().is_some()
+    }
+
+    /// Abandons the pass: another attempt begins anew.
+    pub(super) fn start_over(&mut self) {
+        self.last_key = None;
+        self.unfinished = true;
+    }
+
     /// The value, or `None` for a captured failure of this item alone. A failure that would affect the next item too is
     /// returned, with the progress so far.
     pub(super) fn capture<T>(
@@ -96,8 +139,12 @@ impl<'a> ItemWork<'a> {
         captured.map_err(|error| self.after_progress(error.into()))
     }
 
-    /// Processes `items` in their order, several at a time, while there is time. Returns the number of items begun; all
-    /// of them have ended.
+    /// Captures the failure of an item: the step goes on with the others, and fails at its end.
+    pub(super) fn fail(&mut self, failure: StepFailure) {
+        self.failures.add(failure);
+    }
+
+    /// Processes `items` in their order, several at a time, while there is time.
     ///
     /// A failure that would affect the next item too ends the work once the items under way have ended: a write that is
     /// cut off would be in doubt.
@@ -105,7 +152,53 @@ impl<'a> ItemWork<'a> {
         &mut self,
         items: &'i [T],
         work: F,
-    ) -> Result<usize, StepFailure>
+    ) -> Result<(), StepFailure>
+    where
+        T: Sync,
+        F: Fn(&'i T) -> W + Send,
+        W: Future<Output = Result<Vec<String>, ClientError>> + Send,
+    {
+        let (_, failed) = self.run_each(items, work).await;
+        failed.map_or(Ok(()), |error| Err(self.after_progress(error.into())))
+    }
+
+    /// Processes `items`, which are in the order of their keys, in a pass: like [`each`](Self::each), after those that
+    /// earlier attempts processed.
+    pub(super) async fn pass<'i, T, K, F, W>(
+        &mut self,
+        note: &'static str,
+        items: &'i [T],
+        key: K,
+        work: F,
+    ) -> Result<(), StepFailure>
+    where
+        T: Sync,
+        K: Fn(&T) -> i64,
+        F: Fn(&'i T) -> W + Send,
+        W: Future<Output = Result<Vec<String>, ClientError>> + Send,
+    {
+        let before = self.last_key.map_or(0, |last_key| {
+            items.partition_point(|item| key(item) <= last_key)
+        });
+        let (left, keys): (&[T], Vec<i64>) =
+            (&items[before..], items[before..].iter().map(key).collect());
+        self.begin(note, before, items.len());
+        let (done, failed) = self.run_each(left, work).await;
+        self.last_key = match done {
+            _ if done == left.len() => None,
+            0 => self.last_key,
+            _ => Some(keys[done - 1]),
+        };
+        failed.map_or(Ok(()), |error| Err(self.after_progress(error.into())))
+    }
+
+    /// Returns the number of the first items that are done, captured failures included, and the failure that ended the
+    /// work. Every item that was begun has ended.
+    async fn run_each<'i, T, F, W>(
+        &mut self,
+        items: &'i [T],
+        work: F,
+    ) -> (usize, Option<ClientError>)
     where
         T: Sync,
         F: Fn(&'i T) -> W + Send,
@@ -113,6 +206,7 @@ impl<'a> ItemWork<'a> {
     {
         let mut under_way = FuturesUnordered::new();
         let mut begun = 0;
+        let mut first_failed = items.len();
         let mut failed: Option<ClientError> = None;
         loop {
             while failed.is_none()
@@ -120,10 +214,11 @@ impl<'a> ItemWork<'a> {
                 && under_way.len() < CONCURRENCY
                 && self.has_time()
             {
-                under_way.push(work(&items[begun]));
+                let (index, working) = (begun, work(&items[begun]));
+                under_way.push(async move { (index, working.await) });
                 begun += 1;
             }
-            let Some(result) = under_way.next().await else {
+            let Some((index, result)) = under_way.next().await else {
                 break;
             };
             match self.failures.capture(result) {
@@ -132,45 +227,48 @@ impl<'a> ItemWork<'a> {
                     self.advance(1);
                 }
                 Ok(None) => {}
-                // A lost answer takes precedence, since it leaves a write in doubt.
-                Err(error) => match failed {
-                    Some(ClientError::AnswerLost(_)) => {}
-                    _ => failed = Some(error),
-                },
+                Err(error) => {
+                    first_failed = first_failed.min(index);
+                    // A lost answer takes precedence, since it leaves a write in doubt.
+                    if !matches!(failed, Some(ClientError::AnswerLost(_))) {
+                        failed = Some(error);
+                    }
+                }
             }
         }
-        if let Some(error) = failed {
-            return Err(self.after_progress(error.into()));
-        }
-        self.unfinished |= begun < items.len();
-        Ok(begun)
+        self.unfinished |= failed.is_none() && begun < items.len();
+        (begun.min(first_failed), failed)
     }
 
-    /// Fails with the captured failure, if any.
+    /// Fails with the captured failure, if any. It is charged: every item was processed, so the tenant's size is not the
+    /// reason.
     pub(super) fn check_failures(&mut self) -> Result<(), StepFailure> {
         let finished = std::mem::take(&mut self.failures).finish();
-        finished.map_err(|failure| self.after_progress(failure))
+        finished.map_err(|failure| StepFailure {
+            made_progress: false,
+            ..self.after_progress(failure)
+        })
     }
 
     /// The result of the step: done for `reason`, a captured failure, or the continuation in another attempt, which meets
-    /// the captured failures again.
+    /// the captured failures again or finds them with the position of the pass.
     pub(super) fn finish(mut self, reason: &'static str) -> Result<StepSuccess, StepFailure> {
         if self.unfinished {
             let (now, progress) = (self.run.ctx.store.now(), self.progress());
-            return Ok(StepSuccess::unfinished(
-                now,
-                progress,
-                self.changes,
-                self.refs,
-            ));
+            let unfinished = StepSuccess::unfinished(now, progress, self.changes);
+            return Ok(unfinished.with_refs(self.refs));
         }
         self.check_failures()?;
-        Ok(StepSuccess::ok(reason, self.changes, self.refs))
+        Ok(StepSuccess::ok(reason, self.changes).with_refs(self.refs))
     }
 
     fn after_progress(&self, failure: StepFailure) -> StepFailure {
+        // That of a pass replaces the stored position, which may be behind this failure.
+        let is_stored = self.has_advanced || self.resumed;
         StepFailure {
-            progress: self.has_advanced.then(|| Box::new(self.progress())),
+            changes: self.changes.clone(),
+            progress: is_stored.then(|| Box::new(self.progress())),
+            made_progress: self.has_advanced,
             ..failure
         }
     }
@@ -181,7 +279,20 @@ impl<'a> ItemWork<'a> {
             done: count(self.phase.done),
             total: count(self.phase.total),
             note: self.phase.note.to_owned(),
-            cursor: self.cursor.clone(),
+            cursor: self.last_key.and_then(|last_key| self.cursor(last_key)),
         }
     }
+
+    fn cursor(&self, last_key: i64) -> Option<String> {
+        let position = Position {
+            desired: desired(self.run),
+            last_key,
+            failure: self.failures.stored(),
+        };
+        serde_json::to_string(&position).ok()
+    }
+}
+
+fn desired(run: &StepContext) -> Option<String> {
+    run.tenant().map(|target| target.tenant.desired_digest())
 }

@@ -30,7 +30,7 @@ use mongodb::ClientSession;
 
 use crate::{
     context::Context,
-    steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs},
+    steps::{StepContext, StepFailure, StepSuccess, Steps},
 };
 
 /// Items read, and progress saved, per batch.
@@ -45,7 +45,7 @@ pub(super) fn steps() -> Steps {
     Steps::parallel().step("items", run_items)
 }
 
-/// Why an item's transaction was aborted.
+/// Reason why an item's transaction was aborted.
 enum AbortReason {
     /// Another worker holds the lease of the operation's job.
     LeaseLost,
@@ -60,10 +60,7 @@ struct Changed {
 }
 
 async fn run_items(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let args: RunJobOperation = run
-        .job
-        .args()
-        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    let args: RunJobOperation = run.args()?;
     let operations = &run.ctx.job_operations;
     let Some(operation) = operations.find(args.operation_id).await? else {
         tracing::info!("The job operation was deleted: nothing to do");
@@ -100,11 +97,7 @@ async fn run_items(run: StepContext) -> Result<StepSuccess, StepFailure> {
         .await?;
     }
     operations.finish(operation.id, run.ctx.store.now()).await?;
-    Ok(StepSuccess::ok(
-        reason::PROVISIONED,
-        Vec::new(),
-        UpstreamRefs::default(),
-    ))
+    Ok(StepSuccess::ok(reason::PROVISIONED, Vec::new()))
 }
 
 /// Number of the last processed item.
@@ -207,11 +200,14 @@ impl ItemTransaction<'_> {
         now: DateTime,
     ) -> Result<ControlFlow<ItemReason, Changed>, TransactionError<AbortReason>> {
         let (jobs, id) = (&self.ctx.jobs, self.item.job_id);
-        let Some(job) = jobs.find_in(session, id).await? else {
+        let Some(job) = jobs.find_in_transaction(session, id).await? else {
             return Ok(ControlFlow::Break(ItemReason::JobGone));
         };
         let is_applicable = match self.operation.action {
-            JobAction::Requeue | JobAction::Discard => job.state == self.operation.filter.state,
+            JobAction::Requeue | JobAction::Discard => {
+                let is_open = job.requeued_to.is_none() && job.dismissed.is_none();
+                job.state == self.operation.filter.state && is_open
+            }
             // Available or running since the selection: cancelled either way.
             JobAction::Cancel => !job.state.is_final(),
         };
@@ -258,11 +254,7 @@ impl ItemTransaction<'_> {
             JobAction::Cancel => Action::JobCancel,
             JobAction::Discard => Action::JobDiscard,
         };
-        let target = Target {
-            kind: "job".to_owned(),
-            id: self.item.job_id.to_string(),
-            name: changed.kind.clone(),
-        };
+        let target = Target::new("job", self.item.job_id, &changed.kind);
         let (actor, origin) = (self.operation.actor.clone(), self.operation.origin.clone());
         let mut event = AuditEvent::new(now, actor, action, target, origin);
         event.tenant_id = changed.tenant_id;

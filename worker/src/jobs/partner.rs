@@ -9,23 +9,25 @@ mod invitation;
 mod team;
 
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Origin, Target},
+    audit::{Action, AuditEvent, Target},
     id::PartnerId,
     partner::{Partner, PartnerStatus},
-    queue::error_code::ErrorCode,
     upstream::{PARTNER_INVITATION, PARTNER_TEAM, Upstream},
     user::User,
 };
 use serde::Deserialize;
 
-use crate::steps::{StepContext, StepFailure, Steps};
+use crate::{
+    jobs::audit_event,
+    steps::{StepContext, StepFailure, Steps},
+};
 
 /// Adds an invited person to the team.
 pub(super) fn invite() -> Steps {
     Steps::parallel().partial(Upstream::Authentik, PARTNER_INVITATION, invitation::accept)
 }
 
-/// Synchronises the group with the team, and stores the members' MFA device counts.
+/// Synchronises the group with the team, and stores the members' MFA checks.
 pub(super) fn sync() -> Steps {
     Steps::parallel().partial(Upstream::Authentik, PARTNER_TEAM, team::converge)
 }
@@ -53,10 +55,7 @@ async fn partner_of(run: &StepContext) -> Result<Option<Partner>, StepFailure> {
     struct Args {
         partner_id: PartnerId,
     }
-    let args: Args = run
-        .job
-        .args()
-        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    let args: Args = run.args()?;
     Ok(run.ctx.partners.find(args.partner_id).await?)
 }
 
@@ -70,13 +69,6 @@ async fn team_of(run: &StepContext, partner: &Partner) -> Result<Vec<User>, Step
 
 /// Audit event of the job about a user.
 fn event(run: &StepContext, action: Action, user: &User) -> AuditEvent {
-    let target = Target {
-        kind: "user".to_owned(),
-        id: user.id.to_string(),
-        name: user.email.clone(),
-    };
-    let now = run.ctx.store.now();
-    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
-    event.job_id = Some(run.job.id);
-    event
+    let target = Target::new("user", user.id, &user.email);
+    audit_event::event(action, target, None, run.job.id, run.ctx.store.now())
 }

@@ -5,10 +5,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    queue::{
-        args::{ReconcileTenant, ReconcileTenants},
-        error_code::ErrorCode,
-    },
+    queue::args::{ReconcileTenant, ReconcileTenants},
     store::jobs::NewJob,
 };
 use futures::StreamExt as _;
@@ -23,9 +20,7 @@ pub(super) fn steps() -> Steps {
 }
 
 async fn each_tenant(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let unreadable =
-        |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
-    let args: ReconcileTenants = run.job.args().map_err(unreadable)?;
+    let args: ReconcileTenants = run.args()?;
     let (store, tenants) = (&run.ctx.store, &run.ctx.tenants);
     let fan_out = FanOut {
         noun: "tenants",

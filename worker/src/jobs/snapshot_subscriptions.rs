@@ -1,17 +1,22 @@
-//! Monthly subscription snapshots of all tenants.
+//! Monthly subscription snapshots of all tenants. The job that adds them up follows.
 //!
 //! A snapshot's id is derived from tenant and month, so a repeated write replaces it. The last tenant written is the cursor
 //! in the job's progress, from which the next attempt continues.
 
 use dezky_shared::{
+    billing::month::Month,
     id::TenantId,
-    queue::{args::SnapshotSubscriptions, error_code::ErrorCode, job::Progress},
-    subscription_snapshot::{Month, SubscriptionSnapshot, TenantState},
+    queue::{
+        args::{SnapshotSubscriptions, SummarizeMonths},
+        job::Progress,
+    },
+    store::jobs::NewJob,
+    subscription_snapshot::{SubscriptionSnapshot, TenantState},
     tenant::reason,
 };
 use tokio::time::Instant;
 
-use crate::steps::{StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
+use crate::steps::{StepContext, StepFailure, StepSuccess, Steps};
 
 /// Tenants held in memory and written per batch.
 const BATCH: i64 = 1_000;
@@ -21,9 +26,7 @@ pub(super) fn steps() -> Steps {
 }
 
 async fn each_tenant(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let unreadable =
-        |error: bson::error::Error| StepFailure::new(ErrorCode::Internal, error.to_string());
-    let SnapshotSubscriptions { month } = run.job.args().map_err(unreadable)?;
+    let SnapshotSubscriptions { month } = run.args()?;
     let ctx = &run.ctx;
     let total = i64::try_from(ctx.tenants.estimated_count().await?).unwrap_or(i64::MAX);
     let known = run.job.progress.as_ref();
@@ -48,13 +51,24 @@ async fn each_tenant(run: StepContext) -> Result<StepSuccess, StepFailure> {
         };
         run.save_progress(&progress).await?;
         if is_last {
-            let (changes, facts) = (Vec::new(), UpstreamRefs::default());
-            return Ok(StepSuccess::ok(reason::NO_TENANT, changes, facts));
+            summarize(&run, month).await?;
+            return Ok(StepSuccess::ok(reason::NO_TENANT, Vec::new()));
         }
         if Instant::now() >= run.yield_after {
             return Ok(StepSuccess::continue_at(ctx.store.now()));
         }
     }
+}
+
+/// Enqueues the job that adds the snapshots up for reports.
+async fn summarize(run: &StepContext, month: Month) -> Result<(), StepFailure> {
+    let ctx = &run.ctx;
+    let args = SummarizeMonths { from: month };
+    let job = NewJob::new(&args, &run.job.created_by, ctx.store.now())?;
+    let job = job.child_of(&run.job, "summarize");
+    ctx.jobs.enqueue_many(std::slice::from_ref(&job)).await?;
+    ctx.ready.notify(std::slice::from_ref(job.job())).await;
+    Ok(())
 }
 
 async fn write(
@@ -68,9 +82,13 @@ async fn write(
     let mut subscriptions = ctx.subscriptions.list_live(&ids).await?;
     let snapshots: Vec<SubscriptionSnapshot> = tenants
         .into_iter()
-        .map(|tenant| {
-            let subscription = subscriptions.remove(&tenant.id);
-            SubscriptionSnapshot::new(month, tenant, subscription, now)
+        .filter_map(|tenant| {
+            let subscription = match subscriptions.remove(&tenant.id) {
+                // Left to the newer build that can read it.
+                Some(None) => return None,
+                subscription => subscription.flatten(),
+            };
+            Some(SubscriptionSnapshot::new(month, tenant, subscription, now))
         })
         .collect();
     if month.is_past_grace(now) {

@@ -1,7 +1,9 @@
 //! Tenant convergence: one parallel step per upstream brings it to the desired state of the tenant's document.
 
 mod authentik;
+mod members;
 mod ocis;
+mod read_only;
 mod stalwart;
 mod status;
 
@@ -12,7 +14,12 @@ use dezky_shared::{
 };
 use dezky_upstreams::clients::Mode;
 
+pub(super) use self::read_only::ReadOnlySink;
 pub use self::status::TenantTarget;
+pub(super) use self::{
+    authentik::may_sign_in_while_suspended,
+    status::{TenantRefs, record_in_doubt},
+};
 use crate::steps::{StepContext, StepFailure, Steps};
 
 /// Steps of all tenant kinds.
@@ -28,12 +35,12 @@ pub(super) fn tenant_of(run: &StepContext) -> Result<(&Tenant, DesiredState), St
     let target = run
         .tenant()
         .ok_or_else(|| StepFailure::new(ErrorCode::Internal, "the job names no tenant"))?;
-    Ok((&target.tenant, target.intent))
+    Ok((&target.tenant, target.desired_state))
 }
 
 /// Condition reason once an upstream has reached the desired state.
-fn converged_reason(intent: DesiredState) -> &'static str {
-    match intent {
+pub(super) fn converged_reason(desired_state: DesiredState) -> &'static str {
+    match desired_state {
         DesiredState::Active => reason::PROVISIONED,
         DesiredState::Suspended => reason::SUSPENDED,
         DesiredState::Gone => reason::REMOVED,

@@ -29,11 +29,11 @@ pub struct StepContext {
     /// The document that the job concerns, as loaded after the claim.
     pub target: Option<Arc<dyn StepTarget>>,
     /// The deadline for beginning upstream writes.
-    pub trust: LeaseDeadline,
+    pub deadline: LeaseDeadline,
     /// Whether changes are applied or only listed.
     pub mode: Mode,
-    /// When a long step that has made progress should return [`StepSuccess::continue_at`] or
-    /// [`StepSuccess::unfinished`]: half of the attempt's time is left then.
+    /// Time at which a long step that has made progress should return [`StepSuccess::continue_at`] or
+    /// [`StepSuccess::unfinished`]: by default half of the attempt's time is left then.
     ///
     /// [`StepSuccess::continue_at`]: super::StepSuccess::continue_at
     /// [`StepSuccess::unfinished`]: super::StepSuccess::unfinished
@@ -47,13 +47,19 @@ impl StepContext {
         target.downcast_ref()
     }
 
+    /// Decodes the arguments of the job.
+    pub fn args<A: DeserializeOwned>(&self) -> Result<A, StepFailure> {
+        let args = self.job.args();
+        args.map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))
+    }
+
     /// Decrypts the secrets that the job was enqueued with.
     pub fn secrets<T: DeserializeOwned>(&self) -> Result<T, StepFailure> {
         let unreadable = |why: String| StepFailure::new(ErrorCode::SecretsUnreadable, why);
-        let encrypted = self.job.sealed.as_ref();
+        let encrypted = self.job.secrets.as_ref();
         let encrypted =
             encrypted.ok_or_else(|| unreadable("the job carries no secrets".to_owned()))?;
-        let decrypted = self.ctx.sealing_keys.decrypt(self.job.id, encrypted);
+        let decrypted = self.ctx.encryption_keys.decrypt(self.job.id, encrypted);
         decrypted.map_err(|error| unreadable(error.to_string()))
     }
 

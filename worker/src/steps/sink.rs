@@ -41,6 +41,13 @@ pub struct StepEnd {
     pub in_doubt_until: Option<DateTime>,
 }
 
+impl StepEnd {
+    /// The upstream with a write in doubt, and until when that write may still land.
+    pub fn in_doubt(&self) -> Option<(Upstream, DateTime)> {
+        Some((self.upstream?, self.in_doubt_until?))
+    }
+}
+
 /// The document that a job concerns, as its [`StepSink`] loaded it.
 pub trait StepTarget: Any + fmt::Debug + Send + Sync {
     /// Until when an in-doubt write to `upstream` may still land. No step calls the upstream for this target before.

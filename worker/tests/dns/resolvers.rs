@@ -5,7 +5,9 @@ use std::time::Duration;
 use dezky_shared::domain::check::{CheckKind, CheckState, Dnssec};
 use dezky_sim::dns::{DnsFault, DnsFaultRule, DnsSim};
 
-use crate::cases::{DOMAIN, expectation, find, look, serve, serve_published, verifier_within};
+use crate::cases::{
+    DOMAIN, expectation, find, look, serve, serve_published, verifier, verifier_within,
+};
 
 const SPF: &str = "acme.test TXT v=spf1 mx -all";
 
@@ -246,4 +248,20 @@ async fn exactly_the_checks_of_a_removed_record_fail() {
         }
         assert_eq!(off, expected);
     }
+}
+
+#[tokio::test]
+async fn a_resolver_with_addresses_for_missing_names_fails_its_probe() {
+    let (honest, rewriting) = (
+        serve(&[]).await,
+        serve(&["missing.invalid A 192.0.2.1"]).await,
+    );
+    let verifier = verifier(&[&honest, &rewriting]);
+
+    let of_honest = verifier.probe(&honest.address.to_string()).await;
+    let of_rewriting = verifier.probe(&rewriting.address.to_string()).await;
+
+    assert_eq!(of_honest, Ok(()));
+    let problem = of_rewriting.unwrap_err();
+    assert!(problem.contains("names that do not exist"), "{problem}");
 }

@@ -18,6 +18,12 @@ pub(crate) fn include() -> Expectation {
     expectation
 }
 
+/// A record with so many addresses and 192.0.2.100.
+fn addresses(many: usize) -> String {
+    let addresses: Vec<_> = (0..many).map(|n| format!("ip4:192.0.2.{n} ")).collect();
+    format!("v=spf1 {}ip4:192.0.2.100 -all", addresses.concat())
+}
+
 const OURS: &str = "_spf.provider.test TXT v=spf1 ip4:192.0.2.25 -all";
 
 cases! { Spf, expectation(), with [HOST];
@@ -181,6 +187,25 @@ cases! { Spf, include();
     ] => SpfNotAuthorised;
     a_part_of_our_network_is_not_enough: [
         "acme.test TXT v=spf1 ip4:192.0.2.0/25 -all", "_spf.provider.test TXT v=spf1 ip4:192.0.2.0/24 -all",
+    ] => SpfNotAuthorised;
+    one_address_within_our_network_is_excluded: [
+        "acme.test TXT v=spf1 -ip4:192.0.2.77 include:_spf.provider.test -all",
+        "_spf.provider.test TXT v=spf1 ip4:192.0.2.0/24 -all",
+    ] => SpfNotAuthorised;
+    a_gap_between_two_networks_is_excluded: [
+        "acme.test TXT v=spf1 ip4:192.0.2.0/26 ip4:192.0.2.128/25 -all",
+        "_spf.provider.test TXT v=spf1 ip4:192.0.2.0/24 -all",
+    ] => SpfNotAuthorised;
+    two_halves_are_our_network: [
+        "acme.test TXT v=spf1 ip4:192.0.2.0/25 a:h.acme.test/25 -all", "h.acme.test A 192.0.2.200",
+        "_spf.provider.test TXT v=spf1 -ip4:192.0.2.77 ip4:192.0.2.0/24 -all",
+    ] => SpfOk;
+    what_our_record_excludes_may_be_excluded: [
+        "acme.test TXT v=spf1 -ip4:192.0.2.77 ip4:192.0.2.0/24 -all",
+        "_spf.provider.test TXT v=spf1 -ip4:192.0.2.77 ip4:192.0.2.0/24 -all",
+    ] => SpfOk;
+    the_last_of_many_addresses_counts: [
+        "acme.test TXT v=spf1 ip4:192.0.2.0/27 -all", &format!("_spf.provider.test TXT {}", addresses(20)),
     ] => SpfNotAuthorised;
     a_redirect_beside_all_is_not_followed: [
         "acme.test TXT v=spf1 -all redirect=_spf.provider.test", OURS,

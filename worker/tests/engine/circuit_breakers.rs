@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::DateTime;
 use dezky_shared::{platform::redis::RedisConfig, queue::priority::Priority, upstream::Upstream};
 use dezky_upstreams::circuit_breaker::{
-    Admission, CallResult, CircuitBreakers, CircuitTimes, RESERVATION_HORIZON, RateBudget,
+    BreakerDecision, CallResult, CircuitBreakers, CircuitTimes, RESERVATION_HORIZON, RateBudget,
     Transition,
 };
 
@@ -55,9 +55,9 @@ async fn workers_share_a_rate_budget_and_each_step_has_its_own_reservation() {
         .admit(Upstream::Ocis, BUDGET, false, Priority::Security)
         .await;
 
-    assert_eq!(admissions[..3], [Admission::Allow; 3]);
+    assert_eq!(admissions[..3], [BreakerDecision::Allow; 3]);
     for (admission, turn) in admissions[3..].iter().zip([2, 4]) {
-        let Admission::Reserved(wait) = admission else {
+        let BreakerDecision::Reserved(wait) = admission else {
             panic!("{admissions:?}");
         };
         let turn = Duration::from_secs(turn);
@@ -65,7 +65,7 @@ async fn workers_share_a_rate_budget_and_each_step_has_its_own_reservation() {
     }
     assert_eq!(
         (at_its_reservation, of_another_upstream),
-        (Admission::Allow, Admission::Allow)
+        (BreakerDecision::Allow, BreakerDecision::Allow)
     );
 }
 
@@ -82,7 +82,8 @@ async fn a_retry_after_applies_to_all_workers_including_reserved_steps() {
         .await;
     let second = one.admit(STALWART, BUDGET, false, Priority::Security).await;
 
-    let (Admission::Reserved(first), Admission::Reserved(second)) = (first, second) else {
+    let (BreakerDecision::Reserved(first), BreakerDecision::Reserved(second)) = (first, second)
+    else {
         panic!("{first:?} {second:?}");
     };
     assert!(first > Duration::from_mins(9));
@@ -99,7 +100,7 @@ async fn reservations_are_limited_to_the_reservation_horizon() {
     let harness = Harness::new().await;
     let breakers = CircuitBreakers::new(&harness.redis).unwrap();
 
-    let mut last = Admission::Allow;
+    let mut last = BreakerDecision::Allow;
     for _ in 0..30 {
         last = breakers
             .admit(STALWART, BUDGET, false, Priority::Security)
@@ -107,7 +108,7 @@ async fn reservations_are_limited_to_the_reservation_horizon() {
     }
     let snapshot = breakers.snapshot(STALWART, BUDGET).await;
 
-    assert_eq!(last, Admission::Saturated(RESERVATION_HORIZON));
+    assert_eq!(last, BreakerDecision::Saturated(RESERVATION_HORIZON));
     assert!(snapshot.turn_in.unwrap() < RESERVATION_HORIZON + Duration::from_secs(2));
 }
 
@@ -142,16 +143,19 @@ async fn five_consecutive_failures_open_a_breaker_and_a_successful_probe_closes_
 
     assert_eq!(effects[..8], [Transition::None; 8]);
     assert_eq!(effects[8], Transition::Opened);
-    assert!(matches!(held, Admission::Open(wait) if wait > Duration::from_mins(9)));
-    assert_eq!((late, probe), (Transition::None, Admission::Probe));
-    assert!(matches!(next, Admission::Open(_)), "one probe at a time");
+    assert!(matches!(held, BreakerDecision::Open(wait) if wait > Duration::from_mins(9)));
+    assert_eq!((late, probe), (Transition::None, BreakerDecision::Probe));
+    assert!(
+        matches!(next, BreakerDecision::Open(_)),
+        "one probe at a time"
+    );
     assert!(doubled > Duration::from_mins(14), "{doubled:?}");
     assert_eq!(closed, Transition::Closed);
     assert_eq!(
         other
             .admit(STALWART, BUDGET, false, Priority::Security)
             .await,
-        Admission::Allow
+        BreakerDecision::Allow
     );
     assert_eq!(other.snapshot(STALWART, BUDGET).await.open_for, None);
 }
@@ -182,11 +186,11 @@ async fn a_resumed_upstream_is_probed_immediately_and_once() {
         .admit(STALWART, BUDGET, false, Priority::Security)
         .await;
 
-    assert!(matches!(held, Admission::Open(_)));
+    assert!(matches!(held, BreakerDecision::Open(_)));
     assert_eq!(snapshot.retry_after, None);
-    assert_eq!(probe, Admission::Probe);
-    assert!(matches!(resumed_twice, Admission::Open(_)));
-    assert_eq!(probe_again, Admission::Probe);
+    assert_eq!(probe, BreakerDecision::Probe);
+    assert!(matches!(resumed_twice, BreakerDecision::Open(_)));
+    assert_eq!(probe_again, BreakerDecision::Probe);
 }
 
 #[tokio::test]
@@ -203,13 +207,13 @@ async fn without_redis_each_worker_uses_a_local_breaker() {
     assert_eq!(effects[4], Transition::Opened);
     until(
         async || one.admit(STALWART, BUDGET, false, Priority::Security).await,
-        |admission| matches!(admission, Admission::Open(_)),
+        |admission| matches!(admission, BreakerDecision::Open(_)),
     )
     .await;
     assert_eq!(
         other
             .admit(STALWART, BUDGET, false, Priority::Security)
             .await,
-        Admission::Allow
+        BreakerDecision::Allow
     );
 }

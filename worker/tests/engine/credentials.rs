@@ -17,22 +17,6 @@ use crate::{
     upstreams::Upstreams,
 };
 
-async fn add(harness: &Harness, count: usize) -> Vec<(Tenant, JobId)> {
-    let mut added = Vec::new();
-    for n in 0..count {
-        let tenant = harness
-            .add_tenant(&format!("acme-{n}"), &[&format!("acme-{n}.test")])
-            .await;
-        let job = harness
-            .enqueue_unannounced(&ProvisionTenant {
-                tenant_id: tenant.id,
-            })
-            .await;
-        added.push((tenant, job.id));
-    }
-    added
-}
-
 fn requests(upstreams: &Upstreams) -> u64 {
     upstreams.authentik.server.faults.requests().values().sum()
 }
@@ -87,7 +71,7 @@ async fn the_first_refusal_stops_all_workers_and_a_single_job_probes() {
     let mut harness = Harness::with_upstreams(&upstreams).await;
     harness.times.hold_backoff = Duration::from_secs(4);
     upstreams.authentik.server.faults.add(refuse());
-    let jobs = add(&harness, 6).await;
+    let jobs = harness.add_provisioning(6).await;
 
     let slow = harness.worker_of("one", dezky_worker::jobs::registry(), 1);
     until_deferred(&harness, &jobs[..1]).await;
@@ -116,7 +100,7 @@ async fn new_credentials_release_all_jobs() {
         api_token: "wrong".into(),
         ..right.clone()
     });
-    let jobs = add(&harness, 4).await;
+    let jobs = harness.add_provisioning(4).await;
     let worker = harness.worker();
     until_deferred(&harness, &jobs).await;
     worker.stop().await;
@@ -145,7 +129,7 @@ async fn a_step_without_requests_returns_its_credential_probe() {
     let mut harness = Harness::with_upstreams(&upstreams).await;
     harness.times.hold_backoff = Duration::from_hours(1);
     upstreams.stalwart.server.faults.add(refuse());
-    let with_mail = add(&harness, 1).await;
+    let with_mail = harness.add_provisioning(1).await;
     let worker = harness.worker();
     harness
         .tenant_until(with_mail[0].0.id, |tenant| {

@@ -51,7 +51,7 @@ async fn every_dependency_is_checked_and_fails_independently() {
     let harness = with_frequent_checks(&upstreams).await;
     let leader = harness.leader();
 
-    let well = statuses_until(&harness, |statuses| statuses.len() == 6).await;
+    let well = statuses_until(&harness, |statuses| statuses.len() == 7).await;
     upstreams.stalwart.server.faults.go_down();
     upstreams
         .ocis
@@ -94,6 +94,7 @@ async fn every_dependency_is_checked_and_fails_independently() {
             ("upstream:authentik", CheckState::Ok),
             ("upstream:ocis", CheckState::Ok),
             ("upstream:stalwart", CheckState::Ok),
+            ("upstream:stripe", CheckState::Ok),
         ]
     );
     for probe in well.values() {
@@ -104,7 +105,7 @@ async fn every_dependency_is_checked_and_fails_independently() {
     let error = |id: &str| ill[id].error.clone().unwrap_or_default();
     assert_eq!(
         error("upstream:stalwart"),
-        "stalwart probe (no connection): unreachable"
+        "stalwart probe (connection refused): unreachable"
     );
     assert_eq!(
         error("upstream:ocis"),
@@ -132,7 +133,7 @@ async fn a_dependency_check_needs_no_credentials_and_does_not_affect_the_breaker
     upstreams.stalwart.server.faults.go_down();
     let leader = harness.leader();
 
-    let statuses = statuses_until(&harness, |statuses| statuses.len() == 6).await;
+    let statuses = statuses_until(&harness, |statuses| statuses.len() == 7).await;
     let before = upstreams.authentik.server.faults.requests();
     until(
         async || upstreams.authentik.server.faults.requests()["probe"],

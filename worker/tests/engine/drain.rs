@@ -157,7 +157,7 @@ async fn a_write_cut_off_by_a_stop_does_not_exhaust_the_attempts() {
             let timeout = Duration::from_mins(5);
             let http =
                 UpstreamHttp::new(Upstream::Authentik, &url, timeout, &TrustRoots::default());
-            let http = http.unwrap().with_deadline(&run.trust);
+            let http = http.unwrap().with_deadline(&run.deadline);
             let request = http.request(http::Method::POST, "/api/v3/core/groups/");
             let response = http.send(Operation::write("create_group"), request).await;
             Err(response.unwrap_err().into())

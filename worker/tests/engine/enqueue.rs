@@ -1,4 +1,4 @@
-//! Enqueue: a new intent joins the available job with its unique key by writing to it.
+//! Enqueue: a change joins the available job with its unique key by writing to it.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_intent_joins_the_available_job_and_restarts_it() {
+async fn a_change_joins_the_available_job_and_restarts_it() {
     let harness = Harness::new().await;
     let args = Joining {
         tenant_id: TenantId::new(),
@@ -58,11 +58,11 @@ async fn an_intent_joins_the_available_job_and_restarts_it() {
     assert_eq!((joined.attempt, joined.crashes), (0, 0));
     assert!(
         joined.steps.is_empty() && joined.error.is_none(),
-        "results for the old intent are discarded"
+        "results for the old desired state are discarded"
     );
     assert_eq!(
         joined.cancel_requested, None,
-        "the cancellation applied to the old intent only"
+        "the cancellation applied to the old desired state only"
     );
 }
 
@@ -85,7 +85,7 @@ async fn joining_neither_delays_a_job_nor_lowers_its_priority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_job_is_not_joined_as_it_may_have_read_the_old_intent() {
+async fn a_running_job_is_not_joined_as_it_may_have_read_the_old_desired_state() {
     let harness = Harness::new().await;
     let args = Joining {
         tenant_id: TenantId::new(),
@@ -133,7 +133,7 @@ async fn a_dry_run_and_a_purge_join_no_other_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_intents_result_in_one_job_without_errors() {
+async fn concurrent_changes_result_in_one_job_without_errors() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
 
@@ -174,7 +174,7 @@ async fn concurrent_intents_result_in_one_job_without_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_not_claimed_while_a_joining_intent_is_uncommitted() {
+async fn a_job_is_not_claimed_while_a_joining_change_is_uncommitted() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
     let args = Joining::of(&tenant);
@@ -215,6 +215,6 @@ async fn a_job_is_not_claimed_while_a_joining_intent_is_uncommitted() {
     assert_eq!(
         runs[0].tenant.as_ref().unwrap().generation,
         2,
-        "the intent is read after the claim"
+        "the desired state is read after the claim"
     );
 }

@@ -26,7 +26,7 @@ async fn with_running_steps(harness: &Harness) -> Vec<(Tenant, JobId)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_lease_and_a_changed_intent_in_a_group_do_not_affect_its_other_jobs() {
+async fn a_lost_lease_and_a_changed_desired_state_in_a_group_do_not_affect_its_other_jobs() {
     let harness = Harness::new().await;
     let jobs = with_running_steps(&harness).await;
     let script = Script::blocking([]);

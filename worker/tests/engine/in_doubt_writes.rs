@@ -136,7 +136,7 @@ async fn a_job_whose_last_attempt_is_in_doubt_is_final() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_in_doubt_write_is_recorded_even_if_the_intent_changed() {
+async fn an_in_doubt_write_is_recorded_even_if_the_desired_state_changed() {
     let mut harness = Harness::new().await;
     harness.times.in_doubt_wait = Duration::from_millis(1_500);
     let tenant = harness.add_tenant("acme", &[]).await;
@@ -179,7 +179,7 @@ async fn a_write_that_its_own_step_dropped_is_in_doubt() {
             let timeout = Duration::from_mins(5);
             let roots = TrustRoots::default();
             let http = UpstreamHttp::new(Upstream::Authentik, &url, timeout, &roots).unwrap();
-            let http = http.with_deadline(&run.trust);
+            let http = http.with_deadline(&run.deadline);
             let request = http.request(http::Method::POST, "/api/v3/core/groups/");
             let write = http.send(Operation::write("create_group"), request);
             let sent = async {

@@ -1,6 +1,6 @@
 //! Priority lanes: urgent work has slots and reservations of its own beside a backlog of any age.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bson::doc;
 use dezky_shared::{
@@ -120,6 +120,34 @@ async fn a_backlog_leaves_room_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_backlog_hides_no_other_tenants_job_without_redis() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(directory.path()).await.unwrap();
+    let harness = Harness::on_redis(&redis).await;
+    redis.kill().await;
+    let busy = harness.add_tenant("busy", &[]).await;
+    let lock_keys = vec![format!("tenant:{}", busy.id); 5_000];
+    harness
+        .clone_for_lock_keys(&Single::of(&busy), &lock_keys)
+        .await;
+    let script = Script::blocking([]);
+    let steps = Steps::parallel().step("work", script.step());
+    let worker = harness.worker_of(
+        "worker",
+        Registry::default().register::<Single>(steps),
+        SLOTS,
+    );
+    script.until_runs(1).await;
+
+    let other = enqueue(&harness, Priority::Interactive).await;
+    let runs = script.until_runs(2).await;
+    script.release(10_000);
+    worker.stop().await;
+
+    assert_eq!(runs[1].job, other.id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_urgent_keys_does_not_starve_bulk_work() {
     let harness = Harness::new().await;
     let order = Script::blocking([]);
@@ -155,9 +183,13 @@ struct Limited {
 
 impl Limited {
     async fn new() -> Self {
+        Self::with(5.0).await
+    }
+
+    async fn with(per_second: f64) -> Self {
         let mut harness = Harness::new().await;
         let budget = RateBudget {
-            per_second: 5.0,
+            per_second,
             burst: 1,
         };
         harness.budgets.insert(Upstream::Stalwart, budget);
@@ -185,6 +217,15 @@ impl Limited {
                 .unwrap()
         };
         until(untried, |jobs| *jobs == 0).await;
+    }
+
+    /// The ids of all jobs of a lane.
+    async fn jobs(&self, priority: Priority) -> HashSet<JobId> {
+        let jobs = self.harness.jobs();
+        let found = jobs.distinct("_id", doc! { "priority": priority }).await;
+        let ids = found.unwrap().into_iter();
+        ids.map(|id| bson::deserialize_from_bson(id).unwrap())
+            .collect()
     }
 
     async fn queued(&self) -> u64 {
@@ -238,21 +279,74 @@ async fn a_queued_step_costs_one_claim_until_its_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bulk_steps_get_a_share_of_a_budget_that_urgent_steps_use_up() {
+async fn a_waiting_job_in_a_queue_of_a_newer_build_stops_no_other() {
+    let limited = Limited::with(20.0).await;
+    let harness = &limited.harness;
+    let newer = harness.enqueue_unannounced(&Lone { n: 7 }).await;
+    let step = doc! { "name": "stalwart", "state": "pending", "attempts": 0, "asksAgain": true };
+    let set =
+        doc! { "queue": "of_the_next_release", "priority": Priority::Security, "steps": [step] };
+    harness.edit_job(newer.id, set).await;
+    add_backlog(harness, 110, Priority::Interactive).await;
+
+    let worker = harness.worker_of("worker", limited.registry(), SLOTS);
+    // More than fit in the horizon of their lane.
+    limited.script.until_runs(100).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_steps_do_not_overtake_the_queue() {
     let limited = Limited::new().await;
     let harness = &limited.harness;
-    add_backlog(harness, 500, Priority::Interactive).await;
+    add_backlog(harness, 60, Priority::Interactive).await;
+    let oldest = limited.jobs(Priority::Interactive).await;
+    let worker = harness.worker_of("worker", limited.registry(), SLOTS);
+    limited.until_queued().await;
+    let queued = limited.queued().await;
+    until(async || limited.queued().await, |now| *now < queued).await;
+
+    let before = limited.script.runs().len();
+    while limited.script.runs().len() < before + 15 {
+        add_backlog(harness, 4, Priority::Interactive).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    worker.stop().await;
+
+    let runs = limited.script.runs();
+    let overtook = runs[..before + 15]
+        .iter()
+        .filter(|run| !oldest.contains(&run.job));
+    assert_eq!(overtook.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_steps_get_a_tenth_of_a_budget_that_urgent_steps_use_up() {
+    let mut limited = Limited::with(50.0).await;
+    limited.harness.times.sweep_every = Duration::from_secs(1);
+    let harness = &limited.harness;
+    add_backlog(harness, 900, Priority::Interactive).await;
     let worker = harness.worker_of("worker", limited.registry(), SLOTS);
     limited.until_queued().await;
 
-    add_backlog(harness, 10, Priority::Bulk).await;
-    let bulk = doc! { "priority": Priority::Bulk, "state": "completed" };
-    let ended = async || harness.jobs().count_documents(bulk.clone()).await.unwrap();
-    until(ended, |ended| *ended > 0).await;
+    add_backlog(harness, 40, Priority::Bulk).await;
+    let bulk = limited.jobs(Priority::Bulk).await;
+    let runs = until(
+        async || limited.script.runs(),
+        |runs| runs.iter().filter(|run| bulk.contains(&run.job)).count() >= 11,
+    )
+    .await;
+    let urgent = doc! { "priority": Priority::Interactive, "state": "available" };
+    let left = harness.jobs().count_documents(urgent).await.unwrap();
     worker.stop().await;
 
-    let urgent = doc! { "priority": Priority::Interactive, "state": "available" };
-    assert!(harness.jobs().count_documents(urgent).await.unwrap() > 0);
+    let places = runs.iter().enumerate();
+    let places = places.filter(|(_, run)| bulk.contains(&run.job));
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    let between = places[10] - places[0];
+    assert!(left > 0, "the urgent steps were gone before");
+    // Ten, of which each stands for ten. The leader hands out a second's worth at once.
+    assert!((50..=200).contains(&between), "{places:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,12 +206,12 @@ async fn a_worker_that_cannot_renew_starts_no_write_and_releases_the_job_uncharg
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let script = Script::blocking([]);
     let worker = harness.worker_through(&proxy, registry(&script), 8).await;
-    let trust = script.until_runs(1).await[0].trust.clone();
-    assert!(trust.write_timeout(Duration::from_secs(1)).is_some());
+    let deadline = script.until_runs(1).await[0].deadline.clone();
+    assert!(deadline.write_timeout(Duration::from_secs(1)).is_some());
 
     proxy.hold();
     until(
-        async || trust.write_timeout(Duration::from_secs(10)),
+        async || deadline.write_timeout(Duration::from_secs(10)),
         Option::is_none,
     )
     .await;

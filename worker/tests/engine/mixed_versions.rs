@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use bson::doc;
-use dezky_shared::{queue::job::JobState, store::jobs::JobFilter};
+use bson::{Document, doc};
+use dezky_shared::{
+    queue::{error_code::ErrorCode, job::JobState, priority::Priority},
+    store::jobs::JobFilter,
+    upstream::Upstream,
+};
 use dezky_worker::steps::{Registry, Steps};
 
 use crate::{
-    harness::Harness,
+    admission::pause_upstream,
+    harness::{Harness, until},
     script::{Joining, Lone, Script, Single},
 };
 
@@ -81,6 +86,46 @@ async fn a_job_that_cannot_be_decoded_is_released_uncharged_and_blocks_no_other(
     let oldest = listed.last().map(|job| job.id);
     assert_eq!((listed.len(), oldest), (3, Some(first.id)));
     assert_eq!(script.runs().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_documents_of_a_newer_build_stop_neither_jobs_nor_their_rescue() {
+    let harness = Harness::new().await;
+    let store = &harness.context.store;
+    let now = store.now();
+    let newer = "of_the_next_release";
+    let controls = [
+        ("upstreams", doc! { "_id": newer, "letGoAt": now }),
+        (
+            "queues",
+            doc! { "_id": newer, "paused": { "at": now, "by": "operator" } },
+        ),
+        (
+            "workers",
+            doc! { "_id": newer, "slots": { newer: 3_i64 }, "seenAt": now },
+        ),
+        ("probes", doc! { "_id": newer, "outcome": newer }),
+    ];
+    for (collection, control) in controls {
+        let inserted = store.collection(collection).insert_one(control).await;
+        inserted.unwrap();
+    }
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let lost = harness.add_orphan(&Lone { n: 1 }, false).await;
+    let job = harness.enqueue(&Joining::of(&tenant)).await;
+    let script = Script::new([]);
+
+    let steps = Steps::parallel().step("work", script.step());
+    let registry = script.for_each_upstream().register::<Lone>(steps);
+    let worker = harness.worker_of("worker", registry, 8);
+    let (lost, job) = (
+        harness.finished(lost.id).await,
+        harness.finished(job.id).await,
+    );
+    worker.stop().await;
+
+    assert_eq!(lost.state, JobState::Completed);
+    assert_eq!((job.state, job.snoozes), (JobState::Completed, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,4 +231,79 @@ async fn a_job_that_starts_over_keeps_a_step_of_a_newer_build() {
     assert_eq!(job.state, JobState::Available);
     let names: Vec<&str> = job.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(names, ["authentik", "stalwart", "ocis", "new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_due_job_without_a_readable_lock_key_stops_no_sweep() {
+    let harness = Harness::new().await;
+    let unreadable = harness.enqueue_unannounced(&Lone { n: 1 }).await;
+    // In the lane that is swept first.
+    let set = doc! { "lockKey": 7, "priority": Priority::Security };
+    harness.edit_job(unreadable.id, set).await;
+    let other = harness.enqueue_unannounced(&Lone { n: 2 }).await;
+    let script = Script::new([]);
+
+    let work = Steps::parallel().step("work", script.step());
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(work), 8);
+    let other = harness.finished(other.id).await;
+    worker.stop().await;
+
+    assert_eq!(other.state, JobState::Completed);
+    let stored = harness.stored_job(unreadable.id).await;
+    assert_eq!(stored.get_str("state").unwrap(), "available");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_claim_is_refused_is_put_off_and_blocks_no_other() {
+    for counter in ["attempt", "revision"] {
+        let harness = Harness::new().await;
+        let tenant = harness.add_tenant("acme", &[]).await;
+        let refused = harness.enqueue_unannounced(&Single::of(&tenant)).await;
+        let set = doc! { counter: "of_the_next_release" };
+        harness.edit_job(refused.id, set.clone()).await;
+        let lost = harness.add_orphan(&Lone { n: 1 }, true).await;
+        harness.edit_job(lost.id, set).await;
+        let other = harness.enqueue_unannounced(&Single::of(&tenant)).await;
+        let script = Script::new([]);
+
+        let work = Steps::parallel().step("work", script.step());
+        let worker = harness.worker_of("worker", Registry::default().register::<Single>(work), 8);
+        let other = harness.finished(other.id).await;
+        let released = async || harness.stored_job(lost.id).await;
+        let lost = until(released, |job| {
+            job.get_str("state").is_ok_and(|state| state == "available")
+        })
+        .await;
+        worker.stop().await;
+
+        assert_eq!(other.state, JobState::Completed, "{counter}");
+        let refused = harness.stored_job(refused.id).await;
+        assert_eq!(refused.get_str("state").unwrap(), "available");
+        let now = harness.context.store.now();
+        for job in [refused, lost] {
+            assert!(*job.get_datetime("runAt").unwrap() > now, "{counter}");
+            assert_eq!(job.get_str(counter).unwrap(), "of_the_next_release");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_of_a_newer_build_hides_no_pause() {
+    let harness = Harness::new().await;
+    let upstreams = harness.context.store.collection::<Document>("upstreams");
+    let newer = doc! { "_id": "of_the_next_release", "fingerprint": 7 };
+    upstreams.insert_one(newer).await.unwrap();
+    let script = Script::new([]);
+    let steps = Steps::parallel().upstream(Upstream::Stalwart, script.step());
+    pause_upstream(&harness, Upstream::Stalwart, true).await;
+
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 4);
+    let job = harness.enqueue(&Lone { n: 1 }).await;
+    let waiting = harness.job_until(job.id, |job| job.snoozes > 0).await;
+    pause_upstream(&harness, Upstream::Stalwart, false).await;
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    assert_eq!(waiting.error.unwrap().code, ErrorCode::UpstreamPaused);
+    assert_eq!(job.state, JobState::Completed);
 }

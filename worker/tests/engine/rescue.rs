@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
+    id::LeaseToken,
     platform::clock,
     queue::{
         error_code::ErrorCode,
@@ -62,6 +63,28 @@ async fn a_rescued_job_is_charged_a_crash_only_if_it_had_started() {
             "{wait:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_rescues_the_jobs_of_any_number_of_crashed_workers() {
+    let mut harness = Harness::new().await;
+    harness.times.rescue_grace = Duration::ZERO;
+    harness.times.rescue_every = Duration::from_hours(1);
+    harness.times.rescue_spread = Duration::from_hours(1);
+    let keys: Vec<String> = (0..2_300).map(|n| format!("lost:{n}")).collect();
+    harness.clone_for_lock_keys(&Lone { n: 1 }, &keys).await;
+    let past = clock::earlier(harness.context.store.now(), Duration::from_mins(1));
+    let lease = doc! { "token": LeaseToken::new(), "worker": "gone", "until": past };
+    let running = doc! { "$set": { "state": "running", "lease": lease } };
+    harness.jobs().update_many(doc! {}, running).await.unwrap();
+
+    let leader = harness.leader();
+    let running = async || {
+        let running = doc! { "state": "running" };
+        harness.jobs().count_documents(running).await.unwrap()
+    };
+    until(running, |running| *running == 0).await;
+    leader.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,18 +240,12 @@ async fn suspects_run_one_at_a_time_and_take_no_slot_from_other_jobs() {
     let registry = registry(&slow).register::<Single>(Steps::parallel().step("work", quick.step()));
 
     let worker = harness.worker_of("worker", registry, 4);
-    let claimed = doc! { "state": "running" };
-    until(
-        async || {
-            harness
-                .jobs()
-                .count_documents(claimed.clone())
-                .await
-                .unwrap()
-        },
-        |claimed| *claimed == 10,
-    )
-    .await;
+    let put_off = doc! { "snoozes": { "$gt": 0 } };
+    let put_off = async || {
+        let jobs = harness.jobs();
+        jobs.count_documents(put_off.clone()).await.unwrap()
+    };
+    until(put_off, |jobs| *jobs == 9).await;
     let innocent = harness.enqueue(&Single::of(&tenant)).await;
     let innocent = harness.finished(innocent.id).await;
     let meanwhile = slow.runs().len();
@@ -416,4 +433,29 @@ async fn nothing_is_rescued_while_leases_may_have_expired_due_to_a_mongodb_outag
     leader.stop().await;
 
     assert!(waited >= Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescued_job_holds_no_lock_while_another_has_its_turn() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let script = Script::blocking([]);
+    let first = harness.add_orphan(&Lone { n: 1 }, true).await;
+    let worker = harness.worker_of("worker", registry(&script), 8);
+    script.until_runs(1).await;
+    let second = harness.add_orphan(&Single::of(&tenant), true).await;
+    harness.job_until(second.id, |job| job.snoozes > 0).await;
+
+    let urgent = harness.enqueue(&Joining::of(&tenant)).await;
+    let runs = script.until_runs(2).await;
+    script.release(3);
+    let mut ended = Vec::new();
+    for job in [first.id, second.id, urgent.id] {
+        let job = harness.finished(job).await;
+        ended.push((job.state, job.attempt));
+    }
+    worker.stop().await;
+
+    assert_eq!(runs[1].job, urgent.id);
+    assert_eq!(ended, [(JobState::Completed, 1); 3]);
 }

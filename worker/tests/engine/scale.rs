@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use dezky_shared::{id::TenantId, platform::clock, queue::job::Queue, store::jobs::DUE_INDEX};
+use dezky_shared::{
+    id::TenantId,
+    platform::clock,
+    queue::{job::Queue, priority::Priority},
+    store::jobs::{DUE_INDEX, WAITING_INDEX},
+    upstream::Upstream,
+};
+use dezky_upstreams::circuit_breaker::RateBudget;
 use dezky_worker::steps::{Registry, Steps};
 use futures::TryStreamExt as _;
 
@@ -65,15 +72,15 @@ fn is_union(query: &Document) -> bool {
         .any(|stage| stage.as_document().unwrap().contains_key("$unionWith"))
 }
 
-/// Profiled reads of the jobs that are due.
-async fn sweeps(harness: &Harness) -> Vec<Document> {
+/// Profiled reads of jobs by this index.
+async fn reads(harness: &Harness, index: &str) -> Vec<Document> {
     let profile = harness
         .context
         .store
         .collection::<Document>("system.profile");
-    let sweeps = doc! { "command.find": "jobs", "command.hint": DUE_INDEX };
+    let reads = doc! { "command.find": "jobs", "command.hint": index };
     profile
-        .find(sweeps)
+        .find(reads)
         .await
         .unwrap()
         .try_collect()
@@ -115,7 +122,7 @@ async fn a_sweep_reads_due_jobs_and_none_that_waits_for_later() {
     until(ready, |keys| *keys == 5_000).await;
     leader.stop().await;
 
-    let sweeps = sweeps(&harness).await;
+    let sweeps = reads(&harness, DUE_INDEX).await;
     assert!(
         sweeps
             .iter()
@@ -161,5 +168,42 @@ async fn the_cost_of_a_claim_depends_on_lock_keys_and_not_on_jobs() {
         let queues = if is_union(query) { 5 } else { 1 };
         let most = i64::try_from(4 * keys(query)).unwrap() * queues;
         assert!(number(query, "keysExamined") <= most, "{query:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rate_queue_reads_no_more_steps_than_it_may_serve() {
+    let mut harness = Harness::new().await;
+    let budget = RateBudget {
+        per_second: 5.0,
+        burst: 1,
+    };
+    harness.budgets.insert(Upstream::Stalwart, budget);
+    let tomorrow = clock::later(harness.context.store.now(), Duration::from_hours(24));
+    // The older ones wait for another upstream, or in a less urgent lane.
+    for (upstream, priority) in [("ocis", 1), ("stalwart", 2), ("stalwart", 1)] {
+        let keys: Vec<String> = (0..5_000).map(|_| key()).collect();
+        harness.clone_for_lock_keys(&Lone { n: 1 }, &keys).await;
+        let done = doc! { "name": "done", "state": "ok", "attempts": 0 };
+        let waits = doc! { "name": upstream, "state": "pending", "attempts": 0, "asksAgain": true };
+        let set = doc! { "priority": priority, "runAt": tomorrow, "steps": [done, waits] };
+        let new = doc! { "steps": [] };
+        let waiting = harness.jobs().update_many(new, doc! { "$set": set }).await;
+        assert_eq!(waiting.unwrap().modified_count, 5_000);
+    }
+    profile(&harness).await;
+    let script = Script::new([]);
+    let steps = Steps::parallel().upstream(Upstream::Stalwart, script.step());
+
+    let worker = harness.worker_of("worker", Registry::default().register::<Lone>(steps), 8);
+    script.until_runs(10).await;
+    worker.stop().await;
+
+    let reads = reads(&harness, WAITING_INDEX).await;
+    assert!(reads.iter().any(|read| number(read, "nreturned") > 10));
+    for read in &reads {
+        let lanes = i64::try_from(Priority::ALL.len()).unwrap();
+        let most = number(read, "nreturned") + lanes;
+        assert!(number(read, "docsExamined") <= most, "{read:#?}");
     }
 }

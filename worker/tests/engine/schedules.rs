@@ -20,12 +20,12 @@ use crate::{
     script::{Lone, Script},
 };
 
-fn hourly(missed: MisfirePolicy) -> Schedule {
+fn hourly(misfire_policy: MisfirePolicy) -> Schedule {
     Schedule {
         name: "hourly",
         purpose: "",
-        calendar: CronSchedule::new("0 * * * *", "UTC").unwrap(),
-        missed,
+        cron: CronSchedule::new("0 * * * *", "UTC").unwrap(),
+        misfire_policy,
         can_dry_run: false,
         job: |_, by, now| NewJob::new(&Lone { n: 1 }, by, now),
     }
@@ -253,7 +253,7 @@ async fn an_invalid_schedule_does_not_block_other_schedules() {
     harness.times.rescue_grace = Duration::from_secs(1);
     let broken = Schedule {
         name: "broken",
-        calendar: CronSchedule::new("* * * * *", "UTC").unwrap(),
+        cron: CronSchedule::new("* * * * *", "UTC").unwrap(),
         job: |_, _, _| Err(StoreError::custom("scripted error")),
         ..hourly(MisfirePolicy::Once)
     };

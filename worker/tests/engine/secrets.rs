@@ -9,10 +9,10 @@ use dezky_shared::{
     store::jobs::NewJob,
     tenant::reason,
 };
-use dezky_worker::steps::{Registry, StepSuccess, Steps, UpstreamRefs};
+use dezky_worker::steps::{Registry, StepSuccess, Steps};
 
 use crate::{
-    harness::{Harness, sealing_keys},
+    harness::{Harness, encryption_keys},
     script::Lone,
 };
 
@@ -23,11 +23,7 @@ fn registry() -> Registry {
     Registry::default().register::<Lone>(Steps::parallel().step("read", async |run| {
         let secret: String = run.secrets()?;
         assert_eq!(secret, SECRET);
-        Ok(StepSuccess::ok(
-            reason::PROVISIONED,
-            Vec::new(),
-            UpstreamRefs::default(),
-        ))
+        Ok(StepSuccess::ok(reason::PROVISIONED, Vec::new()))
     }))
 }
 
@@ -42,7 +38,7 @@ async fn enqueue(harness: &Harness, keys: &EncryptionKeys) -> Job {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_reads_the_secrets_and_the_finished_job_has_none() {
     let harness = Harness::new().await;
-    let job = enqueue(&harness, &sealing_keys()).await;
+    let job = enqueue(&harness, &encryption_keys()).await;
     let stored = harness.stored_job(job.id).await.to_string();
 
     let worker = harness.worker_of("worker", registry(), 1);
@@ -50,7 +46,7 @@ async fn a_step_reads_the_secrets_and_the_finished_job_has_none() {
     worker.stop().await;
 
     assert!(!stored.contains(SECRET), "{stored}");
-    assert_eq!((done.state, done.sealed), (JobState::Completed, None));
+    assert_eq!((done.state, done.secrets), (JobState::Completed, None));
     assert!(done.had_secrets);
 }
 
@@ -82,5 +78,5 @@ async fn a_worker_without_the_key_snoozes_the_job_uncharged() {
     assert_eq!(held.steps[0].state, StepState::Error);
     assert_eq!(error.code, ErrorCode::SecretsUnreadable);
     assert!(error.detail.contains("lost"), "{}", error.detail);
-    assert!(held.sealed.is_some());
+    assert!(held.secrets.is_some());
 }

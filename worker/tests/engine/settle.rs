@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
-    id::JobId,
+    id::{AppId, JobId},
     platform::clock,
     queue::{
+        args::ProvisionApp,
         error_code::{ErrorCode, RetryPolicy},
         job::{Job, JobState, Queue},
         priority::Priority,
@@ -15,7 +16,7 @@ use dezky_shared::{
     tenant::{ProvisioningState, Tenant, reason},
     upstream::Upstream,
 };
-use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps, UpstreamRefs};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps};
 
 use crate::{
     harness::Harness,
@@ -83,9 +84,12 @@ async fn each_failure_class_is_charged_by_its_retry_policy() {
             | ErrorCode::UpstreamCircuitOpen
             | ErrorCode::UpstreamPaused
             | ErrorCode::UpstreamNotReady
+            | ErrorCode::UpstreamStateChanged
+            | ErrorCode::UpstreamResponseInvalid
             | ErrorCode::UpstreamCredentialsRefused
             | ErrorCode::UpstreamPermissionMissing
             | ErrorCode::SecretsUnreadable
+            | ErrorCode::PaymentProviderMode
             | ErrorCode::RecoveryFlowMissing => {
                 ((JobState::Available, 0, 1), (JobState::Available, 11, 1))
             }
@@ -95,10 +99,12 @@ async fn each_failure_class_is_charged_by_its_retry_policy() {
         assert_eq!(cost(&job), first_time, "{code:?}");
         assert_eq!(cost(&last), last_time, "{code:?}");
         assert_eq!(job.error.unwrap().code, code);
+        let outcomes = job.attempts.iter().map(|it| it.outcome.as_str());
+        let outcomes: Vec<&str> = outcomes.collect();
         assert_eq!(
-            job.attempts.is_empty(),
+            outcomes == ["snooze"],
             first_time.2 == 1,
-            "a snooze is counted, but not listed: {code:?}"
+            "{code:?}: {outcomes:?}"
         );
         assert_eq!(
             code.retry_policy() == RetryPolicy::Never,
@@ -137,11 +143,7 @@ async fn a_completed_job_of_a_schedule_is_kept_for_a_day_unless_it_changed_somet
     let script = Script::new([Scripted::Ok, Scripted::Ok]);
     let changing = Steps::parallel().step("work", async |_| {
         let changes = vec!["a change".to_owned()];
-        Ok(StepSuccess::ok(
-            reason::PROVISIONED,
-            changes,
-            UpstreamRefs::default(),
-        ))
+        Ok(StepSuccess::ok(reason::PROVISIONED, changes))
     });
     let registry = registry(&script).register::<Poison>(changing);
     let by_schedule = harness.enqueue_unannounced(&Lone { n: 1 }).await;
@@ -200,7 +202,7 @@ async fn a_final_job_has_a_deletion_time_and_no_secrets() {
             "{:?}",
             job.state
         );
-        assert_eq!(job.sealed, None);
+        assert_eq!(job.secrets, None);
         let again = harness.requeue(job.id).await;
         assert!(
             matches!(
@@ -246,6 +248,23 @@ async fn cancelling_an_available_job_updates_the_tenant() {
         (job.state, job.error.unwrap().code),
         (JobState::Cancelled, ErrorCode::Cancelled)
     );
+    assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_about_an_app_does_not_report_for_the_cancelled_job_of_its_tenant() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness.enqueue_unannounced(&Joining::of(&tenant)).await;
+    let of_app = ProvisionApp {
+        tenant_id: tenant.id,
+        app_id: AppId::new(),
+        secret_version: 0,
+    };
+    harness.enqueue_unannounced(&of_app).await;
+
+    harness.cancel(job.id).await;
+
     assert!(nothing_is_pending(&harness.tenant(tenant.id).await));
 }
 
@@ -340,7 +359,8 @@ async fn requeueing_an_available_job_makes_it_due_with_all_attempts() {
     let harness = Harness::new().await;
     let job = harness.enqueue_unannounced(&Lone { n: 1 }).await;
     let later = clock::later(job.run_at, Duration::from_hours(1));
-    let given_up = doc! { "name": "work", "state": "error", "attempts": 2 };
+    let progress = doc! { "done": 1_i64, "total": 2_i64, "note": "items", "cursor": "1" };
+    let given_up = doc! { "name": "work", "state": "error", "attempts": 2, "progress": progress };
     let waiting = doc! { "runAt": later, "attempt": 11, "crashes": 2, "giveUpAt": job.run_at, "steps": [given_up], "cancelRequested": true };
     harness.edit_job(job.id, waiting).await;
 
@@ -351,6 +371,12 @@ async fn requeueing_an_available_job_makes_it_due_with_all_attempts() {
         requeued.job.priority,
         Priority::Interactive,
         "a person waits"
+    );
+    let in_bulk = harness.requeue_in(job.id, Priority::Bulk).await.unwrap();
+    assert_eq!(
+        in_bulk.job.priority,
+        Priority::Interactive,
+        "it still waits"
     );
 
     let again = requeued.job;
@@ -365,6 +391,8 @@ async fn requeueing_an_available_job_makes_it_due_with_all_attempts() {
         Some(again.run_at),
         "a permanently failed step runs again"
     );
+    let progress = again.steps[0].progress.as_ref().unwrap();
+    assert_eq!(progress.cursor, None, "from its first item on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,7 +422,12 @@ async fn requeueing_clones_a_final_job_and_rejects_a_running_one() {
         (JobState::Available, 0)
     );
     assert!(requeued.job.attempts.is_empty() && requeued.job.expire_at.is_none());
-    assert_eq!(harness.job(over.id).await, over);
+    let after = harness.job(over.id).await;
+    assert_eq!(after.requeued_to, Some(requeued.job.id));
+    assert_eq!(
+        (after.state, after.steps, after.attempts),
+        (over.state, over.steps, over.attempts)
+    );
     assert!(matches!(
         refused,
         Err(TransactionError::Aborted(RequeueError::Running))

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bson::doc;
 use dezky_shared::{platform::clock, upstream::Upstream};
 use dezky_upstreams::clients::authentik::AuthentikConfig;
 
 use crate::{
+    admission::pause_upstream,
     harness::{Harness, until},
     upstreams::Upstreams,
 };
@@ -49,6 +51,34 @@ async fn problems_are_stored_until_they_are_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn problems_that_could_not_be_stored_are_stored_by_a_later_check_or_leader() {
+    let upstreams = Upstreams::start().await;
+    let harness = with_frequent_checks(&upstreams).await;
+    let without = doc! { "problems.0": { "$exists": false } };
+    harness.refuse_unless("probes", without).await;
+    let leader = harness.leader();
+
+    let checks = || {
+        let requests = upstreams.authentik.server.faults.requests();
+        requests.get("check_credentials").copied().unwrap_or(0)
+    };
+    until(async || checks(), |checks| *checks > 1).await;
+    let refused = problems(&harness, "authentik").await;
+    harness.refuse_unless("probes", doc! {}).await;
+    let stored = async || problems(&harness, "authentik").await;
+    let by_a_later_check = until(stored, |problems| !problems.is_empty()).await;
+    leader.stop().await;
+    let before = checks();
+    let next = harness.leader();
+    until(async || checks(), |checks| *checks > before + 1).await;
+    next.stop().await;
+
+    assert_eq!(refused, [""; 0]);
+    assert_eq!(by_a_later_check.len(), 1, "{by_a_later_check:?}");
+    assert_eq!(problems(&harness, "authentik").await, by_a_later_check);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_refuses_the_credentials_is_left_out() {
     let upstreams = Upstreams::start().await;
     let harness = with_frequent_checks(&upstreams).await;
@@ -81,4 +111,17 @@ async fn an_upstream_that_refuses_the_credentials_is_left_out() {
 
     let requests = upstreams.authentik.server.faults.requests();
     assert_eq!(requests.get("check_credentials"), None, "{requests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_no_longer_checked_has_no_problems() {
+    let upstreams = Upstreams::start().await;
+    let harness = with_frequent_checks(&upstreams).await;
+    let leader = harness.leader();
+    let of_authentik = async || problems(&harness, "authentik").await;
+    until(of_authentik, |problems| !problems.is_empty()).await;
+
+    pause_upstream(&harness, Upstream::Authentik, true).await;
+    until(of_authentik, Vec::is_empty).await;
+    leader.stop().await;
 }

@@ -48,7 +48,7 @@ enum Event {
     Cancel,
     /// An operator requeues the job.
     Requeue,
-    /// The same intent is enqueued again.
+    /// The same change is enqueued again.
     Join,
 }
 

@@ -127,7 +127,8 @@ async fn a_step_that_is_not_due_does_not_block_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_for_an_outdated_intent_is_not_stored_in_the_tenant_and_the_step_runs_again() {
+async fn a_result_for_an_outdated_desired_state_is_not_stored_in_the_tenant_and_the_step_runs_again()
+ {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
     let job = harness.enqueue(&Joining::of(&tenant)).await;

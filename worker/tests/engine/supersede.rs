@@ -6,23 +6,24 @@ use dezky_shared::{
         error_code::ErrorCode,
         job::{Job, JobState},
     },
+    store::jobs::NewJob,
     tenant::TenantStatus,
 };
 
 use crate::{
-    harness::Harness,
+    harness::{Harness, encryption_keys},
     script::{Joining, Script, Scripted},
 };
 
 /// Runs a job whose first attempt ends with `say`, while another with its unique key is enqueued.
-async fn after(say: Scripted, changes_intent: bool) -> (Job, Job) {
+async fn after(say: Scripted, changes_desired_state: bool) -> (Job, Job) {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
     let old = harness.enqueue(&Joining::of(&tenant)).await;
     let script = Script::blocking([say]);
     let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
     script.until_runs(3).await;
-    if changes_intent {
+    if changes_desired_state {
         harness
             .change_tenant(tenant.id, |tenant| tenant.name.push('2'))
             .await;
@@ -51,6 +52,34 @@ async fn a_retry_is_superseded() {
     let (old, new) = after(Scripted::Fail(ErrorCode::Internal), false).await;
 
     assert_superseded(&old, &new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_with_secrets_keeps_them_beside_a_job_without() {
+    let harness = Harness::new().await;
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let context = &harness.context;
+    let old = NewJob::new(&Joining::of(&tenant), "test", context.store.now()).unwrap();
+    let old = old.with_secrets(&encryption_keys(), &"secret").unwrap();
+    let old = harness.enqueue_new(&old).await;
+    context.ready.notify(std::slice::from_ref(&old)).await;
+    let script = Script::blocking([Scripted::Fail(ErrorCode::UpstreamUnavailable)]);
+    let worker = harness.worker_of("worker", script.for_each_upstream(), 8);
+    script.until_runs(3).await;
+
+    let new = harness.enqueue(&Joining::of(&tenant)).await;
+    script.release(3);
+    let retried = harness.job_until(old.id, |job| job.snoozes > 0).await;
+    script.release(6);
+    let old = harness.finished(old.id).await;
+    let new = harness.finished(new.id).await;
+    worker.stop().await;
+
+    assert!(retried.secrets.is_some());
+    assert_eq!(
+        (old.state, new.state),
+        (JobState::Completed, JobState::Completed)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

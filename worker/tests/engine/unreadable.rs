@@ -25,7 +25,7 @@ use mongodb::ClientSession;
 
 use crate::{
     harness::Harness,
-    script::{Joining, Lone, Script, Single},
+    script::{Joining, Lone, Script, Scripted, Single},
 };
 
 impl Harness {
@@ -37,6 +37,13 @@ impl Harness {
             .update_one(doc! { "_id": tenant }, set)
             .await
             .unwrap();
+    }
+
+    /// The stored revision of a tenant, whether or not the tenant can be decoded.
+    async fn tenant_revision(&self, tenant: TenantId) -> i64 {
+        let tenants = self.context.store.collection::<Document>("tenants");
+        let stored = tenants.find_one(doc! { "_id": tenant }).await.unwrap();
+        stored.unwrap().get_i64("revision").unwrap()
     }
 }
 
@@ -125,8 +132,10 @@ async fn a_tenant_that_becomes_unreadable_during_an_attempt_releases_its_job() {
     script.until_runs(3).await;
 
     harness.set_plan(tenant.id, "next").await;
+    let revision = harness.tenant_revision(tenant.id).await;
     script.release(6);
     let waiting = harness.job_until(job.id, |job| releases(job) > 0).await;
+    assert_eq!(harness.tenant_revision(tenant.id).await, revision);
     harness.set_plan(tenant.id, "business").await;
     let job = harness.finished(job.id).await;
     worker.stop().await;
@@ -210,4 +219,24 @@ async fn a_report_that_is_refused_releases_the_job_and_its_lock() {
         !job.steps[0].state.is_done(),
         "only recorded steps are settled"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_is_held_while_a_write_is_in_doubt_that_could_not_be_reported() {
+    let mut harness = Harness::new().await;
+    harness.times.in_doubt_wait = Duration::from_secs(2);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let script = Script::new([Scripted::Fail(ErrorCode::UpstreamAnswerLost)]);
+    let steps = Steps::parallel()
+        .upstream(Upstream::Stalwart, script.step())
+        .reporting_to(Refusing);
+    harness.enqueue(&Single::of(&tenant)).await;
+    harness.enqueue(&Single::of(&tenant)).await;
+
+    let worker = harness.worker_of("worker", Registry::default().register::<Single>(steps), 8);
+    let runs = script.until_runs(2).await;
+    worker.stop().await;
+
+    let wait = clock::until(runs[0].at, runs[1].at);
+    assert!(wait >= harness.times.in_doubt_wait, "{wait:?}");
 }

@@ -1,6 +1,7 @@
 //! Audit trail: events recorded by jobs, sealing, and retention.
 
 mod append_only;
+mod outcomes;
 mod recording;
 mod retention;
 mod sealing;

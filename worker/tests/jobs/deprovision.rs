@@ -88,7 +88,7 @@ async fn a_purge_removes_all_resources_of_the_tenant_and_no_others() {
         ..
     } = &world.upstreams;
     let foreign_group = authentik.add_group("acme-friends", &json!({}));
-    stalwart.add_domain("friends.test", json!({ "description": "somebody else's" }));
+    stalwart.add_domain("friends.test", json!({ "description": "another owner's" }));
     ocis.add_space("acme Ltd", "project/acme", 7);
     let other = world.active_tenant("globex", &["globex.test"]).await;
     world.add_member("globex", "gus@globex.test");
@@ -179,7 +179,7 @@ async fn an_immediate_purge_leaves_no_member_signed_in() {
 async fn the_domains_of_a_terminated_tenant_are_available_to_others() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &["acme.test"]).await;
-    let domains = world.harness.adopt_domains(tenant.id).await;
+    let domains = world.harness.backfill_domains(tenant.id).await;
     for job in world.delete(tenant.id, Duration::ZERO).await {
         world.completed(&job).await;
     }
@@ -193,7 +193,7 @@ async fn the_domains_of_a_terminated_tenant_are_available_to_others() {
     assert_eq!(domains.len(), 1);
     let repository = &world.harness.context.domains;
     assert_eq!(repository.count_owned(tenant.id).await.unwrap(), 0);
-    assert_eq!(world.harness.adopt_domains(heir.id).await.len(), 1);
+    assert_eq!(world.harness.backfill_domains(heir.id).await.len(), 1);
     world.stop().await;
 }
 

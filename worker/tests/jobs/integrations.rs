@@ -24,6 +24,7 @@ async fn a_disabled_integration_is_skipped() {
             Upstream::Authentik => config.authentik = None,
             Upstream::Stalwart => config.stalwart = None,
             Upstream::Ocis => config.ocis = None,
+            Upstream::Stripe => config.stripe = None,
         })
         .await;
 
@@ -115,7 +116,7 @@ async fn a_foreign_group_or_space_is_a_conflict_that_is_charged() {
     let foreign = world
         .upstreams
         .authentik
-        .add_group("acme", &json!({ "team": "somebody else's" }));
+        .add_group("acme", &json!({ "team": "another owner's" }));
     let tenant = world.harness.add_tenant("acme", &["acme.test"]).await;
     let marker = format!("project/{}", tenant.id);
     for _ in 0..2 {

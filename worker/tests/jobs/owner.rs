@@ -47,6 +47,7 @@ async fn an_existing_owner_keeps_account_and_roles() {
         role: Some(Role::Member),
         source: MembershipSource::Claim,
         changed_at: now,
+        member_id: None,
     };
     let mut person = User::first_seen(&account.uuid.to_string(), "old@acme.test", "Known", now);
     person.memberships.insert(elsewhere, membership);
@@ -141,7 +142,7 @@ async fn an_account_created_for_a_partner_can_own_only_tenants_of_that_partner()
             assert_eq!((role, error), (Some(Role::Owner), None));
         } else {
             assert_eq!(role, None);
-            assert_eq!(error.unwrap().code, ErrorCode::UpstreamConflict);
+            assert_eq!(error.unwrap().code, ErrorCode::AccountTaken);
         }
         world.stop().await;
     }

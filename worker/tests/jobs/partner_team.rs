@@ -3,10 +3,13 @@
 mod faults;
 mod invitations;
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use dezky_shared::{
     id::{PartnerId, TenantId, UserId},
     invitation::Invitation,
+    mfa::Enrolment,
     partner::Partner,
     queue::{
         args::{InvitePartnerMember, SyncPartnerTeam},
@@ -113,11 +116,13 @@ impl World {
         invitation
     }
 
-    /// Accepts an invitation as the API does.
+    /// Accepts an invitation as the API does, as the owner of the account that has the username now.
     pub(crate) async fn accept(&self, invitation: &Invitation) {
         let store = &self.harness.context.store;
         let invitations = store.collection::<Invitation>("invitations");
-        let accepted = doc! { "state": "pending", "acceptedAt": store.now() };
+        let account = self.upstreams.authentik.user_named(&invitation.email);
+        let subject = account.map(|account| account.uuid.to_string());
+        let accepted = doc! { "state": "pending", "subject": subject, "acceptedAt": store.now() };
         let one = doc! { "_id": invitation.id };
         let updated = invitations.update_one(one, doc! { "$set": accepted }).await;
         assert_eq!(updated.unwrap().matched_count, 1);
@@ -155,7 +160,7 @@ impl World {
         users.update_one(one, unset).await.unwrap();
     }
 
-    async fn find_user(&self, account: &Account) -> Option<User> {
+    pub(crate) async fn find_user(&self, account: &Account) -> Option<User> {
         let subject = account.uuid.to_string();
         let found = self.harness.context.users.find_by_subject(&subject).await;
         found.unwrap()
@@ -168,7 +173,7 @@ impl World {
         authentik.members(group.id)
     }
 
-    async fn find_invitation(&self, invitation: &Invitation) -> Option<Invitation> {
+    pub(crate) async fn find_invitation(&self, invitation: &Invitation) -> Option<Invitation> {
         let found = self.harness.context.invitations.find(invitation.id).await;
         found.unwrap()
     }
@@ -257,6 +262,31 @@ async fn the_team_of_a_terminated_partner_is_removed_from_the_group_and_signed_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_team_is_synchronised_across_attempts_of_which_none_is_charged() {
+    const TEAM: usize = 60;
+    let world = World::start_with(|_, times| times.yield_after = Duration::from_millis(500)).await;
+    let partner = world.add_partner("nordic").await;
+    let mut team = Vec::new();
+    for number in 0..TEAM {
+        let name = format!("m{number}@nordic.test");
+        team.push(world.add_team_member(&partner, &name).await);
+    }
+    let faults = &world.upstreams.authentik.server.faults;
+    faults.add(FaultRule::every(Fault::SlowAnswer { millis: 100 }));
+
+    let job = world.sync_team(partner.id).await;
+    let job = world.completed(&job).await;
+
+    assert!(job.snoozes > 0, "{job:#?}");
+    assert_eq!(job.attempt, 1, "no attempt is charged: {job:#?}");
+    assert_eq!(world.team_in_group(&partner).len(), TEAM);
+    for account in &team {
+        assert!(world.find_user(account).await.unwrap().mfa.is_some());
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn recovery_codes_and_unconfirmed_devices_are_not_counted() {
     let world = World::start().await;
     let partner = world.add_partner("nordic").await;
@@ -275,7 +305,8 @@ async fn recovery_codes_and_unconfirmed_devices_are_not_counted() {
     let mfa = ada.unwrap().mfa.unwrap();
     assert_eq!(mfa.devices, 2);
     assert!(mfa.looked_up_at >= before);
-    assert_eq!(bob.unwrap().mfa.unwrap().devices, 0);
+    assert_eq!(mfa.enrolment(), Enrolment::Yes);
+    assert_eq!(bob.unwrap().mfa.unwrap().enrolment(), Enrolment::No);
     world.stop().await;
 }
 

@@ -36,14 +36,17 @@ async fn repeat_each(scenario: &Scenario) {
         assert!(changes.is_empty(), "{about}: {changes:?}");
         assert_eq!(Held::by(&world, &scene).await, once, "{about}");
     }
-    let again = world.harness.requeue(job.id).await.unwrap().job;
-    let announced = std::slice::from_ref(&again);
-    world.harness.context.ready.notify(announced).await;
-    world.completed(&again).await;
-    world.until_idle().await;
+    // A job whose secrets were deleted cannot be repeated as a whole.
+    if !job.had_secrets {
+        let again = world.harness.requeue(job.id).await.unwrap().job;
+        let announced = std::slice::from_ref(&again);
+        world.harness.context.ready.notify(announced).await;
+        world.completed(&again).await;
+        world.until_idle().await;
 
-    assert_ne!(again.id, job.id);
-    assert_eq!(Held::by(&world, &scene).await, once, "{}", scenario.kind);
+        assert_ne!(again.id, job.id);
+        assert_eq!(Held::by(&world, &scene).await, once, "{}", scenario.kind);
+    }
     world.stop().await;
 }
 
@@ -84,12 +87,15 @@ impl Held {
         let mut documents = Vec::new();
         for (name, id) in [
             ("tenants", Some(Bson::from(scene.tenant))),
+            ("billing_accounts", Some(Bson::from(scene.tenant))),
             ("domains", scene.claim.as_ref().map(|claim| claim.id.into())),
+            ("apps", scene.app.as_ref().map(|app| app.id.into())),
             ("partners", scene.partner.map(Bson::from)),
             (
                 "invitations",
                 scene.invitation.as_ref().map(|it| it.id.into()),
             ),
+            ("members", scene.member.as_ref().map(|it| it.id.into())),
         ] {
             let Some(id) = id else { continue };
             let found = store.collection::<Document>(name);
@@ -104,11 +110,13 @@ impl Held {
     }
 }
 
-/// Ignores revisions and times, and the difference between done and skipped.
+/// Ignores revisions, times, the difference between done and skipped, and what a request to sign out ended: a second
+/// request ends nothing.
 fn without_times(document: Document) -> Document {
+    let is_ignored = |key: &str| matches!(key, "revision" | "signedOut");
     document
         .into_iter()
-        .filter(|(key, value)| key != "revision" && !matches!(value, Bson::DateTime(_)))
+        .filter(|(key, value)| !is_ignored(key) && !matches!(value, Bson::DateTime(_)))
         .map(|(key, value)| (key, settled(value)))
         .collect()
 }

@@ -1,17 +1,25 @@
 //! Scenarios: for each job kind that calls an upstream, a world that needs all of its calls.
 
+mod apps;
+mod billing;
+mod lists;
+
 use std::time::Duration;
 
 use bson::doc;
 use dezky_shared::{
+    app::App,
     billing::Plan,
     domain::Domain,
-    id::{PartnerId, TenantId},
+    id::{DomainId, PartnerId, TenantId},
     invitation::Invitation,
+    member::{MailAddress, Member},
     queue::{
         args::{
-            CheckSpaces, DeprovisionTenant, InvitePartnerMember, ProvisionDomain, ProvisionTenant,
-            ReconcileTenant, RemoveDomain, ResumeTenant, SetDmarc, SuspendTenant, SyncPartnerTeam,
+            CheckSpaces, DeprovisionTenant, InvitePartnerMember, LookUpMfa, MeasureAllStorage,
+            MeasureStorage, ProvisionDomain, ProvisionMember, ProvisionTenant, ReconcileTenant,
+            RemoveDomain, RemoveMember, ResetMemberPassword, ResetMfa, ResumeMember, ResumeTenant,
+            SetDmarc, SignOutMember, SuspendMember, SuspendTenant, SyncPartnerTeam,
         },
         job::{Job, JobArgs as _},
     },
@@ -21,6 +29,8 @@ use dezky_sim::{ocis::Role, stalwart::StalwartSim};
 use futures::{FutureExt as _, future::LocalBoxFuture};
 use serde_json::json;
 
+use self::lists::unlisted_member;
+pub(crate) use self::{apps::*, billing::*, lists::DELETE_MEMBER};
 use crate::world::World;
 
 /// A job kind with its world.
@@ -38,6 +48,8 @@ pub(crate) struct Scene {
     pub(crate) claim: Option<Domain>,
     pub(crate) partner: Option<PartnerId>,
     pub(crate) invitation: Option<Invitation>,
+    pub(crate) app: Option<App>,
+    pub(crate) member: Option<Member>,
 }
 
 impl Scene {
@@ -47,7 +59,29 @@ impl Scene {
             claim: None,
             partner: None,
             invitation: None,
+            app: None,
+            member: None,
         }
+    }
+
+    fn with_app(app: App) -> Self {
+        let mut scene = Self::of(app.tenant_id);
+        scene.app = Some(app);
+        scene
+    }
+
+    fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
+    }
+
+    fn with(member: Member) -> Self {
+        let mut scene = Self::of(member.tenant_id);
+        scene.member = Some(member);
+        scene
+    }
+
+    fn member(&self) -> &Member {
+        self.member.as_ref().unwrap()
     }
 
     fn about(claim: Domain) -> Self {
@@ -142,13 +176,121 @@ pub(crate) const SYNC_TEAM: Scenario = Scenario {
     enqueue: |world, scene| world.sync_team(scene.partner.unwrap()).boxed_local(),
 };
 
+pub(crate) const PROVISION_MEMBER: Scenario = Scenario {
+    kind: ProvisionMember::KIND,
+    prepare: |world| new_member(world).boxed_local(),
+    enqueue: |world, scene| world.provision_member(scene.member()).boxed_local(),
+};
+
+/// Provisions a changed member whose accounts were changed upstream, too.
+pub(crate) const PROVISION_MEMBER_CHANGED: Scenario = Scenario {
+    kind: ProvisionMember::KIND,
+    prepare: |world| changed_member(world).boxed_local(),
+    enqueue: |world, scene| world.update_member(scene.member()).boxed_local(),
+};
+
+/// Provisions a member of a suspended tenant, with an existing mailbox.
+pub(crate) const PROVISION_MEMBER_SUSPENDED: Scenario = Scenario {
+    kind: ProvisionMember::KIND,
+    prepare: |world| member_of_suspended(world).boxed_local(),
+    enqueue: |world, scene| world.provision_member(scene.member()).boxed_local(),
+};
+
+pub(crate) const SUSPEND_MEMBER: Scenario = Scenario {
+    kind: SuspendMember::KIND,
+    prepare: |world| member(world).boxed_local(),
+    enqueue: |world, scene| world.suspend_member(scene.member()).boxed_local(),
+};
+
+/// Suspends a guest, whose account belongs to another tenant.
+pub(crate) const SUSPEND_SHARED_MEMBER: Scenario = Scenario {
+    kind: SuspendMember::KIND,
+    prepare: |world| shared_member(world).boxed_local(),
+    enqueue: |world, scene| world.suspend_member(scene.member()).boxed_local(),
+};
+
+pub(crate) const RESUME_MEMBER: Scenario = Scenario {
+    kind: ResumeMember::KIND,
+    prepare: |world| suspended_member(world).boxed_local(),
+    enqueue: |world, scene| world.resume_member(scene.member()).boxed_local(),
+};
+
+pub(crate) const REMOVE_MEMBER: Scenario = Scenario {
+    kind: RemoveMember::KIND,
+    prepare: |world| unlisted_member(world).boxed_local(),
+    enqueue: |world, scene| world.remove_member_now(scene.member()).boxed_local(),
+};
+
+/// Removes a guest, whose account belongs to another tenant.
+pub(crate) const REMOVE_SHARED_MEMBER: Scenario = Scenario {
+    kind: RemoveMember::KIND,
+    prepare: |world| shared_member(world).boxed_local(),
+    enqueue: |world, scene| world.remove_member_now(scene.member()).boxed_local(),
+};
+
+pub(crate) const SIGN_OUT_MEMBER: Scenario = Scenario {
+    kind: SignOutMember::KIND,
+    prepare: |world| member(world).boxed_local(),
+    enqueue: |world, scene| world.sign_out_member(scene.member()).boxed_local(),
+};
+
+pub(crate) const RESET_PASSWORD: Scenario = Scenario {
+    kind: ResetMemberPassword::KIND,
+    prepare: |world| member(world).boxed_local(),
+    enqueue: |world, scene| world.reset_password(scene.member()).boxed_local(),
+};
+
 pub(crate) const CHECK_SPACES: Scenario = Scenario {
     kind: CheckSpaces::KIND,
     prepare: |world| inhabited(world).boxed_local(),
     enqueue: |world, _| world.harness.enqueue(&CheckSpaces {}).boxed_local(),
 };
 
-pub(crate) const ALL: [&Scenario; 13] = [
+pub(crate) const MEASURE_STORAGE: Scenario = Scenario {
+    kind: MeasureStorage::KIND,
+    prepare: |world| inhabited(world).boxed_local(),
+    enqueue: |world, scene| {
+        async {
+            let tenant_id = scene.tenant;
+            world.harness.enqueue(&MeasureStorage { tenant_id }).await
+        }
+        .boxed_local()
+    },
+};
+
+pub(crate) const MEASURE_ALL_STORAGE: Scenario = Scenario {
+    kind: MeasureAllStorage::KIND,
+    prepare: |world| inhabited(world).boxed_local(),
+    enqueue: |world, _| world.harness.enqueue(&MeasureAllStorage {}).boxed_local(),
+};
+
+pub(crate) const LOOK_UP_MFA: Scenario = Scenario {
+    kind: LookUpMfa::KIND,
+    prepare: |world| enrolled(world).boxed_local(),
+    enqueue: |world, scene| {
+        async {
+            let tenant_id = scene.tenant;
+            world.harness.enqueue(&LookUpMfa { tenant_id }).await
+        }
+        .boxed_local()
+    },
+};
+
+/// Deletes three devices of one person.
+pub(crate) const RESET_MFA: Scenario = Scenario {
+    kind: ResetMfa::KIND,
+    prepare: |world| enrolled(world).boxed_local(),
+    enqueue: |world, scene| {
+        async {
+            let account = world.user("ada@acme.test");
+            let user = world.person(&account).await.id;
+            world.reset_mfa(scene.tenant, user, false).await
+        }
+        .boxed_local()
+    },
+};
+
+pub(crate) const ALL: [&Scenario; 47] = [
     &PROVISION,
     &PROVISION_CHANGED,
     &RECONCILE,
@@ -161,8 +303,109 @@ pub(crate) const ALL: [&Scenario; 13] = [
     &REMOVE_DOMAIN,
     &INVITE,
     &SYNC_TEAM,
+    &PROVISION_APP,
+    &PROVISION_APP_SUSPENDED,
+    &ROTATE_APP_SECRET,
+    &REMOVE_APP,
+    &RECONCILE_APPS,
+    &SUSPEND_APPS,
+    &RESUME_APPS,
+    &DEPROVISION_APPS,
     &CHECK_SPACES,
+    &MEASURE_STORAGE,
+    &MEASURE_ALL_STORAGE,
+    &LOOK_UP_MFA,
+    &RESET_MFA,
+    &PROVISION_MEMBER,
+    &PROVISION_MEMBER_CHANGED,
+    &PROVISION_MEMBER_SUSPENDED,
+    &SUSPEND_MEMBER,
+    &SUSPEND_SHARED_MEMBER,
+    &RESUME_MEMBER,
+    &REMOVE_MEMBER,
+    &REMOVE_SHARED_MEMBER,
+    &SIGN_OUT_MEMBER,
+    &RESET_PASSWORD,
+    &DELETE_MEMBER,
+    &SYNC_BILLING,
+    &SYNC_BILLING_CHANGED,
+    &CREATE_SETUP_INTENT,
+    &SET_DEFAULT_CARD,
+    &MIRROR_CUSTOMER,
+    &MIRROR_INVOICE,
+    &ISSUE_INVOICE,
+    &VOID_INVOICE,
+    &VOID_DRAFT,
+    &SETTLE_INVOICE,
+    &FETCH_STRIPE_EVENTS,
 ];
+
+async fn new_member(world: &World) -> Scene {
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    Scene::with(world.new_member(&tenant, "ada").await)
+}
+
+/// A member who is signed in.
+async fn member(world: &World) -> Scene {
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    let member = world.provisioned_member(&tenant, "ada").await;
+    world.sign_in(world.user("ada@acme.test").pk);
+    Scene::with(member)
+}
+
+async fn changed_member(world: &World) -> Scene {
+    let scene = member(world).await;
+    let pk = world.user("ada@acme.test").pk;
+    world.upstreams.authentik.change(|state| {
+        let ada = state.users.get_mut(&pk).unwrap();
+        "renamed".clone_into(&mut ada.username);
+        ada.groups.clear();
+    });
+    let tenant = world.tenant(scene.tenant).await;
+    let space = world.space(&tenant).unwrap();
+    world.upstreams.ocis.edit_space(&space.id, |space| {
+        space.grants[1].role = Role::Viewer;
+    });
+    let changed = world.change_member(scene.member().id, |member| {
+        "Ada Lovelace".clone_into(&mut member.name);
+        let mailbox = member.mailbox.as_mut().unwrap();
+        let alias = MailAddress::new("lovelace", DomainId::from_bytes([1; 16]), "acme.test");
+        mailbox.set_aliases(vec![alias]);
+        mailbox.quota_bytes = Some(5_000_000_000);
+    });
+    Scene::with(changed.await)
+}
+
+async fn member_of_suspended(world: &World) -> Scene {
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    world.completed(&world.suspend(tenant.id).await).await;
+    world.add_mailbox("ada@acme.test");
+    Scene::with(world.new_member(&tenant, "ada").await)
+}
+
+async fn suspended_member(world: &World) -> Scene {
+    let scene = member(world).await;
+    let suspended = world.suspend_member(scene.member()).await;
+    world.completed(&suspended).await;
+    scene
+}
+
+/// A guest of a tenant, signed in to its app: the account belongs to another tenant.
+async fn shared_member(world: &World) -> Scene {
+    member(world).await;
+    let globex = world.active_tenant("globex", &[]).await;
+    let app = world.active_app(&globex, "wiki").await;
+    let guest = world.new_guest(&globex, "ada@acme.test").await;
+    world.completed(&world.provision_member(&guest).await).await;
+    world.until_idle().await;
+    let ada = world.user("ada@acme.test").pk;
+    let provider = app.authentik.provider_pk.unwrap();
+    world
+        .upstreams
+        .authentik
+        .add_refresh_token_of(ada, provider);
+    Scene::with(world.member(guest.id).await)
+}
 
 async fn ordered(world: &World) -> Scene {
     let harness = &world.harness;
@@ -214,6 +457,15 @@ async fn inhabited(world: &World) -> Scene {
     let tenant = world.active_tenant("acme", &["acme.test"]).await;
     world.add_member("acme", "ada@acme.test");
     world.add_mailbox("ada@acme.test");
+    Scene::of(tenant.id)
+}
+
+async fn enrolled(world: &World) -> Scene {
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    let ada = world.add_person("acme", tenant.id, "ada@acme.test").await;
+    for device in ["TOTPDevice", "WebAuthnDevice", "StaticDevice"] {
+        world.upstreams.authentik.add_device(ada.pk, device, true);
+    }
     Scene::of(tenant.id)
 }
 

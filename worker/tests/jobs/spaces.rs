@@ -112,6 +112,30 @@ async fn a_tenant_whose_marker_another_tenants_editor_set_is_reconciled_and_remo
     world.stop().await;
 }
 
+/// Its managers took our account's role, and could undo a suspension.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_space_of_a_tenant_that_others_alone_manage_is_a_conflict() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let files = &world.upstreams.ocis;
+    files.add_member(stored(&tenant), "mia", Role::Manager);
+    files.edit_space(stored(&tenant), |space| {
+        space.grants.remove(0);
+    });
+
+    let reconciled = conflict_of(&world, &world.reconcile(tenant.id).await).await;
+    let suspended = conflict_of(&world, &world.suspend(tenant.id).await).await;
+
+    for detail in [reconciled, suspended] {
+        assert!(detail.contains(stored(&tenant)), "{detail}");
+        assert!(detail.contains("no manager"), "{detail}");
+    }
+    let space = files.spaces().pop().unwrap();
+    assert!(space.trashed);
+    assert_eq!(space.grants.len(), 1);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_whose_own_editor_changed_the_marker_is_removed_by_its_stored_id() {
     let world = World::start().await;
@@ -217,7 +241,7 @@ async fn the_space_of_an_unrecorded_create_is_removed_with_its_tenant() {
     world.stop().await;
 }
 
-/// What a create is preceded by in the tenant's document is there before the request arrives.
+/// The record of a create in the tenant's document exists before the request arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_is_recorded_before_it_is_sent() {
     let world = World::start().await;
@@ -304,6 +328,9 @@ async fn a_new_tenant_costs_one_call_and_a_reconcile_another() {
         let alias = format!("project/other-{number}");
         world.upstreams.ocis.add_space("Others", &alias, 0);
     }
+    // Another tenant's first: a process reads the id of our account once.
+    let first = world.active_tenant("globex", &[]).await;
+    world.completed(&world.reconcile(first.id).await).await;
     let requests = || world.upstreams.ocis.server.faults.requests();
     let calls = |operation: &str| BTreeMap::from([(operation.to_owned(), 1)]);
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
-    billing::Plan,
+    billing::{Plan, month::Month},
     id::{PartnerId, SnapshotId, SubscriptionId, TenantId},
     queue::{
         args::SnapshotSubscriptions,
         job::{Job, JobState},
     },
-    subscription_snapshot::{Month, SubscriptionSnapshot},
+    subscription_snapshot::SubscriptionSnapshot,
     tenant::Tenant,
 };
 use futures::TryStreamExt as _;
@@ -90,6 +90,33 @@ async fn each_tenant_has_a_snapshot_with_its_active_subscription() {
     assert_eq!(found[2].subscription, None);
     let progress = job.progress.unwrap();
     assert_eq!((progress.done, progress.total), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_a_subscription_of_a_newer_build_is_left_to_it_and_stops_no_other() {
+    let harness = Harness::new().await;
+    let newer = harness.add_tenant("newer", &[]).await;
+    let paying = harness.add_tenant("paying", &[]).await;
+    for tenant in [&newer, &paying] {
+        subscribe(&harness, tenant.id, "active", "DKK").await;
+    }
+    let subscriptions = harness
+        .context
+        .store
+        .collection::<Document>("subscriptions");
+    let cycle = doc! { "$set": { "cycle": "of_the_next_release" } };
+    subscriptions
+        .update_one(doc! { "tenantId": newer.id }, cycle)
+        .await
+        .unwrap();
+    let worker = harness.worker();
+
+    take(&harness, this_month(&harness)).await;
+    worker.stop().await;
+
+    let found = snapshots(&harness).await;
+    let tenants: Vec<TenantId> = found.iter().map(|snapshot| snapshot.tenant_id).collect();
+    assert_eq!(tenants, [paying.id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,12 @@
-//! Suspension and resumption: the upstreams converge to the last intent, and resuming restores only what suspending
+//! Suspension and resumption: the upstreams converge to the last desired state, and resuming restores only what suspending
 //! froze.
 
 use std::time::Duration;
 
+use bson::{Document, doc};
 use dezky_shared::{
-    queue::job::JobState,
+    id::PartnerId,
+    queue::job::{Job, JobState},
     tenant::{ConditionStatus, ProvisioningState, Tenant, TenantStatus, reason},
     upstream::Upstream,
     user::User as Person,
@@ -16,6 +18,12 @@ use serde_json::json;
 use crate::{
     harness::{step, until},
     world::World,
+};
+
+/// Our account lacks a permission.
+pub(crate) const FORBIDDEN: Fault = Fault::Status {
+    status: 403,
+    retry_after: None,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,9 +50,9 @@ async fn suspending_blocks_all_access_and_resuming_restores_it() {
     assert_eq!(signed_in, 0, "no session or token is left");
     assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Active);
     assert_eq!(step(&resumed, "ocis").changes, ["space restored"]);
-    // As before, except for the ended sessions.
+    // As before, except for the ended sessions and the deleted app passwords.
     let mut after = world.upstream_state();
-    for sessions in ["sessions", "refreshTokens", "accessTokens"] {
+    for sessions in ["sessions", "refreshTokens", "accessTokens", "apiTokens"] {
         after[0][sessions] = before[0][sessions].clone();
     }
     assert_eq!(after, before);
@@ -168,6 +176,38 @@ async fn an_operator_is_never_deactivated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn users_of_a_newer_build_among_the_members_prevent_no_suspension() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let operator = world.add_member("acme", "operator@dezky.test");
+    let staff = world.add_member("acme", "staff@partner.test");
+    world.add_member("acme", "ada@acme.test");
+    let now = world.harness.context.store.now();
+    let users = world.harness.context.store.collection::<Document>("users");
+    for (user, of) in [
+        (&operator, doc! { "platformAdmin": true }),
+        (&staff, doc! { "partnerId": PartnerId::new() }),
+    ] {
+        let subject = user.uuid.to_string();
+        let person = Person::first_seen(&subject, &user.username, "Someone", now);
+        let mut stored = bson::serialize_to_document(&person).unwrap();
+        stored.extend(of);
+        stored.insert("createdAt", "of_the_next_release");
+        users.insert_one(stored).await.unwrap();
+    }
+
+    world.completed(&world.suspend(tenant.id).await).await;
+
+    assert!(world.user("operator@dezky.test").is_active);
+    assert!(
+        !world.user("staff@partner.test").is_active,
+        "of no active partner"
+    );
+    assert!(!world.user("ada@acme.test").is_active);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_who_left_during_a_suspension_is_unfrozen_by_the_resumption() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &[]).await;
@@ -220,6 +260,42 @@ async fn a_member_who_cannot_be_frozen_does_not_keep_others_signed_in() {
     set_quota(json!(7));
     world.completed(&world.reconcile(tenant.id).await).await;
     assert_eq!(left(), (0, 0));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_is_not_reported_while_a_session_is_open() {
+    let world = World::start_with(|_, times| {
+        times.hold_backoff = Duration::from_millis(100);
+    })
+    .await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let ada = world.add_member("acme", "ada@acme.test");
+    world.add_member("acme", "bob@acme.test");
+    world.completed(&world.suspend(tenant.id).await).await;
+    // As by a login that was in progress.
+    world.sign_in(ada.pk);
+    let faults = &world.upstreams.authentik.server.faults;
+    faults.add(FaultRule {
+        times: None,
+        ..FaultRule::once("delete_session", FORBIDDEN)
+    });
+
+    let job = world.reconcile(tenant.id).await;
+    let refused = |job: &Job| job.state.is_final() || job.snoozes >= 4;
+    let waiting = world.harness.job_until(job.id, refused).await;
+    let suspended = world.tenant(tenant.id).await;
+    let open = world.upstreams.authentik.signed_in_with(ada.pk);
+    faults.clear();
+    let job = world.completed(&job).await;
+
+    assert!(!waiting.state.is_final(), "{waiting:#?}");
+    let condition = suspended.condition(Upstream::Authentik).unwrap();
+    assert_eq!(condition.status, ConditionStatus::False);
+    assert_eq!(condition.reason, "UpstreamPermissionMissing");
+    assert!(open > 0);
+    assert_eq!(job.attempt, 1);
+    assert_eq!(world.upstreams.authentik.signed_in_with(ada.pk), 0);
     world.stop().await;
 }
 
@@ -359,7 +435,7 @@ async fn a_late_effect_of_a_suspend_does_not_undo_a_resume() {
 
 /// Suspend, resume and reconcile in random order, with failures in between.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_intent_wins_in_any_order_of_jobs() {
+async fn the_last_desired_state_wins_in_any_order_of_jobs() {
     futures::future::join_all((0..6).map(random_walk)).await;
 }
 

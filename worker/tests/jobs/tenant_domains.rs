@@ -3,7 +3,7 @@
 use dezky_shared::{
     queue::{
         error_code::{ErrorClass, ErrorCode},
-        job::JobState,
+        job::{JobState, Step},
     },
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
@@ -84,6 +84,36 @@ async fn a_released_domain_with_mailboxes_requires_action_by_the_customer() {
     assert!(now.former_domains.is_empty());
     assert_eq!(now.provisioning_status.stalwart, ProvisioningState::Ok);
     assert_eq!(world.upstreams.stalwart.domains(), ["acme.test"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_that_a_released_domain_is_used_by_a_list() {
+    let world = World::start().await;
+    let tenant = world
+        .active_tenant("acme", &["acme.test", "acme-mail.test"])
+        .await;
+    world
+        .upstreams
+        .stalwart
+        .add_list("team@acme-mail.test", &[]);
+    world
+        .harness
+        .change_tenant(tenant.id, |tenant| {
+            tenant.former_domains = tenant.domains.split_off(1);
+        })
+        .await;
+
+    let planned = world.dry_run(tenant.id).await;
+    let planned = world.harness.finished(planned.id).await;
+    let applied = world.reconcile(tenant.id).await;
+    let applied = world.harness.finished(applied.id).await;
+
+    let [planned, applied] = [&planned, &applied].map(|job| step(job, "stalwart"));
+    let code = |step: &Step| step.error.as_ref().map(|error| error.code);
+    assert_eq!(code(planned), Some(ErrorCode::DomainInUse));
+    assert_eq!(code(planned), code(applied));
+    assert_eq!(planned.changes, applied.changes);
     world.stop().await;
 }
 

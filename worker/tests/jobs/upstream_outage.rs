@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use dezky_shared::{
-    queue::job::Job,
+    queue::{
+        error_code::ErrorCode,
+        job::{Attempt, Job},
+    },
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -36,6 +39,33 @@ async fn an_operators_requeue_does_not_wait_for_the_next_attempt() {
     world.completed(&job).await;
 
     assert_eq!(world.tenant(tenant.id).await.status, TenantStatus::Active);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_for_an_upstream_keeps_the_first_error_and_lists_its_last_snooze() {
+    let world =
+        World::start_with(|_, times| times.circuit.first_probe = Duration::from_millis(100)).await;
+    world.upstreams.ocis.server.faults.go_down();
+    let tenant = world.harness.add_tenant("acme", &["acme.test"]).await;
+    let job = world.provision(tenant.id).await;
+
+    let job = world
+        .harness
+        .job_until(job.id, |job| job.snoozes > 9 && job.lease.is_none())
+        .await;
+
+    let error = job.error.clone().unwrap();
+    assert_eq!(error.code, ErrorCode::UpstreamUnreachable);
+    assert!(
+        error.detail.contains("connection refused"),
+        "{}",
+        error.detail
+    );
+    let snoozed = |attempt: &&Attempt| attempt.outcome == "snooze";
+    let listed: Vec<&Attempt> = job.attempts.iter().filter(snoozed).collect();
+    assert_eq!(listed.len(), 1, "{:?}", job.attempts);
+    assert_eq!(listed[0].error, Some(error.detail));
     world.stop().await;
 }
 

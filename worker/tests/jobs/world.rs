@@ -7,10 +7,13 @@ use dezky_shared::{
     id::TenantId,
     platform::clock,
     queue::{
-        args::{DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant},
+        args::{
+            DeprovisionTenant, ProvisionTenant, ReconcileTenant, ResumeTenant, SuspendTenant,
+            SyncBilling,
+        },
         job::{Job, JobArgs, JobState},
     },
-    store::{TransactionError, jobs::NewJob},
+    store::{TransactionError, jobs::NewJob, members::MemberFilter},
     tenant::{ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
@@ -203,9 +206,16 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            stripe,
             ..
         } = &self.upstreams;
-        let faults = [&authentik.server, &stalwart.server, &ocis.server].map(|it| &it.faults);
+        let servers = [
+            &authentik.server,
+            &stalwart.server,
+            &ocis.server,
+            &stripe.server,
+        ];
+        let faults = servers.map(|it| &it.faults);
         let outstanding = async || {
             faults
                 .iter()
@@ -230,6 +240,12 @@ impl World {
     pub(crate) async fn replace_worker(&mut self) {
         let next = self.harness.worker();
         std::mem::replace(&mut self.worker, next).stop().await;
+    }
+
+    /// Stops the worker, and starts one that runs no jobs.
+    pub(crate) async fn only_lead(&mut self) {
+        let leader = self.harness.leader_of(dezky_worker::jobs::registry());
+        std::mem::replace(&mut self.worker, leader).stop().await;
     }
 
     pub(crate) fn user(&self, username: &str) -> User {
@@ -274,6 +290,7 @@ impl World {
         authentik.add_access_token(user, Some(session));
         authentik.add_access_token(user, None);
         authentik.add_refresh_token(user);
+        authentik.add_api_token(user, "app_password");
     }
 
     pub(crate) fn add_mailbox(&self, email: &str) {
@@ -288,9 +305,15 @@ impl World {
             authentik,
             stalwart,
             ocis,
+            stripe,
             ..
         } = &self.upstreams;
-        let servers = [&authentik.server, &stalwart.server, &ocis.server];
+        let servers = [
+            &authentik.server,
+            &stalwart.server,
+            &ocis.server,
+            &stripe.server,
+        ];
         servers
             .iter()
             .flat_map(|server| server.effects.all())
@@ -308,9 +331,15 @@ impl World {
         effects
     }
 
-    /// The final state of a tenant's document, without fields that differ between runs.
+    /// The final state of a tenant's document and of its members', without fields that differ between runs.
     pub(crate) async fn tenant_state(&self, id: TenantId) -> Value {
         let tenant = self.tenant(id).await;
+        let members = &self.harness.context.members;
+        let listed = members.list(id, &MemberFilter::default(), 10).await;
+        let mut members = Vec::new();
+        for member in listed.unwrap() {
+            members.push(self.member_state(member.id).await);
+        }
         json!({
             "status": tenant.status,
             // Done or skipped: a second job of a purged tenant has nothing to do.
@@ -323,6 +352,7 @@ impl World {
             "formerDomains": tenant.former_domains,
             "hasGroup": tenant.authentik_group_id.is_some(),
             "hasSpace": tenant.ocis_space_id.is_some(),
+            "members": members,
             "hasOwner": tenant.owner.map(|owner| owner.subject.is_some()),
         })
     }
@@ -338,8 +368,44 @@ impl World {
         masked(json!([
             authentik.snapshot(),
             stalwart.snapshot(),
-            ocis.snapshot()
+            ocis.snapshot(),
+            self.customers(),
+            self.sent_invoices(),
         ]))
+    }
+
+    /// Name, address, owner and tax ids of each customer at the payment provider.
+    pub(crate) fn customers(&self) -> Vec<Value> {
+        let stripe = &self.upstreams.stripe;
+        let tax_ids = stripe.objects("tax_id");
+        let state = |customer: &Value| {
+            let own = tax_ids.iter().filter(|it| it["customer"] == customer["id"]);
+            let values: Vec<&Value> = own.map(|tax_id| &tax_id["value"]).collect();
+            json!({
+                "name": customer["name"], "email": customer["email"], "country": customer["address"]["country"],
+                "tenant": customer["metadata"]["tenantId"], "taxIds": values,
+            })
+        };
+        stripe.objects("customer").iter().map(state).collect()
+    }
+
+    /// Status, total and number of lines of each invoice at the payment provider.
+    fn sent_invoices(&self) -> Vec<Value> {
+        let state = |invoice: &Value| {
+            let lines = invoice["lines"]["data"].as_array().map(Vec::len);
+            json!({ "status": invoice["status"], "total": invoice["total"], "lines": lines })
+        };
+        let invoices = self.upstreams.stripe.objects("invoice");
+        invoices.iter().map(state).collect()
+    }
+
+    /// Syncs the tenant's customer at the payment provider.
+    pub(crate) async fn sync_billing(&self, tenant_id: TenantId) -> Job {
+        let args = SyncBilling {
+            tenant_id,
+            dry_run: false,
+        };
+        self.harness.enqueue(&args).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bson::{Document, doc};
 use dezky_shared::{
+    feature_flag::Flag,
     id::{JobId, LeaseToken, TenantId},
     platform::{clock, redis::RedisConfig, tls::TrustRoots},
     queue::{
@@ -29,7 +30,7 @@ use dezky_sim::{
 use dezky_upstreams::circuit_breaker::{CircuitTimes, RateBudget};
 use dezky_worker::{
     context::{Clients, ClientsConfig, Context},
-    engine::{self, EngineConfig, EngineTimings},
+    engine::{EngineConfig, EngineTimings},
     jobs,
     steps::Registry,
 };
@@ -65,6 +66,7 @@ pub(crate) fn fast_timings() -> EngineTimings {
         in_doubt_wait: Duration::from_millis(300),
         rescue_every: Duration::from_millis(100),
         rescue_spread: Duration::from_millis(50),
+        isolation_wait: Duration::from_millis(100),
         leader_lease: Duration::from_secs(1),
         leader_renew_every: Duration::from_millis(250),
         rescue_grace: Duration::from_millis(500),
@@ -86,7 +88,7 @@ pub(crate) fn fast_timings() -> EngineTimings {
 }
 
 /// The key of every worker, and an older one that only decrypts.
-pub(crate) fn sealing_keys() -> EncryptionKeys {
+pub(crate) fn encryption_keys() -> EncryptionKeys {
     let key = |id: &str, letter: &str| format!("{id}:{}=", letter.repeat(43));
     EncryptionKeys::parse([&*key("new", "A"), &*key("old", "E")]).unwrap()
 }
@@ -137,7 +139,7 @@ impl Harness {
         };
         let store = Arc::new(Store::connect(&config).await.unwrap());
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
-        let context = Arc::new(Context::new(store, &redis, connected, sealing_keys()).unwrap());
+        let context = Arc::new(Context::new(store, &redis, connected, encryption_keys()).unwrap());
         context.ensure_indexes().await.unwrap();
         Self {
             context,
@@ -165,8 +167,13 @@ impl Harness {
 
     /// Starts a worker without job kinds, which only leads.
     pub(crate) fn leader(&self) -> Worker {
+        self.leader_of(Registry::default())
+    }
+
+    /// Starts a worker that runs no job of `registry`, only the leader's duties for them.
+    pub(crate) fn leader_of(&self, registry: Registry) -> Worker {
         let store = self.context.store.clone();
-        self.worker_with(store, "leader", Registry::default(), BTreeMap::new())
+        self.worker_with(store, "leader", registry, BTreeMap::new())
     }
 
     /// A proxy to MongoDB that can inject faults.
@@ -183,13 +190,23 @@ impl Harness {
         registry: Registry,
         slots: usize,
     ) -> Worker {
+        let store = self.store_through(proxy).await;
+        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
+        self.worker_with(store, "proxied", registry, slots)
+    }
+
+    /// Starts a worker that only leads, for the jobs of `registry`, and connects to MongoDB through `proxy`.
+    pub(crate) async fn leader_through(&self, proxy: &Proxy, registry: Registry) -> Worker {
+        let store = self.store_through(proxy).await;
+        self.worker_with(store, "proxied leader", registry, BTreeMap::new())
+    }
+
+    async fn store_through(&self, proxy: &Proxy) -> Arc<Store> {
         let config = MongoConfig {
             uri: format!("mongodb://{}/?directConnection=true", proxy.address),
             ..self.mongodb.clone()
         };
-        let store = Arc::new(Store::connect(&config).await.unwrap());
-        let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
-        self.worker_with(store, "proxied", registry, slots)
+        Arc::new(Store::connect(&config).await.unwrap())
     }
 
     fn worker_with(
@@ -200,7 +217,7 @@ impl Harness {
         slots: BTreeMap<Queue, usize>,
     ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
-        let context = Context::new(store, &self.redis, clients, sealing_keys()).unwrap();
+        let context = Context::new(store, &self.redis, clients, encryption_keys()).unwrap();
         let config = EngineConfig {
             worker: name.to_owned(),
             slots,
@@ -209,7 +226,7 @@ impl Harness {
             schedules: self.schedules.clone(),
         };
         let stop = CancellationToken::new();
-        let running = tokio::spawn(engine::run(
+        let running = tokio::spawn(dezky_worker::run(
             Arc::new(context),
             registry,
             config,
@@ -229,7 +246,8 @@ impl Harness {
             (self.mongodb.clone(), self.redis.clone(), self.times.clone());
         runtime.spawn(async move {
             let store = Arc::new(Store::connect(&mongodb).await.unwrap());
-            let context = Context::new(store, &redis, Clients::default(), sealing_keys()).unwrap();
+            let context =
+                Context::new(store, &redis, Clients::default(), encryption_keys()).unwrap();
             let slots = BTreeMap::from(Queue::ALL.map(|queue| (queue, slots)));
             let config = EngineConfig {
                 worker: "crashing".to_owned(),
@@ -238,7 +256,7 @@ impl Harness {
                 times,
                 schedules: Vec::new(),
             };
-            engine::run(
+            dezky_worker::run(
                 Arc::new(context),
                 registry,
                 config,
@@ -248,6 +266,24 @@ impl Harness {
             .unwrap();
         });
         CrashableWorker(Some(runtime))
+    }
+
+    /// Sets a feature flag for all tenants.
+    pub(crate) async fn set_flag(&self, key: &str, default: bool) {
+        let now = self.context.store.now();
+        let flag = Flag {
+            key: key.to_owned(),
+            description: String::new(),
+            default,
+            rules: Vec::new(),
+            kill_switch: false,
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let flags = self.context.store.collection::<Flag>("flags");
+        let stored = flags.replace_one(doc! { "_id": key }, flag).upsert(true);
+        stored.await.unwrap();
     }
 
     /// Enqueues a job and notifies the ready set.
@@ -293,15 +329,20 @@ impl Harness {
         &self,
         id: JobId,
     ) -> Result<Requeued, TransactionError<RequeueError>> {
+        self.requeue_in(id, Priority::Interactive).await
+    }
+
+    /// Requeues a job in this lane.
+    pub(crate) async fn requeue_in(
+        &self,
+        id: JobId,
+        priority: Priority,
+    ) -> Result<Requeued, TransactionError<RequeueError>> {
         let (jobs, now) = (&self.context.jobs, self.context.store.now());
         self.context
             .store
             .transaction(jobs, |session, jobs| {
-                async move {
-                    jobs.requeue(session, id, "operator", Priority::Interactive, now)
-                        .await
-                }
-                .boxed()
+                async move { jobs.requeue(session, id, "operator", priority, now).await }.boxed()
             })
             .await
     }
@@ -393,17 +434,21 @@ impl Harness {
     /// Makes MongoDB reject any write that ends the current run of a job.
     pub(crate) async fn block_settlement(&self, id: JobId) {
         let stays = doc! { "$or": [{ "_id": { "$ne": id } }, { "state": "running" }] };
-        self.refuse_unless(stays).await;
+        self.refuse_unless("jobs", stays).await;
     }
 
     /// Reverts [`Self::block_settlement`].
     pub(crate) async fn unblock_settlement(&self) {
-        self.refuse_unless(doc! {}).await;
+        self.refuse_unless("jobs", doc! {}).await;
     }
 
-    async fn refuse_unless(&self, validator: Document) {
-        let change = doc! { "collMod": "jobs", "validator": validator };
+    /// Makes MongoDB reject any write after which a document does not match `validator`. An empty one matches every
+    /// document.
+    pub(crate) async fn refuse_unless(&self, collection: &str, validator: Document) {
         let database = self.context.store.database();
+        // Fails if it exists.
+        let _ = database.create_collection(collection).await;
+        let change = doc! { "collMod": collection, "validator": validator };
         database.run_command(change).await.unwrap();
     }
 

@@ -15,12 +15,13 @@ use dezky_shared::{
     queue::{
         error_code::ErrorCode,
         job::{JobArgs, Queue},
+        priority::Priority,
     },
     tenant::{Tenant, reason},
     upstream::Upstream,
 };
 use dezky_upstreams::clients::LeaseDeadline;
-use dezky_worker::steps::{Registry, StepContext, StepFailure, StepSuccess, Steps, UpstreamRefs};
+use dezky_worker::steps::{Registry, StepContext, StepFailure, StepSuccess, Steps};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -35,6 +36,7 @@ macro_rules! kinds {
         impl JobArgs for $name {
             const KIND: &'static str = $kind;
             const QUEUE: Queue = Queue::$queue;
+            const PRIORITY: Priority = Priority::Interactive;
 
             fn tenant_id(&self) -> Option<TenantId> {
                 let $this = self;
@@ -92,7 +94,7 @@ pub(crate) enum Scripted {
 pub(crate) struct Ran {
     pub(crate) job: JobId,
     pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) trust: LeaseDeadline,
+    pub(crate) deadline: LeaseDeadline,
     pub(crate) at: DateTime,
 }
 
@@ -198,7 +200,7 @@ impl Script {
         self.0.runs.lock().unwrap().push(Ran {
             job: run.job.id,
             tenant: run.tenant().map(|target| target.tenant.clone()),
-            trust: run.trust.clone(),
+            deadline: run.deadline.clone(),
             at: run.ctx.store.now(),
         });
         if let Some(gate) = &self.0.gate {
@@ -206,11 +208,7 @@ impl Script {
         }
         let failure = |code, detail: &str| StepFailure::new(code, detail);
         let result = match result {
-            Scripted::Ok => Ok(StepSuccess::ok(
-                reason::PROVISIONED,
-                Vec::new(),
-                UpstreamRefs::default(),
-            )),
+            Scripted::Ok => Ok(StepSuccess::ok(reason::PROVISIONED, Vec::new())),
             Scripted::Fail(code) => Err(failure(code, "scripted failure")),
             Scripted::FailFor(code, wait) => Err(StepFailure {
                 retry_after: Some(wait),

@@ -5,7 +5,8 @@ use dezky_shared::{
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
     domain::Domain,
-    id::TenantId,
+    id::{JobId, TenantId},
+    queue::args::ProvisionTenant,
     security_policy::SecurityPolicy,
     store::{TransactionError, VersionedRepository as _},
     tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
@@ -35,10 +36,26 @@ impl Harness {
         tenant
     }
 
+    /// Adds tenants with a domain each, and the jobs that provision them.
+    pub(crate) async fn add_provisioning(&self, count: usize) -> Vec<(Tenant, JobId)> {
+        let mut added = Vec::new();
+        for n in 0..count {
+            let tenant = self
+                .add_tenant(&format!("acme-{n}"), &[&format!("acme-{n}.test")])
+                .await;
+            let tenant_id = tenant.id;
+            let job = self
+                .enqueue_unannounced(&ProvisionTenant { tenant_id })
+                .await;
+            added.push((tenant, job.id));
+        }
+        added
+    }
+
     /// Inserts the documents of a tenant's domains.
-    pub(crate) async fn adopt_domains(&self, id: TenantId) -> Vec<Domain> {
+    pub(crate) async fn backfill_domains(&self, id: TenantId) -> Vec<Domain> {
         let now = self.context.store.now();
-        let adopted: Result<Vec<Domain>, TransactionError<()>> = self
+        let backfilled: Result<Vec<Domain>, TransactionError<()>> = self
             .context
             .store
             .transaction(&self.context, |session, context| {
@@ -51,7 +68,7 @@ impl Harness {
                 .boxed()
             })
             .await;
-        adopted.unwrap()
+        backfilled.unwrap()
     }
 
     /// Changes a tenant as the API does: a new generation with pending steps.
@@ -110,6 +127,7 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
         primary_domain: None,
         former_domains: Vec::new(),
+        words: Vec::new(),
         partner_id: None,
         industry: None,
         brand_color: None,

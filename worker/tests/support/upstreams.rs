@@ -5,12 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use dezky_shared::upstream::Upstream;
 use dezky_sim::{
     authentik::AuthentikSim, dns::DnsSim, issuer::APPLICATIONS, ocis::OcisSim, server::Server,
-    stalwart::StalwartSim,
+    stalwart::StalwartSim, stripe::StripeSim,
 };
 use dezky_upstreams::clients::{
-    authentik::AuthentikConfig,
+    authentik::{AuthentikConfig, DEFAULT_SIGNING_KEY},
     ocis::{AppTokenLogin, OcisConfig, OcisLogin},
+    simulated,
     stalwart::{Login, StalwartConfig},
+    stripe::StripeConfig,
 };
 use dezky_worker::{
     context::ClientsConfig,
@@ -22,6 +24,7 @@ pub(crate) struct Upstreams {
     pub(crate) authentik: AuthentikSim,
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
+    pub(crate) stripe: StripeSim,
     pub(crate) dns: DnsSim,
 }
 
@@ -34,16 +37,18 @@ impl Upstreams {
             authentik: AuthentikSim::start(any_port).await.unwrap(),
             stalwart,
             ocis: OcisSim::start(any_port).await.unwrap(),
+            stripe: StripeSim::start(any_port).await.unwrap(),
             dns: DnsSim::start(any_port).await.unwrap(),
         }
     }
 
     /// The HTTP servers.
-    pub(crate) fn servers(&self) -> [(Upstream, &Server); 3] {
+    pub(crate) fn servers(&self) -> [(Upstream, &Server); 4] {
         [
             (Upstream::Authentik, &self.authentik.server),
             (Upstream::Stalwart, &self.stalwart.server),
             (Upstream::Ocis, &self.ocis.server),
+            (Upstream::Stripe, &self.stripe.server),
         ]
     }
 
@@ -53,6 +58,7 @@ impl Upstreams {
             authentik: Some(AuthentikConfig {
                 api_url: self.authentik.api_url(),
                 public_url: None,
+                signing_key: DEFAULT_SIGNING_KEY.to_owned(),
                 api_token: AuthentikSim::TOKEN.into(),
                 timeout,
             }),
@@ -69,6 +75,12 @@ impl Upstreams {
                 }),
                 timeout,
                 refusal_grace: Duration::from_millis(200),
+            }),
+            stripe: Some(StripeConfig {
+                base_url: self.stripe.server.url.clone(),
+                secret_key: simulated::STRIPE_SECRET_KEY.into(),
+                timeout,
+                automatic_tax: false,
             }),
             dns: Some(DnsConfig {
                 resolvers: vec![ResolverAddress {

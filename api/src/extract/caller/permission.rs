@@ -48,6 +48,11 @@ pub enum Read {}
 #[derive(Debug)]
 pub enum ReadPrivate {}
 
+/// Read access to invoices and billing details: owners and admins of the tenant, partner staff with write access,
+/// operators.
+#[derive(Debug)]
+pub enum ReadBilling {}
+
 /// Write access to the tenant: its owners and admins, partner staff with write access, operators.
 #[derive(Debug)]
 pub enum ReadWrite {}
@@ -55,6 +60,14 @@ pub enum ReadWrite {}
 /// Suspend and resume: partner staff with write access, operators.
 #[derive(Debug)]
 pub enum Manage {}
+
+/// Payment methods: owners and admins of the tenant, operators. A partner does not enter its customers' cards.
+#[derive(Debug)]
+pub enum ManageCards {}
+
+/// Reset of second factors: the tenant's owners, operators.
+#[derive(Debug)]
+pub enum OwnersOnly {}
 
 /// Team management of a partner: its owners.
 #[derive(Debug)]
@@ -72,7 +85,13 @@ impl Permission for Read {
 
 impl Permission for ReadPrivate {
     fn allows(caller: &Caller, tenant: &Tenant) -> bool {
-        <ReadWrite as Permission>::allows(caller, tenant) || caller.works_for_partner_of(tenant)
+        ReadBilling::allows(caller, tenant) || caller.works_for_partner_of(tenant)
+    }
+}
+
+impl Permission for ReadBilling {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        <ReadWrite as Permission>::allows(caller, tenant) || caller.reads_platform()
     }
 }
 
@@ -88,6 +107,18 @@ impl Permission for Manage {
         caller.is_operator()
             || caller.works_for_partner_of(tenant)
                 && caller.user.partner_role.is_some_and(PartnerRole::may_write)
+    }
+}
+
+impl Permission for ManageCards {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        caller.is_operator() || caller.user.role_in(tenant.id).is_some_and(Role::may_write)
+    }
+}
+
+impl Permission for OwnersOnly {
+    fn allows(caller: &Caller, tenant: &Tenant) -> bool {
+        caller.is_operator() || caller.user.role_in(tenant.id) == Some(Role::Owner)
     }
 }
 

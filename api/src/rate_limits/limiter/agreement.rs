@@ -23,7 +23,7 @@ fn limit() -> impl Strategy<Value = Limit> {
     })
 }
 
-/// Steps of the clock before each lease, in ticks. Clocks may step back.
+/// Steps of the clock before each batch, in ticks. Clocks may step back.
 fn steps() -> impl Strategy<Value = Vec<i64>> {
     let step = prop_oneof![4 => Just(0), 4 => 0..8_i64, 1 => 0..2_000_i64, 1 => -64..0_i64];
     vec(step, 1..80)
@@ -43,8 +43,8 @@ async fn compare(config: &RedisConfig, limit: Limit, steps: &[i64]) -> Result<()
         let now = ticks * TICK;
         let _: () = connection.set(&clock, now).await.unwrap();
 
-        let expected = bucket.lease(limit, Duration::from_micros(now));
-        let batch = script.lease(&mut connection, &key, limit).await.unwrap();
+        let expected = bucket.take(limit, Duration::from_micros(now));
+        let batch = script.take(&mut connection, &key, limit).await.unwrap();
         // Redis expires keys by its own clock.
         let _: bool = connection.persist(&key).await.unwrap();
 

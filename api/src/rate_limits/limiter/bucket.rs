@@ -23,7 +23,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Takes up to a batch of tokens.
-    pub(crate) fn lease(&mut self, limit: Limit, now: Duration) -> TokenBatch {
+    pub(crate) fn take(&mut self, limit: Limit, now: Duration) -> TokenBatch {
         let refilled = now.saturating_sub(self.at).as_secs_f64() * limit.per_second;
         self.spent = (self.spent - refilled).max(0.0);
         self.at = now;
@@ -62,14 +62,14 @@ mod tests {
     fn a_bucket_grants_batches_until_it_is_empty_and_then_refills() {
         let mut bucket = Bucket::default();
 
-        let leased: Vec<u32> = (0..14).map(|_| bucket.lease(LIMIT, NOW).granted).collect();
-        let rejected = bucket.lease(LIMIT, NOW);
+        let taken: Vec<u32> = (0..14).map(|_| bucket.take(LIMIT, NOW).granted).collect();
+        let rejected = bucket.take(LIMIT, NOW);
         let soon = NOW + Duration::from_millis(150);
-        let later = [(); 2].map(|()| bucket.lease(LIMIT, soon).granted);
+        let later = [(); 2].map(|()| bucket.take(LIMIT, soon).granted);
         let full = NOW + Duration::from_mins(1);
-        let much_later: u32 = (0..20).map(|_| bucket.lease(LIMIT, full).granted).sum();
+        let much_later: u32 = (0..20).map(|_| bucket.take(LIMIT, full).granted).sum();
 
-        assert_eq!(leased, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0]);
+        assert_eq!(taken, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0]);
         assert_eq!(rejected.wait, Duration::from_millis(100));
         assert_eq!(later, [1, 0]);
         assert_eq!(much_later, 25);

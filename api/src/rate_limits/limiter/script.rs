@@ -41,7 +41,7 @@ impl LeaseScript {
     }
 
     /// Takes up to a batch of tokens from the bucket at `key`.
-    pub(super) async fn lease(
+    pub(super) async fn take(
         &self,
         connection: &mut ConnectionManager,
         key: &str,

@@ -1,45 +1,46 @@
 //! CSV export of audit events (RFC 4180).
 //!
-//! Events are streamed from MongoDB with backpressure, a few hundred in memory at a time. A failure during the export,
+//! Events are streamed from MongoDB with backpressure, a small batch in memory at a time. A failure during the export,
 //! including an expired token or a revoked permission, aborts the connection, so that a partial file is never mistaken
 //! for a complete one.
 
-use std::{convert::Infallible, time::Duration};
+use std::{mem, time::Duration};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
-    extract::FromRequestParts,
-    response::{IntoResponse as _, IntoResponseParts, Response, ResponseParts},
+    response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
     id::TenantId,
     platform::{change_feed::DocumentChange, clock},
-    store::audit::AuditFilter,
+    store::{StoreError, audit::AuditFilter},
     tenant::Tenant,
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use http::{HeaderValue, header, request::Parts};
+use futures::{
+    FutureExt as _, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
+use http::header;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::view::AuditEventView;
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{Caller, Permission as _, ReadPrivate},
+    extract::{Caller, Format, Permission as _, ReadPrivate},
     long_poll::Subscription,
     routes::events::STREAMS_PER_CALLER,
+    serve::HeldMemory,
+    spreadsheet::{BOM, CSV, line},
     state::SharedState,
 };
 
-/// Events per chunk of the body.
-const CHUNK: usize = 100;
+/// Maximum size of a chunk of the body, in bytes. The caller is checked between chunks.
+const CHUNK: usize = 64 * 1024;
+/// Memory of an export, in bytes: a batch of large events, and a row.
+const MEMORY: usize = 4 * 1024 * 1024;
 /// Interval of the permission check during an export.
 const RECHECK_EVERY: Duration = Duration::from_secs(3);
-/// Characters that start a formula in a spreadsheet; some accept the full-width ones.
-const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-/// Characters that some spreadsheets treat as field separators even in quoted fields.
-const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
-/// Byte order mark: without it, spreadsheets read UTF-8 in the encoding of the system.
-const BOM: &str = "\u{feff}";
 /// Column names.
 const COLUMNS: [&str; 22] = [
     "id",
@@ -65,71 +66,6 @@ const COLUMNS: [&str; 22] = [
     "prevHash",
     "hash",
 ];
-
-/// Format of the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One page as JSON.
-    Json,
-    /// All events as CSV.
-    Csv,
-}
-
-impl<S: Sync> FromRequestParts<S> for Format {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let accepted = parts.headers.get_all(header::ACCEPT).into_iter();
-        let ranges = accepted
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','));
-        Ok(Self::preferred(ranges))
-    }
-}
-
-impl Format {
-    /// Proactive negotiation (RFC 9110, section 12.5.1). CSV only if it is asked for by name: a wildcard means the
-    /// default.
-    fn preferred<'a>(ranges: impl Iterator<Item = &'a str>) -> Self {
-        let (mut csv, mut json, mut any) = (None, None, None);
-        for range in ranges {
-            let mut parts = range.split(';').map(str::trim);
-            let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let quality = parts
-                .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
-                .map_or(1.0, |quality| quality.parse::<f32>().unwrap_or(0.0));
-            match media_type.as_str() {
-                "text/csv" => csv = Some(quality),
-                "application/json" => json = Some(quality),
-                "application/*" => json = json.or(Some(quality)),
-                "*/*" => any = Some(quality),
-                _ => {}
-            }
-        }
-        let csv = csv.unwrap_or(0.0);
-        // A wildcard accepts JSON as well, but a type that is named is preferred to one that is not.
-        let prefers_csv = match (json, any) {
-            (Some(json), _) => csv >= json,
-            (None, any) => csv >= any.unwrap_or(0.0),
-        };
-        if csv > 0.0 && prefers_csv {
-            Self::Csv
-        } else {
-            Self::Json
-        }
-    }
-}
-
-/// `Vary: Accept`, for caches.
-impl IntoResponseParts for Format {
-    type Error = Infallible;
-
-    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-        let headers = parts.headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static("accept"));
-        Ok(parts)
-    }
-}
 
 /// A permit for one streamed response, limited per process and per caller.
 pub(super) struct StreamPermit {
@@ -174,12 +110,14 @@ pub(super) async fn export(
     let caller = caller.clone();
     let rows = events.map_ok(move |event| row(&AuditEventView::new(event, &caller)));
     let heading = stream::once(async { Ok(BOM.to_owned() + &line(COLUMNS.map(str::to_owned))) });
-    let chunks = heading.chain(rows).try_ready_chunks(CHUNK).boxed();
-    let chunks = stream::try_unfold((chunks, reader), async |(mut chunks, mut reader)| {
+    let rows = Rows {
+        rows: heading.chain(rows).fuse().boxed(),
+        unsent: Vec::new(),
+    };
+    let chunks = stream::try_unfold((rows, reader), async |(mut rows, mut reader)| {
         reader.recheck().await?;
-        let lines = chunks.try_next().await.map_err(|error| error.1)?;
-        let chunk = lines.map(|lines| Bytes::from(lines.concat()));
-        Ok(chunk.map(|chunk| (chunk, (chunks, reader))))
+        let chunk = rows.next_chunk().await?;
+        Ok(chunk.map(|chunk| (chunk, (rows, reader))))
     });
     let chunks =
         chunks.inspect_err(|error: &anyhow::Error| tracing::warn!(%error, "Audit export aborted"));
@@ -187,14 +125,39 @@ pub(super) async fn export(
     let of = tenant.map_or("platform", |tenant| &tenant.slug);
     let file = format!("attachment; filename=\"audit-{of}.csv\"");
     let headers = [
-        (
-            header::CONTENT_TYPE,
-            "text/csv; charset=utf-8; header=present",
-        ),
+        (header::CONTENT_TYPE, CSV),
         (header::CONTENT_DISPOSITION, file.as_str()),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    Ok((Format::Csv, headers, Body::from_stream(chunks)).into_response())
+    let held = Extension(HeldMemory(MEMORY));
+    Ok((Format::Csv, headers, held, Body::from_stream(chunks)).into_response())
+}
+
+/// Rows, grouped into chunks: small ones together, a large one in parts.
+struct Rows {
+    rows: BoxStream<'static, Result<String, StoreError>>,
+    unsent: Vec<u8>,
+}
+
+impl Rows {
+    /// The next chunk, of what can be read without waiting, but at least one row. `None` after the last row.
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, StoreError> {
+        while self.unsent.len() < CHUNK {
+            let row = if self.unsent.is_empty() {
+                self.rows.try_next().await?
+            } else {
+                self.rows.try_next().now_or_never().transpose()?.flatten()
+            };
+            let Some(row) = row else {
+                break;
+            };
+            self.unsent.extend_from_slice(row.as_bytes());
+        }
+        let size = self.unsent.len().min(CHUNK);
+        let rest = self.unsent.split_off(size);
+        let chunk = mem::replace(&mut self.unsent, rest);
+        Ok((size > 0).then(|| Bytes::from(chunk)))
+    }
 }
 
 /// The caller of an export.
@@ -225,7 +188,7 @@ impl ExportReader {
             .await
             .map_err(rejected)?;
         let may_read = match self.tenant {
-            None => self.caller.is_operator(),
+            None => self.caller.reads_platform(),
             Some(id) => {
                 let tenant = self.app.db.tenants.find(id).await?;
                 tenant.is_some_and(|tenant| ReadPrivate::allows(&self.caller, &tenant))
@@ -264,69 +227,4 @@ fn row(event: &AuditEventView) -> String {
         text(&event.prev_hash),
         text(&event.hash),
     ])
-}
-
-fn line(fields: [String; COLUMNS.len()]) -> String {
-    let mut line = fields.map(|field| escaped(&field)).join(",");
-    line.push_str("\r\n");
-    line
-}
-
-fn escaped(field: &str) -> String {
-    let mut escaped = String::with_capacity(field.len() + 2);
-    escaped.push('"');
-    let mut at_cell_start = true;
-    for character in field.chars() {
-        if at_cell_start && FORMULA.contains(&character) {
-            // An apostrophe makes spreadsheets show the cell as text.
-            escaped.push('\'');
-        }
-        if character == '"' {
-            escaped.push('"');
-        }
-        escaped.push(character);
-        let is_skipped = character == '"' || character.is_whitespace();
-        at_cell_start = SEPARATORS.contains(&character) || at_cell_start && is_skipped;
-    }
-    escaped.push('"');
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_field_stays_one_field_and_never_becomes_a_formula() {
-        let cases = [
-            ("plain", "\"plain\""),
-            ("", "\"\""),
-            ("a,b", "\"a,b\""),
-            ("say \"hi\"", "\"say \"\"hi\"\"\""),
-            ("two\r\nlines", "\"two\r\nlines\""),
-            ("=1+1", "\"'=1+1\""),
-            ("+45 1", "\"'+45 1\""),
-            ("-1", "\"'-1\""),
-            ("@SUM(A1)", "\"'@SUM(A1)\""),
-            (" =1", "\" '=1\""),
-            ("\t=1", "\"\t'=1\""),
-            ("\r=1", "\"\r'=1\""),
-            ("a\r\n=1", "\"a\r\n'=1\""),
-            ("a\n-1", "\"a\n'-1\""),
-            ("a\t@b", "\"a\t'@b\""),
-            ("a;=1", "\"a;'=1\""),
-            ("a; \"=1\"", "\"a; \"\"'=1\"\"\""),
-            ("＝1", "\"'＝1\""),
-            ("a;＋1", "\"a;'＋1\""),
-            ("－1", "\"'－1\""),
-            ("＠SUM(A1)", "\"'＠SUM(A1)\""),
-            ("=cmd|' /C calc'!A0,\"", "\"'=cmd|' /C calc'!A0,\"\"\""),
-            ("a=1", "\"a=1\""),
-            ("a;b=1", "\"a;b=1\""),
-        ];
-
-        for (field, expected) in cases {
-            assert_eq!(escaped(field), expected, "{field:?}");
-        }
-    }
 }

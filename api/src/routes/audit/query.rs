@@ -2,7 +2,7 @@
 
 use bson::DateTime;
 use dezky_shared::{
-    audit::{Action, Outcome, words},
+    audit::{Action, Outcome},
     store::audit::AuditFilter,
     tenant::Tenant,
 };
@@ -11,13 +11,7 @@ use utoipa::IntoParams;
 use crate::{
     error::{ApiError, FieldError},
     extract::{Caller, FromQuery, Page, Parameters},
-    validate,
 };
-
-/// Maximum length of the search text, in characters.
-const MAX_TEXT_LENGTH: usize = 200;
-/// Maximum number of words in the search text.
-const MAX_WORDS: usize = 8;
 
 /// Filters of the events of all trails.
 #[derive(Debug, IntoParams)]
@@ -38,10 +32,11 @@ pub(super) struct AuditQuery {
     #[param(value_type = Option<String>, max_length = 200, example = "domain example")]
     q: Vec<String>,
     /// Only events with this action.
-    #[param(value_type = Option<String>, example = "tenant.suspend")]
+    #[param(example = "tenant.suspend")]
     action: Option<Action>,
-    /// Only changes that a job carries out (`accepted`) or that were complete at once (`done`).
-    #[param(value_type = Option<String>, pattern = "^(accepted|done)$", example = "done")]
+    /// Only changes that a job carries out (`accepted`), that are complete (`done`), or whose job failed (`failed`) or was
+    /// cancelled (`cancelled`).
+    #[param(example = "done")]
     outcome: Option<Outcome>,
     /// Only events of the actor with this e-mail address.
     actor_email: Option<String>,
@@ -64,7 +59,7 @@ impl AuditQuery {
             action: self.action,
             outcome: self.outcome,
             actor_email: self.actor_email.clone(),
-            hides_operators: !caller.is_operator(),
+            hides_operators: !caller.reads_platform(),
             since: self.since,
             before: self.before,
         }
@@ -83,11 +78,15 @@ impl FromQuery for PlatformQuery {
 impl FromQuery for AuditQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         let action = parameters.take("action", "an action such as tenant.create")?;
-        let outcome = parameters.take("outcome", "accepted or done")?;
+        let outcome = parameters.take("outcome", "accepted, done, failed or cancelled")?;
         let page = Page::from_query(parameters)?;
         let mut errors = Vec::new();
+        let search = parameters.search_words("q").unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
         let query = Self {
-            q: search(parameters, &mut errors),
+            q: search,
             action,
             outcome,
             actor_email: parameters.text("actorEmail"),
@@ -103,34 +102,7 @@ impl FromQuery for AuditQuery {
     }
 }
 
-/// The words of the search text.
-fn search(parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Vec<String> {
-    let Some(text) = parameters.text("q") else {
-        return Vec::new();
-    };
-    let words = words(&text);
-    if text.chars().count() > MAX_TEXT_LENGTH {
-        let message = format!("q must have at most {MAX_TEXT_LENGTH} characters.");
-        errors.push(FieldError::parameter("q", "too_long", message));
-    } else if !(1..=MAX_WORDS).contains(&words.len()) {
-        let message = format!("q must have 1 to {MAX_WORDS} words of letters and digits.");
-        errors.push(FieldError::parameter("q", "out_of_range", message));
-    }
-    words
-}
-
 fn time(name: &str, parameters: &mut Parameters, errors: &mut Vec<FieldError>) -> Option<DateTime> {
-    let time = validate::time(&with_offset(parameters.text(name)?));
-    time.map_err(|(code, message)| errors.push(FieldError::parameter(name, code, message)))
-        .ok()
-}
-
-/// The time with the `+` of its offset: unescaped, a `+` in a query stands for a blank.
-fn with_offset(time: String) -> String {
-    match time.rsplit_once(' ') {
-        Some((time, offset)) if offset.contains(':') && time.contains(['T', 't']) => {
-            format!("{time}+{offset}")
-        }
-        _ => time,
-    }
+    let time = parameters.time(name);
+    time.map_err(|error| errors.push(error)).ok().flatten()
 }

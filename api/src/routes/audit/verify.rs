@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::export::StreamPermit;
 use crate::{
     error::ApiError,
-    extract::{Caller, Operator, ReadPrivate, TenantAccess},
+    extract::{Caller, PlatformReader, ReadPrivate, TenantAccess},
     state::SharedState,
 };
 
@@ -75,7 +75,6 @@ struct ProblemView {
     /// `changed`: the event differs from its seal. `missing`: the event is missing. `unlinked`: the event does not link
     /// to the event before it. `head`: the trail does not end at its head. `anchor`: the event should have expired.
     /// `stray`: the event was never sealed and is not queued for it; its sequence number is 0.
-    #[schema(value_type = String, example = "changed")]
     kind: ProblemKind,
     /// Id of the event, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +123,7 @@ impl From<ChainProblem> for ProblemView {
 /// Every event is verified, so the response for a long trail takes a while.
 #[utoipa::path(get, path = "/audit/verify", operation_id = "verifyAudit", tag = "audit", responses((status = 200, body = VerificationView)))]
 pub(super) async fn platform(
-    Operator(caller): Operator,
+    PlatformReader(caller): PlatformReader,
     State(app): State<SharedState>,
 ) -> Result<Response, ApiError> {
     let chain = app.db.audit.find_chain(None).await?;

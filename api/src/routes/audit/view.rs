@@ -28,12 +28,11 @@ pub(super) struct AuditEventView {
     /// Actor.
     pub(super) actor: ActorView,
     /// Action.
-    #[schema(value_type = String, example = "tenant.suspend")]
     pub(super) action: Action,
     /// Target.
     pub(super) target: TargetView,
-    /// `accepted`: a job carries the change out. `done`: the change was complete at once.
-    #[schema(value_type = String, example = "done")]
+    /// `accepted`: a job carries the change out; another event with its `jobId` says how that ended. `done`: the change is
+    /// complete. `failed`, `cancelled`: its job failed, or was cancelled.
     pub(super) outcome: Outcome,
     /// Changed fields, before the change. Secrets are `***`.
     #[schema(value_type = Object)]
@@ -73,7 +72,6 @@ pub(super) struct ActorView {
     /// User id, or `system`.
     pub(super) id: String,
     /// Capacity of the actor: `operator`, `partner`, `tenant` (a member), `user` (own account) or `system`.
-    #[schema(value_type = String, example = "tenant")]
     pub(super) kind: ActorKind,
     /// Name at the time of the event.
     #[serde(skip_serializing_if = "Option::is_none")]

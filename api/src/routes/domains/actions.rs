@@ -120,8 +120,8 @@ fn decide_delete(
 
 /// Removes a domain
 ///
-/// A claim is deleted at once. An owned domain is removed by the returned job, which ends as `discarded` with
-/// `domain_in_use` while mailboxes or lists use the domain. The primary domain must be removed last.
+/// A claim is deleted at once. 409 `domain_in_use` while members have addresses in the domain. An owned domain is removed by
+/// the returned job, which ends as `discarded` with `domain_in_use` while other mailboxes or lists use the domain. The primary domain must be removed last.
 #[utoipa::path(
     delete, path = "/tenants/{slug}/domains/{domain}", operation_id = "removeDomain", tag = "domains",
     responses((status = 202, body = DomainView), (status = 200, body = DomainView)),
@@ -187,6 +187,12 @@ impl Command for DomainChange<'_> {
             return Ok(CommandOutput::unchanged(respond(domain, None)));
         };
         domain.touch(now);
+        if decision.action == Action::DomainDelete && domain.removing {
+            let members = &app.db.members;
+            if members.find_in_domain(session, domain.id).await?.is_some() {
+                return Err(ProblemCode::DomainInUse.into());
+            }
+        }
         if decision.effect == Effect::MakePrimary {
             app.db
                 .domains
@@ -204,9 +210,11 @@ impl Command for DomainChange<'_> {
         let event = runner
             .event(now, decision.action, target(&domain), Some(&tenant))
             .with_changes(&audited_before, &audited(&domain));
+        let id = domain.id;
         let response = respond(domain, jobs.first());
         Ok(CommandOutput::complete(response, event)
             .with_jobs(jobs)
-            .with_changed(DocumentChange::Tenant(tenant.id)))
+            .with_changed(DocumentChange::Tenant(tenant.id))
+            .with_changed(DocumentChange::Domain(id)))
     }
 }

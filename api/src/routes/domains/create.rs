@@ -26,6 +26,7 @@ use crate::{
 /// A new domain.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = DomainCreate)]
 pub(super) struct AddRequest {
     /// Name, with A-labels or in Unicode.
     #[schema(min_length = 1, example = "example.com")]
@@ -41,9 +42,10 @@ pub(super) struct AddRequest {
 /// The DMARC policy of a new domain.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DmarcCreate)]
 struct DmarcRequest {
     /// `none` (default), `quarantine` or `reject`.
-    #[schema(pattern = "^(none|quarantine|reject)$")]
+    #[schema(value_type = Option<DmarcPolicy>)]
     policy: Option<String>,
     /// E-mail address for aggregate reports.
     #[schema(max_length = 254)]
@@ -85,7 +87,7 @@ impl Validate for NewDomain {
 ///
 /// The domain is a claim until its ownership record is found in the DNS. The first check runs after a minute and is
 /// repeated; the records that mail requires are shown after it succeeds. A domain added by an operator is owned at
-/// once.
+/// once. 409 `no_domains_left`: the plan of the tenant grants no further domain.
 #[utoipa::path(
     post, path = "/tenants/{slug}/domains", operation_id = "addDomain", tag = "domains", request_body = AddRequest,
     responses((status = 202, body = DomainView), (status = 200, body = DomainView)),
@@ -119,6 +121,12 @@ impl Command for Add<'_> {
         let (mut tenant, domains) = load(session, runner, self.tenant_id).await?;
         let before = tenant.clone();
         let is_new = self.check(&domains)?;
+        if is_new {
+            let allowance = app.db.allowances.of_plan(tenant.plan).await?;
+            if allowance.rejects_domain(domains.len() as u64) {
+                return Err(ProblemCode::NoDomainsLeft.into());
+            }
+        }
         let owner = app.db.domains.find_owner(session, &self.new.name).await?;
         if owner.is_some() {
             return Err(ProblemCode::DomainTaken.into());

@@ -12,12 +12,15 @@ use futures::FutureExt as _;
 use crate::{error::ApiError, state::AppState, write::CommandRunner};
 
 /// Backfills the documents of a tenant's domains: tenants older than the collection lack them.
-pub(in crate::routes) async fn adopt(app: &AppState, tenant: &Tenant) -> Result<(), ApiError> {
+pub(in crate::routes) async fn backfill_domains(
+    app: &AppState,
+    tenant: &Tenant,
+) -> Result<(), ApiError> {
     let owned = app.db.domains.count_owned(tenant.id).await?;
     if usize::try_from(owned).is_ok_and(|owned| owned >= tenant.domains.len()) {
         return Ok(());
     }
-    let adopted = app
+    let backfilled = app
         .store
         .transaction((app, tenant.id), |session, (app, id)| {
             async move {
@@ -35,7 +38,7 @@ pub(in crate::routes) async fn adopt(app: &AppState, tenant: &Tenant) -> Result<
             .boxed()
         })
         .await;
-    match adopted {
+    match backfilled {
         Ok(()) => Ok(()),
         Err(TransactionError::Store(error) | TransactionError::Aborted(error)) => Err(error.into()),
     }
@@ -56,9 +59,5 @@ pub(in crate::routes) fn lost(
 
 /// A domain as the target of an audit event.
 pub(super) fn target(domain: &Domain) -> Target {
-    Target {
-        kind: "domain".to_owned(),
-        id: domain.id.to_string(),
-        name: domain.name.clone(),
-    }
+    Target::new("domain", domain.id, &domain.name)
 }

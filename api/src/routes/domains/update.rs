@@ -44,7 +44,7 @@ pub(super) struct PatchRequest {
 struct DmarcPatch {
     /// `none`, `quarantine` or `reject`.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(none|quarantine|reject)$")]
+    #[schema(value_type = DmarcPolicy)]
     policy: Option<String>,
     /// E-mail address for aggregate reports.
     #[serde(default)]

@@ -1,8 +1,8 @@
 //! The representation of a domain.
 
 use dezky_shared::domain::{
-    Dmarc, Domain, DomainStatus, HistoryEntry, OwnershipProof,
-    check::{Check, CheckKind, Dnssec, Record, ResolverAnswer},
+    Dmarc, DmarcPolicy, Domain, DomainStatus, HistoryEntry, OwnershipProof,
+    check::{Check, CheckKind, CheckState, Dnssec, Record, ResolverAnswer},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,7 +16,8 @@ use crate::{
 /// A domain of a tenant, owned or claimed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct DomainView {
+#[schema(as = Domain)]
+pub(in crate::routes) struct DomainView {
     /// Id.
     id: String,
     /// Name in lower case, with A-labels.
@@ -26,11 +27,10 @@ pub(super) struct DomainView {
     #[schema(example = "bücher.example")]
     unicode_name: String,
     /// Status: `pending`, `verified`, `attention` or `failed`.
-    #[schema(value_type = String)]
     status: DomainStatus,
     /// Proof of ownership: `proof` or `operator`. Missing for a claim.
     #[serde(skip_serializing_if = "Option::is_none")]
-    owned_by: Option<&'static str>,
+    owned_by: Option<OwnershipProof>,
     /// Time at which the tenant became the owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     owned_at: Option<Timestamp>,
@@ -71,9 +71,10 @@ pub(super) struct DomainView {
 
 /// A DMARC policy: how receivers handle mail that fails DMARC.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Dmarc)]
 struct DmarcView {
     /// `none`, `quarantine` or `reject`.
-    policy: &'static str,
+    policy: DmarcPolicy,
     /// Address for aggregate reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     rua: Option<String>,
@@ -81,6 +82,7 @@ struct DmarcView {
 
 /// A DNS record, as entered at a DNS provider.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = DnsRecord)]
 struct RecordView {
     /// Full name.
     #[schema(example = "_dezky.example.com")]
@@ -93,20 +95,21 @@ struct RecordView {
     value: String,
     /// Check that the record belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<&'static str>,
+    check: Option<CheckKind>,
 }
 
 /// The result of one DNS check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = DnsCheck)]
 struct CheckView {
     /// Kind: `ownership`, `mx`, `spf`, `dkim`, `dmarc`, `mta_sts`, `tls_rpt`, `autoconfig` or
     /// `autodiscover`.
-    kind: &'static str,
+    kind: CheckKind,
     /// DKIM selector.
     #[serde(skip_serializing_if = "Option::is_none")]
     selector: Option<String>,
     /// State: `ok`, `warning`, `missing`, `mismatch`, `invalid` or `unknown`.
-    state: &'static str,
+    state: CheckState,
     /// Stable reason code.
     code: String,
     /// Reason in plain text, with a remedy.
@@ -122,18 +125,17 @@ struct CheckView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     resolvers: Vec<ResolverView>,
     /// DNSSEC validation: `secure`, `insecure` or `bogus`.
-    #[schema(value_type = String)]
     dnssec: Dnssec,
 }
 
 /// The result of one resolver.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = SaidView)]
+#[schema(as = DnsResolverResult)]
 struct ResolverView {
     /// Resolver.
     resolver: String,
     /// State of the check by this resolver alone.
-    state: &'static str,
+    state: CheckState,
     /// Stable reason code.
     code: String,
     /// Records found.
@@ -142,6 +144,7 @@ struct ResolverView {
 
 /// One change of a domain.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = DomainHistoryEntry)]
 struct HistoryView {
     /// Time.
     at: Timestamp,
@@ -165,7 +168,7 @@ impl From<Domain> for DomainView {
             unicode_name: domain_name::unicode(&domain.name),
             name: domain.name,
             status: domain.status,
-            owned_by: domain.owned_by.map(OwnershipProof::name),
+            owned_by: domain.owned_by,
             owned_at: domain.owned_at.map(Timestamp::from),
             primary: domain.primary,
             removing: domain.removing,
@@ -188,7 +191,7 @@ impl From<Domain> for DomainView {
 impl From<Dmarc> for DmarcView {
     fn from(dmarc: Dmarc) -> Self {
         Self {
-            policy: dmarc.policy.name(),
+            policy: dmarc.policy,
             rua: dmarc.rua,
         }
     }
@@ -200,7 +203,7 @@ impl From<Record> for RecordView {
             name: record.name,
             kind: record.kind,
             value: record.value,
-            check: record.check.map(CheckKind::name),
+            check: record.check,
         }
     }
 }
@@ -208,9 +211,9 @@ impl From<Record> for RecordView {
 impl From<Check> for CheckView {
     fn from(check: Check) -> Self {
         Self {
-            kind: check.kind.name(),
+            kind: check.kind,
             selector: check.selector,
-            state: check.state.name(),
+            state: check.state,
             code: check.code,
             message: check.message,
             expected: views(check.expected),
@@ -226,7 +229,7 @@ impl From<ResolverAnswer> for ResolverView {
     fn from(result: ResolverAnswer) -> Self {
         Self {
             resolver: result.resolver,
-            state: result.state.name(),
+            state: result.state,
             code: result.code,
             found: views(result.found),
         }

@@ -19,7 +19,7 @@ use crate::{
 /// Evaluation context.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = FlagsEvaluate)]
+#[schema(as = FlagsEvaluation)]
 pub(super) struct EvaluateRequest {
     /// Tenant. Optional for members of exactly one tenant.
     #[schema(example = "acme")]
@@ -28,6 +28,7 @@ pub(super) struct EvaluateRequest {
 
 impl Validate for EvaluateRequest {
     type Raw = Self;
+    const MAY_BE_EMPTY: bool = true;
 
     fn validate(raw: Self, _: &Config) -> Result<Self, Vec<FieldError>> {
         Ok(raw)
@@ -36,9 +37,9 @@ impl Validate for EvaluateRequest {
 
 /// Evaluates the feature flags for a tenant
 ///
-/// Returns the value of each flag by key. Missing flags are off.
+/// Returns the value of each flag by key. Missing flags are off. Without a body, for the caller's only tenant.
 #[utoipa::path(
-    post, path = "/flags/evaluate", operation_id = "evaluateFlags", tag = "flags", request_body = EvaluateRequest,
+    post, path = "/flags/evaluate", operation_id = "evaluateFlags", tag = "flags", request_body = Option<EvaluateRequest>,
     responses((status = 200, body = BTreeMap<String, bool>)),
 )]
 pub(super) async fn evaluate(w: Write<SignedIn, EvaluateRequest>) -> Result<Response, ApiError> {

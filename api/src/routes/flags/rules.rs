@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 500;
 /// A rule: the flag's value for tenants that match every condition. At least one condition is required.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = FlagRuleRequest)]
+#[schema(as = FlagRuleInput)]
 pub(super) struct RuleRequest {
     /// Tenants, by id or slug.
     #[serde(default)]
@@ -73,7 +73,6 @@ pub(super) struct RuleView {
     partners: Vec<String>,
     /// Plans.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
     plans: Vec<Plan>,
     /// Share of all tenants, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +116,7 @@ pub(super) fn accept(
 ) -> Vec<UnresolvedRule> {
     if rules.len() > MAX_RULES {
         let message = format!("A flag has at most {MAX_RULES} rules.");
-        validator.note(FieldError::at("/rules", "too_many", message));
+        validator.push(FieldError::at("/rules", "too_many", message));
         return Vec::new();
     }
     rules
@@ -130,15 +129,15 @@ pub(super) fn accept(
 fn accept_one(validator: &mut Validator, at: &str, mut raw: RuleRequest) -> UnresolvedRule {
     if !raw.has_condition() {
         let message = "A rule needs a condition. The flag's default applies to all other tenants.";
-        validator.note(FieldError::at(at, "no_condition", message));
+        validator.push(FieldError::at(at, "no_condition", message));
     }
     for (name, list) in [
         ("tenants", &mut raw.tenants),
         ("partners", &mut raw.partners),
     ] {
         if list.len() > MAX_NAMES {
-            let message = format!("A rule lists at most {MAX_NAMES}.");
-            validator.note(FieldError::at(format!("{at}/{name}"), "too_many", message));
+            let message = format!("A rule has at most {MAX_NAMES} {name}.");
+            validator.push(FieldError::at(format!("{at}/{name}"), "too_many", message));
             list.clear();
         }
     }
@@ -157,7 +156,7 @@ fn accept_one(validator: &mut Validator, at: &str, mut raw: RuleRequest) -> Unre
     if from.zip(until).is_some_and(|(from, until)| until <= from) {
         let message = "This must be later than from.";
         let error = FieldError::at(format!("{at}/until"), "out_of_range", message);
-        validator.note(error);
+        validator.push(error);
     }
     let rule = Rule {
         plans,

@@ -1,7 +1,7 @@
 //! Creation and dry run of a job operation.
 
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::{JobId, JobOperationId},
     platform::clock,
     queue::{
@@ -23,10 +23,7 @@ use crate::{
     error::{ApiError, FieldError, ProblemCode},
     extract::{Object, Operator, Validate},
     response::ApiResponse,
-    routes::{
-        jobs::{JobView, job_views},
-        target,
-    },
+    routes::jobs::{JobView, job_views},
     validate::{self, Validator},
     views::job_href,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
@@ -42,9 +39,10 @@ const MAX_RATE: u32 = 1_000;
 /// A new job operation.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = JobOperationCreate)]
 pub(super) struct OperationRequest {
     /// Action: `requeue`, `cancel` or `discard`.
-    #[schema(pattern = "^(requeue|cancel|discard)$", example = "requeue")]
+    #[schema(value_type = JobAction, example = "requeue")]
     action: String,
     /// Selects the jobs.
     #[schema(value_type = SelectionRequest)]
@@ -62,26 +60,25 @@ pub(super) struct OperationRequest {
 /// Selects the jobs that match all fields.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = JobSelectionCreate)]
 pub(super) struct SelectionRequest {
     /// State: `available`, `running`, `completed`, `discarded` or `cancelled`.
-    #[schema(
-        pattern = "^(available|running|completed|discarded|cancelled)$",
-        example = "discarded"
-    )]
+    #[schema(value_type = JobState, example = "discarded")]
     state: String,
     /// Kind.
     #[schema(example = "provision_tenant")]
     kind: Option<String>,
     /// Queue.
-    #[schema(pattern = "^(provisioning|dns|billing|webhooks|maintenance)$")]
+    #[schema(value_type = Option<Queue>)]
     queue: Option<String>,
     /// Tenant id.
     #[schema(format = Uuid)]
     tenant_id: Option<String>,
     /// Code of the last error.
-    #[schema(example = "upstream_conflict")]
+    #[schema(value_type = Option<ErrorCode>, example = "upstream_conflict")]
     error_code: Option<String>,
     /// Class of the last error.
+    #[schema(value_type = Option<ErrorClass>)]
     error_class: Option<String>,
     /// Created at or after this time (RFC 3339).
     #[schema(format = DateTime)]
@@ -118,12 +115,12 @@ impl Validate for NewOperation {
                 filter.state.name()
             );
             let error = FieldError::at("/filter/state", "state_not_applicable", message);
-            validator.note(error);
+            validator.push(error);
         }
         let is_valid = |rate| (1..=MAX_RATE).contains(&rate);
         if !raw.rate.is_none_or(is_valid) {
             let message = format!("The rate must be 1 to {MAX_RATE}.");
-            validator.note(FieldError::at("/rate", "out_of_range", message));
+            validator.push(FieldError::at("/rate", "out_of_range", message));
         }
         validator.build(|| {
             Some(Self {
@@ -144,7 +141,7 @@ fn selection(validator: &mut Validator, raw: SelectionRequest) -> Option<JobSele
     if raw.kind.as_deref() == Some(RunJobOperation::KIND) {
         let message = "Jobs that carry out operations cannot be selected.";
         let error = FieldError::at("/filter/kind", "operation_not_allowed", message);
-        validator.note(error);
+        validator.push(error);
     }
     let kind = raw
         .kind
@@ -302,7 +299,7 @@ impl Command for Accepted<'_> {
         let operations = &app.db.job_operations;
         operations.insert(session, &operation, &self.jobs).await?;
 
-        let target = target("jobOperation", operation.id, RunJobOperation::KIND);
+        let target = Target::new("jobOperation", operation.id, RunJobOperation::KIND);
         let mut event = runner.event(now, Action::JobOperationCreate, target, None);
         event.after = to_document(&Audited {
             action: operation.action,

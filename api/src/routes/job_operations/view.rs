@@ -15,11 +15,11 @@ use crate::{routes::jobs::JobView, timestamp::Timestamp, views::JobLink};
 /// A bulk operation on jobs.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobOperation)]
 pub(super) struct JobOperationView {
     /// Id.
     id: String,
     /// Action: `requeue`, `cancel` or `discard`.
-    #[schema(value_type = String)]
     action: JobAction,
     /// Selects the jobs.
     filter: SelectionView,
@@ -32,7 +32,7 @@ pub(super) struct JobOperationView {
     pending: i64,
     /// Number of changed jobs.
     done: i64,
-    /// Number of jobs that needed no change any more.
+    /// Number of jobs that no longer needed a change.
     skipped: i64,
     /// Number of jobs that could not be changed.
     refused: i64,
@@ -51,26 +51,24 @@ pub(super) struct JobOperationView {
 /// Selects the jobs that match all fields.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobSelection)]
 struct SelectionView {
     /// State.
-    #[schema(value_type = String)]
     state: JobState,
     /// Kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
     /// Queue.
     #[serde(skip_serializing_if = "Option::is_none")]
-    queue: Option<&'static str>,
+    queue: Option<Queue>,
     /// Tenant id.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<String>,
     /// Code of the last error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     error_code: Option<ErrorCode>,
     /// Class of the last error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     error_class: Option<ErrorClass>,
     /// Created at or after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +105,7 @@ impl From<JobSelection> for SelectionView {
         Self {
             state: selection.state,
             kind: selection.kind,
-            queue: selection.queue.map(Queue::name),
+            queue: selection.queue,
             tenant_id: selection.tenant_id.map(|id| id.to_string()),
             error_code: selection.error_code,
             error_class: selection.error_class,
@@ -119,6 +117,7 @@ impl From<JobSelection> for SelectionView {
 
 /// Result of a dry run.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobOperationPreview)]
 pub(super) struct PreviewView<'a> {
     /// Number of matching jobs, counted up to 10,001: an operation takes at most 10,000.
     pub(super) total: u64,
@@ -129,18 +128,17 @@ pub(super) struct PreviewView<'a> {
 /// Outcome for one job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobOperationItem)]
 pub(super) struct ItemView {
     /// Position in the operation, from 1.
     n: i64,
     /// Job id.
     job_id: String,
-    /// Outcome: `pending`, `done`, `skipped` (needed no change any more) or `refused`.
-    #[schema(value_type = String)]
+    /// Outcome: `pending`, `done`, `skipped` (no longer needed a change) or `refused`.
     outcome: ItemOutcome,
     /// Reason for `skipped` (`job_gone`, `state_changed`, `cancel_requested`) or `refused` (`secrets_gone`,
     /// `purge_scheduled`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     code: Option<ItemReason>,
     /// The requeued job: a new one, or one that was already waiting.
     #[serde(skip_serializing_if = "Option::is_none")]

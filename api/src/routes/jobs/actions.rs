@@ -1,13 +1,13 @@
-//! Requeue and cancel.
+//! Requeue, cancel and dismiss.
 
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::JobId,
     platform::change_feed::DocumentChange,
     queue::{job::Job, priority::Priority},
     store::{
         TransactionError,
-        jobs::{CancelError, Cancelled, RequeueError, Requeued},
+        jobs::{CancelError, Cancelled, DismissError, RequeueError, Requeued},
     },
     tenant::Tenant,
 };
@@ -18,9 +18,8 @@ use super::{JobView, find};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{EmptyBody, Operator, PathParam},
+    extract::{Access, EmptyBody, Operator, PathParam, PlatformSupport},
     response::ApiResponse,
-    routes::target,
     views::job_href,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -30,7 +29,7 @@ use crate::{
 /// A waiting job runs at once, with its attempts reset. A finished job is copied and the copy is run.
 #[utoipa::path(post, path = "/jobs/{id}/requeue", operation_id = "requeueJob", tag = "jobs", responses((status = 202, body = JobView)))]
 pub(super) async fn requeue(
-    w: Write<Operator, EmptyBody, PathParam<JobId>>,
+    w: Write<PlatformSupport, EmptyBody, PathParam<JobId>>,
 ) -> Result<ApiResponse, ApiError> {
     change(&w, JobAction::Requeue).await
 }
@@ -48,10 +47,21 @@ pub(super) async fn cancel(
     change(&w, JobAction::Cancel).await
 }
 
+/// Dismisses a discarded job
+///
+/// For a job that needs no repetition. Bulk operations no longer select it.
+#[utoipa::path(post, path = "/jobs/{id}/dismiss", operation_id = "dismissJob", tag = "jobs", responses((status = 200, body = JobView)))]
+pub(super) async fn dismiss(
+    w: Write<Operator, EmptyBody, PathParam<JobId>>,
+) -> Result<ApiResponse, ApiError> {
+    change(&w, JobAction::Dismiss).await
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum JobAction {
     Requeue,
     Cancel,
+    Dismiss,
 }
 
 struct JobChange {
@@ -60,8 +70,8 @@ struct JobChange {
     action: JobAction,
 }
 
-async fn change(
-    w: &Write<Operator, EmptyBody, PathParam<JobId>>,
+async fn change<A: Access>(
+    w: &Write<A, EmptyBody, PathParam<JobId>>,
     action: JobAction,
 ) -> Result<ApiResponse, ApiError> {
     let id = w.params.0;
@@ -100,11 +110,17 @@ impl Command for JobChange {
                     .await;
                 (requeued(result)?, true)
             }
+            JobAction::Dismiss => {
+                let by = runner.actor_id();
+                let result = app.db.jobs.dismiss(session, self.id, &by, now).await;
+                dismissed(result)?
+            }
         };
         let (action, status) = match self.action {
             JobAction::Requeue => (Action::JobRequeue, StatusCode::ACCEPTED),
             JobAction::Cancel if job.state.is_final() => (Action::JobCancel, StatusCode::OK),
             JobAction::Cancel => (Action::JobCancel, StatusCode::ACCEPTED),
+            JobAction::Dismiss => (Action::JobDismiss, StatusCode::OK),
         };
         let tenant = self.tenant.as_ref();
         let slug = tenant.map(|tenant| tenant.slug.clone());
@@ -113,7 +129,7 @@ impl Command for JobChange {
         if !is_change {
             return Ok(CommandOutput::unchanged(response));
         }
-        let event = runner.event(now, action, target("job", self.id, &job.kind), tenant);
+        let event = runner.event(now, action, Target::new("job", self.id, &job.kind), tenant);
         let output = CommandOutput::complete(response, event).with_jobs(vec![job]);
         Ok(match tenant {
             Some(tenant) => output.with_changed(DocumentChange::Tenant(tenant.id)),
@@ -131,6 +147,16 @@ fn cancelled(
         TransactionError::Aborted(CancelError::Final(_)) => ProblemCode::JobFinal.into(),
         TransactionError::Aborted(CancelError::Purge) => ProblemCode::PurgeScheduled.into(),
         TransactionError::Aborted(CancelError::Running) => ProblemCode::JobRunning.into(),
+    })
+}
+
+fn dismissed(
+    result: Result<(Job, bool), TransactionError<DismissError>>,
+) -> Result<(Job, bool), Rollback> {
+    result.map_err(|error| match error {
+        TransactionError::Store(error) => TransactionError::Store(error),
+        TransactionError::Aborted(DismissError::NotFound) => ProblemCode::NotFound.into(),
+        TransactionError::Aborted(DismissError::NotDiscarded) => ProblemCode::NotDiscarded.into(),
     })
 }
 

@@ -1,17 +1,22 @@
 //! Explanation of a job's state.
 
 mod reasons;
+mod responsible;
 
 use axum::{Json, extract::State};
 use dezky_shared::{
     id::JobId,
     queue::job::{Job, JobState},
+    upstream::Upstream,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::reasons::{ExplainInputs, Reason, is_queued, reasons};
-use super::visible_job;
+use self::{
+    reasons::{ExplainInputs, Reason, ReasonCode, is_queued, reasons},
+    responsible::{Responsible, advice, responsible},
+};
+use super::{view::FailureView, visible_job};
 use crate::{
     error::ApiError,
     extract::{Caller, PathParam, SignedIn},
@@ -20,9 +25,10 @@ use crate::{
     views::JobLink,
 };
 
-/// Why a job is waiting, running or finished.
+/// Explanation of a job's state: the reasons why it is waiting, running or finished.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobExplanation)]
 pub(super) struct Explanation {
     /// Job.
     job: JobLink,
@@ -36,11 +42,10 @@ pub(super) struct Explanation {
 /// A reason.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobReason)]
 struct ReasonView {
-    /// Stable code: `final`, `running`, `scheduled`, `retry`, `snoozed`, `rescued`, `upstream_paused`,
-    /// `credentials_refused`, `circuit_open`, `turn`, `lock_held`, `queue_paused`, `no_worker`, `kind_unknown`, `backlog`
-    /// or `next`.
-    code: &'static str,
+    /// Stable code.
+    code: ReasonCode,
     /// Human-readable message.
     message: String,
     /// Start time.
@@ -51,7 +56,16 @@ struct ReasonView {
     until: Option<Timestamp>,
     /// Upstream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'static str>,
+    upstream: Option<Upstream>,
+    /// Last error of a job that waits because of it or failed. Its class says who has to act.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<FailureView>,
+    /// Party that has to act on the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responsible: Option<Responsible>,
+    /// Operation that the upstream denies. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
     /// Id of the blocking job, if the caller may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<String>,
@@ -108,14 +122,17 @@ pub(super) async fn explain(
 
 /// The reason, with the fields that `caller` may read.
 fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
-    let is_operator = caller.is_operator();
+    let is_operator = caller.reads_platform();
     let mut view = ReasonView {
         code: reason.code(),
         message: reason.message(),
         ..ReasonView::default()
     };
     match reason {
-        Reason::Final { at, .. } => view.since = at.map(Timestamp::from),
+        Reason::Final { at, .. } => {
+            view.since = at.map(Timestamp::from);
+            view.add_error(job, is_operator);
+        }
         Reason::Running { lease, steps, .. } => {
             view.since = lease
                 .and_then(|lease| lease.started_at)
@@ -126,17 +143,18 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
                 view.worker = Some(lease.worker.clone());
             }
         }
-        Reason::Scheduled { until }
-        | Reason::Retry { until }
-        | Reason::Snoozed { until }
-        | Reason::Rescued { until } => view.until = Some(until.into()),
-        Reason::RateQueued { upstream } => view.upstream = Some(upstream.name()),
+        Reason::Scheduled { until } | Reason::Rescued { until } => view.until = Some(until.into()),
+        Reason::Retry { until } | Reason::Snoozed { until } => {
+            view.until = Some(until.into());
+            view.add_error(job, is_operator);
+        }
+        Reason::RateQueued { upstream } => view.upstream = Some(upstream),
         Reason::RateReserved { upstream, until } => {
-            view.upstream = Some(upstream.name());
+            view.upstream = Some(upstream);
             view.until = Some(until.into());
         }
         Reason::UpstreamPaused { upstream, pause } => {
-            view.upstream = Some(upstream.name());
+            view.upstream = Some(upstream);
             view.since = Some(pause.at.into());
             view.by = is_operator.then(|| pause.by.clone());
         }
@@ -150,9 +168,19 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
             since,
             probe_at,
         } => {
-            view.upstream = Some(upstream.name());
+            view.upstream = Some(upstream);
             view.since = Some(since.into());
             view.until = probe_at.map(Timestamp::from);
+        }
+        Reason::PermissionMissing { upstream, step } => {
+            view.upstream = Some(upstream);
+            view.since = step.finished_at.map(Timestamp::from);
+            view.until = step.next_at.map(Timestamp::from);
+            let operation = step
+                .error
+                .as_ref()
+                .and_then(|error| error.operation.clone());
+            view.operation = operation.filter(|_| is_operator);
         }
         Reason::LockHeld { holder } => {
             // Access to one job of a tenant implies access to all of them.
@@ -167,4 +195,15 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         Reason::NoWorker | Reason::KindUnknown | Reason::Next => {}
     }
     view
+}
+
+impl ReasonView {
+    /// Adds the job's error, with the advice for it.
+    fn add_error(&mut self, job: &Job, is_operator: bool) {
+        if let Some(error) = &job.error {
+            self.message = format!("{} {}", self.message, advice(job, error));
+            self.responsible = Some(responsible(job, error));
+            self.error = Some(FailureView::new(error.clone(), is_operator));
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dezky_shared::queue::{
     error_code::{ErrorClass, ErrorCode},
-    job::{Attempt, Job, JobFailure, JobState, Progress, Step, StepState},
+    job::{Attempt, Job, JobFailure, JobState, Progress, Queue, Step, StepState},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use crate::{extract::Caller, timestamp::Timestamp};
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Job)]
 pub struct JobView {
     /// Id.
     id: String,
@@ -21,7 +22,6 @@ pub struct JobView {
     #[schema(example = "provision_tenant")]
     kind: String,
     /// State: `available`, `running`, `completed`, `discarded` or `cancelled`.
-    #[schema(value_type = String)]
     state: JobState,
     /// Tenant id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +30,7 @@ pub struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_slug: Option<String>,
     /// Queue.
-    queue: &'static str,
+    queue: Queue,
     /// Priority, 0–2; lower runs first.
     priority: i32,
     /// Time from which it may run.
@@ -71,6 +71,15 @@ pub struct JobView {
     /// Id of the finished job that it repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     requeued_from: Option<String>,
+    /// Id of the job that repeats it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requeued_to: Option<String>,
+    /// Time at which an operator dismissed it. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dismissed_at: Option<Timestamp>,
+    /// Id of that operator. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dismissed_by: Option<String>,
     /// Trace context (W3C). For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
@@ -91,12 +100,12 @@ pub struct JobView {
 /// A step of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobStep)]
 struct StepView {
     /// Name, usually that of an upstream.
     #[schema(example = "authentik")]
     name: String,
     /// State: `pending`, `ok`, `skipped`, `error` or `unknown`.
-    #[schema(value_type = String)]
     state: StepState,
     /// Consecutive failures.
     attempts: i32,
@@ -122,17 +131,37 @@ struct StepView {
 /// An error of a job or a step.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct FailureView {
+#[schema(as = JobFailure)]
+pub(super) struct FailureView {
     /// Stable error code.
-    #[schema(value_type = String, example = "upstream_unreachable")]
     code: ErrorCode,
     /// Class, which determines who must act: `user_action`, `upstream`, `rate_limited`, `credentials`, `conflict` or `bug`.
-    #[schema(value_type = String)]
     class: ErrorClass,
     /// Human-readable message.
     message: String,
     /// Whether it is retried.
     retryable: bool,
+    /// Operation of the upstream that failed. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "create_group")]
+    operation: Option<String>,
+    /// Details. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// Failure that this one follows from, such as the last one before the calls to an upstream were stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<CauseView>,
+}
+
+/// The failure that another one follows from.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobFailureCause)]
+struct CauseView {
+    /// Stable error code.
+    code: ErrorCode,
+    /// Operation of the upstream that failed. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
     /// Details. For operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -141,6 +170,7 @@ struct FailureView {
 /// An attempt of a job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobAttempt)]
 struct AttemptView {
     /// Number of the attempt, counting all.
     n: i32,
@@ -150,9 +180,10 @@ struct AttemptView {
     started_at: Timestamp,
     /// End time.
     finished_at: Timestamp,
-    /// Outcome.
+    /// Outcome: `complete`, `retry`, `snooze` (delayed without counting an attempt; only the last of several in a row is
+    /// listed), `discard`, `cancel`, `release`, `rescue` or `timeout`.
     outcome: String,
-    /// Error code.
+    /// Reason of a failure or a delay.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// Request ids returned by the upstreams.
@@ -161,6 +192,7 @@ struct AttemptView {
 
 /// Progress of a job or of one of its steps.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobProgress)]
 struct ProgressView {
     /// Number of processed items.
     done: i64,
@@ -173,8 +205,9 @@ struct ProgressView {
 impl JobView {
     /// The job, with the fields that `caller` may read.
     pub fn new(job: Job, tenant_slug: Option<String>, caller: &Caller) -> Self {
-        let is_operator = caller.is_operator();
+        let is_operator = caller.reads_platform();
         let failure = |failure| FailureView::new(failure, is_operator);
+        let dismissed = job.dismissed.filter(|_| is_operator);
         let step = |step: Step| StepView {
             name: step.name,
             state: step.state,
@@ -192,7 +225,7 @@ impl JobView {
             state: job.state,
             tenant_id: job.tenant_id.map(|id| id.to_string()),
             tenant_slug,
-            queue: job.queue.name(),
+            queue: job.queue,
             priority: job.priority.number(),
             run_at: job.run_at.into(),
             attempt: job.attempt,
@@ -209,6 +242,9 @@ impl JobView {
             children: None,
             superseded_by: job.superseded_by.map(|id| id.to_string()),
             requeued_from: job.requeued_from.map(|id| id.to_string()),
+            requeued_to: job.requeued_to.map(|id| id.to_string()),
+            dismissed_at: dismissed.as_ref().map(|dismissal| dismissal.at.into()),
+            dismissed_by: dismissed.map(|dismissal| dismissal.by),
             traceparent: job.traceparent.filter(|_| is_operator),
             created_at: job.created_at.into(),
             updated_at: job.updated_at.into(),
@@ -227,13 +263,19 @@ impl JobView {
 }
 
 impl FailureView {
-    fn new(failure: JobFailure, is_operator: bool) -> Self {
+    pub(super) fn new(failure: JobFailure, is_operator: bool) -> Self {
         Self {
             code: failure.code,
             class: failure.class,
             message: failure.message,
             retryable: failure.retryable,
+            operation: failure.operation.filter(|_| is_operator),
             detail: is_operator.then_some(failure.detail),
+            cause: failure.cause.map(|cause| CauseView {
+                code: cause.code,
+                operation: cause.operation.filter(|_| is_operator),
+                detail: is_operator.then_some(cause.detail),
+            }),
         }
     }
 }

@@ -5,7 +5,6 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
-use utoipa::openapi::OpenApi as Document;
 
 /// Layout, which follows the reader's light or dark mode.
 const STYLE: &str = "
@@ -21,8 +20,7 @@ pre { background: #8882; overflow-x: auto; padding: .5rem; }
 ";
 
 /// Renders the page.
-pub(super) fn render(document: &Document) -> String {
-    let document = serde_json::to_value(document).expect("the document has a JSON form");
+pub(super) fn render(document: &Value) -> String {
     let title = escaped(text(&document["info"]["title"]));
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
@@ -30,7 +28,7 @@ pub(super) fn render(document: &Document) -> String {
          <body><h1>{title}</h1>{}<p><a href=\"openapi.json\">openapi.json</a></p><nav>",
         prose(&document["info"]["description"]),
     );
-    let tags = operations_by_tag(&document);
+    let tags = operations_by_tag(document);
     for tag in tags.keys() {
         add(
             &mut page,
@@ -44,7 +42,7 @@ pub(super) fn render(document: &Document) -> String {
             format_args!("<h2 id=\"{0}\">{0}</h2>", escaped(tag)),
         );
         for (method, path, operation) in operations {
-            add_operation(&mut page, method, path, operation);
+            add_operation(&mut page, document, method, path, operation);
         }
     }
     page.push_str("<h2 id=\"schemas\">schemas</h2>");
@@ -71,7 +69,7 @@ fn operations_by_tag(document: &Value) -> BTreeMap<&str, Vec<(&str, &str, &Value
     tags
 }
 
-fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value) {
+fn add_operation(page: &mut String, document: &Value, method: &str, path: &str, operation: &Value) {
     let id = escaped(text(&operation["operationId"]));
     let summary = escaped(text(&operation["summary"]));
     let line = format_args!(
@@ -96,6 +94,9 @@ fn add_operation(page: &mut String, method: &str, path: &str, operation: &Value)
     }
     add_content(page, "request", &operation["requestBody"]);
     for (status, response) in members(&operation["responses"]) {
+        let response = resolved(document, response);
+        let description = escaped(text(&response["description"])).replace('\n', "<br>");
+        add(page, format_args!("<p>{status}: {description}</p>"));
         add_content(page, status, response);
     }
     page.push_str("</div></details>");
@@ -108,7 +109,10 @@ fn add_content(page: &mut String, of: &str, body: &Value) {
         let line = format_args!("<p>{of}: <code>{media_type}</code> ");
         add(page, line);
         let schema = &content["schema"];
-        match text(&schema["$ref"]).rsplit('/').next() {
+        let reference = [&schema["$ref"], &schema["allOf"][0]["$ref"]]
+            .map(text)
+            .concat();
+        match reference.rsplit('/').next() {
             Some(name) if !name.is_empty() => {
                 let name = escaped(name);
                 add(
@@ -119,6 +123,14 @@ fn add_content(page: &mut String, of: &str, body: &Value) {
             _ => add(page, format_args!("</p>{}", json(schema))),
         }
     }
+}
+
+/// The component that a reference denotes, or the value itself.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let pointer = text(&value["$ref"]).strip_prefix('#');
+    pointer
+        .and_then(|pointer| document.pointer(pointer))
+        .unwrap_or(value)
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

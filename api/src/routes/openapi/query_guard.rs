@@ -13,7 +13,6 @@ use axum::{
 use http::Method;
 use utoipa::openapi::{OpenApi, RefOr, path::ParameterIn};
 
-use super::operations;
 use crate::{error::ApiError, extract::Parameters};
 
 /// The query parameters of every operation, by method and path template.
@@ -22,19 +21,28 @@ pub struct QueryParameters(HashMap<(Method, String), BTreeSet<String>>);
 
 impl QueryParameters {
     /// Reads them from the document.
-    pub fn from_document(mut document: OpenApi) -> Self {
-        let mut documented = HashMap::new();
-        for (path, item) in &mut document.paths.paths {
-            for (method, operation) in operations(item) {
-                let parameters = operation.parameters.iter().flatten();
-                let names = parameters.filter_map(|parameter| match parameter {
-                    RefOr::T(it) if it.parameter_in == ParameterIn::Query => Some(it.name.clone()),
-                    _ => None,
-                });
-                documented.insert((method, path.clone()), names.collect());
-            }
-        }
-        Self(documented)
+    pub fn from_document(document: &OpenApi) -> Self {
+        let operations = document.paths.paths.iter().flat_map(|(path, item)| {
+            let by_method = [
+                (Method::GET, &item.get),
+                (Method::PUT, &item.put),
+                (Method::POST, &item.post),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ];
+            by_method.map(|(method, operation)| (method, path, operation.as_ref()))
+        });
+        let documented = operations.filter_map(|(method, path, operation)| {
+            let parameters = operation?.parameters.iter().flatten();
+            let names = parameters.filter_map(|parameter| match parameter {
+                RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
+                    Some(parameter.name.clone())
+                }
+                _ => None,
+            });
+            Some(((method, path.clone()), names.collect()))
+        });
+        Self(documented.collect())
     }
 
     fn check(&self, request: &Request) -> Result<(), ApiError> {

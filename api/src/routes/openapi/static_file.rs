@@ -1,6 +1,7 @@
 //! Files that are the same for every client, with an `ETag`.
 
 use axum::{
+    Extension,
     body::Bytes,
     response::{IntoResponse as _, Response},
 };
@@ -8,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
-use crate::extract::IfNoneMatch;
+use crate::{extract::IfNoneMatch, serve::HeldMemory};
 
 /// Content security policy of the documentation page: no scripts, nothing from other origins.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -56,6 +57,8 @@ impl StaticFile {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         let content_type = [(header::CONTENT_TYPE, self.content_type)];
-        (headers, content_type, self.content.clone()).into_response()
+        // All responses share the content.
+        let held = Extension(HeldMemory(0));
+        (headers, content_type, held, self.content.clone()).into_response()
     }
 }

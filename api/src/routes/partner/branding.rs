@@ -22,12 +22,12 @@ use crate::{
 /// Branding. Missing and null fields use the platform's default.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewPartnerBranding)]
+#[schema(as = PartnerBrandingUpdate)]
 pub(super) struct BrandingRequest {
     /// Product name.
     #[schema(min_length = 1, max_length = 120, example = "Nordic Workspace")]
     product_name: Option<String>,
-    /// Accent colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[schema(pattern = "^#[0-9a-fA-F]{6}$", example = "#0a7cff")]
     accent_color: Option<String>,
     /// URL of the logo (https).
@@ -64,7 +64,7 @@ fn view(partner: Partner) -> BrandingView {
 }
 
 /// Returns the branding of the partner's portal
-#[utoipa::path(get, path = "/partner/branding", operation_id = "getPartnerBranding", tag = "partner", responses((status = 200, body = BrandingView)))]
+#[utoipa::path(get, path = "/partner/branding", operation_id = "getOwnPartnerBranding", tag = "partner", responses((status = 200, body = BrandingView)))]
 pub(super) async fn show(access: PartnerAccess<Read>) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(access.partner.as_ref());
     let view = view(access.partner.as_ref().clone());
@@ -75,7 +75,7 @@ pub(super) async fn show(access: PartnerAccess<Read>) -> Result<ApiResponse, Api
 ///
 /// Requires the access level owner or manager.
 #[utoipa::path(
-    put, path = "/partner/branding", operation_id = "replacePartnerBranding", tag = "partner", request_body = BrandingRequest,
+    put, path = "/partner/branding", operation_id = "replaceOwnPartnerBranding", tag = "partner", request_body = BrandingRequest,
     responses((status = 200, body = BrandingView)),
 )]
 pub(super) async fn put(

@@ -32,7 +32,7 @@ pub(super) struct SettingsView {
     contact_info: ContactInfoView,
     /// Billing details.
     billing_info: BillingInfoView,
-    /// Support email address.
+    /// Support e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
     /// Support page.
@@ -40,7 +40,6 @@ pub(super) struct SettingsView {
     support_url: Option<String>,
     /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
 }
 
@@ -62,7 +61,7 @@ impl From<Partner> for SettingsView {
 /// Returns the partner's settings
 ///
 /// Requires the access level owner or manager.
-#[utoipa::path(get, path = "/partner/settings", operation_id = "getPartnerSettings", tag = "partner", responses((status = 200, body = SettingsView)))]
+#[utoipa::path(get, path = "/partner/settings", operation_id = "getOwnPartnerSettings", tag = "partner", responses((status = 200, body = SettingsView)))]
 pub(super) async fn show(access: PartnerAccess<ReadWrite>) -> Result<ApiResponse, ApiError> {
     let view = SettingsView::from(access.partner.as_ref().clone());
     let etag = ETag::from(access.partner.as_ref());
@@ -73,7 +72,7 @@ pub(super) async fn show(access: PartnerAccess<ReadWrite>) -> Result<ApiResponse
 ///
 /// Requires the access level owner or manager. Only operators change `status` and `marginPct`.
 #[utoipa::path(
-    patch, path = "/partner/settings", operation_id = "updatePartnerSettings", tag = "partner", request_body = PatchRequest,
+    patch, path = "/partner/settings", operation_id = "updateOwnPartnerSettings", tag = "partner", request_body = PatchRequest,
     responses((status = 200, body = SettingsView)),
 )]
 pub(super) async fn patch(

@@ -18,7 +18,8 @@ use crate::{
     },
     response::ApiResponse,
     routes::tenants::{
-        self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantView,
+        self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantSearch,
+        TenantView,
     },
     state::SharedState,
     validate::{self, OwnerRequest},
@@ -30,24 +31,24 @@ use crate::{
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ListQuery {
     /// Status.
-    #[param(value_type = Option<String>, pattern = "^(pending|active|suspended|terminating|terminated)$", example = "active")]
+    #[param(example = "active")]
     status: Option<TenantStatus>,
     #[param(ignore)]
-    page: Page,
+    search: TenantSearch,
 }
 
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
             status: parameters.take("status", tenants::STATUSES)?,
-            page: Page::from_query(parameters)?,
+            search: TenantSearch::from_query(parameters)?,
         })
     }
 }
 
-/// Lists the partner's tenants, oldest first
+/// Lists the partner's tenants
 #[utoipa::path(
-    get, path = "/partner/tenants", operation_id = "listPartnerTenants", tag = "partner", params(ListQuery, Page),
+    get, path = "/partner/tenants", operation_id = "listOwnPartnerTenants", tag = "partner", params(ListQuery, TenantSearch, Page),
     responses((status = 200, body = PageOf<TenantView>)),
 )]
 pub(super) async fn list(
@@ -61,7 +62,7 @@ pub(super) async fn list(
         ..TenantFilter::default()
     };
     let list = format!("partner/tenants?{}&{:?}", access.partner.id, query.status);
-    tenants::page_of(&app, &access.caller, filter, &list, &query.page)
+    tenants::search(&app, &access.caller, filter, &list, &query.search)
         .await
         .map(Json)
 }
@@ -69,7 +70,7 @@ pub(super) async fn list(
 /// A new tenant. Add its domains later with `POST /tenants/{slug}/domains`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewPartnerTenant)]
+#[schema(as = PartnerTenantCreate)]
 pub(super) struct CreateRequest {
     /// Slug. It never changes and is never reused.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
@@ -78,12 +79,12 @@ pub(super) struct CreateRequest {
     #[schema(min_length = 1, max_length = 120, example = "Acme A/S")]
     name: String,
     /// Plan: `starter`, `business` or `enterprise`. Default: the partner's default plan, else `starter`.
-    #[schema(pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Option<Plan>)]
     plan: Option<String>,
     /// Industry.
     #[schema(min_length = 1, max_length = 120)]
     industry: Option<String>,
-    /// Brand colour, `#rrggbb`.
+    /// Brand color, `#rrggbb`.
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$")]
     brand_color: Option<String>,
     /// The owner.
@@ -127,7 +128,7 @@ impl NewCustomer {
 ///
 /// Requires the access level owner or manager. The job provisions it in the upstreams.
 #[utoipa::path(
-    post, path = "/partner/tenants", operation_id = "createPartnerTenant", tag = "partner", request_body = CreateRequest,
+    post, path = "/partner/tenants", operation_id = "createOwnPartnerTenant", tag = "partner", request_body = CreateRequest,
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn create(
@@ -139,7 +140,7 @@ pub(super) async fn create(
 }
 
 /// Returns a tenant of the partner
-#[utoipa::path(get, path = "/partner/tenants/{slug}", operation_id = "getPartnerTenant", tag = "partner", responses((status = 200, body = TenantView)))]
+#[utoipa::path(get, path = "/partner/tenants/{slug}", operation_id = "getOwnPartnerTenant", tag = "partner", responses((status = 200, body = TenantView)))]
 pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, ApiError> {
     let etag = ETag::from(&access.tenant);
     let view = TenantView::shown_to(&access.caller, access.tenant);
@@ -150,7 +151,7 @@ pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, Api
 ///
 /// Requires the access level owner or manager. Only operators change `plan`, `domains` and `partnerId`.
 #[utoipa::path(
-    patch, path = "/partner/tenants/{slug}", operation_id = "updatePartnerTenant", tag = "partner", request_body = TenantPatchRequest,
+    patch, path = "/partner/tenants/{slug}", operation_id = "updateOwnPartnerTenant", tag = "partner", request_body = TenantPatchRequest,
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn patch(
@@ -163,7 +164,7 @@ pub(super) async fn patch(
 ///
 /// Requires the access level owner or manager. Its users cannot sign in; no data is lost.
 #[utoipa::path(
-    post, path = "/partner/tenants/{slug}/suspend", operation_id = "suspendPartnerTenant", tag = "partner",
+    post, path = "/partner/tenants/{slug}/suspend", operation_id = "suspendOwnPartnerTenant", tag = "partner",
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn suspend(w: Write<PartnerTenant<ReadWrite>>) -> Result<Response, ApiError> {
@@ -174,7 +175,7 @@ pub(super) async fn suspend(w: Write<PartnerTenant<ReadWrite>>) -> Result<Respon
 ///
 /// Requires the access level owner or manager.
 #[utoipa::path(
-    post, path = "/partner/tenants/{slug}/resume", operation_id = "resumePartnerTenant", tag = "partner",
+    post, path = "/partner/tenants/{slug}/resume", operation_id = "resumeOwnPartnerTenant", tag = "partner",
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn resume(w: Write<PartnerTenant<ReadWrite>>) -> Result<Response, ApiError> {

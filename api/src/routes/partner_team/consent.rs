@@ -2,33 +2,34 @@
 
 use axum::response::{IntoResponse as _, Response};
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::InvitationId,
     invitation::{Invitation, InvitationState},
     partner::{Partner, PartnerStatus},
     queue::args::InvitePartnerMember,
     store::{VersionedRepository as _, jobs::NewJob},
+    user::PartnerRole,
 };
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AccessLevel, event};
+use super::{event, find_invitation};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{Caller, EmptyBody, PathParam, SignedIn},
     response::ApiResponse,
-    routes::target,
     state::AppState,
     timestamp::Timestamp,
     views::JobLink,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
-/// An invitation that awaits the caller's consent. `POST /invitations/{id}/accept` or `…/decline` answers it.
+/// An invitation that awaits the caller's consent. `POST /invitations/{id}/accept` or `…/decline` decides it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AwaitingInvitation)]
 pub(in crate::routes) struct AwaitingInvitationView {
     /// Id.
     #[schema(value_type = String, format = Uuid)]
@@ -38,7 +39,7 @@ pub(in crate::routes) struct AwaitingInvitationView {
     /// The partner's display name.
     partner_name: String,
     /// Access level that the caller would have.
-    access_level: AccessLevel,
+    access_level: PartnerRole,
     /// Time of the invitation.
     invited_at: Timestamp,
     /// Time at which it expires.
@@ -54,7 +55,7 @@ impl AwaitingInvitationView {
             id: invitation.id,
             partner_slug: partner.slug.clone(),
             partner_name: partner.name.clone(),
-            access_level: invitation.role.into(),
+            access_level: invitation.role,
             invited_at: invitation.created_at.into(),
             expires_at: invitation.expire_at.into(),
             job: None,
@@ -101,7 +102,7 @@ impl AwaitingInvitationView {
 pub(super) async fn accept(
     w: Write<SignedIn, EmptyBody, PathParam<InvitationId>>,
 ) -> Result<Response, ApiError> {
-    answer(&w, Answer::Accept).await
+    decide(&w, Decision::Accept).await
 }
 
 /// Declines an invitation
@@ -114,59 +115,54 @@ pub(super) async fn accept(
 pub(super) async fn decline(
     w: Write<SignedIn, EmptyBody, PathParam<InvitationId>>,
 ) -> Result<Response, ApiError> {
-    answer(&w, Answer::Decline).await
+    decide(&w, Decision::Decline).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum Decision {
     Accept,
     Decline,
 }
 
-async fn answer(
+async fn decide(
     w: &Write<SignedIn, EmptyBody, PathParam<InvitationId>>,
-    answer: Answer,
+    decision: Decision,
 ) -> Result<Response, ApiError> {
+    // Only the command checks whose invitation it is, so that one of another account costs what a missing one does. A
+    // response is replayed to the caller that it was for.
     let PathParam(id) = w.params;
-    // Before the command: a replayed response skips its checks.
-    let invitation = w.app.db.invitations.find(id).await?;
-    if invitation.is_some_and(|invitation| !is_for(&w.access, &invitation)) {
-        return Err(w.app.access.conceal(0).await);
-    }
-    let response = w.run(&AnswerInvitation { id, answer }).await?;
+    let response = w.run(&DecideInvitation { id, decision }).await?;
     Ok(response.into_response())
 }
 
-struct AnswerInvitation {
+struct DecideInvitation {
     id: InvitationId,
-    answer: Answer,
+    decision: Decision,
 }
 
-impl Command for AnswerInvitation {
+impl Command for DecideInvitation {
     async fn run(
         &self,
         session: &mut ClientSession,
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
-        let (app, caller) = (runner.app, runner.caller);
-        let now = app.store.now();
-        let found = app.db.invitations.find_in(session, self.id).await?;
-        let invitation = found
-            .filter(|invitation| invitation.expire_at > now && is_for(caller, invitation))
-            .filter(|invitation| invitation.state == InvitationState::AwaitingConsent)
-            .ok_or(ProblemCode::NotFound)?;
+        let app = runner.app;
+        let invitation = find_invitation(session, runner, self.id, is_for).await?;
+        if invitation.state != InvitationState::AwaitingConsent {
+            return Err(ProblemCode::NotFound.into());
+        }
         let partner = app
             .db
             .partners
             .find_in_transaction(session, invitation.partner_id)
             .await?;
         let partner = partner.ok_or(ProblemCode::NotFound)?;
-        match self.answer {
-            Answer::Accept => accept_invitation(session, runner, invitation, &partner).await,
-            Answer::Decline => {
+        match self.decision {
+            Decision::Accept => accept_invitation(session, runner, invitation, &partner).await,
+            Decision::Decline => {
                 app.db.invitations.delete(session, self.id).await?;
                 let view = AwaitingInvitationView::new(&invitation, &partner);
-                let target = target("partner", partner.id, partner.slug);
+                let target = Target::new("partner", partner.id, partner.slug);
                 let event = event(runner, Action::PartnerMemberDecline, target);
                 let response = ApiResponse::unversioned(StatusCode::OK, &view);
                 Ok(CommandOutput::complete(response, event))
@@ -185,7 +181,7 @@ async fn accept_invitation(
     if partner.status == PartnerStatus::Terminated {
         return Err(ProblemCode::PartnerTerminated.into());
     }
-    if caller.user.platform_admin || caller.partner.is_some() {
+    if caller.user.is_platform_staff() || caller.partner.is_some() {
         return Err(ProblemCode::WorksElsewhere.into());
     }
     let now = runner.app.store.now();
@@ -203,7 +199,7 @@ async fn accept_invitation(
     let link = JobLink::from(&job);
     let href = link.href.clone();
     view.job = Some(link);
-    let target = target("partner", partner.id, partner.slug.clone());
+    let target = Target::new("partner", partner.id, partner.slug.clone());
     let event = event(runner, Action::PartnerMemberAccept, target);
     let response = ApiResponse::unversioned(StatusCode::ACCEPTED, &view).at(href);
     Ok(CommandOutput::complete(response, event).with_jobs(vec![job]))

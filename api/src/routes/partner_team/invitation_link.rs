@@ -1,9 +1,9 @@
 //! Invitation links: one-time secrets.
 
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::{InvitationId, PartnerId, UserId},
-    invitation::{Invitation, InvitationState, SealedLink},
+    invitation::{EncryptedLink, Invitation, InvitationState},
     partner::PartnerStatus,
     store::VersionedRepository as _,
     user::PartnerRole,
@@ -13,12 +13,11 @@ use mongodb::ClientSession;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::event;
+use super::{event, find_invitation};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{Caller, EmptyBody, PathParam, SignedIn},
     response::ApiResponse,
-    routes::target,
     state::AppState,
     timestamp::Timestamp,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
@@ -27,6 +26,7 @@ use crate::{
 /// Link of an invitation.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = InvitationLink)]
 struct LinkView {
     /// URL where the invited person chooses a password; null in a replayed response.
     #[schema(required)]
@@ -74,13 +74,8 @@ impl Command for Show {
         session: &mut ClientSession,
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
-        let (app, caller) = (runner.app, runner.caller);
-        let now = app.store.now();
-        let found = app.db.invitations.find_in(session, self.id).await?;
-        let mut invitation = found
-            .filter(|invitation| invitation.expire_at > now)
-            .filter(|invitation| may_show_to(caller, invitation))
-            .ok_or(ProblemCode::NotFound)?;
+        let app = runner.app;
+        let mut invitation = find_invitation(session, runner, self.id, may_show_to).await?;
         if invitation.state == InvitationState::AwaitingConsent {
             return Err(ProblemCode::LinkNotNeeded.into());
         }
@@ -97,7 +92,7 @@ impl Command for Show {
             secret_already_shown: None,
         };
         let response = ApiResponse::unversioned(StatusCode::OK, &view);
-        let target = target("user", user, invitation.email);
+        let target = Target::new("user", user, invitation.email);
         Ok(CommandOutput::complete(
             response.with_one_time_secret("link"),
             event(runner, Action::PartnerMemberLink, target),
@@ -107,7 +102,7 @@ impl Command for Show {
 
 /// Removes the link from the invitation and decrypts it.
 fn take_link(app: &AppState, invitation: &mut Invitation) -> Result<String, ApiError> {
-    let SealedLink { sealed, job_id } = match (invitation.state, invitation.link.take()) {
+    let EncryptedLink { secrets, job_id } = match (invitation.state, invitation.link.take()) {
         (InvitationState::Ready, Some(link)) => link,
         (InvitationState::Shown, _) => return Err(ProblemCode::LinkAlreadyShown.into()),
         (InvitationState::NoLink | InvitationState::AwaitingConsent, _) => {
@@ -119,11 +114,11 @@ fn take_link(app: &AppState, invitation: &mut Invitation) -> Result<String, ApiE
     };
     invitation.state = InvitationState::Shown;
     app.config
-        .sealing_keys
-        .decrypt(job_id, &sealed)
+        .encryption_keys
+        .decrypt(job_id, &secrets)
         .map_err(|error| {
             tracing::error!(%error, "Decrypting an invitation link failed");
-            ProblemCode::SealingNotConfigured.into()
+            ProblemCode::EncryptionNotConfigured.into()
         })
 }
 
@@ -142,7 +137,7 @@ async fn may_hand_over(
     let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
     let is_exclusive = user.is_some_and(|user| {
         user.partner_id == Some(partner_id)
-            && !user.platform_admin
+            && !user.is_platform_staff()
             && user.tenant_ids().is_empty()
             && !user.has_signed_in()
     });

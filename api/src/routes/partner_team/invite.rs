@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bson::doc;
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::{InvitationId, PartnerId},
     invitation::Invitation,
     partner::PartnerStatus,
@@ -16,15 +16,12 @@ use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    AccessLevel, access_level, event, invariants::check_team_size, partner_named, run_and_wait,
-};
+use super::{access_level, event, invariants::check_team_size, partner_named, run_and_wait};
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
     extract::{ManageTeam, Operator, PartnerAccess, PathParam, Validate},
     response::ApiResponse,
-    routes::target,
     validate::{self, Validator},
     views::JobLink,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
@@ -33,15 +30,16 @@ use crate::{
 /// An invitation to send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = InvitationCreate)]
 pub(super) struct InviteRequest {
-    /// Email address; also the username.
+    /// E-mail address; also the username.
     #[schema(max_length = 254, example = "ada@example.com")]
     email: String,
     /// Full name.
     #[schema(min_length = 1, max_length = 120)]
     name: String,
     /// Access level. Ignored for a person who is already on the team.
-    #[schema(value_type = AccessLevel)]
+    #[schema(value_type = PartnerRole)]
     access_level: String,
 }
 
@@ -69,16 +67,17 @@ impl Validate for Invited {
 /// An invitation.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Invitation)]
 struct InvitationView {
     /// Id.
     #[schema(value_type = String, format = Uuid)]
     id: InvitationId,
-    /// Email address.
+    /// E-mail address.
     email: String,
     /// Full name.
     name: String,
     /// Access level.
-    access_level: AccessLevel,
+    access_level: PartnerRole,
     /// Path that returns the link once, to the inviting user, after the job has completed.
     link_href: String,
     /// The job that carries out the invitation.
@@ -89,11 +88,11 @@ struct InvitationView {
 ///
 /// The job creates the account; the person is on the team when it completes, and `POST /invitations/{id}/link` returns
 /// the link of the account once. The owner of an existing account finds the invitation at `GET /users/me`, and joins by
-/// accepting it; the step of the job is then `skipped`. A new invitation to an email address revokes the earlier one and its
+/// accepting it; the step of the job is then `skipped`. A new invitation to an e-mail address revokes the earlier one and its
 /// link. The job is `discarded` with `works_elsewhere` if the person belongs to another partner or to a tenant of
 /// another partner, or is an operator.
 #[utoipa::path(
-    post, path = "/partner/team", operation_id = "inviteMember", tag = "partners", request_body = InviteRequest,
+    post, path = "/partner/team", operation_id = "inviteOwnPartnerMember", tag = "partners", request_body = InviteRequest,
     responses((status = 202, body = InvitationView), (status = 200, body = InvitationView)),
 )]
 pub(super) async fn invite(
@@ -121,8 +120,8 @@ async fn send(
     partner_id: PartnerId,
     invited: &Invited,
 ) -> Result<Response, ApiError> {
-    if !runner.app.config.sealing_keys.can_seal() {
-        return Err(ProblemCode::SealingNotConfigured.into());
+    if !runner.app.config.encryption_keys.can_encrypt() {
+        return Err(ProblemCode::EncryptionNotConfigured.into());
     }
     let invite = Invite {
         partner_id,
@@ -165,14 +164,14 @@ impl Command for Invite<'_> {
         };
         let job = NewJob::new(&args, &runner.actor_id(), now)?;
         let job = runner.enqueue(session, job).await?;
-        let target = target("partner", partner_id, partner.slug);
+        let target = Target::new("partner", partner_id, partner.slug);
         let mut event = event(runner, Action::PartnerMemberInvite, target);
         event.after = doc! { "email": email, "name": name, "accessLevel": role.name() };
         let view = InvitationView {
             id: invitation.id,
             email: email.clone(),
             name: name.clone(),
-            access_level: (*role).into(),
+            access_level: *role,
             link_href: format!("/invitations/{}/link", invitation.id),
             job: JobLink::from(&job),
         };

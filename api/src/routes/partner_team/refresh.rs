@@ -1,9 +1,13 @@
-//! MFA device check of a partner's team.
+//! Look-up of the second factors of a partner's team.
 
 use std::time::Duration;
 
 use axum::response::Response;
-use dezky_shared::{audit::Action, partner::Partner, platform::clock};
+use dezky_shared::{
+    audit::{Action, Target},
+    partner::Partner,
+    platform::clock,
+};
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
@@ -14,7 +18,6 @@ use crate::{
     error::{ApiError, ProblemCode},
     extract::{PartnerAccess, ReadWrite},
     response::ApiResponse,
-    routes::target,
     views::JobLink,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -22,18 +25,19 @@ use crate::{
 /// Minimum interval between checks.
 const MIN_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A check of the team's MFA devices.
+/// A look-up of the team's second factors.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TeamRefresh)]
 struct RefreshView {
     /// The job that checks.
     job: JobLink,
 }
 
-/// Checks the MFA devices of the caller's team
+/// Looks up the second factors of the caller's team
 ///
 /// At most once a minute. Returns the pending job if there is one.
 #[utoipa::path(
-    post, path = "/partner/team/refresh", operation_id = "refreshTeam", tag = "partners",
+    post, path = "/partner/team/refresh", operation_id = "refreshOwnPartnerTeam", tag = "partners",
     responses((status = 202, body = RefreshView), (status = 200, body = RefreshView)),
 )]
 pub(super) async fn refresh(w: Write<PartnerAccess<ReadWrite>>) -> Result<Response, ApiError> {
@@ -63,7 +67,7 @@ impl Command for Refresh<'_> {
             }
         }
         let job = sync_team(runner, session, partner_id).await?;
-        let target = target("partner", partner_id, &self.partner.slug);
+        let target = Target::new("partner", partner_id, &self.partner.slug);
         let event = event(runner, Action::PartnerMemberRecheck, target);
         let view = RefreshView {
             job: JobLink::from(&job),

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, Target},
     id::{PartnerId, UserId},
     partner::PartnerStatus,
     platform::change_feed::DocumentChange,
@@ -15,16 +15,17 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    AccessLevel, MemberView, access_level, audited, check_team_invariants, event, role_of,
-    run_and_wait, sync_team,
+    MemberView, access_level, audited, check_team_invariants, event, role_of, run_and_wait,
+    sync_team,
 };
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
     etag::ETag,
     extract::{EmptyBody, ManageTeam, PartnerAccess, PathParam, Validate},
+    keyed_mutex::partner_key,
     response::ApiResponse,
-    routes::target,
+    routes::users::load_for_write,
     validate::Validator,
     views::JobLink,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
@@ -33,9 +34,10 @@ use crate::{
 /// Fields to change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = PartnerMemberPatch)]
 pub(super) struct MemberPatch {
     /// Access level.
-    #[schema(value_type = AccessLevel)]
+    #[schema(value_type = PartnerRole)]
     access_level: String,
 }
 
@@ -62,7 +64,7 @@ impl Validate for MemberAction {
 ///
 /// The last owner cannot be demoted: 409 `last_owner`.
 #[utoipa::path(
-    patch, path = "/partner/team/{id}", operation_id = "updateMember", tag = "partners", request_body = MemberPatch,
+    patch, path = "/partner/team/{id}", operation_id = "updateOwnPartnerMember", tag = "partners", request_body = MemberPatch,
     responses((status = 200, body = MemberView)),
 )]
 pub(super) async fn update(
@@ -73,7 +75,7 @@ pub(super) async fn update(
         id: w.params.0,
         action: w.body,
     };
-    let key = change.partner_id.to_string();
+    let key = partner_key(change.partner_id);
     let result = w.runner().run_serialized(&key, None, &change).await?;
     Ok(result.response)
 }
@@ -83,7 +85,7 @@ pub(super) async fn update(
 /// Their access ends at once. The job removes them from the partner's group and ends their sessions. Their invitations
 /// and unused links are revoked.
 #[utoipa::path(
-    delete, path = "/partner/team/{id}", operation_id = "removeMember", tag = "partners",
+    delete, path = "/partner/team/{id}", operation_id = "removeOwnPartnerMember", tag = "partners",
     responses((status = 202, body = MemberView), (status = 200, body = MemberView)),
 )]
 pub(super) async fn remove(
@@ -104,7 +106,7 @@ struct MemberChange {
 }
 
 impl MemberChange {
-    /// The member, as this transaction reads it.
+    /// The member, as this transaction reads it, after the check of `If-Match`.
     async fn find(
         &self,
         session: &mut ClientSession,
@@ -118,9 +120,8 @@ impl MemberChange {
         if partner.is_none_or(|partner| partner.status == PartnerStatus::Terminated) {
             return Err(ProblemCode::Forbidden.into());
         }
-        let user = app.db.users.find_in_transaction(session, self.id).await?;
-        user.filter(|user| user.partner_id == Some(self.partner_id))
-            .ok_or_else(|| ProblemCode::NotFound.into())
+        let is_in_team = |user: &User| user.partner_id == Some(self.partner_id);
+        load_for_write(session, runner, self.id, is_in_team).await
     }
 }
 
@@ -132,7 +133,6 @@ impl Command for MemberChange {
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
         let before = self.find(session, runner).await?;
-        runner.if_match.check(ETag::from(&before))?;
         if self.action == MemberAction::Level(role_of(&before)) {
             let response = respond(StatusCode::OK, before, None);
             return Ok(CommandOutput::unchanged(response));
@@ -161,7 +161,7 @@ impl Command for MemberChange {
         users
             .save_changed(session, &before, &mut after, now)
             .await?;
-        let event = event(runner, action, target("user", self.id, &after.email))
+        let event = event(runner, action, Target::new("user", self.id, &after.email))
             .with_changes(&audited(&before), &audited(&after));
 
         let link = job.as_ref().map(JobLink::from);

@@ -3,7 +3,7 @@
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::Action,
-    billing::BillingInfo,
+    billing::{BillingInfo, Plan},
     id::PartnerId,
     partner::{Branding, ContactInfo, Partner, PartnerStatus},
     store::VersionedRepository as _,
@@ -29,7 +29,7 @@ use crate::{
 /// A new partner.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewPartner)]
+#[schema(as = PartnerCreate)]
 pub(super) struct CreateRequest {
     /// Slug. It never changes and is never reused. A partner and a tenant may have the same slug.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "nordic-it")]
@@ -53,7 +53,7 @@ pub(super) struct CreateRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = BillingRequest)]
     billing_info: Option<Object<BillingRequest>>,
-    /// Support email address.
+    /// Support e-mail address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     support_email: FieldPatch<String>,
@@ -63,7 +63,7 @@ pub(super) struct CreateRequest {
     support_url: FieldPatch<String>,
     /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Option<Plan>)]
     default_plan: FieldPatch<String>,
 }
 

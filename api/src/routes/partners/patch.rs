@@ -12,7 +12,7 @@ use crate::{
     error::{ApiError, FieldError},
     extract::{Object, Validate},
     validate::{
-        self, FieldPatch, Validator, double_option,
+        self, EnumName, FieldPatch, Validator, double_option,
         partner::{BillingEdit, BillingRequest, ContactEdit, ContactRequest, margin},
         url::https_url,
     },
@@ -33,7 +33,7 @@ pub(in crate::routes) struct PatchRequest {
     pub(super) domain: FieldPatch<String>,
     /// `active` restores a terminated partner and its team. For operators.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^active$")]
+    #[schema(value_type = RestoredStatus)]
     pub(super) status: Option<String>,
     /// Margin on customer payments, in percent with at most two decimals. For operators.
     #[serde(default, deserialize_with = "double_option")]
@@ -47,7 +47,7 @@ pub(in crate::routes) struct PatchRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = BillingRequest)]
     pub(super) billing_info: Option<Object<BillingRequest>>,
-    /// Support email address.
+    /// Support e-mail address.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     pub(super) support_email: FieldPatch<String>,
@@ -57,7 +57,7 @@ pub(in crate::routes) struct PatchRequest {
     pub(super) support_url: FieldPatch<String>,
     /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(default)]
-    #[schema(value_type = Option<String>, pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Option<Plan>)]
     pub(super) default_plan: FieldPatch<String>,
 }
 
@@ -147,10 +147,18 @@ impl Patch {
 }
 
 /// The only status that can be set; deletion terminates a partner.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = PartnerStatusUpdate)]
+enum RestoredStatus {
+    /// Restores a terminated partner.
+    Active,
+}
+
 fn restored_status(text: &str) -> Result<PartnerStatus, (&'static str, String)> {
-    match text {
-        "active" => Ok(PartnerStatus::Active),
-        _ => Err((
+    match text.parse() {
+        Ok(EnumName(RestoredStatus::Active)) => Ok(PartnerStatus::Active),
+        Err(_) => Err((
             "invalid_status",
             "This must be active. To terminate a partner, delete it.".to_owned(),
         )),

@@ -18,6 +18,7 @@ use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
     extract::{Operator, PathParam},
+    keyed_mutex::partner_key,
     response::ApiResponse,
     routes::partner_team::sync_team,
     state::Repositories,
@@ -43,7 +44,7 @@ impl<V: Serialize> PartnerChange<'_, V> {
         runner: &CommandRunner<'_>,
     ) -> Result<ApiResponse, ApiError> {
         // The colon separates the key from those of tenants, which are slugs.
-        let key = format!("partner:{}", self.partner.slug);
+        let key = partner_key(self.partner.id);
         Ok(runner.run_serialized(&key, None, self).await?.response)
     }
 

@@ -27,7 +27,6 @@ pub struct PartnerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
     /// Status: `active` or `terminated`.
-    #[schema(value_type = String)]
     status: PartnerStatus,
     /// Margin on customer payments, in percent.
     #[schema(minimum = 0, maximum = 100)]
@@ -36,7 +35,7 @@ pub struct PartnerView {
     contact_info: ContactInfoView,
     /// Billing details.
     billing_info: BillingInfoView,
-    /// Support email address.
+    /// Support e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     support_email: Option<String>,
     /// Support page.
@@ -44,7 +43,6 @@ pub struct PartnerView {
     support_url: Option<String>,
     /// Default plan of new tenants: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     default_plan: Option<Plan>,
     /// Branding of the portal.
     branding: BrandingView,
@@ -80,7 +78,7 @@ pub(in crate::routes) struct ContactInfoView {
     /// Name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// Email address.
+    /// E-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
     /// Phone number (E.164).
@@ -102,7 +100,7 @@ pub(in crate::routes) struct BillingInfoView {
     /// Country (ISO 3166-1 alpha-2).
     #[serde(skip_serializing_if = "Option::is_none")]
     country: Option<String>,
-    /// Email address for invoices.
+    /// E-mail address for invoices.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
 }
@@ -115,10 +113,10 @@ pub(in crate::routes) struct BrandingView {
     /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
     product_name: Option<String>,
-    /// Accent colour, `#rrggbb`.
+    /// Accent color, `#rrggbb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     accent_color: Option<String>,
-    /// Text colour that contrasts with the accent colour: `#000000` or `#ffffff`.
+    /// Text color that contrasts with the accent color: `#000000` or `#ffffff`.
     #[serde(skip_serializing_if = "Option::is_none")]
     accent_text_color: Option<&'static str>,
     /// URL of the logo.

@@ -2,11 +2,13 @@
 
 use bson::{DateTime, Document};
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, AuditEvent},
     billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
-    store::VersionedRepository as _,
-    subscription::{Subscription, SubscriptionStatus},
+    invoicing::Enrolment,
+    queue::args::InvoiceSubscription,
+    store::{VersionedRepository as _, jobs::NewJob},
+    subscription::{CollectionMethod, NewTerms, Subscription},
     tenant::Tenant,
 };
 use http::StatusCode;
@@ -15,32 +17,38 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    SubscriptionView, audited, respond, target,
-    update::{ensure_renewal_after_start, list_price},
+    SubscriptionView, respond, target,
+    update::{ensure_collectable, ensure_has_partner, ensure_renewal_after_start, list_price},
 };
 use crate::{
     config::Config,
     error::{ApiError, FieldError},
+    etag::ETag,
     extract::{Operator, Validate},
     response::ApiResponse,
+    routes::billing::is_billed,
     state::AppState,
     validate::{self, Validator, money},
-    write::{Command, CommandOutput, CommandRunner, Rollback, Write, ensure_not_terminating},
+    views::job_href,
+    write::{
+        Command, CommandOutput, CommandRunner, Rollback, Write, audited_fields,
+        ensure_not_terminating,
+    },
 };
 
 /// A new subscription.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewSubscription)]
+#[schema(as = SubscriptionCreate)]
 pub(super) struct CreateRequest {
     /// Tenant, by slug or id.
     #[schema(min_length = 3, max_length = 40, example = "acme")]
     tenant: String,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Plan)]
     plan: String,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(pattern = "^(monthly|quarterly|yearly)$")]
+    #[schema(value_type = Cycle)]
     cycle: String,
     /// Number of seats.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -51,6 +59,12 @@ pub(super) struct CreateRequest {
     /// Price per billing cycle for all seats, in minor units. Default: the plan's price.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: Option<i64>,
+    /// Whether the invoices are billed to the tenant's partner, which then has no share in them. Default: false.
+    #[serde(default)]
+    partner_billed: bool,
+    /// Collection of its invoices: `manual` or `send_invoice`, by which Stripe sends them. Default: `manual`.
+    #[schema(value_type = Option<CollectionMethod>)]
+    collection_method: Option<String>,
     /// Start time. Default: now.
     #[schema(format = DateTime)]
     started_at: Option<String>,
@@ -68,6 +82,8 @@ pub(super) struct NewSubscription {
     seats: i32,
     currency: String,
     price_minor: Option<i64>,
+    partner_billed: bool,
+    collection_method: Option<CollectionMethod>,
     started_at: Option<DateTime>,
     renews_at: Option<DateTime>,
 }
@@ -85,6 +101,9 @@ impl Validate for NewSubscription {
         let price_minor = raw
             .price_minor
             .and_then(|minor| validator.check("/priceMinor", money::price(minor)));
+        let collection_method = raw
+            .collection_method
+            .and_then(|text| validator.check("/collectionMethod", money::collection_method(&text)));
         let started_at = raw
             .started_at
             .and_then(|text| validator.check("/startedAt", money::start_date(&text)));
@@ -99,6 +118,8 @@ impl Validate for NewSubscription {
                 seats: seats?,
                 currency: currency?,
                 price_minor,
+                partner_billed: raw.partner_billed,
+                collection_method,
                 started_at,
                 renews_at,
             })
@@ -118,10 +139,13 @@ fn slug_or_id(text: String) -> Result<String, (&'static str, String)> {
 /// Creates a subscription
 ///
 /// A tenant has at most one live subscription. The provisioned plan does not change: update the tenant for that.
+///
+/// 202 if the tenant is invoiced here (flag `new_billing_engine`): a job issues the invoice of the current period.
+/// Otherwise 201.
 #[utoipa::path(
     post, path = "/subscriptions", operation_id = "createSubscription", tag = "subscriptions",
     request_body = CreateRequest,
-    responses((status = 201, body = SubscriptionView)),
+    responses((status = 201, body = SubscriptionView), (status = 202, body = SubscriptionView)),
 )]
 pub(super) async fn create(w: Write<Operator, NewSubscription>) -> Result<ApiResponse, ApiError> {
     let create = Create {
@@ -165,24 +189,48 @@ impl Create<'_> {
         };
         let started_at = new.started_at.unwrap_or(now);
         let renews_at = new.renews_at.or_else(|| new.cycle.renewal(started_at, now));
-        Ok(Subscription {
-            id: self.id,
-            tenant_id: self.tenant.id,
+        let terms = NewTerms {
             plan: new.plan,
             cycle: new.cycle,
             seats: new.seats,
             currency: new.currency.clone(),
             price_minor,
-            status: SubscriptionStatus::Active,
+        };
+        Ok(Subscription {
+            id: self.id,
+            partner_billed: new.partner_billed,
+            collection_method: new.collection_method.unwrap_or_default(),
             started_at: Some(started_at),
             renews_at,
-            cancelled_at: None,
-            stripe_subscription_id: None,
-            stripe_price_id: None,
-            revision: 1,
-            created_at: now,
-            updated_at: now,
+            ..Subscription::new(self.tenant.id, terms, now)
         })
+    }
+}
+
+impl Create<'_> {
+    /// 202 with the job that issues the first invoice.
+    async fn invoiced(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+        subscription: Subscription,
+        event: AuditEvent,
+    ) -> Result<CommandOutput, Rollback> {
+        let now = runner.app.store.now();
+        let args = InvoiceSubscription {
+            tenant_id: self.tenant.id,
+            subscription_id: self.id,
+            as_of: now,
+            dry_run: false,
+            periods: None,
+            skip_to: None,
+        };
+        let job = NewJob::new(&args, &runner.actor_id(), now)?;
+        let job = runner.enqueue_new(session, job).await?;
+        let etag = ETag::of_revision(subscription.revision);
+        let view = SubscriptionView::new(subscription, Some(&self.tenant)).with_job(&job);
+        let response = ApiResponse::new(StatusCode::ACCEPTED, etag, &view).at(job_href(job.id));
+        Ok(CommandOutput::complete(response, event).with_jobs(vec![job]))
     }
 }
 
@@ -200,13 +248,25 @@ impl Command for Create<'_> {
         let tenant = tenant.as_ref();
         tenant.map_or(Ok(()), ensure_not_terminating)?;
         let now = app.store.now();
-        let subscription = self.subscription(session, app, now).await?;
+        let mut subscription = self.subscription(session, app, now).await?;
         ensure_renewal_after_start(&subscription)?;
+        ensure_has_partner(&subscription, tenant)?;
+        ensure_collectable(app, &subscription)?;
+        let is_billed = match tenant {
+            Some(tenant) => is_billed(app, tenant, now).await?,
+            None => false,
+        };
+        if is_billed {
+            subscription.enrol(Enrolment::Sale, now);
+        }
         app.db.subscriptions.insert(session, &subscription).await?;
         let target = target(self.id, tenant);
         let event = runner
             .event(now, Action::SubscriptionCreate, target, tenant)
-            .with_changes(&Document::new(), &audited(&subscription)?);
+            .with_changes(&Document::new(), &audited_fields(&subscription)?);
+        if is_billed {
+            return self.invoiced(session, runner, subscription, event).await;
+        }
         let location = format!("/subscriptions/{}", self.id);
         let mut response = respond(subscription, tenant).at(location);
         response.status = StatusCode::CREATED;

@@ -5,23 +5,26 @@ use dezky_shared::{
     audit::Action,
     billing::{Cycle, Plan},
     id::SubscriptionId,
+    money::to_stripe,
     store::VersionedRepository as _,
-    subscription::{Subscription, SubscriptionStatus},
+    subscription::{CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
+    tenant::Tenant,
 };
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{SubscriptionView, audited, respond, target};
+use super::{SubscriptionView, respond, target};
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
     etag::ETag,
     extract::{EmptyBody, Operator, PathParam, Validate},
     response::ApiResponse,
+    routes::billing::is_billed,
     state::AppState,
-    validate::{self, FieldPatch, Validator, double_option, money},
-    write::{Command, CommandOutput, CommandRunner, Rollback, Write},
+    validate::{self, EnumName, FieldPatch, Validator, double_option, money},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write, audited_fields},
 };
 
 /// Fields to change. Missing fields stay; null removes.
@@ -31,11 +34,11 @@ use crate::{
 pub(super) struct PatchRequest {
     /// Plan: `starter`, `business` or `enterprise`.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Plan)]
     plan: Option<String>,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
+    #[schema(value_type = Cycle)]
     cycle: Option<String>,
     /// Number of seats.
     #[serde(default, deserialize_with = "double_option")]
@@ -50,9 +53,17 @@ pub(super) struct PatchRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = i64, minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: Option<i64>,
+    /// Whether the invoices are billed to the tenant's partner, which then has no share in them.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = bool)]
+    partner_billed: Option<bool>,
+    /// Collection of the next invoices: `manual` or `send_invoice`, by which Stripe sends them.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = CollectionMethod)]
+    collection_method: Option<String>,
     /// Status: `active` or `past_due` (an invoice is overdue). To cancel a subscription, delete it.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(active|past_due)$")]
+    #[schema(value_type = LiveStatus)]
     status: Option<String>,
     /// Start time.
     #[serde(default, deserialize_with = "double_option")]
@@ -62,6 +73,10 @@ pub(super) struct PatchRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     renews_at: FieldPatch<String>,
+    /// Whether the subscription ends with the last invoiced period. Only for a tenant that is invoiced here.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = bool)]
+    cancel_at_period_end: Option<bool>,
 }
 
 /// Validated fields to change.
@@ -72,9 +87,12 @@ pub(super) struct Patch {
     seats: Option<i32>,
     currency: Option<String>,
     price_minor: Option<i64>,
+    partner_billed: Option<bool>,
+    collection_method: Option<CollectionMethod>,
     status: Option<SubscriptionStatus>,
     started_at: Option<DateTime>,
     renews_at: FieldPatch<DateTime>,
+    cancel_at_period_end: Option<bool>,
 }
 
 impl Validate for Patch {
@@ -107,16 +125,32 @@ impl Validate for Patch {
             renews_at: raw
                 .renews_at
                 .check(&mut validator, "/renewsAt", |text| money::start_date(&text)),
+            collection_method: raw.collection_method.and_then(|text| {
+                validator.check("/collectionMethod", money::collection_method(&text))
+            }),
+            partner_billed: raw.partner_billed,
+            cancel_at_period_end: raw.cancel_at_period_end,
         };
         validator.finish(Some(patch))
     }
 }
 
+/// Status that an update can set.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SubscriptionStatusUpdate)]
+enum LiveStatus {
+    /// In force.
+    Active,
+    /// In force, with an overdue invoice.
+    PastDue,
+}
+
 fn live_status(text: &str) -> Result<SubscriptionStatus, (&'static str, String)> {
-    match text {
-        "active" => Ok(SubscriptionStatus::Active),
-        "past_due" => Ok(SubscriptionStatus::PastDue),
-        _ => Err((
+    match text.parse() {
+        Ok(EnumName(LiveStatus::Active)) => Ok(SubscriptionStatus::Active),
+        Ok(EnumName(LiveStatus::PastDue)) => Ok(SubscriptionStatus::PastDue),
+        Err(_) => Err((
             "invalid_status",
             "This must be active or past_due. To cancel a subscription, delete it.".to_owned(),
         )),
@@ -125,7 +159,8 @@ fn live_status(text: &str) -> Result<SubscriptionStatus, (&'static str, String)>
 
 /// Updates a live subscription
 ///
-/// The provisioned plan does not change: update the tenant for that.
+/// The provisioned plan does not change: update the tenant for that. Terms of a subscription that is invoiced here count
+/// from the next period that has no invoice; its dates, status and currency are fixed.
 #[utoipa::path(
     patch, path = "/subscriptions/{id}", operation_id = "updateSubscription", tag = "subscriptions",
     request_body = PatchRequest,
@@ -143,7 +178,8 @@ pub(super) async fn update(
 
 /// Cancels a subscription
 ///
-/// It ends at once and can still be read. The provisioned plan does not change.
+/// It ends at once, without a credit for the rest of the period, and can still be read. The provisioned plan does not
+/// change. To end it with the last invoiced period, set `cancelAtPeriodEnd`.
 #[utoipa::path(
     delete, path = "/subscriptions/{id}", operation_id = "cancelSubscription", tag = "subscriptions",
     responses((status = 200, body = SubscriptionView)),
@@ -187,6 +223,40 @@ pub(super) fn ensure_renewal_after_start(subscription: &Subscription) -> Result<
     }
 }
 
+/// Rejects a subscription that is billed to a partner that the tenant does not have.
+pub(super) fn ensure_has_partner(
+    subscription: &Subscription,
+    tenant: Option<&Tenant>,
+) -> Result<(), ApiError> {
+    let partner = tenant.and_then(|tenant| tenant.partner_id);
+    if !subscription.partner_billed || partner.is_some() {
+        return Ok(());
+    }
+    let message = "The tenant has no partner.";
+    let error = FieldError::at("/partnerBilled", "needs_partner", message);
+    Err(ApiError::invalid(vec![error]))
+}
+
+/// Rejects invoices that Stripe is to send and cannot, because it is not configured or cannot charge the price.
+pub(super) fn ensure_collectable(
+    app: &AppState,
+    subscription: &Subscription,
+) -> Result<(), ApiError> {
+    if subscription.collection_method.is_manual() {
+        return Ok(());
+    }
+    if app.config.stripe.publishable_key.is_none() {
+        return Err(ProblemCode::BillingDisabled.into());
+    }
+    let currency = &subscription.currency;
+    if to_stripe(subscription.price_minor, currency).is_none() {
+        let message = format!("Stripe cannot charge this amount of {currency}.");
+        let error = FieldError::at("/priceMinor", "amount_not_chargeable", message);
+        return Err(ApiError::invalid(vec![error]));
+    }
+    Ok(())
+}
+
 /// A change of a subscription.
 enum SubscriptionUpdate<'a> {
     Patch(&'a Patch),
@@ -199,20 +269,62 @@ struct SubscriptionChange<'a> {
 }
 
 impl Patch {
+    /// Rejects changes of fields that follow from the invoices of an enrolled subscription.
+    fn ensure_not_managed(&self, subscription: &Subscription) -> Result<(), ProblemCode> {
+        if !subscription.is_enrolled() {
+            return Ok(());
+        }
+        if self.status.is_some() || self.started_at.is_some() || !self.renews_at.is_keep() {
+            return Err(ProblemCode::ManagedByBilling);
+        }
+        let currency = self.currency.as_ref();
+        if currency.is_some_and(|currency| *currency != subscription.currency) {
+            return Err(ProblemCode::CurrencyFixed);
+        }
+        Ok(())
+    }
+
+    /// Rejects a request to end with a period of a tenant that has none.
+    async fn ensure_billed(&self, app: &AppState, tenant: Option<&Tenant>) -> Result<(), ApiError> {
+        if self.cancel_at_period_end != Some(true) {
+            return Ok(());
+        }
+        let is_billed = match tenant {
+            Some(tenant) => is_billed(app, tenant, app.store.now()).await?,
+            None => false,
+        };
+        if is_billed {
+            Ok(())
+        } else {
+            Err(ProblemCode::BillingOff.into())
+        }
+    }
+
     async fn apply(
         &self,
         session: &mut ClientSession,
         app: &AppState,
         subscription: &mut Subscription,
     ) -> Result<(), Rollback> {
+        self.ensure_not_managed(subscription)?;
+        let cycle = subscription.cycle;
         let terms = |it: &Subscription| (it.plan, it.cycle, it.currency.clone());
         let before = terms(subscription);
         subscription.plan = self.plan.unwrap_or(subscription.plan);
         subscription.cycle = self.cycle.unwrap_or(subscription.cycle);
         subscription.seats = self.seats.unwrap_or(subscription.seats);
         subscription.status = self.status.unwrap_or(subscription.status);
+        let by_partner = self.partner_billed;
+        subscription.partner_billed = by_partner.unwrap_or(subscription.partner_billed);
+        let collection = self.collection_method;
+        subscription.collection_method = collection.unwrap_or(subscription.collection_method);
         subscription.started_at = self.started_at.or(subscription.started_at);
         self.renews_at.apply(&mut subscription.renews_at);
+        let ends = self.cancel_at_period_end;
+        subscription.cancel_at_period_end = ends.unwrap_or(subscription.cancel_at_period_end);
+        if subscription.cycle != cycle {
+            subscription.restart_periods();
+        }
         if let Some(currency) = &self.currency {
             subscription.currency.clone_from(currency);
         }
@@ -248,14 +360,17 @@ impl Command for SubscriptionChange<'_> {
                 return Err(ProblemCode::SubscriptionCancelled.into());
             }
             SubscriptionUpdate::Patch(patch) => {
+                patch.ensure_billed(app, tenant).await?;
                 patch.apply(session, app, &mut after).await?;
+                ensure_collectable(app, &after)?;
+                if patch.partner_billed.is_some() {
+                    ensure_has_partner(&after, tenant)?;
+                }
                 Action::SubscriptionUpdate
             }
             SubscriptionUpdate::Cancel => {
                 if before.status.is_live() {
-                    after.status = SubscriptionStatus::Cancelled;
-                    after.cancelled_at = Some(now);
-                    after.renews_at = None;
+                    after.end(now, EndedBy::Operator);
                 }
                 Action::SubscriptionDelete
             }
@@ -266,7 +381,7 @@ impl Command for SubscriptionChange<'_> {
         }
         let event = runner
             .event(now, action, target(self.id, tenant), tenant)
-            .with_changes(&audited(&before)?, &audited(&after)?);
+            .with_changes(&audited_fields(&before)?, &audited_fields(&after)?);
         Ok(CommandOutput::complete(respond(after, tenant), event))
     }
 }

@@ -2,17 +2,19 @@
 
 use dezky_shared::{
     billing::{Cycle, Plan},
-    subscription::{Subscription, SubscriptionStatus},
+    queue::job::Job,
+    subscription::{CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::timestamp::Timestamp;
+use crate::{timestamp::Timestamp, views::JobLink};
 
 /// A subscription.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Subscription)]
 pub(in crate::routes) struct SubscriptionView {
     /// Id.
     id: String,
@@ -22,10 +24,8 @@ pub(in crate::routes) struct SubscriptionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
     /// Billed plan: `starter`, `business` or `enterprise`. The tenant has the provisioned plan.
-    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
     plan: Plan,
     /// Billing cycle: `monthly`, `quarterly` or `yearly`.
-    #[schema(value_type = String, pattern = "^(monthly|quarterly|yearly)$")]
     cycle: Cycle,
     /// Number of seats.
     #[schema(minimum = 1, maximum = 100_000)]
@@ -36,8 +36,14 @@ pub(in crate::routes) struct SubscriptionView {
     /// Price per billing cycle for all seats, in minor units.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: i64,
+    /// Whether its invoices are billed to the tenant's partner. Missing if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partner_billed: bool,
+    /// Collection of its invoices: `manual` (an operator marks them as paid) or `send_invoice` (Stripe sends them). Missing if
+    /// `manual`.
+    #[serde(skip_serializing_if = "CollectionMethod::is_manual")]
+    collection_method: CollectionMethod,
     /// Status: `active`, `past_due` (live, an invoice is overdue) or `cancelled`.
-    #[schema(value_type = String, pattern = "^(active|past_due|cancelled)$")]
     status: SubscriptionStatus,
     /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,9 +51,18 @@ pub(in crate::routes) struct SubscriptionView {
     /// Start of the next billing cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     renews_at: Option<Timestamp>,
+    /// End of the last invoiced period. Missing unless the subscription is invoiced here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoiced_through: Option<Timestamp>,
+    /// Whether it ends with the last invoiced period. Missing if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancel_at_period_end: bool,
     /// Cancellation time.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<Timestamp>,
+    /// Cause of its end: `operator`, `period_end` or `tenant_terminated`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_by: Option<EndedBy>,
     /// Subscription id at Stripe.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_subscription_id: Option<String>,
@@ -60,11 +75,14 @@ pub(in crate::routes) struct SubscriptionView {
     created_at: Timestamp,
     /// Time of the last change.
     updated_at: Timestamp,
+    /// The job that issues the first invoice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<JobLink>,
 }
 
 impl SubscriptionView {
     /// The subscription, with the slug of `tenant`.
-    pub(super) fn new(subscription: Subscription, tenant: Option<&Tenant>) -> Self {
+    pub(in crate::routes) fn new(subscription: Subscription, tenant: Option<&Tenant>) -> Self {
         Self {
             tenant: tenant.map(|tenant| tenant.slug.clone()),
             id: subscription.id.to_string(),
@@ -74,15 +92,29 @@ impl SubscriptionView {
             seats: subscription.seats,
             currency: subscription.currency,
             price_minor: subscription.price_minor,
+            partner_billed: subscription.partner_billed,
+            collection_method: subscription.collection_method,
             status: subscription.status,
             started_at: subscription.started_at.map(Timestamp::from),
             renews_at: subscription.renews_at.map(Timestamp::from),
+            invoiced_through: subscription.invoiced_through.map(Timestamp::from),
+            cancel_at_period_end: subscription.cancel_at_period_end,
             cancelled_at: subscription.cancelled_at.map(Timestamp::from),
+            ended_by: subscription.ended_by,
             stripe_subscription_id: subscription.stripe_subscription_id,
             stripe_price_id: subscription.stripe_price_id,
             revision: subscription.revision,
             created_at: subscription.created_at.into(),
             updated_at: subscription.updated_at.into(),
+            job: None,
+        }
+    }
+
+    /// With the job that issues the first invoice.
+    pub(super) fn with_job(self, job: &Job) -> Self {
+        Self {
+            job: Some(JobLink::from(job)),
+            ..self
         }
     }
 

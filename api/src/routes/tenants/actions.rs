@@ -193,6 +193,7 @@ pub(in crate::routes) async fn resume_tenant(
 /// Options of a reconciliation.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = TenantReconcile)]
 pub(super) struct ReconcileRequest {
     /// Report differences without repairing them.
     dry_run: bool,
@@ -246,17 +247,16 @@ pub(super) async fn reconcile(
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteQuery {
-    /// The tenant's slug.
-    confirm: String,
+    /// The tenant's slug. Without it, 422 `confirmation_required`.
+    #[param(value_type = String)]
+    confirm: Option<String>,
 }
 
 impl FromQuery for DeleteQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let confirm = parameters.text("confirm").ok_or_else(|| {
-            let message = "Repeat the slug: ?confirm=<slug>.";
-            ApiError::malformed(FieldError::parameter("confirm", "missing", message))
-        })?;
-        Ok(Self { confirm })
+        Ok(Self {
+            confirm: parameters.text("confirm"),
+        })
     }
 }
 
@@ -272,7 +272,10 @@ pub(super) async fn delete(
     w: Write<TenantAccess<OperatorOnly>, EmptyBody, QueryParams<DeleteQuery>>,
 ) -> Result<Response, ApiError> {
     let QueryParams(query) = &w.params;
-    if query.confirm != w.access.tenant.slug {
+    let Some(confirm) = &query.confirm else {
+        return Err(ProblemCode::ConfirmationRequired.into());
+    };
+    if *confirm != w.access.tenant.slug {
         let message = "confirm must be the tenant's slug.";
         let error = FieldError::parameter("confirm", "confirmation_mismatch", message);
         return Err(ApiError::invalid(vec![error]));

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bson::{DateTime, Document};
 use dezky_shared::{
-    audit::Action,
+    audit::{Action, AuditEvent},
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
     id::{PartnerId, TenantId},
@@ -13,6 +13,7 @@ use dezky_shared::{
     store::{VersionedRepository as _, jobs::NewJob},
     tenant::{Owner, PerUpstream, Tenant, TenantStatus},
     upstream::Upstream,
+    user::User,
 };
 use mongodb::ClientSession;
 use serde::Deserialize;
@@ -21,9 +22,10 @@ use utoipa::ToSchema;
 use super::{TenantView, audited, partner, respond, run_and_wait, target};
 use crate::{
     config::Config,
-    error::{ApiError, FieldError},
-    extract::{Operator, Validate},
+    error::{ApiError, FieldError, ProblemCode},
+    extract::{TenantCreator, Validate},
     routes::domains::ownership::lost,
+    user_audit,
     validate::{self, OwnerRequest, Validator},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -31,6 +33,7 @@ use crate::{
 /// A new tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = TenantCreate)]
 pub(in crate::routes) struct CreateRequest {
     /// Name in URLs. It cannot be changed, and is never reused, even after deletion.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,38}[a-z0-9]$", example = "acme")]
@@ -39,7 +42,7 @@ pub(in crate::routes) struct CreateRequest {
     #[schema(min_length = 1, max_length = 120, example = "Acme A/S")]
     pub(in crate::routes) name: String,
     /// Plan: `starter` (default), `business` or `enterprise`.
-    #[schema(pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Option<Plan>)]
     pub(in crate::routes) plan: Option<String>,
     /// Mail domains.
     #[serde(default)]
@@ -114,6 +117,28 @@ impl Validate for NewTenant {
 }
 
 impl NewTenant {
+    /// Rejects fields that only operators decide: domains of a new tenant count as proved, and a plan has a price.
+    fn ensure_self_service(&self) -> Result<(), ApiError> {
+        let reserved = [
+            ("/plan", self.plan.is_some()),
+            ("/domains", !self.domains.is_empty()),
+            ("/partnerId", self.partner_id.is_some()),
+            ("/owner", self.owner.is_some()),
+        ];
+        let errors: Vec<FieldError> = reserved
+            .into_iter()
+            .filter(|(_, is_given)| *is_given)
+            .map(|(pointer, _)| {
+                FieldError::at(pointer, "operators_only", "Only operators set this field.")
+            })
+            .collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid(errors))
+        }
+    }
+
     fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
         let plan = self.plan.unwrap_or(Plan::Starter);
         let mut tenant = pending(id, &self.slug, &self.name, plan, now);
@@ -123,6 +148,7 @@ impl NewTenant {
         tenant.industry.clone_from(&self.industry);
         tenant.brand_color.clone_from(&self.brand_color);
         tenant.owner.clone_from(&self.owner);
+        tenant.index_words();
         tenant
     }
 }
@@ -158,23 +184,43 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         provisioning_errors: PerUpstream::default(),
         conditions: Vec::new(),
         unknown_until: PerUpstream::default(),
+        words: Vec::new(),
         revision: 1,
         created_at: now,
         updated_at: now,
     };
     tenant.set_pending(&Upstream::ALL, now);
+    tenant.index_words();
     tenant
 }
 
 /// Creates a tenant
 ///
-/// The returned job provisions it in the upstreams.
+/// The returned job provisions it in the upstreams. For operators. Where self-service is enabled, a person without a tenant
+/// may create one and becomes its owner; `plan`, `domains`, `partnerId` and `owner` are reserved to operators.
 #[utoipa::path(
     post, path = "/tenants", operation_id = "createTenant", tag = "tenants", request_body = CreateRequest,
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
-pub(super) async fn create(w: Write<Operator, NewTenant>) -> Result<Response, ApiError> {
-    create_tenant(&w.runner(), &w.body).await
+pub(super) async fn create(w: Write<TenantCreator, NewTenant>) -> Result<Response, ApiError> {
+    let caller = &w.access.0;
+    if caller.is_operator() {
+        return create_tenant(&w.runner(), &w.body).await;
+    }
+    let mut new = w.body.clone();
+    new.ensure_self_service()?;
+    new.owner = Some(Owner {
+        email: caller.user.email.clone(),
+        name: caller.user.name.clone(),
+        subject: None,
+    });
+    let id = TenantId::new();
+    let create = Create {
+        id,
+        new: &new,
+        is_self_service: true,
+    };
+    run_and_wait(&w.runner(), &new.slug, None, id, &create).await
 }
 
 /// Creates a tenant. With `Prefer: wait`, waits for the outcome.
@@ -183,12 +229,19 @@ pub(in crate::routes) async fn create_tenant(
     new: &NewTenant,
 ) -> Result<Response, ApiError> {
     let id = TenantId::new();
-    run_and_wait(runner, &new.slug, None, id, &Create { id, new }).await
+    let create = Create {
+        id,
+        new,
+        is_self_service: false,
+    };
+    run_and_wait(runner, &new.slug, None, id, &create).await
 }
 
 struct Create<'a> {
     id: TenantId,
     new: &'a NewTenant,
+    /// Whether the caller becomes the owner.
+    is_self_service: bool,
 }
 
 impl Command for Create<'_> {
@@ -208,6 +261,10 @@ impl Command for Create<'_> {
             let synced = domains.sync_from_tenant(session, &mut tenant, &[], now);
             lost_claims = synced.await?.lost;
         }
+        let mut events = lost(runner, &lost_claims, now);
+        if self.is_self_service {
+            events.push(self.grant_ownership(session, runner, &tenant, now).await?);
+        }
         let args = ProvisionTenant { tenant_id: self.id };
         let job = NewJob::new(&args, &runner.actor_id(), now)?;
         let job = runner.enqueue_new(session, job).await?;
@@ -218,6 +275,41 @@ impl Command for Create<'_> {
         Ok(CommandOutput::complete(response, event)
             .with_jobs(vec![job])
             .with_changed(DocumentChange::Tenant(tenant.id))
-            .with_events(lost(runner, &lost_claims, now)))
+            .with_changed(DocumentChange::User(runner.caller.user.id))
+            .with_events(events))
+    }
+}
+
+impl Create<'_> {
+    /// Makes the caller the owner. Rejected if the caller has a tenant: their document is locked, so that of two requests at
+    /// a time one is rejected.
+    async fn grant_ownership(
+        &self,
+        session: &mut ClientSession,
+        runner: &CommandRunner<'_>,
+        tenant: &Tenant,
+        now: DateTime,
+    ) -> Result<AuditEvent, Rollback> {
+        let users = &runner.app.db.users;
+        let user = &runner.caller.user;
+        let subject = &user.authentik_subject_id;
+        let before = users.find_by_subject_for_update(session, subject).await?;
+        let before = before.ok_or(ProblemCode::Forbidden)?;
+        if !before.tenant_ids().is_empty() {
+            return Err(ProblemCode::HasTenant.into());
+        }
+        users
+            .grant_ownership(session, subject, &user.email, &user.name, tenant.id, now)
+            .await?;
+        let after = users.find_in_transaction(session, before.id).await?;
+        let after = after.ok_or(ProblemCode::Forbidden)?;
+        let audited = |user: &User| user_audit::audited_in(tenant, user);
+        let event = runner.event(
+            now,
+            Action::UserUpdate,
+            user_audit::target(&after),
+            Some(tenant),
+        );
+        Ok(event.with_changes(&audited(&before), &audited(&after)))
     }
 }

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dezky_shared::{
+    allowance::Allowance,
+    billing::Plan,
     domain::DomainStatus,
     id::TenantId,
+    storage_report::SpaceUsage,
     subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
@@ -14,7 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     error::ApiError,
     state::AppState,
-    tenant_health::{HealthInputs, HealthStatus, ReasonCode, Seats, TenantHealth, assess},
+    tenant_health::{HealthInputs, HealthStatus, PlanUse, ReasonCode, Seats, TenantHealth, assess},
 };
 
 /// The current health of a tenant.
@@ -22,7 +25,6 @@ use crate::{
 #[schema(as = TenantHealth)]
 pub(super) struct HealthView {
     /// `healthy`, `attention` (usable, but needs attention) or `critical` (unusable, entirely or in part).
-    #[schema(value_type = String, pattern = "^(healthy|attention|critical)$")]
     status: HealthStatus,
     /// Reasons for a status other than `healthy`.
     reasons: Vec<ReasonView>,
@@ -32,9 +34,9 @@ pub(super) struct HealthView {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = TenantHealthReason)]
 struct ReasonView {
-    /// Stable reason code: `suspended`, `terminating`, `steps_failed`, `domains_need_attention`, `domains_failed`,
-    /// `past_due` or `seats_over_plan`.
-    #[schema(value_type = String, example = "past_due")]
+    /// Stable reason code: `suspended`, `terminating`, `steps_failed`, `apps_open`, `domains_need_attention`,
+    /// `domains_failed`, `past_due`, `seats_over_plan`, `apps_over_plan`, `domains_over_plan`, `members_failed`,
+    /// `storage_nearly_full` or `storage_full`.
     code: ReasonCode,
     /// Reason in plain text.
     message: String,
@@ -59,22 +61,45 @@ pub(super) struct HealthData {
     domains: HashMap<TenantId, BTreeMap<DomainStatus, u64>>,
     /// Active subscriptions.
     pub(super) subscriptions: HashMap<TenantId, Subscription>,
+    /// Number of apps.
+    apps: HashMap<TenantId, u64>,
+    /// Number of open apps.
+    apps_open: HashMap<TenantId, u64>,
+    /// Allowances of the plans.
+    allowances: BTreeMap<Plan, Allowance>,
     /// Number of members.
     members: HashMap<TenantId, u64>,
+    /// Spaces, as last measured.
+    spaces: HashMap<TenantId, SpaceUsage>,
+    /// Number of members whose last attempt failed.
+    failing: HashMap<TenantId, u64>,
 }
 
 impl HealthData {
     /// Loads the data of several tenants.
     pub(super) async fn load(app: &AppState, tenants: &[TenantId]) -> Result<Self, ApiError> {
-        let (domains, subscriptions, members) = tokio::try_join!(
+        let (domains, apps, apps_open, allowances, subscriptions, members, failing, spaces) = tokio::try_join!(
             app.db.domains.count_by_status(tenants),
+            app.db.apps.count_by_tenant(tenants),
+            app.db.apps.count_open(tenants),
+            app.db.allowances.list_all(),
             app.db.subscriptions.list_live(tenants),
             app.db.users.count_members(tenants),
+            app.db.members.count_failing(tenants),
+            app.db.storage_reports.list_spaces(tenants),
         )?;
+        // A subscription of a newer build cannot be shown.
+        let subscriptions = subscriptions.into_iter();
+        let subscriptions = subscriptions.filter_map(|(tenant, its)| Some((tenant, its?)));
         Ok(Self {
             domains,
-            subscriptions,
+            apps,
+            apps_open,
+            allowances,
+            subscriptions: subscriptions.collect(),
             members,
+            failing,
+            spaces,
         })
     }
 
@@ -95,17 +120,39 @@ impl HealthData {
         }
     }
 
+    /// Usage of a limit of the plan by a tenant.
+    fn plan_use(
+        &self,
+        tenant: &Tenant,
+        limit: impl Fn(&Allowance) -> Option<i32>,
+        used: Option<&u64>,
+    ) -> PlanUse {
+        let granted = self.allowances.get(&tenant.plan).and_then(limit);
+        PlanUse {
+            used: used.copied().unwrap_or(0),
+            granted: granted.and_then(|granted| u64::try_from(granted).ok()),
+        }
+    }
+
     /// Health of a tenant.
     pub(super) fn health(&self, tenant: &Tenant) -> TenantHealth {
+        let domains = self.domains.get(&tenant.id);
+        let domains = domains.map(|counts| counts.values().sum::<u64>());
         let subscription = self.subscriptions.get(&tenant.id);
         assess(&HealthInputs {
             status: tenant.status,
             provisioning_status: tenant.provisioning_status,
+            apps_open: self.apps_open.get(&tenant.id).copied().unwrap_or(0),
             domains_needing_attention: self.domains_in(tenant.id, DomainStatus::Attention),
             domains_failed: self.domains_in(tenant.id, DomainStatus::Failed),
             is_past_due: subscription
                 .is_some_and(|subscription| subscription.status == SubscriptionStatus::PastDue),
             seats: self.seats(tenant.id),
+            members: self.plan_use(tenant, |it| it.seats, self.members.get(&tenant.id)),
+            apps: self.plan_use(tenant, |it| it.apps, self.apps.get(&tenant.id)),
+            domains: self.plan_use(tenant, |it| it.domains, domains.as_ref()),
+            storage: self.spaces.get(&tenant.id).and_then(|space| space.state()),
+            members_failing: self.failing.get(&tenant.id).copied().unwrap_or(0),
         })
     }
 }

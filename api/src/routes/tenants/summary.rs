@@ -16,7 +16,7 @@ use super::health::{HealthData, HealthView};
 use crate::{
     error::ApiError,
     extract::{Caller, Permission as _, Read, ReadPrivate, TenantAccess},
-    routes::domains::ownership::adopt,
+    routes::domains::ownership::backfill_domains,
     state::SharedState,
     tenant_health::Seats,
     timestamp::Timestamp,
@@ -32,10 +32,8 @@ pub(super) struct TenantSummary {
     /// Name in URLs.
     slug: String,
     /// Status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
-    #[schema(value_type = String)]
     status: TenantStatus,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String)]
     plan: Plan,
     /// Health.
     health: HealthView,
@@ -51,7 +49,6 @@ pub(super) struct TenantSummary {
     /// Domains in status `attention`.
     domains_needing_attention: Vec<String>,
     /// Upstreams in which provisioning failed.
-    #[schema(value_type = Vec<String>)]
     failed_steps: Vec<Upstream>,
     /// Last audit events, newest first. Visible to owners and admins, partner staff, and operators.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +111,7 @@ struct DomainCounts {
 /// A short audit event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = EventOnALine)]
+#[schema(as = AuditEventSummary)]
 struct EventSummary {
     /// Id.
     #[schema(format = Uuid)]
@@ -122,10 +119,8 @@ struct EventSummary {
     /// Time.
     at: Timestamp,
     /// Action.
-    #[schema(value_type = String, example = "tenant.suspend")]
     action: Action,
     /// Outcome: `accepted` or `done`.
-    #[schema(value_type = String)]
     outcome: Outcome,
     /// E-mail address of the actor. Missing for the service itself. Operators' addresses are visible to operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +153,7 @@ pub(super) async fn summary(
     State(app): State<SharedState>,
 ) -> Result<Json<TenantSummary>, ApiError> {
     let tenant = access.tenant;
-    adopt(&app, &tenant).await?;
+    backfill_domains(&app, &tenant).await?;
     let data = HealthData::load(&app, &[tenant.id]).await?;
     let count = |status| data.domains_in(tenant.id, status);
     let subscription = data.subscriptions.get(&tenant.id);

@@ -31,7 +31,7 @@ pub(in crate::routes) struct PatchRequest {
     name: Option<String>,
     /// Plan: `starter`, `business` or `enterprise`. Operators only.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(starter|business|enterprise)$")]
+    #[schema(value_type = Plan)]
     plan: Option<String>,
     /// All mail domains. Operators only.
     #[serde(default, deserialize_with = "double_option")]

@@ -2,7 +2,7 @@
 
 use dezky_shared::{
     billing::Plan,
-    tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
+    tenant::{Tenant, TenantStatus},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,14 +12,15 @@ use super::{
     settings::{AppearanceView, BillingInfoView, SecurityPolicyView},
 };
 use crate::{
-    extract::{Caller, Permission as _, ReadPrivate, ReadWrite},
+    extract::{Caller, Permission as _, ReadBilling, ReadPrivate},
     timestamp::Timestamp,
-    views::{ConditionView, JobLink},
+    views::{ConditionView, ErrorsView, JobLink, StatusView},
 };
 
 /// A tenant.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Tenant)]
 pub struct TenantView {
     /// Id.
     id: String,
@@ -28,10 +29,8 @@ pub struct TenantView {
     /// Display name.
     name: String,
     /// Status: `pending`, `active`, `suspended`, `terminating` or `terminated`.
-    #[schema(value_type = String)]
     status: TenantStatus,
     /// Plan: `starter`, `business` or `enterprise`.
-    #[schema(value_type = String)]
     plan: Plan,
     /// Mail domains that the tenant owns.
     domains: Vec<String>,
@@ -53,7 +52,7 @@ pub struct TenantView {
     /// Group id at the identity provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     authentik_group_id: Option<String>,
-    /// Space id on the files server.
+    /// Space id on the file server.
     #[serde(skip_serializing_if = "Option::is_none")]
     ocis_space_id: Option<String>,
     /// First domain that the mail server serves.
@@ -94,6 +93,7 @@ pub struct TenantView {
 
 /// An owner.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = TenantOwner)]
 struct OwnerView {
     /// E-mail address.
     email: String,
@@ -101,39 +101,12 @@ struct OwnerView {
     name: String,
 }
 
-/// Provisioning state per upstream: `pending`, `ok`, `skipped` or `error`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-struct StatusView {
-    /// Identity.
-    #[schema(value_type = String)]
-    authentik: ProvisioningState,
-    /// Mail.
-    #[schema(value_type = String)]
-    stalwart: ProvisioningState,
-    /// Files.
-    #[schema(value_type = String)]
-    ocis: ProvisioningState,
-}
-
-/// Last provisioning error per upstream.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-struct ErrorsView {
-    /// Identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authentik: Option<String>,
-    /// Mail.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stalwart: Option<String>,
-    /// Files.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ocis: Option<String>,
-}
-
 impl TenantView {
     /// The representation for `caller`, who has read access.
     pub fn shown_to(caller: &Caller, tenant: Tenant) -> Self {
         Self {
-            billing_info: ReadWrite::allows(caller, &tenant).then(|| BillingInfoView::of(&tenant)),
+            billing_info: ReadBilling::allows(caller, &tenant)
+                .then(|| BillingInfoView::of(&tenant)),
             security_policy: ReadPrivate::allows(caller, &tenant)
                 .then(|| SecurityPolicyView::of(&tenant)),
             ..Self::from(tenant)
@@ -145,11 +118,6 @@ impl TenantView {
 impl From<Tenant> for TenantView {
     fn from(tenant: Tenant) -> Self {
         let branding = AppearanceView::of(&tenant);
-        let PerUpstream {
-            authentik,
-            stalwart,
-            ocis,
-        } = tenant.provisioning_errors;
         Self {
             id: tenant.id.to_string(),
             slug: tenant.slug,
@@ -171,16 +139,8 @@ impl From<Tenant> for TenantView {
             billing_info: None,
             branding,
             security_policy: None,
-            provisioning_status: StatusView {
-                authentik: tenant.provisioning_status.authentik,
-                stalwart: tenant.provisioning_status.stalwart,
-                ocis: tenant.provisioning_status.ocis,
-            },
-            provisioning_errors: ErrorsView {
-                authentik,
-                stalwart,
-                ocis,
-            },
+            provisioning_status: tenant.provisioning_status.into(),
+            provisioning_errors: tenant.provisioning_errors.into(),
             conditions: tenant
                 .conditions
                 .into_iter()

@@ -7,7 +7,7 @@ use dezky_shared::{
     audit::Action,
     id::{PartnerId, UserId},
     store::VersionedRepository as _,
-    user::{PartnerRole, User},
+    user::{PartnerRole, PlatformRole, User},
 };
 use http::StatusCode;
 use mongodb::ClientSession;
@@ -15,11 +15,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    UserDetail,
-    audit::{audited, target},
-    detail,
+    UserDetail, detail,
     roles::{self, ResolvedRole, Roles},
-    update::without_partner,
+    update::{two_platform_roles, without_partner},
 };
 use crate::{
     config::Config,
@@ -27,6 +25,7 @@ use crate::{
     extract::{Operator, Validate},
     response::ApiResponse,
     routes::partner_team::{check_team_invariants, sync_team},
+    user_audit::{audited, target},
     validate::{self, Validator, unique_keys, user},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -34,7 +33,7 @@ use crate::{
 /// A new user.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewUser)]
+#[schema(as = UserCreate)]
 pub(super) struct CreateRequest {
     /// Id at the identity provider: the `sub` of the user's tokens. The user is identified by it alone.
     #[schema(format = Uuid)]
@@ -48,13 +47,17 @@ pub(super) struct CreateRequest {
     /// Roles by tenant id or slug: `member`, `admin` or `owner`.
     #[serde(default, deserialize_with = "unique_keys")]
     tenant_roles: BTreeMap<String, String>,
-    /// Whether the user is an operator. By default, the groups in the token decide.
+    /// Role as an operator: `admin`, `support` (reads everything, and requeues jobs) or `viewer` (reads everything).
+    #[schema(value_type = Option<PlatformRole>)]
+    platform_role: Option<String>,
+    /// Whether the user is an operator with all rights. By default, the groups in the token decide. Not together with
+    /// `platformRole`.
     platform_admin: Option<bool>,
     /// Partner whose staff the user belongs to.
     #[schema(format = Uuid)]
     partner_id: Option<String>,
     /// Access level at the partner: `owner`, `manager`, `support` or `read-only` (default).
-    #[schema(pattern = "^(owner|manager|support|read-only)$")]
+    #[schema(value_type = Option<PartnerRole>)]
     partner_role: Option<String>,
 }
 
@@ -65,6 +68,7 @@ pub(super) struct NewUser {
     email: String,
     name: String,
     roles: Roles,
+    platform_role: Option<PlatformRole>,
     platform_admin: Option<bool>,
     partner_id: Option<PartnerId>,
     partner_role: Option<PartnerRole>,
@@ -83,8 +87,14 @@ impl Validate for NewUser {
         let roles = texts.map(|(tenant, role)| (tenant, Some(role))).collect();
         let roles = roles::roles(&mut validator, roles);
         if raw.partner_role.is_some() && raw.partner_id.is_none() {
-            validator.note(without_partner());
+            validator.push(without_partner());
         }
+        if raw.platform_admin.is_some() && raw.platform_role.is_some() {
+            validator.push(two_platform_roles());
+        }
+        let platform_role = raw
+            .platform_role
+            .and_then(|text| validator.check("/platformRole", user::platform_role(&text)));
         let partner_id = raw
             .partner_id
             .and_then(|id| validator.check("/partnerId", validate::id(&id)));
@@ -97,6 +107,7 @@ impl Validate for NewUser {
             email,
             name,
             roles,
+            platform_role,
             platform_admin: raw.platform_admin,
             partner_id,
             partner_role,
@@ -140,6 +151,9 @@ impl Create<'_> {
         }
         if let Some(flag) = new.platform_admin {
             user.set_platform_admin(flag, now);
+        }
+        if new.platform_role.is_some() {
+            user.set_platform_role(new.platform_role, now);
         }
         user
     }

@@ -1,30 +1,26 @@
 //! Deletion of users.
 
 use bson::Document;
-use dezky_shared::{
-    audit::Action, id::UserId, platform::change_feed::DocumentChange,
-    store::VersionedRepository as _,
-};
+use dezky_shared::{audit::Action, id::UserId, platform::change_feed::DocumentChange};
 use mongodb::ClientSession;
 
-use super::{
-    UserDetail,
-    audit::{audited, target},
-    detail,
-    roles::ensure_owner_remains,
-};
+use super::{UserDetail, detail, load_for_write, roles::ensure_owner_remains};
 use crate::{
     error::{ApiError, ProblemCode},
-    etag::ETag,
     extract::{EmptyBody, Operator, PathParam},
     response::ApiResponse,
-    routes::partner_team::{check_team_invariants, sync_team},
+    routes::{
+        members::ensure_unmanaged,
+        partner_team::{check_team_invariants, sync_team},
+    },
+    user_audit::{audited, target},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
 
 /// Deletes a user and returns it
 ///
-/// All permissions and invitations of the user end at once. The last owner of a tenant or a partner cannot be deleted.
+/// All permissions and invitations of the user end at once. The last owner of a tenant or a partner cannot be deleted, nor
+/// a managed member of a tenant before the member is removed there: 409 `managed_member`.
 /// The account at the identity provider stays: a later sign-in creates a new user with the permissions of the groups in
 /// the new token. To lock a user out, remove the user from those groups, or revoke the permissions instead of deleting.
 #[utoipa::path(delete, path = "/users/{id}", operation_id = "deleteUser", tag = "users", responses((status = 200, body = UserDetail)))]
@@ -46,15 +42,15 @@ impl Command for Delete {
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
         let users = &app.db.users;
-        let found = users.find_in_transaction(session, self.id).await?;
-        let user = found.ok_or(ProblemCode::NotFound)?;
-        runner.if_match.check(ETag::from(&user))?;
+        let user = load_for_write(session, runner, self.id, |_| true).await?;
         if self.id == runner.caller.user.id {
             return Err(ProblemCode::OwnUser.into());
         }
         ensure_owner_remains(session, app, &user.owns()).await?;
         check_team_invariants(session, app, Some(&user), None).await?;
+        ensure_unmanaged(session, app, &user).await?;
         app.db.invitations.revoke_all(session, &user).await?;
+        app.db.saved_reports.delete_of(session, self.id).await?;
         let now = app.store.now();
         users.delete_with_tombstone(session, &user, now).await?;
         let event = runner

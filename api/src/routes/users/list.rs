@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use super::{UserDetail, detail, shown_tenants};
 use crate::{
     error::{ApiError, ProblemCode},
-    extract::{FromQuery, Operator, Page, PageOf, Parameters, PathParam, QueryParams},
+    extract::{FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams},
     response::ApiResponse,
     state::SharedState,
 };
@@ -49,7 +49,7 @@ impl FromQuery for ListQuery {
 /// Lists users, oldest first
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(ListQuery, Page), responses((status = 200, body = PageOf<UserDetail>)))]
 pub(super) async fn list(
-    _: Operator,
+    _: PlatformReader,
     QueryParams(query): QueryParams<ListQuery>,
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<UserDetail>>, ApiError> {
@@ -71,6 +71,7 @@ pub(super) async fn list(
         platform_admin: query.platform_admin,
         tenant_id,
         after,
+        ..UserFilter::default()
     };
     let users = app.db.users.list(&filter, query.page.fetch_limit()).await?;
     let ids: Vec<TenantId> = users.iter().flat_map(shown_tenants).collect();
@@ -86,7 +87,7 @@ pub(super) async fn list(
 /// Returns a user
 #[utoipa::path(get, path = "/users/{id}", operation_id = "getUser", tag = "users", responses((status = 200, body = UserDetail)))]
 pub(super) async fn show(
-    _: Operator,
+    _: PlatformReader,
     PathParam(id): PathParam<UserId>,
     State(app): State<SharedState>,
 ) -> Result<ApiResponse, ApiError> {

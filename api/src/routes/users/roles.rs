@@ -37,7 +37,7 @@ pub(super) struct ResolvedRole {
 pub(super) fn roles(validator: &mut Validator, texts: BTreeMap<String, Option<String>>) -> Roles {
     if texts.len() > MAX_TENANTS {
         let message = format!("At most {MAX_TENANTS} tenants per request.");
-        validator.note(FieldError::at("/tenantRoles", "too_many", message));
+        validator.push(FieldError::at("/tenantRoles", "too_many", message));
     }
     let roles = texts.into_iter().filter_map(|(tenant, text)| {
         let role = match text {

@@ -9,25 +9,26 @@ use dezky_shared::{
     platform::change_feed::DocumentChange,
     store::VersionedRepository as _,
     tenant::Tenant,
-    user::{PartnerRole, User},
+    user::{PartnerRole, PlatformRole, User},
 };
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    UserDetail,
-    audit::{audited, audited_in, target},
-    detail,
+    UserDetail, detail, load_for_write,
     roles::{self, ResolvedRole, Roles, ensure_owner_remains},
 };
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
-    etag::ETag,
     extract::{Operator, PathParam, Validate},
     response::ApiResponse,
-    routes::partner_team::{check_team_invariants, sync_team},
+    routes::{
+        members::sync_members,
+        partner_team::{check_team_invariants, sync_team},
+    },
+    user_audit::{audited, audited_in, target},
     validate::{self, FieldPatch, Validator, double_option, unique_keys, user},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -48,7 +49,12 @@ pub(super) struct PatchRequest {
     /// Roles by tenant id or slug: `member`, `admin`, `owner`, or null for none.
     #[serde(default, deserialize_with = "unique_keys")]
     tenant_roles: BTreeMap<String, Option<String>>,
-    /// Whether the user is an operator.
+    /// Role as an operator: `admin`, `support` (reads everything, and requeues jobs) or `viewer` (reads everything); null for
+    /// none.
+    #[serde(default)]
+    #[schema(value_type = Option<PlatformRole>)]
+    platform_role: FieldPatch<String>,
+    /// Whether the user is an operator with all rights. Not together with `platformRole`.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     platform_admin: Option<bool>,
@@ -58,7 +64,7 @@ pub(super) struct PatchRequest {
     partner_id: FieldPatch<String>,
     /// Access level at the partner: `owner`, `manager`, `support` or `read-only` (default at a new partner).
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(owner|manager|support|read-only)$")]
+    #[schema(value_type = PartnerRole)]
     partner_role: Option<String>,
 }
 
@@ -68,6 +74,7 @@ pub(super) struct Patch {
     email: Option<String>,
     name: Option<String>,
     roles: Roles,
+    platform_role: FieldPatch<PlatformRole>,
     platform_admin: Option<bool>,
     partner_id: FieldPatch<PartnerId>,
     partner_role: Option<PartnerRole>,
@@ -78,6 +85,9 @@ impl Validate for Patch {
 
     fn validate(raw: PatchRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
         let mut validator = Validator::default();
+        if raw.platform_admin.is_some() && !raw.platform_role.is_keep() {
+            validator.push(two_platform_roles());
+        }
         let patch = Self {
             email: raw
                 .email
@@ -86,6 +96,11 @@ impl Validate for Patch {
                 .name
                 .and_then(|text| validator.check("/name", validate::name(&text))),
             roles: roles::roles(&mut validator, raw.tenant_roles),
+            platform_role: raw
+                .platform_role
+                .check(&mut validator, "/platformRole", |role| {
+                    user::platform_role(&role)
+                }),
             platform_admin: raw.platform_admin,
             partner_id: raw
                 .partner_id
@@ -101,7 +116,8 @@ impl Validate for Patch {
 /// Updates a user
 ///
 /// Groups in tokens do not change the permissions set here. A change of `partnerId` revokes every invitation of the
-/// user. The last owner of a tenant or a partner cannot be removed: 409 `last_owner`.
+/// user. The last owner of a tenant or a partner cannot be removed: 409 `last_owner`. The role of a managed member can be
+/// changed, and not taken away or given back: 409 `managed_member`.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "updateUser", tag = "users", request_body = PatchRequest,
     responses((status = 200, body = UserDetail)),
@@ -137,6 +153,9 @@ impl UserChange<'_> {
         if let Some(flag) = patch.platform_admin {
             user.set_platform_admin(flag, now);
         }
+        if !patch.platform_role.is_keep() {
+            user.set_platform_role(patch.platform_role.value().copied(), now);
+        }
         let partner_before = user.partner_id;
         patch.partner_id.apply(&mut user.partner_id);
         if user.partner_id != partner_before {
@@ -165,6 +184,12 @@ impl UserChange<'_> {
     }
 }
 
+/// The error of two fields for one role.
+pub(super) fn two_platform_roles() -> FieldError {
+    let message = "Set platformRole or platformAdmin, not both.";
+    FieldError::at("/platformAdmin", "conflicts_with_platform_role", message)
+}
+
 /// The error of an access level without a partner.
 pub(super) fn without_partner() -> FieldError {
     let message = "partnerRole requires partnerId.";
@@ -179,9 +204,7 @@ impl Command for UserChange<'_> {
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
         let users = &app.db.users;
-        let found = users.find_in_transaction(session, self.id).await?;
-        let before = found.ok_or(ProblemCode::NotFound)?;
-        runner.if_match.check(ETag::from(&before))?;
+        let before = load_for_write(session, runner, self.id, |_| true).await?;
         let now = app.store.now();
         let mut user = before.clone();
         self.apply(&mut user, now)?;
@@ -198,6 +221,7 @@ impl Command for UserChange<'_> {
             app.db.invitations.revoke_all(session, &before).await?;
         }
         check_team_invariants(session, app, Some(&before), Some(&user)).await?;
+        sync_members(session, app, &before, &user, now).await?;
         users.save_changed(session, &before, &mut user, now).await?;
 
         let trail = self.trail(&before, &user);

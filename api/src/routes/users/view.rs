@@ -6,7 +6,7 @@ use dezky_shared::{
     id::TenantId,
     partner::Partner,
     tenant::{Tenant, TenantStatus},
-    user::{MfaCheck, PartnerRole, Role, User},
+    user::{PartnerRole, PlatformRole, Role, User},
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     error::ApiError,
     etag::ETag,
-    routes::{partner_team::AwaitingInvitationView, subscriptions::SubscriptionView},
+    routes::{mfa::MfaView, partner_team::AwaitingInvitationView, subscriptions::SubscriptionView},
     state::AppState,
     timestamp::Timestamp,
 };
@@ -33,6 +33,7 @@ pub(super) fn shown_tenants(user: &User) -> Vec<TenantId> {
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = User)]
 pub(super) struct UserView {
     /// Id.
     id: String,
@@ -42,14 +43,16 @@ pub(super) struct UserView {
     email: String,
     /// Name.
     name: String,
-    /// Whether the user is an operator.
+    /// Whether the user is an operator with all rights.
     platform_admin: bool,
+    /// Role as an operator: `admin`, `support` (reads everything, and requeues jobs) or `viewer` (reads everything).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform_role: Option<PlatformRole>,
     /// Partner whose staff the user belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     partner_id: Option<String>,
     /// Access level at the partner: `owner`, `manager`, `support` or `read-only` (also if missing).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, pattern = "^(owner|manager|support|read-only)$")]
     partner_role: Option<PartnerRole>,
     /// Number of tenants in which the user has a role.
     tenant_count: usize,
@@ -85,6 +88,7 @@ pub(super) struct UserDetail {
 /// The caller, with the data for the start page of a portal.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = UserProfile)]
 pub(super) struct Profile {
     #[serde(flatten)]
     user: UserView,
@@ -111,10 +115,8 @@ struct TenantOfUser {
     /// Display name.
     name: String,
     /// Status.
-    #[schema(value_type = String)]
     status: TenantStatus,
     /// Role: `member`, `admin` or `owner`.
-    #[schema(value_type = String, pattern = "^(member|admin|owner)$")]
     role: Role,
 }
 
@@ -128,28 +130,7 @@ struct PartnerOfUser {
     /// Display name.
     name: String,
     /// Access level: `owner`, `manager`, `support` or `read-only`.
-    #[schema(value_type = String, pattern = "^(owner|manager|support|read-only)$")]
     role: PartnerRole,
-}
-
-/// Second factors of a user, as of the last lookup by a job.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::routes) struct MfaView {
-    /// Number of devices.
-    #[schema(minimum = 0)]
-    devices: i32,
-    /// Time of the lookup.
-    looked_up_at: Timestamp,
-}
-
-impl From<MfaCheck> for MfaView {
-    fn from(check: MfaCheck) -> Self {
-        Self {
-            devices: check.devices,
-            looked_up_at: check.looked_up_at.into(),
-        }
-    }
 }
 
 impl UserView {
@@ -175,6 +156,7 @@ impl UserView {
             email: user.email.clone(),
             name: user.name.clone(),
             platform_admin: user.platform_admin,
+            platform_role: user.role_at_platform(),
             partner_id: user.partner_id.map(|id| id.to_string()),
             partner_role: user.partner_role,
             tenant_count: user.tenant_ids().len(),
@@ -195,7 +177,7 @@ impl UserDetail {
     pub(super) fn new(user: &User, tenants: &[Tenant]) -> Self {
         Self {
             last_seen_at: user.last_seen_at.map(Timestamp::from),
-            mfa: user.mfa.map(MfaView::from),
+            mfa: user.mfa.clone().map(MfaView::from),
             user: UserView::new(user, tenants),
         }
     }

@@ -7,6 +7,24 @@ pub(crate) type Expected = [u16; Persona::ALL.len()];
 /// Method, route, body, expected statuses.
 pub(crate) type Row = (&'static str, &'static str, &'static str, Expected);
 
+/// Status for an operator with a restricted role: reads as one with all rights does, and is refused what not every signed-in
+/// caller may do. Support requeues jobs.
+pub(crate) fn restricted(persona: Persona, method: &str, route: &str, expected: &Expected) -> u16 {
+    let of = |persona: Persona| expected[persona as usize];
+    let full = of(Persona::Operator);
+    let is_support = persona == Persona::PlatformSupport;
+    let requeues = is_support && route == "/jobs/{id}/requeue";
+    let for_all_signed_in = of(Persona::Stranger) == full && of(Persona::Member) == full;
+    if method == "GET" || requeues || for_all_signed_in || ALSO_READS.contains(&route) {
+        full
+    } else {
+        403
+    }
+}
+
+/// Routes that read although their method is POST.
+const ALSO_READS: &[&str] = &["/flags/evaluate"];
+
 /// Every persona, including anonymous.
 const fn public(ok: u16) -> Expected {
     [ok; Persona::ALL.len()]
@@ -93,6 +111,12 @@ const fn overseers(ok: u16) -> Expected {
     expected
 }
 
+/// The tenant's owners and admins, and operators.
+const fn admins(ok: u16) -> Expected {
+    let admins = [Persona::Admin, Persona::Owner, Persona::Operator];
+    answers(&admins, ok, READERS, 404)
+}
+
 /// The tenant's owners and operators.
 const fn owners(ok: u16) -> Expected {
     answers(&[Persona::Owner, Persona::Operator], ok, READERS, 404)
@@ -174,6 +198,16 @@ const fn partner_owners(ok: u16) -> Expected {
     )
 }
 
+/// A file of new members.
+const NEW_MEMBERS: &str = "localPart,name,role\nimported,I,member\n";
+/// A new app.
+const NEW_APP: &str =
+    r#"{"name":"Board","slug":"board","redirectUris":["https://board.test/callback"]}"#;
+
+/// A new invoice.
+const NEW_INVOICE: &str =
+    r#"{"lines":[{"description":"Setup","amountMinor":5}],"reason":"New","currency":"DKK"}"#;
+
 #[rustfmt::skip]
 pub(crate) const TABLE: &[Row] = &[
     ("GET", "/healthz", "", public(200)),
@@ -193,6 +227,23 @@ pub(crate) const TABLE: &[Row] = &[
     ("PATCH", "/tenants/{slug}/users/{id}", r#"{"role":"admin"}"#, writers(200)),
     ("PATCH", "/tenants/{slug}/users/{id}", r#"{"role":"owner"}"#, owners(200)),
     ("DELETE", "/tenants/{slug}/users/{id}", "", writers(200)),
+    ("GET", "/tenants/{slug}/mfa-status", "", inspectors(200)),
+    ("GET", "/tenants/{slug}/storage", "", inspectors(200)),
+    ("POST", "/tenants/{slug}/users/{id}/reset-mfa", "", owners(202)),
+    ("POST", "/tenants/{slug}/users", r#"{"localPart":"new","name":"New","role":"member"}"#, writers(202)),
+    ("POST", "/tenants/{slug}/users", r#"{"localPart":"new","name":"New","role":"owner"}"#, owners(202)),
+    // `{id}` is a managed member here, and one who is not above.
+    ("POST", "/tenants/{slug}/users/import", NEW_MEMBERS, writers(202)),
+    ("POST", "/tenants/{slug}/users/import?dryRun=true", NEW_MEMBERS, writers(200)),
+    ("GET", "/tenants/{slug}/users/imports", "", overseers(200)),
+    ("GET", "/tenants/{slug}/users/imports/{id}", "", overseers(404)),
+    ("GET", "/tenants/{slug}/users/imports/{id}/rows", "", overseers(404)),
+    ("POST", "/tenants/{slug}/users/imports/{id}/passwords", "", writers(404)),
+    ("POST", "/tenants/{slug}/users/{id}/suspend", "", writers(202)),
+    ("POST", "/tenants/{slug}/users/{id}/resume", "", writers(200)),
+    ("POST", "/tenants/{slug}/users/{id}/force-logout", "", writers(202)),
+    ("POST", "/tenants/{slug}/users/{id}/reset-password", "", writers(202)),
+    ("POST", "/tenants/{slug}/users/{id}/restore", "", writers(409)),
     ("GET", "/subscriptions", "", signed_in(200)),
     (
         "POST", "/subscriptions",
@@ -202,12 +253,64 @@ pub(crate) const TABLE: &[Row] = &[
     ("GET", "/subscriptions/{id}", "", operators(200)),
     ("PATCH", "/subscriptions/{id}", r#"{"seats":2}"#, operators(200)),
     ("DELETE", "/subscriptions/{id}", "", operators(200)),
+    ("GET", "/tenants/{slug}/billing", "", writers(200)),
+    // The flag is off.
+    ("POST", "/tenants/{slug}/billing/invoice", "", operators_of_tenant(409)),
+    ("POST", "/tenants/{slug}/billing/sync", "", operators_of_tenant(409)),
+    ("GET", "/invoices", "", operators(200)),
+    ("GET", "/partner/invoices", "", managing_staff(200)),
+    ("GET", "/partner/balances", "", managing_staff(200)),
+    ("GET", "/partner/ledger", "", managing_staff(200)),
+    ("GET", "/partner/payouts", "", managing_staff(200)),
+    ("GET", "/partner/payouts/{id}", "", managing_staff(404)),
+    ("GET", "/partner/billing/summary", "", managing_staff(200)),
+    ("GET", "/billing/summary", "", operators(200)),
+    ("GET", "/reports/{name}", "", operators(200)),
+    ("GET", "/partner/reports/{name}", "", managing_staff(200)),
+    ("GET", "/reports/saved", "", operators(200)),
+    ("POST", "/reports/saved", r#"{"name":"Yearly","report":"mrr","last":13}"#, operators(201)),
+    ("GET", "/reports/saved/{id}", "", operators(404)),
+    ("GET", "/reports/saved/{id}/result", "", operators(404)),
+    ("DELETE", "/reports/saved/{id}", "", operators(404)),
+    ("GET", "/partner/reports/saved", "", managing_staff(200)),
+    ("POST", "/partner/reports/saved", r#"{"name":"Yearly","report":"mrr","last":13}"#, managing_staff(201)),
+    ("GET", "/partner/reports/saved/{id}", "", managing_staff(404)),
+    ("GET", "/partner/reports/saved/{id}/result", "", managing_staff(404)),
+    ("DELETE", "/partner/reports/saved/{id}", "", managing_staff(404)),
+    ("GET", "/partners/{slug}/balances", "", operators(200)),
+    ("GET", "/partners/{slug}/ledger", "", operators(200)),
+    (
+        "POST", "/partners/{slug}/ledger", r#"{"currency":"DKK","amountMinor":5,"reason":"Bonus"}"#,
+        operators(201),
+    ),
+    ("GET", "/payouts", "", operators(200)),
+    ("POST", "/payouts", r#"{"partner":"nordic","currency":"DKK","month":"2025-01"}"#, operators(409)),
+    ("GET", "/payouts/{id}", "", operators(404)),
+    ("POST", "/payouts/{id}/cancel", "", operators(404)),
+    ("POST", "/payouts/{id}/mark-paid", r#"{"reference":"Bank 1"}"#, operators(404)),
+    ("GET", "/tenants/{slug}/payment-method", "", writers(200)),
+    // The flag is off.
+    ("PUT", "/tenants/{slug}/payment-method", r#"{"setupIntentId":"seti_1"}"#, admins(409)),
+    ("POST", "/tenants/{slug}/payment-method/setup-intents", "", admins(409)),
+    // Not signed.
+    ("POST", "/webhooks/stripe", "{}", public(400)),
+    ("GET", "/webhook-events", "", operators(200)),
+    ("POST", "/webhook-events/{id}/replay", "", operators(404)),
+    ("GET", "/tenants/{slug}/invoices", "", writers(200)),
+    ("POST", "/tenants/{slug}/invoices", NEW_INVOICE, operators_of_tenant(201)),
+    ("GET", "/tenants/{slug}/invoices/{id}", "", writers(200)),
+    ("GET", "/tenants/{slug}/invoices/{id}/pdf", "", writers(404)),
+    ("POST", "/tenants/{slug}/invoices/{id}/void", r#"{"reason":"Wrong"}"#, operators_of_tenant(200)),
+    ("POST", "/tenants/{slug}/invoices/{id}/mark-paid", r#"{"reference":"Bank 1"}"#, operators_of_tenant(200)),
     ("GET", "/plans", "", signed_in(200)),
     ("GET", "/prices", "", operators(200)),
     ("POST", "/prices", r#"{"plan":"starter","cycle":"monthly","currency":"DKK","amountMinor":1}"#, operators(201)),
     ("GET", "/prices/{id}", "", operators(200)),
     ("PATCH", "/prices/{id}", r#"{"amountMinor":2}"#, operators(200)),
     ("DELETE", "/prices/{id}", "", operators(200)),
+    ("GET", "/allowances", "", operators(200)),
+    ("GET", "/allowances/{plan}", "", operators(200)),
+    ("PATCH", "/allowances/{plan}", r#"{"filesBytes":5}"#, operators(202)),
     ("GET", "/tenants", "", signed_in(200)),
     ("POST", "/tenants", r#"{"slug":"acme","name":"Acme"}"#, operators(202)),
     ("GET", "/tenants/{slug}", "", readers(200)),
@@ -234,6 +337,18 @@ pub(crate) const TABLE: &[Row] = &[
     ("PATCH", "/tenants/{slug}/domains/{domain}", r#"{"dmarc":{"policy":"reject"}}"#, writers(202)),
     ("DELETE", "/tenants/{slug}/domains/{domain}", "", writers(202)),
     ("POST", "/tenants/{slug}/domains/{domain}/recheck", "", writers(202)),
+    ("GET", "/tenants/{slug}/apps", "", inspectors(200)),
+    ("POST", "/tenants/{slug}/apps", NEW_APP, writers(202)),
+    ("GET", "/tenants/{slug}/apps/{id}", "", inspectors(200)),
+    ("PATCH", "/tenants/{slug}/apps/{id}", r#"{"name":"Handbook"}"#, writers(202)),
+    ("DELETE", "/tenants/{slug}/apps/{id}", "", writers(202)),
+    ("POST", "/tenants/{slug}/apps/{id}/rotate-secret", "", writers(202)),
+    ("GET", "/tenants/{slug}/sso-apps", "", inspectors(200)),
+    ("POST", "/tenants/{slug}/sso-apps", NEW_APP, writers(202)),
+    ("GET", "/tenants/{slug}/sso-apps/{id}", "", inspectors(200)),
+    ("PATCH", "/tenants/{slug}/sso-apps/{id}", r#"{"name":"Handbook"}"#, writers(202)),
+    ("DELETE", "/tenants/{slug}/sso-apps/{id}", "", writers(202)),
+    ("POST", "/tenants/{slug}/sso-apps/{id}/rotate-secret", "", writers(202)),
     ("GET", "/tenants/{slug}/jobs", "", readers(200)),
     ("GET", "/tenants/{slug}/events", "", readers(200)),
     ("GET", "/jobs/{id}/events", "", readers(200)),
@@ -241,10 +356,12 @@ pub(crate) const TABLE: &[Row] = &[
     ("POST", "/job-operations", r#"{"action":"requeue","filter":{"state":"discarded"}}"#, operators(202)),
     ("GET", "/job-operations/{id}", "", operators(404)),
     ("GET", "/job-operations/{id}/items", "", operators(404)),
+    ("GET", "/jobs/stats", "", operators(200)),
     ("GET", "/jobs", "", signed_in(200)),
     ("GET", "/jobs/{id}", "", readers(200)),
     ("POST", "/jobs/{id}/requeue", "", operators(202)),
     ("POST", "/jobs/{id}/cancel", "", operators(200)),
+    ("POST", "/jobs/{id}/dismiss", "", operators(409)),
     ("GET", "/schedules", "", operators(200)),
     ("GET", "/schedules/{name}", "", operators(200)),
     ("POST", "/schedules/{name}/run", r#"{"dryRun":true}"#, operators(202)),
@@ -312,6 +429,12 @@ pub(crate) const TABLE: &[Row] = &[
 pub(crate) const NOT_AUDITED: &[(&str, &str, &str)] = &[
     ("PATCH", "/users/{id}", "{}"),
     ("POST", "/tenants/{slug}/resume", ""),
+    (
+        "POST",
+        "/tenants/{slug}/users/import?dryRun=true",
+        NEW_MEMBERS,
+    ),
+    ("POST", "/tenants/{slug}/users/{id}/resume", ""),
     ("POST", "/partner/tenants/{slug}/resume", ""),
     ("POST", "/flags/evaluate", r#"{"tenantSlug":"demo"}"#),
 ];

@@ -85,6 +85,27 @@ async fn an_export_contains_exactly_the_matching_events() {
 }
 
 #[tokio::test]
+async fn an_export_is_sent_in_chunks_of_at_most_64_kib() {
+    let large = "x".repeat(200_000);
+    let app = with_events(40, |event| event.after = doc! { "text": &large }).await;
+
+    let request = app.owner().get(TRAIL).header("accept", "text/csv");
+    let mut body = request.open().await.into_body();
+    let mut sizes = Vec::new();
+    let mut file = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let chunk = frame.unwrap().into_data().unwrap();
+        sizes.push(chunk.len());
+        file.extend_from_slice(&chunk);
+    }
+
+    assert!(sizes.iter().all(|size| *size <= 64 * 1024), "{sizes:?}");
+    let file = String::from_utf8(file).unwrap();
+    assert_eq!(file.matches(&large).count(), 40);
+    assert_eq!(file.split("\r\n").count(), 1 + 2 + 40 + 1);
+}
+
+#[tokio::test]
 async fn an_export_is_an_attachment_that_varies_on_accept() {
     let app = TestApp::with_demo().await;
 

@@ -241,12 +241,17 @@ async fn events_deleted_by_retention_are_not_missing_and_the_rest_still_verifies
     // The two setup events are recent and first in the chain, so that no prefix is old enough to trim.
     let cutoff = DateTime::from_millis(3_000);
     assert_eq!(
-        app.state.db.audit.trim(Some(demo), cutoff).await.unwrap(),
+        app.state
+            .db
+            .audit
+            .trim(Some(demo), cutoff, 500)
+            .await
+            .unwrap(),
         Trimmed::Nothing
     );
     let now = app.state.store.now();
 
-    let trimmed = app.state.db.audit.trim(Some(demo), now).await.unwrap();
+    let trimmed = app.state.db.audit.trim(Some(demo), now, 500).await.unwrap();
     record(&app, &[event(Some(demo), 9_000)]).await;
     seal(&app, Some(demo)).await;
 

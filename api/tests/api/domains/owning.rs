@@ -194,9 +194,9 @@ async fn a_legacy_tenants_domains_are_listed() {
         assert_eq!(reply.status, 200);
         // Backfilling the domains changes the tenant document, and with it the revision.
         assert!(after.primary_domain.is_some() && after.revision > before.revision);
-        let adopted = domain(&app, "demo", "demo.test").await;
-        assert_eq!(adopted.owned_by, Some(OwnershipProof::Operator));
-        assert!(adopted.primary && adopted.next_check_at.is_some());
+        let backfilled = domain(&app, "demo", "demo.test").await;
+        assert_eq!(backfilled.owned_by, Some(OwnershipProof::Operator));
+        assert!(backfilled.primary && backfilled.next_check_at.is_some());
         assert_eq!(stolen.summary(), "409 domain_taken");
         assert_eq!(app.tenant("demo").await.domains, ["demo.test"]);
     }

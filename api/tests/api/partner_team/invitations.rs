@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     id::{InvitationId, JobId, PartnerId, TenantId, UserId},
-    invitation::{Invitation, InvitationState, SealedLink},
+    invitation::{EncryptedLink, Invitation, InvitationState},
     platform::clock,
     store::to_document,
     user::User,
@@ -51,13 +51,13 @@ impl TestApp {
         };
         let users = self.state.store.collection::<User>("users");
         users.insert_one(&user).await.unwrap();
-        let sealed = self
+        let secrets = self
             .state
             .config
-            .sealing_keys
+            .encryption_keys
             .encrypt(job_id, &LINK)
             .unwrap();
-        let link = to_document(&SealedLink { sealed, job_id }).unwrap();
+        let link = to_document(&EncryptedLink { secrets, job_id }).unwrap();
         self.set_invitation(
             id,
             doc! { "state": "ready", "link": link, "userId": user.id },
@@ -285,11 +285,11 @@ async fn a_missing_link_has_a_specific_problem_code() {
 }
 
 #[tokio::test]
-async fn without_sealing_keys_invitations_fail_and_links_are_kept() {
+async fn without_encryption_keys_invitations_fail_and_links_are_kept() {
     let app = TestApp::with_personas().await;
     let invited = app.invite(Persona::PartnerOwner, "nea@people.test").await;
     app.complete(&invited).await;
-    let keyless = app.without_sealing_keys();
+    let keyless = app.without_encryption_keys();
 
     let shown = keyless.show_link(Persona::PartnerOwner, &invited).await;
     let rejected = keyless

@@ -4,6 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
 use bson::doc;
+use dezky_api::keyed_mutex::partner_key;
 use futures::{FutureExt as _, stream};
 use http::{Request, StatusCode};
 use serde_json::json;
@@ -68,7 +69,9 @@ async fn partner_termination_while_queued_rejects_the_write() {
         doc! { "status": "terminated" },
     );
 
-    let reply = reply_after(&app, "partner:nordic", call, revoke).await;
+    let nordic = app.state.db.partners.find_by_slug("nordic").await.unwrap();
+    let key = partner_key(nordic.unwrap().id);
+    let reply = reply_after(&app, &key, call, revoke).await;
 
     assert_eq!(reply.summary(), "403 forbidden");
     let nordic = app.state.db.partners.find_by_slug("nordic").await.unwrap();

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{edit, partner, terminate};
 use crate::{app::TestApp, client::Reply, personas::Persona};
 
-/// How long a request is observed to stay pending.
+/// Time for which a request is observed to stay pending.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 async fn attach(app: &TestApp, slug: &str, partner: Value) -> Reply {

@@ -312,7 +312,7 @@ async fn a_deleted_user_loses_all_rights_and_can_sign_in_as_a_new_user() {
     assert_eq!(before.status, 200);
     assert_eq!(deleted.status, 200);
     assert_eq!(deleted.body["email"], Caller::Member.email());
-    assert_eq!(after.summary(), "403 user_unknown");
+    assert_eq!(after.summary(), "404 not_found");
     assert_eq!(again.summary(), "404 not_found");
     assert_ne!(id_of::<UserId>(&back.body["id"]), member);
     assert_eq!(

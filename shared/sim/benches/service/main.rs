@@ -3,6 +3,7 @@
 mod audit;
 mod flags;
 mod large_tenant;
+mod members;
 mod memory;
 mod reads;
 mod reconcile;
@@ -21,7 +22,7 @@ async fn main() -> ExitCode {
     let holds = match scenario.as_deref() {
         Some("members") => {
             large_tenant::measure().await;
-            true
+            members::measure().await
         }
         Some("reconcile") => reconcile::measure().await,
         _ => {

@@ -34,6 +34,8 @@ const UPSTREAM_MILLIS: u64 = 5;
 /// Slots of the worker's provisioning queue.
 const SLOTS: usize = 64;
 
+/// Encrypts the secrets of jobs.
+const ENCRYPTION_KEY: &str = "bench:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// Rate limits that are never reached, per second.
 const UNBOUNDED: &str = "100000";
 
@@ -89,6 +91,7 @@ impl World {
                     ("MONGODB_DATABASE", stores.database.clone()),
                     ("REDIS_URL", stores.redis_url.clone()),
                     ("REDIS_PREFIX", stores.redis_prefix.clone()),
+                    ("SEALING_KEYS", ENCRYPTION_KEY.to_owned()),
                     ("LOG_FORMAT", "json".to_owned()),
                     ("RUST_LOG", "warn".to_owned()),
                 ])
@@ -104,6 +107,7 @@ impl World {
                 // All requests share one caller and one address.
                 ("API_RATE_PER_CALLER", UNBOUNDED.to_owned()),
                 ("API_RATE_PER_ADDRESS", UNBOUNDED.to_owned()),
+                ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
                 (
                     "AUTHENTIK_ISSUERS",
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),

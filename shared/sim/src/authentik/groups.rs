@@ -75,6 +75,8 @@ pub(super) async fn remove(
     let group = find(&state, &id)?.clone();
     state.groups.remove(&group.id);
     set_members(&mut state, group.id, Some(Vec::new()));
+    state.apps.forget_group(group.id);
+    state.log_openings("delete_group");
     sim.effects.record("delete_group", group.name);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Sessions, refresh tokens and access tokens of users.
+//! Sessions, refresh tokens, access tokens and app passwords of users.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    OAuthToken, Sim, State, users,
+    ApiToken, AuthentikSim, OAuthToken, Sim, State, users,
     wire::{Params, Refusal, first, page},
 };
+
+/// Primary key of the portal's provider, which is not among the apps.
+pub(super) const PORTAL: i64 = 17;
 
 /// Expiry of every session and token.
 const EXPIRES: &str = "2099-01-01T00:00:00.000000Z";
@@ -104,6 +107,50 @@ pub(super) async fn remove_access_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Filters by `user__username`, `intent` and `identifier`; `user` is ignored. Without the permission, an account sees its
+/// own tokens alone, of which there are none here.
+pub(super) async fn list_api_tokens(
+    Shared(sim): Shared<Sim>,
+    Query(params): Query<Params>,
+) -> Result<Response, Refusal> {
+    let state = sim.state();
+    let filter = |name: &str| first(&params, name).filter(|_| !state.ignores_filters);
+    let (username, intent) = (filter("user__username"), filter("intent"));
+    let identifier = filter("identifier");
+    let tokens: Vec<_> = state
+        .api_tokens
+        .iter()
+        .filter(|_| state.may("authentik_core.view_token"))
+        .filter(|(_, token)| username.is_none_or(|name| state.users[&token.user].username == name))
+        .filter(|(_, token)| intent.is_none_or(|intent| token.intent == intent))
+        .filter(|(id, _)| identifier.is_none_or(|wanted| *id == wanted))
+        .collect();
+    page(&params, &tokens, |(id, token)| {
+        json!({
+            "pk": Uuid::nil(),
+            "managed": null,
+            "identifier": id,
+            "intent": token.intent,
+            "user": token.user,
+            "user_obj": users::view(&state, &state.users[&token.user], &Params::new()),
+            "description": "",
+            "expires": EXPIRES,
+            "expiring": true,
+        })
+    })
+}
+
+pub(super) async fn remove_api_token(
+    Shared(sim): Shared<Sim>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    sim.require("authentik_core.delete_token")?;
+    let token = sim.state().api_tokens.remove(&id);
+    token.ok_or_else(|| Refusal::missing("Token"))?;
+    sim.effects.record("delete_app_password", id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Filters by `user`.
 fn list_tokens(
     state: &State,
@@ -140,7 +187,7 @@ fn remove_token(
 fn token_view(state: &State, pk: i64, token: &OAuthToken) -> Value {
     json!({
         "pk": pk,
-        "provider": { "pk": 17, "name": "portal", "assigned_application_slug": "portal" },
+        "provider": { "pk": token.provider, "name": "portal", "assigned_application_slug": "portal" },
         "user": users::view(state, &state.users[&token.user], &Params::new()),
         "is_expired": false,
         "expires": EXPIRES,
@@ -148,4 +195,55 @@ fn token_view(state: &State, pk: i64, token: &OAuthToken) -> Value {
         "id_token": "{}",
         "revoked": false,
     })
+}
+
+impl AuthentikSim {
+    /// Adds a refresh token of the user for the portal.
+    pub fn add_refresh_token(&self, user: i64) -> i64 {
+        self.add_refresh_token_of(user, PORTAL)
+    }
+
+    /// Adds a refresh token of the user that this provider issued.
+    pub fn add_refresh_token_of(&self, user: i64, provider: i64) -> i64 {
+        let mut state = self.state();
+        let pk = state.next_number();
+        let token = OAuthToken {
+            user,
+            session: None,
+            provider,
+        };
+        state.refresh_tokens.insert(pk, token);
+        pk
+    }
+
+    /// Adds an access token of the user for the portal, optionally bound to a session.
+    pub fn add_access_token(&self, user: i64, session: Option<Uuid>) -> i64 {
+        let mut state = self.state();
+        let pk = state.next_number();
+        let token = OAuthToken {
+            user,
+            session,
+            provider: PORTAL,
+        };
+        state.access_tokens.insert(pk, token);
+        pk
+    }
+
+    /// Adds a token of the user with the intent `api` or `app_password`.
+    pub fn add_api_token(&self, user: i64, intent: &'static str) -> String {
+        let mut state = self.state();
+        let identifier = format!("token-{}", state.next_number());
+        let token = ApiToken { user, intent };
+        state.api_tokens.insert(identifier.clone(), token);
+        identifier
+    }
+
+    /// Number of the user's app passwords.
+    pub fn app_passwords(&self, user: i64) -> usize {
+        let state = self.state();
+        let tokens = state.api_tokens.values();
+        tokens
+            .filter(|token| token.user == user && token.intent == "app_password")
+            .count()
+    }
 }

@@ -1,10 +1,10 @@
-//! What the setup checks read: version, permissions of the account's role, brand, applications and their providers.
+//! Data that the setup checks read: version, permissions of the account's role, brand, applications and their providers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{
     Json,
-    extract::{Path, Query, State as Shared},
+    extract::{Query, State as Shared},
     response::Response,
 };
 use dezky_upstreams::clients::authentik::Authentik;
@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Sim,
+    Sim, State,
     wire::{Params, Refusal, first, page},
 };
 use crate::issuer::APPLICATIONS;
@@ -42,6 +42,8 @@ pub struct Provider {
     pub has_signing_key: bool,
     /// Allowed grants.
     pub grant_types: Vec<String>,
+    /// Scopes of its built-in scope mappings.
+    pub scopes: Vec<String>,
 }
 
 impl Default for Setup {
@@ -68,12 +70,15 @@ impl Default for Provider {
             grant_types: ["authorization_code", "refresh_token"]
                 .map(str::to_owned)
                 .into(),
+            scopes: ["openid", "email", "profile", "offline_access"]
+                .map(str::to_owned)
+                .into(),
         }
     }
 }
 
 impl Sim {
-    fn require(&self, permission: &str) -> Result<(), Refusal> {
+    pub(super) fn require(&self, permission: &str) -> Result<(), Refusal> {
         if self.state().setup.permissions.contains(permission) {
             return Ok(());
         }
@@ -138,43 +143,35 @@ pub(super) async fn brand(Shared(sim): Shared<Sim>) -> Json<Value> {
     }))
 }
 
-/// An application that the account may not see looks missing.
-pub(super) async fn application(
-    Shared(sim): Shared<Sim>,
-    Path(slug): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let state = sim.state();
-    let visible = state
-        .setup
-        .permissions
-        .contains("authentik_core.view_application");
+/// An application of the portals. One that the account may not see looks missing.
+pub(super) fn application(state: &State, slug: &str) -> Result<Value, Refusal> {
+    let visible = state.may("authentik_core.view_application");
     let mut slugs = state.setup.providers.keys();
-    let position = slugs.position(|known| *known == slug);
+    let position = slugs.position(|known| known == slug);
     match position.filter(|_| visible) {
-        Some(position) => Ok(Json(json!({
+        Some(position) => Ok(json!({
             "pk": "42bdbec9-c5cf-4987-a947-2e39d5c32fc7",
             "name": slug,
             "slug": slug,
             "provider": position + 1,
             "policy_engine_mode": "any",
-        }))),
+        })),
         None => Err(Refusal::missing("Application")),
     }
 }
 
-pub(super) async fn provider(
-    Shared(sim): Shared<Sim>,
-    Path(pk): Path<usize>,
-) -> Result<Json<Value>, Refusal> {
-    sim.require("authentik_providers_oauth2.view_oauth2provider")?;
-    let state = sim.state();
+/// The provider of an application of the portals.
+pub(super) fn provider(state: &State, pk: i64) -> Result<Value, Refusal> {
     let mut providers = state.setup.providers.iter();
-    let (slug, provider) = pk
-        .checked_sub(1)
+    let position = pk.checked_sub(1).and_then(|it| usize::try_from(it).ok());
+    let (slug, provider) = position
         .and_then(|position| providers.nth(position))
         .ok_or_else(|| Refusal::missing("OAuth2Provider"))?;
     let key = "741bc688-0161-4652-ae43-59462c7e4bd6";
-    Ok(Json(json!({
+    let mappings = state.apps.references.scope_mappings.iter();
+    let attached = mappings.filter(|(scope, _)| provider.scopes.contains(scope));
+    let attached: Vec<&str> = attached.map(|(_, pk)| pk.as_str()).collect();
+    Ok(json!({
         "pk": pk,
         "name": slug,
         "assigned_application_slug": slug,
@@ -183,9 +180,10 @@ pub(super) async fn provider(
         "client_secret": "sim-client-secret",
         "grant_types": provider.grant_types,
         "access_token_validity": "minutes=5",
+        "property_mappings": attached,
         "signing_key": provider.has_signing_key.then_some(key),
         "encryption_key": null,
         "sub_mode": provider.sub_mode,
         "issuer_mode": provider.issuer_mode,
-    })))
+    }))
 }

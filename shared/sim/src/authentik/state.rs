@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Setup;
+use super::{Apps, Setup};
 
 /// The whole state.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ pub struct State {
     pub refresh_tokens: BTreeMap<i64, OAuthToken>,
     /// Access tokens by primary key.
     pub access_tokens: BTreeMap<i64, OAuthToken>,
+    /// API tokens and app passwords by identifier.
+    pub api_tokens: BTreeMap<String, ApiToken>,
+    /// `OAuth2` providers, applications and policy bindings.
+    pub apps: Apps,
     /// MFA devices by primary key.
     pub devices: BTreeMap<i64, Device>,
 }
@@ -48,6 +52,8 @@ impl State {
             sessions: BTreeMap::new(),
             refresh_tokens: BTreeMap::new(),
             access_tokens: BTreeMap::new(),
+            api_tokens: BTreeMap::new(),
+            apps: Apps::default(),
             devices: BTreeMap::new(),
         }
     }
@@ -63,11 +69,12 @@ impl State {
         self.setup.permissions.contains(permission)
     }
 
-    /// Deletes the user's sessions and tokens.
+    /// Deletes the user's sessions and OAuth tokens. API tokens and app passwords stay.
     pub(super) fn sign_out(&mut self, user: i64) {
         self.sessions.retain(|_, session| session.user != user);
         self.refresh_tokens.retain(|_, token| token.user != user);
         self.access_tokens.retain(|_, token| token.user != user);
+        self.apps.sign_out(user);
     }
 }
 
@@ -124,6 +131,9 @@ pub struct User {
     /// Last sign-in, RFC 3339.
     #[serde(skip)]
     pub last_login: Option<String>,
+    /// Password, if one is set.
+    #[serde(skip)]
+    pub password: Option<String>,
 }
 
 impl User {
@@ -142,6 +152,7 @@ impl User {
             attributes: Map::new(),
             date_joined: now(),
             last_login: None,
+            password: None,
         }
     }
 }
@@ -167,6 +178,18 @@ pub struct OAuthToken {
     pub user: i64,
     /// Session that the token ends with.
     pub session: Option<Uuid>,
+    /// Primary key of the provider that issued the token.
+    #[serde(skip)]
+    pub provider: i64,
+}
+
+/// A token for the API, or for signing in without a browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiToken {
+    /// Primary key of the user.
+    pub user: i64,
+    /// `api` or `app_password`.
+    pub intent: &'static str,
 }
 
 /// A link for setting a new password.
@@ -187,4 +210,7 @@ pub struct Device {
     pub r#type: String,
     /// Whether the enrolment is confirmed.
     pub confirmed: bool,
+    /// Time of the enrolment, RFC 3339.
+    #[serde(skip)]
+    pub created: String,
 }

@@ -105,6 +105,7 @@ pub(super) async fn remove(
     state.sign_out(user.pk);
     state.recovery_links.remove(&user.pk);
     state.devices.retain(|_, device| device.user != user.pk);
+    state.api_tokens.retain(|_, token| token.user != user.pk);
     sim.effects.record("delete_user", user.username);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -135,7 +136,7 @@ pub(super) async fn recovery_link(
     Ok(Json(json!({ "link": link })))
 }
 
-fn find<'a>(state: &'a State, pk: &str) -> Result<&'a User, Refusal> {
+pub(super) fn find<'a>(state: &'a State, pk: &str) -> Result<&'a User, Refusal> {
     let user = pk.parse::<i64>().ok().and_then(|pk| state.users.get(&pk));
     user.ok_or_else(|| Refusal::missing("User"))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use rand::{Rng as _, rngs::StdRng};
 use reqwest::{Method, StatusCode};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -14,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 /// Delay between two attempts, in milliseconds.
 const RETRY_DELAY_MILLIS: std::ops::Range<u64> = 50..400;
+/// Members of a response that hold a one-time secret.
+const SECRETS: [&str; 2] = ["oneTimePassword", "clientSecret"];
 
 /// Client of all api processes: each attempt goes to a random one.
 #[derive(Debug)]
@@ -27,8 +30,16 @@ pub(super) struct Client {
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     method: Method,
-    path: String,
-    body: Option<Value>,
+    pub(super) path: String,
+    body: Option<Body>,
+}
+
+/// Body of a request.
+#[derive(Debug, Clone)]
+enum Body {
+    Json(Value),
+    /// JSON lines, as a file.
+    Lines(String),
 }
 
 /// The relevant parts of a response.
@@ -37,6 +48,8 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// Problem code of an error response.
     pub(super) code: Option<String>,
+    /// Id of the object that the response shows.
+    pub(super) id: Option<String>,
     /// Slug of the tenant.
     pub(super) slug: Option<String>,
     /// Id of the job that carries out the change.
@@ -48,11 +61,24 @@ pub(super) struct Reply {
 pub(super) struct Exchange {
     pub(super) attempts: u32,
     pub(super) reply: Option<Reply>,
+    /// The one-time secret of the response, which a replay does not have.
+    pub(super) secret: Option<SecretString>,
 }
 
 impl Request {
     pub(super) fn new(method: Method, path: String, body: Option<Value>) -> Self {
+        let body = body.map(Body::Json);
         Self { method, path, body }
+    }
+
+    /// An upload of a file of JSON lines.
+    pub(super) fn upload(path: String, rows: &[Value]) -> Self {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        Self {
+            method: Method::POST,
+            path,
+            body: Some(Body::Lines(lines.join("\n"))),
+        }
     }
 }
 
@@ -61,7 +87,7 @@ impl Client {
     pub(super) async fn register_operator(&self) -> anyhow::Result<()> {
         let me = Request::new(Method::GET, "/users/me".to_owned(), None);
         match self.send_once(&self.urls[0], "chaos", &me).await {
-            Some(reply) if reply.is_accepted() => Ok(()),
+            Some((reply, _)) if reply.is_accepted() => Ok(()),
             reply => bail!("the operator cannot sign in: {reply:?}"),
         }
     }
@@ -78,10 +104,15 @@ impl Client {
         loop {
             attempts += 1;
             let url = &self.urls[random.random_range(0..self.urls.len())];
-            let reply = self.send_once(url, id, request).await;
-            let reply = reply.filter(|reply| !reply.is_retryable());
-            if reply.is_some() || started.elapsed() > GIVE_UP_AFTER {
-                return Exchange { attempts, reply };
+            let received = self.send_once(url, id, request).await;
+            let received = received.filter(|(reply, _)| !reply.is_retryable());
+            if received.is_some() || started.elapsed() > GIVE_UP_AFTER {
+                let (reply, secret) = received.unzip();
+                return Exchange {
+                    attempts,
+                    reply,
+                    secret: secret.flatten(),
+                };
             }
             sleep(Duration::from_millis(
                 random.random_range(RETRY_DELAY_MILLIS),
@@ -90,7 +121,13 @@ impl Client {
         }
     }
 
-    async fn send_once(&self, url: &str, id: &str, request: &Request) -> Option<Reply> {
+    /// The response, and its one-time secret.
+    async fn send_once(
+        &self,
+        url: &str,
+        id: &str,
+        request: &Request,
+    ) -> Option<(Reply, Option<SecretString>)> {
         let mut sent = self
             .http
             .request(request.method.clone(), format!("{url}{}", request.path))
@@ -98,24 +135,31 @@ impl Client {
             .header("idempotency-key", id)
             .header("x-request-id", id)
             .timeout(TIMEOUT);
-        if let Some(body) = &request.body {
-            sent = sent.json(body);
-        }
+        sent = match &request.body {
+            None => sent,
+            Some(Body::Json(body)) => sent.json(body),
+            Some(Body::Lines(lines)) => sent
+                .header("content-type", "application/x-ndjson")
+                .body(lines.clone()),
+        };
         let reply = sent.send().await.ok()?;
         let status = reply.status();
         let body: Value = reply.json().await.ok()?;
         let text = |pointer: &str| body.pointer(pointer)?.as_str().map(str::to_owned);
         let about_job = request.path.starts_with("/jobs/");
-        Some(Reply {
+        let reply = Reply {
             status,
             code: text("/code"),
+            id: text("/id"),
             slug: text("/slug"),
             job: if about_job {
                 text("/id")
             } else {
                 text("/job/id")
             },
-        })
+        };
+        let mut secrets = SECRETS.iter().filter_map(|name| body[name].as_str());
+        Some((reply, secrets.next().map(SecretString::from)))
     }
 }
 

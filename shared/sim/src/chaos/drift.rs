@@ -1,28 +1,45 @@
-//! Drift: differences between the tenants' documents and the upstreams.
+//! Drift: differences between the documents of tenants, members and apps, and the upstreams.
+
+mod apps;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::DateTime;
 use dezky_shared::{
+    allowance::Allowance,
+    billing::Plan,
     tenant::{DesiredState, ProvisioningState, Tenant},
     upstream::Upstream,
 };
 use dezky_upstreams::clients::ocis::space_name;
 use serde_json::Value;
+use uuid::Uuid;
 
+use self::apps::AppObjects;
 use super::stack::Upstreams;
 use crate::{
     authentik::{Group, User},
     ocis::SimSpace,
+    stalwart::SimAccount,
 };
 
-/// State of the upstreams, by tenant.
+/// State of the upstreams.
 #[derive(Debug)]
 pub(super) struct UpstreamSnapshot {
+    /// By tenant.
     groups: BTreeMap<String, Vec<Group>>,
+    /// By username.
     users: BTreeMap<String, User>,
+    /// By tenant.
     spaces: BTreeMap<String, Vec<SimSpace>>,
+    /// By tenant.
     domains: BTreeMap<String, BTreeSet<String>>,
+    /// By address.
+    mailboxes: BTreeMap<String, SimAccount>,
+    /// Ids of the users on the file server, by username.
+    files_users: BTreeMap<String, Uuid>,
+    apps: AppObjects,
 }
 
 impl UpstreamSnapshot {
@@ -33,6 +50,9 @@ impl UpstreamSnapshot {
             users: BTreeMap::new(),
             spaces: BTreeMap::new(),
             domains: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            files_users: BTreeMap::new(),
+            apps: AppObjects::take(&upstreams.authentik),
         };
         for group in upstreams.authentik.groups() {
             if let Some(tenant) = group.attributes.get("tenantId").and_then(Value::as_str) {
@@ -49,6 +69,13 @@ impl UpstreamSnapshot {
         for space in upstreams.ocis.spaces() {
             let tenant = space.alias.trim_start_matches("project/").to_owned();
             snapshot.spaces.entry(tenant).or_default().push(space);
+        }
+        for account in upstreams.stalwart.accounts() {
+            snapshot.mailboxes.insert(account.email.clone(), account);
+        }
+        for name in upstreams.ocis.accounts() {
+            let id = upstreams.ocis.account(&name);
+            snapshot.files_users.extend(id.map(|id| (name, id)));
         }
         let mail = upstreams.stalwart.snapshot();
         for domain in mail["domains"].as_array().into_iter().flatten() {
@@ -85,14 +112,14 @@ impl UpstreamSnapshot {
         let desired_state = tenant.desired_state(now);
         let mut wrong = Vec::new();
         for upstream in Upstream::ALL {
-            let state = tenant.provisioning_status.get(upstream);
-            if !matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped) {
+            if !is_done(*tenant.provisioning_status.get(upstream)) {
                 continue;
             }
             let found = match upstream {
                 Upstream::Authentik => self.check_authentik(tenant, desired_state),
                 Upstream::Stalwart => self.check_stalwart(tenant, removing, desired_state),
                 Upstream::Ocis => self.check_ocis(tenant, desired_state),
+                Upstream::Stripe => continue,
             };
             if let Err(found) = found {
                 let status = tenant.status;
@@ -130,7 +157,7 @@ impl UpstreamSnapshot {
                 is_the_stored(space)
                     && !space.trashed
                     && space.name == space_name(&tenant.name, &tenant.slug)
-                    && u64::try_from(space.quota) == Ok(tenant.plan.space_quota())
+                    && u64::try_from(space.quota) == Ok(space_quota(tenant.plan))
             }
             (DesiredState::Suspended, [space]) => is_the_stored(space) && space.trashed,
             (DesiredState::Suspended, []) => tenant.ocis_space_id.is_none(),
@@ -170,6 +197,16 @@ impl UpstreamSnapshot {
     }
 }
 
+/// Whether the state says that the upstream is as desired.
+pub(super) fn is_done(state: ProvisioningState) -> bool {
+    matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
+}
+
 fn of<'a, T>(all: &'a BTreeMap<String, Vec<T>>, tenant: &Tenant) -> &'a [T] {
     all.get(&tenant.id.to_string()).map_or(&[], Vec::as_slice)
+}
+
+/// Quota of a plan's spaces. The load changes no allowance.
+fn space_quota(plan: Plan) -> u64 {
+    Allowance::default_of(plan, DateTime::from_millis(0)).space_quota()
 }

@@ -13,10 +13,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     fault_kind::{FaultKind, UpstreamFault},
-    isolation::isolate_worker,
+    isolation::Isolation,
     load::LoadGenerator,
+    primary::Primary,
     schedule::PlannedFault,
-    stack::{LEASE, REPLICAS, STOP_TIMEOUT, Services, Stores},
+    stack::{REPLICAS, STOP_TIMEOUT, Services, Stores},
+    timings::LEASE,
 };
 use crate::{
     faults::{Fault, FaultRule, Faults},
@@ -187,8 +189,14 @@ impl Stores {
                     disturb(&self.mongo_proxies(), planned.lasts, delay).await
                 }
                 FaultKind::WorkerIsolated => {
-                    let worker = planned.pick % REPLICAS;
-                    isolate_worker(worker, &self.mongo_proxies(), ocis, load).await
+                    let isolation = Isolation {
+                        any_worker: planned.pick % REPLICAS,
+                        primary: &Primary::of(&self.mongo),
+                        proxies: &self.mongo_proxies(),
+                        ocis,
+                        load,
+                    };
+                    isolation.inject().await?
                 }
                 FaultKind::RedisCut => {
                     disturb(&[&self.redis_proxy], planned.lasts, Proxy::cut).await

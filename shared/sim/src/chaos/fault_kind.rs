@@ -56,10 +56,20 @@ pub enum FutureDocument {
     JobKind,
     /// Job with a field of another type.
     JobField,
+    /// Job with a counter that is no number, which a claim cannot increment.
+    JobCounter,
     /// Job whose last failure has an unknown error code.
     ErrorCode,
     /// Job with an unknown step.
     Step,
+    /// Job with a lock key of another type, which no claim finds.
+    LockKey,
+    /// Job in an unknown queue.
+    Queue,
+    /// Control state of an unknown upstream.
+    Upstream,
+    /// User with a field of another type, who is in the group of a tenant that is suspended.
+    User,
 }
 
 /// Kind of fault of an upstream.
@@ -142,12 +152,17 @@ impl FaultKind {
     pub(super) const LARGE_WORK: [Self; 2] = [Self::LargeTenantSuspended, Self::BulkReconcile];
 
     /// Documents of a future build.
-    pub(super) const DOCUMENTS: [Self; 5] = [
+    pub(super) const DOCUMENTS: [Self; 10] = [
         Self::FutureDocument(FutureDocument::Tenant),
         Self::FutureDocument(FutureDocument::JobKind),
         Self::FutureDocument(FutureDocument::JobField),
+        Self::FutureDocument(FutureDocument::JobCounter),
         Self::FutureDocument(FutureDocument::ErrorCode),
         Self::FutureDocument(FutureDocument::Step),
+        Self::FutureDocument(FutureDocument::LockKey),
+        Self::FutureDocument(FutureDocument::Queue),
+        Self::FutureDocument(FutureDocument::Upstream),
+        Self::FutureDocument(FutureDocument::User),
     ];
 
     /// Faults of an upstream.
@@ -180,8 +195,13 @@ impl fmt::Display for FaultKind {
                 FutureDocument::Tenant => "future build: tenant field",
                 FutureDocument::JobKind => "future build: job kind",
                 FutureDocument::JobField => "future build: job field",
+                FutureDocument::JobCounter => "future build: job counter",
                 FutureDocument::ErrorCode => "future build: error code",
                 FutureDocument::Step => "future build: step",
+                FutureDocument::LockKey => "future build: lock key",
+                FutureDocument::Queue => "future build: queue",
+                FutureDocument::Upstream => "future build: upstream",
+                FutureDocument::User => "future build: user",
             },
             Self::Upstream(upstream, fault) => {
                 return write!(f, "{upstream}: {}", fault.name());

@@ -3,6 +3,7 @@
 //! Each concerns a tenant of its own. They stay until the faults are removed and everything else is final.
 
 mod checks;
+mod user;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::{
     primary::Primary,
     schedule::PlannedFault,
 };
+use crate::authentik::AuthentikSim;
 
 /// Value that this build does not know.
 const UNKNOWN: &str = "of_a_future_build";
@@ -38,9 +40,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Placed {
     kind: FutureDocument,
     tenant: TenantId,
-    /// The job that is of a future build, or whose tenant is.
+    /// The job that is of a future build, or that meets a document which is.
     job: JobId,
-    /// Original value of the tenant's field.
+    /// Original value of the changed field, or the id of the added document.
     original: Bson,
     /// State of the job when it was repaired.
     state_before_repair: Option<JobState>,
@@ -66,6 +68,7 @@ impl FutureDocuments {
         &mut self,
         track: &[PlannedFault],
         load: &LoadGenerator,
+        authentik: &AuthentikSim,
         log: &InjectionLog,
     ) -> anyhow::Result<()> {
         for planned in track {
@@ -73,7 +76,10 @@ impl FutureDocuments {
                 continue;
             };
             log.until(planned.at).await;
-            let placed = self.place_one(kind, load).await;
+            let placed = match kind {
+                FutureDocument::User => self.place_user(load, authentik).await,
+                _ => self.place_one(kind, load).await,
+            };
             let placed = placed.with_context(|| planned.fault.to_string())?;
             log.record(planned.fault, u64::from(placed.is_some()));
             self.placed.extend(placed);
@@ -89,8 +95,11 @@ impl FutureDocuments {
         let Some(created) = load.create_tenant("future").await else {
             return Ok(None);
         };
-        let (tenant, original) = self.place_tenant(kind, &created.slug).await?;
-        let job = self.place_job(kind, tenant).await?;
+        let (tenant, created_at) = self.place_tenant(kind, &created.slug).await?;
+        if kind == FutureDocument::Upstream {
+            self.place_upstream().await?;
+        }
+        let (job, lock_key) = self.place_job(kind, tenant).await?;
         // A job behind the first, with the same lock. A tenant that cannot be read has no further requests.
         if kind != FutureDocument::Tenant {
             load.reconcile(&created.slug).await;
@@ -99,9 +108,26 @@ impl FutureDocuments {
             kind,
             tenant,
             job,
-            original,
+            original: match kind {
+                FutureDocument::Tenant => created_at,
+                _ => lock_key,
+            },
             state_before_repair: None,
         }))
+    }
+
+    async fn place_upstream(&self) -> anyhow::Result<()> {
+        let unknown = doc! { "$set": { "paused": UNKNOWN } };
+        self.primary
+            .run(async |database| {
+                let upstreams = database.collection::<Document>("upstreams");
+                upstreams
+                    .update_one(doc! { "_id": UNKNOWN }, unknown.clone())
+                    .upsert(true)
+                    .await
+            })
+            .await?;
+        Ok(())
     }
 
     /// Id of the tenant, and the value that its field has had.
@@ -133,7 +159,12 @@ impl FutureDocuments {
         Ok((bson::deserialize_from_bson(id.clone())?, original))
     }
 
-    async fn place_job(&self, kind: FutureDocument, tenant: TenantId) -> anyhow::Result<JobId> {
+    /// Id of the job, and the lock key that it should have.
+    async fn place_job(
+        &self,
+        kind: FutureDocument,
+        tenant: TenantId,
+    ) -> anyhow::Result<(JobId, Bson)> {
         let args = ReconcileTenant {
             tenant_id: tenant,
             dry_run: false,
@@ -143,13 +174,23 @@ impl FutureDocuments {
         let mut job = serialize_to_document(new.job())?;
         // The request behind it is a job of its own.
         job.remove("uniqueKey");
+        let lock_key = job.get("lockKey").cloned().unwrap_or(Bson::Null);
         match kind {
-            FutureDocument::Tenant => {}
+            FutureDocument::Tenant | FutureDocument::Upstream | FutureDocument::User => {}
+            FutureDocument::LockKey => {
+                job.insert("lockKey", doc! { "kind": UNKNOWN });
+            }
+            FutureDocument::Queue => {
+                job.insert("queue", UNKNOWN);
+            }
             FutureDocument::JobKind => {
                 job.insert("kind", UNKNOWN);
             }
             FutureDocument::JobField => {
                 job.insert("createdBy", doc! { "kind": UNKNOWN });
+            }
+            FutureDocument::JobCounter => {
+                job.insert("attempt", UNKNOWN);
             }
             FutureDocument::ErrorCode => {
                 job.insert("error", error_with_unknown_code());
@@ -169,7 +210,7 @@ impl FutureDocuments {
                     .await
             })
             .await?;
-        Ok(id)
+        Ok((id, lock_key))
     }
 
     /// Filter of the jobs that may stay open: those of a future build, and those of a tenant of a future build.
@@ -206,20 +247,14 @@ fn error_with_unknown_code() -> Document {
 /// Repairs a document. Returns the state that its job had before.
 async fn repair(primary: &Primary, placed: &Placed) -> anyhow::Result<JobState> {
     let state = state_of(primary, placed.job).await?;
-    if placed.kind == FutureDocument::Tenant {
-        let restore = doc! { "$set": { "createdAt": placed.original.clone() } };
-        primary
-            .run(async |database| {
-                let tenants = database.collection::<Document>("tenants");
-                let of_tenant = doc! { "_id": placed.tenant };
-                tenants.update_one(of_tenant, restore.clone()).await
-            })
-            .await?;
-    }
+    repair_other(primary, placed).await?;
     let mut change = match placed.kind {
-        FutureDocument::Tenant => doc! {},
+        FutureDocument::Tenant | FutureDocument::Upstream | FutureDocument::User => doc! {},
+        FutureDocument::LockKey => doc! { "$set": { "lockKey": &placed.original } },
+        FutureDocument::Queue => doc! { "$set": { "queue": ReconcileTenant::QUEUE.name() } },
         FutureDocument::JobKind => doc! { "$set": { "kind": ReconcileTenant::KIND } },
         FutureDocument::JobField => doc! { "$set": { "createdBy": "chaos" } },
+        FutureDocument::JobCounter => doc! { "$set": { "attempt": 0 } },
         FutureDocument::ErrorCode => doc! { "$unset": { "error": "" } },
         FutureDocument::Step => doc! { "$pull": { "steps": { "name": UNKNOWN } } },
     };
@@ -244,6 +279,32 @@ async fn repair(primary: &Primary, placed: &Placed) -> anyhow::Result<JobState> 
         sleep(POLL_INTERVAL).await;
     }
     Ok(state)
+}
+
+/// Repairs a document that is not the job.
+async fn repair_other(primary: &Primary, placed: &Placed) -> anyhow::Result<()> {
+    let (collection, id, change) = match placed.kind {
+        FutureDocument::Tenant => {
+            let restore = doc! { "$set": { "createdAt": &placed.original } };
+            ("tenants", placed.tenant.into(), Some(restore))
+        }
+        FutureDocument::Upstream => ("upstreams", Bson::from(UNKNOWN), None),
+        FutureDocument::User => ("users", placed.original.clone(), None),
+        _ => return Ok(()),
+    };
+    let by_id = doc! { "_id": id };
+    primary
+        .run(async |database| {
+            let documents = database.collection::<Document>(collection);
+            match &change {
+                Some(change) => documents
+                    .update_one(by_id.clone(), change.clone())
+                    .await
+                    .map(drop),
+                None => documents.delete_one(by_id.clone()).await.map(drop),
+            }
+        })
+        .await
 }
 
 async fn state_of(primary: &Primary, job: JobId) -> anyhow::Result<JobState> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dezky_shared::{
-    audit::{Action, AuditEvent},
+    audit::{Action, ActorKind, AuditEvent},
     queue::{
         error_code::ErrorCode,
         job::{Job, JobState},
@@ -18,6 +18,7 @@ use super::{
     fault_kind::FaultKind,
     load::{RequestLog, RequestRecord},
     observations::Observations,
+    secrets,
     stack::Upstreams,
     stored::{Stored, describe, is_item_event},
 };
@@ -28,15 +29,44 @@ const MAX_CRASHES: i32 = 3;
 /// Maximum length of a job's list of attempts.
 const MAX_LISTED_ATTEMPTS: usize = 20;
 /// Effects that can happen only once per natural key.
-const NON_REPEATABLE: [&str; 8] = [
+const NON_REPEATABLE: [&str; 17] = [
     "create_group",
     "delete_group",
     "create_user",
+    "delete_user",
     "add_member",
+    "create_provider",
+    "delete_provider",
+    "create_application",
+    "delete_application",
+    "create_binding",
+    "delete_binding",
     "create_domain",
     "destroy_domain",
+    "create_account",
+    "destroy_accounts",
     "create_space",
     "purge_space",
+];
+/// Problem codes of requests that come too late, too early or twice.
+const DOCUMENTED_CODES: [&str; 17] = [
+    "tenant_terminating",
+    "tenant_terminated",
+    "not_terminating",
+    "purge_started",
+    "job_final",
+    "job_running",
+    "purge_scheduled",
+    "secrets_gone",
+    "domain_is_primary",
+    "domain_in_use",
+    "domain_removing",
+    "no_mail_domain",
+    "no_mailbox",
+    "member_removing",
+    "not_removing",
+    "app_removing",
+    "public_client",
 ];
 /// Error codes that no injected fault explains: a permanent rejection by an upstream, or a bug.
 const UNEXPECTED_CODES: [ErrorCode; 8] = [
@@ -83,6 +113,7 @@ pub(super) fn check_all(evidence: &Evidence<'_>) -> Vec<Check> {
         the_audit_trail_matches_the_accepted_changes(requests, stored),
         every_change_was_observed(observed, stored),
         at_most_one_live_lease_per_lock_key(observed),
+        no_job_is_rescued_before_its_last_write_has_landed(observed),
         a_final_job_never_changes(observed),
         every_open_job_has_a_next_run_time(observed),
         no_job_spins(observed),
@@ -91,6 +122,9 @@ pub(super) fn check_all(evidence: &Evidence<'_>) -> Vec<Check> {
         attempts_and_crashes_stay_within_their_limits(stored),
         no_failure_is_misclassified(stored),
         no_upstream_side_effect_happens_twice(upstreams),
+        no_app_is_open_to_other_tenants_at_any_time(upstreams),
+        convergence::the_rights_of_members_follow_their_status(stored),
+        secrets::the_latest_secret_is_in_force(requests, stored, upstreams),
         exactly_once::each_tenant_lists_exactly_the_domains_it_owns(stored),
         convergence::one_reconcile_repairs_the_remaining_drift(reconciled, stored, upstreams),
     ]
@@ -118,28 +152,23 @@ pub(super) fn no_process_exited_unexpectedly(unexpected_exits: &[String]) -> Che
 
 /// Every request has a final response: accepted, or refused with a documented problem code.
 pub(super) fn every_request_gets_a_valid_response(requests: &RequestLog) -> Check {
-    let is_documented = |code: &str| {
-        [
-            "tenant_terminating",
-            "tenant_terminated",
-            "not_terminating",
-            "purge_started",
-            "job_final",
-            "job_running",
-            "purge_scheduled",
-            "domain_is_primary",
-        ]
-        .contains(&code)
+    let is_documented = |code: &str| DOCUMENTED_CODES.contains(&code);
+    let is_about_removable = |record: &RequestRecord| {
+        let mut words = record.action.split(' ');
+        words.any(|word| {
+            matches!(
+                word,
+                "domain" | "member" | "members" | "password" | "app" | "secret"
+            )
+        })
     };
-    let is_about_domain =
-        |record: &RequestRecord| matches!(record.action, "recheck domain" | "remove domain");
     let problem = |record: &RequestRecord| match &record.reply {
         None => Some("has no response".to_owned()),
         Some(reply) if reply.is_accepted() || reply.code.as_deref().is_some_and(is_documented) => {
             None
         }
-        // The domain was removed by another change, or with its tenant.
-        Some(reply) if is_about_domain(record) && reply.code.as_deref() == Some("not_found") => {
+        // It was removed by another change, or with its tenant.
+        Some(reply) if is_about_removable(record) && reply.code.as_deref() == Some("not_found") => {
             None
         }
         Some(reply) => Some(format!("got {reply:?}")),
@@ -171,11 +200,7 @@ pub(super) fn every_accepted_change_has_a_final_outcome(
     requests: &RequestLog,
     stored: &Stored,
 ) -> Check {
-    let jobs: HashMap<String, &Job> = stored
-        .jobs
-        .iter()
-        .map(|job| (job.id.to_string(), job))
-        .collect();
+    let jobs = stored.jobs_by_id();
     let accepted: Vec<(&RequestRecord, &String)> = requests
         .records
         .iter()
@@ -186,10 +211,10 @@ pub(super) fn every_accepted_change_has_a_final_outcome(
         .collect();
     let unfinished = accepted
         .iter()
-        .filter(|(_, id)| !final_state(&jobs, id).is_some_and(JobState::is_final));
+        .filter(|(_, id)| !jobs.outcome(id).is_some_and(JobState::is_final));
     let violations = unfinished
         .map(|(record, id)| {
-            let found = jobs.get(*id).map(|job| describe(job));
+            let found = jobs.get(id).map(describe);
             format!("{} ({}): job {id}: {found:?}", record.id, record.action)
         })
         .collect();
@@ -198,15 +223,6 @@ pub(super) fn every_accepted_change_has_a_final_outcome(
         accepted.len(),
         violations,
     )
-}
-
-/// State of a job, or of the job that superseded it.
-fn final_state(jobs: &HashMap<String, &Job>, id: &str) -> Option<JobState> {
-    let mut job = jobs.get(id)?;
-    while let Some(by) = job.superseded_by {
-        job = jobs.get(&by.to_string())?;
-    }
-    Some(job.state)
 }
 
 /// Effects that are not repeatable happen at most once per key.
@@ -238,7 +254,18 @@ pub(super) fn no_upstream_side_effect_happens_twice(upstreams: &Upstreams) -> Ch
     )
 }
 
-/// At most one job per lock key runs at a time, and no lease is taken before it expires.
+/// An app is attached only once it is restricted, and as long as it is.
+pub(super) fn no_app_is_open_to_other_tenants_at_any_time(upstreams: &Upstreams) -> Check {
+    let openings = upstreams.authentik.openings();
+    let violations = openings.iter().map(|opening| format!("{opening:?}"));
+    Check::new(
+        "no app is open to other tenants at any time",
+        upstreams.authentik.server.effects.count("attach_provider"),
+        violations.collect(),
+    )
+}
+
+/// At most one job per lock key runs at a time.
 pub(super) fn at_most_one_live_lease_per_lock_key(observed: &Observations) -> Check {
     let mut check = Check::new(
         "at most one live lease per lock key",
@@ -249,7 +276,18 @@ pub(super) fn at_most_one_live_lease_per_lock_key(observed: &Observations) -> Ch
     check
 }
 
-/// Final jobs are immutable.
+/// Another worker takes a job over only once the last write of the lost one has landed: before, it would not see it.
+pub(super) fn no_job_is_rescued_before_its_last_write_has_landed(observed: &Observations) -> Check {
+    let mut check = Check::new(
+        "no job is rescued before its last write has landed",
+        0,
+        observed.early_rescues.clone(),
+    );
+    check.checked = observed.rescues;
+    check
+}
+
+/// Final jobs are immutable, but for the marks of operators: the job that a requeue made of it, and a dismissal.
 pub(super) fn a_final_job_never_changes(observed: &Observations) -> Check {
     let mut check = Check::new(
         "a final job never changes",
@@ -339,9 +377,13 @@ pub(super) fn the_audit_trail_matches_the_accepted_changes(
     stored: &Stored,
 ) -> Check {
     let mut events: HashMap<&str, u64> = HashMap::new();
-    // Items of bulk operations and lost domains are recorded under the request of another caller.
-    let is_direct =
-        |event: &&AuditEvent| !is_item_event(event) && event.action != Action::DomainLost;
+    // Items of bulk operations and lost domains are recorded under the request of another caller, and so are, by the system,
+    // the ends of jobs.
+    let is_direct = |event: &&AuditEvent| {
+        !is_item_event(event)
+            && event.action != Action::DomainLost
+            && event.actor.kind != ActorKind::System
+    };
     for event in stored.events.iter().filter(is_direct) {
         if let Some(id) = &event.origin.request_id {
             *events.entry(id).or_default() += 1;
@@ -351,6 +393,8 @@ pub(super) fn the_audit_trail_matches_the_accepted_changes(
     for record in &requests.records {
         let found = events.get(record.id.as_str()).copied().unwrap_or(0);
         let is_right = match (&record.reply, record.recorded_change()) {
+            // An upstream that another operator has paused already stays as it is.
+            (Some(_), true) if record.action == "pause upstream" => found <= 1,
             (_, true) => found == 1,
             (Some(reply), false) if reply.is_accepted() => found == 0,
             // An earlier attempt whose response was lost may have been accepted.

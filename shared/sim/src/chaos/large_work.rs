@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     check::Check, fault_injector::InjectionLog, fault_kind::FaultKind, load::LoadGenerator,
-    schedule::PlannedFault, stack::Upstreams, stored::Stored,
+    operator::CreatedTenant, schedule::PlannedFault, stack::Upstreams, stored::Stored,
 };
 use crate::authentik::AuthentikSim;
 
@@ -31,30 +31,39 @@ impl LoadGenerator {
         for planned in track {
             log.until(planned.at).await;
             let is_accepted = match planned.fault {
-                FaultKind::LargeTenantSuspended => self.suspend_large_tenant(authentik).await,
+                FaultKind::LargeTenantSuspended => {
+                    self.suspend_large_tenant(authentik).await.is_some()
+                }
                 _ => self.reconcile_all().await,
             };
             log.record(planned.fault, u64::from(is_accepted));
         }
     }
 
-    /// Creates a tenant, adds its members once it has a group, and suspends it.
-    async fn suspend_large_tenant(&self, authentik: &AuthentikSim) -> bool {
-        let Some(tenant) = self.create_tenant(LARGE).await else {
-            return false;
-        };
-        let deadline = Instant::now() + GROUP_TIMEOUT;
-        let group = loop {
-            match authentik.group_named(&tenant.slug) {
-                Some(group) => break group,
-                None if Instant::now() > deadline => return false,
-                None => sleep(POLL_INTERVAL).await,
-            }
-        };
+    /// Creates a tenant, adds its members once it has a group, and suspends it. Returns the id of the job.
+    pub(super) async fn suspend_large_tenant(&self, authentik: &AuthentikSim) -> Option<String> {
+        let (tenant, group) = self.create_tenant_with_group(LARGE, authentik).await?;
         for number in 0..MEMBERS {
-            authentik.add_user(&format!("{number}@{}.test", tenant.slug), &[group.id]);
+            authentik.add_user(&format!("{number}@{}.test", tenant.slug), &[group]);
         }
         self.suspend(&tenant.slug).await
+    }
+
+    /// Creates a tenant, and waits for its group; `None` if the request was refused, or there is no group in time.
+    pub(super) async fn create_tenant_with_group(
+        &self,
+        prefix: &str,
+        authentik: &AuthentikSim,
+    ) -> Option<(CreatedTenant, Uuid)> {
+        let tenant = self.create_tenant(prefix).await?;
+        let deadline = Instant::now() + GROUP_TIMEOUT;
+        loop {
+            match authentik.group_named(&tenant.slug) {
+                Some(group) => return Some((tenant, group.id)),
+                None if Instant::now() > deadline => return None,
+                None => sleep(POLL_INTERVAL).await,
+            }
+        }
     }
 }
 

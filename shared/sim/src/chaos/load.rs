@@ -11,11 +11,15 @@ use std::{
 use dezky_shared::platform::tls::TrustRoots;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::{Method, StatusCode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Exchange, Reply, Request};
+use super::{
+    client::{Client, Exchange, Reply, Request},
+    parts::{self, Parts},
+};
 
 /// Number of recently deleted tenants that are candidates for a restore.
 const RECENTLY_DELETED: usize = 4;
@@ -40,6 +44,7 @@ struct Resources {
     deleted: Vec<String>,
     /// Paths of domains added to a tenant.
     domains: Vec<String>,
+    parts: Parts,
     jobs: Vec<String>,
 }
 
@@ -63,8 +68,19 @@ pub(super) struct RequestLog {
     pub(super) records: Vec<RequestRecord>,
     /// Number of accepted requests that were replayed.
     pub(super) replays: u64,
-    /// Replays with a different response.
+    /// Replays with a different response, or with a one-time secret.
     pub(super) replay_mismatches: Vec<String>,
+    /// One-time secrets in the responses.
+    pub(super) secrets: Vec<ToldSecret>,
+}
+
+/// A one-time password or a client secret that a response told.
+#[derive(Debug, Clone)]
+pub(super) struct ToldSecret {
+    /// Id of the request.
+    pub(super) request: String,
+    /// The secret.
+    pub(super) value: SecretString,
 }
 
 impl RequestLog {
@@ -95,8 +111,9 @@ impl LoadGenerator {
         let mut random = StdRng::seed_from_u64(seed);
         while !end.is_cancelled() {
             let (action, request) = self.choose(&mut random);
+            let path = request.path.clone();
             if let Some(reply) = self.send(action, request, &mut random).await {
-                self.remember(action, &reply);
+                self.remember(action, &path, &reply);
             }
             sleep(Duration::from_millis(
                 random.random_range(THINK_TIME_MILLIS),
@@ -123,8 +140,13 @@ impl LoadGenerator {
 
     fn choose(&self, random: &mut StdRng) -> (&'static str, Request) {
         let mut resources = self.resources();
-        let dice = random.random_range(0..100);
         let number = self.number();
+        if random.random_bool(parts::SHARE)
+            && let Some(chosen) = resources.parts.choose(number, random)
+        {
+            return chosen;
+        }
+        let dice = random.random_range(0..100);
         let Some(slug) = resources
             .slugs
             .choose(random)
@@ -140,7 +162,8 @@ impl LoadGenerator {
                 let body = json!({ "name": format!("{slug} {number}"), "plan": plan(random) });
                 ("change", patch(tenant, body))
             }
-            34..39 => {
+            // Not those on which members have mailboxes: a domain in use cannot be removed.
+            34..39 if !parts::is_team(&slug) => {
                 // Unique names, so that each domain is created and removed at most once.
                 let mut domains = vec![format!("{slug}-{number}.test")];
                 if random.random_bool(0.3) {
@@ -148,7 +171,7 @@ impl LoadGenerator {
                 }
                 ("change", patch(tenant, json!({ "domains": domains })))
             }
-            39..44 => {
+            34..44 => {
                 let name = format!("{slug}-{number}.test");
                 resources.domains.push(format!("{tenant}/domains/{name}"));
                 let body = json!({ "name": name, "primary": random.random_bool(0.2) });
@@ -204,14 +227,22 @@ impl LoadGenerator {
         random: &mut StdRng,
     ) -> Option<Reply> {
         let id = format!("chaos-{}", self.number());
-        let Exchange { attempts, reply } =
-            self.client.send_with_retries(&id, &request, random).await;
+        let Exchange {
+            attempts,
+            reply,
+            secret,
+        } = self.client.send_with_retries(&id, &request, random).await;
         if let Some(reply) = reply.as_ref().filter(|reply| reply.is_accepted())
             && random.random_ratio(1, REPLAY_RATIO)
         {
             self.repeat(&id, &request, reply, random).await;
         }
-        self.log().records.push(RequestRecord {
+        let mut log = self.log();
+        log.secrets.extend(secret.map(|value| ToldSecret {
+            request: id.clone(),
+            value,
+        }));
+        log.records.push(RequestRecord {
             id,
             action,
             attempts,
@@ -221,7 +252,7 @@ impl LoadGenerator {
     }
 
     /// Remembers what an accepted request of a customer created, for other requests.
-    fn remember(&self, action: &str, reply: &Reply) {
+    fn remember(&self, action: &str, path: &str, reply: &Reply) {
         if !reply.is_accepted() {
             return;
         }
@@ -229,6 +260,7 @@ impl LoadGenerator {
         if action == "create" {
             resources.slugs.extend(reply.slug.clone());
         }
+        resources.parts.remember(action, path, reply);
         if action != "cancel" {
             resources.jobs.extend(reply.job.clone());
         }
@@ -239,6 +271,10 @@ impl LoadGenerator {
         let again = self.client.send_with_retries(id, request, random).await;
         let mut log = self.log();
         log.replays += 1;
+        if again.secret.is_some() {
+            let violation = format!("{id}: the replay tells the secret again");
+            log.replay_mismatches.push(violation);
+        }
         if let Some(again) = again.reply.filter(|again| again != reply) {
             log.replay_mismatches
                 .push(format!("{id}: first {reply:?}, then {again:?}"));
@@ -247,9 +283,14 @@ impl LoadGenerator {
 }
 
 fn create(number: u64, random: &mut StdRng) -> Request {
-    let slug = format!("tenant-{number}");
+    let is_team = random.random_bool(0.5);
+    let slug = if is_team {
+        parts::team(number)
+    } else {
+        format!("tenant-{number}")
+    };
     let mut body = json!({ "slug": slug, "name": format!("{slug} Ltd"), "plan": plan(random) });
-    if random.random_bool(0.8) {
+    if is_team || random.random_bool(0.8) {
         body["domains"] = json!([format!("{slug}.test")]);
     }
     if random.random_bool(0.5) {
@@ -260,7 +301,12 @@ fn create(number: u64, random: &mut StdRng) -> Request {
 
 /// Requeues cancelled jobs in bulk.
 fn bulk_requeue(random: &mut StdRng) -> Request {
-    let kinds = ["provision_tenant", "suspend_tenant", "provision_domain"];
+    let kinds = [
+        "provision_tenant",
+        "suspend_tenant",
+        "provision_domain",
+        "suspend_member",
+    ];
     let kind = kinds[random.random_range(0..kinds.len())];
     let filter = json!({ "state": "cancelled", "kind": kind });
     let body = json!({ "action": "requeue", "filter": filter, "rate": 100 });
@@ -277,7 +323,8 @@ pub(super) fn post(path: String, body: Option<Value>) -> Request {
     Request::new(Method::POST, path, body)
 }
 
-fn patch(path: String, body: Value) -> Request {
+/// A `PATCH` request.
+pub(super) fn patch(path: String, body: Value) -> Request {
     Request::new(Method::PATCH, path, Some(body))
 }
 
@@ -286,10 +333,9 @@ impl RequestRecord {
     pub(super) fn recorded_change(&self) -> bool {
         let status = self.reply.as_ref().map(|reply| reply.status);
         match self.action {
-            // Cancelling an available job takes effect immediately, as do pauses.
-            "cancel" | "pause upstream" | "resume upstream" | "pause queue" | "resume queue" => {
-                status.is_some_and(|status| status.is_success())
-            }
+            // Cancelling an available job takes effect immediately, as do pauses and settings.
+            "cancel" | "pause upstream" | "resume upstream" | "pause queue" | "resume queue"
+            | "save settings" => status.is_some_and(|status| status.is_success()),
             // 200 means that nothing had to change.
             _ => status == Some(StatusCode::ACCEPTED),
         }

@@ -1,15 +1,18 @@
 //! Observations: the history of every job, and what must never be seen in it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bson::{Bson, DateTime, Document, Uuid};
 use dezky_shared::{platform::clock, queue::job::Job};
 use mongodb::change_stream::event::{ChangeStreamEvent, OperationType};
 
-use super::claim_pace::ClaimPace;
+use super::{claim_pace::ClaimPace, timings::LANDING_TIME};
 
 /// Maximum number of violations kept per kind.
 const MAX_VIOLATIONS: usize = 20;
+/// Minimum time from the end of a lease to a rescue: a part of [`LANDING_TIME`], since the worker that rescues estimates
+/// MongoDB's clock.
+const MIN_RESCUE_DELAY: Duration = LANDING_TIME.saturating_sub(Duration::from_millis(400));
 
 /// Statistics and violations so far.
 #[derive(Debug, Default)]
@@ -20,8 +23,10 @@ pub(super) struct Observations {
     pub(super) claims: u64,
     /// Number of expired leases.
     pub(super) rescues: u64,
-    /// Two live leases on one lock key, or a lease taken before it expired.
+    /// Two live leases on one lock key.
     pub(super) lease_conflicts: Vec<String>,
+    /// Leases taken before the last write of their holder has landed.
+    pub(super) early_rescues: Vec<String>,
     /// Changes of final jobs.
     pub(super) changed_when_final: Vec<String>,
     /// Open jobs without a next run time.
@@ -79,7 +84,7 @@ impl Observations {
     fn apply_fields(&mut self, id: Uuid, fields: &Document, removed: &[String], at: DateTime) {
         self.changes += 1;
         let before = self.jobs.get(&id).cloned().unwrap_or_default();
-        if before.is_final() {
+        if before.is_final() && !is_annotation(fields, removed) {
             let names: Vec<&String> = fields.keys().chain(removed).collect();
             let violation = format!("job {id}, {}: {names:?}", before.state);
             push_violation(&mut self.changed_when_final, violation);
@@ -125,17 +130,17 @@ impl Observations {
         }
     }
 
-    /// A lease is taken only after it has expired. Compares with the time MongoDB wrote (`updatedAt`), since the
-    /// clock of the change stream lags on a busy machine.
+    /// A lease is taken only once the last write of its holder has landed. Compares with the time MongoDB wrote
+    /// (`updatedAt`), since the clock of the change stream lags on a busy machine.
     fn check_rescue(&mut self, id: Uuid, before: &TrackedJob, fields: &Document) {
         let at = fields.get_datetime("updatedAt").ok();
         if let Some(expires_at) = before.expires_at
-            && at.is_none_or(|at| expires_at > *at)
+            && at.is_none_or(|at| clock::later(expires_at, MIN_RESCUE_DELAY) > *at)
         {
             let violation = format!(
                 "job {id} was rescued at {at:?}, and its lease was valid until {expires_at}"
             );
-            push_violation(&mut self.lease_conflicts, violation);
+            push_violation(&mut self.early_rescues, violation);
         }
     }
 }
@@ -190,6 +195,13 @@ impl TrackedJob {
             }
         }
     }
+}
+
+/// Whether an update of a final job only says what an operator did with it: requeued it as another job, or dismissed it.
+fn is_annotation(fields: &Document, removed: &[String]) -> bool {
+    let is_free =
+        |name: &str| matches!(name, "requeuedTo" | "dismissed" | "revision" | "updatedAt");
+    removed.is_empty() && fields.keys().all(|name| is_free(name))
 }
 
 /// Whether the last attempt in the change ended as a rescue. Once the list is full, earlier attempts move up and are
@@ -277,7 +289,7 @@ mod tests {
             (OTHER, waiting()),
             (JOB, claimed(1)),
             (JOB, doc! { "lease.until": at(1_500) }),
-            (JOB, rescued(1_501)),
+            (JOB, rescued(2_501)),
             (OTHER, claimed(2)),
             (OTHER, doc! { "state": "completed" }),
             (JOB, claimed(3)),
@@ -285,6 +297,11 @@ mod tests {
         ]);
 
         assert_eq!((observed.claims, observed.rescues), (3, 1));
+        assert!(
+            observed.early_rescues.is_empty(),
+            "{:?}",
+            observed.early_rescues
+        );
         assert!(
             observed.lease_conflicts.is_empty(),
             "{:?}",
@@ -307,12 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_taken_before_it_expires_is_reported() {
+    fn a_lease_taken_before_the_last_write_of_its_holder_has_landed_is_reported() {
         let stolen = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, claimed(2))]);
-        let rescued = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, rescued(999))]);
+        let rescued = |at| {
+            let observed = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, rescued(at))]);
+            observed.early_rescues.len()
+        };
 
         assert_eq!(stolen.lease_conflicts.len(), 1);
-        assert_eq!(rescued.lease_conflicts.len(), 1);
+        assert_eq!([999, 1_001, 2_001].map(rescued), [1, 1, 0]);
     }
 
     #[test]
@@ -323,7 +343,7 @@ mod tests {
             fields.insert("attempts.6", doc! { "outcome": "rescue" });
             fields.extend(last);
             let observed = observed(&[(JOB, waiting()), (JOB, claimed(1)), (JOB, fields)]);
-            (observed.rescues, observed.lease_conflicts.len())
+            (observed.rescues, observed.early_rescues.len())
         };
 
         let released = ended(doc! { "attempts.19": { "outcome": "release" } });
@@ -335,9 +355,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_final_job_is_reported() {
+    fn a_change_of_a_final_job_is_reported_unless_it_says_what_an_operator_did_with_it() {
+        let requeued = doc! { "requeuedTo": OTHER, "revision": 3_i64, "updatedAt": at(9) };
         let observed = observed(&[
             (JOB, doc! { "state": "completed" }),
+            (JOB, requeued),
             (JOB, doc! { "steps.0.state": "ok" }),
         ]);
 

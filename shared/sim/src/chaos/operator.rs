@@ -34,10 +34,10 @@ impl LoadGenerator {
         Some(CreatedTenant { slug, job })
     }
 
-    /// Suspends a tenant. Returns whether the request was accepted.
-    pub(super) async fn suspend(&self, slug: &str) -> bool {
+    /// Suspends a tenant. Returns the id of the job; `None` if the request was refused.
+    pub(super) async fn suspend(&self, slug: &str) -> Option<String> {
         let request = post(format!("/tenants/{slug}/suspend"), None);
-        self.operate("suspend", request).await.is_some()
+        self.operate("suspend", request).await?.job
     }
 
     /// Reconciles a tenant. Returns whether the request was accepted.
@@ -50,6 +50,14 @@ impl LoadGenerator {
     pub(super) async fn reconcile_all(&self) -> bool {
         let request = post("/schedules/nightly_reconcile/run".to_owned(), None);
         self.operate("reconcile all", request).await.is_some()
+    }
+
+    /// Saves the branding of a tenant, different for each number. Returns whether the request was accepted.
+    pub(super) async fn save_settings(&self, slug: &str, number: usize) -> bool {
+        let body = json!({ "productName": format!("Product {number}") });
+        let path = format!("/tenants/{slug}/branding");
+        let request = Request::new(Method::PUT, path, Some(body));
+        self.operate("save settings", request).await.is_some()
     }
 
     /// Lists jobs and tenants.

@@ -136,7 +136,7 @@ mod tests {
         let schedule = Schedule::new(1, length);
 
         let kinds: BTreeSet<FaultKind> = schedule.all().map(|planned| planned.fault).collect();
-        assert_eq!(kinds.len(), 5 + 8 + 2 + 2 + 5 + 3 * 9);
+        assert_eq!(kinds.len(), 5 + 8 + 2 + 2 + 10 + 3 * 9);
         assert!(
             schedule
                 .all()

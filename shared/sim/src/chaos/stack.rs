@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use dezky_shared::{platform::tls::TrustRoots, upstream::Upstream};
 use tokio::time::Instant;
 
-use super::{DATABASE, watcher::Watcher};
+use super::{DATABASE, timings::LEASE, watcher::Watcher};
 use crate::{
     authentik::AuthentikSim,
     callers::Caller,
@@ -19,14 +19,13 @@ use crate::{
     proxy::Proxy,
     stalwart::StalwartSim,
     stores::{Redis, ReplicaSet},
+    stripe::StripeSim,
 };
 
 /// Number of api processes, and of worker processes.
 pub(super) const REPLICAS: usize = 2;
 /// Binary of the workers.
 const WORKER: &str = "dezky-worker";
-/// Lease of the workers. Their other timings are proportional to it.
-pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// Timeout of a call of Authentik or Stalwart, in seconds. A late effect happens after it, and before the next look-up
 /// by a worker half a lease later.
 const CALL_TIMEOUT_SECONDS: &str = "0.5";
@@ -38,7 +37,9 @@ const AUTHENTIK_LATENCY: Duration = Duration::from_millis(5);
 const STEPS_PER_SECOND: &str = "1000";
 /// Rate limit of the api, in requests per second: never exceeded.
 const REQUESTS_PER_SECOND: &str = "100000";
-/// Retention of a deleted tenant.
+/// Key that encrypts the secrets that jobs carry.
+const ENCRYPTION_KEY: &str = "chaos:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// Retention of a deleted tenant, and of a removed member.
 const PURGE_AFTER: &str = "6s";
 /// Time limit for the start.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -82,6 +83,7 @@ pub(super) struct Upstreams {
     pub(super) authentik: AuthentikSim,
     pub(super) stalwart: StalwartSim,
     pub(super) ocis: OcisSim,
+    pub(super) stripe: StripeSim,
     dns: DnsSim,
 }
 
@@ -144,6 +146,7 @@ impl Stores {
                 "REDIS_URL",
                 format!("redis://{}/", self.redis_proxy.address),
             ),
+            ("SEALING_KEYS", ENCRYPTION_KEY.to_owned()),
             ("LOG_FORMAT", "pretty".to_owned()),
             ("NO_COLOR", "1".to_owned()),
         ]
@@ -158,6 +161,7 @@ impl Upstreams {
             authentik: AuthentikSim::start(any_port).await?,
             stalwart: StalwartSim::start(any_port).await?,
             ocis: OcisSim::start(any_port).await?,
+            stripe: StripeSim::start(any_port).await?,
             dns: DnsSim::start(any_port).await?,
         };
         upstreams.stalwart.instant_dkim(true);
@@ -177,6 +181,7 @@ impl Upstreams {
             Upstream::Authentik => &self.authentik.server.faults,
             Upstream::Stalwart => &self.stalwart.server.faults,
             Upstream::Ocis => &self.ocis.server.faults,
+            Upstream::Stripe => &self.stripe.server.faults,
         }
     }
 
@@ -242,10 +247,12 @@ impl Services {
                 ),
                 ("AUTHENTIK_ISSUERS", issuers.clone()),
                 ("TENANT_PURGE_AFTER", PURGE_AFTER.to_owned()),
+                ("MEMBER_PURGE_AFTER", PURGE_AFTER.to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
                 // All customers share one caller and one address.
                 ("API_RATE_PER_CALLER", REQUESTS_PER_SECOND.to_owned()),
                 ("API_RATE_PER_ADDRESS", REQUESTS_PER_SECOND.to_owned()),
+                ("API_CREDENTIAL_CHANGES_PER_CALLER", "0".to_owned()),
             ];
             services.apis.push(start("dezky-api", number, environment)?);
             services.urls.push(format!("http://{address}"));

@@ -1,26 +1,29 @@
 //! Contents of MongoDB at the end of a run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bson::{Document, doc};
 use dezky_shared::{
+    app::{App, AppStatus},
     audit::AuditEvent,
     domain::Domain,
     id::TenantId,
+    member::{Member, MemberStatus},
     platform::clock,
     queue::{
         args::RecheckDomain,
-        job::{Job, JobArgs as _},
+        job::{Job, JobArgs as _, JobState},
     },
     store::schedule_ledger::{LedgerEntry, ScheduleState},
-    tenant::{ProvisioningState, Tenant},
+    tenant::{DesiredState, PerUpstream, ProvisioningState, Tenant},
     upstream::Upstream,
+    user::User,
 };
 use futures::TryStreamExt as _;
 use mongodb::{Client, Collection, Database};
 use serde::de::DeserializeOwned;
 
-use super::DATABASE;
+use super::{DATABASE, drift::is_done};
 
 /// All relevant collections.
 #[derive(Debug)]
@@ -28,6 +31,9 @@ pub(super) struct Stored {
     pub(super) jobs: Vec<Job>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) domains: Vec<Domain>,
+    pub(super) members: Vec<Member>,
+    pub(super) apps: Vec<App>,
+    pub(super) users: Vec<User>,
     pub(super) schedules: Vec<ScheduleState>,
     pub(super) instants: Vec<LedgerEntry>,
     pub(super) events: Vec<AuditEvent>,
@@ -41,6 +47,9 @@ impl Stored {
             jobs: all(&database, "jobs").await?,
             tenants: all(&database, "tenants").await?,
             domains: all(&database, "domains").await?,
+            members: all(&database, "members").await?,
+            apps: all(&database, "apps").await?,
+            users: all(&database, "users").await?,
             schedules: all(&database, "schedules").await?,
             instants: all(&database, "schedule_instants").await?,
             events: all(&database, "audit_events").await?,
@@ -67,23 +76,65 @@ impl Stored {
         Ok(jobs.iter().map(describe).collect())
     }
 
-    /// Slugs of tenants that are not in their desired state although no job is due.
-    pub(super) fn unconverged(&self) -> Vec<String> {
-        let removing: BTreeSet<TenantId> = self
-            .domains
-            .iter()
-            .filter(|domain| domain.removing)
-            .map(|domain| domain.tenant_id)
-            .collect();
-        let is_left = |tenant: &&Tenant| {
-            let is_done = |upstream| {
-                let state = tenant.provisioning_status.get(upstream);
-                matches!(state, ProvisioningState::Ok | ProvisioningState::Skipped)
-            };
-            removing.contains(&tenant.id) || !Upstream::ALL.into_iter().all(is_done)
+    /// What is not in its desired state although no job is due, by the slug of the tenant.
+    pub(super) fn unconverged(&self) -> BTreeMap<String, Vec<String>> {
+        let now = clock::now();
+        let tenants = self.tenants_by_id();
+        let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut push = |tenant: TenantId, what: String| {
+            let slug = &tenants[&tenant].slug;
+            let what = format!("{what} of {slug} is not in its desired state");
+            left.entry(slug.clone()).or_default().push(what);
         };
-        let left = self.tenants.iter().filter(is_left);
-        left.map(|tenant| tenant.slug.clone()).collect()
+        let removing = self.domains.iter().filter(|domain| domain.removing);
+        for domain in removing {
+            push(domain.tenant_id, format!("the domain {}", domain.name));
+        }
+        for tenant in &self.tenants {
+            let status = &tenant.provisioning_status;
+            if !is_converged(*status) {
+                push(tenant.id, format!("the document ({status:?})"));
+            }
+        }
+        for member in self.present_members() {
+            let status = &member.provisioning_status;
+            let desired_state = member.desired_state_in(tenants[&member.tenant_id], now);
+            let is_settled =
+                member.status != MemberStatus::Pending || desired_state == DesiredState::Suspended;
+            if !is_settled || desired_state == DesiredState::Gone || !is_converged(*status) {
+                let state = format!("({}, {status:?})", member.status);
+                push(member.tenant_id, format!("{} {state}", member.email));
+            }
+        }
+        for app in &self.apps {
+            let settled = match tenants[&app.tenant_id].desired_state(now) {
+                DesiredState::Active => Some(AppStatus::Active),
+                DesiredState::Suspended => Some(AppStatus::Suspended),
+                DesiredState::Gone => None,
+            };
+            if Some(app.status) != settled {
+                let state = app.status.name();
+                push(app.tenant_id, format!("the app {} ({state})", app.slug));
+            }
+        }
+        left
+    }
+
+    /// Members that are not removed.
+    pub(super) fn present_members(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter();
+        members.filter(|member| member.status != MemberStatus::Removed)
+    }
+
+    /// Tenants by id.
+    pub(super) fn tenants_by_id(&self) -> HashMap<TenantId, &Tenant> {
+        self.tenants.iter().map(|it| (it.id, it)).collect()
+    }
+
+    /// Jobs by id.
+    pub(super) fn jobs_by_id(&self) -> JobsById<'_> {
+        let jobs = self.jobs.iter();
+        JobsById(jobs.map(|job| (job.id.to_string(), job)).collect())
     }
 
     /// Names of domains that are being removed; their upstream state is undefined.
@@ -107,8 +158,33 @@ impl Stored {
     }
 }
 
+/// Jobs by id.
+#[derive(Debug)]
+pub(super) struct JobsById<'a>(HashMap<String, &'a Job>);
+
+impl JobsById<'_> {
+    pub(super) fn get(&self, id: &str) -> Option<&Job> {
+        self.0.get(id).copied()
+    }
+
+    /// State of a job, or of the job that superseded it.
+    pub(super) fn outcome(&self, id: &str) -> Option<JobState> {
+        let mut job = self.get(id)?;
+        while let Some(by) = job.superseded_by {
+            job = self.get(&by.to_string())?;
+        }
+        Some(job.state)
+    }
+}
+
+fn is_converged(status: PerUpstream<ProvisioningState>) -> bool {
+    let mut upstreams = Upstream::ALL.into_iter();
+    upstreams.all(|upstream| is_done(*status.get(upstream)))
+}
+
 pub(super) fn is_item_event(event: &AuditEvent) -> bool {
-    event.after.contains_key("jobOperationId")
+    let of_whole = ["jobOperationId", "memberImportId"];
+    of_whole.iter().any(|field| event.after.contains_key(field))
 }
 
 async fn all<T: DeserializeOwned + Send + Sync>(

@@ -31,7 +31,7 @@ struct Lookup {
     found: Found,
     fault: Option<DnsFault>,
     signed: bool,
-    /// How often this name and type were queried before.
+    /// Number of earlier queries of this name and type.
     repeats: usize,
 }
 

@@ -25,7 +25,7 @@ use super::{Rotation, SigningAlgorithm};
 
 /// All keys of an application, newest first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct KeySet(Vec<SigningKey>);
+pub(crate) struct KeySet(Vec<SigningKey>);
 
 impl KeySet {
     /// Loads the keys from `directory`. Generates and saves new ones if there are none.
@@ -43,6 +43,11 @@ impl KeySet {
             fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
         serde_json::from_slice(&stored)
             .with_context(|| format!("{} contains no valid keys", file.display()))
+    }
+
+    /// One key of this algorithm.
+    pub(crate) fn of(algorithm: SigningAlgorithm) -> anyhow::Result<Self> {
+        Ok(Self(vec![SigningKey::generate(algorithm)?]))
     }
 
     fn generate() -> anyhow::Result<Self> {
@@ -86,7 +91,7 @@ impl KeySet {
     }
 
     /// The newest key of an algorithm.
-    pub(super) fn current(&self, algorithm: SigningAlgorithm) -> anyhow::Result<&SigningKey> {
+    pub(crate) fn current(&self, algorithm: SigningAlgorithm) -> anyhow::Result<&SigningKey> {
         self.0
             .iter()
             .find(|key| key.algorithm == algorithm.key())
@@ -94,7 +99,7 @@ impl KeySet {
     }
 
     /// The JWKS document.
-    pub(super) fn published(&self) -> Value {
+    pub(crate) fn published(&self) -> Value {
         let keys: Vec<&Jwk> = self.0.iter().map(|key| &key.public).collect();
         json!({ "keys": keys })
     }
@@ -106,7 +111,7 @@ fn file(directory: &Path, application: &str) -> PathBuf {
 
 /// A private key and its published form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SigningKey {
+pub(crate) struct SigningKey {
     /// Algorithm of the key.
     algorithm: SigningAlgorithm,
     /// PKCS #8.
@@ -138,11 +143,11 @@ impl SigningKey {
         })
     }
 
-    pub(super) fn id(&self) -> Option<String> {
+    pub(crate) fn id(&self) -> Option<String> {
         self.public.common.key_id.clone()
     }
 
-    pub(super) fn encoding_key(&self) -> anyhow::Result<EncodingKey> {
+    pub(crate) fn encoding_key(&self) -> anyhow::Result<EncodingKey> {
         encoding_key(self.algorithm, &self.private_pem)
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Shared,
     logins::Caller,
-    people::AppRole,
+    people::{AppRole, People},
     responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
 
@@ -21,6 +21,14 @@ use super::{
 pub(super) struct Group {
     id: Uuid,
     name: String,
+}
+
+impl People {
+    /// Name of the group with this id.
+    pub(super) fn group_name(&self, id: Uuid) -> Option<&str> {
+        let group = self.groups.iter().find(|group| group.id == id)?;
+        Some(&group.name)
+    }
 }
 
 impl Group {

@@ -33,8 +33,8 @@ struct AccessToken {
     expires: Duration,
     /// Whether oCIS has verified the token with the identity provider.
     seen: bool,
-    /// Whether the token carries the claim that identifies the account.
-    names_account: bool,
+    /// User name of the account, if the token carries the claim that identifies it.
+    account: Option<String>,
 }
 
 /// The account that makes a request, by its user name.
@@ -68,6 +68,19 @@ impl Logins {
         }
     }
 
+    /// Accepts a token of the identity provider for this account.
+    pub(super) fn admit(&mut self, token: &str, user: &str) {
+        let token = token.to_owned();
+        self.tokens.insert(
+            token,
+            AccessToken {
+                expires: clock::boot_time() + self.lifetime,
+                seen: false,
+                account: Some(user.to_owned()),
+            },
+        );
+    }
+
     pub(super) fn snapshot(&self) -> Value {
         json!({ "issued": self.tokens.len(), "values": "masked" })
     }
@@ -87,11 +100,8 @@ impl Logins {
                 Some(token) if !token.seen && self.idp_down => Verdict::Refused,
                 Some(token) => {
                     token.seen = true;
-                    if token.names_account {
-                        Verdict::Accepted(Caller(OcisSim::USER.to_owned()))
-                    } else {
-                        Verdict::NoAccount
-                    }
+                    let account = token.account.clone().map(Caller);
+                    account.map_or(Verdict::NoAccount, Verdict::Accepted)
                 }
                 None => Verdict::Refused,
             },
@@ -184,7 +194,10 @@ pub(super) async fn token(
         AccessToken {
             expires: clock::boot_time() + logins.lifetime,
             seen: false,
-            names_account: scope.split(' ').any(|scope| scope == "profile"),
+            account: scope
+                .split(' ')
+                .any(|scope| scope == "profile")
+                .then(|| OcisSim::USER.to_owned()),
         },
     );
     Json(json!({

@@ -1,5 +1,7 @@
 //! Users, to the extent that the control plane uses them, and the service account.
 
+mod lookup;
+
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    OcisSim, Shared,
+    OcisSim, Shared, SimSpace,
     groups::Group,
     logins::Caller,
     members::{Grant, Role},
@@ -383,13 +385,26 @@ pub(super) async fn create_user(
     (StatusCode::CREATED, Json(view)).into_response()
 }
 
-/// `GET /users/{id or name}`. The address is hidden, even from administrators.
-pub(super) async fn find_user(Held(shared): Held<Shared>, Path(id): Path<String>) -> Response {
+/// `GET /users/{id or name}`, with the personal space if `$expand` asks for it: without an id before the first login.
+/// The address is hidden, even from administrators.
+pub(super) async fn find_user(
+    Held(shared): Held<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<Expand>,
+) -> Response {
     let state = shared.lock();
-    match state.people.users.iter().find(|user| user.is(&id)) {
-        Some(user) => Json(user.view_without("mail")).into_response(),
-        None => not_found(),
+    let Some(user) = state.people.users.iter().find(|user| user.is(&id)) else {
+        return not_found();
+    };
+    let mut view = user.view_without("mail");
+    let expanded = query.expand.unwrap_or_default();
+    if expanded.split(',').any(|part| part == "drive") {
+        let personal = SimSpace::personal_id(&user.id);
+        let mut spaces = state.spaces.iter();
+        let space = spaces.find(|space| space.id == personal);
+        view["drive"] = space.map_or_else(|| json!({ "name": "" }), |space| json!(space.view()));
     }
+    Json(view).into_response()
 }
 
 /// `PATCH /users/{id or name}`.
@@ -450,7 +465,8 @@ pub(super) async fn update_user(
     Json(user.view()).into_response()
 }
 
-/// `DELETE /users/{id or name}`. The name becomes available for a user with another id.
+/// `DELETE /users/{id or name}`. The personal space is purged; grants in other spaces stay. The name becomes available
+/// for a user with another id.
 pub(super) async fn delete_user(
     Held(shared): Held<Shared>,
     Extension(caller): Extension<Caller>,
@@ -467,6 +483,8 @@ pub(super) async fn delete_user(
         return refusal(403, "notAllowed", "self deletion forbidden");
     }
     let user = state.people.users.remove(place);
+    let personal = SimSpace::personal_id(&user.id);
+    state.spaces.retain(|space| space.id != personal);
     shared.effects.record("delete_user", user.username);
     StatusCode::NO_CONTENT.into_response()
 }

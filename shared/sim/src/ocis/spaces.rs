@@ -73,10 +73,15 @@ impl SimSpace {
         }
     }
 
+    /// Id of an account's personal space.
+    pub(super) fn personal_id(account: &Uuid) -> String {
+        format!("{STORAGE}${account}")
+    }
+
     /// Spaces visible to every account from its first login on: the personal space and the shares.
     pub(super) fn of_a_new_account(id: &Uuid, name: &str) -> Vec<Self> {
         let personal = Self {
-            id: format!("{STORAGE}${id}"),
+            id: Self::personal_id(id),
             drive_type: "personal".to_owned(),
             alias: format!("personal/{name}"),
             quota: 0,
@@ -183,6 +188,21 @@ pub(super) async fn list(
         None => {}
     }
     let value: Vec<_> = spaces.into_iter().map(SimSpace::view).collect();
+    Json(List { value }).into_response()
+}
+
+/// `GET /me/drives`: the project spaces of which the caller is a member. Filters are ignored.
+pub(super) async fn list_own(
+    Held(shared): Held<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
+    let state = shared.lock();
+    let is_own = |space: &&SimSpace| {
+        let membership = state.people.membership(&caller, &space.grants);
+        membership.is_some() && space.is_visible(&state.people, &caller)
+    };
+    let own = state.spaces.iter().filter(is_own);
+    let value: Vec<_> = own.map(SimSpace::view).collect();
     Json(List { value }).into_response()
 }
 

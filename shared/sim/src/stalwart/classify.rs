@@ -91,7 +91,10 @@ pub(super) fn update_name(kind: Kind, changes: &Object) -> &'static str {
                     "unfreeze_account"
                 }
             }
-            None if changes.contains_key("aliases") => "remove_account_aliases",
+            None if changes.keys().any(|name| name.starts_with("credentials")) => {
+                "set_mailbox_password"
+            }
+            None if changes.keys().eq(["aliases"]) => "remove_account_aliases",
             None => "update_account",
         },
         Kind::MailingList if changes.contains_key("aliases") => "remove_list_aliases",
@@ -119,8 +122,10 @@ fn read_name(calls: &[(&str, &Object)]) -> &'static str {
         ["x:Domain/get"] => "get_domain",
         ["x:DkimSignature/query"] => "list_keys",
         ["x:DkimSignature/query", ..] => "read_zone",
+        ["x:Account/query", "x:Account/get", "x:Account/get"] => "find_mailbox",
         ["x:Account/query", ..] => "list_accounts",
         ["x:Account/get"] => "get_accounts",
+        ["x:MailingList/query", ..] => "list_lists",
         ["x:MailingList/get"] => "get_lists",
         _ => "read",
     }

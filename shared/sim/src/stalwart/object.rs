@@ -288,7 +288,7 @@ impl Store {
             }
             Kind::Account => {
                 shown.insert("emailAddress".into(), json!(self.email(object)));
-                shown.insert("usedDiskQuota".into(), json!(0));
+                shown.entry("usedDiskQuota").or_insert_with(|| json!(0));
                 let credentials = shown.get_mut("credentials").and_then(Value::as_object_mut);
                 credentials
                     .into_iter()

@@ -135,7 +135,19 @@ fn addresses(object: &Object) -> impl Iterator<Item = &Object> {
         .chain([object])
 }
 
+/// A property that is a text, like any, is not empty. Checked before the rules for its form.
+fn require_text(object: &Object, property: &str) -> Result<(), SetError> {
+    if object.text(property).is_empty() {
+        return Err(SetError::invalid_patch(
+            "Invalid value for property.",
+            property,
+        ));
+    }
+    Ok(())
+}
+
 fn normalise_domain(domain: &mut Object) -> Result<(), SetError> {
+    require_text(domain, "name")?;
     let invalid = |property| SetError::invalid_patch("Invalid domain name", property);
     let name = domain_name::normalised(domain.text("name")).ok_or_else(|| invalid("name"))?;
     domain.insert("name".into(), json!(name));
@@ -172,6 +184,7 @@ fn normalise_domain(domain: &mut Object) -> Result<(), SetError> {
 }
 
 fn normalise_addressed(kind: Kind, addressed: &mut Object) -> Result<(), SetError> {
+    require_text(addressed, "name")?;
     let name = local_part(addressed.text("name"));
     addressed.insert("name".into(), json!(name));
     for list in ["aliases", "credentials"] {

@@ -28,32 +28,40 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Collector {
     pub(crate) url: String,
-    spans: Spans,
+    received: Received,
 }
 
-type Spans = Arc<Mutex<Vec<Span>>>;
+/// Received telemetry: the spans, and the bodies of all requests.
+type Received = Arc<Mutex<(Vec<Span>, Vec<u8>)>>;
 
 impl Collector {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let spans = Spans::default();
+        let received = Received::default();
         let router = Router::new()
             .route("/v1/traces", post(take))
-            .with_state(spans.clone());
+            .with_state(received.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, spans }
+        Self { url, received }
     }
 
     /// Spans of one trace received so far.
     pub(crate) fn trace(&self, trace: &str) -> Vec<Span> {
-        let spans = self.spans.lock().unwrap();
+        let (spans, _) = &*self.received.lock().unwrap();
         let of_it = spans.iter().filter(|span| span.trace == trace);
         of_it.cloned().collect()
     }
+
+    /// Bodies of all requests received so far, as text.
+    pub(crate) fn text(&self) -> String {
+        let (_, bodies) = &*self.received.lock().unwrap();
+        String::from_utf8_lossy(bodies).into_owned()
+    }
 }
 
-async fn take(State(spans): State<Spans>, body: Bytes) {
+async fn take(State(received): State<Received>, body: Bytes) {
+    received.lock().unwrap().1.extend_from_slice(&body);
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     for of_resource in request.resource_spans {
         let attributes = of_resource.resource.unwrap().attributes;
@@ -72,7 +80,7 @@ async fn take(State(spans): State<Spans>, body: Bytes) {
             id: hex(&span.span_id),
             parent: hex(&span.parent_span_id),
         });
-        spans.lock().unwrap().extend(taken);
+        received.lock().unwrap().0.extend(taken);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::stack::{Stack, until};
 
-/// How long a test waits for what comes at its own time: a check that is due is spread over a minute.
+/// Timeout for what comes at its own time: a check that is due is spread over a minute.
 const PATIENCE: Duration = Duration::from_mins(2);
 const DOMAIN: &str = "/tenants/demo/domains/verify.test";
 

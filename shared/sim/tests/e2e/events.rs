@@ -96,8 +96,16 @@ async fn two_thousand_streams_receive_every_event_within_the_memory_limit() {
             ..TokenSpec::default()
         };
         let token = stack.issuer.token(&member).unwrap();
-        let (status, _) = stack.ask_with(&token, Method::GET, "/users/me", None).await;
-        assert_eq!(status, 200);
+        // While other tests saturate MongoDB, the api asks its clients to repeat the request.
+        let signing_in = async {
+            while stack
+                .ask_with(&token, Method::GET, "/users/me", None)
+                .await
+                .0
+                != 200
+            {}
+        };
+        timeout(DEADLINE, signing_in).await.unwrap();
         let opening = (0..OF_ONE_CALLER).map(async |_| {
             let mut client = Client::open(&stack, "/tenants/acme/events", &token).await?;
             client.event().await?;

@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeSet, fs};
 
+use dezky_shared::queue::{
+    args::{ImportMembers, MeasureStorage, ProvisionMember, RemoveApp, RemoveMember},
+    job::JobArgs as _,
+};
 use dezky_sim::{
     faults::{Fault, FaultRule},
     workspace,
@@ -38,7 +42,7 @@ struct Rule {
 #[derive(Deserialize)]
 struct Annotations {
     summary: String,
-    runbook: String,
+    runbook_url: String,
 }
 
 fn ops(file: &str) -> String {
@@ -105,6 +109,34 @@ async fn the_dashboard_and_the_alerts_query_only_exported_metrics() {
     }
 }
 
+#[tokio::test]
+async fn attempts_are_counted_from_0_for_kinds_that_never_ran() {
+    const KINDS: [&str; 5] = [
+        ImportMembers::KIND,
+        ProvisionMember::KIND,
+        RemoveMember::KIND,
+        RemoveApp::KIND,
+        MeasureStorage::KIND,
+    ];
+    let stack = Stack::start().await;
+
+    let [_, worker] = stack.scrape().await;
+
+    for kind in KINDS {
+        for (outcome, class) in [
+            ("complete", "none"),
+            ("retry", "conflict"),
+            ("discard", "bug"),
+        ] {
+            let labels = [("kind", kind), ("outcome", outcome), ("class", class)];
+            assert!(
+                worker.has("dezky_job_attempts_total", &labels),
+                "{labels:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn alerts_and_runbook_entries_correspond_one_to_one() {
     let runbook = ops("runbook.md");
@@ -118,8 +150,9 @@ fn alerts_and_runbook_entries_correspond_one_to_one() {
 
     assert_eq!(entries, names);
     for alert in &alerts {
-        let link = format!(".ops/runbook.md#{}", alert.alert.to_lowercase());
-        assert_eq!(alert.annotations.runbook, link);
+        let label = "{{ $externalLabels.dezky_runbook }}";
+        let link = format!("{label}#{}", alert.alert.to_lowercase());
+        assert_eq!(alert.annotations.runbook_url, link);
         assert!(!alert.annotations.summary.is_empty());
     }
     for entry in runbook.split("\n## ").skip(1) {

@@ -50,6 +50,17 @@ impl Scrape {
             .sum()
     }
 
+    /// Whether any series of `metric` has all of these labels.
+    pub(crate) fn has(&self, metric: &str, labels: &[(&str, &str)]) -> bool {
+        let labels = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""));
+        let labels: Vec<String> = labels.collect();
+        self.samples().any(|(series, _)| {
+            name(series) == metric && labels.iter().all(|label| series.contains(label))
+        })
+    }
+
     fn samples(&self) -> impl Iterator<Item = (&str, f64)> {
         let lines = self.0.lines();
         let samples = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));

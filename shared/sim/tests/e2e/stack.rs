@@ -1,6 +1,6 @@
 //! The whole system: api, worker and simulators, on stores of the test's own or on shared ones.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
@@ -8,12 +8,13 @@ use dezky_sim::{
     callers::Caller,
     dns::DnsSim,
     isolated_stores::{self, FreshStores},
-    issuer::{Issuer, OPERATOR, PORTAL},
+    issuer::{Issuer, IssuerOptions, OPERATOR, PORTAL},
     ocis::{OcisSim, SimSpace},
     ports::Port,
     process::{Process, Program},
     proxy::Proxy,
-    stalwart::{HOST, StalwartSim},
+    simulators::{Addresses, Simulators},
+    stalwart::StalwartSim,
     stores::{Mongo, Redis},
 };
 use mongodb::{Client, Database};
@@ -30,11 +31,12 @@ const LEASE_SECONDS: &str = "3";
 pub(crate) struct Stack {
     pub(crate) api: Process,
     pub(crate) worker: Process,
-    pub(crate) issuer: Issuer,
-    pub(crate) authentik: AuthentikSim,
-    pub(crate) stalwart: StalwartSim,
-    pub(crate) ocis: OcisSim,
-    pub(crate) dns: DnsSim,
+    pub(crate) simulators: Arc<Simulators>,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) authentik: Arc<AuthentikSim>,
+    pub(crate) stalwart: Arc<StalwartSim>,
+    pub(crate) ocis: Arc<OcisSim>,
+    pub(crate) dns: Arc<DnsSim>,
     pub(crate) url: String,
     /// Metrics URLs of the api and the worker.
     pub(crate) metrics: [String; 2],
@@ -77,21 +79,32 @@ impl Stack {
         Self::on(FreshStores::on(&stores.mongo, &stores.redis), &[]).await
     }
 
+    /// Starts on stores of the test's own, with these variables for both processes.
+    pub(crate) async fn start_on_with(
+        stores: &OwnStores,
+        variables: &[(&'static str, String)],
+    ) -> Self {
+        Self::on(FreshStores::on(&stores.mongo, &stores.redis), variables).await
+    }
+
     /// Starts on the shared stores, with these variables for both processes.
     pub(crate) async fn start_with(variables: &[(&'static str, String)]) -> Self {
         Self::on(FreshStores::new().unwrap(), variables).await
     }
 
     async fn on(stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let directory = tempfile::tempdir().unwrap();
-        let issuer = Issuer::start(any_port).await.unwrap();
-        let authentik = AuthentikSim::start(any_port).await.unwrap();
-        let stalwart = StalwartSim::start(any_port).await.unwrap();
+        let simulators = Simulators::start(&Addresses::free(), IssuerOptions::default()).await;
+        let simulators = Arc::new(simulators.unwrap());
+        let Simulators {
+            issuer,
+            authentik,
+            stalwart,
+            ocis,
+            dns,
+            ..
+        } = &*simulators;
         stalwart.instant_dkim(true);
-        let ocis = OcisSim::start(any_port).await.unwrap();
-        let dns = DnsSim::start(any_port).await.unwrap();
-        dns.add(HOST, "A", "192.0.2.25").unwrap();
 
         let api_port = Port::free().unwrap();
         let url = format!("http://127.0.0.1:{}", api_port.number);
@@ -118,11 +131,14 @@ impl Stack {
                     "AUTHENTIK_ISSUERS",
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
                 ),
+                ("AUTHENTIK_PUBLIC_URL", authentik.server.url.clone()),
                 ("TENANT_PURGE_AFTER", "0s".to_owned()),
+                ("MEMBER_PURGE_AFTER", "0s".to_owned()),
                 ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
                 // All requests share one caller and one address.
                 ("API_RATE_PER_CALLER", "0".to_owned()),
                 ("API_RATE_PER_ADDRESS", "0".to_owned()),
+                ("API_CREDENTIAL_CHANGES_PER_CALLER", "0".to_owned()),
             ],
         );
         let worker_program = program(
@@ -148,11 +164,12 @@ impl Stack {
             worker: Process::start(worker_program.clone()).unwrap(),
             operator: issuer.token(&Caller::Operator.token()).unwrap(),
             client: TrustRoots::default().client_builder().build().unwrap(),
-            issuer,
-            authentik,
-            stalwart,
-            ocis,
-            dns,
+            issuer: issuer.clone(),
+            authentik: authentik.clone(),
+            stalwart: stalwart.clone(),
+            ocis: ocis.clone(),
+            dns: dns.clone(),
+            simulators: simulators.clone(),
             url,
             metrics: [&api_metrics, &worker_metrics].map(|port| format!("http://{}", local(port))),
             worker_program,
@@ -213,6 +230,12 @@ impl Stack {
     pub(crate) async fn database(&self) -> Database {
         let client = Client::with_uri_str(&self.stores.mongodb_uri).await;
         client.unwrap().database(&self.stores.database)
+    }
+
+    /// Logs of both processes.
+    pub(crate) fn logs(&self) -> String {
+        let api = self.worker_program.log.with_file_name("dezky-api.log");
+        std::fs::read_to_string(api).unwrap() + &self.worker_log()
     }
 
     /// Log of the worker.

@@ -1,8 +1,11 @@
 //! Authentik: the simulator against recorded exchanges, and the client against both.
 
+mod apps;
 mod client;
+mod devices;
 mod failures;
 mod groups;
+mod members;
 mod recorded;
 mod suspension;
 mod team;
@@ -12,7 +15,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{authentik::AuthentikSim, effects::Effect};
-use dezky_upstreams::clients::authentik::{Authentik, AuthentikConfig};
+use dezky_upstreams::clients::authentik::{Authentik, AuthentikConfig, DEFAULT_SIGNING_KEY};
 use serde_json::{Value, json};
 
 const TENANT: &str = "0192f0c4-7c1e-7b51-8a3d-2f6f1d3b9a10";
@@ -28,6 +31,7 @@ fn client_at(api_url: &str, token: &str) -> Authentik {
     let config = AuthentikConfig {
         api_url: api_url.to_owned(),
         public_url: None,
+        signing_key: DEFAULT_SIGNING_KEY.to_owned(),
         api_token: token.into(),
         timeout: Duration::from_secs(10),
     };

@@ -18,16 +18,7 @@ struct Control {
 
 impl Control {
     async fn start() -> Self {
-        let addresses = Addresses {
-            host: "127.0.0.1".parse().unwrap(),
-            control_port: 0,
-            issuer_port: 0,
-            authentik_port: 0,
-            stalwart_port: 0,
-            ocis_port: 0,
-            dns_port: 0,
-        };
-        let simulators = Simulators::start(&addresses, IssuerOptions::default()).await;
+        let simulators = Simulators::start(&Addresses::free(), IssuerOptions::default()).await;
         let simulators = Arc::new(simulators.unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -138,14 +129,14 @@ async fn a_token_is_signed_according_to_its_specification() {
 async fn invalid_requests_are_refused_with_a_reason() {
     let control = Control::start().await;
 
-    let unknown = control.get("/upstreams/nobody/effects").await;
-    let application = json!({ "application": "nobody" });
+    let unknown = control.get("/upstreams/unknown/effects").await;
+    let application = json!({ "application": "unknown" });
     let no_application = control.send(Method::POST, "/tokens", &application).await;
     let misspelt = control
         .send(Method::POST, "/tokens", &json!({ "subjekt": "x" }))
         .await;
 
-    assert_eq!(unknown, json!({ "error": "unknown upstream nobody" }));
+    assert_eq!(unknown, json!({ "error": "unknown upstream unknown" }));
     assert_eq!(no_application.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(misspelt.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }

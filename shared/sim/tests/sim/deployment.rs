@@ -6,7 +6,7 @@ mod compose;
 mod compose_file;
 mod dockerfiles;
 mod environment;
-mod variables;
+pub(crate) mod variables;
 
 use std::fs;
 

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop there"
 )]
 
+mod alerts;
 mod authentik;
 mod control;
 mod deployment;
@@ -17,6 +18,8 @@ mod proxy;
 mod query_costs;
 mod refused_variables;
 mod setup_checks;
+mod sign_in;
 mod stalwart;
 mod stores;
+mod stripe;
 mod worker_check;

@@ -7,26 +7,28 @@ use std::{fmt::Debug, time::Duration};
 
 use bson::{Document, doc};
 use dezky_shared::{
-    audit::hash_chain::Chain,
-    billing::{Cycle, Plan},
-    id::{InvitationId, JobId, JobOperationId, PriceId, SnapshotId, SubscriptionId, TenantId},
+    billing::{Cycle, Plan, month::Month},
+    billing_totals::Scope,
+    id::{InvitationId, MemberId, MemberImportId, PriceId, SnapshotId, SubscriptionId, TenantId},
+    member_import::RowOutcome,
     partner::PartnerStatus,
     platform::clock,
-    queue::{
-        error_code::{ErrorClass, ErrorCode},
-        job::{JobState, Queue},
-        job_operation::{ItemOutcome, JobSelection},
-    },
+    queue::job::Queue,
+    storage_report::{PersonalSpace, SpaceUsage},
     store::{
-        TransactionError, VersionedRepository as _, audit::AuditFilter,
-        idempotency::IdempotencyKey, jobs::JobFilter, subscriptions::SubscriptionFilter,
-        tenants::TenantFilter, users::UserFilter,
+        VersionedRepository as _,
+        idempotency::IdempotencyKey,
+        members::MemberFilter,
+        report_months::Part,
+        subscriptions::SubscriptionFilter,
+        tenants::{TenantFilter, TenantOrder},
+        users::UserFilter,
     },
     subscription::SubscriptionStatus,
     tenant::TenantStatus,
     upstream::Upstream,
 };
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use self::fixture::Fixture;
 
@@ -36,12 +38,8 @@ const PAGE: i64 = 25;
 const PAGED: i64 = 4 * PAGE;
 /// Keys and documents read for a page without a limit: MongoDB compares plans by their first 101 results.
 const TRIED: i64 = 3 * 101;
-/// Keys and documents read for a page of tenants: at most as many as the caller may see, here half of all.
-const VISIBLE: i64 = 6_000;
 /// Keys and documents read for one document, and again on a miss.
 const ONE: i64 = 8;
-/// Limit on counted jobs, of which each is a key.
-const COUNTED: i64 = 12_000;
 
 /// The queries that were run, with the keys and documents that each read.
 struct Costs<'a> {
@@ -106,13 +104,20 @@ macro_rules! cost_in_transaction {
     ($costs:ident, $most:expr, $repository:ident.$method:ident($($argument:expr),* $(,)?)) => {{
         let fixture = $costs.fixture;
         let run = fixture.store.transaction(&fixture.$repository, |session, repository| {
-            async move { Ok::<_, TransactionError<()>>(repository.$method(session, $($argument),*).await?) }.boxed()
+            use futures::FutureExt as _;
+            async move { Ok::<_, dezky_shared::store::TransactionError<()>>(repository.$method(session, $($argument),*).await?) }.boxed()
         });
         $costs
             .of(concat!(stringify!($repository), ".", stringify!($method)), $most, run)
             .await
     }};
 }
+
+// After the macros, which they use.
+mod audit;
+mod invoices;
+mod jobs;
+mod stripe;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_query_of_a_repository_reads_more_than_a_constant_of_what_it_returns() {
@@ -122,11 +127,13 @@ async fn no_query_of_a_repository_reads_more_than_a_constant_of_what_it_returns(
         measured: Vec::new(),
     };
 
-    jobs(&mut costs).await;
+    jobs::measure(&mut costs).await;
     tenants(&mut costs).await;
     people(&mut costs).await;
+    members(&mut costs).await;
+    imports(&mut costs).await;
     sales(&mut costs).await;
-    audit(&mut costs).await;
+    audit::measure(&mut costs).await;
     control(&mut costs).await;
 
     let excessive: Vec<_> = costs
@@ -141,118 +148,6 @@ async fn no_query_of_a_repository_reads_more_than_a_constant_of_what_it_returns(
     assert!(
         costs.measured.iter().any(|(_, _, read)| *read > 0),
         "nothing was measured"
-    );
-}
-
-async fn jobs(costs: &mut Costs<'_>) {
-    let fixture = costs.fixture;
-    let (now, parent, tenant) = (fixture.now, fixture.parent, fixture.tenant_ids[0]);
-    let job = fixture.due_job().await;
-    let rare = || Some("trim_audit".to_owned());
-    let of_state = |state| JobFilter {
-        state: Some(state),
-        ..JobFilter::default()
-    };
-    let of_parent = JobFilter {
-        parent: Some(parent),
-        ..JobFilter::default()
-    };
-    let filters = [
-        JobFilter::default(),
-        of_state(JobState::Running),
-        of_state(JobState::Cancelled),
-        JobFilter {
-            kind: rare(),
-            ..JobFilter::default()
-        },
-        JobFilter {
-            kind: rare(),
-            ..of_state(JobState::Completed)
-        },
-        of_parent.clone(),
-        JobFilter {
-            state: Some(JobState::Cancelled),
-            ..of_parent.clone()
-        },
-        JobFilter {
-            changed: Some(true),
-            ..of_parent.clone()
-        },
-        JobFilter {
-            changed: Some(false),
-            ..of_parent
-        },
-        JobFilter {
-            tenants: Some(vec![tenant]),
-            ..JobFilter::default()
-        },
-        JobFilter {
-            tenants: Some(fixture.tenant_ids[..50].to_vec()),
-            ..JobFilter::default()
-        },
-        JobFilter {
-            tenants: Some(fixture.tenant_ids[..5_000].to_vec()),
-            ..JobFilter::default()
-        },
-    ];
-    for filter in &filters {
-        // A scan for each of a few tenants is merged. The jobs of many are found newest first, within a time limit.
-        let tenants = filter.tenants.as_ref().map_or(0, Vec::len);
-        let scans = i64::try_from(tenants).unwrap() * if tenants > 100 { 3 } else { 2 };
-        cost!(costs, TRIED + scans, jobs.list(filter, PAGE));
-    }
-    cost!(costs, ONE, jobs.find(job.id));
-    cost!(costs, ONE, jobs.find(JobId::new()));
-    cost!(costs, ONE, jobs.find_holder(&job.lock_key));
-    cost!(costs, COUNTED, jobs.count_ahead(&job, now));
-    cost!(costs, PAGED, jobs.list_by_ids(&[job.id, parent]));
-    cost!(costs, PAGED, jobs.revisions(&[job.id, parent]));
-    cost!(costs, 5 * COUNTED, jobs.count_children(parent));
-
-    let selection = |state| JobSelection {
-        state,
-        kind: None,
-        queue: None,
-        tenant_id: None,
-        error_code: None,
-        error_class: None,
-        created_after: None,
-        created_before: None,
-    };
-    let discarded = || selection(JobState::Discarded);
-    let selections = [
-        selection(JobState::Completed),
-        JobSelection {
-            kind: rare(),
-            ..discarded()
-        },
-        JobSelection {
-            error_code: Some(ErrorCode::UpstreamConflict),
-            ..discarded()
-        },
-        JobSelection {
-            error_class: Some(ErrorClass::Conflict),
-            ..discarded()
-        },
-        JobSelection {
-            tenant_id: Some(tenant),
-            ..discarded()
-        },
-    ];
-    for selection in &selections {
-        cost!(costs, PAGED, jobs.select(selection, PAGE));
-        cost!(costs, PAGED, jobs.count_selected(selection, 25));
-        cost!(costs, PAGED, jobs.sample_selected(selection, PAGE));
-    }
-    for queue in Queue::ALL {
-        cost!(costs, 2 * COUNTED, queues.stats(queue, now));
-    }
-    cost!(costs, PAGED, job_operations.list(None, PAGE));
-    cost!(costs, ONE, job_operations.find(JobOperationId::new()));
-    cost!(
-        costs,
-        PAGED,
-        job_operations.list_items(JobOperationId::new(), Some(ItemOutcome::Pending), 0, PAGE)
     );
 }
 
@@ -290,12 +185,28 @@ async fn tenants(costs: &mut Costs<'_>) {
             ..filter()
         },
         TenantFilter {
+            partner_id: Some(partner),
+            plan: Some(Plan::Business),
+            ..filter()
+        },
+        TenantFilter {
+            partner_id: Some(partner),
+            after: Some(fixture.tenant_ids[50_000]),
+            ..filter()
+        },
+        TenantFilter {
             visible: Some(few.to_vec()),
             ..filter()
         },
         TenantFilter {
             visible: Some(few.to_vec()),
             visible_partner: Some(partner),
+            ..filter()
+        },
+        TenantFilter {
+            visible: Some(few.to_vec()),
+            visible_partner: Some(partner),
+            plan: Some(Plan::Business),
             ..filter()
         },
         TenantFilter {
@@ -306,13 +217,37 @@ async fn tenants(costs: &mut Costs<'_>) {
         },
         TenantFilter {
             visible: Some(fixture.tenant_ids.clone()),
-            after: Some(fixture.tenant_ids[5_000]),
+            after: Some(fixture.tenant_ids[50_000]),
+            ..filter()
+        },
+        TenantFilter {
+            order: TenantOrder::Newest,
+            ..filter()
+        },
+        TenantFilter {
+            order: TenantOrder::Newest,
+            partner_id: Some(partner),
+            ..filter()
+        },
+        TenantFilter {
+            order: TenantOrder::Slug,
+            after_slug: Some("t5".to_owned()),
+            ..filter()
+        },
+        TenantFilter {
+            order: TenantOrder::SlugDescending,
+            partner_id: Some(partner),
+            ..filter()
+        },
+        TenantFilter {
+            words: vec!["t77".to_owned()],
             ..filter()
         },
     ];
     for filter in &filters {
-        cost!(costs, VISIBLE, tenants.list(filter, PAGE));
+        cost!(costs, TRIED, tenants.list(filter, PAGE));
     }
+    cost!(costs, PAGED, tenants.add_missing_words(None, PAGE));
     cost!(costs, ONE, tenants.find(id));
     cost!(costs, ONE, tenants.find(TenantId::new()));
     cost!(costs, ONE, tenants.find_by_slug("t5"));
@@ -321,6 +256,11 @@ async fn tenants(costs: &mut Costs<'_>) {
         costs,
         PAGED,
         tenants.list_by_slugs(&["t1".to_owned(), "none".to_owned()])
+    );
+    cost!(
+        costs,
+        PAGED,
+        tenants.ids_by_slugs(&["t1".to_owned(), "none".to_owned()])
     );
     cost!(costs, PAGED, tenants.list_by_ids(few));
     cost!(costs, PAGED, tenants.revisions(few));
@@ -331,13 +271,17 @@ async fn tenants(costs: &mut Costs<'_>) {
         PAGED,
         tenants.list_for_snapshot(later, Some(id), PAGE)
     );
-    let groups = ["g7".to_owned(), "none".to_owned()];
-    cost!(costs, PAGED, tenants.groups_granting_sign_in(&groups, id));
-    cost!(costs, PAGED, tenants.tenants_blocking_sign_in(&groups));
+    // The groups of all members of a large tenant, which as they are would exceed the maximum size of a command.
+    let group = "0000000000000000000000000000000000000007".to_owned();
+    let groups = &vec![group; 400_000];
+    cost!(costs, PAGED, tenants.groups_granting_sign_in(groups, id));
+    cost!(costs, PAGED, tenants.tenants_blocking_sign_in(groups));
+    cost!(costs, PAGED, tenants.list_group_holders(groups));
+    cost!(costs, ONE, tenants.find_domain_owner("t1.test"));
     cost_in_transaction!(
         costs,
         PAGED,
-        tenants.any_outside_partner(&[], &["g7".to_owned()], partner)
+        tenants.any_outside_partner(&[], groups, partner)
     );
     cost!(
         costs,
@@ -348,13 +292,38 @@ async fn tenants(costs: &mut Costs<'_>) {
     // Proportional to the partner's own tenants.
     let small = fixture.partner_ids[900];
     cost!(costs, PAGED, tenants.list_ids_of_partner(small));
-    cost!(costs, 2 * PAGED, tenants.partner_revenue(&[small]));
+    for partner in [small, partner] {
+        let customers = fixture.tenants.list_ids_of_partner(partner).await.unwrap();
+        let customers = i64::try_from(customers.len()).unwrap();
+        // The tenant and its subscription, each with its key.
+        cost!(costs, 4 * customers, tenants.partner_revenue(&[partner]));
+    }
     // A stream, of which the first batches are read.
     let first = async {
         let ids = fixture.tenants.ids_not_terminated(Some(id)).await?;
         ids.take(25).try_collect::<Vec<_>>().await
     };
     costs.of("tenants.ids_not_terminated(", 2_500, first).await;
+    let first = async {
+        let ids = fixture.tenants.ids_on_plan(Plan::Starter, Some(id)).await?;
+        ids.take(25).try_collect::<Vec<_>>().await
+    };
+    // A batch in each of the four statuses.
+    costs.of("tenants.ids_on_plan(", 5_000, first).await;
+    // Proportional to the tenants of the plan, here half of all: once for each change of an allowance.
+    cost!(costs, 50_000, tenants.count_on_plan(Plan::Starter));
+    cost!(costs, PAGED, tenants.list_with_mail_domains(Some(id), PAGE));
+    cost!(costs, ONE, storage_reports.find_page(id, None, PAGE));
+    cost!(costs, PAGED, storage_reports.list_spaces(few));
+    cost!(costs, ONE, mfa_reports.find(id));
+
+    cost!(costs, PAGED, apps.list(id, None, PAGE));
+    cost!(costs, PAGED, apps.list_all(id));
+    cost!(costs, PAGED, apps.count_open(few));
+    cost!(costs, PAGED, apps.count_by_tenant(few));
+    cost!(costs, PAGED, apps.count_all_open());
+    cost!(costs, ONE, apps.find_of(id, fixture.app_id(0)));
+    cost_in_transaction!(costs, PAGED, apps.count_in(id));
 
     cost!(costs, PAGED, domains.list(id, None, PAGE));
     cost!(costs, PAGED, domains.list_owned(id));
@@ -362,6 +331,7 @@ async fn tenants(costs: &mut Costs<'_>) {
     cost!(costs, PAGED, domains.count_by_status(few));
     cost!(costs, PAGED, domains.list_needing_attention(id));
     cost!(costs, ONE, domains.find(fixture.domain_ids[0]));
+    cost!(costs, PAGED, domains.revisions(&fixture.domain_ids[..2]));
     cost!(costs, ONE, domains.find_by_name(id, "t0.test"));
     cost!(costs, PAGED, domains.list_due(later, PAGE));
     cost_in_transaction!(costs, ONE, domains.find_owner("t9.test"));
@@ -372,6 +342,8 @@ async fn tenants(costs: &mut Costs<'_>) {
         PAGED,
         domains.recheck_competing_claims(&["t9.test".to_owned()], now)
     );
+    let tenant = &fixture.tenants.find(id).await.unwrap().unwrap();
+    cost_in_transaction!(costs, PAGED, domains.backfill(&mut tenant.clone(), now));
 }
 
 async fn people(costs: &mut Costs<'_>) {
@@ -413,6 +385,8 @@ async fn people(costs: &mut Costs<'_>) {
     cost!(costs, ONE, users.find_by_subject("none"));
     cost!(costs, PAGED, users.revisions(&[id]));
     cost!(costs, PAGED, users.count_members(&fixture.tenant_ids[..10]));
+    // Proportional to the tenant's own people.
+    cost!(costs, PAGED, users.count_mfa(tenant, fixture.now));
     cost!(costs, PAGED, users.list_operators(&["s1", "s999"]));
     cost!(costs, PAGED, users.list_team(partner));
     cost!(costs, PAGED, users.list_team_page(partner, None, PAGE));
@@ -424,12 +398,125 @@ async fn people(costs: &mut Costs<'_>) {
     cost_in_transaction!(costs, PAGED, users.last_mfa_check(partner));
 
     cost!(costs, ONE, invitations.find(InvitationId::new()));
-    cost_in_transaction!(costs, ONE, invitations.find_in(InvitationId::new()));
+    cost_in_transaction!(
+        costs,
+        ONE,
+        invitations.find_in_transaction(InvitationId::new())
+    );
     let now = fixture.now;
     cost!(costs, PAGED, invitations.list_awaiting("unknown", now));
     cost_in_transaction!(costs, PAGED, invitations.count_pending(partner));
     cost_in_transaction!(costs, PAGED, invitations.revoke(partner, "i0@demo.test"));
     cost_in_transaction!(costs, PAGED, invitations.revoke_made_by(partner, id));
+    let user = &fixture.users.find(id).await.unwrap().unwrap();
+    cost_in_transaction!(costs, PAGED, invitations.revoke_from(partner, user));
+    cost_in_transaction!(costs, PAGED, invitations.revoke_all(user));
+}
+
+async fn members(costs: &mut Costs<'_>) {
+    let fixture = costs.fixture;
+    let (crowded, user) = (fixture.crowded(), fixture.user_ids[7]);
+    let filter = MemberFilter::default;
+    let words = |words: &[&str]| MemberFilter {
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        ..filter()
+    };
+    for filter in [filter(), words(&["test"]), words(&["m9001"])] {
+        cost!(costs, TRIED, members.list(crowded, &filter, PAGE));
+    }
+    let without_member = UserFilter {
+        tenant_id: Some(crowded),
+        without_member: true,
+        ..UserFilter::default()
+    };
+    cost!(costs, TRIED, users.list(&without_member, PAGE));
+    cost!(costs, PAGED, users.list_by_ids(&fixture.user_ids[..10]));
+    cost!(
+        costs,
+        ONE,
+        members.find_by_user(fixture.tenant_ids[7], user)
+    );
+    cost!(
+        costs,
+        PAGED,
+        members.count_failing(&fixture.tenant_ids[..10])
+    );
+    let addresses = vec!["m1@t1.test".to_owned(); 10];
+    cost!(costs, PAGED, members.list_by_addresses(crowded, &addresses));
+    cost!(
+        costs,
+        TRIED,
+        members.list_without_mailbox(crowded, None, PAGE)
+    );
+    let member = fixture.members.find_by_user(fixture.tenant_ids[7], user);
+    let member = &member.await.unwrap().unwrap();
+    cost_in_transaction!(costs, ONE, members.list_of_user(user));
+    cost_in_transaction!(costs, PAGED, members.is_elsewhere(member));
+    cost_in_transaction!(costs, PAGED, members.has_removable(member));
+    cost!(costs, PAGED, members.is_login_elsewhere(member));
+    cost!(costs, ONE, members.has_login(crowded, "none@demo.test"));
+    cost!(costs, PAGED, members.list_adopted(crowded, &["s1", "none"]));
+    cost!(costs, PAGED, members.list_excluded_from_space(crowded));
+    let watched = &fixture.tenant_ids[..25];
+    // A key of each tenant in each collection.
+    cost!(costs, 3 * PAGED, tenant_resource_changes.latest(watched));
+    cost!(costs, PAGED, tenant_resource_changes.latest(&[crowded]));
+    let since = bson::DateTime::from_millis(0);
+    cost!(
+        costs,
+        PAGED,
+        tenant_resource_changes.members_since(crowded, since, PAGE)
+    );
+    cost!(
+        costs,
+        PAGED,
+        tenant_resource_changes.apps_since(crowded, since, PAGE)
+    );
+    cost!(
+        costs,
+        PAGED,
+        tenant_resource_changes.domains_since(crowded, since, PAGE)
+    );
+    cost_in_transaction!(
+        costs,
+        ONE,
+        members.begin_purge(MemberId::new(), fixture.now)
+    );
+    let addresses = &[member.email.clone(), "a@demo.test".to_owned()];
+    cost_in_transaction!(costs, PAGED, members.holders(addresses));
+    cost!(costs, PAGED, users.known_emails(addresses));
+    let domains = ["demo.test".to_owned(), "d7.test".to_owned()];
+    cost!(costs, PAGED, tenants.domain_owners(&domains));
+    cost!(
+        costs,
+        PAGED,
+        members.list_by_ids(&[member.id, MemberId::new()])
+    );
+    cost_in_transaction!(costs, PAGED, members.find_in_domain(fixture.domain_ids[7]));
+    // A count up to its limit.
+    cost_in_transaction!(costs, 3 * PAGE, members.count(crowded, 25));
+    let usage = SpaceUsage {
+        total_bytes: 0,
+        used_bytes: None,
+    };
+    let (gone, now) = (fixture.tenant_ids[11], fixture.now);
+    let spaces = &[("none".to_owned(), PersonalSpace { as_of: now, usage })];
+    cost_in_transaction!(costs, ONE, members.set_personal_spaces(spaces));
+    // Proportional to what the tenant itself has.
+    cost_in_transaction!(costs, PAGED, members.remove_all(gone, now));
+    cost_in_transaction!(costs, PAGED, apps.delete_all(gone));
+    cost_in_transaction!(costs, PAGED, domains.remove_all(gone, now));
+}
+
+async fn imports(costs: &mut Costs<'_>) {
+    let fixture = costs.fixture;
+    let (tenant, id) = (fixture.tenant_ids[7], MemberImportId::new());
+    let refused = Some(RowOutcome::Refused);
+    cost!(costs, ONE, member_imports.find(tenant, id));
+    cost!(costs, PAGED, member_imports.list(tenant, None, PAGE));
+    cost!(costs, PAGED, member_imports.list_rows(id, refused, 0, PAGE));
+    cost_in_transaction!(costs, PAGED, member_imports.list_pending(id, 0, PAGE));
+    cost_in_transaction!(costs, PAGED, member_imports.take_passwords(id));
 }
 
 async fn sales(costs: &mut Costs<'_>) {
@@ -487,9 +574,15 @@ async fn sales(costs: &mut Costs<'_>) {
             PAGE
         )
     );
+    reports(costs).await;
+    invoices::measure(costs).await;
+    stripe::measure(costs).await;
     cost!(costs, ONE, prices.find(PriceId::new()));
     cost!(costs, PAGED, prices.list_page(None, PAGE));
     cost!(costs, PAGED, prices.list_all());
+    cost!(costs, PAGED, allowances.list_all());
+    cost!(costs, ONE, allowances.of_plan(Plan::Starter));
+    cost!(costs, ONE, allowances.find(Plan::Starter));
     cost_in_transaction!(
         costs,
         ONE,
@@ -497,43 +590,47 @@ async fn sales(costs: &mut Costs<'_>) {
     );
 }
 
-async fn audit(costs: &mut Costs<'_>) {
+async fn reports(costs: &mut Costs<'_>) {
     let fixture = costs.fixture;
-    let tenant = fixture.tenant_ids[0];
-    let filter = AuditFilter::default;
-    let filters = [
-        filter(),
-        AuditFilter {
-            tenant: Some(tenant),
-            ..filter()
-        },
-        AuditFilter {
-            words: vec!["none".to_owned()],
-            ..filter()
-        },
-        AuditFilter {
-            tenant: Some(tenant),
-            words: vec!["dezky".to_owned()],
-            ..filter()
-        },
-    ];
-    for filter in &filters {
-        cost!(costs, PAGED, audit.list(filter, None, PAGE));
-        let first = async {
-            let events = fixture.audit.list_all(filter).await?;
-            events.take(25).try_collect::<Vec<_>>().await
-        };
-        costs.of("audit.list_all(", 2_500, first).await;
+    let month = |text: &str| text.parse().unwrap();
+    let (first, last): (Month, Month) = (month("2024-01"), month("2026-12"));
+    let months = std::iter::successors(Some(first), |month| Some(month.next()));
+    let months: Vec<Month> = months.take_while(|month| *month <= last).collect();
+    for scope in [Scope::Platform, Scope::Partner(fixture.partner_ids[0])] {
+        // Each of the 36 months, with its key.
+        for part in [Part::Revenue, Part::Cohorts, Part::All, Part::Existence] {
+            cost!(costs, 4 * 36, report_months.list(scope, &months, part));
+        }
     }
-    cost!(costs, PAGED, audit.latest(tenant, PAGE));
-    cost!(costs, ONE, audit.find_chain(Some(tenant)));
-    cost!(costs, PAGED, audit.list_chains("", PAGE));
-    cost!(costs, PAGED, audit.list_unsealed());
-    cost!(costs, PAGED, audit.backlog());
-    // Proportional to the trail's own events.
-    cost!(costs, PAGED, audit.verify(Chain::new(Some(tenant))));
-    cost!(costs, PAGED, audit.trim(Some(tenant), fixture.now));
-    cost!(costs, PAGED, audit.seal(&[Some(tenant)]));
+    let owner = fixture.user_ids[0];
+    let saved = fixture
+        .saved_reports
+        .list(owner, Scope::Platform, None, PAGE);
+    costs.of("saved_reports.list(", PAGED, saved).await;
+    cost_in_transaction!(
+        costs,
+        2 * PAGED,
+        saved_reports.count_in(owner, Scope::Platform)
+    );
+    cost_in_transaction!(costs, 2 * PAGED, saved_reports.delete_of(owner));
+    cost!(costs, ONE, report_months.has_month(first));
+    cost!(costs, ONE, snapshots.has_month(month("2025-01")));
+    // Streams, of which the first batches are read.
+    let batch = async {
+        let snapshots = fixture.snapshots.of_month(month("2025-01")).await?;
+        snapshots.take(25).try_collect::<Vec<_>>().await
+    };
+    costs.of("snapshots.of_month(", 2_500, batch).await;
+    let stored = fixture.snapshots.of_month(month("2025-01")).await.unwrap();
+    let stored: Vec<_> = stored.take(2).try_collect().await.unwrap();
+    cost!(costs, ONE, snapshots.renew(&stored));
+    let batch = async {
+        let payments = fixture.report_months.first_payments().await?;
+        payments.take(25).try_collect::<Vec<_>>().await
+    };
+    costs
+        .of("report_months.first_payments(", 2_500, batch)
+        .await;
 }
 
 async fn control(costs: &mut Costs<'_>) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
-    authentik::{AuthentikSim, Setup},
+    authentik::{AuthentikSim, References, Setup},
     effects::Effects,
     issuer::{APPLICATIONS, OPERATOR, PORTAL},
     ocis::OcisSim,
@@ -12,10 +12,10 @@ use dezky_sim::{
 };
 use dezky_upstreams::clients::{
     ClientError, Mode,
-    authentik::{Authentik, AuthentikConfig},
+    authentik::{Authentik, AuthentikConfig, DEFAULT_SIGNING_KEY},
     ocis::{AppTokenLogin, Ocis, OcisConfig, OcisLogin},
     setup::{SetupCheck, SetupOutcome},
-    stalwart::{Login, Stalwart, StalwartConfig},
+    stalwart::{Login, MailFreeze, Stalwart, StalwartConfig},
 };
 use serde_json::json;
 
@@ -62,6 +62,7 @@ async fn authentik() -> (AuthentikSim, Authentik) {
     let config = AuthentikConfig {
         api_url: sim.api_url(),
         public_url: None,
+        signing_key: DEFAULT_SIGNING_KEY.to_owned(),
         api_token: AuthentikSim::TOKEN.into(),
         timeout: TIMEOUT,
     };
@@ -149,6 +150,13 @@ async fn each_missing_premise_of_authentik_is_named() {
         "authorization_code",
     );
 
+    break_setup(&|setup| provider(setup, PORTAL, &|it| it.scopes.retain(|it| it != "profile")));
+    assert_fails(
+        check_authentik(&client).await,
+        "scope mappings of dezky-portal",
+        "none for profile",
+    );
+
     break_setup(&|setup| {
         setup.providers.remove(OPERATOR);
     });
@@ -172,6 +180,41 @@ async fn each_missing_premise_of_authentik_is_named() {
         check_authentik(&client).await,
         "credentials",
         "AUTHENTIK_API_TOKEN",
+    );
+}
+
+#[tokio::test]
+async fn each_missing_object_that_apps_refer_to_is_named() {
+    let (sim, client) = authentik().await;
+    let break_references = |change: &dyn Fn(&mut References)| {
+        sim.change(|state| {
+            state.apps.references = References::default();
+            change(&mut state.apps.references);
+        });
+    };
+    break_references(&|it| it.app_profile.as_mut().unwrap().expression.clear());
+    assert_fails(
+        check_authentik(&client).await,
+        "scope mappings of apps",
+        "dezky/scope-app-profile that tells apps their own groups alone",
+    );
+    break_references(&|it| it.app_profile = None);
+    assert_fails(
+        check_authentik(&client).await,
+        "scope mappings of apps",
+        "dezky/scope-app-profile does not exist",
+    );
+    break_references(&|it| it.key_pairs.truncate(1));
+    assert_fails(
+        check_authentik(&client).await,
+        "signing key of apps",
+        "AUTHENTIK_SIGNING_KEY_NAME",
+    );
+    break_references(&|it| it.flows.truncate(1));
+    assert_fails(
+        check_authentik(&client).await,
+        "invalidation flow of apps",
+        "the flow default-provider-invalidation-flow does not exist",
     );
 }
 
@@ -261,7 +304,7 @@ async fn stalwart_refuses_what_the_key_may_not_do() {
     let accounts = client.list_accounts(&domain.id).await.unwrap();
 
     let refused = client
-        .freeze_accounts(&accounts, Mode::Apply)
+        .freeze_accounts(&accounts, MailFreeze::Tenant, Mode::Apply)
         .await
         .unwrap();
     assert!(

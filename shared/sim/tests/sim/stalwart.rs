@@ -1,5 +1,6 @@
 //! Stalwart: the simulator against recorded exchanges, and the client against the simulator.
 
+mod mailboxes;
 mod provisioning;
 mod recorded;
 mod removal;

@@ -81,8 +81,17 @@ fn lines_of<'text>(state: &str, text: &'text str) -> Vec<&'text str> {
 async fn the_command_prints_each_check_and_fails_if_one_does() {
     let upstreams = Upstreams::start().await;
 
-    let (succeeded, text) = upstreams.check(&[]).await;
+    let record = "v=spf1 ip4:192.0.2.0/24 -all";
+    upstreams
+        .dns
+        .add("spf.provider.test", "TXT", record)
+        .unwrap();
+
+    let (succeeded, text) = upstreams
+        .check(&[("MAIL_SPF_INCLUDE", "spf.provider.test")])
+        .await;
     assert!(succeeded, "{text}");
+    assert!(text.contains("ok       dns        MAIL_SPF_INCLUDE at "));
     for subject in ["mongodb", "redis", "authentik", "stalwart", "ocis", "dns"] {
         let named = lines_of("ok", &text)
             .iter()
@@ -114,6 +123,8 @@ async fn unreachable_stores_and_disabled_integrations_have_their_lines() {
         .check(&[
             ("MONGODB_URI", "mongodb://127.0.0.1:1/"),
             ("OCIS_PROVISIONING_ENABLED", "false"),
+            // Not published.
+            ("MAIL_SPF_INCLUDE", "spf.provider.test"),
             // Not among the applications of this Authentik.
             (
                 "AUTHENTIK_ISSUERS",
@@ -130,6 +141,10 @@ async fn unreachable_stores_and_disabled_integrations_have_their_lines() {
     );
     assert!(
         failed[1].contains("authentik  application another: "),
+        "{text}"
+    );
+    assert!(
+        failed[2].contains("dns        MAIL_SPF_INCLUDE at "),
         "{text}"
     );
     assert!(

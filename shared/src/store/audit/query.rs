@@ -3,12 +3,13 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 
 use mongodb::options::Hint;
 
 use super::{
-    AuditRepository, NEWEST_INDEX, StoreError, TENANT_NEWEST_INDEX, TENANT_TERMS_INDEX, TERMS_INDEX,
+    AuditRepository, NEWEST_INDEX, READ_BATCH, StoreError, TENANT_NEWEST_INDEX, TENANT_TERMS_INDEX,
+    TERMS_INDEX,
 };
 use crate::{
     audit::{Action, AuditEvent, Outcome, search_terms},
@@ -16,8 +17,6 @@ use crate::{
     store::lenient::skip_undecodable,
 };
 
-/// Cursor batch size of unbounded reads.
-const BATCH: u32 = 500;
 /// Time limit of a page query: words that are each common but rarely occur together take long to search.
 const LIST_LIMIT: Duration = Duration::from_secs(5);
 
@@ -84,23 +83,24 @@ impl FromStr for AuditCursor {
 }
 
 impl AuditRepository {
-    /// A page of at most `limit` readable events that match `filter`, newest first, after the cursor.
+    /// Streams at most `limit` readable events that match `filter`, newest first, after the cursor. They are read in
+    /// small batches, so that a page that is full earlier reads few of them in vain.
     pub async fn list(
         &self,
         filter: &AuditFilter,
         after: Option<AuditCursor>,
         limit: i64,
-    ) -> Result<Vec<AuditEvent>, StoreError> {
+    ) -> Result<impl Stream<Item = Result<AuditEvent, StoreError>> + use<>, StoreError> {
         let limit = usize::try_from(limit).unwrap_or_default();
         let found = self
             .stored()
             .find(filter.document(after))
             .sort(newest_first())
             .hint(Hint::Name(filter.index().to_owned()))
-            .batch_size(u32::try_from(limit).unwrap_or(BATCH))
+            .batch_size(READ_BATCH.min(u32::try_from(limit).unwrap_or(READ_BATCH)))
             .max_time(LIST_LIMIT)
             .await?;
-        skip_undecodable(found).take(limit).try_collect().await
+        Ok(skip_undecodable(found).take(limit))
     }
 
     /// Streams all readable events that match `filter`, newest first, in small batches.
@@ -113,7 +113,7 @@ impl AuditRepository {
             .find(filter.document(None))
             .sort(newest_first())
             .hint(Hint::Name(filter.index().to_owned()))
-            .batch_size(BATCH)
+            .batch_size(READ_BATCH)
             .await?;
         Ok(skip_undecodable(found))
     }

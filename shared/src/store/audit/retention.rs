@@ -2,18 +2,30 @@
 //! that the rest remains verifiable.
 
 use bson::{DateTime, Document, doc};
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use mongodb::ClientSession;
+use futures::{FutureExt as _, TryStreamExt as _};
+use mongodb::{ClientSession, options::Hint};
+use serde::Deserialize;
 
-use super::{AuditRepository, StoreError};
+use super::{AuditRepository, NEWEST_INDEX, StoreError};
 use crate::{
     audit::hash_chain::{Chain, Link},
-    id::TenantId,
-    store::{TransactionError, lenient::skip_undecodable, to_bson},
+    id::{AuditEventId, TenantId},
+    store::{TransactionError, to_bson},
 };
 
-/// Maximum number of events deleted in one transaction.
-const BATCH: i64 = 500;
+/// An event whose retention period is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpiredEvent {
+    /// Event id.
+    #[serde(rename = "_id")]
+    pub id: AuditEventId,
+    /// Recording time.
+    pub at: DateTime,
+    /// Trail: a tenant, or the platform.
+    #[serde(default)]
+    pub tenant_id: Option<TenantId>,
+}
 
 /// Result of trimming a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,32 +43,45 @@ pub enum Trimmed {
 struct ConcurrentUpdate;
 
 impl AuditRepository {
-    /// At most `limit` readable chains after this id, ordered by id.
-    pub async fn list_chains(&self, after: &str, limit: i64) -> Result<Vec<Chain>, StoreError> {
-        let found = self
-            .chains
-            .clone_with_type::<Document>()
-            .find(doc! { "_id": { "$gt": after } })
-            .sort(doc! { "_id": 1 })
-            // No `limit`, because undecodable documents do not count; by default a batch is filled up to 16 MiB.
-            .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
-            .await?;
-        let limit = usize::try_from(limit).unwrap_or_default();
-        skip_undecodable(found).take(limit).try_collect().await
+    /// The first `limit` events of all trails that were recorded before `cutoff`, after `after`, oldest first.
+    pub async fn list_expired(
+        &self,
+        cutoff: DateTime,
+        after: Option<ExpiredEvent>,
+        limit: i64,
+    ) -> Result<Vec<ExpiredEvent>, StoreError> {
+        let mut expired = doc! { "at": { "$lt": cutoff } };
+        if let Some(ExpiredEvent { id, at, .. }) = after {
+            expired = doc! { "$or": [
+                { "at": { "$gt": at, "$lt": cutoff } },
+                { "at": at, "_id": { "$gt": id } },
+            ] };
+        }
+        self.events
+            .clone_with_type::<ExpiredEvent>()
+            .find(expired)
+            .sort(doc! { "at": 1, "_id": 1 })
+            .projection(doc! { "at": 1, "tenantId": 1 })
+            .hint(Hint::Name(NEWEST_INDEX.to_owned()))
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await
     }
 
-    /// Deletes the first sealed events of a trail that were recorded before `cutoff`.
+    /// Deletes those of the first `limit` sealed events of a trail that were recorded before `cutoff`, in one transaction.
     pub async fn trim(
         &self,
         tenant: Option<TenantId>,
         cutoff: DateTime,
+        limit: i64,
     ) -> Result<Trimmed, StoreError> {
         let chain = self.find_chain(tenant).await?;
         let first: Vec<Document> = self
             .stored()
             .find(doc! { "tenantId": tenant, "seq": { "$gt": chain.anchor.seq } })
             .sort(doc! { "seq": 1 })
-            .limit(BATCH)
+            .limit(limit)
             .await?
             .try_collect()
             .await?;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Maximum number of events sealed in one transaction.
-pub const SEALED_TOGETHER: usize = 500;
+pub const SEAL_BATCH: usize = 500;
 /// Maximum number of trails listed at a time.
 const TRAILS: i64 = 1_000;
 /// Maximum number of unsealed events counted.
@@ -26,7 +26,7 @@ const LOOK_AT: i64 = 100_000;
 
 /// Result of sealing a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealedTrail {
     /// Number of sealed events.
     pub events: usize,
     /// Chain after sealing.
@@ -85,19 +85,19 @@ impl AuditRepository {
         Ok(found.into_iter().map(|trail| trail.tenant_id).collect())
     }
 
-    /// Seals at most [`SEALED_TOGETHER`] events of these trails, and returns the result of each trail.
+    /// Seals at most [`SEAL_BATCH`] events of these trails, and returns the result of each trail.
     ///
     /// `None` if nothing was sealed: a concurrent sealer was faster, or several trails have more events than that; then
     /// the caller seals each trail separately, so that none delays another.
     pub async fn seal(
         &self,
         trails: &[Option<TenantId>],
-    ) -> Result<Option<Vec<Sealed>>, StoreError> {
+    ) -> Result<Option<Vec<SealedTrail>>, StoreError> {
         let events = self.first_unsealed(trails).await?;
         if events.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        if events.len() == SEALED_TOGETHER && trails.len() > 1 {
+        if events.len() == SEAL_BATCH && trails.len() > 1 {
             return Ok(None);
         }
         let mut by_trail: BTreeMap<Option<TenantId>, Vec<Document>> = BTreeMap::new();
@@ -129,7 +129,7 @@ impl AuditRepository {
                 .boxed()
             })
             .await;
-        let sealed = moves.into_iter().map(|moved| Sealed {
+        let sealed = moves.into_iter().map(|moved| SealedTrail {
             events: moved.events.len(),
             chain: moved.chain,
         });
@@ -166,7 +166,7 @@ impl AuditRepository {
         self.stored()
             .find(doc! { "sealed": false, "tenantId": { "$in": trails } })
             .sort(doc! { "sealed": 1, "tenantId": 1, "_id": 1 })
-            .limit(i64::try_from(SEALED_TOGETHER).unwrap_or(i64::MAX))
+            .limit(i64::try_from(SEAL_BATCH).unwrap_or(i64::MAX))
             .hint(Hint::Name(UNSEALED_INDEX.to_owned()))
             .await?
             .try_collect()

@@ -1,10 +1,10 @@
-//! Audit verification: walks a hash chain and compares the stored events with what was sealed.
+//! Audit verification: walks a hash chain and compares the stored events with their seals.
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::options::Hint;
 
-use super::{AuditRepository, StoreError, UNNUMBERED_INDEX};
+use super::{AuditRepository, READ_BATCH, StoreError, UNNUMBERED_INDEX};
 use crate::{
     audit::hash_chain::{Chain, ChainProblem, Link, ProblemKind},
     id::AuditEventId,
@@ -12,8 +12,6 @@ use crate::{
 
 /// Maximum number of reported problems.
 pub const MAX_PROBLEMS: usize = 100;
-/// Cursor batch size.
-const BATCH: u32 = 500;
 
 /// Result of verifying a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +40,7 @@ impl AuditRepository {
             .stored()
             .find(doc! { "tenantId": trail, "seq": sealed })
             .sort(doc! { "seq": 1 })
-            .batch_size(BATCH)
+            .batch_size(READ_BATCH)
             .await?;
         let mut walk = ChainVerifier::from(chain);
         while let Some(event) = events.try_next().await? {
@@ -151,7 +149,7 @@ impl ChainVerifier {
             hash: event.get_str("prevHash").unwrap_or_default().to_owned(),
         });
         if let Err(kind) = previous.verify_next(event) {
-            self.note(problem_at(event, kind));
+            self.report(problem_at(event, kind));
         }
         // The successor was sealed against this event's stored hash.
         self.previous = Some(Link {
@@ -165,20 +163,20 @@ impl ChainVerifier {
         let head = self.found.chain.head.clone();
         self.miss_until(head.seq + 1);
         if self.previous.as_ref().is_some_and(|last| *last != head) {
-            self.note(problem(head.seq, head.seq, ProblemKind::Head));
+            self.report(problem(head.seq, head.seq, ProblemKind::Head));
         }
     }
 
     /// Reports the missing events before `seq`.
     fn miss_until(&mut self, seq: i64) {
         if self.next_seq < seq {
-            self.note(problem(self.next_seq, seq - 1, ProblemKind::Missing));
+            self.report(problem(self.next_seq, seq - 1, ProblemKind::Missing));
             self.previous = None;
             self.next_seq = seq;
         }
     }
 
-    fn note(&mut self, problem: ChainProblem) {
+    fn report(&mut self, problem: ChainProblem) {
         if self.found.problems.len() < MAX_PROBLEMS {
             self.found.problems.push(problem);
         }

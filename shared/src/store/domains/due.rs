@@ -7,7 +7,7 @@ use mongodb::{ClientSession, options::Hint};
 use super::{DUE_INDEX, DomainRepository};
 use crate::{
     id::{DomainId, TenantId},
-    store::StoreError,
+    store::{StoreError, skip_undecodable},
 };
 
 /// Due claim: the fields needed to enqueue its check.
@@ -30,16 +30,16 @@ impl DomainRepository {
         until: DateTime,
         limit: i64,
     ) -> Result<Vec<DueDomain>, StoreError> {
-        self.domains
-            .clone_with_type::<DueDomain>()
+        let found = self
+            .domains
+            .clone_with_type()
             .find(doc! { "nextCheckAt": { "$lte": until } })
             .projection(doc! { "tenantId": 1, "nextCheckAt": 1 })
             .sort(doc! { "nextCheckAt": 1 })
             .hint(Hint::Name(DUE_INDEX.to_owned()))
             .limit(limit)
-            .await?
-            .try_collect()
-            .await
+            .await?;
+        skip_undecodable::<DueDomain>(found).try_collect().await
     }
 
     /// Reschedules these claims to `at`, after their checks were enqueued. A claim whose time was changed meanwhile, by

@@ -8,13 +8,13 @@ use mongodb::options::Hint;
 
 use super::{
     JobRepository,
-    indexes::{ERROR_INDEX, KIND_INDEX, STATE_INDEX, TENANT_INDEX},
+    indexes::{ERROR_INDEX, KIND_INDEX, TENANT_INDEX},
 };
 use crate::{
     id::JobId,
     queue::{
         args::RunJobOperation,
-        error_code::ErrorCode,
+        error_code::{ErrorClass, ErrorCode},
         job::{Job, JobArgs as _},
         job_operation::JobSelection,
     },
@@ -90,10 +90,8 @@ fn index(selection: &JobSelection) -> Hint {
         TENANT_INDEX
     } else if selection.error_code.is_some() || selection.error_class.is_some() {
         ERROR_INDEX
-    } else if selection.kind.is_some() {
-        KIND_INDEX
     } else {
-        STATE_INDEX
+        KIND_INDEX
     };
     Hint::Name(name.to_owned())
 }
@@ -105,6 +103,11 @@ fn selected(selection: &JobSelection) -> Result<Document, StoreError> {
         kind.insert("$eq", wanted);
     }
     let mut filter = doc! { "state": selection.state.name(), "kind": kind };
+    if selection.state.is_final() {
+        // What an operator has dealt with.
+        filter.insert("requeuedTo", doc! { "$exists": false });
+        filter.insert("dismissed", doc! { "$exists": false });
+    }
     if let Some(queue) = selection.queue {
         filter.insert("queue", queue.name());
     }
@@ -113,7 +116,8 @@ fn selected(selection: &JobSelection) -> Result<Document, StoreError> {
     }
     if selection.error_code.is_some() || selection.error_class.is_some() {
         filter.insert("error", doc! { "$exists": true });
-        filter.insert("error.code", doc! { "$in": to_bson(&codes(selection))? });
+        let codes = codes_of(selection.error_code, selection.error_class);
+        filter.insert("error.code", doc! { "$in": to_bson(&codes)? });
     }
     if let Some(class) = selection.error_class {
         filter.insert("error.class", to_bson(&class)?);
@@ -131,15 +135,13 @@ fn selected(selection: &JobSelection) -> Result<Document, StoreError> {
     Ok(filter)
 }
 
-/// The codes of the selected failures. A class is looked up by its codes, which the index has.
-fn codes(selection: &JobSelection) -> Vec<ErrorCode> {
+/// The codes of failures with this code and of this class. A class is looked up by its codes, which the index has.
+pub(super) fn codes_of(code: Option<ErrorCode>, class: Option<ErrorClass>) -> Vec<ErrorCode> {
     ErrorCode::ALL
         .into_iter()
-        .filter(|code| {
-            selection.error_code.is_none_or(|wanted| wanted == *code)
-                && selection
-                    .error_class
-                    .is_none_or(|class| code.class() == class)
+        .filter(|known| {
+            code.is_none_or(|wanted| wanted == *known)
+                && class.is_none_or(|class| known.class() == class)
         })
         .collect()
 }

@@ -5,18 +5,19 @@ use mongodb::{ClientSession, options::ReturnDocument};
 
 use super::JobRepository;
 use crate::{
-    id::{JobId, TenantId},
+    id::{JobId, MemberId},
+    member::MemberStatus,
     platform::clock,
     queue::{
-        args::{DeprovisionTenant, ProvisionDomain, RecheckDomain, RemoveDomain, SetDmarc},
+        args::{DeprovisionTenant, RemoveMember},
         error_code::ErrorCode,
-        job::{Job, JobArgs as _, JobFailure, JobState},
+        job::{Dismissal, Job, JobArgs as _, JobFailure, JobState},
         new_job::{NewJob, give_up_at},
         priority::Priority,
+        reporting::{others_reporting_to_member, others_reporting_to_tenant},
     },
     store::{StoreError, TransactionError, VersionedRepository as _, is_undecodable, to_bson},
-    tenant::{Condition, ConditionStatus, ProvisioningState, Tenant, TenantStatus, condition_type},
-    upstream::Upstream,
+    tenant::TenantStatus,
 };
 
 /// Reason why a job cannot be cancelled or discarded.
@@ -28,8 +29,8 @@ pub enum CancelError {
     /// The job is already final.
     #[error("the job is already {}", .0.name())]
     Final(JobState),
-    /// The job purges a tenant; only restoring the tenant stops it.
-    #[error("the job purges a tenant")]
+    /// The job purges a tenant or a member; only restoring them stops it.
+    #[error("the job is a scheduled purge")]
     Purge,
     /// The job is running, so it can be cancelled but not discarded.
     #[error("the job is running")]
@@ -48,9 +49,20 @@ pub enum RequeueError {
     /// Its secrets were deleted when it became final.
     #[error("the job's secrets were deleted")]
     SecretsGone,
-    /// The job purges a tenant that can still be restored.
-    #[error("the tenant can still be restored")]
+    /// The job purges a tenant or a member that can still be restored.
+    #[error("the scheduled purge is not due")]
     PurgeNotDue,
+}
+
+/// Reason why a job cannot be dismissed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DismissError {
+    /// Job not found.
+    #[error("job not found")]
+    NotFound,
+    /// The job is not discarded.
+    #[error("the job is not discarded")]
+    NotDiscarded,
 }
 
 /// A cancelled or discarded job.
@@ -79,8 +91,8 @@ impl JobRepository {
         id: JobId,
         now: DateTime,
     ) -> Result<Cancelled, TransactionError<CancelError>> {
-        if let Some(job) = self.find_in(session, id).await?
-            && self.purged_by(session, &job).await?.is_some()
+        if let Some(job) = self.find_in_transaction(session, id).await?
+            && self.purges_at(session, &job).await?.is_some()
         {
             return Err(TransactionError::Aborted(CancelError::Purge));
         }
@@ -101,9 +113,9 @@ impl JobRepository {
         id: JobId,
         now: DateTime,
     ) -> Result<Job, TransactionError<CancelError>> {
-        let job = self.find_in(session, id).await?;
+        let job = self.find_in_transaction(session, id).await?;
         let job = job.ok_or(TransactionError::Aborted(CancelError::NotFound))?;
-        if self.purged_by(session, &job).await?.is_some() {
+        if self.purges_at(session, &job).await?.is_some() {
             return Err(TransactionError::Aborted(CancelError::Purge));
         }
         let failure = JobFailure::permanent(ErrorCode::Cancelled, "discarded on request");
@@ -117,8 +129,45 @@ impl JobRepository {
         }))
     }
 
+    /// Dismisses a discarded job: bulk operations no longer select it. Returns whether it was not dismissed before.
+    pub async fn dismiss(
+        &self,
+        session: &mut ClientSession,
+        id: JobId,
+        by: &str,
+        now: DateTime,
+    ) -> Result<(Job, bool), TransactionError<DismissError>> {
+        let dismissal = Dismissal {
+            at: now,
+            by: by.to_owned(),
+        };
+        let discarded = doc! {
+            "_id": id,
+            "state": JobState::Discarded.name(),
+            "dismissed": { "$exists": false },
+        };
+        let update = doc! {
+            "$set": { "dismissed": to_bson(&dismissal)?, "updatedAt": now },
+            "$inc": { "revision": 1_i64 },
+        };
+        let dismissed = self
+            .jobs
+            .find_one_and_update(discarded, update)
+            .return_document(ReturnDocument::After)
+            .session(&mut *session)
+            .await?;
+        if let Some(job) = dismissed {
+            return Ok((job, true));
+        }
+        match self.find_in_transaction(session, id).await? {
+            Some(job) if job.dismissed.is_some() => Ok((job, false)),
+            Some(_) => Err(TransactionError::Aborted(DismissError::NotDiscarded)),
+            None => Err(TransactionError::Aborted(DismissError::NotFound)),
+        }
+    }
+
     /// The job with this id, as seen by this transaction.
-    pub async fn find_in(
+    pub async fn find_in_transaction(
         &self,
         session: &mut ClientSession,
         id: JobId,
@@ -129,20 +178,30 @@ impl JobRepository {
             .await
     }
 
-    /// The tenant that `job` is to purge. Run early or cancelled, the job would be the last one to report on the
-    /// tenant, which would stay terminating.
-    async fn purged_by(
+    /// Time of the purge, if `job` is the scheduled purge of a tenant or a member. Run early or cancelled, it would be the
+    /// last job to report on them, and they would stay as they are.
+    async fn purges_at(
         &self,
         session: &mut ClientSession,
         job: &Job,
-    ) -> Result<Option<Tenant>, StoreError> {
-        let (DeprovisionTenant::KIND, Some(id), false) =
-            (job.kind.as_str(), job.tenant_id, job.state.is_final())
-        else {
+    ) -> Result<Option<DateTime>, StoreError> {
+        if job.state.is_final() {
             return Ok(None);
-        };
-        let tenant = self.tenants.find_in_transaction(session, id).await?;
-        Ok(tenant.filter(|tenant| tenant.status == TenantStatus::Terminating))
+        }
+        let due = |at: Option<DateTime>| at.or(Some(job.run_at));
+        match (job.kind.as_str(), job.tenant_id, job.member_id()) {
+            (DeprovisionTenant::KIND, Some(id), _) => {
+                let found = self.tenants.find_in_transaction(session, id).await?;
+                let purged = found.filter(|tenant| tenant.status == TenantStatus::Terminating);
+                Ok(purged.and_then(|tenant| due(tenant.purge_at)))
+            }
+            (RemoveMember::KIND, _, Some(id)) => {
+                let found = self.members.find_in_transaction(session, id).await?;
+                let purged = found.filter(|member| member.status == MemberStatus::Removing);
+                Ok(purged.and_then(|member| due(member.purge_at)))
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn request_cancel(
@@ -207,8 +266,8 @@ impl JobRepository {
         Ok(ended)
     }
 
-    /// Fails the open steps of a job that ended outside its handler in the tenant's conditions, so that the tenant does
-    /// not stay `pending` without a job. Another job that will still run for the tenant reports for itself.
+    /// Fails the open steps of a job that ended outside its handler in the conditions of its tenant or member, which would
+    /// otherwise stay `pending` without a job. Another job that will still run for them reports for itself.
     pub async fn fail_open_steps(
         &self,
         session: &mut ClientSession,
@@ -216,6 +275,11 @@ impl JobRepository {
         failure: &JobFailure,
         now: DateTime,
     ) -> Result<(), StoreError> {
+        if let Some(member_id) = job.member_id() {
+            return self
+                .fail_member(session, job, member_id, failure, now)
+                .await;
+        }
         let Some(tenant_id) = job.tenant_id else {
             return Ok(());
         };
@@ -224,71 +288,52 @@ impl JobRepository {
         }
         // Locked before the query for other jobs: two jobs ending concurrently would each rely on the other.
         let tenant = self.tenants.find_for_update(session, tenant_id).await;
-        let tenant = match tenant {
-            // Otherwise its jobs could not end, and the lock of a running one would be held for ever.
-            Err(error) if is_undecodable(&error) => {
-                tracing::error!(tenant.id = %tenant_id, %error, "Cannot read a tenant; ending its job without a report");
-                None
-            }
-            tenant => tenant?,
-        };
-        let Some(mut tenant) = tenant else {
+        let Some(mut tenant) = if_readable(tenant, job)? else {
             return Ok(());
         };
-        if self
-            .another_is_on_its_way(session, tenant_id, job.id)
-            .await?
-        {
+        let others = others_reporting_to_tenant(tenant_id, job.id);
+        if self.any_will_report(session, others).await? {
             return Ok(());
         }
-        for upstream in Upstream::ALL {
-            let waits = tenant
-                .condition(upstream)
-                .is_some_and(|condition| condition.next_attempt_at.is_some());
-            if !waits && *tenant.provisioning_status.get(upstream) != ProvisioningState::Pending {
-                continue;
-            }
-            *tenant.provisioning_status.get_mut(upstream) = ProvisioningState::Error;
-            *tenant.provisioning_errors.get_mut(upstream) = Some(failure.message.clone());
-            tenant.set_condition(Condition {
-                kind: condition_type(upstream).to_owned(),
-                status: ConditionStatus::False,
-                reason: failure.code.reason().to_owned(),
-                message: failure.message.clone(),
-                observed_generation: tenant.generation,
-                last_transition_at: now,
-                next_attempt_at: None,
-                class: Some(failure.class),
-            });
-        }
+        tenant.provisioning_mut().fail_waiting(failure, now);
         tenant.updated_at = now;
         self.tenants.save(session, &tenant).await
     }
 
-    async fn another_is_on_its_way(
+    /// As [`fail_open_steps`](Self::fail_open_steps), for a job about a member.
+    async fn fail_member(
         &self,
         session: &mut ClientSession,
-        tenant: TenantId,
-        except: JobId,
-    ) -> Result<bool, StoreError> {
-        let others = doc! {
-            "tenantId": tenant,
-            "_id": { "$ne": except },
-            "$or": [
-                { "state": JobState::Available.name() },
-                { "state": JobState::Running.name(), "$nor": [all_steps_over()] },
-            ],
-            // A dry run does not report to the tenant, nor does a job about one domain, nor a scheduled purge before
-            // its time.
-            "args.dryRun": { "$ne": true },
-            "kind": { "$nin": [
-                DeprovisionTenant::KIND,
-                ProvisionDomain::KIND,
-                SetDmarc::KIND,
-                RemoveDomain::KIND,
-                RecheckDomain::KIND,
-            ] },
+        job: &Job,
+        member_id: MemberId,
+        failure: &JobFailure,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        // Locked before the query for other jobs, as a tenant is.
+        let member = self.members.find_for_update(session, member_id).await;
+        let Some(mut member) = if_readable(member, job)? else {
+            return Ok(());
         };
+        let others = others_reporting_to_member(member.tenant_id, member_id, job.id);
+        if self.any_will_report(session, others).await? {
+            return Ok(());
+        }
+        member.provisioning_mut().fail_waiting(failure, now);
+        member.updated_at = now;
+        self.members.save(session, &member).await
+    }
+
+    /// Whether one of `others` is available, or running with steps to attempt.
+    async fn any_will_report(
+        &self,
+        session: &mut ClientSession,
+        mut others: Document,
+    ) -> Result<bool, StoreError> {
+        let states = vec![
+            doc! { "state": JobState::Available.name() },
+            doc! { "state": JobState::Running.name(), "$nor": [all_steps_over()] },
+        ];
+        others.insert("$or", states);
         // Not decoded: a job of a newer build is on its way, too.
         let found = self
             .jobs
@@ -301,7 +346,7 @@ impl JobRepository {
     }
 
     /// Requeues a job to run now, in the lane `priority` unless it withdraws access. An available job gets its attempts
-    /// back; a final job is cloned.
+    /// back, and keeps its lane if that is more urgent; a final job is cloned.
     pub async fn requeue(
         &self,
         session: &mut ClientSession,
@@ -326,20 +371,24 @@ impl JobRepository {
         priority: Priority,
         now: DateTime,
     ) -> Result<Option<Job>, TransactionError<RequeueError>> {
-        let Some(job) = self.find_in(session, id).await? else {
+        let Some(job) = self.find_in_transaction(session, id).await? else {
             return Err(TransactionError::Aborted(RequeueError::NotFound));
         };
         if job.state != JobState::Available {
             return Ok(None);
         }
-        let purged = self.purged_by(session, &job).await?;
-        if purged.is_some_and(|tenant| tenant.purge_at.is_some_and(|at| at > now)) {
+        let purges_at = self.purges_at(session, &job).await?;
+        if purges_at.is_some_and(|at| at > now) {
             return Err(TransactionError::Aborted(RequeueError::PurgeNotDue));
         }
         // Every incomplete step is due now, including permanently failed ones.
         let steps = job.steps.iter().cloned().map(|mut step| {
             if !step.state.is_done() {
                 step.next_at = Some(now);
+                // From its first item on: what went wrong before may lie behind the position.
+                if let Some(progress) = &mut step.progress {
+                    progress.cursor = None;
+                }
             }
             step
         });
@@ -371,7 +420,7 @@ impl JobRepository {
         priority: Priority,
         now: DateTime,
     ) -> Result<Requeued, TransactionError<RequeueError>> {
-        let Some(job) = self.find_in(session, id).await? else {
+        let Some(job) = self.find_in_transaction(session, id).await? else {
             return Err(TransactionError::Aborted(RequeueError::NotFound));
         };
         if !job.state.is_final() {
@@ -382,16 +431,27 @@ impl JobRepository {
         }
         let clone = NewJob::requeue_of(&job, created_by, now)
             .with_priority(requeued_priority(&job, priority));
-        let job = self.enqueue(session, &clone).await?;
-        Ok(Requeued { job, is_new: true })
+        let repetition = self.enqueue(session, &clone).await?;
+        let repeated = doc! {
+            "$set": { "requeuedTo": repetition.id, "updatedAt": now },
+            "$inc": { "revision": 1_i64 },
+        };
+        let original = self.jobs.update_one(doc! { "_id": id }, repeated);
+        original.session(session).await?;
+        Ok(Requeued {
+            job: repetition,
+            is_new: true,
+        })
     }
 }
 
-/// The priority of a requeued job: one that withdraws access stays before all else.
+/// The priority of a requeued job: one that withdraws access stays before all else, and no one that waits becomes less
+/// urgent.
 fn requeued_priority(job: &Job, priority: Priority) -> Priority {
     match job.priority {
         Priority::Security => Priority::Security,
-        Priority::Interactive | Priority::Bulk => priority,
+        Priority::Interactive | Priority::Bulk if job.state.is_final() => priority,
+        waiting => waiting.min(priority),
     }
 }
 
@@ -403,4 +463,19 @@ fn all_steps_over() -> Document {
         doc! { "state": { "$in": ["error", "unknown"] }, "nextAt": { "$exists": false } };
     let open = doc! { "$elemMatch": { "$nor": [done, permanently_failed] } };
     doc! { "steps.0": { "$exists": true }, "steps": { "$not": open } }
+}
+
+/// The document that `job` reports to. `None` also if this build cannot read it: otherwise the job could not end, and the
+/// lock of a running one would be held for ever.
+fn if_readable<T>(
+    found: Result<Option<T>, StoreError>,
+    job: &Job,
+) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if is_undecodable(&error) => {
+            tracing::error!(job.id = %job.id, job.kind = %job.kind, %error, "Cannot read the document of a job; ending the job without a report");
+            Ok(None)
+        }
+        found => found,
+    }
 }

@@ -17,8 +17,8 @@ pub const UNIQUE_INDEX: &str = "one_available_per_unique_key";
 pub const CLAIM_INDEX: &str = "claim_available";
 /// Index of available jobs by priority lane and due time.
 pub const DUE_INDEX: &str = "due_by_priority";
-/// Index of jobs with steps deferred by an upstream.
-pub const HELD_INDEX: &str = "held_steps";
+/// Index of jobs with steps deferred by an upstream, by priority lane.
+pub const HELD_INDEX: &str = "held_steps_by_priority";
 /// Index of jobs with steps that wait for a reservation in an upstream's rate budget, in the order of their turns.
 pub const WAITING_INDEX: &str = "steps_waiting_for_budget";
 /// Index of running jobs by the end of their leases.
@@ -26,9 +26,7 @@ pub const LEASE_INDEX: &str = "leases";
 
 /// Index of a tenant's jobs, newest first.
 pub(super) const TENANT_INDEX: &str = "tenant_newest_first";
-/// Index of the jobs in a state, newest first.
-pub(super) const STATE_INDEX: &str = "state_newest_first";
-/// Index of the jobs of a kind by state, newest first.
+/// Index of the jobs of a kind by state, newest first. It serves the jobs in a state, too, as one scan of each kind.
 pub(super) const KIND_INDEX: &str = "kind_and_state_newest_first";
 /// Index of failed jobs by state and error code, newest first.
 pub(super) const ERROR_INDEX: &str = "error_newest_first";
@@ -38,7 +36,14 @@ pub(super) const CHILDREN_INDEX: &str = "children_by_state";
 pub(super) const CHANGED_CHILDREN_INDEX: &str = "changed_children";
 
 /// Indexes of earlier builds, which the ones above replace.
-const FORMER_INDEXES: [&str; 3] = ["claim", "due", "children"];
+const FORMER_INDEXES: [&str; 6] = [
+    "claim",
+    "due",
+    "children",
+    "state_newest_first",
+    "retention",
+    "held_steps",
+];
 
 impl JobRepository {
     /// Creates the indexes. Does not block other clients.
@@ -64,7 +69,7 @@ impl JobRepository {
             ),
             partial(
                 HELD_INDEX,
-                doc! { "steps.name": 1, "steps.error.code": 1, "runAt": 1 },
+                doc! { "steps.name": 1, "steps.error.code": 1, "priority": 1, "runAt": 1 },
                 doc! { "state": "available", "error": { "$exists": true } },
             ),
             partial(
@@ -74,7 +79,6 @@ impl JobRepository {
             ),
             partial(LEASE_INDEX, doc! { "state": 1, "lease.until": 1 }, running),
             index(doc! { "tenantId": 1, "_id": -1 }, named(TENANT_INDEX)),
-            index(doc! { "state": 1, "_id": -1 }, named(STATE_INDEX)),
             index(doc! { "kind": 1, "state": 1, "_id": -1 }, named(KIND_INDEX)),
             partial(
                 ERROR_INDEX,
@@ -91,7 +95,7 @@ impl JobRepository {
                 doc! { "parent": 1, "_id": -1 },
                 doc! { "parent": { "$exists": true }, "steps.changes.0": { "$exists": true } },
             ),
-            index(doc! { "expireAt": 1 }, expiring("retention")),
+            expiring("retention_of_ended", "expireAt"),
         ];
         self.jobs.create_indexes(indexes).await?;
         Ok(())
@@ -115,16 +119,18 @@ fn index(keys: Document, options: IndexOptions) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
 
-fn expiring(name: &str) -> IndexOptions {
-    let mut options = named(name);
-    options.expire_after = Some(Duration::ZERO);
-    options
-}
-
 fn partial(name: &str, keys: Document, filter: Document) -> IndexModel {
     let mut options = named(name);
     options.partial_filter_expression = Some(filter);
     index(keys, options)
+}
+
+/// A TTL index: MongoDB deletes a document at the time in `field`.
+fn expiring(name: &str, field: &str) -> IndexModel {
+    let mut options = named(name);
+    options.expire_after = Some(Duration::ZERO);
+    options.partial_filter_expression = Some(doc! { field: { "$exists": true } });
+    index(doc! { field: 1 }, options)
 }
 
 fn unique(name: &str, keys: Document, filter: Document) -> IndexModel {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bson::{DateTime, Document, doc};
+use bson::{DateTime, doc};
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
 
 use super::UserRepository;
 use crate::{
     id::{PartnerId, UserId},
-    store::{StoreError, to_bson},
-    user::{MfaCheck, PartnerRole, User},
+    store::{StoreError, page::page, to_bson},
+    user::{PartnerRole, User},
 };
 
 impl UserRepository {
@@ -27,12 +27,8 @@ impl UserRepository {
         after: Option<UserId>,
         limit: i64,
     ) -> Result<Vec<User>, StoreError> {
-        let mut query = doc! { "partnerId": partner_id };
-        if let Some(after) = after {
-            query.insert("_id", doc! { "$gt": after });
-        }
-        let page = self.users.find(query).sort(doc! { "_id": 1 }).limit(limit);
-        page.await?.try_collect().await
+        let team = doc! { "partnerId": partner_id };
+        page(&self.users, team, after, limit).await
     }
 
     /// Number of members of a partner's team.
@@ -70,34 +66,28 @@ impl UserRepository {
             .map(|check| check.looked_up_at))
     }
 
-    /// Stores a user's MFA check. No new revision: callers do not edit it.
-    pub async fn set_mfa(
-        &self,
-        session: &mut ClientSession,
-        id: UserId,
-        check: &MfaCheck,
-    ) -> Result<(), StoreError> {
-        let update = doc! { "$set": { "mfa": to_bson(check)? } };
-        self.users
-            .update_one(doc! { "_id": id }, update)
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
     /// Those of these subjects that are in a partner's team, with the partner.
     pub async fn partners_of(
         &self,
         subjects: &[&str],
     ) -> Result<BTreeMap<String, PartnerId>, StoreError> {
-        let staff: Document = doc! {
+        /// The fields needed: others may be those of a newer build.
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Staff {
+            authentik_subject_id: String,
+            partner_id: PartnerId,
+        }
+        let staff = doc! {
             "authentikSubjectId": { "$in": subjects },
             "partnerId": { "$exists": true },
         };
-        let users: Vec<User> = self.users.find(staff).await?.try_collect().await?;
-        Ok(users
-            .into_iter()
-            .filter_map(|user| Some((user.authentik_subject_id, user.partner_id?)))
-            .collect())
+        let fields = doc! { "_id": 0, "authentikSubjectId": 1, "partnerId": 1 };
+        let users = self.users.clone_with_type::<Staff>();
+        let found = users.find(staff).projection(fields).await?;
+        found
+            .map_ok(|user| (user.authentik_subject_id, user.partner_id))
+            .try_collect()
+            .await
     }
 }

@@ -23,6 +23,7 @@ enum Operation {
         priority: Priority,
         count: usize,
     },
+    MarkQueue(Option<Priority>),
     Record {
         probing: bool,
         result: CallResult,
@@ -33,7 +34,7 @@ enum Operation {
 
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Admission(Admission),
+    Decision(BreakerDecision),
     Reserved(Vec<Duration>),
     Transition(Transition),
     Done,
@@ -58,6 +59,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(has_reservation, priority)| Operation::Admit { has_reservation, priority }),
         2 => (priority(), 0..9_usize)
             .prop_map(|(priority, count)| Operation::Reserve { priority, count }),
+        1 => proptest::option::of(priority()).prop_map(Operation::MarkQueue),
         6 => record.prop_map(|(probing, result)| Operation::Record { probing, result }),
         1 => Just(Operation::ForceHalfOpen),
         1 => (0..3_i64).prop_map(|at| Operation::Resume(DateTime::from_millis(at))),
@@ -94,9 +96,13 @@ fn apply_locally(
         Operation::Admit {
             has_reservation,
             priority,
-        } => Outcome::Admission(local.admit(now, budget, has_reservation, priority)),
+        } => Outcome::Decision(local.admit(now, budget, has_reservation, priority)),
         Operation::Reserve { priority, count } => {
             Outcome::Reserved(local.reserve(now, budget, priority, count))
+        }
+        Operation::MarkQueue(lane) => {
+            local.mark_queue(now, lane);
+            Outcome::Done
         }
         Operation::Record { probing, result } => {
             Outcome::Transition(local.record(now, times, probing, result))
@@ -105,8 +111,8 @@ fn apply_locally(
             local.force_half_open(now);
             Outcome::Done
         }
-        Operation::Resume(asked_at) => {
-            local.resume(now, asked_at);
+        Operation::Resume(requested_at) => {
+            local.resume(now, requested_at);
             Outcome::Done
         }
     }
@@ -127,11 +133,15 @@ async fn apply_in_redis(
             priority,
         } => {
             let admitted = scripts.admit(connection, key, budget, has_reservation, priority);
-            Outcome::Admission(admitted.await?)
+            Outcome::Decision(admitted.await?)
         }
         Operation::Reserve { priority, count } => {
             let reserved = scripts.reserve(connection, key, budget, priority, count);
             Outcome::Reserved(reserved.await?)
+        }
+        Operation::MarkQueue(lane) => {
+            scripts.mark_queue(connection, key, lane).await?;
+            Outcome::Done
         }
         Operation::Record { probing, result } => {
             let recorded = scripts.record(connection, key, times, probing, result);
@@ -141,8 +151,8 @@ async fn apply_in_redis(
             scripts.force_half_open(connection, key).await?;
             Outcome::Done
         }
-        Operation::Resume(asked_at) => {
-            scripts.resume(connection, key, asked_at).await?;
+        Operation::Resume(requested_at) => {
+            scripts.resume(connection, key, requested_at).await?;
             Outcome::Done
         }
     })

@@ -7,7 +7,8 @@ use bson::DateTime;
 use dezky_shared::queue::priority::Priority;
 
 use super::{
-    Admission, BreakerSnapshot, CallResult, CircuitTimes, RateBudget, Transition, horizon,
+    BreakerDecision, BreakerSnapshot, CallResult, CircuitTimes, QUEUE_MARK_TTL, RateBudget,
+    Transition, horizon,
 };
 
 /// Circuit breaker and rate budget of one upstream. Times are on the boot clock.
@@ -16,6 +17,8 @@ pub(super) struct LocalBreaker {
     /// Theoretical arrival time of the GCRA.
     arrival: Duration,
     floor: Duration,
+    /// The most urgent lane with a queue, and until when that is known.
+    queue: Option<(Priority, Duration)>,
     failures: u32,
     open: Option<Open>,
     /// Argument of the last `resume`.
@@ -36,23 +39,29 @@ impl LocalBreaker {
         budget: RateBudget,
         has_reservation: bool,
         priority: Priority,
-    ) -> Admission {
+    ) -> BreakerDecision {
         if let Some(open) = &mut self.open {
             if now < open.probe_at {
-                return Admission::Open(open.probe_at.saturating_sub(now));
+                return BreakerDecision::Open(open.probe_at.saturating_sub(now));
             }
             // If the probing step vanishes, the next one probes after the interval.
             open.probe_at = now + open.interval;
-            return Admission::Probe;
+            return BreakerDecision::Probe;
         }
         if has_reservation && now >= self.floor {
-            return Admission::Allow;
+            return BreakerDecision::Allow;
         }
         let horizon = self.floor.max(now).saturating_add(horizon(priority));
+        let joins_queue = self
+            .queue
+            .is_some_and(|(lane, until)| now < until && priority >= lane);
+        if joins_queue {
+            return BreakerDecision::Saturated(horizon.saturating_sub(now));
+        }
         match self.take_slot(now, budget, horizon) {
-            None => Admission::Saturated(horizon.saturating_sub(now)),
-            Some(slot) if slot <= now => Admission::Allow,
-            Some(slot) => Admission::Reserved(slot.saturating_sub(now)),
+            None => BreakerDecision::Saturated(horizon.saturating_sub(now)),
+            Some(slot) if slot <= now => BreakerDecision::Allow,
+            Some(slot) => BreakerDecision::Reserved(slot.saturating_sub(now)),
         }
     }
 
@@ -76,6 +85,10 @@ impl LocalBreaker {
             .map(|slot| slot.saturating_sub(now))
             .take(count)
             .collect()
+    }
+
+    pub(super) fn mark_queue(&mut self, now: Duration, lane: Option<Priority>) {
+        self.queue = lane.map(|lane| (lane, now.saturating_add(QUEUE_MARK_TTL)));
     }
 
     /// Takes the next free slot, unless it is beyond `horizon`.
@@ -138,11 +151,11 @@ impl LocalBreaker {
         }
     }
 
-    pub(super) fn resume(&mut self, now: Duration, asked_at: DateTime) {
-        if self.resumed == Some(asked_at) {
+    pub(super) fn resume(&mut self, now: Duration, requested_at: DateTime) {
+        if self.resumed == Some(requested_at) {
             return;
         }
-        self.resumed = Some(asked_at);
+        self.resumed = Some(requested_at);
         self.floor = Duration::ZERO;
         self.arrival = Duration::ZERO;
         self.force_half_open(now);
@@ -202,22 +215,25 @@ mod tests {
     fn after_a_burst_each_step_reserves_a_slot_of_its_own() {
         let mut local = LocalBreaker::default();
 
-        let admissions: Vec<Admission> = (0..5)
+        let admissions: Vec<BreakerDecision> = (0..5)
             .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
             .collect();
         let at_its_slot = local.admit(NOW + SECOND, BUDGET, true, Priority::Security);
-        let after_a_pause: Vec<Admission> = (0..4)
+        let after_a_pause: Vec<BreakerDecision> = (0..4)
             .map(|_| local.admit(NOW + 60 * SECOND, BUDGET, false, Priority::Security))
             .collect();
 
-        assert_eq!(admissions[..3], [Admission::Allow; 3]);
+        assert_eq!(admissions[..3], [BreakerDecision::Allow; 3]);
         assert_eq!(
             admissions[3..],
-            [Admission::Reserved(SECOND), Admission::Reserved(2 * SECOND)]
+            [
+                BreakerDecision::Reserved(SECOND),
+                BreakerDecision::Reserved(2 * SECOND)
+            ]
         );
-        assert_eq!(at_its_slot, Admission::Allow);
-        assert_eq!(after_a_pause[..3], [Admission::Allow; 3]);
-        assert_eq!(after_a_pause[3], Admission::Reserved(SECOND));
+        assert_eq!(at_its_slot, BreakerDecision::Allow);
+        assert_eq!(after_a_pause[..3], [BreakerDecision::Allow; 3]);
+        assert_eq!(after_a_pause[3], BreakerDecision::Reserved(SECOND));
     }
 
     #[test]
@@ -226,16 +242,16 @@ mod tests {
         let wait = CallResult::SlowDown(10 * SECOND);
 
         let effect = local.record(NOW, TIMES, false, wait);
-        let admissions: Vec<Admission> = (0..3)
+        let admissions: Vec<BreakerDecision> = (0..3)
             .map(|_| local.admit(NOW, BUDGET, true, Priority::Security))
             .collect();
 
         assert_eq!(effect, Transition::None);
-        let slots = [10, 11, 12].map(|slot| Admission::Reserved(slot * SECOND));
+        let slots = [10, 11, 12].map(|slot| BreakerDecision::Reserved(slot * SECOND));
         assert_eq!(admissions, slots);
         assert_eq!(
             local.admit(NOW + 10 * SECOND, BUDGET, true, Priority::Security),
-            Admission::Allow
+            BreakerDecision::Allow
         );
         assert_eq!(local.snapshot(NOW, BUDGET).retry_after, Some(10 * SECOND));
     }
@@ -244,24 +260,24 @@ mod tests {
     fn slots_are_reserved_for_the_next_five_seconds_only() {
         let mut local = LocalBreaker::default();
 
-        let admissions: Vec<Admission> = (0..1_000)
+        let admissions: Vec<BreakerDecision> = (0..1_000)
             .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
             .collect();
         let later = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
         let behind = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
         let third = local.admit(NOW + 2 * SECOND, BUDGET, false, Priority::Security);
 
-        assert_eq!(admissions[7], Admission::Reserved(5 * SECOND));
+        assert_eq!(admissions[7], BreakerDecision::Reserved(5 * SECOND));
         assert!(
             admissions[8..]
                 .iter()
-                .all(|admissions| *admissions == Admission::Saturated(5 * SECOND))
+                .all(|admissions| *admissions == BreakerDecision::Saturated(5 * SECOND))
         );
         assert_eq!((later, behind), {
-            let slot = |seconds| Admission::Reserved(seconds * SECOND);
+            let slot = |seconds| BreakerDecision::Reserved(seconds * SECOND);
             (slot(4), slot(5))
         });
-        assert_eq!(third, Admission::Saturated(5 * SECOND));
+        assert_eq!(third, BreakerDecision::Saturated(5 * SECOND));
     }
 
     #[test]
@@ -270,14 +286,14 @@ mod tests {
         let mut use_up = |priority| {
             let admissions = (0..1_000).map(|_| local.admit(NOW, BUDGET, false, priority));
             admissions
-                .take_while(|admission| !matches!(admission, Admission::Saturated(_)))
+                .take_while(|admission| !matches!(admission, BreakerDecision::Saturated(_)))
                 .last()
         };
 
         let last = [Priority::Bulk, Priority::Interactive, Priority::Security].map(&mut use_up);
         let again = Priority::ALL.map(&mut use_up);
 
-        let slot = |seconds| Some(Admission::Reserved(seconds * SECOND));
+        let slot = |seconds| Some(BreakerDecision::Reserved(seconds * SECOND));
         assert_eq!(last, [slot(2), slot(4), slot(5)]);
         assert_eq!(again, [None; 3]);
     }
@@ -299,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn a_new_step_joins_the_queue_of_its_lane_or_of_a_more_urgent_one() {
+        let mut local = LocalBreaker::default();
+        local.mark_queue(NOW, Some(Priority::Interactive));
+        let mut admit = |now| Priority::ALL.map(|lane| local.admit(now, BUDGET, false, lane));
+
+        let marked = admit(NOW);
+        let reserved = local.reserve(NOW, BUDGET, Priority::Interactive, 1);
+        let at_its_slot = local.admit(NOW, BUDGET, true, Priority::Interactive);
+        local.mark_queue(NOW, None);
+        let unmarked = local.admit(NOW, BUDGET, false, Priority::Bulk);
+        local.mark_queue(NOW, Some(Priority::Interactive));
+        let later = local.admit(NOW + QUEUE_MARK_TTL, BUDGET, false, Priority::Interactive);
+
+        let queued = |seconds| BreakerDecision::Saturated(seconds * SECOND);
+        assert_eq!(marked, [BreakerDecision::Allow, queued(4), queued(2)]);
+        assert_eq!(reserved, [Duration::ZERO]);
+        assert_eq!(at_its_slot, BreakerDecision::Allow);
+        assert_eq!(unmarked, BreakerDecision::Allow);
+        assert_eq!(later, BreakerDecision::Allow, "the leader is gone");
+    }
+
+    #[test]
     fn an_open_circuit_reserves_nothing_and_asks_for_one_step_once_its_probe_is_due() {
         let mut local = open();
 
@@ -307,7 +345,7 @@ mod tests {
 
         assert_eq!((before, due), (Vec::new(), vec![Duration::ZERO]));
         let probe = local.admit(NOW + 15 * SECOND, BUDGET, false, Priority::Bulk);
-        assert_eq!(probe, Admission::Probe);
+        assert_eq!(probe, BreakerDecision::Probe);
     }
 
     #[test]
@@ -315,12 +353,15 @@ mod tests {
         let mut local = LocalBreaker::default();
         local.record(NOW, TIMES, false, CallResult::SlowDown(60 * SECOND));
 
-        let admissions: Vec<Admission> = (0..8)
+        let admissions: Vec<BreakerDecision> = (0..8)
             .map(|_| local.admit(NOW, BUDGET, false, Priority::Security))
             .collect();
 
-        assert_eq!(admissions[5], Admission::Reserved(65 * SECOND));
-        assert_eq!(admissions[6..], [Admission::Saturated(65 * SECOND); 2]);
+        assert_eq!(admissions[5], BreakerDecision::Reserved(65 * SECOND));
+        assert_eq!(
+            admissions[6..],
+            [BreakerDecision::Saturated(65 * SECOND); 2]
+        );
     }
 
     #[test]
@@ -332,7 +373,7 @@ mod tests {
 
         assert_eq!(
             admissions,
-            Admission::Reserved(Duration::MAX.saturating_sub(NOW + 2 * SECOND))
+            BreakerDecision::Reserved(Duration::MAX.saturating_sub(NOW + 2 * SECOND))
         );
     }
 
@@ -351,7 +392,7 @@ mod tests {
         assert_eq!(failed(&mut local, NOW, false), Transition::Opened);
         assert_eq!(
             local.admit(NOW, BUDGET, false, Priority::Security),
-            Admission::Open(15 * SECOND)
+            BreakerDecision::Open(15 * SECOND)
         );
     }
 
@@ -372,18 +413,19 @@ mod tests {
         let mut waits = Vec::new();
 
         for _ in 0..5 {
-            let Admission::Open(wait) = local.admit(now, BUDGET, true, Priority::Security) else {
+            let BreakerDecision::Open(wait) = local.admit(now, BUDGET, true, Priority::Security)
+            else {
                 panic!("the circuit is open");
             };
             waits.push(wait.as_secs());
             now += wait;
             assert_eq!(
                 local.admit(now, BUDGET, false, Priority::Security),
-                Admission::Probe
+                BreakerDecision::Probe
             );
             assert!(matches!(
                 local.admit(now, BUDGET, false, Priority::Security),
-                Admission::Open(_)
+                BreakerDecision::Open(_)
             ));
             assert_eq!(failed(&mut local, now, true), Transition::None);
         }
@@ -404,11 +446,11 @@ mod tests {
         assert_eq!((late, closed), (Transition::None, Transition::Closed));
         assert_eq!(
             (still, probe),
-            (Admission::Open(15 * SECOND), Admission::Probe)
+            (BreakerDecision::Open(15 * SECOND), BreakerDecision::Probe)
         );
         assert_eq!(
             local.admit(NOW, BUDGET, false, Priority::Security),
-            Admission::Allow
+            BreakerDecision::Allow
         );
         assert_eq!(local.snapshot(NOW, BUDGET).failures, 0);
     }
@@ -422,7 +464,7 @@ mod tests {
         assert_eq!(effect, Transition::Closed);
         assert_eq!(
             local.admit(NOW, BUDGET, false, Priority::Security),
-            Admission::Reserved(SECOND)
+            BreakerDecision::Reserved(SECOND)
         );
     }
 }

@@ -1,8 +1,8 @@
 //! Redis scripts: each operation runs atomically in Redis, on its clock.
 //!
-//! One hash for each upstream: `arrival`, `floor`, `failures`, and while the circuit is open `since`, `probe` and
-//! `interval`. Times are in microseconds, which a Lua number represents exactly. `resumed` is the argument of the last
-//! `resume`.
+//! One hash for each upstream: `arrival`, `floor`, `failures`, while steps queue `queue` and `queue_until`, and while the
+//! circuit is open `since`, `probe` and `interval`. Times are in microseconds, which a Lua number represents exactly.
+//! `resumed` is the argument of the last `resume`.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use dezky_shared::queue::priority::Priority;
 use redis::{RedisError, Script, aio::ConnectionManager};
 
 use super::{
-    Admission, BreakerSnapshot, CallResult, CircuitTimes, RateBudget, Transition, horizon,
+    BreakerDecision, BreakerSnapshot, CallResult, CircuitTimes, QUEUE_MARK_TTL, RateBudget,
+    Transition, horizon,
 };
 
 /// Clock of the scripts: Redis' own time.
@@ -22,9 +23,10 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 /// Common prologue of all scripts.
 const COMMON: &str = r"
-local stored = redis.call('HMGET', KEYS[1], 'arrival', 'floor', 'failures', 'since', 'probe', 'interval')
+local stored = redis.call('HMGET', KEYS[1], 'arrival', 'floor', 'failures', 'since', 'probe', 'interval', 'queue', 'queue_until')
 local arrival, floor, failures = tonumber(stored[1] or 0), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
 local since, probe, interval = tonumber(stored[4] or 0), tonumber(stored[5] or 0), tonumber(stored[6] or 0)
+local queue, queue_until = tonumber(stored[7] or 0), tonumber(stored[8] or 0)
 local function set(...)
     local fields = {...}
     for i = 2, #fields, 2 do fields[i] = string.format('%.0f', fields[i]) end
@@ -40,14 +42,16 @@ end
 
 const ADMIT: &str = r"
 local step, tolerance, has_reservation, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
+local priority = tonumber(ARGV[5])
 if since > 0 then
     if now < probe then return {'open', probe - now} end
     set('probe', now + interval)
     return {'probe', 0}
 end
 if has_reservation and now >= floor then return {'allow', 0} end
-local at = next_arrival(tolerance)
 local horizon = math.max(floor, now) + ahead
+if now < queue_until and priority >= queue then return {'saturated', horizon - now} end
+local at = next_arrival(tolerance)
 if at - tolerance > horizon then return {'saturated', horizon - now} end
 set('arrival', at + step)
 if at - tolerance <= now then return {'allow', 0} end
@@ -69,6 +73,11 @@ while #waits < count do
 end
 if #waits > 0 then set('arrival', arrival) end
 return waits
+";
+
+const MARK_QUEUE: &str = r"
+set('queue', tonumber(ARGV[1]), 'queue_until', now + tonumber(ARGV[2]))
+return 'none'
 ";
 
 const RECORD: &str = r"
@@ -118,6 +127,7 @@ return {failures, open_for, math.max(probe - now, 0), math.max(floor - now, 0), 
 pub(super) struct Scripts {
     admit: Script,
     reserve: Script,
+    mark_queue: Script,
     record: Script,
     force_half_open: Script,
     resume: Script,
@@ -135,6 +145,7 @@ impl Scripts {
         Self {
             admit: script(ADMIT),
             reserve: script(RESERVE),
+            mark_queue: script(MARK_QUEUE),
             record: script(RECORD),
             force_half_open: script(FORCE_HALF_OPEN),
             resume: script(RESUME),
@@ -149,7 +160,7 @@ impl Scripts {
         budget: RateBudget,
         has_reservation: bool,
         priority: Priority,
-    ) -> Result<Admission, RedisError> {
+    ) -> Result<BreakerDecision, RedisError> {
         let (name, wait): (String, u64) = self
             .admit
             .key(key)
@@ -157,15 +168,16 @@ impl Scripts {
             .arg(micros(budget.tolerance()))
             .arg(u8::from(has_reservation))
             .arg(micros(horizon(priority)))
+            .arg(priority.number())
             .invoke_async(connection)
             .await?;
         let wait = Duration::from_micros(wait);
         Ok(match name.as_str() {
-            "open" => Admission::Open(wait),
-            "probe" => Admission::Probe,
-            "reserved" => Admission::Reserved(wait),
-            "saturated" => Admission::Saturated(wait),
-            _ => Admission::Allow,
+            "open" => BreakerDecision::Open(wait),
+            "probe" => BreakerDecision::Probe,
+            "reserved" => BreakerDecision::Reserved(wait),
+            "saturated" => BreakerDecision::Saturated(wait),
+            _ => BreakerDecision::Allow,
         })
     }
 
@@ -187,6 +199,21 @@ impl Scripts {
             .invoke_async(connection)
             .await?;
         Ok(waits.into_iter().map(Duration::from_micros).collect())
+    }
+
+    pub(super) async fn mark_queue(
+        &self,
+        connection: &mut ConnectionManager,
+        key: &str,
+        lane: Option<Priority>,
+    ) -> Result<(), RedisError> {
+        let wait = lane.map_or(Duration::ZERO, |_| QUEUE_MARK_TTL);
+        let mut call = self.mark_queue.prepare_invoke();
+        let call = call
+            .key(key)
+            .arg(lane.map_or(0, Priority::number))
+            .arg(micros(wait));
+        call.invoke_async(connection).await
     }
 
     pub(super) async fn record(
@@ -234,10 +261,10 @@ impl Scripts {
         &self,
         connection: &mut ConnectionManager,
         key: &str,
-        asked_at: DateTime,
+        requested_at: DateTime,
     ) -> Result<(), RedisError> {
         let mut call = self.resume.prepare_invoke();
-        let call = call.key(key).arg(asked_at.timestamp_millis());
+        let call = call.key(key).arg(requested_at.timestamp_millis());
         call.invoke_async(connection).await
     }
 

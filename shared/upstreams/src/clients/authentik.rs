@@ -6,9 +6,11 @@
 //!
 //! <https://docs.goauthentik.io/developer-docs/api/>
 
+mod apps;
 mod devices;
 mod error;
 mod groups;
+mod members;
 mod recovery;
 mod sessions;
 mod setup;
@@ -23,7 +25,18 @@ use reqwest::{Method, RequestBuilder, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub use self::{groups::Group, users::User};
+pub use self::{
+    apps::{
+        APP_PROFILE, AppReferences, Application, Binding, DesiredApp, EnsuredObject, Provider,
+        is_open, is_restricted,
+    },
+    devices::MfaDevice,
+    groups::Group,
+    members::MemberAccount,
+    sessions::EndedSessions,
+    suspension::Freeze,
+    users::User,
+};
 use crate::clients::{
     CALL_TIMEOUT, CALL_TIMEOUTS, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,
     UpstreamResponse, fingerprint, simulated,
@@ -39,6 +52,8 @@ use dezky_shared::{
 
 /// Maximum page size that Authentik returns.
 const PAGE_SIZE: &str = "100";
+/// Name of the key pair that a new installation has.
+pub const DEFAULT_SIGNING_KEY: &str = "authentik Self-signed Certificate";
 
 /// Authentik configuration.
 #[derive(Debug, Clone)]
@@ -49,6 +64,8 @@ pub struct AuthentikConfig {
     pub api_token: SecretString,
     /// `AUTHENTIK_PUBLIC_URL`: public base URL; by default `api_url`.
     pub public_url: Option<Url>,
+    /// `AUTHENTIK_SIGNING_KEY_NAME`: name of the RSA key pair that signs the tokens of tenants' apps.
+    pub signing_key: String,
     /// `AUTHENTIK_TIMEOUT_SECONDS`: timeout of a whole call.
     pub timeout: Duration,
 }
@@ -77,6 +94,8 @@ impl AuthentikConfig {
             api_url: api_url.base(),
             api_token,
             public_url: public_url.map(|url| url.url().clone()),
+            signing_key: optional("AUTHENTIK_SIGNING_KEY_NAME")?
+                .unwrap_or_else(|| DEFAULT_SIGNING_KEY.to_owned()),
             timeout: seconds("AUTHENTIK_TIMEOUT_SECONDS", CALL_TIMEOUT, CALL_TIMEOUTS)?,
         }))
     }
@@ -88,6 +107,7 @@ pub struct Authentik {
     http: UpstreamHttp,
     token: SecretString,
     public_url: Url,
+    signing_key_name: String,
 }
 
 impl Authentik {
@@ -111,6 +131,7 @@ impl Authentik {
             http,
             token: config.api_token.clone(),
             public_url,
+            signing_key_name: config.signing_key.clone(),
         })
     }
 
@@ -134,9 +155,13 @@ impl Authentik {
 
     /// Checks that Authentik and its database are healthy.
     pub async fn probe(&self) -> Result<(), ClientError> {
+        self.http.probe(self.root_url(), "/-/health/ready/").await
+    }
+
+    /// Base URL of everything that is not the API.
+    fn root_url(&self) -> &str {
         let api = self.http.base_url();
-        let root = api.strip_suffix("/api/v3").unwrap_or(api);
-        self.http.probe(root, "/-/health/ready/").await
+        api.strip_suffix("/api/v3").unwrap_or(api)
     }
 
     /// Sends an authenticated request. With any other `Accept`, the gateway's errors are HTML.
@@ -207,7 +232,7 @@ impl Authentik {
             }
             // Pages are computed for each request: after a change, an object may have moved between two pages.
             let changed =
-                || ClientError::Unavailable(response.failed("the list changed between two pages"));
+                || ClientError::StateChanged(response.failed("the list changed between two pages"));
             if page > 1 && response.status == StatusCode::NOT_FOUND {
                 return Err(changed());
             }
@@ -268,7 +293,8 @@ mod tests {
         let config = AuthentikConfig {
             api_url: server.uri(),
             public_url: None,
-            api_token: "a-token-that-nobody-may-see".into(),
+            signing_key: DEFAULT_SIGNING_KEY.to_owned(),
+            api_token: "a-secret-token".into(),
             timeout: CALL_TIMEOUT,
         };
         Authentik::new(&config, &TrustRoots::default()).unwrap()
@@ -305,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_echoed_token_is_removed_from_the_error() {
-        let echo = json!({ "detail": "bad header: Bearer a-token-that-nobody-may-see" });
+        let echo = json!({ "detail": "bad header: Bearer a-secret-token" });
         let (_server, authentik) =
             responding_with(ResponseTemplate::new(400).set_body_json(echo)).await;
 
@@ -332,7 +358,7 @@ mod tests {
             .await
             .unwrap_err();
 
-        assert!(matches!(error, ClientError::Unavailable(_)), "{error}");
+        assert!(matches!(error, ClientError::InvalidResponse(_)), "{error}");
     }
 
     #[tokio::test]
@@ -351,7 +377,7 @@ mod tests {
             .await
             .unwrap_err();
 
-        assert!(matches!(error, ClientError::Unavailable(_)), "{error}");
+        assert!(matches!(error, ClientError::StateChanged(_)), "{error}");
     }
 
     #[tokio::test]

@@ -14,6 +14,13 @@ pub enum ClientError {
     /// The upstream cannot serve the request now, and did not apply it.
     #[error("{0}: unavailable")]
     Unavailable(FailedCall),
+    /// The upstream answered, but its state changed between the calls of the operation; a retry reads it again. Says nothing
+    /// about other objects.
+    #[error("{0}: changed meanwhile")]
+    StateChanged(FailedCall),
+    /// The upstream answered a read with an unreadable or too large response.
+    #[error("{0}: unreadable")]
+    InvalidResponse(FailedCall),
     /// The upstream's rate limit is exceeded.
     #[error("{call}: rate limited")]
     RateLimited {
@@ -34,8 +41,8 @@ pub enum ClientError {
     /// The object to create exists already and is not ours.
     #[error("{0}: conflict")]
     Conflict(FailedCall),
-    /// A value that only the customer can correct.
-    #[error("{call}: {}", code.reason())]
+    /// A refusal with a code of its own, such as a value that only the customer can correct.
+    #[error("{call}: {}", code.name())]
     UserAction {
         /// The failed call.
         call: FailedCall,
@@ -87,6 +94,8 @@ impl ClientError {
             | Self::UserAction { call, .. }
             | Self::Unreachable(call)
             | Self::Unavailable(call)
+            | Self::StateChanged(call)
+            | Self::InvalidResponse(call)
             | Self::Credentials(call)
             | Self::Permission(call)
             | Self::Rejected(call)
@@ -105,6 +114,8 @@ impl ClientError {
                 ErrorCode::UpstreamIdentityUnavailable
             }
             Self::Unavailable(_) => ErrorCode::UpstreamUnavailable,
+            Self::StateChanged(_) => ErrorCode::UpstreamStateChanged,
+            Self::InvalidResponse(_) => ErrorCode::UpstreamResponseInvalid,
             Self::RateLimited { .. } => ErrorCode::UpstreamRateLimited,
             Self::Credentials(_) => ErrorCode::UpstreamCredentialsRefused,
             Self::Permission(_) => ErrorCode::UpstreamPermissionMissing,

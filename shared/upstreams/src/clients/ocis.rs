@@ -15,8 +15,11 @@ mod credentials;
 mod drives;
 mod error;
 mod list;
+mod members;
+mod personal;
 mod setup;
 mod spaces;
+mod users;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -34,7 +37,9 @@ use self::{
 pub use self::{
     drives::Space,
     list::ListedSpace,
+    members::SpaceMembers,
     spaces::{marked_tenant, space_name},
+    users::FilesUser,
 };
 use super::{
     BodySink, CALL_TIMEOUT, CALL_TIMEOUTS, ClientError, LeaseDeadline, Operation, UpstreamHttp,

@@ -1,6 +1,6 @@
 //! Response of an upstream, and its default classification.
 
-use std::{num::IntErrorKind, time::Duration};
+use std::{fmt, num::IntErrorKind, time::Duration};
 
 use dezky_shared::upstream::Upstream;
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,6 @@ use super::{ClientError, FailedCall, Operation, OperationKind};
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// Response of an upstream.
-#[derive(Debug)]
 pub struct UpstreamResponse {
     pub(super) upstream: Upstream,
     pub(super) operation: Operation,
@@ -23,6 +22,18 @@ pub struct UpstreamResponse {
     /// The whole body.
     pub body: Vec<u8>,
     pub(super) request_id: Option<String>,
+}
+
+/// Without headers and body, which may contain secrets.
+impl fmt::Debug for UpstreamResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamResponse")
+            .field("upstream", &self.upstream)
+            .field("operation", &self.operation.name)
+            .field("status", &self.status)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl UpstreamResponse {
@@ -37,7 +48,7 @@ impl UpstreamResponse {
     pub fn unreadable(&self, detail: &str) -> ClientError {
         let call = self.failed(&format!("invalid response: {detail}"));
         match self.operation.kind {
-            OperationKind::Read => ClientError::Unavailable(call),
+            OperationKind::Read => ClientError::InvalidResponse(call),
             OperationKind::Write => ClientError::AnswerLost(call),
         }
     }

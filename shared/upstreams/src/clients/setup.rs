@@ -27,7 +27,7 @@ pub struct SetupCheck {
 /// Outcome of a setup check. The texts are for operators and contain no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetupOutcome {
-    /// The premise holds, with what was found.
+    /// The premise holds, with the finding.
     Ok(String),
     /// The premise does not hold, with the problem and the remedy.
     Failed(String),

@@ -15,12 +15,20 @@ pub const OCIS_PASSWORD: &str = "sim-ocis-app-token";
 /// App password of that account at oCIS's identity provider.
 pub const OCIS_OIDC_PASSWORD: &str = "sim-idp-app-password";
 
-const ALL: [&str; 5] = [
+/// Secret key of Stripe.
+pub const STRIPE_SECRET_KEY: &str = "sk_test_sim_dezky";
+/// Publishable key of Stripe. It opens nothing.
+pub const STRIPE_PUBLISHABLE_KEY: &str = "pk_test_sim_dezky";
+/// Secret with which the simulated Stripe signs webhooks.
+pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_sim_dezky";
+
+const ALL: [&str; 6] = [
     AUTHENTIK_TOKEN,
     STALWART_TOKEN,
     STALWART_PASSWORD,
     OCIS_PASSWORD,
     OCIS_OIDC_PASSWORD,
+    STRIPE_SECRET_KEY,
 ];
 
 /// Host name of the simulators in `docker-compose.yml`.

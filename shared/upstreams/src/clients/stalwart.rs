@@ -1,18 +1,22 @@
-//! Stalwart client: mail domains with their DKIM keys, and suspension of mailboxes, on Stalwart 0.16.
+//! Stalwart client: mail domains with their DKIM keys, members' mailboxes, and the suspension of mailboxes, on Stalwart
+//! 0.16.
 //!
 //! Stalwart is managed over JMAP: every read and write is a method call in a `POST /jmap`. A domain is ours if its
 //! description is `dezky:<tenantId>`, set by the call that creates it, so that a later attempt recognises a create
-//! whose response was lost, or if its stored id has the stored name. The server has no conditional writes; writes for one tenant are serialised by the tenant's
-//! job lock.
+//! whose response was lost, or if its stored id has the stored name. The server has no conditional writes; writes for
+//! one tenant are serialised by the tenant's job lock.
 //!
 //! The JMAP endpoint `GET /jmap/session` is not used: it returns 200 without authentication, and advertises the
 //! server's own idea of its address.
 
 mod domains;
 mod jmap;
+mod lists;
+mod mailboxes;
 mod removal;
 mod setup;
 mod suspension;
+mod usage;
 pub mod zone;
 
 use std::{sync::Arc, time::Duration};
@@ -26,8 +30,9 @@ use tokio::sync::Semaphore;
 use self::jmap::{Call, Reply};
 pub use self::{
     domains::{DesiredDomain, Domain, POSTMASTER, Zone},
+    mailboxes::{DesiredMailbox, EnsuredMailbox},
     removal::Removal,
-    suspension::{Access, AccessChange, Account, AccountPage},
+    suspension::{Access, AccessChange, Account, AccountPage, Alias, MailFreeze},
 };
 use super::{
     CALL_TIMEOUT, CALL_TIMEOUTS, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,

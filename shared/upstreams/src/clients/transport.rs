@@ -15,7 +15,7 @@ use metrics::histogram;
 use reqwest::{Method, RequestBuilder};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{ClientError, FailedCall, LeaseDeadline, UpstreamResponse};
+use super::{ClientError, FailedCall, LeaseDeadline, UpstreamResponse, connect_failure};
 
 /// Maximum size of a response body.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -116,14 +116,18 @@ impl UpstreamHttp {
 
     /// Builds a request for `path`, which starts with a slash.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client
-            .request(method, format!("{}{path}", self.base_url))
+        self.request_to(method, &format!("{}{path}", self.base_url))
+    }
+
+    /// Builds a request for a URL of the upstream that is not below the base URL.
+    pub fn request_to(&self, method: Method, url: &str) -> RequestBuilder {
+        self.client.request(method, url)
     }
 
     /// Calls the upstream's unauthenticated health endpoint at `path` below `base_url`. Sending credentials could get
     /// us banned: some upstreams ban clients that keep sending refused ones.
     pub async fn probe(&self, base_url: &str, path: &str) -> Result<(), ClientError> {
-        let request = self.client.get(format!("{base_url}{path}"));
+        let request = self.request_to(Method::GET, &format!("{base_url}{path}"));
         let response = self.send(Operation::read("probe"), request).await?;
         if response.status.is_success() {
             Ok(())
@@ -206,7 +210,7 @@ impl UpstreamHttp {
         let exchange = async {
             let mut reply = request.send().await.map_err(|error| {
                 if error.is_connect() {
-                    ClientError::Unreachable(failed("no connection"))
+                    ClientError::Unreachable(failed(connect_failure(&error)))
                 } else if error.is_builder() {
                     ClientError::Rejected(failed("the request could not be built"))
                 } else {
@@ -233,7 +237,7 @@ impl UpstreamHttp {
                     continue;
                 }
                 if response.body.len() + chunk.len() > MAX_BODY {
-                    return Err(lost(response.failed("the response is too large")));
+                    return Err(response.unreadable("it is too large"));
                 }
                 response.body.extend_from_slice(&chunk);
             }
@@ -243,8 +247,8 @@ impl UpstreamHttp {
         // Not undone if this future is dropped: then the outcome stays unknown.
         self.deadline.begin_call(is_write);
         let response = tokio::time::timeout(timeout, exchange).await;
-        self.deadline
-            .end_call(is_write, matches!(response, Ok(Ok(_))));
+        let is_answered = matches!(response, Ok(Ok(_) | Err(ClientError::InvalidResponse(_))));
+        self.deadline.end_call(is_write, is_answered);
         let response = response.unwrap_or_else(|_| Err(lost(failed("no response in time"))))?;
 
         let span = tracing::Span::current();
@@ -269,6 +273,7 @@ fn outcome(response: &Result<UpstreamResponse, ClientError>) -> &'static str {
         Err(ClientError::Unreachable(_)) => "unreachable",
         Err(ClientError::LeaseExpiring(_)) => "not_begun",
         Err(ClientError::Rejected(_)) => "not_built",
+        Err(ClientError::InvalidResponse(_)) => "invalid",
         Err(_) => "no_answer",
     }
 }
@@ -277,4 +282,39 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     let names = ["x-request-id", "x-authentik-id", "request-id"];
     let value = names.iter().find_map(|name| headers.get(*name))?;
     Some(value.to_str().ok()?.chars().take(128).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+    use super::*;
+
+    /// The error of a call whose response is one byte too large.
+    async fn too_large(operation: Operation) -> (ClientError, LeaseDeadline) {
+        let server = MockServer::start().await;
+        let response = ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BODY + 1]);
+        Mock::given(any())
+            .respond_with(response)
+            .mount(&server)
+            .await;
+        let deadline = LeaseDeadline::unlimited();
+        let (url, timeout) = (server.uri(), Duration::from_mins(1));
+        let http = UpstreamHttp::new(Upstream::Ocis, &url, timeout, &TrustRoots::default());
+        let http = http.unwrap().with_deadline(&deadline);
+        let request = http.request(Method::GET, "/");
+        let error = http.send(operation, request).await.unwrap_err();
+        (error, deadline)
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_too_large_is_an_answer_to_a_read_and_an_unknown_outcome_of_a_write()
+    {
+        let (read, reading) = too_large(Operation::read("read")).await;
+        let (write, _) = too_large(Operation::write("write")).await;
+
+        assert!(matches!(read, ClientError::InvalidResponse(_)), "{read}");
+        assert!(reading.has_answered_calls());
+        assert!(matches!(write, ClientError::AnswerLost(_)), "{write}");
+    }
 }

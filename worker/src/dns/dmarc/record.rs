@@ -32,9 +32,11 @@ pub(super) struct DmarcRecord {
 pub(super) struct InvalidPolicy(pub(super) String);
 
 impl DmarcRecord {
-    /// Whether a text is a DMARC record, valid or not.
+    /// Whether a text is a DMARC record, valid or not. It begins with its version, without blanks before it (RFC 9989,
+    /// section 4.8).
     pub(super) fn is_one(text: &str) -> bool {
-        Tags::dmarc(text.split(';').next().unwrap_or_default()).begins_with("DMARC1")
+        !text.starts_with(is_space)
+            && Tags::dmarc(text.split(';').next().unwrap_or_default()).begins_with("DMARC1")
     }
 
     /// Parses a record. Without a valid `p=`, or with an invalid `sp=` or `np=`, it counts as `p=none` if it has a valid
@@ -107,6 +109,21 @@ mod tests {
     use proptest::{prelude::any, proptest};
 
     use super::*;
+
+    #[test]
+    fn a_record_begins_with_its_version() {
+        for text in ["v=DMARC1; p=none", "v = DMARC1 ;p=none", "v=DMARC1"] {
+            assert!(DmarcRecord::is_one(text), "{text:?}");
+        }
+        for text in [
+            " v=DMARC1; p=none",
+            "\tv=DMARC1; p=none",
+            "p=none; v=DMARC1",
+            "v=DMARC2",
+        ] {
+            assert!(!DmarcRecord::is_one(text), "{text:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -18,9 +18,9 @@ use crate::dns::{
 };
 
 /// The limits of RFC 7208, sections 4.6.4 and 5.5.
-const MAX_LOOKUPS: usize = 10;
+pub(super) const MAX_LOOKUPS: usize = 10;
 const MAX_VOID_LOOKUPS: usize = 2;
-const MAX_EXCHANGES: usize = 10;
+pub(super) const MAX_EXCHANGES: usize = 10;
 const MAX_REVERSE_NAMES: usize = 10;
 
 /// An SMTP client that sends mail for the domain.
@@ -31,7 +31,7 @@ pub(super) struct Client {
     pub(super) is_stranger: bool,
 }
 
-/// What receivers conclude about a client.
+/// Verdict of receivers on a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,

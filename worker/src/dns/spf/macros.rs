@@ -25,7 +25,7 @@ struct Macro {
     letter: char,
     /// The letter is in upper case in the record: the value is URL-escaped.
     escaped: bool,
-    /// How many of the rightmost labels are kept.
+    /// Number of the rightmost labels that are kept.
     labels: Option<usize>,
     reversed: bool,
     /// Characters that separate labels; a dot if there are none.

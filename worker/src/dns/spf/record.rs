@@ -53,8 +53,15 @@ pub(super) struct PrefixLengths {
 impl PrefixLengths {
     /// Whether `client` is in the network of `host`.
     pub(super) fn contain(self, host: IpAddr, client: IpAddr) -> bool {
+        self.network(host)
+            .is_some_and(|network| network.contains(&client))
+    }
+
+    /// The network of `host`.
+    pub(super) fn network(self, host: IpAddr) -> Option<IpNet> {
         let length = if host.is_ipv4() { self.v4 } else { self.v6 };
-        IpNet::new(host, length).is_ok_and(|network| network.contains(&client))
+        let network = IpNet::new(host, length).ok()?;
+        Some(network.trunc())
     }
 }
 

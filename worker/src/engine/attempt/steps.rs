@@ -3,12 +3,16 @@
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock, atomic::Ordering},
+    time::Duration,
 };
 
 use bson::DateTime;
 use dezky_shared::{
     platform::{backoff::ReconnectBackoff, clock},
-    queue::job::{Job, Step},
+    queue::{
+        error_code::ErrorCode,
+        job::{Job, Step},
+    },
     store::{StoreError, is_unavailable},
 };
 use dezky_upstreams::clients::Mode;
@@ -38,16 +42,18 @@ struct AttemptState {
     /// Ends that are not recorded yet.
     ended: Vec<StepEnd>,
     charged: bool,
+    /// Whether a step is done since the attempt began.
+    has_advanced: bool,
     cancel_requested: bool,
-    /// Why the last ends could not be recorded.
+    /// Error of the last attempt to record ends.
     refused: Option<StoreError>,
     /// Until when a write may land whose end could not be recorded.
     in_doubt_until: Option<DateTime>,
 }
 
 impl AttemptState {
-    /// Takes over what was recorded. The job is settled from recorded steps only, so that its target agrees.
-    fn note(&mut self, written: Written, job: &mut Job) -> Result<(), Interruption> {
+    /// Takes over the recorded steps. The job is settled from recorded steps only, so that its target agrees.
+    fn take_over(&mut self, written: Written, job: &mut Job) -> Result<(), Interruption> {
         match written.result {
             RecordResult::LeaseLost => return Err(Interruption::LeaseLost),
             RecordResult::Refused(error) => {
@@ -108,6 +114,7 @@ impl AttemptRun {
             running,
             ended: Vec::new(),
             charged: false,
+            has_advanced: false,
             cancel_requested: false,
             refused: None,
             in_doubt_until: None,
@@ -123,18 +130,24 @@ impl AttemptRun {
         match interruption {
             Some(Interruption::LeaseLost) => return None,
             Some(interruption) => {
-                let recorded = async {
-                    if let Some(recording) = recording {
-                        state.note(recording.await, job)?;
-                    }
-                    let timed_out = interruption == Interruption::TimedOut;
-                    self.end_interrupted(job, &mut state, timed_out).await
+                let taken_over = match recording {
+                    Some(recording) => state.take_over(recording.await, job),
+                    None => Ok(()),
                 };
-                if recorded.await == Err(Interruption::LeaseLost) {
+                if taken_over == Err(Interruption::LeaseLost) {
+                    return None;
+                }
+                // After a refusal, too: the writes that are cut off are in doubt.
+                let timed_out = interruption == Interruption::TimedOut;
+                let ended = self.end_interrupted(job, &mut state, timed_out).await;
+                if ended == Err(Interruption::LeaseLost) {
                     return None;
                 }
             }
             None => apply(&mut job.steps, &state.ended),
+        }
+        if state.has_advanced {
+            release_waiting(&mut job.steps, self.runner.ctx.store.now());
         }
         self.settle_as(job, interruption, &state).await
     }
@@ -166,12 +179,13 @@ impl AttemptRun {
                 Some(end) = tasks.next(), if !tasks.is_empty() => {
                     state.running.retain(|step| step.index != end.index);
                     state.charged |= end.charged;
+                    state.has_advanced |= end.step.state.is_done();
                     self.attempted |= end.attempted;
                     state.ended.push(end);
                 }
                 written = in_progress(recording) => {
                     *recording = None;
-                    if let Err(interruption) = state.note(written, job) {
+                    if let Err(interruption) = state.take_over(written, job) {
                         return Some(interruption);
                     }
                 }
@@ -212,7 +226,7 @@ impl AttemptRun {
         self.attempted |= ends.iter().any(|end| end.attempted);
         if !ends.is_empty() {
             let written = self.record(job, state, ends).await;
-            state.note(written, job)?;
+            state.take_over(written, job)?;
         }
         Ok(())
     }
@@ -240,8 +254,10 @@ impl AttemptRun {
         state: &AttemptState,
     ) -> Option<Outcome> {
         if let Some(error) = &state.refused {
-            // Its steps are repeated, once no write of theirs is in doubt.
-            return Some(self.runner.postpone(job, error, state.in_doubt_until));
+            // The target does not show which writes are in doubt, so the lock is held until they have landed. Then the
+            // steps are repeated.
+            self.hold_until(state.in_doubt_until).await?;
+            return Some(self.runner.postpone(job, error));
         }
         if state.holder.is_outdated {
             return Some(Outcome::Restart);
@@ -256,6 +272,16 @@ impl AttemptRun {
         }
         let now = self.runner.ctx.store.now();
         Some(outcome_of(&job.steps, state.charged, now))
+    }
+
+    /// Keeps the lease until this time. `None` if it is lost before.
+    async fn hold_until(&self, until: Option<DateTime>) -> Option<()> {
+        let now = self.runner.ctx.store.now();
+        let wait = until.map_or(Duration::ZERO, |until| clock::until(now, until));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Some(()),
+            () = self.lease.lost.cancelled() => None,
+        }
     }
 
     fn begin_steps(
@@ -296,9 +322,9 @@ impl AttemptRun {
                 ctx: runner.ctx.clone(),
                 job: snapshot.clone(),
                 target: target.cloned(),
-                trust: deadline,
+                deadline,
                 mode,
-                yield_after: Instant::now() + runner.times.attempt_timeout / 2,
+                yield_after: Instant::now() + runner.times.yield_after,
             };
             tasks.push(runner.steps.clone().run(run, input).boxed());
         }
@@ -354,6 +380,18 @@ async fn in_progress<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
 fn apply(steps: &mut [Step], ends: &[StepEnd]) {
     for end in ends {
         steps[end.index] = end.step.clone();
+    }
+}
+
+/// Makes the steps due that found something not ready: it may be what another step of the job has just provided.
+fn release_waiting(steps: &mut [Step], now: DateTime) {
+    for step in steps {
+        let error = step.error.as_ref();
+        let is_waiting = error.is_some_and(|error| error.code == ErrorCode::UpstreamNotReady);
+        if is_waiting && let Some(next_at) = &mut step.next_at {
+            *next_at = now.min(*next_at);
+            step.attempts = 0;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Settlements: the outcome of an attempt, and the update that writes it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
@@ -8,20 +8,23 @@ use dezky_shared::{
     platform::backoff::ReconnectBackoff,
     queue::{
         error_code::ErrorCode,
-        job::{Attempt, JobFailure, JobState, Queue, Step, UNEVENTFUL_RETENTION},
+        job::{Attempt, JobFailure, JobState, Queue, Step},
         priority::Priority,
     },
     store::{StoreError, to_bson},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::engine::{bulk::Update, claim::millis, lease::LeasedJob};
+use crate::engine::{bulk::Update, lease::LeasedJob, times::millis};
 
 /// The most attempts that a job's document lists.
 const LISTED_ATTEMPTS: i32 = 20;
 
 /// The outcome of released attempts in a job's document.
 const RELEASE: &str = "release";
+
+/// The outcome of snoozed attempts in a job's document.
+const SNOOZE: &str = "snooze";
 
 /// The number of a job's last attempts that were released in a row.
 pub(in crate::engine) fn releases_in_a_row(attempts: &[Attempt]) -> i32 {
@@ -62,7 +65,7 @@ impl Outcome {
         match self {
             Self::Complete => "complete",
             Self::Retry { .. } => "retry",
-            Self::Snooze { .. } => "snooze",
+            Self::Snooze { .. } => SNOOZE,
             Self::Discard { .. } => "discard",
             Self::Cancel { .. } => "cancel",
             Self::Release | Self::Postpone { .. } => RELEASE,
@@ -122,6 +125,7 @@ impl Settlement {
         doc! { "_id": self.id, "lease.token": self.lease.token }
     }
 
+    /// The update of a job that has not completed; [`complete`](super::completion::complete) writes those that have.
     pub(super) fn update(&self) -> Result<Update, StoreError> {
         let mut set = doc! {
             "steps": { "$literal": to_bson(&self.stored_steps())? },
@@ -129,15 +133,21 @@ impl Settlement {
             "revision": { "$add": ["$revision", 1_i64] },
         };
         self.set_state(&mut set);
-        // A snooze is counted, not listed: those of an upstream outage would displace all other attempts.
-        if !matches!(self.outcome, Outcome::Snooze { .. } | Outcome::Restart) {
-            set.insert("attempts", append_attempt(&self.attempt)?);
+        match &self.outcome {
+            // One that only waits, for a reservation or for its own next part, says nothing.
+            Outcome::Restart | Outcome::Snooze { error: None, .. } => {}
+            Outcome::Snooze { .. } => {
+                set.insert("attempts", append_snooze(&self.attempt)?);
+            }
+            _ => {
+                set.insert("attempts", append_attempt(&self.attempt)?);
+            }
         }
         // Unset first: in a pipeline `$set` merges into an existing document.
         let mut unset = vec!["lease", "error"];
         if matches!(
             self.outcome,
-            Outcome::Complete | Outcome::Discard { .. } | Outcome::Cancel { .. }
+            Outcome::Discard { .. } | Outcome::Cancel { .. }
         ) {
             unset.push("sealed");
             unset.push("cancelRequested");
@@ -153,10 +163,6 @@ impl Settlement {
     fn set_state(&self, set: &mut Document) {
         let uncharged = doc! { "$max": [0, { "$subtract": ["$attempt", 1] }] };
         match &self.outcome {
-            Outcome::Complete if self.is_uneventful() => {
-                end(set, JobState::Completed);
-                set.insert("expireAt", expiry(UNEVENTFUL_RETENTION));
-            }
             Outcome::Complete => end(set, JobState::Completed),
             Outcome::Discard { .. } => end(set, JobState::Discarded),
             Outcome::Cancel { .. } => end(set, JobState::Cancelled),
@@ -195,7 +201,8 @@ impl Settlement {
         }
     }
 
-    fn is_uneventful(&self) -> bool {
+    /// Whether a schedule enqueued the job and it found nothing to change.
+    pub(super) fn is_uneventful(&self) -> bool {
         self.scheduled && self.steps.iter().all(|step| step.changes.is_empty())
     }
 
@@ -234,16 +241,18 @@ impl Settlement {
     }
 }
 
-fn end(set: &mut Document, state: JobState) {
+/// Sets the fields of a job that has ended in `state`.
+pub(super) fn end(set: &mut Document, state: JobState) {
     set.insert("state", state.name());
     set.insert("finishedAt", "$$NOW");
     if let Some(retention) = state.retention() {
-        set.insert("expireAt", expiry(retention));
+        set.insert("expireAt", end_of(millis(retention).into()));
     }
 }
 
-fn expiry(retention: Duration) -> Document {
-    doc! { "$add": ["$$NOW", millis(retention)] }
+/// The end of a retention in milliseconds that begins now.
+pub(super) fn end_of(retention: Bson) -> Document {
+    doc! { "$add": ["$$NOW", retention] }
 }
 
 /// The next run, or now if cancellation was requested after the last record: the job is cancelled at its next claim.
@@ -259,7 +268,26 @@ fn reset_crashes(set: &mut Document) {
 
 /// The list of attempts with one appended. `$literal`: texts may contain `$`.
 pub(in crate::engine) fn append_attempt(attempt: &Attempt) -> Result<Document, StoreError> {
-    let all = doc! { "$concatArrays": [{ "$ifNull": ["$attempts", []] }, [{ "$literal": to_bson(attempt)? }]] };
+    let attempt = doc! { "$literal": to_bson(attempt)? };
+    Ok(append_to_attempts(attempt.into()))
+}
+
+/// The list of attempts with the value of this expression appended.
+pub(super) fn append_to_attempts(attempt: Bson) -> Document {
+    let all = doc! { "$concatArrays": [{ "$ifNull": ["$attempts", []] }, [attempt]] };
+    doc! { "$slice": [all, -LISTED_ATTEMPTS] }
+}
+
+/// The list of attempts with a snoozed one appended. It replaces another snooze at the end of the list: those of an
+/// upstream's outage would displace all other attempts.
+fn append_snooze(attempt: &Attempt) -> Result<Document, StoreError> {
+    let listed = doc! { "$ifNull": ["$attempts", []] };
+    let others = doc! { "$cond": [
+        { "$eq": [{ "$last": "$attempts.outcome" }, SNOOZE] },
+        { "$slice": [&listed, { "$subtract": [{ "$size": &listed }, 1] }] },
+        &listed,
+    ] };
+    let all = doc! { "$concatArrays": [others, [{ "$literal": to_bson(attempt)? }]] };
     Ok(doc! { "$slice": [all, -LISTED_ATTEMPTS] })
 }
 

@@ -9,7 +9,7 @@ use dezky_shared::queue::{
 
 use crate::{engine::EngineTimings, retry_delay::delay, steps::StepFailure};
 
-/// What follows from a step's failure.
+/// Decision after a step's failure.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct RetryDecision {
     pub(super) state: StepState,
@@ -33,7 +33,7 @@ pub(super) fn decide_retry(
     let is_in_doubt = failure.code == ErrorCode::UpstreamAnswerLost;
     // The in-doubt write of another job is not charged to this one.
     let waited = is_in_doubt && failure.retry_after.is_some();
-    let charged = policy == RetryPolicy::Counted && !waited && failure.progress.is_none();
+    let charged = policy == RetryPolicy::Counted && !waited && !failure.made_progress;
     let exhausted = charged && job.max_attempts.is_some_and(|most| job.attempt >= most);
     let delay = match policy {
         RetryPolicy::Never => None,
@@ -71,10 +71,7 @@ pub(super) fn decide_retry(
 #[cfg(test)]
 mod tests {
     use bson::DateTime;
-    use dezky_shared::{
-        queue::{args::TrimAudit, job::Progress},
-        store::jobs::NewJob,
-    };
+    use dezky_shared::{queue::args::TrimAudit, store::jobs::NewJob};
 
     use super::*;
 
@@ -138,15 +135,9 @@ mod tests {
 
     #[test]
     fn a_failure_after_progress_is_not_charged() {
-        let progress = Progress {
-            done: 7,
-            total: 9,
-            note: "members".to_owned(),
-            cursor: None,
-        };
         let without = StepFailure::new(ErrorCode::UpstreamConflict, "");
         let with = StepFailure {
-            progress: Some(Box::new(progress)),
+            made_progress: true,
             ..without.clone()
         };
         let mut job = job();

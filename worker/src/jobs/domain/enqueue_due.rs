@@ -15,7 +15,7 @@ use dezky_shared::{
 use tokio::time::Instant;
 
 use super::{next_check::spread, reason};
-use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
+use crate::steps::{StepContext, StepFailure, StepSuccess};
 
 /// Domains held in memory and enqueued per batch.
 const BATCH: i64 = 1_000;
@@ -61,11 +61,7 @@ pub(super) async fn enqueue_due(run: StepContext) -> Result<StepSuccess, StepFai
         }
     }
     let changes = vec![format!("{enqueued} DNS checks enqueued")];
-    Ok(StepSuccess::ok(
-        reason::ENQUEUED,
-        changes,
-        UpstreamRefs::default(),
-    ))
+    Ok(StepSuccess::ok(reason::ENQUEUED, changes))
 }
 
 /// Recheck jobs at the due times; overdue ones are spread over the minute from `from`.

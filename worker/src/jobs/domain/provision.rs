@@ -24,9 +24,8 @@ use super::{
     status::set_condition,
 };
 use crate::{
-    context::Context,
     jobs::tenant::tenant_of,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    steps::{StepContext, StepFailure, StepSuccess},
 };
 
 /// Approximate time in which the mail server generates a domain's DKIM keys.
@@ -41,7 +40,7 @@ const ATTEMPTS_BETWEEN_REQUESTS: i32 = 8;
 
 /// Ensures an owned domain on the mail server and stores the expected records in the claim.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let (tenant, intent) = tenant_of(&run)?;
+    let (tenant, desired_state) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
         return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
@@ -55,19 +54,15 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     if claim.removing {
         return Ok(StepSuccess::skipped(reason::REMOVING));
     }
-    if intent == DesiredState::Gone {
+    if desired_state == DesiredState::Gone {
         return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
 
-    let client = client.with_deadline(&run.trust);
+    let client = client.with_deadline(&run.deadline);
     match ensure(&run, &client, tenant, &claim).await {
         Ok(ensured) if ensured.zone.has_all_keys => {
             save_expected(&run, &claim, ensured.records).await?;
-            Ok(StepSuccess::ok(
-                tenant_reason::PROVISIONED,
-                ensured.changes,
-                UpstreamRefs::default(),
-            ))
+            Ok(StepSuccess::ok(tenant_reason::PROVISIONED, ensured.changes))
         }
         Ok(ensured) => wait_for_keys(&run, &client, &claim, ensured).await,
         Err(failure) => {
@@ -161,7 +156,6 @@ async fn wait_for_keys(
         clock::later(run.ctx.store.now(), KEY_RECREATION),
         progress,
         changes,
-        UpstreamRefs::default(),
     ))
 }
 
@@ -188,7 +182,7 @@ async fn save_expected(
     }
     let job = run
         .fenced_transaction((run, claim, expected), |session, (run, claim, expected)| {
-            write_expected(&run.ctx, session, claim, expected, run.ctx.store.now()).boxed()
+            write_expected(run, session, claim, expected, run.ctx.store.now()).boxed()
         })
         .await?;
     run.ctx.ready.notify(job.as_slice()).await;
@@ -196,12 +190,13 @@ async fn save_expected(
 }
 
 async fn write_expected(
-    ctx: &Context,
+    run: &StepContext,
     session: &mut ClientSession,
     claim: &Domain,
     expected: &[Record],
     now: DateTime,
 ) -> Result<Option<Job>, StoreError> {
+    let ctx = &run.ctx;
     let Some(mut domain) = ctx.domains.find_for_update(session, claim.id).await? else {
         return Ok(None);
     };
@@ -214,7 +209,7 @@ async fn write_expected(
             tenant_id: domain.tenant_id,
             domain_id: domain.id,
         };
-        job = Some(enqueue(ctx, session, &recheck).await?);
+        job = Some(enqueue(run, session, &recheck).await?);
     }
     set_condition(
         &mut domain,
@@ -229,7 +224,7 @@ async fn write_expected(
     Ok(job)
 }
 
-/// Why a domain is not provisioned, as its condition shows it.
+/// Reason why a domain is not provisioned, as its condition shows it.
 struct Unprovisioned {
     status: ConditionStatus,
     reason: &'static str,

@@ -14,6 +14,7 @@ use dezky_shared::{
     queue::{
         args::{ProvisionDomain, ProvisionTenant},
         job::Job,
+        priority::Priority,
     },
     store::{StoreError, VersionedRepository as _},
     tenant::{DesiredState, Tenant, TenantStatus, reason as tenant_reason},
@@ -22,11 +23,11 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{audit, claim_of, enqueue, next_check::spread, reason, status};
+use super::{audit, claim_of, enqueue_in, next_check::spread, reason, status};
 use crate::{
     dns::Expectation,
     jobs::tenant::tenant_of,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    steps::{StepContext, StepFailure, StepSuccess},
 };
 
 /// Window over which rechecks that exceed the rate limit of their zone are spread.
@@ -34,7 +35,7 @@ const RATE_LIMIT_SPREAD: Duration = Duration::from_secs(30);
 
 /// Queries the DNS and stores the results in the claim.
 pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let (_, intent) = tenant_of(&run)?;
+    let (_, desired_state) = tenant_of(&run)?;
     let Some(verifier) = &run.ctx.clients.dns else {
         return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
     };
@@ -44,7 +45,7 @@ pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure
     if claim.removing {
         return Ok(StepSuccess::skipped(reason::REMOVING));
     }
-    if intent == DesiredState::Gone {
+    if desired_state == DesiredState::Gone {
         return Ok(StepSuccess::skipped(tenant_reason::REMOVED));
     }
     if let Err(wait) = run.ctx.zones.acquire(&claim.name) {
@@ -74,11 +75,7 @@ pub(super) async fn recheck(run: StepContext) -> Result<StepSuccess, StepFailure
         })
         .await?;
     run.ctx.ready.notify(&jobs).await;
-    Ok(StepSuccess::ok(
-        reason::CHECKED,
-        Vec::new(),
-        UpstreamRefs::default(),
-    ))
+    Ok(StepSuccess::ok(reason::CHECKED, Vec::new()))
 }
 
 /// Stores the results, and grants ownership to the first tenant that proves it.
@@ -184,8 +181,11 @@ async fn grant_ownership(
         tenant_id,
         domain_id,
     };
+    let provision_tenant = ProvisionTenant { tenant_id };
+    // A customer waits for the domain, also where a scheduled check proved it.
+    let lane = Priority::Interactive;
     Ok(vec![
-        enqueue(ctx, session, &ProvisionTenant { tenant_id }).await?,
-        enqueue(ctx, session, &provision_domain).await?,
+        enqueue_in(run, session, &provision_tenant, lane).await?,
+        enqueue_in(run, session, &provision_domain, lane).await?,
     ])
 }

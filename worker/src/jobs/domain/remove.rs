@@ -16,10 +16,7 @@ use futures::FutureExt as _;
 use mongodb::ClientSession;
 
 use super::{audit, claim_of, condition, enqueue, event, former, reason, status::set_condition};
-use crate::{
-    context::Context,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
-};
+use crate::steps::{StepContext, StepFailure, StepSuccess};
 
 /// Removes an unused domain. A domain in use is kept with a condition that lists its users, and its removal is revoked;
 /// if an operator took it from the tenant, the removal is retried with each change of the tenant and each reconcile.
@@ -34,7 +31,7 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     if claim.is_owned()
         && let Some(client) = &run.ctx.clients.stalwart
     {
-        let client = client.with_deadline(&run.trust);
+        let client = client.with_deadline(&run.deadline);
         match remove_upstream(&run, &client, &claim).await {
             Ok(removed) => changes = removed,
             Err(ClientError::UserAction {
@@ -48,7 +45,7 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         }
     }
     remove_claim(&run, &claim).await?;
-    let done = StepSuccess::ok(tenant_reason::REMOVED, changes, UpstreamRefs::default());
+    let done = StepSuccess::ok(tenant_reason::REMOVED, changes);
     Ok(done)
 }
 
@@ -66,7 +63,8 @@ async fn remove_upstream(
     let Some(domain) = domain else {
         return Ok(Vec::new());
     };
-    Ok(client.remove_domain(domain, run.mode).await?.changes)
+    let removed = client.remove_domain(domain, &owned, run.mode).await?;
+    Ok(removed.changes)
 }
 
 /// Revokes the removal and stores who uses the domain. Its keys may be removed already, so it is provisioned again.
@@ -113,7 +111,7 @@ async fn revoke(run: &StepContext, claim: &Domain, users: &str) -> Result<(), St
                     ..event(run, Action::DomainUpdate, &domain)
                 };
                 ctx.audit.record(session, &event).await?;
-                Ok(Some(provision(ctx, session, &domain).await?))
+                Ok(Some(provision(run, session, &domain).await?))
             }
             .boxed()
         })
@@ -143,7 +141,7 @@ async fn remove_claim(run: &StepContext, claim: &Domain) -> Result<(), StepFailu
                 };
                 if !domain.removing {
                     ctx.tenants.unlock(session, tenant.id).await?;
-                    return Ok(Some(provision(ctx, session, &domain).await?));
+                    return Ok(Some(provision(run, session, &domain).await?));
                 }
                 ctx.domains.remove(session, &domain, &mut tenant).await?;
                 tenant
@@ -170,7 +168,7 @@ async fn remove_claim(run: &StepContext, claim: &Domain) -> Result<(), StepFailu
 }
 
 async fn provision(
-    ctx: &Context,
+    run: &StepContext,
     session: &mut ClientSession,
     domain: &Domain,
 ) -> Result<Job, StoreError> {
@@ -178,5 +176,5 @@ async fn provision(
         tenant_id: domain.tenant_id,
         domain_id: domain.id,
     };
-    enqueue(ctx, session, &args).await
+    enqueue(run, session, &args).await
 }

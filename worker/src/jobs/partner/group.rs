@@ -1,7 +1,6 @@
 //! Group synchronisation: the partner's group contains exactly its team.
 
 use dezky_shared::{
-    id::UserId,
     partner::{Partner, PartnerStatus},
     queue::{args::ReconcileTenant, job::Job, priority::Priority},
     store::jobs::NewJob,
@@ -9,39 +8,29 @@ use dezky_shared::{
 };
 use dezky_upstreams::clients::{
     ClientError, Mode,
-    authentik::{Authentik, Group, User as Account},
+    authentik::{Authentik, Freeze, Group, User as Account},
 };
 use futures::FutureExt as _;
 
 use super::team_of;
 use crate::{
-    jobs::partial_failure::PartialFailures,
+    jobs::item_work::ItemWork,
     steps::{StepContext, StepFailure},
 };
 
-/// Result of a group synchronisation.
-#[derive(Default)]
-pub(super) struct GroupSync {
-    /// Changes made, for people.
-    pub(super) changes: Vec<String>,
-    /// Group members, with their account numbers.
-    pub(super) team: Vec<(UserId, i64)>,
-    /// Failures of single members.
-    pub(super) failures: PartialFailures,
-}
-
-/// Synchronises the group with the current team.
+/// Synchronises the group with the current team, as far as there is time. Returns the people in the group, with their
+/// account numbers.
 pub(super) async fn sync(
     run: &StepContext,
     client: &Authentik,
     partner: &Partner,
-) -> Result<GroupSync, StepFailure> {
-    let mut result = GroupSync::default();
-    let Some(group) = group_of(run, client, partner, &mut result.changes).await? else {
-        return Ok(result);
+    work: &mut ItemWork<'_>,
+) -> Result<Vec<(User, i64)>, StepFailure> {
+    let Some(group) = group_of(run, client, partner, &mut work.changes).await? else {
+        return Ok(Vec::new());
     };
     let team = team_of(run, partner).await?;
-    let (members, leavers): (Vec<Account>, Vec<Account>) = client
+    let (mut members, leavers): (Vec<Account>, Vec<Account>) = client
         .list_members(&group.id)
         .await?
         .into_iter()
@@ -49,43 +38,50 @@ pub(super) async fn sync(
 
     // Before the removal: on a retry, leavers are found only while they are in the group.
     reconcile_tenants_of(run, &leavers).await?;
-    for leaver in &leavers {
-        let GroupSync {
-            changes, failures, ..
-        } = &mut result;
+    work.begin("members removed", 0, leavers.len());
+    let removing = async |leaver: &Account| {
         // Before the removal, for the same reason: a leaver not found again would stay signed in.
-        if failures
-            .capture(client.end_sessions(leaver).await)?
-            .is_none()
-        {
-            continue;
-        }
-        let removed = client.remove_member(&group.id, leaver.pk).await;
-        if failures.capture(removed)?.is_some() {
-            changes.push("member removed from group".to_owned());
-        }
-    }
-    for user in &team {
-        let GroupSync {
-            changes, failures, ..
-        } = &mut result;
-        let member = members.iter().find(|member| is_account_of(member, user));
-        let account = if let Some(member) = member {
-            Some(member.clone())
-        } else {
+        client.end_sessions(leaver).await?;
+        client.remove_member(&group.id, leaver.pk).await?;
+        Ok(vec!["member removed from group".to_owned()])
+    };
+    work.each(&leavers, removing).await?;
+
+    let account_of = |user: &User| members.iter().find(|member| is_account_of(member, user));
+    let is_joining = |user: &&User| {
+        let member = account_of(user);
+        member.is_none_or(|member| !member.frozen_by().is_empty())
+    };
+    let joining: Vec<&User> = team.iter().filter(is_joining).collect();
+    let admitting = async |user: &&User| {
+        let account = match account_of(user) {
+            Some(member) => Some(member.clone()),
             // A deleted account is recreated only by an invitation.
-            let found = client.find_subject(&user.authentik_subject_id).await;
-            failures.capture(found)?.flatten()
+            None => client.find_subject(&user.authentik_subject_id).await?,
         };
-        let Some(account) = account else {
-            continue;
-        };
-        let added = add_member(client, &group, &account, changes).await;
-        if failures.capture(added)?.is_some() {
-            result.team.push((user.id, account.pk));
+        let mut changes = Vec::new();
+        if let Some(account) = account {
+            add_member(client, &group, &account, &mut changes).await?;
         }
+        Ok(changes)
+    };
+    if !work.is_unfinished() {
+        work.begin("members added", 0, joining.len());
+        work.each(&joining, admitting).await?;
     }
-    Ok(result)
+    if !joining.is_empty() {
+        members = client.list_members(&group.id).await?;
+    }
+    Ok(with_accounts(team, &members))
+}
+
+/// Those of the team who have one of these accounts, with its number.
+fn with_accounts(team: Vec<User>, members: &[Account]) -> Vec<(User, i64)> {
+    let found = team.into_iter().filter_map(|user| {
+        let account = members.iter().find(|member| is_account_of(member, &user))?;
+        Some((user, account.pk))
+    });
+    found.collect()
 }
 
 /// Adds an invited account to the group, without waiting for the synchronisation of other members.
@@ -115,7 +111,7 @@ async fn add_member(
     }
     for tenant_id in account.frozen_by() {
         let lifted = client
-            .unfreeze_user(account, tenant_id, Mode::Apply)
+            .unfreeze_user(account, Freeze::Tenant(tenant_id), Mode::Apply)
             .await?;
         changes.extend(lifted.changes);
     }

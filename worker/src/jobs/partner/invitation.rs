@@ -8,8 +8,9 @@
 //! If a worker crashes between creating and storing a link, the retry creates another one, which replaces it.
 
 use dezky_shared::{
+    account::AccountAccess,
     audit::Action,
-    invitation::{Invitation, InvitationState, LINK_TTL, SealedLink},
+    invitation::{EncryptedLink, Invitation, InvitationState, LINK_TTL},
     partner::{Partner, PartnerStatus},
     platform::clock,
     queue::{args::InvitePartnerMember, error_code::ErrorCode},
@@ -25,7 +26,8 @@ use secrecy::ExposeSecret as _;
 use super::{event, group, partner_of, reason};
 use crate::{
     context::Context,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    jobs::member::{Claimant, account_facts, refuse_account},
+    steps::{StepContext, StepFailure, StepSuccess},
 };
 
 /// Accepts an invitation: adds the invited person to the team.
@@ -43,11 +45,12 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
         return Ok(StepSuccess::skipped(reason::PARTNER_TERMINATED));
     }
 
-    let client = client.with_deadline(&run.trust);
+    let client = client.with_deadline(&run.deadline);
     let partner_id = partner.id.to_string();
     let account = client
         .ensure_invited(&invitation.email, &invitation.name, &partner_id)
         .await?;
+    ensure_admissible(&run, &invitation, &account).await?;
     let user = match join(&run, &invitation, &account).await? {
         Joined::Member(user) => *user,
         Joined::Elsewhere => {
@@ -67,19 +70,36 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
         };
         finish(&run, &invitation, &user, link).await?;
     }
-    Ok(StepSuccess::ok(
-        reason::JOINED,
-        changes,
-        UpstreamRefs::default(),
-    ))
+    Ok(StepSuccess::ok(reason::JOINED, changes))
 }
 
 async fn invitation_of(run: &StepContext) -> Result<Option<Invitation>, StepFailure> {
-    let args: InvitePartnerMember = run
-        .job
-        .args()
-        .map_err(|error| StepFailure::new(ErrorCode::Internal, error.to_string()))?;
+    let args: InvitePartnerMember = run.args()?;
     Ok(run.ctx.invitations.find(args.invitation_id).await?)
+}
+
+/// Fails for an account that a tenant or another partner created, and may know the password of: signed in with it, that one
+/// could accept the invitation. A member of the team stays one.
+async fn ensure_admissible(
+    run: &StepContext,
+    invitation: &Invitation,
+    account: &authentik::User,
+) -> Result<(), StepFailure> {
+    let claimant = Claimant {
+        tenant: None,
+        member: None,
+        partner: Some(invitation.partner_id),
+        login: &invitation.email,
+    };
+    let facts = account_facts(run, claimant, account).await?;
+    if facts.access() != AccountAccess::Refused {
+        return Ok(());
+    }
+    let known = run.ctx.users.find_by_subject(&account.uuid).await?;
+    if known.is_some_and(|user| user.partner_id == Some(invitation.partner_id)) {
+        return Ok(());
+    }
+    Err(refuse_account())
 }
 
 /// Result of joining the team.
@@ -120,7 +140,10 @@ async fn join_in_transaction(
         return Ok(Joined::Revoked);
     };
     let now = ctx.store.now();
-    let known = ctx.users.lock_by_subject(session, &account.uuid).await?;
+    let known = ctx
+        .users
+        .find_by_subject_for_update(session, &account.uuid)
+        .await?;
     let is_new = known.is_none();
     let mut user = if let Some(user) = known {
         user
@@ -143,6 +166,7 @@ async fn join_in_transaction(
         }
         invitation.state = InvitationState::AwaitingConsent;
         invitation.subject = Some(account.uuid.clone());
+        invitation.accepted_at = None;
         ctx.invitations.save(session, &invitation).await?;
         return Ok(Joined::AwaitsConsent);
     }
@@ -188,11 +212,14 @@ async fn valid_invitation(
             || inviter.partner_id == Some(invitation.partner_id)
                 && inviter.partner_role == Some(PartnerRole::Owner)
     });
-    let found = ctx.invitations.find_in(session, invitation.id).await?;
+    let found = ctx
+        .invitations
+        .find_in_transaction(session, invitation.id)
+        .await?;
     Ok(found.filter(|_| is_active && may_invite))
 }
 
-/// Why the user, who is locked in this transaction, does not join; `None` if the user may join.
+/// Reason why the user, who is locked in this transaction, does not join; `None` if the user may join.
 async fn refusal_reason(
     session: &mut ClientSession,
     ctx: &Context,
@@ -224,7 +251,7 @@ async fn belongs_elsewhere(
     user: &User,
     account: &authentik::User,
 ) -> Result<bool, StoreError> {
-    if user.platform_admin || account.is_superuser {
+    if user.is_platform_staff() || account.is_superuser {
         return Ok(true);
     }
     if let Some(other) = user.partner_id {
@@ -240,12 +267,15 @@ async fn belongs_elsewhere(
         .await
 }
 
-/// Whether the account's owner has to accept the invitation: it is not an unused account made for this team.
+/// Whether the account's owner has to accept the invitation: it is not an unused account made for this team. The owner
+/// of an account that had the username before may have accepted it.
 fn needs_consent(invitation: &Invitation, user: &User, account: &authentik::User) -> bool {
-    let is_unused = account.was_made_for(&invitation.partner_id.to_string())
+    let is_unused = account.was_created_for_partner(&invitation.partner_id.to_string())
         && account.last_login.is_none()
         && !user.has_signed_in();
-    !is_unused && invitation.accepted_at.is_none()
+    let is_accepted =
+        invitation.accepted_at.is_some() && invitation.subject.as_ref() == Some(&account.uuid);
+    !is_unused && !is_accepted
 }
 
 /// Whether a link that gives access to the account may be created.
@@ -253,10 +283,10 @@ fn may_hand_over(partner: &Partner, account: &authentik::User, user: &User) -> b
     let is_partners = |group| Some(group) == partner.authentik_group_id.as_ref();
     let never_used = account.last_login.is_none() && !user.has_signed_in();
     let no_other_use = !account.is_superuser
-        && !user.platform_admin
+        && !user.is_platform_staff()
         && user.tenant_ids().is_empty()
         && account.groups.iter().all(is_partners);
-    account.was_made_for(&partner.id.to_string()) && never_used && no_other_use
+    account.was_created_for_partner(&partner.id.to_string()) && never_used && no_other_use
 }
 
 /// Creates a recovery link, encrypted for this job.
@@ -264,21 +294,21 @@ async fn create_link(
     run: &StepContext,
     client: &Authentik,
     account: &authentik::User,
-) -> Result<(SealedLink, bson::DateTime), StepFailure> {
+) -> Result<(EncryptedLink, bson::DateTime), StepFailure> {
     // A link that cannot be stored would only invalidate one that was shown already.
-    if !run.ctx.sealing_keys.can_seal() {
+    if !run.ctx.encryption_keys.can_encrypt() {
         let detail = "SEALING_KEYS is not set: the link cannot be stored";
         return Err(StepFailure::new(ErrorCode::SecretsUnreadable, detail));
     }
     let ends_at = clock::later(run.ctx.store.now(), LINK_TTL);
     let link = client.create_recovery_link(account.pk, LINK_TTL).await?;
-    let sealed = run
+    let secrets = run
         .ctx
-        .sealing_keys
+        .encryption_keys
         .encrypt(run.job.id, &link.expose_secret())
         .map_err(|error| StepFailure::new(ErrorCode::SecretsUnreadable, error.to_string()))?;
     let job_id = run.job.id;
-    Ok((SealedLink { sealed, job_id }, ends_at))
+    Ok((EncryptedLink { secrets, job_id }, ends_at))
 }
 
 /// Stores the result in the invitation, unless it was revoked meanwhile.
@@ -286,13 +316,13 @@ async fn finish(
     run: &StepContext,
     invitation: &Invitation,
     user: &User,
-    link: Option<(SealedLink, bson::DateTime)>,
+    link: Option<(EncryptedLink, bson::DateTime)>,
 ) -> Result<(), StepFailure> {
     let id = invitation.id;
     run.fenced_transaction((run, user, link), |session, (run, user, link)| {
         async move {
             let invitations = &run.ctx.invitations;
-            let Some(mut invitation) = invitations.find_in(session, id).await? else {
+            let Some(mut invitation) = invitations.find_in_transaction(session, id).await? else {
                 return Ok(());
             };
             invitation.user_id = Some(user.id);

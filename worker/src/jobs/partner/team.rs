@@ -1,19 +1,23 @@
-//! Team synchronisation: the partner's group, and the MFA device count of each member.
+//! Team synchronisation: the partner's group, and the MFA devices of each member.
 
-use dezky_shared::{id::UserId, tenant::reason as tenant_reason, user::MfaCheck};
+use dezky_shared::{
+    id::UserId, tenant::reason as tenant_reason, upstream::PARTNER_TEAM, user::User,
+};
 use dezky_upstreams::clients::authentik::Authentik;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _, stream};
 
-use super::{
-    group::{self, GroupSync},
-    partner_of, reason,
-};
+use super::{group, partner_of, reason};
 use crate::{
-    jobs::partial_failure::PartialFailures,
-    steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs},
+    jobs::{item_work::ItemWork, mfa},
+    steps::{StepContext, StepFailure, StepSuccess},
 };
 
-/// Synchronises the group with the current team and stores the members' device counts.
+/// Members whose checks are stored in one transaction.
+const BATCH: usize = 32;
+/// Members looked up at a time.
+const CONCURRENCY: usize = 8;
+
+/// Synchronises the group with the current team and stores the members' MFA checks.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let Some(client) = &run.ctx.clients.authentik else {
         return Ok(StepSuccess::skipped(tenant_reason::INTEGRATION_DISABLED));
@@ -21,48 +25,59 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
     let Some(partner) = partner_of(&run).await? else {
         return Ok(StepSuccess::skipped(reason::PARTNER_GONE));
     };
-    let client = client.with_deadline(&run.trust);
-    let GroupSync {
-        changes,
-        team,
-        mut failures,
-    } = group::sync(&run, &client, &partner).await?;
-    count_devices(&run, &client, &team, &mut failures).await?;
-    failures.finish()?;
-    Ok(StepSuccess::ok(
-        reason::SYNCED,
-        changes,
-        UpstreamRefs::default(),
-    ))
+    let client = client.with_deadline(&run.deadline);
+    let mut work = ItemWork::resume(&run, PARTNER_TEAM);
+    let team = group::sync(&run, &client, &partner, &mut work).await?;
+    if !work.is_unfinished() {
+        check_devices(&run, &client, team, &mut work).await?;
+    }
+    work.finish(reason::SYNCED)
 }
 
-/// Stores the device counts of all members in one transaction.
-async fn count_devices(
+/// Stores the MFA checks of those members whose devices were not looked up since the job was requested, as far as there is
+/// time.
+async fn check_devices(
     run: &StepContext,
     client: &Authentik,
-    team: &[(UserId, i64)],
-    failures: &mut PartialFailures,
+    team: Vec<(User, i64)>,
+    work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    let mut checks = Vec::new();
-    for (user, account) in team {
-        let counted = client.count_mfa_devices(*account).await;
-        let Some(devices) = failures.capture(counted)? else {
-            continue;
-        };
-        let check = MfaCheck {
-            devices: i32::try_from(devices).unwrap_or(i32::MAX),
-            looked_up_at: run.ctx.store.now(),
-        };
-        checks.push((*user, check));
+    let total = team.len();
+    let is_due = |user: &User| {
+        let check = user.mfa.as_ref();
+        check.is_none_or(|check| check.looked_up_at < run.job.created_at)
+    };
+    let due = team.into_iter().filter(|(user, _)| is_due(user));
+    let due: Vec<(UserId, i64)> = due.map(|(user, account)| (user.id, account)).collect();
+    if due.is_empty() {
+        return Ok(());
     }
-    run.fenced_transaction((run, checks), |session, (run, checks)| {
-        async move {
-            for (user, check) in checks {
-                run.ctx.users.set_mfa(session, *user, check).await?;
-            }
-            Ok(())
+    let all_visible = client.sees_all_second_factors().await?;
+    work.begin("members looked up", total - due.len(), total);
+    for batch in due.chunks(BATCH) {
+        if !work.has_time() {
+            work.leave_rest();
+            break;
         }
-        .boxed()
-    })
-    .await
+        let results: Vec<_> = stream::iter(batch.to_vec())
+            .map(async |(user, account)| {
+                let now = run.ctx.store.now();
+                let check = mfa::check_of(client, account, all_visible, now);
+                (user, check.await)
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await;
+        let mut checks = Vec::new();
+        for (user, check) in results {
+            checks.extend(work.capture(check)?.map(|check| (user, check)));
+        }
+        let checked = checks.len();
+        run.fenced_transaction((run, checks), |session, (run, checks)| {
+            run.ctx.users.set_mfa(session, checks).boxed()
+        })
+        .await?;
+        work.advance(checked);
+    }
+    Ok(())
 }

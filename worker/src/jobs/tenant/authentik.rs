@@ -1,23 +1,28 @@
-//! Tenant in Authentik: the group, the owner's account, and the members' sign-in.
+//! Tenant in Authentik: the group, the owner's account, the apps, and the members' sign-in.
 
 use std::collections::BTreeSet;
 
 use dezky_shared::{
+    account::AccountAccess,
     id::PartnerId,
     store::StoreError,
     tenant::{DesiredState, Owner, Tenant, reason},
     upstream::Upstream,
 };
-use dezky_upstreams::clients::{
-    ClientError,
-    authentik::{Authentik, Group, User},
-};
-
+use dezky_upstreams::clients::authentik::{Authentik, Freeze, Group, User};
 use futures::TryFutureExt as _;
 
-use super::{applies, converged_reason, tenant_of};
+use super::{
+    applies, converged_reason,
+    members::{Listed, remove_all as remove_members, repair},
+    tenant_of,
+};
 use crate::{
-    jobs::item_work::ItemWork,
+    jobs::{
+        app,
+        item_work::ItemWork,
+        member::{Claimant, account_facts, reclaim_account, refuse_account},
+    },
     steps::{StepContext, StepFailure, StepSuccess},
 };
 
@@ -26,15 +31,15 @@ const LOOKUP: usize = 1_000;
 
 /// Converges the group and its members to the desired state.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let (tenant, intent) = tenant_of(&run)?;
+    let (tenant, desired_state) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.authentik else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
-    let client = client.with_deadline(&run.trust);
-    match intent {
+    let client = client.with_deadline(&run.deadline);
+    match desired_state {
         DesiredState::Gone => remove(&run, &client, tenant).await,
         DesiredState::Active | DesiredState::Suspended => {
-            provision(&run, &client, tenant, intent).await
+            provision(&run, &client, tenant, desired_state).await
         }
     }
 }
@@ -43,11 +48,11 @@ async fn provision(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
-    intent: DesiredState,
+    desired_state: DesiredState,
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
-    let mut work = ItemWork::resume(run, Upstream::Authentik);
+    let mut work = ItemWork::resume(run, Upstream::Authentik.name());
     let ensured = client
         .ensure_group(&tenant.slug, &id, known, run.mode)
         .await?;
@@ -61,39 +66,64 @@ async fn provision(
         .filter(|owner| owner.subject.is_none())
     {
         let group = ensured.value.as_ref();
-        let granted = ensure_owner(run, client, tenant, group, owner, &mut work.changes).await;
-        work.refs.owner_subject = work.capture(granted)?.flatten();
+        let subject = ensure_owner(run, client, tenant, group, owner, &mut work).await?;
+        work.refs.owner_subject = subject;
     }
     if let Some(group) = &ensured.value {
+        app::converge_all(run, client, tenant, &group.id, desired_state, &mut work).await?;
         let members = client.list_members(&group.id).await?;
-        match intent {
+        let listed = Listed::accounts(&members);
+        match desired_state {
             DesiredState::Active => unfreeze(run, client, tenant, members, &mut work).await?,
             _ => freeze(run, client, tenant, members, &mut work).await?,
         }
+        if !work.is_unfinished() {
+            let differing = repair(run, tenant, &listed).await?;
+            work.changes.extend(differing);
+        }
     }
-    work.finish(converged_reason(intent))
+    work.finish(converged_reason(desired_state))
 }
 
 /// Ensures the owner's account and adds it to the group, once: an owner who is removed from the group later is not
-/// added again.
+/// added again. Returns the owner's subject, unless that failed for the owner alone.
 async fn ensure_owner(
     run: &StepContext,
     client: &Authentik,
     tenant: &Tenant,
     group: Option<&Group>,
     owner: &Owner,
-    changes: &mut Vec<String>,
-) -> Result<Option<String>, ClientError> {
+    work: &mut ItemWork<'_>,
+) -> Result<Option<String>, StepFailure> {
+    const ADDED: &str = "owner added to the group";
     let Some(group) = group.filter(|_| applies(run.mode)) else {
-        changes.push("owner added to the group".to_owned());
+        work.changes.push(ADDED.to_owned());
         return Ok(None);
     };
-    let partner = tenant.partner_id.map(|id| id.to_string());
-    let user = client
-        .ensure_owner(&owner.email, &owner.name, partner.as_deref())
-        .await?;
-    client.add_member(&group.id, user.pk).await?;
-    changes.push("owner added to the group".to_owned());
+    let ensured = client.ensure_user(&owner.email, &owner.name).await;
+    let Some(user) = work.capture(ensured)? else {
+        return Ok(None);
+    };
+    let login = owner.email.to_lowercase();
+    let facts = account_facts(run, Claimant::tenant(tenant, &login), &user).await?;
+    match facts.access() {
+        AccountAccess::Owned | AccountAccess::Usable => {}
+        // The owner chooses a password by the recovery flow, as the owner of a new account does.
+        AccountAccess::Reclaimable => {
+            reclaim_account(run, client, &user, None, None).await?;
+            let change = "account left behind by a former member reclaimed";
+            work.changes.push(change.to_owned());
+        }
+        AccountAccess::Refused => {
+            work.fail(refuse_account());
+            return Ok(None);
+        }
+    }
+    let added = client.add_member(&group.id, user.pk).await;
+    if work.capture(added)?.is_none() {
+        return Ok(None);
+    }
+    work.changes.push(ADDED.to_owned());
     Ok(Some(user.uuid))
 }
 
@@ -108,52 +138,47 @@ async fn freeze(
 ) -> Result<(), StepFailure> {
     let exempt = Exempt::find(run, tenant, &members).await?;
     let id = tenant.id.to_string();
+    let freeze = Freeze::Tenant(&id);
     let (spared, blocked): (Vec<User>, Vec<User>) =
         members.into_iter().partition(|user| exempt.covers(user));
     let blocked = blocked.into_iter().filter(|user| !user.is_suspended());
     let (mut frozen, open): (Vec<User>, Vec<User>) =
-        blocked.partition(|user| !user.is_active && user.is_frozen_by(&id));
+        blocked.partition(|user| !user.is_active && user.is_frozen_by(freeze));
 
-    work.begin("members suspended", frozen.len(), frozen.len() + open.len());
-    let freezing = async |user| client.freeze_user(user, &id, run.mode).await;
-    work.each(&open, |user| freezing(user).map_ok(|it| it.changes))
-        .await?;
-    let spared = spared.into_iter().filter(|user| user.is_frozen_by(&id));
-    let spared: Vec<User> = spared.collect();
-    let unfreezing = async |user| client.unfreeze_user(user, &id, run.mode).await;
-    work.each(&spared, |user| unfreezing(user).map_ok(|it| it.changes))
-        .await?;
-    if applies(run.mode) {
+    if !work.continues_pass() {
+        work.begin("members suspended", frozen.len(), frozen.len() + open.len());
+        let freezing = async |user| client.freeze_user(user, freeze, run.mode).await;
+        work.each(&open, |user| freezing(user).map_ok(|it| it.changes))
+            .await?;
+        let spared = spared.into_iter().filter(|user| user.is_frozen_by(freeze));
+        let spared: Vec<User> = spared.collect();
+        let unfreezing = async |user| client.unfreeze_user(user, freeze, run.mode).await;
+        work.each(&spared, |user| unfreezing(user).map_ok(|it| it.changes))
+            .await?;
+    } else if !open.is_empty() && !work.has_failures() {
+        // They are new, and are frozen first. Frozen during the pass, they could be behind its position when this attempt
+        // is interrupted.
+        work.start_over();
+    }
+    if applies(run.mode) && !work.is_unfinished() {
         frozen.sort_by_key(|user| user.pk);
-        end_sessions(client, frozen, work).await?;
+        end_sessions(client, &frozen, work).await?;
     }
     Ok(())
 }
 
-/// Ends the sessions of users who cannot sign in, in the order of their keys. The cursor is the key of the last user whose
-/// sessions were ended in this job.
+/// Ends the sessions and app passwords of users who cannot sign in, in a pass in the order of their keys.
 async fn end_sessions(
     client: &Authentik,
-    mut users: Vec<User>,
+    users: &[User],
     work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    let all = users.len();
-    let last: Option<i64> = work.cursor.as_ref().and_then(|last| last.parse().ok());
-    users.retain(|user| last.is_none_or(|last| user.pk > last));
-    if work.is_unfinished() {
-        return Ok(());
-    }
-    work.begin("members signed out", all - users.len(), all);
     let ending = async |user| {
-        let ended = client.end_sessions(user).await?;
-        let change = (ended > 0).then(|| format!("{ended} sessions and tokens ended"));
-        Ok(change.into_iter().collect())
+        let ended = client.end_access(user).await?;
+        Ok(ended.change().into_iter().collect())
     };
-    let begun = work.each(&users, ending).await?;
-    if let Some(last) = begun.checked_sub(1) {
-        work.cursor = Some(users[last].pk.to_string());
-    }
-    Ok(())
+    work.pass("members signed out", users, |user| user.pk, ending)
+        .await
 }
 
 /// Restores sign-in. For members of this active tenant, freezes by any tenant are lifted; for former members, only this
@@ -167,7 +192,8 @@ async fn unfreeze(
 ) -> Result<(), StepFailure> {
     let id = tenant.id.to_string();
     let mut former_members = client.list_frozen(&id).await?;
-    former_members.retain(|user| members.iter().all(|member| member.pk != user.pk));
+    let present: BTreeSet<i64> = members.iter().map(|member| member.pk).collect();
+    former_members.retain(|user| !present.contains(&user.pk));
     let all = members.len();
     let users = members.into_iter().chain(former_members);
     let frozen: Vec<User> = users.filter(|user| !user.frozen_by().is_empty()).collect();
@@ -175,17 +201,18 @@ async fn unfreeze(
     let unfreezing = async |user: &User| {
         let mut changes = Vec::new();
         for tenant_id in user.frozen_by() {
-            let ensured = client.unfreeze_user(user, tenant_id, run.mode).await?;
+            let ensured = client
+                .unfreeze_user(user, Freeze::Tenant(tenant_id), run.mode)
+                .await?;
             changes.extend(ensured.changes);
         }
         Ok(changes)
     };
-    work.each(&frozen, unfreezing).await?;
-    Ok(())
+    work.each(&frozen, unfreezing).await
 }
 
-/// Removes the group. The members' accounts are kept and frozen first: they may hold data that is still needed, and
-/// without the group it is unknown whose sign-in to block.
+/// Removes the group. Its members' accounts are frozen first: without the group it is unknown whose sign-in to block. Those
+/// that were created for members of the tenant are then deleted by jobs of their own; others are the persons'.
 async fn remove(
     run: &StepContext,
     client: &Authentik,
@@ -193,7 +220,7 @@ async fn remove(
 ) -> Result<StepSuccess, StepFailure> {
     let id = tenant.id.to_string();
     let known = tenant.authentik_group_id.as_deref();
-    let mut work = ItemWork::resume(run, Upstream::Authentik);
+    let mut work = ItemWork::resume(run, Upstream::Authentik.name());
     if let Some(group) = client.find_group(&id, known).await? {
         let members = client.list_members(&group.id).await?;
         freeze(run, client, tenant, members, &mut work).await?;
@@ -202,10 +229,23 @@ async fn remove(
         }
         work.check_failures()?;
     }
+    remove_members(run, tenant).await?;
+    // Before the group: its deletion takes the bindings away that restrict the apps.
+    app::remove_all(run, client, tenant, &mut work).await?;
     let removed = client.delete_group(&id, known, run.mode).await?;
     work.changes.extend(removed.changes);
     work.refs.authentik_group_id = Some(None);
     work.finish(reason::REMOVED)
+}
+
+/// Whether the user may sign in although the tenant is suspended.
+pub(in crate::jobs) async fn may_sign_in_while_suspended(
+    run: &StepContext,
+    tenant: &Tenant,
+    user: &User,
+) -> Result<bool, StoreError> {
+    let exempt = Exempt::find(run, tenant, std::slice::from_ref(user)).await?;
+    Ok(exempt.covers(user))
 }
 
 /// Members of a suspended tenant who may still sign in.
@@ -217,6 +257,8 @@ struct Exempt {
     operators: BTreeSet<String>,
     /// Subjects of team members of active partners.
     staff: BTreeSet<String>,
+    /// Subjects of members whose accounts the tenant did not create: those belong to the persons.
+    adopted: BTreeSet<String>,
 }
 
 impl Exempt {
@@ -236,6 +278,8 @@ impl Exempt {
             let operators = run.ctx.users.list_operators(&subjects).await?;
             exempt.operators.extend(operators);
             exempt.staff.extend(staff_among(run, &subjects).await?);
+            let adopted = run.ctx.members.list_adopted(tenant.id, &subjects).await?;
+            exempt.adopted.extend(adopted);
         }
         Ok(exempt)
     }
@@ -245,6 +289,7 @@ impl Exempt {
         user.is_superuser
             || self.operators.contains(&user.uuid)
             || self.staff.contains(&user.uuid)
+            || self.adopted.contains(&user.uuid)
             || user
                 .groups
                 .iter()

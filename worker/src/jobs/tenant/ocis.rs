@@ -5,17 +5,26 @@ mod identity;
 use dezky_shared::{
     queue::error_code::ErrorCode,
     tenant::{DesiredState, Tenant, reason},
+    upstream::Upstream,
 };
-use dezky_upstreams::clients::ocis::{Ocis, Space, space_name};
+use dezky_upstreams::clients::ocis::{Ocis, Space, SpaceMembers, space_name};
 use futures::FutureExt as _;
 
 use self::identity::Located;
-use super::{applies, converged_reason, tenant_of};
-use crate::steps::{StepContext, StepFailure, StepSuccess, UpstreamRefs};
+use super::{
+    applies, converged_reason,
+    members::{self, Listed},
+    status::TenantRefs,
+    tenant_of,
+};
+use crate::{
+    jobs::item_work::ItemWork,
+    steps::{StepContext, StepFailure, StepSuccess},
+};
 
 /// Converges the space to the desired state: enabled, disabled with its content, or purged.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let (tenant, intent) = tenant_of(&run)?;
+    let (tenant, desired_state) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.ocis else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
@@ -23,23 +32,37 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         run: &run,
         tenant,
         tenant_id: tenant.id.to_string(),
-        client: client.with_deadline(&run.trust),
+        quota: run.ctx.allowances.of_plan(tenant.plan).await?.space_quota(),
+        client: client.with_deadline(&run.deadline),
     };
     let located = step.locate().await?;
-    let (space, changes) = match intent {
-        DesiredState::Active => step.provision(located).await?,
+    let (space, changes) = match desired_state {
+        DesiredState::Active => {
+            let mut work = ItemWork::resume(&run, Upstream::Ocis.name());
+            let (space, changes) = step.provision(located).await?;
+            work.changes = changes;
+            work.refs.ocis_space_id = Some(space.clone());
+            step.repair_members(space.as_deref(), &mut work).await?;
+            return work.finish(converged_reason(desired_state));
+        }
+        DesiredState::Gone => {
+            members::remove_all(&run, tenant).await?;
+            if located == Located::Absent {
+                return Ok(StepSuccess::skipped(converged_reason(desired_state)));
+            }
+            step.purge(located.spaces()).await?
+        }
         // No call is needed to know that there is nothing to do.
-        _ if located == Located::Absent => {
-            return Ok(StepSuccess::skipped(converged_reason(intent)));
+        DesiredState::Suspended if located == Located::Absent => {
+            return Ok(StepSuccess::skipped(converged_reason(desired_state)));
         }
         DesiredState::Suspended => step.disable(located.spaces()).await?,
-        DesiredState::Gone => step.purge(located.spaces()).await?,
     };
-    let refs = UpstreamRefs {
+    let refs = TenantRefs {
         ocis_space_id: Some(space),
-        ..UpstreamRefs::default()
+        ..TenantRefs::default()
     };
-    Ok(StepSuccess::ok(converged_reason(intent), changes, refs))
+    Ok(StepSuccess::ok(converged_reason(desired_state), changes).with_refs(refs))
 }
 
 /// Id of the tenant's space, and the changes that were made.
@@ -50,6 +73,8 @@ struct SpaceStep<'a> {
     run: &'a StepContext,
     tenant: &'a Tenant,
     tenant_id: String,
+    /// Quota of the plan's allowance in bytes; 0 is unlimited.
+    quota: u64,
     client: Ocis,
 }
 
@@ -75,7 +100,7 @@ impl SpaceStep<'_> {
                 &space,
                 &self.tenant_id,
                 &self.name(),
-                self.quota(),
+                self.quota,
                 self.run.mode,
             )
             .await?;
@@ -95,7 +120,7 @@ impl SpaceStep<'_> {
         }
         let created = self
             .client
-            .create_space(&self.tenant_id, &self.name(), self.quota())
+            .create_space(&self.tenant_id, &self.name(), self.quota)
             .await?;
         if *located == Located::Absent {
             return Ok(created);
@@ -123,6 +148,51 @@ impl SpaceStep<'_> {
             .await
     }
 
+    /// Provisions members who should be in the space and are not, or the other way round.
+    async fn repair_members(
+        &self,
+        space: Option<&str>,
+        work: &mut ItemWork<'_>,
+    ) -> Result<(), StepFailure> {
+        let Some(space) = space else {
+            return Ok(());
+        };
+        if !members::has_members(self.run, self.tenant).await? {
+            return Ok(());
+        }
+        // None in a dry run of a disabled space.
+        let Some(listed) = self.client.list_space_members(space).await? else {
+            return Ok(());
+        };
+        self.exclude_members(space, &listed, work).await?;
+        if !work.is_unfinished() {
+            let repaired = members::repair(self.run, self.tenant, &Listed::Space(listed)).await?;
+            work.changes.extend(repaired);
+        }
+        Ok(())
+    }
+
+    /// Takes members out of the space who were suspended while it was disabled: it has just been enabled, and their own
+    /// jobs wait for this one.
+    async fn exclude_members(
+        &self,
+        space: &str,
+        listed: &SpaceMembers,
+        work: &mut ItemWork<'_>,
+    ) -> Result<(), StepFailure> {
+        let members = &self.run.ctx.members;
+        let mut excluded = members.list_excluded_from_space(self.tenant.id).await?;
+        excluded.retain(|user_id| listed.contains(user_id));
+        work.begin("members removed from the space", 0, excluded.len());
+        let (client, mode) = (&self.client, self.run.mode);
+        let removing = async |user_id: &String| {
+            client
+                .remove_space_member(space, listed, user_id, mode)
+                .await
+        };
+        work.each(&excluded, removing).await
+    }
+
     async fn disable(&self, spaces: &[Space]) -> Result<Converged, StepFailure> {
         let mut changes = Vec::new();
         for space in spaces {
@@ -141,10 +211,6 @@ impl SpaceStep<'_> {
 
     fn name(&self) -> String {
         space_name(&self.tenant.name, &self.tenant.slug)
-    }
-
-    fn quota(&self) -> u64 {
-        self.tenant.plan.space_quota()
     }
 }
 

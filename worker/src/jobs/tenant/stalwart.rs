@@ -7,10 +7,15 @@ use dezky_shared::{
 };
 use dezky_upstreams::clients::{
     ClientError, Ensured,
-    stalwart::{AccountPage, Domain, Removal, Stalwart},
+    stalwart::{Account, AccountPage, Domain, MailFreeze, Removal, Stalwart},
 };
 
-use super::{applies, converged_reason, tenant_of};
+use super::{
+    applies, converged_reason,
+    members::{Listed, repair},
+    status::TenantRefs,
+    tenant_of,
+};
 use crate::{
     jobs::{domain, item_work::ItemWork},
     steps::{StepContext, StepFailure, StepSuccess},
@@ -18,33 +23,34 @@ use crate::{
 
 /// Converges the domains and their mailboxes to the desired state.
 pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailure> {
-    let (tenant, intent) = tenant_of(&run)?;
+    let (tenant, desired_state) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.stalwart else {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     };
     let has_none = tenant.domains.is_empty()
         && tenant.former_domains.is_empty()
         && tenant.mail_domains.is_empty();
-    if has_none && intent == DesiredState::Active {
+    if has_none && desired_state == DesiredState::Active {
         return Ok(without_domains(reason::NO_DOMAIN));
     }
-    let client = client.with_deadline(&run.trust);
+    let client = client.with_deadline(&run.deadline);
     let id = tenant.id.to_string();
     let owned = client.list_domains(&id, &tenant.mail_domains).await?;
-    match intent {
+    match desired_state {
         DesiredState::Gone if has_none && owned.is_empty() => Ok(without_domains(reason::REMOVED)),
         DesiredState::Gone => remove(&run, &client, &owned).await,
         _ if has_none && owned.is_empty() => Ok(without_domains(reason::NO_DOMAIN)),
         DesiredState::Active | DesiredState::Suspended => {
-            provision(&run, &client, tenant, intent, owned).await
+            provision(&run, &client, tenant, desired_state, owned).await
         }
     }
 }
 
 fn without_domains(reason: &'static str) -> StepSuccess {
-    let mut done = StepSuccess::skipped(reason);
-    done.refs.stalwart_domain = Some(None);
-    done
+    StepSuccess::skipped(reason).with_refs(TenantRefs {
+        stalwart_domain: Some(None),
+        ..TenantRefs::default()
+    })
 }
 
 /// Ensures the tenant's domains, and the access to the mailboxes of all its domains: of those being removed, and of those
@@ -53,11 +59,11 @@ async fn provision(
     run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
-    intent: DesiredState,
+    desired_state: DesiredState,
     owned: Vec<Domain>,
 ) -> Result<StepSuccess, StepFailure> {
     let claims = run.ctx.domains.list_owned(tenant.id).await?;
-    let mut work = ItemWork::resume(run, Upstream::Stalwart);
+    let mut work = ItemWork::resume(run, Upstream::Stalwart.name());
     let mut ensured = Vec::new();
     for name in &tenant.domains {
         let claim = claims.iter().find(|claim| claim.name == *name);
@@ -77,11 +83,17 @@ async fn provision(
     let served = remove_former(run, client, tenant, owned, &ensured, &mut work).await?;
     work.refs.stalwart_domain = Some(tenant.domains.first().cloned());
     work.refs.mail_domains = Some(mail_domains(tenant, &served, &ensured));
+    let outdated = outdated_claims(run, claims, &ensured);
+    work.changes.extend(differing(&outdated, &ensured));
     if applies(run.mode) {
-        refresh(run, claims, &ensured).await?;
+        domain::refresh(run, outdated).await?;
     }
-    set_access(run, client, &served, intent, &mut work).await?;
-    work.finish(converged_reason(intent))
+    let accounts = set_access(run, client, &served, desired_state, &mut work).await?;
+    if !work.is_unfinished() {
+        let differing = repair(run, tenant, &Listed::mailboxes(accounts)).await?;
+        work.changes.extend(differing);
+    }
+    work.finish(converged_reason(desired_state))
 }
 
 /// Domains that were ensured, with their names.
@@ -102,7 +114,7 @@ async fn remove_former(
             work.refs.removed_domains.push(name.clone());
             continue;
         };
-        let removed = client.remove_domain(&former, run.mode).await;
+        let removed = client.remove_domain(&former, &owned, run.mode).await;
         if let Some(removed) = work.capture(removed)? {
             work.changes.extend(removed.changes);
             work.refs.removed_domains.push(name.clone());
@@ -145,61 +157,87 @@ fn mail_domains(
         .collect()
 }
 
-/// Enqueues the jobs of the domains that changed, or whose expected records are outdated.
-async fn refresh(
+/// The claims of domains that changed, or whose expected records are outdated: each has a job of its own.
+fn outdated_claims(
     run: &StepContext,
-    claims: Vec<Claim>,
+    mut claims: Vec<Claim>,
     ensured: &EnsuredDomains<'_>,
-) -> Result<(), StepFailure> {
-    let is_outdated = |claim: &Claim| {
-        let found = ensured.iter().find(|(name, _)| **name == claim.name);
-        match found {
-            Some((_, Ensured { value, changes })) if changes.is_empty() => value
-                .as_ref()
-                .is_none_or(|it| domain::is_outdated(run, claim, &it.zone_file)),
-            Some(_) => true,
-            // Its removal is pending, or its own job reports why it cannot be provisioned.
-            None => claim.removing || !domain::is_provisioned(claim),
-        }
-    };
-    let outdated = claims.into_iter().filter(is_outdated).collect();
-    domain::refresh(run, outdated).await
+) -> Vec<Claim> {
+    claims.retain(|claim| match ensured_as(claim, ensured) {
+        Some(Ensured { value, changes }) if changes.is_empty() => value
+            .as_ref()
+            .is_none_or(|it| domain::is_outdated(run, claim, &it.zone_file)),
+        Some(_) => true,
+        // Its removal is pending, or its own job reports why it cannot be provisioned.
+        None => claim.removing || !domain::is_provisioned(claim),
+    });
+    claims
 }
 
-/// Freezes the mailboxes of the domains, or unfreezes those that a suspension froze, page by page.
+/// The changes that the jobs of these claims will make, of which those of this step say nothing.
+fn differing(outdated: &[Claim], ensured: &EnsuredDomains<'_>) -> Vec<String> {
+    let is_silent = |claim: &&Claim| {
+        let ensured = ensured_as(claim, ensured);
+        ensured.is_some_and(|ensured| ensured.changes.is_empty())
+    };
+    let silent = outdated.iter().filter(is_silent);
+    silent
+        .map(|claim| format!("domain {} differs", claim.name))
+        .collect()
+}
+
+fn ensured_as<'a>(claim: &Claim, ensured: &'a EnsuredDomains<'_>) -> Option<&'a Ensured<Domain>> {
+    let mut ensured = ensured.iter();
+    let found = ensured.find(|(name, _)| **name == claim.name);
+    found.map(|(_, ensured)| ensured)
+}
+
+/// Freezes the mailboxes of the domains, or unfreezes those that a suspension froze, page by page. Returns the mailboxes as
+/// they were listed.
 async fn set_access(
     run: &StepContext,
     client: &Stalwart,
     domains: &[Domain],
-    intent: DesiredState,
+    desired_state: DesiredState,
     work: &mut ItemWork<'_>,
-) -> Result<(), StepFailure> {
-    let note = match intent {
+) -> Result<Vec<Account>, StepFailure> {
+    let mut listed = Vec::new();
+    let note = match desired_state {
         DesiredState::Active => "mailboxes opened",
         _ => "mailboxes closed",
     };
     let (mut before, mut total) = (0, 0);
     for domain in domains {
-        for number in 0.. {
+        let mut next = Some(0);
+        while let Some(position) = next {
             if !work.has_time() {
                 work.leave_rest();
-                return Ok(());
+                return Ok(listed);
             }
-            let page = client.account_page(&domain.id, number).await;
+            let page = client.account_page(&domain.id, position).await;
             let Some(page) = work.capture(page)? else {
                 break;
             };
             let AccountPage {
                 accounts,
                 total: in_domain,
-                has_more,
+                next: after,
             } = page;
-            if number == 0 {
+            next = after;
+            if position == 0 {
                 total += in_domain;
             }
-            let changed = match intent {
-                DesiredState::Active => client.unfreeze_accounts(&accounts, run.mode).await,
-                _ => client.freeze_accounts(&accounts, run.mode).await,
+            let changed = match desired_state {
+                DesiredState::Active => {
+                    client
+                        .unfreeze_accounts(&accounts, MailFreeze::Tenant, run.mode)
+                        .await
+                }
+                _ => {
+                    client
+                        .freeze_accounts(&accounts, MailFreeze::Tenant, run.mode)
+                        .await
+                }
             };
             before += accounts.len();
             if let Some(changed) = work.capture(changed)? {
@@ -212,12 +250,10 @@ async fn set_access(
                     work.capture::<()>(Err(failure))?;
                 }
             }
-            if !has_more {
-                break;
-            }
+            listed.extend(accounts);
         }
     }
-    Ok(())
+    Ok(listed)
 }
 
 /// Removes all domains of the tenant, with their mailboxes.
@@ -226,7 +262,7 @@ async fn remove(
     client: &Stalwart,
     owned: &[Domain],
 ) -> Result<StepSuccess, StepFailure> {
-    let mut work = ItemWork::resume(run, Upstream::Stalwart);
+    let mut work = ItemWork::resume(run, Upstream::Stalwart.name());
     for domain in owned {
         if !work.has_time() {
             work.leave_rest();

@@ -3,28 +3,28 @@
 
 use std::sync::Arc;
 
-use bson::{DateTime, Document, doc};
+use bson::DateTime;
 use dezky_shared::{
-    audit::{Action, Actor, AuditEvent, Origin, Target},
-    id::{JobId, TenantId},
+    audit::{Action, AuditEvent, Target},
+    id::TenantId,
     platform::change_feed::DocumentChange,
-    queue::job::{Job, Progress, StepState},
-    store::{StoreError, VersionedRepository as _, is_undecodable, users::OwnershipGrant},
-    tenant::{
-        Condition, ConditionStatus, DesiredState, ProvisioningState, Tenant, TenantStatus,
-        condition_type, reason,
-    },
-    upstream::Upstream,
-    user::Role,
+    queue::job::Job,
+    store::{StoreError, VersionedRepository as _, is_undecodable},
+    tenant::{DesiredState, PerUpstream, Tenant, TenantStatus},
+    upstream::{MailDomain, Upstream},
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
 use crate::{
     context::Context,
+    jobs::{
+        audit_event,
+        step_status::{self, StepStatus},
+    },
     steps::{
         JobKind, Loaded, Registry, Reported, SinkFuture, StepContext, StepEnd, StepReport,
-        StepSink, StepSuccess, StepTarget, Targets,
+        StepSink, StepTarget, Targets,
     },
 };
 
@@ -34,11 +34,14 @@ pub struct TenantTarget {
     /// The tenant.
     pub tenant: Arc<Tenant>,
     /// The desired state.
-    pub intent: DesiredState,
+    pub desired_state: DesiredState,
 }
 
 impl StepTarget for TenantTarget {
     fn in_doubt_until(&self, upstream: Upstream) -> Option<DateTime> {
+        if !upstream.is_provisioned() {
+            return None;
+        }
         *self.tenant.unknown_until.get(upstream)
     }
 
@@ -71,13 +74,21 @@ impl StepSink for TenantSink {
             let Some(id) = job.tenant_id else {
                 return Ok(Loaded::NoTarget);
             };
-            let Some(tenant) = ctx.tenants.find(id).await? else {
+            // Its job completes without a tenant, so a stale primary must not decide that.
+            let tenant = match ctx.tenants.find(id).await? {
+                Some(tenant) => Some(tenant),
+                None => ctx.tenants.confirm_missing(id).await?,
+            };
+            let Some(tenant) = tenant else {
                 return Ok(Loaded::Missing);
             };
             // This process's estimate of MongoDB's clock may lag behind the reading that made the job due.
-            let intent = tenant.desired_state(ctx.store.now().max(job.run_at));
+            let desired_state = tenant.desired_state(ctx.store.now().max(job.run_at));
             let tenant = Arc::new(tenant);
-            Ok(Loaded::Target(Arc::new(TenantTarget { tenant, intent })))
+            Ok(Loaded::Target(Arc::new(TenantTarget {
+                tenant,
+                desired_state,
+            })))
         }
         .boxed()
     }
@@ -95,37 +106,40 @@ impl StepSink for TenantSink {
         now: DateTime,
     ) -> SinkFuture<'a, Reported> {
         async move {
-            let TenantTarget { tenant, intent } = report.target()?;
+            let TenantTarget {
+                tenant,
+                desired_state,
+            } = report.target()?;
             let current = match ctx.tenants.find_for_update(session, tenant.id).await {
                 // A newer build wrote it: its workers report to it.
-                Err(error) if is_undecodable(&error) => {
-                    record_facts(ctx, session, tenant.id, report.ends).await?;
-                    return Ok(Reported::Outdated);
-                }
+                Err(error) if is_undecodable(&error) => None,
+                Ok(None) => return Ok(Reported::Outdated),
                 current => current?,
             };
-            let Some(mut current) = current else {
-                return Ok(Reported::Outdated);
-            };
             // A job's own write to its tenant keeps the generation.
-            let is_changed = current.generation != tenant.generation;
-            if is_changed && !current.desires_same_as(tenant) {
+            let current = current.filter(|current| {
+                current.generation == tenant.generation || current.desires_same_as(tenant)
+            });
+            let Some(mut current) = current else {
                 ctx.tenants.unlock(session, tenant.id).await?;
                 record_facts(ctx, session, tenant.id, report.ends).await?;
                 return Ok(Reported::Outdated);
-            }
+            };
             let mut effects = SideEffects::default();
             let target = TenantReport {
                 tenant: &mut current,
-                intent: *intent,
+                desired_state: *desired_state,
                 report,
             };
             target.apply(ctx, session, &mut effects, now).await?;
             ctx.tenants.save(session, &current).await?;
             effects.write(ctx, session, now).await?;
             let tenant = Arc::new(current);
-            let intent = *intent;
-            Ok(Reported::Current(Arc::new(TenantTarget { tenant, intent })))
+            let desired_state = *desired_state;
+            Ok(Reported::Current(Arc::new(TenantTarget {
+                tenant,
+                desired_state,
+            })))
         }
         .boxed()
     }
@@ -142,18 +156,24 @@ impl StepSink for TenantSink {
             let mut targets: Targets = Vec::with_capacity(reports.len());
             let mut effects = SideEffects::default();
             for report in reports {
-                let TenantTarget { tenant, intent } = report.target()?;
-                let (mut current, intent) = ((**tenant).clone(), *intent);
+                let TenantTarget {
+                    tenant,
+                    desired_state,
+                } = report.target()?;
+                let (mut current, desired_state) = ((**tenant).clone(), *desired_state);
                 let target = TenantReport {
                     tenant: &mut current,
-                    intent,
+                    desired_state,
                     report: *report,
                 };
                 target.apply(ctx, session, &mut effects, now).await?;
                 current.revision += 1;
                 let tenant = Arc::new(current);
                 changed.push(tenant.clone());
-                targets.push(Arc::new(TenantTarget { tenant, intent }));
+                targets.push(Arc::new(TenantTarget {
+                    tenant,
+                    desired_state,
+                }));
             }
             if !ctx.tenants.compare_and_save_many(session, &changed).await? {
                 return Ok(None);
@@ -173,16 +193,26 @@ async fn record_facts(
     tenant: TenantId,
     ends: &[StepEnd],
 ) -> Result<(), StoreError> {
+    record_in_doubt(ctx, session, tenant, ends).await?;
     for end in ends {
-        if let (Some(upstream), Some(until)) = (end.upstream, end.in_doubt_until) {
-            ctx.tenants
-                .set_unknown_until(session, tenant, upstream, until)
-                .await?;
-        }
-        let refs = end.success.as_ref().map(|success| &success.refs);
-        if let Some(Some(space)) = refs.and_then(|refs| refs.ocis_space_id.as_ref()) {
+        if let Some(Some(space)) = refs_of(end).and_then(|refs| refs.ocis_space_id.as_ref()) {
             ctx.tenants.set_ocis_space(session, tenant, space).await?;
         }
+    }
+    Ok(())
+}
+
+/// Records writes in doubt in the tenant, whose jobs must not change the same objects before they land.
+pub(in crate::jobs) async fn record_in_doubt(
+    ctx: &Context,
+    session: &mut ClientSession,
+    tenant: TenantId,
+    ends: &[StepEnd],
+) -> Result<(), StoreError> {
+    for (upstream, until) in ends.iter().filter_map(StepEnd::in_doubt) {
+        ctx.tenants
+            .set_unknown_until(session, tenant, upstream, until)
+            .await?;
     }
     Ok(())
 }
@@ -191,8 +221,10 @@ async fn record_facts(
 #[derive(Debug, Default)]
 struct SideEffects {
     events: Vec<AuditEvent>,
-    /// Tenants that are terminated now; their domains are removed.
+    /// Tenants that are terminated now; their domains, apps and storage reports are removed.
     terminated: Vec<TenantId>,
+    /// Tenants that provide more than before: jobs of members and apps wait for it.
+    provided: Vec<TenantId>,
 }
 
 impl SideEffects {
@@ -204,7 +236,14 @@ impl SideEffects {
     ) -> Result<(), StoreError> {
         for tenant in self.terminated {
             ctx.domains.remove_all(session, tenant, now).await?;
+            // It holds the addresses of people.
+            ctx.storage_reports.delete(session, tenant).await?;
+            ctx.apps.delete_all(session, tenant).await?;
+            ctx.members.remove_all(session, tenant, now).await?;
         }
+        ctx.jobs
+            .release_not_ready(session, &self.provided, now)
+            .await?;
         ctx.audit.record_all(session, &self.events).await
     }
 }
@@ -212,7 +251,7 @@ impl SideEffects {
 /// A report applied to its tenant's document, which the caller saves.
 struct TenantReport<'a> {
     tenant: &'a mut Tenant,
-    intent: DesiredState,
+    desired_state: DesiredState,
     report: StepReport<'a>,
 }
 
@@ -226,109 +265,114 @@ impl TenantReport<'_> {
     ) -> Result<(), StoreError> {
         let Self {
             tenant,
-            intent,
+            desired_state,
             report,
         } = self;
+        let before = Provided::by(tenant);
         for end in report.ends {
             apply_step(tenant, end, now);
-            if let Some(subject) = end
-                .success
-                .as_ref()
-                .and_then(|it| it.refs.owner_subject.as_ref())
+            if let Some(subject) = refs_of(end).and_then(|refs| refs.owner_subject.as_ref())
                 && let Some(owner) = &tenant.owner
             {
                 let users = &ctx.users;
                 let granted = users
                     .grant_ownership(session, subject, &owner.email, &owner.name, tenant.id, now)
                     .await?;
-                let event =
-                    granted.map(|granted| ownership_event(&granted, tenant, report.job_id, now));
+                let event = granted.and_then(|grant| {
+                    audit_event::role_granted(&grant, tenant.id, report.job_id, now)
+                });
                 effects.events.extend(event);
             }
         }
-        let action = advance_status(tenant, intent);
+        if Provided::by(tenant).exceeds(&before) {
+            effects.provided.push(tenant.id);
+        }
+        let action = advance_status(tenant, desired_state);
         tenant.updated_at = now;
         if action == Some(Action::TenantTerminated) {
             effects.terminated.push(tenant.id);
         }
         effects.events.extend(action.map(|action| {
-            let target = Target {
-                kind: "tenant".to_owned(),
-                id: tenant.id.to_string(),
-                name: tenant.slug.clone(),
-            };
-            event(action, target, tenant, report.job_id, now)
+            let target = Target::new("tenant", tenant.id, &tenant.slug);
+            audit_event::event(action, target, Some(tenant.id), report.job_id, now)
         }));
         Ok(())
     }
 }
 
+/// State of a tenant on which its members and apps depend.
+struct Provided {
+    converged: PerUpstream<bool>,
+    group: Option<String>,
+    space: Option<String>,
+    mail_domains: Vec<MailDomain>,
+}
+
+impl Provided {
+    fn by(tenant: &Tenant) -> Self {
+        let mut converged = PerUpstream::all(false);
+        for upstream in Upstream::ALL {
+            *converged.get_mut(upstream) =
+                step_status::is_done(*tenant.provisioning_status.get(upstream));
+        }
+        Self {
+            converged,
+            group: tenant.authentik_group_id.clone(),
+            space: tenant.ocis_space_id.clone(),
+            mail_domains: tenant.mail_domains.clone(),
+        }
+    }
+
+    fn exceeds(&self, before: &Self) -> bool {
+        let has_converged =
+            |upstream| *self.converged.get(upstream) && !*before.converged.get(upstream);
+        Upstream::ALL.into_iter().any(has_converged)
+            || self.group != before.group
+            || self.space != before.space
+            || self.mail_domains != before.mail_domains
+    }
+}
+
+/// Upstream ids that a step of a tenant found or created. An outer `None` leaves the tenant's field as it is.
+#[expect(clippy::option_option, reason = "unchanged, removed, or set")]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(in crate::jobs) struct TenantRefs {
+    /// The tenant's group.
+    pub(in crate::jobs) authentik_group_id: Option<Option<String>>,
+    /// The owner's id at the identity provider.
+    pub(in crate::jobs) owner_subject: Option<String>,
+    /// The tenant's first domain on the mail server.
+    pub(in crate::jobs) stalwart_domain: Option<Option<String>>,
+    /// The tenant's domains on the mail server.
+    pub(in crate::jobs) mail_domains: Option<Vec<MailDomain>>,
+    /// Former domains of the tenant that were removed upstream.
+    pub(in crate::jobs) removed_domains: Vec<String>,
+    /// The tenant's space.
+    pub(in crate::jobs) ocis_space_id: Option<Option<String>>,
+}
+
+/// Upstream objects that a step found or created.
+fn refs_of(end: &StepEnd) -> Option<&TenantRefs> {
+    end.success.as_ref()?.refs()
+}
+
 /// Applies the end of a step: in-doubt writes, provisioning state, condition and upstream ids.
 fn apply_step(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
-    let Some(upstream) = end.upstream else { return };
-    if let Some(until) = end.in_doubt_until {
-        *tenant.unknown_until.get_mut(upstream) = Some(until);
-    }
-    if end.success.is_some() {
-        // The step read the upstream's state, so no write is in doubt any more.
-        *tenant.unknown_until.get_mut(upstream) = None;
-    }
-    if !end.sets_condition {
-        return;
-    }
-    let error = end.step.error.as_ref();
-    *tenant.provisioning_status.get_mut(upstream) = end.step.state.into();
-    *tenant.provisioning_errors.get_mut(upstream) = error.map(|error| error.message.clone());
-    let condition = condition(tenant, upstream, end, now);
-    tenant.set_condition(condition);
-    if let Some(success) = &end.success {
-        store_upstream_refs(tenant, success);
-    }
-}
-
-fn condition(tenant: &Tenant, upstream: Upstream, end: &StepEnd, now: DateTime) -> Condition {
-    let error = end.step.error.as_ref();
-    let (status, reason, message) = match (&end.success, error) {
-        (Some(success), _) => match &success.progress {
-            Some(progress) => (
-                ConditionStatus::Unknown,
-                success.reason,
-                in_progress(progress),
-            ),
-            None => (
-                ConditionStatus::True,
-                success.reason,
-                message_for(success.reason).to_owned(),
-            ),
-        },
-        (None, Some(error)) => {
-            let status = match end.step.state {
-                StepState::Unknown => ConditionStatus::Unknown,
-                _ => ConditionStatus::False,
-            };
-            (status, error.code.reason(), error.message.clone())
-        }
-        (None, None) => (
-            ConditionStatus::Unknown,
-            reason::PENDING,
-            message_for(reason::PENDING).to_owned(),
-        ),
+    let mut status = StepStatus {
+        generation: tenant.generation,
+        status: &mut tenant.provisioning_status,
+        errors: &mut tenant.provisioning_errors,
+        unknown_until: &mut tenant.unknown_until,
     };
-    Condition {
-        kind: condition_type(upstream).to_owned(),
-        status,
-        reason: reason.to_owned(),
-        message,
-        observed_generation: tenant.generation,
-        last_transition_at: now,
-        // The time at which a queued step would ask again is not that of its turn.
-        next_attempt_at: end.step.next_at.filter(|_| !end.step.queue_full),
-        class: error.map(|error| error.class),
+    if let Some(condition) = status.apply(end, now) {
+        tenant.set_condition(condition);
+        if let Some(refs) = refs_of(end) {
+            store_upstream_refs(tenant, refs.clone());
+        }
     }
 }
 
-fn store_upstream_refs(tenant: &mut Tenant, success: &StepSuccess) {
-    let refs = success.refs.clone();
+fn store_upstream_refs(tenant: &mut Tenant, refs: TenantRefs) {
     if let Some(id) = refs.authentik_group_id {
         tenant.authentik_group_id = id;
     }
@@ -351,21 +395,10 @@ fn store_upstream_refs(tenant: &mut Tenant, success: &StepSuccess) {
 }
 
 /// Advances the status of a tenant once all upstreams have converged.
-fn advance_status(tenant: &mut Tenant, intent: DesiredState) -> Option<Action> {
-    let everywhere = |is: &dyn Fn(Upstream) -> bool| Upstream::ALL.into_iter().all(is);
-    let done = everywhere(&|upstream| {
-        matches!(
-            tenant.provisioning_status.get(upstream),
-            ProvisioningState::Ok | ProvisioningState::Skipped
-        )
-    });
-    // `ok` alone does not distinguish suspended from removed.
-    let removed = everywhere(&|upstream| {
-        tenant.condition(upstream).is_some_and(|condition| {
-            condition.reason == reason::REMOVED || condition.reason == reason::INTEGRATION_DISABLED
-        })
-    });
-    match (intent, tenant.status) {
+fn advance_status(tenant: &mut Tenant, desired_state: DesiredState) -> Option<Action> {
+    let done = step_status::is_converged(tenant.provisioning_status);
+    let removed = step_status::is_removed(|upstream| tenant.condition(upstream));
+    match (desired_state, tenant.status) {
         (DesiredState::Active, TenantStatus::Pending) if done => {
             tenant.status = TenantStatus::Active;
             Some(Action::TenantActivated)
@@ -380,59 +413,4 @@ fn advance_status(tenant: &mut Tenant, intent: DesiredState) -> Option<Action> {
         }
         _ => None,
     }
-}
-
-/// The message of a step that continues, such as "In progress: 250 of 1000 members suspended."
-fn in_progress(progress: &Progress) -> String {
-    let Progress {
-        done, total, note, ..
-    } = progress;
-    format!("In progress: {done} of {total} {note}.")
-}
-
-fn message_for(reason: &str) -> &'static str {
-    match reason {
-        reason::PROVISIONED => "Provisioned.",
-        reason::SUSPENDED => "Suspended: sign-in is blocked, all data is kept.",
-        reason::REMOVED => "Removed.",
-        reason::INTEGRATION_DISABLED => "This integration is disabled.",
-        reason::NO_DOMAIN => "The tenant has no mail domain.",
-        _ => "Waiting to be provisioned.",
-    }
-}
-
-/// The audit event of a user who became the owner of a new workspace.
-fn ownership_event(
-    granted: &OwnershipGrant,
-    tenant: &Tenant,
-    job: JobId,
-    now: DateTime,
-) -> AuditEvent {
-    let action = if granted.is_new {
-        Action::UserCreate
-    } else {
-        Action::UserUpdate
-    };
-    let target = Target {
-        kind: "user".to_owned(),
-        id: granted.user.id.to_string(),
-        name: granted.user.email.clone(),
-    };
-    let roles = |role: Option<Role>| {
-        let role = role.map(|role| (tenant.id.to_string(), role.name().into()));
-        doc! { "tenantRoles": Document::from_iter(role) }
-    };
-    AuditEvent {
-        before: roles(granted.role_before),
-        after: roles(granted.user.role_in(tenant.id)),
-        ..event(action, target, tenant, job, now)
-    }
-}
-
-/// An audit event of a job about a tenant.
-fn event(action: Action, target: Target, tenant: &Tenant, job: JobId, now: DateTime) -> AuditEvent {
-    let mut event = AuditEvent::new(now, Actor::system(), action, target, Origin::default());
-    event.tenant_id = Some(tenant.id);
-    event.job_id = Some(job);
-    event
 }

@@ -58,7 +58,10 @@ fn no_code_modifies_audit_events_except_sealing_and_retention() {
         BTreeSet::from(["shared/src/store/audit.rs"])
     );
     let expected = [
-        "audit.rs: self.events.insert_many(events).session(session).await?;",
+        "audit.rs: let inserted = self.events.insert_many(events).session(&mut *session);",
+        "audit/outcomes.rs: let deleted = this.accepted.delete_many(ended).session(&mut *session);",
+        "audit/outcomes.rs: let inserted = self.accepted.insert_many(accepted);",
+        "audit/outcomes.rs: self.accepted.update_one(filter, update).await?;",
         "audit/retention.rs: let moved = chains.update_one(as_read, moved).session(&mut *session);",
         "audit/retention.rs: self.events.delete_many(old).session(session).await?;",
         "audit/sealing.rs: if bulk_update_in(&self.chains, session, heads).await? != expected {",

@@ -61,7 +61,8 @@ async fn unsealed_events_are_kept_at_any_age() {
     harness.record_events(None, 3, long_ago(&harness)).await;
     let audit = &harness.context.audit;
 
-    let trimmed = audit.trim(None, harness.context.store.now()).await.unwrap();
+    let now = harness.context.store.now();
+    let trimmed = audit.trim(None, now, 500).await.unwrap();
 
     assert_eq!(trimmed, dezky_shared::store::audit::Trimmed::Nothing);
     assert_eq!(audit.backlog().await.unwrap().events, 3);
@@ -106,6 +107,26 @@ async fn a_chain_that_was_tampered_with_is_not_trimmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tampered_trail_with_many_expired_events_does_not_delay_others() {
+    let harness = Harness::new().await;
+    let acme = Some(TenantId::new());
+    harness.record_events(acme, 1_100, long_ago(&harness)).await;
+    seal(&harness, acme).await;
+    harness.record_events(None, 3, long_ago(&harness)).await;
+    seal(&harness, None).await;
+    let events = harness.context.store.collection::<Document>("audit_events");
+    let first = doc! { "tenantId": acme, "seq": 1_i64 };
+    let set = doc! { "$set": { "target.name": "x" } };
+    events.update_one(first, set).await.unwrap();
+
+    let changes = trim(&harness).await;
+
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(changes[0], "3 audit events deleted");
+    assert_eq!(harness.verify(acme).await.first_seq, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verification_tolerates_concurrent_sealing_and_retention() {
     let harness = Harness::new().await;
     harness.record_events(None, 2_500, long_ago(&harness)).await;
@@ -115,7 +136,7 @@ async fn verification_tolerates_concurrent_sealing_and_retention() {
 
     // As if both happened right after the verification started.
     let now = harness.context.store.now();
-    audit.trim(None, now).await.unwrap();
+    audit.trim(None, now, 500).await.unwrap();
     harness.record_events(None, 2, now).await;
     seal(&harness, None).await;
     let found = audit.verify(chain).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dezky_shared::{id::TenantId, store::audit::SEALED_TOGETHER};
+use dezky_shared::{id::TenantId, store::audit::SEAL_BATCH};
 use dezky_worker::steps::Registry;
 use futures::future::join_all;
 
@@ -23,7 +23,7 @@ async fn the_leader_seals_each_trail_in_its_own_chain() {
     let harness = Harness::new().await;
     let (acme, globex) = (Some(TenantId::new()), Some(TenantId::new()));
     let now = harness.context.store.now();
-    for (trail, count) in [(acme, 3), (globex, SEALED_TOGETHER + 1), (None, 2)] {
+    for (trail, count) in [(acme, 3), (globex, SEAL_BATCH + 1), (None, 2)] {
         harness.record_events(trail, count, now).await;
     }
 
@@ -33,7 +33,7 @@ async fn the_leader_seals_each_trail_in_its_own_chain() {
     all_sealed(&harness).await;
     leader.stop().await;
 
-    for (trail, count) in [(acme, 7), (globex, SEALED_TOGETHER as u64 + 1), (None, 2)] {
+    for (trail, count) in [(acme, 7), (globex, SEAL_BATCH as u64 + 1), (None, 2)] {
         let found = harness.verify(trail).await;
         assert_eq!(found.problems, []);
         assert_eq!((found.checked, found.unsealed), (count, 0));
@@ -88,7 +88,7 @@ async fn a_long_trail_is_sealed_completely_in_one_run() {
     harness.times.seal_every = Duration::from_hours(1);
     let now = harness.context.store.now();
     let trail = Some(TenantId::new());
-    let count = SEALED_TOGETHER * 3;
+    let count = SEAL_BATCH * 3;
     harness.record_events(trail, count, now).await;
 
     let leader = harness.leader();
@@ -109,14 +109,14 @@ async fn trails_are_sealed_together_up_to_the_batch_size() {
     let audit = &harness.context.audit;
 
     let sealed = audit.seal(&trails).await.unwrap().unwrap();
-    harness.record_events(trails[1], SEALED_TOGETHER, now).await;
+    harness.record_events(trails[1], SEAL_BATCH, now).await;
     let too_much = audit.seal(&trails).await.unwrap();
     let alone = audit.seal(&trails[1..2]).await.unwrap().unwrap();
 
     let heads: Vec<_> = sealed.iter().map(|one| one.chain.head.seq).collect();
     assert_eq!(heads, [10, 10, 10]);
     assert_eq!(too_much, None);
-    assert_eq!(alone[0].events, SEALED_TOGETHER);
+    assert_eq!(alone[0].events, SEAL_BATCH);
     for trail in trails {
         assert_eq!(harness.verify(trail).await.problems, []);
     }
@@ -127,7 +127,7 @@ async fn the_next_leader_continues_the_chain_of_a_crashed_leader() {
     let harness = Harness::new().await;
     let now = harness.context.store.now();
     let trails = [None, Some(TenantId::new()), Some(TenantId::new())];
-    let per_trail = SEALED_TOGETHER * 3;
+    let per_trail = SEAL_BATCH * 3;
     for trail in trails {
         harness.record_events(trail, per_trail, now).await;
     }
@@ -135,7 +135,7 @@ async fn the_next_leader_continues_the_chain_of_a_crashed_leader() {
     for sealed in [1, 2] {
         let crashing = harness.crashable_worker(Registry::default(), 1);
         let total = u32::try_from(per_trail * trails.len()).unwrap();
-        let some = u32::try_from(sealed * SEALED_TOGETHER).unwrap();
+        let some = u32::try_from(sealed * SEAL_BATCH).unwrap();
         until(
             async || harness.context.audit.backlog().await.unwrap().events,
             |&events| events <= total - some,

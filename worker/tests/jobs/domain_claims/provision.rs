@@ -10,13 +10,15 @@ use dezky_shared::{
     },
     platform::clock,
     queue::{
-        args::SetDmarc,
+        args::{ReconcileTenant, SetDmarc},
         error_code::{ErrorClass, ErrorCode},
         job::{Job, JobState},
+        priority::Priority,
     },
-    tenant::{ConditionStatus, reason},
+    store::jobs::NewJob,
+    tenant::{ConditionStatus, Tenant, reason},
 };
-use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps, UpstreamRefs};
+use dezky_worker::steps::{Registry, StepFailure, StepSuccess, Steps};
 use futures::FutureExt as _;
 
 use super::condition;
@@ -25,6 +27,15 @@ use crate::{
     script::Single,
     world::World,
 };
+
+/// A tenant with a domain that is provisioned.
+async fn provisioned() -> (World, Tenant, Domain) {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    (world, tenant, claim)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owned_domain_waits_for_its_keys_and_then_stores_its_expected_records() {
@@ -90,10 +101,7 @@ async fn nothing_is_provisioned_for_an_unproven_claim() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_dmarc_policy_changes_the_expected_records_and_the_report_address() {
-    let world = World::start().await;
-    let tenant = world.active_tenant("acme", &[]).await;
-    let claim = world.owned_domain(&tenant, "acme.test").await;
-    world.completed(&world.provision_domain(&claim).await).await;
+    let (world, tenant, claim) = provisioned().await;
     let before = world.reload_claim(&claim).await;
     let policy = doc! { "dmarc": { "policy": "reject", "rua": "reports@acme.test" } };
     world.change_claim(&claim, policy).await;
@@ -119,10 +127,7 @@ async fn a_changed_dmarc_policy_changes_the_expected_records_and_the_report_addr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recreated_domain_has_new_keys_in_its_expected_records() {
-    let world = World::start().await;
-    let tenant = world.active_tenant("acme", &[]).await;
-    let claim = world.owned_domain(&tenant, "acme.test").await;
-    world.completed(&world.provision_domain(&claim).await).await;
+    let (world, tenant, claim) = provisioned().await;
     world.until_idle().await;
     let before = world.reload_claim(&claim).await;
     world.purge_mail_domains(tenant.id).await;
@@ -166,16 +171,18 @@ async fn has_waited(world: &World, claim: &Domain) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_the_mail_server_lost_are_requested_again_after_a_minute() {
-    let world = World::start().await;
-    let tenant = world.active_tenant("acme", &[]).await;
-    let claim = world.owned_domain(&tenant, "acme.test").await;
-    world.completed(&world.provision_domain(&claim).await).await;
+    let (world, tenant, claim) = provisioned().await;
     world.until_idle().await;
     let before = world.reload_claim(&claim).await;
     world.upstreams.stalwart.destroy_keys("acme.test");
 
     // The reconcile notices that the zone lacks them.
-    world.completed(&world.reconcile(tenant.id).await).await;
+    let planned = world.completed(&world.dry_run(tenant.id).await).await;
+    let applied = world.completed(&world.reconcile(tenant.id).await).await;
+    let changes = ["domain acme.test differs"];
+    for job in [&planned, &applied] {
+        assert_eq!(step(job, "stalwart").changes, changes, "{job:#?}");
+    }
     has_waited(&world, &claim).await;
     world.until_idle().await;
 
@@ -241,10 +248,7 @@ async fn a_domain_without_keys_shows_its_other_records_and_needs_attention() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_provisions_only_domains_whose_records_changed() {
-    let world = World::start().await;
-    let tenant = world.active_tenant("acme", &[]).await;
-    let claim = world.owned_domain(&tenant, "acme.test").await;
-    world.completed(&world.provision_domain(&claim).await).await;
+    let (world, tenant, claim) = provisioned().await;
     world.until_idle().await;
     let before = world.count_jobs("provision_domain").await;
 
@@ -261,6 +265,32 @@ async fn a_reconcile_provisions_only_domains_whose_records_changed() {
         assert_eq!(step(job, "stalwart").changes, ["report address set"]);
     }
     assert_eq!(changed, before + 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_nightly_reconcile_enqueues_is_bulk_work() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    let claim = world.owned_domain(&tenant, "acme.test").await;
+    world.completed(&world.provision_domain(&claim).await).await;
+    world.until_idle().await;
+    world.purge_mail_domains(tenant.id).await;
+
+    let args = ReconcileTenant {
+        tenant_id: tenant.id,
+        dry_run: false,
+    };
+    let nightly = NewJob::new(&args, "test", world.harness.context.store.now());
+    let nightly = nightly.unwrap().with_priority(Priority::Bulk);
+    let nightly = world.harness.enqueue_new(&nightly).await;
+    world.completed(&nightly).await;
+
+    let by_lane = |priority| doc! { "kind": "provision_domain", "priority": priority };
+    let jobs = world.harness.jobs();
+    let bulk = jobs.count_documents(by_lane(Priority::Bulk)).await;
+    let interactive = jobs.count_documents(by_lane(Priority::Interactive)).await;
+    assert_eq!((bulk.unwrap(), interactive.unwrap()), (1, 1));
     world.stop().await;
 }
 
@@ -308,11 +338,7 @@ async fn a_worker_that_lost_the_lease_does_not_write_the_claim() {
         let results = run.ctx.store.collection::<bson::Document>("results");
         results.insert_one(refused).await.unwrap();
         written?;
-        Ok::<_, StepFailure>(StepSuccess::ok(
-            reason::PROVISIONED,
-            Vec::new(),
-            UpstreamRefs::default(),
-        ))
+        Ok::<_, StepFailure>(StepSuccess::ok(reason::PROVISIONED, Vec::new()))
     });
     let worker = harness.worker_of("a", Registry::default().register::<Single>(steps), 1);
 

@@ -17,7 +17,7 @@ use dezky_sim::faults::{Fault, FaultRule};
 use futures::TryStreamExt as _;
 
 use crate::{
-    harness::{sealing_keys, until},
+    harness::{encryption_keys, until},
     world::World,
 };
 
@@ -33,7 +33,9 @@ pub(super) async fn world() -> World {
 /// The decrypted link of an invitation.
 pub(super) fn link_of(invitation: &Invitation) -> String {
     let link = invitation.link.as_ref().unwrap();
-    sealing_keys().decrypt(link.job_id, &link.sealed).unwrap()
+    encryption_keys()
+        .decrypt(link.job_id, &link.secrets)
+        .unwrap()
 }
 
 /// The secret key of the link that Authentik accepts.
@@ -131,6 +133,31 @@ async fn an_existing_account_joins_without_a_link_once_its_owner_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn consent_is_bound_to_the_account_and_not_to_its_username() {
+    let world = world().await;
+    let partner = world.add_partner("nordic").await;
+    let authentik = &world.upstreams.authentik;
+    let former = authentik.add_user(NEA, &[]);
+    let invitation = world.add_accepted_invitation(&partner, NEA).await;
+    authentik.change(|state| {
+        "renamed@nordic.test".clone_into(&mut state.users.get_mut(&former.pk).unwrap().username);
+    });
+    let account = authentik.add_user(NEA, &[]);
+
+    // Twice: the first job writes to the invitation.
+    accepted(&world, &invitation).await;
+    let (invitation, job) = accepted(&world, &invitation).await;
+
+    assert_eq!(job.steps[0].state, StepState::Skipped);
+    assert_eq!(invitation.state, InvitationState::AwaitingConsent);
+    assert_eq!(invitation.subject, Some(account.uuid.to_string()));
+    assert_eq!(invitation.accepted_at, None);
+    assert_eq!(world.find_user(&account).await, None);
+    assert_eq!(world.find_user(&former).await, None);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partner_that_only_invited_does_not_keep_another_one_from_inviting() {
     let world = world().await;
     let (partner, other) = (
@@ -192,6 +219,7 @@ async fn no_link_is_created_for_an_account_with_another_use() {
                     role: Some(Role::Owner),
                     source: MembershipSource::Local,
                     changed_at: dezky_shared::platform::clock::now(),
+                    member_id: None,
                 };
                 let mut entry = dezky_shared::store::to_document(&membership).unwrap();
                 entry.insert("tenantId", TenantId::new());

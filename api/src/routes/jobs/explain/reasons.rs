@@ -3,13 +3,15 @@
 use bson::DateTime;
 use dezky_shared::{
     queue::{
-        error_code::RetryPolicy,
+        error_code::{ErrorCode, RetryPolicy},
         job::{Job, JobState, Lease, Step},
         pause::Pause,
     },
     store::{upstreams::UpstreamState, workers::Worker},
     upstream::Upstream,
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The job and the state of its environment.
 #[derive(Debug)]
@@ -63,6 +65,11 @@ pub(super) enum Reason<'a> {
         since: DateTime,
         probe_at: Option<DateTime>,
     },
+    /// The upstream refused an operation of the step.
+    PermissionMissing {
+        upstream: Upstream,
+        step: &'a Step,
+    },
     CircuitOpen {
         upstream: Upstream,
         since: DateTime,
@@ -91,6 +98,48 @@ pub(super) enum Reason<'a> {
         jobs_ahead: u64,
     },
     /// Due and not blocked.
+    Next,
+}
+
+/// Stable code of a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = JobReasonCode)]
+pub(super) enum ReasonCode {
+    /// Finished.
+    Final,
+    /// Running.
+    Running,
+    /// Scheduled for later.
+    Scheduled,
+    /// Failed, and retried later.
+    Retry,
+    /// Delayed without counting an attempt.
+    Snoozed,
+    /// Its worker was lost.
+    Rescued,
+    /// An upstream is paused.
+    UpstreamPaused,
+    /// An upstream rejects our credentials.
+    CredentialsRefused,
+    /// An upstream denies an operation to our account.
+    PermissionMissing,
+    /// The circuit breaker of an upstream is open.
+    CircuitOpen,
+    /// The rate limit of an upstream is reached.
+    Turn,
+    /// Another job holds the lock.
+    LockHeld,
+    /// The queue is paused.
+    QueuePaused,
+    /// No live worker serves the queue.
+    NoWorker,
+    /// No live worker handles the kind.
+    KindUnknown,
+    /// Others are served first.
+    Backlog,
+    /// Starts when a worker has a free slot.
+    #[default]
     Next,
 }
 
@@ -145,7 +194,7 @@ fn is_open(step: &Step) -> bool {
     !step.state.is_done() && !step.is_permanently_failed()
 }
 
-/// Why the job is not due yet.
+/// Reason why the job is not due yet.
 fn not_due(job: &Job) -> Reason<'static> {
     let until = job.run_at;
     if job.rescued {
@@ -162,8 +211,8 @@ fn not_due(job: &Job) -> Reason<'static> {
     }
 }
 
-/// Why a step cannot call its upstream.
-fn of_upstream<'a>(step: &Step, inputs: &ExplainInputs<'a>) -> Option<Reason<'a>> {
+/// Reason why a step cannot call its upstream.
+fn of_upstream<'a>(step: &'a Step, inputs: &ExplainInputs<'a>) -> Option<Reason<'a>> {
     let upstream = Upstream::of_step(&step.name)?;
     let mut states = inputs.upstreams.iter();
     let state = states.find(|state| state.upstream == upstream);
@@ -178,6 +227,10 @@ fn of_upstream<'a>(step: &Step, inputs: &ExplainInputs<'a>) -> Option<Reason<'a>
             since,
             probe_at: state.probe_at,
         });
+    }
+    let code = step.error.as_ref().map(|error| error.code);
+    if code == Some(ErrorCode::UpstreamPermissionMissing) {
+        return Some(Reason::PermissionMissing { upstream, step });
     }
     if let Some(breaker) = state.and_then(|state| state.seen.as_ref())
         && let Some(since) = breaker.open_since
@@ -207,24 +260,25 @@ fn of_workers(inputs: &ExplainInputs<'_>) -> Option<Reason<'static>> {
 
 impl Reason<'_> {
     /// Stable code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> ReasonCode {
         match self {
-            Self::Final { .. } => "final",
-            Self::Running { .. } => "running",
-            Self::Scheduled { .. } => "scheduled",
-            Self::Retry { .. } => "retry",
-            Self::Snoozed { .. } => "snoozed",
-            Self::Rescued { .. } => "rescued",
-            Self::UpstreamPaused { .. } => "upstream_paused",
-            Self::CredentialsRefused { .. } => "credentials_refused",
-            Self::CircuitOpen { .. } => "circuit_open",
-            Self::RateReserved { .. } | Self::RateQueued { .. } => "turn",
-            Self::LockHeld { .. } => "lock_held",
-            Self::QueuePaused { .. } => "queue_paused",
-            Self::NoWorker => "no_worker",
-            Self::KindUnknown => "kind_unknown",
-            Self::Backlog { .. } => "backlog",
-            Self::Next => "next",
+            Self::Final { .. } => ReasonCode::Final,
+            Self::Running { .. } => ReasonCode::Running,
+            Self::Scheduled { .. } => ReasonCode::Scheduled,
+            Self::Retry { .. } => ReasonCode::Retry,
+            Self::Snoozed { .. } => ReasonCode::Snoozed,
+            Self::Rescued { .. } => ReasonCode::Rescued,
+            Self::UpstreamPaused { .. } => ReasonCode::UpstreamPaused,
+            Self::CredentialsRefused { .. } => ReasonCode::CredentialsRefused,
+            Self::PermissionMissing { .. } => ReasonCode::PermissionMissing,
+            Self::CircuitOpen { .. } => ReasonCode::CircuitOpen,
+            Self::RateReserved { .. } | Self::RateQueued { .. } => ReasonCode::Turn,
+            Self::LockHeld { .. } => ReasonCode::LockHeld,
+            Self::QueuePaused { .. } => ReasonCode::QueuePaused,
+            Self::NoWorker => ReasonCode::NoWorker,
+            Self::KindUnknown => ReasonCode::KindUnknown,
+            Self::Backlog { .. } => ReasonCode::Backlog,
+            Self::Next => ReasonCode::Next,
         }
     }
 
@@ -250,6 +304,10 @@ impl Reason<'_> {
             }
             Self::CredentialsRefused { upstream, .. } => format!(
                 "The {} service rejects the credentials. One job probes it periodically.",
+                upstream.service()
+            ),
+            Self::PermissionMissing { upstream, .. } => format!(
+                "The {} service denies an operation to our account. Our operators have to grant the permission and resume the service.",
                 upstream.service()
             ),
             Self::CircuitOpen { upstream, .. } => format!(

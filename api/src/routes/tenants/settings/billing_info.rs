@@ -8,7 +8,7 @@ use super::{change, respond};
 use crate::{
     config::Config,
     error::{ApiError, FieldError},
-    extract::{ReadWrite, TenantAccess, Validate},
+    extract::{ReadBilling, ReadWrite, TenantAccess, Validate},
     response::ApiResponse,
     validate::{self, FieldPatch, Validator, billing},
     write::Write,
@@ -58,8 +58,8 @@ pub(super) struct PatchRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 120)]
     company: FieldPatch<String>,
-    /// VAT id, with country prefix (Greece: EL, Northern Ireland: XI). The format is validated for EU members, GB, NO
-    /// and CH; elsewhere it is 4 to 20 letters and digits.
+    /// VAT id, with country prefix (Greece: EL or GR, Northern Ireland: XI). The format is validated for EU members, GB,
+    /// NO (with or without the suffix MVA) and CH; elsewhere it is 4 to 20 letters and digits.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 40, example = "DK 13 58 56 28")]
     vat_id: FieldPatch<String>,
@@ -149,7 +149,7 @@ impl Patch {
     get, path = "/tenants/{slug}/billing-info", operation_id = "getTenantBillingInfo", tag = "tenants",
     responses((status = 200, body = BillingInfoView)),
 )]
-pub(super) async fn show(access: TenantAccess<ReadWrite>) -> Result<ApiResponse, ApiError> {
+pub(super) async fn show(access: TenantAccess<ReadBilling>) -> Result<ApiResponse, ApiError> {
     Ok(respond(&access.tenant, BillingInfoView::of))
 }
 

@@ -21,7 +21,7 @@ use crate::{
 /// Appearance of a workspace. Missing fields stand for the defaults.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TenantLook)]
+#[schema(as = TenantAppearance)]
 pub(in crate::routes::tenants) struct AppearanceView {
     /// Product name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +30,7 @@ pub(in crate::routes::tenants) struct AppearanceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
-    /// Color of readable text on `accentColor`: black or white, by its YIQ brightness.
+    /// Color of readable text on `accentColor`: black or white, whichever has the higher contrast (WCAG 2.2).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
     accent_text_color: Option<&'static str>,
@@ -65,7 +65,7 @@ pub(super) struct BrandingView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^#[0-9a-f]{6}$", example = "#ffcc00")]
     accent_color: Option<String>,
-    /// Color of readable text on `accentColor`: black or white, by its YIQ brightness.
+    /// Color of readable text on `accentColor`: black or white, whichever has the higher contrast (WCAG 2.2).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^#(000000|ffffff)$")]
     accent_text_color: Option<&'static str>,
@@ -160,7 +160,7 @@ impl BrandingView {
 /// accepted.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = TenantBrandingRequest)]
+#[schema(as = TenantBrandingUpdate)]
 pub(super) struct PutRequest {
     /// Product name.
     #[schema(min_length = 1, max_length = 120)]
@@ -222,7 +222,7 @@ pub(super) async fn show(access: TenantAccess<Read>) -> Result<ApiResponse, ApiE
 
 /// Replaces the branding of a tenant
 #[utoipa::path(
-    put, path = "/tenants/{slug}/branding", operation_id = "setTenantBranding", tag = "tenants",
+    put, path = "/tenants/{slug}/branding", operation_id = "replaceTenantBranding", tag = "tenants",
     request_body = PutRequest,
     responses((status = 200, body = BrandingView)),
 )]

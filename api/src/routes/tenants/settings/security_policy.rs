@@ -34,7 +34,6 @@ const MAX_NETWORKS: usize = 100;
 #[schema(as = TenantSecurityPolicy)]
 pub(in crate::routes::tenants) struct SecurityPolicyView {
     /// Multi-factor authentication: `off`, `optional` or `required`.
-    #[schema(value_type = String, pattern = "^(off|optional|required)$")]
     mfa_mode: MfaMode,
     /// Idle timeout of a session in minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,20 +55,15 @@ pub(in crate::routes::tenants) struct SecurityPolicyView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = TenantSecurityPolicyEnforcement)]
 struct EnforcementView {
-    /// Of `mfaMode`.
-    #[schema(value_type = String, pattern = "^(enforced|advisory|planned)$")]
+    /// Enforcement of `mfaMode`.
     mfa_mode: Enforcement,
-    /// Of `sessionIdleMinutes`.
-    #[schema(value_type = String, pattern = "^(enforced|advisory|planned)$")]
+    /// Enforcement of `sessionIdleMinutes`.
     session_idle_minutes: Enforcement,
-    /// Of `sessionAbsoluteMinutes`.
-    #[schema(value_type = String, pattern = "^(enforced|advisory|planned)$")]
+    /// Enforcement of `sessionAbsoluteMinutes`.
     session_absolute_minutes: Enforcement,
-    /// Of `allowedCountries`.
-    #[schema(value_type = String, pattern = "^(enforced|advisory|planned)$")]
+    /// Enforcement of `allowedCountries`.
     allowed_countries: Enforcement,
-    /// Of `ipAllowlist`.
-    #[schema(value_type = String, pattern = "^(enforced|advisory|planned)$")]
+    /// Enforcement of `ipAllowlist`.
     ip_allowlist: Enforcement,
 }
 
@@ -101,7 +95,7 @@ impl SecurityPolicyView {
 pub(super) struct PatchRequest {
     /// Multi-factor authentication: `off`, `optional` or `required`.
     #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = String, pattern = "^(off|optional|required)$")]
+    #[schema(value_type = MfaMode)]
     mfa_mode: Option<String>,
     /// Idle timeout of a session in minutes, at most `sessionAbsoluteMinutes`.
     #[serde(default)]

@@ -19,8 +19,8 @@ pub(crate) const DEBUG: [&str; 2] = ["--workspace", "--bins"];
 /// workspace would be compiled once more.
 pub(crate) const TESTS: [&str; 3] = ["--workspace", "--bins", "--tests"];
 
-/// What is measured. All in one go: built for themselves, the binaries would have other features, and everything would be
-/// compiled once more.
+/// Binaries that the benchmarks measure. Built in one go: built for themselves, the binaries would have other features, and
+/// everything would be compiled once more.
 pub(crate) const RELEASE: [&str; 5] = [
     "--release",
     "--workspace",

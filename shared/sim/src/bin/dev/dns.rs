@@ -8,13 +8,13 @@ use dezky_shared::{
     domain::check::{CheckKind, Record},
     platform::tls::TrustRoots,
 };
-use dezky_sim::callers::Caller;
+use dezky_sim::callers::{Caller, mint};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{instance, token};
+use crate::instance;
 
 /// Time limit for the ownership check of a domain and its provisioning. The first check runs after a minute.
 const TIMEOUT: Duration = Duration::from_mins(3);
@@ -134,7 +134,7 @@ impl Running {
             .context("`cargo dev up` is still starting")?;
         Ok(Self {
             client: TrustRoots::default().client_builder().build()?,
-            operator: token::mint(&control, Caller::Operator, 1).await?,
+            operator: mint(&control, Caller::Operator, 1).await?,
             api,
             control,
         })

@@ -41,9 +41,9 @@ impl Tool {
         let package = format!("{}@{}", self.package, self.version);
         println!("Installing {package} in .dev/tools (once)");
         let mut install = cargo(&["install", "--locked", "--root", &root, &package]);
-        // Optimise for build time: the tool runs for seconds.
+        // Not optimised: to build the tool takes minutes, and it runs for seconds.
         install
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0");

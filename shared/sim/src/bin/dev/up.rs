@@ -3,20 +3,16 @@
 //! MongoDB's data and the issuer's keys survive a restart. The simulators start empty, so that every start reconciles
 //! all tenants into them.
 
-mod demo;
 mod stack;
 mod summary;
 mod upstreams;
 
-use dezky_sim::callers::Caller;
+use dezky_sim::demo;
 
-use self::{
-    demo::Demo,
-    stack::{Addresses, Stack},
-};
+use self::stack::Stack;
 use crate::{
     instance::{Claim, Running},
-    interrupted, token,
+    interrupted,
 };
 
 /// Validity of the printed tokens, in hours.
@@ -51,32 +47,17 @@ async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Resul
     })?;
 
     println!("\nThe demo tenant:");
+    let say = |line: &str| println!("  {line}");
     let demo = tokio::select! {
-        demo = provision(&addresses) => demo,
+        demo = demo::provision(&addresses.api, &addresses.control, Some(&addresses.database), say) => demo,
         ended = stack.first_end() => return Err(ended),
     };
     if check {
         return demo;
     }
     if let Err(error) = demo {
-        println!("  not active: {error:#}");
+        println!("  not complete: {error:#}");
     }
     summary::print(&addresses, HOURS).await?;
     Err(stack.first_end().await)
-}
-
-async fn provision(addresses: &Addresses) -> anyhow::Result<()> {
-    let operator = token::mint(&addresses.control, Caller::Operator, HOURS).await?;
-    let demo = Demo::new(&addresses.api, operator)?;
-    for caller in Caller::ALL {
-        // The first request registers a user. Strangers stay unregistered.
-        if caller != Caller::Stranger {
-            let token = token::mint(&addresses.control, caller, HOURS).await?;
-            demo.register(caller, &token).await?;
-        }
-    }
-    demo.ensure().await?;
-    let staff = token::mint(&addresses.control, Caller::Partner, HOURS).await?;
-    demo.ensure_partner(&staff).await?;
-    demo.reconcile_others().await
 }

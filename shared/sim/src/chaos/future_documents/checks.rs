@@ -27,7 +27,7 @@ impl FutureDocuments {
     pub(in super::super) fn each_is_processed_once_it_is_repaired(&self, stored: &Stored) -> Check {
         let problem = |placed: &Placed| {
             let job = stored.jobs.iter().find(|job| job.id == placed.job);
-            let is_early = !matches!(placed.kind, FutureDocument::ErrorCode)
+            let is_early = placed.keeps_its_job_open()
                 && placed.state_before_repair.is_some_and(JobState::is_final);
             match job {
                 None => Some("its job was removed".to_owned()),
@@ -49,7 +49,7 @@ impl FutureDocuments {
         )
     }
 
-    /// A worker reports each document that kept a job from ending, with its id.
+    /// A worker reports each document that kept a job from ending, with its id, unless no worker meets it.
     pub(in super::super) fn each_is_reported(
         &self,
         logs: &[impl AsRef<Path>],
@@ -67,7 +67,12 @@ impl FutureDocuments {
             let state = placed.state_before_repair;
             state.is_some_and(|state| !state.is_final())
         };
-        let open: Vec<&Placed> = self.placed.iter().filter(was_open).collect();
+        let is_met = |placed: &&Placed| {
+            let is_hidden = matches!(placed.kind, FutureDocument::LockKey | FutureDocument::Queue);
+            !is_hidden
+        };
+        let placed = self.placed.iter().filter(is_met);
+        let open: Vec<&Placed> = placed.filter(was_open).collect();
         let silent = open.iter().filter(|placed| !reported.contains(&placed.job));
         let violations = silent.map(|placed| {
             let ids = placed.reported_ids().join(" or ");
@@ -87,6 +92,15 @@ impl FutureDocuments {
 impl Placed {
     fn name(&self) -> String {
         FaultKind::FutureDocument(self.kind).to_string()
+    }
+
+    /// Whether the job cannot end before the document is repaired.
+    fn keeps_its_job_open(&self) -> bool {
+        let is_readable_enough = matches!(
+            self.kind,
+            FutureDocument::ErrorCode | FutureDocument::Upstream | FutureDocument::User
+        );
+        !is_readable_enough
     }
 
     /// Ids that lead to the document: the job's own, or that of a job of the tenant.

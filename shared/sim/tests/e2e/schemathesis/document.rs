@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// What lasts, which is waiting, and the key that makes most requests a repetition of another.
+/// Parameters left out: waiting, which takes time, and the key that makes most requests a repetition of another.
 const LEFT_OUT: [&str; 2] = ["wait", "Idempotency-Key"];
 
 /// Forbids what an answer holds beyond the document, which callers have to put up with so that fields can be added.

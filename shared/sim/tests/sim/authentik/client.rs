@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use dezky_sim::authentik::AuthentikSim;
-use dezky_upstreams::clients::{ClientError, Mode, authentik::Authentik};
+use dezky_upstreams::clients::{
+    ClientError, Mode,
+    authentik::{Authentik, Freeze},
+};
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -274,7 +277,7 @@ async fn the_client_suspends_a_user_and_ends_all_sessions_and_tokens() {
     let user = serde_json::from_value(user).unwrap();
 
     let frozen = client
-        .freeze_user(&user, TENANT, Mode::Apply)
+        .freeze_user(&user, Freeze::Tenant(TENANT), Mode::Apply)
         .await
         .unwrap();
 
@@ -296,7 +299,7 @@ async fn suspending_a_missing_user_changes_nothing() {
     let user = serde_json::from_value(user).unwrap();
 
     let frozen = client
-        .freeze_user(&user, TENANT, Mode::Apply)
+        .freeze_user(&user, Freeze::Tenant(TENANT), Mode::Apply)
         .await
         .unwrap();
 

@@ -7,13 +7,16 @@ use dezky_sim::{
     authentik::AuthentikSim,
     faults::{Fault, FaultRule},
 };
-use dezky_upstreams::clients::{ClientError, LeaseDeadline, Mode, authentik::Authentik};
+use dezky_upstreams::clients::{
+    ClientError, LeaseDeadline, Mode,
+    authentik::{Authentik, Freeze},
+};
 use serde_json::json;
 
 use super::{TENANT, client_at, effects, marks, sim_and_client};
 
 /// All operations that write, by the client's names for them.
-const WRITES: [&str; 11] = [
+const WRITES: [&str; 12] = [
     "create_group",
     "update_group",
     "delete_group",
@@ -25,6 +28,7 @@ const WRITES: [&str; 11] = [
     "delete_session",
     "delete_refresh_token",
     "delete_access_token",
+    "delete_app_password",
 ];
 
 /// An Authentik in which each operation has an effect: a group with the member Ada, who is active and signed in, and
@@ -44,6 +48,7 @@ fn prepare(sim: &AuthentikSim, operation: &str) {
     sim.add_session(ada);
     sim.add_refresh_token(ada);
     sim.add_access_token(ada, None);
+    sim.add_api_token(ada, "app_password");
     sim.change(|state| {
         let bob = state.users.get_mut(&bob).unwrap();
         bob.is_active = false;
@@ -77,20 +82,20 @@ async fn call(operation: &str, sim: &AuthentikSim, client: &Authentik) -> Result
         "freeze_user" => {
             let ada = user("ada@acme.test").await?;
             client
-                .freeze_user(&ada, TENANT, Mode::Apply)
+                .freeze_user(&ada, Freeze::Tenant(TENANT), Mode::Apply)
                 .await
                 .map(drop)
         }
         "unfreeze_user" => {
             let bob = user("bob@acme.test").await?;
             client
-                .unfreeze_user(&bob, TENANT, Mode::Apply)
+                .unfreeze_user(&bob, Freeze::Tenant(TENANT), Mode::Apply)
                 .await
                 .map(drop)
         }
         _ => {
             let ada = user("ada@acme.test").await?;
-            client.end_sessions(&ada).await.map(drop)
+            client.end_access(&ada).await.map(drop)
         }
     }
 }

@@ -2,9 +2,12 @@
 //! and from reports about running servers. The simulator has to return the same.
 
 use dezky_shared::platform::tls::TrustRoots;
-use dezky_sim::authentik::{AuthentikSim, Device, Group, OAuthToken, Session, User};
+use dezky_sim::authentik::{
+    Application, AuthentikSim, Binding, Device, Group, OAuthProvider, OAuthToken, Session, State,
+    User,
+};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{TENANT, marks, sim};
 
@@ -49,6 +52,7 @@ impl Exchange {
     fn all() -> Vec<Self> {
         let files = [
             include_str!("../../fixtures/authentik/access.json"),
+            include_str!("../../fixtures/authentik/apps.json"),
             include_str!("../../fixtures/authentik/groups.json"),
             include_str!("../../fixtures/authentik/sessions.json"),
             include_str!("../../fixtures/authentik/users.json"),
@@ -70,7 +74,12 @@ impl Exchange {
 
     pub(super) fn path_and_query(&self) -> String {
         match self.request.split_once(' ').unwrap().1 {
-            path if path.starts_with("/-/") => path.to_owned(),
+            path if ["/-/", "/application/"]
+                .iter()
+                .any(|it| path.starts_with(it)) =>
+            {
+                path.to_owned()
+            }
             path => format!("/api/v3{path}"),
         }
     }
@@ -97,7 +106,46 @@ pub(super) fn holds(actual: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// A group with two members, their sessions and tokens, and a third user without a group.
+/// An application of the group, with its provider and its binding.
+fn add_app(state: &mut State) {
+    let redirect_uri = json!({
+        "matching_mode": "strict", "url": "https://portal.acme.example/oauth/callback",
+        "redirect_uri_type": "authorization",
+    });
+    let fields = json!({
+        "name": "tenant-acme-portal", "client_id": "portal-client", "client_secret": "portal-secret",
+        "client_type": "confidential", "grant_types": ["authorization_code", "refresh_token"],
+        "redirect_uris": [redirect_uri], "property_mappings": [], "sub_mode": "user_uuid",
+        "issuer_mode": "per_provider",
+    });
+    let provider = OAuthProvider {
+        pk: 17,
+        fields: fields.as_object().cloned().unwrap(),
+    };
+    let application = Application {
+        pk: "42bdbec9-c5cf-4987-a947-2e39d5c32fc7".parse().unwrap(),
+        provider: Some(17),
+        fields: json!({ "name": "Acme portal", "policy_engine_mode": "any" })
+            .as_object()
+            .cloned()
+            .unwrap(),
+    };
+    let binding = Binding {
+        target: application.pk,
+        group: Some(GROUP.parse().unwrap()),
+        user: None,
+        enabled: true,
+        negate: false,
+    };
+    let apps = &mut state.apps;
+    apps.providers.insert(17, provider);
+    apps.applications
+        .insert("acme-portal".to_owned(), application);
+    let pk = "6fb0a833-7c6f-4576-a0f2-bd803a877f31".parse().unwrap();
+    apps.bindings.insert(pk, binding);
+}
+
+/// A group with two members, their sessions and tokens, an app, and a third user without a group.
 async fn world() -> AuthentikSim {
     let sim = sim().await;
     let group_id = GROUP.parse().unwrap();
@@ -147,7 +195,11 @@ async fn world() -> AuthentikSim {
         ];
         let sessions = sessions.map(|(id, user)| (id, Session { user }));
         state.sessions.extend(sessions);
-        let token = |user, session| OAuthToken { user, session };
+        let token = |user, session| OAuthToken {
+            user,
+            session,
+            provider: 17,
+        };
         state
             .refresh_tokens
             .extend([(501, token(42, None)), (502, token(43, None))]);
@@ -160,10 +212,12 @@ async fn world() -> AuthentikSim {
                 user: 42,
                 r#type: class.to_owned(),
                 confirmed: true,
+                created: "2026-10-01T08:00:00.000000Z".to_owned(),
             };
             (pk, device)
         });
         state.devices.extend(devices);
+        add_app(state);
     });
     sim
 }

@@ -1,4 +1,4 @@
-//! Objects of a partner's team: its group, recovery links, MFA devices.
+//! Objects of a partner's team: its group and recovery links.
 
 use std::time::Duration;
 
@@ -72,9 +72,9 @@ async fn an_account_created_for_a_team_names_the_partner() {
         .unwrap();
 
     assert_eq!(made.username, "new@nordic.test");
-    assert!(made.was_made_for(PARTNER));
-    assert!(!made.was_made_for(TENANT));
-    assert!(!found.was_made_for(PARTNER));
+    assert!(made.was_created_for_partner(PARTNER));
+    assert!(!made.was_created_for_partner(TENANT));
+    assert!(!found.was_created_for_partner(PARTNER));
     assert_eq!(made.last_login, None);
 }
 
@@ -160,25 +160,4 @@ async fn a_recovery_link_with_a_lost_response_is_in_doubt() {
 
     assert!(matches!(error, ClientError::AnswerLost(_)), "{error}");
     assert!(sim.recovery_link(ada.pk).is_some());
-}
-
-#[tokio::test]
-async fn devices_of_one_user_are_counted_without_recovery_codes() {
-    let (sim, client) = sim_and_client().await;
-    let ada = sim.add_user("ada@nordic.test", &[]);
-    let bob = sim.add_user("bob@nordic.test", &[]);
-    for (user, device, confirmed) in [
-        (ada.pk, "TOTPDevice", true),
-        (ada.pk, "StaticDevice", true),
-        (ada.pk, "WebAuthnDevice", false),
-        (bob.pk, "EmailDevice", true),
-        (bob.pk, "DuoDevice", true),
-    ] {
-        sim.add_device(user, device, confirmed);
-    }
-
-    assert_eq!(client.count_mfa_devices(ada.pk).await.unwrap(), 1);
-    assert_eq!(client.count_mfa_devices(bob.pk).await.unwrap(), 2);
-    assert_eq!(client.count_mfa_devices(1).await.unwrap(), 0);
-    assert!(effects(&sim).is_empty());
 }

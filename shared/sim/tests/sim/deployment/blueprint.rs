@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dezky_sim::issuer::APPLICATIONS;
-use dezky_upstreams::clients::authentik::Authentik;
+use dezky_upstreams::clients::authentik::{APP_PROFILE, Authentik};
 use serde_json::Value;
 
 use super::{compose_file::Compose, read};
@@ -69,6 +69,16 @@ fn the_applications_have_what_the_setup_checks_want() {
         }
     }
     assert!(!entries("authentik_brands.brand")[0]["attrs"]["flow_recovery"].is_null());
+}
+
+#[test]
+fn apps_are_told_the_groups_that_they_are_restricted_to() {
+    let mapping = &entries("authentik_providers_oauth2.scopemapping")[0];
+
+    assert_eq!(mapping["identifiers"]["managed"], APP_PROFILE);
+    assert_eq!(mapping["attrs"]["scope_name"], "profile");
+    let expression = mapping["attrs"]["expression"].as_str().unwrap();
+    assert!(expression.contains("provider.application.bindings"));
 }
 
 #[test]

@@ -116,9 +116,16 @@ fn every_variable_in_the_example_is_unique_and_documented() {
 #[test]
 fn secrets_in_the_example_are_valid_only_for_simulators() {
     let is_secret = |name: &str| {
-        ["_TOKEN", "_PASSWORD", "_SECRET", "_KEY", "_KEYS"]
-            .iter()
-            .any(|end| name.ends_with(end))
+        [
+            "_TOKEN",
+            "_PASSWORD",
+            "_SECRET",
+            "_SECRETS",
+            "_KEY",
+            "_KEYS",
+        ]
+        .iter()
+        .any(|end| name.ends_with(end))
     };
     let simulated = read("shared/upstreams/src/clients/simulated.rs");
 

@@ -15,7 +15,7 @@ const FOR_TEST_PROCESSES: &str = "NEXTEST_";
 const FOR_THE_COMPILER: &str = "CARGO_";
 
 /// Variables read by the Rust files below a directory, their tests excluded.
-pub(super) fn read_below(directory: &str) -> BTreeSet<String> {
+pub(crate) fn read_below(directory: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let readers = readers();
     for source in sources(&workspace::root().join(directory)) {

@@ -17,6 +17,7 @@ use super::{app_token, client, start};
 
 const SPACES: &str = include_str!("../../fixtures/ocis/spaces.json");
 const PEOPLE: &str = include_str!("../../fixtures/ocis/people.json");
+const MEMBERS: &str = include_str!("../../fixtures/ocis/members.json");
 const ANSWERS: &str = include_str!("../../fixtures/ocis/answers.json");
 const LIST: &str = include_str!("../../fixtures/ocis/list.json");
 
@@ -99,7 +100,7 @@ async fn replay(sim: &OcisSim, fixture: &str) {
             call = call.header(name, value);
         }
         if let Some(body) = &request.body {
-            call = call.body(text_of(body));
+            call = call.body(named(&text_of(body)));
         }
 
         let answer = call.send().await.unwrap();
@@ -165,6 +166,13 @@ async fn the_simulator_handles_users_and_groups_as_recorded() {
     let sim = start().await;
 
     replay(&sim, PEOPLE).await;
+}
+
+#[tokio::test]
+async fn the_simulator_handles_members_of_spaces_as_recorded() {
+    let sim = start().await;
+
+    replay(&sim, MEMBERS).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What members of a space may do, and what the client makes of it.
+//! Permissions of the members of a space, and the client's methods for them.
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::ocis::{AppRole, Grant, OcisSim, Role};
@@ -169,19 +169,33 @@ async fn a_manager_is_made_an_editor_before_the_space_is_disabled() {
 }
 
 #[tokio::test]
-async fn a_space_of_other_managers_alone_is_left_to_them() {
-    let sim = start().await;
-    let ocis = client_of(&sim);
-    let id = create(&ocis).await.unwrap();
-    let others = ["mia", "max"].map(|name| {
-        let account = sim.add_account(name);
-        Grant::user(account, name, Role::Manager)
-    });
-    sim.edit_space(&id, |space| space.grants = Vec::from(others));
+async fn a_space_of_other_managers_alone_is_a_conflict_and_is_disabled_all_the_same() {
+    for names in [&["mia"][..], &["mia", "max"]] {
+        let sim = start().await;
+        let ocis = client_of(&sim);
+        let id = create(&ocis).await.unwrap();
+        let others = names.iter().map(|name| {
+            let account = sim.add_account(name);
+            Grant::user(account, name, Role::Manager)
+        });
+        let others: Vec<Grant> = others.collect();
+        sim.edit_space(&id, |space| space.grants.clone_from(&others));
 
-    let changes = ensure(&ocis, &id, Mode::Apply).await.unwrap();
+        let planned = ensure(&ocis, &id, Mode::DryRun).await.unwrap_err();
+        let applied = ensure(&ocis, &id, Mode::Apply).await.unwrap_err();
+        let space = find(&ocis, &id).await;
+        let disabled = ocis.disable_space(&space, Mode::Apply).await.unwrap_err();
+        let space = find(&ocis, &id).await;
+        let again = ocis.disable_space(&space, Mode::Apply).await.unwrap_err();
 
-    assert_eq!(changes, [""; 0]);
+        for error in [planned, applied, disabled, again] {
+            assert!(matches!(error, ClientError::Conflict(_)), "{error:?}");
+            assert!(error.call().detail.contains(&id), "{error}");
+        }
+        let space = only(sim.spaces());
+        assert!(space.trashed);
+        assert_eq!(space.grants.len(), others.len());
+    }
 }
 
 /// A member of any space may have set the marker, and a space that our account did not create is not ours.

@@ -68,7 +68,7 @@ async fn eight_concurrent_ensures_create_one_domain() {
 }
 
 #[tokio::test]
-async fn a_domain_created_between_read_and_write_is_adopted_if_it_has_the_marker() {
+async fn a_domain_created_between_read_and_write_is_repaired_if_it_has_the_marker() {
     let (sim, stalwart) = stalwart().await;
     sim.server.faults.add(FaultRule::once(
         "create_domain",

@@ -12,7 +12,7 @@ use dezky_upstreams::clients::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{MARK, PASSWORD, owned, stalwart};
+use super::{MARK, PASSWORD, TENANT, owned, stalwart};
 
 fn ours(sim: &StalwartSim, name: &str) -> String {
     sim.add_domain(name, json!({ "description": MARK }))
@@ -21,7 +21,11 @@ fn ours(sim: &StalwartSim, name: &str) -> String {
 /// Removes a domain if it is the tenant's. Returns the changes.
 async fn remove(stalwart: &Stalwart, name: &str, mode: Mode) -> Result<Vec<String>, ClientError> {
     match owned(stalwart, name).await {
-        Some(domain) => Ok(stalwart.remove_domain(&domain, mode).await?.changes),
+        Some(domain) => {
+            let owned = stalwart.list_domains(TENANT, &[]).await?;
+            let removed = stalwart.remove_domain(&domain, &owned, mode).await?;
+            Ok(removed.changes)
+        }
         None => Ok(Vec::new()),
     }
 }
@@ -75,15 +79,18 @@ async fn a_domain_in_use_is_not_removed() {
                 sim.add_list("team@acme.test", &[]);
             }
             _ => {
-                sim.add_domain("other.test", json!({}));
+                ours(&sim, "other.test");
                 sim.add_account("eve@other.test", PASSWORD, &["eve@acme.test"], json!({}));
             }
         }
 
+        let planned = remove(&stalwart, "acme.test", Mode::DryRun).await;
         let removed = remove(&stalwart, "acme.test", Mode::Apply).await;
 
         let error = removed.unwrap_err();
         assert_eq!(error.code(), ErrorCode::DomainInUse, "{user}");
+        let planned = planned.unwrap_err();
+        assert_eq!(planned.to_string(), error.to_string(), "{user}");
         let named = match user {
             "mailbox" => "ada@acme.test",
             "list" => "team@acme.test",
@@ -242,6 +249,7 @@ async fn a_dry_run_removes_nothing() {
         purged,
         [
             "2 accounts removed",
+            "1 list removed",
             "2 DKIM keys removed",
             "domain removed"
         ]

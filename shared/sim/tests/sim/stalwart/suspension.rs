@@ -6,7 +6,7 @@ use dezky_sim::{
 };
 use dezky_upstreams::clients::{
     ClientError, Mode,
-    stalwart::{Access, AccessChange, Account, Stalwart},
+    stalwart::{Access, AccessChange, Account, MailFreeze, Stalwart},
 };
 use serde_json::{Value, json};
 
@@ -35,7 +35,9 @@ async fn freeze(
     mode: Mode,
 ) -> Result<AccessChange, ClientError> {
     let accounts = stalwart.list_accounts(domain).await?;
-    stalwart.freeze_accounts(&accounts, mode).await
+    stalwart
+        .freeze_accounts(&accounts, MailFreeze::Tenant, mode)
+        .await
 }
 
 /// Unfreezes the mailboxes of the domain, as listed now.
@@ -45,7 +47,9 @@ async fn unfreeze(
     mode: Mode,
 ) -> Result<AccessChange, ClientError> {
     let accounts = stalwart.list_accounts(domain).await?;
-    stalwart.unfreeze_accounts(&accounts, mode).await
+    stalwart
+        .unfreeze_accounts(&accounts, MailFreeze::Tenant, mode)
+        .await
 }
 
 fn permissions(sim: &StalwartSim) -> Value {
@@ -67,7 +71,7 @@ async fn a_resumed_mailbox_accepts_its_old_password() {
 
     assert_eq!(frozen.changes, ["mailbox ada@acme.test frozen"]);
     assert_eq!(while_frozen, 403);
-    assert_eq!(listed.access, Access::Frozen);
+    assert_eq!(listed.access(), Access::Frozen);
     assert_eq!(unfrozen.changes, ["mailbox ada@acme.test unfrozen"]);
     assert_eq!(afterwards, 200);
     assert_eq!(permissions(&sim), json!({ "@type": "Inherit" }));
@@ -122,7 +126,7 @@ async fn a_mailbox_suspended_before_its_tenant_stays_suspended_after_resuming() 
     let frozen = freeze(&stalwart, &domain, Mode::Apply).await.unwrap();
     let unfrozen = unfreeze(&stalwart, &domain, Mode::Apply).await.unwrap();
 
-    assert_eq!(only(&stalwart, &domain).await.access, Access::Suspended);
+    assert_eq!(only(&stalwart, &domain).await.access(), Access::Suspended);
     assert!(frozen.changes.is_empty() && unfrozen.changes.is_empty());
     assert_eq!(permissions(&sim), suspended);
     assert_eq!(signs_in(&sim, ADA).await, 403);
@@ -157,7 +161,7 @@ async fn a_dry_run_suspends_nothing_and_a_missing_mailbox_is_not_an_error() {
 
     let dry = freeze(&stalwart, &domain, Mode::DryRun).await.unwrap();
     let missing = stalwart
-        .freeze_accounts(&[gone], Mode::Apply)
+        .freeze_accounts(&[gone], MailFreeze::Tenant, Mode::Apply)
         .await
         .unwrap();
 

@@ -157,8 +157,7 @@ impl Authentik {
                 changes.push("group deleted".to_owned());
             }
         }
-        let value = Some(());
-        Ok(Ensured { value, changes })
+        Ok(Ensured::with(changes))
     }
 
     /// The tenant's group, whatever its current name. `known_id` is the id last stored.

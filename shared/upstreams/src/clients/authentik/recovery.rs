@@ -69,7 +69,10 @@ mod tests {
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
     use super::*;
-    use crate::clients::{CALL_TIMEOUT, authentik::AuthentikConfig};
+    use crate::clients::{
+        CALL_TIMEOUT,
+        authentik::{AuthentikConfig, DEFAULT_SIGNING_KEY},
+    };
     use dezky_shared::platform::tls::TrustRoots;
 
     const MADE: &str = "http://authentik:9000/if/flow/recovery/?flow_token=0123";
@@ -85,6 +88,7 @@ mod tests {
             api_url: server.uri(),
             api_token: "token".into(),
             public_url: public_url.map(|url| url.parse().unwrap()),
+            signing_key: DEFAULT_SIGNING_KEY.to_owned(),
             timeout: CALL_TIMEOUT,
         };
         let client = Authentik::new(&config, &TrustRoots::default()).unwrap();

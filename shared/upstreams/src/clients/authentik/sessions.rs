@@ -1,8 +1,8 @@
-//! Revocation of a user's sessions and refresh tokens.
+//! Revocation of a user's sessions, tokens and app passwords.
 //!
-//! Sessions can be filtered by `user__username` only: `?user=` is not a filter there, and returns the sessions of all
-//! users. Every session's user is therefore compared before it is deleted. Refresh tokens survive their session, and
-//! are deleted too.
+//! Sessions and app passwords can be filtered by `user__username` only: `?user=` is not a filter there, and returns those
+//! of all users. The user of each is therefore compared before it is deleted. Refresh tokens survive their session, and
+//! app passwords the deactivation of the user: both are deleted too.
 
 use serde::Deserialize;
 
@@ -35,12 +35,59 @@ const ACCESS_TOKENS: Kind = Kind {
     delete: Operation::write("delete_access_token"),
 };
 
+const APP_PASSWORDS: Kind = Kind {
+    path: "/core/tokens/",
+    list: "list_app_passwords",
+    delete: Operation::write("delete_app_password"),
+};
+/// Intent of the tokens that are app passwords.
+const APP_PASSWORD: &str = "app_password";
+
 impl Authentik {
-    /// Ends all sessions of a user and revokes their tokens. Returns their number.
+    /// Ends everything that a user is signed in with: sessions, tokens and app passwords.
     ///
     /// `user` must be freshly read: sessions are found by the username.
-    pub async fn end_sessions(&self, user: &User) -> Result<usize, ClientError> {
-        let mut ended = 0;
+    pub async fn end_access(&self, user: &User) -> Result<EndedSessions, ClientError> {
+        let mut ended = self.end_sessions(user).await?;
+        for id in self.app_passwords(user).await? {
+            let path = format!("{}{id}/", APP_PASSWORDS.path);
+            if self.delete(APP_PASSWORDS.delete, &path).await? {
+                ended.tokens += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Revokes a user's tokens of these providers, and leaves sessions and all other tokens.
+    pub async fn end_app_tokens(
+        &self,
+        user: &User,
+        providers: &[i64],
+    ) -> Result<EndedSessions, ClientError> {
+        let mut ended = EndedSessions::default();
+        if providers.is_empty() {
+            return Ok(ended);
+        }
+        for kind in [REFRESH_TOKENS, ACCESS_TOKENS] {
+            for token in self.list_tokens(user, &kind).await? {
+                let provider = token.provider.map(|provider| provider.pk);
+                if !provider.is_some_and(|provider| providers.contains(&provider)) {
+                    continue;
+                }
+                let path = format!("{}{}/", kind.path, token.pk);
+                if self.delete(kind.delete, &path).await? {
+                    ended.tokens += 1;
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends all sessions of a user and revokes their tokens. App passwords stay.
+    ///
+    /// `user` must be freshly read: sessions are found by the username.
+    pub async fn end_sessions(&self, user: &User) -> Result<EndedSessions, ClientError> {
+        let mut ended = EndedSessions::default();
         for _ in 0..MAX_PASSES {
             let left = [
                 (SESSIONS, self.sessions(user).await?),
@@ -53,12 +100,14 @@ impl Authentik {
             for (kind, ids) in left {
                 for id in ids {
                     let path = format!("{}{id}/", kind.path);
-                    ended += usize::from(self.delete(kind.delete, &path).await?);
+                    if self.delete(kind.delete, &path).await? {
+                        *ended.count_of(&kind) += 1;
+                    }
                 }
             }
         }
         let call = failed(SESSIONS.list, "new sessions keep appearing");
-        Err(ClientError::Unavailable(call))
+        Err(ClientError::StateChanged(call))
     }
 
     async fn sessions(&self, user: &User) -> Result<Vec<String>, ClientError> {
@@ -78,13 +127,56 @@ impl Authentik {
     }
 
     async fn tokens(&self, user: &User, kind: &Kind) -> Result<Vec<String>, ClientError> {
+        let listed = self.list_tokens(user, kind).await?.into_iter();
+        Ok(listed.map(|token| token.pk.to_string()).collect())
+    }
+
+    async fn list_tokens(&self, user: &User, kind: &Kind) -> Result<Vec<Token>, ClientError> {
         let pk = user.pk.to_string();
-        let listed: Vec<Token> = self.list(kind.list, kind.path, &[("user", &pk)]).await?;
-        Ok(listed
-            .into_iter()
-            .filter(|token| token.user.pk == user.pk)
-            .map(|token| token.pk.to_string())
-            .collect())
+        let mut listed: Vec<Token> = self.list(kind.list, kind.path, &[("user", &pk)]).await?;
+        listed.retain(|token| token.user.pk == user.pk);
+        Ok(listed)
+    }
+
+    /// Identifiers of the user's app passwords. API tokens are the person's own, and refused while the user is inactive.
+    async fn app_passwords(&self, user: &User) -> Result<Vec<String>, ClientError> {
+        let filter = [
+            ("user__username", user.username.as_str()),
+            ("intent", APP_PASSWORD),
+        ];
+        let mut listed: Vec<AppPassword> = self
+            .list(APP_PASSWORDS.list, APP_PASSWORDS.path, &filter)
+            .await?;
+        listed.retain(|token| token.user == Some(user.pk) && token.intent == APP_PASSWORD);
+        // Part of a path.
+        let is_slug = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        listed.retain(|token| token.identifier.bytes().all(is_slug));
+        Ok(listed.into_iter().map(|token| token.identifier).collect())
+    }
+}
+
+/// Number of ended sessions and revoked tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndedSessions {
+    /// Sessions.
+    pub sessions: usize,
+    /// Access and refresh tokens, and app passwords.
+    pub tokens: usize,
+}
+
+impl EndedSessions {
+    /// The change in words, if anything was ended.
+    pub fn change(self) -> Option<String> {
+        let ended = self.sessions + self.tokens;
+        (ended > 0).then(|| format!("{ended} sessions and tokens ended"))
+    }
+
+    fn count_of(&mut self, kind: &Kind) -> &mut usize {
+        if kind.path == SESSIONS.path {
+            &mut self.sessions
+        } else {
+            &mut self.tokens
+        }
     }
 }
 
@@ -97,10 +189,22 @@ struct Session {
 #[derive(Deserialize)]
 struct Token {
     pk: i64,
-    user: TokenUser,
+    user: Numbered,
+    /// Provider of the app that the token is for.
+    #[serde(default)]
+    provider: Option<Numbered>,
 }
 
 #[derive(Deserialize)]
-struct TokenUser {
+struct Numbered {
     pk: i64,
+}
+
+#[derive(Deserialize)]
+struct AppPassword {
+    identifier: String,
+    #[serde(default)]
+    intent: String,
+    #[serde(default)]
+    user: Option<i64>,
 }

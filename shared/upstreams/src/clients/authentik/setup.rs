@@ -21,7 +21,7 @@ const SAFE_RELEASES: [[u32; 3]; 3] = [[2026, 2, 7], [2026, 5, 7], [2026, 8, 2]];
 
 /// Permissions that jobs need, without those that only the setup checks need. The names are Django's: application label
 /// and code name. `.ops/authentik/blueprint.yaml` grants them.
-const NEEDED: [&str; 24] = [
+const NEEDED: [&str; 46] = [
     "authentik_core.view_group",
     "authentik_core.add_group",
     "authentik_core.change_group",
@@ -31,21 +31,43 @@ const NEEDED: [&str; 24] = [
     "authentik_core.view_user",
     "authentik_core.add_user",
     "authentik_core.change_user",
+    "authentik_core.delete_user",
     "authentik_core.reset_user_password",
     "authentik_core.view_authenticatedsession",
     "authentik_core.delete_authenticatedsession",
+    "authentik_core.view_token",
+    "authentik_core.delete_token",
     "authentik_core.view_application",
+    "authentik_core.add_application",
+    "authentik_core.change_application",
+    "authentik_core.delete_application",
     "authentik_providers_oauth2.view_oauth2provider",
+    "authentik_providers_oauth2.add_oauth2provider",
+    "authentik_providers_oauth2.change_oauth2provider",
+    "authentik_providers_oauth2.delete_oauth2provider",
+    "authentik_providers_oauth2.view_scopemapping",
+    "authentik_policies.view_policybinding",
+    "authentik_policies.add_policybinding",
+    "authentik_policies.change_policybinding",
+    "authentik_policies.delete_policybinding",
+    "authentik_flows.view_flow",
+    "authentik_crypto.view_certificatekeypair",
     "authentik_providers_oauth2.view_accesstoken",
     "authentik_providers_oauth2.delete_accesstoken",
     "authentik_providers_oauth2.view_refreshtoken",
     "authentik_providers_oauth2.delete_refreshtoken",
     "authentik_stages_authenticator_duo.view_duodevice",
+    "authentik_stages_authenticator_duo.delete_duodevice",
     "authentik_stages_authenticator_email.view_emaildevice",
+    "authentik_stages_authenticator_email.delete_emaildevice",
     "authentik_stages_authenticator_sms.view_smsdevice",
+    "authentik_stages_authenticator_sms.delete_smsdevice",
     "authentik_stages_authenticator_static.view_staticdevice",
+    "authentik_stages_authenticator_static.delete_staticdevice",
     "authentik_stages_authenticator_totp.view_totpdevice",
+    "authentik_stages_authenticator_totp.delete_totpdevice",
     "authentik_stages_authenticator_webauthn.view_webauthndevice",
+    "authentik_stages_authenticator_webauthn.delete_webauthndevice",
 ];
 
 /// A role that cannot exist: a filter that finds it anyway is ignored.
@@ -82,7 +104,9 @@ impl Authentik {
             self.check_version().await,
             self.check_permissions(&me).await,
             self.check_recovery_flow().await,
+            self.check_device_filter().await,
         ];
+        checks.extend(self.check_app_references().await);
         for application in applications {
             checks.extend(self.check_application(application).await);
         }
@@ -143,6 +167,23 @@ impl Authentik {
                 missing.join(", ")
             ),
         )
+    }
+
+    /// Whether our account certainly has all of these permissions.
+    pub(super) async fn has_permissions(&self, needed: &[&str]) -> Result<bool, ClientError> {
+        let found: Option<Session> = self
+            .get("check_credentials", "/core/users/me/", &[])
+            .await?;
+        let Some(Session { user: me }) = found else {
+            return Ok(false);
+        };
+        if me.is_superuser {
+            return Ok(true);
+        }
+        let granted = self.granted(&me).await?.unwrap_or_default();
+        Ok(needed
+            .iter()
+            .all(|permission| granted.contains(*permission)))
     }
 
     /// Permissions of our roles; `None` if Authentik ignores the filter by role.
@@ -261,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_with_the_hole_are_told_from_those_without() {
+    fn releases_with_the_hole_are_distinguished_from_those_without() {
         let safe = |version: &str| parse_version(version).map(is_safe);
 
         for version in [

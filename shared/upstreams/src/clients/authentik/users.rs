@@ -20,6 +20,12 @@ pub struct User {
     pub uuid: String,
     /// Username; for our users, the e-mail address in lower case.
     pub username: String,
+    /// Display name.
+    #[serde(default)]
+    pub name: String,
+    /// E-mail address, unverified.
+    #[serde(default)]
+    pub email: String,
     /// Whether the user can sign in.
     pub is_active: bool,
     /// Whether the user has all permissions in Authentik.
@@ -41,39 +47,21 @@ const INVITED_BY: &str = "dezkyInvitedBy";
 
 impl User {
     /// Whether the account was created for this partner's team.
-    pub fn was_made_for(&self, partner_id: &str) -> bool {
-        self.made_for() == Some(partner_id)
+    pub fn was_created_for_partner(&self, partner_id: &str) -> bool {
+        self.created_for_partner() == Some(partner_id)
     }
 
-    fn made_for(&self) -> Option<&str> {
+    /// The partner for whose team the account was created, which may have used a recovery link to it.
+    pub fn created_for_partner(&self) -> Option<&str> {
         self.attributes.get(INVITED_BY).and_then(Value::as_str)
     }
 }
 
 impl Authentik {
-    /// Ensures that a user with this e-mail address exists. An existing user is not changed.
+    /// Ensures that a user with this e-mail address exists. An existing user is not changed, and may have been created for another tenant: see
+    /// [`User::created_for_member`] and [`User::created_for_partner`].
     pub async fn ensure_user(&self, email: &str, name: &str) -> Result<User, ClientError> {
         self.ensure_user_with(email, name, Map::new()).await
-    }
-
-    /// Ensures that the owner of a tenant managed by `partner_id` has an account. A partner that invited the person may
-    /// still hold a recovery link to an account that has never been used: only that partner's tenants may rely on such
-    /// an account.
-    pub async fn ensure_owner(
-        &self,
-        email: &str,
-        name: &str,
-        partner_id: Option<&str>,
-    ) -> Result<User, ClientError> {
-        let user = self.ensure_user(email, name).await?;
-        let made_for = user.made_for();
-        if user.last_login.is_none() && made_for.is_some() && made_for != partner_id {
-            return Err(ClientError::Conflict(failed(
-                "ensure_owner",
-                "the owner's account was created for a partner's team and has never been used",
-            )));
-        }
-        Ok(user)
     }
 
     /// Ensures that a person invited to a partner's team has an account. A new account records the partner.
@@ -83,11 +71,11 @@ impl Authentik {
         name: &str,
         partner_id: &str,
     ) -> Result<User, ClientError> {
-        let made_for = Map::from_iter([(INVITED_BY.to_owned(), partner_id.into())]);
-        self.ensure_user_with(email, name, made_for).await
+        let attributes = Map::from_iter([(INVITED_BY.to_owned(), partner_id.into())]);
+        self.ensure_user_with(email, name, attributes).await
     }
 
-    async fn ensure_user_with(
+    pub(super) async fn ensure_user_with(
         &self,
         email: &str,
         name: &str,
@@ -193,6 +181,6 @@ impl Authentik {
 }
 
 /// Usernames are case-sensitive, so ours are always in lower case.
-fn username(email: &str) -> String {
+pub(super) fn username(email: &str) -> String {
     email.trim().to_lowercase()
 }

@@ -224,7 +224,8 @@ impl Oidc {
 
         match response.status.as_u16() {
             200 => {
-                let granted: Granted = response.json()?;
+                let granted: Granted =
+                    serde_json::from_slice(&response.body).map_err(|_| no_token(&response))?;
                 let lifetime = Duration::from_secs(granted.expires_in.unwrap_or(USUAL_LIFETIME));
                 let early = EARLY.min(lifetime / 10);
                 Ok(Token {
@@ -236,11 +237,15 @@ impl Oidc {
                 response.failed(&refusal_reason(&response)),
             )),
             408 | 425 | 429 | 500..=599 => Err(response.error("the token endpoint failed")),
-            _ => Err(ClientError::Unavailable(response.failed(
-                "not a token endpoint response; check OCIS_OIDC_TOKEN_URL",
-            ))),
+            _ => Err(no_token(&response)),
         }
     }
+}
+
+/// Error for a response without a token: no call can be made until the endpoint returns one.
+fn no_token(response: &UpstreamResponse) -> ClientError {
+    let detail = "not a token endpoint response; check OCIS_OIDC_TOKEN_URL";
+    ClientError::Unavailable(response.failed(detail))
 }
 
 #[derive(Deserialize)]

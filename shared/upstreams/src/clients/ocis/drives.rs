@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{DRIVES, Ocis, error::ResponseExt as _};
 use crate::clients::{ClientError, FailedCall, Operation};
-use dezky_shared::upstream::Upstream;
+use dezky_shared::{storage_report::SpaceUsage, upstream::Upstream};
 
 /// Role of an editor of a space, hard-coded in oCIS.
-const EDITOR: &str = "58c63c02-1d89-4572-916a-870abc5a1b7d";
+pub(super) const EDITOR: &str = "58c63c02-1d89-4572-916a-870abc5a1b7d";
 
 fn drive(id: &str) -> String {
     format!("{DRIVES}/{id}")
@@ -151,10 +151,19 @@ pub struct Space {
 
 /// Quota as returned by oCIS.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-struct QuotaState {
+pub(super) struct QuotaState {
     total: Option<i64>,
     /// Missing while the space is in the trash.
     used: Option<i64>,
+}
+
+impl QuotaState {
+    pub(super) fn usage(&self) -> SpaceUsage {
+        SpaceUsage {
+            total_bytes: self.total.unwrap_or(0).max(0),
+            used_bytes: self.used.map(|used| used.max(0)),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -191,12 +200,12 @@ struct Identity {
 }
 
 impl Member {
-    fn is_user(&self, id: &str) -> bool {
+    pub(super) fn is_user(&self, id: &str) -> bool {
         self.user.as_ref().is_some_and(|user| user.id == id)
     }
 
     /// Id of the member's permission, which follows from the member's.
-    fn permission_id(&self) -> String {
+    pub(super) fn permission_id(&self) -> String {
         match (&self.user, &self.group) {
             (Some(user), _) => format!("u:{}", user.id),
             (None, Some(group)) => format!("g:{}", group.id),
@@ -222,8 +231,8 @@ impl Space {
         self.quota.used == Some(0)
     }
 
-    pub(super) fn quota(&self) -> Option<i64> {
-        self.quota.total
+    pub(super) fn usage(&self) -> SpaceUsage {
+        self.quota.usage()
     }
 
     /// Managers of the space, as far as the server lists members.
@@ -234,12 +243,12 @@ impl Space {
             .map(|grant| &grant.granted_to_v2)
     }
 
-    /// Managers other than `account`, if that is one.
-    pub(super) fn managers_beside(&self, account: &str) -> Vec<&Member> {
+    /// Managers other than `account`; `None` if that is none.
+    pub(super) fn managers_beside(&self, account: &str) -> Option<Vec<&Member>> {
         let (own, others): (Vec<_>, Vec<_>) = self
             .managers()
             .partition(|manager| manager.is_user(account));
-        if own.is_empty() { Vec::new() } else { others }
+        (!own.is_empty()).then_some(others)
     }
 
     /// Whether `account` is the only member, as it is of a space that it has created and not shared yet. False if the
@@ -264,7 +273,11 @@ impl Quota {
     }
 
     pub(super) fn is_of(self, space: &Space) -> bool {
-        space.quota() == Some(self.total)
+        self.is_total(&space.quota)
+    }
+
+    pub(super) fn is_total(self, actual: &QuotaState) -> bool {
+        actual.total == Some(self.total)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The list of all project spaces, parsed as it streams.
+//! The list of all project spaces, or of all personal spaces, parsed as it streams.
 //!
 //! oCIS cannot filter spaces by marker and does not paginate: the list has 1 kB for each space and 300 bytes for each of
 //! its members. It is therefore read only to look for the space of an earlier create whose outcome is unknown, and by
@@ -19,11 +19,11 @@ use serde::{
 };
 use tokio::sync::mpsc;
 
-use super::{DRIVES, Ocis, error::ResponseExt as _};
-use crate::clients::{BodySink, ClientError, FailedCall, LeaseDeadline, Operation};
+use super::{DRIVES, Ocis, drives::QuotaState, error::ResponseExt as _};
+use crate::clients::{BodySink, ClientError, LeaseDeadline, Operation};
 use dezky_shared::{
     platform::coalescer::{Coalescer, Limits},
-    upstream::Upstream,
+    storage_report::SpaceUsage,
 };
 
 /// Timeout of the whole list, below that of a job's attempt: enough for 200,000 spaces at the 1 ms that oCIS takes for
@@ -36,17 +36,53 @@ const SPACES: usize = 1_000;
 /// Maximum pause between two lists of all spaces.
 const MAX_LIST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Project space in the list of all.
+/// Type of the spaces of tenants.
+const PROJECT: &str = "project";
+/// Type of the spaces of users.
+const PERSONAL: &str = "personal";
+
+/// Space in the list of all of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedSpace {
     /// Id assigned by oCIS.
     pub id: String,
-    /// Alias, which members of the space may change.
-    #[serde(default)]
+    /// Alias, which members of the space may change; empty if it has none.
+    #[serde(default, deserialize_with = "null_as_empty")]
     pub drive_alias: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     drive_type: String,
+    #[serde(default)]
+    quota: QuotaState,
+    #[serde(default)]
+    owner: Owner,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct Owner {
+    user: Option<OwnerUser>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct OwnerUser {
+    id: String,
+}
+
+impl ListedSpace {
+    /// Id of the user whose personal space it is.
+    pub fn owner_id(&self) -> Option<&str> {
+        self.owner.user.as_ref().map(|user| user.id.as_str())
+    }
+
+    /// Its usage.
+    pub fn usage(&self) -> SpaceUsage {
+        self.quota.usage()
+    }
+}
+
+/// One space without an alias must not make the whole list unreadable.
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Request coalescing of the search for markers: one list is in flight at a time, and looks for the markers of all steps
@@ -122,12 +158,29 @@ impl Ocis {
     ///
     /// Complete only if it returns `Ok`, and if our account [sees every space](Self::require_full_view).
     pub async fn list_spaces(&self, spaces: mpsc::Sender<ListedSpace>) -> Result<(), ClientError> {
+        self.list_drives(PROJECT, spaces).await
+    }
+
+    /// As [`list_spaces`](Self::list_spaces), the personal spaces of all users: each appears with the first sign-in.
+    pub async fn list_personal_spaces(
+        &self,
+        spaces: mpsc::Sender<ListedSpace>,
+    ) -> Result<(), ClientError> {
+        self.list_drives(PERSONAL, spaces).await
+    }
+
+    async fn list_drives(
+        &self,
+        kind: &'static str,
+        spaces: mpsc::Sender<ListedSpace>,
+    ) -> Result<(), ClientError> {
         let (chunks, body) = mpsc::channel(CHUNKS);
-        let parser = tokio::task::spawn_blocking(move || parse(body, &spaces));
+        let parser = tokio::task::spawn_blocking(move || parse(kind, body, &spaces));
+        let filter = format!("driveType eq '{kind}'");
         let request = self
             .http
             .request(Method::GET, DRIVES)
-            .query(&[("$filter", "driveType eq 'project'")]);
+            .query(&[("$filter", filter)]);
         let sink = BodySink {
             chunks,
             timeout: LIST_TIMEOUT,
@@ -137,21 +190,16 @@ impl Ocis {
         // The end of the body for the parser.
         drop(sink);
         let response = response?.error_for_status()?;
-        let parsed = parser.await.map_err(|_| {
-            ClientError::Unavailable(FailedCall {
-                upstream: Upstream::Ocis,
-                operation: "list_spaces",
-                status: None,
-                request_id: None,
-                detail: "the parser of the list was stopped".to_owned(),
-            })
-        })?;
+        let parsed = parser
+            .await
+            .map_err(|_| response.unreadable("the parser of the list was stopped"))?;
         parsed.map_err(|error| response.unreadable(&error.to_string()))
     }
 }
 
 /// Parses a list from the chunks of its body. Blocks.
 fn parse(
+    kind: &str,
     chunks: mpsc::Receiver<Vec<u8>>,
     spaces: &mpsc::Sender<ListedSpace>,
 ) -> Result<(), serde_json::Error> {
@@ -160,7 +208,7 @@ fn parse(
         current: io::Cursor::default(),
     };
     let mut parser = serde_json::Deserializer::from_reader(BufReader::new(body));
-    ListBody(spaces).deserialize(&mut parser)?;
+    ListBody { kind, spaces }.deserialize(&mut parser)?;
     parser.end()
 }
 
@@ -186,7 +234,12 @@ impl Read for ChunkReader {
 }
 
 /// The object `{"value": [...]}`.
-struct ListBody<'a>(&'a mpsc::Sender<ListedSpace>);
+#[derive(Clone, Copy)]
+struct ListBody<'a> {
+    /// Type of the spaces that are passed on.
+    kind: &'a str,
+    spaces: &'a mpsc::Sender<ListedSpace>,
+}
 
 impl<'de> DeserializeSeed<'de> for ListBody<'_> {
     type Value = ();
@@ -208,7 +261,7 @@ impl<'de> Visitor<'de> for ListBody<'_> {
         while let Some(name) = members.next_key::<String>()? {
             if name == "value" {
                 has_value = true;
-                members.next_value_seed(Items(self.0))?;
+                members.next_value_seed(Items(self))?;
             } else {
                 members.next_value::<IgnoredAny>()?;
             }
@@ -222,7 +275,7 @@ impl<'de> Visitor<'de> for ListBody<'_> {
 }
 
 /// The array of spaces.
-struct Items<'a>(&'a mpsc::Sender<ListedSpace>);
+struct Items<'a>(ListBody<'a>);
 
 impl<'de> DeserializeSeed<'de> for Items<'_> {
     type Value = ();
@@ -241,7 +294,8 @@ impl<'de> Visitor<'de> for Items<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         while let Some(space) = items.next_element::<ListedSpace>()? {
-            if space.drive_type == "project" && self.0.blocking_send(space).is_err() {
+            let ListBody { kind, spaces } = self.0;
+            if space.drive_type == kind && spaces.blocking_send(space).is_err() {
                 return Err(A::Error::custom("the receiver has stopped"));
             }
         }
@@ -261,7 +315,7 @@ mod tests {
         }
         drop(chunks);
         let (spaces, mut listed) = mpsc::channel(10);
-        parse(received, &spaces).map_err(|error| error.to_string())?;
+        parse(PROJECT, received, &spaces).map_err(|error| error.to_string())?;
         drop(spaces);
         let ids = std::iter::from_fn(|| listed.try_recv().ok().map(|space| space.id));
         Ok(ids.collect())
@@ -270,13 +324,15 @@ mod tests {
     const LIST: &str = r#"{"@odata.context": {"value": [1]}, "value": [
         {"id": "a$1", "driveType": "project", "driveAlias": "project/\"}]", "root": {"permissions": [{"roles": []}]}},
         {"id": "a$2", "driveType": "personal"},
-        {"id": "a$3", "driveType": "project"}
+        {"id": "a$3", "driveType": "project"},
+        {"id": "a$4", "driveType": null},
+        {"id": "a$5", "driveType": "project", "driveAlias": null}
     ], "more": null}"#;
 
     #[test]
     fn a_list_is_parsed_from_chunks_of_any_size() {
         for size in [1, 7, 64, LIST.len()] {
-            assert_eq!(parsed(LIST, size).unwrap(), ["a$1", "a$3"], "{size}");
+            assert_eq!(parsed(LIST, size).unwrap(), ["a$1", "a$3", "a$5"], "{size}");
         }
         assert_eq!(parsed(r#"{"value": []}"#, 3).unwrap(), [""; 0]);
     }

@@ -2,13 +2,15 @@
 
 use super::{
     Ocis,
-    drives::{Quota, Space, Update},
+    drives::{Member, Quota, Space, Update},
 };
 use crate::clients::{ClientError, FailedCall, Mode};
-use dezky_shared::upstream::Upstream;
+use dezky_shared::{storage_report::SpaceUsage, upstream::Upstream};
 
 /// Maximum length of a space's name, in bytes.
 const NAME_LIMIT: usize = 255;
+/// Operation that reads a space.
+const FIND: &str = "find_space";
 /// Prefix of a marker, followed by the tenant's id.
 const MARKER: &str = "project/";
 
@@ -61,6 +63,12 @@ impl Ocis {
         }
     }
 
+    /// Usage of the space with this id. `None` if there is no such project space, or if it is invisible.
+    pub async fn find_usage(&self, id: &str) -> Result<Option<SpaceUsage>, ClientError> {
+        let space = self.get_space(id).await?;
+        Ok(space.filter(Space::is_project).map(|space| space.usage()))
+    }
+
     /// Spaces that an earlier create for this tenant may have left: those with its marker, including those in the trash,
     /// by id. Empty if there are certainly none.
     ///
@@ -104,6 +112,8 @@ impl Ocis {
     /// Brings a space to the state of an active tenant's: enabled, with marker, name and quota in bytes (0 is
     /// unlimited), and with our account as its only manager, since a manager could restore and purge it. Returns the
     /// changes.
+    ///
+    /// A space of which our account is no manager is a conflict: it may not demote the others.
     pub async fn ensure_space(
         &self,
         space: &Space,
@@ -131,27 +141,35 @@ impl Ocis {
             updated.ok_or_else(|| vanished(space))?;
         }
         changes.extend(differing);
-        self.demote_managers(space, mode, &mut changes).await?;
+        let managers = self.managers_to_demote(space).await?;
+        self.demote(space, &managers, mode, &mut changes).await?;
         Ok(changes)
     }
 
     /// Moves a space to the trash, from which [`ensure_space`](Self::ensure_space) restores it. Returns the changes.
+    ///
+    /// A space of which our account is no manager is a conflict, in the trash too: its managers could restore it.
     pub async fn disable_space(
         &self,
         space: &Space,
         mode: Mode,
     ) -> Result<Vec<String>, ClientError> {
         let mut changes = Vec::new();
-        if space.is_trashed() {
-            return Ok(changes);
+        let managers = match self.managers_to_demote(space).await {
+            Err(error) if !matches!(error, ClientError::Conflict(_)) => return Err(error),
+            managers => managers,
+        };
+        if !space.is_trashed() {
+            // Members of a space in the trash cannot be changed, and a manager could restore it.
+            if let Ok(managers) = &managers {
+                self.demote(space, managers, mode, &mut changes).await?;
+            }
+            changes.push("space disabled".to_owned());
+            if mode == Mode::Apply {
+                self.trash(space).await?;
+            }
         }
-        // Members of a space in the trash cannot be changed, and a manager could restore it.
-        self.demote_managers(space, mode, &mut changes).await?;
-        changes.push("space disabled".to_owned());
-        if mode == Mode::Apply {
-            self.trash(space).await?;
-        }
-        Ok(changes)
+        managers.map(|_| changes)
     }
 
     /// Permanently removes a space. Returns the changes.
@@ -170,18 +188,33 @@ impl Ocis {
         }
     }
 
-    /// Makes every manager beside our account an editor.
-    async fn demote_managers(
+    /// Managers of the space beside our account; a conflict if that is no manager itself. None if the server lists no
+    /// managers.
+    async fn managers_to_demote<'a>(
+        &self,
+        space: &'a Space,
+    ) -> Result<Vec<&'a Member>, ClientError> {
+        if space.managers().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let account = self.account_id().await?;
+        space.managers_beside(account).ok_or_else(|| {
+            conflict(format!(
+                "our account is no manager of {}, so its managers could restore or purge it: make our account a manager",
+                space.id
+            ))
+        })
+    }
+
+    /// Makes these managers editors.
+    async fn demote(
         &self,
         space: &Space,
+        managers: &[&Member],
         mode: Mode,
         changes: &mut Vec<String>,
     ) -> Result<(), ClientError> {
-        if space.managers().count() < 2 {
-            return Ok(());
-        }
-        let account = self.account_id().await?;
-        for manager in space.managers_beside(account) {
+        for manager in managers {
             changes.push("manager made an editor".to_owned());
             if mode == Mode::Apply {
                 self.make_editor(&space.id, manager).await?;
@@ -192,20 +225,22 @@ impl Ocis {
 }
 
 fn conflict(detail: String) -> ClientError {
-    ClientError::Conflict(failed(detail))
+    ClientError::Conflict(failed(FIND, detail))
 }
 
 fn vanished(space: &Space) -> ClientError {
-    ClientError::Permission(failed(format!(
+    let detail = format!(
         "{} was deleted meanwhile, or our account lacks a permission",
         space.id
-    )))
+    );
+    ClientError::Permission(failed(FIND, detail))
 }
 
-fn failed(detail: String) -> FailedCall {
+/// Description of a failure that is not tied to a single response.
+pub(super) fn failed(operation: &'static str, detail: String) -> FailedCall {
     FailedCall {
         upstream: Upstream::Ocis,
-        operation: "find_space",
+        operation,
         status: None,
         request_id: None,
         detail,

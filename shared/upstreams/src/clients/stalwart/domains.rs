@@ -45,7 +45,7 @@ impl Domain {
 
     /// Whether the domain is one of the `known` ones, renamed or without its marker. A domain with the marker of another
     /// tenant is not.
-    fn is_known(&self, known: &[MailDomain]) -> bool {
+    pub(super) fn is_known(&self, known: &[MailDomain]) -> bool {
         let marker = self.description.as_deref().unwrap_or_default();
         let same = |known: &MailDomain| known.id == self.id && known.name == self.name;
         !marker.starts_with(MARKER) && known.iter().any(same)
@@ -144,7 +144,7 @@ impl Stalwart {
             return self.repair(domain.clone(), &desired, mode).await;
         }
         if let Some(holder) = self.holder_of(&name).await? {
-            return self.adopt(holder, &desired, mode).await;
+            return self.repair_if_owned(holder, &desired, mode).await;
         }
         let renamed = owned
             .iter()
@@ -193,13 +193,13 @@ impl Stalwart {
                     return Err(reply.refused(&set_error));
                 };
                 let holder = self.get_domain(holder).await?;
-                self.adopt(holder, desired, mode).await
+                self.repair_if_owned(holder, desired, mode).await
             }
         }
     }
 
     /// Repairs a domain that holds the desired name, if it is the tenant's.
-    async fn adopt(
+    async fn repair_if_owned(
         &self,
         holder: Domain,
         desired: &DesiredDomain<'_>,
@@ -432,7 +432,7 @@ fn is_domain_name(name: &str) -> bool {
 
 /// Error for a domain that disappeared during the operation: a retry looks it up again.
 fn deleted(operation: &'static str) -> ClientError {
-    ClientError::Unavailable(failed(operation, "the domain was deleted".into()))
+    ClientError::StateChanged(failed(operation, "the domain was deleted".into()))
 }
 
 #[cfg(test)]

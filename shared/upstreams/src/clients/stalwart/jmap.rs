@@ -102,7 +102,7 @@ impl<const N: usize> Reply<N> {
             "primaryKeyViolation" | "objectIsLinked" => ClientError::Conflict(call),
             "forbidden" => ClientError::Permission(call),
             // The object was deleted concurrently: a retry looks it up again.
-            "notFound" => ClientError::Unavailable(call),
+            "notFound" => ClientError::StateChanged(call),
             "invalidPatch" if set_error.description == "Invalid domain name" => {
                 ClientError::UserAction {
                     call,
@@ -218,6 +218,11 @@ impl SetError {
     /// Objects that depend on this one, if they caused the error.
     pub(super) fn dependants(&self) -> Option<&[ObjectId]> {
         (self.kind == "objectIsLinked").then_some(self.linked_objects.as_slice())
+    }
+
+    /// Whether another object has the name or the address.
+    pub(super) fn is_taken(&self) -> bool {
+        self.kind == "primaryKeyViolation"
     }
 
     /// Id of the `object` that already has the name, if it caused the error.

@@ -5,7 +5,7 @@
 //! keys are disabled before the keys are destroyed; a running task may still add some, hence several rounds. A mailbox
 //! created meanwhile stops the removal, and the domain stays, without keys until the next `ensure_domain`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -37,33 +37,33 @@ enum Cascade {
 impl Stalwart {
     /// Removes a domain that the tenant gave up, with its DKIM keys.
     ///
-    /// A domain in use by accounts or lists is left unchanged, and the customer has to act. A dry run finds the domain's
-    /// mailboxes, but neither lists nor aliases of mailboxes in other domains.
+    /// A domain in use by accounts or lists is left unchanged, and the customer has to act. A dry run reads which lists of
+    /// the server, and which mailboxes of the tenant's `owned` domains, have an address in it.
     pub async fn remove_domain(
         &self,
         domain: &Domain,
+        owned: &[Domain],
         mode: Mode,
     ) -> Result<Ensured<()>, ClientError> {
         let mut removal = Removal::default();
         match mode {
             Mode::Apply => self.remove(domain, Cascade::Keys, &mut removal).await?,
             Mode::DryRun => {
-                self.plan_removal(domain, &mut removal).await?;
-                if removal.accounts > 0 {
-                    return Err(in_use(&self.addresses_in(domain).await?));
+                let users = self.addresses_in(domain, owned).await?;
+                if !users.is_empty() {
+                    return Err(in_use(&users));
                 }
+                self.plan_removal(domain, &mut removal).await?;
             }
         }
-        Ok(Ensured {
-            value: Some(()),
-            changes: removal.changes(),
-        })
+        Ok(Ensured::with(removal.changes()))
     }
 
     /// Removes a domain of a deleted tenant, with all its mailboxes and lists, and counts them in `removal`, also on an
     /// error. The rest is left once the removal's time is used up: [`Removal::is_complete`].
     ///
-    /// Accounts and lists of other domains lose their aliases in it.
+    /// Accounts and lists of other domains lose their aliases in it. A dry run reads the domain of every list of the server,
+    /// and does not count aliases.
     pub async fn purge_domain(
         &self,
         domain: &Domain,
@@ -72,7 +72,12 @@ impl Stalwart {
     ) -> Result<(), ClientError> {
         match mode {
             Mode::Apply => self.remove(domain, Cascade::Everything, removal).await,
-            Mode::DryRun => self.plan_removal(domain, removal).await,
+            Mode::DryRun => {
+                self.plan_removal(domain, removal).await?;
+                let domains = BTreeSet::from([domain.id.as_str()]);
+                removal.lists = self.lists_in(&domains).await?.len();
+                Ok(())
+            }
         }
     }
 
@@ -218,11 +223,21 @@ impl Stalwart {
         Ok(addresses)
     }
 
-    /// Addresses of the mailboxes in the domain.
-    async fn addresses_in(&self, domain: &Domain) -> Result<Vec<String>, ClientError> {
-        let accounts = self.list_accounts(&domain.id).await?;
-        let ids: Vec<String> = accounts.into_iter().map(|account| account.id).collect();
-        self.addresses(ACCOUNTS, &ids, domain).await
+    /// Addresses in the domain of the mailboxes of these `owned` domains, and of all lists.
+    async fn addresses_in(
+        &self,
+        domain: &Domain,
+        owned: &[Domain],
+    ) -> Result<Vec<String>, ClientError> {
+        let mut addresses = Vec::new();
+        for owned in owned {
+            let accounts = self.list_accounts(&owned.id).await?;
+            addresses.extend(accounts.iter().flat_map(|it| it.addresses_in(domain)));
+        }
+        let properties = ["name", "domainId", "aliases"];
+        let add = |list: Addressed| addresses.extend(list.addresses_in(domain));
+        self.each_list(&properties, add).await?;
+        Ok(addresses)
     }
 
     /// Removes the aliases in the domain in one write. Their indexes are not stable, so the list is replaced.
@@ -251,7 +266,7 @@ impl Stalwart {
     }
 
     /// Destroys objects and returns their number. Objects with dependants are left for the next round.
-    async fn destroy(
+    pub(super) async fn destroy(
         &self,
         method: &'static str,
         operation: Operation,
@@ -340,7 +355,7 @@ impl Addressed {
 /// Objects removed, or to be removed in a dry run.
 #[derive(Debug, Default)]
 pub struct Removal {
-    /// When to leave the rest; `None` is never.
+    /// Time at which the rest is left; `None` is never.
     until: Option<Instant>,
     /// Accounts and lists that used the domain at first.
     found: usize,

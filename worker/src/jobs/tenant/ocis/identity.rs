@@ -9,7 +9,7 @@ use dezky_upstreams::clients::ocis::Space;
 use super::{SpaceStep, conflict};
 use crate::steps::StepFailure;
 
-/// What is known of the tenant's space.
+/// Location of the tenant's space, as far as it is known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Located {
     /// It does not exist: none was requested, or it was removed.
@@ -41,7 +41,7 @@ impl SpaceStep<'_> {
         };
         self.require_exclusive(std::slice::from_ref(stored)).await?;
         let mode = self.run.mode;
-        match self.client.find_space(stored, self.quota(), mode).await? {
+        match self.client.find_space(stored, self.quota, mode).await? {
             Some(space) => Ok(Located::Stored(space)),
             // It was purged, and may have been replaced by an attempt that did not record it.
             None => Ok(Located::Unrecorded(self.find_unrecorded().await?)),

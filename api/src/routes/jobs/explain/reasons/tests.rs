@@ -8,6 +8,7 @@ use dezky_shared::{
 };
 
 use super::*;
+use crate::validate::name_of;
 
 /// A time relative to now, in seconds.
 fn at(seconds: i64) -> DateTime {
@@ -67,8 +68,12 @@ fn open() -> UpstreamState {
     }
 }
 
-fn codes(inputs: &ExplainInputs<'_>) -> Vec<&'static str> {
-    reasons(inputs).iter().map(Reason::code).collect()
+fn codes(inputs: &ExplainInputs<'_>) -> Vec<String> {
+    let reasons = reasons(inputs);
+    reasons
+        .iter()
+        .map(|reason| name_of(&reason.code()))
+        .collect()
 }
 
 fn inputs<'a>(job: &'a Job, workers: &'a [Worker]) -> ExplainInputs<'a> {
@@ -144,10 +149,7 @@ fn a_job_is_not_due_for_one_of_four_reasons() {
 #[test]
 fn a_blocking_upstream_is_reported_with_its_next_probe() {
     let (job, workers) = (deferred(), [worker()]);
-    let pause = Pause {
-        at: at(-5),
-        by: "ada".to_owned(),
-    };
+    let pause = Pause::new(at(-5), "ada".to_owned());
     let refused = UpstreamState {
         refused_at: Some(at(-50)),
         probe_at: Some(at(600)),
@@ -230,10 +232,7 @@ fn a_step_that_queues_for_a_reservation_has_no_time_yet() {
 #[test]
 fn a_due_job_is_next_unless_it_is_blocked() {
     let (waiting, holder, workers) = (job(doc! {}), job(doc! {}), [worker()]);
-    let pause = Pause {
-        at: at(-5),
-        by: "ada".to_owned(),
-    };
+    let pause = Pause::new(at(-5), "ada".to_owned());
     let free = inputs(&waiting, &workers);
     let behind = ExplainInputs {
         jobs_ahead: 12,

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use dezky_shared::platform::{config, tls::TrustRoots};
+use dezky_shared::{
+    platform::{config, tls::TrustRoots},
+    store::MongoConfig,
+};
 use dezky_sim::{
     issuer::APPLICATIONS,
     ports::Port,
@@ -15,6 +18,7 @@ use dezky_sim::{
     stores::{Mongo, Redis},
     workspace,
 };
+use dezky_upstreams::clients::simulated;
 use futures::future;
 
 use super::upstreams::Upstreams;
@@ -48,6 +52,8 @@ pub(super) struct Stack {
 pub(super) struct Addresses {
     pub(super) api: String,
     pub(super) control: String,
+    /// Database of the api.
+    pub(super) database: MongoConfig,
     /// Variables of the worker.
     pub(super) worker: Vec<(String, String)>,
     /// Labels and addresses to print.
@@ -63,8 +69,8 @@ impl Stack {
         fs::create_dir_all(&logs)?;
 
         let (mongodb, redis) = self.start_stores(&logs).await?;
-        let [control, issuer, authentik, stalwart, ocis, dns] =
-            self.claim([3900, 3901, 3902, 3903, 3904, 3907])?;
+        let [control, issuer, authentik, stalwart, ocis, dns, stripe] =
+            self.claim([3900, 3901, 3902, 3903, 3904, 3907, 3908])?;
         let arguments = vec![
             format!("--control-port={control}"),
             format!("--issuer-port={issuer}"),
@@ -72,6 +78,7 @@ impl Stack {
             format!("--stalwart-port={stalwart}"),
             format!("--ocis-port={ocis}"),
             format!("--dns-port={dns}"),
+            format!("--stripe-port={stripe}"),
             format!("--keys={}", workspace::dev().join("keys").display()),
         ];
         let control = url(control);
@@ -98,12 +105,29 @@ impl Stack {
             ("API_METRICS_LISTEN", format!("127.0.0.1:{api_metrics}")),
             ("DOMAINS_ALLOW_SPECIAL_USE", "true".to_owned()),
         ]);
+        if config::optional::<String>("CONSOLE_URL")?.is_none() {
+            environment.push(("CONSOLE_URL", url(api)));
+        }
+        // Portals under development run on any port.
+        if config::list("CORS_ALLOWED_ORIGINS")?.is_empty() {
+            environment.push(("CORS_ALLOWED_ORIGINS", "http://localhost:*".to_owned()));
+        }
         environment.extend(issuers(&url(issuer))?);
+        // The simulated Authentik serves the apps of tenants on its own port.
+        if config::optional::<String>("AUTHENTIK_PUBLIC_URL")?.is_none() {
+            environment.push(("AUTHENTIK_PUBLIC_URL", url(authentik)));
+        }
+        if config::optional::<String>("STRIPE_API_URL")?.is_none() {
+            let key = simulated::STRIPE_PUBLISHABLE_KEY.to_owned();
+            let secret = simulated::STRIPE_WEBHOOK_SECRET.to_owned();
+            environment.push(("STRIPE_PUBLISHABLE_KEY", key));
+            environment.push(("STRIPE_WEBHOOK_SECRETS", secret));
+        }
         let ready = format!("{}/readyz", url(api));
         let service = program(&binaries, "dezky-api", &logs, Vec::new(), environment);
         self.serve(service, &ready).await?;
 
-        let upstreams = Upstreams::new(&[authentik, stalwart, ocis].map(url), dns)?;
+        let upstreams = Upstreams::new(&[authentik, stalwart, ocis, stripe].map(url), dns)?;
         let mut environment = stores.to_vec();
         environment.extend(upstreams.environment);
         let [worker_metrics] = self.claim([9465])?;
@@ -119,7 +143,15 @@ impl Stack {
         let service = program(&binaries, "dezky-worker", &logs, Vec::new(), environment);
         self.serve(service, &ready).await?;
 
+        let database = MongoConfig {
+            uri: mongodb.clone(),
+            database: config::optional("MONGODB_DATABASE")?.unwrap_or_else(|| "dezky".to_owned()),
+        };
         let mut shown = vec![("API", format!("{0} (documentation: {0}/docs)", url(api)))];
+        shown.push((
+            "Console",
+            format!("{}/console (sign in as `operator`)", url(api)),
+        ));
         shown.extend(upstreams.shown);
         shown.extend([
             ("Simulators", format!("{control}/upstreams")),
@@ -138,6 +170,7 @@ impl Stack {
         Ok(Addresses {
             api: url(api),
             control,
+            database,
             worker,
             shown,
         })
@@ -241,15 +274,12 @@ fn program(
 fn issuers(issuer: &str) -> anyhow::Result<[(&'static str, String); 3]> {
     let mut issuers = config::list("AUTHENTIK_ISSUERS")?;
     let mut audiences = config::list("AUTHENTIK_AUDIENCE")?;
-    if audiences.is_empty() {
-        audiences = APPLICATIONS.map(str::to_owned).to_vec();
+    // Without audiences, each issuer has that of its application.
+    if issuers.is_empty() {
+        audiences.clear();
+    } else if !audiences.is_empty() {
+        audiences.extend(APPLICATIONS.map(str::to_owned));
     }
-    match issuers.len() {
-        0 => audiences.clear(),
-        1 => audiences = vec![audiences.join(" ")],
-        _ => {}
-    }
-    audiences.extend(APPLICATIONS.map(str::to_owned));
     let mut jwks_urls = config::list("AUTHENTIK_JWKS_URLS")?;
     let simulated = APPLICATIONS.map(|name| format!("{issuer}/application/o/{name}/"));
     // Without JWKS URLs, each issuer's discovery document names its own.

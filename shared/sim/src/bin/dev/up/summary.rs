@@ -1,9 +1,8 @@
 //! Addresses and example requests, printed once everything is ready.
 
-use dezky_sim::callers::{Caller, DEMO_TENANT};
+use dezky_sim::callers::{Caller, DEMO_TENANT, mint};
 
 use super::stack::Addresses;
-use crate::token;
 
 pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<()> {
     println!("\nEverything is up:");
@@ -12,7 +11,7 @@ pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<(
     }
     println!("\nExample requests, with tokens valid for {hours} h:");
     for caller in Caller::ALL {
-        let token = token::mint(&addresses.control, caller, hours).await?;
+        let token = mint(&addresses.control, caller, hours).await?;
         let path = match caller {
             Caller::Stranger | Caller::OperatorWithoutFlag => "/users/me".to_owned(),
             Caller::Partner => "/partner/tenants".to_owned(),

@@ -14,7 +14,7 @@ struct Upstream {
 }
 
 /// Sorted by the simulators' ports.
-const UPSTREAMS: [Upstream; 3] = [
+const UPSTREAMS: [Upstream; 4] = [
     Upstream {
         name: "Authentik",
         url: "AUTHENTIK_API_URL",
@@ -36,6 +36,15 @@ const UPSTREAMS: [Upstream; 3] = [
             ("OCIS_API_PASSWORD", simulated::OCIS_PASSWORD),
         ],
     },
+    Upstream {
+        name: "Stripe",
+        url: "STRIPE_API_URL",
+        path: "",
+        credentials: &[
+            ("BILLING_STRIPE_ENABLED", "true"),
+            ("STRIPE_SECRET_KEY", simulated::STRIPE_SECRET_KEY),
+        ],
+    },
 ];
 
 /// The worker's variables, and the addresses to print.
@@ -47,7 +56,7 @@ pub(super) struct Upstreams {
 
 impl Upstreams {
     /// Variables for simulators at these addresses and the simulated DNS at this port.
-    pub(super) fn new(simulators: &[String; 3], dns: u16) -> anyhow::Result<Self> {
+    pub(super) fn new(simulators: &[String; 4], dns: u16) -> anyhow::Result<Self> {
         let mut upstreams = Self::default();
         for (upstream, simulator) in UPSTREAMS.iter().zip(simulators) {
             upstreams.add(upstream, simulator)?;

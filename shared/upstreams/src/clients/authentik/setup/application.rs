@@ -4,13 +4,24 @@
 use serde::Deserialize;
 
 use super::APPLY;
-use crate::clients::{ClientError, authentik::Authentik, setup::SetupCheck};
+use crate::clients::{
+    ClientError,
+    authentik::{APP_PROFILE, Authentik, apps::ScopeMapping},
+    setup::SetupCheck,
+};
+
+/// Scopes that the portals request.
+const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
 impl Authentik {
     /// Checks the application with this slug and its provider.
     pub(super) async fn check_application(&self, slug: &str) -> Vec<SetupCheck> {
         match self.provider_of(slug).await {
-            Ok(Some(provider)) => provider.checks(slug),
+            Ok(Some(provider)) => {
+                let mut checks = provider.checks(slug);
+                checks.push(self.check_scopes(slug, &provider).await);
+                checks
+            }
             Ok(None) => vec![SetupCheck::failed(
                 &format!("application {slug}"),
                 format!(
@@ -24,6 +35,17 @@ impl Authentik {
                     &error,
                     REMEDY,
                 )]
+            }
+        }
+    }
+
+    async fn check_scopes(&self, slug: &str, provider: &Provider) -> SetupCheck {
+        let name = format!("scope mappings of {slug}");
+        match self.list_scope_mappings(&[]).await {
+            Ok(mappings) => provider.check_scopes(&name, &mappings),
+            Err(error) => {
+                const REMEDY: &str = "grant `authentik_providers_oauth2.view_scopemapping`";
+                SetupCheck::of_error(&name, &error, REMEDY)
             }
         }
     }
@@ -54,6 +76,9 @@ struct Provider {
     signing_key: Option<String>,
     /// Missing before 2026.5, where every grant is allowed.
     grant_types: Option<Vec<String>>,
+    /// Ids of its scope mappings.
+    #[serde(default)]
+    property_mappings: Vec<String>,
 }
 
 impl Provider {
@@ -94,5 +119,25 @@ impl Provider {
             check("signing key", "present", key),
             check("grant types", "sufficient", grants),
         ]
+    }
+
+    /// Whether its mappings among `known` cover the portals' scopes, and one tells all groups of a person.
+    fn check_scopes(&self, name: &str, known: &[ScopeMapping]) -> SetupCheck {
+        let is_attached = |mapping: &&ScopeMapping| self.property_mappings.contains(&mapping.pk);
+        let attached: Vec<&ScopeMapping> = known.iter().filter(is_attached).collect();
+        let has = |scope: &str| attached.iter().any(|mapping| mapping.scope_name == scope);
+        let missing: Vec<&str> = SCOPES.into_iter().filter(|scope| !has(scope)).collect();
+        let tells_groups = attached.iter().any(|mapping| {
+            mapping.managed.as_deref() != Some(APP_PROFILE) && mapping.expression.contains("groups")
+        });
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return SetupCheck::failed(name, format!("none for {missing}; {APPLY}"));
+        }
+        if !tells_groups {
+            let problem = "no mapping returns all groups of a user, so operators have no rights";
+            return SetupCheck::failed(name, format!("{problem}; {APPLY}"));
+        }
+        SetupCheck::ok(name, SCOPES.join(", "))
     }
 }

@@ -1,0 +1,81 @@
+//! Operators' console: pages rendered by the server, which need no script.
+//!
+//! A page reads and writes through the handlers of the API, in the same process: permissions, validation, idempotency,
+//! rate limits and the audit trail are theirs. What the console adds is the session of a browser: sign-in at the issuer
+//! (`sign_in`), the session's cookie (`session`) and the protection of its forms (`submission`).
+
+mod actions;
+mod cookies;
+mod failure;
+mod page;
+mod pages;
+mod query;
+mod routes;
+mod session;
+mod sign_in;
+mod submission;
+mod text;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
+
+pub(crate) use self::sign_in::IssuerClient;
+use self::{cookies::Cookies, routes::Routes};
+use crate::{config::ConsoleConfig, state::SharedState};
+
+/// Maximum size of a form, in bytes. The largest one selects 100 jobs.
+const FORM_LIMIT: usize = 64 * 1024;
+
+/// State of the console's handlers.
+#[derive(Debug)]
+struct Console {
+    app: SharedState,
+    config: ConsoleConfig,
+    issuer: IssuerClient,
+    cookies: Cookies,
+    routes: Routes,
+}
+
+type ConsoleState = Arc<Console>;
+
+/// The routes of the console, which call `api`. There are none if the console is off.
+pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<SharedState> {
+    let (Some(config), Some(issuer)) = (&app.config.console, &app.console_issuer) else {
+        return Router::new();
+    };
+    let console: ConsoleState = Arc::new(Console {
+        app: app.clone(),
+        config: config.clone(),
+        issuer: issuer.clone(),
+        cookies: Cookies::new(config.is_secure),
+        routes: Routes::new(api.clone().with_state(app.clone())),
+    });
+    Router::new()
+        .route("/console", get(pages::overview::show))
+        .route("/console/style.css", get(async || page::style()))
+        .route("/console/sign-in", get(sign_in::begin))
+        .route("/console/sign-in/callback", get(sign_in::complete))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .route("/console/signed-out", get(async || sign_in::signed_out()))
+        .route("/console/jobs", get(pages::jobs::show))
+        .route("/console/jobs/selected", post(actions::selected::run))
+        .route("/console/jobs/matching", post(pages::matching::run))
+        .route("/console/jobs/{id}", get(pages::job::show))
+        .route("/console/queues", get(pages::queues::show))
+        .route("/console/upstreams", get(pages::upstreams::show))
+        .route("/console/schedules", get(pages::schedules::show))
+        .route("/console/workers", get(pages::workers::show))
+        .route("/console/tenants", get(pages::tenants::show))
+        .route("/console/tenants/{slug}", get(pages::tenant::show))
+        .route("/console/audit", get(pages::audit::show))
+        .route("/console/{resource}/{id}/{action}", post(actions::run))
+        .layer(DefaultBodyLimit::max(FORM_LIMIT))
+        .layer(from_fn_with_state(console.clone(), page::secure))
+        .with_state(console)
+}

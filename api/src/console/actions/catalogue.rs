@@ -1,0 +1,168 @@
+//! The actions of the console.
+
+use dezky_shared::user::PlatformRole;
+
+use super::super::submission::Submission;
+
+/// An action on a resource, named as its route is.
+#[derive(Debug)]
+pub(in crate::console) struct Action {
+    pub(in crate::console) resource: &'static str,
+    pub(in crate::console) name: &'static str,
+    /// The least role that has it.
+    pub(in crate::console) least_role: PlatformRole,
+    /// What the operator confirms. `None` if the action is harmless.
+    pub(in crate::console) warning: Option<&'static str>,
+    /// Label of the button that confirms it.
+    pub(in crate::console) label: &'static str,
+    /// What the page says afterwards.
+    done: &'static str,
+    /// Name of that sentence in the address of the page.
+    notice: &'static str,
+}
+
+static ACTIONS: [Action; 12] = [
+    Action {
+        resource: "jobs",
+        name: "requeue",
+        least_role: PlatformRole::Support,
+        warning: None,
+        label: "Requeue",
+        done: "The job was requeued.",
+        notice: "job-requeued",
+    },
+    Action {
+        resource: "jobs",
+        name: "cancel",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "A waiting job ends at once, a running one after its current step. Steps that are done stay done.",
+        ),
+        label: "Cancel the job",
+        done: "The job was cancelled, or will be after its current step.",
+        notice: "job-cancelled",
+    },
+    Action {
+        resource: "jobs",
+        name: "dismiss",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "Bulk operations no longer select a dismissed job. Its error stays to be repaired by other means.",
+        ),
+        label: "Dismiss the job",
+        done: "The job was dismissed.",
+        notice: "job-dismissed",
+    },
+    Action {
+        resource: "queues",
+        name: "pause",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "Workers claim no more jobs of this queue until it is resumed or the pause ends.",
+        ),
+        label: "Pause the queue",
+        done: "The queue is paused.",
+        notice: "queue-paused",
+    },
+    Action {
+        resource: "queues",
+        name: "resume",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Resume the queue",
+        done: "The queue is resumed.",
+        notice: "queue-resumed",
+    },
+    Action {
+        resource: "upstreams",
+        name: "pause",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "No step calls this upstream until it is resumed or the pause ends. Changes of tenants wait.",
+        ),
+        label: "Pause the upstream",
+        done: "The upstream is paused.",
+        notice: "upstream-paused",
+    },
+    Action {
+        resource: "upstreams",
+        name: "resume",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Resume the upstream",
+        done: "The upstream is resumed. Jobs that waited for it are released gradually.",
+        notice: "upstream-resumed",
+    },
+    Action {
+        resource: "schedules",
+        name: "run",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Run",
+        done: "The run has started.",
+        notice: "schedule-run",
+    },
+    Action {
+        resource: "tenants",
+        name: "reconcile",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Reconcile",
+        done: "The tenant is being compared with the upstreams.",
+        notice: "tenant-reconciled",
+    },
+    Action {
+        resource: "tenants",
+        name: "suspend",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "The people of the tenant cannot sign in until it is resumed. No data is removed.",
+        ),
+        label: "Suspend the tenant",
+        done: "The tenant is being suspended.",
+        notice: "tenant-suspended",
+    },
+    Action {
+        resource: "tenants",
+        name: "resume",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Resume the tenant",
+        done: "The tenant is being resumed.",
+        notice: "tenant-resumed",
+    },
+    Action {
+        resource: "tenants",
+        name: "restore",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Restore the tenant",
+        done: "The tenant is being restored.",
+        notice: "tenant-restored",
+    },
+];
+
+impl Action {
+    /// Whether the operator has to confirm it first.
+    pub(in crate::console) fn needs_confirmation(&self, submission: &Submission) -> bool {
+        self.warning.is_some() && !submission.is_confirmed()
+    }
+
+    /// Name of the sentence that the next page shows.
+    pub(in crate::console) fn notice_name(&self) -> &'static str {
+        self.notice
+    }
+}
+
+/// The action of a resource with this name.
+pub(in crate::console) fn find(resource: &str, name: &str) -> Option<&'static Action> {
+    let mut actions = ACTIONS.iter();
+    actions.find(|action| action.resource == resource && action.name == name)
+}
+
+/// The sentence with this name, from the address of a page.
+pub(in crate::console) fn notice(name: &str) -> Option<&'static str> {
+    let mut actions = ACTIONS.iter();
+    let found = actions.find(|action| action.notice == name);
+    found.map(|action| action.done)
+}

@@ -1,0 +1,160 @@
+//! What all pages share: their frame, the stylesheet and the security headers.
+
+use askama::Template;
+use axum::{
+    Extension,
+    extract::{Request, State},
+    middleware::Next,
+    response::{Html, IntoResponse as _, Response},
+};
+use dezky_shared::user::PlatformRole;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{
+    ConsoleState,
+    actions::catalogue,
+    failure::Failure,
+    query::{Parameters, text},
+    session::{Session, random},
+};
+use crate::{error::ApiError, response::Complete};
+
+/// Pages in the navigation: address and name.
+const NAVIGATION: [(&str, &str); 8] = [
+    ("/console", "Overview"),
+    ("/console/jobs", "Jobs"),
+    ("/console/queues", "Queues"),
+    ("/console/upstreams", "Upstreams"),
+    ("/console/schedules", "Schedules"),
+    ("/console/workers", "Workers"),
+    ("/console/tenants", "Tenants"),
+    ("/console/audit", "Audit"),
+];
+
+/// A link of the navigation.
+pub(super) struct Link {
+    pub(super) path: &'static str,
+    pub(super) label: &'static str,
+    pub(super) is_current: bool,
+}
+
+/// The frame of a page: its title, the navigation, the operator, and the hidden fields of its forms.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) title: String,
+    section: &'static str,
+    pub(super) operator: String,
+    role: PlatformRole,
+    pub(super) form_token: String,
+    pub(super) form_key: String,
+    pub(super) notice: Option<&'static str>,
+}
+
+impl Frame {
+    /// The frame of a page in a section of the navigation.
+    pub(super) fn new(
+        session: &Session,
+        section: &'static str,
+        title: impl Into<String>,
+        parameters: &Parameters,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            title: title.into(),
+            section,
+            operator: session.name.clone(),
+            role: session.role,
+            form_token: session.form_token.clone(),
+            form_key: random()?,
+            notice: text(parameters, "notice").and_then(catalogue::notice),
+        })
+    }
+
+    /// The frame with the idempotency key of a form that is confirmed.
+    pub(super) fn with_key(self, form_key: &str) -> Self {
+        Self {
+            form_key: form_key.to_owned(),
+            ..self
+        }
+    }
+
+    /// The links of the navigation.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let link = |(path, label)| Link {
+            path,
+            label,
+            is_current: path == self.section,
+        };
+        NAVIGATION.map(link).into()
+    }
+
+    /// The role in words.
+    pub(super) fn role_name(&self) -> &'static str {
+        match self.role {
+            PlatformRole::Viewer => "viewer, read-only",
+            PlatformRole::Support => "support",
+            PlatformRole::Admin => "admin",
+        }
+    }
+
+    /// Whether the operator may requeue jobs.
+    pub(super) fn may_requeue(&self) -> bool {
+        self.role >= PlatformRole::Support
+    }
+
+    /// Whether the operator may change everything.
+    pub(super) fn may_write(&self) -> bool {
+        self.role == PlatformRole::Admin
+    }
+}
+
+/// A page as a response.
+pub(super) fn respond(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Extension(Complete), Html(html)).into_response(),
+        Err(error) => ApiError::internal(error.into()).into_response(),
+    }
+}
+
+/// The stylesheet.
+pub(super) fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, include_str!("style.css")).into_response()
+}
+
+/// Middleware: only the stylesheet is loaded, no script runs, no other page shows the console in a frame, and forms are sent
+/// to the console only. The issuer is allowed too, because browsers apply `form-action` to redirects, and the form that signs
+/// out is redirected there.
+pub(super) async fn secure(
+    State(console): State<ConsoleState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    const OTHERS: [(HeaderName, &str); 3] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Browsers send the origin of a form with this policy, and no address of a page elsewhere.
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    let mut response = next.run(request).await;
+    let issuer = origin(&console.config.issuer);
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; form-action 'self' {issuer}; base-uri 'none'; frame-ancestors 'none'"
+    );
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in OTHERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url);
+    parsed.map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+}

@@ -1,0 +1,160 @@
+//! One job: why it waits, its steps, its attempts and its relatives.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        ConsoleState,
+        failure::Failure,
+        page::{Frame, respond},
+        query::{Parameters, segment},
+        session::Session,
+        text::{State as Word, Time},
+    },
+    jobs::JobError,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Job {
+    id: String,
+    kind: String,
+    state: Word,
+    tenant_slug: Option<String>,
+    queue: String,
+    run_at: Time,
+    attempt: i64,
+    max_attempts: Option<i64>,
+    snoozes: i64,
+    steps: Vec<Step>,
+    #[serde(default)]
+    attempts: Vec<Attempt>,
+    error: Option<JobError>,
+    parent: Option<String>,
+    #[serde(default)]
+    children: BTreeMap<String, u64>,
+    superseded_by: Option<String>,
+    requeued_from: Option<String>,
+    requeued_to: Option<String>,
+    dismissed_at: Option<Time>,
+    traceparent: Option<String>,
+    created_at: Time,
+    finished_at: Option<Time>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    name: String,
+    state: Word,
+    attempts: i64,
+    finished_at: Option<Time>,
+    next_attempt_at: Option<Time>,
+    changes: Vec<String>,
+    error: Option<JobError>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attempt {
+    n: i64,
+    worker: String,
+    started_at: Time,
+    finished_at: Time,
+    outcome: Word,
+    error: Option<String>,
+    upstream_request_ids: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    next_run_at: Option<Time>,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reason {
+    message: String,
+    since: Option<Time>,
+    until: Option<Time>,
+    job_id: Option<String>,
+}
+
+/// A link to another job.
+#[derive(Debug)]
+struct Relative<'a> {
+    label: &'static str,
+    id: &'a str,
+}
+
+impl Job {
+    fn can_requeue(&self) -> bool {
+        !self.state.is("running")
+    }
+
+    fn can_cancel(&self) -> bool {
+        self.state.is("available") || self.state.is("running")
+    }
+
+    fn can_dismiss(&self) -> bool {
+        self.state.is("discarded") && self.dismissed_at.is_none()
+    }
+
+    fn relatives(&self) -> Vec<Relative<'_>> {
+        let all = [
+            ("Created by", &self.parent),
+            ("Superseded by", &self.superseded_by),
+            ("Repeats", &self.requeued_from),
+            ("Repeated by", &self.requeued_to),
+        ];
+        let relatives = all.into_iter().filter_map(|(label, id)| {
+            let id = id.as_deref()?;
+            Some(Relative { label, id })
+        });
+        relatives.collect()
+    }
+
+    /// The attempts, newest first.
+    fn newest_attempts(&self) -> Vec<&Attempt> {
+        self.attempts.iter().rev().collect()
+    }
+}
+
+#[derive(Debug, Template)]
+#[template(path = "console/job.html")]
+struct JobPage {
+    frame: Frame,
+    job: Job,
+    explanation: Explanation,
+}
+
+pub(in crate::console) async fn show(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Path(id): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let id = segment(&id)?;
+    let (job, explanation) = (format!("/jobs/{id}"), format!("/jobs/{id}/explain"));
+    let (job, explanation) = tokio::try_join!(
+        console.routes.get::<Job>(&session, &job),
+        console.routes.get::<Explanation>(&session, &explanation),
+    )?;
+    let title = format!("Job {}", job.kind);
+    let page = JobPage {
+        frame: Frame::new(&session, "/console/jobs", title, &parameters)?,
+        job,
+        explanation,
+    };
+    Ok(respond(StatusCode::OK, &page))
+}

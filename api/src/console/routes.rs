@@ -1,0 +1,85 @@
+//! The API's handlers, called in the process with the claims of a session.
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use http::{Method, Request, header, request};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::{
+    failure::{Failure, unexpected},
+    session::Session,
+};
+use crate::{auth::SessionClaims, error::ApiError};
+
+/// Maximum size of a response that is read, in bytes.
+const RESPONSE_LIMIT: usize = 8 * 1024 * 1024;
+
+/// The routes of the API.
+#[derive(Debug, Clone)]
+pub(super) struct Routes(Router);
+
+impl Routes {
+    pub(super) fn new(api: Router) -> Self {
+        Self(api)
+    }
+
+    /// Reads a resource.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        session: &Session,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let request = Request::builder().method(Method::GET).uri(path);
+        self.call(session, request, Body::empty()).await
+    }
+
+    /// Sends a command, once for each `key`.
+    pub(super) async fn post(
+        &self,
+        session: &Session,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> Result<Value, Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("idempotency-key", key);
+        match body {
+            None => self.call(session, request, Body::empty()).await,
+            Some(body) => {
+                let request = request.header(header::CONTENT_TYPE, "application/json");
+                let body = Body::from(body.to_string());
+                self.call(session, request, body).await
+            }
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        session: &Session,
+        request: request::Builder,
+        body: Body,
+    ) -> Result<T, Failure> {
+        let request = request
+            .extension(session.request.clone())
+            .extension(SessionClaims(session.claims.clone()))
+            .body(body)
+            .map_err(|error| ApiError::internal(error.into()))?;
+        let Ok(response) = self.0.clone().oneshot(request).await;
+        if !response.status().is_success() {
+            return Err(Failure::of_response(response));
+        }
+        let read = async {
+            let bytes = to_bytes(response.into_body(), RESPONSE_LIMIT).await?;
+            serde_json::from_slice(&bytes).context("unexpected form of a response")
+        };
+        let read: anyhow::Result<T> = read.await;
+        read.map_err(|cause| unexpected(cause, &session.request))
+    }
+}

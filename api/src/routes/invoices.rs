@@ -1,0 +1,182 @@
+//! Invoices of tenants: lists for all who may see them, adjustments, payment and voiding by operators.
+
+mod actions;
+mod adjust;
+mod view;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use dezky_shared::{
+    id::InvoiceId,
+    invoice::{Invoice, InvoiceStatus},
+    store::invoices::InvoiceFilter,
+};
+use http::{StatusCode, header};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) use self::actions::{Payment, PaymentRequest};
+use self::view::InvoiceView;
+use crate::{
+    error::{ApiError, ProblemCode},
+    etag::ETag,
+    extract::{
+        FromQuery, IfNoneMatch, Page, PageOf, Parameters, PartnerAccess, PathId, PlatformReader,
+        QueryParams, ReadBilling, ReadWrite, TenantAccess,
+    },
+    response::ApiResponse,
+    state::{AppState, SharedState},
+    validate::EnumName,
+};
+
+pub(super) fn router() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_all))
+        .routes(routes!(list_of_partner))
+        .routes(routes!(list, adjust::create))
+        .routes(routes!(show))
+        .routes(routes!(show_pdf))
+        .routes(routes!(actions::void))
+        .routes(routes!(actions::mark_paid))
+}
+
+/// Filter of an invoice list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+struct ListQuery {
+    /// Status: `draft`, `open`, `paid`, `uncollectible` or `void`.
+    status: Option<InvoiceStatus>,
+    #[param(ignore)]
+    page: Page,
+}
+
+impl FromQuery for ListQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
+        let status = parameters.take("status", "draft, open, paid, uncollectible or void")?;
+        Ok(Self {
+            status: status.map(|EnumName(status)| status),
+            page: Page::from_query(parameters)?,
+        })
+    }
+}
+
+/// Lists the invoices of all tenants, newest first
+#[utoipa::path(
+    get, path = "/invoices", operation_id = "listInvoices", tag = "billing", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<InvoiceView>)),
+)]
+async fn list_all(
+    _: PlatformReader,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<SharedState>,
+) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    page(&app, InvoiceFilter::default(), query).await
+}
+
+/// Lists the invoices of the tenants that the caller's partner managed when they were issued, newest first
+///
+/// For staff with write access.
+#[utoipa::path(
+    get, path = "/partner/invoices", operation_id = "listPartnerInvoices", tag = "partner", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<InvoiceView>)),
+)]
+async fn list_of_partner(
+    access: PartnerAccess<ReadWrite>,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<SharedState>,
+) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    let filter = InvoiceFilter {
+        partner_id: Some(access.partner.id),
+        ..InvoiceFilter::default()
+    };
+    page(&app, filter, query).await
+}
+
+/// Lists the invoices of a tenant, newest first
+///
+/// For owners and admins of the tenant, staff of its partner with write access, and operators.
+#[utoipa::path(
+    get, path = "/tenants/{slug}/invoices", operation_id = "listTenantInvoices", tag = "billing", params(ListQuery, Page),
+    responses((status = 200, body = PageOf<InvoiceView>)),
+)]
+async fn list(
+    access: TenantAccess<ReadBilling>,
+    QueryParams(query): QueryParams<ListQuery>,
+    State(app): State<SharedState>,
+) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    let filter = InvoiceFilter {
+        tenant_id: Some(access.tenant.id),
+        ..InvoiceFilter::default()
+    };
+    page(&app, filter, query).await
+}
+
+async fn page(
+    app: &AppState,
+    filter: InvoiceFilter,
+    query: ListQuery,
+) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    let InvoiceFilter {
+        tenant_id,
+        partner_id,
+        ..
+    } = filter;
+    let list = format!("invoices?{tenant_id:?}&{partner_id:?}&{:?}", query.status);
+    let filter = InvoiceFilter {
+        status: query.status,
+        before: query.page.after(&list)?,
+        ..filter
+    };
+    let found = app.db.invoices.list(&filter, query.page.fetch_limit());
+    let id = |invoice: &Invoice| invoice.id.to_string();
+    Ok(Json(query.page.build(
+        &list,
+        found.await?,
+        id,
+        InvoiceView::from,
+    )))
+}
+
+/// Returns an invoice
+#[utoipa::path(
+    get, path = "/tenants/{slug}/invoices/{id}", operation_id = "getInvoice", tag = "billing",
+    responses((status = 200, body = InvoiceView), (status = 304)),
+)]
+async fn show(
+    access: TenantAccess<ReadBilling>,
+    PathId(id): PathId<InvoiceId>,
+    if_none_match: IfNoneMatch,
+    State(app): State<SharedState>,
+) -> Result<Response, ApiError> {
+    let found = app.db.invoices.find_of(access.tenant.id, id).await?;
+    let invoice = found.ok_or(ProblemCode::NotFound)?;
+    let etag = ETag::of_revision(invoice.revision);
+    let view = InvoiceView::with_link(invoice);
+    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+}
+
+/// Redirects to the PDF of an invoice of the payment provider
+#[utoipa::path(
+    get, path = "/tenants/{slug}/invoices/{id}/pdf", operation_id = "getInvoicePdf", tag = "billing",
+    responses((status = 302)),
+)]
+async fn show_pdf(
+    access: TenantAccess<ReadBilling>,
+    PathId(id): PathId<InvoiceId>,
+    State(app): State<SharedState>,
+) -> Result<Response, ApiError> {
+    let found = app.db.invoices.find_of(access.tenant.id, id).await?;
+    let invoice = found.ok_or(ProblemCode::NotFound)?;
+    let pdf = invoice.stripe.and_then(|stripe| stripe.pdf_url);
+    let pdf = pdf.ok_or(ProblemCode::NoDocument)?;
+    Ok((StatusCode::FOUND, [(header::LOCATION, pdf)]).into_response())
+}
+
+/// 200 with the invoice and its version.
+fn respond(invoice: Invoice) -> ApiResponse {
+    let etag = ETag::of_revision(invoice.revision);
+    ApiResponse::new(StatusCode::OK, etag, &InvoiceView::from(invoice))
+}

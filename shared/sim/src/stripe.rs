@@ -1,0 +1,222 @@
+//! Simulator of Stripe: customers, tax ids, setup intents, payment methods, invoices, events and webhooks.
+//!
+//! Objects have the fields of API version [`API_VERSION`], and unknown parameters are refused, as the real API does.
+//! Idempotency keys replay the first result for a day by the simulated clock, and refuse another request. Those
+//! invoices that no request creates are issued, paid and reduced by the methods of [`StripeSim`]; payments and disputes have only the fields that are read. Not
+//! simulated: prices, subscriptions, Connect, search, concurrent use of one key (a test [injects](StripeSim::refuse_next)
+//! that error).
+
+mod customers;
+mod form;
+mod http;
+mod idempotency;
+mod invoices;
+mod params;
+mod payment_methods;
+mod refusal;
+mod reversals;
+mod setup_intents;
+mod state;
+mod tax_ids;
+mod webhooks;
+
+use std::{io, net::SocketAddr};
+
+use dezky_shared::platform::tls::TrustRoots;
+use serde_json::{Value, json};
+
+use self::{http::Shared, idempotency::Answer, params::Params};
+pub use self::{
+    invoices::BilledInvoice,
+    refusal::Refusal,
+    webhooks::{Delivery, WebhookTarget, sign, sign_at},
+};
+use crate::server::Server;
+
+/// Version of the API.
+pub const API_VERSION: &str = "2026-09-30.endive";
+
+/// A running Stripe simulator.
+#[derive(Debug)]
+pub struct StripeSim {
+    /// HTTP server, with faults and effects.
+    pub server: Server,
+    shared: Shared,
+    http: reqwest::Client,
+}
+
+impl StripeSim {
+    /// Starts an empty Stripe on `address`; port 0 selects any free port.
+    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+        let shared = Shared::default();
+        let http = TrustRoots::default().client_builder().build();
+        let router = http::router(shared.clone());
+        let effects = shared.effects.clone();
+        Ok(Self {
+            server: Server::start(address, router, http::classify, effects).await?,
+            shared,
+            http: http.map_err(io::Error::other)?,
+        })
+    }
+
+    /// The whole state. Client secrets are left out.
+    pub fn snapshot(&self) -> Value {
+        let mut objects = self.shared.lock().objects().to_vec();
+        for object in &mut objects {
+            without_secret(Some(&mut *object));
+            without_secret(object.pointer_mut("/data/object"));
+        }
+        json!({ "objects": objects })
+    }
+
+    /// Puts the clock ahead. Keys and events age accordingly.
+    pub fn advance(&self, seconds: i64) {
+        self.shared.lock().ahead += seconds;
+    }
+
+    /// Refuses the next request of `operation`. A key stores this result as it would store that of the real API.
+    pub fn refuse_next(&self, operation: &str, refusal: Refusal) {
+        let mut state = self.shared.lock();
+        state.refusals.push_back((operation.to_owned(), refusal));
+    }
+
+    /// All objects of a kind, such as `customer`, oldest first. Deleted customers are not among them.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let state = self.shared.lock();
+        let is_live = |object: &&Value| object["object"] == kind && object["deleted"] != true;
+        state.objects().iter().filter(is_live).cloned().collect()
+    }
+
+    /// Enters the test card `method`, such as `pm_card_visa`, as a person does in the browser.
+    pub fn enter_card(&self, setup_intent: &str, method: &str) -> Answer {
+        self.shared.lock().enter_card(setup_intent, method)
+    }
+
+    /// Attaches the test card `method` to a customer, and makes it the default one.
+    pub fn add_default_card(&self, customer: &str, method: &str) -> Answer {
+        let mut state = self.shared.lock();
+        let mut params = Params::new(
+            [("customer".to_owned(), json!(customer))]
+                .into_iter()
+                .collect(),
+        );
+        let method = state.attach_payment_method(&[method], &mut params)?;
+        let settings = json!({ "default_payment_method": method["id"] });
+        let fields = [("invoice_settings".to_owned(), settings)];
+        let mut params = Params::new(fields.into_iter().collect());
+        state.update_customer(&[customer], &mut params)
+    }
+
+    /// Ends the authentication that the bank asked for, as a person does there.
+    pub fn authenticate(&self, setup_intent: &str, succeeds: bool) -> Answer {
+        self.shared.lock().authenticate(setup_intent, succeeds)
+    }
+
+    /// Edits a customer, as a person does in the dashboard.
+    pub fn edit_customer(&self, id: &str, fields: &[(&str, &str)]) -> Answer {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let mut params = Params::new(fields.collect());
+        self.shared.lock().update_customer(&[id], &mut params)
+    }
+
+    /// Deletes a customer, as a person does in the dashboard.
+    pub fn delete_customer(&self, id: &str) -> Answer {
+        let mut state = self.shared.lock();
+        state.delete_customer(&[id], &mut Params::default())
+    }
+
+    /// Sets the verification of a tax id, which happens after its creation.
+    pub fn verify_tax_id(&self, id: &str, status: &str) -> Answer {
+        let mut state = self.shared.lock();
+        let mut tax_id = state.existing("tax_id", id)?;
+        tax_id["verification"]["status"] = json!(status);
+        state.put(tax_id.clone());
+        state.emit("customer.tax_id.updated", &tax_id);
+        Ok(tax_id)
+    }
+
+    /// Issues an invoice, as Stripe does for its subscriptions.
+    pub fn bill(&self, invoice: &BilledInvoice) -> Answer {
+        self.shared.lock().bill(invoice)
+    }
+
+    /// Pays an invoice.
+    pub fn pay_invoice(&self, id: &str) -> Answer {
+        self.shared.lock().pay(id)
+    }
+
+    /// Voids an invoice that is not paid, or gives it up, as a person does in the dashboard.
+    pub fn close_invoice(&self, id: &str, is_voided: bool) -> Answer {
+        self.shared.lock().close_invoice(id, is_voided)
+    }
+
+    /// Refunds a part of a paid invoice, as a person does in the dashboard.
+    pub fn refund(&self, invoice: &str, amount: i64) -> Answer {
+        self.shared.lock().refund(invoice, amount)
+    }
+
+    /// Disputes the payment of an invoice, as a person does at the bank.
+    pub fn dispute(&self, invoice: &str) -> Answer {
+        self.shared.lock().dispute(invoice)
+    }
+
+    /// Issues a credit note, as a person does in the dashboard. With `refund`, it has made that refund.
+    pub fn credit(&self, invoice: &str, net: i64, tax: i64, refund: Option<&str>) -> Answer {
+        self.shared.lock().credit(invoice, net, tax, refund)
+    }
+
+    /// Changes the status of a credit note, a refund or a dispute.
+    pub fn set_status(&self, id: &str, status: &str) -> Answer {
+        self.shared.lock().set_status(id, status)
+    }
+
+    /// Delivers the waiting events to `target`, and returns the statuses. An event that is not accepted waits again.
+    pub async fn deliver(
+        &self,
+        target: &WebhookTarget,
+        delivery: Delivery,
+    ) -> Result<Vec<u16>, reqwest::Error> {
+        let waiting = self.take_undelivered();
+        let mut statuses = Vec::new();
+        for event in delivery.arrange(waiting) {
+            let payload = event.to_string();
+            let request = self
+                .http
+                .post(&target.url)
+                .header("content-type", "application/json; charset=utf-8")
+                .header("stripe-signature", sign(&payload, &target.secrets))
+                .body(payload);
+            let status = request.send().await?.status();
+            if !status.is_success() {
+                self.wait_again(&event);
+            }
+            statuses.push(status.as_u16());
+        }
+        Ok(statuses)
+    }
+
+    fn take_undelivered(&self) -> Vec<Value> {
+        let mut state = self.shared.lock();
+        let ids: Vec<String> = state.undelivered.drain(..).collect();
+        ids.iter()
+            .filter_map(|id| state.find(id))
+            .cloned()
+            .collect()
+    }
+
+    fn wait_again(&self, event: &Value) {
+        let id = event["id"].as_str().unwrap_or_default().to_owned();
+        let mut state = self.shared.lock();
+        if !state.undelivered.contains(&id) {
+            state.undelivered.push_back(id);
+        }
+    }
+}
+
+fn without_secret(object: Option<&mut Value>) {
+    if let Some(fields) = object.and_then(Value::as_object_mut) {
+        fields.remove("client_secret");
+    }
+}

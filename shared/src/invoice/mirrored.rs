@@ -1,0 +1,135 @@
+//! Invoices that Stripe issued: each is mirrored by an invoice here, which is what it is there, except that a payment or
+//! its voiding is final.
+
+use bson::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, InvoicingConfig, Parties,
+    reductions::StripeReduction,
+};
+use crate::{billing::period::Period, subscription::Subscription};
+
+/// What an invoice has at Stripe and others have not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StripeInvoice {
+    /// Id at Stripe.
+    pub id: String,
+    /// Total, taxes included, in minor units.
+    pub total_minor: i64,
+    /// Amount that remains to be paid, in minor units.
+    pub amount_remaining_minor: i64,
+    /// Page on which the customer pays it. The link grants access without a sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosted_url: Option<String>,
+    /// Link of its PDF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pdf_url: Option<String>,
+    /// Credit notes, refunds and disputes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reductions: Vec<StripeReduction>,
+}
+
+impl StripeInvoice {
+    /// Net amount of the reductions, in minor units.
+    pub fn reduced_minor(&self) -> i64 {
+        self.reductions.iter().map(|it| it.net_minor).sum()
+    }
+}
+
+/// Invoice as read from Stripe, in our units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadInvoice {
+    /// Kind.
+    pub kind: InvoiceKind,
+    /// Status.
+    pub status: InvoiceStatus,
+    /// Number.
+    pub number: Option<String>,
+    /// Invoiced period.
+    pub period: Option<Period>,
+    /// Currency, ISO 4217, upper case.
+    pub currency: String,
+    /// Lines, at most [`MAX_LINES`](super::MAX_LINES).
+    pub lines: Vec<InvoiceLine>,
+    /// Net amount, in minor units.
+    pub net_minor: i64,
+    /// Time of issue.
+    pub issued_at: DateTime,
+    /// Due time.
+    pub due_at: Option<DateTime>,
+    /// Time of payment.
+    pub paid_at: Option<DateTime>,
+    /// Time of voiding.
+    pub voided_at: Option<DateTime>,
+    /// Key of the period, if it was created for us.
+    pub period_key: Option<String>,
+    /// What only an invoice of Stripe has.
+    pub stripe: StripeInvoice,
+}
+
+impl Invoice {
+    /// The invoice that mirrors one of Stripe. Partner and margin are those of this moment.
+    pub fn of_stripe(
+        read: ReadInvoice,
+        subscription: Option<&Subscription>,
+        parties: Parties<'_>,
+        config: &InvoicingConfig,
+        now: DateTime,
+    ) -> Self {
+        let (kind, currency) = (read.kind, read.currency.clone());
+        let mut invoice = Self {
+            subscription_id: subscription.map(|subscription| subscription.id),
+            plan: subscription.map(|subscription| subscription.plan),
+            sent_by_stripe: read.period_key.is_some(),
+            status: InvoiceStatus::Open,
+            paid_at: None,
+            created_at: now,
+            updated_at: now,
+            ..Self::issued(kind, currency, Vec::new(), parties, config, read.issued_at)
+        };
+        invoice.mirror(read);
+        invoice
+    }
+
+    /// Makes it what it is at Stripe. One that is paid or void stays so.
+    pub fn mirror(&mut self, read: ReadInvoice) {
+        self.number = read.number;
+        if !self.sent_by_stripe || self.period.is_none() {
+            self.period = read.period;
+        }
+        self.issued_at = read.issued_at;
+        self.lines = read.lines;
+        self.subtotal_minor = read.net_minor;
+        self.due_at = read.due_at;
+        self.stripe = Some(read.stripe);
+        if !self.status.is_final() {
+            self.status = read.status;
+            self.paid_at = read.paid_at;
+            self.voided_at = read.voided_at;
+        }
+        if self.status != InvoiceStatus::Open {
+            self.is_overdue = false;
+        }
+        if self.status == InvoiceStatus::Void {
+            self.period_key = None;
+        }
+        if self.status.is_final() {
+            self.stage = None;
+        }
+    }
+
+    /// Its id at Stripe; empty if Stripe did not issue it.
+    pub fn stripe_id(&self) -> &str {
+        self.stripe.as_ref().map_or("", |stripe| &stripe.id)
+    }
+
+    /// The key of its period, if it is that of a subscription and not void.
+    pub fn wanted_period_key(&self) -> Option<String> {
+        let is_cycle = self.kind == InvoiceKind::Cycle && self.status != InvoiceStatus::Void;
+        let period = self.period.filter(|_| is_cycle)?;
+        self.subscription_id?;
+        Some(Self::period_key(self.tenant_id, period))
+    }
+}

@@ -1,0 +1,74 @@
+//! Arguments of the jobs about storage and allowances.
+
+use serde::{Deserialize, Serialize};
+
+use super::maintenance::maintenance_job;
+use crate::{
+    billing::Plan,
+    id::TenantId,
+    queue::{job::JobArgs, priority::Priority},
+};
+
+/// Enqueues a reconcile job for every tenant of a plan, which sets the quotas of the plan's allowance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyAllowance {
+    /// Plan whose allowance changed.
+    pub plan: Plan,
+}
+
+// No unique key: a waiting job may have passed half of the tenants, and joining it would leave them as they are.
+maintenance_job!(
+    ApplyAllowance, "apply_allowance", Bulk,
+    lock: |this| Some(format!("apply_allowance:{}", this.plan)), unique: |_this| None
+);
+
+/// Measures the space and the mailboxes of a tenant. Read-only, so it takes a lock of its own, not the tenant's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasureStorage {
+    /// Tenant id.
+    pub tenant_id: TenantId,
+}
+
+impl JobArgs for MeasureStorage {
+    const KIND: &'static str = "measure_storage";
+    const PRIORITY: Priority = Priority::Interactive;
+
+    fn tenant_id(&self) -> Option<TenantId> {
+        Some(self.tenant_id)
+    }
+
+    fn lock_key(&self) -> Option<String> {
+        Some(format!("storage:{}", self.tenant_id))
+    }
+
+    fn unique_key(&self) -> Option<String> {
+        Some(self.tenant_id.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::args::MeasureAllStorage;
+
+    /// Pins the stored form, which outlives a deploy.
+    #[test]
+    fn the_stored_form_of_every_kind_is_stable() {
+        let tenant_id = TenantId::from_bytes([7; 16]);
+        let plan = Plan::Business;
+        let stored = [
+            serde_json::to_value(ApplyAllowance { plan }).unwrap(),
+            serde_json::to_value(MeasureStorage { tenant_id }).unwrap(),
+            serde_json::to_value(MeasureAllStorage {}).unwrap(),
+        ];
+
+        let expected = serde_json::json!([
+            { "plan": "business" },
+            { "tenantId": "07070707-0707-0707-0707-070707070707" },
+            {},
+        ]);
+        assert_eq!(serde_json::json!(stored), expected);
+    }
+}

@@ -1,0 +1,75 @@
+//! Billing account repository. Only jobs under the lock of a tenant's billing write an account, so it carries no revision.
+
+use std::sync::Arc;
+
+use bson::doc;
+use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+
+use super::{Store, StoreError, index::index, known_fields::set_known_fields};
+use crate::{billing_account::BillingAccount, id::TenantId};
+
+/// Unique index: one account per customer.
+const CUSTOMER_INDEX: &str = "stripe_customer";
+
+/// Billing accounts of all tenants.
+#[derive(Debug, Clone)]
+pub struct BillingAccountRepository {
+    accounts: Collection<BillingAccount>,
+}
+
+impl BillingAccountRepository {
+    /// The repository in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            accounts: store.collection("billing_accounts"),
+        }
+    }
+
+    /// Creates the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let options = IndexOptions::builder()
+            .name(CUSTOMER_INDEX.to_owned())
+            .unique(true)
+            .partial_filter_expression(doc! { "stripeCustomerId": { "$exists": true } })
+            .build();
+        let customer = IndexModel::builder()
+            .keys(doc! { "stripeCustomerId": 1 })
+            .options(options)
+            .build();
+        let former = index(doc! { "formerStripeCustomerIds": 1 });
+        self.accounts.create_indexes([customer, former]).await?;
+        Ok(())
+    }
+
+    /// The account of a tenant.
+    pub async fn find(&self, tenant: TenantId) -> Result<Option<BillingAccount>, StoreError> {
+        self.accounts.find_one(doc! { "_id": tenant }).await
+    }
+
+    /// The account that has or had this customer.
+    pub async fn find_by_customer(
+        &self,
+        customer: &str,
+    ) -> Result<Option<BillingAccount>, StoreError> {
+        let current = doc! { "stripeCustomerId": customer };
+        if let Some(account) = self.accounts.find_one(current).await? {
+            return Ok(Some(account));
+        }
+        let former = doc! { "formerStripeCustomerIds": customer };
+        self.accounts.find_one(former).await
+    }
+
+    /// Saves an account.
+    pub async fn save(
+        &self,
+        session: &mut ClientSession,
+        account: &BillingAccount,
+    ) -> Result<(), StoreError> {
+        let update = set_known_fields(account)?;
+        let saved = self
+            .accounts
+            .update_one(doc! { "_id": account.tenant_id }, update);
+        saved.upsert(true).session(session).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Monthly totals repository. Each change of an invoice and each ledger entry adds to the totals in its own transaction, so
+//! that no summary adds up a million documents.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bson::{DateTime, Document, doc};
+use futures::TryStreamExt as _;
+use mongodb::{ClientSession, Collection};
+
+use super::{Store, StoreError, index::index};
+use crate::{
+    billing::month::Month,
+    billing_totals::{MonthTotals, Scope},
+    invoice::Invoice,
+    ledger::LedgerEntry,
+};
+
+/// Documents over which the platform's totals of a month are spread: concurrent transactions on one document conflict.
+const SHARDS: u8 = 16;
+
+/// Totals of all months, by scope and currency.
+#[derive(Debug, Clone)]
+pub struct BillingTotalsRepository {
+    totals: Collection<MonthTotals>,
+}
+
+impl BillingTotalsRepository {
+    /// The repository in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            totals: store.collection("billing_totals"),
+        }
+    }
+
+    /// Creates the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let of_scope = index(doc! { "scope": 1, "month": 1 });
+        self.totals.create_index(of_scope).await?;
+        Ok(())
+    }
+
+    /// Adds the totals of a change of an invoice, in the transaction that makes it. `before` is missing for a new one.
+    pub async fn record_invoice(
+        &self,
+        session: &mut ClientSession,
+        before: Option<&Invoice>,
+        after: &Invoice,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let change = MonthTotals::of_invoice(before, after, now);
+        let key = shard_of(after.tenant_id.bytes());
+        self.add(session, Scope::Platform, key, &change).await?;
+        match after.partner_id {
+            Some(id) => self.add(session, Scope::Partner(id), 0, &change).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a ledger entry, in the transaction that appends it.
+    pub async fn record_entry(
+        &self,
+        session: &mut ClientSession,
+        entry: &LedgerEntry,
+    ) -> Result<(), StoreError> {
+        let change = MonthTotals::of_entry(entry);
+        let key = shard_of(entry.id.bytes());
+        self.add(session, Scope::Platform, key, &change).await?;
+        let partner = Scope::Partner(entry.partner_id);
+        self.add(session, partner, 0, &change).await
+    }
+
+    async fn add(
+        &self,
+        session: &mut ClientSession,
+        scope: Scope,
+        shard: u8,
+        change: &MonthTotals,
+    ) -> Result<(), StoreError> {
+        let increments = increments(change);
+        if increments.is_empty() {
+            return Ok(());
+        }
+        let (month, currency) = (change.month.to_string(), &change.currency);
+        let id = format!("{month}/{scope}/{currency}/{shard}");
+        let update = doc! {
+            "$inc": increments,
+            "$setOnInsert": { "scope": scope.to_string(), "month": month, "currency": currency },
+        };
+        let updated = self.totals.update_one(doc! { "_id": id }, update);
+        updated.upsert(true).session(session).await?;
+        Ok(())
+    }
+
+    /// Totals of the months from `from` to `through`, ordered by month and currency.
+    pub async fn list(
+        &self,
+        scope: Scope,
+        from: Month,
+        through: Month,
+    ) -> Result<Vec<MonthTotals>, StoreError> {
+        let months = doc! { "$gte": from.to_string(), "$lte": through.to_string() };
+        let filter = doc! { "scope": scope.to_string(), "month": months };
+        let mut found = self.totals.find(filter).await?;
+        let mut sums: BTreeMap<(Month, String), MonthTotals> = BTreeMap::new();
+        while let Some(part) = found.try_next().await? {
+            let key = (part.month, part.currency.clone());
+            let empty = || MonthTotals::new(part.month, part.currency.clone());
+            sums.entry(key).or_insert_with(empty).add(&part);
+        }
+        Ok(sums.into_values().collect())
+    }
+}
+
+fn shard_of(id: [u8; 16]) -> u8 {
+    id[15] % SHARDS
+}
+
+/// The fields that change.
+fn increments(change: &MonthTotals) -> Document {
+    let mut increments = Document::new();
+    for (field, amount) in [
+        ("billedMinor", change.billed_minor),
+        ("voidedMinor", change.voided_minor),
+        ("paidMinor", change.paid_minor),
+        ("accruedMinor", change.accrued_minor),
+        ("reversedMinor", change.reversed_minor),
+        ("adjustedMinor", change.adjusted_minor),
+    ] {
+        if amount != 0 {
+            increments.insert(field, amount);
+        }
+    }
+    for (plan, amount) in &change.paid_by_plan {
+        increments.insert(format!("paidByPlan.{plan}"), *amount);
+    }
+    increments
+}

@@ -1,0 +1,66 @@
+//! Payout repository.
+
+use std::sync::Arc;
+
+use bson::{Document, doc};
+use mongodb::Collection;
+
+use super::{
+    Store, StoreError, index::index, lenient::take_decodable, to_bson, versioned::versioned,
+};
+use crate::{
+    id::{PartnerId, PayoutId},
+    ledger::{Payout, PayoutStatus},
+};
+
+/// Payouts of all partners.
+#[derive(Debug, Clone)]
+pub struct PayoutRepository {
+    payouts: Collection<Payout>,
+}
+
+/// Filter of a payout list.
+#[derive(Debug, Clone, Default)]
+pub struct PayoutFilter {
+    /// Of this partner.
+    pub partner_id: Option<PartnerId>,
+    /// Filter by status.
+    pub status: Option<PayoutStatus>,
+    /// Only items before this id (page cursor).
+    pub before: Option<PayoutId>,
+}
+
+versioned!(PayoutRepository, payouts: Payout, PayoutId);
+
+impl PayoutRepository {
+    /// The repository in `store`.
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self {
+            payouts: store.collection("payouts"),
+        }
+    }
+
+    /// Creates the indexes.
+    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
+        let listed = ["partnerId", "status"].map(|field| index(doc! { field: 1, "_id": 1 }));
+        self.payouts.create_indexes(listed).await?;
+        Ok(())
+    }
+
+    /// At most `limit` payouts that match `filter`, the last month first. Skips those of a newer build.
+    pub async fn list(&self, filter: &PayoutFilter, limit: i64) -> Result<Vec<Payout>, StoreError> {
+        let mut matching = Document::new();
+        if let Some(partner) = filter.partner_id {
+            matching.insert("partnerId", partner);
+        }
+        if let Some(status) = &filter.status {
+            matching.insert("status", to_bson(status)?);
+        }
+        if let Some(before) = filter.before {
+            matching.insert("_id", doc! { "$lt": before });
+        }
+        let payouts = self.payouts.clone_with_type();
+        let found = payouts.find(matching).sort(doc! { "_id": -1 });
+        take_decodable(found, limit).await
+    }
+}

@@ -1,0 +1,150 @@
+//! Invoices of subscriptions: a fan-out finds those that are due, and one job per subscription issues their invoices.
+//!
+//! The decisions are in [`dezky_shared::invoicing`]; these jobs read, write and audit it. They write no tenant. Stripe is
+//! called by the sync of a customer, by the jobs about its cards, and by those that follow what changes there.
+
+mod card;
+mod catch_up;
+mod customer;
+mod each;
+mod enter_card;
+mod invoice;
+mod keyed_calls;
+mod mirror;
+mod payouts;
+mod position;
+mod preview;
+mod read_invoice;
+mod release;
+mod send_invoices;
+mod sent_invoice;
+mod set_card;
+mod tax_id;
+mod unsent;
+
+use bson::DateTime;
+use dezky_shared::{
+    feature_flag::{EvaluationContext, FlagSet, NEW_BILLING_ENGINE},
+    tenant::Tenant,
+    upstream::Upstream,
+};
+
+use super::tenant::ReadOnlySink;
+use crate::steps::{StepContext, StepFailure, Steps};
+
+/// Result of a step that has invoiced what was due, stored as the reason.
+const INVOICED: &str = "Invoiced";
+/// Result of a step that had nothing to do, since the flag is off or the subscription is gone.
+const NOT_BILLED: &str = "NotBilled";
+
+/// Enqueues a job for every subscription that the invoice run concerns.
+pub(super) fn run() -> Steps {
+    Steps::parallel().step("subscriptions", each::each_subscription)
+}
+
+/// Invoices one subscription.
+pub(super) fn invoice() -> Steps {
+    Steps::parallel().step("invoices", invoice::invoice)
+}
+
+/// Creates the payouts of a month.
+pub(super) fn close_payouts() -> Steps {
+    Steps::parallel().step("payouts", payouts::close)
+}
+
+/// Releases the ledger entries of a cancelled payout.
+pub(super) fn release_payout() -> Steps {
+    Steps::parallel().step("entries", release::release)
+}
+
+/// Syncs a tenant's customer at Stripe.
+pub(super) fn sync() -> Steps {
+    Steps::parallel()
+        .partial(Upstream::Stripe, Upstream::Stripe.name(), customer::sync)
+        .reporting_to(ReadOnlySink)
+}
+
+/// Creates a setup intent, with which a person enters a card.
+pub(super) fn create_setup_intent() -> Steps {
+    Steps::parallel()
+        .partial(
+            Upstream::Stripe,
+            Upstream::Stripe.name(),
+            enter_card::create,
+        )
+        .reporting_to(ReadOnlySink)
+}
+
+/// Sets the card that a customer's invoices are charged to.
+pub(super) fn set_default_card() -> Steps {
+    Steps::parallel()
+        .partial(Upstream::Stripe, Upstream::Stripe.name(), set_card::set)
+        .reporting_to(ReadOnlySink)
+}
+
+/// Has Stripe issue and send an invoice.
+pub(super) fn issue_invoice() -> Steps {
+    Steps::parallel()
+        .partial(
+            Upstream::Stripe,
+            Upstream::Stripe.name(),
+            send_invoices::issue,
+        )
+        .reporting_to(ReadOnlySink)
+}
+
+/// Voids an invoice at Stripe.
+pub(super) fn void_invoice() -> Steps {
+    Steps::parallel()
+        .partial(
+            Upstream::Stripe,
+            Upstream::Stripe.name(),
+            send_invoices::void,
+        )
+        .reporting_to(ReadOnlySink)
+}
+
+/// Marks an invoice at Stripe as paid.
+pub(super) fn settle_invoice() -> Steps {
+    Steps::parallel()
+        .partial(
+            Upstream::Stripe,
+            Upstream::Stripe.name(),
+            send_invoices::settle,
+        )
+        .reporting_to(ReadOnlySink)
+}
+
+/// Reads an object at Stripe again.
+pub(super) fn mirror() -> Steps {
+    Steps::parallel()
+        .partial(Upstream::Stripe, Upstream::Stripe.name(), mirror::mirror)
+        .reporting_to(ReadOnlySink)
+}
+
+/// Reads the list of Stripe's events.
+pub(super) fn fetch_events() -> Steps {
+    Steps::parallel()
+        .partial(
+            Upstream::Stripe,
+            Upstream::Stripe.name(),
+            catch_up::catch_up,
+        )
+        .reporting_to(ReadOnlySink)
+}
+
+/// The flags as stored now: a job of another process must not act on cached ones.
+async fn flags_of(run: &StepContext) -> Result<FlagSet, StepFailure> {
+    Ok(FlagSet::new(run.ctx.flags.all().await?))
+}
+
+/// Whether the tenant is invoiced by this run.
+fn is_billed(flags: &FlagSet, tenant: &Tenant, now: DateTime) -> bool {
+    flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now)
+}
+
+/// An instant as people read it.
+fn text_of(time: DateTime) -> String {
+    time.try_to_rfc3339_string()
+        .unwrap_or_else(|_| time.timestamp_millis().to_string())
+}

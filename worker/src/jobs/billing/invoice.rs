@@ -1,0 +1,293 @@
+//! Invoices of one subscription: each due period is claimed in a transaction of its own, oldest first.
+//!
+//! A claim inserts the invoice, takes its number, and moves the end of the last invoiced period. A job that dies between
+//! two claims continues with the next one, and one that dies within a claim leaves nothing behind. A concurrent claim of
+//! the same period conflicts, is repeated, and finds the period invoiced.
+
+use bson::{DateTime, Document};
+use dezky_shared::{
+    audit::{Action, AuditEvent, Target},
+    billing::period::Period,
+    feature_flag::FlagSet,
+    invoice::{Invoice, Parties, counter_key},
+    invoicing::{Enrolment, Next},
+    platform::clock,
+    queue::{
+        args::{InvoiceSubscription, IssueInvoice},
+        error_code::ErrorCode,
+        job::Job,
+    },
+    store::{StoreError, VersionedRepository as _, jobs::NewJob, to_document},
+    subscription::{Subscription, SubscriptionStatus},
+    tenant::Tenant,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+
+use super::{INVOICED, NOT_BILLED, flags_of, is_billed, preview::preview, text_of};
+use crate::jobs::audit_event;
+use crate::steps::{StepContext, StepFailure, StepSuccess};
+
+/// One transaction of the job.
+#[derive(Debug)]
+enum Claimed {
+    /// A change was committed, and there may be more to do. With the jobs that follow it.
+    Changed(String, Vec<Job>),
+    /// Nothing is left to do.
+    Settled(Option<String>),
+    /// The tenant is not billed by the run, or the subscription is gone.
+    NotBilled,
+    /// This many periods are due, which is too many.
+    Held(usize),
+}
+
+/// Input of a transaction.
+struct Work<'a> {
+    run: &'a StepContext,
+    args: &'a InvoiceSubscription,
+    flags: &'a FlagSet,
+}
+
+/// Invoices the subscription.
+pub(super) async fn invoice(run: StepContext) -> Result<StepSuccess, StepFailure> {
+    let args: InvoiceSubscription = run.args()?;
+    let flags = flags_of(&run).await?;
+    if args.dry_run {
+        return preview(&run, &args, &flags).await;
+    }
+    let mut changes = Vec::new();
+    loop {
+        let work = Work {
+            run: &run,
+            args: &args,
+            flags: &flags,
+        };
+        // Claims conflict on the counter of numbers. In this process they wait for each other instead.
+        let _turn = run.ctx.invoice_numbers.lock().await;
+        let claimed = run.fenced_transaction(work, |session, work| work.claim(session).boxed());
+        match claimed.await? {
+            Claimed::Changed(change, jobs) => {
+                changes.push(change);
+                run.ctx.ready.notify(&jobs).await;
+            }
+            Claimed::Settled(change) => {
+                changes.extend(change);
+                return Ok(StepSuccess::ok(INVOICED, changes));
+            }
+            Claimed::NotBilled => return Ok(StepSuccess::skipped(NOT_BILLED)),
+            Claimed::Held(periods) => {
+                let detail = format!(
+                    "{periods} periods are due; release or skip them with POST /tenants/{{slug}}/billing/invoice"
+                );
+                return Err(StepFailure::new(ErrorCode::TooManyPeriods, detail));
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    /// One attempt of a transaction: at most one period.
+    async fn claim(&self, session: &mut ClientSession) -> Result<Claimed, StoreError> {
+        let ctx = &self.run.ctx;
+        let (id, now) = (self.args.subscription_id, ctx.store.now());
+        let Some(before) = ctx.subscriptions.find_in_transaction(session, id).await? else {
+            return Ok(Claimed::NotBilled);
+        };
+        let tenant = ctx.tenants.find_in_transaction(session, before.tenant_id);
+        let Some(tenant) = tenant.await? else {
+            return Ok(Claimed::NotBilled);
+        };
+        if !is_billed(self.flags, &tenant, now) {
+            return Ok(Claimed::NotBilled);
+        }
+        // A clock ahead of MongoDB's must not invoice the future.
+        let as_of = self.args.as_of.min(now);
+        let due_until = clock::earlier(as_of, ctx.invoicing.past_due_grace);
+        if !before.status.is_live() {
+            ctx.invoices
+                .mark_overdue(session, id, due_until, now)
+                .await?;
+            return Ok(Claimed::Settled(None));
+        }
+        let mut after = before.clone();
+        prepare(&mut after, self.args, now);
+        let released = self.args.periods.and_then(|it| usize::try_from(it).ok());
+        match after.next(tenant.status, released, as_of) {
+            Next::Invoice(period) => {
+                let (change, jobs) = self
+                    .issue(session, &tenant, &mut after, period, now)
+                    .await?;
+                self.save(session, &tenant, before, after, now).await?;
+                Ok(Claimed::Changed(change, jobs))
+            }
+            Next::End { at, by } => {
+                after.end(at, by);
+                self.save(session, &tenant, before, after, now).await?;
+                Ok(Claimed::Settled(Some("subscription ended".to_owned())))
+            }
+            Next::Hold { periods } => {
+                self.save(session, &tenant, before, after, now).await?;
+                Ok(Claimed::Held(periods))
+            }
+            Next::Nothing => {
+                let change = self.assess(session, &mut after, due_until, now).await?;
+                self.save(session, &tenant, before, after, now).await?;
+                Ok(Claimed::Settled(change))
+            }
+        }
+    }
+
+    /// Issues the invoice of `period`, unless the period is invoiced already, and moves the end of the last invoiced one.
+    async fn issue(
+        &self,
+        session: &mut ClientSession,
+        tenant: &Tenant,
+        subscription: &mut Subscription,
+        period: Period,
+        now: DateTime,
+    ) -> Result<(String, Vec<Job>), StoreError> {
+        let ctx = &self.run.ctx;
+        let key = Invoice::period_key(tenant.id, period);
+        let of_period = ctx.invoices.find_of_period(session, &key).await?;
+        subscription.advance_to(period.end);
+        if let Some(known) = of_period {
+            let start = text_of(period.start);
+            let change = format!("period from {start} is invoiced already: {}", known.id);
+            return Ok((change, Vec::new()));
+        }
+        let partner = match tenant.partner_id {
+            Some(id) => ctx.partners.find_in_transaction(session, id).await?,
+            None => None,
+        };
+        let parties = Parties {
+            tenant,
+            partner: partner.as_ref(),
+        };
+        let config = &ctx.invoicing;
+        let mut invoice = Invoice::of_period(subscription, period, parties, config, now);
+        if invoice.is_numbered() {
+            let counter = counter_key(&config.legal_entity, invoice.issued_at);
+            invoice.number = Some(ctx.invoices.next_number(session, &counter).await?);
+        }
+        ctx.invoices.insert(session, &invoice).await?;
+        let totals = &ctx.billing_totals;
+        totals.record_invoice(session, None, &invoice, now).await?;
+        let number = invoice.number.clone().unwrap_or_default();
+        let target = Target::new("invoice", invoice.id, number);
+        let event = self
+            .event(Action::InvoiceCreate, target, tenant, now)
+            .with_changes(&Document::new(), &to_document(&invoice)?);
+        ctx.audit.record(session, &event).await?;
+        let mut jobs = Vec::new();
+        if invoice.sent_by_stripe {
+            jobs.push(self.enqueue_issue(session, &invoice, now).await?);
+        }
+        Ok((described(&invoice, period), jobs))
+    }
+
+    async fn enqueue_issue(
+        &self,
+        session: &mut ClientSession,
+        invoice: &Invoice,
+        now: DateTime,
+    ) -> Result<Job, StoreError> {
+        let args = IssueInvoice {
+            tenant_id: invoice.tenant_id,
+            invoice_id: invoice.id,
+        };
+        let job = NewJob::new(&args, &self.run.job.created_by, now)?;
+        self.run.ctx.jobs.enqueue(session, &job).await
+    }
+
+    /// Sets the status by the invoices that are overdue.
+    async fn assess(
+        &self,
+        session: &mut ClientSession,
+        subscription: &mut Subscription,
+        until: DateTime,
+        now: DateTime,
+    ) -> Result<Option<String>, StoreError> {
+        let invoices = &self.run.ctx.invoices;
+        let id = subscription.id;
+        invoices.mark_overdue(session, id, until, now).await?;
+        let has_overdue = invoices.has_overdue(session, id).await?;
+        let status = SubscriptionStatus::by_invoices(has_overdue);
+        if status == subscription.status {
+            return Ok(None);
+        }
+        subscription.status = status;
+        let change = match status {
+            SubscriptionStatus::PastDue => "subscription is past due",
+            _ => "subscription is active again",
+        };
+        Ok(Some(change.to_owned()))
+    }
+
+    /// Stores the subscription if it changed, with the audit event of what is not explained by an invoice.
+    async fn save(
+        &self,
+        session: &mut ClientSession,
+        tenant: &Tenant,
+        before: Subscription,
+        mut after: Subscription,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let ctx = &self.run.ctx;
+        let saved = ctx
+            .subscriptions
+            .save_changed(session, &before, &mut after, now);
+        if !saved.await? {
+            return Ok(());
+        }
+        let event = self.change_event(tenant, &before, &after, now)?;
+        match event {
+            Some(event) => ctx.audit.record(session, &event).await,
+            None => Ok(()),
+        }
+    }
+
+    fn change_event(
+        &self,
+        tenant: &Tenant,
+        before: &Subscription,
+        after: &Subscription,
+        now: DateTime,
+    ) -> Result<Option<AuditEvent>, StoreError> {
+        let is_enrolled = before.is_enrolled() != after.is_enrolled();
+        if !is_enrolled && before.status == after.status {
+            return Ok(None);
+        }
+        let action = if after.status.is_live() {
+            Action::SubscriptionUpdate
+        } else {
+            Action::SubscriptionDelete
+        };
+        let target = Target::new("subscription", after.id, &tenant.slug);
+        let event = self.event(action, target, tenant, now);
+        let (before, after) = (audit_event::fields(before)?, audit_event::fields(after)?);
+        Ok(Some(event.with_changes(&before, &after)))
+    }
+
+    fn event(&self, action: Action, target: Target, tenant: &Tenant, now: DateTime) -> AuditEvent {
+        audit_event::event(action, target, Some(tenant.id), self.run.job.id, now)
+    }
+}
+
+/// Enrols the subscription and skips what an operator decided to skip. Repeated, it changes nothing.
+pub(super) fn prepare(subscription: &mut Subscription, args: &InvoiceSubscription, now: DateTime) {
+    subscription.enrol(Enrolment::Existing, now);
+    if let Some(skip_to) = args.skip_to
+        && subscription
+            .invoiced_through
+            .is_some_and(|through| through < skip_to)
+    {
+        subscription.advance_to(skip_to);
+    }
+}
+
+fn described(invoice: &Invoice, period: Period) -> String {
+    let number = invoice.number.as_deref().unwrap_or("without a number");
+    let (start, end) = (text_of(period.start), text_of(period.end));
+    let (amount, currency) = (invoice.subtotal_minor, &invoice.currency);
+    format!("invoice {number} over {amount} {currency} (minor units) for {start} to {end}")
+}

@@ -1,0 +1,80 @@
+//! Calls to Stripe with an idempotency key that is stored before the call.
+//!
+//! The order is: look for the effect, store the key, call, store the result. A worker that dies in between leaves an open
+//! call, which the next attempt repeats with its key.
+
+use std::fmt::Display;
+
+use dezky_shared::stripe_call::{NextCall, StripeCall, StripeCallState, request_hash};
+use dezky_upstreams::clients::stripe::KeyedError;
+use futures::FutureExt as _;
+
+use crate::steps::{StepContext, StepFailure};
+
+/// The keyed calls of a step.
+#[derive(Clone, Copy)]
+pub(super) struct KeyedCalls<'a>(pub(super) &'a StepContext);
+
+impl KeyedCalls<'_> {
+    /// Next action for the call of `operation` on `entity`.
+    pub(super) async fn next(
+        self,
+        operation: &str,
+        entity: impl Display,
+        parameters: &[&str],
+    ) -> Result<NextCall, StepFailure> {
+        let ctx = &self.0.ctx;
+        let id = StripeCall::id_of(operation, entity);
+        let before = ctx.stripe_calls.find(&id).await?;
+        let hash = request_hash(parameters);
+        Ok(StripeCall::next(before, id, hash, ctx.store.now()))
+    }
+
+    /// The call to make for a request that may be made twice: it sets what it has set before.
+    pub(super) async fn begin_repeatable(
+        self,
+        operation: &str,
+        entity: impl Display,
+        parameters: &[&str],
+    ) -> Result<StripeCall, StepFailure> {
+        match self.next(operation, entity, parameters).await? {
+            NextCall::Repeat(call) => Ok(call),
+            NextCall::Begin { next, .. } => {
+                self.begin(&next).await?;
+                Ok(next)
+            }
+        }
+    }
+
+    /// Stores the key of a call that is about to be made.
+    pub(super) async fn begin(self, call: &StripeCall) -> Result<(), StepFailure> {
+        let beginning = (&self.0.ctx.stripe_calls, call);
+        let begun = self
+            .0
+            .fenced_transaction(beginning, |session, (calls, call)| {
+                calls.begin(session, call).boxed()
+            });
+        begun.await
+    }
+
+    /// Stores the result of a call, if it is known.
+    pub(super) async fn settle<T>(
+        self,
+        call: &StripeCall,
+        sent: &Result<T, KeyedError>,
+        id_of: impl Fn(&T) -> Option<&str>,
+    ) -> Result<(), StepFailure> {
+        let (state, result) = match sent {
+            Ok(value) => (StripeCallState::Done, id_of(value)),
+            Err(failed) if failed.is_key_spent => (StripeCallState::Refused, None),
+            Err(_) => return Ok(()),
+        };
+        let ending = (&self.0.ctx.stripe_calls, call, state, result);
+        let ended = self
+            .0
+            .fenced_transaction(ending, |session, (calls, call, state, result)| {
+                calls.end(session, call, *state, *result).boxed()
+            });
+        ended.await
+    }
+}
