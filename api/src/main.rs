@@ -16,7 +16,7 @@ use dezky_api::{
 use dezky_shared::platform::rlimit;
 use dezky_shared::{
     platform::{backoff::retry, shutdown, telemetry},
-    store::{Store, StoreError},
+    store::{self, Store, StoreError},
 };
 use tikv_jemallocator::Jemalloc;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
@@ -92,9 +92,10 @@ fn cannot_listen(variable: &str, address: SocketAddr) -> String {
 /// Waits for MongoDB, creates the indexes and seeds the database.
 async fn start(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<SharedState> {
     let store = retry("MongoDB", async || Store::connect(&config.mongo).await).await;
-    let app = AppState::new(config, &Arc::new(store), shutdown)?;
+    let store = Arc::new(store);
+    let app = AppState::new(config, &store, shutdown)?;
     retry("MongoDB", async || {
-        app.db.ensure_indexes().await?;
+        store::ensure_indexes(&store).await?;
         // The api is upgraded after the workers, so that none is left that uses them.
         app.db.jobs.drop_former_indexes().await?;
         seed::seed(&app).await?;

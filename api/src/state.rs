@@ -6,7 +6,7 @@ use dezky_shared::{
     platform::change_feed::ChangeFeed,
     queue::{ready_set::ReadySet, schedule::Schedule, schedule_registry},
     store::{
-        Store, StoreError,
+        Store,
         allowances::AllowanceRepository,
         apps::AppRepository,
         audit::AuditRepository,
@@ -276,40 +276,6 @@ impl Repositories {
             tenants: &self.tenants,
             users: &self.users,
         }
-    }
-
-    /// Creates the indexes of every collection that the api writes.
-    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        futures::try_join!(
-            self.tenants.ensure_indexes(),
-            self.domains.ensure_indexes(),
-            self.apps.ensure_indexes(),
-            self.users.ensure_indexes(),
-            self.members.ensure_indexes(),
-            self.member_imports.ensure_indexes(),
-            self.partners.ensure_indexes(),
-            self.invitations.ensure_indexes(),
-            self.jobs.ensure_indexes(),
-            self.schedule_ledger.ensure_indexes(),
-            self.workers.ensure_indexes(),
-            self.job_operations.ensure_indexes(),
-            self.subscriptions.ensure_indexes(),
-            self.snapshots.ensure_indexes(),
-            self.report_months.ensure_indexes(),
-            self.saved_reports.ensure_indexes(),
-            self.invoices.ensure_indexes(),
-            self.billing_totals.ensure_indexes(),
-            self.billing_accounts.ensure_indexes(),
-            self.webhook_events.ensure_indexes(),
-            self.setup_intents.ensure_indexes(),
-            self.ledger.ensure_indexes(),
-            self.payouts.ensure_indexes(),
-            self.prices.ensure_indexes(),
-            self.console_sessions.ensure_indexes(),
-            self.audit.ensure_indexes(),
-            self.idempotency.ensure_indexes(),
-        )?;
-        Ok(())
     }
 }
 

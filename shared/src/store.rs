@@ -15,6 +15,7 @@ mod bulk_upsert;
 pub mod console_sessions;
 pub mod dependencies;
 pub mod domains;
+mod ensure_indexes;
 mod failure;
 pub mod flags;
 pub mod idempotency;
@@ -70,6 +71,7 @@ use mongodb::{
     },
 };
 
+pub use self::ensure_indexes::ensure_indexes;
 pub use self::failure::{is_unavailable, is_undecodable, timed_out};
 pub use self::lenient::{id_text, skip_undecodable};
 pub use self::versioned::{Updated, Versioned, VersionedRepository};

@@ -12,15 +12,15 @@ use dezky_shared::{
     },
     queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
-        Store, StoreError, allowances::AllowanceRepository, apps::AppRepository,
-        audit::AuditRepository, billing_accounts::BillingAccountRepository,
-        billing_cursors::BillingCursorRepository, billing_totals::BillingTotalsRepository,
-        dependencies::DependencyRepository, domains::DomainRepository, flags::FlagRepository,
-        invitations::InvitationRepository, invoice_run::InvoiceRunRepository,
-        invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
-        ledger::LedgerRepository, member_imports::MemberImportRepository,
-        members::MemberRepository, mfa_reports::MfaReportRepository, partners::PartnerRepository,
-        payouts::PayoutRepository, queues::QueueRepository, report_months::ReportMonthRepository,
+        Store, allowances::AllowanceRepository, apps::AppRepository, audit::AuditRepository,
+        billing_accounts::BillingAccountRepository, billing_cursors::BillingCursorRepository,
+        billing_totals::BillingTotalsRepository, dependencies::DependencyRepository,
+        domains::DomainRepository, flags::FlagRepository, invitations::InvitationRepository,
+        invoice_run::InvoiceRunRepository, invoices::InvoiceRepository,
+        job_operations::JobOperationRepository, jobs::JobRepository, ledger::LedgerRepository,
+        member_imports::MemberImportRepository, members::MemberRepository,
+        mfa_reports::MfaReportRepository, partners::PartnerRepository, payouts::PayoutRepository,
+        queues::QueueRepository, report_months::ReportMonthRepository,
         schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
         snapshots::SnapshotRepository, storage_reports::StorageReportRepository,
         stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
@@ -327,36 +327,5 @@ impl Context {
             invoicing: InvoicingConfig::default(),
             invoice_numbers: Mutex::new(()),
         })
-    }
-
-    /// Creates the indexes that the worker needs.
-    pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        futures::try_join!(
-            self.jobs.ensure_indexes(),
-            self.job_operations.ensure_indexes(),
-            self.tenants.ensure_indexes(),
-            self.domains.ensure_indexes(),
-            self.apps.ensure_indexes(),
-            self.members.ensure_indexes(),
-            self.member_imports.ensure_indexes(),
-            self.users.ensure_indexes(),
-            self.partners.ensure_indexes(),
-            self.invitations.ensure_indexes(),
-            self.subscriptions.ensure_indexes(),
-            self.invoices.ensure_indexes(),
-            self.billing_totals.ensure_indexes(),
-            self.billing_accounts.ensure_indexes(),
-            self.webhook_events.ensure_indexes(),
-            self.setup_intents.ensure_indexes(),
-            self.stripe_calls.ensure_indexes(),
-            self.ledger.ensure_indexes(),
-            self.payouts.ensure_indexes(),
-            self.snapshots.ensure_indexes(),
-            self.report_months.ensure_indexes(),
-            self.schedules.ensure_indexes(),
-            self.workers.ensure_indexes(),
-            self.audit.ensure_indexes(),
-        )?;
-        Ok(())
     }
 }

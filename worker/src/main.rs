@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use dezky_shared::{
     platform::{backoff::retry, metrics::run_upkeep, shutdown, telemetry},
-    store::Store,
+    store::{self, Store},
 };
 use dezky_upstreams::clients::stalwart::Stalwart;
 use dezky_worker::{
@@ -101,7 +101,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> 
             config.encryption_keys,
         )?
     });
-    let preparing = retry("MongoDB", async || context.ensure_indexes().await);
+    let preparing = retry("MongoDB", async || store::ensure_indexes(&store).await);
     if shutdown.run_until_cancelled(preparing).await.is_none() {
         return Ok(());
     }

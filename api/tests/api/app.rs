@@ -65,7 +65,7 @@ impl TestApp {
     }
 
     pub(crate) async fn start_with(issuer: Arc<Issuer>, change: impl FnOnce(&mut Config)) -> Self {
-        let stores = FreshStores::new().unwrap();
+        let mut stores = FreshStores::new().unwrap();
         let mut config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             metrics_listen: ([127, 0, 0, 1], 0).into(),
@@ -132,7 +132,7 @@ impl TestApp {
         let store = Arc::new(Store::connect(&config.mongo).await.unwrap());
         let shutdown = CancellationToken::new();
         let state = AppState::new(&config, &store, &shutdown).unwrap();
-        state.db.ensure_indexes().await.unwrap();
+        stores.ensure_indexes(&store).await.unwrap();
         Self {
             router: router(state.clone()),
             state,

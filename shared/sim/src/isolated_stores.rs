@@ -4,10 +4,14 @@ use std::{
     env,
     fs::{self, File},
     path::PathBuf,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
-use dezky_shared::platform::config::{optional, required};
+use dezky_shared::{
+    platform::config::{optional, required},
+    store::{self, Store, StoreError},
+};
 use nix::fcntl::{Flock, FlockArg};
 use redis::AsyncCommands as _;
 use serde::{Serialize, de::DeserializeOwned};
@@ -68,6 +72,18 @@ impl FreshStores {
             required(MONGODB_URI).context(HOW)?,
             required(REDIS_URL).context(HOW)?,
         ))
+    }
+
+    /// Creates the indexes of the database, unless it has those of an earlier test.
+    pub async fn ensure_indexes(&mut self, store: &Arc<Store>) -> Result<(), StoreError> {
+        if self.pooled.as_ref().is_some_and(PooledDatabase::is_indexed) {
+            return Ok(());
+        }
+        store::ensure_indexes(store).await?;
+        if let Some(pooled) = &mut self.pooled {
+            pooled.set_indexed(store.database()).await?;
+        }
+        Ok(())
     }
 
     /// New stores in servers of the test's own, which it may kill and flush.

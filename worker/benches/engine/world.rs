@@ -76,8 +76,7 @@ impl World {
             prefix: stores.redis_prefix.clone(),
         };
         let context = Arc::new(connect(&mongodb, &redis).await);
-        context
-            .ensure_indexes()
+        dezky_shared::store::ensure_indexes(&context.store)
             .await
             .expect("the indexes are created");
         Self {

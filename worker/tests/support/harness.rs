@@ -128,7 +128,7 @@ impl Harness {
         Self::at(FreshStores::new().unwrap(), clients).await
     }
 
-    async fn at(stores: FreshStores, clients: ClientsConfig) -> Self {
+    async fn at(mut stores: FreshStores, clients: ClientsConfig) -> Self {
         let config = MongoConfig {
             uri: stores.mongodb_uri.clone(),
             database: stores.database.clone(),
@@ -138,9 +138,9 @@ impl Harness {
             prefix: stores.redis_prefix.clone(),
         };
         let store = Arc::new(Store::connect(&config).await.unwrap());
+        stores.ensure_indexes(&store).await.unwrap();
         let connected = Clients::new(&clients, &TrustRoots::default()).unwrap();
         let context = Arc::new(Context::new(store, &redis, connected, encryption_keys()).unwrap());
-        context.ensure_indexes().await.unwrap();
         Self {
             context,
             times: fast_timings(),

@@ -50,6 +50,17 @@ impl Report {
     pub fn holds(&self) -> bool {
         self.checks.iter().all(|check| check.violations.is_empty())
     }
+
+    /// The promises that do not hold, with their first violations.
+    pub fn violations(&self) -> String {
+        let violated = self.checks.iter().filter(|it| !it.violations.is_empty());
+        let lines = violated.map(|check| {
+            let shown = check.violations.iter().take(MAX_SHOWN);
+            let shown: Vec<&str> = shown.map(String::as_str).collect();
+            format!("{}\n    {}", check.promise, shown.join("\n    "))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Counts the responses per action.

@@ -90,7 +90,7 @@ impl OpenApiTools {
     fn install(&self) -> anyhow::Result<()> {
         let versions = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tools/openapi");
         run(Command::new("python3")
-            .args(["-m", "pip", "install", "--target"])
+            .args(["-m", "pip", "install", "--quiet", "--target"])
             .arg(self.packages())
             .arg("--requirement")
             .arg(versions.join("requirements.txt")))

@@ -37,7 +37,7 @@ fn installed() -> anyhow::Result<PathBuf> {
     let scratch = tempfile::tempdir_in(directory())?;
     let packages = scratch.path().join("packages");
     run(Command::new("python3")
-        .args(["-m", "pip", "install", "--target"])
+        .args(["-m", "pip", "install", "--quiet", "--target"])
         .arg(&packages)
         .arg("--requirement")
         .arg(requirements))

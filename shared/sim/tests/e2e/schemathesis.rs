@@ -58,7 +58,7 @@ async fn what_is_served_is_what_is_documented() {
         .filter(|outcome| !outcome.is_clean)
         .collect();
     for outcome in &failed {
-        eprintln!("As {}:\n{}", outcome.caller, outcome.output);
+        eprintln!("As {}:\n{}", outcome.caller, outcome.findings());
     }
     let [after, _] = stack.scrape().await;
     // While it starts, it answers that it does: 503.
@@ -124,6 +124,17 @@ struct Outcome {
     output: String,
 }
 
+impl Outcome {
+    /// The part of the output that names the failures.
+    fn findings(&self) -> &str {
+        let start = ["= ERRORS =", "= FAILURES ="]
+            .iter()
+            .filter_map(|title| self.output.find(title))
+            .min();
+        &self.output[start.unwrap_or_default()..]
+    }
+}
+
 impl Trial {
     async fn by(&self, caller: &Caller, extent: &[&str]) -> Outcome {
         let directory = tempfile::tempdir().unwrap();
@@ -135,6 +146,8 @@ impl Trial {
             .arg(&self.document)
             .args(["--url", &self.url, "--seed", SEED])
             .args(["--generation-database", "none", "--warnings", "off"])
+            // A slow test machine is no finding.
+            .args(["--request-timeout", "60"])
             .args(extent)
             // It keeps what it finds where it runs.
             .current_dir(&directory);
