@@ -34,7 +34,7 @@ const LATE: Fault = Fault::SlowEffect { millis: 900 };
 async fn every_write_of_every_client_is_covered_by_a_story() {
     let written = writes_in_the_sources();
 
-    let told: BTreeSet<String> = cases()
+    let covered: BTreeSet<String> = cases()
         .await
         .iter()
         .map(|case| case.operation.clone())
@@ -42,7 +42,7 @@ async fn every_write_of_every_client_is_covered_by_a_story() {
 
     let replaced: BTreeSet<String> = REPLACED.map(str::to_owned).into();
     assert!(written.len() > 20, "{written:?}");
-    assert_eq!(written, &told | &replaced);
+    assert_eq!(written, &covered | &replaced);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,10 +88,10 @@ async fn each_write_survives(fault: &Fault) {
         .for_each_concurrent(AT_ONCE, async |case| {
             let rule = FaultRule::once(&case.operation, fault.clone());
 
-            let told = tell(&STORIES[case.story], &[(case.upstream, rule)]).await;
+            let run = run(&STORIES[case.story], &[(case.upstream, rule)]).await;
 
             let about = format!("{fault:?} in {}", case.operation);
-            told.must_equal(&undisturbed[case.story], 1, &about);
+            run.must_equal(&undisturbed[case.story], 1, &about);
         })
         .await;
 }
@@ -102,16 +102,16 @@ async fn all_writes_survive(fault: &Fault) {
     let undisturbed = undisturbed().await;
     stream::iter(STORIES.iter().zip(undisturbed))
         .for_each_concurrent(AT_ONCE, async |(story, undisturbed)| {
-            let asked = undisturbed.asked.iter();
-            let rules: Vec<(Upstream, FaultRule)> = asked
+            let calls = undisturbed.calls.iter();
+            let rules: Vec<(Upstream, FaultRule)> = calls
                 .filter(|(_, operation)| writes.contains(operation))
                 .map(|(upstream, operation)| (*upstream, FaultRule::once(operation, fault.clone())))
                 .collect();
 
-            let told = tell(story, &rules).await;
+            let run = run(story, &rules).await;
 
             let about = format!("{fault:?} in every write of {:?}", story.name);
-            told.must_equal(undisturbed, rules.len(), &about);
+            run.must_equal(undisturbed, rules.len(), &about);
         })
         .await;
 }
@@ -126,8 +126,8 @@ struct Case {
 async fn cases() -> Vec<Case> {
     let writes = writes_in_the_sources();
     let mut found = BTreeMap::new();
-    for (story, told) in undisturbed().await.iter().enumerate() {
-        for (upstream, operation) in &told.asked {
+    for (story, run) in undisturbed().await.iter().enumerate() {
+        for (upstream, operation) in &run.calls {
             if writes.contains(operation) {
                 found.entry((*upstream, operation.clone())).or_insert(story);
             }
@@ -145,16 +145,16 @@ async fn cases() -> Vec<Case> {
 
 /// Outcome of a story.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct Run {
     /// Operations called, with their upstream.
-    asked: BTreeSet<(Upstream, String)>,
+    calls: BTreeSet<(Upstream, String)>,
     faults_met: u64,
     effects: Vec<String>,
     holdings: Value,
     tenant: Value,
 }
 
-impl Told {
+impl Run {
     fn must_equal(&self, undisturbed: &Self, faults: usize, about: &str) {
         assert_eq!(self.faults_met, faults as u64, "{about}");
         assert_eq!(self.effects, undisturbed.effects, "{about}");
@@ -164,12 +164,12 @@ impl Told {
 }
 
 /// Every story without a fault: the reference of all tests here.
-async fn undisturbed() -> &'static [Told] {
-    static TOLD: OnceCell<Vec<Told>> = OnceCell::const_new();
-    TOLD.get_or_init(async || {
+async fn undisturbed() -> &'static [Run] {
+    static RUNS: OnceCell<Vec<Run>> = OnceCell::const_new();
+    RUNS.get_or_init(async || {
         let stories = async || {
             stream::iter(&STORIES)
-                .map(|story| tell(story, &[]))
+                .map(|story| run(story, &[]))
                 .buffered(AT_ONCE)
                 .collect()
                 .await
@@ -181,7 +181,7 @@ async fn undisturbed() -> &'static [Told] {
     .await
 }
 
-async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
+async fn run(story: &Story, faults: &[(Upstream, FaultRule)]) -> Run {
     let is_late = faults.iter().any(|(_, rule)| rule.fault == LATE);
     let world = World::start_with(|config, times| {
         if is_late {
@@ -203,22 +203,22 @@ async fn tell(story: &Story, faults: &[(Upstream, FaultRule)]) -> Told {
     let id = (story.tell)(&world).await;
     world.until_effects_landed().await;
 
-    let asked = servers.iter().flat_map(|(upstream, server)| {
+    let calls = servers.iter().flat_map(|(upstream, server)| {
         server
             .faults
             .requests()
             .into_keys()
             .map(|operation| (*upstream, operation))
     });
-    let told = Told {
-        asked: asked.collect(),
+    let run = Run {
+        calls: calls.collect(),
         faults_met: servers.iter().map(|(_, server)| server.faults.hits()).sum(),
         effects: world.sorted_effects(),
         holdings: world.upstream_state(),
         tenant: world.tenant_state(id).await,
     };
     world.stop().await;
-    told
+    run
 }
 
 /// The names of all writes, found in the source code of the clients.

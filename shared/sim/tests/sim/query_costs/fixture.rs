@@ -4,17 +4,22 @@
 //! each document once, and the fields in which the copies differ. The indexes are built at the end, which is faster than
 //! to maintain them.
 
+mod audit;
+mod control;
+mod invoices;
+mod jobs;
+mod members;
+mod reports;
+mod stripe;
+mod subscriptions;
+mod tenants;
+mod users;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use bson::{Bson, DateTime, Document, doc};
 use dezky_shared::{
-    app::{BINDING_MISSING, BINDING_PRESENT},
-    id::{
-        AppId, AuditEventId, DomainId, InvitationId, InvoiceId, JobId, JobOperationId,
-        LedgerEntryId, MemberId, MemberImportId, PartnerId, PayoutId, SavedReportId, SetupIntentId,
-        SnapshotId, SubscriptionId, TenantId, UserId,
-    },
-    member::Member,
+    id::{AppId, DomainId, JobId, PartnerId, TenantId, UserId},
     platform::clock,
     queue::job::Job,
     store::{
@@ -34,14 +39,11 @@ use dezky_shared::{
         tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
         webhook_events::WebhookEventRepository, workers::WorkerRepository,
     },
-    user::Role,
 };
 use dezky_sim::{isolated_stores::FreshStores, workspace};
 
 /// Tenants, and documents of most other collections.
 const TENANTS: usize = 100_000;
-/// Jobs.
-const JOBS: usize = 1_000_000;
 /// Copies whose differences are sent in one document, which has at most 16 MiB.
 const BATCH: usize = 20_000;
 
@@ -194,405 +196,37 @@ impl Fixture {
 
     async fn fill(&self) {
         let stored = Templates::read();
-        tokio::join!(self.fill_jobs(stored.one("jobs")), self.fill_most(&stored));
+        tokio::join!(
+            self.fill_jobs(stored.one("jobs")),
+            self.fill_others(&stored)
+        );
     }
 
-    async fn fill_most(&self, stored: &Templates) {
-        let tenant = |n: usize| self.tenant_ids[n % TENANTS];
-        self.insert("tenants", TENANTS, &stored.one("tenants"), |n, document| {
-            let status = ["active", "active", "active", "suspended"][n % 4];
-            document.extend(doc! {
-                "_id": tenant(n), "slug": format!("t{n}"), "words": [format!("t{n}")], "domains": [format!("t{n}.test")], "status": status,
-                "plan": (["starter", "business"][n % 2]), "authentikGroupId": format!("g{n}"),
-                "mailDomains": [{ "id": format!("d{n}"), "name": format!("t{n}.test") }],
-                "partnerId": self.partner_ids[if n % 2 == 0 { 0 } else { n / 10 }],
-            });
-        })
-        .await;
-        self.insert("users", TENANTS, &stored.one("users"), |n, document| {
-            let membership =
-                doc! { "tenantId": tenant(n), "role": "owner", "source": "local", "changedAt": self.now };
-            let mut memberships = vec![membership];
-            if n >= TENANTS / 2 {
-                memberships.push(doc! {
-                    "tenantId": self.crowded(), "role": "member", "source": "local", "changedAt": self.now,
-                    "memberId": MemberId::from_bytes(self.user_ids[n].bytes()),
-                });
-            }
-            document.extend(doc! {
-                "_id": self.user_ids[n], "authentikSubjectId": format!("s{n}"),
-                "email": format!("u{n}@demo.test"), "memberships": memberships,
-                "platformAdmin": n % 1_000 == 999,
-            });
-            if n < 1_000 {
-                let partner = self.partner_ids[n / 10];
-                document.extend(doc! { "partnerId": partner, "partnerRole": "manager" });
-            }
-        })
-        .await;
-        self.insert("domains", TENANTS, &stored.one("domains"), |n, document| {
-            document.extend(doc! {
-                "_id": self.domain_ids[n], "tenantId": tenant(n), "name": format!("t{n}.test"),
-                "token": format!("{n}"), "nextCheckAt": self.in_seconds(n),
-            });
-        })
-        .await;
-        self.insert(
-            "subscriptions",
-            TENANTS,
-            &stored.one("subscriptions"),
-            |n, document| {
-                let id = SubscriptionId::from_bytes(self.tenant_ids[n].bytes());
-                document.extend(doc! { "_id": id, "tenantId": tenant(n) });
-                // All but a few are enrolled.
-                if n % 10_000 != 0 {
-                    let through = self.in_seconds(n);
-                    document.extend(doc! { "invoicedThrough": through, "billingAnchor": through });
-                }
-            },
-        )
-        .await;
-        self.insert(
-            "partners",
-            self.partner_ids.len(),
-            &stored.one("partners"),
-            |n, document| {
-                let status = ["active", "terminated"][usize::from(n % 50 == 49)];
-                document.extend(doc! {
-                    "_id": self.partner_ids[n], "slug": format!("p{n}"), "status": status,
-                });
-            },
-        )
-        .await;
-        let mut event = stored.one("audit_events");
-        event.remove("seq");
-        self.insert("audit_events", 2 * TENANTS, &event, |n, document| {
-            document.extend(doc! {
-                "_id": AuditEventId::new(), "tenantId": tenant(n), "at": self.in_seconds(n),
-            });
-            if n >= 2 * TENANTS - 5 {
-                document.insert("sealed", false);
-            } else {
-                let seq: i64 = if n < TENANTS { 1 } else { 2 };
-                document.insert("seq", seq);
-            }
-        })
-        .await;
-        self.insert(
-            "audit_chains",
-            TENANTS,
-            &stored.one("audit_chains"),
-            |n, document| {
-                document.extend(doc! { "_id": tenant(n).to_string(), "tenantId": tenant(n) });
-            },
-        )
-        .await;
+    /// All collections but the jobs, one after another.
+    async fn fill_others(&self, stored: &Templates) {
+        self.fill_tenants(stored).await;
+        self.fill_users(stored).await;
+        self.fill_domains(stored).await;
+        self.fill_subscriptions(stored).await;
+        self.fill_partners(stored).await;
+        self.fill_audit(stored).await;
         self.fill_members().await;
-        self.fill_others(stored).await;
+        self.fill_apps().await;
+        self.fill_invitations().await;
+        self.fill_job_operations().await;
+        self.fill_member_imports().await;
+        self.fill_snapshots().await;
+        self.fill_stripe().await;
+        self.fill_invoices().await;
+        self.fill_ledger().await;
+        self.fill_reports().await;
+        self.fill_tenant_reports().await;
+        self.fill_control(stored).await;
     }
 
     /// The tenant that half of all members belong to.
     pub(super) fn crowded(&self) -> TenantId {
         self.tenant_ids[TENANTS - 1]
-    }
-
-    /// The member of each user: of the crowded tenant, or of a tenant of their own. One in a thousand fails.
-    async fn fill_members(&self) {
-        let like = Member::new(self.crowded(), "", "", Role::Member, None, self.now);
-        let like = bson::serialize_to_document(&like).unwrap();
-        self.insert("members", TENANTS, &like, |n, document| {
-            let tenant = if n >= TENANTS / 2 {
-                self.crowded()
-            } else {
-                self.tenant_ids[n]
-            };
-            let address = format!("m{n}@t{n}.test");
-            document.extend(doc! {
-                "_id": MemberId::from_bytes(self.user_ids[n].bytes()), "tenantId": tenant, "email": &address,
-                "userId": self.user_ids[n], "words": ["test", &format!("m{n}")],
-                "mailbox": {
-                    "localPart": format!("m{n}"), "domainId": self.domain_ids[n], "address": &address,
-                    "aliases": [], "addresses": [&address],
-                },
-            });
-            if n % 1_000 == 999 {
-                let failing = doc! { "authentik": "error", "stalwart": "ok", "ocis": "ok" };
-                document.insert("provisioningStatus", failing);
-            }
-        })
-        .await;
-    }
-
-    /// Collections without a document in the fixture of the earlier build. Their queries return none of these.
-    async fn fill_others(&self, stored: &Templates) {
-        let new = Document::new();
-        self.insert("apps", TENANTS, &new, |n, document| {
-            let reason = if n % 1_000 == 0 { BINDING_MISSING } else { BINDING_PRESENT };
-            let status = if n % 1_000 == 0 { "false" } else { "true" };
-            let restricted = doc! {
-                "type": "Restricted", "status": status, "reason": reason, "message": "", "observedGeneration": 1_i64,
-                "lastTransitionAt": self.now,
-            };
-            document.extend(doc! {
-                "_id": self.app_id(n), "tenantId": self.tenant_ids[n], "name": "Wiki", "slug": "wiki",
-                "redirectUris": ["https://wiki.test/"], "clientType": "public", "grantTypes": [], "scopes": ["openid"],
-                "accessTokenMinutes": 5, "clientId": format!("c{n}"), "status": "active", "conditions": [restricted],
-                "generation": 1_i64, "revision": 1_i64, "createdAt": self.now, "updatedAt": self.now,
-            });
-        })
-        .await;
-        self.insert("invitations", TENANTS, &new, |n, document| {
-            let partner = self.partner_ids[n % self.partner_ids.len()];
-            document.extend(doc! {
-                "_id": InvitationId::new(), "partnerId": partner, "email": format!("i{n}@demo.test"), "state": "pending",
-            });
-        })
-        .await;
-        let operation = doc! {
-            "action": "requeue", "filter": { "state": "discarded" }, "total": 0_i64, "done": 0_i64, "skipped": 0_i64,
-            "refused": 0_i64, "jobId": JobId::new(), "actor": { "id": "system", "kind": "system" }, "origin": {},
-            "createdAt": self.now, "expireAt": self.in_seconds(3_600),
-        };
-        self.insert("job_operations", 1_000, &operation, |_, document| {
-            document.insert("_id", JobOperationId::new());
-        })
-        .await;
-        self.insert("job_operation_items", TENANTS, &new, |_, document| {
-            document.extend(doc! {
-                "operationId": JobOperationId::new(), "n": 1_i64, "jobId": JobId::new(), "outcome": "pending",
-            });
-        })
-        .await;
-        self.insert("member_imports", 1_000, &new, |n, document| {
-            document.extend(doc! { "_id": MemberImportId::new(), "tenantId": self.tenant_ids[n] });
-        })
-        .await;
-        for name in ["member_import_rows", "member_import_passwords"] {
-            self.insert(name, TENANTS, &new, |_, document| {
-                document.extend(doc! {
-                    "importId": MemberImportId::new(), "n": 1_i64, "outcome": "pending", "password": "inFile",
-                });
-            })
-            .await;
-        }
-        self.insert("subscription_snapshots", TENANTS, &new, |n, document| {
-            let month = ["2025-01", "2025-02"][n % 2];
-            let id = SnapshotId::deterministic(self.tenant_ids[n], month);
-            let tenant = self.tenant_ids[n];
-            document.extend(doc! {
-                "_id": id, "month": month, "tenantId": tenant, "slug": format!("t{n}"), "tenantStatus": "active",
-                "plan": "starter", "takenAt": self.now,
-            });
-        })
-        .await;
-        let account = doc! { "syncedAt": self.now };
-        self.insert("billing_accounts", TENANTS, &account, |n, document| {
-            document.extend(doc! {
-                "_id": self.tenant_ids[n], "stripeCustomerId": format!("cus_{n}"),
-                "formerStripeCustomerIds": [format!("cus_{n}_former")],
-            });
-        })
-        .await;
-        let intent = doc! {
-            "requestedBy": "", "createdAt": self.now, "expireAt": self.in_seconds(3_600),
-        };
-        self.insert("setup_intents", 1_000, &intent, |n, document| {
-            document
-                .extend(doc! { "_id": SetupIntentId::new(), "tenantId": self.tenant_ids[n / 10] });
-        })
-        .await;
-        let event = doc! {
-            "type": "customer.updated", "objectType": "customer", "created": self.now, "source": "webhook",
-            "expireAt": self.in_seconds(3_600), "state": "processed",
-        };
-        self.insert("webhook_events", TENANTS, &event, |n, document| {
-            let customer = format!("cus_{}", n / 10);
-            document.extend(doc! {
-                "_id": format!("evt_{n}"), "objectId": &customer,
-                "mirrored": { "objectType": "customer", "objectId": customer },
-                "receivedAt": self.in_seconds(n), "enqueuedAt": self.in_seconds(n),
-            });
-            if n % 100 == 95 {
-                document.insert("state", "received");
-            }
-        })
-        .await;
-        let call =
-            doc! { "generation": 1_i64, "requestHash": "", "startedAt": self.now, "state": "done" };
-        self.insert("stripe_calls", TENANTS, &call, |n, document| {
-            document.insert("_id", format!("customer.create:{n}"));
-        })
-        .await;
-        let invoice = doc! {
-            "marginBasisPoints": 0, "kind": "cycle", "status": "open", "billTo": {}, "currency": "DKK", "lines": [],
-            "subtotalMinor": 5_i64, "taxNote": "net", "issuedAt": self.now, "isOverdue": false, "revision": 1_i64,
-            "createdAt": self.now, "updatedAt": self.now,
-        };
-        self.insert("invoices", TENANTS, &invoice, |n, document| {
-            let tenant = self.tenant_ids[n];
-            document.extend(doc! {
-                "_id": InvoiceId::from_bytes(tenant.bytes()), "tenantId": tenant,
-                "subscriptionId": SubscriptionId::from_bytes(tenant.bytes()), "periodKey": format!("{tenant}/cycle/1"),
-                "number": format!("N-{n}"), "dueAt": self.in_seconds(n),
-                "partnerId": self.partner_ids[if n % 2 == 0 { 0 } else { n / 10 }],
-            });
-            match n % 100 {
-                0..90 => document.extend(doc! { "status": "paid" }),
-                90..95 => document.extend(doc! { "isOverdue": true }),
-                95 => {
-                    let stripe = doc! {
-                        "id": format!("in_{n}"), "totalMinor": 5_i64, "amountRemainingMinor": 5_i64,
-                    };
-                    document.extend(doc! { "stripe": stripe });
-                }
-                _ => {}
-            }
-        })
-        .await;
-        let entry = doc! {
-            "kind": "accrual", "currency": "DKK", "amountMinor": 5_i64, "occurredAt": self.now, "recordedAt": self.now,
-            "sequence": 1_i64,
-        };
-        self.insert("ledger_entries", TENANTS, &entry, |n, document| {
-            let bytes = self.tenant_ids[n].bytes();
-            document.extend(doc! {
-                "_id": LedgerEntryId::from_bytes(bytes), "invoiceId": InvoiceId::from_bytes(bytes),
-                "partnerId": self.partner_ids[n / 10],
-            });
-            if n % 10 != 0 {
-                document.insert("payoutId", PayoutId::from_bytes(bytes));
-            }
-        })
-        .await;
-        self.fill_reports().await;
-        self.insert("partner_balances", self.partner_ids.len(), &new, |n, document| {
-            let partner = self.partner_ids[n];
-            document.extend(doc! { "_id": format!("{partner}/DKK"), "partnerId": partner, "currency": "DKK" });
-        })
-        .await;
-        let payout = doc! {
-            "month": "2026-11", "currency": "DKK", "amountMinor": 5_i64, "entryCount": 1_i64, "revision": 1_i64,
-            "createdAt": self.now, "updatedAt": self.now,
-        };
-        self.insert("payouts", TENANTS, &payout, |n, document| {
-            let status = ["paid", "pending"][usize::from(n % 1_000 == 0)];
-            document.extend(doc! {
-                "_id": PayoutId::from_bytes(self.tenant_ids[n].bytes()), "status": status,
-                "partnerId": self.partner_ids[n / 10],
-            });
-        })
-        .await;
-        self.insert("idempotency_keys", TENANTS, &new, |n, document| {
-            document.extend(doc! { "_id": format!("key-{n}") });
-        })
-        .await;
-        let report = doc! {
-            "asOf": self.now, "enrolled": 1_i64, "notEnrolled": 1_i64, "unknown": 0_i64,
-        };
-        for name in ["storage_reports", "mfa_reports"] {
-            self.insert(name, TENANTS, &report, |n, document| {
-                document.insert("_id", self.tenant_ids[n]);
-            })
-            .await;
-        }
-        for name in ["prices", "flags", "upstreams"] {
-            let documents = stored.all(name);
-            self.insert(name, documents.len(), &new, |n, document| {
-                document.extend(documents[n].clone());
-            })
-            .await;
-        }
-    }
-
-    /// Most have ended; a few thousand wait for tomorrow and for now. One in a thousand changed something, and one in ten
-    /// thousand is of a rare kind, failed with a rare code, and is among the oldest.
-    async fn fill_jobs(&self, mut like: Document) {
-        let later = clock::later(self.now, Duration::from_hours(24));
-        let unchanged = doc! { "name": "ocis", "state": "ok", "attempts": 0 };
-        let mut changed = unchanged.clone();
-        changed.insert("changes", ["space created"].map(Bson::from).to_vec());
-        let failure = |code: &str, class: &str| {
-            doc! { "code": code, "class": class, "message": "", "detail": "", "retryable": false }
-        };
-        // No query reads these.
-        for field in ["uniqueKey", "attempts", "requestId"] {
-            like.remove(field);
-        }
-        // The ids have the times of creation.
-        let created = clock::earlier(self.now, Duration::from_secs(1));
-        like.extend(doc! { "steps": [unchanged], "runAt": self.now, "createdAt": created });
-        self.insert("jobs", JOBS, &like, |n, job| {
-            let tenant = self.tenant_ids[n % TENANTS];
-            job.extend(doc! {
-                "_id": JobId::new(), "tenantId": tenant, "lockKey": format!("tenant:{tenant}"),
-                "kind": (["provision_tenant", "reconcile_tenant", "recheck_domain"][n % 3]),
-            });
-            if n % 1_000 == 7 {
-                job.insert("steps", vec![changed.clone()]);
-            }
-            if n % 2 == 0 {
-                job.extend(doc! { "parent": self.parent, "priority": 2 });
-            }
-            match n % 100 {
-                0..5 => job.extend(doc! { "state": "available", "runAt": later }),
-                5..8 => job.extend(doc! { "state": "available" }),
-                8..10 => job.extend(doc! {
-                    "state": "discarded", "error": failure("upstream_unavailable", "upstream"),
-                }),
-                10 => job.extend(doc! { "state": "cancelled" }),
-                _ => {}
-            }
-            if n < JOBS / 10_000 {
-                job.extend(doc! {
-                    "kind": "trim_audit", "state": "discarded", "queue": "maintenance",
-                    "error": failure("upstream_conflict", "conflict"),
-                });
-            }
-        })
-        .await;
-    }
-
-    async fn fill_reports(&self) {
-        let totals = doc! { "currency": "DKK", "billedMinor": 5_i64, "paidMinor": 5_i64 };
-        self.insert("billing_totals", TENANTS, &totals, |n, document| {
-            let scope = if n < 1_000 {
-                "platform".to_owned()
-            } else {
-                self.partner_ids[n / 10].to_string()
-            };
-            document.extend(doc! {
-                "_id": format!("{n}"), "scope": scope, "month": format!("20{:02}-11", n % 100),
-            });
-        })
-        .await;
-        let sums = doc! { "asOf": self.now, "summarizedAt": self.now };
-        self.insert("report_months", TENANTS, &sums, |n, document| {
-            let month = format!("{}-{:02}", 2020 + n / 12 % 10, n % 12 + 1);
-            let scope = match n / 120 {
-                0 => "platform".to_owned(),
-                number => self.partner_ids[number - 1].to_string(),
-            };
-            document.extend(doc! {
-                "_id": format!("{month}/{scope}"), "month": month, "scope": scope,
-            });
-        })
-        .await;
-        let saved = doc! {
-            "scope": "platform", "query": { "report": "mrr" }, "revision": 1_i64, "createdAt": self.now,
-            "updatedAt": self.now,
-        };
-        self.insert("saved_reports", TENANTS, &saved, |n, document| {
-            document.extend(doc! {
-                "_id": SavedReportId::from_bytes(self.tenant_ids[n].bytes()),
-                "ownerId": self.user_ids[n / 50], "name": format!("{n}"),
-            });
-        })
-        .await;
-        let payment = doc! { "month": "2026-11" };
-        self.insert("first_payments", TENANTS, &payment, |n, document| {
-            document.insert("_id", self.tenant_ids[n]);
-        })
-        .await;
     }
 
     pub(super) fn in_seconds(&self, n: usize) -> DateTime {
