@@ -7,7 +7,9 @@ mod ends;
 mod enqueue;
 mod filter;
 mod indexes;
+mod open_steps;
 mod release;
+mod requeue;
 mod stats;
 
 use std::{cmp::Reverse, sync::Arc};
@@ -17,12 +19,13 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::try_joi
 use mongodb::{ClientSession, Collection, options::Hint};
 
 pub use self::{
-    cancel::{CancelError, Cancelled, DismissError, RequeueError, Requeued},
+    cancel::{CancelError, Cancelled, DismissError},
     ends::JobEnd,
     filter::JobFilter,
     indexes::{
         CLAIM_INDEX, DUE_INDEX, HELD_INDEX, LEASE_INDEX, LOCK_INDEX, UNIQUE_INDEX, WAITING_INDEX,
     },
+    requeue::{RequeueError, Requeued},
     stats::{JobCount, JobCounts},
 };
 use super::{

@@ -3,6 +3,7 @@
 mod filter;
 mod identity;
 mod partner_revenue;
+mod spaces;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub use self::{
     filter::{TenantFilter, TenantOrder},
     identity::GroupHolder,
+    spaces::SpaceHolder,
 };
 use super::{
     Store, StoreError,
@@ -49,23 +51,6 @@ pub struct TenantRepository {
     tenants: Collection<Tenant>,
     by_id: Arc<BatchLoader<TenantId, Tenant>>,
     by_slug: Arc<BatchLoader<String, Tenant>>,
-}
-
-/// Tenant with the space that is stored for it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SpaceHolder {
-    /// Tenant.
-    #[serde(rename = "_id")]
-    pub id: TenantId,
-    /// Status of the tenant.
-    pub status: TenantStatus,
-    /// Stored space.
-    #[serde(default)]
-    pub ocis_space_id: Option<String>,
-    /// Whether the tenant certainly has no space.
-    #[serde(default)]
-    pub ocis_space_absent: bool,
 }
 
 /// Tenant with its domains on the mail server.
@@ -358,63 +343,6 @@ impl TenantRepository {
     /// Estimated number of tenants, including terminated ones.
     pub async fn estimated_count(&self) -> Result<u64, StoreError> {
         self.tenants.estimated_document_count().await
-    }
-
-    /// Tenants for which one of `spaces` (ids on the file server) is stored.
-    pub async fn list_space_holders(
-        &self,
-        spaces: &[String],
-    ) -> Result<Vec<SpaceHolder>, StoreError> {
-        if spaces.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.find_space_holders(doc! { "ocisSpaceId": { "$in": spaces } })
-            .await
-    }
-
-    /// The stored spaces of these tenants.
-    pub async fn list_spaces_of(&self, ids: &[TenantId]) -> Result<Vec<SpaceHolder>, StoreError> {
-        self.find_space_holders(doc! { "_id": { "$in": ids.to_vec() } })
-            .await
-    }
-
-    async fn find_space_holders(&self, filter: Document) -> Result<Vec<SpaceHolder>, StoreError> {
-        self.tenants
-            .clone_with_type()
-            .find(filter)
-            .projection(doc! { "status": 1, "ocisSpaceId": 1, "ocisSpaceAbsent": 1 })
-            .await?
-            .try_collect()
-            .await
-    }
-
-    /// Records the space of this tenant.
-    pub async fn set_ocis_space(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-        space: &str,
-    ) -> Result<(), StoreError> {
-        let stored = doc! { "$set": { "ocisSpaceId": space }, "$inc": { "revision": 1_i64 } };
-        self.tenants
-            .update_one(doc! { "_id": id }, stored)
-            .session(session)
-            .await?;
-        Ok(())
-    }
-
-    /// Records that a create of a space is about to be sent for this tenant.
-    pub async fn set_ocis_space_requested(
-        &self,
-        session: &mut ClientSession,
-        id: TenantId,
-    ) -> Result<(), StoreError> {
-        let requested = doc! { "$unset": { "ocisSpaceAbsent": "" }, "$inc": { "revision": 1_i64 } };
-        self.tenants
-            .update_one(doc! { "_id": id }, requested)
-            .session(session)
-            .await?;
-        Ok(())
     }
 
     /// Whether any tenant with one of `ids` or `groups` (ids at the identity provider) is not terminated and not
