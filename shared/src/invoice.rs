@@ -194,10 +194,10 @@ pub struct Invoice {
     /// Whether Stripe issues and sends it for us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sent_by_stripe: bool,
-    /// Where its issue resumes.
+    /// Stage at which its issue resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<InvoiceStage>,
-    /// What it has at Stripe, if Stripe issued it.
+    /// Fields at Stripe, if Stripe issues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe: Option<StripeInvoice>,
     /// Incremented by every write.

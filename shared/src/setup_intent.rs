@@ -12,7 +12,7 @@ use crate::{
     queue::secret_box::EncryptedSecrets,
 };
 
-/// How long a setup intent is kept, and the period over which those of a tenant are counted.
+/// Retention of a setup intent, and the period over which those of a tenant are counted.
 pub const KEPT: Duration = Duration::from_hours(1);
 /// Maximum number of setup intents of a tenant in that period: stolen cards are tried in large numbers.
 pub const MAX_PER_TENANT: u64 = 10;

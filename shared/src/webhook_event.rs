@@ -15,10 +15,10 @@ use crate::{
     stripe_event::{Event, StripeObject, is_event_id},
 };
 
-/// How long events are kept. A repeated delivery is recognised for as long.
+/// Retention of events. A repeated delivery is recognised for as long.
 const KEPT: Duration = Duration::from_hours(90 * 24);
 
-/// How an event was received.
+/// Source of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = WebhookEventSource)]
@@ -72,7 +72,7 @@ pub struct WebhookEvent {
     /// Version of the API that its body had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
-    /// How it was received.
+    /// Source: a delivery, or the list of events.
     pub source: EventSource,
     /// State.
     pub state: EventState,

@@ -53,7 +53,7 @@ struct EventView {
     tenant_id: Option<String>,
     /// State: `received` until a job has read the object, then `processed`, or `ignored` if nothing depends on it.
     state: EventState,
-    /// How it was received: by `webhook`, or by `catch_up` from the list of events.
+    /// Source: `webhook`, or `catch_up` from the list of events.
     source: EventSource,
     /// Version of the API that its body had.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -82,7 +82,7 @@ async fn devices_are_shown_by_type_with_their_age() {
 }
 
 #[tokio::test]
-async fn what_was_not_or_could_not_be_looked_up_is_unknown() {
+async fn second_factors_that_were_not_looked_up_are_unknown() {
     let app = TestApp::with_demo().await;
     let member = app.user(Caller::Member).await.id;
     let hidden = doc! { "devices": 0, "allVisible": false, "lookedUpAt": app.state.store.now() };

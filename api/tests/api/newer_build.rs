@@ -102,7 +102,7 @@ async fn a_page_is_full_although_a_document_of_a_newer_build_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_a_tenant_and_is_of_a_newer_build_does_not_hide_the_tenant() {
+async fn resources_of_a_newer_build_do_not_hide_their_tenant() {
     let app = seeded().await;
     let demo = app.tenant("demo").await.id;
     let managed = app.insert_partner("managing", "active").await;

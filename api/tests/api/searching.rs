@@ -158,7 +158,7 @@ async fn with_jobs() -> TestApp {
 }
 
 #[tokio::test]
-async fn jobs_are_filtered_by_what_operators_look_for() {
+async fn jobs_are_filtered_by_state_queue_tenant_and_error() {
     let app = with_jobs().await;
     for (query, expected) in [
         ("state=discarded,cancelled", 1),
@@ -201,7 +201,7 @@ async fn jobs_are_filtered_by_what_operators_look_for() {
 }
 
 #[tokio::test]
-async fn a_member_does_not_find_what_only_operators_see() {
+async fn a_search_of_a_member_ignores_fields_for_operators() {
     let app = TestApp::with_demo().await;
     let failure = JobFailure::permanent(ErrorCode::DomainInvalid, "x:Domain secretive");
     let id = app.first_job().await;

@@ -120,7 +120,7 @@ async fn an_event_is_stored_once_by_its_names_and_a_job_reads_its_object() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_recent_and_of_our_mode_is_refused_and_leaves_no_trace() {
+async fn events_that_are_unsigned_outdated_or_of_the_other_mode_are_refused_and_leave_no_trace() {
     let app = TestApp::start().await;
     let updated = event("evt_1", "customer.updated", &customer("cus_1"));
     let body = updated.to_string();

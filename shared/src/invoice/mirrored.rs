@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{billing::period::Period, subscription::Subscription};
 
-/// What an invoice has at Stripe and others have not.
+/// Fields of an invoice that Stripe issues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StripeInvoice {
@@ -65,7 +65,7 @@ pub struct ReadInvoice {
     pub voided_at: Option<DateTime>,
     /// Key of the period, if it was created for us.
     pub period_key: Option<String>,
-    /// What only an invoice of Stripe has.
+    /// Fields that only an invoice of Stripe has.
     pub stripe: StripeInvoice,
 }
 

@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_person_waits_for_is_bulk_work() {
+    fn background_jobs_have_bulk_priority() {
         let priorities = [
             ReconcileTenants::PRIORITY,
             RunJobOperation::PRIORITY,

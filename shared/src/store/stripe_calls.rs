@@ -8,7 +8,7 @@ use mongodb::{ClientSession, Collection};
 use super::{Store, StoreError, index::ttl, known_fields::set_known_fields, to_bson};
 use crate::stripe_call::{StripeCall, StripeCallState};
 
-/// How long calls are kept: beyond the keys, and beyond the events by which a lost effect is found.
+/// Retention of calls: beyond the keys, and beyond the events by which a lost effect is found.
 const KEPT: Duration = Duration::from_hours(90 * 24);
 
 /// Calls to Stripe.

@@ -23,7 +23,7 @@ const RECORDED_TOGETHER: usize = 50;
 pub(super) struct AuditOutcomes {
     ctx: Arc<Context>,
     every: Duration,
-    /// How long a run reads further actions. The next run continues behind them: many that wait delay no other.
+    /// Time in which a run reads further actions. The next run continues behind them: many that wait delay no other.
     budget: Duration,
     /// The last action that was read; `None` to start over.
     after: Option<AuditEventId>,

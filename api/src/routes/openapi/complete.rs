@@ -93,3 +93,33 @@ impl Operation<'_> {
 fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A fact that is listed under the id of an operation is lost with a rename of the operation.
+    #[test]
+    fn every_listed_operation_is_in_the_document() {
+        let mut document = complete(&crate::routes::router().into_openapi());
+        let mut documented = BTreeSet::new();
+        for_each_operation(&mut document, |operation| {
+            documented.insert(operation.id().to_owned());
+        });
+
+        let listed: BTreeSet<&str> = parameters::listed_operations()
+            .chain(problems::listed_operations())
+            .chain(responses::LISTED_OPERATIONS)
+            .collect();
+        let missing: Vec<&str> = listed
+            .iter()
+            .copied()
+            .filter(|id| !documented.contains(*id))
+            .collect();
+
+        assert!(listed.len() > 50, "{listed:?}");
+        assert_eq!(missing, [""; 0]);
+    }
+}

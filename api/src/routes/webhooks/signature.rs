@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hmac;
 
-/// How far the time of a signature may differ from ours, in seconds. A repeated delivery is signed anew.
+/// Maximum difference between the time of a signature and ours, in seconds. A repeated delivery is signed anew.
 const TOLERANCE: u64 = 300;
 
 /// Whether one of `keys` made a signature in `header` of `body`, not too long before or after `now` (seconds).

@@ -147,7 +147,7 @@ async fn the_conditions_hold_for_a_version_that_changes_the_role_alone() {
 }
 
 #[tokio::test]
-async fn what_a_user_adds_to_a_member_is_always_sent() {
+async fn a_member_with_a_user_is_always_sent_in_full() {
     let app = TestApp::with_demo().await;
     let ada = provisioned(&app, "ada").await;
     let first = app.owner().get(path(&ada, "")).await;

@@ -71,7 +71,7 @@ async fn age(url: &str) -> redis::RedisResult<()> {
     redis::Script::new(AGE).invoke_async(&mut connection).await
 }
 
-/// The first attempt of a change begins within a bound, whatever waits in bulk and for however long.
+/// The first attempt of a change begins within a bound, regardless of the number and age of bulk jobs.
 pub(super) fn a_change_does_not_wait_for_bulk_work(jobs: &[String], watcher: &Watcher) -> Check {
     let observed = watcher.observations();
     let problem = |job: &String| {

@@ -1,5 +1,5 @@
-//! What must disturb nothing while every upstream answers: settings that no upstream holds, and steps that need more than
-//! an attempt.
+//! Checks of a calm system: while every upstream answers, neither settings that no upstream holds nor steps that need more
+//! than one attempt disturb anything.
 //!
 //! Measured once the faults are removed and all jobs are final: before, an open circuit may be due to a fault.
 
@@ -32,7 +32,7 @@ const LATENCY_MILLIS: u64 = 150;
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// Pause between two saves.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What a worker logs when it opens a circuit breaker.
+/// Log message of a worker that opens a circuit breaker.
 const OPENED: &str = "Circuit breaker opened";
 /// The reasons of steps whose call was not answered, or only by a gateway or an upstream that cannot serve it, as a worker
 /// logs them. An answer about one object, such as a list that changed meanwhile, has another reason.
@@ -143,7 +143,7 @@ impl LogMark {
         lengths.collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// What was logged since.
+    /// The entries logged since.
     fn entries_since(&self) -> anyhow::Result<String> {
         let mut entries = String::new();
         for (log, position) in &self.0 {

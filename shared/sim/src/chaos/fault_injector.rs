@@ -1,4 +1,4 @@
-//! Fault injector: executes the schedule and counts what each fault hit.
+//! Fault injector: executes the schedule and counts the hits of each fault.
 
 use std::{
     collections::BTreeMap,

@@ -45,7 +45,7 @@ const CLAIM_TIME: Duration = Duration::from_millis(150);
 const LASTS: Duration = LEASE.saturating_add(Duration::from_secs(2));
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What an isolation acts on.
+/// Targets of an isolation.
 pub(super) struct Isolation<'a> {
     /// Number of the worker to isolate if there is no leader.
     pub(super) any_worker: usize,

@@ -251,7 +251,7 @@ impl LoadGenerator {
         reply
     }
 
-    /// Remembers what an accepted request of a customer created, for other requests.
+    /// Records the resource that an accepted request of a customer created, for other requests.
     fn remember(&self, action: &str, path: &str, reply: &Reply) {
         if !reply.is_accepted() {
             return;

@@ -1,4 +1,4 @@
-//! Observations: the history of every job, and what must never be seen in it.
+//! Observations: the history of every job, and the anomalies that it must never contain.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_a_final_job_is_reported_unless_it_says_what_an_operator_did_with_it() {
+    fn a_change_of_a_final_job_is_reported_unless_it_records_an_action_of_an_operator() {
         let requeued = doc! { "requeuedTo": OTHER, "revision": 3_i64, "updatedAt": at(9) };
         let observed = observed(&[
             (JOB, doc! { "state": "completed" }),

@@ -128,7 +128,7 @@ impl Parts {
         }
     }
 
-    /// Remembers what an accepted request created.
+    /// Records the resource that an accepted request created.
     pub(super) fn remember(&mut self, action: &str, path: &str, reply: &Reply) {
         let created = || reply.id.as_ref().map(|id| format!("{path}/{id}"));
         match action {

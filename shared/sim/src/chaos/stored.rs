@@ -76,7 +76,7 @@ impl Stored {
         Ok(jobs.iter().map(describe).collect())
     }
 
-    /// What is not in its desired state although no job is due, by the slug of the tenant.
+    /// Resources that are not in their desired state although no job is due, by the slug of the tenant.
     pub(super) fn unconverged(&self) -> BTreeMap<String, Vec<String>> {
         let now = clock::now();
         let tenants = self.tenants_by_id();

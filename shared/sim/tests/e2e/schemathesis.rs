@@ -25,7 +25,7 @@ const LEAST: f64 = 2_000.0;
 const LEAST_ACCEPTED: f64 = 300.0;
 
 #[tokio::test]
-async fn what_is_served_is_what_is_documented() {
+async fn responses_match_the_document() {
     let stack = Stack::start_with(&[
         // Without a token, every request is to be answered 401.
         ("API_FAILED_SIGN_INS_PER_ADDRESS", "0".to_owned()),

@@ -219,7 +219,7 @@ async fn each_missing_object_that_apps_refer_to_is_named() {
 }
 
 #[tokio::test]
-async fn what_authentik_does_not_let_us_see_is_unknown() {
+async fn settings_hidden_by_authentik_are_unknown() {
     let (sim, client) = authentik().await;
     let of_checks = "authentik_rbac.view_system_info";
     sim.change(|state| state.setup.permissions.remove(of_checks));
@@ -295,7 +295,7 @@ async fn each_missing_right_of_stalwarts_key_is_named() {
 }
 
 #[tokio::test]
-async fn stalwart_refuses_what_the_key_may_not_do() {
+async fn stalwart_refuses_calls_beyond_the_permissions_of_the_key() {
     let (sim, client) = stalwart_at(StalwartSim::TOKEN).await;
     sim.add_domain("acme.test", json!({}));
     sim.add_account("ada@acme.test", "correct-horse-7-battery", &[], json!({}));

@@ -217,7 +217,7 @@ async fn an_app_that_is_refused_for_good_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_found_is_not_rolled_back() {
+async fn objects_that_existed_before_are_not_rolled_back() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &[]).await;
     world.add_member("acme", "ada@acme.test");

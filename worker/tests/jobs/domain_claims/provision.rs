@@ -269,7 +269,7 @@ async fn a_reconcile_provisions_only_domains_whose_records_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_nightly_reconcile_enqueues_is_bulk_work() {
+async fn jobs_of_a_nightly_reconcile_have_bulk_priority() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &[]).await;
     let claim = world.owned_domain(&tenant, "acme.test").await;

@@ -191,3 +191,16 @@ fn schema(path: &str, place: &str, name: &str) -> Option<Value> {
         _ => return None,
     })
 }
+
+/// Ids of the operations in the lists above.
+#[cfg(test)]
+pub(super) fn listed_operations() -> impl Iterator<Item = &'static str> {
+    let lists: [&[&str]; 5] = [
+        &WITHOUT_KEY,
+        &UNVERSIONED,
+        &NEVER_WAIT,
+        &FRESH_LOOKS,
+        &CONDITIONAL_ACTIONS,
+    ];
+    lists.into_iter().flatten().copied()
+}

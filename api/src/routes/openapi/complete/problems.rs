@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+#[cfg(test)]
+pub(super) use self::specific::listed_operations;
 use super::{Operation, reference, responses};
 use crate::error::{PROBLEM_JSON, ProblemCode};
 

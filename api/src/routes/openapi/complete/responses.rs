@@ -53,6 +53,14 @@ const HEADERS: [(&str, &str, &str); 9] = [
     ),
 ];
 
+/// Operation that reads a job, or the job that superseded it.
+const READS_JOB: &str = "getJob";
+/// Operations that change the job in their path, which their response is then about.
+const CHANGE_JOB: [&str; 2] = ["cancelJob", "dismissJob"];
+/// Operations in the lists above.
+#[cfg(test)]
+pub(super) const LISTED_OPERATIONS: [&str; 3] = [READS_JOB, CHANGE_JOB[0], CHANGE_JOB[1]];
+
 /// The components of all response headers.
 pub(super) fn headers() -> Value {
     let component = |(name, wire, description): (&str, &str, &str)| {
@@ -124,8 +132,8 @@ impl Facts {
             is_read: operation.is_read(),
             is_idempotent: operation.has_parameter("header", "Idempotency-Key"),
             waits: operation.has_parameter("header", "Prefer"),
-            is_job: id == "getJob",
-            changes_job: matches!(id, "cancelJob" | "dismissJob"),
+            is_job: id == READS_JOB,
+            changes_job: CHANGE_JOB.contains(&id),
         }
     }
 

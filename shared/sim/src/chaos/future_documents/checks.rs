@@ -1,4 +1,4 @@
-//! What has to hold of documents of a future build.
+//! Invariants of documents of a future build.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -11,7 +11,7 @@ async fn ensuring_a_user_twice_creates_one_in_lower_case() {
 
     let first = client.ensure_user("Ada@Acme.test", " Ada ").await.unwrap();
     let second = client
-        .ensure_user("ada@acme.test", "Somebody")
+        .ensure_user("ada@acme.test", "Another Name")
         .await
         .unwrap();
 

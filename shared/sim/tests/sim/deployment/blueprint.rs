@@ -45,7 +45,7 @@ fn the_service_account_has_the_rights_that_jobs_need_and_no_others() {
 }
 
 #[test]
-fn the_applications_have_what_the_setup_checks_want() {
+fn the_applications_pass_the_setup_checks() {
     let providers = entries("authentik_providers_oauth2.oauth2provider");
     let applications = entries("authentik_core.application");
     let slugs = |entries: &[Value], name: &str| -> BTreeSet<String> {

@@ -110,7 +110,7 @@ async fn a_domain_without_the_tenants_marker_is_a_conflict() {
     let (sim, stalwart) = stalwart().await;
     sim.add_domain(
         "theirs.test",
-        json!({ "description": "dezky:somebody-else" }),
+        json!({ "description": "dezky:another-tenant" }),
     );
     sim.add_domain("plain.test", json!({}));
 

@@ -106,7 +106,7 @@ async fn a_foreign_domain_is_not_removed() {
     let (sim, stalwart) = stalwart().await;
     sim.add_domain(
         "theirs.test",
-        json!({ "description": "dezky:somebody-else" }),
+        json!({ "description": "dezky:another-tenant" }),
     );
 
     for name in ["theirs.test", "missing.test"] {

@@ -217,7 +217,7 @@ async fn a_key_with_another_request_is_a_misuse_that_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_no_error() {
+async fn deleted_objects_are_not_errors() {
     let api = Api::start().await;
     let stripe = client(&api.sim);
     let customer = stripe.create_customer("acme", "key-1").await.unwrap().id;

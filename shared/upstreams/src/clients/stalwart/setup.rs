@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_has_what_the_checks_want() {
+    fn the_key_has_the_permissions_that_the_checks_expect() {
         let request = Stalwart::key_request();
         let key = &request["methodCalls"][0][1]["create"]["key"]["permissions"];
         let granted = key["permissions"].as_object().unwrap();

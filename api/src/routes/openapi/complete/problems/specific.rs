@@ -142,3 +142,9 @@ const TENANT_WRITES: &[&str] = &[
     "createSubscription",
     "updateSubscription",
 ];
+
+/// Ids of the operations in the rows.
+#[cfg(test)]
+pub(in super::super) fn listed_operations() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().flat_map(|(ids, _)| ids.iter().copied())
+}
