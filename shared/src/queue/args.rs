@@ -2,6 +2,7 @@
 
 mod billing;
 mod cards;
+mod declare;
 mod import;
 mod maintenance;
 mod mfa;
@@ -12,13 +13,8 @@ mod webhooks;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    id::{DomainId, InvitationId, PartnerId, TenantId},
-    queue::{
-        job::{JobArgs, Queue},
-        priority::Priority,
-    },
-};
+use self::declare::{partner_job, tenant_job};
+use crate::id::{DomainId, InvitationId, PartnerId, TenantId};
 
 pub use self::{
     billing::{
@@ -142,100 +138,60 @@ pub struct SyncPartnerTeam {
     pub partner_id: PartnerId,
 }
 
-macro_rules! partner_job {
-    ($args:ident, $kind:literal, $priority:ident, joins: |$this:ident| $joins:expr) => {
-        impl JobArgs for $args {
-            const KIND: &'static str = $kind;
-            const PRIORITY: Priority = Priority::$priority;
-
-            fn tenant_id(&self) -> Option<TenantId> {
-                None
-            }
-
-            fn lock_key(&self) -> Option<String> {
-                Some(format!("partner:{}", self.partner_id))
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                let $this = self;
-                Some($joins.to_string())
-            }
-        }
-    };
-}
-
-partner_job!(InvitePartnerMember, "invite_partner_member", Interactive, joins: |this| this.invitation_id);
+partner_job!(
+    InvitePartnerMember, "invite_partner_member", Interactive,
+    unique: |this| Some(this.invitation_id.to_string())
+);
 // Takes access from those who left the team.
-partner_job!(SyncPartnerTeam, "sync_partner_team", Security, joins: |this| this.partner_id);
+partner_job!(
+    SyncPartnerTeam, "sync_partner_team", Security,
+    unique: |this| Some(this.partner_id.to_string())
+);
 
-macro_rules! tenant_job {
-    ($args:ident, $kind:literal, $priority:ident, joins: |$this:ident| $joins:expr) => {
-        impl JobArgs for $args {
-            const KIND: &'static str = $kind;
-            const PRIORITY: Priority = Priority::$priority;
-
-            fn tenant_id(&self) -> Option<TenantId> {
-                Some(self.tenant_id)
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                let $this = self;
-                ($joins).then(|| self.tenant_id.to_string())
-            }
-        }
-    };
-}
-
-tenant_job!(ProvisionTenant, "provision_tenant", Interactive, joins: |_this| true);
-tenant_job!(ReconcileTenant, "reconcile_tenant", Interactive, joins: |this| !this.dry_run);
-tenant_job!(SuspendTenant, "suspend_tenant", Security, joins: |_this| true);
-tenant_job!(ResumeTenant, "resume_tenant", Interactive, joins: |_this| true);
+tenant_job!(
+    ProvisionTenant, "provision_tenant", Interactive,
+    unique: |this| Some(this.tenant_id.to_string())
+);
+tenant_job!(
+    ReconcileTenant, "reconcile_tenant", Interactive,
+    unique: |this| (!this.dry_run).then(|| this.tenant_id.to_string())
+);
+tenant_job!(
+    SuspendTenant, "suspend_tenant", Security,
+    unique: |this| Some(this.tenant_id.to_string())
+);
+tenant_job!(
+    ResumeTenant, "resume_tenant", Interactive,
+    unique: |this| Some(this.tenant_id.to_string())
+);
 // A purge is scheduled for its own instant, which joining another job must not bring forward.
-tenant_job!(DeprovisionTenant, "deprovision_tenant", Bulk, joins: |_this| false);
+tenant_job!(DeprovisionTenant, "deprovision_tenant", Bulk, unique: |_this| None);
 
-macro_rules! domain_job {
-    ($args:ident, $kind:literal) => {
-        impl JobArgs for $args {
-            const KIND: &'static str = $kind;
-            const PRIORITY: Priority = Priority::Interactive;
-
-            fn tenant_id(&self) -> Option<TenantId> {
-                Some(self.tenant_id)
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                Some(self.domain_id.to_string())
-            }
-        }
-    };
-}
-
-domain_job!(ProvisionDomain, "provision_domain");
-domain_job!(SetDmarc, "set_dmarc");
-domain_job!(RemoveDomain, "remove_domain");
-
-impl JobArgs for RecheckDomain {
-    const KIND: &'static str = "recheck_domain";
-    const QUEUE: Queue = Queue::Dns;
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("domain:{}", self.domain_id))
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some(self.domain_id.to_string())
-    }
-}
+tenant_job!(
+    ProvisionDomain, "provision_domain", Interactive,
+    unique: |this| Some(this.domain_id.to_string())
+);
+tenant_job!(
+    SetDmarc, "set_dmarc", Interactive,
+    unique: |this| Some(this.domain_id.to_string())
+);
+tenant_job!(
+    RemoveDomain, "remove_domain", Interactive,
+    unique: |this| Some(this.domain_id.to_string())
+);
+tenant_job!(
+    RecheckDomain, "recheck_domain", Interactive, queue: Dns,
+    lock: |this| format!("domain:{}", this.domain_id),
+    unique: |this| Some(this.domain_id.to_string())
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{AppId, JobOperationId, MemberId, MemberImportId};
+    use crate::{
+        id::{AppId, JobOperationId, MemberId, MemberImportId},
+        queue::{job::JobArgs as _, priority::Priority},
+    };
 
     /// Pins the stored form, which outlives a deploy: a change here changes documents that already wait.
     #[test]

@@ -3,14 +3,10 @@
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::maintenance::maintenance_job;
+use super::declare::{billing_job, maintenance_job};
 use crate::{
     billing::month::Month,
     id::{InvoiceId, PartnerId, PayoutId, SubscriptionId, TenantId},
-    queue::{
-        job::{JobArgs, Queue},
-        priority::Priority,
-    },
 };
 
 /// Enqueues an invoice job for every subscription that is due, not yet enrolled, or has an overdue invoice.
@@ -52,23 +48,16 @@ pub struct InvoiceSubscription {
     pub skip_to: Option<DateTime>,
 }
 
-impl JobArgs for InvoiceSubscription {
-    const KIND: &'static str = "invoice_subscription";
-    const QUEUE: Queue = Queue::Billing;
-    const PRIORITY: Priority = Priority::Interactive;
+// An operator's decision would be lost by joining another job.
+billing_job!(
+    InvoiceSubscription, "invoice_subscription",
+    unique: |this| this.is_plain().then(|| this.subscription_id.to_string())
+);
 
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("billing:{}", self.tenant_id))
-    }
-
-    // An operator's decision would be lost by joining another job.
-    fn unique_key(&self) -> Option<String> {
-        let is_plain = !self.dry_run && self.periods.is_none() && self.skip_to.is_none();
-        is_plain.then(|| self.subscription_id.to_string())
+impl InvoiceSubscription {
+    /// Whether the job carries no decision of an operator.
+    fn is_plain(&self) -> bool {
+        !self.dry_run && self.periods.is_none() && self.skip_to.is_none()
     }
 }
 
@@ -84,23 +73,10 @@ pub struct SyncBilling {
     pub dry_run: bool,
 }
 
-impl JobArgs for SyncBilling {
-    const KIND: &'static str = "sync_billing";
-    const QUEUE: Queue = Queue::Billing;
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("billing:{}", self.tenant_id))
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        (!self.dry_run).then(|| self.tenant_id.to_string())
-    }
-}
+billing_job!(
+    SyncBilling, "sync_billing",
+    unique: |this| (!this.dry_run).then(|| this.tenant_id.to_string())
+);
 
 /// Implements a job about an invoice that Stripe sends for us. It takes the lock of the tenant's billing.
 macro_rules! sent_invoice_job {
@@ -115,23 +91,7 @@ macro_rules! sent_invoice_job {
             pub invoice_id: InvoiceId,
         }
 
-        impl JobArgs for $name {
-            const KIND: &'static str = $kind;
-            const QUEUE: Queue = Queue::Billing;
-            const PRIORITY: Priority = Priority::Interactive;
-
-            fn tenant_id(&self) -> Option<TenantId> {
-                Some(self.tenant_id)
-            }
-
-            fn lock_key(&self) -> Option<String> {
-                Some(format!("billing:{}", self.tenant_id))
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                Some(self.invoice_id.to_string())
-            }
-        }
+        billing_job!($name, $kind, unique: |this| Some(this.invoice_id.to_string()));
     };
 }
 
@@ -212,6 +172,7 @@ maintenance_job!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::job::JobArgs as _;
 
     /// Pins the stored form, which outlives a deploy.
     #[test]

@@ -2,13 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    id::{SetupIntentId, TenantId},
-    queue::{
-        job::{JobArgs, Queue},
-        priority::Priority,
-    },
-};
+use super::declare::billing_job;
+use crate::id::{SetupIntentId, TenantId};
 
 /// Creates a setup intent at Stripe, with which a person enters a card in the browser. It takes a lock of the tenant's
 /// billing.
@@ -21,19 +16,7 @@ pub struct CreateSetupIntent {
     pub intent_id: SetupIntentId,
 }
 
-impl JobArgs for CreateSetupIntent {
-    const KIND: &'static str = "create_setup_intent";
-    const QUEUE: Queue = Queue::Billing;
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("billing:{}", self.tenant_id))
-    }
-}
+billing_job!(CreateSetupIntent, "create_setup_intent", unique: |_this| None);
 
 /// Makes the card of a completed setup intent the one that invoices are charged to. It takes a lock of the tenant's billing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,23 +28,12 @@ pub struct SetDefaultCard {
     pub setup_intent_id: String,
 }
 
-impl JobArgs for SetDefaultCard {
-    const KIND: &'static str = "set_default_card";
-    const QUEUE: Queue = Queue::Billing;
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("billing:{}", self.tenant_id))
-    }
-}
+billing_job!(SetDefaultCard, "set_default_card", unique: |_this| None);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::job::JobArgs as _;
 
     /// Pins the stored form, which outlives a deploy.
     #[test]

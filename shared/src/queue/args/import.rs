@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    id::{MemberImportId, TenantId},
-    queue::{job::JobArgs, priority::Priority},
-};
+use super::declare::tenant_job;
+use crate::id::{MemberImportId, TenantId};
 
 /// Creates the members of an import, and a [`ProvisionMember`](super::ProvisionMember) job for each. Calls no upstream, so
 /// it takes a lock of its own, not the tenant's: the imports of a tenant run one after the other.
@@ -18,19 +16,8 @@ pub struct ImportMembers {
     pub import_id: MemberImportId,
 }
 
-impl JobArgs for ImportMembers {
-    const KIND: &'static str = "import_members";
-    const PRIORITY: Priority = Priority::Bulk;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("import:{}", self.tenant_id))
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some(self.import_id.to_string())
-    }
-}
+tenant_job!(
+    ImportMembers, "import_members", Bulk,
+    lock: |this| format!("import:{}", this.tenant_id),
+    unique: |this| Some(this.import_id.to_string())
+);

@@ -2,43 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::declare::{maintenance_job, singleton_job};
 use crate::{billing::month::Month, id::JobOperationId};
-
-/// Implements [`JobArgs`](crate::queue::job::JobArgs) for a job about no tenant, in the queue `maintenance`, with its lock
-/// key and its unique key.
-macro_rules! maintenance_job {
-    ($args:ty, $kind:literal, $priority:ident, lock: |$locked:ident| $lock:expr, unique: |$this:ident| $unique:expr) => {
-        impl $crate::queue::job::JobArgs for $args {
-            const KIND: &'static str = $kind;
-            const QUEUE: $crate::queue::job::Queue = $crate::queue::job::Queue::Maintenance;
-            const PRIORITY: $crate::queue::priority::Priority =
-                $crate::queue::priority::Priority::$priority;
-
-            fn tenant_id(&self) -> Option<$crate::id::TenantId> {
-                None
-            }
-
-            fn lock_key(&self) -> Option<String> {
-                let $locked = self;
-                $lock
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                let $this = self;
-                $unique
-            }
-        }
-    };
-    // Periodic: at most one waits and one runs.
-    ($args:ty, $kind:literal, singleton) => {
-        maintenance_job!(
-            $args, $kind, Bulk,
-            lock: |_this| Some($kind.to_owned()), unique: |_this| Some("all".to_owned())
-        );
-    };
-}
-
-pub(super) use maintenance_job;
 
 /// Enqueues a reconcile job for every tenant that is not terminated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +48,10 @@ pub struct SnapshotSubscriptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasureAllStorage {}
 
-maintenance_job!(RecheckDueDomains, "recheck_due_domains", singleton);
-maintenance_job!(CheckSpaces, "check_spaces", singleton);
-maintenance_job!(MeasureAllStorage, "measure_all_storage", singleton);
-maintenance_job!(TrimAudit, "trim_audit", singleton);
+singleton_job!(RecheckDueDomains, "recheck_due_domains", Maintenance);
+singleton_job!(CheckSpaces, "check_spaces", Maintenance);
+singleton_job!(MeasureAllStorage, "measure_all_storage", Maintenance);
+singleton_job!(TrimAudit, "trim_audit", Maintenance);
 maintenance_job!(
     ReconcileTenants, "reconcile_tenants", Bulk,
     lock: |_this| None, unique: |_this| None

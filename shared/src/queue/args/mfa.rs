@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    id::{TenantId, UserId},
-    queue::{job::JobArgs, priority::Priority},
-};
+use super::declare::tenant_job;
+use crate::id::{TenantId, UserId};
 
 /// Looks up the MFA devices of a tenant's people. Read-only, so it takes a lock of its own, not the tenant's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,22 +13,11 @@ pub struct LookUpMfa {
     pub tenant_id: TenantId,
 }
 
-impl JobArgs for LookUpMfa {
-    const KIND: &'static str = "look_up_mfa";
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("mfa:{}", self.tenant_id))
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some(self.tenant_id.to_string())
-    }
-}
+tenant_job!(
+    LookUpMfa, "look_up_mfa", Interactive,
+    lock: |this| format!("mfa:{}", this.tenant_id),
+    unique: |this| Some(this.tenant_id.to_string())
+);
 
 /// Deletes the MFA devices of a person that were enrolled before the job was requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +33,7 @@ pub struct ResetMfa {
 }
 
 // No unique key: each request covers the devices up to its own time.
-impl JobArgs for ResetMfa {
-    const KIND: &'static str = "reset_mfa";
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-}
+tenant_job!(ResetMfa, "reset_mfa", Interactive, unique: |_this| None);
 
 #[cfg(test)]
 mod tests {

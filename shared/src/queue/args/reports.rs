@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::maintenance::maintenance_job;
+use super::declare::maintenance_job;
 use crate::billing::month::Month;
 
 /// Adds up the snapshots of the months from one on, and of earlier months that were never added up.

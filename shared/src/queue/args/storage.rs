@@ -2,12 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::maintenance::maintenance_job;
-use crate::{
-    billing::Plan,
-    id::TenantId,
-    queue::{job::JobArgs, priority::Priority},
-};
+use super::declare::{maintenance_job, tenant_job};
+use crate::{billing::Plan, id::TenantId};
 
 /// Enqueues a reconcile job for every tenant of a plan, which sets the quotas of the plan's allowance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,22 +27,11 @@ pub struct MeasureStorage {
     pub tenant_id: TenantId,
 }
 
-impl JobArgs for MeasureStorage {
-    const KIND: &'static str = "measure_storage";
-    const PRIORITY: Priority = Priority::Interactive;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        Some(self.tenant_id)
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(format!("storage:{}", self.tenant_id))
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some(self.tenant_id.to_string())
-    }
-}
+tenant_job!(
+    MeasureStorage, "measure_storage", Interactive,
+    lock: |this| format!("storage:{}", this.tenant_id),
+    unique: |this| Some(this.tenant_id.to_string())
+);
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    id::{AppId, MemberId, TenantId},
-    queue::{job::JobArgs, priority::Priority},
-};
+use super::declare::tenant_job;
+use crate::id::{AppId, MemberId, TenantId};
 
 /// Provisions a new or changed app at the identity provider. Carries the client secret of a new confidential app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,36 +102,36 @@ pub struct RemoveMember {
     pub member_id: MemberId,
 }
 
-/// Jobs about one resource of a tenant: a member or an app.
-macro_rules! resource_job {
-    ($args:ident, $kind:literal, $id:ident, $priority:ident, joins: $joins:literal) => {
-        impl JobArgs for $args {
-            const KIND: &'static str = $kind;
-            const PRIORITY: Priority = Priority::$priority;
-
-            fn tenant_id(&self) -> Option<TenantId> {
-                Some(self.tenant_id)
-            }
-
-            fn unique_key(&self) -> Option<String> {
-                $joins.then(|| self.$id.to_string())
-            }
-        }
-    };
-}
-
-resource_job!(ProvisionApp, "provision_app", app_id, Interactive, joins: true);
+tenant_job!(
+    ProvisionApp, "provision_app", Interactive,
+    unique: |this| Some(this.app_id.to_string())
+);
 // Joining a waiting job would keep that job's secret.
-resource_job!(RotateAppSecret, "rotate_app_secret", app_id, Interactive, joins: false);
+tenant_job!(RotateAppSecret, "rotate_app_secret", Interactive, unique: |_this| None);
 // Takes access away.
-resource_job!(RemoveApp, "remove_app", app_id, Security, joins: true);
+tenant_job!(
+    RemoveApp, "remove_app", Security,
+    unique: |this| Some(this.app_id.to_string())
+);
 
-resource_job!(ProvisionMember, "provision_member", member_id, Interactive, joins: true);
+tenant_job!(
+    ProvisionMember, "provision_member", Interactive,
+    unique: |this| Some(this.member_id.to_string())
+);
 // Take access from the person.
-resource_job!(SuspendMember, "suspend_member", member_id, Security, joins: true);
-resource_job!(ResumeMember, "resume_member", member_id, Interactive, joins: true);
-resource_job!(SignOutMember, "sign_out_member", member_id, Security, joins: true);
+tenant_job!(
+    SuspendMember, "suspend_member", Security,
+    unique: |this| Some(this.member_id.to_string())
+);
+tenant_job!(
+    ResumeMember, "resume_member", Interactive,
+    unique: |this| Some(this.member_id.to_string())
+);
+tenant_job!(
+    SignOutMember, "sign_out_member", Security,
+    unique: |this| Some(this.member_id.to_string())
+);
 // Every reset carries a password of its own, which a job that it joined would not have.
-resource_job!(ResetMemberPassword, "reset_member_password", member_id, Security, joins: false);
+tenant_job!(ResetMemberPassword, "reset_member_password", Security, unique: |_this| None);
 // A purge is scheduled for its own instant, which joining another job must not bring forward.
-resource_job!(RemoveMember, "remove_member", member_id, Bulk, joins: false);
+tenant_job!(RemoveMember, "remove_member", Bulk, unique: |_this| None);

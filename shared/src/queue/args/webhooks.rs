@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::declare::singleton_job;
 use crate::{
     id::TenantId,
     queue::{
@@ -54,23 +55,7 @@ impl JobArgs for MirrorStripeObject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchStripeEvents {}
 
-impl JobArgs for FetchStripeEvents {
-    const KIND: &'static str = "fetch_stripe_events";
-    const QUEUE: Queue = Queue::Webhooks;
-    const PRIORITY: Priority = Priority::Bulk;
-
-    fn tenant_id(&self) -> Option<TenantId> {
-        None
-    }
-
-    fn lock_key(&self) -> Option<String> {
-        Some(Self::KIND.to_owned())
-    }
-
-    fn unique_key(&self) -> Option<String> {
-        Some("all".to_owned())
-    }
-}
+singleton_job!(FetchStripeEvents, "fetch_stripe_events", Webhooks);
 
 #[cfg(test)]
 mod tests {
