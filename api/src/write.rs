@@ -13,7 +13,7 @@ pub use self::{
     command::{Command, CommandOutput, CommandResult, CommandRunner},
     resource::{Change, Resource, audited_fields, list, show},
     rollback::{CommandError, Rollback},
-    tenant_state::ensure_not_terminating,
+    tenant_state::{ensure_not_terminating, find_open_tenant},
 };
 use crate::{
     error::ApiError,

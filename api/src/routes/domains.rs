@@ -39,7 +39,7 @@ use crate::{
     response::ApiResponse,
     state::{AppState, SharedState},
     views::{JobLink, job_href},
-    write::{Command, CommandRunner, Rollback, ensure_not_terminating},
+    write::{Command, CommandRunner, Rollback, find_open_tenant},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -181,9 +181,7 @@ async fn load(
 ) -> Result<(Tenant, Vec<Domain>), Rollback> {
     let app = runner.app;
     let (tenants, now) = (&app.db.tenants, app.store.now());
-    let found = tenants.find_in_transaction(session, id).await?;
-    let before = found.ok_or(ProblemCode::NotFound)?;
-    ensure_not_terminating(&before)?;
+    let before = find_open_tenant(session, runner, id).await?;
     let mut tenant = before.clone();
     let domains = app.db.domains.backfill(session, &mut tenant, now).await?;
     tenants

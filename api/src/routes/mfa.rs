@@ -31,7 +31,7 @@ use crate::{
     timestamp::Timestamp,
     user_audit::target,
     views::JobLink,
-    write::{Command, CommandOutput, CommandRunner, Rollback, Write, ensure_not_terminating},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write, find_open_tenant},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -296,8 +296,7 @@ impl Command for Reset<'_> {
         if !(is_ours || by_operator) {
             return Err(ProblemCode::SharedAccount.into());
         }
-        let current = app.db.tenants.find_in_transaction(session, tenant.id);
-        ensure_not_terminating(&current.await?.ok_or(ProblemCode::NotFound)?)?;
+        find_open_tenant(session, runner, tenant.id).await?;
         let now = app.store.now();
         let args = ResetMfa {
             tenant_id: tenant.id,

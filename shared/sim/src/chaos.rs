@@ -21,7 +21,6 @@ mod large_work;
 mod load;
 mod observations;
 mod operator;
-mod parts;
 mod primary;
 mod report;
 mod schedule;
@@ -29,6 +28,7 @@ mod secret_search;
 mod secrets;
 mod stack;
 mod stored;
+mod tenant_resources;
 mod timings;
 mod watcher;
 

@@ -388,12 +388,8 @@ impl TenantRepository {
         until: DateTime,
     ) -> Result<(), StoreError> {
         let field = format!("unknownUntil.{upstream}");
-        let update = doc! { "$set": { field: until }, "$inc": { "revision": 1_i64 } };
-        self.tenants
-            .update_one(doc! { "_id": id }, update)
-            .session(session)
-            .await?;
-        Ok(())
+        let update = doc! { "$set": { field: until } };
+        self.update_fields(session, id, update).await
     }
 
     /// Id and revision of each of these tenants that exists.

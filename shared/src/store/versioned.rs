@@ -231,6 +231,21 @@ pub trait VersionedRepository: Sync {
         }
     }
 
+    /// Applies an update whose fields do not depend on the document, as its next revision.
+    fn update_fields(
+        &self,
+        session: &mut ClientSession,
+        id: <Self::Document as Versioned>::Id,
+        mut update: bson::Document,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            update.insert("$inc", doc! { "revision": 1_i64 });
+            let updated = self.documents().update_one(doc! { "_id": id }, update);
+            updated.session(session).await?;
+            Ok(())
+        }
+    }
+
     /// Stores a document as it is, with the revision that it has.
     fn save(
         &self,

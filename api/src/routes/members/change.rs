@@ -28,7 +28,7 @@ use crate::{
         outcome::{preference_applied, run_and_await},
         tenants::enqueue_all,
     },
-    write::{Command, CommandOutput, CommandRunner, Rollback, ensure_not_terminating},
+    write::{Command, CommandOutput, CommandRunner, Rollback, find_open_tenant},
 };
 
 /// Members of a response that are in the response of the command alone.
@@ -180,9 +180,7 @@ impl<E: Edit> Command for MemberChange<'_, E> {
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let db = &runner.app.db;
-        let tenant = db.tenants.find_in_transaction(session, self.tenant_id);
-        let tenant = tenant.await?.ok_or(ProblemCode::NotFound)?;
-        ensure_not_terminating(&tenant)?;
+        let tenant = find_open_tenant(session, runner, self.tenant_id).await?;
         let found = db.members.find_in_transaction(session, self.id).await?;
         let before = found
             .filter(|member| is_present_in(member, self.tenant_id))

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::{Client, Exchange, Reply, Request},
-    parts::{self, Parts},
+    tenant_resources::{self, TenantResources},
 };
 
 /// Number of recently deleted tenants that are candidates for a restore.
@@ -44,7 +44,7 @@ struct Resources {
     deleted: Vec<String>,
     /// Paths of domains added to a tenant.
     domains: Vec<String>,
-    parts: Parts,
+    of_tenants: TenantResources,
     jobs: Vec<String>,
 }
 
@@ -141,8 +141,8 @@ impl LoadGenerator {
     fn choose(&self, random: &mut StdRng) -> (&'static str, Request) {
         let mut resources = self.resources();
         let number = self.number();
-        if random.random_bool(parts::SHARE)
-            && let Some(chosen) = resources.parts.choose(number, random)
+        if random.random_bool(tenant_resources::SHARE)
+            && let Some(chosen) = resources.of_tenants.choose(number, random)
         {
             return chosen;
         }
@@ -163,7 +163,7 @@ impl LoadGenerator {
                 ("change", patch(tenant, body))
             }
             // Not those on which members have mailboxes: a domain in use cannot be removed.
-            34..39 if !parts::is_team(&slug) => {
+            34..39 if !tenant_resources::is_team(&slug) => {
                 // Unique names, so that each domain is created and removed at most once.
                 let mut domains = vec![format!("{slug}-{number}.test")];
                 if random.random_bool(0.3) {
@@ -260,7 +260,7 @@ impl LoadGenerator {
         if action == "create" {
             resources.slugs.extend(reply.slug.clone());
         }
-        resources.parts.remember(action, path, reply);
+        resources.of_tenants.remember(action, path, reply);
         if action != "cancel" {
             resources.jobs.extend(reply.job.clone());
         }
@@ -285,7 +285,7 @@ impl LoadGenerator {
 fn create(number: u64, random: &mut StdRng) -> Request {
     let is_team = random.random_bool(0.5);
     let slug = if is_team {
-        parts::team(number)
+        tenant_resources::team(number)
     } else {
         format!("tenant-{number}")
     };

@@ -9,7 +9,7 @@ use crate::{
     id::{MemberId, TenantId},
     member::{FilesAccount, Member},
     storage_report::PersonalSpace,
-    store::{StoreError, bulk_update_in, page::page, to_bson},
+    store::{StoreError, VersionedRepository as _, bulk_update_in, page::page, to_bson},
 };
 
 impl MemberRepository {
@@ -20,15 +20,8 @@ impl MemberRepository {
         id: MemberId,
         now: DateTime,
     ) -> Result<(), StoreError> {
-        let update = doc! {
-            "$set": { "ocisCreateBegun": true, "updatedAt": now },
-            "$inc": { "revision": 1_i64 },
-        };
-        self.members
-            .update_one(doc! { "_id": id }, update)
-            .session(session)
-            .await?;
-        Ok(())
+        let update = doc! { "$set": { "ocisCreateBegun": true, "updatedAt": now } };
+        self.update_fields(session, id, update).await
     }
 
     /// Records the user that a step has just created, so that a later attempt does not take it for an existing one.
@@ -42,13 +35,8 @@ impl MemberRepository {
         let update = doc! {
             "$set": { "ocis": to_bson(account)?, "updatedAt": now },
             "$unset": { "ocisCreateBegun": "" },
-            "$inc": { "revision": 1_i64 },
         };
-        self.members
-            .update_one(doc! { "_id": id }, update)
-            .session(session)
-            .await?;
-        Ok(())
+        self.update_fields(session, id, update).await
     }
 
     /// Replaces the personal spaces of the users with these ids on the file server, as far as they were created for

@@ -6,7 +6,11 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 
 use super::TenantRepository;
-use crate::{id::TenantId, store::StoreError, tenant::TenantStatus};
+use crate::{
+    id::TenantId,
+    store::{StoreError, VersionedRepository as _},
+    tenant::TenantStatus,
+};
 
 /// Tenant with the space that is stored for it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -61,12 +65,8 @@ impl TenantRepository {
         id: TenantId,
         space: &str,
     ) -> Result<(), StoreError> {
-        let stored = doc! { "$set": { "ocisSpaceId": space }, "$inc": { "revision": 1_i64 } };
-        self.tenants
-            .update_one(doc! { "_id": id }, stored)
-            .session(session)
-            .await?;
-        Ok(())
+        let stored = doc! { "$set": { "ocisSpaceId": space } };
+        self.update_fields(session, id, stored).await
     }
 
     /// Records that a create of a space is about to be sent for this tenant.
@@ -75,11 +75,7 @@ impl TenantRepository {
         session: &mut ClientSession,
         id: TenantId,
     ) -> Result<(), StoreError> {
-        let requested = doc! { "$unset": { "ocisSpaceAbsent": "" }, "$inc": { "revision": 1_i64 } };
-        self.tenants
-            .update_one(doc! { "_id": id }, requested)
-            .session(session)
-            .await?;
-        Ok(())
+        let requested = doc! { "$unset": { "ocisSpaceAbsent": "" } };
+        self.update_fields(session, id, requested).await
     }
 }

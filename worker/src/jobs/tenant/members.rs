@@ -152,16 +152,7 @@ pub(super) async fn repair(
     let plan = run.ctx.allowances.of_plan(tenant.plan).await?;
     let mut changes = Vec::new();
     let mut after: Option<MemberId> = None;
-    loop {
-        let filter = MemberFilter {
-            after,
-            ..MemberFilter::default()
-        };
-        let page = run.ctx.members.list(tenant.id, &filter, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(changes);
-        };
-        after = Some(last.id);
+    while let Some(page) = next_page(run, tenant, &mut after).await? {
         let now = run.ctx.store.now();
         let differing =
             page.iter().filter(
@@ -181,6 +172,25 @@ pub(super) async fn repair(
             enqueue(run, &differing).await?;
         }
     }
+    Ok(changes)
+}
+
+/// The next members of the tenant by id, after those up to `after`. `None` after the last.
+async fn next_page(
+    run: &StepContext,
+    tenant: &Tenant,
+    after: &mut Option<MemberId>,
+) -> Result<Option<Vec<Member>>, StepFailure> {
+    let filter = MemberFilter {
+        after: *after,
+        ..MemberFilter::default()
+    };
+    let page = run.ctx.members.list(tenant.id, &filter, PAGE).await?;
+    let Some(last) = page.last() else {
+        return Ok(None);
+    };
+    *after = Some(last.id);
+    Ok(Some(page))
 }
 
 /// Removes every member of a tenant that is removed, by a job each, and fails until they are: their users on the file
@@ -194,14 +204,7 @@ pub(super) async fn remove_all(run: &StepContext, tenant: &Tenant) -> Result<(),
     }
     let mut is_done = true;
     let mut after: Option<MemberId> = None;
-    loop {
-        let filter = MemberFilter {
-            after,
-            ..MemberFilter::default()
-        };
-        let page = run.ctx.members.list(tenant.id, &filter, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id);
+    while let Some(page) = next_page(run, tenant, &mut after).await? {
         is_done &= page.iter().all(Member::is_failing);
         enqueue(run, &page.iter().collect::<Vec<_>>()).await?;
     }

@@ -10,7 +10,7 @@ use dezky_shared::{
     member_import::{ImportRow, MemberImport, RowError, RowOutcome},
     platform::{change_feed::DocumentChange, clock},
     queue::{args::ImportMembers, job::JobState},
-    store::{VersionedRepository as _, jobs::NewJob},
+    store::jobs::NewJob,
     tenant::Tenant,
     user::Role,
 };
@@ -23,7 +23,7 @@ use super::{
     view::{DryRunView, ImportView},
 };
 use crate::{
-    error::{ApiError, ProblemCode},
+    error::ApiError,
     extract::{FromQuery, Parameters, QueryParams, ReadWrite, TenantAccess},
     response::ApiResponse,
     routes::{
@@ -31,7 +31,7 @@ use crate::{
         members::{password::ensure_can_encrypt, rights::is_owner},
     },
     views::job_href,
-    write::{Command, CommandOutput, CommandRunner, Rollback, Write, ensure_not_terminating},
+    write::{Command, CommandOutput, CommandRunner, Rollback, Write, find_open_tenant},
 };
 
 /// Query of an import.
@@ -100,9 +100,7 @@ impl Command for Import<'_> {
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let db = &runner.app.db;
-        let tenant = db.tenants.find_in_transaction(session, self.tenant_id);
-        let tenant = tenant.await?.ok_or(ProblemCode::NotFound)?;
-        ensure_not_terminating(&tenant)?;
+        let tenant = find_open_tenant(session, runner, self.tenant_id).await?;
         let claims = db.domains.list_in(session, tenant.id).await?;
         let checks = FormChecks {
             domains: MailDomains::new(claims, &tenant),

@@ -1,4 +1,4 @@
-//! Requests of customers about the parts of their tenant: its members and its sign-on apps.
+//! Requests of customers about the resources of their tenant: its members and its sign-on apps.
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use super::{
     load::{patch, post},
 };
 
-/// Share of the requests that concern parts, once there is a team.
+/// Share of the requests that concern resources of a tenant, once there is a team.
 pub(super) const SHARE: f64 = 0.45;
 /// Number of recently created members that are candidates for a change, so that changes of one member meet.
 const RECENT: usize = 30;
@@ -28,9 +28,9 @@ pub(super) fn is_team(slug: &str) -> bool {
     slug.starts_with(TEAM)
 }
 
-/// Parts that the customers have created.
+/// Resources of tenants that the customers have created.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct TenantResources {
     /// Slugs of the teams.
     teams: Vec<String>,
     /// Paths of members.
@@ -41,7 +41,7 @@ pub(super) struct Parts {
     apps: Vec<String>,
 }
 
-impl Parts {
+impl TenantResources {
     /// A request about a member or an app; `None` if there is no team.
     pub(super) fn choose(
         &mut self,
