@@ -23,20 +23,21 @@ use dezky_shared::{
     platform::clock,
     queue::job::Job,
     store::{
-        MongoConfig, Store, StoreError, allowances::AllowanceRepository, apps::AppRepository,
+        MongoConfig, Store, allowances::AllowanceRepository, apps::AppRepository,
         audit::AuditRepository, billing_accounts::BillingAccountRepository,
         billing_totals::BillingTotalsRepository, dependencies::DependencyRepository,
-        domains::DomainRepository, flags::FlagRepository, idempotency::IdempotencyRepository,
-        invitations::InvitationRepository, invoices::InvoiceRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, ledger::LedgerRepository,
-        member_imports::MemberImportRepository, members::MemberRepository,
-        mfa_reports::MfaReportRepository, partners::PartnerRepository, payouts::PayoutRepository,
-        prices::PriceRepository, queues::QueueRepository, report_months::ReportMonthRepository,
-        saved_reports::SavedReportRepository, schedule_ledger::ScheduleLedger,
-        setup_intents::SetupIntentRepository, snapshots::SnapshotRepository,
-        storage_reports::StorageReportRepository, stripe_calls::StripeCallRepository,
-        subscriptions::SubscriptionRepository, tenant_resource_changes::TenantResourceChanges,
-        tenants::TenantRepository, upstreams::UpstreamRepository, users::UserRepository,
+        domains::DomainRepository, ensure_indexes, flags::FlagRepository,
+        idempotency::IdempotencyRepository, invitations::InvitationRepository,
+        invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
+        ledger::LedgerRepository, member_imports::MemberImportRepository,
+        members::MemberRepository, mfa_reports::MfaReportRepository, partners::PartnerRepository,
+        payouts::PayoutRepository, prices::PriceRepository, queues::QueueRepository,
+        report_months::ReportMonthRepository, saved_reports::SavedReportRepository,
+        schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
+        snapshots::SnapshotRepository, storage_reports::StorageReportRepository,
+        stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
+        tenant_resource_changes::TenantResourceChanges, tenants::TenantRepository,
+        upstreams::UpstreamRepository, users::UserRepository,
         webhook_events::WebhookEventRepository, workers::WorkerRepository,
     },
 };
@@ -157,41 +158,8 @@ impl Fixture {
             _stores: stores,
         };
         fixture.fill().await;
-        fixture.ensure_indexes().await.unwrap();
+        ensure_indexes(&fixture.store).await.unwrap();
         fixture
-    }
-
-    async fn ensure_indexes(&self) -> Result<(), StoreError> {
-        futures::try_join!(
-            self.apps.ensure_indexes(),
-            self.audit.ensure_indexes(),
-            self.billing_totals.ensure_indexes(),
-            self.domains.ensure_indexes(),
-            self.idempotency.ensure_indexes(),
-            self.invitations.ensure_indexes(),
-            self.billing_accounts.ensure_indexes(),
-            self.invoices.ensure_indexes(),
-            self.job_operations.ensure_indexes(),
-            self.jobs.ensure_indexes(),
-            self.member_imports.ensure_indexes(),
-            self.ledger.ensure_indexes(),
-            self.payouts.ensure_indexes(),
-            self.members.ensure_indexes(),
-            self.partners.ensure_indexes(),
-            self.prices.ensure_indexes(),
-            self.report_months.ensure_indexes(),
-            self.saved_reports.ensure_indexes(),
-            self.schedule_ledger.ensure_indexes(),
-            self.setup_intents.ensure_indexes(),
-            self.snapshots.ensure_indexes(),
-            self.stripe_calls.ensure_indexes(),
-            self.subscriptions.ensure_indexes(),
-            self.tenants.ensure_indexes(),
-            self.users.ensure_indexes(),
-            self.webhook_events.ensure_indexes(),
-            self.workers.ensure_indexes(),
-        )?;
-        Ok(())
     }
 
     async fn fill(&self) {
