@@ -85,9 +85,8 @@ impl MonthTotals {
     pub fn of_invoice(before: Option<&Invoice>, after: &Invoice, now: DateTime) -> Self {
         let mut totals = Self::new(Month::of(now), after.currency.clone());
         let before_amount = |amount: fn(&Invoice) -> i64| before.map_or(0, amount);
-        if before.is_none() {
-            totals.billed_minor = after.subtotal_minor;
-        }
+        // What Stripe issues may be less than the draft: a discount is only known there.
+        totals.billed_minor = after.subtotal_minor - before_amount(|it| it.subtotal_minor);
         totals.voided_minor = voided(after) - before_amount(voided);
         totals.paid_minor = paid(after) - before_amount(paid);
         if totals.paid_minor != 0 {
@@ -150,5 +149,48 @@ fn voided(invoice: &Invoice) -> i64 {
         | InvoiceStatus::Open
         | InvoiceStatus::Paid
         | InvoiceStatus::Uncollectible => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{deserialize_from_document, doc};
+
+    use super::*;
+    use crate::id::{InvoiceId, TenantId};
+
+    fn invoice(status: InvoiceStatus, subtotal_minor: i64) -> Invoice {
+        let now = DateTime::from_millis(0);
+        deserialize_from_document(doc! {
+            "_id": InvoiceId::from_bytes([1; 16]), "tenantId": TenantId::from_bytes([2; 16]), "marginBasisPoints": 0,
+            "kind": "cycle", "status": status.name(), "billTo": {}, "currency": "DKK", "lines": [],
+            "subtotalMinor": subtotal_minor, "taxNote": "net", "issuedAt": now, "isOverdue": false, "revision": 1_i64,
+            "createdAt": now, "updatedAt": now,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_totals_of_all_changes_of_an_invoice_are_those_of_its_last_state() {
+        use InvoiceStatus::{Draft, Open, Paid, Void};
+        let now = DateTime::from_millis(0);
+        for (states, expected) in [
+            (vec![(Open, 100), (Paid, 100)], (100, 0, 100)),
+            // Discounted at Stripe after the draft was counted.
+            (vec![(Draft, 100), (Open, 80), (Paid, 80)], (80, 0, 80)),
+            (vec![(Draft, 100), (Open, 80), (Void, 80)], (80, 80, 0)),
+        ] {
+            let mut sums = MonthTotals::new(Month::of(now), "DKK".to_owned());
+            let mut before = None;
+            for (status, subtotal_minor) in states {
+                let after = invoice(status, subtotal_minor);
+                sums.add(&MonthTotals::of_invoice(before.as_ref(), &after, now));
+                before = Some(after);
+            }
+
+            let found = (sums.billed_minor, sums.voided_minor, sums.paid_minor);
+            assert_eq!(found, expected);
+            assert_eq!(sums.paid_by_plan.values().sum::<i64>(), expected.2);
+        }
     }
 }

@@ -33,6 +33,9 @@ type ParametersOf<P extends keyof paths> = paths[P] extends { get: { parameters:
 /** How long the service waits in one request of {@link ControlPlane.waitFor}. */
 const LONG_POLL = "25s";
 
+/** Default of {@link TransportOptions.maxSilence}. */
+const MAX_SILENCE = 60_000;
+
 /** The control plane. */
 export interface ControlPlane {
   /** Every operation by its path, with its types: `api.http.GET("/tenants/{slug}", …)`. */
@@ -105,7 +108,7 @@ export function createControlPlane(options: TransportOptions): ControlPlane {
       }
       return transport.send(new Request(url, { headers, ...(signal && { signal }) }));
     };
-    return events(open, signal, lastEventId);
+    return events(open, { signal, lastEventId, maxSilence: options.maxSilence ?? MAX_SILENCE });
   }
 
   async function* items<P extends PagedPath>(

@@ -13,14 +13,21 @@ export interface Event {
 /** Wait before a reconnection, in milliseconds. It doubles up to the second one. */
 const RECONNECT = [500, 15_000] as const;
 
+/** How a stream is read. */
+interface Reading {
+  signal?: AbortSignal | undefined;
+  lastEventId?: string | undefined;
+  /** Longest time without data, in milliseconds. */
+  maxSilence: number;
+}
+
 /**
  * The events of a stream, over reconnections: each begins after the last event that was received. Ends when the service says
  * that there will be none (204), or when the signal aborts.
  */
 export async function* events<E extends Event>(
   open: (lastEventId: string | undefined) => Promise<Response>,
-  signal?: AbortSignal,
-  lastEventId?: string,
+  { signal, lastEventId, maxSilence }: Reading,
 ): AsyncGenerator<E, void, undefined> {
   let wait: number = RECONNECT[0];
   while (!signal?.aborted) {
@@ -32,7 +39,7 @@ export async function* events<E extends Event>(
       if (!response.ok || response.body === null) {
         throw await Problem.of(response);
       }
-      for await (const event of parse<E>(response.body)) {
+      for await (const event of parse<E>(response.body, maxSilence)) {
         wait = RECONNECT[0];
         lastEventId = event.id;
         yield event;
@@ -56,13 +63,16 @@ export async function* events<E extends Event>(
 }
 
 /** The events of one connection. */
-async function* parse<E extends Event>(body: ReadableStream<Uint8Array>): AsyncGenerator<E, void, undefined> {
+async function* parse<E extends Event>(
+  body: ReadableStream<Uint8Array>,
+  maxSilence: number,
+): AsyncGenerator<E, void, undefined> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let text = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await withTimeout(reader.read(), maxSilence);
       if (done) {
         return;
       }
@@ -98,4 +108,17 @@ function parseBlock<E extends Event>(block: string): E | undefined {
   }
   const event: Event = { id: fields.get("id") ?? "", event: fields.get("event") ?? "message", data: JSON.parse(data) };
   return event as E;
+}
+
+/** The outcome of `reading`. Rejects if it takes longer: a connection that was lost on the way never ends by itself. */
+async function withTimeout<T>(reading: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("The stream is silent.")), milliseconds);
+  });
+  try {
+    return await Promise.race([reading, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

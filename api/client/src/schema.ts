@@ -4875,16 +4875,27 @@ export interface components {
              * @example 2026-01
              */
             from?: string | null;
+            groupBy?: components["schemas"]["ReportGrouping"] | null;
             /**
              * Format: int64
              * @description Number of months up to the current one, instead of `from` and `to`.
              */
             last?: number | null;
+            /**
+             * Format: int64
+             * @description Maximum number of rows, in each currency. Default: 50.
+             */
+            limit?: number | null;
             /** @description Name, unique among the caller's saved reports. */
             name: string;
             plan?: components["schemas"]["PlanName"] | null;
             /** @description Report: `mrr`, `growth`, `cohorts`, `top-customers`, `revenue-by-plan`, `health` or `partner-revenue`. */
             report: components["schemas"]["ReportName"];
+            /**
+             * @description Order of the rows: a column, with `-` for the largest first. Default: that of the report.
+             * @example -paid
+             */
+            sort?: string | null;
             /**
              * @description Last month (UTC). Default: as for the report.
              * @example 2026-11
@@ -5792,6 +5803,11 @@ export interface components {
             valueMinor?: number | null;
         };
         /**
+         * @description Grouping of a report's values.
+         * @enum {string}
+         */
+        ReportGrouping: "month" | "plan" | "tenant" | "partner";
+        /**
          * @description Report.
          * @enum {string}
          */
@@ -5819,7 +5835,7 @@ export interface components {
             /** @description Cells. */
             cells: components["schemas"]["ReportCell"][];
             /**
-             * @description Key: a month, a tenant's slug or a state.
+             * @description Key: a month, a tenant's or partner's slug, or a state.
              * @example acme
              */
             key: string;
@@ -5862,6 +5878,8 @@ export interface components {
              * @example 2026-01
              */
             from?: string;
+            /** @description Grouping: `month`, `plan`, `tenant` or `partner`. */
+            groupBy?: components["schemas"]["ReportGrouping"];
             /**
              * Format: uuid
              * @description Id.
@@ -5872,6 +5890,11 @@ export interface components {
              * @description Number of months up to the current one.
              */
             last?: number;
+            /**
+             * Format: int32
+             * @description Maximum number of rows, in each currency.
+             */
+            limit?: number;
             /** @description Name. */
             name: string;
             /** @description Plan: `starter`, `business` or `enterprise`. */
@@ -5883,6 +5906,11 @@ export interface components {
              * @description Incremented by every change.
              */
             revision: number;
+            /**
+             * @description Order of the rows: a column, with `-` for the largest first.
+             * @example -paid
+             */
+            sort?: string;
             /**
              * @description Last month (UTC).
              * @example 2026-11
@@ -11261,6 +11289,19 @@ export interface operations {
                 currency?: string;
                 /** @description Plan: `starter`, `business` or `enterprise`. Default: all. For recurring revenue; other reports ignore it. */
                 plan?: components["schemas"]["PlanName"];
+                /**
+                 * @description Grouping: `month`, `plan`, `tenant` or `partner`. Default: that of the report. `mrr` can be grouped by `plan`, and
+                 *     `partner-revenue` by `partner`.
+                 */
+                groupBy?: components["schemas"]["ReportGrouping"];
+                /**
+                 * @description Order of the rows: a column, with `-` for the largest first. `cohorts` has `key` and `size`; `top-customers` has
+                 *     `key`, `arr` and `mrr`; `partner-revenue` by partner has `paid`, `accrued`, `reversed`, `adjusted` and `owed`.
+                 * @example -paid
+                 */
+                sort?: string;
+                /** @description Maximum number of rows, in each currency. Default: 50. */
+                limit?: number;
             };
             header?: never;
             path: {
@@ -15398,6 +15439,19 @@ export interface operations {
                 currency?: string;
                 /** @description Plan: `starter`, `business` or `enterprise`. Default: all. For recurring revenue; other reports ignore it. */
                 plan?: components["schemas"]["PlanName"];
+                /**
+                 * @description Grouping: `month`, `plan`, `tenant` or `partner`. Default: that of the report. `mrr` can be grouped by `plan`, and
+                 *     `partner-revenue` by `partner`.
+                 */
+                groupBy?: components["schemas"]["ReportGrouping"];
+                /**
+                 * @description Order of the rows: a column, with `-` for the largest first. `cohorts` has `key` and `size`; `top-customers` has
+                 *     `key`, `arr` and `mrr`; `partner-revenue` by partner has `paid`, `accrued`, `reversed`, `adjusted` and `owed`.
+                 * @example -paid
+                 */
+                sort?: string;
+                /** @description Maximum number of rows, in each currency. Default: 50. */
+                limit?: number;
             };
             header?: never;
             path: {

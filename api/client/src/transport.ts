@@ -12,6 +12,11 @@ export interface TransportOptions {
   retries?: number;
   /** Longest wait before a retry, in milliseconds. A longer `Retry-After` is not waited for. Default: 30000. */
   maxWait?: number;
+  /**
+   * Longest time without data on a stream of events, in milliseconds, after which it is opened again. The service sends
+   * something every 15 seconds. Default: 60000.
+   */
+  maxSilence?: number;
 }
 
 /** Whether the same request may succeed after a response with this status. */

@@ -144,5 +144,24 @@ const api = client();
   assert.deepEqual(opened, [null, last, last]);
 }
 
+// A stream that falls silent, as when its connection was lost on the way, is opened again.
+{
+  const opened = [];
+  const silent = async (request) => {
+    opened.push(request.headers.get("last-event-id"));
+    const event = new TextEncoder().encode(`id: ${opened.length}\nevent: tenant\ndata: {}\n\n`);
+    return new Response(new ReadableStream({ start: (controller) => controller.enqueue(event) }));
+  };
+  const seen = [];
+  for await (const { id } of client(silent, { maxSilence: 50 }).watch("acme")) {
+    seen.push(id);
+    if (seen.length === 2) {
+      break;
+    }
+  }
+  assert.deepEqual(seen, ["1", "2"]);
+  assert.deepEqual(opened, [null, "1"]);
+}
+
 // What the caller may not see ends a stream with a problem.
 await assert.rejects(api.watch("nobody").next(), { name: "Problem", code: "not_found" });

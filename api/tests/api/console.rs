@@ -3,5 +3,6 @@
 
 mod attacks;
 mod browser;
+mod deaths;
 mod pages;
 mod sign_in;

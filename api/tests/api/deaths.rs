@@ -2,6 +2,7 @@
 //! the change is made and audited once.
 
 use bson::doc;
+use dezky_shared::platform::clock;
 use dezky_sim::{
     callers::Caller,
     proxy::{Death, Proxy, is_command, is_commit_after},
@@ -116,6 +117,92 @@ async fn a_job_is_dismissed_once_whenever_the_process_dies() {
         assert_eq!(dismissals.count(), 1, "{row} {death:?}");
     });
     join_all(dismissals).await;
+}
+
+#[tokio::test]
+async fn a_saved_report_is_deleted_once_whenever_the_process_dies() {
+    let writes: [Kill; 3] = [
+        |proxy, death| proxy.die_at(death, is_command("delete", "saved_reports", "")),
+        |proxy, death| {
+            let audited = is_command("insert", "audit_events", "savedReport.delete");
+            proxy.die_at(death, audited);
+        },
+        |proxy, death| {
+            let begins = is_command("delete", "saved_reports", "");
+            proxy.die_at(death, is_commit_after(begins));
+        },
+    ];
+    let deletions = rows(writes).map(|(row, kill, death)| async move {
+        let app = TestApp::with_operator().await;
+        let body = json!({ "name": "Quarter", "report": "growth", "last": 3 });
+        let saved = app.operator().post("/reports/saved", body).await;
+        let path = saved.header("location").unwrap().to_owned();
+        let proxy = app.proxy().await;
+        let dying = app.process_behind(&proxy).await;
+        kill(&proxy, death);
+        let delete = || app.operator().delete(&path).idempotency_key("once");
+
+        sent_to_a_dying_process(&proxy, delete().through(&dying)).await;
+        let repeated = repeated(delete).await;
+
+        assert_eq!(repeated.status, 200, "{row} {death:?}: {repeated:?}");
+        assert_eq!(repeated.body["name"], "Quarter");
+        assert_eq!(app.count("saved_reports").await, 0, "{row} {death:?}");
+        let deletions = app.actions().await.into_iter();
+        let deletions = deletions.filter(|action| action == "savedReport.delete");
+        assert_eq!(deletions.count(), 1, "{row} {death:?}");
+    });
+    join_all(deletions).await;
+}
+
+#[tokio::test]
+async fn an_event_is_replayed_once_whenever_the_process_dies() {
+    let writes: [Kill; 3] = [
+        |proxy, death| proxy.die_at(death, is_command("update", "webhook_events", "")),
+        |proxy, death| {
+            let enqueued = is_command("findAndModify", "jobs", "mirror_stripe_object");
+            proxy.die_at(death, enqueued);
+        },
+        |proxy, death| {
+            let begins = is_command("update", "webhook_events", "");
+            proxy.die_at(death, is_commit_after(begins));
+        },
+    ];
+    let replays = rows(writes).map(|(row, kill, death)| async move {
+        let app = TestApp::with_operator().await;
+        let now = app.state.store.now();
+        let customer = doc! { "objectType": "customer", "objectId": "cus_1" };
+        let event = doc! {
+            "_id": "evt_1", "type": "customer.updated", "objectType": "customer", "objectId": "cus_1",
+            "mirrored": customer, "created": now, "receivedAt": now, "enqueuedAt": now, "source": "webhook",
+            "state": "processed", "expireAt": clock::later(now, Duration::from_hours(1)),
+        };
+        let events = app.collection("webhook_events");
+        events.insert_one(event).await.unwrap();
+        let proxy = app.proxy().await;
+        let dying = app.process_behind(&proxy).await;
+        kill(&proxy, death);
+        let replay = || {
+            let call = app.operator().post_empty("/webhook-events/evt_1/replay");
+            call.idempotency_key("once")
+        };
+
+        sent_to_a_dying_process(&proxy, replay().through(&dying)).await;
+        let repeated = repeated(replay).await;
+
+        assert_eq!(repeated.status, 202, "{row} {death:?}: {repeated:?}");
+        let event = app.document("webhook_events", doc! {}).await;
+        assert_eq!(event.get_str("state").unwrap(), "received");
+        let jobs = app.jobs().await.into_iter();
+        let mut jobs = jobs.filter(|job| job.kind == "mirror_stripe_object");
+        let job = jobs.next().unwrap().id.to_string();
+        assert_eq!(repeated.body["job"]["id"], job, "{row} {death:?}");
+        assert_eq!(jobs.count(), 0, "{row} {death:?}");
+        let replays = app.actions().await.into_iter();
+        let replays = replays.filter(|action| action == "webhookEvent.replay");
+        assert_eq!(replays.count(), 1, "{row} {death:?}");
+    });
+    join_all(replays).await;
 }
 
 /// Sends a request to a process that dies at a write or a read, and again to one that lives.

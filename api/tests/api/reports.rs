@@ -1,5 +1,7 @@
 //! Reports by month and currency: their shape, whom they show what, months without data, and CSV files.
 
+mod arrangement;
+
 use bson::doc;
 use dezky_shared::{
     billing::{Cycle, Plan, month::Month},
@@ -312,7 +314,7 @@ async fn a_report_is_also_a_csv_file() {
 }
 
 #[tokio::test]
-async fn the_months_of_a_report_are_validated() {
+async fn the_parameters_of_a_report_are_validated() {
     let app = TestApp::with_operator().await;
 
     for (query, expected) in [
@@ -322,6 +324,14 @@ async fn the_months_of_a_report_are_validated() {
         ("currency=kr", "422 validation_failed"),
         ("from=2022-01&to=2025-01", "422 report_too_long"),
         ("from=2022-02&to=2025-01", "200"),
+        ("groupBy=week", "400 invalid_request"),
+        ("groupBy=partner", "422 validation_failed"),
+        ("sort=size", "422 validation_failed"),
+        ("sort=--size", "400 invalid_request"),
+        ("limit=0", "422 validation_failed"),
+        ("limit=101", "422 validation_failed"),
+        ("limit=x", "400 invalid_request"),
+        ("groupBy=month&limit=100", "200"),
     ] {
         let reply = app.operator().get(format!("/reports/mrr?{query}")).await;
         assert_eq!(reply.summary(), expected, "{query}");

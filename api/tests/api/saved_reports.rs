@@ -53,6 +53,35 @@ async fn a_report_is_saved_run_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn the_arrangement_of_a_report_is_saved_with_it() {
+    let app = TestApp::with_operator().await;
+    let body = |group_by: &str, sort: &str| {
+        json!({
+            "name": "Partners", "report": "partner-revenue", "last": 3, "groupBy": group_by, "sort": sort, "limit": 5,
+        })
+    };
+
+    let wrong = save(&app, body("plan", "paid")).await;
+    let unsorted = save(&app, body("month", "paid")).await;
+    let saved = save(&app, body("partner", "-paid")).await;
+    let path = saved.header("location").unwrap().to_owned();
+    let result = app.operator().get(format!("{path}/result")).await;
+
+    let not_supported = [("/groupBy", "not_supported"), ("/sort", "not_supported")];
+    assert_eq!(wrong.errors(), not_supported);
+    assert_eq!(unsorted.errors(), [("/sort", "not_supported")]);
+    assert_eq!(saved.status, 201, "{saved:?}");
+    for (field, expected) in [
+        ("groupBy", json!("partner")),
+        ("sort", json!("-paid")),
+        ("limit", json!(5)),
+    ] {
+        assert_eq!(saved.body[field], expected);
+    }
+    assert_eq!(result.status, 200, "{result:?}");
+}
+
+#[tokio::test]
 async fn a_saved_report_is_concealed_from_others_and_from_another_scope() {
     let app = TestApp::with_demo().await;
     app.with_partner("manager").await;

@@ -3,7 +3,7 @@
 use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::ReportName;
+use super::{GroupBy, ReportName, RowOrder};
 use crate::{
     billing::{Plan, month::Month},
     id::{SavedReportId, UserId},
@@ -56,4 +56,13 @@ pub struct SavedQuery {
     /// Plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// Grouping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<GroupBy>,
+    /// Order of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<RowOrder>,
+    /// Maximum number of rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i32>,
 }

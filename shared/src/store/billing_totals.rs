@@ -3,14 +3,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bson::{DateTime, Document, doc};
+use bson::{DateTime, Document, deserialize_from_document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 
-use super::{Store, StoreError, index::index};
+use super::{Store, StoreError, index::index, lenient::LISTING};
 use crate::{
     billing::month::Month,
     billing_totals::{MonthTotals, Scope},
+    id::PartnerId,
     invoice::Invoice,
     ledger::LedgerEntry,
 };
@@ -35,7 +36,8 @@ impl BillingTotalsRepository {
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let of_scope = index(doc! { "scope": 1, "month": 1 });
-        self.totals.create_index(of_scope).await?;
+        let of_month = index(doc! { "month": 1, "scope": 1 });
+        self.totals.create_indexes([of_scope, of_month]).await?;
         Ok(())
     }
 
@@ -109,6 +111,40 @@ impl BillingTotalsRepository {
         }
         Ok(sums.into_values().collect())
     }
+
+    /// Totals of each partner in the months from `from` to `through`, in no order: one for each month and currency. `None`
+    /// if there are more than `limit`.
+    pub async fn list_of_partners(
+        &self,
+        from: Month,
+        through: Month,
+        limit: i64,
+    ) -> Result<Option<Vec<(PartnerId, MonthTotals)>>, StoreError> {
+        let filter = doc! {
+            "month": { "$gte": from.to_string(), "$lte": through.to_string() },
+            "scope": { "$ne": Scope::Platform.to_string() },
+        };
+        let totals = self.totals.clone_with_type::<Document>();
+        let found = totals.find(filter).limit(limit + 1).max_time(LISTING);
+        let found: Vec<Document> = found.await?.try_collect().await?;
+        if found.len() > usize::try_from(limit).unwrap_or_default() {
+            return Ok(None);
+        }
+        let totals: Result<Vec<_>, StoreError> = found.into_iter().map(of_partner).collect();
+        totals.map(Some)
+    }
+}
+
+/// A partner's totals, with the partner.
+fn of_partner(totals: Document) -> Result<(PartnerId, MonthTotals), StoreError> {
+    let scope = totals.get_str("scope").ok();
+    let partner: Option<PartnerId> = scope.and_then(|id| id.parse().ok());
+    let partner = partner.ok_or_else(|| {
+        StoreError::custom("the scope of a month's totals is no partner".to_owned())
+    })?;
+    let totals: MonthTotals =
+        deserialize_from_document(totals).map_err(|error| StoreError::custom(error.to_string()))?;
+    Ok((partner, totals))
 }
 
 fn shard_of(id: [u8; 16]) -> u8 {

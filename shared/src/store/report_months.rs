@@ -76,7 +76,8 @@ impl ReportMonthRepository {
         Ok(())
     }
 
-    /// Replaces the sums of a month. The last one is the platform's, without which the month counts as missing.
+    /// Replaces the sums of a month, unless they were added up later: an attempt that lost its lease, and continues, leaves
+    /// those of its successor. The last one is the platform's, without which the month counts as missing.
     pub async fn replace_month(&self, sums: &[ReportMonth]) -> Result<(), StoreError> {
         let Some((platform, partners)) = sums.split_last() else {
             return Ok(());
@@ -94,9 +95,11 @@ impl ReportMonthRepository {
     }
 
     async fn upsert(&self, sums: &[ReportMonth]) -> Result<(), StoreError> {
-        let upserts = sums
-            .iter()
-            .map(|sums| Ok(doc! { "q": { "_id": &sums.id }, "u": to_document(sums)? }));
+        let upserts = sums.iter().map(|sums| {
+            let not_later =
+                doc! { "_id": &sums.id, "summarizedAt": { "$lte": sums.summarized_at } };
+            Ok(doc! { "q": not_later, "u": to_document(sums)? })
+        });
         let upserts = upserts.collect::<Result<Vec<_>, StoreError>>()?;
         bulk_upsert(&self.store, self.months.name(), upserts).await
     }

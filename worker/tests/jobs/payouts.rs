@@ -1,5 +1,7 @@
 //! Closing of a month: one payout for each partner and currency, whatever is repeated or killed.
 
+use std::time::Duration;
+
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     billing::month::Month,
@@ -144,6 +146,36 @@ async fn a_closing_that_dies_between_its_writes_is_finished_by_the_next_attempt(
         (2_500, 2_500)
     );
     assert_eq!(unsettled(&harness, partner).await, (0, 2_500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_entries_than_an_attempt_has_time_for_are_settled_and_released_by_several() {
+    let mut harness = Harness::new().await;
+    harness.times.yield_after = Duration::ZERO;
+    let [partner, other] = [PartnerId::new(), PartnerId::new()];
+    write(&harness, partner, "DKK", "2025-01-10", &vec![1; 2_500]).await;
+    write(&harness, other, "DKK", "2025-01-10", &[50]).await;
+    let worker = harness.worker();
+
+    close(&harness, "2025-01", false).await;
+    let january = payouts(&harness).await;
+    let large = january.iter().find(|it| it.partner_id == partner);
+    let large = large.unwrap();
+    cancel(&harness, large).await;
+    let payout_id = large.id;
+    let release = harness.enqueue(&ReleasePayout { payout_id }).await;
+    let release = harness.finished(release.id).await;
+    worker.stop().await;
+
+    assert_eq!(january.len(), 2);
+    assert_eq!((large.amount_minor, large.entry_count), (2_500, 2_500));
+    assert_eq!(release.state, JobState::Completed, "{release:#?}");
+    let marked = doc! { "payoutId": payout_id };
+    let store = &harness.context.store;
+    let entries = store.collection::<Document>("ledger_entries");
+    assert_eq!(entries.count_documents(marked).await.unwrap(), 0);
+    assert_eq!(unsettled(&harness, partner).await, (2_500, 0));
+    assert_eq!(unsettled(&harness, other).await, (0, 50));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,6 +121,31 @@ async fn a_customer_that_names_its_tenant_is_adopted_by_an_account_without_one()
     world.stop().await;
 }
 
+/// All workers were stopped during a pass, until the event that it would continue behind was gone from the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_was_interrupted_for_days_begins_again() {
+    let world = World::start().await;
+    let tenant = customer(&world).await;
+    let store = &world.harness.context.store;
+    let began_at = clock::earlier(store.now(), Duration::from_hours(3 * 24));
+    let pass = doc! { "beganAt": began_at, "since": began_at, "after": "evt_gone" };
+    let cursor = doc! { "_id": "stripe_events", "readUntil": began_at, "pass": pass };
+    let cursors = store.collection::<Document>("billing_cursors");
+    cursors.delete_many(doc! {}).await.unwrap();
+    cursors.insert_one(cursor).await.unwrap();
+
+    world.catch_up().await;
+
+    let cursor = world.harness.context.billing_cursors.events().await;
+    let cursor = cursor.unwrap().unwrap();
+    assert!(cursor.read_until > began_at);
+    assert_eq!(cursor.pass, None);
+    let of_tenant = doc! { "tenantId": tenant, "state": "processed" };
+    let read = world.events().count_documents(of_tenant).await.unwrap();
+    assert!(read > 0);
+    world.stop().await;
+}
+
 /// The job of an event was lost, and a customer of another service in the same account changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_wait_get_another_job_and_those_of_strangers_are_ignored() {

@@ -11,7 +11,7 @@ use dezky_shared::{
         args::{SnapshotSubscriptions, SummarizeMonths},
         job::{Job, JobState},
     },
-    report::{Movements, ReportMonth},
+    report::{MonthBuilder, Movements, ReportMonth},
     store::report_months::Part,
     subscription::SubscriptionStatus,
     subscription_snapshot::{SubscriptionSnapshot, SubscriptionTerms},
@@ -217,6 +217,26 @@ async fn a_job_that_dies_within_a_month_is_finished_by_the_next_attempt() {
     let march = movements(&harness, Scope::Platform, "2025-03").await;
     assert_eq!((march.start, march.end), (march.end, march.start));
     assert_eq!(march.start.arr_minor, 100);
+}
+
+/// An attempt was paused for longer than its lease, and continues after the next one has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_are_not_replaced_by_those_of_an_earlier_attempt() {
+    let harness = Harness::new().await;
+    let partner = PartnerId::new();
+    snapshot(&harness, TenantId::new(), "2025-01", 100, Some(partner)).await;
+    let began_at = harness.context.store.now();
+    let worker = harness.worker();
+    summarize(&harness, "2025-01").await;
+    worker.stop().await;
+    let before = all(&harness).await;
+
+    let paused = MonthBuilder::new(month("2025-01"), began_at);
+    let months = &harness.context.report_months;
+    months.replace_month(&paused.finish()).await.unwrap();
+
+    assert_eq!(all(&harness).await, before);
+    assert_eq!(before.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

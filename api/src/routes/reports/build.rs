@@ -1,16 +1,20 @@
 //! Building of reports from the sums of months.
 
 mod customers;
+mod partners;
 mod revenue;
 mod shares;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use dezky_shared::{
     billing::month::Month,
     billing_totals::Scope,
     money::exponent,
-    report::{ReportMonth, ReportName},
+    report::{GroupBy, ReportMonth, ReportName, RowColumn, RowOrder},
     store::report_months::Part,
 };
 
@@ -45,15 +49,19 @@ pub(super) async fn build(
         _ => (Part::Revenue, selection.months.clone()),
     };
     let months = Months::read(app, scope, &months, part).await?;
-    let body = match selection.report {
+    let mut body = match selection.report {
         ReportName::Mrr => revenue::mrr(&months, selection),
         ReportName::Growth => revenue::growth(&months, selection),
         ReportName::Cohorts => customers::cohorts(&months, selection),
         ReportName::TopCustomers => customers::top(&months, selection),
         ReportName::Health => customers::health(&months, selection),
         ReportName::RevenueByPlan => shares::by_plan(app, scope, &months, selection).await?,
+        ReportName::PartnerRevenue if selection.group_by == Some(GroupBy::Partner) => {
+            partners::revenue(app, scope, selection).await?
+        }
         ReportName::PartnerRevenue => shares::of_partners(app, scope, selection).await?,
     };
+    body.arrange(selection);
     let newest = months.sums.values().map(|sums| sums.as_of).max();
     let is_over = |month: &Month| month.end() <= selection.now;
     let is_final = months.sums.values().all(ReportMonth::is_complete);
@@ -127,8 +135,34 @@ impl Body {
         of_currency.0.extend(series);
     }
 
+    /// Orders the rows, and keeps the first ones of each currency.
+    fn arrange(&mut self, selection: &Selection) {
+        let of_currencies = self.currencies.values_mut().map(|(_, rows)| rows);
+        for rows in of_currencies.chain([&mut self.rows]) {
+            if let Some(order) = selection.order {
+                rows.sort_by(|one, other| compare(order, one, other));
+            }
+            rows.truncate(selection.limit);
+        }
+    }
+
     fn add_rows(&mut self, currency: &str, rows: impl IntoIterator<Item = Row>) {
         let of_currency = self.currencies.entry(currency.to_owned()).or_default();
         of_currency.1.extend(rows);
+    }
+}
+
+/// Order of two rows. Those without a value are the smallest.
+fn compare(order: RowOrder, one: &Row, other: &Row) -> Ordering {
+    let ascending = if order.column == RowColumn::Key {
+        one.key.cmp(&other.key)
+    } else {
+        let name = order.column.name();
+        one.value(name).cmp(&other.value(name))
+    };
+    if order.is_descending {
+        ascending.reverse()
+    } else {
+        ascending
     }
 }

@@ -1,16 +1,16 @@
-//! Selection of a report: its months, and the filter of its tenants.
+//! Selection of a report: its months, the filter of its tenants, and its arrangement.
 
 use bson::DateTime;
 use dezky_shared::{
     billing::{Plan, month::Month},
-    report::{ReportName, SavedQuery},
+    report::{GroupBy, ReportName, RowOrder, SavedQuery},
 };
 use utoipa::IntoParams;
 
 use crate::{
     error::{ApiError, FieldError, ProblemCode},
     extract::{FromQuery, Parameters},
-    validate::money,
+    validate::{Violation, money},
 };
 
 /// Maximum number of months.
@@ -18,9 +18,14 @@ pub(super) const MAX_MONTHS: i32 = 36;
 /// Number of months without `from`.
 const DEFAULT_MONTHS: i32 = 12;
 
-/// Filter of a report.
+/// Maximum number of rows.
+pub(super) const MAX_ROWS: i64 = 100;
+/// Number of rows without `limit`.
+const DEFAULT_ROWS: i64 = 50;
+
+/// Filter and arrangement of a report.
 #[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
 pub(super) struct ReportQuery {
     /// First month (UTC). Default: eleven months before `to`.
     #[param(value_type = Option<String>, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-01")]
@@ -33,6 +38,16 @@ pub(super) struct ReportQuery {
     currency: Option<String>,
     /// Plan: `starter`, `business` or `enterprise`. Default: all. For recurring revenue; other reports ignore it.
     plan: Option<Plan>,
+    /// Grouping: `month`, `plan`, `tenant` or `partner`. Default: that of the report. `mrr` can be grouped by `plan`, and
+    /// `partner-revenue` by `partner`.
+    group_by: Option<GroupBy>,
+    /// Order of the rows: a column, with `-` for the largest first. `cohorts` has `key` and `size`; `top-customers` has
+    /// `key`, `arr` and `mrr`; `partner-revenue` by partner has `paid`, `accrued`, `reversed`, `adjusted` and `owed`.
+    #[param(value_type = Option<String>, pattern = "^-?(key|size|arr|mrr|paid|accrued|reversed|adjusted|owed)$", example = "-paid")]
+    sort: Option<RowOrder>,
+    /// Maximum number of rows, in each currency. Default: 50.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
 }
 
 impl FromQuery for ReportQuery {
@@ -42,6 +57,9 @@ impl FromQuery for ReportQuery {
             to: parameters.take("to", "a month such as 2026-11")?,
             currency: parameters.text("currency"),
             plan: parameters.take("plan", "starter, business or enterprise")?,
+            group_by: parameters.take("groupBy", "month, plan, tenant or partner")?,
+            sort: parameters.take("sort", "a column such as paid, or -paid")?,
+            limit: parameters.take("limit", "a number")?,
         })
     }
 }
@@ -54,7 +72,58 @@ pub(super) struct Selection {
     pub(super) months: Vec<Month>,
     pub(super) currency: Option<String>,
     pub(super) plan: Option<Plan>,
+    /// Grouping; that of the report if it is missing.
+    pub(super) group_by: Option<GroupBy>,
+    /// Order of the rows; that of the report if it is missing.
+    pub(super) order: Option<RowOrder>,
+    /// Maximum number of rows of a currency.
+    pub(super) limit: usize,
     pub(super) now: DateTime,
+}
+
+/// The grouping, if the report has it.
+pub(super) fn grouping(report: ReportName, group_by: GroupBy) -> Result<GroupBy, Violation> {
+    let all = report.groupings();
+    if all.contains(&group_by) {
+        return Ok(group_by);
+    }
+    let names: Vec<&str> = all.iter().map(|it| it.name()).collect();
+    Err(not_supported(report, "grouped by", &names))
+}
+
+/// The order of rows, if the report in this grouping has such rows.
+pub(super) fn row_order(
+    report: ReportName,
+    group_by: Option<GroupBy>,
+    order: RowOrder,
+) -> Result<RowOrder, Violation> {
+    let all = report.columns(group_by);
+    if all.contains(&order.column) {
+        return Ok(order);
+    }
+    let names: Vec<&str> = all.iter().map(|it| it.name()).collect();
+    Err(not_supported(report, "sorted by", &names))
+}
+
+fn not_supported(report: ReportName, arranged: &str, names: &[&str]) -> Violation {
+    let report = report.name();
+    let message = if names.is_empty() {
+        format!("{report} cannot be {arranged} anything.")
+    } else {
+        format!("{report} can be {arranged} {}.", names.join(", "))
+    };
+    ("not_supported", message)
+}
+
+/// The number of rows.
+pub(super) fn row_limit(count: i64) -> Result<i32, Violation> {
+    let count = i32::try_from(count).ok();
+    let count = count.filter(|count| (1..=MAX_ROWS).contains(&i64::from(*count)));
+    count.ok_or_else(|| ("out_of_range", format!("Must be 1–{MAX_ROWS}.")))
+}
+
+fn invalid(parameter: &str, (code, message): Violation) -> ApiError {
+    ApiError::invalid(vec![FieldError::parameter(parameter, code, message)])
 }
 
 /// The first of `count` months up to `last`.
@@ -71,6 +140,9 @@ impl ReportQuery {
             to: query.to,
             currency: query.currency.clone(),
             plan: query.plan,
+            group_by: query.group_by,
+            sort: query.sort,
+            limit: query.limit.map(i64::from),
         }
     }
 
@@ -80,18 +152,26 @@ impl ReportQuery {
         report: ReportName,
         now: DateTime,
     ) -> Result<Selection, ApiError> {
-        let invalid = |name: &str, code: &str, message: &str| {
-            ApiError::invalid(vec![FieldError::parameter(name, code, message)])
-        };
         if let Some(text) = &self.currency {
             let checked = money::currency(text);
-            checked.map_err(|(code, message)| invalid("currency", code, &message))?;
+            checked.map_err(|violation| invalid("currency", violation))?;
         }
+        if let Some(group_by) = self.group_by {
+            let checked = grouping(report, group_by);
+            checked.map_err(|violation| invalid("groupBy", violation))?;
+        }
+        if let Some(order) = self.sort {
+            let checked = row_order(report, self.group_by, order);
+            checked.map_err(|violation| invalid("sort", violation))?;
+        }
+        let limit = row_limit(self.limit.unwrap_or(DEFAULT_ROWS));
+        let limit = limit.map_err(|violation| invalid("limit", violation))?;
         let to = self.to.unwrap_or_else(|| Month::of(now));
         let from = self.from.unwrap_or_else(|| first_of(DEFAULT_MONTHS, to));
         let count = from.months_until(to) + 1;
         if count < 1 {
-            return Err(invalid("to", "out_of_range", "to must not be before from."));
+            let message = "to must not be before from.".to_owned();
+            return Err(invalid("to", ("out_of_range", message)));
         }
         if count > MAX_MONTHS {
             return Err(ProblemCode::ReportTooLong.into());
@@ -102,6 +182,9 @@ impl ReportQuery {
             months: months.take_while(|month| *month <= to).collect(),
             currency: self.currency,
             plan: self.plan,
+            group_by: self.group_by,
+            order: self.sort,
+            limit: usize::try_from(limit).unwrap_or_default(),
             now,
         })
     }

@@ -107,7 +107,7 @@ pub(super) struct Point {
 #[serde(rename_all = "camelCase")]
 #[schema(as = ReportRow)]
 pub(super) struct Row {
-    /// Key: a month, a tenant's slug or a state.
+    /// Key: a month, a tenant's or partner's slug, or a state.
     #[schema(example = "acme")]
     pub(super) key: String,
     /// Label.
@@ -171,6 +171,14 @@ impl Series {
             unit,
             points: values.into_iter().map(point).collect(),
         }
+    }
+}
+
+impl Row {
+    /// Value of a column.
+    pub(super) fn value(&self, column: &str) -> Option<i64> {
+        let cell = self.cells.iter().find(|cell| cell.key == column);
+        cell.and_then(Cell::value)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use dezky_api::config::ConsoleConfig;
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::callers::Caller;
@@ -59,6 +59,8 @@ pub(super) async fn app() -> TestApp {
 #[derive(Debug, Clone)]
 pub(super) struct Browser<'a> {
     app: &'a TestApp,
+    /// Process that answers instead of that of the app.
+    process: Option<Router>,
     pub(super) cookies: BTreeMap<String, String>,
 }
 
@@ -66,7 +68,16 @@ impl<'a> Browser<'a> {
     pub(super) fn new(app: &'a TestApp) -> Self {
         Self {
             app,
+            process: None,
             cookies: BTreeMap::new(),
+        }
+    }
+
+    /// This browser, with its cookies, in front of another process.
+    pub(super) fn through(&self, process: &Router) -> Self {
+        Self {
+            process: Some(process.clone()),
+            ..self.clone()
         }
     }
 
@@ -158,7 +169,7 @@ impl<'a> Browser<'a> {
             .header(header::COOKIE, cookies)
             .body(Body::from(body))
             .unwrap();
-        let router = self.app.router.clone();
+        let router = self.process.as_ref().unwrap_or(&self.app.router).clone();
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let page = Page {

@@ -27,6 +27,9 @@ const CAUGHT_UP: &str = "CaughtUp";
 const OVERLAP: Duration = Duration::from_hours(1);
 /// Age of the oldest event that is read. Stripe lists those of 30 days.
 const READABLE: Duration = Duration::from_hours(29 * 24);
+/// Age at which an unfinished pass begins again: the event that it continues behind disappears from the list, as when all
+/// workers were stopped for weeks.
+const PASS_TTL: Duration = Duration::from_hours(12);
 /// How long an event waits for its job before another one is enqueued.
 const STALE: Duration = Duration::from_mins(5);
 /// Maximum number of such events in a run.
@@ -66,6 +69,9 @@ impl CatchUp<'_> {
     async fn read_list(&self, changes: &mut Vec<String>) -> Result<bool, StepFailure> {
         let stored = self.run.ctx.billing_cursors.events().await?;
         let mut cursor = stored.unwrap_or_else(|| EventCursor::at(self.now));
+        cursor.pass = cursor
+            .pass
+            .filter(|pass| clock::until(pass.began_at, self.now) < PASS_TTL);
         let (began_at, since) = match &cursor.pass {
             Some(pass) => (pass.began_at, pass.since),
             None => (self.now, self.since(cursor.read_until, changes)),

@@ -47,16 +47,25 @@ pub(super) async fn close(run: StepContext) -> Result<StepSuccess, StepFailure> 
         let balances = ctx.ledger.list_balances(only.partner_id).await?;
         let balance = balances.iter().find(|it| it.currency == only.currency);
         if let Some(balance) = balance {
-            changes.extend(close_one(&run, &args, balance).await?);
+            match close_one(&run, &args, balance).await? {
+                Closed::Done(change) => changes.extend(change),
+                Closed::Partly => return Ok(StepSuccess::continue_at(ctx.store.now())),
+            }
         }
         return Ok(StepSuccess::ok(reason::NO_TENANT, changes));
     }
     let mut balances = Box::pin(ctx.ledger.all_balances(cursor.as_deref()).await?);
+    let mut last = cursor;
     while let Some(balance) = balances.try_next().await? {
-        changes.extend(close_one(&run, &args, &balance).await?);
-        done += 1;
-        if Instant::now() >= run.yield_after {
-            save_progress(&run, done, Some(balance.id)).await?;
+        let closed = close_one(&run, &args, &balance).await?;
+        let is_partly_closed = matches!(closed, Closed::Partly);
+        if let Closed::Done(change) = closed {
+            changes.extend(change);
+            done += 1;
+            last = Some(balance.id);
+        }
+        if is_partly_closed || Instant::now() >= run.yield_after {
+            save_progress(&run, done, last).await?;
             let mut part = StepSuccess::continue_at(ctx.store.now());
             part.changes = changes;
             return Ok(part);
@@ -80,18 +89,26 @@ async fn save_progress(
     run.save_progress(&progress).await
 }
 
+/// Outcome of a balance in an attempt.
+enum Closed {
+    /// It is closed, with this change, if there was one.
+    Done(Option<String>),
+    /// The next attempt marks more of its entries, which may be a million.
+    Partly,
+}
+
 /// Creates the payout of a partner and currency, if anything is owed and it does not exist yet.
 async fn close_one(
     run: &StepContext,
     args: &ClosePayouts,
     balance: &PartnerBalance,
-) -> Result<Option<String>, StepFailure> {
+) -> Result<Closed, StepFailure> {
     let ctx = &run.ctx;
     let (partner_id, currency) = (balance.partner_id, balance.currency.as_str());
     let before = args.month.end();
     let payout_id = PayoutId::deterministic(partner_id, currency, before);
     if ctx.payouts.find(payout_id).await?.is_some() {
-        return Ok(None);
+        return Ok(Closed::Done(None));
     }
     let closing = Closing {
         partner_id,
@@ -102,14 +119,14 @@ async fn close_one(
     let owed = ctx.ledger.sum_closing(closing).await?;
     if owed.sum <= 0 {
         // Carried over to the next month.
-        return Ok(None);
+        return Ok(Closed::Done(None));
     }
     let what = format!(
         "payout of {} {currency} (minor units) to {partner_id}",
         owed.sum
     );
     if args.dry_run {
-        return Ok(Some(format!("would create a {what}")));
+        return Ok(Closed::Done(Some(format!("would create a {what}"))));
     }
     loop {
         let marking = (&ctx.ledger, closing);
@@ -119,10 +136,13 @@ async fn close_one(
         if marked.await? == 0 {
             break;
         }
+        if Instant::now() >= run.yield_after {
+            return Ok(Closed::Partly);
+        }
     }
     let settled = ctx.ledger.sum_marked(closing).await?;
     create(run, args, closing, settled).await?;
-    Ok(Some(format!("{what} created")))
+    Ok(Closed::Done(Some(format!("{what} created"))))
 }
 
 async fn create(

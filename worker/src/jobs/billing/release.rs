@@ -5,6 +5,7 @@ use dezky_shared::{
     tenant::reason,
 };
 use futures::FutureExt as _;
+use tokio::time::Instant;
 
 use super::payouts::BATCH;
 use crate::steps::{StepContext, StepFailure, StepSuccess};
@@ -27,7 +28,15 @@ pub(super) async fn release(run: StepContext) -> Result<StepSuccess, StepFailure
             0 => break,
             part => released += part,
         }
+        if Instant::now() >= run.yield_after {
+            let mut part = StepSuccess::continue_at(ctx.store.now());
+            part.changes = vec![change(released)];
+            return Ok(part);
+        }
     }
-    let change = format!("{released} ledger entries released");
-    Ok(StepSuccess::ok(reason::NO_TENANT, vec![change]))
+    Ok(StepSuccess::ok(reason::NO_TENANT, vec![change(released)]))
+}
+
+fn change(released: u64) -> String {
+    format!("{released} ledger entries released")
 }

@@ -4,8 +4,8 @@
 //! once.
 
 use dezky_shared::{
-    billing::{Plan, monthly_equivalent},
-    report::{Amount, Movements, ReportMonth},
+    billing::{Plan, month::Month, monthly_equivalent},
+    report::{Amount, GroupBy, Movements, ReportMonth},
 };
 
 use super::{Body, Months};
@@ -40,22 +40,70 @@ const RATES: [Rate; 3] = [
     ),
 ];
 
+/// Plans that are reported together: all, one, or each by itself under its own name.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    plan: Option<Plan>,
+    is_named: bool,
+}
+
+impl Segment {
+    /// All selected plans.
+    fn whole(selection: &Selection) -> Self {
+        Self {
+            plan: selection.plan,
+            is_named: false,
+        }
+    }
+
+    fn all(selection: &Selection) -> Vec<Self> {
+        if selection.group_by != Some(GroupBy::Plan) {
+            return vec![Self::whole(selection)];
+        }
+        let plans = Plan::ALL.into_iter();
+        let plans = plans.filter(|plan| selection.plan.is_none_or(|only| only == *plan));
+        let each = plans.map(|plan| Self {
+            plan: Some(plan),
+            is_named: true,
+        });
+        each.collect()
+    }
+
+    fn series(
+        self,
+        key: &str,
+        label: &str,
+        unit: Unit,
+        values: impl IntoIterator<Item = (Month, Option<i64>)>,
+    ) -> Series {
+        match self.plan.filter(|_| self.is_named) {
+            None => Series::new(key, label, unit, values),
+            Some(plan) => {
+                let label = format!("{label}, {}", plan.title());
+                Series::new(format!("{key}.{plan}"), label, unit, values)
+            }
+        }
+    }
+}
+
 /// Recurring revenue with its movements and rates.
 pub(super) fn mrr(months: &Months, selection: &Selection) -> Body {
     let mut body = Body::default();
     for currency in months.currencies(selection) {
-        let of = |sums: &ReportMonth| movements(sums, currency, selection.plan);
-        let amounts = MOVEMENTS.map(|(key, label, amount)| {
-            let values = months.values(selection, |sums| Some(amount(&of(sums)).arr_minor));
-            Series::new(key, label, Unit::Minor, values)
-        });
-        let rates = RATES.map(|(key, label, rate)| {
-            let values = months.values(selection, |sums| rate(&of(sums)));
-            Series::new(key, label, Unit::BasisPoints, values)
-        });
-        body.add_series(currency, [recurring(months, selection, currency)]);
-        body.add_series(currency, amounts);
-        body.add_series(currency, rates);
+        for segment in Segment::all(selection) {
+            let of = |sums: &ReportMonth| movements(sums, currency, segment.plan);
+            let amounts = MOVEMENTS.map(|(key, label, amount)| {
+                let values = months.values(selection, |sums| Some(amount(&of(sums)).arr_minor));
+                segment.series(key, label, Unit::Minor, values)
+            });
+            let rates = RATES.map(|(key, label, rate)| {
+                let values = months.values(selection, |sums| rate(&of(sums)));
+                segment.series(key, label, Unit::BasisPoints, values)
+            });
+            body.add_series(currency, [recurring(months, selection, currency, segment)]);
+            body.add_series(currency, amounts);
+            body.add_series(currency, rates);
+        }
     }
     body
 }
@@ -71,18 +119,19 @@ pub(super) fn growth(months: &Months, selection: &Selection) -> Body {
         count("tenants", "Tenants", |sums| sums.tenants),
         count("paying", "Paying tenants", |sums| sums.paying),
     ];
+    let whole = Segment::whole(selection);
     for currency in months.currencies(selection) {
-        body.add_series(currency, [recurring(months, selection, currency)]);
+        body.add_series(currency, [recurring(months, selection, currency, whole)]);
     }
     body
 }
 
-fn recurring(months: &Months, selection: &Selection, currency: &str) -> Series {
+fn recurring(months: &Months, selection: &Selection, currency: &str, segment: Segment) -> Series {
     let value = |sums: &ReportMonth| {
-        let end = movements(sums, currency, selection.plan).end;
+        let end = movements(sums, currency, segment.plan).end;
         Some(monthly_equivalent(end.arr_minor))
     };
-    Series::new("mrr", "MRR", Unit::Minor, months.values(selection, value))
+    segment.series("mrr", "MRR", Unit::Minor, months.values(selection, value))
 }
 
 /// Movements in a currency, of one plan or of all. None are movements of nothing.

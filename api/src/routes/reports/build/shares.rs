@@ -18,9 +18,10 @@ use crate::{
 };
 
 /// Amount of the totals: key, label, value.
-type OfTotals = (&'static str, &'static str, fn(&MonthTotals) -> i64);
+pub(super) type OfTotals = (&'static str, &'static str, fn(&MonthTotals) -> i64);
 
-const OF_PARTNERS: [OfTotals; 5] = [
+/// Amounts of partners. The key is that of the series or of the column.
+pub(super) const OF_PARTNERS: [OfTotals; 5] = [
     ("paid", "Paid", |it| it.paid_minor),
     ("accrued", "Credited to partners", |it| it.accrued_minor),
     ("reversed", "Taken back", |it| it.reversed_minor),

@@ -4,7 +4,7 @@ use dezky_shared::{
     audit::Action,
     billing::month::Month,
     id::SavedReportId,
-    report::{MAX_SAVED, ReportName, SavedQuery, SavedReport},
+    report::{GroupBy, MAX_SAVED, ReportName, RowColumn, RowOrder, SavedQuery, SavedReport},
     store::VersionedRepository as _,
 };
 use http::StatusCode;
@@ -18,7 +18,7 @@ use crate::{
     error::{ApiError, FieldError, ProblemCode},
     extract::{Operator, PartnerAccess, ReadWrite, Validate},
     response::ApiResponse,
-    routes::reports::query::{MAX_MONTHS, ReportQuery},
+    routes::reports::query::{MAX_MONTHS, ReportQuery, grouping, row_limit, row_order},
     validate::{self, Validator, Violation, money},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write, audited_fields},
 };
@@ -49,6 +49,18 @@ pub(super) struct CreateRequest {
     /// Plan: `starter`, `business` or `enterprise`. Default: all.
     #[schema(value_type = Option<dezky_shared::billing::Plan>)]
     plan: Option<String>,
+    /// Grouping: `month`, `plan`, `tenant` or `partner`. Default: that of the report.
+    #[schema(value_type = Option<GroupBy>)]
+    group_by: Option<String>,
+    /// Order of the rows: a column, with `-` for the largest first. Default: that of the report.
+    #[schema(
+        pattern = "^-?(key|size|arr|mrr|paid|accrued|reversed|adjusted|owed)$",
+        example = "-paid"
+    )]
+    sort: Option<String>,
+    /// Maximum number of rows, in each currency. Default: 50.
+    #[schema(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
 }
 
 /// A validated report to save.
@@ -86,6 +98,23 @@ impl Validate for NewSavedReport {
         let plan = raw
             .plan
             .and_then(|text| validator.check("/plan", validate::plan(&text)));
+        let group_by = raw
+            .group_by
+            .and_then(|text| validator.check("/groupBy", group_by(&text)));
+        let sort = raw
+            .sort
+            .and_then(|text| validator.check("/sort", sort(&text)));
+        let limit = raw
+            .limit
+            .and_then(|count| validator.check("/limit", row_limit(count)));
+        if let Some(report) = report {
+            if let Some(group_by) = group_by {
+                validator.check("/groupBy", grouping(report, group_by));
+            }
+            if let Some(order) = sort {
+                validator.check("/sort", row_order(report, group_by, order));
+            }
+        }
         validator.build(|| {
             Some(Self {
                 name: name?,
@@ -96,6 +125,9 @@ impl Validate for NewSavedReport {
                     to,
                     currency,
                     plan,
+                    group_by,
+                    sort,
+                    limit,
                 },
             })
         })
@@ -106,6 +138,23 @@ fn report(text: &str) -> Result<ReportName, Violation> {
     text.parse().map_err(|()| {
         let names = ReportName::ALL.map(ReportName::name).join(", ");
         ("invalid", format!("Must be one of {names}."))
+    })
+}
+
+fn group_by(text: &str) -> Result<GroupBy, Violation> {
+    text.parse().map_err(|_| {
+        let names = GroupBy::ALL.map(GroupBy::name).join(", ");
+        ("invalid", format!("Must be one of {names}."))
+    })
+}
+
+fn sort(text: &str) -> Result<RowOrder, Violation> {
+    text.parse().map_err(|_| {
+        let names = RowColumn::ALL.map(RowColumn::name).join(", ");
+        (
+            "invalid",
+            format!("Must be one of {names}, with - for the largest first."),
+        )
     })
 }
 

@@ -2,7 +2,7 @@
 
 use dezky_shared::{
     billing::{Plan, month::Month},
-    report::{ReportName, SavedReport},
+    report::{GroupBy, ReportName, RowOrder, SavedReport},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,6 +40,17 @@ pub(super) struct SavedReportView {
     /// Plan: `starter`, `business` or `enterprise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
+    /// Grouping: `month`, `plan`, `tenant` or `partner`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_by: Option<GroupBy>,
+    /// Order of the rows: a column, with `-` for the largest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "-paid")]
+    sort: Option<RowOrder>,
+    /// Maximum number of rows, in each currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    limit: Option<i32>,
     /// Incremented by every change.
     revision: i64,
     /// Creation time.
@@ -60,6 +71,9 @@ impl From<SavedReport> for SavedReportView {
             to: query.to,
             currency: query.currency,
             plan: query.plan,
+            group_by: query.group_by,
+            sort: query.sort,
+            limit: query.limit,
             revision: saved.revision,
             created_at: saved.created_at.into(),
             updated_at: saved.updated_at.into(),

@@ -94,6 +94,7 @@ pub(super) fn rows() -> Vec<Row> {
             post("/reports/saved"),
             json!({
                 "name": "", "report": "profit", "last": 37, "from": "2026-13", "to": "now", "currency": "kr", "plan": "gold",
+                "groupBy": "moon", "sort": "--paid", "limit": 0,
             }),
             &[
                 "/name",
@@ -103,12 +104,16 @@ pub(super) fn rows() -> Vec<Row> {
                 "/to",
                 "/currency",
                 "/plan",
+                "/groupBy",
+                "/sort",
+                "/limit",
             ],
         ),
         by_partner(
             post("/partner/reports/saved"),
             json!({
                 "name": "", "report": "profit", "last": 37, "from": "2026-13", "to": "now", "currency": "kr", "plan": "gold",
+                "groupBy": "moon", "sort": "--paid", "limit": 0,
             }),
             &[
                 "/name",
@@ -118,6 +123,9 @@ pub(super) fn rows() -> Vec<Row> {
                 "/to",
                 "/currency",
                 "/plan",
+                "/groupBy",
+                "/sort",
+                "/limit",
             ],
         ),
         by_operator(
