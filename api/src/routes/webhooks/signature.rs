@@ -49,10 +49,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fmt::Write as _,
-        time::{Duration, Instant},
-    };
+    use std::fmt::Write as _;
 
     use serde::Deserialize;
 
@@ -97,32 +94,19 @@ mod tests {
         assert!(!is_valid(&valid.header, body, &[], valid.now));
     }
 
-    /// Signatures that a header of the maximum size has room for.
-    const MANY: usize = 900;
-
     #[test]
-    fn a_header_full_of_signatures_costs_as_much_as_one() {
+    fn a_valid_signature_is_found_among_forged_ones() {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"whsec_current");
         let keys = [key.clone()];
-        let body = vec![b' '; 1024 * 1024];
-        let tag = signature(&key, "1000", &body);
+        let body = b"{}";
+        let tag = signature(&key, "1000", body);
         let valid = tag.as_ref().iter().fold(String::new(), |mut text, byte| {
             write!(text, "{byte:02x}").unwrap();
             text
         });
-        let forged = format!(",v1={}", "0".repeat(64));
-        let one = format!("t=1000{forged}");
-        let many = format!("t=1000{}", forged.repeat(MANY));
-        let fastest = |header: &str| -> Duration {
-            let times = (0..3).map(|_| {
-                let start = Instant::now();
-                assert!(!is_valid(header, &body, &keys, 1_000));
-                start.elapsed()
-            });
-            times.min().unwrap()
-        };
+        let forged = format!("t=1000{}", format!(",v1={}", "0".repeat(64)).repeat(900));
 
-        assert!(is_valid(&format!("{many},v1={valid}"), &body, &keys, 1_000));
-        assert!(fastest(&many) < fastest(&one) * 20);
+        assert!(!is_valid(&forged, body, &keys, 1_000));
+        assert!(is_valid(&format!("{forged},v1={valid}"), body, &keys, 1_000));
     }
 }
