@@ -2,6 +2,9 @@
 //! them.
 
 mod attacks;
+mod billing;
 mod browser;
+mod live;
 mod pages;
+mod platform;
 mod sign_in;
