@@ -294,7 +294,7 @@ export interface paths {
         get: operations["listJobOperations"];
         put?: never;
         /**
-         * Requeues, cancels or discards many jobs
+         * Requeues, cancels, discards or dismisses many jobs
          * @description The jobs are selected when the operation is accepted; later jobs are not affected. A job is changed only if it still
          *     matches when it is processed; its item has the outcome. Jobs that carry out operations never match.
          */
@@ -4190,7 +4190,7 @@ export interface components {
          * @description Action applied to each job.
          * @enum {string}
          */
-        JobAction: "requeue" | "cancel" | "discard";
+        JobAction: "requeue" | "cancel" | "discard" | "dismiss";
         /** @description An attempt of a job. */
         JobAttempt: {
             /** @description Reason of a failure or a delay. */
@@ -4278,7 +4278,7 @@ export interface components {
         };
         /** @description A bulk operation on jobs. */
         JobOperation: {
-            /** @description Action: `requeue`, `cancel` or `discard`. */
+            /** @description Action: `requeue`, `cancel`, `discard` or `dismiss`. */
             action: components["schemas"]["JobAction"];
             /** @description Creation time. */
             createdAt: components["schemas"]["Timestamp"];
@@ -4325,7 +4325,7 @@ export interface components {
         };
         /** @description A new job operation. */
         JobOperationCreate: {
-            /** @description Action: `requeue`, `cancel` or `discard`. */
+            /** @description Action: `requeue`, `cancel`, `discard` or `dismiss`. */
             action: components["schemas"]["JobAction"];
             /** @description Return the number of matching jobs and a sample, without changes. */
             dryRun?: boolean;

@@ -169,6 +169,7 @@ fn operations_on(state: &str) -> Vec<(&'static str, &'static str)> {
     match state {
         "available" => vec![requeue, cancel, ("discard", "Discard all")],
         "running" => vec![cancel],
+        "discarded" => vec![requeue, ("dismiss", "Dismiss all")],
         _ => vec![requeue],
     }
 }

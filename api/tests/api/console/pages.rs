@@ -164,6 +164,7 @@ async fn all_jobs_that_match_are_requeued_after_their_number_was_typed_in() {
     let started = browser.submit(&preview, path, &with("1")).await;
 
     assert!(list.text.contains("Requeue all"), "{}", list.text);
+    assert!(list.text.contains("Dismiss all"), "{}", list.text);
     assert!(preview.text.contains("requeue: 1 job<"), "{}", preview.text);
     assert_eq!(preview.hidden("expected"), "1");
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
