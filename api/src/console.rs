@@ -1,12 +1,14 @@
-//! Operators' console: pages rendered by the server, which need no script.
+//! Operators' console: pages rendered by the server. A script keeps an open page up to date; no action needs it.
 //!
 //! A page reads and writes through the handlers of the API, in the same process: permissions, validation, idempotency,
 //! rate limits and the audit trail are theirs. What the console adds is the session of a browser: sign-in at the issuer
 //! (`sign_in`), the session's cookie (`session`) and the protection of its forms (`submission`).
 
 mod actions;
+mod chart;
 mod cookies;
 mod failure;
+mod form;
 mod page;
 mod pages;
 mod query;
@@ -14,6 +16,7 @@ mod routes;
 mod session;
 mod sign_in;
 mod submission;
+mod table;
 mod text;
 
 use std::sync::Arc;
@@ -58,7 +61,9 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
     });
     Router::new()
         .route("/console", get(pages::overview::show))
+        .route("/console/", get(pages::overview::show))
         .route("/console/style.css", get(async || page::style()))
+        .route("/console/live.js", get(async || page::script()))
         .route("/console/sign-in", get(sign_in::begin))
         .route("/console/sign-in/callback", get(sign_in::complete))
         .route("/console/sign-out", post(sign_in::sign_out))
@@ -67,12 +72,22 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
         .route("/console/jobs/selected", post(actions::selected::run))
         .route("/console/jobs/matching", post(pages::matching::run))
         .route("/console/jobs/{id}", get(pages::job::show))
+        .route("/console/operations", get(pages::operations::show))
+        .route("/console/operations/{id}", get(pages::operation::show))
         .route("/console/queues", get(pages::queues::show))
         .route("/console/upstreams", get(pages::upstreams::show))
         .route("/console/schedules", get(pages::schedules::show))
         .route("/console/workers", get(pages::workers::show))
         .route("/console/tenants", get(pages::tenants::show))
         .route("/console/tenants/{slug}", get(pages::tenant::show))
+        .route("/console/partners", get(pages::partners::show))
+        .route("/console/partners/{slug}", get(pages::partner::show))
+        .route("/console/billing", get(pages::billing::show))
+        .route("/console/invoices", get(pages::invoices::show))
+        .route("/console/payouts", get(pages::payouts::show))
+        .route("/console/reports", get(pages::reports::show))
+        .route("/console/reports/{name}", get(pages::report::show))
+        .route("/console/flags", get(pages::flags::show))
         .route("/console/audit", get(pages::audit::show))
         .route("/console/{resource}/{id}/{action}", post(actions::run))
         .layer(DefaultBodyLimit::max(FORM_LIMIT))

@@ -8,6 +8,7 @@
 //! | a caller, on any route | one event for a request that changed something, with the caller as actor; none for a request that changed nothing, was rejected, or was replayed |
 //! | a caller who invalidates competing domain claims | additionally one `domain.lost` for each claim, in the trail of the tenant that lost it |
 //! | `GET /users/me` | `user.create` on the first sign-in, `user.sync` when permissions follow the groups of a token |
+//! | sign-in to the console, and sign-out | `console.signIn`, `console.signOut`, with the operator as actor and target |
 //! | a job that carries out a caller's accepted action | one event when it ends, with the action and the target of the accepted one, the system as actor, and the outcome `done`, `failed` or `cancelled` |
 //! | a bulk job operation | `jobOperation.create`, and one event for each changed job, with the requester as actor |
 //! | an import of members | `memberImport.create`, and one `member.create` for each member, with the requester as actor |

@@ -294,7 +294,7 @@ export interface paths {
         get: operations["listJobOperations"];
         put?: never;
         /**
-         * Requeues, cancels or discards many jobs
+         * Requeues, cancels, discards or dismisses many jobs
          * @description The jobs are selected when the operation is accepted; later jobs are not affected. A job is changed only if it still
          *     matches when it is processed; its item has the outcome. Jobs that carry out operations never match.
          */
@@ -3045,7 +3045,7 @@ export interface components {
          * @description Action of an event. The name is the one on the wire.
          * @enum {string}
          */
-        AuditAction: "tenant.create" | "tenant.update" | "tenant.suspend" | "tenant.resume" | "tenant.delete" | "tenant.restore" | "tenant.reconcile" | "tenant.activated" | "tenant.terminated" | "user.create" | "user.update" | "user.sync" | "user.delete" | "member.create" | "member.update" | "member.suspend" | "member.resume" | "member.signOut" | "member.resetPassword" | "member.delete" | "member.restore" | "member.activated" | "member.removed" | "memberImport.create" | "memberImport.passwords" | "subscription.create" | "subscription.update" | "subscription.delete" | "subscription.invoice" | "billing.sync" | "paymentMethod.enter" | "paymentMethod.set" | "webhookEvent.replay" | "invoice.create" | "invoice.void" | "invoice.markPaid" | "invoice.mirror" | "ledger.adjust" | "payout.create" | "payout.request" | "payout.cancel" | "payout.markPaid" | "savedReport.create" | "savedReport.delete" | "price.create" | "price.update" | "price.delete" | "allowance.update" | "user.resetMfa" | "partner.create" | "partner.update" | "partner.delete" | "partnerMember.invite" | "partnerMember.accept" | "partnerMember.decline" | "partnerMember.link" | "partnerMember.update" | "partnerMember.remove" | "partnerMember.recheck" | "tenant.billingInfo" | "tenant.branding" | "tenant.securityPolicy" | "flag.create" | "flag.update" | "flag.delete" | "domain.create" | "domain.update" | "domain.delete" | "domain.recheck" | "domain.proved" | "domain.lost" | "domain.removed" | "app.create" | "app.update" | "app.delete" | "app.rotateSecret" | "app.drift" | "app.removed" | "job.requeue" | "job.cancel" | "schedule.run" | "upstream.pause" | "upstream.resume" | "queue.pause" | "queue.resume" | "job.discard" | "job.dismiss" | "jobOperation.create" | "unknown";
+        AuditAction: "tenant.create" | "tenant.update" | "tenant.suspend" | "tenant.resume" | "tenant.delete" | "tenant.restore" | "tenant.reconcile" | "tenant.activated" | "tenant.terminated" | "user.create" | "user.update" | "user.sync" | "user.delete" | "member.create" | "member.update" | "member.suspend" | "member.resume" | "member.signOut" | "member.resetPassword" | "member.delete" | "member.restore" | "member.activated" | "member.removed" | "memberImport.create" | "memberImport.passwords" | "subscription.create" | "subscription.update" | "subscription.delete" | "subscription.invoice" | "billing.sync" | "paymentMethod.enter" | "paymentMethod.set" | "webhookEvent.replay" | "invoice.create" | "invoice.void" | "invoice.markPaid" | "invoice.mirror" | "ledger.adjust" | "payout.create" | "payout.request" | "payout.cancel" | "payout.markPaid" | "savedReport.create" | "savedReport.delete" | "price.create" | "price.update" | "price.delete" | "allowance.update" | "user.resetMfa" | "partner.create" | "partner.update" | "partner.delete" | "partnerMember.invite" | "partnerMember.accept" | "partnerMember.decline" | "partnerMember.link" | "partnerMember.update" | "partnerMember.remove" | "partnerMember.recheck" | "tenant.billingInfo" | "tenant.branding" | "tenant.securityPolicy" | "flag.create" | "flag.update" | "flag.delete" | "domain.create" | "domain.update" | "domain.delete" | "domain.recheck" | "domain.proved" | "domain.lost" | "domain.removed" | "app.create" | "app.update" | "app.delete" | "app.rotateSecret" | "app.drift" | "app.removed" | "job.requeue" | "job.cancel" | "schedule.run" | "upstream.pause" | "upstream.resume" | "queue.pause" | "queue.resume" | "job.discard" | "job.dismiss" | "jobOperation.create" | "console.signIn" | "console.signOut" | "unknown";
         /** @description The actor of an event. */
         AuditActor: {
             /** @description Audience of the token. */
@@ -4190,7 +4190,7 @@ export interface components {
          * @description Action applied to each job.
          * @enum {string}
          */
-        JobAction: "requeue" | "cancel" | "discard";
+        JobAction: "requeue" | "cancel" | "discard" | "dismiss";
         /** @description An attempt of a job. */
         JobAttempt: {
             /** @description Reason of a failure or a delay. */
@@ -4278,7 +4278,7 @@ export interface components {
         };
         /** @description A bulk operation on jobs. */
         JobOperation: {
-            /** @description Action: `requeue`, `cancel` or `discard`. */
+            /** @description Action: `requeue`, `cancel`, `discard` or `dismiss`. */
             action: components["schemas"]["JobAction"];
             /** @description Creation time. */
             createdAt: components["schemas"]["Timestamp"];
@@ -4325,7 +4325,7 @@ export interface components {
         };
         /** @description A new job operation. */
         JobOperationCreate: {
-            /** @description Action: `requeue`, `cancel` or `discard`. */
+            /** @description Action: `requeue`, `cancel`, `discard` or `dismiss`. */
             action: components["schemas"]["JobAction"];
             /** @description Return the number of matching jobs and a sample, without changes. */
             dryRun?: boolean;

@@ -28,7 +28,7 @@ pub(super) async fn run(
         let path = format!("/console/{resource}/{id}/{name}");
         return confirmation::ask(&submission, action, id, path);
     }
-    let path = format!("/{resource}/{id}/{name}");
+    let path = api_path(action, id, &submission)?;
     let body = body(action, &submission);
     let key = submission.key()?;
     let response = console
@@ -55,19 +55,35 @@ fn found(session: &Session, resource: &str, name: &str) -> Result<&'static Actio
     }
 }
 
+/// Path of the command. Those of an invoice and of an invoice run are below its tenant.
+fn api_path(action: &Action, id: &str, submission: &Submission) -> Result<String, Failure> {
+    let Action { resource, name, .. } = action;
+    Ok(match (*resource, *name) {
+        ("tenants", "invoice") => format!("/tenants/{id}/billing/invoice"),
+        ("invoices", _) => {
+            let tenant = segment(submission.text("tenant").unwrap_or_default())?;
+            format!("/tenants/{tenant}/invoices/{id}/{name}")
+        }
+        _ => format!("/{resource}/{id}/{name}"),
+    })
+}
+
 /// The body of the command.
 fn body(action: &Action, submission: &Submission) -> Option<Value> {
-    match action.name {
-        "pause" => {
-            let mut body = json!({});
-            for field in ["reason", "until"] {
-                if let Some(text) = submission.text(field) {
-                    body[field] = text.into();
-                }
+    let texts = |fields: &[&str]| {
+        let mut body = json!({});
+        for field in fields {
+            if let Some(text) = submission.text(field) {
+                body[*field] = text.into();
             }
-            Some(body)
         }
-        "run" | "reconcile" => {
+        Some(body)
+    };
+    match action.name {
+        "pause" => texts(&["reason", "until"]),
+        "mark-paid" => texts(&["reference"]),
+        "void" => texts(&["reason"]),
+        "run" | "reconcile" | "invoice" => {
             let dry_run = submission.text("dry_run").is_some();
             Some(json!({ "dryRun": dry_run }))
         }
@@ -79,7 +95,7 @@ fn body(action: &Action, submission: &Submission) -> Option<Value> {
 fn page_after(action: &Action, id: &str, response: &Value) -> String {
     let job = match (action.resource, action.name) {
         ("jobs", _) => response["id"].as_str(),
-        ("schedules", _) | (_, "reconcile") => response["job"]["id"].as_str(),
+        ("schedules", _) | (_, "reconcile" | "invoice") => response["job"]["id"].as_str(),
         _ => None,
     };
     match job.map(segment) {

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use dezky_shared::store::StoreError;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
 use super::page;
 use crate::{
@@ -19,6 +19,8 @@ pub(super) struct Failure {
     title: String,
     detail: String,
     errors: Vec<String>,
+    /// `Retry-After`, in seconds.
+    retry_after: Option<HeaderValue>,
 }
 
 impl Failure {
@@ -34,20 +36,20 @@ impl Failure {
             title: title.to_owned(),
             detail: detail.to_owned(),
             errors: Vec::new(),
+            retry_after: None,
         }
     }
 
     /// The failure that a handler of the API responded with.
     pub(super) fn of_response(mut response: Response) -> Self {
         let status = response.status();
-        match response.extensions_mut().remove::<PendingProblem>() {
+        let failure = match response.extensions_mut().remove::<PendingProblem>() {
             Some(problem) => Self::of_problem(Problem::new(problem, "")),
-            None => Self {
-                status: status.as_u16(),
-                title: status.canonical_reason().unwrap_or("Failed").to_owned(),
-                detail: String::new(),
-                errors: Vec::new(),
-            },
+            None => Self::titled(status, status.canonical_reason().unwrap_or("Failed"), ""),
+        };
+        Self {
+            retry_after: response.headers_mut().remove(header::RETRY_AFTER),
+            ..failure
         }
     }
 
@@ -61,6 +63,7 @@ impl Failure {
                 .into_iter()
                 .map(|error| error.message)
                 .collect(),
+            retry_after: None,
         }
     }
 
@@ -70,6 +73,11 @@ impl Failure {
         format!("{}. {} {errors}", self.title, self.detail)
             .trim()
             .to_owned()
+    }
+
+    /// Seconds to wait before the request is repeated.
+    fn wait(&self) -> Option<&str> {
+        self.retry_after.as_ref()?.to_str().ok()
     }
 
     /// Whether signing in again may help.
@@ -94,7 +102,12 @@ impl From<StoreError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status);
-        page::respond(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &self)
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = page::respond(status, &self);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 
@@ -102,4 +115,22 @@ impl IntoResponse for Failure {
 pub(super) fn unexpected(cause: anyhow::Error, request: &RequestInfo) -> Failure {
     let cause = cause.context(format!("request {}", request.id));
     ApiError::internal(cause).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_when_to_try_again() {
+        let mut error = ApiError::new(ProblemCode::TooManyRequests);
+        error.retry_after = Some(7);
+        let failure = Failure::from(error);
+
+        let page = failure.render().unwrap();
+        let response = failure.into_response();
+
+        assert!(page.contains("Try again in 7 seconds."), "{page}");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
+    }
 }

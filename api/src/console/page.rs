@@ -1,4 +1,4 @@
-//! What all pages share: their frame, the stylesheet and the security headers.
+//! What all pages share: their frame, the stylesheet, the script and the security headers.
 
 use askama::Template;
 use axum::{
@@ -14,20 +14,26 @@ use super::{
     ConsoleState,
     actions::catalogue,
     failure::Failure,
+    form::Form,
     query::{Parameters, text},
     session::{Session, random},
 };
 use crate::{error::ApiError, response::Complete};
 
 /// Pages in the navigation: address and name.
-const NAVIGATION: [(&str, &str); 8] = [
+const NAVIGATION: [(&str, &str); 13] = [
     ("/console", "Overview"),
     ("/console/jobs", "Jobs"),
+    ("/console/operations", "Operations"),
     ("/console/queues", "Queues"),
     ("/console/upstreams", "Upstreams"),
     ("/console/schedules", "Schedules"),
     ("/console/workers", "Workers"),
     ("/console/tenants", "Tenants"),
+    ("/console/partners", "Partners"),
+    ("/console/billing", "Billing"),
+    ("/console/reports", "Reports"),
+    ("/console/flags", "Flags"),
     ("/console/audit", "Audit"),
 ];
 
@@ -61,7 +67,7 @@ impl Frame {
         Ok(Self {
             title: title.into(),
             section,
-            operator: session.name.clone(),
+            operator: session.user.name.clone(),
             role: session.role,
             form_token: session.form_token.clone(),
             form_key: random()?,
@@ -75,6 +81,29 @@ impl Frame {
             form_key: form_key.to_owned(),
             ..self
         }
+    }
+
+    /// The form of an action on a resource. `None` if the operator's role does not have the action.
+    pub(super) fn form(
+        &self,
+        resource: &str,
+        id: &str,
+        name: &str,
+        label: impl Into<String>,
+    ) -> Option<Form> {
+        let action = catalogue::find(resource, name)?;
+        if self.role < action.least_role {
+            return None;
+        }
+        Some(Form {
+            path: format!("/console/{resource}/{id}/{name}"),
+            label: label.into(),
+            token: self.form_token.clone(),
+            key: self.form_key.clone(),
+            is_danger: action.warning.is_some(),
+            can_dry_run: false,
+            fields: Vec::new(),
+        })
     }
 
     /// The links of the navigation.
@@ -117,15 +146,24 @@ pub(super) fn respond(status: StatusCode, page: &impl Template) -> Response {
 
 /// The stylesheet.
 pub(super) fn style() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-    ];
-    (headers, include_str!("style.css")).into_response()
+    file("text/css; charset=utf-8", include_str!("style.css"))
 }
 
-/// Middleware: only the stylesheet is loaded, no script runs, no other page shows the console in a frame, and forms are sent
-/// to the console only. The issuer is allowed too, because browsers apply `form-action` to redirects, and the form that signs
+/// The script that keeps an open page up to date.
+pub(super) fn script() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("live.js"))
+}
+
+fn file(content_type: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, content).into_response()
+}
+
+/// Middleware: only the stylesheet and the script are loaded, the script reads from the console only, no other page shows
+/// the console in a frame, and forms are sent to the console only. The issuer is allowed too, because browsers apply `form-action` to redirects, and the form that signs
 /// out is redirected there.
 pub(super) async fn secure(
     State(console): State<ConsoleState>,
@@ -141,7 +179,7 @@ pub(super) async fn secure(
     let mut response = next.run(request).await;
     let issuer = origin(&console.config.issuer);
     let policy = format!(
-        "default-src 'none'; style-src 'self'; form-action 'self' {issuer}; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self' {issuer}; base-uri 'none'; frame-ancestors 'none'"
     );
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::try_from(policy) {

@@ -1,21 +1,42 @@
 //! The pages of the console.
 
 pub(super) mod audit;
+pub(super) mod billing;
+pub(super) mod flags;
+pub(super) mod invoices;
 pub(super) mod job;
 pub(super) mod jobs;
 pub(super) mod matching;
+pub(super) mod operation;
+pub(super) mod operations;
 pub(super) mod overview;
+pub(super) mod partner;
+pub(super) mod partners;
 mod pause;
+pub(super) mod payouts;
 pub(super) mod queues;
+pub(super) mod report;
+pub(super) mod reports;
 pub(super) mod schedules;
 pub(super) mod tenant;
 pub(super) mod tenants;
 pub(super) mod upstreams;
 pub(super) mod workers;
 
-use serde::Deserialize;
+use askama::Template;
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use super::query::{Parameters, path_with};
+use super::{
+    Console,
+    failure::Failure,
+    form::Field,
+    page::{Frame, respond},
+    query::{Parameters, path_with, text},
+    session::Session,
+    table::Table,
+};
 
 /// A page of a list of the API.
 #[derive(Debug, Deserialize)]
@@ -25,26 +46,89 @@ struct List<T> {
     next_cursor: Option<String>,
 }
 
+impl<T: DeserializeOwned> List<T> {
+    /// Reads the page that the parameters of the console's page select: these filters, and a cursor.
+    async fn read(
+        console: &Console,
+        session: &Session,
+        path: &str,
+        parameters: &Parameters,
+        filters: &[&str],
+    ) -> Result<Self, Failure> {
+        let cursor = text(parameters, "cursor").unwrap_or_default();
+        let more = [("limit", "50"), ("cursor", cursor)];
+        let path = path_with(path, parameters, filters, &more);
+        console.routes.get(session, &path).await
+    }
+}
+
 impl<T> List<T> {
     /// Address of the console's next page, at `path` with the same filters. `None` on the last page.
     fn next_page(&self, path: &str, parameters: &Parameters, filters: &[&str]) -> Option<String> {
         let cursor = self.next_cursor.as_deref()?;
         Some(path_with(path, parameters, filters, &[("cursor", cursor)]))
     }
+
+    /// Caption of a table that shows the first page only.
+    fn caption(&self, name: &str) -> String {
+        if self.next_cursor.is_some() {
+            format!("{name} (the first of more)")
+        } else {
+            name.to_owned()
+        }
+    }
 }
 
-/// An option of a filter.
-#[derive(Debug)]
-struct Choice {
-    value: &'static str,
-    is_selected: bool,
+/// A page that is a list: a sentence, links, filters and tables.
+#[derive(Debug, Template)]
+#[template(path = "console/list.html")]
+pub(super) struct ListPage {
+    frame: Frame,
+    sentence: Option<String>,
+    links: Vec<(String, String)>,
+    filters: Vec<Field>,
+    tables: Vec<Table>,
 }
 
-/// The options of a filter, with the current one.
-fn choices(values: &[&'static str], current: Option<&str>) -> Vec<Choice> {
-    let choice = |&value: &&'static str| Choice {
-        value,
-        is_selected: current == Some(value),
-    };
-    values.iter().map(choice).collect()
+impl ListPage {
+    /// A page with this table.
+    pub(super) fn new(frame: Frame, table: Table) -> Self {
+        Self {
+            frame,
+            sentence: None,
+            links: Vec::new(),
+            filters: Vec::new(),
+            tables: vec![table],
+        }
+    }
+
+    /// The page with a sentence on top.
+    pub(super) fn with_sentence(self, sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: Some(sentence.into()),
+            ..self
+        }
+    }
+
+    /// The page with a link to another one.
+    pub(super) fn with_link(mut self, path: impl Into<String>, label: impl Into<String>) -> Self {
+        self.links.push((path.into(), label.into()));
+        self
+    }
+
+    /// The page with these filters.
+    fn with_filters(self, filters: Vec<Field>) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// The page with one more table.
+    fn with_table(mut self, table: Table) -> Self {
+        self.tables.push(table);
+        self
+    }
+
+    /// The page as a response.
+    pub(super) fn respond(&self) -> Response {
+        respond(StatusCode::OK, self)
+    }
 }

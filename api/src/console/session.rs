@@ -31,13 +31,16 @@ use crate::{
     serve::ResponseMemory,
 };
 
+/// Header of the requests that keep an open page up to date.
+const LIVE: &str = "x-console-live";
+
 /// A signed-in operator.
 #[derive(Debug)]
 pub(super) struct Session {
     /// Claims for the handlers of the API.
     pub(super) claims: Claims,
-    /// Name.
-    pub(super) name: String,
+    /// The operator.
+    pub(super) user: User,
     /// Role, as stored now.
     pub(super) role: PlatformRole,
     /// Token that a form of this session has.
@@ -166,7 +169,9 @@ impl FromRequestParts<ConsoleState> for Session {
             app.db.console_sessions.delete(&stored.id).await?;
             return Err(Rejection::Failed(not_an_operator()));
         };
-        if stored.is_seen_stale(now) {
+        // An open page that only keeps itself up to date does not prolong the session.
+        let is_of_person = !parts.headers.contains_key(LIVE);
+        if is_of_person && stored.is_seen_stale(now) {
             app.db.console_sessions.touch(&stored, now).await?;
         }
         if let Some(memory) = parts.extensions.get::<ResponseMemory>() {
@@ -174,7 +179,7 @@ impl FromRequestParts<ConsoleState> for Session {
         }
         Ok(Self {
             claims: claims(&stored),
-            name: user.name,
+            user,
             role,
             form_token: id.form_token(),
             request: parts.extensions.get().cloned().unwrap_or_default(),

@@ -3,12 +3,14 @@
 mod attempt;
 mod issuer;
 mod return_path;
+mod trail;
 
 use askama::Template;
 use axum::{
     extract::{Query, State},
     response::{AppendHeaders, IntoResponse as _, Redirect, Response},
 };
+use dezky_shared::audit::Action;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
@@ -20,7 +22,7 @@ use super::{
     failure::Failure,
     page,
     query::{Parameters, text},
-    session::{self, not_an_operator, operator},
+    session::{self, Session, not_an_operator, operator},
     submission::Submission,
 };
 use crate::{
@@ -74,10 +76,10 @@ pub(super) async fn complete(
         return Err(not_an_operator());
     };
     session::end(&console, &headers).await?;
-    let cookies = [
-        session::start(&console, &claims, &id_token).await?,
-        console.cookies.remove(Cookie::SignIn),
-    ];
+    // The cookie is sent after the event is recorded: no session is used without one.
+    let session_cookie = session::start(&console, &claims, &id_token).await?;
+    trail::record(&console, Action::ConsoleSignIn, &user, &request).await?;
+    let cookies = [session_cookie, console.cookies.remove(Cookie::SignIn)];
     tracing::info!(user = %user.id, "An operator signed in to the console");
     Ok(redirect(return_path(&attempt.return_to), cookies))
 }
@@ -114,8 +116,11 @@ fn refused(detail: &str) -> Failure {
 pub(super) async fn sign_out(
     State(console): State<ConsoleState>,
     headers: HeaderMap,
-    _: Submission,
+    Submission { session, .. }: Submission,
 ) -> Result<Response, Failure> {
+    // Before the session ends, so that a failure leaves a session that can be ended again, and no end is unrecorded.
+    let Session { user, request, .. } = &session;
+    trail::record(&console, Action::ConsoleSignOut, user, request).await?;
     let id_token = session::end(&console, &headers).await?;
     let url = console.issuer.end_session_url(id_token.as_deref()).await;
     let target = url.map_or_else(|| "/console/signed-out".to_owned(), String::from);

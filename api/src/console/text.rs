@@ -14,7 +14,7 @@ impl State {
     pub(super) fn tone(&self) -> &'static str {
         match self.0.as_str() {
             "completed" | "ok" | "active" | "healthy" | "verified" | "done" | "true" | "alive"
-            | "complete" | "running" => "good",
+            | "complete" | "running" | "paid" | "on" => "good",
             "discarded"
             | "error"
             | "failed"
@@ -26,8 +26,12 @@ impl State {
             | "lost"
             | "discard"
             | "timeout"
-            | "rescue" => "bad",
-            "cancelled" | "skipped" | "terminated" | "disabled" | "cancel" => "idle",
+            | "rescue"
+            | "refused"
+            | "uncollectible" => "bad",
+            "cancelled" | "skipped" | "terminated" | "disabled" | "cancel" | "off" | "void" => {
+                "idle"
+            }
             _ => "wait",
         }
     }
@@ -40,6 +44,11 @@ impl State {
             "idle" => "–",
             _ => "…",
         }
+    }
+
+    /// A state that the API has no word for.
+    pub(super) fn new(word: &str) -> Self {
+        Self(word.to_owned())
     }
 
     pub(super) fn is(&self, state: &str) -> bool {
@@ -75,11 +84,37 @@ impl fmt::Display for Time {
     }
 }
 
+/// An amount in minor units: `499.00 DKK`.
+pub(super) fn amount(minor: i64, exponent: u8, currency: &str) -> String {
+    let unit = 10_u64.pow(exponent.into());
+    let sign = if minor < 0 { "-" } else { "" };
+    let (whole, rest) = (minor.unsigned_abs() / unit, minor.unsigned_abs() % unit);
+    if exponent == 0 {
+        format!("{sign}{whole} {currency}")
+    } else {
+        let width = usize::from(exponent);
+        format!("{sign}{whole}.{rest:0width$} {currency}")
+    }
+}
+
 /// A number of things: `1 job`, `2 jobs`.
 pub(super) fn count(number: u64, noun: &str) -> String {
     if number == 1 {
         format!("1 {noun}")
     } else {
         format!("{number} {noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_the_decimal_places_of_their_currency() {
+        assert_eq!(amount(49_905, 2, "DKK"), "499.05 DKK");
+        assert_eq!(amount(-5, 2, "EUR"), "-0.05 EUR");
+        assert_eq!(amount(600, 0, "JPY"), "600 JPY");
+        assert_eq!(amount(1_234, 3, "KWD"), "1.234 KWD");
     }
 }

@@ -2,7 +2,10 @@
 //! them.
 
 mod attacks;
+mod billing;
 mod browser;
 mod deaths;
+mod live;
 mod pages;
+mod platform;
 mod sign_in;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 
 /// Sale to a tenant, with its price per year.
-struct Sale {
+pub(crate) struct Sale {
     tenant: u8,
     currency: &'static str,
     plan: Plan,
@@ -50,7 +50,7 @@ impl Sale {
     }
 }
 
-fn sale(tenant: u8, currency: &'static str, price_minor: i64) -> Sale {
+pub(crate) fn sale(tenant: u8, currency: &'static str, price_minor: i64) -> Sale {
     Sale {
         tenant,
         currency,
@@ -61,7 +61,7 @@ fn sale(tenant: u8, currency: &'static str, price_minor: i64) -> Sale {
 }
 
 /// Adds the months up, as the worker does. Each tenant is in every month.
-async fn add_up(app: &TestApp, months: &[(&str, Vec<Sale>)]) {
+pub(crate) async fn add_up(app: &TestApp, months: &[(&str, Vec<Sale>)]) {
     let mut before: Vec<SubscriptionSnapshot> = Vec::new();
     let first: Month = months[0].0.parse().unwrap();
     for (month, sales) in months {

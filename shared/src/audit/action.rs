@@ -276,6 +276,12 @@ pub enum Action {
     /// A bulk job operation was created.
     #[serde(rename = "jobOperation.create")]
     JobOperationCreate,
+    /// An operator signed in to the console.
+    #[serde(rename = "console.signIn")]
+    ConsoleSignIn,
+    /// An operator signed out of the console.
+    #[serde(rename = "console.signOut")]
+    ConsoleSignOut,
     /// A value written by a newer build; this build never records it.
     #[serde(rename = "unknown", other)]
     Unknown,

@@ -26,6 +26,8 @@ pub enum JobAction {
     Cancel,
     /// Discard as failed. Only for available jobs.
     Discard,
+    /// Dismiss: later operations no longer select it. Only for discarded jobs.
+    Dismiss,
 }
 
 impl JobAction {
@@ -35,6 +37,7 @@ impl JobAction {
             Self::Requeue => !matches!(state, JobState::Running),
             Self::Cancel => !state.is_final(),
             Self::Discard => matches!(state, JobState::Available),
+            Self::Dismiss => matches!(state, JobState::Discarded),
         }
     }
 }

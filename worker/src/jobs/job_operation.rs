@@ -21,7 +21,7 @@ use dezky_shared::{
     store::{
         TransactionError,
         job_operations::ItemResult,
-        jobs::{CancelError, RequeueError},
+        jobs::{CancelError, DismissError, RequeueError},
     },
     tenant::reason,
 };
@@ -204,7 +204,7 @@ impl ItemTransaction<'_> {
             return Ok(ControlFlow::Break(ItemReason::JobGone));
         };
         let is_applicable = match self.operation.action {
-            JobAction::Requeue | JobAction::Discard => {
+            JobAction::Requeue | JobAction::Discard | JobAction::Dismiss => {
                 let is_open = job.requeued_to.is_none() && job.dismissed.is_none();
                 job.state == self.operation.filter.state && is_open
             }
@@ -240,6 +240,12 @@ impl ItemTransaction<'_> {
                 rejection_to_reason(discarded, cancel_rejection)
                     .map(|discarded| discarded.map_continue(Changed::from))
             }
+            JobAction::Dismiss => {
+                let by = &self.operation.actor.id;
+                let dismissed = jobs.dismiss(session, id, by, now).await;
+                rejection_to_reason(dismissed, dismiss_rejection)
+                    .map(|dismissed| dismissed.map_continue(|(job, _)| Changed::from(job)))
+            }
         }
     }
 
@@ -253,6 +259,7 @@ impl ItemTransaction<'_> {
             JobAction::Requeue => Action::JobRequeue,
             JobAction::Cancel => Action::JobCancel,
             JobAction::Discard => Action::JobDiscard,
+            JobAction::Dismiss => Action::JobDismiss,
         };
         let target = Target::new("job", self.item.job_id, &changed.kind);
         let (actor, origin) = (self.operation.actor.clone(), self.operation.origin.clone());
@@ -291,6 +298,13 @@ fn requeue_rejection(error: &RequeueError) -> ItemReason {
         RequeueError::Running => ItemReason::StateChanged,
         RequeueError::SecretsGone => ItemReason::SecretsGone,
         RequeueError::PurgeNotDue => ItemReason::PurgeScheduled,
+    }
+}
+
+fn dismiss_rejection(error: &DismissError) -> ItemReason {
+    match error {
+        DismissError::NotFound => ItemReason::JobGone,
+        DismissError::NotDiscarded => ItemReason::StateChanged,
     }
 }
 

@@ -267,6 +267,29 @@ async fn available_jobs_are_cancelled_or_discarded_and_running_ones_requested_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn discarded_jobs_are_dismissed_once() {
+    let harness = Harness::new().await;
+    let ids = add_jobs(&harness, 2, doc! { "state": "discarded" }).await;
+    let worker = harness.worker_of("worker", jobs::registry(), 2);
+
+    let mut operations = Vec::new();
+    for _ in 0..2 {
+        let (action, state) = (JobAction::Dismiss, JobState::Discarded);
+        let (id, job) = create(&harness, action, state, &ids, None).await;
+        harness.finished(job.id).await;
+        operations.push(operation(&harness, id).await);
+    }
+    worker.stop().await;
+
+    assert_eq!((operations[0].done, operations[0].skipped), (2, 0));
+    assert_eq!((operations[1].done, operations[1].skipped), (0, 2));
+    for id in ids {
+        assert!(harness.job(id).await.dismissed.is_some());
+    }
+    assert_eq!(events(&harness).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operation_processes_each_job_once_across_worker_crashes() {
     let mut harness = Harness::new().await;
     harness.times.drain = Duration::from_millis(100);

@@ -21,7 +21,7 @@ pub(in crate::console) struct Action {
     notice: &'static str,
 }
 
-static ACTIONS: [Action; 12] = [
+static ACTIONS: [Action; 17] = [
     Action {
         resource: "jobs",
         name: "requeue",
@@ -139,6 +139,53 @@ static ACTIONS: [Action; 12] = [
         label: "Restore the tenant",
         done: "The tenant is being restored.",
         notice: "tenant-restored",
+    },
+    Action {
+        resource: "tenants",
+        name: "invoice",
+        least_role: PlatformRole::Admin,
+        warning: Some(
+            "The due periods of the tenant's subscription are invoiced. A dry run reports the invoices only.",
+        ),
+        label: "Invoice the due periods",
+        done: "The invoice run of the tenant has started.",
+        notice: "tenant-invoiced",
+    },
+    Action {
+        resource: "invoices",
+        name: "mark-paid",
+        least_role: PlatformRole::Admin,
+        warning: Some("The invoice counts as paid, and its partner's share is credited."),
+        label: "Mark the invoice as paid",
+        done: "The invoice is paid, or will be once the payment provider knows.",
+        notice: "invoice-paid",
+    },
+    Action {
+        resource: "invoices",
+        name: "void",
+        least_role: PlatformRole::Admin,
+        warning: Some("The invoice keeps its number. Its period is not invoiced again by itself."),
+        label: "Void the invoice",
+        done: "The invoice is void, or will be once the payment provider knows.",
+        notice: "invoice-voided",
+    },
+    Action {
+        resource: "payouts",
+        name: "mark-paid",
+        least_role: PlatformRole::Admin,
+        warning: Some("The payout counts as paid. No money is moved."),
+        label: "Mark the payout as paid",
+        done: "The payout is paid.",
+        notice: "payout-paid",
+    },
+    Action {
+        resource: "payouts",
+        name: "cancel",
+        least_role: PlatformRole::Admin,
+        warning: Some("The amount is owed again. The payout of a later month settles it."),
+        label: "Cancel the payout",
+        done: "The payout is cancelled.",
+        notice: "payout-cancelled",
     },
 ];
 

@@ -1,17 +1,17 @@
 //! Actions on the selected jobs of a list.
 
-use askama::Template;
-use axum::{extract::State, response::Response};
-use http::StatusCode;
+use axum::{extract, response::Response};
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        page::Frame,
+        pages::ListPage,
         query::{Parameters, segment},
         submission::Submission,
-        text::count,
+        table::{Cell, Table},
+        text::{State, count},
     },
     confirmation, found,
 };
@@ -20,26 +20,9 @@ use crate::error::ProblemCode;
 /// Maximum number of selected jobs: those of a page.
 const MAX_SELECTED: usize = 100;
 
-/// What became of a selected job.
-#[derive(Debug)]
-struct Outcome {
-    id: String,
-    /// Why the action was not possible.
-    failure: Option<String>,
-}
-
-/// The page with the outcomes.
-#[derive(Debug, Template)]
-#[template(path = "console/selected.html")]
-struct SelectedPage {
-    frame: Frame,
-    summary: String,
-    outcomes: Vec<Outcome>,
-}
-
 /// Runs an action on each selected job. A job for which it is not possible does not keep it from the others.
 pub(in crate::console) async fn run(
-    State(console): State<ConsoleState>,
+    extract::State(console): extract::State<ConsoleState>,
     submission: Submission,
 ) -> Result<Response, Failure> {
     let session = &submission.session;
@@ -59,30 +42,24 @@ pub(in crate::console) async fn run(
         return confirmation::ask(&submission, action, &target, path);
     }
     let key = submission.key()?;
-    let mut outcomes = Vec::new();
+    let (mut rows, mut done) = (Vec::new(), 0);
     for id in ids {
         let path = format!("/jobs/{id}/{name}");
         let result = console.routes.post(session, &path, None, key).await;
-        outcomes.push(Outcome {
-            id: id.to_owned(),
-            failure: result.err().map(|failure| failure.summary()),
-        });
+        let failure = result.err().map(|failure| failure.summary());
+        let state = State::new(if failure.is_none() { "done" } else { "failed" });
+        done += usize::from(failure.is_none());
+        rows.push([
+            Cell::link(format!("/console/jobs/{id}"), id),
+            Cell::state(&state),
+            Cell::text(failure.unwrap_or_default()),
+        ]);
     }
-    let failed = outcomes.iter().filter(|it| it.failure.is_some()).count();
-    let page = SelectedPage {
-        frame: Frame::new(
-            session,
-            "/console/jobs",
-            "Selected jobs",
-            &Parameters::new(),
-        )?,
-        summary: format!(
-            "{}: {} of {} done.",
-            action.label,
-            outcomes.len() - failed,
-            outcomes.len()
-        ),
-        outcomes,
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let summary = format!("{}: {done} of {} done.", action.label, rows.len());
+    let (title, parameters) = ("Selected jobs", Parameters::new());
+    let frame = Frame::new(session, "/console/jobs", title, &parameters)?;
+    let columns = ["Job", "Result", "Reason"];
+    let table = Table::new("Result for each job", columns, rows, "None.");
+    let page = ListPage::new(frame, table).with_sentence(summary);
+    Ok(page.with_link("/console/jobs", "All jobs").respond())
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,12 +13,14 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
-        query::{Parameters, path_with, text},
+        form::Field,
+        page::Frame,
+        query::{Parameters, text},
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
-    Choice, List, choices,
+    List, ListPage,
 };
 
 /// Parameters of the list.
@@ -32,11 +32,11 @@ const OUTCOMES: [&str; 4] = ["accepted", "done", "failed", "cancelled"];
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event {
-    pub(super) at: Time,
+    at: Time,
     actor: Actor,
-    pub(super) action: String,
-    pub(super) target: Target,
-    pub(super) outcome: Word,
+    action: String,
+    target: Target,
+    outcome: Word,
     #[serde(default)]
     before: Map<String, Value>,
     #[serde(default)]
@@ -53,14 +53,37 @@ struct Actor {
 
 /// What an event changed.
 #[derive(Debug, Deserialize)]
-pub(super) struct Target {
-    pub(super) kind: String,
-    pub(super) name: String,
+struct Target {
+    kind: String,
+    name: String,
 }
 
 impl Event {
+    /// The table of these events.
+    pub(super) fn table(caption: &str, events: &[Self], empty: &'static str) -> Table {
+        Table::new(
+            caption,
+            ["Time", "Who", "Action", "Target", "Outcome", "Changes"],
+            events.iter().map(Self::row),
+            empty,
+        )
+    }
+
+    fn row(&self) -> [Cell; 6] {
+        let job = self.job_id.as_ref().map(|id| format!("/console/jobs/{id}"));
+        let job = job.map(|path| Cell::link(path, "its job"));
+        [
+            Cell::time(&self.at),
+            Cell::text(self.who()),
+            Cell::text(&self.action),
+            Cell::text(format!("{} {}", self.target.kind, self.target.name)),
+            Cell::state(&self.outcome).and(job.unwrap_or_default()),
+            Cell::lines(self.changes()),
+        ]
+    }
+
     /// Who acted.
-    pub(super) fn who(&self) -> String {
+    fn who(&self) -> String {
         let name = self.actor.name.as_deref().unwrap_or(&self.actor.id);
         format!("{name} ({})", self.actor.kind)
     }
@@ -79,37 +102,23 @@ impl Event {
     }
 }
 
-#[derive(Debug, Template)]
-#[template(path = "console/audit.html")]
-struct AuditPage {
-    frame: Frame,
-    q: String,
-    tenant: String,
-    action: String,
-    outcomes: Vec<Choice>,
-    events: Vec<Event>,
-    next: Option<String>,
-}
-
 pub(in crate::console) async fn show(
     State(console): State<ConsoleState>,
     session: Session,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let cursor = text(&parameters, "cursor").unwrap_or_default();
-    let more = [("limit", "50"), ("cursor", cursor)];
-    let path = path_with("/audit", &parameters, &FILTERS, &more);
-    let events: List<Event> = console.routes.get(&session, &path).await?;
+    let events = List::<Event>::read(&console, &session, "/audit", &parameters, &FILTERS);
+    let events = events.await?;
     let next = events.next_page("/console/audit", &parameters, &FILTERS);
-    let value = |name| text(&parameters, name).unwrap_or_default().to_owned();
-    let page = AuditPage {
-        frame: Frame::new(&session, "/console/audit", "Audit", &parameters)?,
-        q: value("q"),
-        tenant: value("tenant"),
-        action: value("action"),
-        outcomes: choices(&OUTCOMES, text(&parameters, "outcome")),
-        events: events.items,
-        next,
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/audit", "Audit", &parameters)?;
+    let table = Event::table("Events, newest first", &events.items, "No event matches.");
+    let page = ListPage::new(frame, table.with_next(next, "Older events"));
+    let value = |name| text(&parameters, name);
+    let page = page.with_filters(vec![
+        Field::text("Words", "q", value("q")),
+        Field::text("Tenant", "tenant", value("tenant")),
+        Field::text("Action, such as tenant.suspend", "action", value("action")),
+        Field::choice("Outcome", "outcome", &OUTCOMES, value("outcome")),
+    ]);
+    Ok(page.respond())
 }

@@ -14,9 +14,11 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
+        form::Form,
         page::{Frame, respond},
         query::{Parameters, segment},
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
     jobs::JobError,
@@ -124,15 +126,89 @@ impl Job {
         relatives.collect()
     }
 
-    /// The attempts, newest first.
-    fn newest_attempts(&self) -> Vec<&Attempt> {
-        self.attempts.iter().rev().collect()
+    /// The forms of the actions that are possible in the job's state.
+    fn forms(&self, frame: &Frame) -> Vec<Form> {
+        let form = |action, label: &str, is_possible: bool| {
+            let form = frame.form("jobs", &self.id, action, label);
+            form.filter(|_| is_possible)
+        };
+        let forms = [
+            form("requeue", "Requeue", self.can_requeue()),
+            form("cancel", "Cancel", self.can_cancel()),
+            form("dismiss", "Dismiss", self.can_dismiss()),
+        ];
+        forms.into_iter().flatten().collect()
+    }
+
+    fn step_table(&self) -> Table {
+        Table::new(
+            "Steps of the job",
+            [
+                "Step",
+                "State",
+                "Failures",
+                "Finished",
+                "Next attempt",
+                "Changes",
+                "Error",
+            ],
+            self.steps.iter().map(Step::row),
+            "The job has no steps.",
+        )
+    }
+
+    fn attempt_table(&self) -> Table {
+        Table::new(
+            "Attempts, newest first",
+            [
+                "Number",
+                "Outcome",
+                "Started",
+                "Finished",
+                "Worker",
+                "Reason",
+                "Request ids of upstreams",
+            ],
+            self.attempts.iter().rev().map(Attempt::row),
+            "No attempt has ended yet.",
+        )
+    }
+}
+
+impl Step {
+    fn row(&self) -> [Cell; 7] {
+        [
+            Cell::text(&self.name),
+            Cell::state(&self.state),
+            Cell::text(self.attempts.to_string()),
+            Cell::time(&self.finished_at),
+            Cell::time(&self.next_attempt_at),
+            Cell::lines(self.changes.clone()),
+            self.error.as_ref().map(JobError::cell).unwrap_or_default(),
+        ]
+    }
+}
+
+impl Attempt {
+    fn row(&self) -> [Cell; 7] {
+        [
+            Cell::text(self.n.to_string()),
+            Cell::state(&self.outcome),
+            Cell::time(&self.started_at),
+            Cell::time(&self.finished_at),
+            Cell::text(&self.worker),
+            Cell::text(self.error.as_deref().unwrap_or_default()),
+            Cell::code(self.upstream_request_ids.join(" ")),
+        ]
     }
 }
 
 #[derive(Debug, Template)]
 #[template(path = "console/job.html")]
 struct JobPage {
+    forms: Vec<Form>,
+    steps: Table,
+    attempts: Table,
     frame: Frame,
     job: Job,
     explanation: Explanation,
@@ -151,8 +227,12 @@ pub(in crate::console) async fn show(
         console.routes.get::<Explanation>(&session, &explanation),
     )?;
     let title = format!("Job {}", job.kind);
+    let frame = Frame::new(&session, "/console/jobs", title, &parameters)?;
     let page = JobPage {
-        frame: Frame::new(&session, "/console/jobs", title, &parameters)?,
+        forms: job.forms(&frame),
+        steps: job.step_table(),
+        attempts: job.attempt_table(),
+        frame,
         job,
         explanation,
     };

@@ -14,12 +14,14 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
+        form::Field,
         page::{Frame, respond},
         query::{Parameters, path_with, text},
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
-    Choice, List, choices,
+    List,
 };
 
 /// States, in the order of a job's life.
@@ -45,17 +47,46 @@ const LIST: [&str; 7] = [
     "parent",
 ];
 
+/// Filters of an operation on all jobs that match.
+pub(super) const SELECTION: [&str; 4] = ["state", "kind", "queue", "errorCode"];
+
 /// A job in a list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobRow {
-    pub(super) id: String,
-    pub(super) kind: String,
-    pub(super) state: Word,
-    pub(super) tenant_slug: Option<String>,
-    pub(super) queue: String,
-    pub(super) created_at: Time,
-    pub(super) error: Option<JobError>,
+    id: String,
+    kind: String,
+    state: Word,
+    tenant_slug: Option<String>,
+    queue: String,
+    created_at: Time,
+    error: Option<JobError>,
+}
+
+impl JobRow {
+    /// A table of these jobs.
+    pub(super) fn table(caption: impl Into<String>, jobs: &[Self], empty: &'static str) -> Table {
+        let row = |job: &Self| {
+            [
+                Cell::link(format!("/console/jobs/{}", job.id), &job.kind),
+                Cell::state(&job.state),
+                Cell::tenant(job.tenant_slug.as_deref()),
+                Cell::time(&job.created_at),
+                Cell::text(job.error_text()),
+            ]
+        };
+        Table::new(
+            caption,
+            ["Kind", "State", "Tenant", "Created", "Last error"],
+            jobs.iter().map(row),
+            empty,
+        )
+    }
+
+    /// Code and message of the last error.
+    fn error_text(&self) -> String {
+        self.error.as_ref().map(JobError::text).unwrap_or_default()
+    }
 }
 
 /// Last error of a job or a step.
@@ -65,6 +96,19 @@ pub(super) struct JobError {
     pub(super) message: String,
     pub(super) operation: Option<String>,
     pub(super) detail: Option<String>,
+}
+
+impl JobError {
+    /// Code and message.
+    fn text(&self) -> String {
+        format!("{}: {}", self.code, self.message)
+    }
+
+    /// Code and message, and what the upstream said.
+    pub(super) fn cell(&self) -> Cell {
+        let detail = self.detail.as_deref().map(Cell::code);
+        Cell::text(self.text()).and(detail.unwrap_or_default())
+    }
 }
 
 /// Numbers of jobs.
@@ -109,39 +153,38 @@ struct JobsPage {
     chips: Vec<Chip>,
     all: String,
     has_state: bool,
-    /// Whether an operation can select the same jobs.
-    can_operate: bool,
-    filters: Filters,
+    filters: Vec<Field>,
     jobs: Vec<JobRow>,
     next: Option<String>,
     stats: JobStats,
+    /// Fields of an operation on all jobs that match.
+    selection: Vec<Field>,
+    /// Actions of such an operation, with their labels. Empty if no operation can select these jobs.
+    operations: Vec<(&'static str, &'static str)>,
 }
 
-/// Current values of the filters.
-#[derive(Debug)]
-struct Filters {
-    state: String,
-    kind: String,
-    queue: String,
-    tenant: String,
-    error_code: String,
-    q: String,
-    queues: Vec<Choice>,
-}
-
-impl Filters {
-    fn new(parameters: &Parameters) -> Self {
-        let value = |name| text(parameters, name).unwrap_or_default().to_owned();
-        Self {
-            state: value("state"),
-            kind: value("kind"),
-            queue: value("queue"),
-            tenant: value("tenant"),
-            error_code: value("errorCode"),
-            q: value("q"),
-            queues: choices(&QUEUES, text(parameters, "queue")),
-        }
+/// Actions that apply to all jobs in a state.
+fn operations_on(state: &str) -> Vec<(&'static str, &'static str)> {
+    let (requeue, cancel) = (("requeue", "Requeue all"), ("cancel", "Cancel all"));
+    match state {
+        "available" => vec![requeue, cancel, ("discard", "Discard all")],
+        "running" => vec![cancel],
+        "discarded" => vec![requeue, ("dismiss", "Dismiss all")],
+        _ => vec![requeue],
     }
+}
+
+/// The filters of the list.
+fn filters(parameters: &Parameters) -> Vec<Field> {
+    let value = |name| text(parameters, name);
+    vec![
+        Field::hidden("state", value("state").unwrap_or_default()),
+        Field::text("Kind", "kind", value("kind")),
+        Field::choice("Queue", "queue", &QUEUES, value("queue")),
+        Field::text("Tenant", "tenant", value("tenant")),
+        Field::text("Error code", "errorCode", value("errorCode")),
+        Field::text("Words", "q", value("q")),
+    ]
 }
 
 pub(in crate::console) async fn show(
@@ -149,21 +192,12 @@ pub(in crate::console) async fn show(
     session: Session,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let cursor = text(&parameters, "cursor").unwrap_or_default();
-    let jobs = path_with(
-        "/jobs",
-        &parameters,
-        &LIST,
-        &[("limit", "50"), ("cursor", cursor)],
-    );
+    let jobs = List::<JobRow>::read(&console, &session, "/jobs", &parameters, &LIST);
     let stats = path_with("/jobs/stats", &parameters, &FILTERS, &[]);
-    let (jobs, stats) = tokio::try_join!(
-        console.routes.get::<List<JobRow>>(&session, &jobs),
-        console.routes.get::<JobStats>(&session, &stats),
-    )?;
+    let (jobs, stats) = tokio::try_join!(jobs, console.routes.get::<JobStats>(&session, &stats))?;
     let current = text(&parameters, "state");
     let chip = |state: &'static str| Chip {
-        state: Word(state.to_owned()),
+        state: Word::new(state),
         number: stats.in_state(state),
         path: path_with("/console/jobs", &parameters, &FILTERS, &[("state", state)]),
         is_current: current == Some(state),
@@ -172,15 +206,18 @@ pub(in crate::console) async fn show(
     let frame = Frame::new(&session, "/console/jobs", "Jobs", &parameters)?;
     let others = ["tenant", "q", "parent"];
     let is_selectable = others.iter().all(|name| text(&parameters, name).is_none());
+    let selected = current.filter(|_| frame.may_write() && is_selectable);
+    let field = |name| Field::hidden(name, text(&parameters, name).unwrap_or_default());
     let page = JobsPage {
-        can_operate: frame.may_write() && is_selectable && current.is_some(),
         frame,
         chips: STATES.map(chip).into(),
         all: path_with("/console/jobs", &parameters, &FILTERS, &[]),
         has_state: current.is_some(),
-        filters: Filters::new(&parameters),
+        filters: filters(&parameters),
         jobs: jobs.items,
         next,
+        selection: SELECTION.map(field).into(),
+        operations: selected.map(operations_on).unwrap_or_default(),
         stats,
     };
     Ok(respond(StatusCode::OK, &page))

@@ -17,15 +17,14 @@ use super::{
         query::{Parameters, segment},
         session::random,
         submission::Submission,
+        table::Table,
         text::count,
     },
-    jobs::JobRow,
+    jobs::{JobRow, SELECTION},
 };
 
 /// Maximum number of jobs of an operation.
 const MAX_JOBS: u64 = 10_000;
-/// Filters of an operation.
-const FILTERS: [&str; 4] = ["state", "kind", "queue", "errorCode"];
 /// Field with the number that the dry run found.
 const EXPECTED: &str = "expected";
 
@@ -42,7 +41,8 @@ struct MatchingPage {
     frame: Frame,
     action: String,
     jobs: String,
-    preview: Preview,
+    total: u64,
+    sample: Table,
     /// Fields that are sent again.
     fields: Vec<(String, String)>,
 }
@@ -50,7 +50,7 @@ struct MatchingPage {
 impl MatchingPage {
     /// Whether an operation can take that many jobs.
     fn is_possible(&self) -> bool {
-        (1..=MAX_JOBS).contains(&self.preview.total)
+        (1..=MAX_JOBS).contains(&self.total)
     }
 }
 
@@ -77,7 +77,8 @@ pub(in crate::console) async fn run(
             frame: frame.with_key(key),
             action: action.to_owned(),
             jobs: count(preview.total, "job"),
-            preview,
+            total: preview.total,
+            sample: JobRow::table("A sample of them", &preview.sample, "No job matches."),
             fields: submission.repeated(),
         };
         return Ok(respond(StatusCode::OK, &page));
@@ -91,17 +92,14 @@ pub(in crate::console) async fn run(
         .routes
         .post(session, path, Some(&operation), key)
         .await?;
-    let job = response["job"]["id"].as_str().map(segment).transpose()?;
-    let page = job.map_or_else(
-        || "/console/jobs".to_owned(),
-        |job| format!("/console/jobs/{job}"),
-    );
+    let id = segment(response["id"].as_str().unwrap_or_default())?;
+    let page = format!("/console/operations/{id}");
     Ok(Redirect::to(&page).into_response())
 }
 
 /// The filters that are set.
 fn filter(submission: &Submission) -> Value {
-    let set = FILTERS.iter().filter_map(|name| {
+    let set = SELECTION.iter().filter_map(|name| {
         let value = submission.text(name)?;
         Some(((*name).to_owned(), Value::from(value)))
     });

@@ -1,23 +1,24 @@
 //! Overview: what is wrong, in one sentence, and where to look.
 
-use askama::Template;
+use std::cmp::Reverse;
+
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        page::Frame,
         query::Parameters,
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, count},
     },
-    List,
+    List, ListPage,
     audit::Event,
     jobs::JobStats,
     queues::Queue,
@@ -43,26 +44,14 @@ struct StoreStatus {
     error: Option<String>,
 }
 
-/// Jobs with the same error.
-#[derive(Debug)]
-struct ErrorGroup {
-    code: String,
-    number: u64,
-}
-
-#[derive(Debug, Template)]
-#[template(path = "console/overview.html")]
-struct Overview {
-    frame: Frame,
-    sentence: String,
-    upstreams: Vec<Upstream>,
-    queues: Vec<Queue>,
-    stores: Vec<StoreStatus>,
-    workers: usize,
-    /// The jobs that their numbers are limited to.
-    scope: String,
-    errors: Vec<ErrorGroup>,
-    events: Vec<Event>,
+impl StoreStatus {
+    fn row(&self) -> [Cell; 3] {
+        [
+            Cell::text(&self.name),
+            Cell::state(&self.state),
+            Cell::text(self.error.as_deref().unwrap_or_default()),
+        ]
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -79,18 +68,44 @@ pub(in crate::console) async fn show(
         routes.get::<Infrastructure>(&session, "/infrastructure"),
         routes.get::<List<Event>>(&session, "/audit?limit=10"),
     )?;
-    let page = Overview {
-        frame: Frame::new(&session, "/console", "Overview", &parameters)?,
-        sentence: sentence(&upstreams.items, &queues.items, &stats),
-        upstreams: upstreams.items,
-        queues: queues.items,
-        stores: infrastructure.stores,
-        workers: workers.items.iter().filter(|worker| worker.alive).count(),
-        scope: stats.scope(),
-        errors: errors(stats),
-        events: events.items,
+    let workers = workers.items.iter().filter(|worker| worker.alive).count();
+    let frame = Frame::new(&session, "/console", "Overview", &parameters)?;
+    let page = ListPage::new(frame, Upstream::table(&upstreams.items))
+        .with_sentence(sentence(&upstreams.items, &queues.items, &stats))
+        .with_link("/console/upstreams", "Upstreams")
+        .with_link("/console/queues", "Queues")
+        .with_link("/console/workers", format!("Live workers: {workers}"))
+        .with_table(queue_table(&queues.items))
+        .with_table(Table::new(
+            "Stores",
+            ["Name", "State", "Error"],
+            infrastructure.stores.iter().map(StoreStatus::row),
+            "None.",
+        ))
+        .with_table(error_table(stats))
+        .with_table(Event::table(
+            "Last changes",
+            &events.items,
+            "Nothing was changed yet.",
+        ));
+    Ok(page.respond())
+}
+
+fn queue_table(queues: &[Queue]) -> Table {
+    let row = |queue: &Queue| {
+        [
+            Cell::link("/console/queues", &queue.name),
+            Cell::state(&queue.state()),
+            Cell::text(queue.due.to_string()),
+            Cell::text(queue.workers.to_string()),
+        ]
     };
-    Ok(respond(StatusCode::OK, &page))
+    Table::new(
+        "Queues",
+        ["Name", "State", "Due jobs", "Workers"],
+        queues.iter().map(row),
+        "There is no queue.",
+    )
 }
 
 /// What an operator has to know first.
@@ -113,14 +128,24 @@ fn sentence(upstreams: &[Upstream], queues: &[Queue], stats: &JobStats) -> Strin
 }
 
 /// The most frequent errors.
-fn errors(stats: JobStats) -> Vec<ErrorGroup> {
-    let groups = stats.error_codes.into_iter();
-    let mut groups: Vec<ErrorGroup> = groups
-        .map(|(code, number)| ErrorGroup { code, number })
-        .collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.number));
+fn error_table(stats: JobStats) -> Table {
+    let caption = format!(
+        "Waiting, running and discarded jobs by their last error{}",
+        stats.scope()
+    );
+    let mut groups: Vec<(String, u64)> = stats.error_codes.into_iter().collect();
+    groups.sort_by_key(|(_, number)| Reverse(*number));
     groups.truncate(MAX_ERRORS);
-    groups
+    let row = |(code, number): (String, u64)| {
+        let path = format!("/console/jobs?errorCode={code}");
+        [Cell::link(path, code), Cell::text(number.to_string())]
+    };
+    Table::new(
+        caption,
+        ["Code", "Jobs"],
+        groups.into_iter().map(row),
+        "No job has an error.",
+    )
 }
 
 #[cfg(test)]

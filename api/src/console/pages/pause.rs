@@ -5,21 +5,18 @@ use std::time::Duration;
 use bson::DateTime;
 use dezky_shared::platform::clock;
 
+use super::super::form::Field;
 use crate::timestamp::Timestamp;
 
-/// An end of a pause that can be chosen.
-#[derive(Debug)]
-pub(super) struct PauseEnd {
-    pub(super) label: &'static str,
-    pub(super) value: String,
-}
-
-/// The ends of a pause that starts now. They are times, so that a form that is sent twice asks for the same pause.
-pub(super) fn pause_ends(now: DateTime) -> Vec<PauseEnd> {
+/// The fields of a pause that starts now: its reason, and its end. The ends are times, so that a form that is sent twice
+/// asks for the same pause.
+pub(super) fn pause_fields(now: DateTime) -> Vec<Field> {
     let ends = [("for 1 hour", 1), ("for 4 hours", 4), ("for 24 hours", 24)];
-    let ends = ends.map(|(label, hours)| PauseEnd {
-        label,
-        value: Timestamp::from(clock::later(now, Duration::from_hours(hours))).to_string(),
+    let ends = ends.map(|(label, hours)| {
+        let end = clock::later(now, Duration::from_hours(hours));
+        (Timestamp::from(end).to_string(), label)
     });
-    ends.into()
+    let reason = Field::text("Reason", "reason", None);
+    let until = Field::optional("End", "until", "when it is resumed", ends.into());
+    vec![reason, until]
 }

@@ -1,24 +1,25 @@
 //! Queues.
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
+use bson::DateTime;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        form::Form,
+        page::Frame,
         query::Parameters,
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
-    List,
-    pause::{PauseEnd, pause_ends},
+    List, ListPage,
+    pause::pause_fields,
 };
 
 /// A queue.
@@ -40,24 +41,55 @@ pub(super) struct Queue {
 
 impl Queue {
     /// The state in a word.
-    fn state(&self) -> Word {
-        let state = if self.paused {
+    pub(super) fn state(&self) -> Word {
+        Word::new(if self.paused {
             "paused"
         } else if self.workers == 0 {
             "away"
         } else {
             "ok"
-        };
-        Word(state.to_owned())
+        })
     }
-}
 
-#[derive(Debug, Template)]
-#[template(path = "console/queues.html")]
-struct QueuesPage {
-    frame: Frame,
-    queues: Vec<Queue>,
-    ends: Vec<PauseEnd>,
+    /// The state, and why the queue is paused until when.
+    fn state_cell(&self) -> Cell {
+        let mut cell = Cell::state(&self.state());
+        for (word, time) in [("since", &self.paused_at), ("until", &self.paused_until)] {
+            if time.is_some() {
+                cell = cell.and(Cell::text(word)).and(Cell::time(time));
+            }
+        }
+        match &self.paused_reason {
+            Some(reason) => cell.and(Cell::text(format!("Reason: {reason}"))),
+            None => cell,
+        }
+    }
+
+    fn row(&self) -> [Cell; 7] {
+        [
+            Cell::link(format!("/console/jobs?queue={}", self.name), &self.name),
+            self.state_cell(),
+            Cell::text(self.due.to_string()),
+            Cell::text(self.scheduled.to_string()),
+            Cell::text(self.running.to_string()),
+            Cell::time(&self.oldest_due_at),
+            Cell::text(format!("{}, {}", self.workers, self.slots)),
+        ]
+    }
+
+    fn forms(&self, frame: &Frame, now: DateTime) -> Vec<Form> {
+        let form = |action: &str, verb: &str| {
+            let label = format!("{verb} {}", self.name);
+            frame.form("queues", &self.name, action, label)
+        };
+        let form = if self.paused {
+            form("resume", "Resume")
+        } else {
+            let pause = form("pause", "Pause");
+            pause.map(|form| form.with_fields(pause_fields(now)))
+        };
+        form.into_iter().collect()
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -66,10 +98,24 @@ pub(in crate::console) async fn show(
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let queues: List<Queue> = console.routes.get(&session, "/queues").await?;
-    let page = QueuesPage {
-        frame: Frame::new(&session, "/console/queues", "Queues", &parameters)?,
-        queues: queues.items,
-        ends: pause_ends(console.app.store.now()),
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/queues", "Queues", &parameters)?;
+    let (queues, now) = (&queues.items, console.app.store.now());
+    let mut table = Table::new(
+        "Queues",
+        [
+            "Name",
+            "State",
+            "Due",
+            "Scheduled",
+            "Running",
+            "Oldest due",
+            "Workers, slots",
+        ],
+        queues.iter().map(Queue::row),
+        "There is no queue.",
+    );
+    if frame.may_write() {
+        table = table.with_forms(queues.iter().map(|queue| queue.forms(&frame, now)));
+    }
+    Ok(ListPage::new(frame, table).respond())
 }

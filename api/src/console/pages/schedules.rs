@@ -1,23 +1,23 @@
 //! Schedules of recurring jobs.
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        form::Form,
+        page::Frame,
         query::Parameters,
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
-    List,
+    List, ListPage,
 };
 
 #[derive(Debug, Deserialize)]
@@ -45,11 +45,42 @@ struct RunJob {
     state: Word,
 }
 
-#[derive(Debug, Template)]
-#[template(path = "console/schedules.html")]
-struct SchedulesPage {
-    frame: Frame,
-    schedules: Vec<Schedule>,
+impl Run {
+    fn cell(&self) -> Cell {
+        let instant = Cell::time(&self.instant);
+        match &self.job {
+            None => instant,
+            Some(job) => instant
+                .and(Cell::state(&job.state))
+                .and(Cell::link(format!("/console/jobs/{}", job.id), "its job")),
+        }
+    }
+}
+
+impl Schedule {
+    fn row(&self) -> [Cell; 6] {
+        [
+            Cell::text(&self.name),
+            Cell::text(&self.purpose),
+            Cell::code(&self.expression).and(Cell::text(&self.zone)),
+            Cell::time(&self.next_at),
+            self.last.as_ref().map(Run::cell).unwrap_or_default(),
+            Cell::text(self.missed.to_string()),
+        ]
+    }
+
+    fn forms(&self, frame: &Frame) -> Vec<Form> {
+        let label = format!("Run {}", self.name);
+        let form = frame.form("schedules", &self.name, "run", label);
+        let form = form.map(|form| {
+            if self.can_dry_run {
+                form.with_dry_run()
+            } else {
+                form
+            }
+        });
+        form.into_iter().collect()
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -58,9 +89,16 @@ pub(in crate::console) async fn show(
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let schedules: List<Schedule> = console.routes.get(&session, "/schedules").await?;
-    let page = SchedulesPage {
-        frame: Frame::new(&session, "/console/schedules", "Schedules", &parameters)?,
-        schedules: schedules.items,
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/schedules", "Schedules", &parameters)?;
+    let schedules = &schedules.items;
+    let mut table = Table::new(
+        "Schedules",
+        ["Name", "Purpose", "Times", "Next run", "Last run", "Missed"],
+        schedules.iter().map(Schedule::row),
+        "There is no schedule.",
+    );
+    if frame.may_write() {
+        table = table.with_forms(schedules.iter().map(|it| it.forms(&frame)));
+    }
+    Ok(ListPage::new(frame, table).respond())
 }

@@ -1,10 +1,13 @@
-//! One tenant: its conditions, domains, members and jobs.
+//! One tenant: its conditions, domains, members, apps, open invoices and jobs.
+
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
+use dezky_shared::money::exponent;
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -12,10 +15,12 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
+        form::Form,
         page::{Frame, respond},
         query::{Parameters, segment},
         session::Session,
-        text::{State as Word, Time},
+        table::{Cell, Table},
+        text::{State as Word, Time, amount},
     },
     List,
     jobs::JobRow,
@@ -74,41 +79,157 @@ struct Member {
     status: Word,
 }
 
+#[derive(Debug, Deserialize)]
+struct App {
+    slug: String,
+    name: String,
+    status: Word,
+}
+
+/// Billing of a tenant: amounts in minor units, by currency.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Billing {
+    balance_due: BTreeMap<String, i64>,
+    balance_overdue: BTreeMap<String, i64>,
+}
+
 impl Tenant {
-    fn can_suspend(&self) -> bool {
-        self.status.is("active") || self.status.is("pending")
+    /// The forms of the actions that are possible in the tenant's status.
+    fn forms(&self, frame: &Frame) -> Vec<Form> {
+        let form = |action, label: &str, statuses: &[&str]| {
+            let form = frame.form("tenants", &self.slug, action, label);
+            form.filter(|_| statuses.iter().any(|status| self.status.is(status)))
+        };
+        let alive = ["pending", "active", "suspended", "terminating"];
+        let reconcile = form("reconcile", "Reconcile", &alive);
+        let invoice = form("invoice", "Invoice due periods", &["active", "suspended"]);
+        let forms = [
+            reconcile.map(Form::with_dry_run),
+            invoice.map(Form::with_dry_run),
+            form("suspend", "Suspend", &["active", "pending"]),
+            form("resume", "Resume", &["suspended"]),
+            form("restore", "Restore", &["terminating"]),
+        ];
+        forms.into_iter().flatten().collect()
     }
 
-    fn can_resume(&self) -> bool {
-        self.status.is("suspended")
+    fn condition_table(&self) -> Table {
+        Table::new(
+            "Conditions",
+            ["Condition", "Holds", "Reason", "Since", "Next attempt"],
+            self.conditions.iter().map(Condition::row),
+            "The tenant has no conditions yet.",
+        )
     }
+}
 
-    fn can_restore(&self) -> bool {
-        self.status.is("terminating")
+impl Condition {
+    fn row(&self) -> [Cell; 5] {
+        [
+            Cell::text(&self.kind),
+            Cell::state(&self.status),
+            Cell::text(&self.message),
+            Cell::time(&self.last_transition_at),
+            Cell::time(&self.next_attempt_at),
+        ]
     }
+}
 
-    fn can_reconcile(&self) -> bool {
-        !self.status.is("terminated")
+impl List<Domain> {
+    fn table(&self) -> Table {
+        Table::new(
+            self.caption("Domains"),
+            ["Name", "Status", "Checked", "Checks that do not pass"],
+            self.items.iter().map(Domain::row),
+            "The tenant has no domain.",
+        )
     }
 }
 
 impl Domain {
-    /// The checks that do not pass.
-    fn problems(&self) -> Vec<&Check> {
-        let checks = self.checks.iter();
-        checks.filter(|check| !check.state.is("ok")).collect()
+    fn row(&self) -> [Cell; 4] {
+        let problems = self.checks.iter().filter(|check| !check.state.is("ok"));
+        let problem = |check: &Check| {
+            Cell::text(&check.kind)
+                .and(Cell::state(&check.state))
+                .and(Cell::text(&check.message))
+        };
+        let beside = |cell: Cell, next: Cell| cell.and(Cell::text("·")).and(next);
+        [
+            Cell::text(&self.unicode_name),
+            Cell::state(&self.status),
+            Cell::time(&self.checked_at),
+            problems.map(problem).reduce(beside).unwrap_or_default(),
+        ]
+    }
+}
+
+impl List<Member> {
+    fn table(&self) -> Table {
+        let row = |member: &Member| {
+            [
+                Cell::text(&member.email),
+                Cell::text(&member.name),
+                Cell::text(&member.role),
+                Cell::state(&member.status),
+            ]
+        };
+        Table::new(
+            self.caption("Members"),
+            ["E-mail", "Name", "Role", "Status"],
+            self.items.iter().map(row),
+            "The tenant has no member.",
+        )
+    }
+}
+
+impl List<App> {
+    fn table(&self) -> Table {
+        let row = |app: &App| {
+            [
+                Cell::text(&app.slug),
+                Cell::text(&app.name),
+                Cell::state(&app.status),
+            ]
+        };
+        Table::new(
+            self.caption("Apps"),
+            ["Slug", "Name", "Status"],
+            self.items.iter().map(row),
+            "The tenant has no app.",
+        )
+    }
+}
+
+impl Billing {
+    fn table(&self) -> Table {
+        let row = |(currency, due): (&String, &i64)| {
+            let overdue = self.balance_overdue.get(currency).copied();
+            let amount = |minor| Cell::text(amount(minor, exponent(currency), currency));
+            [
+                Cell::text(currency),
+                amount(*due),
+                amount(overdue.unwrap_or_default()),
+            ]
+        };
+        Table::new(
+            "Open invoices",
+            ["Currency", "To pay", "Of that, overdue"],
+            self.balance_due.iter().map(row),
+            "The tenant has no open invoice.",
+        )
     }
 }
 
 #[derive(Debug, Template)]
 #[template(path = "console/tenant.html")]
 struct TenantPage {
+    forms: Vec<Form>,
+    tables: Vec<Table>,
     frame: Frame,
     tenant: Tenant,
     health: Health,
-    domains: List<Domain>,
-    members: List<Member>,
-    jobs: List<JobRow>,
 }
 
 pub(in crate::console) async fn show(
@@ -122,26 +243,33 @@ pub(in crate::console) async fn show(
     let summary = format!("/tenants/{slug}/summary");
     let domains = format!("/tenants/{slug}/domains");
     let members = format!("/tenants/{slug}/users?limit=25");
+    let apps = format!("/tenants/{slug}/apps?limit=25");
+    let billing = format!("/tenants/{slug}/billing");
     let jobs = format!("/tenants/{slug}/jobs?limit=10");
-    let (tenant, summary, domains, members, jobs) = tokio::try_join!(
+    let (tenant, summary, domains, members, apps, billing, jobs) = tokio::try_join!(
         console.routes.get::<Tenant>(&session, &tenant),
         console.routes.get::<Summary>(&session, &summary),
         console.routes.get::<List<Domain>>(&session, &domains),
         console.routes.get::<List<Member>>(&session, &members),
+        console.routes.get::<List<App>>(&session, &apps),
+        console.routes.get::<Billing>(&session, &billing),
         console.routes.get::<List<JobRow>>(&session, &jobs),
     )?;
+    let title = tenant.name.as_str();
+    let frame = Frame::new(&session, "/console/tenants", title, &parameters)?;
     let page = TenantPage {
-        frame: Frame::new(
-            &session,
-            "/console/tenants",
-            tenant.name.as_str(),
-            &parameters,
-        )?,
+        forms: tenant.forms(&frame),
+        tables: vec![
+            tenant.condition_table(),
+            domains.table(),
+            members.table(),
+            apps.table(),
+            billing.table(),
+            JobRow::table("Last jobs", &jobs.items, "The tenant has no job."),
+        ],
+        frame,
         tenant,
         health: summary.health,
-        domains,
-        members,
-        jobs,
     };
     Ok(respond(StatusCode::OK, &page))
 }

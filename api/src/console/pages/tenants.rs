@@ -1,23 +1,23 @@
 //! List of tenants.
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
-        query::{Parameters, path_with, text},
+        form::Field,
+        page::Frame,
+        query::{Parameters, text},
         session::Session,
+        table::{Cell, Table},
         text::State as Word,
     },
-    Choice, List, choices,
+    List, ListPage,
 };
 
 /// Parameters of the list.
@@ -33,8 +33,9 @@ const STATUSES: [&str; 5] = [
 /// Healths of tenants.
 const HEALTHS: [&str; 3] = ["healthy", "attention", "critical"];
 
+/// A tenant in a list.
 #[derive(Debug, Deserialize)]
-struct TenantRow {
+pub(super) struct TenantRow {
     slug: String,
     name: String,
     status: Word,
@@ -56,15 +57,37 @@ pub(super) struct HealthReason {
     pub(super) message: String,
 }
 
-#[derive(Debug, Template)]
-#[template(path = "console/tenants.html")]
-struct TenantsPage {
-    frame: Frame,
-    q: String,
-    statuses: Vec<Choice>,
-    healths: Vec<Choice>,
-    tenants: Vec<TenantRow>,
-    next: Option<String>,
+impl Health {
+    fn cell(&self) -> Cell {
+        let reasons = self.reasons.iter();
+        let reasons: Vec<String> = reasons.map(|reason| reason.message.clone()).collect();
+        Cell::state(&self.status).and(Cell::text(reasons.join(" ")))
+    }
+}
+
+impl TenantRow {
+    fn row(&self) -> [Cell; 6] {
+        [
+            Cell::tenant(Some(&self.slug)),
+            Cell::text(&self.name),
+            Cell::state(&self.status),
+            Cell::text(&self.plan),
+            Cell::text(self.domains.join(", ")),
+            self.health.as_ref().map(Health::cell).unwrap_or_default(),
+        ]
+    }
+}
+
+impl List<TenantRow> {
+    /// The table of these tenants.
+    pub(super) fn table(&self, empty: &'static str) -> Table {
+        Table::new(
+            "Tenants",
+            ["Slug", "Name", "Status", "Plan", "Domains", "Health"],
+            self.items.iter().map(TenantRow::row),
+            empty,
+        )
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -72,18 +95,16 @@ pub(in crate::console) async fn show(
     session: Session,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let cursor = text(&parameters, "cursor").unwrap_or_default();
-    let more = [("limit", "50"), ("cursor", cursor)];
-    let path = path_with("/tenants", &parameters, &FILTERS, &more);
-    let tenants: List<TenantRow> = console.routes.get(&session, &path).await?;
+    let tenants = List::<TenantRow>::read(&console, &session, "/tenants", &parameters, &FILTERS);
+    let tenants = tenants.await?;
     let next = tenants.next_page("/console/tenants", &parameters, &FILTERS);
-    let page = TenantsPage {
-        frame: Frame::new(&session, "/console/tenants", "Tenants", &parameters)?,
-        q: text(&parameters, "q").unwrap_or_default().to_owned(),
-        statuses: choices(&STATUSES, text(&parameters, "status")),
-        healths: choices(&HEALTHS, text(&parameters, "health")),
-        tenants: tenants.items,
-        next,
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/tenants", "Tenants", &parameters)?;
+    let table = tenants.table("No tenant matches.");
+    let page = ListPage::new(frame, table.with_next(next, "More tenants"));
+    let page = page.with_filters(vec![
+        Field::text("Slug, name or domain", "q", text(&parameters, "q")),
+        Field::choice("Status", "status", &STATUSES, text(&parameters, "status")),
+        Field::choice("Health", "health", &HEALTHS, text(&parameters, "health")),
+    ]);
+    Ok(page.respond())
 }

@@ -1,32 +1,33 @@
 //! Upstreams, with the cause of their state in plain words.
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
+use bson::DateTime;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        form::Form,
+        page::Frame,
         query::Parameters,
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time, count},
     },
-    List,
-    pause::{PauseEnd, pause_ends},
+    List, ListPage,
+    pause::pause_fields,
 };
 
 /// An upstream.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Upstream {
-    pub(super) name: String,
-    pub(super) state: Word,
+    name: String,
+    state: Word,
     paused_at: Option<Time>,
     paused_reason: Option<String>,
     paused_until: Option<Time>,
@@ -72,6 +73,34 @@ impl Upstream {
     /// Whether a resume has an effect.
     fn can_resume(&self) -> bool {
         self.has_obstacle() && !self.state.is("slowed")
+    }
+
+    /// The table of these upstreams.
+    pub(super) fn table(upstreams: &[Self]) -> Table {
+        let row = |upstream: &Self| {
+            [
+                Cell::text(&upstream.name),
+                Cell::state(&upstream.state),
+                Cell::text(upstream.cause()),
+            ]
+        };
+        Table::new(
+            "Upstreams",
+            ["Name", "State", "Cause"],
+            upstreams.iter().map(row),
+            "No upstream is configured.",
+        )
+    }
+
+    fn forms(&self, frame: &Frame, now: DateTime) -> Vec<Form> {
+        let form = |action: &str, verb: &str| {
+            let label = format!("{verb} {}", self.name);
+            frame.form("upstreams", &self.name, action, label)
+        };
+        let resume = form("resume", "Resume").filter(|_| self.can_resume());
+        let pause = form("pause", "Pause").filter(|_| !self.is_paused());
+        let pause = pause.map(|form| form.with_fields(pause_fields(now)));
+        resume.into_iter().chain(pause).collect()
     }
 
     /// Why it is in its state, and what to do.
@@ -142,26 +171,19 @@ fn next_probe(time: Option<&Time>) -> String {
     time.map_or_else(String::new, |time| format!(" The next try is at {time}."))
 }
 
-#[derive(Debug, Template)]
-#[template(path = "console/upstreams.html")]
-struct UpstreamsPage {
-    frame: Frame,
-    upstreams: Vec<Upstream>,
-    ends: Vec<PauseEnd>,
-}
-
 pub(in crate::console) async fn show(
     State(console): State<ConsoleState>,
     session: Session,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let upstreams: List<Upstream> = console.routes.get(&session, "/upstreams").await?;
-    let page = UpstreamsPage {
-        frame: Frame::new(&session, "/console/upstreams", "Upstreams", &parameters)?,
-        upstreams: upstreams.items,
-        ends: pause_ends(console.app.store.now()),
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/upstreams", "Upstreams", &parameters)?;
+    let (upstreams, now) = (&upstreams.items, console.app.store.now());
+    let mut table = Upstream::table(upstreams);
+    if frame.may_write() {
+        table = table.with_forms(upstreams.iter().map(|it| it.forms(&frame, now)));
+    }
+    Ok(ListPage::new(frame, table).respond())
 }
 
 #[cfg(test)]

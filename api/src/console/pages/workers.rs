@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use askama::Template;
 use axum::{
     extract::{Query, State},
     response::Response,
 };
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        page::{Frame, respond},
+        page::Frame,
         query::Parameters,
         session::Session,
+        table::{Cell, Table},
         text::{State as Word, Time},
     },
-    List,
+    List, ListPage,
 };
 
 /// A worker.
@@ -37,14 +36,13 @@ pub(super) struct Worker {
 
 impl Worker {
     fn state(&self) -> Word {
-        let state = if !self.alive {
+        Word::new(if !self.alive {
             "lost"
         } else if self.stopping {
             "stopping"
         } else {
             "alive"
-        };
-        Word(state.to_owned())
+        })
     }
 
     /// Concurrency by queue.
@@ -55,13 +53,17 @@ impl Worker {
             .collect();
         slots.join(", ")
     }
-}
 
-#[derive(Debug, Template)]
-#[template(path = "console/workers.html")]
-struct WorkersPage {
-    frame: Frame,
-    workers: Vec<Worker>,
+    fn row(&self) -> [Cell; 6] {
+        [
+            Cell::text(&self.name),
+            Cell::state(&self.state()),
+            Cell::text(&self.host),
+            Cell::text(self.slots()),
+            Cell::time(&self.started_at),
+            Cell::time(&self.seen_at),
+        ]
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -70,9 +72,19 @@ pub(in crate::console) async fn show(
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let workers: List<Worker> = console.routes.get(&session, "/workers").await?;
-    let page = WorkersPage {
-        frame: Frame::new(&session, "/console/workers", "Workers", &parameters)?,
-        workers: workers.items,
-    };
-    Ok(respond(StatusCode::OK, &page))
+    let frame = Frame::new(&session, "/console/workers", "Workers", &parameters)?;
+    let table = Table::new(
+        "Workers, oldest first",
+        [
+            "Name",
+            "State",
+            "Host",
+            "Slots",
+            "Started",
+            "Last heartbeat",
+        ],
+        workers.items.iter().map(Worker::row),
+        "No worker is running. Jobs wait until one starts.",
+    );
+    Ok(ListPage::new(frame, table).respond())
 }

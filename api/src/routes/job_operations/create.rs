@@ -41,7 +41,7 @@ const MAX_RATE: u32 = 1_000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = JobOperationCreate)]
 pub(super) struct OperationRequest {
-    /// Action: `requeue`, `cancel` or `discard`.
+    /// Action: `requeue`, `cancel`, `discard` or `dismiss`.
     #[schema(value_type = JobAction, example = "requeue")]
     action: String,
     /// Selects the jobs.
@@ -103,7 +103,7 @@ impl Validate for NewOperation {
 
     fn validate(raw: OperationRequest, _: &Config) -> Result<Self, Vec<FieldError>> {
         let mut validator = Validator::default();
-        let expected = "requeue, cancel or discard";
+        let expected = "requeue, cancel, discard or dismiss";
         let action = validate::word(&raw.action, "invalid_action", expected);
         let action: Option<JobAction> = validator.check("/action", action);
         let filter = selection(&mut validator, raw.filter.0);
@@ -184,7 +184,7 @@ fn selection(validator: &mut Validator, raw: SelectionRequest) -> Option<JobSele
     })
 }
 
-/// Requeues, cancels or discards many jobs
+/// Requeues, cancels, discards or dismisses many jobs
 ///
 /// The jobs are selected when the operation is accepted; later jobs are not affected. A job is changed only if it still
 /// matches when it is processed; its item has the outcome. Jobs that carry out operations never match.

@@ -19,7 +19,7 @@ use crate::{routes::jobs::JobView, timestamp::Timestamp, views::JobLink};
 pub(super) struct JobOperationView {
     /// Id.
     id: String,
-    /// Action: `requeue`, `cancel` or `discard`.
+    /// Action: `requeue`, `cancel`, `discard` or `dismiss`.
     action: JobAction,
     /// Selects the jobs.
     filter: SelectionView,

@@ -107,6 +107,11 @@ mod tests {
         let forged = format!("t=1000{}", format!(",v1={}", "0".repeat(64)).repeat(900));
 
         assert!(!is_valid(&forged, body, &keys, 1_000));
-        assert!(is_valid(&format!("{forged},v1={valid}"), body, &keys, 1_000));
+        assert!(is_valid(
+            &format!("{forged},v1={valid}"),
+            body,
+            &keys,
+            1_000
+        ));
     }
 }

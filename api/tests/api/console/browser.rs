@@ -112,7 +112,15 @@ impl<'a> Browser<'a> {
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Page {
-        let request = Request::get(path).header("sec-fetch-site", "same-origin");
+        self.get_with(path, &[]).await
+    }
+
+    /// Opens a page with more headers.
+    pub(super) async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Page {
+        let mut request = Request::get(path).header("sec-fetch-site", "same-origin");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         self.send(request, String::new()).await
     }
 

@@ -15,6 +15,16 @@ async fn every_page_shows_the_demo_data() {
 
     for (path, shown) in [
         ("/console", ", 0 discarded."),
+        ("/console/", ", 0 discarded."),
+        ("/console/operations", "There was no operation"),
+        ("/console/partners", "No partner matches."),
+        ("/console/billing", "Nothing was billed or paid"),
+        ("/console/billing?month=2024-10", "Net amounts of 2024-10<"),
+        ("/console/invoices", "No invoice matches."),
+        ("/console/payouts?status=paid", "No payout matches."),
+        ("/console/reports", "/console/reports/top-customers"),
+        ("/console/reports/mrr", "All reports"),
+        ("/console/flags", "Values for the tenant"),
         ("/console/jobs", "provision_tenant"),
         (
             "/console/jobs?state=available&kind=provision_tenant&queue=&tenant=demo",
@@ -40,7 +50,13 @@ async fn every_page_shows_the_demo_data() {
         assert_eq!(page.text.matches("<caption>").count(), tables, "{path}");
         assert_eq!(page.text.matches("<h1>").count(), 1, "{path}");
     }
-    for path in ["/console/jobs/..%2Fqueues", "/console/tenants/missing"] {
+    for path in [
+        "/console/jobs/..%2Fqueues",
+        "/console/tenants/missing",
+        "/console/partners/missing",
+        "/console/reports/missing",
+        "/console/operations/missing",
+    ] {
         let missing = browser.get(path).await;
         assert_eq!(missing.status, StatusCode::NOT_FOUND, "{path}");
         assert!(missing.text.contains("<h1>"), "{path}: {}", missing.text);
@@ -148,6 +164,7 @@ async fn all_jobs_that_match_are_requeued_after_their_number_was_typed_in() {
     let started = browser.submit(&preview, path, &with("1")).await;
 
     assert!(list.text.contains("Requeue all"), "{}", list.text);
+    assert!(list.text.contains("Dismiss all"), "{}", list.text);
     assert!(preview.text.contains("requeue: 1 job<"), "{}", preview.text);
     assert_eq!(preview.hidden("expected"), "1");
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -155,5 +172,13 @@ async fn all_jobs_that_match_are_requeued_after_their_number_was_typed_in() {
     let page = browser.open(started.location()).await;
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
     assert!(page.text.contains("run_job_operation"), "{}", page.text);
+    assert!(page.text.contains("0 of 1 done"), "{}", page.text);
+    assert!(page.text.contains(&job.to_string()), "{}", page.text);
+    let operations = browser.get("/console/operations").await;
+    assert!(
+        operations.text.contains("discarded jobs"),
+        "{}",
+        operations.text
+    );
     assert_eq!(app.count("job_operations").await, 1);
 }

@@ -41,11 +41,16 @@ async fn an_operator_signs_in_works_and_signs_out_here_and_at_the_issuer() {
     assert!(policy.ends_with("frame-ancestors 'none'"), "{policy}");
     assert_eq!(page.headers["cache-control"], "no-store");
 
+    let event = app.audit_event("console.signIn").await;
+    let actor = event.get_document("actor").unwrap();
+    assert_eq!(actor.get_str("name").unwrap(), "Demo operator");
+
     let mut thief = browser.clone();
     let out = browser.submit(&page, "/console/sign-out", &[]).await;
     let issuer = app.issuer.url("dezky-operator");
     assert!(out.location().starts_with(&format!("{issuer}end-session/")));
     assert!(out.location().contains("id_token_hint="));
+    app.audit_event("console.signOut").await;
     assert!(browser.cookies.is_empty());
     assert_eq!(app.count("console_sessions").await, 0);
     let stolen = thief.get("/console").await;

@@ -1,0 +1,109 @@
+//! Billing of a month, and the last invoice runs.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use serde::Deserialize;
+
+use super::{
+    super::{
+        ConsoleState,
+        failure::Failure,
+        form::Field,
+        page::Frame,
+        query::{Parameters, path_with, text},
+        session::Session,
+        table::{Cell, Table},
+        text::amount,
+    },
+    List, ListPage,
+    jobs::JobRow,
+};
+
+/// The last invoice runs.
+const RUNS: &str = "/jobs?kind=run_invoices&limit=10";
+
+/// Billing of a month.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    month: String,
+    complete: bool,
+    currencies: Vec<Currency>,
+}
+
+/// Amounts in one currency.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Currency {
+    currency: String,
+    exponent: u8,
+    mrr_minor: Option<i64>,
+    billed_minor: i64,
+    voided_minor: i64,
+    paid_minor: i64,
+    accrued_minor: i64,
+    reversed_minor: i64,
+    adjusted_minor: i64,
+    platform_minor: Option<i64>,
+}
+
+impl Currency {
+    fn row(&self) -> [Cell; 9] {
+        let cell = |minor| Cell::text(amount(minor, self.exponent, &self.currency));
+        [
+            Cell::text(&self.currency),
+            self.mrr_minor.map(cell).unwrap_or_default(),
+            cell(self.billed_minor),
+            cell(self.voided_minor),
+            cell(self.paid_minor),
+            cell(self.accrued_minor),
+            cell(self.reversed_minor),
+            cell(self.adjusted_minor),
+            self.platform_minor.map(cell).unwrap_or_default(),
+        ]
+    }
+}
+
+pub(in crate::console) async fn show(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let summary = path_with("/billing/summary", &parameters, &["month"], &[]);
+    let (summary, runs) = tokio::try_join!(
+        console.routes.get::<Summary>(&session, &summary),
+        console.routes.get::<List<JobRow>>(&session, RUNS),
+    )?;
+    let frame = Frame::new(&session, "/console/billing", "Billing", &parameters)?;
+    let state = if summary.complete { "" } else { " so far" };
+    let table = Table::new(
+        format!("Net amounts of {}{state}", summary.month),
+        [
+            "Currency",
+            "Monthly recurring revenue",
+            "Billed",
+            "Voided",
+            "Paid",
+            "Partners' shares",
+            "Taken back",
+            "Adjusted",
+            "Kept by the platform",
+        ],
+        summary.currencies.iter().map(Currency::row),
+        "Nothing was billed or paid in this month.",
+    );
+    let month = text(&parameters, "month");
+    let runs = JobRow::table(
+        "Invoice runs, newest first",
+        &runs.items,
+        "There is no invoice run yet.",
+    );
+    let page = ListPage::new(frame, table)
+        .with_link("/console/invoices", "Invoices")
+        .with_link("/console/payouts", "Payouts")
+        .with_link("/console/schedules", "Start an invoice run")
+        .with_filters(vec![Field::text("Month, such as 2026-11", "month", month)])
+        .with_table(runs);
+    Ok(page.respond())
+}

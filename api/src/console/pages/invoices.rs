@@ -1,0 +1,126 @@
+//! List of the invoices of all tenants.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use dezky_shared::id::TenantId;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        Console, ConsoleState,
+        failure::Failure,
+        form::{Field, Form},
+        page::Frame,
+        query::{Parameters, text},
+        session::Session,
+        table::{Cell, Table},
+        text::{State as Word, Time, amount},
+    },
+    List, ListPage,
+};
+
+/// Parameters of the list.
+const FILTERS: [&str; 1] = ["status"];
+/// Statuses of invoices.
+const STATUSES: [&str; 5] = ["draft", "open", "paid", "uncollectible", "void"];
+
+/// An invoice in a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Invoice {
+    id: String,
+    tenant_id: String,
+    number: Option<String>,
+    status: Word,
+    kind: Word,
+    currency: String,
+    exponent: u8,
+    subtotal_minor: i64,
+    amount_remaining_minor: i64,
+    issued_at: Time,
+    due_at: Option<Time>,
+}
+
+/// Slugs of tenants, by id.
+type Slugs = BTreeMap<String, String>;
+
+impl Invoice {
+    fn row(&self, slugs: &Slugs) -> [Cell; 8] {
+        let cell = |minor| Cell::text(amount(minor, self.exponent, &self.currency));
+        [
+            Cell::text(self.number.as_deref().unwrap_or("without a number")),
+            Cell::tenant(slugs.get(&self.tenant_id).map(String::as_str)),
+            Cell::state(&self.status),
+            Cell::text(self.kind.to_string()),
+            cell(self.subtotal_minor),
+            cell(self.amount_remaining_minor),
+            Cell::time(&self.issued_at),
+            Cell::time(&self.due_at),
+        ]
+    }
+
+    /// The forms of the actions that are possible in the invoice's status.
+    fn forms(&self, frame: &Frame, slugs: &Slugs) -> Vec<Form> {
+        let Some(slug) = slugs.get(&self.tenant_id) else {
+            return Vec::new();
+        };
+        if !self.status.is("open") {
+            return Vec::new();
+        }
+        let form = |action, label: &str, field: Field| {
+            let form = frame.form("invoices", &self.id, action, label)?;
+            Some(form.with_fields(vec![Field::hidden("tenant", slug), field]))
+        };
+        let reference = Field::required("Reference", "reference");
+        let reason = Field::required("Reason", "reason");
+        let forms = [
+            form("mark-paid", "Mark as paid", reference),
+            form("void", "Void", reason),
+        ];
+        forms.into_iter().flatten().collect()
+    }
+}
+
+pub(in crate::console) async fn show(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let invoices = List::<Invoice>::read(&console, &session, "/invoices", &parameters, &FILTERS);
+    let invoices = invoices.await?;
+    let slugs = slugs(&console, &invoices.items).await?;
+    let next = invoices.next_page("/console/invoices", &parameters, &FILTERS);
+    let frame = Frame::new(&session, "/console/billing", "Invoices", &parameters)?;
+    let invoices = &invoices.items;
+    let mut table = Table::new(
+        "Invoices, newest first",
+        [
+            "Number", "Tenant", "Status", "Kind", "Net", "To pay", "Issued", "Due",
+        ],
+        invoices.iter().map(|invoice| invoice.row(&slugs)),
+        "No invoice matches.",
+    );
+    if frame.may_write() {
+        table = table.with_forms(invoices.iter().map(|it| it.forms(&frame, &slugs)));
+    }
+    let status = text(&parameters, "status");
+    let page = ListPage::new(frame, table.with_next(next, "Older invoices"))
+        .with_link("/console/billing", "Billing")
+        .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)]);
+    Ok(page.respond())
+}
+
+/// Slugs of the tenants of these invoices, which have their ids only. Every operator may read every tenant.
+async fn slugs(console: &Console, invoices: &[Invoice]) -> Result<Slugs, Failure> {
+    let ids = invoices.iter().filter_map(|it| it.tenant_id.parse().ok());
+    let ids: Vec<TenantId> = ids.collect();
+    let tenants = console.app.db.tenants.list_by_ids(&ids).await?;
+    let tenants = tenants.into_iter();
+    Ok(tenants
+        .map(|tenant| (tenant.id.to_string(), tenant.slug))
+        .collect())
+}

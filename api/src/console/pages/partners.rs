@@ -1,0 +1,87 @@
+//! List of partners.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use dezky_shared::money::exponent;
+use serde::Deserialize;
+
+use super::{
+    super::{
+        ConsoleState,
+        failure::Failure,
+        form::Field,
+        page::Frame,
+        query::{Parameters, text},
+        session::Session,
+        table::{Cell, Table},
+        text::{State as Word, amount},
+    },
+    List, ListPage,
+};
+
+/// Parameters of the list.
+const FILTERS: [&str; 1] = ["status"];
+/// Statuses of partners.
+const STATUSES: [&str; 2] = ["active", "terminated"];
+
+/// A partner in a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartnerRow {
+    slug: String,
+    name: String,
+    domain: Option<String>,
+    status: Word,
+    margin_pct: f64,
+    customers: i64,
+    monthly_recurring_revenue: BTreeMap<String, i64>,
+}
+
+impl PartnerRow {
+    fn row(&self) -> [Cell; 7] {
+        let revenue = self.monthly_recurring_revenue.iter();
+        let revenue = revenue.map(|(currency, minor)| amount(*minor, exponent(currency), currency));
+        [
+            Cell::link(format!("/console/partners/{}", self.slug), &self.slug),
+            Cell::text(&self.name),
+            Cell::text(self.domain.as_deref().unwrap_or_default()),
+            Cell::state(&self.status),
+            Cell::text(format!("{} %", self.margin_pct)),
+            Cell::text(self.customers.to_string()),
+            Cell::text(revenue.collect::<Vec<_>>().join(", ")),
+        ]
+    }
+}
+
+pub(in crate::console) async fn show(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let partners = List::<PartnerRow>::read(&console, &session, "/partners", &parameters, &FILTERS);
+    let partners = partners.await?;
+    let next = partners.next_page("/console/partners", &parameters, &FILTERS);
+    let frame = Frame::new(&session, "/console/partners", "Partners", &parameters)?;
+    let table = Table::new(
+        "Partners, oldest first",
+        [
+            "Slug",
+            "Name",
+            "Domain",
+            "Status",
+            "Margin",
+            "Tenants",
+            "Monthly recurring revenue",
+        ],
+        partners.items.iter().map(PartnerRow::row),
+        "No partner matches.",
+    );
+    let status = text(&parameters, "status");
+    let page = ListPage::new(frame, table.with_next(next, "More partners"))
+        .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)]);
+    Ok(page.respond())
+}
