@@ -12,7 +12,7 @@ use dezky_shared::id::JobId;
 use dezky_sim::{
     callers::Caller,
     issuer::TokenSpec,
-    tools::{PortalTools, portal_tools},
+    tools::{NpmPackages, portal_tools},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -41,7 +41,7 @@ fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("client")
 }
 
-async fn tools() -> PortalTools {
+async fn tools() -> NpmPackages {
     spawn_blocking(portal_tools).await.unwrap().unwrap()
 }
 
@@ -79,7 +79,7 @@ async fn the_types_are_those_of_the_document() {
 }
 
 /// The compiled client, with the portal that uses it.
-async fn compiled(tools: &PortalTools) -> TempDir {
+async fn compiled(tools: &NpmPackages) -> TempDir {
     let directory = TempDir::new().unwrap();
     let sources = directory.path().join("src");
     fs::create_dir(&sources).unwrap();

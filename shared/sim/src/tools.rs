@@ -3,7 +3,10 @@
 //! An installation is prepared in a temporary directory and moved into place when it is complete, under a lock
 //! against concurrent installations in this checkout.
 
+mod browser;
+mod chromium;
 mod mongodb;
+mod npm;
 mod openapi;
 mod portal;
 mod promtool;
@@ -26,9 +29,11 @@ use nix::{
 };
 
 pub use self::{
+    browser::{BrowserTools, browser_tools},
     mongodb::mongod,
+    npm::NpmPackages,
     openapi::{OpenApiTools, openapi_tools},
-    portal::{PortalTools, portal_tools},
+    portal::portal_tools,
     promtool::promtool,
     redis::redis_server,
     schemathesis::schemathesis,

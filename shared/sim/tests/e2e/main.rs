@@ -8,6 +8,7 @@
 
 mod chaos;
 mod collector;
+mod console;
 mod domains;
 mod events;
 mod killing;

@@ -6,6 +6,7 @@ use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::{
     authentik::AuthentikSim,
     callers::Caller,
+    control,
     dns::DnsSim,
     isolated_stores::{self, FreshStores},
     issuer::{Issuer, IssuerOptions, OPERATOR, PORTAL},
@@ -21,6 +22,7 @@ use mongodb::{Client, Database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 /// Time limit of a test's waits.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -92,7 +94,22 @@ impl Stack {
         Self::on(FreshStores::new().unwrap(), variables).await
     }
 
+    /// Starts on the shared stores, with the operators' console.
+    pub(crate) async fn start_with_console() -> Self {
+        let port = Port::free().unwrap();
+        let variables = [
+            ("CONSOLE_URL", format!("http://127.0.0.1:{}", port.number)),
+            ("SEALING_KEYS", format!("test:{}=", "A".repeat(43))),
+        ];
+        Self::at(port, FreshStores::new().unwrap(), &variables).await
+    }
+
     async fn on(stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
+        Self::at(Port::free().unwrap(), stores, variables).await
+    }
+
+    /// Starts with the api on this port.
+    async fn at(api_port: Port, stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let simulators = Simulators::start(&Addresses::free(), IssuerOptions::default()).await;
         let simulators = Arc::new(simulators.unwrap());
@@ -106,7 +123,6 @@ impl Stack {
         } = &*simulators;
         stalwart.instant_dkim(true);
 
-        let api_port = Port::free().unwrap();
         let url = format!("http://127.0.0.1:{}", api_port.number);
         let api_metrics = Port::free().unwrap();
         let worker_metrics = Port::free().unwrap();
@@ -224,6 +240,15 @@ impl Stack {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Serves the control API of the simulators, and returns its address.
+    pub(crate) async fn serve_control(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = control::router(self.simulators.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
     }
 
     /// The database, for states that no route produces.

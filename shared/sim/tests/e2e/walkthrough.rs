@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, process::Stdio};
 
-use dezky_sim::{callers, callers::Caller, control, demo, workspace};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
+use dezky_sim::{callers, callers::Caller, demo, workspace};
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::stack::Stack;
 
@@ -82,10 +82,7 @@ async fn run(script: &str, steps: &[Step]) -> Vec<String> {
 async fn the_walk_through_is_true() {
     let key = ("SEALING_KEYS", format!("test:{}=", "A".repeat(43)));
     let stack = Stack::start_with(&[key]).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let control = format!("http://{}", listener.local_addr().unwrap());
-    let router = control::router(stack.simulators.clone());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let control = stack.serve_control().await;
     demo::provision(&stack.url, &control, None, |line| tracing::info!(line))
         .await
         .unwrap();

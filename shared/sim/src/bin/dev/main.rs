@@ -51,6 +51,8 @@ enum Dev {
     Doctor,
     /// Delete all data of `cargo dev up`.
     Reset,
+    /// Take the pictures of the operators' console in .ops/console.md, with data of their own.
+    Pictures,
     /// Run the tests with a real MongoDB and Redis.
     Test {
         /// Arguments for `cargo nextest run`, such as names of tests.
@@ -89,6 +91,7 @@ async fn main() -> ExitCode {
         Dev::Dns { command } => dns::dns(command).await,
         Dev::Doctor => doctor::doctor().await,
         Dev::Reset => reset::reset(),
+        Dev::Pictures => up::pictures().await,
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
         Dev::Bench { only } => bench::bench(only.as_deref()).await,

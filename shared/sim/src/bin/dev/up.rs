@@ -3,12 +3,14 @@
 //! MongoDB's data and the issuer's keys survive a restart. The simulators start empty, so that every start reconciles
 //! all tenants into them.
 
+mod pictures;
 mod stack;
 mod summary;
 mod upstreams;
 
-use dezky_sim::demo;
+use dezky_sim::{demo, workspace};
 
+pub(crate) use self::pictures::pictures;
 use self::stack::Stack;
 use crate::{
     instance::{Claim, Running},
@@ -19,14 +21,22 @@ use crate::{
 const HOURS: u32 = 12;
 
 pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
+    with_stack(async |stack, claim| run(stack, claim, check).await).await?;
+    Ok(())
+}
+
+/// Does the work with a stack that is stopped afterwards. `None` if a signal ended the work.
+async fn with_stack<T>(
+    work: impl AsyncFnOnce(&mut Stack, &mut Claim) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
     let mut claim = Claim::take()?;
     let mut stack = Stack::default();
     let outcome = tokio::select! {
-        outcome = run(&mut stack, &mut claim, check) => outcome,
-        () = interrupted() => Ok(()),
+        outcome = work(&mut stack, &mut claim) => outcome.map(Some),
+        () = interrupted() => Ok(None),
     };
     match &outcome {
-        Ok(()) => println!("\nStopping"),
+        Ok(_) => println!("\nStopping"),
         Err(_) => println!("\nStopping after an error"),
     }
     tokio::select! {
@@ -38,7 +48,7 @@ pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
 
 /// Starts everything and waits. Returns only with an error, or after a check.
 async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Result<()> {
-    let addresses = stack.start().await?;
+    let addresses = stack.start(&workspace::dev()).await?;
     claim.publish(&Running {
         pid: std::process::id(),
         api: Some(addresses.api.clone()),

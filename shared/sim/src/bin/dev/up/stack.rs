@@ -61,14 +61,14 @@ pub(super) struct Addresses {
 }
 
 impl Stack {
-    /// Builds and starts everything, and waits until it is ready.
-    pub(super) async fn start(&mut self) -> anyhow::Result<Addresses> {
+    /// Builds and starts everything, with its data in this directory, and waits until it is ready.
+    pub(super) async fn start(&mut self, data: &Path) -> anyhow::Result<Addresses> {
         let what = ["--bin=dezky-api", "--bin=dezky-worker", "--bin=dezky-sim"];
         let binaries = build(&what).await?.binaries;
         let logs = workspace::dev().join("logs");
         fs::create_dir_all(&logs)?;
 
-        let (mongodb, redis) = self.start_stores(&logs).await?;
+        let (mongodb, redis) = self.start_stores(data, &logs).await?;
         let [control, issuer, authentik, stalwart, ocis, dns, stripe] =
             self.claim([3900, 3901, 3902, 3903, 3904, 3907, 3908])?;
         let arguments = vec![
@@ -79,7 +79,7 @@ impl Stack {
             format!("--ocis-port={ocis}"),
             format!("--dns-port={dns}"),
             format!("--stripe-port={stripe}"),
-            format!("--keys={}", workspace::dev().join("keys").display()),
+            format!("--keys={}", data.join("keys").display()),
         ];
         let control = url(control);
         // The log is a file.
@@ -218,14 +218,15 @@ impl Stack {
     }
 
     /// Starts MongoDB and Redis and returns their addresses.
-    async fn start_stores(&mut self, logs: &Path) -> anyhow::Result<(String, String)> {
+    async fn start_stores(&mut self, data: &Path, logs: &Path) -> anyhow::Result<(String, String)> {
         let start = Instant::now();
-        let data = workspace::dev().join("mongodb");
-        let mongo = Mongo::start_on(Port::prefer(3905)?, &data, &logs.join("mongodb.log")).await?;
+        let mongodb = data.join("mongodb");
+        let log = logs.join("mongodb.log");
+        let mongo = Mongo::start_on(Port::prefer(3905)?, &mongodb, &log).await?;
         started("mongodb", start);
         let start = Instant::now();
-        let data = workspace::dev().join("redis");
-        let redis = Redis::start_on(Port::prefer(3906)?, &data, &logs.join("redis.log")).await?;
+        let log = logs.join("redis.log");
+        let redis = Redis::start_on(Port::prefer(3906)?, &data.join("redis"), &log).await?;
         started("redis", start);
         let addresses = (mongo.uri.clone(), redis.url.clone());
         self.mongo = Some(mongo);

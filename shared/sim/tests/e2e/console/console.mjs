@@ -1,0 +1,21 @@
+// The operators' console in a browser. The argument is a JSON object: `origin` of the console, `control` address of the
+// simulators, `token` of an operator, id of a `colleague`, and the tenants: the `failing` one with its `name`, and the `demo`.
+import { withBrowser } from "./operator.mjs";
+import { Service } from "./service.mjs";
+
+import { isReadable } from "./accessibility.mjs";
+import { refusesAttacks } from "./attacks.mjs";
+import { repairsFailures } from "./incidents.mjs";
+import { worksWithoutScript } from "./navigation.mjs";
+
+const world = JSON.parse(process.argv[2]);
+world.service = new Service(world);
+
+await withBrowser(async (browser) => {
+  // The repairs come last: what is broken belongs to the pages that are read.
+  for (const part of [worksWithoutScript, isReadable, refusesAttacks, repairsFailures]) {
+    const start = Date.now();
+    await part(browser, world);
+    console.log(`${part.name}: ${Date.now() - start} ms`);
+  }
+});
