@@ -51,13 +51,16 @@ async function incidents(page) {
   await page.goto(`${world.origin}/console/tenants/globex`);
   await save(page, "A failing tenant", "Its health with reasons, its conditions, and its last jobs.");
   await link("provision_tenant").click();
+  await page.getByRole("heading", { name: "Steps" }).waitFor();
   await save(page, "A discarded job", "Why it failed, step by step, and the operation that the upstream refused.");
   await page.goto(`${world.origin}/console/jobs?state=discarded&errorCode=upstream_rejected`);
   await save(page, "Discarded jobs", "The jobs with one error code, and the buttons for all that match.");
   await button("Requeue all").click();
+  await button("Start").waitFor();
   await save(page, "Bulk operation", "The dry run counts the jobs and shows a sample. Typing the number starts the operation.");
   await page.goto(`${world.origin}/console/tenants/demo`);
   await button("Suspend").click();
+  await button("Suspend the tenant").waitFor();
   await save(page, "Confirmation", "A destructive action says what it does, and asks.");
 }
 
