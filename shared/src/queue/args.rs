@@ -23,7 +23,7 @@ use crate::{
 pub use self::{
     billing::{
         BalanceKey, ClosePayouts, InvoiceSubscription, IssueInvoice, ReleasePayout, RunInvoices,
-        SettleInvoice, SyncBilling, VoidInvoice,
+        SettleInvoice, SweepBilling, SyncBilling, VoidInvoice,
     },
     cards::{CreateSetupIntent, SetDefaultCard},
     import::ImportMembers,

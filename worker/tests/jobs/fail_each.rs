@@ -18,7 +18,7 @@ use dezky_shared::{
         args::{
             ApplyAllowance, ClosePayouts, ImportMembers, InvoiceSubscription, ProvisionApp,
             RecheckDomain, RecheckDueDomains, ReconcileTenants, ReleasePayout, RunInvoices,
-            RunJobOperation, SnapshotSubscriptions, SummarizeMonths, TrimAudit,
+            RunJobOperation, SnapshotSubscriptions, SummarizeMonths, SweepBilling, TrimAudit,
         },
         error_code::RetryPolicy,
         job::{Job, JobArgs as _, JobState, Step},
@@ -43,7 +43,7 @@ const AT_ONCE: usize = 3;
 /// Timeout of an operator's wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Kinds that call none of these upstreams.
-const SILENT: [&str; 13] = [
+const SILENT: [&str; 14] = [
     ApplyAllowance::KIND,
     ClosePayouts::KIND,
     ImportMembers::KIND,
@@ -56,6 +56,7 @@ const SILENT: [&str; 13] = [
     RecheckDueDomains::KIND,
     SnapshotSubscriptions::KIND,
     SummarizeMonths::KIND,
+    SweepBilling::KIND,
     TrimAudit::KIND,
 ];
 /// Writes that may happen twice, where the second replaces the first. Their jobs have their own tests.
@@ -194,6 +195,26 @@ async fn creating_a_customer_survives_a_failure_of_each_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changing_a_customer_survives_a_failure_of_each_call() {
     each_call_fails(&scenarios::SYNC_BILLING_CHANGED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selling_by_card_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::SELL_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changing_a_card_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::CHANGE_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ending_a_card_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::END_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirroring_a_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::MIRROR_SUBSCRIPTION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

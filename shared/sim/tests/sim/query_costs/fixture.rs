@@ -249,6 +249,9 @@ impl Fixture {
                     let through = self.in_seconds(n);
                     document.extend(doc! { "invoicedThrough": through, "billingAnchor": through });
                 }
+                if n % 100 == 99 {
+                    document.insert("biller", "stripe");
+                }
             },
         )
         .await;
