@@ -6,6 +6,7 @@
 mod config;
 mod mirrored;
 mod reductions;
+mod refused;
 mod tax_note;
 
 use bson::DateTime;
@@ -17,6 +18,7 @@ pub use self::{
     config::InvoicingConfig,
     mirrored::{ReadInvoice, StripeInvoice},
     reductions::{ReadReduction, ReductionKind, StripeReduction, reductions_of},
+    refused::IssueError,
     tax_note::TaxNote,
 };
 use crate::{
@@ -24,7 +26,7 @@ use crate::{
     id::{InvoiceId, PartnerId, SubscriptionId, TenantId},
     partner::{Partner, PartnerStatus},
     platform::clock,
-    subscription::{CollectionMethod, Subscription},
+    subscription::Subscription,
     tenant::Tenant,
 };
 
@@ -197,6 +199,9 @@ pub struct Invoice {
     /// Stage at which its issue resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<InvoiceStage>,
+    /// Refusal of its issue by Stripe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<IssueError>,
     /// Fields at Stripe, if Stripe issues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe: Option<StripeInvoice>,
@@ -273,7 +278,7 @@ impl Invoice {
             && let Some(partner) = parties.active_partner()
         {
             invoice.bill_to_partner(partner, config);
-        } else if subscription.collection_method == CollectionMethod::SendInvoice {
+        } else if !subscription.collection_method.is_manual() {
             invoice.send_by_stripe();
         }
         invoice
@@ -360,6 +365,7 @@ impl Invoice {
             reductions: Vec::new(),
             sent_by_stripe: false,
             stage: None,
+            error: None,
             stripe: None,
             revision: 1,
             created_at: now,
@@ -434,6 +440,7 @@ impl Invoice {
         self.is_overdue = false;
         self.period_key = None;
         self.stage = None;
+        self.error = None;
         self.voided_at = Some(at);
         self.void_reason = Some(reason.to_owned());
     }

@@ -7,7 +7,7 @@ use bson::DateTime;
 
 use crate::{
     billing::period::{BillingPeriods, Period, whole_second},
-    subscription::{EndedBy, Subscription},
+    subscription::{Biller, EndedBy, Subscription},
     tenant::TenantStatus,
 };
 
@@ -108,20 +108,23 @@ impl Subscription {
         self.renews_at = Some(end);
     }
 
-    /// The periods that have begun at `now` and are not invoiced, oldest first. Empty unless it is live and enrolled.
+    /// The periods that have begun at `now` and are not invoiced, oldest first. Empty unless it is live, enrolled and billed by
+    /// the run.
     pub fn due_periods(&self, now: DateTime) -> Vec<Period> {
         let (Some(periods), Some(through)) = (self.periods(), self.invoiced_through) else {
             return Vec::new();
         };
-        if !self.status.is_live() {
+        if !self.status.is_live() || self.biller == Biller::Stripe {
             return Vec::new();
         }
         periods.begun(through, now).collect()
     }
 
-    /// Next action of the run at `now`. An operator may have released up to `released` periods at once.
+    /// Next action of the run at `now`. An operator may have released up to `released` periods at once. For a subscription
+    /// that Stripe bills, there is none.
     pub fn next(&self, tenant: TenantStatus, released: Option<usize>, now: DateTime) -> Next {
-        let Some(through) = self.invoiced_through.filter(|_| self.status.is_live()) else {
+        let is_billed_here = self.status.is_live() && self.biller == Biller::Run;
+        let Some(through) = self.invoiced_through.filter(|_| is_billed_here) else {
             return Next::Nothing;
         };
         match tenant {
@@ -370,6 +373,18 @@ mod tests {
         cancelled.end(now, EndedBy::Operator);
         let next = cancelled.next(TenantStatus::Active, None, now);
         assert_eq!(next, Next::Nothing);
+    }
+
+    #[test]
+    fn the_run_invoices_nothing_that_stripe_bills() {
+        let mut by_card = through("2026-02-28");
+        by_card.biller = Biller::Stripe;
+        by_card.cancel_at_period_end = true;
+        for status in [TenantStatus::Active, TenantStatus::Terminated] {
+            let next = by_card.next(status, Some(9), day("2027-01-01"));
+            assert_eq!(next, Next::Nothing);
+        }
+        assert!(by_card.due_periods(day("2027-01-01")).is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod billing;
 pub mod billing_account;
 pub mod billing_totals;
 pub mod branding;
+pub mod card_billing;
 pub mod console_session;
 pub mod dependency;
 pub mod domain;

@@ -13,6 +13,8 @@ const MAX_ID: usize = 255;
 pub const CUSTOMER: &str = "customer";
 /// Type of an invoice.
 pub const INVOICE: &str = "invoice";
+/// Type of a subscription.
+pub const SUBSCRIPTION: &str = "subscription";
 /// Type of a payment, which leads to an invoice.
 pub const PAYMENT_INTENT: &str = "payment_intent";
 
@@ -115,8 +117,8 @@ impl Event {
         DateTime::from_millis(self.created.saturating_mul(1_000))
     }
 
-    /// The object that has to be read again: a customer, also for its cards and tax ids, or an invoice, also for its credit
-    /// notes; the payment for refunds and disputes. `None` if nothing depends on the object that changed.
+    /// The object that has to be read again: a customer, also for its cards and tax ids, a subscription, or an invoice, also
+    /// for its credit notes; the payment for refunds and disputes. `None` if nothing depends on the object that changed.
     pub fn mirrored(&self) -> Option<StripeObject> {
         let object = self.object();
         let (object_type, id) = match object.object.as_str() {
@@ -126,6 +128,7 @@ impl Event {
                 (CUSTOMER, customer.or_else(|| self.former_customer()))
             }
             INVOICE => (INVOICE, object.id.as_ref()),
+            SUBSCRIPTION => (SUBSCRIPTION, object.id.as_ref()),
             "credit_note" | "invoice_payment" => (INVOICE, object.invoice.as_ref()),
             "charge" | "dispute" | "refund" => (PAYMENT_INTENT, object.payment_intent.as_ref()),
             _ => return None,
@@ -198,6 +201,11 @@ mod tests {
                 json!({ "object": "invoice", "id": "in_1", "customer": "cus_1" }),
                 Value::Null,
                 Some("in_1"),
+            ),
+            (
+                json!({ "object": "subscription", "id": "sub_1", "customer": "cus_1" }),
+                Value::Null,
+                Some("sub_1"),
             ),
             (
                 json!({ "object": "credit_note", "id": "cn_1", "invoice": "in_1" }),

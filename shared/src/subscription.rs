@@ -49,6 +49,30 @@ pub enum EndedBy {
     PeriodEnd,
     /// The removal of the tenant.
     TenantTerminated,
+    /// A payment that failed until Stripe gave up.
+    PaymentFailed,
+    /// A person, in Stripe's dashboard.
+    Stripe,
+    /// The deletion of the customer at Stripe.
+    CustomerDeleted,
+}
+
+/// Biller of a subscription's periods. It changes at the boundary of a period, so that no period has two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Biller {
+    /// Our invoice run.
+    #[default]
+    Run,
+    /// Stripe, by a subscription of its own that is charged to the card.
+    Stripe,
+}
+
+impl Biller {
+    /// Whether it is the invoice run.
+    pub fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
 }
 
 /// Collection of a subscription's invoices.
@@ -60,6 +84,9 @@ pub enum CollectionMethod {
     Manual,
     /// Stripe sends them to the customer, with a page on which they are paid. They carry no tax.
     SendInvoice,
+    /// Stripe charges them to the customer's card. Until there is one, invoices of a subscription that was billed before are
+    /// sent.
+    ChargeAutomatically,
 }
 
 impl CollectionMethod {
@@ -139,6 +166,19 @@ pub struct Subscription {
     /// Price id at Stripe, once created there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_price_id: Option<String>,
+    /// Status at Stripe, as it was last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_status: Option<String>,
+    /// Whether the customer has to authenticate a payment at the bank.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_authentication: bool,
+    /// Biller of its periods.
+    #[serde(default, skip_serializing_if = "Biller::is_run")]
+    pub biller: Biller,
+    /// Whether a person has asked for a subscription at Stripe that does not exist yet. Without it, one that has ended there
+    /// would be created again by every sync.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_recreate: bool,
     /// Incremented by every write.
     pub revision: i64,
     /// Creation time.
@@ -170,6 +210,10 @@ impl Subscription {
             ended_by: None,
             stripe_subscription_id: None,
             stripe_price_id: None,
+            stripe_status: None,
+            needs_authentication: false,
+            biller: Biller::Run,
+            may_recreate: false,
             revision: 1,
             created_at: now,
             updated_at: now,

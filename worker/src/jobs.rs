@@ -29,8 +29,8 @@ use dezky_shared::queue::args::{
     ReconcileTenant, ReconcileTenants, ReleasePayout, RemoveApp, RemoveDomain, RemoveMember,
     ResetMemberPassword, ResetMfa, ResumeMember, ResumeTenant, RotateAppSecret, RunInvoices,
     RunJobOperation, SetDefaultCard, SetDmarc, SettleInvoice, SignOutMember, SnapshotSubscriptions,
-    SummarizeMonths, SuspendMember, SuspendTenant, SyncBilling, SyncPartnerTeam, TrimAudit,
-    VoidInvoice,
+    SummarizeMonths, SuspendMember, SuspendTenant, SweepBilling, SyncBilling, SyncPartnerTeam,
+    TrimAudit, VoidInvoice,
 };
 
 pub use self::tenant::TenantTarget;
@@ -78,6 +78,7 @@ pub fn registry() -> Registry {
         .register::<ClosePayouts>(billing::close_payouts())
         .register::<ReleasePayout>(billing::release_payout())
         .register::<SyncBilling>(billing::sync())
+        .register::<SweepBilling>(billing::sweep())
         .register::<IssueInvoice>(billing::issue_invoice())
         .register::<VoidInvoice>(billing::void_invoice())
         .register::<SettleInvoice>(billing::settle_invoice())

@@ -50,6 +50,18 @@ pub(super) async fn is_billed(
     Ok(flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now))
 }
 
+/// Whether a change of the tenant's billing is brought to the payment provider.
+pub(super) async fn is_synced(
+    app: &AppState,
+    tenant: &Tenant,
+    now: DateTime,
+) -> Result<bool, StoreError> {
+    if app.config.stripe.publishable_key.is_none() {
+        return Ok(false);
+    }
+    is_billed(app, tenant, now).await
+}
+
 /// Rejects a tenant that the invoice run does not cover.
 pub(super) async fn ensure_billed(
     app: &AppState,
@@ -99,6 +111,7 @@ async fn show(
     )?;
     let subscription = live.remove(&tenant.id).flatten();
     let is_billed = is_billed(&app, tenant, now).await?;
-    let view = BillingView::new(tenant, subscription, &open, is_billed, now).with_account(account);
+    let view = BillingView::new(tenant, subscription.clone(), &open, is_billed, now)
+        .with_account(subscription.as_ref(), account);
     Ok(ApiResponse::unversioned(StatusCode::OK, &view))
 }

@@ -18,10 +18,13 @@ use axum::{
 };
 use bson::DateTime;
 use dezky_shared::{
-    audit::Target,
+    audit::{Action, Target},
     id::TenantId,
     platform::{change_feed::DocumentChange, clock},
-    queue::{args::RemoveDomain, job::Job},
+    queue::{
+        args::{RemoveDomain, SyncBilling},
+        job::Job,
+    },
     store::{StoreError, VersionedRepository as _, jobs::NewJob, to_document},
     tenant::Tenant,
 };
@@ -30,6 +33,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::actions::Decision;
 use super::{
+    billing::is_synced,
     domains::ownership::lost,
     outcome::{preference_applied, run_and_await, status_of},
 };
@@ -203,6 +207,14 @@ impl Command for TenantChange<'_> {
             tenants
                 .save_changed(session, &before, &mut tenant, now)
                 .await?;
+        }
+        let ends_or_returns = matches!(action, Action::TenantDelete | Action::TenantRestore);
+        if ends_or_returns && is_synced(app, &tenant, now).await? {
+            let args = SyncBilling {
+                tenant_id: tenant.id,
+                dry_run: false,
+            };
+            jobs.push(NewJob::new(&args, &by, now)?);
         }
         let jobs = enqueue_all(session, runner, jobs).await?;
         let event = runner

@@ -20,7 +20,8 @@ pub fn cycle(text: &str) -> Result<Cycle, Violation> {
 
 /// A collection of invoices.
 pub fn collection_method(text: &str) -> Result<CollectionMethod, Violation> {
-    word(text, "invalid_collection_method", "manual or send_invoice")
+    let methods = "manual, send_invoice or charge_automatically";
+    word(text, "invalid_collection_method", methods)
 }
 
 /// A currency in use (ISO 4217). Funds, metals and replaced currencies are rejected.

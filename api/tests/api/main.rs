@@ -14,6 +14,7 @@ mod billing;
 mod billing_info;
 mod billing_summary;
 mod branding;
+mod card_subscriptions;
 mod cards;
 mod client;
 mod client_package;

@@ -1,11 +1,16 @@
-//! Simulator of Stripe: customers, tax ids, setup intents, payment methods, invoices, events and webhooks.
+//! Simulator of Stripe: customers, tax ids, setup intents, payment methods, products, prices, subscriptions, invoices, events
+//! and webhooks.
 //!
 //! Objects have the fields of API version [`API_VERSION`], and unknown parameters are refused, as the real API does.
 //! Idempotency keys replay the first result for a day by the simulated clock, and refuse another request. Those
 //! invoices that no request creates are issued, paid and reduced by the methods of [`StripeSim`]; payments and disputes have only the fields that are read. Not
-//! simulated: prices, subscriptions, Connect, search, concurrent use of one key (a test [injects](StripeSim::refuse_next)
-//! that error).
+//! simulated: Connect, search, concurrent use of one key (a test [injects](StripeSim::refuse_next) that error).
+//!
+//! A subscription has one item with the quantity 1 and is charged to a card. Its periods begin as the clock is
+//! [put ahead](StripeSim::advance): each is invoiced and charged at once, with the prorations of the changes before. A payment
+//! that fails is not retried. Not simulated: trials, coupons, several items, prorated first periods, and Stripe's retries.
 
+mod catalog;
 mod customers;
 mod form;
 mod http;
@@ -14,9 +19,12 @@ mod invoices;
 mod params;
 mod payment_methods;
 mod refusal;
+mod renewals;
 mod reversals;
+mod routes;
 mod setup_intents;
 mod state;
+mod subscriptions;
 mod tax_ids;
 mod webhooks;
 
@@ -69,9 +77,9 @@ impl StripeSim {
         json!({ "objects": objects })
     }
 
-    /// Puts the clock ahead. Keys and events age accordingly.
+    /// Puts the clock ahead. Keys and events age accordingly, and subscriptions are invoiced.
     pub fn advance(&self, seconds: i64) {
-        self.shared.lock().ahead += seconds;
+        self.shared.lock().advance(seconds);
     }
 
     /// Refuses the next request of `operation`. A key stores this result as it would store that of the real API.
@@ -125,6 +133,23 @@ impl StripeSim {
     pub fn delete_customer(&self, id: &str) -> Answer {
         let mut state = self.shared.lock();
         state.delete_customer(&[id], &mut Params::default())
+    }
+
+    /// Edits a subscription, as a person does in the dashboard.
+    pub fn edit_subscription(&self, id: &str, fields: &[(&str, &str)]) -> Answer {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let mut params = Params::new(fields.collect());
+        self.shared.lock().update_subscription(&[id], &mut params)
+    }
+
+    /// Cancels a subscription for this reason: a person's, `cancellation_requested`, or after the last try to charge it,
+    /// `payment_failed`.
+    pub fn cancel_subscription(&self, id: &str, reason: &str) -> Answer {
+        let mut state = self.shared.lock();
+        let subscription = state.existing(subscriptions::KIND, id)?;
+        Ok(state.end_subscription(subscription, reason))
     }
 
     /// Sets the verification of a tax id, which happens after its creation.

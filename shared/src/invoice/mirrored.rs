@@ -117,6 +117,7 @@ impl Invoice {
         }
         if self.status.is_final() {
             self.stage = None;
+            self.error = None;
         }
     }
 
@@ -125,9 +126,11 @@ impl Invoice {
         self.stripe.as_ref().map_or("", |stripe| &stripe.id)
     }
 
-    /// The key of its period, if it is that of a subscription and not void.
+    /// The key of its period, if it is that of a subscription and not void. An invoice over nothing has none: Stripe issues
+    /// it for the days until the first period that it charges, which another invoice covers.
     pub fn wanted_period_key(&self) -> Option<String> {
-        let is_cycle = self.kind == InvoiceKind::Cycle && self.status != InvoiceStatus::Void;
+        let is_void = self.status == InvoiceStatus::Void;
+        let is_cycle = self.kind == InvoiceKind::Cycle && !is_void && self.subtotal_minor != 0;
         let period = self.period.filter(|_| is_cycle)?;
         self.subscription_id?;
         Some(Self::period_key(self.tenant_id, period))

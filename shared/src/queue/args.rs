@@ -19,7 +19,7 @@ use crate::id::{DomainId, InvitationId, PartnerId, TenantId};
 pub use self::{
     billing::{
         BalanceKey, ClosePayouts, InvoiceSubscription, IssueInvoice, ReleasePayout, RunInvoices,
-        SettleInvoice, SyncBilling, VoidInvoice,
+        SettleInvoice, SweepBilling, SyncBilling, VoidInvoice,
     },
     cards::{CreateSetupIntent, SetDefaultCard},
     import::ImportMembers,

@@ -10,7 +10,7 @@ use crate::{
     queue::{
         args::{
             CheckSpaces, ClosePayouts, FetchStripeEvents, MeasureAllStorage, RecheckDueDomains,
-            ReconcileTenants, RunInvoices, SnapshotSubscriptions, TrimAudit,
+            ReconcileTenants, RunInvoices, SnapshotSubscriptions, SweepBilling, TrimAudit,
         },
         cron::{CronError, CronSchedule},
         new_job::NewJob,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Period over which the tenants of a nightly reconcile are spread.
 const NIGHT: Duration = Duration::from_hours(4);
+
+/// Period over which the customers of a nightly sweep are spread.
+const SWEEP: Duration = Duration::from_hours(3);
 
 /// A day.
 const DAY: Duration = Duration::from_hours(24);
@@ -117,6 +120,25 @@ pub fn all() -> Result<Vec<Schedule>, CronError> {
             misfire_policy: MisfirePolicy::Once,
             can_dry_run: false,
             job: |_, by, now| NewJob::new(&FetchStripeEvents {}, by, now),
+        },
+        Schedule {
+            name: "billing_sync",
+            purpose: "Compares the customer and the card subscription of every tenant with what they should be at Stripe and \
+                      repairs differences, also those that no event told.",
+            cron: CronSchedule::new("0 3 * * *", "UTC")?,
+            misfire_policy: MisfirePolicy::Once,
+            can_dry_run: true,
+            job: |trigger, by, now| {
+                let (dry_run, spread) = match trigger {
+                    Trigger::Scheduled { .. } => (false, SWEEP),
+                    Trigger::Manual { dry_run } => (dry_run, Duration::ZERO),
+                };
+                let args = SweepBilling {
+                    dry_run,
+                    spread_seconds: spread.as_secs(),
+                };
+                NewJob::new(&args, by, now)
+            },
         },
         Schedule {
             name: "trim_audit",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::doc;
+use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{Store, StoreError, index::index, known_fields::set_known_fields};
@@ -57,6 +58,32 @@ impl BillingAccountRepository {
         }
         let former = doc! { "formerStripeCustomerIds": customer };
         self.accounts.find_one(former).await
+    }
+
+    /// At most `limit` tenants after `after` that have a customer, ordered by id.
+    pub async fn list_customers(
+        &self,
+        after: Option<TenantId>,
+        limit: i64,
+    ) -> Result<Vec<TenantId>, StoreError> {
+        /// The tenant alone.
+        #[derive(serde::Deserialize)]
+        struct Of {
+            #[serde(rename = "_id")]
+            tenant_id: TenantId,
+        }
+        let mut filter = doc! { "stripeCustomerId": { "$exists": true } };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        let accounts = self.accounts.clone_with_type::<Of>();
+        let found = accounts
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .projection(doc! { "_id": 1 })
+            .limit(limit);
+        let found: Vec<Of> = found.await?.try_collect().await?;
+        Ok(found.into_iter().map(|account| account.tenant_id).collect())
     }
 
     /// Saves an account.

@@ -223,14 +223,17 @@ impl InvoiceRepository {
     }
 
     /// At most `limit` invoices that Stripe has not sent, that are not to be voided, and that have not changed since
-    /// `before`, those that changed first.
+    /// `before`, those that changed first. One that Stripe refused waits for its next try at `now`, so that it does not
+    /// take the place of another.
     pub async fn list_unsent(
         &self,
         before: DateTime,
+        now: DateTime,
         limit: i64,
     ) -> Result<Vec<UnsentInvoice>, StoreError> {
         let filter = doc! {
             "stage": { "$exists": true }, "updatedAt": { "$lt": before }, "voidReason": { "$exists": false },
+            "$or": [{ "error": { "$exists": false } }, { "error.retryAt": { "$lte": now } }],
         };
         let invoices = self.invoices.clone_with_type::<UnsentInvoice>();
         let found = invoices

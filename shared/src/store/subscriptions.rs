@@ -35,6 +35,22 @@ fn live() -> Document {
     doc! { "$in": ["active", "past_due"] }
 }
 
+/// Matches live subscriptions that Stripe bills, as the partial index does.
+fn by_card() -> Document {
+    doc! { "biller": "stripe", "status": live() }
+}
+
+/// Live subscription that Stripe bills, with only its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CardCandidate {
+    /// Unique id.
+    #[serde(rename = "_id")]
+    pub id: SubscriptionId,
+    /// Tenant.
+    pub tenant_id: TenantId,
+}
+
 /// Live subscription with only the fields that the invoice run selects by.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,10 +142,17 @@ impl SubscriptionRepository {
             .keys(doc! { "invoicedThrough": 1, "_id": 1 })
             .options(for_run)
             .build();
+        let for_sweep = IndexOptions::builder()
+            .partial_filter_expression(by_card())
+            .build();
+        let for_sweep = IndexModel::builder()
+            .keys(doc! { "biller": 1, "_id": 1 })
+            .options(for_sweep)
+            .build();
         // One index for each filter of the list, which is sorted by id.
         let listed = ["tenantId", "status", "plan"].map(|field| index(doc! { field: 1, "_id": 1 }));
         self.subscriptions
-            .create_indexes([one_live, for_run].into_iter().chain(listed))
+            .create_indexes([one_live, for_run, for_sweep].into_iter().chain(listed))
             .await?;
         drop_index(&self.subscriptions, FORMER_LIVE_INDEX).await
     }
@@ -203,7 +226,7 @@ impl SubscriptionRepository {
         self.subscriptions.find_one(filter).session(session).await
     }
 
-    /// Live subscriptions whose last invoiced period has ended at `until`, from those that ended at `from` on, ordered by
+    /// Live subscriptions of the invoice run whose last invoiced period has ended at `until`, from those that ended at `from` on, ordered by
     /// that end.
     pub async fn list_due(
         &self,
@@ -215,8 +238,29 @@ impl SubscriptionRepository {
         if let Some(from) = from {
             through.insert("$gte", from);
         }
-        self.candidates(doc! { "status": live(), "invoicedThrough": through }, None)
-            .await
+        // Those that Stripe bills are invoiced there, so that theirs is in the future but for those that wait for a card.
+        let by_run = doc! { "$ne": "stripe" };
+        let due = doc! { "status": live(), "invoicedThrough": through, "biller": by_run };
+        self.candidates(due, None).await
+    }
+
+    /// At most `limit` live subscriptions after `after` that Stripe bills, ordered by id.
+    pub async fn list_by_card(
+        &self,
+        after: Option<SubscriptionId>,
+        limit: i64,
+    ) -> Result<Vec<CardCandidate>, StoreError> {
+        let mut filter = by_card();
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        let subscriptions = self.subscriptions.clone_with_type::<CardCandidate>();
+        let found = subscriptions
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .projection(doc! { "tenantId": 1 })
+            .limit(limit);
+        found.await?.try_collect().await
     }
 
     /// At most `limit` live subscriptions after `after` that are not enrolled, ordered by id.

@@ -1,9 +1,12 @@
 //! Invoices of subscriptions: a fan-out finds those that are due, and one job per subscription issues their invoices.
 //!
 //! The decisions are in [`dezky_shared::invoicing`]; these jobs read, write and audit it. They write no tenant. Stripe is
-//! called by the sync of a customer, by the jobs about its cards, and by those that follow what changes there.
+//! called by the sync of a customer and its subscription, by the jobs about its cards and sent invoices, and by those that
+//! follow what changes there.
 
 mod card;
+mod card_catalog;
+mod card_subscription;
 mod catch_up;
 mod customer;
 mod each;
@@ -11,14 +14,17 @@ mod enter_card;
 mod invoice;
 mod keyed_calls;
 mod mirror;
+mod mirror_subscription;
 mod payouts;
 mod position;
 mod preview;
 mod read_invoice;
+mod read_subscription;
 mod release;
 mod send_invoices;
 mod sent_invoice;
 mod set_card;
+mod sweep;
 mod tax_id;
 mod unsent;
 
@@ -57,7 +63,12 @@ pub(super) fn release_payout() -> Steps {
     Steps::parallel().step("entries", release::release)
 }
 
-/// Syncs a tenant's customer at Stripe.
+/// Enqueues a sync for every customer at Stripe.
+pub(super) fn sweep() -> Steps {
+    Steps::parallel().step("customers", sweep::each_customer)
+}
+
+/// Syncs a tenant's customer and subscription at Stripe.
 pub(super) fn sync() -> Steps {
     Steps::parallel()
         .partial(Upstream::Stripe, Upstream::Stripe.name(), customer::sync)

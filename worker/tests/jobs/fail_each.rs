@@ -16,7 +16,7 @@ use dezky_shared::queue::{
     args::{
         ApplyAllowance, ClosePayouts, ImportMembers, InvoiceSubscription, RecheckDomain,
         RecheckDueDomains, ReconcileTenants, ReleasePayout, RunInvoices, RunJobOperation,
-        SnapshotSubscriptions, SummarizeMonths, TrimAudit,
+        SnapshotSubscriptions, SummarizeMonths, SweepBilling, TrimAudit,
     },
     job::JobArgs as _,
 };
@@ -26,7 +26,7 @@ use self::driver::each_call_fails;
 use crate::{answer_lost::writes_in_the_sources, scenarios};
 
 /// Kinds that call none of these upstreams.
-const SILENT: [&str; 13] = [
+const SILENT: [&str; 14] = [
     ApplyAllowance::KIND,
     ClosePayouts::KIND,
     ImportMembers::KIND,
@@ -39,6 +39,7 @@ const SILENT: [&str; 13] = [
     RecheckDueDomains::KIND,
     SnapshotSubscriptions::KIND,
     SummarizeMonths::KIND,
+    SweepBilling::KIND,
     TrimAudit::KIND,
 ];
 /// Writes that may happen twice, where the second replaces the first. Their jobs have their own tests.
@@ -177,6 +178,26 @@ async fn creating_a_customer_survives_a_failure_of_each_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changing_a_customer_survives_a_failure_of_each_call() {
     each_call_fails(&scenarios::SYNC_BILLING_CHANGED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selling_by_card_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::SELL_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changing_a_card_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::CHANGE_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ending_a_card_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::END_BY_CARD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirroring_a_subscription_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::MIRROR_SUBSCRIPTION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 mod answer_lost;
 mod apps;
 mod audit;
+mod card_subscriptions;
 mod cards;
 mod customers;
 mod deprovision;

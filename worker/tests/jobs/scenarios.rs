@@ -290,7 +290,7 @@ pub(crate) const RESET_MFA: Scenario = Scenario {
     },
 };
 
-pub(crate) const ALL: [&Scenario; 47] = [
+pub(crate) const ALL: [&Scenario; 51] = [
     &PROVISION,
     &PROVISION_CHANGED,
     &RECONCILE,
@@ -329,6 +329,10 @@ pub(crate) const ALL: [&Scenario; 47] = [
     &DELETE_MEMBER,
     &SYNC_BILLING,
     &SYNC_BILLING_CHANGED,
+    &SELL_BY_CARD,
+    &CHANGE_BY_CARD,
+    &END_BY_CARD,
+    &MIRROR_SUBSCRIPTION,
     &CREATE_SETUP_INTENT,
     &SET_DEFAULT_CARD,
     &MIRROR_CUSTOMER,

@@ -17,11 +17,12 @@ use dezky_shared::{
     platform::clock,
     queue::{
         args::{IssueInvoice, MirrorStripeObject, RunInvoices, SettleInvoice, VoidInvoice},
-        job::JobArgs,
+        error_code::ErrorCode,
+        job::{JobArgs, JobState},
     },
     tenant::Tenant,
 };
-use dezky_sim::stripe::BilledInvoice;
+use dezky_sim::stripe::{BilledInvoice, Refusal};
 use futures::TryStreamExt as _;
 use serde_json::Value;
 
@@ -337,5 +338,45 @@ async fn an_invoice_that_stripe_sends_is_issued_once_paid_and_found_again_after_
     world.invoice_job(&run).await;
     let sent = world.mirrored().await.remove(2);
     assert_eq!((sent.id, sent.status, sent.stage), (waiting.id, Open, None));
+    world.stop().await;
+}
+
+/// A refused invoice is tried again ever later, and does not take the place of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_invoice_says_so_and_waits_longer_each_time() {
+    let world = World::start().await;
+    let draft = drafted(&world).await;
+    let context = &world.harness.context;
+    let store = &context.store;
+    let stripe = &world.upstreams.stripe;
+    let args = IssueInvoice {
+        tenant_id: draft.tenant_id,
+        invoice_id: draft.id,
+    };
+    let mut waits = Vec::new();
+    for attempts in 1..=3 {
+        let refusal = Refusal::invalid("Invalid currency.");
+        stripe.refuse_next("create_invoice", refusal);
+        let job = world.harness.enqueue(&args).await;
+        let job = world.harness.finished(job.id).await;
+        assert_eq!(job.state, JobState::Discarded);
+        let error = world.mirrored().await.remove(0).error.unwrap();
+        assert_eq!(error.code, ErrorCode::UpstreamRejected);
+        assert_eq!(error.attempts, attempts);
+        let wait = error.retry_at.timestamp_millis() - error.at.timestamp_millis();
+        waits.push(wait / 3_600_000);
+    }
+    assert_eq!(waits, [1, 2, 4]);
+    let soon = clock::later(store.now(), Duration::from_secs(1));
+    let unsent = async |now| {
+        let unsent = context.invoices.list_unsent(soon, now, 10).await.unwrap();
+        unsent.len()
+    };
+    assert_eq!(unsent(store.now()).await, 0);
+    let later = clock::later(store.now(), Duration::from_hours(5));
+    assert_eq!(unsent(later).await, 1);
+
+    world.issue(&draft).await;
+    assert_eq!(world.mirrored().await.remove(0).error, None);
     world.stop().await;
 }

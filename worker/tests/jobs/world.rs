@@ -371,6 +371,7 @@ impl World {
             ocis.snapshot(),
             self.customers(),
             self.sent_invoices(),
+            self.card_subscriptions(),
         ]))
     }
 
@@ -397,6 +398,19 @@ impl World {
         };
         let invoices = self.upstreams.stripe.objects("invoice");
         invoices.iter().map(state).collect()
+    }
+
+    /// Status, price and end of each subscription at the payment provider.
+    pub(crate) fn card_subscriptions(&self) -> Vec<Value> {
+        let state = |subscription: &Value| {
+            json!({
+                "status": subscription["status"],
+                "price": subscription["items"]["data"][0]["price"]["unit_amount"],
+                "ends": subscription["cancel_at_period_end"],
+            })
+        };
+        let subscriptions = self.upstreams.stripe.objects("subscription");
+        subscriptions.iter().map(state).collect()
     }
 
     /// Syncs the tenant's customer at the payment provider.

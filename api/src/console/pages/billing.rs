@@ -29,13 +29,13 @@ const RUNS: &str = "/jobs?kind=run_invoices&limit=10";
 struct Summary {
     month: String,
     complete: bool,
-    currencies: Vec<Currency>,
+    currencies: Vec<Amounts>,
 }
 
 /// Amounts in one currency.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Currency {
+struct Amounts {
     currency: String,
     exponent: u8,
     mrr_minor: Option<i64>,
@@ -48,7 +48,7 @@ struct Currency {
     platform_minor: Option<i64>,
 }
 
-impl Currency {
+impl Amounts {
     fn row(&self) -> [Cell; 9] {
         let cell = |minor| Cell::text(amount(minor, self.exponent, &self.currency));
         [

@@ -5,7 +5,7 @@ use dezky_shared::{
     audit::{Action, Target},
     invoicing::Enrolment,
     queue::args::InvoiceSubscription,
-    subscription::Subscription,
+    subscription::{Biller, Subscription},
     tenant::Tenant,
 };
 use mongodb::ClientSession;
@@ -165,6 +165,12 @@ impl Command for InvoiceTenant<'_> {
         ensure_billed(app, tenant, now).await?;
         let found = app.db.subscriptions.find_live(session, tenant.id).await?;
         let subscription = found.ok_or(ProblemCode::NoSubscription)?;
+        if subscription.biller == Biller::Stripe {
+            let detail = "Stripe issues the invoices of this subscription.";
+            return Err(ApiError::new(ProblemCode::BilledByStripe)
+                .with_detail(detail)
+                .into());
+        }
         self.check(&subscription, now)?;
         let RunOptions {
             dry_run,

@@ -1,9 +1,11 @@
 //! Sync of a tenant's customer at the payment provider, by hand.
 
-use bson::doc;
+use bson::{DateTime, doc};
 use dezky_shared::{
     audit::{Action, Target},
     queue::args::SyncBilling,
+    store::{StoreError, VersionedRepository as _},
+    subscription::Subscription,
     tenant::Tenant,
 };
 use mongodb::ClientSession;
@@ -16,6 +18,7 @@ use crate::{
     error::{ApiError, FieldError},
     extract::{OperatorOnly, TenantAccess, Validate},
     response::ApiResponse,
+    state::AppState,
     views::JobLink,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write},
 };
@@ -48,8 +51,9 @@ struct SyncView {
 
 /// Syncs a tenant's customer at the payment provider now
 ///
-/// The customer is created if there is none, gets the billing details and the VAT id, and its card is read. The step of
-/// the job is skipped if no payment provider is configured.
+/// The customer is created if there is none, gets the billing details and the VAT id, its card is read, and its card
+/// subscription is created, changed or ended as it should be. One that has ended there is created again only by this, a new
+/// card or a sale. The step of the job is skipped if no payment provider is configured.
 #[utoipa::path(
     post, path = "/tenants/{slug}/billing/sync", operation_id = "syncTenantBilling", tag = "billing",
     request_body = Option<SyncOptions>,
@@ -70,6 +74,27 @@ struct SyncTenant<'a> {
     dry_run: bool,
 }
 
+impl SyncTenant<'_> {
+    /// Lets the sync create the card subscription anew, should it have ended at the payment provider.
+    async fn allow_subscription(
+        &self,
+        session: &mut ClientSession,
+        app: &AppState,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let subscriptions = &app.db.subscriptions;
+        let live = subscriptions.find_live(session, self.tenant.id).await?;
+        if let Some(before) = live.filter(Subscription::is_by_card) {
+            let mut after = before.clone();
+            after.may_recreate = true;
+            subscriptions
+                .save_changed(session, &before, &mut after, now)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
 impl Command for SyncTenant<'_> {
     async fn run(
         &self,
@@ -79,6 +104,9 @@ impl Command for SyncTenant<'_> {
         let (app, tenant) = (runner.app, self.tenant);
         let now = app.store.now();
         ensure_billed(app, tenant, now).await?;
+        if !self.dry_run {
+            self.allow_subscription(session, app, now).await?;
+        }
         let args = SyncBilling {
             tenant_id: tenant.id,
             dry_run: self.dry_run,

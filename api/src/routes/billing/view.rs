@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use bson::DateTime;
 use dezky_shared::{
     billing_account::{BillingAccount, DefaultCard},
+    card_billing::Standing,
     invoice::Invoice,
     invoicing::{Enrolment, Next},
     money,
-    subscription::Subscription,
+    subscription::{Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
 use serde::Serialize;
@@ -43,8 +44,54 @@ pub(super) struct BillingView {
     /// Card that invoices are charged to.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_card: Option<CardView>,
+    /// What keeps the payment provider from charging the subscription. Empty if nothing does.
+    conditions: Vec<BillingCondition>,
     /// Time of the data.
     as_of: Timestamp,
+}
+
+/// What keeps the payment provider from charging a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+enum BillingCondition {
+    /// It is charged to a card, and there is none.
+    NoPaymentMethod,
+    /// The VAT id was refused: invoices do not show it.
+    BillingInfoRejected,
+    /// A payment failed, or an invoice is overdue.
+    PastDue,
+    /// The first payment is not made, or was not made in time. A new card has it tried again.
+    Incomplete,
+    /// The customer has to authenticate a payment at the bank, on the page of the open invoice.
+    ActionRequired,
+}
+
+impl BillingCondition {
+    /// The conditions of a tenant's live subscription and its account.
+    fn of(subscription: Option<&Subscription>, account: Option<&BillingAccount>) -> Vec<Self> {
+        let has_card = account.is_some_and(|account| account.default_card.is_some());
+        let is_rejected = account.is_some_and(|account| account.refused_vat_id.is_some());
+        let is = |holds: fn(&Subscription) -> bool| subscription.is_some_and(holds);
+        let is_incomplete = is(is_incomplete);
+        let is_past_due = is(|it| it.status == SubscriptionStatus::PastDue);
+        let all = [
+            (
+                Self::NoPaymentMethod,
+                is(Subscription::is_by_card) && !has_card,
+            ),
+            (Self::BillingInfoRejected, is_rejected),
+            (Self::PastDue, is_past_due && !is_incomplete),
+            (Self::Incomplete, is_incomplete),
+            (Self::ActionRequired, is(|it| it.needs_authentication)),
+        ];
+        let holding = all.into_iter().filter(|(_, holds)| *holds);
+        holding.map(|(condition, _)| condition).collect()
+    }
+}
+
+/// Whether the first payment at Stripe is not made.
+fn is_incomplete(subscription: &Subscription) -> bool {
+    let standing = subscription.stripe_status.as_deref().and_then(Standing::of);
+    matches!(standing, Some(Standing::Incomplete | Standing::Expired))
 }
 
 /// State of the customer at the payment provider.
@@ -101,7 +148,7 @@ struct NextInvoiceView {
     /// Number of decimal places of the minor unit.
     #[schema(minimum = 0, maximum = 3)]
     exponent: u8,
-    /// Net amount, in minor units.
+    /// Net amount, in minor units, without what Stripe prorates for a change within the period.
     #[schema(minimum = 0)]
     subtotal_minor: i64,
 }
@@ -157,12 +204,20 @@ impl BillingView {
             held,
             customer: CustomerState::None,
             default_card: None,
+            conditions: Vec::new(),
             as_of: now.into(),
         }
     }
 
-    /// With the customer and the card of the billing account.
-    pub(super) fn with_account(mut self, account: Option<BillingAccount>) -> Self {
+    /// With the customer, the card and the conditions of the billing account.
+    pub(super) fn with_account(
+        mut self,
+        subscription: Option<&Subscription>,
+        account: Option<BillingAccount>,
+    ) -> Self {
+        if self.enabled {
+            self.conditions = BillingCondition::of(subscription, account.as_ref());
+        }
         if let Some(account) = account.filter(|account| account.stripe_customer_id.is_some()) {
             self.customer = CustomerState::Ready;
             self.default_card = account.default_card.map(CardView::from);
@@ -173,7 +228,9 @@ impl BillingView {
 
 impl NextInvoiceView {
     fn of(subscription: &Subscription) -> Option<Self> {
-        if subscription.cancel_at_period_end {
+        // Stripe begins the first period of one that it bills once there is a card.
+        let waits = !subscription.biller.is_run() && subscription.stripe_subscription_id.is_none();
+        if subscription.cancel_at_period_end || waits {
             return None;
         }
         let through = subscription.invoiced_through?;

@@ -3,11 +3,12 @@
 use dezky_shared::{
     billing::Plan,
     invoice::{
-        Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, Reduction, ReductionKind,
+        Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, IssueError, Reduction, ReductionKind,
         StripeReduction, TaxNote,
     },
     money,
-    queue::job::Job,
+    queue::{error_code::ErrorCode, job::Job},
+    upstream::Upstream,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -104,6 +105,9 @@ pub(super) struct InvoiceView {
     /// Reductions by corrections, credit notes, refunds and disputes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reductions: Vec<ReductionView>,
+    /// Refusal by the payment provider to issue it. It is tried again until it is issued or voided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<IssueErrorView>,
     /// Page at the payment provider on which it can be paid. Not in lists; the link grants access without a sign-in.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosted_invoice_url: Option<String>,
@@ -116,6 +120,36 @@ pub(super) struct InvoiceView {
     /// The job that changes it at the payment provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
+}
+
+/// Refusal of an invoice by the payment provider.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = InvoiceIssueError)]
+struct IssueErrorView {
+    /// Code.
+    code: ErrorCode,
+    /// Message for people.
+    message: String,
+    /// Number of refusals.
+    #[schema(minimum = 1)]
+    attempts: i32,
+    /// Time of the last one.
+    at: Timestamp,
+    /// Time from which on it is tried again.
+    retry_at: Timestamp,
+}
+
+impl From<IssueError> for IssueErrorView {
+    fn from(error: IssueError) -> Self {
+        Self {
+            code: error.code,
+            message: error.code.customer_text(Some(Upstream::Stripe)),
+            attempts: error.attempts,
+            at: error.at.into(),
+            retry_at: error.retry_at.into(),
+        }
+    }
 }
 
 /// Recipient of an invoice.
@@ -299,6 +333,7 @@ impl From<Invoice> for InvoiceView {
             payment_reference: invoice.payment_reference,
             void_reason: invoice.void_reason,
             reason: invoice.reason,
+            error: invoice.error.map(IssueErrorView::from),
         }
     }
 }

@@ -6,9 +6,9 @@ use dezky_shared::{
     billing::{Cycle, Plan},
     id::{SubscriptionId, TenantId},
     invoicing::Enrolment,
-    queue::args::InvoiceSubscription,
+    queue::args::{InvoiceSubscription, SyncBilling},
     store::{VersionedRepository as _, jobs::NewJob},
-    subscription::{CollectionMethod, NewTerms, Subscription},
+    subscription::{Biller, CollectionMethod, NewTerms, Subscription},
     tenant::Tenant,
 };
 use http::StatusCode;
@@ -62,7 +62,8 @@ pub(super) struct CreateRequest {
     /// Whether the invoices are billed to the tenant's partner, which then has no share in them. Default: false.
     #[serde(default)]
     partner_billed: bool,
-    /// Collection of its invoices: `manual` or `send_invoice`, by which Stripe sends them. Default: `manual`.
+    /// Collection of its invoices: `manual`, `send_invoice`, by which Stripe sends them, or `charge_automatically`, by which
+    /// Stripe bills the subscription to the card. Default: `manual`.
     #[schema(value_type = Option<CollectionMethod>)]
     collection_method: Option<String>,
     /// Start time. Default: now.
@@ -140,8 +141,8 @@ fn slug_or_id(text: String) -> Result<String, (&'static str, String)> {
 ///
 /// A tenant has at most one live subscription. The provisioned plan does not change: update the tenant for that.
 ///
-/// 202 if the tenant is invoiced here (flag `new_billing_engine`): a job issues the invoice of the current period.
-/// Otherwise 201.
+/// 202 if the tenant is invoiced here (flag `new_billing_engine`): a job issues the invoice of the current period, or has
+/// Stripe bill the subscription to the card, once there is one. Otherwise 201.
 #[utoipa::path(
     post, path = "/subscriptions", operation_id = "createSubscription", tag = "subscriptions",
     request_body = CreateRequest,
@@ -208,7 +209,7 @@ impl Create<'_> {
 }
 
 impl Create<'_> {
-    /// 202 with the job that issues the first invoice.
+    /// 202 with the job that issues the first invoice, or has Stripe issue it.
     async fn invoiced(
         &self,
         session: &mut ClientSession,
@@ -216,17 +217,27 @@ impl Create<'_> {
         subscription: Subscription,
         event: AuditEvent,
     ) -> Result<CommandOutput, Rollback> {
-        let now = runner.app.store.now();
-        let args = InvoiceSubscription {
-            tenant_id: self.tenant.id,
-            subscription_id: self.id,
-            as_of: now,
-            dry_run: false,
-            periods: None,
-            skip_to: None,
+        let (by, now) = (runner.actor_id(), runner.app.store.now());
+        let tenant_id = self.tenant.id;
+        let job = if subscription.biller == Biller::Stripe {
+            let args = SyncBilling {
+                tenant_id,
+                dry_run: false,
+            };
+            let job = NewJob::new(&args, &by, now)?;
+            runner.enqueue(session, job).await?
+        } else {
+            let args = InvoiceSubscription {
+                tenant_id,
+                subscription_id: self.id,
+                as_of: now,
+                dry_run: false,
+                periods: None,
+                skip_to: None,
+            };
+            let job = NewJob::new(&args, &by, now)?;
+            runner.enqueue_new(session, job).await?
         };
-        let job = NewJob::new(&args, &runner.actor_id(), now)?;
-        let job = runner.enqueue_new(session, job).await?;
         let etag = ETag::of_revision(subscription.revision);
         let view = SubscriptionView::new(subscription, Some(&self.tenant)).with_job(&job);
         let response = ApiResponse::new(StatusCode::ACCEPTED, etag, &view).at(job_href(job.id));
@@ -256,8 +267,13 @@ impl Command for Create<'_> {
             Some(tenant) => is_billed(app, tenant, now).await?,
             None => false,
         };
+        // A person asks for the subscription at Stripe by the sale, also if it is created later.
+        subscription.may_recreate = subscription.is_by_card();
         if is_billed {
             subscription.enrol(Enrolment::Sale, now);
+            if subscription.is_by_card() {
+                subscription.biller = Biller::Stripe;
+            }
         }
         app.db.subscriptions.insert(session, &subscription).await?;
         let target = target(self.id, tenant);

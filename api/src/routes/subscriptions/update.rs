@@ -6,10 +6,12 @@ use dezky_shared::{
     billing::{Cycle, Plan},
     id::SubscriptionId,
     money::to_stripe,
-    store::VersionedRepository as _,
-    subscription::{CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
+    queue::{args::SyncBilling, job::Job},
+    store::{VersionedRepository as _, jobs::NewJob},
+    subscription::{Biller, CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
+use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -21,9 +23,10 @@ use crate::{
     etag::ETag,
     extract::{EmptyBody, Operator, PathParam, Validate},
     response::ApiResponse,
-    routes::billing::is_billed,
+    routes::billing::{is_billed, is_synced},
     state::AppState,
     validate::{self, EnumName, FieldPatch, Validator, double_option, money},
+    views::job_href,
     write::{Command, CommandOutput, CommandRunner, Rollback, Write, audited_fields},
 };
 
@@ -57,7 +60,8 @@ pub(super) struct PatchRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = bool)]
     partner_billed: Option<bool>,
-    /// Collection of the next invoices: `manual` or `send_invoice`, by which Stripe sends them.
+    /// Collection of the next invoices: `manual`, `send_invoice`, by which Stripe sends them, or `charge_automatically`, by
+    /// which Stripe bills the subscription to the card. The biller changes with the end of the last invoiced period.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = CollectionMethod)]
     collection_method: Option<String>,
@@ -160,11 +164,14 @@ fn live_status(text: &str) -> Result<SubscriptionStatus, (&'static str, String)>
 /// Updates a live subscription
 ///
 /// The provisioned plan does not change: update the tenant for that. Terms of a subscription that is invoiced here count
-/// from the next period that has no invoice; its dates, status and currency are fixed.
+/// from the next period that has no invoice; its dates, status and currency are fixed. Stripe prorates new terms of one that
+/// it bills, at once.
+///
+/// 202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it.
 #[utoipa::path(
     patch, path = "/subscriptions/{id}", operation_id = "updateSubscription", tag = "subscriptions",
     request_body = PatchRequest,
-    responses((status = 200, body = SubscriptionView)),
+    responses((status = 200, body = SubscriptionView), (status = 202, body = SubscriptionView)),
 )]
 pub(super) async fn update(
     w: Write<Operator, Patch, PathParam<SubscriptionId>>,
@@ -179,10 +186,11 @@ pub(super) async fn update(
 /// Cancels a subscription
 ///
 /// It ends at once, without a credit for the rest of the period, and can still be read. The provisioned plan does not
-/// change. To end it with the last invoiced period, set `cancelAtPeriodEnd`.
+/// change. To end it with the last invoiced period, set `cancelAtPeriodEnd`. 202 with the job that ends it at Stripe, if it is
+/// billed there.
 #[utoipa::path(
     delete, path = "/subscriptions/{id}", operation_id = "cancelSubscription", tag = "subscriptions",
-    responses((status = 200, body = SubscriptionView)),
+    responses((status = 200, body = SubscriptionView), (status = 202, body = SubscriptionView)),
 )]
 pub(super) async fn cancel(
     w: Write<Operator, EmptyBody, PathParam<SubscriptionId>>,
@@ -307,7 +315,7 @@ impl Patch {
         subscription: &mut Subscription,
     ) -> Result<(), Rollback> {
         self.ensure_not_managed(subscription)?;
-        let cycle = subscription.cycle;
+        let (cycle, was_by_card) = (subscription.cycle, subscription.is_by_card());
         let terms = |it: &Subscription| (it.plan, it.cycle, it.currency.clone());
         let before = terms(subscription);
         subscription.plan = self.plan.unwrap_or(subscription.plan);
@@ -322,7 +330,7 @@ impl Patch {
         self.renews_at.apply(&mut subscription.renews_at);
         let ends = self.cancel_at_period_end;
         subscription.cancel_at_period_end = ends.unwrap_or(subscription.cancel_at_period_end);
-        if subscription.cycle != cycle {
+        if subscription.cycle != cycle && subscription.biller.is_run() {
             subscription.restart_periods();
         }
         if let Some(currency) = &self.currency {
@@ -334,6 +342,7 @@ impl Patch {
             let (plan, cycle, currency) = terms(subscription);
             subscription.price_minor = list_price(session, app, plan, cycle, &currency).await?;
         }
+        subscription.may_recreate |= subscription.is_by_card() && !was_by_card;
         Ok(ensure_renewal_after_start(subscription)?)
     }
 }
@@ -382,6 +391,36 @@ impl Command for SubscriptionChange<'_> {
         let event = runner
             .event(now, action, target(self.id, tenant), tenant)
             .with_changes(&audited_fields(&before)?, &audited_fields(&after)?);
-        Ok(CommandOutput::complete(respond(after, tenant), event))
+        let job = sync(session, runner, tenant, [&before, &after], now).await?;
+        let Some(job) = job else {
+            return Ok(CommandOutput::complete(respond(after, tenant), event));
+        };
+        let etag = ETag::of_revision(after.revision);
+        let view = SubscriptionView::new(after, tenant).with_job(&job);
+        let response = ApiResponse::new(StatusCode::ACCEPTED, etag, &view).at(job_href(job.id));
+        Ok(CommandOutput::complete(response, event).with_jobs(vec![job]))
     }
+}
+
+/// The job that makes Stripe follow the change of a subscription that it bills, or is to bill.
+async fn sync(
+    session: &mut ClientSession,
+    runner: &CommandRunner<'_>,
+    tenant: Option<&Tenant>,
+    versions: [&Subscription; 2],
+    now: DateTime,
+) -> Result<Option<Job>, Rollback> {
+    let is_there = |it: &&Subscription| it.biller == Biller::Stripe || it.is_by_card();
+    let Some(tenant) = tenant.filter(|_| versions.iter().any(is_there)) else {
+        return Ok(None);
+    };
+    if !is_synced(runner.app, tenant, now).await? {
+        return Ok(None);
+    }
+    let args = SyncBilling {
+        tenant_id: tenant.id,
+        dry_run: false,
+    };
+    let job = NewJob::new(&args, &runner.actor_id(), now)?;
+    Ok(Some(runner.enqueue(session, job).await?))
 }

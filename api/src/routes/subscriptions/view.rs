@@ -3,7 +3,7 @@
 use dezky_shared::{
     billing::{Cycle, Plan},
     queue::job::Job,
-    subscription::{CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
+    subscription::{Biller, CollectionMethod, EndedBy, Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
 use serde::Serialize;
@@ -39,10 +39,13 @@ pub(in crate::routes) struct SubscriptionView {
     /// Whether its invoices are billed to the tenant's partner. Missing if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partner_billed: bool,
-    /// Collection of its invoices: `manual` (an operator marks them as paid) or `send_invoice` (Stripe sends them). Missing if
-    /// `manual`.
+    /// Collection of its invoices: `manual` (an operator marks them as paid), `send_invoice` (Stripe sends them) or
+    /// `charge_automatically` (Stripe charges the card). Missing if `manual`.
     #[serde(skip_serializing_if = "CollectionMethod::is_manual")]
     collection_method: CollectionMethod,
+    /// Biller of its periods: `run` (the invoice run) or `stripe` (a subscription at Stripe). Missing if `run`.
+    #[serde(skip_serializing_if = "Biller::is_run")]
+    biller: Biller,
     /// Status: `active`, `past_due` (live, an invoice is overdue) or `cancelled`.
     status: SubscriptionStatus,
     /// Start time.
@@ -60,7 +63,8 @@ pub(in crate::routes) struct SubscriptionView {
     /// Cancellation time.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled_at: Option<Timestamp>,
-    /// Cause of its end: `operator`, `period_end` or `tenant_terminated`.
+    /// Cause of its end: `operator`, `period_end`, `tenant_terminated`, `payment_failed`, `stripe` (a person in its dashboard)
+    /// or `customer_deleted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_by: Option<EndedBy>,
     /// Subscription id at Stripe.
@@ -69,13 +73,16 @@ pub(in crate::routes) struct SubscriptionView {
     /// Price id at Stripe.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_price_id: Option<String>,
+    /// Status at Stripe, such as `active` or `incomplete`, as it was last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stripe_status: Option<String>,
     /// Incremented by every change.
     revision: i64,
     /// Creation time.
     created_at: Timestamp,
     /// Time of the last change.
     updated_at: Timestamp,
-    /// The job that issues the first invoice.
+    /// The job that issues the first invoice, or brings the change to Stripe.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<JobLink>,
 }
@@ -94,6 +101,7 @@ impl SubscriptionView {
             price_minor: subscription.price_minor,
             partner_billed: subscription.partner_billed,
             collection_method: subscription.collection_method,
+            biller: subscription.biller,
             status: subscription.status,
             started_at: subscription.started_at.map(Timestamp::from),
             renews_at: subscription.renews_at.map(Timestamp::from),
@@ -103,6 +111,7 @@ impl SubscriptionView {
             ended_by: subscription.ended_by,
             stripe_subscription_id: subscription.stripe_subscription_id,
             stripe_price_id: subscription.stripe_price_id,
+            stripe_status: subscription.stripe_status,
             revision: subscription.revision,
             created_at: subscription.created_at.into(),
             updated_at: subscription.updated_at.into(),
@@ -110,7 +119,7 @@ impl SubscriptionView {
         }
     }
 
-    /// With the job that issues the first invoice.
+    /// With the job that issues the first invoice, or brings the change to Stripe.
     pub(super) fn with_job(self, job: &Job) -> Self {
         Self {
             job: Some(JobLink::from(job)),

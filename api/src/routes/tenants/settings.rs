@@ -1,6 +1,6 @@
 //! Settings of a tenant: billing details, branding, security policy.
 //!
-//! No upstream stores settings, so a change needs no job. Settings are part of the tenant's document and share its
+//! Only the payment provider stores settings, the billing details, which a job brings there. Settings are part of the tenant's document and share its
 //! version: `If-Match` accepts the `ETag` of either.
 
 mod billing_info;
@@ -11,7 +11,8 @@ use dezky_shared::{
     audit::Action,
     id::TenantId,
     platform::change_feed::DocumentChange,
-    store::{Updated, VersionedRepository as _},
+    queue::args::SyncBilling,
+    store::{Updated, VersionedRepository as _, jobs::NewJob},
     tenant::Tenant,
 };
 use http::StatusCode;
@@ -25,6 +26,7 @@ use crate::{
     etag::ETag,
     extract::{ReadWrite, TenantAccess},
     response::ApiResponse,
+    routes::billing::is_synced,
     state::SharedState,
     write::{
         Command, CommandError, CommandOutput, CommandRunner, Rollback, Write,
@@ -101,7 +103,18 @@ impl<V: Serialize> Command for SettingsChange<'_, V> {
             .event(now, self.action, target(tenant), Some(tenant))
             .with_changes(&audited(&before)?, &audited(tenant)?);
         let changed = DocumentChange::Tenant(tenant.id);
-        Ok(CommandOutput::complete(response, event).with_changed(changed))
+        let output = CommandOutput::complete(response, event).with_changed(changed);
+        let is_billing = self.action == Action::TenantBillingInfo;
+        if !is_billing || !is_synced(app, tenant, now).await? {
+            return Ok(output);
+        }
+        let args = SyncBilling {
+            tenant_id: tenant.id,
+            dry_run: false,
+        };
+        let job = NewJob::new(&args, &runner.actor_id(), now)?;
+        let job = runner.enqueue(session, job).await?;
+        Ok(output.with_jobs(vec![job]))
     }
 }
 

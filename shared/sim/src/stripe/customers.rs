@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{idempotency::Answer, params::Params, refusal::Refusal, state::State};
+use super::{idempotency::Answer, params::Params, refusal::Refusal, state::State, subscriptions};
 
 const KIND: &str = "customer";
 const ADDRESS: [&str; 6] = ["city", "country", "line1", "line2", "postal_code", "state"];
@@ -53,6 +53,9 @@ impl State {
                 _ => self.remove(owned["id"].as_str().unwrap_or_default()),
             }
         }
+        for subscription in self.live_subscriptions(id) {
+            self.end_subscription(subscription, "cancellation_requested");
+        }
         let deleted = json!({ "id": id, "object": KIND, "deleted": true });
         self.put(deleted.clone());
         self.emit("customer.deleted", &customer);
@@ -77,6 +80,15 @@ impl State {
                 && (object["object"] == "tax_id" || object["object"] == "payment_method")
         };
         self.objects().iter().filter(is_owned).cloned().collect()
+    }
+
+    fn live_subscriptions(&self, customer: &str) -> Vec<Value> {
+        let is_live = |object: &&Value| {
+            object["object"] == subscriptions::KIND
+                && object["customer"] == customer
+                && !subscriptions::has_ended(object)
+        };
+        self.objects().iter().filter(is_live).cloned().collect()
     }
 
     fn edit_customer(&self, customer: &mut Value, params: &mut Params) -> Result<(), Refusal> {

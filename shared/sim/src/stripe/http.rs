@@ -1,4 +1,4 @@
-//! HTTP interface: authentication, idempotency keys, and the table of routes.
+//! HTTP interface: authentication and idempotency keys.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::Value;
 
 use super::{
-    API_VERSION, form, idempotency::Answer, params::Params, refusal::Refusal, state::State,
+    API_VERSION, form,
+    idempotency::Answer,
+    params::Params,
+    refusal::Refusal,
+    routes::{Handler, find},
+    state::State,
 };
 use crate::{effects::Effects, server::Classified};
 
@@ -23,182 +28,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const VERSION: HeaderName = HeaderName::from_static("stripe-version");
 /// Longest accepted key.
 const MAX_KEY: usize = 255;
-
-type Handler = fn(&mut State, &[&str], &mut Params) -> Answer;
-
-/// Method, path below `/v1/` with `*` for an id, name of the operation, handler.
-const ROUTES: [(&str, &str, &str, Handler); 35] = [
-    (
-        "POST",
-        "customers",
-        "create_customer",
-        State::create_customer,
-    ),
-    ("GET", "customers", "list_customers", State::list_customers),
-    (
-        "GET",
-        "customers/*",
-        "retrieve_customer",
-        State::retrieve_customer,
-    ),
-    (
-        "POST",
-        "customers/*",
-        "update_customer",
-        State::update_customer,
-    ),
-    (
-        "DELETE",
-        "customers/*",
-        "delete_customer",
-        State::delete_customer,
-    ),
-    (
-        "POST",
-        "customers/*/tax_ids",
-        "create_tax_id",
-        State::create_tax_id,
-    ),
-    (
-        "GET",
-        "customers/*/tax_ids",
-        "list_tax_ids",
-        State::list_tax_ids,
-    ),
-    (
-        "GET",
-        "customers/*/tax_ids/*",
-        "retrieve_tax_id",
-        State::retrieve_tax_id,
-    ),
-    (
-        "DELETE",
-        "customers/*/tax_ids/*",
-        "delete_tax_id",
-        State::delete_tax_id,
-    ),
-    (
-        "GET",
-        "customers/*/payment_methods",
-        "list_payment_methods",
-        State::list_customer_payment_methods,
-    ),
-    (
-        "POST",
-        "setup_intents",
-        "create_setup_intent",
-        State::create_setup_intent,
-    ),
-    (
-        "GET",
-        "setup_intents",
-        "list_setup_intents",
-        State::list_setup_intents,
-    ),
-    (
-        "GET",
-        "setup_intents/*",
-        "retrieve_setup_intent",
-        State::retrieve_setup_intent,
-    ),
-    (
-        "POST",
-        "setup_intents/*/confirm",
-        "confirm_setup_intent",
-        State::confirm_setup_intent,
-    ),
-    (
-        "POST",
-        "setup_intents/*/cancel",
-        "cancel_setup_intent",
-        State::cancel_setup_intent,
-    ),
-    (
-        "GET",
-        "payment_methods",
-        "list_payment_methods",
-        State::list_payment_methods,
-    ),
-    (
-        "GET",
-        "payment_methods/*",
-        "retrieve_payment_method",
-        State::retrieve_payment_method,
-    ),
-    (
-        "POST",
-        "payment_methods/*/attach",
-        "attach_payment_method",
-        State::attach_payment_method,
-    ),
-    (
-        "POST",
-        "payment_methods/*/detach",
-        "detach_payment_method",
-        State::detach_payment_method,
-    ),
-    ("POST", "invoices", "create_invoice", State::create_invoice),
-    ("GET", "invoices", "list_invoices", State::list_invoices),
-    (
-        "DELETE",
-        "invoices/*",
-        "delete_invoice",
-        State::delete_invoice,
-    ),
-    (
-        "POST",
-        "invoiceitems",
-        "create_invoice_item",
-        State::create_invoice_item,
-    ),
-    (
-        "POST",
-        "invoices/*/finalize",
-        "finalize_invoice",
-        State::finalize_invoice,
-    ),
-    (
-        "POST",
-        "invoices/*/send",
-        "send_invoice",
-        State::send_invoice,
-    ),
-    (
-        "POST",
-        "invoices/*/void",
-        "void_invoice",
-        State::void_invoice,
-    ),
-    ("POST", "invoices/*/pay", "pay_invoice", State::pay_invoice),
-    (
-        "GET",
-        "invoices/*",
-        "retrieve_invoice",
-        State::retrieve_invoice,
-    ),
-    (
-        "GET",
-        "invoices/*/lines",
-        "list_invoice_lines",
-        State::list_invoice_lines,
-    ),
-    (
-        "GET",
-        "invoice_payments",
-        "list_invoice_payments",
-        State::list_invoice_payments,
-    ),
-    (
-        "GET",
-        "credit_notes",
-        "list_credit_notes",
-        State::list_credit_notes,
-    ),
-    ("GET", "refunds", "list_refunds", State::list_refunds),
-    ("GET", "disputes", "list_disputes", State::list_disputes),
-    ("GET", "events", "list_events", State::list_events),
-    ("GET", "events/*", "retrieve_event", State::retrieve_event),
-];
 
 /// State shared by the requests.
 #[derive(Debug, Clone, Default)]
@@ -224,29 +53,6 @@ pub(super) fn classify(method: &Method, path: &str, _: &HeaderMap, _: &[u8]) -> 
         operation,
         write: *method == Method::POST || *method == Method::DELETE,
     }
-}
-
-fn find<'p>(method: &str, path: &'p str) -> Option<(&'static str, Handler, Vec<&'p str>)> {
-    let path = path.strip_prefix("/v1/")?;
-    ROUTES.iter().find_map(|(of, pattern, operation, handler)| {
-        let ids = matched(pattern, path)?;
-        (*of == method).then_some((*operation, *handler, ids))
-    })
-}
-
-/// The segments at the stars of `pattern`, if `path` matches it.
-fn matched<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
-    let mut ids = Vec::new();
-    let mut segments = path.split('/');
-    for expected in pattern.split('/') {
-        let segment = segments.next()?;
-        match expected {
-            "*" => ids.push(segment),
-            _ if expected == segment => {}
-            _ => return None,
-        }
-    }
-    segments.next().is_none().then_some(ids)
 }
 
 async fn answer(
@@ -360,10 +166,11 @@ fn execute(state: &mut State, handler: Handler, ids: &[&str], form: &str) -> Ans
     Ok(object)
 }
 
-/// Key of an effect: the tenant that the object's metadata name, else the object's id.
+/// Key of an effect: the tenant that the object's metadata name, else the lookup key of a price, else the object's id.
 fn key_of(object: &Value) -> &str {
     let tenant = object["metadata"]["tenantId"].as_str();
-    tenant.or(object["id"].as_str()).unwrap_or_default()
+    let key = tenant.or(object["lookup_key"].as_str());
+    key.or(object["id"].as_str()).unwrap_or_default()
 }
 
 impl State {

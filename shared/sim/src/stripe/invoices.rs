@@ -48,7 +48,7 @@ impl State {
     }
 
     /// A draft without lines.
-    fn draft(&mut self, customer: &Value, currency: &str) -> Value {
+    pub(super) fn draft(&mut self, customer: &Value, currency: &str) -> Value {
         let (id, now) = (self.new_id("in"), self.now());
         let issuer = json!({
             "id": id, "object": KIND, "account_country": "DK", "account_name": null, "account_tax_ids": null,
@@ -95,7 +95,7 @@ impl State {
     }
 
     /// Adds a line to a draft.
-    fn add_line(&mut self, invoice: &mut Value, mut line: Value, tax: i64) {
+    pub(super) fn add_line(&mut self, invoice: &mut Value, mut line: Value, tax: i64) {
         line["invoice"] = invoice["id"].clone();
         let amount = line["amount"].as_i64().unwrap_or_default();
         if let Some(lines) = invoice["lines"]["data"].as_array_mut() {
@@ -115,7 +115,7 @@ impl State {
     }
 
     /// Issues a draft.
-    fn finalize(&mut self, mut invoice: Value) -> Value {
+    pub(super) fn finalize(&mut self, mut invoice: Value) -> Value {
         let (now, id) = (self.now(), invoice["id"].clone());
         let id = id.as_str().unwrap_or_default();
         let customer = invoice["customer"].as_str().unwrap_or_default().to_owned();
@@ -155,7 +155,7 @@ impl State {
         line
     }
 
-    fn line(
+    pub(super) fn line(
         &mut self,
         amount: i64,
         currency: &str,
@@ -315,9 +315,15 @@ impl State {
         })
     }
 
+    pub(super) fn retrieve_payment_intent(&mut self, ids: &[&str], params: &mut Params) -> Answer {
+        params.finish()?;
+        self.existing("payment_intent", ids[0])
+    }
+
     /// Pays an invoice by one payment.
     pub(super) fn pay(&mut self, id: &str) -> Answer {
         let invoice = self.unpaid(id)?;
+        self.drop_open_payment(id);
         let now = self.now();
         let amount = invoice["amount_remaining"].clone();
         let (customer, currency) = (invoice["customer"].clone(), invoice["currency"].clone());
@@ -350,13 +356,14 @@ impl State {
         Ok(self.paid(invoice))
     }
 
-    fn paid(&mut self, mut invoice: Value) -> Value {
+    pub(super) fn paid(&mut self, mut invoice: Value) -> Value {
         invoice["amount_paid"] = invoice["amount_remaining"].clone();
         invoice["amount_remaining"] = json!(0);
         invoice["status"] = json!("paid");
         invoice["status_transitions"]["paid_at"] = json!(self.now());
         self.put(invoice.clone());
         self.emit("invoice.paid", &invoice);
+        self.settle_subscription(&invoice);
         invoice
     }
 

@@ -97,6 +97,20 @@ impl Params {
             .map(Some)
     }
 
+    /// A list of objects.
+    pub(super) fn nested(&mut self, name: &str) -> Result<Vec<Self>, Refusal> {
+        let items = match self.0.remove(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(items)) => items,
+            Some(_) => return Err(invalid_object(name)),
+        };
+        let object = |value: Value| match value {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(invalid_object(name)),
+        };
+        items.into_iter().map(|(_, value)| object(value)).collect()
+    }
+
     /// Merges `metadata` into that of an object: an empty value removes a key, an empty text removes all.
     pub(super) fn merge_metadata(&mut self, object: &mut Value) -> Result<(), Refusal> {
         const NAME: &str = "metadata";

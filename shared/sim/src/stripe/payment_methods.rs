@@ -13,6 +13,8 @@ pub(super) enum CardBehaviour {
     /// The bank asks the person to authenticate.
     NeedsAuthentication,
     Declined,
+    /// It can be entered, and every charge is declined.
+    ChargeFails,
 }
 
 /// Test card, by the id of its payment method.
@@ -26,6 +28,7 @@ pub(super) struct TestCard {
 /// The test card of this id.
 pub(super) fn test_card(id: &str) -> Option<TestCard> {
     let (behaviour, brand, last4) = match id {
+        "pm_card_chargeCustomerFail" => (CardBehaviour::ChargeFails, "visa", "0341"),
         "pm_card_visa" => (CardBehaviour::Accepted, "visa", "4242"),
         "pm_card_mastercard" => (CardBehaviour::Accepted, "mastercard", "4444"),
         "pm_card_authenticationRequired" => (CardBehaviour::NeedsAuthentication, "visa", "3184"),
@@ -37,6 +40,15 @@ pub(super) fn test_card(id: &str) -> Option<TestCard> {
         brand,
         last4,
     })
+}
+
+/// Behaviour of the card of a payment method, by which it is charged.
+pub(super) fn behaviour_of(method: &Value) -> CardBehaviour {
+    match method["card"]["last4"].as_str() {
+        Some("0341") => CardBehaviour::ChargeFails,
+        Some("3184") => CardBehaviour::NeedsAuthentication,
+        _ => CardBehaviour::Accepted,
+    }
 }
 
 impl State {

@@ -86,7 +86,7 @@ impl State {
             return Err(Refusal::missing_param("payment_method", method));
         };
         match card.behaviour {
-            CardBehaviour::Accepted => self.complete(intent, method),
+            CardBehaviour::Accepted | CardBehaviour::ChargeFails => self.complete(intent, method),
             CardBehaviour::NeedsAuthentication => {
                 intent["status"] = json!("requires_action");
                 intent["next_action"] = json!({ "type": "use_stripe_sdk", "use_stripe_sdk": {} });

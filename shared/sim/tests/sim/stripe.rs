@@ -4,6 +4,7 @@ mod client;
 mod idempotency;
 mod rules;
 mod shapes;
+mod subscriptions;
 mod webhooks;
 
 use std::net::SocketAddr;

@@ -61,8 +61,26 @@ impl InvoiceSubscription {
     }
 }
 
-/// Syncs a tenant's customer at Stripe: creates it, sets its billing details, and reads its card. It takes a lock of the
-/// tenant's billing, not the tenant's own.
+/// Enqueues a sync for every tenant with a customer at Stripe, or with a subscription that Stripe bills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SweepBilling {
+    /// Dry run: reports changes without making them.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Period over which the jobs are spread, in seconds.
+    #[serde(default)]
+    pub spread_seconds: u64,
+}
+
+maintenance_job!(
+    SweepBilling, "sweep_billing", Bulk,
+    lock: |_this| Some("sweep_billing".to_owned()),
+    unique: |this| (!this.dry_run).then(|| "all".to_owned())
+);
+
+/// Syncs a tenant's customer at Stripe: creates it, sets its billing details, reads its card, and makes its subscription what
+/// ours wants. It takes a lock of the tenant's billing, not the tenant's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncBilling {
@@ -239,6 +257,12 @@ mod tests {
         let stored = bson::doc! { "tenantId": plain.tenant_id, "dryRun": false };
         assert_eq!(bson::serialize_to_document(&sync).unwrap(), stored);
         assert_eq!(sync.lock_key(), plain.lock_key());
+        let sweep = SweepBilling {
+            dry_run: false,
+            spread_seconds: 60,
+        };
+        let stored = bson::doc! { "dryRun": false, "spreadSeconds": 60_i64 };
+        assert_eq!(bson::serialize_to_document(&sweep).unwrap(), stored);
         let issue = IssueInvoice {
             tenant_id: plain.tenant_id,
             invoice_id: InvoiceId::from_bytes([9; 16]),

@@ -1,4 +1,5 @@
-//! Stripe client: customers, tax ids, cards, setup intents, invoices and events of the payment provider.
+//! Stripe client: customers, tax ids, cards, setup intents, prices, subscriptions, invoices and events of the payment
+//! provider.
 //!
 //! Every create and update carries an idempotency key that the caller stored before the call. A repeat with the key has
 //! no second effect: Stripe replays the first result, refusals of cards and internal errors included, for a day. So a
@@ -11,12 +12,14 @@
 //! Error texts of Stripe are never logged: they contain e-mail addresses and client secrets.
 
 mod cards;
+mod catalog;
 mod customers;
 mod error;
 mod events;
 mod invoices;
 mod send_invoices;
 mod setup_intents;
+mod subscriptions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +32,7 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     cards::{Card, PaymentMethod},
+    catalog::{NewPrice, Price, Product, Recurrence},
     customers::{Address, Customer, CustomerFields, TaxId},
     error::KeyedError,
     events::EventPage,
@@ -37,6 +41,7 @@ pub use self::{
     },
     send_invoices::{NewInvoice, NewInvoiceItem},
     setup_intents::SetupIntent,
+    subscriptions::{NewSubscription, Subscription, SubscriptionChange, SubscriptionItem},
 };
 use super::{
     CALL_TIMEOUTS, ClientError, FailedCall, LeaseDeadline, Operation, UpstreamHttp,

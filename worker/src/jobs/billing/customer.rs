@@ -1,5 +1,5 @@
-//! Sync of a tenant's customer at Stripe: it exists once, has the tenant's billing details and VAT id, and its card is
-//! known.
+//! Sync of a tenant's customer at Stripe: it exists once, has the tenant's billing details and VAT id, its card is known, and
+//! so is its subscription.
 //!
 //! Each call that creates something looks first and is keyed, so a lost answer or a worker that dies creates nothing
 //! twice.
@@ -12,7 +12,7 @@ use dezky_shared::{
     platform::clock,
     queue::{args::SyncBilling, error_code::ErrorCode, job::Progress},
     stripe_call::{NextCall, StripeCall, StripeCallState, request_hash},
-    tenant::{DesiredState, Tenant, reason},
+    tenant::{DesiredState, Tenant, TenantStatus, reason},
 };
 use dezky_upstreams::clients::{
     Mode,
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::{
     NOT_BILLED,
     card::default_card_of,
+    card_subscription::CardSync,
     flags_of, is_billed,
     keyed_calls::KeyedCalls,
     tax_id::{VatId, account_tax_id, vat_id_of},
@@ -46,16 +47,67 @@ const TAX_ID_INVALID: &str = "tax_id_invalid";
 /// Syncs the customer.
 pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let args: SyncBilling = run.args()?;
+    if let Some(changes) = end_gone(&run, args.tenant_id).await? {
+        return Ok(StepSuccess::ok(SYNCED, changes));
+    }
     let mut sync = match CustomerSync::begin(&run, args.tenant_id).await? {
         Ok(sync) => sync,
         Err(reason) => return Ok(StepSuccess::skipped(reason)),
     };
-    if run.mode == Mode::DryRun {
+    let is_dry_run = run.mode == Mode::DryRun;
+    if is_dry_run {
         sync.preview().await?;
     } else {
         sync.apply().await?;
     }
+    let mut cards = CardSync {
+        run: &run,
+        stripe: sync.stripe.clone(),
+        tenant: sync.tenant,
+        account: &sync.account,
+        changes: Vec::new(),
+    };
+    if is_dry_run {
+        cards.preview().await?;
+    } else {
+        cards.apply().await?;
+    }
+    let of_cards = cards.changes;
+    sync.changes.extend(of_cards);
     Ok(StepSuccess::ok(SYNCED, sync.changes))
+}
+
+/// Ends what a tenant that is gone still has at Stripe. Its customer stays, with its invoices. `None` if the tenant is not
+/// gone, or has nothing there.
+async fn end_gone(
+    run: &StepContext,
+    tenant_id: TenantId,
+) -> Result<Option<Vec<String>>, StepFailure> {
+    let ctx = &run.ctx;
+    let (Some(stripe), Some(target)) = (&ctx.clients.stripe, run.tenant()) else {
+        return Ok(None);
+    };
+    let tenant = &*target.tenant;
+    let is_gone = tenant.status == TenantStatus::Terminated;
+    if !is_gone || run.mode == Mode::DryRun {
+        return Ok(None);
+    }
+    let account = ctx.billing_accounts.find(tenant_id).await?;
+    let Some(account) = account.filter(|account| account.stripe_customer_id.is_some()) else {
+        return Ok(None);
+    };
+    if !is_billed(&flags_of(run).await?, tenant, ctx.store.now()) {
+        return Ok(None);
+    }
+    let mut cards = CardSync {
+        run,
+        stripe: stripe.with_deadline(&run.deadline),
+        tenant,
+        account: &account,
+        changes: Vec::new(),
+    };
+    cards.apply().await?;
+    Ok(Some(cards.changes))
 }
 
 /// A tenant's customer, with the account that stores it.
@@ -100,6 +152,7 @@ impl CustomerSync<'_> {
     /// Creates the customer if there is none, and makes it what it should be.
     pub(super) async fn apply(&mut self) -> Result<(), StepFailure> {
         let customer = self.ensure_customer().await?;
+        let customer = self.ensure_currency(customer).await?;
         self.push_details(&customer).await?;
         let tax_ids = self.stripe.list_tax_ids(&customer.id).await?;
         let tax_id = self.ensure_tax_id(&customer, &tax_ids).await?;
@@ -160,6 +213,26 @@ impl CustomerSync<'_> {
         self.save().await?;
         self.changes.push("customer created".to_owned());
         Ok(customer)
+    }
+
+    /// The customer, or another one for a new card subscription in another currency: Stripe fixes the one of a customer with
+    /// its first invoice.
+    async fn ensure_currency(&mut self, customer: Customer) -> Result<Customer, StepFailure> {
+        let Some(fixed) = &customer.currency else {
+            return Ok(customer);
+        };
+        let subscriptions = &self.run.ctx.subscriptions;
+        let mut live = subscriptions.list_live(&[self.tenant.id]).await?;
+        let live = live.remove(&self.tenant.id).flatten();
+        let new = live.filter(|it| it.is_by_card() && it.stripe_subscription_id.is_none());
+        if new.is_none_or(|new| new.currency.eq_ignore_ascii_case(fixed)) {
+            return Ok(customer);
+        }
+        self.account.drop_customer();
+        self.save().await?;
+        let change = format!("customer {} has the currency {fixed}", customer.id);
+        self.changes.push(change);
+        self.ensure_customer().await
     }
 
     /// Creates the customer without details. Details may change before the call is repeated, and its key belongs to its

@@ -13,12 +13,12 @@ use dezky_shared::{
     invoicing::{Enrolment, Next},
     platform::clock,
     queue::{
-        args::{InvoiceSubscription, IssueInvoice},
+        args::{InvoiceSubscription, IssueInvoice, SyncBilling},
         error_code::ErrorCode,
         job::Job,
     },
     store::{StoreError, VersionedRepository as _, jobs::NewJob, to_document},
-    subscription::{Subscription, SubscriptionStatus},
+    subscription::{Biller, Subscription, SubscriptionStatus},
     tenant::Tenant,
 };
 use futures::FutureExt as _;
@@ -37,6 +37,8 @@ enum Claimed {
     Settled(Option<String>),
     /// The tenant is not billed by the run, or the subscription is gone.
     NotBilled,
+    /// The subscription may be billed by Stripe, as this job finds out.
+    Adopted(Box<Job>),
     /// This many periods are due, which is too many.
     Held(usize),
 }
@@ -75,6 +77,10 @@ pub(super) async fn invoice(run: StepContext) -> Result<StepSuccess, StepFailure
                 return Ok(StepSuccess::ok(INVOICED, changes));
             }
             Claimed::NotBilled => return Ok(StepSuccess::skipped(NOT_BILLED)),
+            Claimed::Adopted(job) => {
+                run.ctx.ready.notify(&[*job]).await;
+                return Ok(StepSuccess::skipped(NOT_BILLED));
+            }
             Claimed::Held(periods) => {
                 let detail = format!(
                     "{periods} periods are due; release or skip them with POST /tenants/{{slug}}/billing/invoice"
@@ -99,6 +105,9 @@ impl Work<'_> {
         };
         if !is_billed(self.flags, &tenant, now) {
             return Ok(Claimed::NotBilled);
+        }
+        if is_imported(&before) && ctx.clients.stripe.is_some() {
+            return self.adopt(session, &before, now).await;
         }
         // A clock ahead of MongoDB's must not invoice the future.
         let as_of = self.args.as_of.min(now);
@@ -135,6 +144,22 @@ impl Work<'_> {
                 Ok(Claimed::Settled(change))
             }
         }
+    }
+
+    /// Has the sync decide whether Stripe bills a subscription that was imported.
+    async fn adopt(
+        &self,
+        session: &mut ClientSession,
+        subscription: &Subscription,
+        now: DateTime,
+    ) -> Result<Claimed, StoreError> {
+        let args = SyncBilling {
+            tenant_id: subscription.tenant_id,
+            dry_run: false,
+        };
+        let job = NewJob::new(&args, &self.run.job.created_by, now)?;
+        let job = self.run.ctx.jobs.enqueue(session, &job).await?;
+        Ok(Claimed::Adopted(Box::new(job)))
     }
 
     /// Issues the invoice of `period`, unless the period is invoiced already, and moves the end of the last invoiced one.
@@ -199,7 +224,7 @@ impl Work<'_> {
         self.run.ctx.jobs.enqueue(session, &job).await
     }
 
-    /// Sets the status by the invoices that are overdue.
+    /// Sets the status by the invoices that are overdue. One that Stripe bills has the status that it has there.
     async fn assess(
         &self,
         session: &mut ClientSession,
@@ -210,6 +235,9 @@ impl Work<'_> {
         let invoices = &self.run.ctx.invoices;
         let id = subscription.id;
         invoices.mark_overdue(session, id, until, now).await?;
+        if subscription.biller == Biller::Stripe {
+            return Ok(None);
+        }
         let has_overdue = invoices.has_overdue(session, id).await?;
         let status = SubscriptionStatus::by_invoices(has_overdue);
         if status == subscription.status {
@@ -271,6 +299,12 @@ impl Work<'_> {
     fn event(&self, action: Action, target: Target, tenant: &Tenant, now: DateTime) -> AuditEvent {
         audit_event::event(action, target, Some(tenant.id), self.run.job.id, now)
     }
+}
+
+/// Whether it was imported with one at Stripe, and neither biller has begun.
+fn is_imported(subscription: &Subscription) -> bool {
+    let is_new = subscription.status.is_live() && !subscription.is_enrolled();
+    is_new && subscription.stripe_subscription_id.is_some()
 }
 
 /// Enrols the subscription and skips what an operator decided to skip. Repeated, it changes nothing.

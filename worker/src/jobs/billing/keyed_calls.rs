@@ -77,4 +77,24 @@ impl KeyedCalls<'_> {
             });
         ended.await
     }
+
+    /// Ends an open call whose effect was seen.
+    pub(super) async fn confirm(
+        self,
+        operation: &str,
+        entity: impl Display,
+    ) -> Result<(), StepFailure> {
+        let calls = &self.0.ctx.stripe_calls;
+        let known = calls.find(&StripeCall::id_of(operation, entity)).await?;
+        let Some(open) = known.filter(|call| call.state == StripeCallState::Open) else {
+            return Ok(());
+        };
+        let ending = (calls, &open);
+        let ended = self.0.fenced_transaction(ending, |session, (calls, call)| {
+            calls
+                .end(session, call, StripeCallState::Done, None)
+                .boxed()
+        });
+        ended.await
+    }
 }

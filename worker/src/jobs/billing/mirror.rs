@@ -3,10 +3,12 @@
 //!
 //! A customer is mirrored into the billing account of its tenant, with its card and its tax id. A customer that names its
 //! tenant is adopted by an account without one, as after the restore of an older database. An invoice is mirrored into one
-//! of ours, with what reduces it, and with the partner's share of it.
+//! of ours, with what reduces it, and with the partner's share of it. A subscription is mirrored into the one that it was
+//! created for.
 
 mod customer;
 mod invoice;
+mod subscription;
 
 use std::collections::BTreeSet;
 
@@ -14,7 +16,7 @@ use dezky_shared::{
     id::TenantId,
     queue::args::MirrorStripeObject,
     store::jobs::NewJob,
-    stripe_event::{CUSTOMER, INVOICE, PAYMENT_INTENT},
+    stripe_event::{CUSTOMER, INVOICE, PAYMENT_INTENT, SUBSCRIPTION},
     tenant::reason,
     webhook_event::EventState,
 };
@@ -50,7 +52,8 @@ pub(super) async fn mirror(run: StepContext) -> Result<StepSuccess, StepFailure>
     match (args.object_type.as_str(), args.tenant_id) {
         (CUSTOMER, Some(tenant)) => mirror.store_customer(tenant).await,
         (INVOICE | PAYMENT_INTENT, Some(tenant)) => mirror.store_invoice(tenant).await,
-        (CUSTOMER | INVOICE | PAYMENT_INTENT, None) => mirror.find_tenant().await,
+        (SUBSCRIPTION, Some(tenant)) => mirror.store_subscription(tenant).await,
+        (CUSTOMER | INVOICE | PAYMENT_INTENT | SUBSCRIPTION, None) => mirror.find_tenant().await,
         _ => mirror.ignore().await,
     }
 }
@@ -96,10 +99,14 @@ impl Mirror<'_> {
 
     /// The tenant whose customer the object is, or is of.
     async fn tenant(&self) -> Result<Option<TenantId>, StepFailure> {
-        let customer = if self.args.object_type == CUSTOMER {
-            Some(self.args.object_id.clone())
-        } else {
-            self.invoice().await?.and_then(|invoice| invoice.customer)
+        let id = &self.args.object_id;
+        let customer = match self.args.object_type.as_str() {
+            CUSTOMER => Some(id.clone()),
+            SUBSCRIPTION => {
+                let found = self.stripe.retrieve_subscription(id).await?;
+                found.map(|subscription| subscription.customer)
+            }
+            _ => self.invoice().await?.and_then(|invoice| invoice.customer),
         };
         let Some(customer) = customer else {
             return Ok(None);
@@ -136,6 +143,19 @@ impl Mirror<'_> {
             Some(payment) => Ok(self.stripe.retrieve_invoice(&payment.invoice).await?),
             None => Ok(None),
         }
+    }
+
+    /// Ends the events that wait: the object is stored.
+    async fn settle(&self, tenant_id: TenantId) -> Result<(), StepFailure> {
+        let settling = (&self.run.ctx.webhook_events, &self.waiting, tenant_id);
+        let settled =
+            self.run
+                .fenced_transaction(settling, |session, (events, waiting, tenant)| {
+                    events
+                        .settle(session, waiting, EventState::Processed, Some(*tenant))
+                        .boxed()
+                });
+        settled.await
     }
 
     /// Ends the events that wait: nothing depends on their object.

@@ -3,10 +3,15 @@
 use dezky_shared::{
     id::{InvoiceId, TenantId},
     invoice::Invoice,
-    queue::args::{IssueInvoice, SettleInvoice, VoidInvoice},
+    queue::{
+        args::{IssueInvoice, SettleInvoice, VoidInvoice},
+        error_code::{ErrorCode, RetryPolicy},
+    },
+    store::VersionedRepository as _,
     tenant::reason,
 };
 use dezky_upstreams::clients::stripe::Stripe;
+use futures::FutureExt as _;
 
 use super::{customer::CustomerSync, sent_invoice::SentInvoice};
 use crate::steps::{StepContext, StepFailure, StepSuccess};
@@ -27,17 +32,63 @@ pub(super) async fn issue(run: StepContext) -> Result<StepSuccess, StepFailure> 
         Ok(sync) => sync,
         Err(reason) => return Ok(StepSuccess::skipped(reason)),
     };
-    sync.apply().await?;
+    let invoice_id = invoice.id;
+    let issued = issue_to(&run, &mut sync, invoice).await;
+    if let Err(refused) = &issued
+        && refused.code.retry_policy() == RetryPolicy::Never
+    {
+        note_refusal(&run, args.tenant_id, invoice_id, refused.code).await?;
+    }
+    issued?;
     let mut changes = std::mem::take(&mut sync.changes);
+    changes.push("invoice sent".to_owned());
+    Ok(StepSuccess::ok(DONE, changes))
+}
+
+/// Issues the invoice to the customer.
+async fn issue_to(
+    run: &StepContext,
+    sync: &mut CustomerSync<'_>,
+    invoice: Invoice,
+) -> Result<(), StepFailure> {
+    sync.apply().await?;
     let mut sent = SentInvoice {
-        run: &run,
+        run,
         stripe: sync.stripe.clone(),
         customer: sync.account.stripe_customer_id.clone().unwrap_or_default(),
         invoice,
     };
-    sent.issue().await?;
-    changes.push("invoice sent".to_owned());
-    Ok(StepSuccess::ok(DONE, changes))
+    sent.issue().await
+}
+
+/// Notes on the invoice that Stripe refused it: a repeat would be refused, too, until a person changes something.
+async fn note_refusal(
+    run: &StepContext,
+    tenant: TenantId,
+    id: InvoiceId,
+    code: ErrorCode,
+) -> Result<(), StepFailure> {
+    let noting = (&run.ctx, tenant, id, code);
+    let noted = run.fenced_transaction(noting, |session, noting| {
+        let (ctx, tenant, id, code) = *noting;
+        async move {
+            let invoices = &ctx.invoices;
+            let Some(before) = invoices.find_of_in(session, tenant, id).await? else {
+                return Ok(());
+            };
+            if before.stage.is_none() {
+                return Ok(());
+            }
+            let (mut after, now) = (before.clone(), ctx.store.now());
+            after.refuse(code, now);
+            invoices
+                .save_changed(session, &before, &mut after, now)
+                .await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    noted.await
 }
 
 /// Voids the invoice.

@@ -263,6 +263,7 @@ impl SentInvoice<'_> {
                     };
                     let mut after = before.clone();
                     after.stage = stage.filter(|_| !after.status.is_final());
+                    after.error = None;
                     if after.stripe.is_none() {
                         after.stripe.clone_from(&invoice.stripe);
                     }

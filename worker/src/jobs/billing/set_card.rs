@@ -1,6 +1,14 @@
 //! Choice of the card that a customer's invoices are charged to: the one of a completed setup intent of that customer.
 
-use dezky_shared::queue::{args::SetDefaultCard, error_code::ErrorCode};
+use dezky_shared::{
+    id::TenantId,
+    queue::{
+        args::{SetDefaultCard, SyncBilling},
+        error_code::ErrorCode,
+    },
+    store::{VersionedRepository as _, jobs::NewJob},
+};
+use futures::FutureExt as _;
 
 use super::{
     card::default_card_of,
@@ -49,7 +57,39 @@ pub(super) async fn set(run: StepContext) -> Result<StepSuccess, StepFailure> {
     sync.account.default_card = default_card_of(&sync.stripe, &customer).await?;
     sync.account.synced_at = run.ctx.store.now();
     sync.save().await?;
+    allow_subscription(&run, args.tenant_id).await?;
     Ok(StepSuccess::ok(CARD_SET, sync.changes))
+}
+
+/// Lets the sync that follows create the subscription that is charged to the card. A person has asked for it by the card.
+async fn allow_subscription(run: &StepContext, tenant_id: TenantId) -> Result<(), StepFailure> {
+    let (ctx, before) = (&run.ctx, &run.job);
+    let args = SyncBilling {
+        tenant_id,
+        dry_run: false,
+    };
+    let job = NewJob::new(&args, &before.created_by, ctx.store.now())?
+        .requested_by(before.request_id.clone(), before.traceparent.clone());
+    let allowing = (&**ctx, tenant_id, &job);
+    let allowed = run.fenced_transaction(allowing, |session, allowing| {
+        let (ctx, tenant, job) = *allowing;
+        async move {
+            let subscriptions = &ctx.subscriptions;
+            if let Some(before) = subscriptions.find_live(session, tenant).await? {
+                let mut after = before.clone();
+                after.may_recreate = after.is_by_card();
+                let now = ctx.store.now();
+                subscriptions
+                    .save_changed(session, &before, &mut after, now)
+                    .await?;
+            }
+            ctx.jobs.enqueue(session, job).await
+        }
+        .boxed()
+    });
+    let enqueued = allowed.await?;
+    ctx.ready.notify(&[enqueued]).await;
+    Ok(())
 }
 
 fn unusable(why: &str) -> StepFailure {

@@ -1,5 +1,5 @@
 //! Invoices whose job was skipped or discarded before Stripe had sent them: each gets another job, so that an invoice does
-//! not stay a draft after an outage or a refusal.
+//! not stay a draft after an outage or a refusal. A refused one is tried again ever later.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub(super) async fn enqueue_unsent(run: &StepContext) -> Result<usize, StepFailu
     let now = ctx.store.now();
     let before = clock::earlier(now, STALE);
     let mut enqueued = Vec::new();
-    for unsent in ctx.invoices.list_unsent(before, MAX_STALE).await? {
+    let unsent = ctx.invoices.list_unsent(before, now, MAX_STALE).await?;
+    for unsent in unsent {
         let args = IssueInvoice {
             tenant_id: unsent.tenant_id,
             invoice_id: unsent.id,

@@ -33,7 +33,7 @@ macro_rules! story {
     };
 }
 
-pub(super) const STORIES: [Story; 19] = [
+pub(super) const STORIES: [Story; 20] = [
     story!("a new tenant with an owner and two domains", begin),
     story!("a changed plan and name", change),
     story!("suspended", suspend),
@@ -52,6 +52,7 @@ pub(super) const STORIES: [Story; 19] = [
     story!("a member of two tenants", share),
     story!("a customer, changed", pay),
     story!("a card, entered and set", enter_card),
+    story!("a card subscription, sold, changed and ended", subscribe),
     story!("invoices, sent, paid, voided and deleted", invoice),
 ];
 
@@ -70,6 +71,16 @@ async fn enter_card(world: &World) -> TenantId {
     };
     world.completed(&world.harness.enqueue(&args).await).await;
     tenant_id
+}
+
+async fn subscribe(world: &World) -> TenantId {
+    let sold = scenarios::charged(world).await;
+    let tenant = sold.tenant_id;
+    for change in [scenarios::dearer(), doc! { "status": "cancelled" }] {
+        scenarios::change_subscription(world, &sold, change).await;
+        world.completed(&world.sync_billing(tenant).await).await;
+    }
+    tenant
 }
 
 async fn invoice(world: &World) -> TenantId {

@@ -1,11 +1,12 @@
 //! Scenarios of the payment provider.
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use dezky_shared::{
     billing::{Cycle, Plan, period::Period},
     feature_flag::NEW_BILLING_ENGINE,
     id::{SetupIntentId, TenantId},
     invoice::{Invoice, InvoicingConfig, Parties},
+    invoicing::Enrolment,
     queue::{
         args::{
             CreateSetupIntent, FetchStripeEvents, IssueInvoice, MirrorStripeObject, SetDefaultCard,
@@ -15,7 +16,7 @@ use dezky_shared::{
     },
     setup_intent::SetupIntent,
     store::TransactionError,
-    subscription::{CollectionMethod, NewTerms, Subscription},
+    subscription::{Biller, CollectionMethod, NewTerms, Subscription},
 };
 use dezky_sim::stripe::BilledInvoice;
 use dezky_upstreams::clients::stripe::NewInvoice;
@@ -43,6 +44,75 @@ pub(crate) const SYNC_BILLING_CHANGED: Scenario = Scenario {
         .boxed_local()
     },
     enqueue: |world, scene| world.sync_billing(scene.tenant).boxed_local(),
+};
+
+/// Creates a subscription that is charged to a card.
+pub(crate) const SELL_BY_CARD: Scenario = Scenario {
+    kind: SyncBilling::KIND,
+    prepare: |world| {
+        async move {
+            let tenant = customer(world).await;
+            sell_by_card(world, tenant).await;
+            Scene::of(tenant)
+        }
+        .boxed_local()
+    },
+    enqueue: |world, scene| world.sync_billing(scene.tenant).boxed_local(),
+};
+
+/// Changes the price of a subscription that is charged to a card.
+pub(crate) const CHANGE_BY_CARD: Scenario = Scenario {
+    kind: SyncBilling::KIND,
+    prepare: |world| {
+        async move {
+            let sold = charged(world).await;
+            change_subscription(world, &sold, dearer()).await;
+            Scene::of(sold.tenant_id)
+        }
+        .boxed_local()
+    },
+    enqueue: SELL_BY_CARD.enqueue,
+};
+
+/// Ends a subscription that is charged to a card.
+pub(crate) const END_BY_CARD: Scenario = Scenario {
+    kind: SyncBilling::KIND,
+    prepare: |world| {
+        async move {
+            let sold = charged(world).await;
+            change_subscription(world, &sold, doc! { "status": "cancelled" }).await;
+            Scene::of(sold.tenant_id)
+        }
+        .boxed_local()
+    },
+    enqueue: SELL_BY_CARD.enqueue,
+};
+
+/// Reads a subscription again whose payment waits for the customer.
+pub(crate) const MIRROR_SUBSCRIPTION: Scenario = Scenario {
+    kind: MirrorStripeObject::KIND,
+    prepare: |world| {
+        async move {
+            let tenant = customer(world).await;
+            set_card(world, "pm_card_authenticationRequired");
+            sell_by_card(world, tenant).await;
+            world.completed(&world.sync_billing(tenant).await).await;
+            Scene::of(tenant)
+        }
+        .boxed_local()
+    },
+    enqueue: |world, scene| {
+        async move {
+            let subscription = world.upstreams.stripe.objects("subscription").remove(0);
+            let args = MirrorStripeObject {
+                object_type: "subscription".to_owned(),
+                object_id: subscription["id"].as_str().unwrap().to_owned(),
+                tenant_id: Some(scene.tenant),
+            };
+            world.harness.enqueue(&args).await
+        }
+        .boxed_local()
+    },
 };
 
 /// Creates a setup intent for a tenant without a customer.
@@ -233,6 +303,59 @@ pub(crate) async fn customer(world: &World) -> TenantId {
     let customer = customer["id"].as_str().unwrap();
     stripe.add_default_card(customer, "pm_card_visa").unwrap();
     tenant
+}
+
+/// Gives the only customer another default card.
+pub(crate) fn set_card(world: &World, card: &str) {
+    let stripe = &world.upstreams.stripe;
+    let customer = stripe.objects("customer").remove(0);
+    let customer = customer["id"].as_str().unwrap();
+    stripe.add_default_card(customer, card).unwrap();
+}
+
+/// Sells a tenant a monthly subscription over DKK 499.00 by card, as the API does.
+pub(crate) async fn sell_by_card(world: &World, tenant: TenantId) -> Subscription {
+    let store = &world.harness.context.store;
+    let now = store.now();
+    let terms = NewTerms {
+        plan: Plan::Business,
+        cycle: Cycle::Monthly,
+        seats: 5,
+        currency: "DKK".to_owned(),
+        price_minor: 49_900,
+    };
+    let mut sold = Subscription {
+        collection_method: CollectionMethod::ChargeAutomatically,
+        biller: Biller::Stripe,
+        may_recreate: true,
+        ..Subscription::new(tenant, terms, now)
+    };
+    sold.enrol(Enrolment::Sale, now);
+    let subscriptions = store.collection::<Subscription>("subscriptions");
+    subscriptions.insert_one(&sold).await.unwrap();
+    sold
+}
+
+/// A subscription that Stripe charges to a card.
+pub(crate) async fn charged(world: &World) -> Subscription {
+    let tenant = customer(world).await;
+    let sold = sell_by_card(world, tenant).await;
+    world.completed(&world.sync_billing(tenant).await).await;
+    sold
+}
+
+/// Other terms: the enterprise plan over DKK 999.00.
+pub(crate) fn dearer() -> Document {
+    doc! { "plan": "enterprise", "priceMinor": 99_900_i64 }
+}
+
+/// Changes fields of a subscription.
+pub(crate) async fn change_subscription(world: &World, sold: &Subscription, fields: Document) {
+    let store = &world.harness.context.store;
+    let subscriptions = store.collection::<Document>("subscriptions");
+    let change = doc! { "$set": fields, "$inc": { "revision": 1_i64 } };
+    let changed = subscriptions.update_one(doc! { "_id": sold.id }, change);
+    assert_eq!(changed.await.unwrap().matched_count, 1);
 }
 
 /// Asks for a setup intent, as the API does.

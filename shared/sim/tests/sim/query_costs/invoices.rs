@@ -65,7 +65,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     }
     cost!(costs, ONE, invoices.find_of(tenant, invoice));
     cost!(costs, ONE, invoices.list_open(tenant));
-    cost!(costs, PAGED, invoices.list_unsent(soon, PAGE));
+    cost!(costs, PAGED, invoices.list_unsent(soon, now, PAGE));
     let [from, until] = [90, 110].map(|n| clock::later(now, Duration::from_secs(n)));
     let all = async {
         let invoices = &fixture.invoices;

@@ -5,7 +5,7 @@ use dezky_shared::{
     webhook_event::{EventPosition, EventState},
 };
 
-use super::{Costs, ONE, PAGE, TRIED};
+use super::{Costs, ONE, PAGE, PAGED, TRIED};
 
 pub(super) async fn measure(costs: &mut Costs<'_>) {
     let tenant = costs.fixture.tenant_ids[95];
@@ -13,6 +13,12 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     for customer in ["cus_95", "cus_95_former", "cus_of_none"] {
         cost!(costs, ONE, billing_accounts.find_by_customer(customer));
     }
+    cost!(
+        costs,
+        PAGED,
+        billing_accounts.list_customers(Some(tenant), PAGE)
+    );
+    cost!(costs, PAGED, subscriptions.list_by_card(None, PAGE));
     cost!(costs, ONE, stripe_calls.find("customer.create:95"));
     let now = costs.fixture.now;
     cost_in_transaction!(costs, PAGE, setup_intents.count_recent(tenant, now));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dezky_sim::stripe::BilledInvoice;
 use serde_json::Value;
 
-use super::Api;
+use super::{Api, subscriptions::subscribed};
 
 const SHAPES: &str = include_str!("../../fixtures/stripe/shapes.json");
 
@@ -54,6 +54,9 @@ async fn every_object_has_the_official_fields() {
     let fresh = api.get(&format!("setup_intents/{intent}"), &[]).await.body;
     let entered = api.sim.enter_card(&intent, "pm_card_visa").unwrap();
     let method = &api.sim.objects("payment_method")[0];
+    let card = method["id"].as_str().unwrap();
+    let default = [("invoice_settings[default_payment_method]", card)];
+    api.post(&format!("customers/{customer}"), &default).await;
     let stored = api.get(&format!("customers/{customer}"), &[]).await.body;
     let billed = api.sim.bill(&BilledInvoice {
         customer: customer.clone(),
@@ -68,6 +71,7 @@ async fn every_object_has_the_official_fields() {
     api.sim.pay_invoice(&invoice).unwrap();
     let refund = api.sim.refund(&invoice, 1_190).unwrap();
     let note = api.sim.credit(&invoice, 1_000, 190, refund["id"].as_str());
+    let subscription = subscribed(&api, &customer).await.body;
     let path = format!("invoices/{invoice}");
     let invoice = api.get(&path, &[]).await.body;
     let lines = api.get(&format!("{path}/lines"), &[]).await.body;
@@ -95,4 +99,14 @@ async fn every_object_has_the_official_fields() {
     assert_shape(&shapes, "event", &event);
     assert_shape(&shapes, "event.request", &event["request"]);
     assert_shape(&shapes, "deleted_customer", &deleted);
+    assert_shape(&shapes, "product", &api.sim.objects("product")[0]);
+    let price = &api.sim.objects("price")[0];
+    assert_shape(&shapes, "price", price);
+    assert_shape(&shapes, "price.recurring", &price["recurring"]);
+    assert_shape(&shapes, "subscription", &subscription);
+    let item = &subscription["items"]["data"][0];
+    assert_shape(&shapes, "subscription_item", item);
+    let charged = &api.sim.objects("invoice")[1];
+    assert_shape(&shapes, "invoice", charged);
+    assert_shape(&shapes, "invoice.line_item", &charged["lines"]["data"][0]);
 }

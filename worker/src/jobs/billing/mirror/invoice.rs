@@ -9,7 +9,7 @@ use dezky_shared::{
     id::TenantId,
     invoice::{Invoice, InvoiceStatus, Parties, ReadInvoice},
     store::{StoreError, VersionedRepository as _},
-    subscription::SubscriptionStatus,
+    subscription::{Subscription, SubscriptionStatus},
     webhook_event::EventState,
 };
 use futures::FutureExt as _;
@@ -53,19 +53,6 @@ impl Mirror<'_> {
             .run
             .fenced_transaction(storing, |session, storing| storing.store(session).boxed());
         Ok(StepSuccess::ok(MIRRORED, stored.await?))
-    }
-
-    /// Ends the events that wait, without a change.
-    async fn settle(&self, tenant_id: TenantId) -> Result<(), StepFailure> {
-        let settling = (&self.run.ctx.webhook_events, &self.waiting, tenant_id);
-        let settled =
-            self.run
-                .fenced_transaction(settling, |session, (events, waiting, tenant)| {
-                    events
-                        .settle(session, waiting, EventState::Processed, Some(*tenant))
-                        .boxed()
-                });
-        settled.await
     }
 }
 
@@ -202,7 +189,10 @@ impl Storing<'_> {
             return Ok(None);
         };
         let found = ctx.subscriptions.find_in_transaction(session, id).await?;
-        let Some(before) = found.filter(|it| it.status == SubscriptionStatus::PastDue) else {
+        // The status of one that Stripe bills is the one that it has there.
+        let is_behind =
+            |it: &Subscription| it.status == SubscriptionStatus::PastDue && it.biller.is_run();
+        let Some(before) = found.filter(is_behind) else {
             return Ok(None);
         };
         if ctx.invoices.has_overdue(session, id).await? {

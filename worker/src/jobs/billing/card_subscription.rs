@@ -1,0 +1,349 @@
+//! Sync of a tenant's subscription with the one at Stripe that charges its card: created, changed, ended, and mirrored.
+//!
+//! There is never a second one. Before anything is created, all of the customer's are listed; another live one is cancelled
+//! if it belongs to a subscription of this tenant, and left alone if it does not. While a subscription is
+//! created, the invoice run does not bill it: our subscription says so before the call.
+
+use dezky_shared::{
+    billing_account::BillingAccount,
+    card_billing::{CardAction, CardContext, ReadSubscription},
+    queue::error_code::ErrorCode,
+    subscription::{Biller, Subscription},
+    tenant::Tenant,
+};
+use dezky_upstreams::clients::stripe::{NewSubscription, Stripe, SubscriptionChange};
+
+use super::{
+    card_catalog::{CardCatalog, changed},
+    keyed_calls::KeyedCalls,
+    mirror_subscription::SubscriptionMirror,
+    read_subscription::{converted, read_subscription, with_payment},
+};
+use crate::steps::{StepContext, StepFailure};
+
+const CREATE: &str = "subscription.create";
+const UPDATE: &str = "subscription.update";
+
+/// A tenant's live subscription.
+enum Live {
+    One(Box<Subscription>),
+    /// One of a newer build: whatever it wants, it is not the end of the one at Stripe.
+    Unreadable,
+    None,
+}
+
+/// The subscriptions of a customer.
+pub(super) struct CardSync<'a> {
+    pub(super) run: &'a StepContext,
+    pub(super) stripe: Stripe,
+    pub(super) tenant: &'a Tenant,
+    pub(super) account: &'a BillingAccount,
+    pub(super) changes: Vec<String>,
+}
+
+impl CardSync<'_> {
+    /// Makes the subscription at Stripe what ours wants, and ours what it is there.
+    pub(super) async fn apply(&mut self) -> Result<(), StepFailure> {
+        let ours = match self.live().await? {
+            Live::One(ours) => *ours,
+            Live::None => {
+                let known = self.list().await?;
+                return self.cancel_others(&known, None).await;
+            }
+            Live::Unreadable => return Ok(()),
+        };
+        let known = self.list_with(&ours).await?;
+        let read = own(&known, &ours);
+        self.cancel_others(&known, read).await?;
+        let ours = self.mirror().prepare(ours.id, read).await?;
+        let Some(ours) = ours else {
+            return Ok(());
+        };
+        self.confirm_calls(&ours, read).await?;
+        let read = match ours.card_action(read, self.context()) {
+            CardAction::Keep => read.cloned(),
+            CardAction::Wait => {
+                let detail = "the next period begins in a moment";
+                return Err(StepFailure::new(ErrorCode::UpstreamNotReady, detail));
+            }
+            CardAction::Create { anchor } => {
+                let id = self.create(&ours, anchor).await?;
+                Some(self.read(&id).await?)
+            }
+            CardAction::Update {
+                sets_terms,
+                cancel_at_period_end,
+            } => {
+                let read = read.ok_or_else(|| changed("the subscription is gone"))?;
+                let change = self.change(&ours, read, sets_terms, cancel_at_period_end);
+                let change = change.await?;
+                self.update(&ours, &read.id, &change).await?;
+                Some(self.read(&read.id).await?)
+            }
+            CardAction::Cancel => {
+                let read = read.ok_or_else(|| changed("the subscription is gone"))?;
+                self.cancel(&read.id).await?;
+                Some(self.read(&read.id).await?)
+            }
+        };
+        let changes = self.mirror().store(ours.id, read.as_ref()).await?;
+        self.changes.extend(changes);
+        Ok(())
+    }
+
+    /// Lists the changes that a sync would make at Stripe.
+    pub(super) async fn preview(&mut self) -> Result<(), StepFailure> {
+        let Live::One(mut ours) = self.live().await? else {
+            return Ok(());
+        };
+        let known = self.list_with(&ours).await?;
+        let read = own(&known, &ours);
+        if let Some(read) = read {
+            ours.adopt_imported(read);
+        }
+        let change = match ours.card_action(read, self.context()) {
+            CardAction::Keep | CardAction::Wait => return Ok(()),
+            CardAction::Create { .. } => "would create the subscription",
+            CardAction::Update {
+                sets_terms: true, ..
+            } => "would change the subscription's price",
+            CardAction::Update { .. } => "would change the subscription",
+            CardAction::Cancel => "would cancel the subscription",
+        };
+        self.changes.push(change.to_owned());
+        Ok(())
+    }
+
+    fn context(&self) -> CardContext {
+        CardContext {
+            tenant: self.tenant.status,
+            has_card: self.account.default_card.is_some(),
+            now: self.run.ctx.store.now(),
+        }
+    }
+
+    fn mirror(&self) -> SubscriptionMirror<'_> {
+        SubscriptionMirror {
+            run: self.run,
+            tenant: self.tenant,
+            account: self.account,
+            context: self.context(),
+        }
+    }
+
+    /// The tenant's live subscription.
+    async fn live(&self) -> Result<Live, StepFailure> {
+        let subscriptions = &self.run.ctx.subscriptions;
+        let mut live = subscriptions.list_live(&[self.tenant.id]).await?;
+        Ok(match live.remove(&self.tenant.id) {
+            Some(Some(ours)) => Live::One(Box::new(ours)),
+            Some(None) => Live::Unreadable,
+            None => Live::None,
+        })
+    }
+
+    /// All subscriptions of the customer, newest first.
+    async fn list(&self) -> Result<Vec<ReadSubscription>, StepFailure> {
+        let Some(customer) = &self.account.stripe_customer_id else {
+            return Ok(Vec::new());
+        };
+        let listed = self.stripe.list_subscriptions(customer).await?;
+        listed.iter().map(converted).collect()
+    }
+
+    /// All subscriptions of the customer, and the known one of ours, which may be a former customer's. Its payments are read.
+    async fn list_with(&self, ours: &Subscription) -> Result<Vec<ReadSubscription>, StepFailure> {
+        let mut known = self.list().await?;
+        if let Some(id) = &ours.stripe_subscription_id
+            && !known.iter().any(|read| read.id == *id)
+            && let Some(found) = self.stripe.retrieve_subscription(id).await?
+        {
+            known.push(converted(&found)?);
+        }
+        let id = own(&known, ours).map(|read| read.id.clone());
+        if let Some(read) = known.iter_mut().find(|read| Some(&read.id) == id.as_ref())
+            && read.standing.is_live()
+        {
+            *read = with_payment(&self.stripe, read.clone()).await?;
+        }
+        Ok(known)
+    }
+
+    async fn read(&self, id: &str) -> Result<ReadSubscription, StepFailure> {
+        let found = self.stripe.retrieve_subscription(id).await?;
+        let found = found.ok_or_else(|| changed("the subscription is gone"))?;
+        read_subscription(&self.stripe, &found).await
+    }
+
+    /// Cancels the other live subscriptions that belong to one of ours, which may have ended. One of ours that the database
+    /// does not know, as after the restore of an older one, is named and left to a person.
+    async fn cancel_others(
+        &mut self,
+        known: &[ReadSubscription],
+        own: Option<&ReadSubscription>,
+    ) -> Result<(), StepFailure> {
+        let is_other = |read: &&ReadSubscription| own.is_none_or(|own| own.id != read.id);
+        let live = known.iter().filter(|read| read.standing.is_live());
+        let others: Vec<&ReadSubscription> = live.filter(is_other).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let tenant = self.tenant.id;
+        let ours = self.run.ctx.subscriptions.list_for(&[tenant]).await?;
+        for other in others {
+            let id = &other.id;
+            let is_of = |it: &Subscription| {
+                it.stripe_subscription_id.as_ref() == Some(id)
+                    || other.subscription_id == Some(it.id)
+            };
+            if ours.iter().any(is_of) {
+                self.cancel(id).await?;
+            } else if other.tenant_id == Some(tenant) {
+                tracing::error!(%tenant, subscription = %id, "A subscription at Stripe is not known here");
+                let change = format!("subscription {id} is not known here, and is left");
+                self.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel(&mut self, id: &str) -> Result<(), StepFailure> {
+        if self.stripe.cancel_subscription(id).await? {
+            self.changes.push(format!("subscription {id} cancelled"));
+        }
+        Ok(())
+    }
+
+    /// Creates the subscription. Until it exists, or is refused, no other biller bills ours.
+    async fn create(
+        &mut self,
+        ours: &Subscription,
+        anchor: Option<bson::DateTime>,
+    ) -> Result<String, StepFailure> {
+        let catalog = CardCatalog {
+            run: self.run,
+            stripe: &self.stripe,
+        };
+        let new = NewSubscription {
+            customer: self.account.stripe_customer_id.clone().unwrap_or_default(),
+            price: catalog.price_of(ours).await?,
+            anchor: anchor.map(|at| at.timestamp_millis().div_euclid(1_000)),
+            tenant_id: self.tenant.id.to_string(),
+            subscription_id: ours.id.to_string(),
+        };
+        self.mirror().set_biller(ours.id, Biller::Stripe).await?;
+        let anchor = new.anchor.map(|at| at.to_string()).unwrap_or_default();
+        let parameters = [new.customer.as_str(), &new.price, &anchor];
+        let calls = KeyedCalls(self.run);
+        // The list of the customer's subscriptions, which was read before, shows what an older call has created.
+        let call = calls.begin_repeatable(CREATE, ours.id, &parameters);
+        let call = call.await?;
+        let sent = self.stripe.create_subscription(&new, &call.key()).await;
+        calls
+            .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
+            .await?;
+        let is_refused = sent
+            .as_ref()
+            .map_or_else(|failed| failed.is_key_spent, Option::is_none);
+        if is_refused {
+            self.mirror().set_biller(ours.id, ours.biller).await?;
+        }
+        let created = sent?.ok_or_else(|| changed("the customer or its card is gone"))?;
+        if let Some(through) = ours.invoiced_through.filter(|_| new.anchor.is_none())
+            && ours.biller == Biller::Run
+        {
+            let from = super::text_of(through);
+            self.changes.push(format!("not billed from {from} to now"));
+        }
+        self.changes
+            .push(format!("subscription {} created", created.id));
+        Ok(created.id)
+    }
+
+    async fn change(
+        &self,
+        ours: &Subscription,
+        read: &ReadSubscription,
+        sets_terms: bool,
+        cancel_at_period_end: bool,
+    ) -> Result<SubscriptionChange, StepFailure> {
+        let catalog = CardCatalog {
+            run: self.run,
+            stripe: &self.stripe,
+        };
+        let price = if sets_terms {
+            let price = catalog.price_of(ours).await?;
+            Some((read.item_id.clone(), price))
+        } else {
+            None
+        };
+        Ok(SubscriptionChange {
+            price,
+            cancel_at_period_end,
+            clears_payment_method: read.has_own_card,
+        })
+    }
+
+    async fn update(
+        &mut self,
+        ours: &Subscription,
+        id: &str,
+        change: &SubscriptionChange,
+    ) -> Result<(), StepFailure> {
+        let (item, price) = change.price.clone().unwrap_or_default();
+        let flags = format!(
+            "{}/{}",
+            change.cancel_at_period_end, change.clears_payment_method
+        );
+        let calls = KeyedCalls(self.run);
+        let parameters = [id, &item, &price, &flags];
+        let call = calls.begin_repeatable(UPDATE, ours.id, &parameters);
+        let call = call.await?;
+        let sent = self
+            .stripe
+            .update_subscription(id, change, &call.key())
+            .await;
+        calls
+            .settle(&call, &sent, |changed| Some(changed.as_ref()?.id.as_str()))
+            .await?;
+        sent?.ok_or_else(|| changed("the subscription is gone"))?;
+        let what = match (&change.price, change.cancel_at_period_end) {
+            (Some(_), _) => "subscription's price changed",
+            (None, true) => "subscription ends with its period",
+            (None, false) => "subscription changed",
+        };
+        self.changes.push(what.to_owned());
+        Ok(())
+    }
+
+    /// Ends calls whose answer was lost once their effect is seen: a repeat of their keys would replay it after it was changed.
+    async fn confirm_calls(
+        &self,
+        ours: &Subscription,
+        read: Option<&ReadSubscription>,
+    ) -> Result<(), StepFailure> {
+        if read.is_none_or(|read| !read.standing.is_live()) {
+            return Ok(());
+        }
+        let calls = KeyedCalls(self.run);
+        calls.confirm(CREATE, ours.id).await?;
+        if ours.card_action(read, self.context()) == CardAction::Keep {
+            calls.confirm(UPDATE, ours.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The subscription at Stripe that belongs to ours: the live one, else the one that is known. If there are several, the
+/// oldest.
+fn own<'r>(known: &'r [ReadSubscription], ours: &Subscription) -> Option<&'r ReadSubscription> {
+    let stored = ours.stripe_subscription_id.as_ref();
+    let is_known = |read: &&ReadSubscription| Some(&read.id) == stored;
+    let is_named = |read: &&ReadSubscription| read.subscription_id == Some(ours.id);
+    let live = known.iter().rev().filter(|read| read.standing.is_live());
+    let live: Vec<&ReadSubscription> = live.collect();
+    let found = live.iter().copied().find(is_known);
+    found
+        .or_else(|| live.iter().copied().find(is_named))
+        .or_else(|| known.iter().find(is_known))
+}

@@ -1,0 +1,65 @@
+//! Mirror of a subscription: the one of ours that it was created for. A change of terms by a person in the dashboard is taken
+//! back by the next sync.
+
+use dezky_shared::{
+    billing_account::BillingAccount,
+    card_billing::{CardContext, ReadSubscription},
+    id::TenantId,
+    subscription::Subscription,
+};
+
+use super::{MIRRORED, Mirror};
+use crate::{
+    jobs::billing::{
+        mirror_subscription::SubscriptionMirror, read_subscription::read_subscription,
+    },
+    steps::{StepFailure, StepSuccess},
+};
+
+impl Mirror<'_> {
+    /// Stores the subscription in the live one of its tenant, if it belongs to that.
+    pub(super) async fn store_subscription(
+        &self,
+        tenant_id: TenantId,
+    ) -> Result<StepSuccess, StepFailure> {
+        let ctx = &self.run.ctx;
+        let id = &self.args.object_id;
+        let (found, tenant) = (
+            self.stripe.retrieve_subscription(id).await?,
+            ctx.tenants.find(tenant_id).await?,
+        );
+        let (Some(found), Some(tenant)) = (found, tenant) else {
+            return self.ignore().await;
+        };
+        let read = read_subscription(&self.stripe, &found).await?;
+        let mut live = ctx.subscriptions.list_live(&[tenant_id]).await?;
+        let ours = live.remove(&tenant_id).flatten();
+        let mut changes = Vec::new();
+        if let Some(ours) = ours.filter(|ours| is_of(&read, ours)) {
+            let now = ctx.store.now();
+            let account = ctx.billing_accounts.find(tenant_id).await?;
+            let account = account.unwrap_or_else(|| BillingAccount::new(tenant_id, now));
+            let mirror = SubscriptionMirror {
+                run: self.run,
+                tenant: &tenant,
+                account: &account,
+                context: CardContext {
+                    tenant: tenant.status,
+                    has_card: account.default_card.is_some(),
+                    now,
+                },
+            };
+            changes = mirror.store(ours.id, Some(&read)).await?;
+        }
+        self.settle(tenant_id).await?;
+        Ok(StepSuccess::ok(MIRRORED, changes))
+    }
+}
+
+/// Whether it is the one at Stripe of ours. Another one that was created for ours may be a second one, which the sync cancels.
+fn is_of(read: &ReadSubscription, ours: &Subscription) -> bool {
+    match &ours.stripe_subscription_id {
+        Some(known) => *known == read.id,
+        None => read.subscription_id == Some(ours.id),
+    }
+}

@@ -1,0 +1,152 @@
+//! Mirror of a subscription at Stripe into ours, in one transaction with its audit event.
+
+use bson::DateTime;
+use dezky_shared::{
+    audit::{Action, Target},
+    billing_account::BillingAccount,
+    card_billing::{CardContext, ReadSubscription},
+    id::SubscriptionId,
+    invoicing::Enrolment,
+    store::{StoreError, VersionedRepository as _},
+    subscription::{Biller, Subscription},
+    tenant::Tenant,
+};
+use futures::FutureExt as _;
+use mongodb::ClientSession;
+
+use crate::{
+    jobs::audit_event,
+    steps::{StepContext, StepFailure},
+};
+
+/// Writes what is known about a subscription at Stripe.
+#[derive(Clone, Copy)]
+pub(super) struct SubscriptionMirror<'a> {
+    pub(super) run: &'a StepContext,
+    pub(super) tenant: &'a Tenant,
+    pub(super) account: &'a BillingAccount,
+    pub(super) context: CardContext,
+}
+
+/// A write to a subscription.
+enum Change<'a> {
+    /// Adopts an imported one, and enrols it.
+    Prepare(Option<&'a ReadSubscription>),
+    /// Follows the one at Stripe.
+    Store(Option<&'a ReadSubscription>),
+    SetBiller(Biller),
+}
+
+impl SubscriptionMirror<'_> {
+    /// Enrols a subscription, and adopts the one at Stripe that was imported with it. Returns ours; `None` if it has ended
+    /// meanwhile.
+    pub(super) async fn prepare(
+        self,
+        id: SubscriptionId,
+        read: Option<&ReadSubscription>,
+    ) -> Result<Option<Subscription>, StepFailure> {
+        self.write(id, Change::Prepare(read)).await
+    }
+
+    /// Sets the biller.
+    pub(super) async fn set_biller(
+        self,
+        id: SubscriptionId,
+        biller: Biller,
+    ) -> Result<(), StepFailure> {
+        self.write(id, Change::SetBiller(biller)).await?;
+        Ok(())
+    }
+
+    /// Makes ours follow the one at Stripe. Returns the changes.
+    pub(super) async fn store(
+        self,
+        id: SubscriptionId,
+        read: Option<&ReadSubscription>,
+    ) -> Result<Vec<String>, StepFailure> {
+        let before = self.run.ctx.subscriptions.find(id).await?;
+        let after = self.write(id, Change::Store(read)).await?;
+        let described = |it: &Subscription| (it.status, it.biller, it.stripe_status.clone());
+        let (before, after) = (
+            before.as_ref().map(described),
+            after.as_ref().map(described),
+        );
+        let Some((status, biller, at_stripe)) =
+            after.filter(|after| Some(after) != before.as_ref())
+        else {
+            return Ok(Vec::new());
+        };
+        let at_stripe = at_stripe.unwrap_or_else(|| "missing".to_owned());
+        Ok(vec![format!(
+            "subscription is {status:?}, billed by {biller:?}, {at_stripe} at Stripe"
+        )])
+    }
+
+    async fn write(
+        self,
+        id: SubscriptionId,
+        change: Change<'_>,
+    ) -> Result<Option<Subscription>, StepFailure> {
+        let writing = (self, id, change);
+        let written = self.run.fenced_transaction(writing, |session, writing| {
+            let (this, id, change) = &*writing;
+            this.write_once(session, *id, change).boxed()
+        });
+        written.await
+    }
+
+    /// One attempt of the transaction.
+    async fn write_once(
+        &self,
+        session: &mut ClientSession,
+        id: SubscriptionId,
+        change: &Change<'_>,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let (ctx, now) = (&self.run.ctx, self.run.ctx.store.now());
+        let found = ctx.subscriptions.find_in_transaction(session, id).await?;
+        let Some(before) = found.filter(|it| it.status.is_live()) else {
+            return Ok(None);
+        };
+        let mut after = before.clone();
+        match change {
+            Change::Prepare(read) => {
+                if let Some(read) = read {
+                    after.adopt_imported(read);
+                }
+                after.enrol(Enrolment::Existing, now);
+            }
+            Change::Store(Some(read)) => {
+                let is_gone = self.account.is_former(&read.customer);
+                after.mirror_card(read, self.context, is_gone);
+            }
+            Change::Store(None) => after.mirror_no_card(self.context),
+            Change::SetBiller(biller) => after.biller = *biller,
+        }
+        self.save(session, &before, &mut after, now).await?;
+        Ok(Some(after))
+    }
+
+    async fn save(
+        &self,
+        session: &mut ClientSession,
+        before: &Subscription,
+        after: &mut Subscription,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        let (ctx, tenant) = (&self.run.ctx, self.tenant);
+        let saved = ctx.subscriptions.save_changed(session, before, after, now);
+        if !saved.await? {
+            return Ok(());
+        }
+        let action = if after.status.is_live() {
+            Action::SubscriptionUpdate
+        } else {
+            Action::SubscriptionDelete
+        };
+        let target = Target::new("subscription", after.id, &tenant.slug);
+        let event = audit_event::event(action, target, Some(tenant.id), self.run.job.id, now);
+        let fields = (audit_event::fields(before)?, audit_event::fields(after)?);
+        let event = event.with_changes(&fields.0, &fields.1);
+        ctx.audit.record(session, &event).await
+    }
+}

@@ -1,0 +1,96 @@
+//! Reading of a subscription at Stripe, in our units.
+
+use bson::DateTime;
+use dezky_shared::{
+    billing::{Cycle, period::Period},
+    card_billing::{CardTerms, ReadSubscription, Standing},
+    money,
+    queue::error_code::ErrorCode,
+};
+use dezky_upstreams::clients::stripe::{Price, Recurrence, Stripe, Subscription};
+
+use crate::steps::StepFailure;
+
+/// Reasons of a cancellation for which a payment is to blame.
+const PAYMENT_REASONS: [&str; 2] = ["payment_failed", "payment_disputed"];
+
+/// Converts a subscription, and reads whether a payment of it waits for the customer.
+pub(super) async fn read_subscription(
+    stripe: &Stripe,
+    found: &Subscription,
+) -> Result<ReadSubscription, StepFailure> {
+    with_payment(stripe, converted(found)?).await
+}
+
+/// The subscription with what its last payment waits for, which only one that is not paid has.
+pub(super) async fn with_payment(
+    stripe: &Stripe,
+    mut read: ReadSubscription,
+) -> Result<ReadSubscription, StepFailure> {
+    let may_wait = matches!(read.standing, Standing::Incomplete | Standing::Unpaid);
+    if let Some(invoice) = read.latest_invoice.as_ref().filter(|_| may_wait) {
+        read.needs_authentication = stripe.needs_authentication(invoice).await?;
+    }
+    Ok(read)
+}
+
+/// The subscription without its payments.
+pub(super) fn converted(found: &Subscription) -> Result<ReadSubscription, StepFailure> {
+    let invalid = |detail: &str| StepFailure::new(ErrorCode::UpstreamResponseInvalid, detail);
+    let standing = Standing::of(&found.status)
+        .ok_or_else(|| invalid("a subscription with an unknown status"))?;
+    let item = found
+        .item()
+        .ok_or_else(|| invalid("a subscription without an item"))?;
+    // Other items and quantities are not terms of ours.
+    let is_plain = found.has_one_item() && item.quantity == Some(1);
+    let named = |name: &str| found.metadata.get(name);
+    let reason = found.cancellation_reason();
+    Ok(ReadSubscription {
+        id: found.id.clone(),
+        customer: found.customer.clone(),
+        tenant_id: named("tenantId").and_then(|id| id.parse().ok()),
+        subscription_id: named("subscriptionId").and_then(|id| id.parse().ok()),
+        status: found.status.clone(),
+        standing,
+        terms: terms_of(&item.price).filter(|_| is_plain),
+        price_id: item.price.id.clone(),
+        item_id: item.id.clone(),
+        period: Period {
+            start: seconds(item.current_period_start),
+            end: seconds(item.current_period_end),
+        },
+        anchor: seconds(found.billing_cycle_anchor),
+        cancel_at_period_end: found.cancel_at_period_end,
+        has_own_card: found.default_payment_method.is_some(),
+        ended_at: found.ended_at.map(seconds),
+        is_payment_failed: reason.is_some_and(|reason| PAYMENT_REASONS.contains(&reason)),
+        latest_invoice: found.latest_invoice.clone(),
+        needs_authentication: false,
+    })
+}
+
+/// The terms of a price; none if it has a form that we do not sell.
+fn terms_of(price: &Price) -> Option<CardTerms> {
+    let currency = price.currency.to_ascii_uppercase();
+    Some(CardTerms {
+        product: price.product.clone(),
+        cycle: cycle_of(price.recurring.as_ref()?)?,
+        price_minor: money::from_stripe(price.unit_amount?, &currency)?,
+        currency,
+    })
+}
+
+fn cycle_of(recurrence: &Recurrence) -> Option<Cycle> {
+    let months = match recurrence.interval.as_str() {
+        "month" => recurrence.interval_count,
+        "year" => recurrence.interval_count.checked_mul(12)?,
+        _ => return None,
+    };
+    let is_it = |cycle: &Cycle| i64::from(cycle.months()) == months;
+    Cycle::ALL.into_iter().find(is_it)
+}
+
+fn seconds(seconds: i64) -> DateTime {
+    DateTime::from_millis(seconds.saturating_mul(1_000))
+}
