@@ -76,6 +76,10 @@ pub fn product_id(plan: Plan) -> String {
 }
 
 /// A subscription at Stripe, in our units.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent flags, as Stripe has them"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadSubscription {
     /// Id.

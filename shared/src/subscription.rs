@@ -112,6 +112,10 @@ pub struct NewTerms {
 }
 
 /// Subscription, as stored.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent flags, each a stored field"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {

@@ -90,7 +90,7 @@ pub(in crate::console) async fn show(
             "Adjusted",
             "Kept by the platform",
         ],
-        summary.currencies.iter().map(Currency::row),
+        summary.currencies.iter().map(Amounts::row),
         "Nothing was billed or paid in this month.",
     );
     let month = text(&parameters, "month");
