@@ -17,7 +17,7 @@ const TOO_SOON: i64 = 60_000;
 
 /// What a subscription at Stripe is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum StripeStatus {
     /// In force.
     InForce,
     /// In force, with a payment that failed.
@@ -30,8 +30,8 @@ pub enum Standing {
     Canceled,
 }
 
-impl Standing {
-    /// The standing by Stripe's status; `None` for an unknown one.
+impl StripeStatus {
+    /// The known_status by Stripe's status; `None` for an unknown one.
     pub fn of(status: &str) -> Option<Self> {
         match status {
             "active" | "trialing" => Some(Self::InForce),
@@ -90,10 +90,10 @@ pub struct ReadSubscription {
     pub tenant_id: Option<TenantId>,
     /// Our subscription, if it was created for one.
     pub subscription_id: Option<SubscriptionId>,
-    /// Stripe's status.
+    /// Status, as Stripe writes it.
     pub status: String,
-    /// Standing.
-    pub standing: Standing,
+    /// Status, parsed.
+    pub known_status: StripeStatus,
     /// Terms; none if its price has a form that we do not sell.
     pub terms: Option<CardTerms>,
     /// Id of its price.
@@ -181,7 +181,7 @@ impl Subscription {
 
     /// Adopts a live subscription at Stripe that was imported with ours: Stripe has billed it, and goes on.
     pub fn adopt_imported(&mut self, read: &ReadSubscription) {
-        if !self.is_enrolled() && read.standing.is_live() {
+        if !self.is_enrolled() && read.known_status.is_live() {
             self.collection_method = CollectionMethod::ChargeAutomatically;
             self.biller = Biller::Stripe;
         }
@@ -189,7 +189,7 @@ impl Subscription {
 
     /// Next action for a live subscription, given the one at Stripe that belongs to it.
     pub fn card_action(&self, read: Option<&ReadSubscription>, context: CardContext) -> CardAction {
-        match read.filter(|read| read.standing.is_live()) {
+        match read.filter(|read| read.known_status.is_live()) {
             Some(read) => self.change_of(read, context),
             None => self.creation(context),
         }
@@ -197,7 +197,7 @@ impl Subscription {
 
     fn change_of(&self, read: &ReadSubscription, context: CardContext) -> CardAction {
         let ends = self.cancel_at_period_end || !self.is_by_card() || context.is_leaving();
-        let is_unpaid = read.standing == Standing::Incomplete;
+        let is_unpaid = read.known_status == StripeStatus::Incomplete;
         if context.tenant == TenantStatus::Terminated || (ends && is_unpaid) {
             return CardAction::Cancel;
         }
@@ -244,24 +244,24 @@ impl Subscription {
         is_customer_gone: bool,
     ) {
         let is_new = self.stripe_subscription_id.as_ref() != Some(&read.id);
-        if is_new && !read.standing.is_live() {
+        if is_new && !read.known_status.is_live() {
             return;
         }
-        if is_new || read.standing == Standing::InForce {
+        if is_new || read.known_status == StripeStatus::InForce {
             self.may_recreate = false;
         }
         self.stripe_subscription_id = Some(read.id.clone());
         self.stripe_price_id = Some(read.price_id.clone());
         self.stripe_status = Some(read.status.clone());
         self.needs_authentication = read.needs_authentication;
-        match read.standing {
-            Standing::InForce => self.follow_periods(read, SubscriptionStatus::Active),
-            Standing::Unpaid => self.follow_periods(read, SubscriptionStatus::PastDue),
-            Standing::Incomplete => {
+        match read.known_status {
+            StripeStatus::InForce => self.follow_periods(read, SubscriptionStatus::Active),
+            StripeStatus::Unpaid => self.follow_periods(read, SubscriptionStatus::PastDue),
+            StripeStatus::Incomplete => {
                 self.biller = Biller::Stripe;
                 self.status = SubscriptionStatus::PastDue;
             }
-            Standing::Expired | Standing::Canceled => {
+            StripeStatus::Expired | StripeStatus::Canceled => {
                 self.follow_end(read, context, is_customer_gone);
             }
         }
@@ -313,7 +313,7 @@ impl Subscription {
             self.may_recreate = true;
             return;
         }
-        let is_expired = read.standing == Standing::Expired;
+        let is_expired = read.known_status == StripeStatus::Expired;
         if context.tenant != TenantStatus::Terminated && (is_expired || self.may_recreate) {
             // It waits for a person.
             self.status = SubscriptionStatus::PastDue;
@@ -335,7 +335,7 @@ impl Subscription {
         self.may_recreate = false;
         self.needs_authentication = false;
         self.status = SubscriptionStatus::Active;
-        if read.standing == Standing::Canceled {
+        if read.known_status == StripeStatus::Canceled {
             let through = self
                 .invoiced_through
                 .map_or(read.period.end, |through| through.max(read.period.end));

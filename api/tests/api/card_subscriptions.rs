@@ -84,7 +84,7 @@ async fn a_tenant_that_leaves_or_returns_is_synced() {
     let deleted = operator.delete("/tenants/demo?confirm=demo").await;
     let restored = operator.post_empty("/tenants/demo/restore").await;
 
-    assert_eq!((deleted.status, restored.status), (202, 202));
+    assert_eq!([deleted.status, restored.status], [202, 202]);
     let kinds = app.jobs().await.into_iter().map(|job| job.kind);
     // The second request joins the first job, which waits.
     let syncs = kinds.filter(|kind| kind == "sync_billing").count();

@@ -25,14 +25,14 @@ fn sold(through: &str) -> Subscription {
 }
 
 /// What Stripe has of it.
-fn read(ours: &Subscription, standing: Standing) -> ReadSubscription {
+fn read(ours: &Subscription, known_status: StripeStatus) -> ReadSubscription {
     ReadSubscription {
         id: "sub_1".to_owned(),
         customer: "cus_1".to_owned(),
         tenant_id: Some(ours.tenant_id),
         subscription_id: Some(ours.id),
-        status: format!("{standing:?}"),
-        standing,
+        status: format!("{known_status:?}"),
+        known_status,
         terms: Some(ours.card_terms()),
         price_id: "price_1".to_owned(),
         item_id: "si_1".to_owned(),
@@ -65,18 +65,18 @@ fn mirrored(mut ours: Subscription, read: &ReadSubscription, context: CardContex
 
 #[test]
 fn a_status_of_stripe_has_a_standing_and_an_unknown_one_has_none() {
-    for (status, standing) in [
-        ("active", Some(Standing::InForce)),
-        ("trialing", Some(Standing::InForce)),
-        ("past_due", Some(Standing::Unpaid)),
-        ("unpaid", Some(Standing::Unpaid)),
-        ("paused", Some(Standing::Unpaid)),
-        ("incomplete", Some(Standing::Incomplete)),
-        ("incomplete_expired", Some(Standing::Expired)),
-        ("canceled", Some(Standing::Canceled)),
+    for (status, known_status) in [
+        ("active", Some(StripeStatus::InForce)),
+        ("trialing", Some(StripeStatus::InForce)),
+        ("past_due", Some(StripeStatus::Unpaid)),
+        ("unpaid", Some(StripeStatus::Unpaid)),
+        ("paused", Some(StripeStatus::Unpaid)),
+        ("incomplete", Some(StripeStatus::Incomplete)),
+        ("incomplete_expired", Some(StripeStatus::Expired)),
+        ("canceled", Some(StripeStatus::Canceled)),
         ("cancelled", None),
     ] {
-        assert_eq!(Standing::of(status), standing, "{status}");
+        assert_eq!(StripeStatus::of(status), known_status, "{status}");
     }
 }
 
@@ -137,7 +137,7 @@ fn the_first_charged_period_begins_where_the_run_ends() {
 fn one_that_differs_is_changed_and_one_that_leaves_ends_with_its_period() {
     let ours = sold("2026-03-12");
     let now = context("2026-03-22");
-    let same = read(&ours, Standing::InForce);
+    let same = read(&ours, StripeStatus::InForce);
     let update = |sets_terms, cancel_at_period_end| CardAction::Update {
         sets_terms,
         cancel_at_period_end,
@@ -174,7 +174,7 @@ fn one_that_differs_is_changed_and_one_that_leaves_ends_with_its_period() {
     let gone = of(TenantStatus::Terminated);
     assert_eq!(ours.card_action(Some(&same), gone), CardAction::Cancel);
     // Nothing was paid, so nothing is left to use.
-    let unpaid = read(&ours, Standing::Incomplete);
+    let unpaid = read(&ours, StripeStatus::Incomplete);
     assert_eq!(by_mail.card_action(Some(&unpaid), now), CardAction::Cancel);
     assert_eq!(
         Subscription {
@@ -191,19 +191,19 @@ fn ours_follows_periods_and_payments() {
     let now = context("2026-03-12");
     let ours = sold("2026-01-31");
 
-    let paid = mirrored(ours.clone(), &read(&ours, Standing::InForce), now);
+    let paid = mirrored(ours.clone(), &read(&ours, StripeStatus::InForce), now);
     assert_eq!(paid.status, SubscriptionStatus::Active);
     assert_eq!(paid.invoiced_through, Some(day("2026-04-12")));
     assert_eq!(paid.renews_at, paid.invoiced_through);
     assert_eq!(paid.stripe_subscription_id.as_deref(), Some("sub_1"));
     assert!(!paid.may_recreate);
-    let late = mirrored(paid, &read(&ours, Standing::Unpaid), now);
+    let late = mirrored(paid, &read(&ours, StripeStatus::Unpaid), now);
     assert_eq!(late.status, SubscriptionStatus::PastDue);
     // A period that was never paid does not count as invoiced.
-    let begun = mirrored(ours.clone(), &read(&ours, Standing::Incomplete), now);
+    let begun = mirrored(ours.clone(), &read(&ours, StripeStatus::Incomplete), now);
     assert_eq!(begun.status, SubscriptionStatus::PastDue);
     assert_eq!(begun.invoiced_through, ours.invoiced_through);
-    let expired = mirrored(begun, &read(&ours, Standing::Expired), now);
+    let expired = mirrored(begun, &read(&ours, StripeStatus::Expired), now);
     assert!(expired.status.is_live());
     assert_eq!(expired.card_action(None, now), CardAction::Keep);
 }
@@ -212,8 +212,8 @@ fn ours_follows_periods_and_payments() {
 fn ours_ends_with_the_one_at_stripe_unless_it_is_billed_on() {
     let now = context("2026-03-20");
     let ours = sold("2026-01-31");
-    let active = mirrored(ours.clone(), &read(&ours, Standing::InForce), now);
-    let canceled = read(&ours, Standing::Canceled);
+    let active = mirrored(ours.clone(), &read(&ours, StripeStatus::InForce), now);
+    let canceled = read(&ours, StripeStatus::Canceled);
     let ended_by = |ours: Subscription, read: &ReadSubscription, context| {
         mirrored(ours, read, context).ended_by
     };
@@ -264,7 +264,7 @@ fn ours_ends_with_the_one_at_stripe_unless_it_is_billed_on() {
 fn nothing_at_stripe_leaves_ours_to_a_person_or_to_the_run() {
     let now = context("2026-03-20");
     let ours = sold("2026-01-31");
-    let mut lost = mirrored(ours.clone(), &read(&ours, Standing::InForce), now);
+    let mut lost = mirrored(ours.clone(), &read(&ours, StripeStatus::InForce), now);
     lost.mirror_no_card(now);
     assert_eq!(lost.status, SubscriptionStatus::PastDue);
     assert_eq!(lost.card_action(None, now), CardAction::Keep);
@@ -284,7 +284,7 @@ fn an_imported_subscription_stays_with_stripe() {
     imported.billing_anchor = None;
     imported.biller = Biller::Run;
     imported.collection_method = CollectionMethod::Manual;
-    let found = read(&imported, Standing::InForce);
+    let found = read(&imported, StripeStatus::InForce);
 
     imported.adopt_imported(&found);
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bson::DateTime;
 use dezky_shared::{
     billing_account::{BillingAccount, DefaultCard},
-    card_billing::Standing,
+    card_billing::StripeStatus,
     invoice::Invoice,
     invoicing::{Enrolment, Next},
     money,
@@ -90,8 +90,14 @@ impl BillingCondition {
 
 /// Whether the first payment at Stripe is not made.
 fn is_incomplete(subscription: &Subscription) -> bool {
-    let standing = subscription.stripe_status.as_deref().and_then(Standing::of);
-    matches!(standing, Some(Standing::Incomplete | Standing::Expired))
+    let known_status = subscription
+        .stripe_status
+        .as_deref()
+        .and_then(StripeStatus::of);
+    matches!(
+        known_status,
+        Some(StripeStatus::Incomplete | StripeStatus::Expired)
+    )
 }
 
 /// State of the customer at the payment provider.

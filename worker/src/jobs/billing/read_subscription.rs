@@ -3,7 +3,7 @@
 use bson::DateTime;
 use dezky_shared::{
     billing::{Cycle, period::Period},
-    card_billing::{CardTerms, ReadSubscription, Standing},
+    card_billing::{CardTerms, ReadSubscription, StripeStatus},
     money,
     queue::error_code::ErrorCode,
 };
@@ -27,7 +27,10 @@ pub(super) async fn with_payment(
     stripe: &Stripe,
     mut read: ReadSubscription,
 ) -> Result<ReadSubscription, StepFailure> {
-    let may_wait = matches!(read.standing, Standing::Incomplete | Standing::Unpaid);
+    let may_wait = matches!(
+        read.known_status,
+        StripeStatus::Incomplete | StripeStatus::Unpaid
+    );
     if let Some(invoice) = read.latest_invoice.as_ref().filter(|_| may_wait) {
         read.needs_authentication = stripe.needs_authentication(invoice).await?;
     }
@@ -37,7 +40,7 @@ pub(super) async fn with_payment(
 /// The subscription without its payments.
 pub(super) fn converted(found: &Subscription) -> Result<ReadSubscription, StepFailure> {
     let invalid = |detail: &str| StepFailure::new(ErrorCode::UpstreamResponseInvalid, detail);
-    let standing = Standing::of(&found.status)
+    let known_status = StripeStatus::of(&found.status)
         .ok_or_else(|| invalid("a subscription with an unknown status"))?;
     let item = found
         .item()
@@ -52,7 +55,7 @@ pub(super) fn converted(found: &Subscription) -> Result<ReadSubscription, StepFa
         tenant_id: named("tenantId").and_then(|id| id.parse().ok()),
         subscription_id: named("subscriptionId").and_then(|id| id.parse().ok()),
         status: found.status.clone(),
-        standing,
+        known_status,
         terms: terms_of(&item.price).filter(|_| is_plain),
         price_id: item.price.id.clone(),
         item_id: item.id.clone(),
