@@ -15,7 +15,7 @@ use crate::{
 /// Milliseconds before a boundary in which no first period is anchored to it: the request would arrive too late.
 const TOO_SOON: i64 = 60_000;
 
-/// What a subscription at Stripe is worth.
+/// Status of a subscription at Stripe, by its meaning for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StripeStatus {
     /// In force.
@@ -31,7 +31,7 @@ pub enum StripeStatus {
 }
 
 impl StripeStatus {
-    /// The known_status by Stripe's status; `None` for an unknown one.
+    /// Parses Stripe's status; `None` for an unknown one.
     pub fn of(status: &str) -> Option<Self> {
         match status {
             "active" | "trialing" => Some(Self::InForce),
