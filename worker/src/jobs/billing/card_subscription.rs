@@ -162,7 +162,7 @@ impl CardSync<'_> {
         }
         let id = own(&known, ours).map(|read| read.id.clone());
         if let Some(read) = known.iter_mut().find(|read| Some(&read.id) == id.as_ref())
-            && read.standing.is_live()
+            && read.known_status.is_live()
         {
             *read = with_payment(&self.stripe, read.clone()).await?;
         }
@@ -183,7 +183,7 @@ impl CardSync<'_> {
         own: Option<&ReadSubscription>,
     ) -> Result<(), StepFailure> {
         let is_other = |read: &&ReadSubscription| own.is_none_or(|own| own.id != read.id);
-        let live = known.iter().filter(|read| read.standing.is_live());
+        let live = known.iter().filter(|read| read.known_status.is_live());
         let others: Vec<&ReadSubscription> = live.filter(is_other).collect();
         if others.is_empty() {
             return Ok(());
@@ -322,7 +322,7 @@ impl CardSync<'_> {
         ours: &Subscription,
         read: Option<&ReadSubscription>,
     ) -> Result<(), StepFailure> {
-        if read.is_none_or(|read| !read.standing.is_live()) {
+        if read.is_none_or(|read| !read.known_status.is_live()) {
             return Ok(());
         }
         let calls = KeyedCalls(self.run);
@@ -340,7 +340,10 @@ fn own<'r>(known: &'r [ReadSubscription], ours: &Subscription) -> Option<&'r Rea
     let stored = ours.stripe_subscription_id.as_ref();
     let is_known = |read: &&ReadSubscription| Some(&read.id) == stored;
     let is_named = |read: &&ReadSubscription| read.subscription_id == Some(ours.id);
-    let live = known.iter().rev().filter(|read| read.standing.is_live());
+    let live = known
+        .iter()
+        .rev()
+        .filter(|read| read.known_status.is_live());
     let live: Vec<&ReadSubscription> = live.collect();
     let found = live.iter().copied().find(is_known);
     found
