@@ -4,6 +4,7 @@
 //!
 //! The schedule of faults is a pure function of the seed. Their effects are not: processes run concurrently.
 
+mod billing;
 mod bulk;
 mod calm;
 mod check;
@@ -42,14 +43,8 @@ use mongodb::Client;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    check::Check,
-    fault_injector::Injections,
-    fault_kind::{FaultKind, FutureDocument, UpstreamFault},
-    report::{Report, RequestCounts},
-    schedule::{PlannedFault, Schedule},
-};
 use self::{
+    billing::{Billing, BillingRecords},
     fault_injector::{InjectionLog, inject_upstream_faults},
     future_documents::FutureDocuments,
     invariants::Evidence,
@@ -58,6 +53,13 @@ use self::{
     stack::{REPLICAS, Stack, Stores, worker_name},
     stored::Stored,
     watcher::Watcher,
+};
+pub use self::{
+    check::Check,
+    fault_injector::Injections,
+    fault_kind::{FaultKind, FutureDocument, UpstreamFault},
+    report::{Report, RequestCounts},
+    schedule::{PlannedFault, Schedule},
 };
 use crate::copied_tenants::Template;
 
@@ -106,15 +108,16 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     load.register_operator().await?;
 
     copy_tenants(&stack, &load).await?;
+    let billing = Billing::start(&load, &stack.stores, options.length).await?;
     let mut documents = FutureDocuments::new(Primary::of(&stack.stores.mongo));
 
     tracing::info!(seed = options.seed, "Injecting faults");
-    let hits = run_under_faults(&mut stack, &load, &mut documents, &options).await?;
+    let hits = run_under_faults(&mut stack, &load, &billing, &mut documents, &options).await?;
 
     tracing::info!("Faults removed; waiting until all jobs are final");
     let faults_removed = Instant::now();
     stack.services.restart_exited().await?;
-    for upstream in Upstream::ALL {
+    for upstream in Upstream::CALLED {
         load.resume_upstream(upstream).await;
     }
     let waited_for = bulk::change_behind_bulk(&stack, &load).await?;
@@ -142,6 +145,9 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     for slug in unconverged.keys() {
         load.reconcile(slug).await;
     }
+    load.invoice_all().await;
+    expect_final(&stack.stores).await?;
+    load.fetch_stripe_events().await;
     expect_final(&stack.stores).await?;
     stack.services.restart_exited().await?;
     let stored = read_stored(&stack.stores).await?;
@@ -152,6 +158,9 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let secrets_found =
         secret_search::no_told_secret_is_stored_or_logged(&secrets, &stack.stores, directory);
     let secrets_found = secrets_found.await?;
+    let records = BillingRecords::read(primary(&stack.stores).await?).await?;
+    let stripe = stack.upstreams.stripe.snapshot();
+    let checks_of_billing = billing::check_all(&records, &stored, &stripe);
     let behind_bulk = bulk::a_change_does_not_wait_for_bulk_work(&waited_for, &stack.watcher);
     let report = {
         let requests = load.log();
@@ -177,6 +186,7 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
                 .into_iter()
                 .chain(checks_before_reconcile)
                 .chain(checks_in_calm)
+                .chain(checks_of_billing)
                 .chain([secrets_found, behind_bulk])
                 .collect(),
             options,
@@ -190,6 +200,7 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
 async fn run_under_faults(
     stack: &mut Stack,
     load: &LoadGenerator,
+    billing: &Billing,
     documents: &mut FutureDocuments,
     options: &Options,
 ) -> anyhow::Result<BTreeMap<FaultKind, Injections>> {
@@ -206,6 +217,12 @@ async fn run_under_faults(
         let seed = options.seed.wrapping_mul(CUSTOMERS).wrapping_add(number);
         load.customer(seed, &end)
     });
+    let stripe = &upstreams.stripe;
+    let billed = (0..billing::OPERATORS).map(|number| {
+        let seed = options.seed.wrapping_mul(billing::OPERATORS);
+        billing.operate(load, stripe, seed.wrapping_add(number), &end)
+    });
+    let at_stripe = billing::live_at_stripe(stripe, &load.client.urls, options.seed, &end);
     let upstream_faults = schedule
         .upstreams
         .iter()
@@ -225,7 +242,12 @@ async fn run_under_faults(
         stores.context("injecting faults into stores")?;
         documents.context("placing documents")
     };
-    let (outcome, _) = tokio::join!(faults, future::join_all(customers));
+    let (outcome, _, _, ()) = tokio::join!(
+        faults,
+        future::join_all(customers),
+        future::join_all(billed),
+        at_stripe,
+    );
     outcome?;
     Ok(log.into_hits())
 }

@@ -17,6 +17,7 @@ pub mod faults;
 pub mod isolated_stores;
 pub mod issuer;
 pub mod ocis;
+mod opening_balance;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 /// Delay between two attempts, in milliseconds.
 const RETRY_DELAY_MILLIS: std::ops::Range<u64> = 50..400;
+/// Preference of a request that waits: shorter than the timeout.
+const WAIT: &str = "wait=2";
 /// Members of a response that hold a one-time secret.
 const SECRETS: [&str; 2] = ["oneTimePassword", "clientSecret"];
 
@@ -32,6 +34,7 @@ pub(super) struct Request {
     method: Method,
     pub(super) path: String,
     body: Option<Body>,
+    is_waiting: bool,
 }
 
 /// Body of a request.
@@ -48,7 +51,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     /// Problem code of an error response.
     pub(super) code: Option<String>,
-    /// Id of the object that the response shows.
+    /// Id of the object that the response shows; that at Stripe for a setup intent.
     pub(super) id: Option<String>,
     /// Slug of the tenant.
     pub(super) slug: Option<String>,
@@ -67,8 +70,25 @@ pub(super) struct Exchange {
 
 impl Request {
     pub(super) fn new(method: Method, path: String, body: Option<Value>) -> Self {
-        let body = body.map(Body::Json);
-        Self { method, path, body }
+        Self {
+            method,
+            path,
+            body: body.map(Body::Json),
+            is_waiting: false,
+        }
+    }
+
+    /// Waits for the job of the request. Its response depends on how far the job is, and so is not replayed.
+    pub(super) fn waiting(self) -> Self {
+        Self {
+            is_waiting: true,
+            ..self
+        }
+    }
+
+    /// Whether the response to a replay is the original one.
+    pub(super) fn is_replayable(&self) -> bool {
+        !self.is_waiting
     }
 
     /// An upload of a file of JSON lines.
@@ -78,6 +98,7 @@ impl Request {
             method: Method::POST,
             path,
             body: Some(Body::Lines(lines.join("\n"))),
+            is_waiting: false,
         }
     }
 }
@@ -121,6 +142,21 @@ impl Client {
         }
     }
 
+    /// The items of a list, from any api process; none if it does not answer.
+    pub(super) async fn list(&self, path: &str, random: &mut StdRng) -> Vec<Value> {
+        let url = &self.urls[random.random_range(0..self.urls.len())];
+        let request = self.http.get(format!("{url}{path}"));
+        let request = request.bearer_auth(&self.operator).timeout(TIMEOUT);
+        let Ok(response) = request.send().await else {
+            return Vec::new();
+        };
+        let mut page: Value = response.json().await.unwrap_or_default();
+        match page["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        }
+    }
+
     /// The response, and its one-time secret.
     async fn send_once(
         &self,
@@ -142,6 +178,9 @@ impl Client {
                 .header("content-type", "application/x-ndjson")
                 .body(lines.clone()),
         };
+        if request.is_waiting {
+            sent = sent.header("prefer", WAIT);
+        }
         let reply = sent.send().await.ok()?;
         let status = reply.status();
         let body: Value = reply.json().await.ok()?;
@@ -150,7 +189,7 @@ impl Client {
         let reply = Reply {
             status,
             code: text("/code"),
-            id: text("/id"),
+            id: text("/id").or_else(|| text("/setupIntentId")),
             slug: text("/slug"),
             job: if about_job {
                 text("/id")

@@ -41,7 +41,12 @@ const MONGO_DELAY: Duration = Duration::from_millis(15);
 /// Delay per chunk on connections to Redis. A request consists of two chunks.
 const REDIS_DELAY: Duration = Duration::from_millis(80);
 /// Queues with jobs in a chaos run.
-const PAUSED_QUEUES: [Queue; 3] = [Queue::Provisioning, Queue::Dns, Queue::Maintenance];
+const PAUSED_QUEUES: [Queue; 4] = [
+    Queue::Provisioning,
+    Queue::Dns,
+    Queue::Billing,
+    Queue::Maintenance,
+];
 /// Maximum time that connections to MongoDB are cut: a little longer than its members need to detect it.
 const MONGO_CUT: Duration = Duration::from_secs(3);
 
@@ -250,7 +255,7 @@ impl LoadGenerator {
                 sleep(planned.lasts).await;
                 is_accepted && self.resume_queue(queue).await
             } else {
-                let upstream = Upstream::ALL[planned.pick % Upstream::ALL.len()];
+                let upstream = Upstream::CALLED[planned.pick % Upstream::CALLED.len()];
                 let is_accepted = self.pause_upstream(upstream).await;
                 sleep(planned.lasts).await;
                 is_accepted && self.resume_upstream(upstream).await

@@ -12,6 +12,7 @@ use dezky_shared::{
 };
 
 use super::{
+    billing,
     check::Check,
     convergence, exactly_once,
     fault_injector::Injections,
@@ -69,13 +70,15 @@ const DOCUMENTED_CODES: [&str; 17] = [
     "public_client",
 ];
 /// Error codes that no injected fault explains: a permanent rejection by an upstream, or a bug.
-const UNEXPECTED_CODES: [ErrorCode; 8] = [
+const UNEXPECTED_CODES: [ErrorCode; 10] = [
     ErrorCode::UpstreamRejected,
     ErrorCode::UpstreamCredentialsRefused,
     ErrorCode::UpstreamPermissionMissing,
     ErrorCode::UpstreamConflict,
     ErrorCode::DomainInvalid,
     ErrorCode::DomainInUse,
+    ErrorCode::PaymentProviderMode,
+    ErrorCode::IdempotencyMisused,
     ErrorCode::GaveUp,
     ErrorCode::Internal,
 ];
@@ -152,7 +155,8 @@ pub(super) fn no_process_exited_unexpectedly(unexpected_exits: &[String]) -> Che
 
 /// Every request has a final response: accepted, or refused with a documented problem code.
 pub(super) fn every_request_gets_a_valid_response(requests: &RequestLog) -> Check {
-    let is_documented = |code: &str| DOCUMENTED_CODES.contains(&code);
+    let is_documented =
+        |code: &str| DOCUMENTED_CODES.contains(&code) || billing::DOCUMENTED_CODES.contains(&code);
     let is_about_removable = |record: &RequestRecord| {
         let mut words = record.action.split(' ');
         words.any(|word| {
@@ -394,7 +398,12 @@ pub(super) fn the_audit_trail_matches_the_accepted_changes(
         let found = events.get(record.id.as_str()).copied().unwrap_or(0);
         let is_right = match (&record.reply, record.recorded_change()) {
             // An upstream that another operator has paused already stays as it is.
-            (Some(_), true) if record.action == "pause upstream" => found <= 1,
+            // So does a subscription that the invoice run has ended.
+            (Some(_), true)
+                if ["pause upstream", "cancel subscription"].contains(&record.action) =>
+            {
+                found <= 1
+            }
             (_, true) => found == 1,
             (Some(reply), false) if reply.is_accepted() => found == 0,
             // An earlier attempt whose response was lost may have been accepted.

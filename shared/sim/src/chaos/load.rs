@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    billing,
     client::{Client, Exchange, Reply, Request},
     tenant_resources::{self, TenantResources},
 };
@@ -233,6 +234,7 @@ impl LoadGenerator {
             secret,
         } = self.client.send_with_retries(&id, &request, random).await;
         if let Some(reply) = reply.as_ref().filter(|reply| reply.is_accepted())
+            && request.is_replayable()
             && random.random_ratio(1, REPLAY_RATIO)
         {
             self.repeat(&id, &request, reply, random).await;
@@ -252,7 +254,7 @@ impl LoadGenerator {
     }
 
     /// Records the resource that an accepted request of a customer created, for other requests.
-    fn remember(&self, action: &str, path: &str, reply: &Reply) {
+    pub(super) fn remember(&self, action: &str, path: &str, reply: &Reply) {
         if !reply.is_accepted() {
             return;
         }
@@ -336,6 +338,9 @@ impl RequestRecord {
             // Cancelling an available job takes effect immediately, as do pauses and settings.
             "cancel" | "pause upstream" | "resume upstream" | "pause queue" | "resume queue"
             | "save settings" => status.is_some_and(|status| status.is_success()),
+            action if billing::takes_effect_at_once(action) => {
+                status.is_some_and(|status| status.is_success())
+            }
             // 200 means that nothing had to change.
             _ => status == Some(StatusCode::ACCEPTED),
         }

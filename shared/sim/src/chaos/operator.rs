@@ -3,11 +3,11 @@
 use dezky_shared::{queue::job::Queue, upstream::Upstream};
 use rand::{SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     client::{Reply, Request},
-    load::{LoadGenerator, post},
+    load::{LoadGenerator, patch, post},
 };
 
 /// A tenant that the operator created.
@@ -50,6 +50,31 @@ impl LoadGenerator {
     pub(super) async fn reconcile_all(&self) -> bool {
         let request = post("/schedules/nightly_reconcile/run".to_owned(), None);
         self.operate("reconcile all", request).await.is_some()
+    }
+
+    /// Issues all invoices that are due. Returns whether the request was accepted.
+    pub(super) async fn invoice_all(&self) -> bool {
+        let request = post("/schedules/invoice_run/run".to_owned(), None);
+        self.operate("invoice all", request).await.is_some()
+    }
+
+    /// Reads the events that no webhook delivered. Returns whether the request was accepted.
+    pub(super) async fn fetch_stripe_events(&self) -> bool {
+        let request = post("/schedules/stripe_events/run".to_owned(), None);
+        self.operate("fetch events", request).await.is_some()
+    }
+
+    /// Creates a partner with a margin, in percent. Returns its id; `None` if the request was refused.
+    pub(super) async fn create_partner(&self, slug: &str, margin: f64) -> Option<String> {
+        let body = json!({ "slug": slug, "name": slug, "marginPct": margin });
+        let request = post("/partners".to_owned(), Some(body));
+        self.operate("create partner", request).await?.id
+    }
+
+    /// Changes a feature flag. Returns whether the request was accepted.
+    pub(super) async fn change_flag(&self, key: &str, body: Value) -> bool {
+        let request = patch(format!("/flags/{key}"), body);
+        self.operate("change flag", request).await.is_some()
     }
 
     /// Saves the branding of a tenant, different for each number. Returns whether the request was accepted.

@@ -1,4 +1,5 @@
-//! Search for one-time secrets that were told to a customer: no process may store or log one in the clear.
+//! Search for one-time secrets that were told to a customer, and for the keys of Stripe: no process may store or log one
+//! in the clear.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -8,11 +9,18 @@ use std::{
 
 use anyhow::Context as _;
 use bson::{RawDocumentBuf, doc};
+use dezky_upstreams::clients::simulated;
 use futures::TryStreamExt as _;
 use mongodb::Client;
 use secrecy::ExposeSecret as _;
 
 use super::{DATABASE, check::Check, load::ToldSecret, primary, stack::Stores};
+
+/// Keys with which the processes call Stripe, and verify its webhooks.
+const KEYS: [&str; 2] = [
+    simulated::STRIPE_SECRET_KEY,
+    simulated::STRIPE_WEBHOOK_SECRET,
+];
 
 /// Reads everything in Redis: keys and values.
 const DUMP: &str = r"
@@ -36,7 +44,7 @@ pub(super) async fn no_told_secret_is_stored_or_logged(
     directory: &Path,
 ) -> anyhow::Result<Check> {
     let secrets = told.iter().map(|it| it.value.expose_secret());
-    let mut search = Search::for_any_of(secrets);
+    let mut search = Search::for_any_of(secrets.chain(KEYS));
     search.in_mongodb(primary(stores).await?).await?;
     search.in_redis(&stores.redis.url).await?;
     for file in fs::read_dir(directory)? {
@@ -51,10 +59,10 @@ pub(super) async fn no_told_secret_is_stored_or_logged(
         violations.push("no secret was told".to_owned());
     }
     let promise = "no told secret is stored or logged";
-    Ok(Check::new(promise, told.len(), violations))
+    Ok(Check::new(promise, told.len() + KEYS.len(), violations))
 }
 
-/// Search for any of several texts of letters, digits and hyphens.
+/// Search for any of several texts of letters, digits, hyphens and underscores.
 struct Search<'a> {
     secrets: HashSet<&'a [u8]>,
     lengths: BTreeSet<usize>,
@@ -109,7 +117,8 @@ impl<'a> Search<'a> {
         let Some(shortest) = self.lengths.first().copied() else {
             return;
         };
-        let words = bytes.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+        let words = bytes.split(|byte| !is_part(byte));
         for word in words.filter(|word| word.len() >= shortest) {
             let mut lengths = self.lengths.iter();
             let is_found = lengths.any(|length| {
@@ -130,14 +139,18 @@ mod tests {
     #[test]
     fn a_secret_is_found_within_other_text() {
         let found = |text: &str| {
-            let secrets = ["abcd-efgh", "0123456789abcdef"];
+            let secrets = ["abcd-efgh", "0123456789abcdef", "seti_1_secret_2"];
             let mut search = Search::for_any_of(secrets.into_iter());
             search.in_bytes("here", text.as_bytes());
             search.found.len()
         };
 
         assert_eq!(found(r#"{"password":"abcd-efgh"}"#), 1);
+        assert_eq!(found("(seti_1_secret_2)"), 1);
         assert_eq!(found("token-0123456789abcdef0 abcd-efg"), 1);
-        assert_eq!(found("abcd-efg 0123456789abcde\u{0}f abcd efgh"), 0);
+        assert_eq!(
+            found("abcd-efg 0123456789abcde\u{0}f abcd efgh seti_1 secret_2"),
+            0
+        );
     }
 }

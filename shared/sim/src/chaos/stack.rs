@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use dezky_shared::{platform::tls::TrustRoots, upstream::Upstream};
+use dezky_upstreams::clients::simulated;
 use tokio::time::Instant;
 
 use super::{DATABASE, timings::LEASE, watcher::Watcher};
@@ -26,7 +27,7 @@ use crate::{
 pub(super) const REPLICAS: usize = 2;
 /// Binary of the workers.
 const WORKER: &str = "dezky-worker";
-/// Timeout of a call of Authentik or Stalwart, in seconds. A late effect happens after it, and before the next look-up
+/// Timeout of a call of Authentik, Stalwart or Stripe, in seconds. A late effect happens after it, and before the next look-up
 /// by a worker half a lease later.
 const CALL_TIMEOUT_SECONDS: &str = "0.5";
 /// Timeout of a call of oCIS: long enough for a write to begin late in a lease.
@@ -203,6 +204,11 @@ impl Upstreams {
             ("AUTHENTIK_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("STALWART_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("OCIS_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
+            ("BILLING_STRIPE_ENABLED", "true".to_owned()),
+            ("STRIPE_API_URL", self.stripe.server.url.clone()),
+            ("STRIPE_SECRET_KEY", simulated::STRIPE_SECRET_KEY.to_owned()),
+            ("STRIPE_TIMEOUT_SECONDS", CALL_TIMEOUT_SECONDS.to_owned()),
+            ("STRIPE_STEPS_PER_SECOND", STEPS_PER_SECOND.to_owned()),
             ("DNS_RESOLVERS", self.dns.address.to_string()),
         ]
     }
@@ -253,6 +259,15 @@ impl Services {
                 ("API_RATE_PER_CALLER", REQUESTS_PER_SECOND.to_owned()),
                 ("API_RATE_PER_ADDRESS", REQUESTS_PER_SECOND.to_owned()),
                 ("API_CREDENTIAL_CHANGES_PER_CALLER", "0".to_owned()),
+                (
+                    "STRIPE_PUBLISHABLE_KEY",
+                    simulated::STRIPE_PUBLISHABLE_KEY.to_owned(),
+                ),
+                (
+                    "STRIPE_WEBHOOK_SECRETS",
+                    simulated::STRIPE_WEBHOOK_SECRET.to_owned(),
+                ),
+                ("STRIPE_WEBHOOKS_PER_SECOND", REQUESTS_PER_SECOND.to_owned()),
             ];
             services.apis.push(start("dezky-api", number, environment)?);
             services.urls.push(format!("http://{address}"));

@@ -187,7 +187,8 @@ pub(super) fn is_item_event(event: &AuditEvent) -> bool {
     of_whole.iter().any(|field| event.after.contains_key(field))
 }
 
-async fn all<T: DeserializeOwned + Send + Sync>(
+/// All documents of a collection.
+pub(super) async fn all<T: DeserializeOwned + Send + Sync>(
     database: &Database,
     collection: &str,
 ) -> mongodb::error::Result<Vec<T>> {

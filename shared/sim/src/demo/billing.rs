@@ -1,23 +1,24 @@
 //! Billing of the tenant: a subscription that is invoiced here, its first invoice paid, and a payout to the partner.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use dezky_shared::{
     billing::month::Month,
     feature_flag::NEW_BILLING_ENGINE,
-    id::{LedgerEntryId, PartnerId},
-    ledger::{EntryKind, LedgerEntry},
+    id::PartnerId,
     platform::clock,
-    store::{MongoConfig, Store, TransactionError, ledger::LedgerRepository},
+    store::{MongoConfig, Store},
 };
-use futures::FutureExt as _;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Demo, send};
-use crate::callers::{DEMO_PARTNER, DEMO_TENANT};
+use crate::{
+    callers::{DEMO_PARTNER, DEMO_TENANT},
+    opening_balance::credit,
+};
 
 /// Time limit for a job.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -75,7 +76,8 @@ impl Demo {
         let id = partner["id"].as_str().unwrap_or_default();
         let id: PartnerId = id.parse().context("the partner has no id")?;
         let month = Month::of(clock::now()).previous();
-        credit(stored, id, month).await?;
+        let store = Arc::new(Store::connect(stored).await?);
+        credit(&store, id, month, CURRENCY, OPENING_MINOR).await?;
         let payout = json!({
             "partner": DEMO_PARTNER, "currency": CURRENCY, "month": month.to_string(),
         });
@@ -110,36 +112,5 @@ async fn until_listed(request: impl Fn() -> RequestBuilder) -> anyhow::Result<Va
         }
         ensure!(Instant::now() < deadline, "nothing is listed");
         sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// Writes an amount to the partner's ledger in a month that is over, which the API does not: it records at the current
-/// time.
-async fn credit(stored: &MongoConfig, partner_id: PartnerId, month: Month) -> anyhow::Result<()> {
-    let store = std::sync::Arc::new(Store::connect(stored).await?);
-    let ledger = LedgerRepository::new(&store);
-    let at = clock::earlier(month.end(), Duration::from_hours(24));
-    let entry = LedgerEntry {
-        id: LedgerEntryId::new(),
-        partner_id,
-        kind: EntryKind::Adjustment,
-        currency: CURRENCY.to_owned(),
-        amount_minor: OPENING_MINOR,
-        tenant_id: None,
-        invoice_id: None,
-        sequence: None,
-        base_minor: None,
-        margin_basis_points: None,
-        reason: Some("Opening balance".to_owned()),
-        occurred_at: at,
-        recorded_at: at,
-        payout_id: None,
-    };
-    let written = store.transaction((&ledger, &entry), |session, (ledger, entry)| {
-        async move { Ok::<_, TransactionError<()>>(ledger.append(session, entry).await?) }.boxed()
-    });
-    match written.await {
-        Ok(()) | Err(TransactionError::Aborted(())) => Ok(()),
-        Err(TransactionError::Store(error)) => Err(error.into()),
     }
 }
