@@ -146,6 +146,7 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
         load.reconcile(slug).await;
     }
     load.invoice_all().await;
+    load.sync_all_billing().await;
     expect_final(&stack.stores).await?;
     load.fetch_stripe_events().await;
     expect_final(&stack.stores).await?;

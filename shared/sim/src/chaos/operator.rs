@@ -58,6 +58,12 @@ impl LoadGenerator {
         self.operate("invoice all", request).await.is_some()
     }
 
+    /// Compares all customers and subscriptions with those of Stripe. Returns whether the request was accepted.
+    pub(super) async fn sync_all_billing(&self) -> bool {
+        let request = post("/schedules/billing_sync/run".to_owned(), None);
+        self.operate("sync all billing", request).await.is_some()
+    }
+
     /// Reads the events that no webhook delivered. Returns whether the request was accepted.
     pub(super) async fn fetch_stripe_events(&self) -> bool {
         let request = post("/schedules/stripe_events/run".to_owned(), None);

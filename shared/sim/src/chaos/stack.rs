@@ -27,8 +27,8 @@ use crate::{
 pub(super) const REPLICAS: usize = 2;
 /// Binary of the workers.
 const WORKER: &str = "dezky-worker";
-/// Timeout of a call of Authentik, Stalwart or Stripe, in seconds. A late effect happens after it, and before the next look-up
-/// by a worker half a lease later.
+/// Timeout of a call of Authentik, Stalwart or Stripe, in seconds. A late effect happens after it, and before the next
+/// look-up by a worker half a lease later.
 const CALL_TIMEOUT_SECONDS: &str = "0.5";
 /// Timeout of a call of oCIS: long enough for a write to begin late in a lease.
 pub(super) const OCIS_TIMEOUT: Duration = Duration::from_secs(1);

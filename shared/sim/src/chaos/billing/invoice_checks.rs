@@ -27,7 +27,8 @@ pub(super) fn no_tenant_has_two_live_subscriptions(subscriptions: &[Subscription
 }
 
 /// Each period of a subscription has one invoice, and the periods have no gap. A void invoice frees the key of its period,
-/// which is not invoiced again by itself.
+/// which is not invoiced again by itself. Once Stripe bills a subscription, its periods are those of Stripe, which begins a
+/// new one when the cycle changes.
 pub(super) fn no_period_is_invoiced_twice(
     subscriptions: &[Subscription],
     invoices: &[Invoice],
@@ -44,14 +45,18 @@ pub(super) fn no_period_is_invoiced_twice(
         }
         if let (Some(id), Some(period)) = (invoice.subscription_id, invoice.period) {
             periods.entry(id).or_default().push(period);
-            if invoice.status != InvoiceStatus::Void && invoice.period_key.is_none() {
+            let is_live = is_of_run(invoice) && invoice.status != InvoiceStatus::Void;
+            if is_live && invoice.period_key.is_none() {
                 violations.push(format!("{}: without the key of its period", invoice.id));
             }
         }
     }
     let twice = keys.iter().filter(|(_, count)| **count > 1);
     violations.extend(twice.map(|(key, count)| format!("{key}: {count} invoices")));
-    for subscription in subscriptions {
+    let by_run = subscriptions
+        .iter()
+        .filter(|it| it.biller.is_run() && it.stripe_subscription_id.is_none());
+    for subscription in by_run {
         let periods = periods.remove(&subscription.id).unwrap_or_default();
         violations.extend(broken_chain(subscription, periods));
     }
@@ -60,6 +65,11 @@ pub(super) fn no_period_is_invoiced_twice(
         invoices.len(),
         violations,
     )
+}
+
+/// Whether the invoice run issued it, or had Stripe issue it.
+fn is_of_run(invoice: &Invoice) -> bool {
+    invoice.sent_by_stripe || invoice.stripe.is_none()
 }
 
 /// The invoiced periods of a subscription, if they do not follow on one another until the last one.
@@ -85,7 +95,7 @@ pub(super) fn invoice_numbers_have_no_gap(invoices: &[Invoice]) -> Check {
     let mut violations = Vec::new();
     for invoice in invoices {
         let Some(number) = invoice.number.as_deref() else {
-            if invoice.is_numbered() {
+            if invoice.is_numbered() && invoice.stripe.is_none() {
                 violations.push(format!("{} has no number", invoice.id));
             }
             continue;
@@ -93,7 +103,7 @@ pub(super) fn invoice_numbers_have_no_gap(invoices: &[Invoice]) -> Check {
         if !numbers.insert(number) {
             violations.push(format!("{number} is used twice"));
         }
-        if invoice.sent_by_stripe {
+        if invoice.sent_by_stripe || invoice.stripe.is_some() {
             continue;
         }
         let parts = number.rsplit_once('-');

@@ -111,7 +111,8 @@ fn cycle(random: &mut StdRng) -> Value {
 }
 
 fn collection(random: &mut StdRng) -> Value {
-    one_of(&["manual", "send_invoice", "send_invoice"], random)
+    let methods = ["manual", "send_invoice", "charge_automatically"];
+    one_of(&methods, random)
 }
 
 fn one_of(names: &[&str], random: &mut StdRng) -> Value {

@@ -66,8 +66,8 @@ pub(super) fn every_event_of_stripe_is_processed(events: &[WebhookEvent]) -> Che
     )
 }
 
-/// A tenant has one customer, an invoice of ours one invoice that was sent once, and a request one setup intent, of which
-/// `requested` are stored.
+/// A tenant has one customer, a customer one live subscription, an invoice of ours one invoice that was sent once, a price
+/// one key, and a request one setup intent, of which `requested` are stored.
 pub(super) fn nothing_exists_twice_at_stripe(
     objects: &StripeObjects<'_>,
     requested: usize,
@@ -77,6 +77,17 @@ pub(super) fn nothing_exists_twice_at_stripe(
     for customer in objects.of_kind("customer") {
         if let Some(tenant) = customer["metadata"]["tenantId"].as_str() {
             *counts.entry(("customers of tenant", tenant)).or_default() += 1;
+        }
+    }
+    let live = objects.of_kind("subscription");
+    for subscription in live.filter(|it| !has_ended(it)) {
+        let customer = subscription["customer"].as_str().unwrap_or_default();
+        let subscriptions = counts.entry(("subscriptions of customer", customer));
+        *subscriptions.or_default() += 1;
+    }
+    for price in objects.of_kind("price") {
+        if let Some(key) = price["lookup_key"].as_str() {
+            *counts.entry(("prices with the key", key)).or_default() += 1;
         }
     }
     let live = objects.of_kind("invoice");
@@ -108,7 +119,12 @@ pub(super) fn nothing_exists_twice_at_stripe(
     )
 }
 
-/// Accounts and invoices here are equal to those at Stripe.
+fn has_ended(subscription: &Value) -> bool {
+    let status = subscription["status"].as_str().unwrap_or_default();
+    ["canceled", "incomplete_expired"].contains(&status)
+}
+
+/// Accounts and invoices here are equal to those at Stripe, and each invoice that was issued there is known here.
 pub(super) fn invoices_equal_those_of_stripe(
     objects: &StripeObjects<'_>,
     records: &BillingRecords,
@@ -125,7 +141,14 @@ pub(super) fn invoices_equal_those_of_stripe(
         }
     }
     let sent = records.invoices.iter().filter(|it| it.stripe.is_some());
+    let known: HashSet<&str> = sent.clone().map(Invoice::stripe_id).collect();
     violations.extend(sent.filter_map(|invoice| difference(objects, invoice)));
+    let issued = objects.of_kind("invoice");
+    for invoice in issued.filter(|it| it["status"] != "draft") {
+        if !known.contains(invoice["id"].as_str().unwrap_or_default()) {
+            violations.push(format!("{} is not mirrored", invoice["id"]));
+        }
+    }
     Check::new(
         "invoices and customers equal those of Stripe",
         records.accounts.len() + records.invoices.len(),
@@ -220,6 +243,11 @@ mod tests {
             1
         );
         assert_eq!(found(vec![sent("evt_1"), sent("evt_2")]), 1);
+        let subscription = |status: &str| json!({ "object": "subscription", "customer": "cus_1", "status": status });
+        let ended = vec![subscription("canceled"), subscription("active")];
+        assert_eq!(found(ended), 0);
+        let both = vec![subscription("past_due"), subscription("active")];
+        assert_eq!(found(both), 1);
         assert_eq!(found(vec![sent_invoice("in_2", "void"), open.clone()]), 0);
         // For one invoice of ours, and for one period.
         assert_eq!(found(vec![sent_invoice("in_2", "draft"), open]), 2);
