@@ -2,10 +2,13 @@
 //! them.
 
 mod attacks;
+mod audit;
 mod billing;
 mod browser;
 mod deaths;
+mod jobs;
 mod live;
 mod pages;
+mod partners;
 mod platform;
 mod sign_in;
