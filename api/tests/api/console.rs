@@ -6,6 +6,7 @@ mod audit;
 mod billing;
 mod browser;
 mod deaths;
+mod forms;
 mod jobs;
 mod live;
 mod pages;
