@@ -18,6 +18,7 @@ mod sign_in;
 mod submission;
 mod table;
 mod text;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -87,8 +88,15 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
         .route("/console/payouts", get(pages::payouts::show))
         .route("/console/reports", get(pages::reports::show))
         .route("/console/reports/{name}", get(pages::report::show))
+        .route(
+            "/console/reports/{name}/report.csv",
+            get(pages::report::csv),
+        )
         .route("/console/flags", get(pages::flags::show))
+        .route("/console/flags/{key}", get(pages::flag::show))
         .route("/console/audit", get(pages::audit::show))
+        .route("/console/audit.csv", get(pages::audit::csv))
+        .route("/console/audit/verify", get(pages::verification::show))
         .route("/console/{resource}/{id}/{action}", post(actions::run))
         .layer(DefaultBodyLimit::max(FORM_LIMIT))
         .layer(from_fn_with_state(console.clone(), page::secure))

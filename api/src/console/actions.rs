@@ -2,6 +2,8 @@
 
 pub(super) mod catalogue;
 mod confirmation;
+mod flag;
+mod partner;
 pub(super) mod selected;
 
 use axum::{
@@ -12,7 +14,8 @@ use serde_json::{Value, json};
 
 use self::catalogue::Action;
 use super::{
-    ConsoleState, failure::Failure, query::segment, session::Session, submission::Submission,
+    Console, ConsoleState, failure::Failure, query::segment, routes::Command, session::Session,
+    submission::Submission,
 };
 use crate::error::ProblemCode;
 
@@ -28,13 +31,9 @@ pub(super) async fn run(
         let path = format!("/console/{resource}/{id}/{name}");
         return confirmation::ask(&submission, action, id, path);
     }
-    let path = api_path(action, id, &submission)?;
-    let body = body(action, &submission);
-    let key = submission.key()?;
-    let response = console
-        .routes
-        .post(&submission.session, &path, body.as_ref(), key)
-        .await?;
+    let command = command(&console, action, id, &submission).await?;
+    let (session, key) = (&submission.session, submission.key()?);
+    let response = console.routes.send(session, &command, key).await?;
     let page = page_after(action, id, &response);
     let target = format!("{page}?notice={}", action.notice_name());
     Ok(Redirect::to(&target).into_response())
@@ -52,6 +51,23 @@ fn found(session: &Session, resource: &str, name: &str) -> Result<&'static Actio
             ProblemCode::Forbidden,
             "Your role does not include this action.",
         ))
+    }
+}
+
+/// The command of the API that the action is.
+async fn command(
+    console: &Console,
+    action: &Action,
+    id: &str,
+    submission: &Submission,
+) -> Result<Command, Failure> {
+    match action.resource {
+        "flags" => flag::command(console, action.name, id, submission).await,
+        "partners" => partner::command(action.name, id, submission),
+        _ => {
+            let path = api_path(action, id, submission)?;
+            Ok(Command::post(path).with_body(body(action, submission)))
+        }
     }
 }
 
@@ -95,14 +111,23 @@ fn body(action: &Action, submission: &Submission) -> Option<Value> {
 fn page_after(action: &Action, id: &str, response: &Value) -> String {
     let job = match (action.resource, action.name) {
         ("jobs", _) => response["id"].as_str(),
-        ("schedules", _) | (_, "reconcile" | "invoice") => response["job"]["id"].as_str(),
+        ("schedules", _) | (_, "reconcile" | "invoice" | "payout") => {
+            response["job"]["id"].as_str()
+        }
         _ => None,
     };
-    match job.map(segment) {
-        Some(Ok(job)) => format!("/console/jobs/{job}"),
-        _ => match action.resource {
-            resource @ ("jobs" | "tenants") => format!("/console/{resource}/{id}"),
-            resource => format!("/console/{resource}"),
-        },
+    if let Some(Ok(job)) = job.map(segment) {
+        return format!("/console/jobs/{job}");
+    }
+    let own = match (action.resource, action.name) {
+        ("flags", "create") => response["key"].as_str(),
+        ("partners", "create") => response["slug"].as_str(),
+        ("jobs" | "tenants" | "flags" | "partners", name) if name != "delete" => Some(id),
+        _ => None,
+    };
+    let resource = action.resource;
+    match own.map(segment) {
+        Some(Ok(name)) => format!("/console/{resource}/{name}"),
+        _ => format!("/console/{resource}"),
     }
 }

@@ -36,8 +36,13 @@ impl Form {
 pub(super) struct Field {
     label: &'static str,
     name: &'static str,
+    /// Maximum length of a text.
+    limit: u16,
     kind: FieldKind,
 }
+
+/// Maximum length of a text, unless the field has another one.
+const LIMIT: u16 = 120;
 
 #[derive(Debug)]
 enum FieldKind {
@@ -49,7 +54,8 @@ enum FieldKind {
         is_required: bool,
     },
     Choice {
-        none: &'static str,
+        /// Label of the empty value, if it can be chosen.
+        none: Option<&'static str>,
         options: Vec<Choice>,
     },
 }
@@ -63,35 +69,37 @@ struct Choice {
 }
 
 impl Field {
+    fn new(label: &'static str, name: &'static str, kind: FieldKind) -> Self {
+        Self {
+            label,
+            name,
+            limit: LIMIT,
+            kind,
+        }
+    }
+
     /// A field that is not shown.
     pub(super) fn hidden(name: &'static str, value: impl Into<String>) -> Self {
         let value = value.into();
-        Self {
-            label: "",
-            name,
-            kind: FieldKind::Hidden { value },
-        }
+        Self::new("", name, FieldKind::Hidden { value })
     }
 
     /// A text.
     pub(super) fn text(label: &'static str, name: &'static str, value: Option<&str>) -> Self {
         let value = value.unwrap_or_default().to_owned();
         let is_required = false;
-        Self {
-            label,
-            name,
-            kind: FieldKind::Text { value, is_required },
-        }
+        Self::new(label, name, FieldKind::Text { value, is_required })
     }
 
     /// A text that has to be entered.
     pub(super) fn required(label: &'static str, name: &'static str) -> Self {
         let (value, is_required) = (String::new(), true);
-        Self {
-            label,
-            name,
-            kind: FieldKind::Text { value, is_required },
-        }
+        Self::new(label, name, FieldKind::Text { value, is_required })
+    }
+
+    /// The field with another maximum length.
+    pub(super) fn up_to(self, limit: u16) -> Self {
+        Self { limit, ..self }
     }
 
     /// A choice between words, or all.
@@ -106,14 +114,24 @@ impl Field {
             label: (*word).to_owned(),
             is_selected: current == Some(*word),
         };
-        Self {
-            label,
-            name,
-            kind: FieldKind::Choice {
-                none: "all",
-                options: words.iter().map(option).collect(),
-            },
+        let kind = FieldKind::Choice {
+            none: Some("all"),
+            options: words.iter().map(option).collect(),
+        };
+        Self::new(label, name, kind)
+    }
+
+    /// A choice between words, one of which has to be made.
+    pub(super) fn one_of(label: &'static str, name: &'static str, words: &[&str]) -> Self {
+        Self::choice(label, name, words, None).with_none(None)
+    }
+
+    /// The choice with this label of the empty value.
+    pub(super) fn with_none(mut self, label: Option<&'static str>) -> Self {
+        if let FieldKind::Choice { none, .. } = &mut self.kind {
+            *none = label;
         }
+        self
     }
 
     /// A choice between values with labels, or none.
@@ -128,13 +146,10 @@ impl Field {
             label: label.to_owned(),
             is_selected: false,
         };
-        Self {
-            label,
-            name,
-            kind: FieldKind::Choice {
-                none,
-                options: options.into_iter().map(option).collect(),
-            },
-        }
+        let kind = FieldKind::Choice {
+            none: Some(none),
+            options: options.into_iter().map(option).collect(),
+        };
+        Self::new(label, name, kind)
     }
 }

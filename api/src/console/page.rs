@@ -54,6 +54,8 @@ pub(super) struct Frame {
     pub(super) form_token: String,
     pub(super) form_key: String,
     pub(super) notice: Option<&'static str>,
+    /// Whether the script keeps the page up to date.
+    pub(super) is_live: bool,
 }
 
 impl Frame {
@@ -72,7 +74,16 @@ impl Frame {
             form_token: session.form_token.clone(),
             form_key: random()?,
             notice: text(parameters, "notice").and_then(catalogue::notice),
+            is_live: true,
         })
+    }
+
+    /// The frame of a page that is not read again while it is open, because that takes long.
+    pub(super) fn still(self) -> Self {
+        Self {
+            is_live: false,
+            ..self
+        }
     }
 
     /// The frame with the idempotency key of a form that is confirmed.

@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod billing;
+pub(super) mod flag;
 pub(super) mod flags;
 pub(super) mod invoices;
 pub(super) mod job;
@@ -21,6 +22,7 @@ pub(super) mod schedules;
 pub(super) mod tenant;
 pub(super) mod tenants;
 pub(super) mod upstreams;
+pub(super) mod verification;
 pub(super) mod workers;
 
 use askama::Template;
@@ -31,12 +33,15 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     Console,
     failure::Failure,
-    form::Field,
+    form::{Field, Form},
     page::{Frame, respond},
     query::{Parameters, path_with, text},
     session::Session,
     table::Table,
 };
+
+/// Plans.
+const PLANS: [&str; 3] = ["starter", "business", "enterprise"];
 
 /// A page of a list of the API.
 #[derive(Debug, Deserialize)]
@@ -79,7 +84,7 @@ impl<T> List<T> {
     }
 }
 
-/// A page that is a list: a sentence, links, filters and tables.
+/// A page that is a list: a sentence, links, filters, tables and the forms of actions.
 #[derive(Debug, Template)]
 #[template(path = "console/list.html")]
 pub(super) struct ListPage {
@@ -88,6 +93,7 @@ pub(super) struct ListPage {
     links: Vec<(String, String)>,
     filters: Vec<Field>,
     tables: Vec<Table>,
+    forms: Vec<Form>,
 }
 
 impl ListPage {
@@ -99,6 +105,7 @@ impl ListPage {
             links: Vec::new(),
             filters: Vec::new(),
             tables: vec![table],
+            forms: Vec::new(),
         }
     }
 
@@ -125,6 +132,11 @@ impl ListPage {
     fn with_table(mut self, table: Table) -> Self {
         self.tables.push(table);
         self
+    }
+
+    /// The page with the forms of these actions.
+    fn with_forms(self, forms: Vec<Form>) -> Self {
+        Self { forms, ..self }
     }
 
     /// The page as a response.

@@ -1,15 +1,19 @@
 //! The API's handlers, called in the process with the claims of a session.
 
+mod command;
+
 use anyhow::Context as _;
 use axum::{
     Router,
     body::{Body, to_bytes},
+    response::Response,
 };
 use http::{Method, Request, header, request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+pub(super) use self::command::Command;
 use super::{
     failure::{Failure, unexpected},
     session::Session,
@@ -38,7 +42,21 @@ impl Routes {
         self.call(session, request, Body::empty()).await
     }
 
-    /// Sends a command, once for each `key`.
+    /// Reads a resource as a CSV file, which is passed on while it is read.
+    pub(super) async fn csv(&self, session: &Session, path: &str) -> Result<Response, Failure> {
+        let request = Request::builder().method(Method::GET).uri(path);
+        let request = request.header(header::ACCEPT, "text/csv");
+        self.respond(session, request, Body::empty()).await
+    }
+
+    /// Reads a resource whose response takes longer than a request may. The caller reads its body.
+    pub(super) async fn open(&self, session: &Session, path: &str) -> Result<Body, Failure> {
+        let request = Request::builder().method(Method::GET).uri(path);
+        let response = self.respond(session, request, Body::empty()).await?;
+        Ok(response.into_body())
+    }
+
+    /// Posts a command, once for each `key`.
     pub(super) async fn post(
         &self,
         session: &Session,
@@ -46,11 +64,25 @@ impl Routes {
         body: Option<&Value>,
         key: &str,
     ) -> Result<Value, Failure> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
+        let command = Command::post(path).with_body(body.cloned());
+        self.send(session, &command, key).await
+    }
+
+    /// Sends a command, once for each `key`.
+    pub(super) async fn send(
+        &self,
+        session: &Session,
+        command: &Command,
+        key: &str,
+    ) -> Result<Value, Failure> {
+        let mut request = Request::builder()
+            .method(command.method.clone())
+            .uri(command.path.as_str())
             .header("idempotency-key", key);
-        match body {
+        if let Some(etag) = command.if_match {
+            request = request.header(header::IF_MATCH, etag.to_string());
+        }
+        match &command.body {
             None => self.call(session, request, Body::empty()).await,
             Some(body) => {
                 let request = request.header(header::CONTENT_TYPE, "application/json");
@@ -66,20 +98,32 @@ impl Routes {
         request: request::Builder,
         body: Body,
     ) -> Result<T, Failure> {
-        let request = request
-            .extension(session.request.clone())
-            .extension(SessionClaims(session.claims.clone()))
-            .body(body)
-            .map_err(|error| ApiError::internal(error.into()))?;
-        let Ok(response) = self.0.clone().oneshot(request).await;
-        if !response.status().is_success() {
-            return Err(Failure::of_response(response));
-        }
+        let response = self.respond(session, request, body).await?;
         let read = async {
             let bytes = to_bytes(response.into_body(), RESPONSE_LIMIT).await?;
             serde_json::from_slice(&bytes).context("unexpected form of a response")
         };
         let read: anyhow::Result<T> = read.await;
         read.map_err(|cause| unexpected(cause, &session.request))
+    }
+
+    /// The successful response of a handler.
+    async fn respond(
+        &self,
+        session: &Session,
+        request: request::Builder,
+        body: Body,
+    ) -> Result<Response, Failure> {
+        let request = request
+            .extension(session.request.clone())
+            .extension(SessionClaims(session.claims.clone()))
+            .body(body)
+            .map_err(|error| ApiError::internal(error.into()))?;
+        let Ok(response) = self.0.clone().oneshot(request).await;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(Failure::of_response(response))
+        }
     }
 }

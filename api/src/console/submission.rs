@@ -48,12 +48,13 @@ impl Submission {
 
     /// The idempotency key of the form.
     pub(super) fn key(&self) -> Result<&str, Failure> {
-        self.text(KEY).ok_or_else(|| {
-            Failure::new(
-                ProblemCode::InvalidRequest,
-                "The form is incomplete. Open the page again.",
-            )
-        })
+        self.text(KEY).ok_or_else(incomplete)
+    }
+
+    /// The number in a field that the page filled in.
+    pub(super) fn number(&self, name: &str) -> Result<i64, Failure> {
+        let number = self.text(name).and_then(|text| text.parse().ok());
+        number.ok_or_else(incomplete)
     }
 
     /// The fields that a confirmation repeats.
@@ -96,6 +97,14 @@ impl FromRequest<ConsoleState> for Submission {
         }
         Ok(submission)
     }
+}
+
+/// Failure of a form without a field that the page has.
+pub(super) fn incomplete() -> Failure {
+    Failure::new(
+        ProblemCode::InvalidRequest,
+        "The form is incomplete. Open the page again.",
+    )
 }
 
 /// Whether a browser says that the request comes from the console's own origin.

@@ -61,12 +61,12 @@ pub(crate) async fn record(app: &TestApp, events: &[AuditEvent]) {
 }
 
 /// Seals all unsealed events of a trail.
-async fn seal(app: &TestApp, tenant: Option<TenantId>) {
+pub(crate) async fn seal(app: &TestApp, tenant: Option<TenantId>) {
     while app.state.db.audit.seal(&[tenant]).await.unwrap() != Some(Vec::new()) {}
 }
 
 /// Modifies a stored event directly in the database.
-async fn tamper(app: &TestApp, seq: i64, set: Document) {
+pub(crate) async fn tamper(app: &TestApp, seq: i64, set: Document) {
     let events = app.collection("audit_events");
     let change = doc! { "$set": set };
     let changed = events.update_one(doc! { "seq": seq }, change).await;

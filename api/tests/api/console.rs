@@ -2,10 +2,14 @@
 //! them.
 
 mod attacks;
+mod audit;
 mod billing;
 mod browser;
 mod deaths;
+mod forms;
+mod jobs;
 mod live;
 mod pages;
+mod partners;
 mod platform;
 mod sign_in;

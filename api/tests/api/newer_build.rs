@@ -10,7 +10,7 @@ use crate::{app::TestApp, client::Reply};
 const NEWER: &str = "of_a_newer_build";
 
 /// A list, its collection, and a field in which a stored item holds the name of an enum value.
-const LISTS: [(&str, &str, &str); 22] = [
+const LISTS: [(&str, &str, &str); 24] = [
     ("/tenants", "tenants", "status"),
     ("/tenants", "tenants", "plan"),
     ("/tenants", "tenants", "provisioningStatus.ocis"),
@@ -33,6 +33,8 @@ const LISTS: [(&str, &str, &str); 22] = [
     ("/jobs", "jobs", "queue"),
     ("/jobs", "jobs", "priority"),
     ("/jobs", "jobs", "steps.0.state"),
+    ("/job-operations", "job_operations", "action"),
+    ("/job-operations", "job_operations", "filter.state"),
 ];
 
 /// The demo tenant with a second of everything.
@@ -53,7 +55,18 @@ async fn seeded() -> TestApp {
     app.set_price("starter", "yearly", "DKK", 1_000).await;
     let second = json!({ "name": "second.test" });
     app.operator().post("/tenants/demo/domains", second).await;
+    for action in ["requeue", "cancel"] {
+        operate(&app, action).await;
+    }
     app
+}
+
+/// Starts an operation on all available jobs.
+async fn operate(app: &TestApp, action: &str) -> Reply {
+    let body = json!({ "action": action, "filter": { "state": "available" } });
+    let started = app.operator().post("/job-operations", body).await;
+    assert_eq!(started.status, 202, "{started:?}");
+    started
 }
 
 fn ids(list: &Reply) -> Vec<&str> {
@@ -81,6 +94,32 @@ async fn a_document_of_a_newer_build_is_left_out_of_its_list_and_hides_no_other(
         restored.unwrap();
         assert_eq!(listed.status, 200, "{field}: {listed:?}");
         assert_eq!(ids(&listed), others, "{path} {field}");
+    }
+}
+
+#[tokio::test]
+async fn an_item_of_a_newer_build_is_left_out_of_its_operation() {
+    let app = TestApp::with_demo().await;
+    app.create("other").await;
+    let started = operate(&app, "cancel").await;
+    let path = format!(
+        "/job-operations/{}/items",
+        started.body["id"].as_str().unwrap()
+    );
+    let whole = app.operator().get(&path).await;
+
+    for field in ["outcome", "reason"] {
+        let second = doc! { "n": 2_i64 };
+        let before = app.document("job_operation_items", second.clone()).await;
+        let newer = doc! { field: NEWER };
+        app.set("job_operation_items", second.clone(), newer).await;
+        let listed = app.operator().get(&path).await;
+        let items = app.collection("job_operation_items");
+        items.replace_one(second, before).await.unwrap();
+
+        assert_eq!(listed.status, 200, "{field}: {listed:?}");
+        let (first, rest) = (&whole.items()[..1], &whole.items()[2..]);
+        assert_eq!(listed.items(), [first, rest].concat(), "{field}");
     }
 }
 

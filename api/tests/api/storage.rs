@@ -24,7 +24,7 @@ fn ago(app: &TestApp, age: Duration) -> DateTime {
 
 impl TestApp {
     /// Stores a report as the job does, measured at `as_of`.
-    async fn set_storage(&self, as_of: DateTime, used: i64) {
+    pub(crate) async fn set_storage(&self, as_of: DateTime, used: i64) {
         let demo = self.tenant("demo").await.id;
         let mailbox = |address: &str, used: i64| {
             doc! { "accountId": address, "address": address, "usedBytes": used, "quotaBytes": 100_i64 }

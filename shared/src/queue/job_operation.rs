@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+// An action of a newer build has no value here: lists leave its operation out, and a worker that cannot read it tries again.
 /// Action applied to each job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

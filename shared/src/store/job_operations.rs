@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc, oid::ObjectId};
-use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
@@ -106,7 +105,7 @@ impl JobOperationRepository {
         take_decodable(operations.find(query).sort(doc! { "_id": -1 }), limit).await
     }
 
-    /// At most `limit` items of an operation after `after`, in order.
+    /// At most `limit` items of an operation after `after`, in order. Those of a newer build are left out: they are settled.
     pub async fn list_items(
         &self,
         id: JobOperationId,
@@ -118,13 +117,9 @@ impl JobOperationRepository {
         if let Some(outcome) = outcome {
             query.insert("outcome", to_bson(&outcome)?);
         }
-        self.items
-            .find(query)
-            .sort(doc! { "operationId": 1, "n": 1 })
-            .limit(limit)
-            .await?
-            .try_collect()
-            .await
+        let items = self.items.clone_with_type();
+        let in_order = doc! { "operationId": 1, "n": 1 };
+        take_decodable(items.find(query).sort(in_order), limit).await
     }
 
     /// Settles an item, in the transaction that changes its job; `false` if it was settled before. `by` is the running

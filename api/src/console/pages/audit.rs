@@ -15,7 +15,7 @@ use super::{
         failure::Failure,
         form::Field,
         page::Frame,
-        query::{Parameters, text},
+        query::{Parameters, path_with, text},
         session::Session,
         table::{Cell, Table},
         text::{State as Word, Time},
@@ -102,6 +102,16 @@ impl Event {
     }
 }
 
+/// All events that match the filters, as a CSV file.
+pub(in crate::console) async fn csv(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let path = path_with("/audit", &parameters, &FILTERS, &[]);
+    console.routes.csv(&session, &path).await
+}
+
 pub(in crate::console) async fn show(
     State(console): State<ConsoleState>,
     session: Session,
@@ -112,7 +122,11 @@ pub(in crate::console) async fn show(
     let next = events.next_page("/console/audit", &parameters, &FILTERS);
     let frame = Frame::new(&session, "/console/audit", "Audit", &parameters)?;
     let table = Event::table("Events, newest first", &events.items, "No event matches.");
-    let page = ListPage::new(frame, table.with_next(next, "Older events"));
+    let csv = path_with("/console/audit.csv", &parameters, &FILTERS, &[]);
+    let verification = path_with("/console/audit/verify", &parameters, &["tenant"], &[]);
+    let page = ListPage::new(frame, table.with_next(next, "Older events"))
+        .with_link(csv, "CSV file of all that match")
+        .with_link(verification, "Verify the trail");
     let value = |name| text(&parameters, name);
     let page = page.with_filters(vec![
         Field::text("Words", "q", value("q")),

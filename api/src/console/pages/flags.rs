@@ -1,4 +1,4 @@
-//! Feature flags: their rules, and their values for a tenant.
+//! List of feature flags, and their values for a tenant.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,6 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{
@@ -18,83 +17,10 @@ use super::{
         query::{Parameters, text},
         session::{Session, random},
         table::{Cell, Table},
-        text::{State as Word, Time},
     },
     List, ListPage,
+    flag::{Flag, value},
 };
-
-/// A feature flag.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Flag {
-    key: String,
-    description: String,
-    default: bool,
-    rules: Vec<Rule>,
-    kill_switch: bool,
-    updated_at: Time,
-}
-
-/// A rule of a flag.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Rule {
-    #[serde(default)]
-    tenants: Vec<String>,
-    #[serde(default)]
-    partners: Vec<String>,
-    #[serde(default)]
-    plans: Vec<String>,
-    percentage: Option<u8>,
-    from: Option<Time>,
-    until: Option<Time>,
-    value: bool,
-}
-
-/// A value of a flag, as a state.
-fn value(is_on: bool) -> Word {
-    Word::new(if is_on { "on" } else { "off" })
-}
-
-impl Rule {
-    /// The rule in a sentence.
-    fn text(&self) -> String {
-        let lists = [
-            ("tenants", &self.tenants),
-            ("tenants of partners", &self.partners),
-            ("plans", &self.plans),
-        ];
-        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
-        let mut conditions: Vec<String> = lists
-            .map(|(label, names)| format!("{label} {}", names.join(", ")))
-            .collect();
-        conditions.extend(self.percentage.map(|share| format!("{share} % of tenants")));
-        conditions.extend(self.from.as_ref().map(|at| format!("from {at}")));
-        conditions.extend(self.until.as_ref().map(|at| format!("until {at}")));
-        format!("{}: {}", value(self.value), conditions.join("; "))
-    }
-}
-
-impl Flag {
-    /// The value without a rule that matches.
-    fn fallback(&self) -> Cell {
-        if self.kill_switch {
-            Cell::state(&value(false)).and(Cell::text("for every tenant (kill switch)"))
-        } else {
-            Cell::state(&value(self.default))
-        }
-    }
-
-    fn row(&self) -> [Cell; 5] {
-        [
-            Cell::code(&self.key),
-            Cell::text(&self.description),
-            self.fallback(),
-            Cell::lines(self.rules.iter().map(Rule::text).collect()),
-            Cell::time(&self.updated_at),
-        ]
-    }
-}
 
 pub(in crate::console) async fn show(
     State(console): State<ConsoleState>,
@@ -104,6 +30,13 @@ pub(in crate::console) async fn show(
     let flags = List::<Flag>::read(&console, &session, "/flags", &parameters, &[]).await?;
     let next = flags.next_page("/console/flags", &parameters, &[]);
     let frame = Frame::new(&session, "/console/flags", "Flags", &parameters)?;
+    let create = frame.form("flags", "new", "create", "Create a flag");
+    let create = create.map(|form| {
+        form.with_fields(vec![
+            Field::required("Key, such as beta_search", "key"),
+            Field::required("Purpose", "description").up_to(500),
+        ])
+    });
     let table = Table::new(
         "Flags; the first rule that matches decides",
         ["Key", "Purpose", "Without a rule", "Rules", "Changed"],
@@ -112,7 +45,8 @@ pub(in crate::console) async fn show(
     );
     let tenant = text(&parameters, "tenant");
     let mut page = ListPage::new(frame, table.with_next(next, "More flags"))
-        .with_filters(vec![Field::text("Values for the tenant", "tenant", tenant)]);
+        .with_filters(vec![Field::text("Values for the tenant", "tenant", tenant)])
+        .with_forms(create.into_iter().collect());
     if let Some(slug) = tenant {
         page = match evaluate(&console, &session, slug).await {
             Ok(values) => page.with_table(values),

@@ -1,4 +1,7 @@
-//! One job: why it waits, its steps, its attempts and its relatives.
+//! One job: why it waits, its steps, its attempts, its arguments and its relatives.
+
+mod arguments;
+mod times;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +23,7 @@ use super::{
         session::Session,
         table::{Cell, Table},
         text::{State as Word, Time},
+        timeline::Timeline,
     },
     jobs::JobError,
 };
@@ -58,6 +62,7 @@ struct Step {
     name: String,
     state: Word,
     attempts: i64,
+    started_at: Option<Time>,
     finished_at: Option<Time>,
     next_attempt_at: Option<Time>,
     changes: Vec<String>,
@@ -147,6 +152,7 @@ impl Job {
                 "Step",
                 "State",
                 "Failures",
+                "Started",
                 "Finished",
                 "Next attempt",
                 "Changes",
@@ -176,11 +182,12 @@ impl Job {
 }
 
 impl Step {
-    fn row(&self) -> [Cell; 7] {
+    fn row(&self) -> [Cell; 8] {
         [
             Cell::text(&self.name),
             Cell::state(&self.state),
             Cell::text(self.attempts.to_string()),
+            Cell::time(&self.started_at),
             Cell::time(&self.finished_at),
             Cell::time(&self.next_attempt_at),
             Cell::lines(self.changes.clone()),
@@ -207,8 +214,10 @@ impl Attempt {
 #[template(path = "console/job.html")]
 struct JobPage {
     forms: Vec<Form>,
+    times: Option<Timeline>,
     steps: Table,
     attempts: Table,
+    arguments: Table,
     frame: Frame,
     job: Job,
     explanation: Explanation,
@@ -226,12 +235,16 @@ pub(in crate::console) async fn show(
         console.routes.get::<Job>(&session, &job),
         console.routes.get::<Explanation>(&session, &explanation),
     )?;
+    let arguments = arguments::table(&console, &job.id).await?;
+    let now = console.app.store.now().timestamp_millis();
     let title = format!("Job {}", job.kind);
     let frame = Frame::new(&session, "/console/jobs", title, &parameters)?;
     let page = JobPage {
         forms: job.forms(&frame),
+        times: job.times(now),
         steps: job.step_table(),
         attempts: job.attempt_table(),
+        arguments,
         frame,
         job,
         explanation,

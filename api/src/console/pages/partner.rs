@@ -1,4 +1,4 @@
-//! One partner: its terms and its tenants.
+//! One partner: its terms, its tenants, and the forms that change it.
 
 use axum::{
     extract::{Path, Query, State},
@@ -10,13 +10,14 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
+        form::{Field, Form},
         page::Frame,
         query::{Parameters, segment},
         session::Session,
         table::{Cell, Table},
-        text::State as Word,
+        text::{State as Word, amount},
     },
-    List, ListPage,
+    List, ListPage, PLANS,
     tenants::TenantRow,
 };
 
@@ -31,6 +32,18 @@ struct Partner {
     contact_info: Contact,
     support_email: Option<String>,
     default_plan: Option<String>,
+    revision: i64,
+}
+
+/// A balance of a partner in one currency.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Balance {
+    currency: String,
+    exponent: u8,
+    unsettled_minor: i64,
+    pending_minor: i64,
+    paid_out_minor: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +71,79 @@ impl Partner {
         let rows = rows.map(|(name, cell)| [Cell::text(name), cell]);
         Table::new("Terms", ["Field", "Value"], rows, "None.")
     }
+
+    /// The forms of the actions that are possible in the partner's status.
+    fn forms(&self, frame: &Frame) -> Vec<Form> {
+        let form = |action, label: &str| frame.form("partners", &self.slug, action, label);
+        let is_active = self.status.is("active");
+        let update = form("update", "Save the terms");
+        let update = update.map(|form| form.with_fields(self.fields()));
+        let payout = form("payout", "Create a payout");
+        let payout = payout.map(|form| {
+            form.with_fields(vec![
+                Field::required("Currency, such as DKK", "currency"),
+                Field::required("Month, such as 2026-10", "month"),
+            ])
+        });
+        let adjust = form("adjust", "Write to the ledger");
+        let adjust = adjust.map(|form| {
+            form.with_fields(vec![
+                Field::required("Currency", "currency"),
+                Field::required("Amount in minor units, such as -250", "amountMinor"),
+                Field::required("Reason", "reason"),
+            ])
+        });
+        let forms = [
+            update,
+            payout,
+            adjust,
+            form("terminate", "Terminate").filter(|_| is_active),
+            form("restore", "Restore").filter(|_| !is_active),
+        ];
+        forms.into_iter().flatten().collect()
+    }
+
+    /// The fields of the terms, with their values.
+    fn fields(&self) -> Vec<Field> {
+        let margin = self.margin_pct.to_string();
+        vec![
+            Field::text("Name", "name", Some(&self.name)),
+            Field::text("Domain", "domain", self.domain.as_deref()).up_to(253),
+            Field::text("Margin in percent", "marginPct", Some(&margin)),
+            Field::text("Support", "supportEmail", self.support_email.as_deref()).up_to(254),
+            Field::choice(
+                "Plan of new tenants",
+                "defaultPlan",
+                &PLANS,
+                self.default_plan.as_deref(),
+            )
+            .with_none(Some("none")),
+            Field::hidden("revision", self.revision.to_string()),
+        ]
+    }
+}
+
+impl List<Balance> {
+    fn table(&self) -> Table {
+        let row = |balance: &Balance| {
+            let Balance {
+                currency, exponent, ..
+            } = balance;
+            let cell = |minor| Cell::text(amount(minor, *exponent, currency));
+            [
+                Cell::text(currency),
+                cell(balance.unsettled_minor),
+                cell(balance.pending_minor),
+                cell(balance.paid_out_minor),
+            ]
+        };
+        Table::new(
+            "Balances",
+            ["Currency", "Owed", "In pending payouts", "Paid out"],
+            self.items.iter().map(row),
+            "The ledger has no entry.",
+        )
+    }
 }
 
 pub(in crate::console) async fn show(
@@ -69,16 +155,22 @@ pub(in crate::console) async fn show(
     let slug = segment(&slug)?;
     let path = format!("/partners/{slug}");
     let tenants = format!("{path}/tenants");
-    let (partner, tenants) = tokio::try_join!(
+    let balances = format!("{path}/balances");
+    let (partner, balances, tenants) = tokio::try_join!(
         console.routes.get::<Partner>(&session, &path),
+        console.routes.get::<List<Balance>>(&session, &balances),
         List::<TenantRow>::read(&console, &session, &tenants, &parameters, &[]),
     )?;
     let own = format!("/console/partners/{}", partner.slug);
     let next = tenants.next_page(&own, &parameters, &[]);
     let title = partner.name.as_str();
     let frame = Frame::new(&session, "/console/partners", title, &parameters)?;
+    let forms = partner.forms(&frame);
     let tenants = tenants.table("The partner has no tenant.");
-    let page =
-        ListPage::new(frame, partner.table()).with_table(tenants.with_next(next, "More tenants"));
+    let page = ListPage::new(frame, partner.table())
+        .with_link("/console/payouts", "Payouts to all partners")
+        .with_table(balances.table())
+        .with_table(tenants.with_next(next, "More tenants"))
+        .with_forms(forms);
     Ok(page.respond())
 }

@@ -13,14 +13,14 @@ use super::{
     super::{
         ConsoleState,
         failure::Failure,
-        form::Field,
+        form::{Field, Form},
         page::Frame,
         query::{Parameters, text},
         session::Session,
         table::{Cell, Table},
         text::{State as Word, amount},
     },
-    List, ListPage,
+    List, ListPage, PLANS,
 };
 
 /// Parameters of the list.
@@ -57,6 +57,19 @@ impl PartnerRow {
     }
 }
 
+/// The form of a new partner.
+fn create_form(frame: &Frame) -> Option<Form> {
+    let form = frame.form("partners", "new", "create", "Create a partner")?;
+    Some(form.with_fields(vec![
+        Field::required("Slug, which never changes", "slug"),
+        Field::required("Name", "name"),
+        Field::text("Domain", "domain", None).up_to(253),
+        Field::text("Margin in percent", "marginPct", None),
+        Field::text("Support", "supportEmail", None).up_to(254),
+        Field::choice("Plan of new tenants", "defaultPlan", &PLANS, None).with_none(Some("none")),
+    ]))
+}
+
 pub(in crate::console) async fn show(
     State(console): State<ConsoleState>,
     session: Session,
@@ -81,7 +94,9 @@ pub(in crate::console) async fn show(
         "No partner matches.",
     );
     let status = text(&parameters, "status");
+    let forms = create_form(&frame).into_iter().collect();
     let page = ListPage::new(frame, table.with_next(next, "More partners"))
-        .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)]);
+        .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)])
+        .with_forms(forms);
     Ok(page.respond())
 }

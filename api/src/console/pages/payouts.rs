@@ -106,6 +106,10 @@ pub(in crate::console) async fn show(
     let status = text(&parameters, "status");
     let page = ListPage::new(frame, table.with_next(next, "Older payouts"))
         .with_link("/console/billing", "Billing")
+        .with_link(
+            "/console/partners",
+            "Create a payout on the page of its partner",
+        )
         .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)]);
     Ok(page.respond())
 }

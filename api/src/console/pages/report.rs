@@ -21,14 +21,12 @@ use super::{
         table::{Cell, Table},
         text::{Time, amount},
     },
-    reports,
+    PLANS, reports,
 };
 use crate::error::ProblemCode;
 
 /// Parameters of a report.
 const FILTERS: [&str; 4] = ["from", "to", "currency", "plan"];
-/// Plans.
-const PLANS: [&str; 3] = ["starter", "business", "enterprise"];
 
 /// A report.
 #[derive(Debug, Deserialize)]
@@ -183,9 +181,34 @@ struct ReportPage {
     frame: Frame,
     contents: &'static str,
     as_of: Option<Time>,
+    /// Address of the same values as a CSV file.
+    csv: String,
     filters: Vec<Field>,
     charts: Vec<Chart>,
     tables: Vec<Table>,
+}
+
+/// The report with this name.
+fn named(name: &str) -> Result<ReportName, Failure> {
+    let name = name.parse();
+    name.map_err(|_| Failure::new(ProblemCode::NotFound, "There is no such report."))
+}
+
+/// Path of the report in the API, with the filters of the page.
+fn path_of(name: ReportName, parameters: &Parameters) -> String {
+    let path = format!("/reports/{}", name.name());
+    path_with(&path, parameters, &FILTERS, &[])
+}
+
+/// The report as a CSV file.
+pub(in crate::console) async fn csv(
+    State(console): State<ConsoleState>,
+    session: Session,
+    Path(name): Path<String>,
+    Query(parameters): Query<Parameters>,
+) -> Result<Response, Failure> {
+    let path = path_of(named(&name)?, &parameters);
+    console.routes.csv(&session, &path).await
 }
 
 pub(in crate::console) async fn show(
@@ -194,12 +217,8 @@ pub(in crate::console) async fn show(
     Path(name): Path<String>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let Ok(name) = name.parse::<ReportName>() else {
-        let detail = "There is no such report.";
-        return Err(Failure::new(ProblemCode::NotFound, detail));
-    };
-    let path = format!("/reports/{}", name.name());
-    let path = path_with(&path, &parameters, &FILTERS, &[]);
+    let name = named(&name)?;
+    let path = path_of(name, &parameters);
     let report: Report = console.routes.get(&session, &path).await?;
     let mut parts = report.currencies;
     parts.push(Part {
@@ -209,6 +228,7 @@ pub(in crate::console) async fn show(
         rows: report.rows,
     });
     let (title, contents) = reports::description(name);
+    let csv = format!("/console/reports/{}/report.csv", name.name());
     let value = |name| text(&parameters, name);
     let tables = parts
         .iter()
@@ -217,6 +237,7 @@ pub(in crate::console) async fn show(
         frame: Frame::new(&session, "/console/reports", title, &parameters)?,
         contents,
         as_of: report.as_of,
+        csv: path_with(&csv, &parameters, &FILTERS, &[]),
         filters: vec![
             Field::text("From, such as 2026-01", "from", value("from")),
             Field::text("To", "to", value("to")),

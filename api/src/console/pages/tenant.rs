@@ -1,4 +1,6 @@
-//! One tenant: its conditions, domains, members, apps, open invoices and jobs.
+//! One tenant: its conditions, domains, members, apps, storage, open invoices and jobs.
+
+mod storage;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,7 @@ use super::{
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Tenant {
+    id: String,
     slug: String,
     name: String,
     status: Word,
@@ -255,6 +258,7 @@ pub(in crate::console) async fn show(
         console.routes.get::<Billing>(&session, &billing),
         console.routes.get::<List<JobRow>>(&session, &jobs),
     )?;
+    let storage = storage::table(&console, &tenant.id).await?;
     let title = tenant.name.as_str();
     let frame = Frame::new(&session, "/console/tenants", title, &parameters)?;
     let page = TenantPage {
@@ -264,6 +268,7 @@ pub(in crate::console) async fn show(
             domains.table(),
             members.table(),
             apps.table(),
+            storage,
             billing.table(),
             JobRow::table("Last jobs", &jobs.items, "The tenant has no job."),
         ],

@@ -73,6 +73,7 @@ async fn stored_markup_is_shown_as_text() {
         "/console/tenants/demo".to_owned(),
         "/console/jobs?q=%3Cscript%3E".to_owned(),
         "/console/flags?tenant=%3Cscript%3E".to_owned(),
+        "/console/flags/beta".to_owned(),
         "/console/partners".to_owned(),
         "/console/partners/nordic".to_owned(),
         "/console/audit?q=%22%3E%3Cscript%3E".to_owned(),

@@ -92,6 +92,9 @@ async fn a_report_has_a_chart_and_the_same_values_in_a_table() {
         .get("/console/reports/mrr?from=2024-12&to=2025-02")
         .await;
     let invalid = browser.get("/console/reports/mrr?from=nonsense").await;
+    let file = browser
+        .get("/console/reports/mrr/report.csv?from=2025-02&to=2025-02")
+        .await;
 
     assert_eq!(page.status, StatusCode::OK, "{page:?}");
     assert!(page.text.contains("<svg role=\"img\""), "{}", page.text);
@@ -106,4 +109,18 @@ async fn a_report_has_a_chart_and_the_same_values_in_a_table() {
         page.text
     );
     assert!(invalid.status.is_client_error());
+    assert!(
+        page.text
+            .contains("/console/reports/mrr/report.csv?from=2024-12"),
+        "{}",
+        page.text
+    );
+    assert_eq!(file.status, StatusCode::OK, "{file:?}");
+    let disposition = file.headers["content-disposition"].to_str().unwrap();
+    assert_eq!(disposition, "attachment; filename=\"mrr.csv\"");
+    assert!(
+        file.text.contains("\"2025-02\",\"minor\",\"20000\""),
+        "{}",
+        file.text
+    );
 }

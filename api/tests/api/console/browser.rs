@@ -157,7 +157,17 @@ impl<'a> Browser<'a> {
             ("form_token", page.hidden("form_token")),
             ("form_key", page.hidden("form_key")),
         ];
-        let fields = own.iter().chain(fields).copied();
+        let fields: Vec<(&str, &str)> = own.iter().chain(fields).copied().collect();
+        self.post(path, &fields, headers).await
+    }
+
+    /// Sends these fields and headers, and no token besides.
+    pub(super) async fn post(
+        &mut self,
+        path: &str,
+        fields: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Page {
         let body = Url::parse_with_params("http://form/", fields).unwrap();
         let mut request =
             Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");

@@ -1,6 +1,6 @@
-//! Flags, partners, and what a role that only reads sees.
+//! Flags, partners, storage, and what a role that only reads sees.
 
-use bson::doc;
+use bson::{DateTime, doc};
 use dezky_sim::callers::Caller;
 use http::StatusCode;
 use serde_json::json;
@@ -39,6 +39,120 @@ async fn the_flags_of_a_tenant_are_shown_with_the_rules() {
 }
 
 #[tokio::test]
+async fn the_rules_of_a_flag_are_changed_one_by_one_and_an_old_page_changes_nothing() {
+    let app = app().await;
+    let rules = json!([{ "tenants": ["demo"], "value": true }]);
+    let flag = json!({ "key": "beta", "description": "Beta.", "rules": rules });
+    app.operator().post("/flags", flag).await;
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let page = browser.get("/console/flags/beta").await;
+    let rule = [
+        ("value", "off"),
+        ("plans", "business"),
+        ("percentage", "20"),
+        ("position", "first"),
+        ("revision", page.hidden("revision")),
+    ];
+    let (add, remove) = (
+        "/console/flags/beta/add-rule",
+        "/console/flags/beta/remove-rule",
+    );
+
+    let added = browser.submit(&page, add, &rule).await;
+    let again = browser.submit(&page, add, &rule).await;
+    let both = browser.get("/console/flags/beta").await;
+    let second = [
+        ("rule", "1"),
+        ("revision", both.hidden("revision")),
+        ("confirmed", "yes"),
+    ];
+    let removed = browser.submit(&both, remove, &second).await;
+
+    assert_eq!(
+        added.location(),
+        "/console/flags/beta?notice=flag-rule-added"
+    );
+    assert_eq!(again.status, StatusCode::PRECONDITION_FAILED);
+    let (first, last) = both.text.split_once("off: plans business; 20 %").unwrap();
+    assert!(!first.contains("on: tenants"), "{first}");
+    assert!(last.contains("on: tenants"), "{last}");
+    assert_eq!(
+        removed.location(),
+        "/console/flags/beta?notice=flag-rule-removed"
+    );
+    let stored = app.operator().get("/flags/beta").await;
+    assert_eq!(
+        stored.body["rules"],
+        json!([{ "plans": ["business"], "percentage": 20, "value": false }])
+    );
+}
+
+#[tokio::test]
+async fn a_flag_is_created_turned_off_for_everyone_turned_on_again_and_deleted() {
+    let app = app().await;
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let list = browser.get("/console/flags").await;
+    let fields = [("key", "beta"), ("description", "Beta.")];
+    let confirmed = [("confirmed", "yes")];
+    let action = |name: &str| format!("/console/flags/beta/{name}");
+
+    let created = browser
+        .submit(&list, "/console/flags/new/create", &fields)
+        .await;
+    let page = browser.open(created.location()).await;
+    let on = [("default", "on")];
+    browser.submit(&page, &action("default"), &on).await;
+    let page = browser.get("/console/flags/beta").await;
+    let asked = browser.submit(&page, &action("kill"), &[]).await;
+    let before = app.operator().get("/flags/beta").await;
+    let killed = browser.submit(&asked, &action("kill"), &confirmed).await;
+    let page = browser.open(killed.location()).await;
+    browser.submit(&page, &action("revive"), &[]).await;
+    let after = app.operator().get("/flags/beta").await;
+    let page = browser.get("/console/flags/beta").await;
+    let deleted = browser.submit(&page, &action("delete"), &confirmed).await;
+
+    assert_eq!(before.body["default"], true);
+    assert_eq!(before.body["killSwitch"], false, "it was not confirmed yet");
+    assert_eq!(after.body["killSwitch"], false);
+    assert_eq!(deleted.location(), "/console/flags?notice=flag-deleted");
+    assert_eq!(app.operator().get("/flags/beta").await.status, 404);
+    let actions = app.actions().await;
+    let of_flag = actions.iter().filter(|name| name.starts_with("flag."));
+    let expected = [
+        "flag.create",
+        "flag.update",
+        "flag.update",
+        "flag.update",
+        "flag.delete",
+    ];
+    assert_eq!(of_flag.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn the_storage_of_a_tenant_is_shown_as_stored_and_not_measured_again() {
+    let app = app().await;
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let unmeasured = browser.get("/console/tenants/demo").await;
+    app.set_storage(DateTime::from_millis(0), 910).await;
+
+    let page = browser.get("/console/tenants/demo").await;
+
+    assert!(unmeasured.text.contains("not measured yet"));
+    for shown in [
+        "910 B",
+        "1.0 kB",
+        "critical",
+        "All 2 mailboxes",
+        "ada@demo.test",
+    ] {
+        assert!(page.text.contains(shown), "{shown}: {}", page.text);
+    }
+    let kinds = app.kinds().await;
+    assert!(!kinds.contains(&"measure_storage".to_owned()), "{kinds:?}");
+}
+
+#[tokio::test]
 async fn a_partner_is_shown_with_its_tenants() {
     let app = app().await;
     let partner = app.with_partner("owner").await;
@@ -63,6 +177,10 @@ async fn a_viewer_sees_every_page_without_a_form_of_an_action() {
     let app = app().await;
     let partner = app.with_partner("owner").await;
     let payout = app.add_payout(partner, 700).await.id;
+    app.insert_partner("nordic", "active").await;
+    let rules = json!([{ "tenants": ["demo"], "value": true }]);
+    let flag = json!({ "key": "beta", "description": "Beta.", "rules": rules });
+    app.operator().post("/flags", flag).await;
     let id = app.user(Caller::OperatorWithoutFlag).await.id;
     app.set_user(id, doc! { "platformRole": "viewer" }).await;
     let mut viewer = Browser::signed_in(&app, Caller::OperatorWithoutFlag).await;
@@ -86,7 +204,10 @@ async fn a_viewer_sees_every_page_without_a_form_of_an_action() {
         "/console/reports".to_owned(),
         "/console/reports/health".to_owned(),
         "/console/flags?tenant=demo".to_owned(),
+        "/console/flags/beta".to_owned(),
+        "/console/partners/nordic".to_owned(),
         "/console/audit".to_owned(),
+        "/console/audit/verify".to_owned(),
     ] {
         let page = viewer.get(&path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {page:?}");
