@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dezky_shared::platform::config::boolean;
 use serde::{Deserialize, Serialize};
 
 /// Minimum time between two lines about what a benchmark is doing.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Variable by which benchmarks run at their full sizes: `true` or `false`. Default: false.
+pub const FULL: &str = "DEZKY_BENCH_FULL";
 
 /// A measured value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +70,28 @@ pub fn progress(text: impl Into<String>) {
     }
 }
 
+/// Size of a benchmark: `full` with `cargo dev bench --full`, otherwise one with which it ends within two minutes.
+///
+/// # Panics
+/// If [`FULL`] is neither `true` nor `false`.
+pub fn size(default: usize, full: usize) -> usize {
+    let is_full = boolean(FULL, false).expect("`cargo dev bench` sets the variable");
+    if is_full { full } else { default }
+}
+
+/// An integer with thousands separators.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// `total` per item.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub fn per(total: u64, items: usize) -> f64 {
@@ -92,4 +118,19 @@ pub fn percentile(spans: &mut [Duration], part: f64) -> f64 {
     spans.sort_unstable();
     let index = (spans.len() as f64 * part) as usize;
     spans[index.min(spans.len() - 1)].as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let numbers = [0, 999, 1_000, 83_779, 1_234_567];
+
+        assert_eq!(
+            numbers.map(grouped),
+            ["0", "999", "1,000", "83,779", "1,234,567"]
+        );
+    }
 }

@@ -1,10 +1,11 @@
-//! Real MongoDB and Redis servers for development and tests.
+//! Real MongoDB and Redis servers for development and tests, and PostgreSQL for what is measured beside them.
 
 mod mongodb;
+mod postgres;
 mod redis;
 mod replica_set;
 
-pub use self::{mongodb::Mongo, redis::Redis, replica_set::ReplicaSet};
+pub use self::{mongodb::Mongo, postgres::Postgres, redis::Redis, replica_set::ReplicaSet};
 
 use std::time::Duration;
 

@@ -8,7 +8,9 @@ mod chromium;
 mod mongodb;
 mod npm;
 mod openapi;
+mod peers;
 mod portal;
+mod postgres;
 mod promtool;
 mod redis;
 mod schemathesis;
@@ -33,7 +35,9 @@ pub use self::{
     mongodb::mongod,
     npm::NpmPackages,
     openapi::{OpenApiTools, openapi_tools},
+    peers::{PeerTools, peer_tools},
     portal::portal_tools,
+    postgres::postgres_programs,
     promtool::promtool,
     redis::redis_server,
     schemathesis::schemathesis,

@@ -1,10 +1,13 @@
-//! `cargo dev bench`: benchmarks of a release build, printed and written to a document.
+//! `cargo dev bench`: benchmarks of a release build, and of peers, printed and written to a document.
+
+mod peers;
+mod table;
 
 use std::{fs, process::Stdio};
 
 use anyhow::{Context as _, bail};
 use dezky_sim::{
-    bench_output::Figure,
+    bench_output::{FULL, Figure},
     isolated_stores,
     stores::{Mongo, Redis},
     workspace,
@@ -15,9 +18,10 @@ use tokio::{
     process::Command,
 };
 
+use self::{peers::Unavailable, table::table};
 use crate::{
-    build::{RELEASE, build},
-    document::{Provenance, Section, grouped},
+    build::{Built, RELEASE, build},
+    document::{Provenance, Section},
     steps::line,
 };
 
@@ -36,10 +40,13 @@ impl Benchmark {
 }
 
 /// The benchmarks, in the order of the document.
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark::new("engine", "engine"),
     Benchmark::new("turns", "engine"),
     Benchmark::new("service", "service"),
+    Benchmark::new("recovery", "service"),
+    Benchmark::new("billing", "service"),
+    Benchmark::new("reports", "service"),
     Benchmark::new("members", "service"),
     Benchmark::new("reconcile", "service"),
 ];
@@ -50,8 +57,35 @@ const SECTION: Section = Section {
     end: "<!-- end of figures -->",
 };
 
-pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only one benchmark: `engine`, `turns`, `service`, `recovery`, `billing`, `reports`, `members` or `reconcile`. The
+    /// document is then not written.
+    only: Option<String>,
+    /// Measure peers, too, right after the benchmarks that they are compared with: BullMQ with MongoDB, graphile-worker,
+    /// pg-boss, and NestJS with BullMQ.
+    #[arg(long)]
+    peers: bool,
+    /// Run `billing` and `reports` at their full sizes, which takes over half an hour more.
+    #[arg(long)]
+    full: bool,
+}
+
+/// Results of a run.
+#[derive(Debug, Default)]
+struct Results {
+    /// The figures of ours and of peers, in the order of their measurement.
+    figures: Vec<Figure>,
+    /// Peers that could not be measured.
+    unavailable: Vec<Unavailable>,
+    /// Benchmarks that failed, or exceeded a limit.
+    failed: Vec<&'static str>,
+}
+
+pub(crate) async fn bench(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { only, peers, full } = arguments;
     let names = BENCHMARKS.map(|benchmark| benchmark.name);
+    let only = only.as_deref();
     if let Some(unknown) = only.filter(|only| !names.contains(only)) {
         bail!(
             "no benchmark is named {unknown}; there are: {}",
@@ -60,72 +94,70 @@ pub(crate) async fn bench(only: Option<&str>) -> anyhow::Result<()> {
     }
     let provenance = Provenance::current().await?;
     let built = build(&RELEASE).await?;
-    let mut figures = Vec::new();
-    for Benchmark { name, program } in BENCHMARKS {
-        if only.is_some_and(|only| only != name) {
+    let mut results = Results::default();
+    for benchmark in BENCHMARKS {
+        if only.is_some_and(|only| only != benchmark.name) {
             continue;
         }
-        println!("Benchmark {name}: starting MongoDB and Redis");
-        let directory = tempfile::tempdir_in(workspace::dev())?;
-        let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
-        let redis = Redis::start(&directory.path().join("redis")).await?;
-        let program = built.benchmarks.get(program);
-        let mut command = Command::new(program.context("cargo built no such benchmark")?);
-        command
-            .arg(name)
-            .env(isolated_stores::MONGODB_URI, &mongo.uri)
-            .env(isolated_stores::REDIS_URL, &redis.url)
-            .env(isolated_stores::BINARIES, &built.binaries);
-        figures.extend(run(command).await?);
+        let measured = measure(&benchmark, &built, full).await?;
+        results.figures.extend(measured.figures);
+        if !measured.is_success {
+            results.failed.push(benchmark.name);
+        }
+        if peers {
+            let measured = peers::measure_after(benchmark.name).await;
+            results.figures.extend(measured.figures);
+            results.unavailable.extend(measured.unavailable);
+        }
     }
     let json = workspace::dev().join("bench.json");
     let contents = json!({
         "date": provenance.date,
         "build": provenance.build,
         "cores": provenance.cores,
-        "figures": figures,
+        "figures": results.figures,
     });
     fs::write(&json, serde_json::to_string_pretty(&contents)?)?;
-    println!("{} figures in {}", figures.len(), json.display());
+    println!("{} figures in {}", results.figures.len(), json.display());
+    if !results.failed.is_empty() {
+        bail!("failed benchmarks: {}", results.failed.join(", "));
+    }
     // One build and date apply to the whole table, so that an incomplete run is not written.
     if only.is_none() {
-        SECTION.write(&table(&provenance, &figures))?;
+        SECTION.write(&table(&provenance, &results))?;
         println!("Updated {}", SECTION.document);
     }
     Ok(())
 }
 
-/// The section of the document: build, machine and all figures.
-fn table(provenance: &Provenance, figures: &[Figure]) -> String {
-    let Provenance { date, build, cores } = provenance;
-    let rows: Vec<String> = figures
-        .iter()
-        .map(|Figure { name, value, unit }| format!("| {name} | {} | {unit} |", rounded(*value)))
-        .collect();
-    format!(
-        "Measured on {date}, build `{build}`, {cores} cores.\n\n\
-         | figure | value | unit |\n| --- | ---: | --- |\n{}",
-        rows.join("\n")
-    )
+/// Runs a benchmark on stores of its own.
+async fn measure(benchmark: &Benchmark, built: &Built, is_full: bool) -> anyhow::Result<Measured> {
+    let name = benchmark.name;
+    println!("Benchmark {name}: starting MongoDB and Redis");
+    let directory = tempfile::tempdir_in(workspace::dev())?;
+    let mongo = Mongo::start(&directory.path().join("mongodb")).await?;
+    let redis = Redis::start(&directory.path().join("redis")).await?;
+    let program = built.benchmarks.get(benchmark.program);
+    let mut command = Command::new(program.context("cargo built no such benchmark")?);
+    command
+        .arg(name)
+        .env(FULL, is_full.to_string())
+        .env(isolated_stores::MONGODB_URI, &mongo.uri)
+        .env(isolated_stores::REDIS_URL, &redis.url)
+        .env(isolated_stores::BINARIES, &built.binaries);
+    run(command).await
 }
 
-/// A value with three significant digits at least: one decimal below 100, none from 100 on.
-fn rounded(value: f64) -> String {
-    if value.abs() < 99.95 {
-        let text = format!("{value:.1}");
-        return text.strip_suffix(".0").map_or(text.clone(), str::to_owned);
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "figures are positive and far below 2^53"
-    )]
-    let whole = value.round() as u64;
-    grouped(whole)
+/// Figures of a program.
+#[derive(Debug)]
+struct Measured {
+    figures: Vec<Figure>,
+    /// Whether the program ended with status 0.
+    is_success: bool,
 }
 
-/// Runs a benchmark and prints each figure as it arrives.
-async fn run(mut command: Command) -> anyhow::Result<Vec<Figure>> {
+/// Runs a program, and prints each of its figures as it arrives.
+async fn run(mut command: Command) -> anyhow::Result<Measured> {
     println!("$ {}", line(&command));
     let mut child = command
         .stdin(Stdio::null())
@@ -146,56 +178,17 @@ async fn run(mut command: Command) -> anyhow::Result<Vec<Figure>> {
     }
     let status = child.wait().await?;
     if !status.success() {
-        bail!("`{}` failed ({status})", line(&command));
+        println!("`{}` failed ({status})", line(&command));
     }
-    Ok(figures)
+    Ok(Measured {
+        figures,
+        is_success: status.success(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn figure(name: &str, value: f64, unit: &str) -> Figure {
-        Figure {
-            name: name.to_owned(),
-            value,
-            unit: unit.to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_table_names_date_build_and_cores_and_lists_every_figure() {
-        let provenance = Provenance {
-            date: "2026-11-22".to_owned(),
-            build: "e4a52aa".to_owned(),
-            cores: 2,
-        };
-        let figures = [
-            figure("drain, 200 slots", 5_411.7, "jobs/s"),
-            figure("POST /tenants, p50", 71.04, "ms"),
-        ];
-
-        let table = table(&provenance, &figures);
-
-        assert_eq!(
-            table,
-            "Measured on 2026-11-22, build `e4a52aa`, 2 cores.\n\n\
-             | figure | value | unit |\n\
-             | --- | ---: | --- |\n\
-             | drain, 200 slots | 5,412 | jobs/s |\n\
-             | POST /tenants, p50 | 71 | ms |"
-        );
-    }
-
-    #[test]
-    fn large_values_have_no_decimals_and_small_ones_have_one() {
-        let values = [0.0, 0.84, 2.5, 33.0, 99.96, 128.6, 83_778.5];
-
-        assert_eq!(
-            values.map(rounded),
-            ["0", "0.8", "2.5", "33", "100", "129", "83,779"]
-        );
-    }
 
     #[test]
     fn the_document_has_the_section() {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use dezky_sim::{
+    bench_output::grouped,
     chaos::{self, Options, Report},
     workspace,
 };
 
 use crate::{
     build::{DEBUG, RELEASE, build},
-    document::{Provenance, Section, grouped},
+    document::{Provenance, Section},
     interrupted,
 };
 

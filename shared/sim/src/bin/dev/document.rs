@@ -75,19 +75,6 @@ impl Provenance {
     }
 }
 
-/// An integer with thousands separators.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,15 +105,5 @@ mod tests {
 
         assert!(no_begin.to_string().contains("<!-- begin -->"));
         assert!(no_end.to_string().contains("<!-- end -->"));
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let numbers = [0, 999, 1_000, 83_779, 1_234_567];
-
-        assert_eq!(
-            numbers.map(grouped),
-            ["0", "999", "1,000", "83,779", "1,234,567"]
-        );
     }
 }

@@ -62,11 +62,7 @@ enum Dev {
     /// Check formatting, lints, documentation, dependencies and licences.
     Check,
     /// Measure a release build and write the figures to .ops/benchmarks.md.
-    Bench {
-        /// Run only one benchmark: `engine`, `turns`, `service`, `members` or `reconcile`. The document is then not
-        /// written.
-        only: Option<String>,
-    },
+    Bench(bench::Arguments),
     /// Inject faults into the whole system under load, and check its promises.
     Chaos(chaos::Arguments),
 }
@@ -94,7 +90,7 @@ async fn main() -> ExitCode {
         Dev::Pictures => up::pictures().await,
         Dev::Test { arguments } => test::test(&arguments).await,
         Dev::Check => check::check().await,
-        Dev::Bench { only } => bench::bench(only.as_deref()).await,
+        Dev::Bench(arguments) => bench::bench(arguments).await,
         Dev::Chaos(arguments) => chaos::chaos(arguments).await,
     };
     match outcome {
