@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dezky_shared::platform::clock;
@@ -112,11 +112,38 @@ struct State {
     rules: Vec<FaultRule>,
     down: bool,
     latency: Duration,
+    rate_limit: Option<RateLimit>,
     requests: BTreeMap<String, u64>,
     hits: u64,
     outstanding: usize,
     /// Seconds by which the upstream's clock is ahead.
     clock_ahead: i64,
+}
+
+/// Token bucket of requests, which holds those of one second.
+#[derive(Debug)]
+struct RateLimit {
+    per_second: f64,
+    tokens: f64,
+    refilled: Instant,
+    /// Number of requests that were refused.
+    refused: u64,
+}
+
+impl RateLimit {
+    /// Whether another request may be sent now.
+    fn admits(&mut self) -> bool {
+        let now = Instant::now();
+        let gained = now.duration_since(self.refilled).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + gained).min(self.per_second);
+        self.refilled = now;
+        if self.tokens < 1.0 {
+            self.refused += 1;
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
 }
 
 impl Faults {
@@ -138,6 +165,22 @@ impl Faults {
     /// Delays every response, which is no fault.
     pub fn set_latency(&self, latency: Duration) {
         self.lock().latency = latency;
+    }
+
+    /// Refuses requests with 429 beyond this many a second, which is no fault.
+    pub fn set_rate_limit(&self, per_second: u32) {
+        self.lock().rate_limit = Some(RateLimit {
+            per_second: f64::from(per_second),
+            tokens: f64::from(per_second),
+            refilled: Instant::now(),
+            refused: 0,
+        });
+    }
+
+    /// Number of requests that the rate limit refused.
+    pub fn rate_limited(&self) -> u64 {
+        let state = self.lock();
+        state.rate_limit.as_ref().map_or(0, |limit| limit.refused)
     }
 
     /// Delay of every response.
@@ -208,6 +251,13 @@ impl Faults {
     pub(crate) fn next_fault(&self, operation: &str, write: bool) -> Option<Fault> {
         let mut state = self.lock();
         *state.requests.entry(operation.to_owned()).or_default() += 1;
+        let limit = state.rate_limit.as_mut();
+        if limit.is_some_and(|limit| !limit.admits()) {
+            return Some(Fault::Status {
+                status: 429,
+                retry_after: Some(1),
+            });
+        }
         let rule = state.rules.iter_mut().find_map(|rule| {
             let matches = rule.times != Some(0)
                 && rule
@@ -252,5 +302,26 @@ impl Fault {
     /// The delay as a `Duration`.
     pub(crate) fn delay(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_beyond_the_rate_limit_are_refused_and_counted() {
+        let faults = Faults::default();
+        faults.set_rate_limit(2);
+
+        let found = [(); 3].map(|()| faults.next_fault("list", false));
+
+        let refused = Fault::Status {
+            status: 429,
+            retry_after: Some(1),
+        };
+        assert_eq!(found, [None, None, Some(refused)]);
+        assert_eq!(faults.rate_limited(), 1);
+        assert_eq!(faults.requests()["list"], 3);
     }
 }

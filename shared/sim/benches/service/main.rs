@@ -2,12 +2,17 @@
 
 mod audit;
 mod flags;
+mod growth_report;
+mod invoice_run;
 mod large_tenant;
+mod ledger;
 mod members;
 mod memory;
 mod reads;
 mod reconcile;
+mod recovery;
 mod spaces;
+mod webhooks;
 mod world;
 mod writes;
 
@@ -25,6 +30,18 @@ async fn main() -> ExitCode {
             members::measure().await
         }
         Some("reconcile") => reconcile::measure().await,
+        Some("recovery") => {
+            recovery::measure().await;
+            true
+        }
+        Some("billing") => {
+            let is_fast = webhooks::measure().await;
+            invoice_run::measure().await && is_fast
+        }
+        Some("reports") => {
+            let is_fast = ledger::measure().await;
+            growth_report::measure().await && is_fast
+        }
         _ => {
             service().await;
             true

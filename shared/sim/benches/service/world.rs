@@ -39,6 +39,9 @@ const ENCRYPTION_KEY: &str = "bench:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 /// Rate limits that are never reached, per second.
 const UNBOUNDED: &str = "100000";
 
+/// Variables of a program, by name.
+pub(crate) type Variables = Vec<(&'static str, String)>;
+
 pub(crate) struct World {
     pub(crate) api: Process,
     pub(crate) worker: Process,
@@ -49,7 +52,7 @@ pub(crate) struct World {
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
     token: String,
-    _issuer: Issuer,
+    issuer: Issuer,
     _ports: [Port; 2],
     _stores: FreshStores,
     _directory: TempDir,
@@ -57,6 +60,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Variables::new(), Variables::new()).await
+    }
+
+    /// Starts the programs with further variables, which replace common ones of their names.
+    pub(crate) async fn start_with(of_api: Variables, of_worker: Variables) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let stores = FreshStores::new().expect("run the benchmarks with `cargo dev bench`");
         let directory = tempfile::tempdir().expect("there is room");
@@ -80,7 +88,7 @@ impl World {
             .each_ref()
             .map(|port| format!("127.0.0.1:{}", port.number));
         let url = format!("http://{}", listen[0]);
-        let program = |name: &str, own: Vec<(&'static str, String)>| Program {
+        let program = |name: &str, own: Variables, further: Variables| Program {
             name: name.to_owned(),
             path: isolated_stores::binary(name).expect("it was built"),
             arguments: Vec::new(),
@@ -95,6 +103,8 @@ impl World {
                     ("LOG_FORMAT", "json".to_owned()),
                     ("RUST_LOG", "warn".to_owned()),
                 ])
+                // The last value of a variable counts.
+                .chain(further)
                 .collect(),
             log: directory.path().join(format!("{name}.log")),
         };
@@ -113,6 +123,7 @@ impl World {
                     format!("{},{}", issuer.url(PORTAL), issuer.url(OPERATOR)),
                 ),
             ],
+            of_api,
         );
         let worker = program(
             "dezky-worker",
@@ -133,6 +144,7 @@ impl World {
                 ("OCIS_API_USER", OcisSim::USER.to_owned()),
                 ("OCIS_API_PASSWORD", OcisSim::PASSWORD.to_owned()),
             ],
+            of_worker,
         );
         let world = Self {
             api: Process::start(api).expect("the api starts"),
@@ -152,7 +164,7 @@ impl World {
             token: issuer
                 .token(&Caller::Operator.token())
                 .expect("the issuer signs"),
-            _issuer: issuer,
+            issuer,
             _ports: ports,
             _stores: stores,
             _directory: directory,
@@ -169,10 +181,26 @@ impl World {
         world
     }
 
+    /// A token of a caller who is not the operator.
+    pub(crate) fn token_of(&self, caller: Caller) -> String {
+        let token = self.issuer.token(&caller.token());
+        token.expect("the issuer signs")
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request_as(&self.token, method, path)
+    }
+
+    /// A request with another caller's token.
+    pub(crate) fn request_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
         self.client
             .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.token)
+            .bearer_auth(token)
     }
 
     /// Sends a request as an operator; anything but success is a panic.
@@ -221,6 +249,17 @@ impl World {
             .buffer_unordered(CONNECTIONS)
             .fold(0, async |sum, answered| sum + answered)
             .await
+    }
+
+    /// Waits until no job of these kinds is left to do, for at most `timeout`.
+    pub(crate) async fn until_done(&self, kinds: &[&str], timeout: Duration) {
+        let jobs = self.database.collection::<Document>("jobs");
+        let open = doc! { "kind": { "$in": kinds.to_vec() }, "state": { "$in": ["available", "running"] } };
+        until_within(timeout, "the jobs are done", async || {
+            let found = jobs.find_one(open.clone()).await;
+            found.expect("MongoDB responds").is_none()
+        })
+        .await;
     }
 
     /// Waits until this many tenants are active.

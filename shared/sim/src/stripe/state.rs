@@ -1,6 +1,6 @@
 //! State of the simulated Stripe: all objects in the order of their creation.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use dezky_shared::platform::clock;
 use serde_json::{Map, Value, json};
@@ -18,6 +18,8 @@ const EVENT_RETENTION: i64 = 30 * 24 * 60 * 60;
 #[derive(Debug, Default)]
 pub(super) struct State {
     objects: Vec<Value>,
+    /// Positions of the objects by id.
+    positions: HashMap<String, usize>,
     pub(super) keys: IdempotencyKeys,
     /// Errors of the next requests, by operation.
     pub(super) refusals: VecDeque<(String, Refusal)>,
@@ -52,7 +54,8 @@ impl State {
     }
 
     pub(super) fn find(&self, id: &str) -> Option<&Value> {
-        self.objects.iter().find(|object| object["id"] == id)
+        let position = self.positions.get(id)?;
+        self.objects.get(*position)
     }
 
     /// The object of this kind that a path names. One that was deleted counts as missing.
@@ -71,14 +74,19 @@ impl State {
 
     /// Stores an object, in place of the one with its id.
     pub(super) fn put(&mut self, object: Value) {
-        match self.objects.iter_mut().find(|it| it["id"] == object["id"]) {
-            Some(known) => *known = object,
-            None => self.objects.push(object),
+        let id = id_of(&object);
+        if let Some(position) = self.positions.get(&id) {
+            self.objects[*position] = object;
+        } else {
+            self.positions.insert(id, self.objects.len());
+            self.objects.push(object);
         }
     }
 
     pub(super) fn remove(&mut self, id: &str) {
         self.objects.retain(|object| object["id"] != id);
+        let ids = self.objects.iter().map(id_of);
+        self.positions = ids.zip(0..).collect();
     }
 
     /// Records an event about `object`, and queues it for delivery.
@@ -92,7 +100,7 @@ impl State {
             },
             "type": kind,
         });
-        self.objects.push(event);
+        self.put(event);
         self.undelivered.push_back(id);
     }
 
@@ -200,6 +208,10 @@ pub(super) fn merged<const N: usize>(parts: [Value; N]) -> Value {
         _ => Map::new(),
     };
     parts.into_iter().flat_map(fields).collect()
+}
+
+fn id_of(object: &Value) -> String {
+    object["id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn is_live(object: &Value, kind: &str) -> bool {
