@@ -70,7 +70,7 @@ const ROWS: &[Row] = &[
     (&["updateSubscription"], &[ProblemCode::ManagedByBilling, ProblemCode::CurrencyFixed, ProblemCode::BillingOff]),
     (&["cancelSubscription"], &[ProblemCode::ManagedByBilling, ProblemCode::BillingOff]),
     (&["createInvoice"], &[ProblemCode::InvoiceNotPaid, ProblemCode::BilledByStripe]),
-    (&["invoiceTenant"], &[ProblemCode::BillingOff, ProblemCode::NoSubscription, ProblemCode::PeriodsDiffer]),
+    (&["invoiceTenant"], &[ProblemCode::BillingOff, ProblemCode::NoSubscription, ProblemCode::PeriodsDiffer, ProblemCode::BilledByStripe]),
     (&["syncTenantBilling"], &[ProblemCode::BillingOff]),
     (&["voidInvoice", "markInvoicePaid"], &[ProblemCode::InvoiceNotOpen, ProblemCode::BilledByStripe]),
     (&["getInvoicePdf"], &[ProblemCode::NoDocument]),
