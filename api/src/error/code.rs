@@ -273,7 +273,7 @@ impl ProblemCode {
             Self::InvoiceNotPaid => "Void an open invoice instead of correcting it.",
             Self::NoDocument => "Only invoices of the payment provider have a PDF.",
             Self::BilledByStripe => {
-                "Void, refund or credit it in the payment provider's dashboard. The change appears here within seconds."
+                "The payment provider issues these invoices. Void, refund or credit one in its dashboard: the change appears here within seconds."
             }
             Self::PayoutExists => {
                 "A partner has one payout per currency and month. The next one settles the remaining balance."
