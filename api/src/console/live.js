@@ -19,14 +19,16 @@
     return url;
   };
 
-  // Where the focus is: the number of the element among those that can have it, and its text.
+  // Where the focus is: the number of the element among those that can have it, and its name. The name of a button has the
+  // address of its form: the buttons of all rows have one text, and the focus would pass to another row's.
   const FOCUSABLE = "a[href], button, input:not([type=hidden]), select";
   const focused = (main) => {
     const all = [...main.querySelectorAll(FOCUSABLE)];
     const index = all.indexOf(document.activeElement);
     return index < 0 ? null : { index, name: name(all[index]) };
   };
-  const name = (element) => element.getAttribute("href") ?? element.textContent + element.name;
+  const name = (element) => element.getAttribute("href")
+    ?? [element.form?.getAttribute("action"), element.textContent, element.name, element.value].join(" ");
   const refocus = (main, place) => {
     const all = [...main.querySelectorAll(FOCUSABLE)];
     const same = name(all[place.index] ?? main) === place.name ? all[place.index] : null;
