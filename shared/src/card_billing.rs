@@ -236,6 +236,19 @@ impl Subscription {
         }
     }
 
+    /// Whether it is to be created at Stripe as it was when it was `seen`. Otherwise a change meanwhile, such as an invoice of
+    /// the run or its end, would be charged as well.
+    pub fn is_charged_as(&self, seen: &Self) -> bool {
+        let facts = |it: &Self| {
+            (
+                it.is_by_card(),
+                it.cancel_at_period_end,
+                it.invoiced_through,
+            )
+        };
+        facts(self) == facts(seen) && self.card_terms() == seen.card_terms()
+    }
+
     /// Makes a live subscription follow the one at Stripe, whose customer may be gone.
     pub fn mirror_card(
         &mut self,
@@ -247,7 +260,12 @@ impl Subscription {
         if is_new && !read.known_status.is_live() {
             return;
         }
-        if is_new || read.known_status == StripeStatus::InForce {
+        let before = self.stripe_status.as_deref().and_then(StripeStatus::of);
+        let is_paid_once = matches!(
+            read.known_status,
+            StripeStatus::InForce | StripeStatus::Unpaid
+        );
+        if is_new || is_paid_once {
             self.may_recreate = false;
         }
         self.stripe_subscription_id = Some(read.id.clone());
@@ -262,7 +280,8 @@ impl Subscription {
                 self.status = SubscriptionStatus::PastDue;
             }
             StripeStatus::Expired | StripeStatus::Canceled => {
-                self.follow_end(read, context, is_customer_gone);
+                let is_never_paid = before == Some(StripeStatus::Incomplete);
+                self.follow_end(read, context, is_customer_gone, is_never_paid);
             }
         }
     }
@@ -278,6 +297,14 @@ impl Subscription {
             self.biller = Biller::Run;
             self.may_recreate = false;
             self.restart_periods();
+        } else if self.cancel_at_period_end
+            && self
+                .invoiced_through
+                .is_none_or(|through| through <= context.now)
+        {
+            // Neither biller would end it.
+            let at = self.invoiced_through.unwrap_or(context.now);
+            self.end(at, EndedBy::PeriodEnd);
         } else if self.stripe_subscription_id.take().is_some() {
             // It waits for a person: its end there is not known.
             self.stripe_status = None;
@@ -300,12 +327,13 @@ impl Subscription {
         read: &ReadSubscription,
         context: CardContext,
         is_customer_gone: bool,
+        is_never_paid: bool,
     ) {
         if self.biller == Biller::Run {
             return;
         }
         if !self.is_by_card() {
-            self.return_to_run(read);
+            self.return_to_run(read, is_never_paid);
             return;
         }
         if context.tenant == TenantStatus::Terminating {
@@ -314,7 +342,8 @@ impl Subscription {
             return;
         }
         let is_expired = read.known_status == StripeStatus::Expired;
-        if context.tenant != TenantStatus::Terminated && (is_expired || self.may_recreate) {
+        let may_wait = context.tenant != TenantStatus::Terminated && !self.cancel_at_period_end;
+        if may_wait && (is_expired || self.may_recreate) {
             // It waits for a person.
             self.status = SubscriptionStatus::PastDue;
             return;
@@ -329,13 +358,14 @@ impl Subscription {
         self.end(read.ended_at.unwrap_or(context.now), by);
     }
 
-    /// The invoice run bills the periods after the last one that Stripe has invoiced.
-    fn return_to_run(&mut self, read: &ReadSubscription) {
+    /// The invoice run bills the periods after the last one that Stripe has invoiced. A first period that was never paid
+    /// does not count.
+    fn return_to_run(&mut self, read: &ReadSubscription, is_never_paid: bool) {
         self.biller = Biller::Run;
         self.may_recreate = false;
         self.needs_authentication = false;
         self.status = SubscriptionStatus::Active;
-        if read.known_status == StripeStatus::Canceled {
+        if read.known_status == StripeStatus::Canceled && !is_never_paid {
             let through = self
                 .invoiced_through
                 .map_or(read.period.end, |through| through.max(read.period.end));

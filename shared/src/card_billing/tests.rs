@@ -277,6 +277,99 @@ fn nothing_at_stripe_leaves_ours_to_a_person_or_to_the_run() {
     assert_eq!(by_mail.biller, Biller::Run);
 }
 
+/// Otherwise neither biller would end it.
+#[test]
+fn one_that_is_to_end_ends_although_stripe_charges_nothing_for_it() {
+    let now = context("2026-03-20");
+    let ending = |through| Subscription {
+        cancel_at_period_end: true,
+        ..sold(through)
+    };
+
+    let mut waiting = ending("2026-01-31");
+    waiting.mirror_no_card(now);
+    assert_eq!(waiting.ended_by, Some(EndedBy::PeriodEnd));
+    assert_eq!(waiting.cancelled_at, Some(day("2026-01-31")));
+    let mut invoiced = ending("2026-03-31");
+    invoiced.mirror_no_card(now);
+    assert!(invoiced.status.is_live());
+
+    let unpaid = ending("2026-01-31");
+    let begun = mirrored(
+        unpaid.clone(),
+        &read(&unpaid, StripeStatus::Incomplete),
+        now,
+    );
+    for ended in [StripeStatus::Expired, StripeStatus::Canceled] {
+        let ended = mirrored(begun.clone(), &read(&unpaid, ended), now);
+        assert_eq!(ended.ended_by, Some(EndedBy::PeriodEnd));
+    }
+}
+
+#[test]
+fn a_first_period_that_was_never_paid_is_left_to_the_run() {
+    let now = context("2026-03-20");
+    let ours = sold("2026-03-12");
+    let incomplete = ReadSubscription {
+        status: "incomplete".to_owned(),
+        ..read(&ours, StripeStatus::Incomplete)
+    };
+    let begun = mirrored(ours, &incomplete, now);
+    let by_mail = Subscription {
+        collection_method: CollectionMethod::SendInvoice,
+        ..begun
+    };
+
+    for ended in [StripeStatus::Expired, StripeStatus::Canceled] {
+        let back = mirrored(by_mail.clone(), &read(&by_mail, ended), now);
+
+        assert_eq!(back.biller, Biller::Run);
+        assert_eq!(back.invoiced_through, Some(day("2026-03-12")), "{ended:?}");
+    }
+}
+
+/// A new card while a payment is due allows no second subscription once Stripe gives up.
+#[test]
+fn one_whose_payments_fail_until_its_end_is_not_created_again() {
+    let now = context("2026-03-20");
+    let ours = sold("2026-01-31");
+    let mut late = mirrored(ours.clone(), &read(&ours, StripeStatus::InForce), now);
+    late.may_recreate = true;
+    let late = mirrored(late, &read(&ours, StripeStatus::Unpaid), now);
+    let failed = ReadSubscription {
+        is_payment_failed: true,
+        ..read(&ours, StripeStatus::Canceled)
+    };
+
+    assert!(!late.may_recreate);
+    let ended = mirrored(late, &failed, now);
+    assert_eq!(ended.ended_by, Some(EndedBy::PaymentFailed));
+}
+
+#[test]
+fn one_that_changed_since_it_was_seen_is_not_created() {
+    let seen = sold("2026-03-12");
+    let changes: [fn(&mut Subscription); 5] = [
+        |ours| ours.price_minor = 99_900,
+        |ours| ours.cancel_at_period_end = true,
+        |ours| ours.partner_billed = true,
+        |ours| ours.collection_method = CollectionMethod::SendInvoice,
+        |ours| ours.invoiced_through = Some(day("2026-04-12")),
+    ];
+
+    let renamed = Subscription {
+        seats: 6,
+        revision: 7,
+        ..seen.clone()
+    };
+    assert!(renamed.is_charged_as(&seen));
+    for change in changes {
+        let mut changed = seen.clone();
+        change(&mut changed);
+        assert!(!changed.is_charged_as(&seen), "{changed:?}");
+    }
+}
+
 #[test]
 fn an_imported_subscription_stays_with_stripe() {
     let mut imported = sold("2026-01-31");
