@@ -9,16 +9,17 @@ use dezky_shared::{
     id::TenantId,
     invoice::{Invoice, InvoiceStatus},
     platform::clock,
-    queue::args::{RunInvoices, SweepBilling, SyncBilling},
+    queue::args::{MirrorStripeObject, RunInvoices, SweepBilling, SyncBilling},
     subscription::{Biller, EndedBy, Subscription, SubscriptionStatus},
     tenant::TenantStatus,
 };
+use dezky_sim::faults::{Fault, FaultRule};
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::step,
-    scenarios::{change_subscription, charged, customer, dearer, sell_by_card, set_card},
+    harness::{step, until},
+    scenarios::{billed, change_subscription, charged, customer, dearer, sell_by_card, set_card},
     world::World,
 };
 
@@ -287,6 +288,113 @@ async fn a_subscription_in_another_currency_gets_a_customer_of_its_own() {
     // The card stays with the former customer.
     assert_eq!(account.default_card, None);
     assert_eq!(account.former_stripe_customer_ids.len(), 1);
+    world.stop().await;
+}
+
+/// The one before was ended a moment before the sale, so that one sync follows both.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_in_another_currency_leaves_none_behind_with_the_former_customer() {
+    let world = World::start().await;
+    let sold = charged(&world).await;
+    let tenant = sold.tenant_id;
+    change_subscription(&world, &sold, doc! { "status": "cancelled" }).await;
+    let again = sell_by_card(&world, tenant).await;
+    change_subscription(&world, &again, doc! { "currency": "EUR" }).await;
+
+    world.sync(tenant).await;
+
+    assert_eq!(world.upstreams.stripe.objects("customer").len(), 2);
+    assert_eq!(world.theirs()[0]["status"], "canceled");
+    world.stop().await;
+}
+
+/// An event arrives before the sync that adopts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_subscription_goes_on_at_stripe_whichever_job_reads_it_first() {
+    let world = World::start().await;
+    let sold = charged(&world).await;
+    let imported = doc! {
+        "collectionMethod": "manual", "biller": "run", "invoicedThrough": null, "billingAnchor": null,
+    };
+    change_subscription(&world, &sold, imported).await;
+    let args = MirrorStripeObject {
+        object_type: "subscription".to_owned(),
+        object_id: world.theirs()[0]["id"].as_str().unwrap().to_owned(),
+        tenant_id: Some(sold.tenant_id),
+    };
+
+    world.completed(&world.harness.enqueue(&args).await).await;
+    world.sync(sold.tenant_id).await;
+
+    assert_eq!(world.theirs()[0]["cancel_at_period_end"], false);
+    let ours = world.ours(&sold).await;
+    assert_eq!((ours.biller, ours.is_by_card()), (Biller::Stripe, true));
+    world.stop().await;
+}
+
+/// The answer of its creation was lost, and an event of its invoice arrives before the next attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_is_of_the_subscription_that_its_own_was_created_for() {
+    let world = World::start().await;
+    let sold = charged(&world).await;
+    let lost = doc! { "stripeSubscriptionId": null };
+    change_subscription(&world, &sold, lost).await;
+    let invoice = world.upstreams.stripe.objects("invoice").remove(0);
+    let args = MirrorStripeObject {
+        object_type: "invoice".to_owned(),
+        object_id: invoice["id"].as_str().unwrap().to_owned(),
+        tenant_id: Some(sold.tenant_id),
+    };
+
+    world.completed(&world.harness.enqueue(&args).await).await;
+
+    let mirrored = world.invoices_by_period().await.remove(0);
+    assert_eq!(mirrored.subscription_id, Some(sold.id));
+    assert!(mirrored.period_key.is_some());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_ends_while_its_price_is_created_is_never_charged() {
+    let world = World::start().await;
+    let tenant = customer(&world).await;
+    let sold = sell_by_card(&world, tenant).await;
+    let stripe = &world.upstreams.stripe;
+    let slow = Fault::SlowAnswer { millis: 1_000 };
+    stripe
+        .server
+        .faults
+        .add(FaultRule::once("create_price", slow));
+
+    let job = world.sync_billing(tenant).await;
+    until(
+        async || stripe.objects("price").len(),
+        |prices| *prices == 1,
+    )
+    .await;
+    change_subscription(&world, &sold, doc! { "status": "cancelled" }).await;
+    world.completed(&job).await;
+
+    assert!(world.theirs().is_empty());
+    world.stop().await;
+}
+
+/// Its customer was never created, so that nothing at the payment provider tells its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_without_a_customer_ends_with_the_removal_of_its_tenant() {
+    let world = World::start().await;
+    let tenant = billed(&world).await;
+    let sold = sell_by_card(&world, tenant).await;
+    let removed = world.harness.change_tenant(tenant, |tenant| {
+        tenant.status = TenantStatus::Terminated;
+    });
+    removed.await;
+
+    world.sync(tenant).await;
+
+    let ours = world.ours(&sold).await;
+    assert_eq!(ours.ended_by, Some(EndedBy::TenantTerminated));
+    assert!(world.upstreams.stripe.objects("customer").is_empty());
     world.stop().await;
 }
 

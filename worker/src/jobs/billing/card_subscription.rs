@@ -142,16 +142,21 @@ impl CardSync<'_> {
         })
     }
 
-    /// All subscriptions of the customer, newest first.
+    /// All subscriptions of the customer, newest first, and those of the customers before it: a sale in another currency has
+    /// a new customer, and would leave one that was not ended yet with the former, charged for ever.
     async fn list(&self) -> Result<Vec<ReadSubscription>, StepFailure> {
-        let Some(customer) = &self.account.stripe_customer_id else {
-            return Ok(Vec::new());
-        };
-        let listed = self.stripe.list_subscriptions(customer).await?;
-        listed.iter().map(converted).collect()
+        let former = self.account.former_stripe_customer_ids.iter().rev();
+        let mut known = Vec::new();
+        for customer in self.account.stripe_customer_id.iter().chain(former) {
+            let listed = self.stripe.list_subscriptions(customer).await?;
+            for found in &listed {
+                known.push(converted(found)?);
+            }
+        }
+        Ok(known)
     }
 
-    /// All subscriptions of the customer, and the known one of ours, which may be a former customer's. Its payments are read.
+    /// All subscriptions of the customers, and the known one of ours. Its payments are read.
     async fn list_with(&self, ours: &Subscription) -> Result<Vec<ReadSubscription>, StepFailure> {
         let mut known = self.list().await?;
         if let Some(id) = &ours.stripe_subscription_id
@@ -231,7 +236,9 @@ impl CardSync<'_> {
             tenant_id: self.tenant.id.to_string(),
             subscription_id: ours.id.to_string(),
         };
-        self.mirror().set_biller(ours.id, Biller::Stripe).await?;
+        if !self.mirror().begin(ours).await? {
+            return Err(changed("the subscription changed meanwhile"));
+        }
         let anchor = new.anchor.map(|at| at.to_string()).unwrap_or_default();
         let parameters = [new.customer.as_str(), &new.price, &anchor];
         let calls = KeyedCalls(self.run);

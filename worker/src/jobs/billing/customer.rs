@@ -77,8 +77,8 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }
 
-/// Ends what a tenant that is gone still has at Stripe. Its customer stays, with its invoices. `None` if the tenant is not
-/// gone, or has nothing there.
+/// Ends what a tenant that is gone still has at Stripe. Its customer stays, with its invoices; a subscription that Stripe was
+/// to bill ends without one, too. `None` if the tenant is not gone, or not billed.
 async fn end_gone(
     run: &StepContext,
     tenant_id: TenantId,
@@ -92,13 +92,12 @@ async fn end_gone(
     if !is_gone || run.mode == Mode::DryRun {
         return Ok(None);
     }
-    let account = ctx.billing_accounts.find(tenant_id).await?;
-    let Some(account) = account.filter(|account| account.stripe_customer_id.is_some()) else {
-        return Ok(None);
-    };
-    if !is_billed(&flags_of(run).await?, tenant, ctx.store.now()) {
+    let now = ctx.store.now();
+    if !is_billed(&flags_of(run).await?, tenant, now) {
         return Ok(None);
     }
+    let account = ctx.billing_accounts.find(tenant_id).await?;
+    let account = account.unwrap_or_else(|| BillingAccount::new(tenant_id, now));
     let mut cards = CardSync {
         run,
         stripe: stripe.with_deadline(&run.deadline),

@@ -34,6 +34,8 @@ enum Change<'a> {
     Prepare(Option<&'a ReadSubscription>),
     /// Follows the one at Stripe.
     Store(Option<&'a ReadSubscription>),
+    /// Makes Stripe the biller, unless it changed since it was seen.
+    Begin(&'a Subscription),
     SetBiller(Biller),
 }
 
@@ -46,6 +48,12 @@ impl SubscriptionMirror<'_> {
         read: Option<&ReadSubscription>,
     ) -> Result<Option<Subscription>, StepFailure> {
         self.write(id, Change::Prepare(read)).await
+    }
+
+    /// Makes Stripe the biller. Returns whether it did: not if the subscription has ended or changed since it was `seen`.
+    pub(super) async fn begin(self, seen: &Subscription) -> Result<bool, StepFailure> {
+        let begun = self.write(seen.id, Change::Begin(seen)).await?;
+        Ok(begun.is_some())
     }
 
     /// Sets the biller.
@@ -120,6 +128,12 @@ impl SubscriptionMirror<'_> {
                 after.mirror_card(read, self.context, is_gone);
             }
             Change::Store(None) => after.mirror_no_card(self.context),
+            Change::Begin(seen) => {
+                if !before.is_charged_as(seen) {
+                    return Ok(None);
+                }
+                after.biller = Biller::Stripe;
+            }
             Change::SetBiller(biller) => after.biller = *biller,
         }
         self.save(session, &before, &mut after, now).await?;

@@ -80,6 +80,8 @@ struct Parent {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct SubscriptionDetails {
     subscription: String,
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 impl Invoice {
@@ -87,6 +89,13 @@ impl Invoice {
     pub fn subscription(&self) -> Option<&str> {
         let details = self.parent.as_ref()?.subscription_details.as_ref()?;
         Some(&details.subscription)
+    }
+
+    /// Our subscription's id, if that subscription was created for one.
+    pub fn created_for(&self) -> Option<&str> {
+        let details = self.parent.as_ref()?.subscription_details.as_ref()?;
+        let id = details.metadata.as_ref()?.get("subscriptionId")?;
+        Some(id)
     }
 }
 

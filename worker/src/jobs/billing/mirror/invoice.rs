@@ -6,7 +6,7 @@
 use bson::Document;
 use dezky_shared::{
     audit::{Action, Target},
-    id::TenantId,
+    id::{SubscriptionId, TenantId},
     invoice::{Invoice, InvoiceStatus, Parties, ReadInvoice},
     store::{StoreError, VersionedRepository as _},
     subscription::{Subscription, SubscriptionStatus},
@@ -26,6 +26,8 @@ struct Storing<'a> {
     mirror: &'a Mirror<'a>,
     tenant_id: TenantId,
     subscription: Option<&'a str>,
+    /// Our subscription that the one at Stripe was created for.
+    created_for: Option<SubscriptionId>,
     read: &'a ReadInvoice,
 }
 
@@ -47,6 +49,7 @@ impl Mirror<'_> {
             mirror: self,
             tenant_id,
             subscription: invoice.subscription(),
+            created_for: invoice.created_for().and_then(|id| id.parse().ok()),
             read: &read,
         };
         let stored = self
@@ -127,11 +130,7 @@ impl Storing<'_> {
             Some(id) => ctx.partners.find_in_transaction(session, id).await?,
             None => None,
         };
-        let subscriptions = &ctx.subscriptions;
-        let subscription = match self.subscription {
-            Some(id) => subscriptions.find_of_stripe(session, tenant.id, id).await?,
-            None => None,
-        };
+        let subscription = self.subscription(session).await?;
         let parties = Parties {
             tenant: &tenant,
             partner: partner.as_ref(),
@@ -143,6 +142,27 @@ impl Storing<'_> {
             &ctx.invoicing,
             ctx.store.now(),
         )))
+    }
+
+    /// The subscription of ours that the invoice is of: by its id at Stripe, else by the one that it was created for, as
+    /// while the answer of that call is lost. An invoice without it would have no period, and another could take that.
+    async fn subscription(
+        &self,
+        session: &mut ClientSession,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let subscriptions = &self.mirror.run.ctx.subscriptions;
+        let Some(id) = self.subscription else {
+            return Ok(None);
+        };
+        let known = subscriptions.find_of_stripe(session, self.tenant_id, id);
+        if let Some(known) = known.await? {
+            return Ok(Some(known));
+        }
+        let Some(id) = self.created_for else {
+            return Ok(None);
+        };
+        let named = subscriptions.find_in_transaction(session, id).await?;
+        Ok(named.filter(|it| it.tenant_id == self.tenant_id))
     }
 
     /// Gives the invoice the key of its period, unless the period is invoiced already. Returns a warning then: the customer

@@ -17,7 +17,8 @@ use crate::{
 };
 
 impl Mirror<'_> {
-    /// Stores the subscription in the live one of its tenant, if it belongs to that.
+    /// Stores the subscription in the live one of its tenant, if it belongs to that. One that was imported, and that no biller
+    /// has begun with, is left to the sync, which adopts it: its collection is not by card before.
     pub(super) async fn store_subscription(
         &self,
         tenant_id: TenantId,
@@ -35,7 +36,7 @@ impl Mirror<'_> {
         let mut live = ctx.subscriptions.list_live(&[tenant_id]).await?;
         let ours = live.remove(&tenant_id).flatten();
         let mut changes = Vec::new();
-        if let Some(ours) = ours.filter(|ours| is_of(&read, ours)) {
+        if let Some(ours) = ours.filter(|ours| ours.is_enrolled() && is_of(&read, ours)) {
             let now = ctx.store.now();
             let account = ctx.billing_accounts.find(tenant_id).await?;
             let account = account.unwrap_or_else(|| BillingAccount::new(tenant_id, now));
