@@ -364,9 +364,9 @@ fn one_that_changed_since_it_was_seen_is_not_created() {
     };
     assert!(renamed.is_charged_as(&seen));
     for change in changes {
-        let mut changed = seen.clone();
-        change(&mut changed);
-        assert!(!changed.is_charged_as(&seen), "{changed:?}");
+        let mut altered = seen.clone();
+        change(&mut altered);
+        assert!(!altered.is_charged_as(&seen), "{altered:?}");
     }
 }
 

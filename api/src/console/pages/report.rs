@@ -191,7 +191,7 @@ struct ReportPage {
 /// The report with this name.
 fn named(name: &str) -> Result<ReportName, Failure> {
     let name = name.parse();
-    name.map_err(|_| Failure::new(ProblemCode::NotFound, "There is no such report."))
+    name.map_err(|()| Failure::new(ProblemCode::NotFound, "There is no such report."))
 }
 
 /// Path of the report in the API, with the filters of the page.

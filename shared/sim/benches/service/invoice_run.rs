@@ -122,8 +122,8 @@ async fn sell(world: &World, count: usize) {
     world.send(Method::PATCH, &flag, Some(&on)).await;
 
     let tenants = world.database.collection::<Id>("tenants");
-    let copies = doc! { "slug": { "$regex": "^t-" } };
-    let found = tenants.find(copies).projection(doc! { "_id": 1 }).await;
+    let of_copies = doc! { "slug": { "$regex": "^t-" } };
+    let found = tenants.find(of_copies).projection(doc! { "_id": 1 }).await;
     let found = found.expect("MongoDB responds");
     let ids: Vec<Id> = found.try_collect().await.expect("MongoDB responds");
     assert_eq!(ids.len(), count);
