@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, Api};
 
 /// Longer than a month, in seconds.
-const MONTH: i64 = 31 * 24 * 60 * 60;
+const MONTH: i64 = 32 * 24 * 60 * 60;
 
 /// A new price of this amount a month.
 async fn price(api: &Api, amount: &str) -> String {
