@@ -1428,8 +1428,8 @@ export interface paths {
          * Creates a subscription
          * @description A tenant has at most one live subscription. The provisioned plan does not change: update the tenant for that.
          *
-         *     202 if the tenant is invoiced here (flag `new_billing_engine`): a job issues the invoice of the current period.
-         *     Otherwise 201.
+         *     202 if the tenant is invoiced here (flag `new_billing_engine`): a job issues the invoice of the current period, or has
+         *     Stripe bill the subscription to the card, once there is one. Otherwise 201.
          */
         post: operations["createSubscription"];
         delete?: never;
@@ -1452,7 +1452,8 @@ export interface paths {
         /**
          * Cancels a subscription
          * @description It ends at once, without a credit for the rest of the period, and can still be read. The provisioned plan does not
-         *     change. To end it with the last invoiced period, set `cancelAtPeriodEnd`.
+         *     change. To end it with the last invoiced period, set `cancelAtPeriodEnd`. 202 with the job that ends it at Stripe, if it is
+         *     billed there.
          */
         delete: operations["cancelSubscription"];
         options?: never;
@@ -1460,7 +1461,10 @@ export interface paths {
         /**
          * Updates a live subscription
          * @description The provisioned plan does not change: update the tenant for that. Terms of a subscription that is invoiced here count
-         *     from the next period that has no invoice; its dates, status and currency are fixed.
+         *     from the next period that has no invoice; its dates, status and currency are fixed. Stripe prorates new terms of one that
+         *     it bills, at once.
+         *
+         *     202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it.
          */
         patch: operations["updateSubscription"];
         trace?: never;
@@ -1708,8 +1712,9 @@ export interface paths {
         put?: never;
         /**
          * Syncs a tenant's customer at the payment provider now
-         * @description The customer is created if there is none, gets the billing details and the VAT id, and its card is read. The step of
-         *     the job is skipped if no payment provider is configured.
+         * @description The customer is created if there is none, gets the billing details and the VAT id, its card is read, and its card
+         *     subscription is created, changed or ended as it should be. One that has ended there is created again only by this, a new
+         *     card or a sale. The step of the job is skipped if no payment provider is configured.
          */
         post: operations["syncTenantBilling"];
         delete?: never;
@@ -3248,6 +3253,16 @@ export interface components {
             partnerSlug: string;
         };
         /**
+         * @description Biller of a subscription's periods. It changes at the boundary of a period, so that no period has two.
+         * @enum {string}
+         */
+        Biller: "run" | "stripe";
+        /**
+         * @description What keeps the payment provider from charging a subscription.
+         * @enum {string}
+         */
+        BillingCondition: "NoPaymentMethod" | "BillingInfoRejected" | "PastDue" | "Incomplete" | "ActionRequired";
+        /**
          * @description Billing cycle.
          * @enum {string}
          */
@@ -3286,7 +3301,7 @@ export interface components {
          * @description Collection of a subscription's invoices.
          * @enum {string}
          */
-        CollectionMethod: "manual" | "send_invoice";
+        CollectionMethod: "manual" | "send_invoice" | "charge_automatically";
         /** @description A status condition. */
         Condition: {
             /** @description Error class, which tells the party that has to act. */
@@ -3911,6 +3926,8 @@ export interface components {
             currency: string;
             /** @description Due time. */
             dueAt?: components["schemas"]["Timestamp"];
+            /** @description Refusal by the payment provider to issue it. It is tried again until it is issued or voided. */
+            error?: components["schemas"]["InvoiceIssueError"];
             /**
              * Format: int32
              * @description Number of decimal places of the minor unit.
@@ -3999,6 +4016,22 @@ export interface components {
             voidReason?: string;
             /** @description Time of voiding. */
             voidedAt?: components["schemas"]["Timestamp"];
+        };
+        /** @description Refusal of an invoice by the payment provider. */
+        InvoiceIssueError: {
+            /** @description Time of the last one. */
+            at: components["schemas"]["Timestamp"];
+            /**
+             * Format: int32
+             * @description Number of refusals.
+             */
+            attempts: number;
+            /** @description Code. */
+            code: components["schemas"]["ErrorCode"];
+            /** @description Message for people. */
+            message: string;
+            /** @description Time from which on it is tried again. */
+            retryAt: components["schemas"]["Timestamp"];
         };
         /**
          * @description Kind of an invoice.
@@ -4920,7 +4953,7 @@ export interface components {
             periodEnd: components["schemas"]["Timestamp"];
             /**
              * Format: int64
-             * @description Net amount, in minor units.
+             * @description Net amount, in minor units, without what Stripe prorates for a change within the period.
              */
             subtotalMinor: number;
         };
@@ -6182,13 +6215,15 @@ export interface components {
         SubjectCheck: "unchecked" | "uuid" | "other";
         /** @description A subscription. */
         Subscription: {
+            /** @description Biller of its periods: `run` (the invoice run) or `stripe` (a subscription at Stripe). Missing if `run`. */
+            biller?: components["schemas"]["Biller"];
             /** @description Whether it ends with the last invoiced period. Missing if not. */
             cancelAtPeriodEnd?: boolean;
             /** @description Cancellation time. */
             cancelledAt?: components["schemas"]["Timestamp"];
             /**
-             * @description Collection of its invoices: `manual` (an operator marks them as paid) or `send_invoice` (Stripe sends them). Missing if
-             *     `manual`.
+             * @description Collection of its invoices: `manual` (an operator marks them as paid), `send_invoice` (Stripe sends them) or
+             *     `charge_automatically` (Stripe charges the card). Missing if `manual`.
              */
             collectionMethod?: components["schemas"]["CollectionMethod"];
             /** @description Creation time. */
@@ -6200,13 +6235,16 @@ export interface components {
             currency: string;
             /** @description Billing cycle: `monthly`, `quarterly` or `yearly`. */
             cycle: components["schemas"]["BillingCycle"];
-            /** @description Cause of its end: `operator`, `period_end` or `tenant_terminated`. */
+            /**
+             * @description Cause of its end: `operator`, `period_end`, `tenant_terminated`, `payment_failed`, `stripe` (a person in its dashboard)
+             *     or `customer_deleted`.
+             */
             endedBy?: components["schemas"]["SubscriptionEnd"];
             /** @description Id. */
             id: string;
             /** @description End of the last invoiced period. Missing unless the subscription is invoiced here. */
             invoicedThrough?: components["schemas"]["Timestamp"];
-            /** @description The job that issues the first invoice. */
+            /** @description The job that issues the first invoice, or brings the change to Stripe. */
             job?: components["schemas"]["JobLink"];
             /** @description Whether its invoices are billed to the tenant's partner. Missing if not. */
             partnerBilled?: boolean;
@@ -6235,6 +6273,8 @@ export interface components {
             status: components["schemas"]["SubscriptionStatus"];
             /** @description Price id at Stripe. */
             stripePriceId?: string;
+            /** @description Status at Stripe, such as `active` or `incomplete`, as it was last read. */
+            stripeStatus?: string;
             /** @description Subscription id at Stripe. */
             stripeSubscriptionId?: string;
             /** @description Tenant slug. */
@@ -6288,7 +6328,7 @@ export interface components {
          * @description Cause of the end of a subscription.
          * @enum {string}
          */
-        SubscriptionEnd: "operator" | "period_end" | "tenant_terminated";
+        SubscriptionEnd: "operator" | "period_end" | "tenant_terminated" | "payment_failed" | "stripe" | "customer_deleted";
         /** @description A page of a list. */
         SubscriptionPage: {
             /** @description Items of the page. */
@@ -6300,7 +6340,10 @@ export interface components {
         SubscriptionPatch: {
             /** @description Whether the subscription ends with the last invoiced period. Only for a tenant that is invoiced here. */
             cancelAtPeriodEnd?: boolean;
-            /** @description Collection of the next invoices: `manual` or `send_invoice`, by which Stripe sends them. */
+            /**
+             * @description Collection of the next invoices: `manual`, `send_invoice`, by which Stripe sends them, or `charge_automatically`, by
+             *     which Stripe bills the subscription to the card. The biller changes with the end of the last invoiced period.
+             */
             collectionMethod?: components["schemas"]["CollectionMethod"];
             /**
              * @description Currency (ISO 4217).
@@ -6459,6 +6502,8 @@ export interface components {
             balanceOverdue: {
                 [key: string]: number;
             };
+            /** @description What keeps the payment provider from charging the subscription. Empty if nothing does. */
+            conditions: components["schemas"]["BillingCondition"][];
             /** @description State of the customer at the payment provider. */
             customer: components["schemas"]["CustomerState"];
             /** @description Card that invoices are charged to. */
@@ -7347,7 +7392,7 @@ export interface components {
             objectType: string;
             /** @description Time at which it was received. */
             receivedAt: components["schemas"]["Timestamp"];
-            /** @description How it was received: by `webhook`, or by `catch_up` from the list of events. */
+            /** @description Source: `webhook`, or `catch_up` from the list of events. */
             source: components["schemas"]["WebhookEventSource"];
             /** @description State: `received` until a job has read the object, then `processed`, or `ignored` if nothing depends on it. */
             state: components["schemas"]["WebhookEventState"];
@@ -7375,7 +7420,7 @@ export interface components {
             job: components["schemas"]["JobLink"];
         };
         /**
-         * @description How an event was received.
+         * @description Source of an event.
          * @enum {string}
          */
         WebhookEventSource: "webhook" | "catch_up";
@@ -16110,6 +16155,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description `ETag` of the version to change. 412 if a caller changed the resource since then. */
                 "If-Match"?: string;
+                /** @description `wait=25`: wait up to 25 seconds (at most 30) for the outcome. */
+                Prefer?: string;
             };
             path: {
                 /** @description Id of the subscription. */
@@ -16124,6 +16171,23 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description Accepted. The job in the body carries out the change. */
+            202: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "Retry-After": components["headers"]["RetryAfter"];
                     "X-Request-Id": components["headers"]["RequestId"];
                     [name: string]: unknown;
                 };
@@ -16217,6 +16281,8 @@ export interface operations {
                 "Idempotency-Key"?: string;
                 /** @description `ETag` of the version to change. 412 if a caller changed the resource since then. */
                 "If-Match"?: string;
+                /** @description `wait=25`: wait up to 25 seconds (at most 30) for the outcome. */
+                Prefer?: string;
             };
             path: {
                 /** @description Id of the subscription. */
@@ -16235,6 +16301,23 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Subscription"];
+                };
+            };
+            /** @description Accepted. The job in the body carries out the change. */
+            202: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "Retry-After": components["headers"]["RetryAfter"];
                     "X-Request-Id": components["headers"]["RequestId"];
                     [name: string]: unknown;
                 };
@@ -18112,6 +18195,7 @@ export interface operations {
              *     - `billing_off`: The tenant is not invoiced here.
              *     - `no_subscription`: The tenant has no live subscription.
              *     - `periods_differ`: The number of due periods differs from periods.
+             *     - `billed_by_stripe`: The payment provider issued the invoice.
              */
             409: {
                 headers: {
@@ -18122,7 +18206,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "idempotency_in_progress" | "billing_off" | "no_subscription" | "periods_differ";
+                        code?: "idempotency_in_progress" | "billing_off" | "no_subscription" | "periods_differ" | "billed_by_stripe";
                     };
                 };
             };
