@@ -4,6 +4,7 @@ mod client;
 mod idempotency;
 mod restart;
 mod rules;
+mod second_opinion;
 mod shapes;
 mod subscriptions;
 mod webhooks;
