@@ -1,7 +1,8 @@
-//! Invoices of tenants: lists for all who may see them, adjustments, payment and voiding by operators.
+//! Invoices of tenants: lists for all who may see them, adjustments, payment and voiding by operators, and refreshes.
 
 mod actions;
 mod adjust;
+mod refresh;
 mod view;
 
 use axum::{
@@ -41,6 +42,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(show_pdf))
         .routes(routes!(actions::void))
         .routes(routes!(actions::mark_paid))
+        .routes(routes!(refresh::refresh))
 }
 
 /// Filter of an invoice list.

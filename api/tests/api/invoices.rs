@@ -1,7 +1,10 @@
 //! Invoices: adjustments and corrections, payment, voiding, numbers, and lists.
 
 use bson::doc;
-use dezky_shared::id::InvoiceId;
+use dezky_shared::{
+    id::InvoiceId,
+    queue::{args::MirrorStripeObject, job::JobArgs as _},
+};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -413,4 +416,42 @@ async fn an_invoice_of_stripe_is_shown_with_its_taxes_and_is_changed_there_only(
         let jobs = app.jobs().await;
         assert!(jobs.iter().any(|job| job.kind == kind), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn an_invoice_of_stripe_is_read_again_by_a_job() {
+    let app = TestApp::with_billing().await;
+    let invoice = adjust(&app, 10_000, json!({})).await.body;
+    let path = format!("{PATH}/{}/refresh", invoice["id"].as_str().unwrap());
+    let refresh = |key: &str| app.owner().post_empty(path.as_str()).idempotency_key(key);
+
+    let ours = refresh("ours").await;
+    let stripe =
+        doc! { "id": "in_1", "totalMinor": 11_900_i64, "amountRemainingMinor": 11_900_i64 };
+    app.set("invoices", doc! {}, doc! { "stripe": stripe })
+        .await;
+    let requested = refresh("one").await;
+    let paid = doc! { "stripe.amountRemainingMinor": 0_i64, "status": "paid" };
+    app.set("invoices", doc! {}, paid).await;
+    let again = refresh("one").await;
+    let joined = refresh("two").wait(1).await;
+
+    assert_eq!(ours.status, 200, "{ours:?}");
+    assert_eq!(ours.body["job"], Value::Null);
+    assert_eq!(requested.status, 202, "{requested:?}");
+    assert_eq!(again.body, requested.body);
+    // No worker runs the job: the invoice is that of the end of the wait.
+    assert_eq!(joined.status, 202, "{joined:?}");
+    assert_eq!(joined.body["status"], "paid");
+    assert_eq!(joined.body["job"]["id"], requested.body["job"]["id"]);
+    let jobs = app.jobs().await;
+    let job = jobs.iter().find(|job| job.kind == MirrorStripeObject::KIND);
+    let args: MirrorStripeObject = job.unwrap().args().unwrap();
+    let expected = MirrorStripeObject {
+        object_type: "invoice".to_owned(),
+        object_id: "in_1".to_owned(),
+        tenant_id: Some(app.tenant("demo").await.id),
+    };
+    assert_eq!(args, expected);
+    app.audit_event("invoice.refresh").await;
 }

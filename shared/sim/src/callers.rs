@@ -10,6 +10,9 @@ use crate::issuer::{OPERATOR, PORTAL, TokenSpec};
 /// Tenant that `cargo dev up` provisions. Some of the callers belong to it.
 pub const DEMO_TENANT: &str = "demo";
 
+/// Tenant of `cargo dev up` whose provisioning failed.
+pub const FAILING_TENANT: &str = "northwind";
+
 /// Partner that manages the demo tenant under `cargo dev up`.
 pub const DEMO_PARTNER: &str = "demo-partner";
 

@@ -10,9 +10,11 @@
 //! | `POST /upstreams/{name}/faults` | adds a [`FaultRule`] |
 //! | `DELETE /upstreams/{name}/faults` | removes every fault, `down` included |
 //! | `POST /upstreams/{name}/down` | refuses connections |
+//! | `GET /upstreams/stripe/clock` | time of Stripe's clock, in seconds: `{"now"}` |
 //! | `POST /upstreams/stripe/clock` | puts Stripe's clock ahead by `{"seconds"}` |
 //! | `POST /upstreams/stripe/refusals` | refuses the next request of `{"operation", "refusal"}` |
 //! | `POST /upstreams/stripe/webhooks` | delivers the waiting events to `{"target", "delivery"}` and returns the statuses |
+//! | `POST /upstreams/stripe/endpoint` | registers `{"url", "secrets"}`, to which events are delivered from then on |
 //! | `POST /upstreams/stripe/cards` | enters the test card of `{"setupIntent", "method"}`, as a person in the browser |
 //! | `GET /dns` | address and records of the simulated DNS |
 //! | `POST /dns/records` | publishes records: `[{"name", "type", "value"}]` |
@@ -62,7 +64,14 @@ pub fn router(simulators: Arc<Simulators>) -> Router {
             post(add_fault).delete(clear_faults),
         )
         .route("/upstreams/{name}/down", post(go_down))
-        .route("/upstreams/stripe/clock", post(stripe::advance))
+        .route(
+            "/upstreams/stripe/clock",
+            get(stripe::now).post(stripe::advance),
+        )
+        .route(
+            "/upstreams/stripe/endpoint",
+            post(stripe::register_endpoint),
+        )
         .route("/upstreams/stripe/refusals", post(stripe::refuse))
         .route("/upstreams/stripe/webhooks", post(stripe::deliver))
         .route("/upstreams/stripe/cards", post(stripe::enter_card))

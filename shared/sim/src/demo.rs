@@ -1,10 +1,14 @@
-//! Demo data: the tenant `demo` with its partner, members in different states, an app, a paid invoice and a payout; created
-//! through the API as an operator.
+//! Demo data: the tenant `demo` with its partner, members in different states, an app, a card that is charged and a payout,
+//! and a tenant whose provisioning failed; created through the API as an operator.
 //!
 //! Safe to repeat: what exists is kept. The simulators start empty, so that passwords and second factors are set again.
+//! The simulated Stripe keeps its objects, as long as it is not killed.
 
 mod billing;
+mod cards;
+mod failing;
 mod people;
+mod renewal;
 mod tenant;
 
 use std::time::Duration;
@@ -13,6 +17,7 @@ use anyhow::{Context as _, bail};
 use dezky_shared::{platform::tls::TrustRoots, store::MongoConfig};
 use reqwest::{Method, RequestBuilder, Response};
 
+pub use self::renewal::{Renewal, advance, verify_renewal};
 use crate::callers::{Caller, DEMO_TENANT, mint};
 
 /// Timeout of a request, long polling included.
@@ -37,16 +42,7 @@ pub async fn provision(
     stored: Option<&MongoConfig>,
     say: fn(&str),
 ) -> anyhow::Result<()> {
-    let demo = Demo {
-        api: api.to_owned(),
-        control: control.to_owned(),
-        operator: mint(control, Caller::Operator, HOURS).await?,
-        client: TrustRoots::default()
-            .client_builder()
-            .timeout(REQUEST_TIMEOUT)
-            .build()?,
-        say,
-    };
+    let demo = Demo::new(api, control, say).await?;
     for caller in Caller::ALL {
         // The first request registers a user. Strangers stay unregistered.
         if caller != Caller::Stranger {
@@ -64,18 +60,43 @@ pub async fn provision(
     if let Some(stored) = stored {
         demo.ensure_payout(stored).await?;
     }
+    demo.ensure_failing().await?;
     demo.reconcile_others().await
 }
 
 impl Demo {
+    async fn new(api: &str, control: &str, say: fn(&str)) -> anyhow::Result<Self> {
+        Ok(Self {
+            api: api.to_owned(),
+            control: control.to_owned(),
+            operator: mint(control, Caller::Operator, HOURS).await?,
+            client: TrustRoots::default()
+                .client_builder()
+                .timeout(REQUEST_TIMEOUT)
+                .build()?,
+            say,
+        })
+    }
+
     fn say(&self, line: &str) {
         (self.say)(line);
     }
 
     /// A request to a path below the tenant, as an operator.
     fn request(&self, method: Method, below: &str) -> RequestBuilder {
-        let url = format!("{}/tenants/{DEMO_TENANT}{below}", self.api);
+        self.at(method, &format!("/tenants/{DEMO_TENANT}{below}"))
+    }
+
+    /// A request as an operator.
+    fn at(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.api);
         self.client.request(method, url).bearer_auth(&self.operator)
+    }
+
+    /// A request to the simulated Stripe's part of the control API.
+    fn at_stripe(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/upstreams/stripe{path}", self.control);
+        self.client.request(method, url)
     }
 }
 

@@ -1,6 +1,11 @@
 //! Serves all simulators and their control API until a signal.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -8,6 +13,7 @@ use dezky_sim::{
     control,
     issuer::IssuerOptions,
     simulators::{Addresses, Simulators},
+    stripe::StripeSim,
     terminal,
 };
 use tokio::{
@@ -27,6 +33,9 @@ struct Arguments {
     /// Directory for the issuers' private keys, so that tokens survive a restart.
     #[arg(long)]
     keys: Option<PathBuf>,
+    /// File for Stripe's objects and clock, so that payments survive a restart.
+    #[arg(long)]
+    stripe_state: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -48,6 +57,9 @@ async fn main() -> anyhow::Result<()> {
     for simulated in simulators.all() {
         tracing::info!(upstream = simulated.name, url = simulated.url, "Simulating");
     }
+    if let Some(file) = &arguments.stripe_state {
+        restore(&simulators.stripe, file)?;
+    }
     let control = addresses.at(addresses.control_port);
     let listener = TcpListener::bind(control)
         .await
@@ -57,9 +69,34 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        served = axum::serve(listener, control::router(simulators)) => served?,
+        served = axum::serve(listener, control::router(simulators.clone())) => served?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    if let Some(file) = &arguments.stripe_state {
+        save(&simulators.stripe, file)?;
+    }
+    Ok(())
+}
+
+/// Restores what the file keeps, if there is one.
+fn restore(stripe: &StripeSim, file: &Path) -> anyhow::Result<()> {
+    let saved = match fs::read(file) {
+        Ok(saved) => saved,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let restored = serde_json::from_slice(&saved).and_then(|saved| stripe.restore(saved));
+    restored.with_context(|| format!("{} is not readable", file.display()))
+}
+
+/// Writes the file. It is complete at any moment: the simulators may be killed while they stop.
+fn save(stripe: &StripeSim, file: &Path) -> anyhow::Result<()> {
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let partial = file.with_extension("partial");
+    fs::write(&partial, stripe.saved().to_string())?;
+    fs::rename(partial, file)?;
     Ok(())
 }

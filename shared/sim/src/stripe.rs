@@ -22,15 +22,22 @@ mod refusal;
 mod renewals;
 mod reversals;
 mod routes;
+mod saved;
 mod setup_intents;
 mod state;
 mod subscriptions;
 mod tax_ids;
 mod webhooks;
 
-use std::{io, net::SocketAddr};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use dezky_shared::platform::tls::TrustRoots;
+use dezky_shared::platform::{clock, tls::TrustRoots};
 use serde_json::{Value, json};
 
 use self::{http::Shared, idempotency::Answer, params::Params};
@@ -43,6 +50,8 @@ use crate::server::Server;
 
 /// Version of the API.
 pub const API_VERSION: &str = "2026-09-30.endive";
+/// Interval between two looks for events that wait for the registered endpoint.
+const DELIVERY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running Stripe simulator.
 #[derive(Debug)]
@@ -57,6 +66,9 @@ impl StripeSim {
     /// Starts an empty Stripe on `address`; port 0 selects any free port.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
         let shared = Shared::default();
+        // Ids that a stopped simulator has given may be stored by the service: they are given no second time.
+        let started_at = clock::now().timestamp_millis();
+        shared.lock().number_from(started_at.unsigned_abs());
         let http = TrustRoots::default().client_builder().build();
         let router = http::router(shared.clone());
         let effects = shared.effects.clone();
@@ -80,6 +92,22 @@ impl StripeSim {
     /// Puts the clock ahead. Keys and events age accordingly, and subscriptions are invoiced.
     pub fn advance(&self, seconds: i64) {
         self.shared.lock().advance(seconds);
+    }
+
+    /// Time of the clock, in seconds.
+    pub fn now(&self) -> i64 {
+        self.shared.lock().now()
+    }
+
+    /// Objects and clock, for [`restore`](Self::restore).
+    pub fn saved(&self) -> Value {
+        self.shared.lock().saved()
+    }
+
+    /// Restores objects and clock, so that payments survive a restart as they do at the real Stripe. Idempotency keys are
+    /// forgotten.
+    pub fn restore(&self, saved: Value) -> serde_json::Result<()> {
+        self.shared.lock().restore(saved)
     }
 
     /// Refuses the next request of `operation`. A key stores this result as it would store that of the real API.
@@ -203,23 +231,63 @@ impl StripeSim {
         target: &WebhookTarget,
         delivery: Delivery,
     ) -> Result<Vec<u16>, reqwest::Error> {
-        let waiting = self.take_undelivered();
+        let mut waiting = VecDeque::from(delivery.arrange(self.take_undelivered()));
         let mut statuses = Vec::new();
-        for event in delivery.arrange(waiting) {
-            let payload = event.to_string();
-            let request = self
-                .http
-                .post(&target.url)
-                .header("content-type", "application/json; charset=utf-8")
-                .header("stripe-signature", sign(&payload, &target.secrets))
-                .body(payload);
-            let status = request.send().await?.status();
-            if !status.is_success() {
-                self.wait_again(&event);
+        while let Some(event) = waiting.pop_front() {
+            match self.send(target, &event).await {
+                Ok(status) => {
+                    if !status.is_success() {
+                        self.wait_again(&event);
+                    }
+                    statuses.push(status.as_u16());
+                }
+                Err(error) => {
+                    self.wait_again(&event);
+                    for event in &waiting {
+                        self.wait_again(event);
+                    }
+                    return Err(error);
+                }
             }
-            statuses.push(status.as_u16());
         }
         Ok(statuses)
+    }
+
+    async fn send(
+        &self,
+        target: &WebhookTarget,
+        event: &Value,
+    ) -> Result<reqwest::StatusCode, reqwest::Error> {
+        let payload = event.to_string();
+        let request = self
+            .http
+            .post(&target.url)
+            .header("content-type", "application/json; charset=utf-8")
+            .header("stripe-signature", sign(&payload, &target.secrets))
+            .body(payload);
+        Ok(request.send().await?.status())
+    }
+
+    /// Registers the endpoint that events are delivered to from now on, those that wait included. It replaces the one before.
+    pub fn register_endpoint(self: &Arc<Self>, target: WebhookTarget) {
+        let before = self.shared.lock().endpoint.replace(target);
+        if before.is_none() {
+            tokio::spawn(Self::deliver_to_endpoint(Arc::downgrade(self)));
+        }
+    }
+
+    /// Delivers events to the registered endpoint until the simulator is gone.
+    async fn deliver_to_endpoint(simulator: Weak<Self>) {
+        while let Some(stripe) = simulator.upgrade() {
+            let endpoint = stripe.shared.lock().endpoint.clone();
+            if let Some(target) = endpoint
+                && let Err(error) = stripe.deliver(&target, Delivery::Once).await
+            {
+                tracing::debug!(%error, "The endpoint does not answer");
+            }
+            drop(stripe);
+            tokio::time::sleep(DELIVERY_INTERVAL).await;
+        }
     }
 
     fn take_undelivered(&self) -> Vec<Value> {

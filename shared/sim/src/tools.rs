@@ -5,6 +5,7 @@
 
 mod browser;
 mod chromium;
+mod localstripe;
 mod mongodb;
 mod npm;
 mod openapi;
@@ -12,6 +13,7 @@ mod peers;
 mod portal;
 mod postgres;
 mod promtool;
+mod pypi;
 mod redis;
 mod schemathesis;
 
@@ -32,6 +34,7 @@ use nix::{
 
 pub use self::{
     browser::{BrowserTools, browser_tools},
+    localstripe::localstripe,
     mongodb::mongod,
     npm::NpmPackages,
     openapi::{OpenApiTools, openapi_tools},

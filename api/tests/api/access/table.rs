@@ -301,6 +301,7 @@ pub(crate) const TABLE: &[Row] = &[
     ("GET", "/tenants/{slug}/invoices/{id}", "", writers(200)),
     ("GET", "/tenants/{slug}/invoices/{id}/pdf", "", writers(404)),
     ("POST", "/tenants/{slug}/invoices/{id}/void", r#"{"reason":"Wrong"}"#, operators_of_tenant(200)),
+    ("POST", "/tenants/{slug}/invoices/{id}/refresh", "", writers(200)),
     ("POST", "/tenants/{slug}/invoices/{id}/mark-paid", r#"{"reference":"Bank 1"}"#, operators_of_tenant(200)),
     ("GET", "/plans", "", signed_in(200)),
     ("GET", "/prices", "", operators(200)),

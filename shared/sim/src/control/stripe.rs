@@ -1,9 +1,9 @@
-//! Control of the simulated Stripe: its clock, its refusals, its webhooks, and the cards that people enter.
+//! Control of the simulated Stripe: its clock, its refusals, its webhooks and their endpoint, and the cards that people enter.
 
 use axum::{Json, extract::State};
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{All, Refusal as Error};
 use crate::stripe::{Delivery, Refusal, WebhookTarget};
@@ -34,6 +34,18 @@ pub(super) struct Deliver {
 pub(super) struct EnterCard {
     setup_intent: String,
     method: String,
+}
+
+pub(super) async fn now(State(simulators): All) -> Json<Value> {
+    Json(json!({ "now": simulators.stripe.now() }))
+}
+
+pub(super) async fn register_endpoint(
+    State(simulators): All,
+    Json(target): Json<WebhookTarget>,
+) -> StatusCode {
+    simulators.stripe.register_endpoint(target);
+    StatusCode::NO_CONTENT
 }
 
 pub(super) async fn advance(State(simulators): All, Json(advance): Json<Advance>) -> StatusCode {

@@ -1,4 +1,4 @@
-//! Billing of the tenant: a subscription that is invoiced here, its first invoice paid, and a payout to the partner.
+//! Billing of the tenant: a subscription, its first invoice paid, and a payout to the partner.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,21 +30,43 @@ const CURRENCY: &str = "DKK";
 const OPENING_MINOR: i64 = 125_000;
 
 impl Demo {
-    /// Sells the tenant a subscription, and marks its first invoice as paid, by which the partner is credited.
+    /// Sells the tenant a subscription, whose first invoice is paid, so that the partner is credited. The simulated Stripe
+    /// charges it to a card; without it, an operator marks it as paid.
     pub(super) async fn ensure_billing(&self) -> anyhow::Result<()> {
         let on = json!({ "rules": [{ "tenants": [DEMO_TENANT], "value": true }] });
         let flag = self.at(Method::PATCH, &format!("/flags/{NEW_BILLING_ENGINE}"));
         send(flag.json(&on)).await?;
-        let billing: Value = send(self.request(Method::GET, "/billing"))
-            .await?
-            .json()
-            .await?;
-        if billing["subscription"].is_null() {
-            let sale = json!({
-                "tenant": DEMO_TENANT, "plan": "business", "cycle": "monthly", "seats": 5, "currency": CURRENCY,
-                "priceMinor": 49_900,
-            });
-            send(self.at(Method::POST, "/subscriptions").json(&sale)).await?;
+        if self.is_stripe_simulated().await? {
+            self.ensure_charged().await?;
+        } else {
+            self.ensure_marked_paid().await?;
+        }
+        // Reports on the current month, which else begin at midnight.
+        let path = "/schedules/monthly_snapshots/run";
+        send(self.at(Method::POST, path).json(&json!({}))).await?;
+        Ok(())
+    }
+
+    /// Billing of the tenant.
+    pub(super) async fn billing(&self) -> anyhow::Result<Value> {
+        let billing = send(self.request(Method::GET, "/billing")).await?;
+        Ok(billing.json().await?)
+    }
+
+    /// Sells the tenant the subscription. Without a way of collection, an operator marks its invoices as paid.
+    pub(super) async fn sell(&self, collection_method: Option<&str>) -> anyhow::Result<Value> {
+        let sale = json!({
+            "tenant": DEMO_TENANT, "plan": "business", "cycle": "monthly", "seats": 5, "currency": CURRENCY,
+            "priceMinor": 49_900, "collectionMethod": collection_method,
+        });
+        let sold = send(self.at(Method::POST, "/subscriptions").json(&sale)).await?;
+        Ok(sold.json().await?)
+    }
+
+    /// Marks the first invoice as paid.
+    async fn ensure_marked_paid(&self) -> anyhow::Result<()> {
+        if self.billing().await?["subscription"].is_null() {
+            self.sell(None).await?;
         }
         let invoices = || self.request(Method::GET, "/invoices");
         let invoice = until_listed(invoices).await?;
@@ -55,9 +77,6 @@ impl Demo {
             send(paid.json(&json!({ "reference": "Demo payment" }))).await?;
         }
         self.say(&format!("invoice            {} paid", text("number")));
-        // Reports on the current month, which else begin at midnight.
-        let path = "/schedules/monthly_snapshots/run";
-        send(self.at(Method::POST, path).json(&json!({}))).await?;
         Ok(())
     }
 
@@ -93,12 +112,6 @@ impl Demo {
             "payout             for {month} paid to {DEMO_PARTNER}"
         ));
         Ok(())
-    }
-
-    /// A request as an operator.
-    fn at(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}", self.api);
-        self.client.request(method, url).bearer_auth(&self.operator)
     }
 }
 

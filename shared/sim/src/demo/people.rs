@@ -189,6 +189,6 @@ impl Demo {
 }
 
 /// The request, which waits for its job.
-fn waiting(request: RequestBuilder) -> RequestBuilder {
+pub(super) fn waiting(request: RequestBuilder) -> RequestBuilder {
     request.header("prefer", "wait=30")
 }

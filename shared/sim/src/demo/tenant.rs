@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use reqwest::{Method, StatusCode, header};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Demo, send};
-use crate::callers::{Caller, DEMO_PARTNER, DEMO_TENANT};
+use crate::callers::{Caller, DEMO_PARTNER, DEMO_TENANT, FAILING_TENANT};
 
 /// Time limit for provisioning.
 const TIMEOUT: Duration = Duration::from_mins(3);
@@ -31,7 +31,7 @@ struct Resource {
 }
 
 #[derive(Debug, Deserialize)]
-struct Job {
+pub(super) struct Job {
     id: String,
     state: String,
     #[serde(default)]
@@ -41,6 +41,17 @@ struct Job {
 impl Job {
     fn is_final(&self) -> bool {
         matches!(self.state.as_str(), "completed" | "discarded" | "cancelled")
+    }
+
+    pub(super) fn is_discarded(&self) -> bool {
+        self.state == "discarded"
+    }
+
+    fn ensure_completed(self) -> anyhow::Result<()> {
+        let Self { id, state, error } = self;
+        let error = error.unwrap_or_default();
+        ensure!(state == "completed", "job {id} was {state}: {error}");
+        Ok(())
     }
 }
 
@@ -126,7 +137,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Reconciles all other tenants into the simulators, which start empty.
+    /// Reconciles all other tenants into the simulators, which start empty. The failing one waits for an operator.
     pub(super) async fn reconcile_others(&self) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -150,7 +161,8 @@ impl Demo {
                 .json()
                 .await?;
             for Listed { slug, status } in page.items {
-                if slug != DEMO_TENANT && status != "terminated" {
+                let waits = slug == FAILING_TENANT && status != "active";
+                if slug != DEMO_TENANT && status != "terminated" && !waits {
                     let request = self.client.post(format!("{tenants}/{slug}/reconcile"));
                     send(request.bearer_auth(&self.operator).json(&json!({}))).await?;
                     self.say(&format!("{slug:<14} reconciling"));
@@ -199,11 +211,7 @@ impl Demo {
         tokio::pin!(end);
         loop {
             tokio::select! {
-                job = &mut end => {
-                    let Job { id, state, error } = job?;
-                    ensure!(state == "completed", "job {id} was {state}: {}", error.unwrap_or_default());
-                    return Ok(());
-                }
+                job = &mut end => return job?.ensure_completed(),
                 tenant = self.change(&mut etag) => {
                     if let Some(tenant) = tenant? {
                         fresh |= tenant.status == "pending";
@@ -212,6 +220,22 @@ impl Demo {
                 }
             }
         }
+    }
+
+    /// Sends a request that enqueues a job, and waits until the job is completed.
+    pub(super) async fn complete(&self, request: RequestBuilder) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct Accepted {
+            job: Job,
+        }
+        let Accepted { job } = send(request).await?.json().await?;
+        self.until_ended(job).await?.ensure_completed()
+    }
+
+    /// The job, once it has ended.
+    pub(super) async fn until_ended(&self, job: Job) -> anyhow::Result<Job> {
+        let ended = tokio::time::timeout(TIMEOUT, self.end_of(job)).await;
+        ended.context("a job does not end")?
     }
 
     async fn end_of(&self, mut job: Job) -> anyhow::Result<Job> {

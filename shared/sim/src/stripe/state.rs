@@ -10,6 +10,7 @@ use super::{
     idempotency::{Answer, IdempotencyKeys},
     params::Params,
     refusal::Refusal,
+    webhooks::WebhookTarget,
 };
 
 /// Age at which an event cannot be read any more, in seconds.
@@ -25,6 +26,8 @@ pub(super) struct State {
     pub(super) refusals: VecDeque<(String, Refusal)>,
     /// Ids of the events that wait for their delivery.
     pub(super) undelivered: VecDeque<String>,
+    /// Registered endpoint of the events.
+    pub(super) endpoint: Option<WebhookTarget>,
     /// Seconds by which the simulated clock is ahead.
     pub(super) ahead: i64,
     /// Idempotency key of the running request.
@@ -37,6 +40,11 @@ impl State {
     /// Simulated time in seconds.
     pub(super) fn now(&self) -> i64 {
         clock::now().timestamp_millis() / 1_000 + self.ahead
+    }
+
+    /// Numbers the ids from this number on.
+    pub(super) fn number_from(&mut self, first: u64) {
+        self.last_id = first;
     }
 
     pub(super) fn new_id(&mut self, prefix: &str) -> String {

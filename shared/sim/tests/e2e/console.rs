@@ -4,7 +4,7 @@
 use std::process::Stdio;
 
 use dezky_sim::{
-    callers::Caller,
+    callers::{Caller, DEMO_TENANT, FAILING_TENANT},
     demo,
     faults::{Fault, FaultRule},
     tools::browser_tools,
@@ -57,7 +57,8 @@ async fn break_tenants(stack: &Stack) {
     loop {
         let (_, jobs) = stack.ask(Method::GET, path, None).await;
         let discarded = jobs["items"].as_array().map_or(0, Vec::len);
-        if discarded == DISCARDED.len() + 1 {
+        // The failing tenant, and that of the demo.
+        if discarded == DISCARDED.len() + 2 {
             return;
         }
         assert!(
@@ -105,11 +106,13 @@ async fn an_operator_works_in_the_console_and_an_attacker_does_not() {
         "colleague": colleague["id"],
         "failing": FAILING,
         "name": NAME,
-        "demo": "demo",
+        "demo": DEMO_TENANT,
+        "left": FAILING_TENANT,
     }))
     .await;
 
     stack.until_status(FAILING, "active").await;
+    stack.until_status(FAILING_TENANT, "active").await;
     for slug in DISCARDED {
         stack.until_status(slug, "active").await;
         stack.assert_one_of_everything(slug);

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should stop there"
 )]
 
+mod billing;
 mod chaos;
 mod collector;
 mod console;

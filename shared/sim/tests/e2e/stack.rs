@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dezky_shared::platform::tls::TrustRoots;
+use dezky_shared::{platform::tls::TrustRoots, store::MongoConfig};
 use dezky_sim::{
     authentik::AuthentikSim,
     callers::Caller,
@@ -17,7 +17,9 @@ use dezky_sim::{
     simulators::{Addresses, Simulators},
     stalwart::StalwartSim,
     stores::{Mongo, Redis},
+    stripe::StripeSim,
 };
+use dezky_upstreams::clients::simulated;
 use mongodb::{Client, Database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -48,6 +50,35 @@ pub(crate) struct Stack {
     _ports: [Port; 3],
     stores: FreshStores,
     _directory: TempDir,
+}
+
+/// Payment provider of a test.
+#[derive(Clone, Copy)]
+enum Billing {
+    Off,
+    Simulated,
+}
+
+impl Billing {
+    /// Variables of the api and the worker. Each ignores those of the other.
+    fn environment(self, stripe: &StripeSim) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Off => Vec::new(),
+            Self::Simulated => vec![
+                (
+                    "STRIPE_PUBLISHABLE_KEY",
+                    simulated::STRIPE_PUBLISHABLE_KEY.to_owned(),
+                ),
+                (
+                    "STRIPE_WEBHOOK_SECRETS",
+                    simulated::STRIPE_WEBHOOK_SECRET.to_owned(),
+                ),
+                ("BILLING_STRIPE_ENABLED", "true".to_owned()),
+                ("STRIPE_API_URL", stripe.server.url.clone()),
+                ("STRIPE_SECRET_KEY", simulated::STRIPE_SECRET_KEY.to_owned()),
+            ],
+        }
+    }
 }
 
 /// Stores that a test may kill and flush.
@@ -101,15 +132,27 @@ impl Stack {
             ("CONSOLE_URL", format!("http://127.0.0.1:{}", port.number)),
             ("SEALING_KEYS", format!("test:{}=", "A".repeat(43))),
         ];
-        Self::at(port, FreshStores::new().unwrap(), &variables).await
+        Self::at(port, FreshStores::new().unwrap(), &variables, Billing::Off).await
+    }
+
+    /// Starts on the shared stores, and bills at the simulated Stripe.
+    pub(crate) async fn start_with_stripe() -> Self {
+        let keys = [("SEALING_KEYS", format!("test:{}=", "A".repeat(43)))];
+        let (port, stores) = (Port::free().unwrap(), FreshStores::new().unwrap());
+        Self::at(port, stores, &keys, Billing::Simulated).await
     }
 
     async fn on(stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
-        Self::at(Port::free().unwrap(), stores, variables).await
+        Self::at(Port::free().unwrap(), stores, variables, Billing::Off).await
     }
 
     /// Starts with the api on this port.
-    async fn at(api_port: Port, stores: FreshStores, variables: &[(&'static str, String)]) -> Self {
+    async fn at(
+        api_port: Port,
+        stores: FreshStores,
+        variables: &[(&'static str, String)],
+        billing: Billing,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let simulators = Simulators::start(&Addresses::free(), IssuerOptions::default()).await;
         let simulators = Arc::new(simulators.unwrap());
@@ -118,6 +161,7 @@ impl Stack {
             authentik,
             stalwart,
             ocis,
+            stripe,
             dns,
             ..
         } = &*simulators;
@@ -134,6 +178,7 @@ impl Stack {
             environment: environment
                 .into_iter()
                 .chain(stores_environment(&stores))
+                .chain(billing.environment(stripe))
                 .chain(variables.iter().cloned())
                 .collect(),
             log: log(&directory, name),
@@ -249,6 +294,14 @@ impl Stack {
         let router = control::router(self.simulators.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         url
+    }
+
+    /// Address of the database.
+    pub(crate) fn stored(&self) -> MongoConfig {
+        MongoConfig {
+            uri: self.stores.mongodb_uri.clone(),
+            database: self.stores.database.clone(),
+        }
     }
 
     /// The database, for states that no route produces.

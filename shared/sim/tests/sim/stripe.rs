@@ -2,12 +2,14 @@
 
 mod client;
 mod idempotency;
+mod restart;
 mod rules;
+mod second_opinion;
 mod shapes;
 mod subscriptions;
 mod webhooks;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use dezky_shared::platform::tls::TrustRoots;
 use dezky_sim::stripe::{API_VERSION, StripeSim};
@@ -42,16 +44,18 @@ impl Answer {
 
 /// A simulator and plain requests to it.
 struct Api {
-    sim: StripeSim,
+    sim: Arc<StripeSim>,
     http: reqwest::Client,
 }
 
 impl Api {
     async fn start() -> Self {
         Self {
-            sim: StripeSim::start(SocketAddr::from(([127, 0, 0, 1], 0)))
-                .await
-                .unwrap(),
+            sim: Arc::new(
+                StripeSim::start(SocketAddr::from(([127, 0, 0, 1], 0)))
+                    .await
+                    .unwrap(),
+            ),
             http: TrustRoots::default().client_builder().build().unwrap(),
         }
     }

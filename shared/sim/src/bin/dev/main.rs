@@ -12,6 +12,7 @@ mod instance;
 mod reset;
 mod scratch;
 mod steps;
+mod stripe;
 mod test;
 mod token;
 mod tool;
@@ -30,7 +31,8 @@ use tracing_subscriber::EnvFilter;
 enum Dev {
     /// Build and start everything, provision the tenant `demo`, and stay up until Ctrl-C.
     Up {
-        /// Verify that the demo tenant is active, then stop. The exit status is the result.
+        /// Verify that the demo tenant is active and that its next invoice comes by itself, for which a month passes at the
+        /// simulated Stripe, then stop. The exit status is the result.
         #[arg(long)]
         check: bool,
     },
@@ -46,6 +48,11 @@ enum Dev {
     Dns {
         #[command(subcommand)]
         command: dns::Dns,
+    },
+    /// Control the simulated Stripe of the running `cargo dev up`.
+    Stripe {
+        #[command(subcommand)]
+        command: stripe::Stripe,
     },
     /// Check the stores, upstreams and resolvers of the running `cargo dev up`, or those of the environment.
     Doctor,
@@ -85,6 +92,7 @@ async fn main() -> ExitCode {
         Dev::Up { check } => up::up(check).await,
         Dev::Token { caller, hours } => token::token(caller, hours).await,
         Dev::Dns { command } => dns::dns(command).await,
+        Dev::Stripe { command } => stripe::stripe(command).await,
         Dev::Doctor => doctor::doctor().await,
         Dev::Reset => reset::reset(),
         Dev::Pictures => up::pictures().await,

@@ -8,7 +8,7 @@ use dezky_sim::workspace;
 use crate::instance::Claim;
 
 /// Directories of `cargo dev up` in `.dev/`.
-const DATA: [&str; 4] = ["mongodb", "redis", "keys", "logs"];
+const DATA: [&str; 5] = ["mongodb", "redis", "keys", "stripe", "logs"];
 
 pub(crate) fn reset() -> anyhow::Result<()> {
     // Held until the end, so that no instance starts in between.

@@ -1,7 +1,7 @@
 //! `cargo dev up`: the whole system on this machine, with a demo tenant.
 //!
-//! MongoDB's data and the issuer's keys survive a restart. The simulators start empty, so that every start reconciles
-//! all tenants into them.
+//! MongoDB's data, the issuer's keys and the objects of the simulated Stripe survive a restart. The other simulators start
+//! empty, so that every start reconciles all tenants into them.
 
 mod pictures;
 mod stack;
@@ -63,7 +63,11 @@ async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Resul
         ended = stack.first_end() => return Err(ended),
     };
     if check {
-        return demo;
+        demo?;
+        return tokio::select! {
+            verified = demo::verify_renewal(&addresses.api, &addresses.control, say) => verified,
+            ended = stack.first_end() => Err(ended),
+        };
     }
     if let Err(error) = demo {
         println!("  not complete: {error:#}");

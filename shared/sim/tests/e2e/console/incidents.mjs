@@ -7,7 +7,7 @@ const CLICKS = 5;
 
 export async function repairsFailures(browser, world) {
   const page = await operatorPage(browser, world.origin, { javaScriptEnabled: false });
-  for (const incident of [failingTenant, discardedJobs, missingPermission, forgottenPause]) {
+  for (const incident of [failingTenant, tenantLeftBehind, discardedJobs, missingPermission, forgottenPause]) {
     await page.goto(`${world.origin}/console`);
     await incident(new Operator(page), world);
   }
@@ -58,6 +58,15 @@ async function failingTenant(operator, { service, failing, name }) {
   await page.goto(`${service.origin}/console/tenants/${failing}`);
   const status = page.locator("main .state").first();
   await reloadUntil(page, "an active tenant", async () => (await status.innerText()).includes("active"));
+}
+
+// The demo's failing tenant, as a person repairs it who has nothing but the address of the console.
+async function tenantLeftBehind(operator, { left }) {
+  await operator.click("link", "Tenants");
+  await operator.click("link", left);
+  await operator.reads("rejected the change");
+  await operator.click("button", "Reconcile");
+  await operator.seesActive(left);
 }
 
 // Jobs that an upstream's outage left discarded.

@@ -18,8 +18,13 @@ use dezky_upstreams::clients::{
 use super::Api;
 
 fn client(sim: &StripeSim) -> Stripe {
+    client_at(&sim.server.url)
+}
+
+/// A client of the Stripe at this address.
+pub(super) fn client_at(url: &str) -> Stripe {
     let config = StripeConfig {
-        base_url: sim.server.url.clone(),
+        base_url: url.to_owned(),
         secret_key: simulated::STRIPE_SECRET_KEY.into(),
         timeout: Duration::from_secs(5),
         automatic_tax: false,
@@ -27,7 +32,8 @@ fn client(sim: &StripeSim) -> Stripe {
     Stripe::new(&config, &TrustRoots::default()).unwrap()
 }
 
-fn acme() -> CustomerFields {
+/// Billing details.
+pub(super) fn acme() -> CustomerFields {
     CustomerFields {
         name: "Acme".to_owned(),
         email: Some("billing@acme.test".to_owned()),

@@ -1,6 +1,9 @@
 //! Webhooks: signatures by the official vectors, and deliveries that are lost, repeated and out of order.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use dezky_sim::stripe::{Delivery, WebhookTarget, sign, sign_at};
@@ -123,4 +126,49 @@ async fn a_refused_event_is_delivered_again_with_a_signature_for_each_secret() {
     );
     assert_eq!(signature.matches("v1=").count(), 2);
     assert!(sign("{}", &[]).starts_with("t="));
+}
+
+#[tokio::test]
+async fn a_registered_endpoint_gets_every_event_also_those_that_it_refused() {
+    let api = Api::start().await;
+    let received = Received::default();
+    *received.refused.lock().unwrap() = true;
+    api.post("customers", &[("name", "a")]).await;
+
+    let target = received.listen().await;
+    api.sim.register_endpoint(target.clone());
+    api.post("customers", &[("name", "b")]).await;
+    *received.refused.lock().unwrap() = false;
+    api.sim.register_endpoint(target);
+    api.post("customers", &[("name", "c")]).await;
+
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while received.names().len() < 3 {
+        assert!(tokio::time::Instant::now() < deadline, "timeout");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut names = received.names();
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn events_that_a_closed_endpoint_misses_wait() {
+    let api = Api::start().await;
+    for name in ["a", "b"] {
+        api.post("customers", &[("name", name)]).await;
+    }
+    let closed = WebhookTarget {
+        url: "http://127.0.0.1:1/webhooks".to_owned(),
+        secrets: Vec::new(),
+    };
+    let received = Received::default();
+    let target = received.listen().await;
+
+    let failed = api.sim.deliver(&closed, Delivery::Once).await;
+    let delivered = api.sim.deliver(&target, Delivery::Once).await;
+
+    assert!(failed.is_err());
+    assert_eq!(delivered.unwrap(), [200, 200]);
+    assert_eq!(received.names(), ["a", "b"]);
 }

@@ -74,6 +74,7 @@ const ROWS: &[Row] = &[
     (&["syncTenantBilling"], &[ProblemCode::BillingOff]),
     (&["voidInvoice", "markInvoicePaid"], &[ProblemCode::InvoiceNotOpen, ProblemCode::BilledByStripe]),
     (&["getInvoicePdf"], &[ProblemCode::NoDocument]),
+    (&["refreshInvoice"], &[ProblemCode::BillingDisabled]),
     (&["createPayout"], &[ProblemCode::PayoutExists, ProblemCode::NothingToPay]),
     (&["markPayoutPaid", "cancelPayout"], &[ProblemCode::PayoutNotPending]),
     (&["getPaymentMethod"], &[ProblemCode::BillingDisabled]),

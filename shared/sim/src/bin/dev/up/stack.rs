@@ -80,6 +80,10 @@ impl Stack {
             format!("--dns-port={dns}"),
             format!("--stripe-port={stripe}"),
             format!("--keys={}", data.join("keys").display()),
+            format!(
+                "--stripe-state={}",
+                data.join("stripe/state.json").display()
+            ),
         ];
         let control = url(control);
         // The log is a file.

@@ -23,6 +23,9 @@ pub(super) async fn print(addresses: &Addresses, hours: u32) -> anyhow::Result<(
             addresses.api
         );
     }
-    println!("\nMore tokens: `cargo dev token <caller>`. Stop: Ctrl-C.");
+    println!(
+        "\nMore tokens: `cargo dev token <caller>`. Next invoice: `cargo dev stripe advance 1mo`."
+    );
+    println!("Stop: Ctrl-C.");
     Ok(())
 }
