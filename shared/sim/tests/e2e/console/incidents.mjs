@@ -81,8 +81,8 @@ async function discardedJobs(operator) {
   assert.ok(Number(jobs) > 10, jobs);
   await number.fill(jobs);
   await operator.click("button", "Start");
-  const state = page.locator("main .state").first();
-  await reloadUntil(page, "a completed operation", async () => (await state.innerText()).includes("completed"));
+  const main = page.locator("main");
+  await reloadUntil(page, "a completed operation", async () => (await main.innerText()).includes("(completed)"));
 }
 
 // An upstream that denies an operation to the service's account.
