@@ -1923,6 +1923,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tenants/{slug}/invoices/{id}/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reads an invoice of the payment provider again
+         * @description Its events keep it up to date; this is for one that was lost. With `Prefer: wait` the response is the invoice as it is
+         *     after that. 200 at once if it is not at the payment provider. For owners and admins of the tenant, staff of its partner
+         *     with write access, and operators.
+         */
+        post: operations["refreshInvoice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/tenants/{slug}/invoices/{id}/void": {
         parameters: {
             query?: never;
@@ -19767,6 +19789,146 @@ export interface operations {
                 };
             };
             503: components["responses"]["UnavailableForReads"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    refreshInvoice: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Identifies the request: a retry with the same key gets the stored response. Kept for seven days. */
+                "Idempotency-Key"?: string;
+                /** @description `wait=25`: wait up to 25 seconds (at most 30) for the outcome. */
+                Prefer?: string;
+            };
+            path: {
+                /** @description Name in URLs of the tenant. */
+                slug: string;
+                /** @description Id of the invoice. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The change is complete. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+            /** @description Accepted. The job in the body carries out the change. */
+            202: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    Location: components["headers"]["Location"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invoice"];
+                };
+            };
+            /**
+             * @description - `invalid_request`: Malformed request.
+             *     - `invalid_idempotency_key`: Invalid Idempotency-Key.
+             */
+            400: {
+                headers: {
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "invalid_request" | "invalid_idempotency_key";
+                    };
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            408: components["responses"]["BodyTimeout"];
+            /** @description - `idempotency_in_progress`: A request with this Idempotency-Key is in progress. */
+            409: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "idempotency_in_progress";
+                    };
+                };
+            };
+            413: components["responses"]["PayloadTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            /**
+             * @description - `idempotency_key_reused`: The Idempotency-Key was used for another request.
+             *     - `validation_failed`: Some fields are invalid.
+             */
+            422: {
+                headers: {
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "idempotency_key_reused" | "validation_failed";
+                    };
+                };
+            };
+            429: components["responses"]["TooManyRequests"];
+            /** @description - `internal_error`: Internal error. */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "internal_error";
+                    };
+                };
+            };
+            /**
+             * @description - `service_unavailable`: The database is unavailable.
+             *     - `starting`: The service is starting.
+             *     - `identity_unavailable`: The identity provider is unavailable.
+             *     - `timeout`: The request took too long.
+             *     - `too_many_connections`: Too many connections.
+             *     - `billing_disabled`: No payment provider is configured.
+             */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestId"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "service_unavailable" | "starting" | "identity_unavailable" | "timeout" | "too_many_connections" | "billing_disabled";
+                    };
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
