@@ -116,6 +116,8 @@ pub struct ReadSubscription {
     pub latest_invoice: Option<String>,
     /// Whether the customer has to authenticate a payment at the bank.
     pub needs_authentication: bool,
+    /// Whether it has items besides the oldest one, which is ours.
+    pub has_other_items: bool,
 }
 
 /// Next action at Stripe for a subscription.
@@ -154,7 +156,7 @@ pub struct CardContext {
 
 impl CardContext {
     /// Whether the tenant leaves: it is charged for no other period.
-    const fn is_leaving(self) -> bool {
+    pub const fn is_leaving(self) -> bool {
         matches!(
             self.tenant,
             TenantStatus::Terminating | TenantStatus::Terminated
@@ -249,6 +251,20 @@ impl Subscription {
         facts(self) == facts(seen) && self.card_terms() == seen.card_terms()
     }
 
+    /// Makes Stripe the biller, before the creation there is requested.
+    pub fn begin_card(&mut self) {
+        self.leaves_run |= self.biller.is_run();
+        self.biller = Biller::Stripe;
+    }
+
+    /// Makes the biller before the biller again, as Stripe has refused the creation. An earlier request may have begun it.
+    pub fn take_back_card(&mut self) {
+        if self.leaves_run {
+            self.biller = Biller::Run;
+            self.leaves_run = false;
+        }
+    }
+
     /// Makes a live subscription follow the one at Stripe, whose customer may be gone.
     pub fn mirror_card(
         &mut self,
@@ -267,11 +283,13 @@ impl Subscription {
         );
         if is_new || is_paid_once {
             self.may_recreate = false;
+            self.leaves_run = false;
         }
         self.stripe_subscription_id = Some(read.id.clone());
         self.stripe_price_id = Some(read.price_id.clone());
         self.stripe_status = Some(read.status.clone());
         self.needs_authentication = read.needs_authentication;
+        self.has_other_items = read.has_other_items && read.known_status.is_live();
         match read.known_status {
             StripeStatus::InForce => self.follow_periods(read, SubscriptionStatus::Active),
             StripeStatus::Unpaid => self.follow_periods(read, SubscriptionStatus::PastDue),
@@ -296,6 +314,7 @@ impl Subscription {
         } else if !self.is_by_card() {
             self.biller = Biller::Run;
             self.may_recreate = false;
+            self.leaves_run = false;
             self.restart_periods();
         } else if self.cancel_at_period_end
             && self
@@ -309,6 +328,7 @@ impl Subscription {
             // It waits for a person: its end there is not known.
             self.stripe_status = None;
             self.needs_authentication = false;
+            self.has_other_items = false;
             self.status = SubscriptionStatus::PastDue;
         }
     }

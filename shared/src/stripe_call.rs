@@ -38,6 +38,9 @@ pub struct StripeCall {
     pub generation: i64,
     /// Hash of the parameters.
     pub request_hash: String,
+    /// Parameters, of a request that is repeated as it was made although others are wanted meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request: Vec<String>,
     /// Time at which the key was stored.
     pub started_at: DateTime,
     /// State.
@@ -75,9 +78,8 @@ impl StripeCall {
     /// The call to make for a request, after `before`.
     pub fn next(before: Option<Self>, id: String, request_hash: String, now: DateTime) -> NextCall {
         if let Some(before) = &before
-            && before.state == StripeCallState::Open
             && before.request_hash == request_hash
-            && now < clock::later(before.started_at, KEY_LIFETIME)
+            && before.is_repeatable(now)
         {
             return NextCall::Repeat(before.clone());
         }
@@ -85,11 +87,25 @@ impl StripeCall {
             id,
             generation: before.as_ref().map_or(0, |before| before.generation) + 1,
             request_hash,
+            request: Vec::new(),
             started_at: now,
             state: StripeCallState::Open,
             result_id: None,
         };
         NextCall::Begin { next, before }
+    }
+
+    /// The stored parameters of a call whose effect is not known, and may still happen.
+    pub fn unresolved(&self, now: DateTime) -> Option<&[String]> {
+        let parameters: Vec<&str> = self.request.iter().map(String::as_str).collect();
+        // A build without the field has left those of the call before.
+        let is_own = !parameters.is_empty() && request_hash(&parameters) == self.request_hash;
+        (is_own && self.is_repeatable(now)).then_some(self.request.as_slice())
+    }
+
+    fn is_repeatable(&self, now: DateTime) -> bool {
+        let is_open = self.state == StripeCallState::Open;
+        is_open && now < clock::later(self.started_at, KEY_LIFETIME)
     }
 }
 
@@ -145,6 +161,31 @@ mod tests {
                 "customer.create:acme:2"
             );
         }
+    }
+
+    #[test]
+    fn the_parameters_of_an_open_call_are_its_own_and_known_for_23_hours_only() {
+        let start = DateTime::from_millis(1_795_339_800_000);
+        let hash = request_hash(&["cus_1", "price_1", ""]);
+        let request = ["cus_1", "price_1", ""].map(str::to_owned).to_vec();
+        let open = StripeCall {
+            request: request.clone(),
+            ..begun(None, &hash, start)
+        };
+        let with_hash_of_an_older_build = StripeCall {
+            request_hash: "another".to_owned(),
+            ..open.clone()
+        };
+        let done = StripeCall {
+            state: StripeCallState::Done,
+            ..open.clone()
+        };
+
+        assert_eq!(open.unresolved(start), Some(request.as_slice()));
+        assert_eq!(open.unresolved(clock::later(start, KEY_LIFETIME)), None);
+        assert_eq!(with_hash_of_an_older_build.unresolved(start), None);
+        assert_eq!(done.unresolved(start), None);
+        assert_eq!(begun(None, &hash, start).unresolved(start), None);
     }
 
     #[test]

@@ -176,9 +176,16 @@ pub struct Subscription {
     /// Whether the customer has to authenticate a payment at the bank.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_authentication: bool,
+    /// Whether the one at Stripe has items besides the sold one, which a person has added there and which are charged, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_other_items: bool,
     /// Biller of its periods.
     #[serde(default, skip_serializing_if = "Biller::is_run")]
     pub biller: Biller,
+    /// Whether the invoice run billed it until its creation at Stripe was requested, and bills it again if Stripe refuses
+    /// that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves_run: bool,
     /// Whether a person has asked for a subscription at Stripe that does not exist yet. Without it, one that has ended there
     /// would be created again by every sync.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -216,7 +223,9 @@ impl Subscription {
             stripe_price_id: None,
             stripe_status: None,
             needs_authentication: false,
+            has_other_items: false,
             biller: Biller::Run,
+            leaves_run: false,
             may_recreate: false,
             revision: 1,
             created_at: now,

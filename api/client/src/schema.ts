@@ -3280,10 +3280,10 @@ export interface components {
          */
         Biller: "run" | "stripe";
         /**
-         * @description What keeps the payment provider from charging a subscription.
+         * @description What keeps the payment provider from charging a subscription as it was sold.
          * @enum {string}
          */
-        BillingCondition: "NoPaymentMethod" | "BillingInfoRejected" | "PastDue" | "Incomplete" | "ActionRequired";
+        BillingCondition: "NoPaymentMethod" | "BillingInfoRejected" | "PastDue" | "Incomplete" | "ActionRequired" | "OtherItems";
         /**
          * @description Billing cycle.
          * @enum {string}
@@ -6524,7 +6524,7 @@ export interface components {
             balanceOverdue: {
                 [key: string]: number;
             };
-            /** @description What keeps the payment provider from charging the subscription. Empty if nothing does. */
+            /** @description What keeps the payment provider from charging the subscription as it was sold. Empty if nothing does. */
             conditions: components["schemas"]["BillingCondition"][];
             /** @description State of the customer at the payment provider. */
             customer: components["schemas"]["CustomerState"];

@@ -62,8 +62,6 @@
     try {
       const response = await fetch(address(), { headers: { "x-console-live": "1" }, redirect: "manual" });
       if (response.type === "opaqueredirect") stop("You are signed out. Open the page again to sign in.");
-      // The page answers a form: it cannot be read again.
-      if (response.status === 405) stop("");
       if (!response.ok) return;
       const text = await response.text();
       if (!works()) replace(text);

@@ -78,7 +78,8 @@ impl Frame {
         })
     }
 
-    /// The frame of a page that is not read again while it is open, because that takes long.
+    /// The frame of a page that is not read again while it is open, because that takes long, or because the page answers
+    /// a form: its address reads another page, or none.
     pub(super) fn still(self) -> Self {
         Self {
             is_live: false,

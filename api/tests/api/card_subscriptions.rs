@@ -129,4 +129,7 @@ async fn what_keeps_the_payment_provider_from_charging_is_shown() {
     assert_eq!(waiting, expected);
     let late = doc! { "stripeStatus": "past_due", "needsAuthentication": false };
     assert_eq!(set(late).await, json!(["BillingInfoRejected", "PastDue"]));
+    let edited = doc! { "status": "active", "stripeStatus": "active", "hasOtherItems": true };
+    let expected = json!(["BillingInfoRejected", "OtherItems"]);
+    assert_eq!(set(edited).await, expected);
 }

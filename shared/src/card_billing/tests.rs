@@ -47,6 +47,7 @@ fn read(ours: &Subscription, known_status: StripeStatus) -> ReadSubscription {
         is_payment_failed: false,
         latest_invoice: None,
         needs_authentication: false,
+        has_other_items: false,
     }
 }
 
@@ -368,6 +369,53 @@ fn one_that_changed_since_it_was_seen_is_not_created() {
         change(&mut altered);
         assert!(!altered.is_charged_as(&seen), "{altered:?}");
     }
+}
+
+/// The first request was lost, and the second one is refused.
+#[test]
+fn a_refused_creation_returns_to_the_run_if_it_came_from_there() {
+    let sold = sold("2026-03-12");
+    let from_run = Subscription {
+        biller: Biller::Run,
+        ..sold.clone()
+    };
+    for (ours, biller) in [(from_run, Biller::Run), (sold, Biller::Stripe)] {
+        let mut tried = ours.clone();
+        for _ in 0..2 {
+            tried.begin_card();
+            assert_eq!(tried.biller, Biller::Stripe);
+        }
+        let mut created = tried.clone();
+
+        tried.take_back_card();
+        created.mirror_card(
+            &read(&ours, StripeStatus::InForce),
+            context("2026-03-12"),
+            false,
+        );
+        created.take_back_card();
+
+        assert_eq!(tried.biller, biller);
+        assert!(!tried.leaves_run);
+        assert_eq!(created.biller, Biller::Stripe);
+    }
+}
+
+/// They are charged, and no update removes them.
+#[test]
+fn items_that_were_added_at_stripe_are_noted_and_cause_no_update() {
+    let now = context("2026-03-20");
+    let ours = sold("2026-03-12");
+    let more = ReadSubscription {
+        has_other_items: true,
+        ..read(&ours, StripeStatus::InForce)
+    };
+
+    let noted = mirrored(ours, &more, now);
+    assert!(noted.has_other_items);
+    assert_eq!(noted.card_action(Some(&more), now), CardAction::Keep);
+    let removed = read(&noted, StripeStatus::InForce);
+    assert!(!mirrored(noted, &removed, now).has_other_items);
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn count_state(
     let customer = TopCustomer {
         tenant_id: snapshot.tenant_id,
         slug: snapshot.slug.clone(),
-        plan: paying.plan,
+        plan: paying.plan.name().to_owned(),
         arr_minor: paying.arr_minor,
     };
     let position = top.partition_point(|it| rank(it) < rank(&customer));

@@ -6,10 +6,7 @@ use bson::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::Movements;
-use crate::{
-    billing::{Plan, month::Month},
-    id::TenantId,
-};
+use crate::{billing::month::Month, id::TenantId};
 
 /// Customers kept for each currency: those that pay most.
 pub const MAX_TOP: usize = 50;
@@ -87,8 +84,8 @@ pub struct TopCustomer {
     pub tenant_id: TenantId,
     /// Tenant's name in URLs.
     pub slug: String,
-    /// Plan.
-    pub plan: Plan,
+    /// Name of the plan, which this build may not know: a newer one adds up months, too.
+    pub plan: String,
     /// Yearly revenue, in minor units.
     pub arr_minor: i64,
 }
@@ -102,5 +99,28 @@ impl ReportMonth {
     /// Whether the month was over when it was added up.
     pub fn is_complete(&self) -> bool {
         self.month.end() <= self.summarized_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_month_with_a_plan_of_a_newer_build_is_read() {
+        let customer = doc! {
+            "tenantId": TenantId::new(), "slug": "acme", "plan": "galactic", "arrMinor": 120_000_i64,
+        };
+        let stored = doc! {
+            "_id": "2026-02/platform", "month": "2026-02", "scope": "platform",
+            "asOf": DateTime::from_millis(0), "summarizedAt": DateTime::from_millis(0),
+            "top": { "DKK": [customer] },
+        };
+
+        let read: ReportMonth = bson::deserialize_from_document(stored).unwrap();
+
+        assert_eq!(read.top["DKK"][0].plan, "galactic");
     }
 }

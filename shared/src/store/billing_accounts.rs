@@ -1,16 +1,24 @@
 //! Billing account repository. Only jobs under the lock of a tenant's billing write an account, so it carries no revision.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bson::doc;
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use serde::Deserialize;
 
 use super::{Store, StoreError, index::index, known_fields::set_known_fields};
 use crate::{billing_account::BillingAccount, id::TenantId};
 
 /// Unique index: one account per customer.
 const CUSTOMER_INDEX: &str = "stripe_customer";
+
+/// The tenant of an account, alone.
+#[derive(Debug, Deserialize)]
+struct OfTenant {
+    #[serde(rename = "_id")]
+    tenant_id: TenantId,
+}
 
 /// Billing accounts of all tenants.
 #[derive(Debug, Clone)]
@@ -66,23 +74,31 @@ impl BillingAccountRepository {
         after: Option<TenantId>,
         limit: i64,
     ) -> Result<Vec<TenantId>, StoreError> {
-        /// The tenant alone.
-        #[derive(serde::Deserialize)]
-        struct Of {
-            #[serde(rename = "_id")]
-            tenant_id: TenantId,
-        }
         let mut filter = doc! { "stripeCustomerId": { "$exists": true } };
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
         }
-        let accounts = self.accounts.clone_with_type::<Of>();
+        let accounts = self.accounts.clone_with_type::<OfTenant>();
         let found = accounts
             .find(filter)
             .sort(doc! { "_id": 1 })
             .projection(doc! { "_id": 1 })
             .limit(limit);
-        let found: Vec<Of> = found.await?.try_collect().await?;
+        let found: Vec<OfTenant> = found.await?.try_collect().await?;
+        Ok(found.into_iter().map(|account| account.tenant_id).collect())
+    }
+
+    /// Those of these tenants that have a customer.
+    pub async fn with_customer(
+        &self,
+        tenants: &[TenantId],
+    ) -> Result<BTreeSet<TenantId>, StoreError> {
+        let filter = doc! {
+            "_id": { "$in": tenants.to_vec() }, "stripeCustomerId": { "$exists": true },
+        };
+        let accounts = self.accounts.clone_with_type::<OfTenant>();
+        let found = accounts.find(filter).projection(doc! { "_id": 1 });
+        let found: Vec<OfTenant> = found.await?.try_collect().await?;
         Ok(found.into_iter().map(|account| account.tenant_id).collect())
     }
 

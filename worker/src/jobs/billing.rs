@@ -31,12 +31,18 @@ mod unsent;
 use bson::DateTime;
 use dezky_shared::{
     feature_flag::{EvaluationContext, FlagSet, NEW_BILLING_ENGINE},
+    queue::args::SyncBilling,
+    store::{StoreError, jobs::NewJob},
     tenant::Tenant,
     upstream::Upstream,
 };
+use mongodb::ClientSession;
 
 use super::tenant::ReadOnlySink;
-use crate::steps::{StepContext, StepFailure, Steps};
+use crate::{
+    context::Context,
+    steps::{StepContext, StepFailure, Steps},
+};
 
 /// Result of a step that has invoiced what was due, stored as the reason.
 const INVOICED: &str = "Invoiced";
@@ -152,6 +158,29 @@ async fn flags_of(run: &StepContext) -> Result<FlagSet, StepFailure> {
 /// Whether the tenant is invoiced by this run.
 fn is_billed(flags: &FlagSet, tenant: &Tenant, now: DateTime) -> bool {
     flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now)
+}
+
+/// Enqueues the sync that ends what a tenant still has at Stripe, in the transaction that removes the tenant.
+pub(super) async fn enqueue_end(
+    ctx: &Context,
+    session: &mut ClientSession,
+    tenant: &Tenant,
+    now: DateTime,
+) -> Result<(), StoreError> {
+    if ctx.clients.stripe.is_none() {
+        return Ok(());
+    }
+    let flags = FlagSet::new(ctx.flags.all().await?);
+    if !is_billed(&flags, tenant, now) {
+        return Ok(());
+    }
+    let args = SyncBilling {
+        tenant_id: tenant.id,
+        dry_run: false,
+    };
+    let job = NewJob::new(&args, "purge", now)?;
+    ctx.jobs.enqueue(session, &job).await?;
+    Ok(())
 }
 
 /// An instant as people read it.

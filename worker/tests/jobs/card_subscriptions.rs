@@ -1,6 +1,8 @@
 //! Subscriptions that are charged to a card: each tenant has one at the payment provider, and each period has one biller,
 //! whatever is lost, refused, edited or ended there.
 
+mod interrupted;
+
 use std::time::Duration;
 
 use bson::{Document, doc};

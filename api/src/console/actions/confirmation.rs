@@ -37,7 +37,7 @@ pub(super) fn ask(
     let session = &submission.session;
     let frame = Frame::new(session, "", "Confirmation", &Parameters::new())?;
     let page = Confirmation {
-        frame: frame.with_key(submission.key()?),
+        frame: frame.still().with_key(submission.key()?),
         path,
         target,
         warning: action.warning.unwrap_or_default(),

@@ -60,6 +60,6 @@ pub(in crate::console) async fn run(
     let frame = Frame::new(session, "/console/jobs", title, &parameters)?;
     let columns = ["Job", "Result", "Reason"];
     let table = Table::new("Result for each job", columns, rows, "None.");
-    let page = ListPage::new(frame, table).with_sentence(summary);
+    let page = ListPage::new(frame.still(), table).with_sentence(summary);
     Ok(page.with_link("/console/jobs", "All jobs").respond())
 }

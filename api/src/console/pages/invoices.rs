@@ -25,6 +25,8 @@ use super::{
 
 /// Parameters of the list.
 const FILTERS: [&str; 1] = ["status"];
+/// Sentence about an open invoice without actions.
+const AT_PROVIDER: &str = "The payment provider issues this invoice. It is paid and voided there.";
 /// Statuses of invoices.
 const STATUSES: [&str; 5] = ["draft", "open", "paid", "uncollectible", "void"];
 
@@ -37,6 +39,7 @@ struct Invoice {
     number: Option<String>,
     status: Word,
     kind: Word,
+    origin: Word,
     currency: String,
     exponent: u8,
     subtotal_minor: i64,
@@ -54,7 +57,7 @@ impl Invoice {
         [
             Cell::text(self.number.as_deref().unwrap_or("without a number")),
             Cell::tenant(slugs.get(&self.tenant_id).map(String::as_str)),
-            Cell::state(&self.status),
+            self.status_cell(),
             Cell::text(self.kind.to_string()),
             cell(self.subtotal_minor),
             cell(self.amount_remaining_minor),
@@ -63,12 +66,30 @@ impl Invoice {
         ]
     }
 
-    /// The forms of the actions that are possible in the invoice's status.
+    /// The status. An open invoice of the payment provider says why it has no actions, which the API would refuse.
+    fn status_cell(&self) -> Cell {
+        let status = Cell::state(&self.status);
+        if self.is_open() && self.is_of_provider() {
+            status.and(Cell::text(AT_PROVIDER))
+        } else {
+            status
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.status.is("open")
+    }
+
+    fn is_of_provider(&self) -> bool {
+        self.origin.is("stripe")
+    }
+
+    /// The forms of the actions that are possible for the invoice in its status.
     fn forms(&self, frame: &Frame, slugs: &Slugs) -> Vec<Form> {
         let Some(slug) = slugs.get(&self.tenant_id) else {
             return Vec::new();
         };
-        if !self.status.is("open") {
+        if !self.is_open() || self.is_of_provider() {
             return Vec::new();
         }
         let form = |action, label: &str, field: Field| {

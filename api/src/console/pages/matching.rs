@@ -74,7 +74,7 @@ pub(in crate::console) async fn run(
         let title = "All jobs that match";
         let frame = Frame::new(session, "/console/jobs", title, &Parameters::new())?;
         let page = MatchingPage {
-            frame: frame.with_key(key),
+            frame: frame.still().with_key(key),
             action: action.to_owned(),
             jobs: count(preview.total, "job"),
             total: preview.total,

@@ -44,13 +44,13 @@ pub(super) struct BillingView {
     /// Card that invoices are charged to.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_card: Option<CardView>,
-    /// What keeps the payment provider from charging the subscription. Empty if nothing does.
+    /// What keeps the payment provider from charging the subscription as it was sold. Empty if nothing does.
     conditions: Vec<BillingCondition>,
     /// Time of the data.
     as_of: Timestamp,
 }
 
-/// What keeps the payment provider from charging a subscription.
+/// What keeps the payment provider from charging a subscription as it was sold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 enum BillingCondition {
     /// It is charged to a card, and there is none.
@@ -63,6 +63,8 @@ enum BillingCondition {
     Incomplete,
     /// The customer has to authenticate a payment at the bank, on the page of the open invoice.
     ActionRequired,
+    /// Items that were added at the payment provider are charged, too, until they are removed there.
+    OtherItems,
 }
 
 impl BillingCondition {
@@ -82,6 +84,7 @@ impl BillingCondition {
             (Self::PastDue, is_past_due && !is_incomplete),
             (Self::Incomplete, is_incomplete),
             (Self::ActionRequired, is(|it| it.needs_authentication)),
+            (Self::OtherItems, is(|it| it.has_other_items)),
         ];
         let holding = all.into_iter().filter(|(_, holds)| *holds);
         holding.map(|(condition, _)| condition).collect()

@@ -75,6 +75,35 @@ async fn an_invoice_is_voided_with_a_reason() {
     assert!(billing.text.contains("49.90 DKK"), "{}", billing.text);
 }
 
+/// The API refuses them with `billed_by_stripe`, unless the payment provider sends an invoice of ours.
+#[tokio::test]
+async fn an_open_invoice_of_the_payment_provider_has_a_sentence_in_place_of_its_actions() {
+    let app = app().await;
+    let body = json!({
+        "lines": [{ "description": "Setup", "amountMinor": 4_990 }], "reason": "Agreed", "currency": "DKK",
+    });
+    let issued = app.operator().post("/tenants/demo/invoices", body).await;
+    assert_eq!(issued.status, 201, "{issued:?}");
+    let stripe = doc! { "id": "in_1", "totalMinor": 4_990_i64, "amountRemainingMinor": 4_990_i64 };
+    app.set("invoices", doc! {}, doc! { "stripe": stripe })
+        .await;
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let sentence = "The payment provider issues this invoice.";
+
+    let of_provider = browser.get("/console/invoices?status=open").await.text;
+    app.set("invoices", doc! {}, doc! { "sentByStripe": true })
+        .await;
+    let sent = browser.get("/console/invoices?status=open").await.text;
+
+    assert!(of_provider.contains("49.90 DKK"), "{of_provider}");
+    assert!(of_provider.contains(sentence), "{of_provider}");
+    for action in ["/mark-paid", "/void"] {
+        assert!(!of_provider.contains(action), "{of_provider}");
+        assert!(sent.contains(action), "{sent}");
+    }
+    assert!(!sent.contains(sentence), "{sent}");
+}
+
 #[tokio::test]
 async fn a_report_has_a_chart_and_the_same_values_in_a_table() {
     let app = app().await;

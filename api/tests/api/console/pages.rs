@@ -139,6 +139,10 @@ async fn selected_jobs_are_cancelled_after_a_confirmation() {
     assert!(asked.text.contains("2 jobs?"), "{}", asked.text);
     assert!(done.text.contains("1 of 2 done"), "{}", done.text);
     assert!(done.text.contains("Not found"), "{}", done.text);
+    // They answer forms: the script would read other pages at their addresses.
+    assert!(page.text.contains("live.js"), "{}", page.text);
+    assert!(!asked.text.contains("live.js"), "{}", asked.text);
+    assert!(!done.text.contains("live.js"), "{}", done.text);
     assert_eq!(app.jobs().await[0].state.name(), "cancelled");
     assert_eq!(none.status, StatusCode::BAD_REQUEST);
 }
@@ -166,6 +170,7 @@ async fn all_jobs_that_match_are_requeued_after_their_number_was_typed_in() {
     assert!(list.text.contains("Requeue all"), "{}", list.text);
     assert!(list.text.contains("Dismiss all"), "{}", list.text);
     assert!(preview.text.contains("requeue: 1 job<"), "{}", preview.text);
+    assert!(!preview.text.contains("live.js"), "{}", preview.text);
     assert_eq!(preview.hidden("expected"), "1");
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(operations, 0);

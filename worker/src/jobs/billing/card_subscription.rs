@@ -2,16 +2,19 @@
 //!
 //! There is never a second one. Before anything is created, all of the customer's are listed; another live one is cancelled
 //! if it belongs to a subscription of this tenant, and left alone if it does not. While a subscription is
-//! created, the invoice run does not bill it: our subscription says so before the call.
+//! created, the invoice run does not bill it: our subscription says so before the call. A creation whose answer was lost is
+//! repeated as it was requested, and changed afterwards.
+
+mod creation;
 
 use dezky_shared::{
     billing_account::BillingAccount,
-    card_billing::{CardAction, CardContext, ReadSubscription},
+    card_billing::{CardAction, CardContext, ReadSubscription, StripeStatus},
     queue::error_code::ErrorCode,
-    subscription::{Biller, Subscription},
+    subscription::Subscription,
     tenant::Tenant,
 };
-use dezky_upstreams::clients::stripe::{NewSubscription, Stripe, SubscriptionChange};
+use dezky_upstreams::clients::stripe::{Stripe, SubscriptionChange};
 
 use super::{
     card_catalog::{CardCatalog, changed},
@@ -23,6 +26,7 @@ use crate::steps::{StepContext, StepFailure};
 
 const CREATE: &str = "subscription.create";
 const UPDATE: &str = "subscription.update";
+const VOID: &str = "invoice.void";
 
 /// A tenant's live subscription.
 enum Live {
@@ -68,21 +72,17 @@ impl CardSync<'_> {
             }
             CardAction::Create { anchor } => {
                 let id = self.create(&ours, anchor).await?;
-                Some(self.read(&id).await?)
+                let created = self.read(&id).await?;
+                // An earlier request has created it with the terms of then.
+                Some(self.adjust(&ours, created).await?)
             }
-            CardAction::Update {
-                sets_terms,
-                cancel_at_period_end,
-            } => {
+            CardAction::Update { .. } => {
                 let read = read.ok_or_else(|| changed("the subscription is gone"))?;
-                let change = self.change(&ours, read, sets_terms, cancel_at_period_end);
-                let change = change.await?;
-                self.update(&ours, &read.id, &change).await?;
-                Some(self.read(&read.id).await?)
+                Some(self.adjust(&ours, read.clone()).await?)
             }
             CardAction::Cancel => {
                 let read = read.ok_or_else(|| changed("the subscription is gone"))?;
-                self.cancel(&read.id).await?;
+                self.cancel(read).await?;
                 Some(self.read(&read.id).await?)
             }
         };
@@ -202,7 +202,7 @@ impl CardSync<'_> {
                     || other.subscription_id == Some(it.id)
             };
             if ours.iter().any(is_of) {
-                self.cancel(id).await?;
+                self.cancel(other).await?;
             } else if other.tenant_id == Some(tenant) {
                 tracing::error!(%tenant, subscription = %id, "A subscription at Stripe is not known here");
                 let change = format!("subscription {id} is not known here, and is left");
@@ -212,59 +212,56 @@ impl CardSync<'_> {
         Ok(())
     }
 
-    async fn cancel(&mut self, id: &str) -> Result<(), StepFailure> {
+    /// Cancels a subscription. The invoice of one that was never paid is voided before: Stripe leaves it open, and a person
+    /// could still pay it on its page.
+    async fn cancel(&mut self, read: &ReadSubscription) -> Result<(), StepFailure> {
+        let id = &read.id;
+        if read.known_status == StripeStatus::Incomplete
+            && let Some(invoice) = &read.latest_invoice
+        {
+            self.void(invoice).await?;
+        }
         if self.stripe.cancel_subscription(id).await? {
             self.changes.push(format!("subscription {id} cancelled"));
         }
         Ok(())
     }
 
-    /// Creates the subscription. Until it exists, or is refused, no other biller bills ours.
-    async fn create(
+    /// Voids an invoice if it is open.
+    async fn void(&mut self, id: &str) -> Result<(), StepFailure> {
+        let found = self.stripe.retrieve_invoice(id).await?;
+        if found.is_none_or(|found| found.status.as_deref() != Some("open")) {
+            return Ok(());
+        }
+        let calls = KeyedCalls(self.run);
+        let call = calls.begin_repeatable(VOID, id, &[id]).await?;
+        let sent = self.stripe.void_invoice(id, &call.key()).await;
+        calls.settle(&call, &sent, |_| None).await?;
+        if sent.as_ref().is_err_and(|failed| failed.is_key_spent) {
+            return Err(changed("the first invoice was closed meanwhile"));
+        }
+        sent?;
+        self.changes.push(format!("invoice {id} voided"));
+        Ok(())
+    }
+
+    /// Changes one that differs from ours. Returns it as it is then.
+    async fn adjust(
         &mut self,
         ours: &Subscription,
-        anchor: Option<bson::DateTime>,
-    ) -> Result<String, StepFailure> {
-        let catalog = CardCatalog {
-            run: self.run,
-            stripe: &self.stripe,
+        read: ReadSubscription,
+    ) -> Result<ReadSubscription, StepFailure> {
+        let CardAction::Update {
+            sets_terms,
+            cancel_at_period_end,
+        } = ours.card_action(Some(&read), self.context())
+        else {
+            return Ok(read);
         };
-        let new = NewSubscription {
-            customer: self.account.stripe_customer_id.clone().unwrap_or_default(),
-            price: catalog.price_of(ours).await?,
-            anchor: anchor.map(|at| at.timestamp_millis().div_euclid(1_000)),
-            tenant_id: self.tenant.id.to_string(),
-            subscription_id: ours.id.to_string(),
-        };
-        if !self.mirror().begin(ours).await? {
-            return Err(changed("the subscription changed meanwhile"));
-        }
-        let anchor = new.anchor.map(|at| at.to_string()).unwrap_or_default();
-        let parameters = [new.customer.as_str(), &new.price, &anchor];
-        let calls = KeyedCalls(self.run);
-        // The list of the customer's subscriptions, which was read before, shows what an older call has created.
-        let call = calls.begin_repeatable(CREATE, ours.id, &parameters);
-        let call = call.await?;
-        let sent = self.stripe.create_subscription(&new, &call.key()).await;
-        calls
-            .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
-            .await?;
-        let is_refused = sent
-            .as_ref()
-            .map_or_else(|failed| failed.is_key_spent, Option::is_none);
-        if is_refused {
-            self.mirror().set_biller(ours.id, ours.biller).await?;
-        }
-        let created = sent?.ok_or_else(|| changed("the customer or its card is gone"))?;
-        if let Some(through) = ours.invoiced_through.filter(|_| new.anchor.is_none())
-            && ours.biller == Biller::Run
-        {
-            let from = super::text_of(through);
-            self.changes.push(format!("not billed from {from} to now"));
-        }
-        self.changes
-            .push(format!("subscription {} created", created.id));
-        Ok(created.id)
+        let change = self.change(ours, &read, sets_terms, cancel_at_period_end);
+        let change = change.await?;
+        self.update(ours, &read.id, &change).await?;
+        self.read(&read.id).await
     }
 
     async fn change(

@@ -12,7 +12,7 @@ use dezky_shared::{
     platform::clock,
     queue::{args::SyncBilling, error_code::ErrorCode, job::Progress},
     stripe_call::{NextCall, StripeCall, StripeCallState, request_hash},
-    tenant::{DesiredState, Tenant, TenantStatus, reason},
+    tenant::{DesiredState, Tenant, reason},
 };
 use dezky_upstreams::clients::{
     Mode,
@@ -77,8 +77,8 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }
 
-/// Ends what a tenant that is gone still has at Stripe. Its customer stays, with its invoices; a subscription that Stripe was
-/// to bill ends without one, too. `None` if the tenant is not gone, or not billed.
+/// Ends what a tenant that is gone, or whose purge has begun, still has at Stripe. Its customer stays, with its invoices; a
+/// subscription that Stripe was to bill ends without one, too. `None` if the tenant is not gone, or not billed.
 async fn end_gone(
     run: &StepContext,
     tenant_id: TenantId,
@@ -88,7 +88,7 @@ async fn end_gone(
         return Ok(None);
     };
     let tenant = &*target.tenant;
-    let is_gone = tenant.status == TenantStatus::Terminated;
+    let is_gone = target.desired_state == DesiredState::Gone;
     if !is_gone || run.mode == Mode::DryRun {
         return Ok(None);
     }

@@ -37,13 +37,52 @@ impl KeyedCalls<'_> {
         entity: impl Display,
         parameters: &[&str],
     ) -> Result<StripeCall, StepFailure> {
+        self.repeat_or_begin(operation, entity, parameters, Vec::new())
+            .await
+    }
+
+    /// As [`begin_repeatable`](Self::begin_repeatable), for a request that is [`unresolved`](Self::unresolved) until its
+    /// effect is known. The parameters are stored as they are: none is personal data.
+    pub(super) async fn begin_recorded(
+        self,
+        operation: &str,
+        entity: impl Display,
+        parameters: &[&str],
+    ) -> Result<StripeCall, StepFailure> {
+        let request = parameters.iter().map(|it| (*it).to_owned()).collect();
+        self.repeat_or_begin(operation, entity, parameters, request)
+            .await
+    }
+
+    async fn repeat_or_begin(
+        self,
+        operation: &str,
+        entity: impl Display,
+        parameters: &[&str],
+        request: Vec<String>,
+    ) -> Result<StripeCall, StepFailure> {
         match self.next(operation, entity, parameters).await? {
             NextCall::Repeat(call) => Ok(call),
             NextCall::Begin { next, .. } => {
+                let next = StripeCall { request, ..next };
                 self.begin(&next).await?;
                 Ok(next)
             }
         }
+    }
+
+    /// Recorded parameters of the last request, while its effect is not known. It may still happen, beside that of another
+    /// request, so this one is repeated first.
+    pub(super) async fn unresolved(
+        self,
+        operation: &str,
+        entity: impl Display,
+    ) -> Result<Option<Vec<String>>, StepFailure> {
+        let ctx = &self.0.ctx;
+        let id = StripeCall::id_of(operation, entity);
+        let last = ctx.stripe_calls.find(&id).await?;
+        let now = ctx.store.now();
+        Ok(last.and_then(|call| call.unresolved(now).map(<[String]>::to_vec)))
     }
 
     /// Stores the key of a call that is about to be made.

@@ -8,7 +8,7 @@ use dezky_shared::{
     id::SubscriptionId,
     invoicing::Enrolment,
     store::{StoreError, VersionedRepository as _},
-    subscription::{Biller, Subscription},
+    subscription::Subscription,
     tenant::Tenant,
 };
 use futures::FutureExt as _;
@@ -36,7 +36,8 @@ enum Change<'a> {
     Store(Option<&'a ReadSubscription>),
     /// Makes Stripe the biller, unless it changed since it was seen.
     Begin(&'a Subscription),
-    SetBiller(Biller),
+    /// Makes the biller before the biller again.
+    TakeBack,
 }
 
 impl SubscriptionMirror<'_> {
@@ -50,19 +51,16 @@ impl SubscriptionMirror<'_> {
         self.write(id, Change::Prepare(read)).await
     }
 
-    /// Makes Stripe the biller. Returns whether it did: not if the subscription has ended or changed since it was `seen`.
+    /// Makes Stripe the biller. Returns whether it did: not if the subscription has ended or changed since it was `seen`, or
+    /// its tenant leaves by now.
     pub(super) async fn begin(self, seen: &Subscription) -> Result<bool, StepFailure> {
         let begun = self.write(seen.id, Change::Begin(seen)).await?;
         Ok(begun.is_some())
     }
 
-    /// Sets the biller.
-    pub(super) async fn set_biller(
-        self,
-        id: SubscriptionId,
-        biller: Biller,
-    ) -> Result<(), StepFailure> {
-        self.write(id, Change::SetBiller(biller)).await?;
+    /// Gives a subscription whose creation was refused back to the biller before.
+    pub(super) async fn take_back(self, id: SubscriptionId) -> Result<(), StepFailure> {
+        self.write(id, Change::TakeBack).await?;
         Ok(())
     }
 
@@ -129,15 +127,28 @@ impl SubscriptionMirror<'_> {
             }
             Change::Store(None) => after.mirror_no_card(self.context),
             Change::Begin(seen) => {
-                if !before.is_charged_as(seen) {
+                if !before.is_charged_as(seen) || self.is_leaving(session).await? {
                     return Ok(None);
                 }
-                after.biller = Biller::Stripe;
+                after.begin_card();
             }
-            Change::SetBiller(biller) => after.biller = *biller,
+            Change::TakeBack => after.take_back_card(),
         }
         self.save(session, &before, &mut after, now).await?;
         Ok(Some(after))
+    }
+
+    /// Whether the tenant, as this transaction reads it, is charged for no other period.
+    async fn is_leaving(&self, session: &mut ClientSession) -> Result<bool, StoreError> {
+        let tenants = &self.run.ctx.tenants;
+        let tenant = tenants.find_in_transaction(session, self.tenant.id).await?;
+        Ok(tenant.is_none_or(|tenant| {
+            let context = CardContext {
+                tenant: tenant.status,
+                ..self.context
+            };
+            context.is_leaving()
+        }))
     }
 
     async fn save(

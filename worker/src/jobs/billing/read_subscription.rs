@@ -45,8 +45,8 @@ pub(super) fn converted(found: &Subscription) -> Result<ReadSubscription, StepFa
     let item = found
         .item()
         .ok_or_else(|| invalid("a subscription without an item"))?;
-    // Other items and quantities are not terms of ours.
-    let is_plain = found.has_one_item() && item.quantity == Some(1);
+    // Other quantities are not terms of ours.
+    let is_plain = item.quantity == Some(1);
     let named = |name: &str| found.metadata.get(name);
     let reason = found.cancellation_reason();
     Ok(ReadSubscription {
@@ -70,6 +70,7 @@ pub(super) fn converted(found: &Subscription) -> Result<ReadSubscription, StepFa
         is_payment_failed: reason.is_some_and(|reason| PAYMENT_REASONS.contains(&reason)),
         latest_invoice: found.latest_invoice.clone(),
         needs_authentication: false,
+        has_other_items: !found.has_one_item(),
     })
 }
 
@@ -96,4 +97,45 @@ fn cycle_of(recurrence: &Recurrence) -> Option<Cycle> {
 
 fn seconds(seconds: i64) -> DateTime {
     DateTime::from_millis(seconds.saturating_mul(1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn item(id: &str, created: i64, unit_amount: i64) -> Value {
+        json!({
+            "id": id, "created": created, "quantity": 1, "current_period_start": 1_773_324_005,
+            "current_period_end": 1_776_002_405,
+            "price": {
+                "id": format!("price_{id}"), "product": "plan_business", "currency": "dkk",
+                "unit_amount": unit_amount, "recurring": { "interval": "month", "interval_count": 1 },
+            },
+        })
+    }
+
+    fn converted_with(items: &[Value]) -> ReadSubscription {
+        let found = json!({
+            "id": "sub_1", "customer": "cus_1", "status": "active", "billing_cycle_anchor": 1_773_324_005,
+            "items": { "data": items },
+        });
+        converted(&serde_json::from_value(found).unwrap()).unwrap()
+    }
+
+    /// Its terms could not be compared otherwise, and each sync would send the same update.
+    #[test]
+    fn the_oldest_item_has_the_terms_and_others_are_noted() {
+        let (sold, added) = (item("si_1", 10, 49_900), item("si_2", 20, 5_000));
+
+        let alone = converted_with(std::slice::from_ref(&sold));
+        let with_other = converted_with(&[added, sold]);
+
+        assert!(!alone.has_other_items);
+        assert!(with_other.has_other_items);
+        assert_eq!(with_other.item_id, "si_1");
+        assert_eq!(with_other.terms, alone.terms);
+        assert_eq!(with_other.terms.unwrap().price_minor, 49_900);
+    }
 }

@@ -129,15 +129,18 @@ impl Sweep {
                 let next = next_of(&found).map_or(Part::End, |last| Part::Cards(Some(last.id)));
                 let ids: Vec<TenantId> = found.iter().map(|found| found.tenant_id).collect();
                 let tenants = self.billed(&ids).await?;
-                let mut children = Vec::new();
-                for found in &found {
-                    if let Some(tenant) = tenants.get(&found.tenant_id)
-                        && self.is_missed(tenant).await?
-                    {
-                        children.push(self.child(Position::Card(found.id), tenant.id)?);
-                    }
-                }
-                Ok(Some((children, next)))
+                let customers = ctx.billing_accounts.with_customer(&ids).await?;
+                // The tenant is not among the customers that were read before.
+                let is_missed = |tenant: &Tenant| {
+                    tenant.status == TenantStatus::Terminated || !customers.contains(&tenant.id)
+                };
+                let missed = found.iter().filter(|found| {
+                    let tenant = tenants.get(&found.tenant_id);
+                    tenant.is_some_and(is_missed)
+                });
+                let children =
+                    missed.map(|found| self.child(Position::Card(found.id), found.tenant_id));
+                Ok(Some((children.collect::<Result<_, _>>()?, next)))
             }
             Part::End => Ok(None),
         }
@@ -151,15 +154,6 @@ impl Sweep {
             .into_iter()
             .filter(|tenant| is_billed(&self.flags, tenant, now));
         Ok(billed.map(|tenant| (tenant.id, tenant)).collect())
-    }
-
-    /// Whether the tenant of a subscription is not among the customers that were read before.
-    async fn is_missed(&self, tenant: &Tenant) -> Result<bool, StepFailure> {
-        if tenant.status == TenantStatus::Terminated {
-            return Ok(true);
-        }
-        let account = self.run.ctx.billing_accounts.find(tenant.id).await?;
-        Ok(account.is_none_or(|account| account.stripe_customer_id.is_none()))
     }
 
     fn child(&self, position: Position, tenant_id: TenantId) -> Result<Child, StepFailure> {

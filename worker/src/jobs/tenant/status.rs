@@ -19,7 +19,7 @@ use mongodb::ClientSession;
 use crate::{
     context::Context,
     jobs::{
-        audit_event,
+        audit_event, billing,
         step_status::{self, StepStatus},
     },
     steps::{
@@ -221,8 +221,9 @@ pub(in crate::jobs) async fn record_in_doubt(
 #[derive(Debug, Default)]
 struct SideEffects {
     events: Vec<AuditEvent>,
-    /// Tenants that are terminated now; their domains, apps and storage reports are removed.
-    terminated: Vec<TenantId>,
+    /// Tenants that are terminated now; their domains, apps and storage reports are removed, and what they have at Stripe
+    /// is to end.
+    terminated: Vec<Tenant>,
     /// Tenants that provide more than before: jobs of members and apps wait for it.
     provided: Vec<TenantId>,
 }
@@ -234,12 +235,14 @@ impl SideEffects {
         session: &mut ClientSession,
         now: DateTime,
     ) -> Result<(), StoreError> {
-        for tenant in self.terminated {
-            ctx.domains.remove_all(session, tenant, now).await?;
+        for tenant in &self.terminated {
+            let id = tenant.id;
+            ctx.domains.remove_all(session, id, now).await?;
             // It holds the addresses of people.
-            ctx.storage_reports.delete(session, tenant).await?;
-            ctx.apps.delete_all(session, tenant).await?;
-            ctx.members.remove_all(session, tenant, now).await?;
+            ctx.storage_reports.delete(session, id).await?;
+            ctx.apps.delete_all(session, id).await?;
+            ctx.members.remove_all(session, id, now).await?;
+            billing::enqueue_end(ctx, session, tenant, now).await?;
         }
         ctx.jobs
             .release_not_ready(session, &self.provided, now)
@@ -290,7 +293,7 @@ impl TenantReport<'_> {
         let action = advance_status(tenant, desired_state);
         tenant.updated_at = now;
         if action == Some(Action::TenantTerminated) {
-            effects.terminated.push(tenant.id);
+            effects.terminated.push(tenant.clone());
         }
         effects.events.extend(action.map(|action| {
             let target = Target::new("tenant", tenant.id, &tenant.slug);

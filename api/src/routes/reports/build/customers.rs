@@ -1,7 +1,7 @@
 //! Customers: those that pay most, cohorts, and states.
 
 use dezky_shared::{
-    billing::{month::Month, monthly_equivalent},
+    billing::{Plan, month::Month, monthly_equivalent},
     report::{HealthReason, ReportMonth, share},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn top(months: &Months, selection: &Selection) -> Body {
         }
         let rows = customers.iter().map(|customer| Row {
             key: customer.slug.clone(),
-            label: customer.plan.title().to_owned(),
+            label: title(&customer.plan).to_owned(),
             cells: vec![
                 Cell::new("arr", Unit::Minor, Some(customer.arr_minor)),
                 Cell::new(
@@ -36,6 +36,16 @@ pub(super) fn top(months: &Months, selection: &Selection) -> Body {
         body.add_rows(currency, rows);
     }
     body
+}
+
+/// Title of the plan with this name; the name itself of a plan that a newer build has added.
+fn title(plan: &str) -> &str {
+    let mut known = Plan::ALL.into_iter();
+    if let Some(known) = known.find(|known| known.name() == plan) {
+        known.title()
+    } else {
+        plan
+    }
 }
 
 /// Tenants by state at the end of the last month, with their recurring revenue.

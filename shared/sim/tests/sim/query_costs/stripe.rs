@@ -18,6 +18,9 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
         PAGED,
         billing_accounts.list_customers(Some(tenant), PAGE)
     );
+    let fixture = costs.fixture;
+    let few = &fixture.tenant_ids[90..100];
+    cost!(costs, PAGED, billing_accounts.with_customer(few));
     cost!(costs, PAGED, subscriptions.list_by_card(None, PAGE));
     cost!(costs, ONE, stripe_calls.find("customer.create:95"));
     let now = costs.fixture.now;

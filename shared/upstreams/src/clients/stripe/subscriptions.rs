@@ -61,6 +61,9 @@ struct Items {
 pub struct SubscriptionItem {
     /// Id.
     pub id: String,
+    /// Creation time in seconds.
+    #[serde(default)]
+    pub created: i64,
     /// Price.
     pub price: Price,
     /// Number of units.
@@ -73,9 +76,9 @@ pub struct SubscriptionItem {
 }
 
 impl Subscription {
-    /// Its first item, which is the only one of those that we create.
+    /// Its oldest item, which is the only one of those that we create: others were added in the dashboard.
     pub fn item(&self) -> Option<&SubscriptionItem> {
-        self.items.data.first()
+        self.items.data.iter().min_by_key(|item| item.created)
     }
 
     /// Whether it has no other item.

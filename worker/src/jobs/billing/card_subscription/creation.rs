@@ -1,0 +1,102 @@
+//! Creation of a subscription at Stripe, once: a request whose answer was lost is repeated as it was made, whatever ours
+//! wants by now.
+
+use dezky_shared::subscription::{Biller, Subscription};
+use dezky_upstreams::clients::stripe::NewSubscription;
+
+use super::{
+    super::{
+        card_catalog::{CardCatalog, changed},
+        keyed_calls::KeyedCalls,
+        text_of,
+    },
+    CREATE, CardSync,
+};
+use crate::steps::StepFailure;
+
+impl CardSync<'_> {
+    /// Creates the subscription. Until it exists, or is refused, no other biller bills ours.
+    pub(super) async fn create(
+        &mut self,
+        ours: &Subscription,
+        anchor: Option<bson::DateTime>,
+    ) -> Result<String, StepFailure> {
+        let unresolved = self.unresolved(ours).await?;
+        let is_repeat = unresolved.is_some();
+        let new = match unresolved {
+            Some(unresolved) => unresolved,
+            None => self.request(ours, anchor).await?,
+        };
+        if !self.mirror().begin(ours).await? {
+            return Err(changed("the subscription or its tenant changed meanwhile"));
+        }
+        let anchor = new.anchor.map(|at| at.to_string()).unwrap_or_default();
+        let parameters = [new.customer.as_str(), &new.price, &anchor];
+        let calls = KeyedCalls(self.run);
+        // The list of the customer's subscriptions, which was read before, shows what an older call has created.
+        let call = calls.begin_recorded(CREATE, ours.id, &parameters);
+        let call = call.await?;
+        let sent = self.stripe.create_subscription(&new, &call.key()).await;
+        let is_refused = sent
+            .as_ref()
+            .map_or_else(|failed| failed.is_key_spent, Option::is_none);
+        if is_refused {
+            // Before the call is settled: until then, a repeat with its key is refused again.
+            self.mirror().take_back(ours.id).await?;
+        }
+        calls
+            .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
+            .await?;
+        if is_refused && is_repeat {
+            return Err(changed("the earlier request was refused"));
+        }
+        let created = sent?.ok_or_else(|| changed("the customer or its card is gone"))?;
+        if let Some(through) = ours.invoiced_through.filter(|_| new.anchor.is_none())
+            && ours.biller == Biller::Run
+        {
+            let from = text_of(through);
+            self.changes.push(format!("not billed from {from} to now"));
+        }
+        self.changes
+            .push(format!("subscription {} created", created.id));
+        Ok(created.id)
+    }
+
+    /// The request that creates the subscription as ours is now.
+    async fn request(
+        &self,
+        ours: &Subscription,
+        anchor: Option<bson::DateTime>,
+    ) -> Result<NewSubscription, StepFailure> {
+        let catalog = CardCatalog {
+            run: self.run,
+            stripe: &self.stripe,
+        };
+        Ok(NewSubscription {
+            customer: self.account.stripe_customer_id.clone().unwrap_or_default(),
+            price: catalog.price_of(ours).await?,
+            anchor: anchor.map(|at| at.timestamp_millis().div_euclid(1_000)),
+            tenant_id: self.tenant.id.to_string(),
+            subscription_id: ours.id.to_string(),
+        })
+    }
+
+    /// The earlier request whose answer was lost. It may still arrive: with another one, under another key, Stripe would
+    /// create and charge two.
+    async fn unresolved(
+        &self,
+        ours: &Subscription,
+    ) -> Result<Option<NewSubscription>, StepFailure> {
+        let request = KeyedCalls(self.run).unresolved(CREATE, ours.id).await?;
+        let Some([customer, price, anchor]) = request.as_deref() else {
+            return Ok(None);
+        };
+        Ok(Some(NewSubscription {
+            customer: customer.clone(),
+            price: price.clone(),
+            anchor: anchor.parse().ok(),
+            tenant_id: self.tenant.id.to_string(),
+            subscription_id: ours.id.to_string(),
+        }))
+    }
+}
